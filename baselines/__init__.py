@@ -1,0 +1,1 @@
+"""What CatLIP is compared with: an objective each, on the same batches, loop and recipes."""

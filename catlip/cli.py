@@ -1,0 +1,99 @@
+"""Every command line: a frozen dataclass read by tyro, and one-line errors.
+
+`run(Config, main)` is the whole of a module's `if __name__ == "__main__"`. What the user got wrong is raised as
+`InputError` anywhere below and ends as one line on stderr and exit code 2; a bug keeps its traceback.
+"""
+
+import errno
+import io
+import itertools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
+from typing import Any, TypeVar
+
+import tyro
+
+C = TypeVar("C")
+
+# A full or forbidden disk and a wrong path are the user's to mend; any other OSError is a bug and keeps its traceback.
+USER_ERRNOS = {"ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "ENOENT", "EEXIST", "EISDIR", "ENOTDIR"}
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message names the value and the fix."""
+
+
+def run(config: type[C], main: Callable[[C], object], defaults: Mapping[str, C] | None = None) -> None:
+    """Read the command line into `config` and call `main` with it.
+
+    Args:
+        config: a frozen dataclass; its docstring is the help, examples included, and its field docstrings the flags'.
+        main: the program.
+        defaults: named instances, chosen by `--recipe NAME` (the first is the default); any field can still be overridden.
+    Exits: 2 after one line on stderr for what the user can mend, 130 on Ctrl-C.
+    """
+    prog = module_name()
+    try:
+        arguments = sys.argv[1:]
+        default: Any = tyro.MISSING_NONPROP  # what tyro.cli itself takes for "no default"
+        if defaults:
+            default, arguments = _take_recipe(arguments, defaults)
+        main(_parse(config, prog, arguments, default))
+    except InputError as error:
+        _stop(str(error))
+    except OSError as error:
+        if errno.errorcode.get(error.errno or 0) not in USER_ERRNOS:
+            raise
+        _stop(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def module_name() -> str:
+    """How the running program was started, as the user typed it: `python -m catlip.pretrain`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None:
+        return sys.argv[0]
+    return f"python -m {spec.name.removesuffix('.__main__')}"
+
+
+def choose(kind: str, name: str, choices: Mapping[str, C]) -> C:
+    """`choices[name]`, or an InputError that lists them."""
+    if name not in choices:
+        raise InputError(f"no {kind} is called {name!r}; choose one of: {', '.join(choices)}")
+    return choices[name]
+
+
+def _parse(config: type[C], prog: str, arguments: Sequence[str], default: Any) -> C:
+    """tyro's reading of the arguments, its boxed complaints turned into an InputError of one line."""
+    printed = io.StringIO()
+    try:
+        with redirect_stderr(printed):
+            return tyro.cli(config, prog=prog, args=arguments, default=default)
+    except SystemExit as end:
+        if not end.code:
+            raise
+    lines = [line.strip("│╭╮╰╯ ") for line in printed.getvalue().splitlines()]
+    complaint = itertools.takewhile(lambda line: not line.startswith("─"), lines[1:])  # up to the rule in the box
+    raise InputError(f"{' '.join(complaint)} (see {prog} --help)")
+
+
+def _take_recipe(arguments: Sequence[str], defaults: Mapping[str, C]) -> tuple[C, list[str]]:
+    name, rest = next(iter(defaults)), list(arguments)
+    for i, argument in enumerate(rest):
+        if argument == "--recipe" and i + 1 < len(rest):
+            name = rest[i + 1]
+            del rest[i : i + 2]
+            break
+        if argument.startswith("--recipe="):
+            name = argument.removeprefix("--recipe=")
+            del rest[i]
+            break
+    return choose("recipe", name, defaults), rest
+
+
+def _stop(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

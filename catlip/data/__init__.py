@@ -1,0 +1,1 @@
+"""The one data path. Nothing here knows which method trains on it."""

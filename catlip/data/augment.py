@@ -1,0 +1,107 @@
+"""Decode, random resized crop, flip: the paper's pre-training augmentation on one encoded image (Appendix A).
+
+What is drawn for an image depends on the seed and on its position in the stream alone, never on a worker or a method.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from catlip.cli import InputError
+
+MAX_PIXELS = 100_000_000  # checked in the header: a larger picture is refused before a byte of it is decoded
+CROP_ATTEMPTS = 10  # then the largest centred crop whose aspect ratio is allowed
+DRAWS = 2 * CROP_ATTEMPTS + 3  # numbers in [0, 1) an image uses: area and ratio per attempt, left, top, flip
+AUGMENT = 3  # separates this random stream from the sampler's of the same seed
+
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.MAX_IMAGE_PIXELS = None  # the header check below is stricter, and raises instead of warning
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random resized crop and horizontal flip.
+
+    Attributes:
+        crop_scale: the least and greatest share of the picture's area that a crop covers.
+        crop_ratio: the least and greatest width : height of a crop.
+        flip: the probability of a horizontal flip.
+    """
+
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise InputError(f"crop scale {low} {high} must be two shares of the area, 0 < low <= high <= 1")
+
+
+def draws_at(seed: int, position: int, count: int) -> NDArray[np.float64]:
+    """[count, DRAWS] numbers in [0, 1) of `count` consecutive stream positions, reached without drawing those before."""
+    generator = np.random.PCG64([seed, AUGMENT])
+    generator.advance(position * DRAWS)
+    return np.random.Generator(generator).random((count, DRAWS))
+
+
+def random_crop(encoded: bytes, resolution: int, augmentation: Augmentation, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """A crop of the picture at [resolution, resolution, 3], RGB.
+
+    Args:
+        encoded: JPEG, PNG or WebP.
+        draws: [DRAWS] numbers in [0, 1).
+    Raises: ValueError when it is not a picture, is cut short, or has more than MAX_PIXELS.
+    """
+    picture = open_picture(encoded)
+    box = crop_box(*picture.size, augmentation, draws)
+    pixels = np.asarray(_rgb(picture).resize((resolution, resolution), Image.Resampling.BILINEAR, box=box))
+    return pixels[:, ::-1] if draws[-1] < augmentation.flip else pixels
+
+
+def centre_crop(encoded: bytes, resolution: int, resize: int | None = None) -> NDArray[np.uint8]:
+    """For evaluation: shorter side to `resize` (default `resolution`), then the central [resolution, resolution, 3], RGB."""
+    picture = open_picture(encoded)
+    side = min(picture.size) * resolution / (resize or resolution)
+    left, top = (picture.width - side) / 2, (picture.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(_rgb(picture).resize((resolution, resolution), Image.Resampling.BILINEAR, box=box))
+
+
+def open_picture(encoded: bytes) -> Image.Image:
+    """The decoder of a picture whose header passed the size check. Raises ValueError."""
+    try:
+        picture = Image.open(io.BytesIO(encoded))
+    except Exception as error:  # Pillow's parsers raise whatever the bytes lead them to
+        raise ValueError(f"not a picture: {error}") from None
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ValueError(f"refused: {picture.width} x {picture.height} pixels, over {MAX_PIXELS:,}")
+    return picture
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    try:
+        if picture.mode == "P":  # Pillow wants a palette with transparency converted in two steps
+            picture = picture.convert("RGBA")
+        return picture if picture.mode == "RGB" and picture.load() else picture.convert("RGB")
+    except Exception as error:
+        raise ValueError(f"broken picture: {error}") from None
+
+
+def crop_box(width: int, height: int, augmentation: Augmentation, draws: NDArray[np.float64]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a random crop, in pixels; the distribution is torchvision's RandomResizedCrop's."""
+    (small, large), (narrow, wide) = augmentation.crop_scale, augmentation.crop_ratio
+    for area, ratio in draws[: 2 * CROP_ATTEMPTS].reshape(CROP_ATTEMPTS, 2).tolist():
+        pixels = width * height * (small + area * (large - small))
+        aspect = math.exp(math.log(narrow) + ratio * (math.log(wide) - math.log(narrow)))
+        w, h = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(draws[-3] * (width - w + 1)), int(draws[-2] * (height - h + 1))
+            return left, top, left + w, top + h
+    w, h = min(width, max(1, round(height * wide))), min(height, max(1, round(width / narrow)))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h

@@ -1,0 +1,151 @@
+"""The starter data's sources: one set of concepts, drawn by nine teams, named by people.
+
+A *concept* is one base emoji of Unicode with the name, the keywords and the place in the hierarchy that emojibase and the
+Unicode CLDR give it. A *drawing* is one team's picture of a concept, an SVG with its own transparency. The packages, pinned
+by version and digest, are in starter_sources.json. Left out are skin tones, flags, symbols and components: variants and
+signs rather than things.
+"""
+
+import io
+import json
+import re
+import tarfile
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import resvg_py
+from numpy.typing import NDArray
+from PIL import Image
+
+from catlip.packages import fetch_npm
+
+TEXT = ("emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a")
+LEFT_OUT_GROUPS = {"component", "symbols", "flags"}
+VARIANT = re.compile(r"-\d+$")  # "boy-1" and "boy-2" are two drawings of one concept; the first is used
+
+
+@dataclass(frozen=True)
+class Source:
+    """One team's drawings: an npm package of icons.
+
+    Attributes:
+        name: as samples name it.
+        licence: an SPDX identifier.
+        split: where its drawings go: pretrain, probe-train or probe-test.
+        misnamed: concepts whose drawing, found by that name, shows something else (a "keyboard" that is a piano's): left out.
+        digest: sha256 of the package's tarball.
+    """
+
+    name: str
+    title: str
+    authors: str
+    licence: str
+    split: str
+    misnamed: tuple[str, ...]
+    package: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One base emoji: its Unicode code points, what people call it, and Unicode's group and subgroup ("food-fruit")."""
+
+    hexcode: str
+    name: str
+    tags: tuple[str, ...]
+    group: str
+    subgroup: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One team's picture of a concept."""
+
+    source: Source
+    concept: Concept
+
+    @property
+    def key(self) -> str:
+        """Its sample key, such as "noto-1f34e"."""
+        return f"{self.source.name}-{self.concept.hexcode.lower()}"
+
+
+def read_sources() -> list[Source]:
+    """The nine drawing teams, those for pre-training first."""
+    entries = json.loads(Path(__file__).with_name("starter_sources.json").read_text())
+    return [Source(**entry | {"misnamed": tuple(entry["misnamed"])}) for entry in entries]
+
+
+def read_concepts() -> list[Concept]:
+    """The 1,420 base concepts in Unicode's order. Raises InputError when their package cannot be fetched."""
+    package = fetch_npm(*TEXT)
+    levels, entries = _read_json(package, "meta/groups.json"), _read_json(package, "en/data.json")
+    concepts = []
+    for entry in sorted((entry for entry in entries if "group" in entry), key=lambda entry: entry["order"]):
+        group, subgroup = (levels[f"{level}s"][str(entry[level])] for level in ("group", "subgroup"))
+        if group not in LEFT_OUT_GROUPS:
+            name, *tags = (text.replace("\u2019", "'") for text in (entry["label"], *entry["tags"]))
+            concepts.append(Concept(entry["hexcode"], name, tuple(tags), group, subgroup))
+    return concepts
+
+
+def read_drawings(source: Source, concepts: Sequence[Concept]) -> dict[Drawing, str]:
+    """The SVG text of each drawing that `source` has of `concepts`, found by code point where it lists them, else by name.
+
+    Raises: InputError when the package cannot be fetched.
+    """
+    package = fetch_npm(source.package, source.version, source.digest)
+    icons = _read_json(package, "icons.json")
+    by_code = {_code_points(code): name for code, name in _read_json(package, "chars.json").items()}
+    names = sorted([*icons["icons"], *icons.get("aliases", {})])
+    by_name: dict[str, str] = {}
+    for name in names:  # sorted: a plain name comes before its variants
+        by_name.setdefault(_letters(name), name)
+        by_name.setdefault(_letters(VARIANT.sub("", name)), name)
+    named = [concept for concept in concepts if concept.name not in source.misnamed]
+    found = [(c, by_code.get(_code_points(c.hexcode)) or by_name.get(_letters(c.name))) for c in named]
+    return {Drawing(source, concept): _svg(icons, name) for concept, name in found if name}
+
+
+def render(svg: str, size: int) -> NDArray[np.uint8]:
+    """An SVG as straight-alpha RGBA, cut to what is visible.
+
+    Args:
+        svg: the drawing; it is fitted into a square.
+        size: side of that square in pixels, before the cut.
+    Returns: [h, w, 4] uint8, h and w at most `size`; [0, 0, 4] when nothing is visible.
+    """
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
+    image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+    return np.array(image.crop(image.getchannel("A").getbbox() or (0, 0, 0, 0)))
+
+
+def _svg(icons: dict[str, Any], name: str) -> str:
+    """The SVG of an icon or of an alias, which is another icon, mirrored or not."""
+    alias = icons.get("aliases", {}).get(name, {})
+    icon = icons["icons"][alias.get("parent", name)]
+    width, height = (icon.get(side, icons[side]) for side in ("width", "height"))
+    body = f'<g transform="translate({width} 0) scale(-1 1)">{icon["body"]}</g>' if alias.get("hFlip") else icon["body"]
+    space = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f'<svg {space} viewBox="0 0 {width} {height}" width="{width}" height="{height}">{body}</svg>'
+
+
+def _code_points(code: str) -> str:
+    return code.lower().replace("-fe0f", "")  # the variation selector asks for colour; packages differ on writing it
+
+
+def _letters(name: str) -> str:
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]", "", plain)
+
+
+def _read_json(package: Path, member: str) -> Any:
+    with tarfile.open(package) as tar:
+        file = tar.extractfile(f"package/{member}")
+        assert file is not None, member  # the digest says which file this is
+        return json.load(file)

@@ -1,0 +1,182 @@
+"""Shards, sampler and augmentation to batches: what every objective trains on.
+
+The images of a step, their order, crops and flips follow from the seed alone. An objective names the other fields that it
+needs, and only those are made.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from catlip.cli import InputError
+from catlip.data.augment import Augmentation, draws_at, random_crop
+from catlip.data.sampler import SampleOrder, StepPlan
+from catlip.data.shards import Shard
+
+MAX_BROKEN_SHARE = 0.01
+WORKER_TIMEOUT_S = 60
+
+
+@dataclass
+class RaggedLabels:
+    """The class ids of each image of a batch; an image may have none.
+
+    Attributes:
+        values: [sum K] int64, class ids, at most once per image.
+        offsets: [B + 1] int64; image i has values[offsets[i] : offsets[i + 1]].
+    """
+
+    values: Tensor
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def rows(self) -> Tensor:
+        """[sum K] int64: which image each value belongs to."""
+        counts = self.offsets.diff()
+        images = torch.arange(len(counts), device=counts.device)
+        return torch.repeat_interleave(images, counts, output_size=len(self.values))
+
+
+@dataclass
+class Batch:
+    """One micro-batch of one device.
+
+    Attributes:
+        images: [B, 3, H, W] uint8.
+        keys: [B] sample keys.
+        labels: the class ids of each image, when the objective needs "labels".
+        tokens: [B, 77] int64, the tokenized captions, when the objective needs "tokens".
+        broken: causes and keys of samples that could not be read; another sample of the batch stands in their place.
+    """
+
+    images: Tensor
+    keys: list[str]
+    labels: RaggedLabels | None = None
+    tokens: Tensor | None = None
+    broken: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch with its tensors on `device`; the copy overlaps with work there when the memory is pinned."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, move: Callable[[Tensor], Tensor]) -> "Batch":
+        labels = self.labels and RaggedLabels(move(self.labels.values), move(self.labels.offsets))
+        tokens = None if self.tokens is None else move(self.tokens)
+        return replace(self, images=move(self.images), labels=labels, tokens=tokens)
+
+
+class LabelSource(Protocol):
+    """Class ids of samples: `values` [sum K] int64 and `offsets` [n + 1] int64 of n (shard, sample number) pairs."""
+
+    def __call__(self, samples: Sequence[tuple[Shard, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+
+
+@dataclass(frozen=True)
+class DataPath:
+    """Everything that determines the batches of a run.
+
+    Attributes:
+        shards: what to train on.
+        order, plan: which samples stand where in the stream, and which of them each step takes.
+        augmentation, seed: how each image is cropped and flipped.
+        accumulation, rank, world_size: a step's batch is split over micro-steps, and each of those over ranks.
+        labels, tokenize: how to make the two optional fields.
+    """
+
+    shards: Sequence[Shard]
+    order: SampleOrder
+    plan: StepPlan
+    augmentation: Augmentation
+    seed: int
+    accumulation: int = 1
+    rank: int = 0
+    world_size: int = 1
+    labels: LabelSource | None = None
+    tokenize: Callable[[list[str]], Tensor] | None = None
+
+    def batches(self, first_step: int, num_workers: int, pin_memory: bool = False) -> Iterator[Batch]:
+        """The micro-batches of this rank from `first_step` to the end of the plan, `accumulation` of them per step.
+
+        The batches do not depend on `num_workers`. Raises: InputError when more than MAX_BROKEN_SHARE of the samples
+        cannot be read; RuntimeError when a worker dies or hangs for WORKER_TIMEOUT_S.
+        """
+        loader = DataLoader(
+            _MicroBatches(self),
+            sampler=range(first_step * self.accumulation, len(self.plan) * self.accumulation),
+            batch_size=None,
+            num_workers=num_workers,
+            worker_init_fn=_one_thread if num_workers else None,
+            prefetch_factor=4 if num_workers else None,
+            timeout=WORKER_TIMEOUT_S if num_workers else 0,
+            pin_memory=pin_memory,
+        )
+        seen, broken = 0, Counter[str]()
+        for batch in loader:
+            seen += len(batch)
+            broken.update(cause for cause, _ in batch.broken)
+            if broken.total() > max(10, MAX_BROKEN_SHARE * seen):
+                raise InputError(
+                    f"{broken.total()} of {seen} samples cannot be read, the last {batch.broken[-1]}: {dict(broken)}"
+                )
+            yield batch
+
+
+class _MicroBatches(Dataset[Batch]):
+    """Micro-batch number (step x accumulation + micro-step) -> Batch; built whole inside one worker."""
+
+    def __init__(self, path: DataPath):
+        self.path = path
+
+    def __getitem__(self, number: int) -> Batch:
+        path = self.path
+        number, micro_step = divmod(number, path.accumulation)
+        step = path.plan[number]
+        start = step.start + (micro_step * path.world_size + path.rank) * step.batch
+        shards, numbers = path.order(np.arange(start, start + step.batch))
+        samples = [(path.shards[shard], int(number)) for shard, number in zip(shards, numbers, strict=True)]
+        images, samples, broken = self._images(samples, step.resolution, draws_at(path.seed, start, step.batch))
+        batch = Batch(images, [shard.keys[number] for shard, number in samples], broken=broken)
+        if path.labels is not None:
+            values, offsets = path.labels(samples)
+            batch.labels = RaggedLabels(torch.from_numpy(values), torch.from_numpy(offsets))
+        if path.tokenize is not None:
+            batch.tokens = path.tokenize([shard.caption(number) or "" for shard, number in samples])
+        return batch
+
+    def _images(
+        self, samples: list[tuple[Shard, int]], resolution: int, draws: NDArray[np.float64]
+    ) -> tuple[Tensor, list[tuple[Shard, int]], list[tuple[str, str]]]:
+        pixels = np.empty((len(samples), resolution, resolution, 3), dtype=np.uint8)
+        broken, whole = [], []
+        for i, (shard, number) in enumerate(samples):
+            try:
+                pixels[i] = random_crop(shard.image_bytes(number), resolution, self.path.augmentation, draws[i])
+                whole.append(i)
+            except ValueError as error:
+                broken.append((str(error).split(":")[0], f"{shard.path}:{shard.keys[number]}"))
+        if not whole:
+            raise InputError(f"no sample of a whole batch can be read, the last {broken[-1]}")
+        for i in sorted(set(range(len(samples))) - set(whole)):
+            stand_in = whole[i % len(whole)]
+            pixels[i], samples[i] = pixels[stand_in], samples[stand_in]
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2), samples, broken
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

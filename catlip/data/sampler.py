@@ -1,0 +1,134 @@
+"""Which samples a step sees, in which order and at which size: a pure function of the seed and the step.
+
+Two ideas. The data set is an endless stream, epoch after epoch, and a *position* in it is a number: `SampleOrder` says which
+sample stands there. Each step draws one image size, and its batch grows as the image shrinks so that the work stays the
+same (the multi-scale variable batch sampler of the paper's Appendix A): `StepPlan` says which positions a step takes.
+Resuming at any step therefore costs nothing and is exact, and every rank knows what every other rank does.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catlip.cli import InputError
+
+WINDOW_SHARDS = 16  # samples are mixed across this many shards at a time, so that cold shards stream
+ORDER, SIZES = 1, 2  # separate the random streams of one seed
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """One size of the multi-scale sampler: square images of `resolution` pixels, `batch` of them per device."""
+
+    resolution: int
+    batch: int
+
+
+def image_sizes(base: int, batch: int, low: int, high: int, count: int, multiple: int) -> list[ImageSize]:
+    """The sizes of a multi-scale variable batch sampler (Mehta & Rastegari 2021), as the reference release realises them.
+
+    Args:
+        base, batch: the base resolution in pixels and the batch per device at it.
+        low, high, count: `count` sizes evenly from `low` to `high`, to which `base` is added.
+        multiple: each size is rounded to the nearest multiple of this many pixels.
+    Returns: the distinct sizes, ascending; each batch keeps the number of pixels per step.
+    """
+    wanted = {*np.linspace(low, high, count, dtype=int).tolist(), base}
+    resolutions = sorted({_round_to(size, multiple) for size in wanted})
+    return [ImageSize(size, max(1, int(round(base * base * batch / (size * size), 2)))) for size in resolutions]
+
+
+def _round_to(size: int, multiple: int) -> int:
+    rounded = max(multiple, int(size + multiple / 2) // multiple * multiple)
+    return rounded + multiple if rounded < 0.9 * size else rounded
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step takes from the stream: `batch` samples per device and micro-step, from position `start` on."""
+
+    resolution: int
+    batch: int
+    start: int
+
+
+class StepPlan:
+    """The image size and the stream positions of every step.
+
+    Args:
+        sizes: what to draw from, uniformly, one a step; the same on all ranks.
+        replicas: devices times micro-steps, each of which takes one batch of the drawn size per step.
+        num_steps: optimizer steps of the whole run.
+        seed: of the run.
+    """
+
+    def __init__(self, sizes: Sequence[ImageSize], replicas: int, num_steps: int, seed: int):
+        self.sizes = sizes
+        self.choice = np.random.default_rng([seed, SIZES]).integers(len(sizes), size=num_steps)
+        taken = np.array([size.batch * replicas for size in sizes], dtype=np.int64)[self.choice]
+        self.starts = np.concatenate([[0], np.cumsum(taken)])
+
+    def __len__(self) -> int:
+        return len(self.choice)
+
+    def __getitem__(self, step: int) -> Step:
+        size = self.sizes[self.choice[step]]
+        return Step(size.resolution, size.batch, int(self.starts[step]))
+
+
+def steps_for(num_samples: float, sizes: Sequence[ImageSize], replicas: int) -> int:
+    """How many steps see `num_samples` samples on average, at least one."""
+    return max(1, round(num_samples / (replicas * float(np.mean([size.batch for size in sizes])))))
+
+
+class SampleOrder:
+    """Position in the endless stream -> (shard number, sample number).
+
+    Shards are shuffled each epoch, then samples within a window of consecutive shards. Only the counts of the shards and the
+    permutation of one window are ever in memory.
+
+    Args:
+        counts: [S] samples in each shard.
+        seed: of the run.
+        window: shards mixed at a time.
+    """
+
+    def __init__(self, counts: Sequence[int], seed: int, window: int = WINDOW_SHARDS):
+        self.counts = np.asarray(counts, dtype=np.int64)
+        self.total = int(self.counts.sum())
+        if self.total == 0:
+            raise InputError("the shards hold no samples")
+        self.seed = seed
+        self.window = window
+        self._epoch = functools.lru_cache(maxsize=2)(self._plan_epoch)
+        self._mixed = functools.lru_cache(maxsize=3)(self._mix_window)
+
+    def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Shard and sample number, [n] int64 each, at [n] stream positions."""
+        shards, numbers = np.empty_like(positions), np.empty_like(positions)
+        epochs, places = np.divmod(positions, self.total)
+        for epoch in np.unique(epochs):
+            windows = np.searchsorted(self._epoch(epoch)[1], places, side="right") - 1
+            for window in np.unique(windows[epochs == epoch]):
+                here = (epochs == epoch) & (windows == window)
+                window_shards, window_numbers = self._mixed(epoch, window)
+                within = places[here] - self._epoch(epoch)[1][window]
+                shards[here], numbers[here] = window_shards[within], window_numbers[within]
+        return shards, numbers
+
+    def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The epoch's order of shards, and the place in the epoch at which each window begins."""
+        order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.counts))
+        begins = np.concatenate([[0], np.cumsum(self.counts[order])])
+        return order, begins[:-1][:: self.window]
+
+    def _mix_window(self, epoch: int, window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        members = self._epoch(epoch)[0][window * self.window : (window + 1) * self.window]
+        counts = self.counts[members]
+        shards = np.repeat(members, counts)
+        numbers = np.concatenate([np.arange(count) for count in counts])
+        mixed = np.random.default_rng([self.seed, ORDER, epoch, window + 1]).permutation(len(shards))
+        return shards[mixed], numbers[mixed]

@@ -1,0 +1,150 @@
+"""Generated layouts of real drawings: sprites pasted by their own transparency on a photograph, with exact boxes and masks.
+
+`compose` is all of it: it places sprites so that each stays recognisable, pastes them in order, and tells where each can be
+seen. A sprite that finds no place is left out, so that whoever writes the caption or the annotation names what is there.
+Backgrounds are the photographs in backgrounds/ (see its ATTRIBUTION.md); three of them appear in no training image.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image
+
+BACKGROUNDS = Path(__file__).with_name("backgrounds")
+HELD_OUT_PHOTOS = frozenset({"blue-periwinkle", "lake-sherburne", "roman-colosseum"})  # for test scenes only
+PHOTOS = tuple(sorted(path.stem for path in BACKGROUNDS.glob("*.jpg")))
+TRAINING_PHOTOS = tuple(name for name in PHOTOS if name not in HELD_OUT_PHOTOS)
+
+CROP_SHARE = (0.3, 1.0)  # side of a photo's crop, relative to its short side
+TRIES = 20
+MAX_COVERED = 0.25  # of a sprite's box by any other's: both stay recognisable
+OPAQUE = 128  # a pixel belongs to the last sprite at least this opaque there
+CONTRAST = 90  # least distance in RGB, of 442, between a plain background and a drawing's mean colour
+
+T = TypeVar("T")
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sprite(Generic[T]):
+    """What is pasted: what it is (any value of the caller's), and its pixels, straight-alpha RGBA [h, w, 4] uint8."""
+
+    what: T
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class Placement(Generic[T]):
+    """Where one sprite can be seen in an image.
+
+    Attributes:
+        what: the sprite's.
+        box: left, top, right, bottom of its visible pixels; right and bottom are exclusive.
+        mask: [H, W] bool, its visible pixels: no two placements of an image share one.
+    """
+
+    what: T
+    box: tuple[int, int, int, int]
+    mask: NDArray[np.bool_]
+
+
+def compose(
+    background: Pixels, sprites: Sequence[Sprite[T]], rng: Generator, share: tuple[float, float]
+) -> tuple[Pixels, list[Placement[T]]]:
+    """Paste sprites on a background, each at a random size and place.
+
+    Args:
+        background: [H, W, 3] uint8; it is not changed.
+        sprites: later ones lie over earlier ones.
+        rng: what all choices are drawn from.
+        share: range of a sprite's longer side relative to the shorter side of the image.
+    Returns: the image [H, W, 3] uint8, and a placement for each sprite that found a place, in the order of pasting.
+    """
+    image = background.copy()
+    owner = np.full(image.shape[:2], -1)
+    boxes: list[tuple[int, int, int, int]] = []
+    placed: list[T] = []
+    for sprite in sprites:
+        scaled = _scale(sprite.pixels, rng.uniform(*share) * min(image.shape[:2]))
+        box = _free_box(scaled.shape[0], scaled.shape[1], image.shape[0], image.shape[1], boxes, rng)
+        if box is None:
+            continue
+        left, top, right, bottom = box
+        _paste(image[top:bottom, left:right], scaled)
+        owner[top:bottom, left:right][scaled[..., 3] >= OPAQUE] = len(placed)
+        boxes.append(box)
+        placed.append(sprite.what)
+    masks = [owner == number for number in range(len(placed))]
+    return image, [Placement(what, _extent(mask), mask) for what, mask in zip(placed, masks, strict=True) if mask.any()]
+
+
+def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
+    """A random square of the photograph `name`, mirrored half of the time, as [size, size, 3] uint8."""
+    photo = _photo(name)
+    side = round(min(photo.size) * rng.uniform(*CROP_SHARE))
+    left, top = (int(rng.integers(length - side + 1)) for length in photo.size)
+    crop = photo.resize((size, size), Image.Resampling.LANCZOS, (left, top, left + side, top + side))
+    return np.array(crop)[:, :: -1 if rng.integers(2) else 1]
+
+
+def plain(sprite: Sprite[T], size: int, rng: Generator) -> Pixels:
+    """A background of one random colour against which the sprite can be seen, as [size, size, 3] uint8."""
+    opacity = sprite.pixels[..., 3:].astype(np.float64)
+    mean = (sprite.pixels[..., :3] * opacity).sum((0, 1)) / opacity.sum()
+    colour = rng.integers(256, size=3)
+    while np.linalg.norm(colour - mean) < CONTRAST:
+        colour = rng.integers(256, size=3)
+    return np.tile(colour.astype(np.uint8), (size, size, 1))
+
+
+def _scale(pixels: Pixels, longer_side: float) -> Pixels:
+    """Pixels resized so that the longer side is `longer_side`; Pillow weighs colours by their opacity."""
+    factor = longer_side / max(pixels.shape[:2])
+    height, width = (max(1, round(length * factor)) for length in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _free_box(
+    height: int,
+    width: int,
+    image_height: int,
+    image_width: int,
+    taken: Sequence[tuple[int, int, int, int]],
+    rng: Generator,
+) -> tuple[int, int, int, int] | None:
+    for _ in range(TRIES):
+        left, top = int(rng.integers(image_width - width + 1)), int(rng.integers(image_height - height + 1))
+        box = (left, top, left + width, top + height)
+        if all(_covered(box, other) <= MAX_COVERED for other in taken):
+            return box
+    return None
+
+
+def _covered(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    """The area two boxes share, as a fraction of the smaller one."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return max(width, 0) * max(height, 0) / smaller
+
+
+def _paste(target: Pixels, sprite: Pixels) -> None:
+    """Blend in integers, so that every machine gets the same bytes."""
+    opacity = sprite[..., 3:].astype(np.uint32)
+    target[:] = (sprite[..., :3] * opacity + target * (255 - opacity) + 127) // 255
+
+
+def _extent(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+@functools.cache
+def _photo(name: str) -> Image.Image:
+    with Image.open(BACKGROUNDS / f"{name}.jpg") as file:
+        return file.convert("RGB")

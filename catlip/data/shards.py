@@ -1,0 +1,189 @@
+"""WebDataset tar shards, read by sample number.
+
+A shard is a tar whose members `KEY.jpg|png|webp`, `KEY.txt` and `KEY.json` stand together. It is walked once; where each
+member lies is kept in the user's cache, tied to the shard's name, size and time. After that any sample is one `pread`:
+order costs nothing, and nothing is ever extracted.
+"""
+
+import functools
+import glob
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+import braceexpand
+import numpy as np
+from numpy.typing import NDArray
+
+from catlip.cache import cache_dir
+from catlip.cli import InputError
+from catlip.record import write_atomically
+
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+OPEN_FILES = 64  # shards held open in a process; a shuffle window touches fewer
+ABSENT = -1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Where the members of each sample of one tar lie.
+
+    Attributes:
+        path: the tar.
+        identity: changes when the file at `path` does (its place, size or time).
+        keys: [N] sample keys, in the order of the tar.
+        image, text, meta: [N, 2] int64, offset and size in bytes of the image, `.txt` and `.json` members; -1 where absent.
+    """
+
+    path: Path
+    identity: str
+    keys: Sequence[str]
+    image: NDArray[np.int64]
+    text: NDArray[np.int64]
+    meta: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def image_bytes(self, number: int) -> bytes:
+        """The encoded image of sample `number`, empty when it has none."""
+        return self._read(self.image[number])
+
+    def metadata(self, number: int) -> dict[str, object]:
+        """The `.json` member of sample `number`, or {} when it has none. Raises ValueError when it is not a JSON object."""
+        found = json.loads(self._read(self.meta[number]) or b"{}")
+        if not isinstance(found, dict):
+            raise ValueError(f"{self.path}: {self.keys[number]}.json is not an object")
+        return found
+
+    def caption(self, number: int) -> str | None:
+        """The caption of sample `number`: its `.txt`, else `caption` of its `.json`; undecodable bytes become U+FFFD."""
+        if self.text[number, 0] != ABSENT:
+            return self._read(self.text[number]).decode("utf-8", "replace")
+        try:
+            caption = self.metadata(number).get("caption")
+        except ValueError:
+            return None
+        return None if caption is None else str(caption)
+
+    def _read(self, span: NDArray[np.int64]) -> bytes:
+        offset, size = int(span[0]), int(span[1])
+        return b"" if offset == ABSENT else os.pread(_file(self.path, self.identity).fileno(), size, offset)
+
+
+def expand(patterns: str | Iterable[str]) -> list[Path]:
+    """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted within each pattern.
+
+    Raises: InputError naming the pattern that matches nothing, or the brace-listed shard that is missing.
+    """
+    paths: list[Path] = []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if Path(pattern).is_dir():
+            pattern = str(Path(pattern) / "*.tar")
+        for name in braceexpand.braceexpand(pattern):
+            found = sorted(glob.glob(name)) if glob.has_magic(name) else [name] * os.path.exists(name)
+            if not found:
+                raise InputError(f"no shard matches {name!r}; give paths, globs or braces such as 'cc3m/{{00000..00331}}.tar'")
+            paths += map(Path, found)
+    if not paths:
+        raise InputError("no shards given")
+    return paths
+
+
+def open_shard(path: Path) -> Shard:
+    """The shard at `path`, its index read from the cache or built and cached.
+
+    Raises: InputError when it is missing, not a tar, cut short, empty, or has a member whose path escapes.
+    """
+    return _indexed(path, _identity(path))
+
+
+def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
+    """Write `(key, {suffix: content})` samples as a tar, the same bytes for the same samples, atomically.
+
+    Returns: how many samples were written.
+    """
+    buffer, count = io.BytesIO(), 0
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, members in samples:
+            count += 1
+            for suffix, content in members.items():
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+    return count
+
+
+def _identity(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        raise InputError(f"shard {path} does not exist") from None
+    return sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()[:32]
+
+
+@functools.lru_cache(maxsize=256)
+def _indexed(path: Path, identity: str) -> Shard:
+    cached = cache_dir("indexes") / f"{identity}.npz"
+    if cached.exists():
+        with np.load(cached, allow_pickle=False) as arrays:
+            keys = arrays["keys"].tobytes().decode().split("\n")
+            return Shard(path, identity, keys, arrays["image"], arrays["text"], arrays["meta"])
+    shard = _walk(path, identity)
+    buffer = io.BytesIO()
+    keys_bytes = np.frombuffer("\n".join(shard.keys).encode(), dtype=np.uint8)
+    np.savez(buffer, keys=keys_bytes, image=shard.image, text=shard.text, meta=shard.meta)
+    write_atomically(cached, buffer.getvalue())
+    return shard
+
+
+def _walk(path: Path, identity: str) -> Shard:
+    spans: dict[str, dict[str, tuple[int, int]]] = {}
+    size = path.stat().st_size
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if not member.isreg():
+                    continue  # links, devices and folders hold no sample
+                if member.offset_data + member.size > size:
+                    raise InputError(f"shard {path} is cut short inside {member.name} ({len(spans) - 1} samples before it)")
+                key, kind = _key_and_kind(path, member.name)
+                if kind:
+                    spans.setdefault(key, {})[kind] = (member.offset_data, member.size)
+            end = tar.offset
+    except tarfile.TarError as error:
+        raise InputError(f"shard {path} is not a whole tar file: {error}") from None
+    with open(path, "rb") as file:
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a header cut in two for the end
+            raise InputError(f"shard {path} is cut short: no end mark after its {len(spans)} samples")
+    if not spans:
+        raise InputError(f"shard {path} holds no samples (members named KEY.jpg|png|webp, KEY.txt, KEY.json)")
+
+    def table(kind: str) -> NDArray[np.int64]:
+        return np.array([found.get(kind, (ABSENT, 0)) for found in spans.values()], dtype=np.int64)
+
+    return Shard(path, identity, list(spans), table("image"), table("text"), table("meta"))
+
+
+def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
+    """WebDataset's rule: the key is the member's path up to the first dot of its last part."""
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or "\n" in name:
+        raise InputError(f"shard {path} is refused: the path of its member {name!r} escapes")
+    stem, _, suffix = parts.name.partition(".")
+    suffix = suffix.lower()
+    kind = "image" if suffix in IMAGE_SUFFIXES else {"txt": "text", "json": "meta"}.get(suffix)
+    return str(parts.parent / stem), kind
+
+
+@functools.lru_cache(maxsize=OPEN_FILES)
+def _file(path: Path, identity: str) -> io.FileIO:
+    return io.FileIO(path)  # closed when it leaves the cache and is collected

@@ -1,0 +1,201 @@
+"""The embedded default data set: fetch the drawings, render them, compose the samples, write the shards.
+
+Real drawings with the names and keywords that people gave them: five teams' for pre-training (alone, and as generated scenes
+of several), two others' for fitting a linear probe, two more for testing it. It shows that the pipeline learns and transfers;
+it is not a collection of web photos. The shards are a pure function of package versions, size, scenes and seed, whichever
+number of processes makes them. `starter.json`, written last, is the mark of a complete build.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from catlip.cli import InputError, run
+from catlip.data.emoji import TEXT, Concept, Drawing, Source, read_concepts, read_drawings, read_sources, render
+from catlip.data.scenes import Sprite
+from catlip.data.shards import write_shard
+from catlip.data.starter_card import data_card
+from catlip.data.starter_samples import SPLITS, Plan, make, plan
+from catlip.record import write_atomically
+
+EDITION = 1  # raised whenever the same arguments come to give other shards
+SHARD_SAMPLES = 1000
+RENDER_SCALE = 1.5  # a drawing is rendered larger than the image, so that cutting its margin does not blur it
+SIZES = range(16, 161)  # larger ones would hold more than 2 GiB of rendered drawings in memory
+MANIFEST = "starter.json"
+
+Map = Callable[..., Iterator[Any]]
+
+
+@dataclass(frozen=True)
+class Starter:
+    """Build the starter data set: drawings with human-written captions, and scenes of them, as shards.
+
+    python -m catlip.data.starter --out data/starter
+    """
+
+    out: Path = Path("data/starter")
+    """Where the folders pretrain, probe-train and probe-test, DATA_CARD.md and starter.json go."""
+    size: int = 64
+    """Side of the images in pixels, 16 to 160."""
+    scenes: int = 8000
+    """Generated scenes of one to four drawings, added to the drawings for pre-training."""
+    seed: int = 0
+    """Chooses backgrounds, places, captions and order; the same seed gives the same bytes."""
+    limit: int | None = None
+    """Use only this many of the 1,420 concepts, evenly spread: for a quick look."""
+    workers: int = 2
+    """Processes that render and compose; the shards do not depend on it."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def main(config: Starter) -> None:
+    _check(config)
+    arguments = {"size": config.size, "scenes": config.scenes, "seed": config.seed, "limit": config.limit}
+    sources = read_sources()
+    wanted: dict[str, Any] = {"edition": EDITION, "arguments": arguments, "packages": _packages(sources)}
+    if _is_complete(config.out, wanted):
+        print(f"{config.out} is up to date")
+        return
+    _start_over(config.out)
+    manifest = wanted | _build(config, sources)
+    write_atomically(config.out / "DATA_CARD.md", data_card(config.out, sources, manifest).encode())
+    write_atomically(config.out / f"{MANIFEST}.partial", json.dumps(manifest, indent=1).encode() + b"\n")
+    os.replace(config.out / f"{MANIFEST}.partial", config.out / MANIFEST)
+    for split, count in manifest["counts"].items():
+        print(f"{split}: {sum(count.values())} samples ({', '.join(f'{name} {n}' for name, n in count.items())})")
+    print(f"written to {config.out}; what it holds: {config.out / 'DATA_CARD.md'}")
+
+
+def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
+    """Write all shards; returns what was made, with what, for the manifest."""
+    concepts = _spread(read_concepts(), config.limit)
+    with _processes(config.workers) as in_parallel:
+        sprites = _sprites(sources, concepts, config, in_parallel)
+        plans = plan(sprites, config.scenes, config.size, config.seed)
+        shards = _write_shards(plans, config, in_parallel)
+    counts = {split: _count(plans[split], sources) for split in SPLITS}
+    made_with = {package: version(package) for package in ("numpy", "pillow", "resvg_py")}
+    return {"made_with": made_with, "concepts": len(concepts), "counts": counts, "shards": shards}
+
+
+def _check(config: Starter) -> None:
+    if config.size not in SIZES:
+        raise InputError(f"--size {config.size} is out of range; choose {SIZES.start} to {SIZES.stop - 1}")
+    for name, least in (("scenes", 0), ("workers", 1), ("limit", 1), ("seed", 0)):
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name} {value} is too small; give {least} or more")
+
+
+def _packages(sources: Sequence[Source]) -> dict[str, str]:
+    pinned = [(source.package, source.version, source.digest) for source in sources]
+    return {f"{package}@{number}": digest for package, number, digest in [*pinned, TEXT]}
+
+
+def _is_complete(out: Path, wanted: dict[str, Any]) -> bool:
+    """Whether `out` holds a finished build of what is wanted: its shards unchanged, and no others."""
+    try:
+        manifest = json.loads((out / MANIFEST).read_text())
+        if any(manifest[key] != value for key, value in wanted.items()):
+            return False
+        found = {str(path.relative_to(out)): _sha256(path) for path in _shards(out)}
+        return found == {name: shard["sha256"] for name, shard in manifest["shards"].items()}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _start_over(out: Path) -> None:
+    """Take away an earlier or unfinished build of this program, and nothing else."""
+    ours = (out / MANIFEST).exists() or (out / f"{MANIFEST}.partial").exists()
+    shards = _shards(out)
+    if shards and not ours:
+        raise InputError(
+            f"{shards[0]} was not written by this program and would be mixed with its shards; choose another --out"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / f"{MANIFEST}.partial", b"{}\n")
+    for path in [out / MANIFEST, out / "DATA_CARD.md", *shards]:
+        path.unlink(missing_ok=True)
+
+
+def _shards(out: Path) -> list[Path]:
+    return [path for split in SPLITS for path in sorted((out / split).glob("*.tar"))]
+
+
+def _spread(concepts: Sequence[Concept], limit: int | None) -> Sequence[Concept]:
+    count = min(limit or len(concepts), len(concepts))
+    return [concepts[i * len(concepts) // count] for i in range(count)]
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[Map]:
+    """`map` in this process, or in `count` others; the order of the results is that of the inputs."""
+    if count == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        yield lambda function, *inputs: pool.map(function, *inputs, chunksize=32)
+
+
+def _sprites(
+    sources: Sequence[Source], concepts: Sequence[Concept], config: Starter, in_parallel: Map
+) -> list[Sprite[Drawing]]:
+    """The rendered drawings; where a team uses one picture for several concepts, only the first stands."""
+    fetching = tqdm(sources, desc="fetch", unit="package", disable=config.quiet)
+    drawings = {drawing: svg for source in fetching for drawing, svg in read_drawings(source, concepts).items()}
+    side = round(config.size * RENDER_SCALE)
+    rendered = in_parallel(render, drawings.values(), [side] * len(drawings))
+    bar = tqdm(rendered, desc="render", total=len(drawings), unit="drawing", disable=config.quiet)
+    distinct: dict[tuple[Any, ...], Sprite[Drawing]] = {}
+    for drawing, pixels in zip(drawings, bar, strict=True):
+        if pixels.size:
+            identity = (drawing.source.name, pixels.shape, sha256(pixels.tobytes()).digest())
+            distinct.setdefault(identity, Sprite(drawing, pixels))
+    return list(distinct.values())
+
+
+def _write_shards(plans: dict[str, list[Plan]], config: Starter, in_parallel: Map) -> dict[str, dict[str, Any]]:
+    """Write every split; returns each shard's sample count and sha256 by its path inside the data set."""
+    everything = [(split, start) for split in SPLITS for start in range(0, len(plans[split]), SHARD_SAMPLES)]
+    total = sum(map(len, plans.values()))
+    shards = {}
+    with tqdm(desc="compose", total=total, unit="sample", disable=config.quiet) as bar:
+        for split, start in everything:
+            path = config.out / split / f"{start // SHARD_SAMPLES:05d}.tar"
+            samples = in_parallel(make, plans[split][start : start + SHARD_SAMPLES])
+            count = write_shard(path, _counted(samples, bar))
+            shards[str(path.relative_to(config.out))] = {"samples": count, "sha256": _sha256(path)}
+    return shards
+
+
+def _counted(samples: Iterable[Any], bar: "tqdm[Any]") -> Iterator[Any]:
+    for sample in samples:
+        yield sample
+        bar.update()
+
+
+def _count(plans: Sequence[Plan], sources: Sequence[Source]) -> dict[str, int]:
+    """Samples by drawing team, in the order of `sources`, and the scenes."""
+    found = Counter("scenes" if p.kind == "scene" else p.sprites[0].what.source.name for p in plans)
+    return {name: found[name] for name in [*(source.name for source in sources), "scenes"] if found[name]}
+
+
+def _sha256(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    run(Starter, main)

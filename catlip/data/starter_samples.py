@@ -1,0 +1,127 @@
+"""What the starter data's samples are: which drawings, on which background, under which caption.
+
+`plan` lists every sample of every split as a recipe small enough to send to another process; `make` turns one into the
+members of a shard. Every random choice comes from a generator seeded by the data set's seed and the sample's own key, so a
+sample is the same whoever makes it, when, and beside whichever others.
+"""
+
+import io
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from catlip.data.emoji import Concept, Drawing
+from catlip.data.scenes import TRAINING_PHOTOS, Pixels, Placement, Sprite, compose, photo_crop, plain
+from catlip.data.wording import drawing_caption, scene_caption
+
+SPLITS = ("pretrain", "probe-train", "probe-test")
+PHOTO_SHARE = 0.25  # of the drawings for pre-training; the probes' all stand on a plain colour
+DRAWING_SIZE = (0.7, 1.0)  # longer side of a lone drawing, relative to the image
+SCENE_SIZE = (0.3, 0.6)  # longer side of an object in a scene
+SCENE_OBJECTS = 4  # at most
+
+THING_GROUPS = frozenset({"animals-nature", "food-drink", "activities", "objects"})
+THING_SUBGROUPS = frozenset({"transport-ground", "transport-water", "transport-air", "sky-weather"})  # of travel-places
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sample to be made.
+
+    Attributes:
+        key: its name in the shard.
+        kind: "drawing" (one sprite, nearly filling the image) or "scene" (one to four, on a photograph).
+        sprites: what is on it, the lowest first.
+        size: side of the image in pixels.
+        seed: the data set's.
+    """
+
+    key: str
+    split: str
+    kind: str
+    sprites: tuple[Sprite[Drawing], ...]
+    size: int
+    seed: int
+
+
+def plan(sprites: Sequence[Sprite[Drawing]], scenes: int, size: int, seed: int) -> dict[str, list[Plan]]:
+    """The samples of each split: every sprite once, and `scenes` scenes of those for pre-training, mixed among them."""
+    plans: dict[str, list[Plan]] = {split: [] for split in SPLITS}
+    for sprite in sprites:
+        split = sprite.what.source.split
+        plans[split].append(Plan(sprite.what.key, split, "drawing", (sprite,), size, seed))
+    by_concept = defaultdict(list)
+    for sprite in sprites:
+        if sprite.what.source.split == "pretrain" and is_thing(sprite.what.concept):
+            by_concept[sprite.what.concept].append(sprite)
+    choices = list(by_concept.values())
+    for number in range(scenes if choices else 0):
+        key = f"scene-{number:06d}"
+        rng = generator(seed, f"plan/{key}")
+        count = min(int(rng.integers(1, SCENE_OBJECTS + 1)), len(choices))
+        teams = [choices[i] for i in rng.choice(len(choices), count, replace=False)]
+        chosen = tuple(team[rng.integers(len(team))] for team in teams)
+        plans["pretrain"].append(Plan(key, "pretrain", "scene", chosen, size, seed))
+    order = generator(seed, "plan/order").permutation(len(plans["pretrain"]))
+    plans["pretrain"] = [plans["pretrain"][i] for i in order]
+    return plans
+
+
+def is_thing(concept: Concept) -> bool:
+    """Whether a concept can be one object among others in a scene: not a face, a person, a place or a time of day."""
+    return concept.group in THING_GROUPS or concept.subgroup in THING_SUBGROUPS
+
+
+def generator(seed: int, name: str) -> np.random.Generator:
+    """Random numbers that depend on the seed and on what they are for, and on nothing else."""
+    return np.random.default_rng(int.from_bytes(sha256(f"{seed}/{name}".encode()).digest()[:16], "big"))
+
+
+def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
+    """A planned sample as `(key, {"png": ..., "txt": ..., "json": ...})`, ready for `write_shard`."""
+    rng = generator(sample.seed, f"{sample.split}/{sample.key}")
+    place, background = _background(sample, rng)
+    share = DRAWING_SIZE if sample.kind == "drawing" else SCENE_SIZE
+    image, placements = compose(background, sample.sprites, rng, share)
+    if sample.kind == "drawing":
+        caption = drawing_caption(sample.sprites[0].what.concept, rng)
+    else:
+        caption = scene_caption([placement.what.concept.name for placement in placements], rng)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=6)
+    meta = json.dumps(_metadata(sample, place, placements), ensure_ascii=False)
+    return sample.key, {"png": buffer.getvalue(), "txt": caption.encode(), "json": meta.encode()}
+
+
+def _background(sample: Plan, rng: np.random.Generator) -> tuple[str, Pixels]:
+    if sample.kind == "scene" or (sample.split == "pretrain" and rng.random() < PHOTO_SHARE):
+        name = str(rng.choice(TRAINING_PHOTOS))
+        return name, photo_crop(name, sample.size, rng)
+    return "plain", plain(sample.sprites[0], sample.size, rng)
+
+
+def _metadata(sample: Plan, background: str, placements: Sequence[Placement[Drawing]]) -> dict[str, Any]:
+    """The `.json` member. A drawing says at its top level what a scene says of each of its objects."""
+    objects = [_identity(placement.what) | {"box": placement.box} for placement in placements]
+    head = {"kind": sample.kind, "split": sample.split, "background": background}
+    if sample.kind == "drawing":
+        return head | _identity(sample.sprites[0].what) | {"objects": objects}
+    return head | {"objects": objects}
+
+
+def _identity(drawing: Drawing) -> dict[str, str]:
+    source, concept = drawing.source, drawing.concept
+    return {
+        "source": source.name,
+        "licence": source.licence,
+        "concept": concept.hexcode,
+        "name": concept.name,
+        "group": concept.group,
+        "subgroup": concept.subgroup,
+    }

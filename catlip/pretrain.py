@@ -1,0 +1,222 @@
+"""Pre-train an image encoder by classifying the nouns of captions: CatLIP (Section 3.2).
+
+`pretrain` below is what every method runs: it turns a recipe, shards and an objective into a run folder and a record, and
+never asks which objective it is.
+"""
+
+import functools
+import platform
+import resource
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from catlip.cli import InputError, run
+from catlip.data.loader import DataPath, LabelSource
+from catlip.data.sampler import SampleOrder, StepPlan, steps_for
+from catlip.data.shards import Shard, expand, open_shard
+from catlip.encoder import build_encoder
+from catlip.objective import Categorical
+from catlip.recipes import CATLIP, Recipe
+from catlip.record import Record, plain
+from catlip.sidecar import read_labels
+from catlip.training.distributed import Place, find_place
+from catlip.training.loop import Trainer, train
+from catlip.vocabulary import Vocabulary
+
+UNKNOWN_LABELS_PER_CAPTION = 3  # a DataComp caption's, about
+
+
+@dataclass(frozen=True)
+class PretrainRun:
+    """What any method's pre-training run is started with."""
+
+    recipe: tyro.conf.OmitArgPrefixes[Recipe]
+    shards: tuple[str, ...] = ()
+    """Image-caption shards: paths, folders, globs or braces."""
+    out: Path = Path("runs/pretrain")
+    """Folder of the run; its record is written beside it, as NAME.json."""
+    seed: int = 0
+    """Seed of the weights, the order of the samples, and their crops."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    num_workers: int = 1
+    """Processes that read and decode images, per rank; the batches do not depend on it."""
+    log_every: int = 20
+    """Optimizer steps per line of the log."""
+    checkpoint_every: int = 200
+    """Optimizer steps between checkpoints."""
+    restart: bool = False
+    """Discard the run that is in the folder instead of going on with it."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class PretrainCatLIP(PretrainRun):
+    """Pre-train an image encoder with CatLIP; run the same command again to go on where it stopped.
+
+    python -m catlip.pretrain --recipe starter --shards data/starter/pretrain \\
+        --vocabulary runs/starter/vocabulary.json --labels-dir runs/starter/labels --out runs/starter/pretrain/catlip-seed0
+    """
+
+    vocabulary: Path = Path("vocabulary.json")
+    """Made by catlip.vocabulary."""
+    labels_dir: Path = Path("labels")
+    """Where catlip.label put the labels of these shards."""
+
+
+class VocabularyLabels:
+    """The class ids of samples, from the sidecar labels of their shards."""
+
+    def __init__(self, labels_dir: Path, vocabulary: Vocabulary):
+        self.labels_dir = labels_dir
+        self.vocabulary = vocabulary
+        self._of = functools.lru_cache(maxsize=64)(self._encode)
+
+    def __call__(self, samples: Sequence[tuple[Shard, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Values [sum K] and offsets [n + 1] of n (shard, sample number) pairs."""
+        found = [self._of(shard.path)[number] for shard, number in samples]
+        return np.concatenate(found), np.cumsum([0, *map(len, found)], dtype=np.int64)
+
+    def _encode(self, path: Path) -> list[NDArray[np.int64]]:
+        labels = read_labels(open_shard(path), self.labels_dir, self.vocabulary.rule)
+        self.vocabulary.check(labels)
+        values, offsets = self.vocabulary.encode(labels.values, labels.offsets)
+        return np.split(values, offsets[1:-1])
+
+
+def pretrain(
+    config: PretrainRun,
+    method: str,
+    build: Callable[[], nn.Module],
+    identity: dict[str, Any],
+    labels: LabelSource | None = None,
+    tokenize: Callable[[list[str]], Tensor] | None = None,
+) -> Path:
+    """Train an objective by a recipe, with checkpoints and resume, and write its record.
+
+    Args:
+        method: its name in records.
+        build: makes the objective, after the seed is set.
+        identity: what else determines the run (say, the vocabulary); a checkpoint made under another one is refused.
+        labels, tokenize: how to make what the objective needs.
+    Returns: the path of the record.
+    """
+    recipe, place = config.recipe, find_place(config.device)
+    shards = [open_shard(path) for path in expand(config.shards)]
+    accumulation = accumulation_for(recipe, place.world_size)
+    data = _data_path(config, shards, accumulation, place, labels, tokenize)
+    if config.restart and place.is_main:
+        shutil.rmtree(config.out, ignore_errors=True)
+    torch.manual_seed(config.seed)
+    trainer = Trainer(build(), recipe, len(data.plan), accumulation, place)
+    identity = plain(recipe) | identity | {"method": method, "seed": config.seed, "data": _digest(shards)}
+    record = Record(config.out.with_name(config.out.name + ".json"), "pretrain", plain(config) | {"method": method})
+    with record if place.is_main else nullcontext():
+        lines = train(
+            trainer,
+            lambda step: data.batches(step, config.num_workers, pin_memory=place.device.type == "cuda"),
+            config.out,
+            identity,
+            config.log_every,
+            config.checkpoint_every,
+            config.quiet,
+        )
+        _fill(record, method, config.seed, trainer, lines, data.order.total)
+    return record.path
+
+
+def accumulation_for(recipe: Recipe, world_size: int) -> int:
+    """Micro-steps per optimizer step that keep the recipe's global batch on `world_size` devices."""
+    if recipe.num_devices % world_size:
+        raise InputError(f"{world_size} processes do not divide the recipe's {recipe.num_devices} devices; set --num-devices")
+    return recipe.num_devices // world_size
+
+
+def _data_path(
+    config: PretrainRun,
+    shards: list[Shard],
+    accumulation: int,
+    place: Place,
+    labels: LabelSource | None,
+    tokenize: Callable[[list[str]], Tensor] | None,
+) -> DataPath:
+    recipe, sizes = config.recipe, config.recipe.sizes()
+    order = SampleOrder([len(shard) for shard in shards], config.seed)
+    num_steps = recipe.iterations or steps_for(recipe.epochs * order.total, sizes, recipe.num_devices)
+    plan = StepPlan(sizes, recipe.num_devices, num_steps, config.seed)
+    augmentation = recipe.augmentation()
+    return DataPath(
+        shards, order, plan, augmentation, config.seed, accumulation, place.rank, place.world_size, labels, tokenize
+    )
+
+
+def _fill(record: Record, method: str, seed: int, trainer: Trainer, lines: list[dict[str, float]], samples: int) -> None:
+    """The numbers that the report shows, from the log of a finished run."""
+    last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
+    record.metrics |= {
+        "method": method,
+        "seed": seed,
+        "iterations": trainer.num_steps,
+        "images_seen": last["images_seen"],
+        "epochs_seen": last["images_seen"] / samples,
+        "final_loss": float(np.mean([line["loss"] for line in tail])),
+        "train_seconds": last["seconds"],
+        "images_per_s": last["images_seen"] / last["seconds"],
+        "data_wait_share": float(np.mean([line["data_wait_share"] for line in lines])),
+        "peak_gib": peak_gib(trainer.place.device),
+        "parameters_total": sum(p.numel() for p in trainer.objective.parameters()),
+        "parameters_image": sum(p.numel() for p in trainer.objective.get_submodule("image_encoder").parameters()),
+    }
+    record.samples |= {name: [line[name] for line in lines] for name in lines[0]}
+    if trainer.accumulation > 1:
+        record.notes.append(f"gradients accumulated over {trainer.accumulation} micro-steps to keep the recipe's global batch")
+
+
+def base_rates_of(vocabulary: Vocabulary) -> Tensor:
+    """[V] float32, the share of captions that name each class; equal shares when the number of captions is unknown."""
+    if vocabulary.source.captions is None:
+        return torch.full((len(vocabulary),), UNKNOWN_LABELS_PER_CAPTION / len(vocabulary))
+    counts = torch.tensor([synset.count for synset in vocabulary.synsets], dtype=torch.float64)
+    return (counts / vocabulary.source.captions).clamp(1e-8, 0.5).float()
+
+
+def peak_gib(device: torch.device) -> float:
+    """Most memory held at once so far: allocated on the GPU, or resident in this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if platform.system() == "Darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _digest(shards: list[Shard]) -> str:
+    return sha256("\n".join(f"{shard.path.name} {len(shard)}" for shard in shards).encode()).hexdigest()[:16]
+
+
+def main(config: PretrainCatLIP) -> None:
+    """Train CatLIP."""
+    vocabulary = Vocabulary.load(config.vocabulary)
+    base_rates = base_rates_of(vocabulary)
+    record = pretrain(
+        config,
+        "catlip",
+        lambda: Categorical(build_encoder(config.recipe.encoder, config.recipe.resolution), base_rates),
+        {"vocabulary": sha256(config.vocabulary.read_bytes()).hexdigest()[:16], "num_classes": len(vocabulary)},
+        labels=VocabularyLabels(config.labels_dir, vocabulary),
+    )
+    print(record)
+
+
+if __name__ == "__main__":
+    run(PretrainCatLIP, main, {name: PretrainCatLIP(recipe) for name, recipe in CATLIP.items()})

@@ -1,0 +1,174 @@
+"""A record: one run of anything, as one JSON file. The reports are a function of records and of the published numbers.
+
+    with Record(Path("runs/starter/step_time/vit_b16.json"), kind="step_time", config=config) as record:
+        record.samples["catlip_ms"] = [...]
+        record.metrics["catlip_ms_median"] = ...
+
+While the run goes on, `NAME.json.partial` stands beside where the record will be; it becomes the record, in one step, when
+the block ends well, and stays (and is reported as incomplete) when it does not.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from catlip.cli import InputError, module_name
+
+SCHEMA = 1
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "open-clip-torch",
+    "numpy",
+    "pillow",
+    "nltk",
+    "mmsegmentation",
+    "detectron2",
+)
+
+
+class Record:
+    """A run's config, environment, metrics and raw samples, written atomically when the `with` block ends well.
+
+    Args:
+        path: where, ending in .json; its stem is the record's name.
+        kind: what was run: pretrain, linear_probe, step_time, ...
+        config: a dataclass or a dict; everything that determines the run.
+    Attributes:
+        metrics: name -> number or nested dict; units are in the names.
+        samples: name -> list of raw values (per step, per seed).
+        notes: sentences a reader of the numbers must know.
+    """
+
+    def __init__(self, path: Path, kind: str, config: Any):
+        if path.suffix != ".json":
+            raise InputError(f"a record ends in .json: {path}")
+        self.path = path
+        self.partial = path.with_name(path.name + ".partial")
+        self.metrics: dict[str, Any] = {}
+        self.samples: dict[str, list[Any]] = {}
+        self.notes: list[str] = []
+        self.environment = environment()
+        self._head = {
+            "schema": SCHEMA,
+            "kind": kind,
+            "name": path.stem,
+            "command": shlex.join([*module_name().split(), *sys.argv[1:]]),
+            "config": plain(config),
+            "environment": self.environment,
+        }
+
+    def __enter__(self) -> "Record":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._write(self.partial)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._write(self.partial)
+        if error is None:
+            os.replace(self.partial, self.path)
+
+    def _write(self, path: Path) -> None:
+        body = self._head | {"metrics": self.metrics, "samples": self.samples, "notes": self.notes}
+        write_atomically(path, json.dumps(plain(body), indent=1, allow_nan=True).encode() + b"\n")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` at `path` so that a reader sees the old file or the whole new one, and a full disk keeps the old one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, paths, tuples, sets and numpy scalars as what JSON has."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value) if isinstance(value, Path) else value
+
+
+def environment() -> dict[str, Any]:
+    """Machine, device, versions and code revision of this process; nothing that identifies a person or a host."""
+    found: dict[str, Any] = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_model(),
+        "cpu_count": len(os.sched_getaffinity(0)),
+        "host_memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        **_revision(),
+    }
+    return found | (_torch_environment() if "torch" in sys.modules else {"device": found["cpu"], "device_count": 1})
+
+
+def _torch_environment() -> dict[str, Any]:
+    import torch
+
+    found: dict[str, Any] = {"threads": torch.get_num_threads(), "device": _cpu_model(), "device_count": 1}
+    if torch.cuda.is_available():
+        found |= {
+            "device": torch.cuda.get_device_name(),
+            "device_count": torch.cuda.device_count(),
+            "device_memory_gib": round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "nccl": ".".join(map(str, torch.cuda.nccl.version())),
+            "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"),
+        }
+    return found
+
+
+def _revision() -> dict[str, Any]:
+    here = Path(__file__).parent
+    revision = _output("git", "-C", str(here), "rev-parse", "--short=12", "HEAD")
+    changed = _output("git", "-C", str(here), "status", "--porcelain", "--untracked-files=no")
+    return {"revision": revision or "unknown", "dirty": bool(changed)}
+
+
+def _version(package: str) -> str | None:
+    for name in (package, f"onedl-{package}", f"sal-{package}"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown CPU"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

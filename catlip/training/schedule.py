@@ -1,0 +1,48 @@
+"""How the weights are optimised: the numbers of a recipe, and the learning rate at a step."""
+
+import math
+from dataclasses import dataclass
+
+from catlip.cli import InputError
+
+WARMUP_FROM = 1e-6  # the release's warm-up starts here
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """AdamW with linear warm-up, cosine annealing by iteration, gradient clipping and weight averaging."""
+
+    max_lr: float = 1e-3
+    """Learning rate at the end of the warm-up."""
+    min_lr: float = 1e-5
+    """Learning rate at the end of training."""
+    warmup_iterations: int = 10_000
+    """Optimizer steps of linear warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay of its two moments."""
+    eps: float = 1e-8
+    """AdamW's epsilon."""
+    weight_decay: float = 0.2
+    """Decoupled decay, of matrices only: biases, norms and other 1-D parameters have none."""
+    grad_clip: float = 1.0
+    """Largest gradient norm; 0 for no clipping."""
+    ema_decay: float = 0.9995
+    """Decay of the exponential moving average of the weights, which is what is transferred; 0 for none."""
+    precision: str = "bf16"
+    """fp32, bf16 (autocast) or fp16 (autocast and loss scaling)."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+        if self.max_lr <= 0 or self.min_lr < 0 or self.min_lr > self.max_lr:
+            raise InputError(f"learning rates must be 0 <= min_lr <= max_lr, not {self.min_lr} and {self.max_lr}")
+
+
+def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:
+    """The learning rate of optimizer step `step` of `num_steps`, counted from 0: linear warm-up, then half a cosine."""
+    warmup = min(optimization.warmup_iterations, num_steps - 1)
+    if step < warmup:
+        return WARMUP_FROM + (optimization.max_lr - WARMUP_FROM) * (step + 1) / warmup
+    done = (step - warmup) / max(1, num_steps - warmup)
+    return optimization.min_lr + (optimization.max_lr - optimization.min_lr) * (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,171 @@
+"""A table as data, and the same table as markdown, CSV and plain text (HTML is the template's).
+
+A `Cell` says what is shown, where the number came from and what a reader must know beside it; a `Table` numbers the
+remarks of its cells as footnotes. A missing value is an en dash, a NaN is shown as NaN.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+MISSING = "\N{EN DASH}"
+MOST_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A mean over `n` runs, with their sample standard deviation (None for one run)."""
+
+    mean: float
+    spread: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, a second line in small type, the anchor of its record, and remarks that become footnotes."""
+
+    text: str = MISSING
+    small: str = ""
+    anchor: str = ""
+    quantity: Quantity | None = None
+    differs: bool = False
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def full(self) -> str:
+        """Both lines in one."""
+        return f"{self.text} ({self.small})" if self.small else self.text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A named table. `name` is the file stem of its CSV; a row of one cell is a heading across the table."""
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    kind: str = field(default="table", init=False)
+
+    @property
+    def footnotes(self) -> list[str]:
+        """The remarks of all cells, each once, in the order in which they are met."""
+        return list(dict.fromkeys(remark for row in self.rows for cell in row for remark in cell.remarks))
+
+    def marks(self, cell: Cell) -> list[int]:
+        """The footnote numbers of a cell, from 1."""
+        return [self.footnotes.index(remark) + 1 for remark in cell.remarks]
+
+
+def shown(value: float | None, decimals: int | None = None) -> str:
+    """A number for people: `decimals` places, or three significant digits; thousands separated; NaN as NaN."""
+    if value is None:
+        return MISSING
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "infinite"
+    if decimals is None:
+        decimals = decimals_of(value)
+    if decimals > MOST_DECIMALS:
+        return f"{value:.2e}"
+    return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def decimals_of(value: float) -> int:
+    """How many decimals show three significant digits of `value`."""
+    if not math.isfinite(value) or value == 0:
+        return 0
+    return max(0, 2 - math.floor(math.log10(abs(value))))
+
+
+def quantity_cell(quantity: Quantity | None, decimals: int | None = None, anchor: str = "") -> Cell:
+    """`mean ± spread` with n below, linked to the records it came from; a dash where nothing was measured."""
+    if quantity is None:
+        return Cell()
+    return Cell(mean_and_spread(quantity, decimals), f"n = {quantity.n}", anchor, quantity)
+
+
+def mean_and_spread(quantity: Quantity, decimals: int | None = None) -> str:
+    """`26.6 ± 0.2`, both with the same decimals; the mean alone for a single run."""
+    if decimals is None:
+        decimals = decimals_of(quantity.mean)
+    spread = f" ± {shown(quantity.spread, decimals)}" if quantity.spread is not None else ""
+    return shown(quantity.mean, decimals) + spread
+
+
+def number_cell(value: float | None, decimals: int | None = None, anchor: str = "", small: str = "") -> Cell:
+    """A single number, or a dash without link where it is missing."""
+    if value is None:
+        return Cell()
+    return Cell(shown(value, decimals), small, anchor)
+
+
+def as_markdown(table: Table) -> str:
+    """The table as GitHub's markdown, with its title, links to anchors, footnotes and caption."""
+    lines = [f"**{table.title}**", "", _line(table.columns), _line(["---"] * len(table.columns))]
+    lines += [_line(_padded([_markdown_cell(table, cell) for cell in row], len(table.columns))) for row in table.rows]
+    notes = [f"{i}. {note}" for i, note in enumerate(table.footnotes, 1)]
+    parts = ["\n".join(lines), "\n".join(notes), table.caption]
+    return "\n\n".join(part for part in parts if part)
+
+
+def as_csv(table: Table) -> str:
+    """The table as CSV; a column of quantities becomes three: the mean, its spread and n. Remarks are the last column."""
+    split = [any(len(row) > i and row[i].quantity for row in table.rows) for i in range(len(table.columns))]
+    head = [name for column, is_split in zip(table.columns, split, strict=True) for name in _names(column, is_split)]
+    body = io.StringIO()
+    writer = csv.writer(body, lineterminator="\n")
+    writer.writerow([*head, "remarks"])
+    for row in table.rows:
+        values = [value for cell, is_split in zip(row, split, strict=False) for value in _values(cell, is_split)]
+        remarks = dict.fromkeys(remark for cell in row for remark in cell.remarks)
+        writer.writerow([*_padded(values, len(head)), " ".join(remarks)])
+    return body.getvalue()
+
+
+def as_text(table: Table) -> str:
+    """The table in aligned columns, for a terminal."""
+    grid = [list(table.columns), *(_padded([cell.full for cell in row], len(table.columns)) for row in table.rows)]
+    widths = [max(len(row[i]) for row in grid) for i in range(len(table.columns))]
+    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in grid]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def escape_markdown(words: str) -> str:
+    """Text from a file as one line of markdown: nothing in it starts a tag, a cell, a link or emphasis."""
+    for mark in "\\|<>[]*_`":
+        words = words.replace(mark, "\\" + mark)
+    return " ".join(words.split())
+
+
+def _names(column: str, is_split: bool) -> list[str]:
+    return [column, f"{column}, spread", f"{column}, n"] if is_split else [column]
+
+
+def _values(cell: Cell, is_split: bool) -> list[str]:
+    if not is_split:
+        return [cell.full]
+    if cell.quantity is None:
+        return [cell.text, "", ""]
+    spread = "" if cell.quantity.spread is None else f"{cell.quantity.spread:.6g}"
+    return [f"{cell.quantity.mean:.6g}", spread, str(cell.quantity.n)]
+
+
+def _markdown_cell(table: Table, cell: Cell) -> str:
+    text = escape_markdown(cell.text)
+    text = f"[{text}](#{cell.anchor})" if cell.anchor else text
+    text = f"**{text}** ≠" if cell.differs else text
+    marks = ", ".join(map(str, table.marks(cell)))
+    small = f" ({escape_markdown(cell.small)})" if cell.small else ""
+    return f"{text}{small}{f' <sup>{marks}</sup>' if marks else ''}"
+
+
+def _line(words: Iterable[str]) -> str:
+    return f"| {' | '.join(words)} |"
+
+
+def _padded(words: list[str], width: int) -> list[str]:
+    return words + [""] * (width - len(words))

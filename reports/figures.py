@@ -1,0 +1,138 @@
+"""One style for every figure, and a figure as SVG, as PNG and as SVG that follows the page's colours.
+
+Colours are Okabe and Ito's, darkened where text wears them; each method also has its own marker, and lines are labelled
+where they end instead of in a legend. Output holds no date and no random ids: the same records give the same bytes.
+"""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
+COLOURS = {"random": "#5f666e", "catlip": "#0067a5", "clip": "#b34700", "siglip": "#007a5a", "superclass": "#a34a83"}
+OTHER = "#7a6000"
+MARKERS = {"random": "D", "catlip": "o", "clip": "s", "siglip": "^", "superclass": "v"}
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "lines.linewidth": 2,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "catlip-bench",
+    "path.simplify_threshold": 0.5,
+}
+# What a colour of the file becomes in the page, where light and dark define the variable.
+PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper", OTHER: "--other"} | {
+    colour: f"--{method}" for method, colour in COLOURS.items()
+}
+PNG_DPI = 160
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: its file stem, caption, text for those who cannot see it, and how it is drawn."""
+
+    name: str
+    caption: str
+    alt: str
+    draw: Callable[[Axes], None]
+    height: float = 3.2
+    kind: str = field(default="figure", init=False)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A figure's files."""
+
+    svg: str
+    png: bytes
+
+
+def render(figure: Figure, width: float = 5.2) -> Rendered:
+    """Draw a figure; width and height in inches."""
+    with matplotlib.rc_context(STYLE):
+        canvas = Canvas(figsize=(width, figure.height), layout="constrained")
+        figure.draw(canvas.add_subplot())
+        svg, png = io.StringIO(), io.BytesIO()
+        canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        canvas.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return Rendered(svg.getvalue(), png.getvalue())
+
+
+def for_page(svg: str, name: str) -> str:
+    """The SVG as an element of the page: no prologue, its own ids, and colours that light and dark define."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
+    body = re.sub(r'(url\(|href=")#', rf"\1#{name}-", body)
+    for colour, variable in PAGE_COLOURS.items():
+        body = body.replace(colour, f"var({variable})")
+    # Glyphs drawn in black have no colour of their own in the file.
+    return body.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1).strip()
+
+
+def colour_of(method: str) -> str:
+    return COLOURS.get(method, OTHER)
+
+
+def marker_of(method: str) -> str:
+    return MARKERS.get(method, "P")
+
+
+def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float) -> None:
+    """Name points in a column at the right edge, each with a thin line to its point; names are pushed apart, never on top.
+
+    Args:
+        points: (x, y, label, colour), x and y in data units within the axes' limits.
+        gap: least distance between two labels, as a share of the axes' height.
+    """
+    low, high = axes.get_ylim()
+    points = sorted(points, key=lambda point: point[1])
+    shares = [(y - low) / (high - low) for _, y, _, _ in points]
+    places: list[float] = []
+    for share in shares:
+        places.append(max(share, places[-1] + gap) if places else share)
+    pushed = sum(places) / len(places) - sum(shares) / len(shares)
+    for place, (x, y, label, colour) in zip(places, points, strict=True):
+        axes.annotate(
+            label,
+            (x, y),
+            (1.03, place - pushed),
+            textcoords="axes fraction",
+            va="center",
+            color=colour,
+            fontsize=9,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0},
+            annotation_clip=False,
+        )
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """At most `most` evenly spaced positions of `count`, first and last among them."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})

@@ -1,0 +1,111 @@
+"""The paper's Tables 1 to 5 and what its figures state, as published, with room for our own runs.
+
+A value of the release's README has its own column; our own column holds `not run` and the command that would fill it, and
+only ever a run at the paper's scale: a number from the starter data has no place in it.
+"""
+
+from collections.abc import Mapping
+
+from reports.cells import Cell, Table
+from reports.published import GROUP, PublishedTable, paper_name, read_published
+
+NOT_RUN = "not run"
+NO_PROGRAM = "Our column needs fine-tuning on this task, for which there is no program here yet."
+LINEAR_PROBES = (
+    "The commands below measure the linear probes (LP) on ImageNet-1k, and with `--probe places365:DIR` on Places365; "
+    "fine-tuning (FT) has no program here yet."
+)
+
+# What would measure our column, a line a run; nothing where no program here does.
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "table_1": (
+        "./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet",
+        "./run_all.sh --scale datacomp --shards '/data/datacomp/*.tar' --probe imagenet:/data/imagenet",
+    ),
+    "table_2": (),
+    "table_3": (),
+    "table_4": (),
+    "table_5": (),
+}
+FIGURES = tuple(f"figure_{n}" for n in range(2, 9))
+
+
+def result_tables() -> list[Table]:
+    """Tables 1 to 5: the paper's rows, the README's values beside, and our column."""
+    return [result_table(name) for name in COMMANDS]
+
+
+def result_table(name: str) -> Table:
+    """One of Tables 1 to 5."""
+    published = read_published(name)
+    rows: list[list[Cell]] = []
+    group = ""
+    for row in published.rows:
+        heading = published.cell(row, GROUP)
+        if heading and heading.value != group:
+            group = heading.value
+            rows.append([Cell(group)])
+        rows.append([*_published_row(published, row), _our_cell(published, row)])
+    caption = LINEAR_PROBES if COMMANDS[name] else NO_PROGRAM
+    return Table(name, f"{paper_name(name)}: {published.title}", [*_columns(published), "Ours"], rows, caption)
+
+
+def published_table(name: str) -> Table:
+    """A table as published, without our column."""
+    published = read_published(name)
+    rows = [_published_row(published, row) for row in published.rows]
+    return Table(name, f"{paper_name(name)}: {published.title}", _columns(published), rows)
+
+
+def figures_stated() -> Table:
+    """What the paper's words and axes say of Figures 2 to 8, whose points are not published."""
+    rows = []
+    for name in FIGURES:
+        cells = read_published(name).cells
+        rows += [
+            [
+                Cell(c.label),
+                Cell(c.column),
+                Cell(f"{c.value} {c.unit}".strip(), remarks=_remark(c.note)),
+                Cell(c.source),
+            ]
+            for c in cells
+        ]
+    return Table("figures_2_to_8", "Figures 2 to 8: axes and quoted values", ["Figure", "What", "Stated", "Source"], rows)
+
+
+def _columns(published: PublishedTable) -> list[str]:
+    """The label's column, then each of the paper's with its unit, and the README's beside it where it has values."""
+    columns = [published.label_column]
+    for column in published.columns:
+        units = {cell.unit for cell in published.cells if cell.column == column and cell.value} & {"%", "px"}
+        unit = f" ({units.pop()})" if len(units) == 1 else ""
+        columns += [column + unit, f"{column}, README{unit}"] if _has_readme(published, column) else [column + unit]
+    return columns
+
+
+def _published_row(published: PublishedTable, row: int) -> list[Cell]:
+    cells = [Cell(published.rows[row])]
+    for column in published.columns:
+        paper, readme = published.cell(row, column), published.cell(row, column, "readme")
+        has_readme = _has_readme(published, column)
+        remarks = _remark(paper.note if paper else "") if has_readme else published.remarks(row, column)
+        cells.append(Cell(paper.shown if paper else "", remarks=remarks))
+        if has_readme:
+            cells.append(Cell(readme.shown, remarks=_remark(readme.note)) if readme else Cell(""))
+    return cells
+
+
+def _our_cell(published: PublishedTable, row: int) -> Cell:
+    """`not run` where the row is CatLIP's or the paper's own CLIP; empty for other people's systems."""
+    label = published.rows[row]
+    is_ours = label.startswith("CatLIP") or "(Our " in label or published.name == "table_1"
+    return Cell(NOT_RUN if is_ours else "")
+
+
+def _has_readme(published: PublishedTable, column: str) -> bool:
+    return any(cell.column == column and cell.reading == "readme" for cell in published.cells)
+
+
+def _remark(note: str) -> tuple[str, ...]:
+    return (note,) if note else ()

@@ -1,0 +1,119 @@
+"""Where every number came from: each record as the page shows it, grouped by what one number may be averaged over."""
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.cells import Cell, Table, shown
+from reports.measured import anchor_of, group_anchor, name_of
+from reports.records import Record, Records, lookup, number, text
+
+SHOWN_VALUES = 24  # of each list of samples; the file holds the rest
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A list of raw values in short: how many, how they lie, and the first of them."""
+
+    name: str
+    summary: str
+    values: str
+
+
+@dataclass(frozen=True)
+class RecordView:
+    """A record as the page shows it inline."""
+
+    anchor: str
+    path: str
+    command: str
+    where: str
+    config: str
+    environment: str
+    metrics: str
+    samples: Sequence[Samples]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class RecordGroup:
+    """Records of the same root, scale, kind and method: the seeds of one number."""
+
+    anchor: str
+    title: str
+    records: Sequence[RecordView]
+
+
+def record_groups(records: Records) -> list[RecordGroup]:
+    """All records, in groups, in the order in which they were read."""
+    groups: dict[str, list[Record]] = {}
+    for record in records.found:
+        groups.setdefault(group_anchor(record), []).append(record)
+    return [RecordGroup(anchor, _title(found[0]), [view(r) for r in found]) for anchor, found in groups.items()]
+
+
+def view(record: Record) -> RecordView:
+    """One record for the page."""
+    return RecordView(
+        anchor=anchor_of(record),
+        path=record.path,
+        command=record.command,
+        where=_where(record),
+        config=_pretty(record.config),
+        environment=_pretty(record.environment),
+        metrics=_pretty(record.metrics),
+        samples=[_samples(record, name) for name in record.samples],
+        notes=[str(note) for note in record.notes],
+    )
+
+
+def problems_table(records: Records) -> Table:
+    """The files that were left out, with their reasons."""
+    rows = [[Cell(problem.path), Cell(problem.reason)] for problem in records.problems]
+    return Table("left_out", "Files that were left out", ["File", "Why"], rows)
+
+
+def _title(record: Record) -> str:
+    who = name_of(record.method) if record.kind in ("pretrain", "linear_probe") else record.name
+    kind = record.kind.replace("_", " ")
+    return f"{record.root}/{record.scale}: {kind}{f', {who}' if who != kind else ''}"
+
+
+def _where(record: Record) -> str:
+    """Device, threads, torch and revision on one line."""
+    threads = number(record.environment, "threads")
+    revision = text(record.environment, "revision")
+    dirty = " with local changes" if lookup(record.environment, "dirty") is True else ""
+    words = [
+        record.device,
+        f"{threads:.0f} thread{'s' * (threads != 1)}" if threads is not None else "",
+        f"torch {torch}" if (torch := text(record.environment, "packages", "torch")) else "",
+        f"revision {revision}{dirty}" if revision else "",
+        text(record.environment, "started"),
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def _samples(record: Record, name: str) -> Samples:
+    values = record.samples[name]
+    if not isinstance(values, list):
+        return Samples(name, "not a list", "")
+    series = [value for value in record.series(name) if math.isfinite(value)]
+    summary = f"{len(values)} values"
+    if series:
+        summary += f", min {shown(min(series))}, median {shown(statistics.median(series))}, max {shown(max(series))}"
+    if len(series) < len(values):
+        summary += f", {len(values) - len(series)} not finite"
+    more = ", …" if len(values) > SHOWN_VALUES else ""
+    return Samples(name, summary, ", ".join(map(_short, values[:SHOWN_VALUES])) + more)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)[:40]
+
+
+def _pretty(tree: Any) -> str:
+    return json.dumps(tree, indent=1, ensure_ascii=False)

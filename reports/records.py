@@ -1,0 +1,192 @@
+"""Records on disk -> records in memory, and what could not be read, with the reason.
+
+A record is one run of anything: `ROOT/<scale>/<kind>/<name>.json`. What is read here may come from an interrupted run,
+another program or another machine, so nothing is trusted: a file that is not a record becomes a `Problem`, a metric that
+is missing or not a number becomes None, and a NaN stays NaN so that the page can say so.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+LARGEST = 1e18
+NEEDED: dict[str, type] = {
+    "kind": str,
+    "name": str,
+    "command": str,
+    "config": dict,
+    "environment": dict,
+    "metrics": dict,
+    "samples": dict,
+    "notes": list,
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One readable record. `root` is the folder it was found under, as given; `path` includes it."""
+
+    root: str
+    scale: str
+    path: str
+    kind: str
+    name: str
+    command: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: dict[str, Any]
+    samples: dict[str, Any]
+    notes: list[Any]
+
+    @property
+    def device(self) -> str:
+        """The device's name, with its count where there are several."""
+        count = number(self.environment, "device_count")
+        name = text(self.environment, "device") or "unknown device"
+        return f"{count:.0f} x {name}" if count is not None and count > 1 else name
+
+    @property
+    def method(self) -> str:
+        """What was trained, probed or timed: catlip, clip, random, ..."""
+        for tree in (self.metrics, self.config):
+            if found := text(tree, "method"):
+                return found
+        return re.sub(r"-seed\d+$", "", self.name)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of pre-training, from the metrics or from the name `<method>-seed<k>`."""
+        for tree, key in ((self.metrics, "pretrain_seed"), (self.metrics, "seed"), (self.config, "seed")):
+            if (found := number(tree, key)) is not None and found.is_integer():
+                return int(found)
+        match = re.search(r"-seed(\d+)$", self.name)
+        return int(match.group(1)) if match else None
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe of a pre-training run; empty where the record has none."""
+        found = self.config.get("recipe")
+        return found if isinstance(found, dict) else {}
+
+    def series(self, name: str) -> list[float]:
+        """The raw values recorded under `name`; what is not a number is NaN, a missing list is empty."""
+        values = self.samples.get(name)
+        if not isinstance(values, list):
+            return []
+        return [float("nan") if (found := as_number(value)) is None else found for value in values]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """Everything found under the roots, in the order of the roots and then of the paths."""
+
+    roots: tuple[str, ...]
+    found: tuple[Record, ...]
+    problems: tuple[Problem, ...]
+
+    def of(self, kind: str) -> list[Record]:
+        return [record for record in self.found if record.kind == kind]
+
+
+class NotARecordError(Exception):
+    """Why a file is left out; the message is the reason shown."""
+
+
+def read_records(roots: Sequence[Path]) -> Records:
+    """Read every record below `roots`, in whatever state the files are.
+
+    Args:
+        roots: folders that hold `<scale>/<kind>/<name>.json`; one that does not exist is a problem, not an error.
+    Returns: the records and the problems; never raises for what a file contains.
+    """
+    found: list[Record] = []
+    problems: list[Problem] = []
+    for root in roots:
+        if not root.is_dir():
+            problems.append(Problem(str(root), "no such folder"))
+            continue
+        for path in sorted(root.glob("*/*/*"), key=_natural):
+            if path.name.endswith(".json.partial"):
+                problems.append(Problem(str(path), "incomplete: the run goes on, or was cut short before its end"))
+            elif path.suffix == ".json" and not path.name.startswith("."):
+                try:
+                    found.append(read_record(root, path))
+                except NotARecordError as reason:
+                    problems.append(Problem(str(path), str(reason)))
+    return Records(tuple(map(str, roots)), tuple(found), tuple(problems))
+
+
+def read_record(root: Path, path: Path) -> Record:
+    """One record; raises NotARecordError with the reason where the file is none."""
+    content = _parse(path)
+    if not isinstance(content, dict) or "schema" not in content:
+        raise NotARecordError("foreign: JSON without `schema`, so not a record")
+    if content["schema"] != SCHEMA:
+        raise NotARecordError(f"schema {str(content['schema'])[:20]}: only schema {SCHEMA} is understood")
+    for key, kind in NEEDED.items():
+        if key not in content:
+            raise NotARecordError(f"lacks `{key}`")
+        if not isinstance(content[key], kind):
+            raise NotARecordError(f"`{key}` is not a {kind.__name__}")
+    scale = path.relative_to(root).parts[0]
+    return Record(str(root), scale, str(path), **{key: content[key] for key in NEEDED})
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise NotARecordError(f"cannot be read: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise NotARecordError(f"corrupt: not JSON from line {error.lineno}, column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise NotARecordError(f"corrupt: {type(error).__name__}") from error
+
+
+def as_number(value: Any) -> float | None:
+    """A JSON number as float; None for anything else, true and false included.
+
+    NaN and the infinities stay what they are, and what is larger than anything measured is infinite too.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if abs(value) > LARGEST:
+        return math.inf if value > 0 else -math.inf
+    return float(value)
+
+
+def lookup(tree: Any, *keys: str) -> Any:
+    """The value at a path of keys, or None where the path breaks off."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def number(tree: Any, *keys: str) -> float | None:
+    """The number at a path of keys, or None."""
+    return as_number(lookup(tree, *keys))
+
+
+def text(tree: Any, *keys: str) -> str:
+    """The string at a path of keys, or an empty one."""
+    found = lookup(tree, *keys)
+    return found if isinstance(found, str) else ""
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Sorts seed2 before seed10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

@@ -1,0 +1,226 @@
+"""What the page says, in its order: sections of text, commands, tables and figures, built from the records.
+
+A section that has nothing to show says which command would fill it. The same sections are rendered as HTML and as
+markdown, so the two cannot tell different stories.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reports import plots
+from reports.answers import SCALE_CAVEAT, Answer, answers
+from reports.cells import Table
+from reports.data_table import data_table
+from reports.figures import Figure
+from reports.measured import Setting, settings
+from reports.paper_tables import COMMANDS, figures_stated, published_table, result_tables
+from reports.provenance import RecordGroup, problems_table, record_groups
+from reports.recipe_tables import differences, recipe_tables
+from reports.records import Record, Records
+from reports.tables import cost_against_accuracy, headline, recipe_differences, step_times, trainings
+from reports.vocabulary_plots import vocabulary_figures
+
+RUN_ALL = "./run_all.sh"
+TIME_STEPS = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
+WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.json"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; words in backticks are code."""
+
+    words: str
+    kind: str = field(default="text", init=False)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to type."""
+
+    line: str
+    kind: str = field(default="command", init=False)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures that stand side by side where there is room."""
+
+    figures: Sequence[Figure]
+    kind: str = field(default="figures", init=False)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The three questions with their answers."""
+
+    answers: Sequence[Answer]
+    kind: str = field(default="answers", init=False)
+
+
+@dataclass(frozen=True)
+class RecordList:
+    """Every record, shown inline."""
+
+    groups: Sequence[RecordGroup]
+    kind: str = field(default="records", init=False)
+
+
+Block = Text | Command | Figures | Answers | RecordList | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report: the line under its title, the headline table (None without records) and the sections."""
+
+    about: str
+    headline: Table | None
+    sections: Sequence[Section]
+
+    @property
+    def tables(self) -> list[Table]:
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]
+
+    @property
+    def figures(self) -> list[Figure]:
+        groups = [block for section in self.sections for block in section.blocks if isinstance(block, Figures)]
+        return [figure for group in groups for figure in group.figures]
+
+
+def build_page(records: Records) -> Page:
+    """Everything the report says, from the records and the published numbers."""
+    every = settings(records)
+    main = next((setting for setting in every if setting.methods), every[0] if every else None)
+    table = headline(main) if main and main.methods else None
+    others = [setting for setting in every if setting is not main and setting.methods]
+    sections = [
+        _summary(main, table),
+        _cost(main),
+        _steps(main, records.of("step_time")),
+        _training(main),
+        _words(main, records),
+        *([_elsewhere(others)] if others else []),
+        _recipes(records),
+        _paper(),
+        _provenance(records),
+    ]
+    return Page(_about(main), table, sections)
+
+
+def _about(main: Setting | None) -> str:
+    if main is None:
+        return (
+            "Nothing is trained or timed yet: what follows is what the paper published, and the commands that measure our side."
+        )
+    return f"Measured in {main.root}/{main.scale} on {main.device or 'an unknown device'}, beside what the paper published."
+
+
+def _summary(main: Setting | None, table: Table | None) -> Section:
+    title = "Is it as good, is it cheaper, and why?"
+    if main is None:
+        words = (
+            "Nothing has been measured yet. The command below fetches the starter data, trains CatLIP and CLIP on it, probes "
+            "and times both, and writes this page again; it needs no GPU."
+        )
+        return Section("summary", title, [Text(words), Command(RUN_ALL)])
+    blocks: list[Block] = [Answers(answers(main))]
+    blocks += [Text(SCALE_CAVEAT[main.scale])] if main.scale in SCALE_CAVEAT else []
+    blocks += [table] if table else _to_fill("No training or probe has been recorded.", RUN_ALL)
+    blocks += [Text(f"Beware: {warning}") for warning in main.warnings]
+    blocks += _figures([*plots.accuracy_figure(main), *plots.phases_figure(main.step_time)])
+    return Section("summary", title, blocks)
+
+
+def _cost(main: Setting | None) -> Section:
+    title, published = "Cost against accuracy", published_table("figure_1c")
+    if main is None or not any(main.trainings(method) for method in main.methods):
+        return Section("cost", title, [*_to_fill("No training has been recorded.", RUN_ALL), published])
+    words = "The paper's own figure is of another scale; the two tables are not to be read across."
+    return Section("cost", title, [*_figures(plots.cost_figures(main)), cost_against_accuracy(main), Text(words), published])
+
+
+def _steps(main: Setting | None, records: Sequence[Record]) -> Section:
+    if not records:
+        blocks = _to_fill("No step has been timed.", TIME_STEPS)
+        return Section("step-time", "Step time", blocks)
+    return Section(
+        "step-time",
+        "Step time",
+        [step_times(records)],
+    )
+
+
+def _training(main: Setting | None) -> Section:
+    figures = plots.loss_figures(main) if main else []
+    if main is None or not main.of("pretrain"):
+        return Section("loss", "Training", _to_fill("No training has been recorded.", RUN_ALL))
+    words = (
+        "CatLIP's loss is a sum over classes, in nats per image; CLIP's is the contrastive loss of a batch. They are different "
+        "quantities and cannot be compared, so each has its own panel: look at the shape, not at the level."
+    )
+    return Section("loss", "Training", [Text(words), *_figures(figures), trainings(main), recipe_differences(main)])
+
+
+def _words(main: Setting | None, records: Records) -> Section:
+    own = main.of("vocabulary") if main else []
+    vocabulary = next(iter(own or records.of("vocabulary")), None)
+    table = data_table(main.records if main else records.found)
+    if not table.rows:
+        return Section(
+            "vocabulary",
+            "Captions and vocabulary",
+            _to_fill("No caption has been labelled.", RUN_ALL),
+        )
+    return Section("vocabulary", "Captions and vocabulary", [*_figures(vocabulary_figures(vocabulary)), table])
+
+
+def _elsewhere(others: Sequence[Setting]) -> Section:
+    words = "Each table stands for itself: these runs had another machine, scale or source than those above."
+    tables = [headline(setting, f"headline_{i}") for i, setting in enumerate(others, 2)]
+    return Section("elsewhere", "Other records", [Text(words), *tables])
+
+
+def _recipes(records: Records) -> Section:
+    tables = recipe_tables(records)
+    title = "Recipes: the paper's Tables 6 and 7"
+    if not records.of("recipes"):
+        return Section("recipes", title, [*_to_fill("No record of our recipes was found.", WRITE_RECIPES), *tables])
+    words = (
+        f"Our recipes beside the paper's; of our cells, {differences(tables)} differ from the paper's and are marked ≠. "
+        "A dash is a field that our recipe does not set; footnotes say where the release's configuration files differ."
+    )
+    return Section("recipes", title, [Text(words), *tables])
+
+
+def _paper() -> Section:
+    words = (
+        "All rows as published, other people's systems included; a footnote stands where the paper contradicts itself or the "
+        "release disagrees. Our column waits for runs at the paper's scale and never holds a number from the starter data."
+    )
+    blocks: list[Block] = [Text(words)]
+    for table in result_tables():
+        blocks += [table, *map(Command, COMMANDS[table.name])]
+    return Section("paper", "The paper's results: Tables 1 to 5", [*blocks, figures_stated()])
+
+
+def _provenance(records: Records) -> Section:
+    found = f"{len(records.found)} record{'s' * (len(records.found) != 1)} read from {', '.join(records.roots) or 'no folder'}."
+    blocks: list[Block] = [Text(found), RecordList(record_groups(records))]
+    blocks += [problems_table(records)] if records.problems else []
+    return Section("records", "Where every number came from", blocks)
+
+
+def _to_fill(words: str, command: str) -> list[Block]:
+    return [Text(f"{words} This fills the section:"), Command(command)]
+
+
+def _figures(figures: Sequence[Figure]) -> list[Block]:
+    return [Figures(figures)] if figures else []

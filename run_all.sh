@@ -1,0 +1,279 @@
+#!/usr/bin/env bash
+# From a bare machine to the report: see usage below. Needs bash and Python >= 3.11, nothing else.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+STAGES=(setup data label pretrain transfer bench report)
+DETECTRON2='sal-detectron2==0.7.2 --hash=sha256:491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561'
+MIN_FREE_GB=6
+
+usage() {
+    cat <<'EOF'
+./run_all.sh [options]     set up, fetch the data, label, train both methods, transfer, time, write the page
+./run_all.sh test          set up if needed, then run every check and test
+
+  --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under 30 minutes), cc3m or datacomp
+  --shards SHARDS  cc3m, datacomp: where the image-caption shards are, say '/data/cc3m/{00000..00331}.tar'
+  --probe DATA     cc3m, datacomp: what to transfer to, say imagenet:/data/imagenet
+  --seeds N        pre-training runs of each method (default 3 at starter scale, else 1)
+  --device DEVICE  auto (default), cpu, cuda
+  --out DIR        where runs go (default runs/)
+  --only STAGE     this stage alone: setup data label pretrain transfer bench report
+  --from STAGE     this stage and those after it
+  --no-venv        use the active environment instead of .venv
+  --dry-run        print each command instead of running it
+  --quiet          no progress bars
+  --help           this text
+
+A step whose command, code and inputs have not changed is skipped; an interrupted one goes on where it stopped.
+
+Examples:
+  ./run_all.sh
+  ./run_all.sh --from transfer
+  ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
+EOF
+}
+
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+say() { echo "== $*" >&2; }
+
+read_options() {
+    scale=starter shards= probe= seeds= device=auto out=runs only= from= venv=yes dry= quiet= testing=
+    while (($#)); do
+        case $1 in
+            --help | -h) usage && exit 0 ;;
+            --no-venv) venv= ;;
+            --dry-run) dry=yes ;;
+            --quiet) quiet=--quiet ;;
+            test) testing=yes ;;
+            --scale | --shards | --probe | --seeds | --device | --out | --only | --from)
+                (($# > 1)) || fail "$1 needs a value; see ./run_all.sh --help"
+                printf -v "${1#--}" %s "$2"
+                shift
+                ;;
+            *) fail "unknown option '$1'; see ./run_all.sh --help" ;;
+        esac
+        shift
+    done
+    check_options
+}
+
+check_options() {
+    [[ $scale =~ ^(starter|cc3m|datacomp)$ ]] || fail "no scale is called '$scale'; choose starter, cc3m or datacomp"
+    for stage in "$only" "$from"; do
+        [[ -z $stage || " ${STAGES[*]} " == *" $stage "* ]] || fail "no stage is called '$stage'; choose one of: ${STAGES[*]}"
+    done
+    seeds=${seeds:-$([[ $scale == starter ]] && echo 3 || echo 1)}
+    [[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds must be a number from 1, not '$seeds'"
+    if [[ $scale == starter ]]; then
+        shards=data/starter/pretrain probe=starter:data/starter
+    elif [[ -z $shards || -z $probe ]]; then
+        fail "--scale $scale needs your data: --shards 'DIR/{00000..00331}.tar' and --probe imagenet:DIR"
+    fi
+    out=${out%/}
+    [[ $dry ]] || mkdir -p "$out/$scale/.steps" 2>/dev/null && [[ $dry || -w $out/$scale ]] || fail "cannot write to --out '$out'; choose another folder"
+}
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+# step NAME "CODE" "AFTER" "MAKES" COMMAND...
+#   CODE   source paths whose change makes the step run again
+#   AFTER  names of the steps that it reads from
+#   MAKES  what to delete when an older version of it is there (an interrupted step of this version goes on instead)
+step() {
+    local name=$1 code=$2 after=$3 makes=$4
+    shift 4
+    if [[ $dry ]]; then
+        printf '%q ' "$@" && echo
+        return
+    fi
+    local stamp=$out/$scale/.steps/$name want
+    want=$(fingerprint "$code" "$after" "$*")
+    if [[ -f $stamp.done && $(<"$stamp.done") == "$want" ]]; then
+        say "$name: unchanged, skipped"
+        return
+    fi
+    if [[ ! -f $stamp.begun || $(<"$stamp.begun") != "$want" ]]; then
+        [[ -z $makes ]] || rm -rf "$makes"
+        echo "$want" >"$stamp.begun"
+    fi
+    rm -f "$stamp.done"
+    say "$name: $*"
+    local began=$SECONDS status=0
+    "$@" || status=$?
+    ((status == 0)) || stop "$name" "$status"
+    echo "$want" >"$stamp.done"
+    say "$name: done in $((SECONDS - began)) s"
+}
+
+stop() {
+    echo "error: step '$1' stopped with exit code $2; run the same command to go on from there" >&2
+    exit "$2"
+}
+
+fingerprint() {
+    local code=$1 after=$2 command=$3 up
+    {
+        echo "$command"
+        # shellcheck disable=SC2086  # a list of paths
+        find $code -name '*.py' -type f | LC_ALL=C sort | xargs cat
+        for up in $after; do cat "$out/$scale/.steps/$up.done" 2>/dev/null || echo "$up was not run"; done
+    } | sha256sum | cut -d' ' -f1
+}
+
+wanted() {
+    local stage=$1 reached= each
+    [[ -z $only ]] || { [[ $stage == "$only" ]] && return || return 1; }
+    for each in "${STAGES[@]}"; do
+        [[ $each != "${from:-setup}" ]] || reached=yes
+        [[ $each != "$stage" ]] || { [[ $reached ]] && return || return 1; }
+    done
+}
+
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+find_python() {
+    if [[ ! $venv ]]; then
+        python=$(command -v python || command -v python3) || fail "--no-venv: no python in this environment"
+    elif [[ $dry || -x .venv/bin/python ]]; then
+        python=.venv/bin/python
+        [[ ! $dry ]] || return 0
+    else
+        for python in python3 python3.14 python3.13 python3.12 python3.11 python; do
+            "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
+        done
+        fail "no Python >= 3.11 found; install one (Debian, Ubuntu: apt-get install python3 python3-venv)"
+    fi
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$python is older than Python 3.11"
+}
+
+setup() {
+    find_python
+    if [[ $dry ]]; then
+        [[ ! $venv ]] || echo "python3 -m venv .venv"
+        echo "$python -m pip install -e '.[all]'"
+        echo "$python -m pip install --no-deps ${DETECTRON2%% *}"
+        echo "$python -m catlip.words"
+        return
+    fi
+    if [[ $venv && ! -x .venv/bin/python ]]; then
+        (($(df -Pk . | awk 'NR==2 {print $4}') > MIN_FREE_GB * 1000000)) || fail "less than $MIN_FREE_GB GB free here; the environment needs them"
+        "$python" -m venv .venv || fail "'$python -m venv' failed (Debian, Ubuntu: apt-get install python3-venv)"
+        python=.venv/bin/python
+    fi
+    local mark want
+    mark=$("$python" -c 'import sys; print(sys.prefix)')/.catlip-bench
+    want=$(cat pyproject.toml <(echo "$DETECTRON2" "$PWD") | sha256sum)
+    if [[ -f $mark && $(<"$mark") == "$want" ]]; then
+        say "setup: unchanged, skipped"
+    else
+        say "setup: installing packages, about 2 minutes and 2 GB"
+        install_packages
+        echo "$want" >"$mark"
+    fi
+    "$python" -m catlip.words $quiet || stop words $?
+}
+
+install_packages() {
+    local log=${TMPDIR:-/tmp}/catlip-bench-setup.$$.log site
+    pip_install "$log" -e '.[all]'
+    # detectron2 is not on PyPI under its own name. This wheel's Python part runs on any Python; its compiled part is not needed.
+    site=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+    pip_install "$log" --no-deps --require-hashes --python-version 3.10 --implementation cp --abi none --platform any \
+        --only-binary=:all: --upgrade --target "$site" -r <(echo "$DETECTRON2")
+    rm -f "$log"
+}
+
+pip_install() {
+    local log=$1
+    shift
+    "$python" -m pip install --disable-pip-version-check "$@" 2>&1 | tee -a "$log" | show_pip >&2 && return
+    fail "pip could not install the packages: $(grep -i error "$log" | tail -1) (is this machine online? whole log: $log)"
+}
+
+show_pip() { # one line that keeps changing, or nothing
+    if [[ $quiet || ! -t 2 ]]; then cat >/dev/null; else
+        while IFS= read -r line; do printf '\r\033[K%.100s' "$line"; done
+        printf '\r\033[K'
+    fi
+}
+
+data() {
+    [[ $scale == starter ]] || return 0
+    step data "catlip/data/starter.py catlip/data/emoji.py catlip/data/scenes.py catlip/data/wording.py catlip/packages.py" "" "" \
+        "$python" -m catlip.data.starter --out data/starter $quiet
+}
+
+label() {
+    local code="catlip/captions.py catlip/label.py catlip/sidecar.py catlip/tagger.py catlip/tokens.py catlip/wordnet.py catlip/words.py"
+    local keep=(--threshold 500)
+    [[ $scale != starter ]] || keep=(--threshold 8)
+    step label "$code" data "" "$python" -m catlip.label "$shards" --labels-dir "$runs/labels" $quiet
+    step vocabulary "$code catlip/vocabulary.py" label "" \
+        "$python" -m catlip.vocabulary "$runs/labels" "${keep[@]}" --out "$runs/vocabulary.json" $quiet
+}
+
+pretrain() {
+    local recipe=starter launch=("$python" -m) code="catlip baselines/openclip.py baselines/pretrain.py" seed gpus
+    [[ $scale == starter ]] || recipe=${scale}_b16
+    gpus=$([[ $device == cpu ]] && echo 0 || (nvidia-smi --list-gpus 2>/dev/null || true) | wc -l)
+    ((gpus < 2)) || [[ $scale == starter ]] || launch=("$python" -m torch.distributed.run --nproc-per-node "$gpus" -m)
+    for ((seed = 0; seed < seeds; seed++)); do
+        local common=(--recipe "$recipe" --shards "$shards" --seed "$seed" --device "$device" $quiet)
+        step "catlip-seed$seed" "$code" vocabulary "$runs/pretrain/catlip-seed$seed" "${launch[@]}" catlip.pretrain "${common[@]}" \
+            --vocabulary "$runs/vocabulary.json" --labels-dir "$runs/labels" --out "$runs/pretrain/catlip-seed$seed"
+        step "clip-seed$seed" "$code" data "$runs/pretrain/clip-seed$seed" "${launch[@]}" baselines.pretrain "${common[@]}" \
+            --method clip --out "$runs/pretrain/clip-seed$seed"
+    done
+}
+
+transfer() {
+    local untrained=random:hybrid_tiny@48 code="bench/downstream catlip/encoder.py catlip/data" seed method
+    [[ $scale == starter ]] || untrained=random:vit_b16@224
+    for ((seed = 0; seed < seeds; seed++)); do
+        for method in random catlip clip; do
+            local encoder=$runs/pretrain/$method-seed$seed
+            [[ $method != random ]] || encoder=$untrained
+            step "probe-$method-seed$seed" "$code" "$method-seed$seed" "" "$python" -m bench.downstream.linear_probe \
+                --encoder "$encoder" --data "$probe" --seed "$seed" --out "$runs/linear_probe/$method-seed$seed.json" --device "$device" $quiet
+        done
+    done
+}
+
+bench() {
+    step step_time "bench/step_time.py bench/methods.py bench/statistics.py catlip/encoder.py catlip/objective.py baselines/openclip.py" "" "" \
+        "$python" -m bench.step_time --model vit_b16 --out "$runs/step_time" --device "$device" $quiet
+}
+
+report() {
+    if [[ $dry ]]; then
+        echo "$python -m catlip.recipes --out $runs/recipes/recipes.json" && echo "$python -m reports --records $out reports/records --out report"
+        return
+    fi
+    "$python" -m catlip.recipes --out "$runs/recipes/recipes.json" || stop recipes $?
+    "$python" -m reports --records "$out" reports/records --out report || stop report $?
+}
+
+run_tests() {
+    if [[ $dry ]]; then
+        echo "$python -m ruff check .; $python -m ruff format --check .; $python -m mypy; $python -m pytest"
+        return
+    fi
+    "$python" -m ruff check . && "$python" -m ruff format --check . && "$python" -m mypy && "$python" -m pytest
+}
+
+read_options "$@"
+runs=$out/$scale
+find_python
+if [[ $testing ]]; then
+    setup
+    run_tests
+    exit
+fi
+for stage in "${STAGES[@]}"; do
+    if wanted "$stage"; then "$stage"; fi
+done

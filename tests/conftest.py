@@ -1,0 +1,61 @@
+"""Real inputs shared by the tests: the words, and a small starter data set, labelled."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+REPOSITORY = Path(__file__).parent.parent
+
+Program = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def run_module(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m module arguments`, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="session")
+def program() -> Program:
+    """Runs a module as a user does."""
+    return run_module
+
+
+@dataclass(frozen=True)
+class Starter:
+    """A starter data set of a few concepts: its folder, its labels and its vocabulary."""
+
+    root: Path
+    labels: Path
+    vocabulary: Path
+
+    @property
+    def shards(self) -> Path:
+        return self.root / "pretrain"
+
+
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Starter:
+    """A small starter data set, made by the commands that make the large one."""
+    folder = tmp_path_factory.mktemp("starter")
+    made = Starter(folder / "data", folder / "labels", folder / "vocabulary.json")
+    for command in (
+        ("catlip.data.starter", "--out", made.root, "--limit", 30, "--scenes", 120, "--quiet"),
+        ("catlip.label", made.shards, "--labels-dir", made.labels, "--quiet"),
+        ("catlip.vocabulary", made.labels, "--threshold", 3, "--out", made.vocabulary, "--quiet"),
+    ):
+        done = run_module(*command)
+        assert done.returncode == 0, done.stderr
+    return made

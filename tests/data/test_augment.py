@@ -1,0 +1,97 @@
+"""Crops are drawn as torchvision draws them, from the position alone, and no picture is decoded that should not be."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import RandomResizedCrop
+
+from catlip.cli import InputError
+from catlip.data.augment import DRAWS, Augmentation, centre_crop, crop_box, draws_at, open_picture, random_crop
+
+
+def encoded(width: int, height: int, kind: str = "PNG", mode: str = "RGB") -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise, "RGBA").convert(mode).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_draws_are_reached_without_drawing_those_before() -> None:
+    assert (draws_at(1, 0, 50)[20:] == draws_at(1, 20, 30)).all()
+    assert not (draws_at(1, 0, 1) == draws_at(2, 0, 1)).any()
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (300, 200), (100, 500)])
+def test_crops_are_distributed_as_torchvision_draws_them(width, height) -> None:
+    augmentation = Augmentation(crop_scale=(0.2, 1.0))
+    ours = np.array([crop_box(width, height, augmentation, draws) for draws in draws_at(0, 0, 4000)])
+    torch.manual_seed(0)
+    image = torch.zeros(3, height, width)
+    theirs = np.array([RandomResizedCrop.get_params(image, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)])
+    boxes = np.stack([theirs[:, 1], theirs[:, 0], theirs[:, 1] + theirs[:, 3], theirs[:, 0] + theirs[:, 2]], 1)
+    for column in range(4):
+        spread = boxes[:, column].std() + 1
+        assert abs(ours[:, column].mean() - boxes[:, column].mean()) < 0.1 * spread
+        assert ours[:, column].std() == pytest.approx(boxes[:, column].std(), rel=0.08, abs=0.5)
+    assert (ours[:, :2] >= 0).all()
+    assert (ours[:, 2:] <= [width, height]).all()
+    assert (ours[:, 2:] > ours[:, :2]).all()
+
+
+def test_a_crop_is_that_part_of_the_picture() -> None:
+    picture, draws = encoded(90, 70), draws_at(0, 7, 1)[0]
+    augmentation = Augmentation(flip=0.0)
+    box = crop_box(90, 70, augmentation, draws)
+    expected = Image.open(io.BytesIO(picture)).resize((32, 32), Image.Resampling.BILINEAR, box=box)
+    found = random_crop(picture, 32, augmentation, draws)
+    assert (found == np.asarray(expected)).all()
+    assert (random_crop(picture, 32, Augmentation(flip=1.0), draws) == found[:, ::-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("PNG", "RGB"), ("PNG", "L"), ("PNG", "RGBA"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("WEBP", "RGB"), ("PNG", "P")],
+)
+def test_every_kind_of_picture_becomes_rgb(kind, mode) -> None:
+    for pixels in (
+        random_crop(encoded(40, 30, kind, mode), 16, Augmentation(), draws_at(0, 0, 1)[0]),
+        centre_crop(encoded(40, 30, kind, mode), 16),
+    ):
+        assert pixels.shape == (16, 16, 3)
+        assert pixels.dtype == np.uint8
+
+
+def test_the_centre_crop_keeps_the_middle() -> None:
+    picture = Image.new("RGB", (60, 20))
+    picture.paste((255, 255, 255), (20, 0, 40, 20))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    assert (centre_crop(buffer.getvalue(), 20) == 255).all()
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10))) + chunk(b"IEND", b"")
+    with pytest.raises(ValueError, match="60000 x 60000"):
+        open_picture(bomb)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + b"\0" * 30, encoded(50, 50)[:-2000], encoded(50, 50, "JPEG")[:300]]
+)
+def test_what_is_no_whole_picture_is_a_value_error(content) -> None:
+    with pytest.raises(ValueError, match=r"picture"):
+        random_crop(content, 16, Augmentation(), np.zeros(DRAWS))
+
+
+def test_a_crop_scale_out_of_range_is_refused() -> None:
+    with pytest.raises(InputError, match=r"0 < low"):
+        Augmentation(crop_scale=(0.0, 1.0))

@@ -1,0 +1,125 @@
+"""The same seed gives every method the same images, whatever reads them."""
+
+import io
+import os
+import signal
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from baselines.openclip import CaptionTokenizer
+from catlip.cli import InputError
+from catlip.data.augment import Augmentation
+from catlip.data.loader import DataPath, RaggedLabels
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
+from catlip.data.shards import Shard, expand, open_shard, write_shard
+from catlip.pretrain import VocabularyLabels
+from catlip.vocabulary import Vocabulary
+
+
+def data_path(shards: list[Shard], *, replicas: int = 1, steps: int = 6, **fields) -> DataPath:
+    sizes = [ImageSize(32, 6), ImageSize(48, 4)]
+    order = SampleOrder([len(shard) for shard in shards], seed=0)
+    return DataPath(shards, order, StepPlan(sizes, replicas, steps, 0), Augmentation(), seed=0, **fields)
+
+
+def digest(path: DataPath, num_workers: int = 0, first_step: int = 0) -> list[str]:
+    return [sha256(batch.images.contiguous().numpy().tobytes()).hexdigest() for batch in path.batches(first_step, num_workers)]
+
+
+@pytest.fixture(scope="module")
+def shards(starter) -> list[Shard]:
+    return [open_shard(path) for path in expand(str(starter.shards))]
+
+
+def test_images_do_not_depend_on_the_method_or_the_workers(starter, shards) -> None:
+    labels = VocabularyLabels(starter.labels, Vocabulary.load(starter.vocabulary))
+    bare = digest(data_path(shards))
+    assert len(set(bare)) == len(bare)
+    assert digest(data_path(shards, labels=labels)) == bare
+    assert digest(data_path(shards, tokenize=CaptionTokenizer(16)), num_workers=2) == bare
+
+
+def test_starting_at_any_step_gives_the_batches_from_there(shards) -> None:
+    whole = digest(data_path(shards))
+    assert all(digest(data_path(shards), first_step=step) == whole[step:] for step in (1, 4))
+
+
+def test_ranks_and_micro_steps_share_out_the_same_images(shards) -> None:
+    def images(rank: int, world_size: int, accumulation: int) -> list[torch.Tensor]:
+        path = data_path(shards, replicas=4, rank=rank, world_size=world_size, accumulation=accumulation)
+        micro = [batch.images for batch in path.batches(0, 0)]
+        return [torch.cat(micro[i : i + accumulation]) for i in range(0, len(micro), accumulation)]
+
+    alone = images(0, 1, 4)
+    four = list(zip(*(images(rank, 4, 1) for rank in range(4)), strict=True))
+    assert all(torch.equal(torch.cat(ranks), step) for ranks, step in zip(four, alone, strict=True))
+
+
+def test_labels_are_those_of_the_captions(starter, shards) -> None:
+    from catlip.captions import Labeller
+
+    vocabulary = Vocabulary.load(starter.vocabulary)
+    labeller = Labeller("paper")
+    class_of = {synset.offset: number for number, synset in enumerate(vocabulary.synsets)}
+    captions = {shard.keys[i]: shard.caption(i) for shard in shards for i in range(len(shard))}
+    labelled = 0
+    for batch in data_path(shards, labels=VocabularyLabels(starter.labels, vocabulary)).batches(0, 0):
+        for i, key in enumerate(batch.keys):
+            found = batch.labels.values[batch.labels.offsets[i] : batch.labels.offsets[i + 1]].tolist()
+            assert sorted(found) == sorted(class_of[s] for s in labeller(captions[key]) if s in class_of)
+            labelled += bool(found)
+        assert batch.tokens is None
+    assert labelled > 10
+
+
+def test_rows_name_the_image_of_each_label() -> None:
+    labels = RaggedLabels(torch.tensor([5, 1, 2, 9]), torch.tensor([0, 1, 1, 4, 4]))
+    assert labels.rows().tolist() == [0, 2, 2, 2]
+    assert len(labels) == 4
+
+
+def png(colour: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20), (colour, colour, colour)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_broken_sample_is_replaced_by_a_neighbour_and_named(tmp_path: Path) -> None:
+    write_shard(tmp_path / "0.tar", [(str(i), {"png": b"broken" if i == 7 else png(i), "txt": b""}) for i in range(200)])
+    batches = list(data_path([open_shard(tmp_path / "0.tar")], steps=30).batches(0, 0))
+    named = [key for batch in batches for _, key in batch.broken]
+    assert named
+    assert all(key.endswith("0.tar:7") for key in named)
+    for batch in batches:
+        assert "7" not in batch.keys
+        assert batch.images[:, 0, 0, 0].tolist() == [int(key) for key in batch.keys]
+
+
+def test_too_many_broken_samples_end_the_run(tmp_path: Path) -> None:
+    write_shard(tmp_path / "0.tar", [(str(i), {"png": b"broken" if i % 4 == 0 else png(i), "txt": b""}) for i in range(100)])
+    with pytest.raises(InputError, match="cannot be read"):
+        list(data_path([open_shard(tmp_path / "0.tar")], steps=60).batches(0, 0))
+
+
+class DyingTokenizer:
+    """Kills the process that tokenizes."""
+
+    def __call__(self, captions: list[str]) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_dead_worker_is_an_error_and_no_hang(shards) -> None:
+    with pytest.raises(RuntimeError, match="worker"):
+        list(data_path(shards, tokenize=DyingTokenizer()).batches(0, 1))
+
+
+def test_images_are_uint8_of_the_step_size(shards) -> None:
+    shapes = {tuple(batch.images.shape) for batch in data_path(shards, steps=12).batches(0, 0)}
+    assert shapes == {(6, 3, 32, 32), (4, 3, 48, 48)}
+    assert next(data_path(shards).batches(0, 0)).images.numpy().dtype == np.uint8

@@ -1,0 +1,79 @@
+"""The order of samples and the sizes of steps are a pure function of seed and position."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catlip.cli import InputError
+from catlip.data.sampler import SampleOrder, StepPlan, image_sizes, steps_for
+from catlip.recipes import CATLIP
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count", "smallest", "largest", "mean"),
+    [  # the sizes that the released configurations realise
+        ((224, 1024, 128, 320, 25, 16), 13, (128, 3136), (320, 501), 1.27),
+        ((224, 256, 160, 320, 5, 32), 6, (160, 501), (320, 125), 1.03),
+        ((224, 512, 128, 320, 25, 32), 7, (128, 1568), (320, 250), 1.32),
+        ((512, 64, 256, 512, 25, 32), 9, (256, 256), (512, 64), 2.06),
+        ((512, 32, 256, 768, 25, 16), 25, (256, 128), (768, 14), 1.36),
+        ((1024, 2, 512, 1280, 25, 32), 25, (512, 8), (1280, 1), 1.42),
+    ],
+)
+def test_sizes_are_those_of_the_release(arguments, count, smallest, largest, mean) -> None:
+    sizes = image_sizes(*arguments)
+    assert len(sizes) == count
+    assert (sizes[0].resolution, sizes[0].batch) == smallest
+    assert (sizes[-1].resolution, sizes[-1].batch) == largest
+    assert np.mean([size.batch for size in sizes]) / arguments[1] == pytest.approx(mean, abs=0.01)
+
+
+COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=30).filter(any)
+
+
+@given(counts=COUNTS, seed=st.integers(0, 5), window=st.integers(1, 8), epoch=st.integers(0, 3))
+@settings(max_examples=60)
+def test_every_sample_stands_once_in_each_epoch(counts, seed, window, epoch) -> None:
+    order, total = SampleOrder(counts, seed, window), sum(counts)
+    shards, numbers = order(np.arange(epoch * total, (epoch + 1) * total))
+    found = sorted(zip(shards.tolist(), numbers.tolist(), strict=True))
+    assert found == [(shard, number) for shard, count in enumerate(counts) for number in range(count)]
+
+
+@given(counts=COUNTS, start=st.integers(0, 500), length=st.integers(1, 200))
+@settings(max_examples=60)
+def test_a_position_alone_decides_its_sample(counts, start, length) -> None:
+    whole = SampleOrder(counts, 0, window=3)(np.arange(start + length))
+    part = SampleOrder(counts, 0, window=3)(np.arange(start, start + length))
+    assert (whole[0][start:] == part[0]).all()
+    assert (whole[1][start:] == part[1]).all()
+
+
+def test_samples_are_mixed_within_a_window_and_epochs_differ() -> None:
+    order = SampleOrder([100] * 20, seed=0, window=4)
+    shards, numbers = order(np.arange(4000))
+    assert len(set(shards[:400].tolist())) == 4
+    assert len(set(shards[:50].tolist())) > 1
+    assert not (numbers[:2000] == numbers[2000:]).all()
+
+
+def test_shards_without_samples_are_refused() -> None:
+    with pytest.raises(InputError, match="no samples"):
+        SampleOrder([0, 0], 0)
+
+
+def test_steps_follow_each_other_without_gap_and_do_not_depend_on_the_devices() -> None:
+    sizes = CATLIP["datacomp_b16"].sizes()
+    plan = StepPlan(sizes, replicas=64, num_steps=100, seed=3)
+    for step in range(99):
+        assert plan[step].start + plan[step].batch * 64 == plan[step + 1].start
+    assert len({plan[step].resolution for step in range(100)}) == 13
+    longer = StepPlan(sizes, replicas=64, num_steps=200_000, seed=3)
+    assert all(longer[step] == plan[step] for step in range(100))
+
+
+def test_a_run_of_iterations_sees_the_samples_that_the_release_does() -> None:
+    sizes = CATLIP["datacomp_b16"].sizes()
+    assert StepPlan(sizes, 64, 200_000, 0).starts[-1] == pytest.approx(16.7e9, rel=0.01)
+    assert steps_for(16.67e9, sizes, 64) == pytest.approx(200_000, rel=0.01)

@@ -1,0 +1,169 @@
+"""Means, spreads, ratios and the sentences on them: what may be averaged, compared and concluded."""
+
+import pytest
+
+from reports.answers import answers
+from reports.cells import Quantity
+from reports.measured import Setting, settings, summarise
+from reports.plots import cost_figures, loss_curve, loss_figures, phases_figure
+from reports.records import read_records
+from reports.tables import TIMES, headline, step_times
+
+CPU = {"device": "Some CPU", "device_count": 1}
+GPU = {"device": "Some GPU", "device_count": 1}
+
+
+@pytest.fixture
+def write_probes(write_record):
+    """Probe records of a method, one a seed, with this accuracy on the concepts."""
+
+    def write(method: str, accuracies: list[float], **where: str) -> None:
+        for seed, accuracy in enumerate(accuracies):
+            metrics = {"method": method, "pretrain_seed": seed, "concepts_top1": accuracy, "concepts_num_classes": 438}
+            write_record("linear_probe", f"{method}-seed{seed}", metrics=metrics, **where)
+
+    return write
+
+
+@pytest.fixture
+def write_training(write_record):
+    """A training record with these seconds."""
+
+    def write(method: str, seed: int, seconds: float, environment=CPU, **recipe: object) -> None:
+        metrics = {"method": method, "seed": seed, "train_seconds": seconds, "images_seen": 1000}
+        config = {"recipe": {"encoder": "tiny", **recipe}}
+        write_record("pretrain", f"{method}-seed{seed}", metrics=metrics, config=config, environment=environment)
+
+    return write
+
+
+@pytest.fixture
+def write_timing(write_record):
+    """A step-time record, with the ratio given or left out."""
+
+    def write(name: str, model: str, ratio: dict[str, float] | None, environment=CPU) -> None:
+        phases = {"total_ms": {"median": 10.0, "p5": 9.0, "p95": 12.0}}
+        phases |= {f"{phase}_ms": {"median": 3.0} for phase in ("forward", "backward", "optimizer")}
+        metrics = {"methods": {"catlip": phases, "clip": phases}, "ratios": {"clip/catlip": ratio} if ratio else {}}
+        write_record("step_time", name, metrics=metrics, config={"model": model}, environment=environment)
+
+    return write
+
+
+@pytest.fixture
+def read(tmp_path):
+    """The settings of what was written."""
+
+    def read_settings(*roots: str) -> list[Setting]:
+        return settings(read_records([tmp_path / root for root in roots or ("runs",)]))
+
+    return read_settings
+
+
+def test_a_mean_has_the_sample_spread_and_one_run_has_none():
+    assert summarise([1.0, 2.0, 3.0]) == Quantity(2.0, 1.0, 3)
+    assert summarise([2.0, None]) == Quantity(2.0, None, 1)
+    assert summarise([None]) is None
+
+
+def test_records_of_two_roots_are_never_averaged(write_probes, read):
+    write_probes("catlip", [0.1], root="runs")
+    write_probes("catlip", [0.5, 0.7], root="brought")
+    ours, theirs = read("runs", "brought")
+    assert ours.accuracy("catlip", "concepts_top1") == Quantity(10.0, None, 1)
+    assert theirs.accuracy("catlip", "concepts_top1").mean == pytest.approx(60.0)
+
+
+def test_times_come_from_one_device_and_the_page_says_so(write_training, read):
+    for seed in range(2):
+        write_training("clip", seed, 100.0)
+    write_training("catlip", 0, 50.0)
+    write_training("catlip", 1, 5.0, environment=GPU)
+    (setting,) = read()
+    assert setting.relative_time("catlip") == Quantity(0.5, None, 1)
+    assert any("2 devices" in warning for warning in setting.warnings)
+
+
+def test_seeds_of_different_recipes_are_warned_of(write_training, read):
+    write_training("catlip", 0, 10.0, epochs=20)
+    write_training("catlip", 1, 10.0, epochs=2, about="other words")
+    (setting,) = read()
+    assert setting.warnings == ["The seeds of CatLIP differ in epochs, not in the seed alone."]
+
+
+def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(write_training, write_timing, read):
+    write_training("catlip", 0, 10.0)
+    write_training("clip", 0, 10.0)
+    write_timing("a-gpu", "tiny", {"value": 9.0, "low": 8.9, "high": 9.1}, environment=GPU)
+    write_timing("b-large", "large", {"value": 3.0, "low": 2.9, "high": 3.1})
+    write_timing("c-tiny", "tiny", {"value": 1.3, "low": 1.2, "high": 1.4})
+    (setting,) = read()
+    catlip, clip = headline(setting).rows
+    assert (catlip[-1].text, clip[-1].text, clip[-1].small) == (f"1{TIMES}", f"1.30{TIMES}", "1.20 to 1.40")
+
+
+def test_a_ratio_without_interval_is_shown_as_such_and_concludes_nothing(write_training, write_timing, read):
+    write_training("catlip", 0, 10.0)
+    write_timing("a", "tiny", {"value": 1.3})
+    (setting,) = read()
+    assert step_times(setting.of("step_time")).rows[1][-1].small == "no interval"
+    assert answers(setting)[1].short.startswith("Not yet known")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "short"),
+    [(1.2, 1.4, "Yes: CLIP's step takes 1.30"), (0.9, 1.4, "No difference"), (0.6, 0.8, "No: CLIP's step takes 0.70")],
+)
+def test_cheaper_is_concluded_only_when_the_interval_leaves_one_out(write_training, write_timing, read, low, high, short):
+    write_training("catlip", 0, 10.0)
+    write_timing("a", "tiny", {"value": 1.3 if low > 0.8 else 0.7, "low": low, "high": high})
+    assert answers(read()[0])[1].short.startswith(short)
+
+
+@pytest.mark.parametrize(
+    ("catlip", "clip", "short"),
+    [
+        ([0.30, 0.31], [0.28, 0.29], "Here it is better"),
+        ([0.28, 0.29], [0.30, 0.31], "Here it is worse"),
+        ([0.30, 0.28], [0.29, 0.29], "Here the two cannot be told apart"),
+        ([0.30], [0.20], "One seed each is too few"),
+        ([0.30], [], "Not yet known"),
+    ],
+)
+def test_a_difference_is_only_called_one_when_every_seed_agrees(write_probes, read, catlip, clip, short):
+    write_probes("catlip", catlip)
+    write_probes("clip", clip)
+    assert answers(read()[0])[0].short.startswith(short)
+
+
+def test_what_the_agreement_of_few_seeds_is_worth_is_said(write_probes, read):
+    write_probes("catlip", [0.30, 0.31, 0.32])
+    write_probes("clip", [0.28, 0.29, 0.29])
+    assert any("3 seeds agree on a sign by chance 1 time in 4" in said for said in answers(read()[0])[0].sentences)
+
+
+def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, read):
+    write_probes("random", [0.10, 0.10])
+    write_probes("catlip", [0.11, 0.11])
+    write_probes("clip", [0.30, 0.31])
+    sentences = " ".join(answers(read()[0])[0].sentences)
+    assert "CatLIP does not clearly beat an untrained encoder" in sentences
+    assert "CLIP clearly beats an untrained encoder" in sentences
+
+
+def test_a_loss_curve_leaves_out_what_is_not_finite_and_keeps_the_mean_of_the_rest(write_record, tmp_path):
+    samples = {"images_seen": list(range(1000)), "loss": [float("nan") if i == 3 else 2.0 for i in range(1000)]}
+    write_record("pretrain", "catlip-seed0", samples=samples)
+    (record,) = read_records([tmp_path / "runs"]).found
+    curve = loss_curve(record)
+    assert len(curve) <= 120
+    assert {loss for _, loss in curve} == {2.0}
+
+
+def test_a_figure_without_its_records_is_left_out(write_record, write_probes, read):
+    write_probes("catlip", [0.3])
+    write_record("pretrain", "catlip-seed0", samples={"images_seen": [1, 2], "loss": ["x", None]})
+    (setting,) = read()
+    assert loss_figures(setting) == []
+    assert cost_figures(setting) == []
+    assert phases_figure(setting.step_time) == []

@@ -1,0 +1,114 @@
+"""The paper's numbers: complete, each with its source, the same in two readings, and annotated where sources disagree."""
+
+from pathlib import Path
+
+import pytest
+
+from reports.paper_tables import COMMANDS, figures_stated, result_table, result_tables
+from reports.published import FOLDER, GROUP, READINGS, TITLES, paper_name, read_published, same_value
+
+# Rows, and columns beside the row's label, of each table in the paper.
+SHAPES = {
+    "figure_1c": (4, 3),
+    "table_1": (2, 5),
+    "table_2": (27, 6),
+    "table_3": (5, 2),
+    "table_4": (8, 5),
+    "table_5": (6, 3),
+    "table_6a": (11, 2),
+    "table_6b": (11, 4),
+    "table_7a": (10, 1),
+    "table_7b": (10, 1),
+    "table_7c": (10, 1),
+    "table_7d": (11, 1),
+    "table_7e": (14, 1),
+}
+NOT_READ_TWICE = {"Image encoder", "Resolution", GROUP}
+
+
+def test_every_file_is_known_and_every_known_table_has_its_file():
+    assert {path.stem for path in FOLDER.glob("*.csv")} == set(TITLES)
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_no_cell_lacks_a_source(name):
+    for cell in read_published(name).cells:
+        assert cell.source, cell
+        assert cell.source.split()[0] == {"paper": "paper", "readme": "release", "config": "release"}[cell.reading], cell
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_no_cell_is_given_twice_and_every_other_reading_stands_beside_the_papers(name):
+    cells = read_published(name).cells
+    places = [(cell.row, cell.column, cell.reading) for cell in cells]
+    assert len(set(places)) == len(places)
+    assert {cell.reading for cell in cells} <= set(READINGS)
+    assert {place[:2] for place in places} == {place[:2] for place in places if place[2] == "paper"}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_table_has_the_rows_and_columns_of_the_paper_and_no_hole(name):
+    published = read_published(name)
+    assert (len(published.rows), len(published.columns)) == SHAPES[name]
+    assert list(published.rows) == list(range(1, len(published.rows) + 1))
+    for row in published.rows:
+        for column in published.columns:
+            assert published.cell(row, column), (row, column)
+
+
+def test_every_digit_is_the_same_in_a_second_reading():
+    lines = (Path(__file__).parent / "second_reading.txt").read_text().splitlines()
+    second: dict[str, list[list[str]]] = {}
+    for name, *cells in (line.split(" | ") for line in lines if not line.startswith("#")):
+        second.setdefault(name, []).append([cell for cell in cells if not cell.startswith("DeepLab")])
+    for name, rows in second.items():
+        assert [with_digits(name, row) for row in read_published(name).rows] == rows, name
+
+
+def with_digits(name: str, row: int) -> list[str]:
+    published = read_published(name)
+    shown = [published.cell(row, column).shown for column in published.columns if column not in NOT_READ_TWICE]
+    return [word for word in shown if any(map(str.isdigit, word)) and not word.startswith(("ViT", "DeepLab"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "column", "words"),
+    [
+        ("table_1", 2, "ImageNet-1k top-1, LP", "80.8"),
+        ("table_2", 21, "Places365 top-1", "Section 4.3"),
+        ("table_2", 22, "Places365 top-1", "Section 4.3"),
+        ("table_2", 23, "ImageNet-1k top-1", "Release README: 86.8"),
+        ("table_6b", 4, "CLIP ViT B/16", "Release config projects/clip: 0.001"),
+        ("table_7c", 9, "Value", "4"),
+        ("figure_1c", 3, "Top-1 accuracy", "WIT 1.2B"),
+        ("figure_2", 3, "ImageNet-1k labels matched exactly in DataComp-1.3B", "Section 4.2"),
+    ],
+)
+def test_where_sources_disagree_the_cell_says_so(name, row, column, words):
+    assert any(words in remark for remark in read_published(name).remarks(row, column))
+
+
+def test_a_reading_that_agrees_with_the_paper_is_no_remark():
+    assert read_published("table_6b").remarks(4, "CatLIP ViT B/16") == ()
+    assert same_value("0.20", "0.2")
+    assert not same_value("84.2", "84.3")
+
+
+def test_our_column_waits_for_the_papers_scale_and_leaves_other_peoples_systems_empty():
+    for table in result_tables():
+        assert table.columns[-1] == "Ours"
+        assert {row[-1].text for row in table.rows if len(row) > 1} <= {"not run", ""}
+    ours = [row[0].text for row in result_table("table_2").rows if row[-1].text == "not run"]
+    assert ours == ["CLIP ViT B/16 (Our repro.)", *(f"CatLIP ViT {size}/16 (Ours)" for size in "BLHBLH")]
+
+
+def test_the_commands_that_would_fill_our_column_exist():
+    repository = Path(__file__).parents[2]
+    for command in (line for lines in COMMANDS.values() for line in lines):
+        assert (repository / command.split()[0]).exists(), command
+
+
+def test_every_fact_stated_of_a_figure_is_shown():
+    facts = sum(len(read_published(f"figure_{n}").cells) for n in range(2, 9))
+    assert len(figures_stated().rows) == facts
+    assert paper_name("table_6a") == "Table 6(a)"

@@ -1,0 +1,143 @@
+"""Whatever lies in a records folder: what is a record is read, what is not is listed with its reason, nothing crashes."""
+
+import json
+import math
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reports.cells import MISSING, as_csv
+from reports.page import markdown, write_report
+from reports.records import Records, read_records
+from reports.sections import build_page
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def reasons(records: Records) -> dict[str, str]:
+    return {Path(problem.path).name: problem.reason for problem in records.problems}
+
+
+def test_a_record_is_read_with_its_root_scale_and_device(write_record, tmp_path):
+    write_record("pretrain", "catlip-seed3", environment={"device": "H100", "device_count": 4})
+    (record,) = read_records([tmp_path / "runs"]).found
+    assert (record.root, record.scale, record.kind, record.method, record.seed) == (
+        str(tmp_path / "runs"),
+        "starter",
+        "pretrain",
+        "catlip",
+        3,
+    )
+    assert record.device == "4 x H100"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "corrupt"),
+        (b'{"schema": 1, "kind": "pre', "corrupt"),
+        (b"\xff\xfe\x00", "corrupt"),
+        (b"[" * 100_000, "corrupt"),
+        (b"9" * 10_000, "corrupt"),
+        (b"[1, 2]", "foreign"),
+        (b'{"version": 1}', "foreign"),
+        (b'{"schema": 2}', "schema 2"),
+        (b'{"schema": 1, "kind": "x"}', "lacks `name`"),
+        (b'{"schema": 1, "kind": 3}', "`kind` is not a str"),
+    ],
+)
+def test_what_is_no_record_is_listed_with_its_reason_and_the_rest_is_read(write_record, tmp_path, content, reason):
+    path = write_record("pretrain", "catlip-seed0")
+    path.with_name("other.json").write_bytes(content)
+    records = read_records([tmp_path / "runs"])
+    assert len(records.found) == 1
+    assert reason in reasons(records)["other.json"]
+    assert reasons(records)["other.json"] in markdown(build_page(records)).replace("\\", "")
+
+
+@pytest.mark.parametrize("key", ["kind", "name", "command", "config", "environment", "metrics", "samples", "notes"])
+def test_a_record_that_lacks_a_part_names_it(write_record, tmp_path, key):
+    path = write_record("pretrain", "catlip-seed0")
+    content = json.loads(path.read_text())
+    del content[key]
+    path.write_text(json.dumps(content))
+    assert reasons(read_records([tmp_path / "runs"])) == {"catlip-seed0.json": f"lacks `{key}`"}
+
+
+def test_an_interrupted_run_is_listed_as_incomplete(write_record, tmp_path):
+    path = write_record("pretrain", "catlip-seed0")
+    path.rename(path.with_name(path.name + ".partial"))
+    records = read_records([tmp_path / "runs"])
+    assert not records.found
+    assert reasons(records)["catlip-seed0.json.partial"].startswith("incomplete")
+
+
+def test_a_missing_folder_and_a_folder_named_like_a_record_are_listed(tmp_path):
+    (tmp_path / "runs/starter/pretrain/folder.json").mkdir(parents=True)
+    records = read_records([tmp_path / "runs", tmp_path / "nowhere"])
+    assert reasons(records) == {"folder.json": "cannot be read: Is a directory", "nowhere": "no such folder"}
+
+
+def test_files_of_a_run_that_are_not_records_are_left_alone(write_record, tmp_path):
+    path = write_record("pretrain", "catlip-seed0")
+    (tmp_path / "runs/starter/vocabulary.json").write_text("{}")
+    (path.parent / "catlip-seed0").mkdir()
+    (path.parent / "catlip-seed0/state.json").write_text("{}")
+    (path.parent / ".catlip-seed1.json.123.tmp").write_text("{}")
+    records = read_records([tmp_path / "runs"])
+    assert len(records.found) == 1
+    assert not records.problems
+
+
+def test_seeds_are_in_the_order_of_their_numbers(write_record, tmp_path):
+    for seed in (10, 2, 1):
+        write_record("pretrain", f"catlip-seed{seed}")
+    assert [record.seed for record in read_records([tmp_path / "runs"]).found] == [1, 2, 10]
+
+
+def test_a_nan_is_shown_as_such_and_a_missing_metric_as_a_dash(write_record, tmp_path):
+    metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_top1": math.nan}
+    write_record("linear_probe", "catlip-seed0", metrics=metrics)
+    table = build_page(read_records([tmp_path / "runs"])).headline
+    assert [cell.text for cell in table.rows[0]] == ["CatLIP", "NaN", *[MISSING] * 4]
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), strange=st.lists(ANY_JSON, max_size=6))
+def test_whatever_records_hold_the_report_is_written(golden, tmp_path, seed, strange):
+    """Parts of good records are replaced by any JSON; one report in eight is also drawn."""
+    random = Random(seed)
+    strange = [*strange, None, 10**400, -1e308, math.nan, math.inf, 5e-324]
+    for path in (golden / "records").rglob("*-seed[01].json"):
+        copy_with(path, tmp_path / path.relative_to(golden), random, strange)
+    for path in (golden / "records").glob("starter/[rsv]*/*.json"):
+        copy_with(path, tmp_path / path.relative_to(golden), random, strange)
+    page = build_page(read_records([tmp_path / "records"]))
+    assert markdown(page)
+    assert all(as_csv(table) for table in page.tables)
+    if seed % 8 == 0:
+        write_report(page, tmp_path / "report")
+
+
+def copy_with(source: Path, target: Path, random: Random, strange: list[object]) -> None:
+    """A record with some of its values replaced."""
+    record = json.loads(source.read_text())
+    for part in ("config", "environment", "metrics", "samples"):
+        record[part] = {key: replaced(value, random, strange) for key, value in record[part].items()}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(record))
+
+
+def replaced(tree: object, random: Random, strange: list[object]) -> object:
+    if random.random() < 0.1:
+        return random.choice(strange)
+    if isinstance(tree, dict):
+        return {key: replaced(value, random, strange) for key, value in tree.items()}
+    return [replaced(value, random, strange) for value in tree] if isinstance(tree, list) else tree

@@ -1,0 +1,183 @@
+"""The report as a whole: the same bytes from the same records, one file that needs nothing else, every number traceable.
+
+After an intended change, write the expected report again with
+
+    cd tests/reports/golden && python -m reports --records records --out expected && rm -r expected/figures expected/index.html
+"""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from reports.cells import MISSING
+from reports.page import html, write_report
+from reports.records import read_records
+from reports.sections import build_page
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run_reports(cwd: Path, *arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:
+    """`python -m reports arguments` in a folder."""
+    command = [sys.executable, *(["-c", code] if code else ["-m", "reports"]), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The report of the golden records, made as a user makes it: its folder, and what was printed."""
+    out = tmp_path_factory.mktemp("report")
+    done = run_reports(Path(__file__).parent / "golden", "--records", "records", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+class Document(HTMLParser):
+    """What a page refers to, and what can be referred to."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.labels: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.tags.add(tag)
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found["href"]] if "href" in found else []
+        self.sources += [found[name] for name in ("src", "srcset", "data", "action") if name in found]
+        self.labels += [found["aria-label"]] if found.get("role") == "img" else []
+
+
+def test_fixed_records_give_the_same_markdown_and_tables_to_the_byte(report, golden):
+    out, _ = report
+    expected = {path.relative_to(golden / "expected"): path for path in (golden / "expected").rglob("*") if path.is_file()}
+    assert {path.relative_to(out) for path in out.rglob("*.csv")} == {path for path in expected if path.suffix == ".csv"}
+    for name, path in expected.items():
+        assert (out / name).read_bytes() == path.read_bytes(), f"{name} differs; see this file's docstring"
+
+
+def test_a_second_run_gives_the_same_page_and_figures_to_the_byte(report, golden, tmp_path, monkeypatch):
+    out, _ = report
+    monkeypatch.chdir(golden)
+    write_report(build_page(read_records([Path("records")])), tmp_path)
+    for path in (path for path in out.rglob("*") if path.is_file()):
+        assert (tmp_path / path.relative_to(out)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_headline_and_the_pages_path_are_printed(report):
+    out, printed = report
+    assert "26.6 ± 0.2 (n = 3)" in printed
+    assert printed.rstrip().endswith(f"report: {out}/index.html")
+
+
+def test_the_page_is_one_file_that_refers_to_nothing_outside(report):
+    text = (report[0] / "index.html").read_text()
+    page = Document(text)
+    assert not page.sources
+    assert not {"iframe", "object", "embed", "img"} & page.tags
+    assert all(link.startswith(("#", "data:,")) for link in page.links)
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+
+
+def test_every_link_leads_somewhere_and_no_id_is_given_twice(report):
+    page = Document((report[0] / "index.html").read_text())
+    assert len(set(page.ids)) == len(page.ids)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+
+
+def test_every_link_of_the_markdown_leads_somewhere(report):
+    text = (report[0] / "report.md").read_text()
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= set(re.findall(r'<a id="([^"]+)">', text))
+    for figure in re.findall(r"\]\((figures/[^)]+)\)", text):
+        assert (report[0] / figure).read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_headline_number_leads_to_a_record_in_the_page(golden, monkeypatch):
+    monkeypatch.chdir(golden)
+    page = build_page(read_records([Path("records")]))
+    ids = set(Document(html_of(page)).ids)
+    numbers = [cell for row in page.headline.rows for cell in row[1:] if cell.text != MISSING]
+    assert len(numbers) == 12
+    assert all(cell.anchor.startswith("record") and cell.anchor in ids for cell in numbers)
+
+
+def html_of(page) -> str:
+    """The page with its figures left undrawn."""
+    return html(page, {figure.name: type("Undrawn", (), {"svg": "<svg></svg>"})() for figure in page.figures})
+
+
+def test_every_figure_has_words_for_those_who_cannot_see_it_and_both_formats(report):
+    page = Document((report[0] / "index.html").read_text())
+    svgs = sorted(path.stem for path in (report[0] / "figures").glob("*.svg"))
+    assert svgs == sorted(path.stem for path in (report[0] / "figures").glob("*.png"))
+    assert len(page.labels) == len(svgs) == 8
+    assert all(len(label) > 40 for label in page.labels)
+
+
+def test_figures_follow_the_pages_colours(report):
+    style, _, body = (report[0] / "index.html").read_text().partition("</style>")
+    used = set(re.findall(r"var\((--\w+)\)", body))
+    assert {"--ink", "--catlip", "--clip"} <= used
+    light, dark = style.split("prefers-color-scheme: dark", 1)
+    assert all(f"{name}:" in light and f"{name}:" in dark for name in used)
+    assert not re.search(r"(fill|stroke): #(?!000000)[0-9a-f]{6}", body)
+
+
+def test_the_losses_of_two_methods_never_share_a_panel(report):
+    assert {path.stem for path in (report[0] / "figures").glob("loss_*.png")} == {"loss_catlip", "loss_clip"}
+    assert "cannot be compared" in (report[0] / "report.md").read_text()
+
+
+def test_problems_are_listed_with_their_reasons(report):
+    text = (report[0] / "tables/left_out.csv").read_text()
+    assert 'cut-short.json,"corrupt: ' in text
+    assert 'foreign.json,"foreign: ' in text
+    assert 'siglip-seed0.json.partial,"incomplete: ' in text
+
+
+def test_with_no_records_the_page_builds_and_says_what_to_run_first(tmp_path):
+    done = run_reports(tmp_path, "--records", "runs", "--out", "report")
+    assert done.returncode == 0, done.stderr
+    assert "./run_all.sh" in done.stdout
+    text = (tmp_path / "report/index.html").read_text()
+    assert "Nothing has been measured yet" in text
+    assert "./run_all.sh" in text
+    assert "Table 2: " in text
+
+
+def test_nothing_of_torch_is_imported_and_of_the_method_only_the_command_line(tmp_path):
+    code = (
+        "import sys, runpy; sys.argv = ['reports', '--out', 'report']; runpy.run_module('reports', run_name='__main__')\n"
+        "print(*sorted(name for name in sys.modules if name.split('.')[0] in ('torch', 'catlip', 'bench', 'baselines')))"
+    )
+    done = run_reports(tmp_path, code=code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "catlip catlip.cli"
+
+
+def test_a_place_that_cannot_be_written_is_one_line_and_exit_code_2(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_reports(tmp_path, "--out", "file/report")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "file/report" in done.stderr
+
+
+def test_what_records_say_cannot_become_part_of_the_page(write_record, tmp_path):
+    attack = "<script>alert(1)</script>"
+    metrics = {"method": attack, "pretrain_seed": 0, "concepts_top1": 0.5}
+    write_record("linear_probe", "x-seed0", metrics=metrics, command=attack, notes=[attack], samples={attack: [1.0]})
+    page = build_page(read_records([tmp_path / "runs"]))
+    assert attack not in html_of(page)
+    assert "&lt;script&gt;" in html_of(page)

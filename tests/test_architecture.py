@@ -1,0 +1,28 @@
+"""Imports point one way: reports read records only; bench -> baselines -> catlip; data and training know no method."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+FORBIDDEN = {
+    "catlip": ("baselines", "bench", "reports"),
+    "catlip/data": ("catlip.training", "catlip.objective", "catlip.pretrain", "catlip.recipes"),
+    "catlip/training": ("catlip.data", "catlip.objective", "catlip.pretrain", "catlip.recipes", "catlip.encoder"),
+    "baselines": ("bench", "reports"),
+    "bench": ("reports",),
+    "reports": ("baselines", "bench", "torch", "catlip.data", "catlip.training", "catlip.record", "catlip.recipes"),
+}
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_imports_point_one_way(folder: str) -> None:
+    for path in (REPOSITORY / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            for name in names:
+                for forbidden in FORBIDDEN[folder]:
+                    assert not f"{name}.".startswith(f"{forbidden}."), f"{path} imports {name}"

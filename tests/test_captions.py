@@ -1,0 +1,175 @@
+"""Captions to synsets: equal to plain NLTK code on real sentences, and never a crash."""
+
+import nltk_oracle as oracle
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from catlip.captions import MAX_CHARACTERS, Labeller, clean
+from catlip.cli import InputError
+from catlip.counts import imagenet_synsets
+from catlip.wordnet import nouns
+
+IMAGE, BLACK, DOG, SOFA, MOTORCYCLE = 5928118, 4960277, 2084071, 4256520, 3790512
+
+GLOSSES = st.integers(0, 100_000).map(lambda number: oracle.glosses()[number])
+ODD_CAPTIONS = [
+    None,
+    ["a dog", "a cat"],
+    b"a caf\xe9 dog",
+    "",
+    "   \n ",
+    "a dog " * 200_000,
+    "<p>a <b>dog</b> &amp; cat</p>",
+    "<" * 5000,
+    "🐕🐈 👩‍👩‍👧",
+    "כלב שחור \u202edog",
+    "a\x00dog\x1b[31m\x07",
+    "a%20black%2Bdog+%C3%28",
+    "\ud800 dog",
+    "dog\u2028cat\u00a0bird",
+    '"' * 3000,
+    "'" * 3000,
+    "." * 3000,
+    12345,
+]
+
+
+@pytest.fixture(scope="module", params=["paper", "corenet"])
+def labeller(request):
+    return Labeller(request.param)
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return Labeller("paper")
+
+
+@pytest.fixture(scope="module")
+def corenet():
+    return Labeller("corenet")
+
+
+def test_the_rule_corenet_equals_plain_nltk_code_on_20000_sentences(corenet):
+    sentences = oracle.glosses()[::5][:20_000]
+    assert len(sentences) == 20_000
+    assert corenet.batch(sentences) == [oracle.corenet(sentence) for sentence in sentences]
+
+
+def test_the_rule_paper_equals_plain_nltk_code_on_20000_sentences(paper):
+    sentences = oracle.glosses()[2::5][:20_000]
+    assert len(sentences) == 20_000
+    assert paper.batch(sentences) == [oracle.paper(sentence) for sentence in sentences]
+
+
+def test_the_release_s_own_example_is_labelled_as_there(corenet):
+    assert corenet("An image of black dog.") == sorted([IMAGE, BLACK, DOG])
+
+
+def test_the_rules_differ_where_paper_and_release_differ(paper, corenet):
+    assert paper("two black bikes on a couch") == [MOTORCYCLE, SOFA]
+    assert BLACK in corenet("two black bikes on a couch")
+    assert not {SOFA, MOTORCYCLE} & set(corenet("two black bikes on a couch"))
+
+
+def test_canonical_names_admit_38343_synsets_and_395_imagenet_classes():
+    named = {synset for lemma, synset in nouns().first_senses.items() if "_" not in lemma and is_named(synset, lemma)}
+    assert len(named) == 38_343
+    assert len(named & set(imagenet_synsets())) == 395
+
+
+def is_named(synset, lemma):
+    return nouns().name(synset) == f"{lemma}.n.01"
+
+
+def test_the_shortest_base_form_hides_358_of_them(corenet):
+    """A word such as "pliers" is cut to "plier", whose synset is named otherwise."""
+    reached = {corenet.synset(lemma) for lemma in nouns().first_senses if "_" not in lemma} - {None}
+    assert len(reached) == 38_343 - 358
+    assert len(reached & set(imagenet_synsets())) == 394
+
+
+def test_labels_are_ascending_and_each_once(labeller):
+    labels = labeller("a dog, a cat, dogs and another dog with a ball")
+    assert labels == sorted(set(labels))
+    assert len(labels) >= 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(GLOSSES, max_size=12), st.randoms(use_true_random=False))
+def test_labels_do_not_depend_on_the_other_captions_of_a_batch(labeller, captions, random):
+    order = list(range(len(captions)))
+    random.shuffle(order)
+    together = labeller.batch([captions[place] for place in order])
+    assert together == [labeller(captions[place]) for place in order]
+
+
+@pytest.mark.parametrize("caption", ODD_CAPTIONS, ids=lambda caption: repr(caption)[:20])
+def test_odd_captions_never_crash(labeller, caption):
+    labels = labeller(caption)
+    assert set(labels) <= set(nouns().offsets.tolist())
+    assert {word.synset for word in labeller.explain(caption) if word.kept} == {nouns().name(synset) for synset in labels}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.text(), st.binary(), st.lists(st.text(), max_size=3)))
+@example("dog \ud83d cat")
+def test_any_caption_gives_known_synsets(labeller, caption):
+    assert set(labeller(caption)) <= set(nouns().offsets.tolist())
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text(max_size=200))
+@example("a+b%2Bc &lt;i&gt; <b>x</b>  y\n")
+@example("It\u2019s \u201cfine\u201d \ufb01sh \u2014 \uff26\uff35\uff2c\uff2c")
+@example("  two   spaces  ")
+def test_cleaning_takes_its_steps_in_order(caption):
+    assert clean(caption) == oracle.clean(caption)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80))
+def test_the_short_way_for_plain_text_cleans_as_the_long_one(caption):
+    assert clean(caption) == oracle.clean(caption)
+
+
+def test_bytes_that_are_not_utf8_are_read_with_replacements():
+    assert clean(b"a \xff dog") == "a \ufffd dog"
+
+
+def test_a_long_caption_is_cut_at_the_stated_length(corenet):
+    padding = "x" * (MAX_CHARACTERS - len(" dog"))
+    assert corenet(f"{padding} dog cat") == [DOG]
+    assert corenet(f"{padding}x dog cat") == []
+
+
+def test_explaining_says_what_was_kept_and_why_not(paper, corenet):
+    words = {word.token: word for word in paper.explain("two bikes run on a couch")}
+    assert words["couch"].kept
+    assert words["couch"].synset == "sofa.n.01"
+    assert words["two"].reason == "tagged CD, not a noun"
+    assert words["on"].reason == "no noun of WordNet"
+    words = {word.token: word for word in corenet.explain("two bikes run on a couch")}
+    assert words["bikes"].lemma == "bike"
+    assert words["bikes"].reason == "its first sense is named motorcycle.n.01"
+    assert words["two"].kept
+
+
+@settings(max_examples=60, deadline=None)
+@given(GLOSSES)
+def test_what_explaining_keeps_are_the_labels(labeller, caption):
+    kept = {word.synset for word in labeller.explain(caption) if word.kept}
+    assert kept == {nouns().name(synset) for synset in labeller(caption)}
+
+
+def test_captions_without_labels_are_told_apart(paper, corenet):
+    assert paper.why_none(None) == "no caption"
+    assert paper.why_none(" \n") == "an empty caption"
+    assert paper.why_none("very quickly and really") == "no noun"
+    assert paper.why_none("xqzt") == "no noun of WordNet"
+    assert corenet.why_none("of the") == "no word that names its first noun sense"
+
+
+def test_an_unknown_rule_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match="choose one of: paper, corenet"):
+        Labeller("nouns")

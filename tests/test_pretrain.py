@@ -1,0 +1,99 @@
+"""The same seed gives the same run: whatever the workers, stopped and resumed or not, for every method."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+SHORT = ("--iterations", 12, "--epochs", 0, "--micro-batch", 8, "--warmup-iterations", 3, "--log-every", 1, "--quiet")
+
+
+def command(method: str, starter, out: Path, *extra: object) -> list[str]:
+    module = "catlip.pretrain" if method == "catlip" else "baselines.pretrain"
+    labels = (
+        ("--vocabulary", starter.vocabulary, "--labels-dir", starter.labels) if method == "catlip" else ("--method", method)
+    )
+    return [module, *map(str, ("--shards", starter.shards, "--out", out, *labels, *SHORT, *extra))]
+
+
+def outcome(out: Path) -> tuple[list[float], str]:
+    """Loss curve, bit for bit, and digest of the weights."""
+    record = json.loads(out.with_name(out.name + ".json").read_text())
+    return record["samples"]["loss"], sha256((out / "weights.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(program, starter, tmp_path_factory) -> dict[str, tuple[list[float], str]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    for method in ("catlip", "clip"):
+        done = program(*command(method, starter, folder / method))
+        assert done.returncode == 0, done.stderr
+    return {method: outcome(folder / method) for method in ("catlip", "clip")}
+
+
+@pytest.mark.parametrize("method", ["catlip", "clip"])
+def test_a_run_learns_and_writes_its_record(undisturbed, method) -> None:
+    loss, _ = undisturbed[method]
+    assert len(loss) == 12
+    assert loss[-1] < loss[0]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_curve_does_not_depend_on_the_workers(program, starter, tmp_path, undisturbed, num_workers) -> None:
+    done = program(*command("catlip", starter, tmp_path / "run", "--num-workers", num_workers))
+    assert done.returncode == 0, done.stderr
+    assert outcome(tmp_path / "run") == undisturbed["catlip"]
+
+
+def test_another_seed_gives_another_run(program, starter, tmp_path, undisturbed) -> None:
+    assert program(*command("catlip", starter, tmp_path / "run", "--seed", 1)).returncode == 0
+    assert outcome(tmp_path / "run")[0] != undisturbed["catlip"][0]
+
+
+@pytest.mark.parametrize("method", ["catlip", "clip"])
+def test_killed_and_resumed_is_uninterrupted(starter, program, tmp_path, undisturbed, method) -> None:
+    out = tmp_path / "run"
+    arguments = command(method, starter, out, "--checkpoint-every", 1)
+    for lines in (3, 7):  # killed as soon as so many steps are in the log
+        process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 120
+        while not _has_lines(out / "log.jsonl", lines) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert out.with_name("run.json.partial").exists()
+    done = program(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert outcome(out) == undisturbed[method]
+    assert not out.with_name("run.json.partial").exists()
+
+
+def _has_lines(path: Path, count: int) -> bool:
+    return path.exists() and path.read_text().count("\n") >= count
+
+
+def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(program, starter, tmp_path) -> None:
+    arguments = command("catlip", starter, tmp_path / "run", "--iterations", 2)
+    assert program(*arguments).returncode == 0
+    checkpoint = next((tmp_path / "run" / "checkpoints").iterdir())
+    before = checkpoint.stat().st_mtime_ns
+    assert program(*arguments).returncode == 0
+    assert checkpoint.stat().st_mtime_ns == before
+    refused = program(*arguments, "--max-lr", "0.5")
+    assert refused.returncode == 2
+    assert "max_lr 0.002 there, 0.5 now" in refused.stderr
+    assert program(*arguments, "--max-lr", "0.5", "--restart").returncode == 0
+
+
+def test_labels_of_another_rule_are_refused(program, starter, tmp_path) -> None:
+    vocabulary = json.loads(starter.vocabulary.read_text()) | {"rule": "corenet"}
+    (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))
+    done = program(*command("catlip", starter, tmp_path / "run", "--vocabulary", tmp_path / "vocabulary.json"))
+    assert done.returncode == 2
+    assert "corenet" in done.stderr.splitlines()[-1]

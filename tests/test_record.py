@@ -1,0 +1,70 @@
+"""A record appears whole or not at all."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catlip.recipes import CATLIP
+from catlip.record import Record, write_atomically
+
+
+def test_a_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None:
+    with Record(tmp_path / "kind" / "name.json", "kind", CATLIP["starter"]) as record:
+        record.metrics["share"] = np.float32(0.5)
+        record.samples["ms"] = [1, np.int64(2), math.nan]
+    read = json.loads(record.path.read_text())
+    assert read["schema"] == 1
+    assert (read["kind"], read["name"]) == ("kind", "name")
+    assert read["config"]["encoder"] == "hybrid_tiny"
+    assert read["metrics"] == {"share": 0.5}
+    assert read["samples"]["ms"][:2] == [1, 2]
+    assert {"device", "cpu", "python", "packages", "revision", "dirty", "started"} <= read["environment"].keys()
+    assert not record.partial.exists()
+
+
+def test_a_run_cut_short_leaves_only_the_partial(tmp_path: Path) -> None:
+    record = Record(tmp_path / "name.json", "kind", {})
+    with pytest.raises(KeyboardInterrupt):
+        _fail_after_one_metric(record)
+    assert not record.path.exists()
+    assert json.loads(record.partial.read_text())["metrics"] == {"so_far": 1}
+
+
+def _fail_after_one_metric(record: Record) -> None:
+    with record:
+        record.metrics["so_far"] = 1
+        raise KeyboardInterrupt
+
+
+def test_a_failed_run_does_not_touch_the_record_of_the_last_good_one(tmp_path: Path) -> None:
+    for metric in (1, 2):
+        try:
+            with Record(tmp_path / "name.json", "kind", {}) as record:
+                record.metrics["run"] = metric
+                if metric == 2:
+                    raise RuntimeError
+        except RuntimeError:
+            pass
+    assert json.loads(record.path.read_text())["metrics"] == {"run": 1}
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    # A limit on file size fails a write half-way, as a full disk does.
+    script = f"""
+import pathlib, resource, signal
+from catlip.record import write_atomically
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+write_atomically(pathlib.Path({str(path)!r}), b"n" * 100_000)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "OSError" in done.stderr
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

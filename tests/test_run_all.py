@@ -1,0 +1,113 @@
+"""run_all.sh: what it would do, what it skips, and what it refuses; and the README's commands."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+STAGES = ["setup", "data", "label", "pretrain", "transfer", "bench", "report"]
+
+
+def run_all(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = ["./run_all.sh", "--no-venv", *map(str, arguments)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+
+
+def test_help_names_every_stage_and_option() -> None:
+    done = run_all("--help")
+    assert done.returncode == 0
+    for word in [*STAGES, "--only", "--from", "--scale", "--device", "--out", "--seeds", "--dry-run", "--quiet", "--no-venv"]:
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--scale", "laion"], "starter, cc3m or datacomp"),
+        (["--only", "eat"], "setup data label"),
+        (["--seeds", "many"], "many"),
+        (["--seeds"], "--seeds needs a value"),
+        (["--fast"], "--fast"),
+        (["--out", "/proc/nowhere"], "/proc/nowhere"),
+        (["--scale", "cc3m"], "--shards"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> None:
+    done = run_all(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+
+
+def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> None:
+    done = run_all("--dry-run", "--out", tmp_path / "runs", "--seeds", 2)
+    assert done.returncode == 0
+    modules = re.findall(r"-m ([a-z_.]+)", done.stdout)
+    assert modules.count("catlip.pretrain") == modules.count("baselines.pretrain") == 2
+    assert modules.count("bench.downstream.linear_probe") == 6
+    assert {"catlip.words", "catlip.data.starter", "catlip.label", "catlip.vocabulary", "bench.step_time", "reports"} <= {
+        *modules
+    }
+    assert not (tmp_path / "runs").exists()
+
+
+def test_only_and_from_choose_stages() -> None:
+    assert re.findall(r"-m ([a-z_.]+)", run_all("--dry-run", "--only", "label").stdout) == ["catlip.label", "catlip.vocabulary"]
+    later = run_all("--dry-run", "--from", "transfer").stdout
+    assert "bench.step_time" in later
+    assert "pretrain --recipe" not in later
+
+
+def test_web_scale_follows_from_one_dial() -> None:
+    done = run_all("--dry-run", "--scale", "cc3m", "--shards", "cc3m/{00000..00331}.tar", "--probe", "imagenet:/data/imagenet")
+    assert done.returncode == 0
+    assert "--recipe cc3m_b16" in done.stdout
+    assert "--threshold 500" in done.stdout
+    assert "random:vit_b16@224" in done.stdout
+
+
+def test_a_step_runs_once_again_when_its_command_changed_and_goes_on_when_cut_short(tmp_path: Path) -> None:
+    script = f"""
+set -euo pipefail
+source <(sed '/^read_options "\\$@"/,$d' run_all.sh | sed 's/^cd .*//')
+read_options --out {tmp_path} --no-venv
+ran={tmp_path}/ran
+mkdir -p {tmp_path}/made && touch {tmp_path}/made/old
+step one catlip/cache.py '' '{tmp_path}/made' bash -c 'echo ran >>"$0"; mkdir -p {tmp_path}/made' "$ran"
+[[ ! -e {tmp_path}/made/old ]] && echo cleared
+step one catlip/cache.py '' '{tmp_path}/made' bash -c 'echo ran >>"$0"; mkdir -p {tmp_path}/made' "$ran"
+touch {tmp_path}/made/half
+(step two catlip/cache.py one '{tmp_path}/made' bash -c 'touch {tmp_path}/made/half; exit 7') || echo "exit $?"
+[[ -e {tmp_path}/made/half ]] || echo lost
+step two catlip/cache.py one '{tmp_path}/made' bash -c 'touch {tmp_path}/made/half; exit 7' || echo "exit $?"
+"""
+    done = subprocess.run(["bash", "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (tmp_path / "ran").read_text() == "ran\n", done.stderr
+    assert done.stdout.splitlines() == ["cleared", "exit 7"]
+    assert "one: unchanged, skipped" in done.stderr
+    assert "step 'two' stopped with exit code 7; run the same command to go on" in done.stderr
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("  #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_the_commands_of_the_readme_are_understood(command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "./run_all.sh":
+        done = run_all("--dry-run", *words[1:])
+        assert done.returncode == 0, done.stderr
+    elif words[:2] == ["python", "-m"]:
+        done = subprocess.run([*words[:3], "--help"], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        for flag in (word for word in words[3:] if word.startswith("--")):
+            assert flag in done.stdout, f"{words[2]} has no {flag}"
+    else:
+        assert words[0] in {"git", "cd"}, command

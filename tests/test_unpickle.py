@@ -1,0 +1,55 @@
+"""Pickles from outside run nothing."""
+
+import os
+import pickle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catlip.cli import InputError
+from catlip.unpickle import load_plain
+
+
+class Calls:
+    """Pickles as a call of `function`."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("call", [(os.system, "touch {}"), (eval, "open('{}', 'w')"), (getattr, "", "join")])
+def test_a_pickle_that_runs_code_is_refused(tmp_path, call, protocol):
+    function, *arguments = call
+    trap = tmp_path / "trap"
+    content = pickle.dumps({"n2084071": Calls(function, *(a.format(trap) for a in arguments))}, protocol)
+    with pytest.raises(InputError, match="wants to import"):
+        load_plain(content, "the file")
+    assert not trap.exists()
+
+
+def test_only_admitted_built_ins_may_be_imported():
+    content = pickle.dumps(({"a": 0.5}, {"NN", "VB"}), protocol=2)
+    assert load_plain(content, "the file", admitted=("set",)) == ({"a": 0.5}, {"NN", "VB"})
+    with pytest.raises(InputError, match="wants to import"):
+        load_plain(content, "the file")
+
+
+def test_a_pickle_that_would_allocate_gigabytes_is_refused():
+    with pytest.raises(InputError, match="memo slot 2147483647"):
+        load_plain(b"\x80\x02}r\xff\xff\xff\x7f.", "the file")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 40))
+def test_broken_pickles_are_refused_in_one_way(noise, cut):
+    whole = pickle.dumps({"n1740": 3, "n2084071": 5})
+    for content in (noise, whole[:cut] + noise, whole[: -1 - cut]):
+        try:
+            load_plain(content, "the file")
+        except InputError:
+            continue

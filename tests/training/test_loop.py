@@ -1,0 +1,148 @@
+"""Accumulating is one large batch, ranks are one process, and a diverging step changes nothing."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from catlip.cli import InputError
+from catlip.recipes import STARTER
+from catlip.training.distributed import Place
+from catlip.training.loop import Trainer, adamw
+
+CPU = Place(0, 1, torch.device("cpu"))
+
+
+class Points:
+    """A batch for `Regression`."""
+
+    def __init__(self, values: torch.Tensor):
+        self.values = values
+        self.keys = [str(i) for i in range(len(values))]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to(self, device: torch.device) -> "Points":
+        return self
+
+
+class Regression(nn.Module):
+    """The smallest objective: the loop must not care."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, batch: Points) -> torch.Tensor:
+        return (self.layers(batch.values) ** 2).mean()
+
+
+def trainer(accumulation: int = 1, **recipe) -> Trainer:
+    from dataclasses import replace
+
+    fp32 = replace(STARTER, precision="fp32", **recipe)
+    return Trainer(Regression(), fp32, num_steps=10, accumulation=accumulation, place=CPU)
+
+
+def points(count: int = 8) -> torch.Tensor:
+    return torch.randn(count, 4, generator=torch.Generator().manual_seed(1))
+
+
+def test_accumulation_equals_one_large_batch() -> None:
+    large, small = trainer(), trainer(accumulation=4)
+    for _ in range(3):
+        whole = large.train_step(iter([Points(points())]))
+        parts = small.train_step(Points(part) for part in points().split(2))
+        assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
+        assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
+        assert parts.images == whole.images == 8
+    for ours, theirs in zip(small.objective.parameters(), large.objective.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_a_step_that_is_not_finite_changes_nothing_and_names_the_samples(poison) -> None:
+    one = trainer()
+    one.train_step(iter([Points(points())]))
+    before = {name: value.clone() for name, value in one.objective.state_dict().items()}
+    with pytest.raises(InputError, match=r"at step 1 on rank 0 \(samples 0, 1, 2"):
+        one.train_step(iter([Points(points() * poison)]))
+    assert all(torch.equal(value, before[name]) for name, value in one.objective.state_dict().items())
+    assert one.step == 1
+
+
+def test_the_transferred_weights_are_the_moving_average() -> None:
+    one = trainer(ema_decay=0.5)
+    expected = None
+    for _ in range(4):
+        one.train_step(iter([Points(points())]))
+        now = one.objective.layers[0].weight.detach().clone()
+        expected = now if expected is None else 0.5 * expected + 0.5 * now
+    torch.testing.assert_close(one.weights()["layers.0.weight"], expected)
+
+
+def test_only_matrices_decay() -> None:
+    decayed, free = adamw(Regression(), STARTER).param_groups
+    assert decayed["weight_decay"] == STARTER.weight_decay
+    assert {p.ndim for p in decayed["params"]} == {2}
+    assert free["weight_decay"] == 0
+    assert {p.ndim for p in free["params"]} == {1}
+
+
+def test_large_gradients_are_clipped() -> None:
+    free, clipped = trainer(grad_clip=0.0), trainer(grad_clip=1e-4)
+    for one in (free, clipped):
+        one.train_step(iter([Points(points() * 100)]))
+    norm = sum(float(p.grad.norm()) ** 2 for p in clipped.objective.parameters()) ** 0.5
+    assert norm == pytest.approx(1e-4, rel=1e-2)
+    assert sum(float(p.grad.norm()) ** 2 for p in free.objective.parameters()) ** 0.5 > 1e-2
+
+
+@pytest.mark.parametrize("method", ["catlip", "clip"])
+def test_two_ranks_give_the_gradient_of_one(method: str, tmp_path: Path) -> None:
+    alone = subprocess.run([sys.executable, __file__, method], capture_output=True, text=True)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__, method]
+    both = subprocess.run(launch, capture_output=True, text=True, timeout=120)
+    assert alone.returncode == 0, alone.stderr
+    assert both.returncode == 0, both.stderr
+    one, two = json.loads(alone.stdout), json.loads(both.stdout)
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
+
+
+def _one_step(method: str) -> None:
+    """One step of `method` on this rank's half of a fixed batch; rank 0 prints the loss and the gradient norm."""
+    from dataclasses import replace
+
+    import torch.distributed as dist
+
+    from bench import methods
+    from catlip.data.loader import Batch, RaggedLabels
+    from catlip.training.distributed import find_place
+
+    torch.set_num_threads(1)
+    place = find_place("cpu")
+    batch = methods.synthetic_batch(8, "hybrid_tiny", 32, num_classes=20, seed=0)
+    size = 8 // place.world_size
+    mine = slice(place.rank * size, (place.rank + 1) * size)
+    labels = RaggedLabels(batch.labels.values.view(8, -1)[mine].flatten(), batch.labels.offsets[: size + 1])
+    part = Batch(batch.images[mine], batch.keys[mine], labels, batch.tokens[mine])
+    objective = methods.build(method, "hybrid_tiny", 32, num_classes=20, seed=0)
+    done = Trainer(objective, replace(STARTER, precision="fp32"), 10, 1, place).train_step(iter([part]))
+    loss = torch.tensor(done.loss)
+    if dist.is_initialized():
+        dist.all_reduce(loss, dist.ReduceOp.AVG if dist.get_backend() == "nccl" else dist.ReduceOp.SUM)
+        loss /= place.world_size
+    if place.is_main:
+        print(json.dumps({"loss": loss.item(), "grad_norm": done.grad_norm}))
+
+
+if __name__ == "__main__":
+    _one_step(sys.argv[1])
