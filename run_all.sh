@@ -15,7 +15,7 @@ usage() {
   --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under 30 minutes), cc3m or datacomp
   --shards SHARDS  cc3m, datacomp: where the image-caption shards are, say '/data/cc3m/{00000..00331}.tar'
   --probe DATA     cc3m, datacomp: what to transfer to, say imagenet:/data/imagenet
-  --seeds N        pre-training runs of each method (default 3 at starter scale, else 1)
+  --seeds N        pre-training runs of each method (default 2 at starter scale, else 1)
   --device DEVICE  auto (default), cpu, cuda
   --out DIR        where runs go (default runs/)
   --only STAGE     this stage alone: setup data label pretrain transfer bench report
@@ -67,7 +67,7 @@ check_options() {
     for stage in "$only" "$from"; do
         [[ -z $stage || " ${STAGES[*]} " == *" $stage "* ]] || fail "no stage is called '$stage'; choose one of: ${STAGES[*]}"
     done
-    seeds=${seeds:-$([[ $scale == starter ]] && echo 3 || echo 1)}
+    seeds=${seeds:-$([[ $scale == starter ]] && echo 2 || echo 1)}
     [[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds must be a number from 1, not '$seeds'"
     if [[ $scale == starter ]]; then
         shards=data/starter/pretrain probe=starter:data/starter
@@ -245,8 +245,11 @@ transfer() {
 }
 
 bench() {
-    step step_time "bench/step_time.py bench/methods.py bench/statistics.py catlip/encoder.py catlip/objective.py baselines/openclip.py" "" "" \
-        "$python" -m bench.step_time --model vit_b16 --out "$runs/step_time" --device "$device" $quiet
+    local code="bench/step_time.py bench/methods.py bench/statistics.py catlip/encoder.py catlip/objective.py baselines/openclip.py"
+    local common=(--out "$runs/step_time" --device "$device" $quiet)
+    step step_time "$code" "" "" "$python" -m bench.step_time --model vit_b16 "${common[@]}"
+    [[ $scale != starter ]] || step step_time_starter "$code" "" "" "$python" -m bench.step_time --model hybrid_tiny \
+        --resolution 48 --batch-size 64 --precision bf16 --num-steps 40 --num-classes 750 "${common[@]}"
 }
 
 report() {

@@ -37,7 +37,7 @@ class TextTower:
 
 # The reference release pairs ViT-B with OpenCLIP's text tower of that name, and L and H with a 768-wide one.
 TEXT_TOWERS = {
-    "hybrid_tiny": TextTower(192, 2, 3, joint=192, context=32),
+    "hybrid_tiny": TextTower(192, 2, 3, joint=192, context=24),
     "vit_tiny16": TextTower(192, 12, 3, joint=192),
     "vit_small16": TextTower(384, 12, 6, joint=384),
     "vit_b16": TextTower(512, 12, 8),

@@ -50,7 +50,7 @@ class StepTime:
     """Seed of the weights and of the synthetic batch."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    out: Path = Path("runs/step_time")
+    out: Path = Path("runs/bench/step_time")
     """Folder for the record, named by model, batch, precision, torch and device."""
     quiet: bool = False
     """No progress bar."""
@@ -98,8 +98,8 @@ def timed_step(objective: nn.Module, optimizer: torch.optim.Optimizer, batch: Ba
     return watch.laps_ms()
 
 
-def measure(config: StepTime, device: torch.device) -> dict[str, list[list[float]]]:
-    """Each method's timed steps, [num_steps][phase] milliseconds, taken in turns."""
+def measure(config: StepTime, device: torch.device) -> tuple[dict[str, list[list[float]]], dict[str, int]]:
+    """Each method's timed steps, [num_steps][phase] milliseconds, taken in turns; and its number of parameters."""
     batch = methods.synthetic_batch(config.batch_size, config.model, config.resolution, config.num_classes, config.seed).to(
         device
     )
@@ -114,7 +114,7 @@ def measure(config: StepTime, device: torch.device) -> dict[str, list[list[float
             lap = timed_step(objective, optimizer, batch, config.precision)
             if number >= config.num_warmup:
                 laps[method].append(lap)
-    return laps
+    return laps, {method: sum(p.numel() for p in objective.parameters()) for method, (objective, _) in ready.items()}
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
@@ -144,11 +144,13 @@ def main(config: StepTime) -> None:
     torch_version = torch.__version__.split("+")[0]
     name = f"{config.model}-b{config.batch_size}-{config.precision}-torch{torch_version}-{place.device.type}"
     with Record(config.out / f"{name}.json", kind="step_time", config=config) as record:
-        laps = measure(config, place.device)
+        laps, parameters = measure(config, place.device)
         totals = {method: [sum(lap) for lap in taken] for method, taken in laps.items()}
         first = config.methods[0]
         record.metrics = {
-            "methods": {method: _summary(config.batch_size, laps[method], totals[method]) for method in config.methods},
+            "methods": {
+                m: _summary(config.batch_size, laps[m], totals[m]) | {"parameters": parameters[m]} for m in config.methods
+            },
             "ratios": {f"{m}/{first}": ratio(totals[m], totals[first]) for m in config.methods[1:]},
         }
         record.samples = {f"{m}_{phase}_ms": [lap[i] for lap in laps[m]] for m in laps for i, phase in enumerate(PHASES)}

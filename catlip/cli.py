@@ -7,6 +7,7 @@
 import errno
 import io
 import itertools
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
@@ -42,6 +43,8 @@ def run(config: type[C], main: Callable[[C], object], defaults: Mapping[str, C] 
         main(_parse(config, prog, arguments, default))
     except InputError as error:
         _stop(str(error))
+    except BrokenPipeError:  # the reader of our output, say `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if errno.errorcode.get(error.errno or 0) not in USER_ERRNOS:
             raise

@@ -8,10 +8,10 @@ into tokens: the proof-scale encoder, because a plain ViT learns too slowly from
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from timm.layers import GroupNorm, PatchEmbed
+from timm.layers import PatchEmbed
 from timm.models.resnet import BasicBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -23,17 +23,19 @@ NORM_EPS = 1e-6  # the release's LayerNorm, and timm's default for ViT
 
 @dataclass(frozen=True)
 class Architecture:
-    """Shape of an encoder: token width, transformer blocks, attention heads, pixels per token side, stem."""
+    """Shape of an encoder: token width, transformer blocks, attention heads, pixels per token side, stem, and what is
+    transferred: the class token ("token", as the paper) or the mean of all others ("avg")."""
 
     width: int
     depth: int
     heads: int
     patch: int = 16
     stem: str = "patchify"
+    pool: Literal["token", "avg"] = "token"
 
 
 ENCODERS = {
-    "hybrid_tiny": Architecture(192, 2, 3, patch=8, stem="hybrid"),
+    "hybrid_tiny": Architecture(192, 2, 3, patch=8, stem="hybrid", pool="avg"),
     "vit_tiny16": Architecture(192, 12, 3),
     "vit_small16": Architecture(384, 12, 6),
     "vit_b16": Architecture(768, 12, 12),
@@ -78,17 +80,20 @@ def conv_stem(width: int) -> nn.Sequential:
 
 
 def hybrid_stem(width: int) -> nn.Sequential:
-    """Two residual stages of 64 and 128 channels, stride 8; group norm, so that no statistic crosses images."""
-    norm: Any = partial(GroupNorm, num_groups=16)
-    shortcut = nn.Sequential(nn.Conv2d(64, 128, 1, stride=2, bias=False), norm(128))
+    """A convolution and two residual blocks, stride 8; with batch norm, like the release's stem."""
     return nn.Sequential(
-        nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False),
-        norm(64),
+        nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(32),
         nn.ReLU(),
-        BasicBlock(64, 64, norm_layer=norm),
-        BasicBlock(64, 128, stride=2, downsample=shortcut, norm_layer=norm),
-        nn.Conv2d(128, width, 2, stride=2),
+        _residual_block(32, 64),
+        _residual_block(64, 128),
+        nn.Conv2d(128, width, 1),
     )
+
+
+def _residual_block(channels: int, wider: int) -> BasicBlock:
+    shortcut = nn.Sequential(nn.Conv2d(channels, wider, 1, stride=2, bias=False), nn.BatchNorm2d(wider))
+    return BasicBlock(channels, wider, stride=2, downsample=shortcut)
 
 
 STEMS: dict[str, Callable[..., nn.Module]] = {
@@ -115,6 +120,8 @@ def build_encoder(name: str, resolution: int) -> ImageEncoder:
         num_heads=shape.heads,
         norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
         num_classes=0,
+        global_pool=shape.pool,
+        class_token=shape.pool == "token",
         dynamic_img_size=True,
         no_embed_class=shape.stem == "conv",  # the release adds no position to its class token
     )

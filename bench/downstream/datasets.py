@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 
 from catlip.cli import InputError
-from catlip.data import probe_tasks
 from catlip.data.augment import centre_crop
+from catlip.data.probe_tasks import load_task
 from catlip.data.shards import Shard
 
 FOLDER_KINDS = ("imagenet", "places365", "folder")
@@ -69,7 +69,7 @@ def load_tasks(spelling: str) -> list[Task]:
 
 
 def _starter(root: Path, name: str) -> Task:
-    task = probe_tasks.load_task(root, name)
+    task = load_task(root, name)
     train, test = _from_shards(task.train, task.train_labels), _from_shards(task.test, task.test_labels)
     return Task(name, task.class_names, train, test)
 

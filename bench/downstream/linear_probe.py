@@ -38,7 +38,7 @@ class LinearProbe:
     """A run's folder, or random:NAME@RESOLUTION."""
     data: str
     """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
-    out: Path = Path("runs/linear_probe/probe.json")
+    out: Path = Path("runs/bench/linear_probe/probe.json")
     """The record to write."""
     epochs: int = 100
     """Passes over the training features."""

@@ -69,7 +69,7 @@ def centre_crop(encoded: bytes, resolution: int, resize: int | None = None) -> N
     side = min(picture.size) * resolution / (resize or resolution)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     box = (left, top, left + side, top + side)
-    return np.asarray(_rgb(picture).resize((resolution, resolution), Image.Resampling.BILINEAR, box=box))
+    return np.array(_rgb(picture).resize((resolution, resolution), Image.Resampling.BILINEAR, box=box))
 
 
 def open_picture(encoded: bytes) -> Image.Image:

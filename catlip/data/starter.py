@@ -49,7 +49,7 @@ class Starter:
     """Where the folders pretrain, probe-train and probe-test, DATA_CARD.md and starter.json go."""
     size: int = 64
     """Side of the images in pixels, 16 to 160."""
-    scenes: int = 8000
+    scenes: int = 2000
     """Generated scenes of one to four drawings, added to the drawings for pre-training."""
     seed: int = 0
     """Chooses backgrounds, places, captions and order; the same seed gives the same bytes."""

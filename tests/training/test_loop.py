@@ -129,12 +129,12 @@ def _one_step(method: str) -> None:
 
     torch.set_num_threads(1)
     place = find_place("cpu")
-    batch = methods.synthetic_batch(8, "hybrid_tiny", 32, num_classes=20, seed=0)
+    batch = methods.synthetic_batch(8, "vit_tiny16", 32, num_classes=20, seed=0)
     size = 8 // place.world_size
     mine = slice(place.rank * size, (place.rank + 1) * size)
     labels = RaggedLabels(batch.labels.values.view(8, -1)[mine].flatten(), batch.labels.offsets[: size + 1])
     part = Batch(batch.images[mine], batch.keys[mine], labels, batch.tokens[mine])
-    objective = methods.build(method, "hybrid_tiny", 32, num_classes=20, seed=0)
+    objective = methods.build(method, "vit_tiny16", 32, num_classes=20, seed=0)
     done = Trainer(objective, replace(STARTER, precision="fp32"), 10, 1, place).train_step(iter([part]))
     loss = torch.tensor(done.loss)
     if dist.is_initialized():
