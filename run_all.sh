@@ -192,7 +192,7 @@ pip_install() {
     local log=$1
     shift
     "$python" -m pip install --disable-pip-version-check "$@" 2>&1 | tee -a "$log" | show_pip >&2 && return
-    fail "pip could not install the packages: $(grep -i error "$log" | tail -1) (is this machine online? whole log: $log)"
+    fail "pip could not install the packages: $(grep 'ERROR: ' "$log" | tail -1 | sed 's|.*ERROR: ||') (is this machine online? whole log: $log)"
 }
 
 show_pip() { # one line that keeps changing, or nothing
@@ -204,7 +204,7 @@ show_pip() { # one line that keeps changing, or nothing
 
 data() {
     [[ $scale == starter ]] || return 0
-    step data "catlip/data/starter.py catlip/data/emoji.py catlip/data/scenes.py catlip/data/wording.py catlip/packages.py" "" "" \
+    step data "catlip/data/starter*.py catlip/data/emoji.py catlip/data/scenes.py catlip/data/wording.py catlip/packages.py" "" "" \
         "$python" -m catlip.data.starter --out data/starter $quiet
 }
 
@@ -218,7 +218,8 @@ label() {
 }
 
 pretrain() {
-    local recipe=starter launch=("$python" -m) code="catlip baselines/openclip.py baselines/pretrain.py" seed gpus
+    local recipe=starter launch=("$python" -m) seed gpus
+    local code="catlip/encoder.py catlip/objective.py catlip/pretrain.py catlip/recipes.py catlip/data catlip/training baselines"
     [[ $scale == starter ]] || recipe=${scale}_b16
     gpus=$([[ $device == cpu ]] && echo 0 || (nvidia-smi --list-gpus 2>/dev/null || true) | wc -l)
     ((gpus < 2)) || [[ $scale == starter ]] || launch=("$python" -m torch.distributed.run --nproc-per-node "$gpus" -m)

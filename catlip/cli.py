@@ -5,6 +5,7 @@
 """
 
 import errno
+import inspect
 import io
 import itertools
 import os
@@ -40,7 +41,7 @@ def run(config: type[C], main: Callable[[C], object], defaults: Mapping[str, C] 
         default: Any = tyro.MISSING_NONPROP  # what tyro.cli itself takes for "no default"
         if defaults:
             default, arguments = _take_recipe(arguments, defaults)
-        main(_parse(config, prog, arguments, default))
+        main(_parse(config, prog, arguments, default, defaults or {}))
     except InputError as error:
         _stop(str(error))
     except BrokenPipeError:  # the reader of our output, say `head`, has seen enough
@@ -69,12 +70,14 @@ def choose(kind: str, name: str, choices: Mapping[str, C]) -> C:
     return choices[name]
 
 
-def _parse(config: type[C], prog: str, arguments: Sequence[str], default: Any) -> C:
+def _parse(config: type[C], prog: str, arguments: Sequence[str], default: Any, recipes: Mapping[str, C]) -> C:
     """tyro's reading of the arguments, its boxed complaints turned into an InputError of one line."""
-    printed = io.StringIO()
+    printed, description = io.StringIO(), inspect.getdoc(config) or ""
+    if recipes:
+        description += f"\n\n--recipe NAME sets every default below: {', '.join(recipes)}."
     try:
         with redirect_stderr(printed):
-            return tyro.cli(config, prog=prog, args=arguments, default=default)
+            return tyro.cli(config, prog=prog, args=arguments, default=default, description=description)
     except SystemExit as end:
         if not end.code:
             raise

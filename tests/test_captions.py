@@ -95,7 +95,7 @@ def test_labels_are_ascending_and_each_once(labeller):
     assert len(labels) >= 3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(GLOSSES, max_size=12), st.randoms(use_true_random=False))
 def test_labels_do_not_depend_on_the_other_captions_of_a_batch(labeller, captions, random):
     order = list(range(len(captions)))
@@ -111,14 +111,14 @@ def test_odd_captions_never_crash(labeller, caption):
     assert {word.synset for word in labeller.explain(caption) if word.kept} == {nouns().name(synset) for synset in labels}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(st.text(), st.binary(), st.lists(st.text(), max_size=3)))
 @example("dog \ud83d cat")
 def test_any_caption_gives_known_synsets(labeller, caption):
     assert set(labeller(caption)) <= set(nouns().offsets.tolist())
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.text(max_size=200))
 @example("a+b%2Bc &lt;i&gt; <b>x</b>  y\n")
 @example("It\u2019s \u201cfine\u201d \ufb01sh \u2014 \uff26\uff35\uff2c\uff2c")
@@ -127,7 +127,7 @@ def test_cleaning_takes_its_steps_in_order(caption):
     assert clean(caption) == oracle.clean(caption)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80))
 def test_the_short_way_for_plain_text_cleans_as_the_long_one(caption):
     assert clean(caption) == oracle.clean(caption)
@@ -155,7 +155,7 @@ def test_explaining_says_what_was_kept_and_why_not(paper, corenet):
     assert words["two"].kept
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(GLOSSES)
 def test_what_explaining_keeps_are_the_labels(labeller, caption):
     kept = {word.synset for word in labeller.explain(caption) if word.kept}

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from catlip.data.loader import Batch, RaggedLabels
@@ -29,7 +29,6 @@ def dense(label_sets, num_classes: int) -> torch.Tensor:
 
 
 @given(label_sets=LABEL_SETS, scale=st.sampled_from([0.1, 5.0, 80.0]), seed=st.integers(0, 99))
-@settings(deadline=None)
 def test_value_and_gradient_are_those_of_the_dense_formula(label_sets, scale, seed) -> None:
     torch.manual_seed(seed)
     logits = (torch.randn(len(label_sets), 12, dtype=torch.float64) * scale).requires_grad_()

@@ -34,7 +34,7 @@ def test_tags_of_real_sentences_equal_nltk_s(tagger):
     assert tagger.tag(captions) == nltk_tags(captions)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.lists(st.text(min_size=1, max_size=6), max_size=9), max_size=5))
 def test_tags_of_any_tokens_equal_nltk_s(tagger, captions):
     assert tagger.tag(captions) == nltk_tags(captions)

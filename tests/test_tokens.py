@@ -64,7 +64,7 @@ def nltk_tokens(text):
     return nltk.word_tokenize(text, preserve_line=True)
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 @given(st.lists(ordinary_words(), min_size=1, max_size=8))
 @example(["wanna", "dogs'", "cannot"])
 @example(['"dog."', "-", '"cat"'])
@@ -73,7 +73,7 @@ def test_ordinary_words_are_cut_as_nltk_cuts_the_whole_caption(words):
     assert tokenize(" ".join(words)) == nltk_tokens(" ".join(words))
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 @given(st.lists(PIECES, max_size=25).map("".join))
 @example("")
 @example(" ")

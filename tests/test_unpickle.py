@@ -44,7 +44,7 @@ def test_a_pickle_that_would_allocate_gigabytes_is_refused():
         load_plain(b"\x80\x02}r\xff\xff\xff\x7f.", "the file")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60), st.integers(0, 40))
 def test_broken_pickles_are_refused_in_one_way(noise, cut):
     whole = pickle.dumps({"n1740": 3, "n2084071": 5})

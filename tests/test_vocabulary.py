@@ -77,7 +77,7 @@ def test_the_threshold_that_is_advised_works():
     assert len(build(counts_of({CAT: 3, DOG: 9}), threshold=2)) == 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sets(st.sampled_from([CAT, DOG, SOFA, TENCH, 1740, 15300051]), max_size=6).map(sorted), max_size=12))
 def test_encoding_keeps_every_known_synset_in_its_sample(samples):
     vocabulary = build(counts_of({CAT: 7, DOG: 9, SOFA: 7}), threshold=1)
