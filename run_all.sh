@@ -175,7 +175,7 @@ setup() {
         install_packages
         echo "$want" >"$mark"
     fi
-    "$python" -m catlip.words $quiet || stop words $?
+    "$python" -m catlip.words || stop words $?
 }
 
 install_packages() {

@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,17 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> Non
     assert not (tmp_path / "runs").exists()
 
 
+def test_every_flag_that_it_passes_exists(tmp_path: Path) -> None:
+    passed: dict[str, set[str]] = {}
+    for line in run_all("--dry-run", "--quiet", "--seeds", 1, "--out", tmp_path).stdout.splitlines():
+        if found := re.search(r"-m ((?:catlip|baselines|bench|reports)\S*)(.*)", line):
+            passed.setdefault(found[1], set()).update(re.findall(r"--[a-z-]+", found[2]))
+    assert len(passed) == 9
+    for module, flags in passed.items():
+        known = subprocess.run([sys.executable, "-m", module, "--help"], cwd=REPOSITORY, capture_output=True, text=True).stdout
+        assert not {flag for flag in flags if flag not in known}, module
+
+
 def test_only_and_from_choose_stages() -> None:
     assert re.findall(r"-m ([a-z_.]+)", run_all("--dry-run", "--only", "label").stdout) == ["catlip.label", "catlip.vocabulary"]
     later = run_all("--dry-run", "--from", "transfer").stdout
@@ -80,14 +92,12 @@ mkdir -p {tmp_path}/made && touch {tmp_path}/made/old
 step one catlip/cache.py '' '{tmp_path}/made' bash -c 'echo ran >>"$0"; mkdir -p {tmp_path}/made' "$ran"
 [[ ! -e {tmp_path}/made/old ]] && echo cleared
 step one catlip/cache.py '' '{tmp_path}/made' bash -c 'echo ran >>"$0"; mkdir -p {tmp_path}/made' "$ran"
-touch {tmp_path}/made/half
-(step two catlip/cache.py one '{tmp_path}/made' bash -c 'touch {tmp_path}/made/half; exit 7') || echo "exit $?"
-[[ -e {tmp_path}/made/half ]] || echo lost
-step two catlip/cache.py one '{tmp_path}/made' bash -c 'touch {tmp_path}/made/half; exit 7' || echo "exit $?"
+(step two catlip/cache.py one '{tmp_path}/made' bash -c '[[ -e $0/half ]] && echo kept; mkdir -p $0; touch $0/half; exit 7' {tmp_path}/made) || echo "exit $?"
+step two catlip/cache.py one '{tmp_path}/made' bash -c '[[ -e $0/half ]] && echo kept; mkdir -p $0; touch $0/half; exit 7' {tmp_path}/made || echo "exit $?"
 """
     done = subprocess.run(["bash", "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
     assert (tmp_path / "ran").read_text() == "ran\n", done.stderr
-    assert done.stdout.splitlines() == ["cleared", "exit 7"]
+    assert done.stdout.splitlines() == ["cleared", "exit 7", "kept"]
     assert "one: unchanged, skipped" in done.stderr
     assert "step 'two' stopped with exit code 7; run the same command to go on" in done.stderr
 
@@ -105,7 +115,7 @@ def test_the_commands_of_the_readme_are_understood(command: str) -> None:
         done = run_all("--dry-run", *words[1:])
         assert done.returncode == 0, done.stderr
     elif words[:2] == ["python", "-m"]:
-        done = subprocess.run([*words[:3], "--help"], cwd=REPOSITORY, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, *words[1:3], "--help"], cwd=REPOSITORY, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         for flag in (word for word in words[3:] if word.startswith("--")):
             assert flag in done.stdout, f"{words[2]} has no {flag}"
