@@ -135,7 +135,7 @@ CLIP = {
     ),
 }
 
-# Table 7, as published; lists are one value per encoder, ViT-B, L and H. The harnesses that follow them read them here.
+# Table 7, as published; lists are one value per encoder, ViT-B, L and H.
 _COSINE = {"optimizer": "adamw", "schedule": "cosine"}
 TRANSFER: dict[str, dict[str, Any]] = {
     "linear_probe": _COSINE

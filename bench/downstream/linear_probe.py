@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+import tyro
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -20,6 +21,7 @@ from bench.downstream.datasets import Images, Split, Task, load_tasks
 from bench.downstream.encoders import load_encoder
 from catlip.cli import run
 from catlip.encoder import ImageEncoder
+from catlip.recipes import TRANSFER
 from catlip.record import Record
 from catlip.training.distributed import find_place
 
@@ -32,6 +34,7 @@ class LinearProbe:
 
     python -m bench.downstream.linear_probe --encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter
     python -m bench.downstream.linear_probe --encoder random:hybrid_tiny@48 --data starter:data/starter
+    python -m bench.downstream.linear_probe --recipe table_7a --encoder runs/cc3m/pretrain/catlip-seed0 --data imagenet:DIR
     """
 
     encoder: str
@@ -43,7 +46,9 @@ class LinearProbe:
     epochs: int = 100
     """Passes over the training features."""
     max_lr: float = 1e-2
-    """AdamW's learning rate, annealed to zero by a cosine."""
+    """AdamW's learning rate at the start; a cosine takes it to `min_lr`."""
+    min_lr: float = 0.0
+    """Learning rate at the end."""
     weight_decay: float = 0.0
     """Of the classifier; Table 7(a) has none."""
     batch_size: int = 256
@@ -58,6 +63,21 @@ class LinearProbe:
     """auto, cpu, cuda or cuda:N."""
     quiet: bool = False
     """No progress bar."""
+
+
+_TABLE_7A = TRANSFER["linear_probe"]
+PROBES = {
+    "starter": LinearProbe(encoder=tyro.MISSING, data=tyro.MISSING),
+    "table_7a": LinearProbe(
+        encoder=tyro.MISSING,
+        data=tyro.MISSING,
+        epochs=_TABLE_7A["epochs"],
+        max_lr=_TABLE_7A["max_lr"],
+        min_lr=_TABLE_7A["min_lr"],
+        weight_decay=_TABLE_7A["weight_decay"],
+        batch_size=_TABLE_7A["micro_batch"],
+    ),
+}
 
 
 def main(config: LinearProbe) -> None:
@@ -109,7 +129,7 @@ def fit(features: Tensor, labels: Tensor, num_classes: int, config: LinearProbe,
     classifier = nn.Linear(features.shape[1], num_classes).to(features.device)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=config.max_lr, weight_decay=config.weight_decay)
     steps = config.epochs * -(-len(features) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, config.min_lr)
     for _ in range(config.epochs):
         for rows in torch.randperm(len(features)).to(features.device).split(config.batch_size):
             optimizer.zero_grad()
@@ -120,4 +140,4 @@ def fit(features: Tensor, labels: Tensor, num_classes: int, config: LinearProbe,
 
 
 if __name__ == "__main__":
-    run(LinearProbe, main)
+    run(LinearProbe, main, PROBES)
