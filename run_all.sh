@@ -278,6 +278,7 @@ if [[ $testing ]]; then
     run_tests
     exit
 fi
+wanted setup || [[ $dry || ! $venv || -x .venv/bin/python ]] || fail "there is no .venv yet; run ./run_all.sh --only setup first, or use --no-venv"
 for stage in "${STAGES[@]}"; do
     if wanted "$stage"; then "$stage"; fi
 done

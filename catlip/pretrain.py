@@ -122,6 +122,7 @@ def pretrain(
     torch.manual_seed(config.seed)
     trainer = Trainer(build(), recipe, len(data.plan), accumulation, place)
     identity = plain(recipe) | identity | {"method": method, "seed": config.seed, "data": _digest(shards)}
+    del identity["about"]  # words, not numbers
     record = Record(config.out.with_name(config.out.name + ".json"), "pretrain", plain(config) | {"method": method})
     with record if place.is_main else nullcontext():
         lines = train(

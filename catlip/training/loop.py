@@ -148,7 +148,7 @@ class Trainer:
 
 
 def adamw(objective: nn.Module, recipe: Optimization) -> torch.optim.AdamW:
-    """AdamW in its fused form, decaying matrices only."""
+    """AdamW in its fused form; biases and norms, all that is 1-D, do not decay."""
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim != 1], "weight_decay": recipe.weight_decay},
@@ -184,12 +184,12 @@ def train(
         while trainer.step < trainer.num_steps:
             recent.append(trainer.train_step(stream))
             bar.update()
-            last = trainer.step == trainer.num_steps
-            if last or trainer.step % log_every == 0:
+            saves = trainer.step == trainer.num_steps or trainer.step % checkpoint_every == 0
+            if saves or trainer.step % log_every == 0:  # with each checkpoint, so that a resumed run has the same log
                 line = log.write(trainer.step, recent, trainer.optimizer.param_groups[0]["lr"])
                 bar.set_postfix(loss=f"{line['loss']:.3f}", images_per_s=f"{line['images_per_s']:.0f}")
                 recent = []
-            if (last or trainer.step % checkpoint_every == 0) and writes:
+            if saves and writes:
                 checkpoint.save(folder / "checkpoints", trainer.step, trainer.state(), config)
     if writes:
         save_weights(folder / "weights.safetensors", trainer.weights(), config)
@@ -221,6 +221,7 @@ class _Log:
         self.board = SummaryWriter(str(folder), purge_step=step)
 
     def write(self, step: int, recent: list[Progress], lr: float) -> dict[str, float]:
+        """Add the line of the steps since the last one."""
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
         line = {

@@ -24,7 +24,7 @@ class Optimization:
     eps: float = 1e-8
     """AdamW's epsilon."""
     weight_decay: float = 0.2
-    """Decoupled decay, of matrices only: biases, norms and other 1-D parameters have none."""
+    """Decoupled decay, of all but 1-D parameters (biases and norms), as in the release."""
     grad_clip: float = 1.0
     """Largest gradient norm; 0 for no clipping."""
     ema_decay: float = 0.9995

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 from catlip.cli import InputError
 from catlip.recipes import STARTER
 from catlip.training.distributed import Place
-from catlip.training.loop import Trainer, adamw
+from catlip.training.loop import Trainer, adamw, train
 
 CPU = Place(0, 1, torch.device("cpu"))
 
@@ -88,7 +89,23 @@ def test_the_transferred_weights_are_the_moving_average() -> None:
     torch.testing.assert_close(one.weights()["layers.0.weight"], expected)
 
 
-def test_only_matrices_decay() -> None:
+def test_a_resumed_run_has_the_log_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    def stream(first: int, stop: int) -> Iterator[Points]:
+        return (Points(points() * (1 + step)) for step in range(first, stop))
+
+    def logged(folder: Path, stop: int = 10) -> list[dict[str, float]]:
+        return train(trainer(), lambda first: stream(first, stop), folder, {}, log_every=5, checkpoint_every=3, quiet=True)
+
+    whole = logged(tmp_path / "whole")
+    with pytest.raises(StopIteration):  # the data ends in the middle of step 8: as if killed there
+        logged(tmp_path / "cut", stop=8)
+    resumed = logged(tmp_path / "cut")
+    assert [line["step"] for line in whole] == [3, 5, 6, 9, 10]
+    for name in ("step", "loss", "grad_norm", "images_seen", "learning_rate"):
+        assert [line[name] for line in resumed] == [line[name] for line in whole]
+
+
+def test_biases_and_norms_do_not_decay() -> None:
     decayed, free = adamw(Regression(), STARTER).param_groups
     assert decayed["weight_decay"] == STARTER.weight_decay
     assert {p.ndim for p in decayed["params"]} == {2}
