@@ -233,13 +233,14 @@ pretrain() {
 }
 
 transfer() {
-    local untrained=random:hybrid_tiny@48 recipe=starter code="bench/downstream catlip/encoder.py catlip/data" seed method
+    local untrained=random:hybrid_tiny@48 recipe=starter seed method
+    local code="bench/downstream catlip/encoder.py catlip/recipes.py catlip/data"
     [[ $scale == starter ]] || untrained=random:vit_b16@224 recipe=table_7a
     for ((seed = 0; seed < seeds; seed++)); do
         for method in random catlip clip; do
             local encoder=$runs/pretrain/$method-seed$seed
             [[ $method != random ]] || encoder=$untrained
-            step "probe-$method-seed$seed" "$code" "$method-seed$seed" "" "$python" -m bench.downstream.linear_probe --recipe "$recipe" \
+            step "probe-$method-seed$seed" "$code" "data $method-seed$seed" "" "$python" -m bench.downstream.linear_probe --recipe "$recipe" \
                 --encoder "$encoder" --data "$probe" --seed "$seed" --out "$runs/linear_probe/$method-seed$seed.json" --device "$device" $quiet
         done
     done

@@ -148,9 +148,7 @@ def main(config: StepTime) -> None:
         totals = {method: [sum(lap) for lap in taken] for method, taken in laps.items()}
         first = config.methods[0]
         record.metrics = {
-            "methods": {
-                m: _summary(config.batch_size, laps[m], totals[m]) | {"parameters": parameters[m]} for m in config.methods
-            },
+            "methods": {m: _summary(config.batch_size, parameters[m], laps[m], totals[m]) for m in config.methods},
             "ratios": {f"{m}/{first}": ratio(totals[m], totals[first]) for m in config.methods[1:]},
         }
         record.samples = {f"{m}_{phase}_ms": [lap[i] for lap in laps[m]] for m in laps for i, phase in enumerate(PHASES)}
@@ -160,10 +158,10 @@ def main(config: StepTime) -> None:
     print(f"wrote {record.path}")
 
 
-def _summary(batch_size: int, laps: list[list[float]], totals: list[float]) -> dict[str, Any]:
+def _summary(batch_size: int, parameters: int, laps: list[list[float]], totals: list[float]) -> dict[str, Any]:
     phases = {f"{phase}_ms": summarise([lap[i] for lap in laps]) for i, phase in enumerate(PHASES)}
     total = summarise(totals)
-    return {"total_ms": total, **phases, "images_per_s": batch_size / total["median"] * 1e3}
+    return {"total_ms": total, **phases, "images_per_s": batch_size / total["median"] * 1e3, "parameters": parameters}
 
 
 def _table(config: StepTime, record: Record) -> str:
