@@ -1,18 +1,18 @@
-"""CLIP's objective: which of the captions of this batch belongs to this image, and the reverse?  (Radford et al. 2021)
+"""OpenCLIP's side of the baselines: its tokenizer, and two towers of which the image encoder is the one CatLIP trains.
 
-The text tower, tokenizer and loss are OpenCLIP's; the image encoder is the very one that CatLIP trains.
+What CLIP and SigLIP share is here: both embed images and captions in one space and compare every image of a step with every
+caption of it. They differ in what `compare` makes of the two sets of vectors.
 """
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from open_clip import SimpleTokenizer
-from open_clip.loss import ClipLoss
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from catlip.captions import clean
 from catlip.cli import choose
@@ -20,8 +20,7 @@ from catlip.data.loader import Batch
 from catlip.encoder import ImageEncoder
 
 TEXT_VOCABULARY = 49_408  # CLIP's byte-pair tokens
-INITIAL_TEMPERATURE = 0.07
-MAX_LOGIT_SCALE = np.log(100)
+START, END = 49_406, 49_407  # those that open and close a caption; after END come zeros
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,18 @@ TEXT_TOWERS = {
 }
 
 
-class Contrastive(nn.Module):
-    """An image encoder, OpenCLIP's text tower, and the symmetric cross-entropy over the batch of all ranks.
-
-    Each rank compares its own images and captions with everyone's (local loss), gathered with gradient.
+class TwoTowers(nn.Module):
+    """An image encoder and OpenCLIP's text tower, and a loss that compares all images and captions of a step.
 
     Args:
         image_encoder: what is to be transferred.
         text: shape of the text tower.
+    Attributes:
+        whole_step: the micro-batches of an optimizer step belong in one call, because they are compared with each other.
     """
 
     needs = frozenset({"tokens"})
+    whole_step = True
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__()
@@ -69,16 +69,29 @@ class Contrastive(nn.Module):
         self.text_encoder = TextTransformer(
             text.context, TEXT_VOCABULARY, text.width, text.heads, text.depth, output_dim=text.joint
         )
-        self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / INITIAL_TEMPERATURE), dtype=torch.float32))
-        ranks = {"rank": dist.get_rank(), "world_size": dist.get_world_size()} if dist.is_initialized() else {}
-        self.loss = ClipLoss(local_loss=True, gather_with_grad=True, **ranks)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Nats per pair, mean of both directions."""
-        assert batch.tokens is not None, "the loader makes what `needs` names"
-        image = F.normalize(self.projection(self.image_encoder(batch.images)), dim=-1)
-        text = F.normalize(self.text_encoder(batch.tokens), dim=-1)
-        return self.loss(image, text, self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp())
+    def forward(self, *batches: Batch) -> Tensor:
+        """A scalar, mean per pair: of one batch, or of the micro-batches of a step as if they were one.
+
+        Of several, only the embeddings are kept, and each micro-batch is embedded again in the backward pass: the gradient of
+        the large batch, in the memory of a small one, for one more forward pass (as GradCache, Gao et al. 2021). Batch norm
+        sees micro-batches, as it does in any accumulation, and moves its running statistics twice.
+        """
+        if len(batches) == 1:
+            return self.compare(*self.embed(*_pairs(*batches)))
+        parts = [checkpoint(self.embed, *_pairs(batch), use_reentrant=False) for batch in batches]
+        image, text = (torch.cat(rows) for rows in zip(*parts, strict=True))
+        return self.compare(image, text)
+
+    def embed(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors [B, joint] of images [B, 3, H, W], and of captions [B, context]."""
+        image = F.normalize(self.projection(self.image_encoder(images)), dim=-1)
+        text = F.normalize(self.text_encoder(tokens), dim=-1)
+        return image, text
+
+    def compare(self, image: Tensor, text: Tensor) -> Tensor:
+        """The loss of this rank, a scalar: [B, joint] unit vectors of its pairs, against those of all ranks."""
+        raise NotImplementedError
 
 
 class CaptionTokenizer:
@@ -94,3 +107,15 @@ class CaptionTokenizer:
 def text_tower(encoder: str) -> TextTower:
     """The text tower that goes with the image encoder of that name. Raises: InputError when there is none."""
     return choose("text tower for encoder", encoder, TEXT_TOWERS)
+
+
+def ranks() -> dict[str, int]:
+    """This process among the others, in the words of OpenCLIP's losses."""
+    if not dist.is_initialized():
+        return {"rank": 0, "world_size": 1}
+    return {"rank": dist.get_rank(), "world_size": dist.get_world_size()}
+
+
+def _pairs(batch: Batch) -> tuple[Tensor, Tensor]:
+    assert batch.tokens is not None, "the loader makes what `needs` names"
+    return batch.images, batch.tokens

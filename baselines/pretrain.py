@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-from baselines.openclip import CaptionTokenizer, Contrastive, text_tower
+from baselines.methods import BASELINES
+from baselines.openclip import CaptionTokenizer, text_tower
 from catlip.cli import choose, run
-from catlip.encoder import build_encoder
-from catlip.pretrain import PretrainRun, pretrain
+from catlip.pretrain import PretrainRun, encoder_of, pretrain
 from catlip.recipes import CLIP
-
-METHODS = {"clip": Contrastive}
 
 
 @dataclass(frozen=True)
@@ -17,25 +15,27 @@ class PretrainBaseline(PretrainRun):
 
     python -m baselines.pretrain --method clip --recipe starter --shards data/starter/pretrain \\
         --out runs/starter/pretrain/clip-seed0
+    python -m baselines.pretrain --method superclass --recipe starter --shards data/starter/pretrain \\
+        --out runs/starter/pretrain/superclass-seed0
     """
 
     method: str = "clip"
-    """What to train with: clip."""
+    """What to train with: clip, siglip or superclass; clip_nonlocal and siglip_gather exchange features in another way."""
 
 
 def main(config: PretrainBaseline) -> None:
     """Train the baseline."""
-    objective = choose("method", config.method, METHODS)
-    encoder, resolution = config.recipe.encoder, config.recipe.resolution
-    text = text_tower(encoder)
+    objective = choose("method", config.method, BASELINES)
+    text = text_tower(config.recipe.encoder)
     record = pretrain(
         config,
         config.method,
-        lambda: objective(build_encoder(encoder, resolution), text),
+        lambda: objective(encoder_of(config.recipe), text),
         {},
         tokenize=CaptionTokenizer(text.context),
     )
-    print(record)
+    if record:
+        print(record)
 
 
 if __name__ == "__main__":

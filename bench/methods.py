@@ -1,34 +1,40 @@
 """Every method by name, on any encoder, with batches made up for it: what the cost benches time."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
-from baselines.openclip import Contrastive, text_tower
+from baselines.methods import BASELINES, Baseline
+from baselines.openclip import END, START, TextTower, text_tower
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder, build_encoder
 from catlip.objective import Categorical
 
 LABELS_PER_CAPTION = 3
-START, END = 49_406, 49_407  # CLIP's byte-pair tokens that open and close a caption
 
 
-def build_catlip(encoder: ImageEncoder, name: str, num_classes: int) -> nn.Module:
+def build_catlip(encoder: ImageEncoder, text: TextTower, num_classes: int) -> nn.Module:
     """CatLIP over `num_classes` equally frequent classes."""
     return Categorical(encoder, torch.full((num_classes,), LABELS_PER_CAPTION / num_classes))
 
 
-METHODS: dict[str, Callable[[ImageEncoder, str, int], nn.Module]] = {
+def build_baseline(objective: Baseline, encoder: ImageEncoder, text: TextTower, num_classes: int) -> nn.Module:
+    """Any of the others."""
+    return objective(encoder, text)
+
+
+METHODS: dict[str, Callable[[ImageEncoder, TextTower, int], nn.Module]] = {
     "catlip": build_catlip,
-    "clip": lambda encoder, name, num_classes: Contrastive(encoder, text_tower(name)),
+    **{name: partial(build_baseline, objective) for name, objective in BASELINES.items()},
 }
 
 
 def build(method: str, model: str, resolution: int, num_classes: int, seed: int) -> nn.Module:
     """The objective `method` on the image encoder `model`; the same seed gives every method the same encoder weights."""
     torch.manual_seed(seed)
-    return METHODS[method](build_encoder(model, resolution), model, num_classes)
+    return METHODS[method](build_encoder(model, resolution), text_tower(model), num_classes)
 
 
 def synthetic_batch(batch_size: int, model: str, resolution: int, num_classes: int, seed: int) -> Batch:

@@ -1,11 +1,12 @@
 """A caption becomes the set of WordNet synsets that its words name.  (Section 3.1, Equation 1)
 
-Two rules, because the paper and its released code differ. "paper": the words that a part-of-speech tagger calls nouns, each by
-its first noun sense. "corenet", the released code's: every word, whatever its part of speech, whose first noun sense is also
-*named* after it; so "black" counts and "couch", which WordNet files under "sofa", does not.
+Three rules. The paper and its released code differ, and neither knows "golden retriever":
 
-Both take one word at a time: the paper tags and maps "each word", and the released code has no pass for "golden retriever".
-One thing is simpler than in the released code: a caption is one sentence, so a full stop inside it stays on its word.
+"paper"           the words that a part-of-speech tagger calls nouns, each by its first noun sense.
+"corenet"         the released code's: every word, whatever its part of speech, whose first noun sense is also *named* after
+                  it; so "black" counts and "couch", which WordNet files under "sofa", does not.
+"paper_multiword" as "paper", but the longest run of words that WordNet lists as one noun counts as one. Not the default: the
+                  paper tags and maps "each word", and runs mislead too ("at home" is a party, "hot dog" is not a dog).
 """
 
 import functools
@@ -17,12 +18,15 @@ from urllib.parse import unquote
 import ftfy
 
 from catlip.cli import choose
-from catlip.tagger import Tagger
-from catlip.tokens import tokenize
-from catlip.wordnet import VERSION, nouns
+from catlip.words.sentences import sentences
+from catlip.words.tagger import Tagger
+from catlip.words.tokens import WordMemo, inner_word, last_word, sentence_tokens, tokenize
+from catlip.words.wordnet import VERSION, nouns
 
 MAX_CHARACTERS = 4096  # of a caption; the rest of a longer one is not read
+EDITION = 2  # raise it when a rule gives other labels than before: those made by an older edition are made again
 MEMO_ENTRIES = 1 << 16
+NOUN = "NN"  # how every Penn Treebank tag of a noun begins
 
 # Printable ASCII without % + < &: cleaning has nothing to do but spaces and case.
 PLAIN = re.compile(r"[ -$'-*,-;=-~]*")
@@ -69,39 +73,40 @@ class Word:
 
 
 class Labeller:
-    """Captions to WordNet synsets, by the rule "paper" or "corenet".
+    """Captions to WordNet synsets, by the rule "paper", "corenet" or "paper_multiword".
 
     Attributes:
         rule: its name.
+        edition: of the rules.
         wordnet: the version whose noun offsets are given, "3.0".
         tagger: whose weights tag the words, None for "corenet", which asks for no tags.
         synset: a word -> the synset it stands for under the rule, its part of speech aside, or None.
     """
 
     def __init__(self, rule: str = "paper"):
-        """Raises: InputError on an unknown rule, or when WordNet or the tagger's weights cannot be had."""
-        self.rule = rule
-        self.wordnet = VERSION
+        """Raises: InputError on an unknown rule, or when the words' data cannot be had."""
         self._nouns = nouns()
-        rules = {"paper": self._first_sense, "corenet": self._namesake}
+        rules = {"paper": self._first_sense, "corenet": self._namesake, "paper_multiword": self._first_sense}
         self.synset = functools.lru_cache(MEMO_ENTRIES)(choose("rule", rule, rules))
-        self._tagger = Tagger() if rule == "paper" else None
+        self.rule, self.edition, self.wordnet = rule, EDITION, VERSION
+        self._tagger = Tagger() if rule != "corenet" else None
         self.tagger = self._tagger.source if self._tagger else None
+        self._longest = self._nouns.longest_by_first_word() if rule == "paper_multiword" else {}
+        self._inner = WordMemo(lambda word: self._synsets(inner_word(word)))
+        self._last = WordMemo(lambda word: self._synsets(last_word(word)))
 
     def __call__(self, caption: object) -> list[int]:
         """The synsets of one caption: offsets in WordNet 3.0's noun file, ascending, each once."""
         return self.batch([caption])[0]
 
     def batch(self, captions: Sequence[object]) -> list[list[int]]:
-        """The synsets of each caption; much faster than one at a time under the rule "paper"."""
-        tokens = [tokenize(clean(caption)) for caption in captions]
-        if self._tagger:
-            tags = self._tagger.tag(tokens)
-            tokens = [
-                [word for word, tag in zip(words, kinds, strict=True) if _is_noun(tag)]
-                for words, kinds in zip(tokens, tags, strict=True)
-            ]
-        return [sorted({synset for word in words if (synset := self.synset(word)) is not None}) for words in tokens]
+        """The synsets of each caption; much faster than one at a time under the rules that tag."""
+        texts = [clean(caption) for caption in captions]
+        if self._tagger is None:
+            return [self._of_any_words(text) for text in texts]
+        tokens = [tokenize(text) for text in texts]
+        tags = self._tagger.tag(tokens)
+        return [self._of_nouns(words, kinds) for words, kinds in zip(tokens, tags, strict=True)]
 
     def why_none(self, caption: object) -> str:
         """Why a caption without a label has none, in a few words that count many such captions."""
@@ -113,10 +118,45 @@ class Labeller:
         return "no noun of WordNet" if self._tagger else "no word that names its first noun sense"
 
     def explain(self, caption: object) -> list[Word]:
-        """What became of each word of a caption, in order."""
+        """What became of each word (or run of words) of a caption, in order."""
         tokens = tokenize(clean(caption))
         tags = self._tagger.tag([tokens])[0] if self._tagger else [""] * len(tokens)
-        return [self._explain(token, tag) for token, tag in zip(tokens, tags, strict=True)]
+        return [self._explain(token, tag) for token, tag in self._joined(tokens, tags)]
+
+    def _of_any_words(self, text: str) -> list[int]:
+        """The synsets of a clean caption whose words need no tags."""
+        found: set[int] = set()
+        for sentence in sentences(text):
+            *inner, last = sentence.split(" ")
+            try:
+                found.update(self._last[last], *map(self._inner.__getitem__, inner))  # type: ignore[arg-type]
+            except TypeError:  # None: how the word is cut depends on its neighbours
+                found.update(self._synsets(sentence_tokens(sentence)))  # type: ignore[arg-type]
+        return sorted(found)
+
+    def _synsets(self, words: Sequence[str] | None) -> tuple[int, ...] | None:
+        if words is None:
+            return None
+        return tuple(synset for word in words if (synset := self.synset(word)) is not None)
+
+    def _of_nouns(self, words: list[str], tags: list[str]) -> list[int]:
+        if self._longest:
+            words, tags = map(list, zip(*self._joined(words, tags), strict=True)) if words else ([], [])
+        synset = self.synset
+        return sorted({found for word, tag in zip(words, tags, strict=True) if tag[:2] == NOUN and (found := synset(word))})
+
+    def _joined(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
+        """(word, tag), where the longest run of words that is a noun of WordNet and ends in one tagged a noun is one word."""
+        joined, place = [], 0
+        while place < len(words):
+            end = place + 1
+            for far in range(min(self._longest.get(words[place], 1) + place, len(words)), place + 1, -1):
+                if tags[far - 1][:2] == NOUN and self._first_sense("_".join(words[place:far])) is not None:
+                    end = far
+                    break
+            joined.append(("_".join(words[place:end]), tags[end - 1]))
+            place = end
+        return joined
 
     def _explain(self, token: str, tag: str) -> Word:
         lemma = self._nouns.lemmatize(token)
@@ -143,4 +183,4 @@ class Labeller:
 
 
 def _is_noun(tag: str) -> bool:
-    return tag.startswith("NN")
+    return tag.startswith(NOUN)

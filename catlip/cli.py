@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import tyro
 
 C = TypeVar("C")
+Program = tuple[type[Any], Callable[[Any], object]]  # a config and what is called with it
 
 # A full or forbidden disk and a wrong path are the user's to mend; any other OSError is a bug and keeps its traceback.
 USER_ERRNOS = {"ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "ENOENT", "EEXIST", "EISDIR", "ENOTDIR"}
@@ -26,18 +27,26 @@ class InputError(ValueError):
     """Something the user gave cannot be used; the message names the value and the fix."""
 
 
-def run(config: type[C], main: Callable[[C], object], defaults: Mapping[str, C] | None = None) -> None:
+def run(
+    config: type[C],
+    main: Callable[[C], object],
+    defaults: Mapping[str, C] | None = None,
+    subcommands: Mapping[str, Program] | None = None,
+) -> None:
     """Read the command line into `config` and call `main` with it.
 
     Args:
         config: a frozen dataclass; its docstring is the help, examples included, and its field docstrings the flags'.
         main: the program.
         defaults: named instances, chosen by `--recipe NAME` (the first is the default); any field can still be overridden.
+        subcommands: other programs of this module, each chosen by its name as the first argument.
     Exits: 2 after one line on stderr for what the user can mend, 130 on Ctrl-C.
     """
-    prog = module_name()
+    prog, arguments = module_name(), sys.argv[1:]
+    if subcommands and arguments[:1] and arguments[0] in subcommands:
+        prog, (config, main) = f"{prog} {arguments[0]}", subcommands[arguments[0]]
+        arguments = arguments[1:]
     try:
-        arguments = sys.argv[1:]
         default: Any = tyro.MISSING_NONPROP  # what tyro.cli itself takes for "no default"
         if defaults:
             default, arguments = _take_recipe(arguments, defaults)
@@ -101,5 +110,5 @@ def _take_recipe(arguments: Sequence[str], defaults: Mapping[str, C]) -> tuple[C
 
 
 def _stop(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")  # in one piece: other ranks may be writing theirs
     sys.exit(2)

@@ -11,13 +11,15 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from timm.layers import PatchEmbed
+import torch.nn.functional as F
+from timm.layers import Attention, PatchEmbed
 from timm.models.resnet import BasicBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from catlip.cli import InputError, choose
 
+Pool = Literal["token", "avg"]
 NORM_EPS = 1e-6  # the release's LayerNorm, and timm's default for ViT
 
 
@@ -31,7 +33,7 @@ class Architecture:
     heads: int
     patch: int = 16
     stem: str = "patchify"
-    pool: Literal["token", "avg"] = "token"
+    pool: Pool = "token"
 
 
 ENCODERS = {
@@ -51,10 +53,35 @@ class ImageEncoder(VisionTransformer):
     """timm's ViT without a head: pictures in [0, 1], with no mean or deviation taken off, to one vector each."""
 
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
-        """[B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]: the class token after the last norm."""
-        if images.dtype == torch.uint8:
-            images = images.float() / 255
-        return super().forward(images)
+        """[B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]: the class token, or the mean of the others."""
+        return super().forward(unit_range(images))
+
+
+class ReleaseEncoder(ImageEncoder):
+    """The encoder as the release resizes it: positions are interpolated along the row of tokens, not on their grid."""
+
+    def _pos_embed(self, x: Tensor) -> Tensor:
+        assert self.pos_embed is not None, "timm's default is learnt positions"
+        tokens = x.flatten(1, 2)
+        tokens = tokens + resize_along_tokens(self.pos_embed, tokens.shape[1])
+        if self.cls_token is None:
+            return tokens
+        return torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+
+
+def unit_range(images: Tensor) -> Tensor:
+    """Pixels as shares of one: uint8 divided by 255 in float32, anything else as it is."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def resize_along_tokens(positions: Tensor, count: int) -> Tensor:
+    """Position embeddings [1, N, D] for `count` tokens, by linear interpolation along their flattened order.
+
+    At another width of the grid this mixes neighbours of different columns; it is what the released weights were trained with.
+    """
+    if positions.shape[1] == count:
+        return positions
+    return F.interpolate(positions.transpose(1, 2), size=count, mode="linear", align_corners=False).transpose(1, 2)
 
 
 class StemEmbed(PatchEmbed):
@@ -103,15 +130,36 @@ STEMS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build_encoder(name: str, resolution: int) -> ImageEncoder:
-    """The encoder `name`, freshly initialised, with position embeddings for `resolution` (others are resampled in 2-D).
+def build_encoder(
+    name: str,
+    resolution: int,
+    *,
+    pool: Pool | None = None,
+    attention: Literal["sdpa", "naive"] = "sdpa",
+    drop_path: float = 0.0,
+    checkpointing: bool = False,
+) -> ImageEncoder:
+    """The encoder `name`, freshly initialised, with position embeddings for `resolution` pixels.
 
-    Raises: InputError for a name that is not in ENCODERS, or a resolution that is not a whole number of patches.
+    Images of any other size, in whole patches, have them resampled: in 2-D, or for `conv` stems as the release does.
+
+    Args:
+        pool: what is transferred, when not what the architecture says; "avg" is built without a class token.
+        attention: "sdpa" (PyTorch's fused kernels), or "naive", which writes out every attention matrix (its softmax
+            is float32 under autocast on a GPU; on a CPU autocast leaves it in bfloat16).
+        drop_path: probability that the last block is skipped for an image in training; it rises linearly from 0 at the first.
+        checkpointing: keep only the input of each block, and compute the rest again in the backward pass.
+    Raises: InputError for a name that is not in ENCODERS, a resolution that is not a whole number of patches, or a `drop_path`
+        outside [0, 1).
     """
     shape = choose("encoder", name, ENCODERS)
     if resolution % shape.patch:
         raise InputError(f"resolution {resolution} is not a multiple of {name}'s patch, {shape.patch} pixels")
-    return ImageEncoder(
+    if not 0 <= drop_path < 1:
+        raise InputError(f"drop_path {drop_path} is a probability: give one from 0 up to, but not, 1")
+    pool = pool or shape.pool
+    family = ReleaseEncoder if shape.stem == "conv" else ImageEncoder
+    encoder = family(
         img_size=resolution,
         patch_size=shape.patch,
         embed_layer=STEMS[shape.stem],
@@ -119,9 +167,16 @@ def build_encoder(name: str, resolution: int) -> ImageEncoder:
         depth=shape.depth,
         num_heads=shape.heads,
         norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
+        drop_path_rate=drop_path,
         num_classes=0,
-        global_pool=shape.pool,
-        class_token=shape.pool == "token",
+        global_pool=pool,
+        class_token=pool == "token",
+        fc_norm=shape.pool == "avg",  # the last norm stays where the architecture has it, whatever is pooled
         dynamic_img_size=True,
         no_embed_class=shape.stem == "conv",  # the release adds no position to its class token
     )
+    encoder.set_grad_checkpointing(checkpointing)
+    for module in encoder.modules():
+        if isinstance(module, Attention):
+            module.fused_attn = attention == "sdpa"  # type: ignore[misc]  # timm's switch, final only for TorchScript
+    return encoder

@@ -5,12 +5,10 @@ never asks which objective it is.
 """
 
 import functools
-import platform
-import resource
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,17 +21,22 @@ from torch import Tensor, nn
 
 from catlip.cli import InputError, run
 from catlip.data.loader import DataPath, LabelSource
-from catlip.data.sampler import SampleOrder, StepPlan, steps_for
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, steps_for
+from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand, open_shard
-from catlip.encoder import build_encoder
+from catlip.dry_run import describe
+from catlip.encoder import ImageEncoder, build_encoder
+from catlip.label.sidecar import read_labels
 from catlip.objective import Categorical
+from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipes import CATLIP, Recipe
 from catlip.record import Record, plain
-from catlip.sidecar import read_labels
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Place, barrier, find_place, peak_gib
 from catlip.training.loop import Trainer, train
+from catlip.training.parallel import Parallel
 from catlip.vocabulary import Vocabulary
 
+DRY_RUN_IMAGES = 2
 UNKNOWN_LABELS_PER_CAPTION = 3  # a DataComp caption's, about
 
 
@@ -52,12 +55,20 @@ class PretrainRun:
     """auto, cpu, cuda or cuda:N."""
     num_workers: int = 1
     """Processes that read and decode images, per rank; the batches do not depend on it."""
+    parallel: Parallel = "ddp"
+    """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over them."""
+    compile: bool = False
+    """Compile the transformer blocks, once for each image size."""
     log_every: int = 20
     """Optimizer steps per line of the log."""
     checkpoint_every: int = 200
     """Optimizer steps between checkpoints."""
     restart: bool = False
     """Discard the run that is in the folder instead of going on with it."""
+    wandb: str = ""
+    """A Weights & Biases project to log to as well."""
+    dry_run: bool = False
+    """Print the resolved recipe and what a step costs, and stop."""
     quiet: bool = False
     """No progress bar."""
 
@@ -74,6 +85,8 @@ class PretrainCatLIP(PretrainRun):
     """Made by catlip.vocabulary."""
     labels_dir: Path = Path("labels")
     """Where catlip.label put the labels of these shards."""
+    chunk_classes: int = 0
+    """Classes whose logits are in memory at a time; 0 for all of them. The result is the same."""
 
 
 class VocabularyLabels:
@@ -103,7 +116,7 @@ def pretrain(
     identity: dict[str, Any],
     labels: LabelSource | None = None,
     tokenize: Callable[[list[str]], Tensor] | None = None,
-) -> Path:
+) -> Path | None:
     """Train an objective by a recipe, with checkpoints and resume, and write its record.
 
     Args:
@@ -111,16 +124,22 @@ def pretrain(
         build: makes the objective, after the seed is set.
         identity: what else determines the run (say, the vocabulary); a checkpoint made under another one is refused.
         labels, tokenize: how to make what the objective needs.
-    Returns: the path of the record.
+    Returns: the path of the record; None after a dry run.
     """
     recipe, place = config.recipe, find_place(config.device)
-    shards = [open_shard(path) for path in expand(config.shards)]
+    shards = _shards(config, place)
     accumulation = accumulation_for(recipe, place.world_size)
     data = _data_path(config, shards, accumulation, place, labels, tokenize)
+    torch.manual_seed(config.seed)
+    objective = _augmented(build(), recipe)
+    if config.dry_run:
+        few = replace(data, plan=StepPlan([ImageSize(recipe.resolution, DRY_RUN_IMAGES)], 1, 1, config.seed), accumulation=1)
+        if place.is_main:
+            print(describe(recipe, objective, next(few.batches(0, num_workers=0)), len(data.plan), accumulation, place))
+        return None
     if config.restart and place.is_main:
         shutil.rmtree(config.out, ignore_errors=True)
-    torch.manual_seed(config.seed)
-    trainer = Trainer(build(), recipe, len(data.plan), accumulation, place)
+    trainer = Trainer(objective, recipe, len(data.plan), accumulation, place, config.parallel, config.compile, seed=config.seed)
     identity = plain(recipe) | identity | {"method": method, "seed": config.seed, "data": _digest(shards)}
     del identity["about"]  # words, not numbers
     record = Record(config.out.with_name(config.out.name + ".json"), "pretrain", plain(config) | {"method": method})
@@ -133,9 +152,39 @@ def pretrain(
             config.log_every,
             config.checkpoint_every,
             config.quiet,
+            config.wandb,
         )
         _fill(record, method, config.seed, trainer, lines, data.order.total)
     return record.path
+
+
+def _shards(config: PretrainRun, place: Place) -> ShardSet:
+    """The shards, counted by one process if they are new; the others then read its counts."""
+    if not place.is_main:
+        barrier()
+    shards = open_shards(expand(config.shards), config.quiet or not place.is_main)
+    if place.is_main:
+        barrier()
+    return shards
+
+
+def encoder_of(recipe: Recipe) -> ImageEncoder:
+    """The recipe's image encoder, freshly initialised."""
+    return build_encoder(
+        recipe.encoder,
+        recipe.resolution,
+        attention=recipe.attention,
+        drop_path=recipe.drop_path,
+        checkpointing=recipe.checkpointing,
+    )
+
+
+def _augmented(objective: nn.Module, recipe: Recipe) -> nn.Module:
+    """The objective behind RangeAugment, if the recipe has it; no method knows."""
+    if not recipe.range_augment:
+        return objective
+    start, end = recipe.range_augment
+    return Augmented(objective, RangeAugment((start, end)))
 
 
 def accumulation_for(recipe: Recipe, world_size: int) -> int:
@@ -147,14 +196,14 @@ def accumulation_for(recipe: Recipe, world_size: int) -> int:
 
 def _data_path(
     config: PretrainRun,
-    shards: list[Shard],
+    shards: ShardSet,
     accumulation: int,
     place: Place,
     labels: LabelSource | None,
     tokenize: Callable[[list[str]], Tensor] | None,
 ) -> DataPath:
     recipe, sizes = config.recipe, config.recipe.sizes()
-    order = SampleOrder([len(shard) for shard in shards], config.seed)
+    order = SampleOrder(shards.counts, config.seed)
     num_steps = recipe.iterations or steps_for(recipe.epochs * order.total, sizes, recipe.num_devices)
     plan = StepPlan(sizes, recipe.num_devices, num_steps, config.seed)
     augmentation = recipe.augmentation()
@@ -182,7 +231,7 @@ def _fill(record: Record, method: str, seed: int, trainer: Trainer, lines: list[
     }
     record.samples |= {name: [line[name] for line in lines] for name in lines[0]}
     if trainer.accumulation > 1:
-        record.notes.append(f"gradients accumulated over {trainer.accumulation} micro-steps to keep the recipe's global batch")
+        record.notes.append(f"{trainer.accumulation} micro-steps a step keep the recipe's global batch")
 
 
 def base_rates_of(vocabulary: Vocabulary) -> Tensor:
@@ -193,16 +242,9 @@ def base_rates_of(vocabulary: Vocabulary) -> Tensor:
     return (counts / vocabulary.source.captions).clamp(1e-8, 0.5).float()
 
 
-def peak_gib(device: torch.device) -> float:
-    """Most memory held at once so far: allocated on the GPU, or resident in this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if platform.system() == "Darwin" else 1024  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
-def _digest(shards: list[Shard]) -> str:
-    return sha256("\n".join(f"{shard.path.name} {len(shard)}" for shard in shards).encode()).hexdigest()[:16]
+def _digest(shards: ShardSet) -> str:
+    named = (f"{path.name} {count}" for path, count in zip(shards.paths, shards.counts, strict=True))
+    return sha256("\n".join(named).encode()).hexdigest()[:16]
 
 
 def main(config: PretrainCatLIP) -> None:
@@ -212,11 +254,12 @@ def main(config: PretrainCatLIP) -> None:
     record = pretrain(
         config,
         "catlip",
-        lambda: Categorical(build_encoder(config.recipe.encoder, config.recipe.resolution), base_rates),
+        lambda: Categorical(encoder_of(config.recipe), base_rates, config.chunk_classes),
         {"vocabulary": sha256(config.vocabulary.read_bytes()).hexdigest()[:16], "num_classes": len(vocabulary)},
         labels=VocabularyLabels(config.labels_dir, vocabulary),
     )
-    print(record)
+    if record:
+        print(record)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ PACKAGES = (
     "open-clip-torch",
     "numpy",
     "pillow",
+    "simplejpeg",
     "nltk",
     "mmsegmentation",
     "detectron2",

@@ -1,17 +1,18 @@
 """Captions to synsets: equal to plain NLTK code on real sentences, and never a crash."""
 
-import nltk_oracle as oracle
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bench import nltk_rules as oracle
 from catlip.captions import MAX_CHARACTERS, Labeller, clean
 from catlip.cli import InputError
-from catlip.counts import imagenet_synsets
-from catlip.wordnet import nouns
+from catlip.vocabulary.label_sets import imagenet_synsets
+from catlip.words.wordnet import nouns
 
 IMAGE, BLACK, DOG, SOFA, MOTORCYCLE = 5928118, 4960277, 2084071, 4256520, 3790512
 
+KNOWN = set(nouns().offsets.tolist())
 GLOSSES = st.integers(0, 100_000).map(lambda number: oracle.glosses()[number])
 ODD_CAPTIONS = [
     None,
@@ -35,7 +36,7 @@ ODD_CAPTIONS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["paper", "corenet"])
+@pytest.fixture(scope="module", params=["paper", "corenet", "paper_multiword"])
 def labeller(request):
     return Labeller(request.param)
 
@@ -60,6 +61,21 @@ def test_the_rule_paper_equals_plain_nltk_code_on_20000_sentences(paper):
     sentences = oracle.glosses()[2::5][:20_000]
     assert len(sentences) == 20_000
     assert paper.batch(sentences) == [oracle.paper(sentence) for sentence in sentences]
+
+
+def test_the_rule_paper_multiword_equals_plain_nltk_code_on_5000_sentences():
+    sentences = oracle.glosses()[4::20][:5_000]
+    assert Labeller("paper_multiword").batch(sentences) == [oracle.paper_multiword(sentence) for sentence in sentences]
+
+
+def test_the_longest_noun_counts_whole():
+    names = [word.synset for word in Labeller("paper_multiword").explain("a golden retriever in new york city") if word.kept]
+    assert names == ["golden_retriever.n.01", "new_york.n.01"]
+    assert [word.synset for word in Labeller("paper").explain("a golden retriever") if word.kept] == ["retriever.n.01"]
+
+
+def test_a_full_stop_between_sentences_is_no_part_of_a_word(labeller):
+    assert DOG in labeller("a dog. a ball")
 
 
 def test_the_release_s_own_example_is_labelled_as_there(corenet):
@@ -111,11 +127,14 @@ def test_odd_captions_never_crash(labeller, caption):
     assert {word.synset for word in labeller.explain(caption) if word.kept} == {nouns().name(synset) for synset in labels}
 
 
-@settings(max_examples=150)
-@given(st.one_of(st.text(), st.binary(), st.lists(st.text(), max_size=3)))
-@example("dog \ud83d cat")
-def test_any_caption_gives_known_synsets(labeller, caption):
-    assert set(labeller(caption)) <= set(nouns().offsets.tolist())
+@settings(max_examples=400)
+@given(st.lists(st.one_of(st.text(), st.binary(), st.lists(st.text(), max_size=3)), min_size=25, max_size=25))
+@example(["dog \ud83d cat"])
+def test_any_of_10000_captions_gives_known_synsets(labeller, captions):
+    labels = labeller.batch(captions)
+    assert [sorted(set(synsets)) for synsets in labels] == labels
+    assert {synset for synsets in labels for synset in synsets} <= KNOWN
+    assert all(labeller.why_none(caption) for caption, synsets in zip(captions, labels, strict=True) if not synsets)
 
 
 @settings(max_examples=500)

@@ -45,7 +45,7 @@ def _vocabulary(folder: Path) -> Path:
     from catlip.vocabulary import Source, Synset, Vocabulary
 
     synsets = (Synset(2084071, "dog.n.01", 9), Synset(2121620, "cat.n.01", 8))
-    Vocabulary("paper", "3.0", None, Source(10, "0"), 3, None, synsets).save(folder / "vocabulary.json")
+    Vocabulary("paper", "3.0", None, Source(10, ("0",)), 3, None, synsets).save(folder / "vocabulary.json")
     return folder / "vocabulary.json"
 
 

@@ -1,22 +1,30 @@
-"""Encoders have the paper's shapes and read pictures as the release does."""
+"""Encoders have the paper's shapes, read pictures as the release does, and compute the same whatever saves time or memory."""
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from catlip.cli import InputError
-from catlip.encoder import ENCODERS, build_encoder
+from catlip.encoder import ENCODERS, Architecture, build_encoder
+from catlip.objective import Categorical
+from catlip.range_augment import Augmented, RangeAugment
 
-VOCABULARY, RANGE_AUGMENT_SCALARS = 24_320, 6
+VOCABULARY = 24_320
+
+
+@pytest.fixture(autouse=True)
+def _a_small_encoder_with_the_releases_stem(monkeypatch) -> None:
+    monkeypatch.setitem(ENCODERS, "conv_tiny", Architecture(192, 2, 3, stem="conv"))
 
 
 @pytest.mark.parametrize(
     ("name", "published"), [("vit_b16_conv", 104_657_414), ("vit_l16_conv", 328_766_214), ("vit_h16_conv", 663_152_646)]
 )
-def test_parameters_with_the_classifier_are_those_of_the_release(name, published) -> None:
+def test_parameters_of_the_whole_objective_are_those_of_the_release(name, published) -> None:
     with torch.device("meta"):
-        encoder = build_encoder(name, 224)
-    ours = sum(parameter.numel() for parameter in encoder.parameters())
-    assert ours + VOCABULARY * (encoder.num_features + 1) + RANGE_AUGMENT_SCALARS == published
+        objective = Augmented(Categorical(build_encoder(name, 224), torch.full((VOCABULARY,), 0.1)), RangeAugment())
+    assert sum(parameter.numel() for parameter in objective.parameters()) == published
 
 
 @pytest.mark.parametrize("name", ["hybrid_tiny", "vit_tiny16", "vit_b16_conv"])
@@ -35,3 +43,135 @@ def test_bytes_are_read_as_shares_of_one(name) -> None:
 def test_a_resolution_that_is_no_multiple_of_the_patch_is_refused() -> None:
     with pytest.raises(InputError, match="multiple"):
         build_encoder("vit_b16", 230)
+
+
+def images_for(name: str, patches: int = 4) -> torch.Tensor:
+    side = patches * ENCODERS[name].patch
+    return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def build_twice(name: str, resolution: int, **options) -> list[nn.Module]:
+    """The same weights without and with `options`."""
+    encoders = []
+    for given in ({}, options):
+        torch.manual_seed(0)
+        encoders.append(build_encoder(name, resolution, **given))
+    return encoders
+
+
+@pytest.mark.parametrize("name", ["hybrid_tiny", "vit_tiny16"])
+def test_naive_attention_computes_what_fused_attention_does(name, monkeypatch) -> None:
+    fused, naive = build_twice(name, 4 * ENCODERS[name].patch, attention="naive")
+    images, calls, kernel = images_for(name), [], F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *a, **k: calls.append(a) or kernel(*a, **k))
+    features = [encoder(images) for encoder in (fused, naive)]
+    assert len(calls) == ENCODERS[name].depth, "every block of one encoder, and none of the other"
+    torch.testing.assert_close(features[1], features[0], rtol=1e-4, atol=1e-5)
+    assert_same_gradients(fused, naive, features, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("drop_path", [0.0, 0.5])
+def test_checkpointing_changes_no_gradient_and_keeps_less(drop_path) -> None:
+    encoders = [build_encoder("vit_tiny16", 64, drop_path=drop_path, checkpointing=on) for on in (False, True)]
+    encoders[1].load_state_dict(encoders[0].state_dict())
+    kept, features = [0, 0], []
+    for which, encoder in enumerate(encoders):
+
+        def keep(tensor: torch.Tensor, which: int = which) -> torch.Tensor:
+            kept[which] += tensor.nbytes
+            return tensor
+
+        torch.manual_seed(1)  # of the dropped paths
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            features.append(encoder(images_for("vit_tiny16")))
+    assert torch.equal(features[1], features[0])
+    assert kept[1] < kept[0] / 4
+    assert_same_gradients(*encoders, features, rtol=0, atol=0)
+
+
+def assert_same_gradients(one: nn.Module, other: nn.Module, features: list[torch.Tensor], rtol: float, atol: float) -> None:
+    for found in features:
+        found.square().sum().backward()
+    others = dict(other.named_parameters())
+    for name, parameter in one.named_parameters():
+        assert parameter.grad is not None, name
+        torch.testing.assert_close(others[name].grad, parameter.grad, rtol=rtol, atol=atol)
+
+
+def test_drop_path_rises_linearly_with_depth_and_only_in_training() -> None:
+    plain, dropping = build_twice("vit_tiny16", 64, drop_path=0.3)
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in dropping.blocks]
+    assert rates == pytest.approx([0.3 * i / 11 for i in range(12)])
+    images = images_for("vit_tiny16")
+    assert not torch.equal(plain(images), dropping(images))
+    assert torch.equal(plain.eval()(images), dropping.eval()(images))
+
+
+@pytest.mark.parametrize("drop_path", [-0.1, 1.0])
+def test_a_drop_path_that_is_no_probability_is_refused(drop_path) -> None:
+    with pytest.raises(InputError, match="drop_path"):
+        build_encoder("vit_tiny16", 64, drop_path=drop_path)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny16", "conv_tiny"])
+def test_the_mean_is_that_of_normed_tokens_without_a_class_token(name) -> None:
+    """As the release does without one; the weights of all blocks and of the last norm keep their names."""
+    torch.manual_seed(0)
+    encoder = build_encoder(name, 64, pool="avg").eval()
+    images = images_for(name)
+    with torch.inference_mode():
+        tokens = encoder.forward_features(images)
+        assert tokens.shape == (2, 16, encoder.num_features)
+        torch.testing.assert_close(encoder(images), tokens.mean(dim=1))
+    with_token = build_encoder(name, 64).state_dict().keys()
+    assert with_token - encoder.state_dict().keys() == {"cls_token"}
+    assert encoder.state_dict().keys() <= with_token
+
+
+def test_a_class_token_can_stand_in_for_the_mean() -> None:
+    encoder = build_encoder("hybrid_tiny", 32, pool="token").eval()
+    with torch.inference_mode():
+        tokens = encoder.forward_features(images_for("hybrid_tiny"))
+        assert tokens.shape == (2, 17, encoder.num_features)
+        torch.testing.assert_close(encoder(images_for("hybrid_tiny")), encoder.fc_norm(tokens[:, 0]))
+
+
+@pytest.mark.parametrize("grid", [(2, 2), (4, 4), (6, 3), (7, 7)])
+def test_the_releases_positions_are_interpolated_on_the_plane_of_tokens_and_width(grid) -> None:
+    """The release's own form: bilinear on the (tokens x D) plane, D unchanged."""
+    torch.manual_seed(0)
+    encoder = build_encoder("conv_tiny", 64)
+    added = encoder._pos_embed(torch.zeros(1, *grid, 192))
+    count = grid[0] * grid[1]
+    expected = F.interpolate(encoder.pos_embed[:, None], size=(count, 192), mode="bilinear", align_corners=False)[:, 0]
+    torch.testing.assert_close(added[:, 1:], expected)
+    assert torch.equal(added[:, :1], encoder.cls_token), "the class token has no position"
+
+
+def test_positions_interpolated_along_the_tokens_by_hand() -> None:
+    encoder = build_encoder("conv_tiny", 64)
+    with torch.no_grad():
+        encoder.pos_embed[:] = torch.arange(16.0)[None, :, None]
+    added = encoder._pos_embed(torch.zeros(1, 8, 4, 192))[0, 1:, 0]
+    centres = torch.arange(32) / 2 - 0.25  # where the centre of each of 32 tokens falls among 16
+    torch.testing.assert_close(added, centres.clamp(0, 15))
+
+
+@pytest.mark.parametrize("name", ["vit_tiny16", "conv_tiny", "hybrid_tiny"])
+def test_at_the_base_resolution_positions_are_added_as_they_are(name) -> None:
+    torch.manual_seed(0)
+    patch, width = ENCODERS[name].patch, ENCODERS[name].width
+    encoder = build_encoder(name, 4 * patch)
+    added = encoder._pos_embed(torch.zeros(1, 4, 4, width))
+    assert torch.equal(added[:, -16:], encoder.pos_embed[:, -16:])
+
+
+def test_other_stems_resize_positions_on_their_grid() -> None:
+    """A code of columns stays one: what the release's rule does not keep."""
+    encoder = build_encoder("vit_tiny16", 64)
+    with torch.no_grad():
+        encoder.pos_embed[:, 1:] = torch.tensor([-1.0, -1.0, 1.0, 1.0]).repeat(4)[None, :, None]
+    rows = encoder._pos_embed(torch.zeros(1, 8, 8, 192))[0, 1:, 0].reshape(8, 8)
+    torch.testing.assert_close(rows, rows[:1].expand(8, 8))
+    assert (rows[0, :3] < -0.9).all()
+    assert (rows[0, 5:] > 0.9).all()

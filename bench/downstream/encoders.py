@@ -61,7 +61,8 @@ def _from_run(folder: Path) -> tuple[ImageEncoder, dict[str, Any]]:
         raise InputError(f"no weights at {path}; give the folder of a finished run, or random:NAME@RESOLUTION")
     with safe_open(path, "pt") as file:
         config = json.loads(file.metadata()["config"])
-        weights = {name.removeprefix(PREFIX): file.get_tensor(name) for name in file.keys() if name.startswith(PREFIX)}  # noqa: SIM118
+        # what wraps the objective, say RangeAugment, comes before the prefix
+        weights = {name.split(PREFIX, 1)[1]: file.get_tensor(name) for name in file.keys() if PREFIX in name}  # noqa: SIM118
     module = build_encoder(config["encoder"], config["resolution"])
     module.load_state_dict(weights)
     return module, config

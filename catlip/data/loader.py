@@ -81,6 +81,12 @@ class Batch:
         return replace(self, images=move(self.images), labels=labels, tokens=tokens)
 
 
+class Shards(Protocol):
+    """Shards by number: a list of them, or a ShardSet that opens them when they are asked for."""
+
+    def __getitem__(self, number: int, /) -> Shard: ...
+
+
 class LabelSource(Protocol):
     """Class ids of samples: `values` [sum K] int64 and `offsets` [n + 1] int64 of n (shard, sample number) pairs."""
 
@@ -99,7 +105,7 @@ class DataPath:
         labels, tokenize: how to make the two optional fields.
     """
 
-    shards: Sequence[Shard]
+    shards: Shards
     order: SampleOrder
     plan: StepPlan
     augmentation: Augmentation

@@ -96,7 +96,7 @@ class SampleOrder:
         window: shards mixed at a time.
     """
 
-    def __init__(self, counts: Sequence[int], seed: int, window: int = WINDOW_SHARDS):
+    def __init__(self, counts: Sequence[int] | NDArray[np.int64], seed: int, window: int = WINDOW_SHARDS):
         self.counts = np.asarray(counts, dtype=np.int64)
         self.total = int(self.counts.sum())
         if self.total == 0:
@@ -105,6 +105,9 @@ class SampleOrder:
         self.window = window
         self._epoch = functools.lru_cache(maxsize=2)(self._plan_epoch)
         self._mixed = functools.lru_cache(maxsize=3)(self._mix_window)
+
+    def __reduce__(self) -> tuple[type["SampleOrder"], tuple[NDArray[np.int64], int, int]]:
+        return SampleOrder, (self.counts, self.seed, self.window)  # a spawned worker plans anew
 
     def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Shard and sample number, [n] int64 each, at [n] stream positions."""

@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import braceexpand
 import numpy as np
@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from catlip.cache import cache_dir
 from catlip.cli import InputError
+from catlip.data.tar_index import ABSENT, index_tar
 from catlip.record import write_atomically
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
-OPEN_FILES = 64  # shards held open in a process; a shuffle window touches fewer
-ABSENT = -1
+OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,9 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if Path(pattern).is_dir():
             pattern = str(Path(pattern) / "*.tar")
+        magic = glob.has_magic(pattern)
         for name in braceexpand.braceexpand(pattern):
-            found = sorted(glob.glob(name)) if glob.has_magic(name) else [name] * os.path.exists(name)
+            found = sorted(glob.glob(name)) if magic else [name] * os.path.exists(name)
             if not found:
                 raise InputError(f"no shard matches {name!r}; give paths, globs or braces such as 'cc3m/{{00000..00331}}.tar'")
             paths += map(Path, found)
@@ -98,7 +98,7 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
 def open_shard(path: Path) -> Shard:
     """The shard at `path`, its index read from the cache or built and cached.
 
-    Raises: InputError when it is missing, not a tar, cut short, empty, or has a member whose path escapes.
+    Raises: InputError when it is missing, not a tar, cut short, empty, or hostile.
     """
     return _indexed(path, _identity(path))
 
@@ -129,61 +129,21 @@ def _identity(path: Path) -> str:
     return sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()[:32]
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=OPEN_SHARDS)
 def _indexed(path: Path, identity: str) -> Shard:
     cached = cache_dir("indexes") / f"{identity}.npz"
     if cached.exists():
         with np.load(cached, allow_pickle=False) as arrays:
             keys = arrays["keys"].tobytes().decode().split("\n")
             return Shard(path, identity, keys, arrays["image"], arrays["text"], arrays["meta"])
-    shard = _walk(path, identity)
+    index = index_tar(path)
     buffer = io.BytesIO()
-    keys_bytes = np.frombuffer("\n".join(shard.keys).encode(), dtype=np.uint8)
-    np.savez(buffer, keys=keys_bytes, image=shard.image, text=shard.text, meta=shard.meta)
+    keys_bytes = np.frombuffer("\n".join(index.keys).encode(), dtype=np.uint8)
+    np.savez(buffer, keys=keys_bytes, image=index.image, text=index.text, meta=index.meta)
     write_atomically(cached, buffer.getvalue())
-    return shard
+    return Shard(path, identity, index.keys, index.image, index.text, index.meta)
 
 
-def _walk(path: Path, identity: str) -> Shard:
-    spans: dict[str, dict[str, tuple[int, int]]] = {}
-    size = path.stat().st_size
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if not member.isreg():
-                    continue  # links, devices and folders hold no sample
-                if member.offset_data + member.size > size:
-                    raise InputError(f"shard {path} is cut short inside {member.name} ({len(spans) - 1} samples before it)")
-                key, kind = _key_and_kind(path, member.name)
-                if kind:
-                    spans.setdefault(key, {})[kind] = (member.offset_data, member.size)
-            end = tar.offset
-    except tarfile.TarError as error:
-        raise InputError(f"shard {path} is not a whole tar file: {error}") from None
-    with open(path, "rb") as file:
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a header cut in two for the end
-            raise InputError(f"shard {path} is cut short: no end mark after its {len(spans)} samples")
-    if not spans:
-        raise InputError(f"shard {path} holds no samples (members named KEY.jpg|png|webp, KEY.txt, KEY.json)")
-
-    def table(kind: str) -> NDArray[np.int64]:
-        return np.array([found.get(kind, (ABSENT, 0)) for found in spans.values()], dtype=np.int64)
-
-    return Shard(path, identity, list(spans), table("image"), table("text"), table("meta"))
-
-
-def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
-    """WebDataset's rule: the key is the member's path up to the first dot of its last part."""
-    parts = PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts or "\n" in name:
-        raise InputError(f"shard {path} is refused: the path of its member {name!r} escapes")
-    stem, _, suffix = parts.name.partition(".")
-    suffix = suffix.lower()
-    kind = "image" if suffix in IMAGE_SUFFIXES else {"txt": "text", "json": "meta"}.get(suffix)
-    return str(parts.parent / stem), kind
-
-
-@functools.lru_cache(maxsize=OPEN_FILES)
+@functools.lru_cache(maxsize=OPEN_SHARDS)
 def _file(path: Path, identity: str) -> io.FileIO:
     return io.FileIO(path)  # closed when it leaves the cache and is collected

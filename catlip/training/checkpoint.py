@@ -1,59 +1,175 @@
-"""Checkpoints: the whole state of a run in one file, written so that a kill or a full disk never costs the last good one."""
+"""Checkpoints: the whole state of a run, written so that a kill or a full disk never costs the last good one.
+
+A checkpoint is `step-00000200.pt`, one file that rank 0 writes, or under FSDP2 a folder `step-00000200` to which every rank
+writes its share (torch.distributed.checkpoint). Either is written under a temporary name, synced to disk, and renamed: what
+has the name is whole. Both are read in place, into the tensors of a run that is ready to start, so a file may go on sharded
+and a folder whole, on any number of ranks.
+"""
 
 import errno
 import json
 import os
 import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from catlip.cli import InputError
+from catlip.training.distributed import barrier
+from catlip.training.metadata import PlainMetadataReader
 
 KEEP = 2  # a fault found in the newest leaves one to fall back to
+HEAD = "checkpoint.json"  # step and config of a folder
+
+State = dict[str, dict[str, Tensor]]
 
 
-def save(folder: Path, step: int, state: dict[str, Any], config: dict[str, Any]) -> Path:
-    """Write `state` after `step` optimizer steps and the `config` that it belongs to; then drop all but the newest KEEP.
+def save(folder: Path, step: int, state: State, config: dict[str, Any]) -> Path:
+    """Write `state` after `step` optimizer steps, and the `config` that it belongs to, as one file; keep the newest KEEP.
 
     Raises: OSError when it cannot be written whole; older checkpoints are then untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / f"step-{step:08d}.pt", folder / ".writing.tmp"
-    try:
+    with _whole_or_absent(step, temporary):
         with open(temporary, "wb") as file:
             torch.save({"step": step, "config": json.dumps(config), "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
+            _sync(file)
         os.replace(temporary, path)
-    except RuntimeError as error:  # how torch.save reports a write that failed half-way
-        raise OSError(
-            errno.ENOSPC, f"checkpoint of step {step} could not be written, the last one is kept ({error})"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    for old in _all(folder)[:-KEEP]:
-        old.unlink()
+    _drop_old(folder)
     return path
 
 
-def load_latest(folder: Path, config: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
-    """Steps done and state of the newest checkpoint in `folder`, on the CPU; None when there is none.
+def save_sharded(folder: Path, step: int, state: State, config: dict[str, Any], main: bool) -> Path:
+    """The same as a folder; all ranks call it, and the `main` one tidies.
 
-    Raises: InputError when it was made under another config, naming what differs.
+    Raises: OSError on every rank when one of them cannot write its share.
     """
-    checkpoints = _all(folder)
-    if not checkpoints:
-        return None
-    saved = torch.load(checkpoints[-1], map_location="cpu", weights_only=True)
-    before = json.loads(saved["config"])
-    if differences := [f"{k} {before.get(k)!r} there, {config.get(k)!r} now" for k in config if before.get(k) != config.get(k)]:
+    path, temporary = folder / f"step-{step:08d}", folder / ".sharded.tmp"
+    if main:
+        _remove(temporary)
+        temporary.mkdir(parents=True)
+    barrier()
+    with _whole_or_absent(step, temporary if main else None):
+        dcp.save(state, checkpoint_id=temporary)
+        if main:
+            with open(temporary / HEAD, "w") as file:
+                json.dump({"step": step, "config": json.dumps(config)}, file)
+                _sync(file)
+            temporary.rename(path)
+    if main:
+        _drop_old(folder)
+    return path
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint in `folder`, or None. Raises: InputError when not all ranks see the same one."""
+    path = max(_all(folder), key=_step, default=None)
+    if dist.is_initialized():
+        seen: list[Path | None] = [None] * dist.get_world_size()
+        dist.all_gather_object(seen, path)
+        if len(set(seen)) > 1:
+            raise InputError(f"ranks see different checkpoints ({seen}); the run's folder must be on storage that all share")
+    return path
+
+
+def load(path: Path, config: dict[str, Any], state: State) -> int:
+    """Fill the tensors of `state` from the checkpoint at `path`; the steps done.
+
+    Raises: InputError when it was made under another config, naming what differs, or does not hold what `state` does.
+    """
+    if path.is_file():
+        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        _check_config(path, saved["config"], config)
+        _check_names(path, saved["state"], state)
+        _fill(state, saved["state"])
+        return saved["step"]
+    head = json.loads((path / HEAD).read_text())
+    _check_config(path, head["config"], config)
+    reader = PlainMetadataReader(path)
+    reader.read_metadata()  # what is wrong with it is said here in one line
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # it is meant: one process may go on alone
+            dcp.load(state, storage_reader=reader)
+    except CheckpointException as failure:  # not an Exception, so it would pass every handler
+        error, _ = next(iter(failure.failures.values()))
+        raise InputError(f"{path} cannot be read ({error}); remove it to go on from the one before") from failure
+    return head["step"]
+
+
+def _check_config(path: Path, text: str, config: dict[str, Any]) -> None:
+    before, now = json.loads(text), json.loads(json.dumps(config))
+    names = [*now, *(name for name in before if name not in now)]
+    if differences := [f"{k} {before.get(k)!r} there, {now.get(k)!r} now" for k in names if before.get(k) != now.get(k)]:
         raise InputError(
-            f"{folder.parent} holds a run with another recipe ({'; '.join(differences)}); use --restart or another --out"
+            f"{path.parent.parent} holds a run with another recipe ({'; '.join(differences)}); use --restart or another --out"
         )
-    return saved["step"], saved["state"]
+
+
+def _check_names(path: Path, saved: State, state: State) -> None:
+    there, here = ({(part, name) for part in each for name in each[part]} for each in (saved, state))
+    if there != here:
+        odd = ", ".join("/".join(name) for name in sorted(there ^ here)[:3])
+        raise InputError(f"{path} does not hold this run's state (only one of them has {odd}); use --restart or another --out")
+
+
+@torch.no_grad()
+def _fill(state: State, saved: State) -> None:
+    for part, tensors in state.items():
+        for name, tensor in tensors.items():
+            value = saved[part][name]
+            if isinstance(tensor, DTensor):
+                value = distribute_tensor(value.to(tensor.device), tensor.device_mesh, tensor.placements)
+            tensor.copy_(value)
+
+
+@contextmanager
+def _whole_or_absent(step: int, temporary: Path | None) -> Iterator[None]:
+    """Turns any failure to write into one kind of error, and leaves no `temporary` behind."""
+    try:
+        yield
+    except (RuntimeError, CheckpointException) as error:  # how torch reports a write that failed half-way
+        cause = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
+        number = getattr(cause, "errno", None) or errno.ENOSPC
+        raise OSError(number, f"checkpoint of step {step} could not be written, the last one is kept ({cause})") from error
+    finally:
+        if temporary:
+            _remove(temporary)
+
+
+def _sync(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _drop_old(folder: Path) -> None:
+    doomed = folder / ".old.tmp"
+    for old in _all(folder)[:-KEEP]:
+        _remove(doomed)
+        _remove(old.rename(doomed))  # renamed first: a kill leaves no half of a folder under a whole one's name
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _all(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", path.name))
+    return sorted((path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+(\.pt)?", path.name)), key=_step)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))

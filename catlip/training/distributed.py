@@ -1,6 +1,8 @@
 """Where this process stands among those that torchrun started, and what it computes on."""
 
 import os
+import platform
+import resource
 from dataclasses import dataclass
 
 import torch
@@ -42,11 +44,35 @@ def find_place(device: str = "auto") -> Place:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world_size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        _join("nccl" if chosen.type == "cuda" else "gloo", world_size)
     return Place(int(os.environ.get("RANK", 0)), world_size, chosen)
+
+
+def _join(backend: str, world_size: int) -> None:
+    """Join the process group, also after torchrun has restarted its processes.
+
+    Its agent keeps one store for all attempts (pytorch issue 135712), in which a restarted process would look up addresses of
+    dead ones, so each attempt gets a part of its own. Several nodes count attempts differently: there, start torchrun with
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which makes a new store for each.
+    """
+    found = os.environ
+    if found.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or found.get("GROUP_WORLD_SIZE") != "1":
+        dist.init_process_group(backend)
+        return
+    agent = dist.TCPStore(found["MASTER_ADDR"], int(found["MASTER_PORT"]), world_size, is_master=False)
+    attempt = dist.PrefixStore(f"attempt {found['TORCHELASTIC_RESTART_COUNT']}", agent)
+    dist.init_process_group(backend, store=attempt, rank=int(found["RANK"]), world_size=world_size)
 
 
 def barrier() -> None:
     """Wait for the other ranks, if there are any."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def peak_gib(device: torch.device) -> float:
+    """Most memory held at once so far: allocated on the GPU, or resident in this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if platform.system() == "Darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

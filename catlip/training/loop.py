@@ -1,44 +1,46 @@
 """The training loop: steps, precision, accumulation, clipping, averaging, checkpoints and the log. Plain PyTorch.
 
-It knows an objective only as a module that turns a batch into a scalar loss, and batches only as something with `to(device)`.
-A run is a folder: `checkpoints/`, `log.jsonl` (one line every `log_every` steps), TensorBoard events, and at the end
-`weights.safetensors`. Starting it again in the same folder goes on from the last checkpoint, to the same weights.
+It knows an objective only as a module that turns a batch into a scalar loss, and batches only as something with a length,
+`keys` and `to(device)`. A run is a folder: `checkpoints/`, `log.jsonl` and TensorBoard events (one line every `log_every`
+steps), and at the end `weights.safetensors`. Starting it again in the same folder goes on from the last checkpoint, to the
+same weights: nothing depends on how often it was stopped, and random numbers only on the seed, the step and the micro-batch.
 """
 
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.tensorboard import SummaryWriter
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
-from catlip.cli import InputError
 from catlip.training import checkpoint
+from catlip.training.average import WeightAverage
+from catlip.training.blocks import compile_blocks
 from catlip.training.distributed import Place, barrier
-from catlip.training.schedule import Optimization, learning_rate
+from catlip.training.divergence import refuse
+from catlip.training.log import Log, Progress
+from catlip.training.parallel import (
+    Parallel,
+    distribute,
+    finish_gradients,
+    gradient_norm,
+    mean_over_ranks,
+    share_replicated,
+    synchronised,
+    whole,
+)
+from catlip.training.schedule import AUTOCAST, Optimization, adamw, learning_rate
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass
-class Progress:
-    """What one step reported: the log line of a step is the mean of those since the last line."""
-
-    loss: float
-    grad_norm: float
-    seconds: float
-    data_wait_seconds: float
-    images: int
+OBJECTIVE = 5  # separates this random stream from others of the same seed
 
 
 @dataclass
@@ -46,11 +48,16 @@ class Trainer:
     """An objective, its optimizer and the average of its weights, stepping through batches.
 
     Attributes:
-        objective: a module; `objective(batch)` is a scalar loss, mean per image.
+        objective: a module; `objective(batch)` is a scalar loss, mean per image. What else it may have is said at
+            `catlip.objective.Objective`.
         optimization: the recipe's numbers.
         num_steps: optimizer steps of the whole run; the learning rate's cosine ends there.
         accumulation: micro-batches per optimizer step.
         place: rank and device.
+        parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks; the run is the same.
+        compile: compile the transformer blocks, once for each image size.
+        seed: of what the objective draws (dropped paths, augmentation): each of its calls in a step has random numbers of its
+            own, which belong to the micro-batch and not to the rank.
     """
 
     objective: nn.Module
@@ -58,84 +65,96 @@ class Trainer:
     num_steps: int
     accumulation: int
     place: Place
+    parallel: Parallel = "ddp"
+    compile: bool = False
+    seed: int = 0
     step: int = 0
 
     def __post_init__(self) -> None:
         recipe, device = self.optimization, self.place.device
         self.objective.to(device)
+        if self.compile:
+            compile_blocks(self.objective)
+        self.replica = distribute(self.objective, self.place, self.parallel, recipe.precision)
+        self._parameters = list(self.objective.parameters())  # to look for them in each step would take as long as clipping
         self.optimizer = adamw(self.objective, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self.average: AveragedModel | None = None
-        if recipe.ema_decay:
-            self.average = AveragedModel(self.objective, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-        self.replica: nn.Module = DistributedDataParallel(self.objective) if self.place.world_size > 1 else self.objective
+        self.average = WeightAverage(self.objective, recipe.ema_decay) if recipe.ema_decay else None
 
     def train_step(self, batches: Iterator[Any]) -> Progress:
         """One optimizer step over the next `accumulation` batches.
 
-        Raises: InputError when the loss or the gradient is not finite; the weights are then those before the step.
+        The host waits for the device once, for the loss and the gradient's norm: without them it could not stop before the
+        optimizer steps. Raises: InputError, on all ranks, when either is not finite on any; the weights are then those
+        before the step.
         """
-        begin, wait, images, losses = time.perf_counter(), 0.0, 0, []
+        begin, wait, images, losses, keys = time.perf_counter(), 0.0, 0, [], []
+        tell_progress: Callable[[float], None] | None = getattr(self.objective, "set_progress", None)
+        if tell_progress:
+            tell_progress(self.step / self.num_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        for micro_step in range(self.accumulation):
+        per_loss = self.accumulation if getattr(self.objective, "whole_step", False) else 1
+        for micro_step in range(0, self.accumulation, per_loss):
             asked = time.perf_counter()
-            batch = next(batches)
+            parts = [next(batches) for _ in range(per_loss)]
             wait += time.perf_counter() - asked
-            images += len(batch)
-            losses.append(self._backward(batch.to(self.place.device), last=micro_step == self.accumulation - 1))
-        loss, grad_norm = torch.stack([torch.stack(losses).mean(), self._clip()]).tolist()
-        self._refuse_to_diverge(loss, grad_norm, batch.keys)
+            images += sum(len(part) for part in parts)
+            keys.append([key for part in parts for key in part.keys])
+            losses.append(self._backward([part.to(self.place.device) for part in parts], micro_step))
+        loss, grad_norm = torch.stack([mean_over_ranks(torch.stack(losses).mean()), self._clip()]).tolist()
+        if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
+            refuse(self.step, self.place, losses, keys, grad_norm)
         self._update()
         return Progress(loss, grad_norm, time.perf_counter() - begin, wait, images * self.place.world_size)
 
-    def state(self) -> dict[str, Any]:
-        """Everything that the rest of the run depends on."""
-        average = self.average.state_dict() if self.average else {}
+    def state(self) -> checkpoint.State:
+        """Everything that the rest of the run depends on: the very tensors, so that filling them restores it."""
+        scaler = {name: torch.tensor(value) for name, value in self.scaler.state_dict().items()}
+        moments: Any = get_optimizer_state_dict(self.objective, self.optimizer)["state"]
         return {
             "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": average,
-            "scaler": self.scaler.state_dict(),
+            "optimizer": {f"{name}/{moment}": value for name, found in moments.items() for moment, value in found.items()},
+            "average": self.average.values if self.average else {},
+            "scaler": scaler,
         }
 
-    def load(self, step: int, state: dict[str, Any]) -> None:
-        """Take up `state` after `step` steps."""
-        self.step = step
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
+    def save(self, folder: Path, config: dict[str, Any]) -> None:
+        """Write a checkpoint into `folder`; all ranks call it. Raises: OSError, with the last one untouched."""
+        if isinstance(self.replica, FSDPModule):
+            state = self.state()
+            share_replicated(tensor for part in ("objective", "average") for tensor in state[part].values())
+            checkpoint.save_sharded(folder, self.step, state, config, self.place.is_main)
+        elif self.place.is_main:
+            checkpoint.save(folder, self.step, self.state(), config)
+
+    def resume(self, folder: Path, config: dict[str, Any]) -> None:
+        """Take up the newest checkpoint in `folder`, if there is one. Raises: InputError when it is not of this run."""
+        if path := checkpoint.newest(folder):
+            state = self.state()
+            self.step = checkpoint.load(path, config, state)
+            self.scaler.load_state_dict({name: value.item() for name, value in state["scaler"].items()})
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights to transfer: their moving average when there is one."""
-        return (self.objective if self.average is None else self.average.module).state_dict()
+        """The weights to transfer, whole: their moving average when there is one. All ranks call it."""
+        values = self.average.values if self.average else self.objective.state_dict()
+        return {name: whole(tensor) for name, tensor in values.items()}
 
-    def _backward(self, batch: Any, last: bool) -> Tensor:
-        precision = self.optimization.precision
-        with self._without_synchronising(last):
+    def _backward(self, batches: list[Any], micro_step: int) -> Tensor:
+        precision, last = self.optimization.precision, micro_step + len(batches) == self.accumulation
+        torch.manual_seed(_seed_at(self.seed, self.step, micro_step * self.place.world_size + self.place.rank))
+        with synchronised(self.replica, last):
             with torch.autocast(self.place.device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST):
-                loss = self.replica(batch)
-            self.scaler.scale(loss / self.accumulation).backward()
+                loss = self.replica(*batches)
+            self.scaler.scale(loss * (len(batches) / self.accumulation)).backward()
         return loss.detach()
 
-    def _without_synchronising(self, last: bool) -> AbstractContextManager[None]:
-        """Ranks exchange gradients once per step, in its last backward."""
-        if isinstance(self.replica, DistributedDataParallel) and not last:
-            return self.replica.no_sync()
-        return nullcontext()
-
     def _clip(self) -> Tensor:
+        finish_gradients(self.replica)
         self.scaler.unscale_(self.optimizer)
-        return nn.utils.clip_grad_norm_(self.objective.parameters(), self.optimization.grad_clip or math.inf)
-
-    def _refuse_to_diverge(self, loss: float, grad_norm: float, keys: list[str]) -> None:
-        finite = math.isfinite(loss) and (math.isfinite(grad_norm) or self.scaler.is_enabled())
-        if not finite:
-            raise InputError(
-                f"the loss is {loss} and the gradient norm {grad_norm} at step {self.step} on rank {self.place.rank} "
-                f"(samples {', '.join(keys[:3])}, ...): nothing was updated, the last checkpoint is kept; try a lower --max-lr"
-            )
+        norm = gradient_norm(self._parameters)
+        if self.optimization.grad_clip:
+            nn.utils.clip_grads_with_norm_(self._parameters, self.optimization.grad_clip, norm)
+        return norm
 
     def _update(self) -> None:
         for group in self.optimizer.param_groups:
@@ -143,18 +162,8 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
-            self.average.update_parameters(self.objective)
+            self.average.update(first=self.step == 0)
         self.step += 1
-
-
-def adamw(objective: nn.Module, recipe: Optimization) -> torch.optim.AdamW:
-    """AdamW in its fused form; biases and norms, all that is 1-D, do not decay."""
-    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim != 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.max_lr, betas=recipe.betas, eps=recipe.eps, fused=True)
 
 
 def train(
@@ -165,6 +174,7 @@ def train(
     log_every: int,
     checkpoint_every: int,
     quiet: bool = False,
+    wandb: str = "",
 ) -> list[dict[str, float]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
 
@@ -173,26 +183,27 @@ def train(
         folder: of the run.
         config: what determines the run; a checkpoint made under another one is refused.
         log_every, checkpoint_every: in optimizer steps.
+        wandb: a Weights & Biases project to log to as well.
     Returns: the lines of the log, from the first step on.
     """
-    if saved := checkpoint.load_latest(folder / "checkpoints", config):
-        trainer.load(*saved)
-    log = _Log(folder, trainer.step, trainer.place.is_main)
-    stream, recent, writes = batches(trainer.step), [], trainer.place.is_main
-    hidden = quiet or not writes
+    trainer.resume(folder / "checkpoints", config)
+    log = Log(folder, trainer.step, trainer.place, wandb, config)
+    stream, recent, hidden = batches(trainer.step), [], quiet or not trainer.place.is_main
     with tqdm(total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden) as bar:
         while trainer.step < trainer.num_steps:
             recent.append(trainer.train_step(stream))
             bar.update()
             saves = trainer.step == trainer.num_steps or trainer.step % checkpoint_every == 0
             if saves or trainer.step % log_every == 0:  # with each checkpoint, so that a resumed run has the same log
-                line = log.write(trainer.step, recent, trainer.optimizer.param_groups[0]["lr"])
+                line = log.write(trainer.step, recent, trainer.optimizer.param_groups[0]["lr"], _metrics(trainer.objective))
                 bar.set_postfix(loss=f"{line['loss']:.3f}", images_per_s=f"{line['images_per_s']:.0f}")
                 recent = []
-            if saves and writes:
-                checkpoint.save(folder / "checkpoints", trainer.step, trainer.state(), config)
-    if writes:
-        save_weights(folder / "weights.safetensors", trainer.weights(), config)
+            if saves:
+                trainer.save(folder / "checkpoints", config)
+    weights = trainer.weights()
+    if trainer.place.is_main:
+        save_weights(folder / "weights.safetensors", weights, config)
+    log.close()
     barrier()
     return log.lines
 
@@ -204,40 +215,12 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any])
     temporary.replace(path)
 
 
-class _Log:
-    """`log.jsonl` and TensorBoard; lines after `step` are from a run that was cut short, and are dropped."""
+def _metrics(objective: nn.Module) -> dict[str, float]:
+    """The objective's own numbers, if it has any, fetched from the device together."""
+    found: dict[str, Tensor] = getattr(objective, "metrics", dict)()
+    values = [whole(value.detach()).float().reshape(()) for value in found.values()]
+    return dict(zip(found, torch.stack(values).tolist(), strict=True)) if values else {}
 
-    def __init__(self, folder: Path, step: int, writes: bool):
-        self.lines: list[dict[str, float]] = []
-        self.path = folder / "log.jsonl"
-        self.board: SummaryWriter | None = None
-        if not writes:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            written = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
-            self.lines = [line for line in written if line["step"] <= step]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
-        self.board = SummaryWriter(str(folder), purge_step=step)
 
-    def write(self, step: int, recent: list[Progress], lr: float) -> dict[str, float]:
-        """Add the line of the steps since the last one."""
-        before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
-        seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
-        line = {
-            "step": step,
-            "images_seen": before["images_seen"] + images,
-            "seconds": before["seconds"] + seconds,
-            "loss": sum(p.loss for p in recent) / len(recent),
-            "grad_norm": sum(p.grad_norm for p in recent) / len(recent),
-            "learning_rate": lr,
-            "images_per_s": images / seconds,
-            "data_wait_share": sum(p.data_wait_seconds for p in recent) / seconds,
-        }
-        self.lines.append(line)
-        if self.board:
-            with open(self.path, "a") as file:
-                file.write(json.dumps(line) + "\n")
-            for name in ("loss", "grad_norm", "learning_rate", "images_per_s", "data_wait_share"):
-                self.board.add_scalar(name, line[name], step)
-        return line
+def _seed_at(seed: int, step: int, micro_batch: int) -> int:
+    return int(np.random.SeedSequence([seed, OBJECTIVE, step, micro_batch]).generate_state(1, np.uint64)[0])

@@ -1,12 +1,16 @@
-"""How the weights are optimised: the numbers of a recipe, and the learning rate at a step."""
+"""How the weights are optimised: the numbers of a recipe, its optimizer, and the learning rate at a step."""
 
 import math
 from dataclasses import dataclass
+
+import torch
+from torch import nn
 
 from catlip.cli import InputError
 
 WARMUP_FROM = 1e-6  # the release's warm-up starts here
 PRECISIONS = ("fp32", "bf16", "fp16")
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Optimization:
     eps: float = 1e-8
     """AdamW's epsilon."""
     weight_decay: float = 0.2
-    """Decoupled decay, of all but 1-D parameters (biases and norms), as in the release."""
+    """Decoupled decay, of parameters of two dimensions or more: not of biases, norms, and learnable temperatures or ranges."""
     grad_clip: float = 1.0
     """Largest gradient norm; 0 for no clipping."""
     ema_decay: float = 0.9995
@@ -37,6 +41,19 @@ class Optimization:
             raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
         if self.max_lr <= 0 or self.min_lr < 0 or self.min_lr > self.max_lr:
             raise InputError(f"learning rates must be 0 <= min_lr <= max_lr, not {self.min_lr} and {self.max_lr}")
+
+
+def adamw(objective: nn.Module, recipe: Optimization) -> torch.optim.AdamW:
+    """AdamW in its fused form; what has fewer than two dimensions does not decay.
+
+    That is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release decays 0-D parameters.
+    """
+    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.max_lr, betas=recipe.betas, eps=recipe.eps, fused=True)
 
 
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:

@@ -9,8 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.functional import hflip, resized_crop
 
+from bench.photographs import cut, shipped_photographs
 from catlip.cli import InputError
+from catlip.data import augment, jpeg
 from catlip.data.augment import DRAWS, Augmentation, centre_crop, crop_box, draws_at, open_picture, random_crop
 
 
@@ -19,6 +22,11 @@ def encoded(width: int, height: int, kind: str = "PNG", mode: str = "RGB") -> by
     buffer = io.BytesIO()
     Image.fromarray(noise, "RGBA").convert(mode).save(buffer, kind)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[bytes]:
+    return cut(shipped_photographs(), 40, seed=1)
 
 
 def test_draws_are_reached_without_drawing_those_before() -> None:
@@ -43,14 +51,45 @@ def test_crops_are_distributed_as_torchvision_draws_them(width, height) -> None:
     assert (ours[:, 2:] > ours[:, :2]).all()
 
 
-def test_a_crop_is_that_part_of_the_picture() -> None:
+def as_torchvision_does(picture: bytes, resolution: int, augmentation: Augmentation, draws: np.ndarray) -> np.ndarray:
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    left, top, right, bottom = crop_box(*image.size, augmentation, draws)
+    image = resized_crop(image, top, left, bottom - top, right - left, [resolution, resolution])
+    return np.asarray(hflip(image) if draws[-1] < augmentation.flip else image).astype(int)
+
+
+@pytest.mark.parametrize("resolution", [128, 224, 320])
+def test_crops_of_photographs_are_torchvisions_within_two_grey_levels(photographs, resolution) -> None:
+    gaps = [
+        abs(
+            random_crop(picture, resolution, Augmentation(), draws)
+            - as_torchvision_does(picture, resolution, Augmentation(), draws)
+        )
+        for picture, draws in zip(photographs, draws_at(0, 0, len(photographs)), strict=True)
+    ]
+    assert max(gap.max() for gap in gaps) <= 2
+    assert np.mean([gap.mean() for gap in gaps]) < 0.1
+
+
+def test_a_flipped_crop_is_the_mirror_image() -> None:
     picture, draws = encoded(90, 70), draws_at(0, 7, 1)[0]
-    augmentation = Augmentation(flip=0.0)
-    box = crop_box(90, 70, augmentation, draws)
-    expected = Image.open(io.BytesIO(picture)).resize((32, 32), Image.Resampling.BILINEAR, box=box)
-    found = random_crop(picture, 32, augmentation, draws)
-    assert (found == np.asarray(expected)).all()
-    assert (random_crop(picture, 32, Augmentation(flip=1.0), draws) == found[:, ::-1]).all()
+    straight, flipped = (random_crop(picture, 32, Augmentation(flip=flip), draws) for flip in (0.0, 1.0))
+    assert (flipped == straight[:, ::-1]).all()
+    assert abs(straight - as_torchvision_does(picture, 32, Augmentation(flip=0.0), draws)).max() <= 1
+
+
+def test_pillow_gives_the_same_crops_where_the_fast_decoder_is_missing(photographs, monkeypatch) -> None:
+    draws = draws_at(3, 0, len(photographs))
+    fast = [random_crop(picture, 96, Augmentation(), row) for picture, row in zip(photographs, draws, strict=True)]
+    monkeypatch.setattr(jpeg, "simplejpeg", None)
+    slow = [random_crop(picture, 96, Augmentation(), row) for picture, row in zip(photographs, draws, strict=True)]
+    assert (np.array(fast) == np.array(slow)).all()
+
+
+def test_photographs_never_meet_pillow(photographs, monkeypatch) -> None:
+    monkeypatch.setattr(augment, "open_picture", lambda _: pytest.fail("left to Pillow"))
+    for picture, draws in zip(photographs, draws_at(0, 0, len(photographs)), strict=True):
+        random_crop(picture, 32, Augmentation(), draws)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +121,24 @@ def test_a_bomb_is_refused_by_its_header() -> None:
     bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10))) + chunk(b"IEND", b"")
     with pytest.raises(ValueError, match="60000 x 60000"):
         open_picture(bomb)
+
+
+def test_a_jpeg_is_refused_by_its_header_too(monkeypatch) -> None:
+    monkeypatch.setattr(augment, "decode_rows", lambda *_: pytest.fail("decoded"))
+    picture = bytearray(encoded(8, 8, "JPEG"))
+    at = jpeg.find_frame(bytes(picture)).height_at
+    picture[at : at + 4] = struct.pack(">HH", 60_000, 60_000)
+    with pytest.raises(ValueError, match="60000 x 60000"):
+        random_crop(bytes(picture), 16, Augmentation(), np.zeros(DRAWS))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.999])
+def test_a_jpeg_cut_short_is_a_value_error_wherever_the_crop_lies(photographs, share) -> None:
+    top = np.full(DRAWS, 0.01)  # a small crop at the top, which is whole
+    whole = photographs[0]
+    random_crop(whole, 16, Augmentation(), top)
+    with pytest.raises(ValueError, match="picture"):
+        random_crop(whole[: int(share * len(whole))], 16, Augmentation(), top)
 
 
 @pytest.mark.parametrize(

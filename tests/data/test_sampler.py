@@ -1,5 +1,8 @@
 """The order of samples and the sizes of steps are a pure function of seed and position."""
 
+import pickle
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -56,6 +59,25 @@ def test_samples_are_mixed_within_a_window_and_epochs_differ() -> None:
     assert len(set(shards[:400].tolist())) == 4
     assert len(set(shards[:50].tolist())) > 1
     assert not (numbers[:2000] == numbers[2000:]).all()
+
+
+def test_an_epoch_of_datacomp_is_planned_from_its_middle_in_little_memory() -> None:
+    counts = np.random.default_rng(0).integers(9_000, 11_000, size=130_000)
+    tracemalloc.start()
+    order = SampleOrder(counts, seed=0)
+    middle = np.arange(order.total // 2, order.total // 2 + 200_000)
+    shards, numbers = order(middle)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    assert order.total == counts.sum() > 1.29e9
+    assert (numbers < counts[shards]).all()
+    assert len(set(zip(shards.tolist(), numbers.tolist(), strict=True))) == len(middle)
+    assert len(np.unique(shards)) <= 3 * order.window
+
+
+def test_a_worker_gets_the_same_order() -> None:
+    order, positions = SampleOrder([5, 0, 7, 3], seed=2, window=2), np.arange(40)
+    assert (np.array(pickle.loads(pickle.dumps(order))(positions)) == np.array(order(positions))).all()
 
 
 def test_shards_without_samples_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catlip.cli import InputError
+from catlip.data import tar_index
 from catlip.data.shards import expand, open_shard, write_shard
 
 KEYS = st.text("abcdefghij0123456789_-", min_size=1, max_size=20)
@@ -36,7 +38,7 @@ def test_the_second_opening_reads_the_index_and_gives_the_same(tmp_path: Path, m
     write_shard(tmp_path / "0.tar", [("a", {"txt": b"one"}), ("b", {"png": b"two"})])
     first = open_shard(tmp_path / "0.tar")
     shards._indexed.cache_clear()
-    monkeypatch.setattr(shards, "_walk", lambda *_: pytest.fail("walked the tar again"))
+    monkeypatch.setattr(shards, "index_tar", lambda *_: pytest.fail("walked the tar again"))
     again = open_shard(tmp_path / "0.tar")
     assert list(again.keys) == list(first.keys)
     assert (again.image == first.image).all()
@@ -75,6 +77,57 @@ def test_links_and_devices_are_no_samples(tmp_path: Path) -> None:
         member.size = 4
         tar.addfile(member, io.BytesIO(b"fine"))
     assert list(open_shard(tmp_path / "0.tar").keys) == ["good"]
+
+
+def write_headers(path: Path, members: list[tarfile.TarInfo]) -> None:
+    """A tar of members without their content."""
+    path.write_bytes(b"".join(member.tobuf(tarfile.GNU_FORMAT) for member in members) + bytes(1024))
+
+
+def member(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.size, made.type = size, kind
+    return made
+
+
+def test_many_tiny_members_take_little_memory_each_and_too_many_are_refused(tmp_path: Path, monkeypatch) -> None:
+    path, count = tmp_path / "0.tar", 5_000
+    write_headers(path, [member(f"{i:08d}.txt") for i in range(count)])
+    tracemalloc.start()
+    assert len(open_shard(path)) == count
+    assert tracemalloc.get_traced_memory()[1] < 500 * count
+    tracemalloc.stop()
+    monkeypatch.setattr(tar_index, "MAX_MEMBERS", count - 1)
+    with pytest.raises(InputError, match=r"0\.tar is refused: over 4,999 members"):
+        tar_index.index_tar(path)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        member("a.png", 2**40),
+        member("a.png", -1024),
+        member("a.bin", -(2**40)),
+        member("long name", 2**40, tarfile.GNUTYPE_LONGNAME),
+        member("extended header", 2**40, tarfile.XHDTYPE),
+    ],
+)
+def test_a_header_that_lies_about_a_size_is_refused(tmp_path: Path, hostile: tarfile.TarInfo) -> None:
+    write_headers(tmp_path / "0.tar", [member("good.txt"), hostile])
+    with pytest.raises(InputError, match=r"0\.tar"):
+        open_shard(tmp_path / "0.tar")
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_as_large_as_the_memory_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    write_headers(tmp_path / "0.tar", [member("header", 2**33, kind)])
+    with open(tmp_path / "0.tar", "r+b") as file:
+        file.truncate(2**33 + 10_240)  # takes no place on the disk
+    tracemalloc.start()
+    with pytest.raises(InputError, match="not a whole tar"):
+        open_shard(tmp_path / "0.tar")
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 10240, b"not a tar" * 100])

@@ -1,0 +1,245 @@
+"""How often a labelling rule finds the class that a sentence is known to be about, and why not when it does not.  (Section 3.1)
+
+CatLIP takes the first sense of a caption's nouns for what its image shows, and the paper does not say how often that is right.
+Here are 145,000 sentences about ImageNet's classes (bench/prompts.py). A rule is right when the class's own synset is among
+the labels, and nearly right when one within a step or two of it in WordNet's graph is. The sentences are not captions of web
+images: most name their class outright.
+
+    python -m bench.label_accuracy --rules paper corenet
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from bench.misses import CAUSES, OTHER_SENSE, why_missed
+from bench.prompts import KINDS, Prompt, read_prompts
+from bench.statistics import RESAMPLES, SEED
+from catlip.captions import Labeller
+from catlip.cli import InputError, run
+from catlip.record import Record
+from catlip.words.similarity import nearest
+from catlip.words.wordnet import nouns
+
+COLUMNS = ("prompts", "exact", "within_1_hop", "within_2_hops", "labels", "without_label")
+SHARES = COLUMNS[1:4]
+TOP_MISSENSES = 50
+PRINTED_MISSENSES = 10
+NO_LABEL = 99  # steps from a class to the labels of a sentence without any; more than any path has
+
+
+@dataclass(frozen=True)
+class LabelAccuracy:
+    """Label sentences about known ImageNet classes, and count how often the class is found and why it is missed.
+
+    python -m bench.label_accuracy
+    python -m bench.label_accuracy --rules paper_multiword --max-prompts 10000
+    """
+
+    rules: tuple[str, ...] = ("paper", "corenet", "paper_multiword")
+    """Labelling rules; each is compared with the first."""
+    max_prompts: int = 0
+    """Judge by this many sentences, drawn at random; 0 for all."""
+    out: Path = Path("runs/bench/label_accuracy/prompts.json")
+    """The record to write."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass
+class Outcome:
+    """What one rule made of the sentences of one kind.
+
+    Attributes:
+        by_class: the class's name -> [6] int64 counts, in the order of COLUMNS.
+        causes: why a class was missed -> sentences.
+        missenses: (class, its word, the synset of the word's first sense) -> sentences in which that is why it was missed.
+        labelled: of those, how many have the wrong synset as a label.
+    """
+
+    by_class: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    causes: Counter[str] = field(default_factory=Counter)
+    missenses: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    labelled: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def add(self, prompt: Prompt, labels: Sequence[int], hops: dict[int, int], labeller: Labeller) -> None:
+        """Count one sentence; `hops` is how far each of its labels is from its class."""
+        steps = min((hops[label] for label in labels), default=NO_LABEL)
+        row = self.by_class.setdefault(prompt.name, np.zeros(len(COLUMNS), dtype=np.int64))
+        row += [1, steps == 0, steps <= 1, steps <= 2, len(labels), not labels]
+        if steps == 0:
+            return
+        words = labeller.explain(prompt.text)
+        miss = why_missed(words, labeller.rule == "paper_multiword", prompt.synsets, prompt.name, prompt.text)
+        self.causes[miss.cause] += 1
+        if miss.cause == OTHER_SENSE:
+            missense = (prompt.name, miss.word, miss.chosen)
+            self.missenses[missense] += 1
+            self.labelled[missense] += miss.chosen in map(nouns().name, labels)
+
+    def column(self, name: str) -> NDArray[np.int64]:
+        """[classes], the counts of that name."""
+        return np.array([row[COLUMNS.index(name)] for row in self.by_class.values()])
+
+    def summary(self) -> dict[str, Any]:
+        """Counts and shares over all sentences, each share with its interval."""
+        prompts, exact = self.column("prompts"), self.column("exact")
+        return {
+            "classes": len(prompts),
+            "prompts": int(prompts.sum()),
+            **{name: share(self.column(name), prompts) for name in SHARES},
+            "labels_per_prompt": self.column("labels").sum() / prompts.sum(),
+            "without_label": int(self.column("without_label").sum()),
+            "classes_never_found": int((exact == 0).sum()),
+            "classes_found_in_half": int((2 * exact >= prompts).sum()),
+            "causes": {cause: self.causes[cause] for cause in CAUSES},
+            "other_sense_labelled": sum(self.labelled.values()),
+        }
+
+
+def share(counts: NDArray[np.int64], prompts: NDArray[np.int64]) -> dict[str, float]:
+    """The share of `prompts` that `counts` are, and its 95 % bootstrap interval over classes.
+
+    Sentences about one class stand or fall together, so whole classes are resampled, not sentences.
+
+    Args:
+        counts, prompts: [classes].
+    Returns: value, low, high.
+    """
+    classes = np.random.default_rng(SEED).integers(len(prompts), size=(RESAMPLES, len(prompts)))
+    low, high = np.percentile(counts[classes].sum(1) / prompts[classes].sum(1), [2.5, 97.5])
+    return {"value": float(counts.sum() / prompts.sum()), "low": float(low), "high": float(high)}
+
+
+def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
+    """Label -> its steps in WordNet's graph to the nearest of `synsets`; path similarity is 1 / (1 + steps)."""
+    targets = sorted(set(labels))
+    similarities = nearest(targets, sorted(synsets)).similarities if targets else np.empty(0)
+    return dict(zip(targets, (np.rint(1 / similarities) - 1).astype(int).tolist(), strict=True))
+
+
+def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> dict[tuple[str, str], Outcome]:
+    """(rule, kind) -> what the rule made of the sentences of that kind, in which the sentences of a class are together."""
+    labellers = [Labeller(rule) for rule in rules]
+    outcomes = {(rule, kind): Outcome() for rule in rules for kind in KINDS}
+    classes = [list(group) for _, group in itertools.groupby(prompts, key=lambda prompt: prompt.name)]
+    for group in tqdm(classes, "labelling", disable=quiet, unit=" classes"):
+        labels = [labeller.batch([prompt.text for prompt in group]) for labeller in labellers]
+        hops = hops_to(group[0].synsets, itertools.chain.from_iterable(itertools.chain(*labels)))
+        for labeller, found in zip(labellers, labels, strict=True):
+            for prompt, synsets in zip(group, found, strict=True):
+                outcomes[labeller.rule, prompt.kind].add(prompt, synsets, hops, labeller)
+    return {key: outcome for key, outcome in outcomes.items() if outcome.by_class}
+
+
+def main(config: LabelAccuracy) -> None:
+    """Measure, print, write the record."""
+    if len(set(config.rules)) != len(config.rules) or config.max_prompts < 0:
+        raise InputError(f"rules {', '.join(config.rules)} must differ, and --max-prompts {config.max_prompts} not be negative")
+    with Record(config.out, kind="label_accuracy", config=config) as record:
+        prompts = _drawn(read_prompts(), config.max_prompts)
+        outcomes = measure(config.rules, prompts, config.quiet)
+        kinds = [kind for kind in KINDS if (config.rules[0], kind) in outcomes]
+        _fill(record, prompts, outcomes)
+        for kind in kinds:
+            print(_shares_table(kind, record.metrics))
+        print(_causes_table(kinds[0], record.metrics["rules"]))
+        print(_missenses_table(config.rules[0], record.samples[f"{config.rules[0]}_missenses"]))
+    print(f"wrote {record.path}")
+
+
+def _drawn(prompts: list[Prompt], count: int) -> list[Prompt]:
+    if not 0 < count < len(prompts):
+        return prompts
+    return [prompts[row] for row in np.sort(np.random.default_rng(SEED).choice(len(prompts), count, replace=False))]
+
+
+def _fill(record: Record, prompts: Sequence[Prompt], outcomes: dict[tuple[str, str], Outcome]) -> None:
+    """Metrics by rule and kind; and, as samples, the counts of each class and the commonest mis-senses."""
+    classes = {prompt.name: prompt.synsets for prompt in prompts}
+    rules = list(dict.fromkeys(rule for rule, _ in outcomes))
+    found: dict[str, dict[str, Any]] = {rule: {} for rule in rules}
+    differences: dict[str, dict[str, Any]] = {f"{rule} - {rules[0]}": {} for rule in rules[1:]}
+    record.samples |= {"classes": list(classes), "synsets": [_names(synsets) for synsets in classes.values()]}
+    none = np.zeros(len(COLUMNS), dtype=np.int64)
+    for (rule, kind), outcome in outcomes.items():
+        found[rule][kind] = outcome.summary()
+        first = outcomes[rules[0], kind]
+        if outcome is not first:
+            gain = outcome.column("exact") - first.column("exact")
+            differences[f"{rule} - {rules[0]}"][kind] = share(gain, first.column("prompts"))
+        rows = np.array([outcome.by_class.get(name, none) for name in classes])
+        record.samples[f"{kind}_prompts"] = rows[:, 0].tolist()
+        record.samples |= {f"{rule}_{kind}_{name}": rows[:, i].tolist() for i, name in enumerate(SHARES, 1)}
+    record.samples |= {f"{rule}_missenses": _missenses(classes, outcomes[rule, KINDS[0]]) for rule in rules}
+    record.metrics |= {"classes": len(classes), "rules": found, "differences": differences}
+    record.notes.append("descriptions were written by a language model, templates are CLIP's; neither is a caption of an image")
+    record.notes.append("intervals are 95 %, by resampling classes; samples are counts of sentences, in the order of `classes`")
+
+
+def _missenses(classes: dict[str, frozenset[int]], outcome: Outcome) -> list[dict[str, Any]]:
+    return [
+        {
+            "class": name,
+            "word": word,
+            "right": _names(classes[name]),
+            "chosen": chosen,
+            "prompts": count,
+            "labelled": outcome.labelled[name, word, chosen],
+        }
+        for (name, word, chosen), count in outcome.missenses.most_common(TOP_MISSENSES)
+    ]
+
+
+def _names(synsets: Iterable[int]) -> str:
+    return " or ".join(nouns().name(synset) for synset in sorted(synsets))
+
+
+def _shares_table(kind: str, metrics: dict[str, Any]) -> str:
+    rules = metrics["rules"]
+    first = next(iter(rules.values()))[kind]
+    lines = [f"{first['prompts']:,} {kind}s of {first['classes']} classes: share in which the class is among the labels, in %"]
+    lines.append(
+        f"{'':16} {'itself':>18} {'within 1 hop':>18} {'within 2 hops':>18} {'labels':>7} {'no label':>8} {'never found':>12}"
+    )
+    for rule, kinds in rules.items():
+        found = kinds[kind]
+        shares = " ".join(f"{_interval(found[name]):>18}" for name in SHARES)
+        rest = f"{found['labels_per_prompt']:7.2f} {found['without_label']:8,} {found['classes_never_found']:4} classes"
+        lines.append(f"{rule:16} {shares} {rest}")
+    lines += [f"{pair}: {_interval(kinds[kind])} points" for pair, kinds in metrics["differences"].items()]
+    return "\n".join([*lines, ""])
+
+
+def _interval(found: dict[str, float]) -> str:
+    return f"{found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}]".replace("%", "")
+
+
+def _causes_table(kind: str, rules: dict[str, Any]) -> str:
+    lines = [f"{f'why it is missed, in % of the {kind}s':56}" + "".join(f"{rule:>16}" for rule in rules)]
+    found = [kinds[kind] for kinds in rules.values()]
+    rows = {cause: [each["causes"][cause] for each in found] for cause in CAUSES}
+    rows["(missed, and the other synset of its word is a label)"] = [each["other_sense_labelled"] for each in found]
+    for words, counts in rows.items():
+        percent = [100 * count / each["prompts"] for count, each in zip(counts, found, strict=True)]
+        if any(percent):
+            lines.append(f"  {words:54}" + "".join(f"{each:16.1f}" for each in percent))
+    return "\n".join([*lines, ""])
+
+
+def _missenses_table(rule: str, missenses: list[dict[str, Any]]) -> str:
+    lines = [f"words most often taken in another sense by rule {rule}: class, right synset, synset taken, sentences"]
+    for found in missenses[:PRINTED_MISSENSES]:
+        lines.append(f"  {found['class']:24} {found['right']:24} {found['chosen']:28} {found['prompts']:5,}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(LabelAccuracy, main)

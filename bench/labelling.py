@@ -1,0 +1,250 @@
+"""How fast captions become labels: ours beside plain NLTK code and the released loader's look-up, and how it scales.
+
+    python -m bench.labelling
+    python -m bench.labelling --shards '/data/cc3m/{00000..00003}.tar' --memory 100000 1000000 10000000
+
+Per core: all contenders label the same captions in turns, in one process and one thread, from text to labels file. Then the
+whole command over processes, its start-up, and, when asked, its memory as the number of captions grows.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from bench import nltk_rules
+from bench.prompts import read_prompts
+from bench.statistics import ratio, summarise
+from catlip.captions import Labeller
+from catlip.cli import InputError, run
+from catlip.data.shards import expand, open_shard, write_shard
+from catlip.label import label_captions
+from catlip.label.sidecar import Labels, write_sidecar
+from catlip.record import Record
+from catlip.words.wordnet import nouns
+
+PLAIN = {"paper": nltk_rules.paper, "corenet": nltk_rules.corenet, "paper_multiword": nltk_rules.paper_multiword}
+RELEASE_CLASSES = 24_320
+DATACOMP_CAPTIONS = 1.3e9
+WARM_UP_CAPTIONS = 20_000  # two shards: after them our memory of words is that of a long run; the timed captions are new to it
+PEERS_SHARE = 10
+# The peak of this process image alone: what wait() tells includes the memory of the process that started it.
+LABEL_AND_TELL_PEAK = """
+import re, runpy
+runpy.run_module("catlip.label", run_name="__main__", alter_sys=True)
+print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+"""
+STARTS = 5  # processes whose start-up is timed
+SCALING_SHARDS, SCALING_CAPTIONS = 16, 20_000  # what the whole command labels: shards, and captions in each
+
+Contender = Callable[[Sequence[str]], Labels]
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Time the labelling of captions per core, over processes and at start-up; and its memory.
+
+    python -m bench.labelling
+    python -m bench.labelling --shards '/data/cc3m/{00000..00003}.tar'
+    python -m bench.labelling --rules corenet --memory 100000 1000000 10000000
+    """
+
+    rules: tuple[str, ...] = ("paper", "corenet")
+    """What to time."""
+    shards: tuple[str, ...] = ()
+    """Whose captions; without any, 64,000 descriptions of ImageNet's classes."""
+    num_rounds: int = 8
+    """Rounds of labelling in turns."""
+    round_captions: int = 5_000
+    """Captions in a round, as in a shard; the slower contenders label the first tenth of them."""
+    memory: tuple[int, ...] = ()
+    """Numbers of captions at which to show peak memory; 10 million take some minutes."""
+    out: Path = Path("runs/bench/labelling/labelling.json")
+    """The record to write."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+def ours(rule: str) -> Contender:
+    """This project's way, with its memory of words warm as in a long run."""
+    labeller = Labeller(rule)
+    return lambda captions: label_captions(((str(i), caption) for i, caption in enumerate(captions)), labeller)
+
+
+def plain(rule: Callable[[str], list[int]]) -> Contender:
+    """A function of one caption, in a loop."""
+
+    def label(captions: Sequence[str]) -> Labels:
+        found = [rule(caption) for caption in captions]
+        counts = np.cumsum([0, *map(len, found)], dtype=np.uint32)
+        return Labels(np.array([synset for synsets in found for synset in synsets], dtype=np.uint32), counts, {})
+
+    return label
+
+
+def contenders(rule: str) -> dict[str, Contender]:
+    """Every way to label by a rule: ours first, then plain NLTK; for the released rule also as the released code does it."""
+    found = {"ours": ours(rule), "nltk": plain(PLAIN[rule])}
+    if rule == "corenet":
+        # Synsets in no special order: where in the list a key is found is a matter of chance.
+        offsets = np.random.default_rng(0).choice(nouns().offsets, RELEASE_CLASSES, replace=False)
+        classes = [f"n{offset}" for offset in offsets.tolist()]
+        found["nltk_tagged"] = plain(nltk_rules.corenet_tagged)
+        found["release"] = plain(lambda caption: nltk_rules.release(caption, classes))
+    return found
+
+
+def per_core(rule: str, captions: Sequence[str], config: Labelling) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Metrics of a rule, and microseconds a caption of each contender in each round."""
+    ways, source = contenders(rule), cycle(captions)
+    ways["ours"](list(islice(source, WARM_UP_CAPTIONS)))
+    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in tqdm(range(1 + config.num_rounds), f"labelling {rule}", unit="round", disable=config.quiet):
+            rounds.append(one_round(ways, list(islice(source, config.round_captions)), Path(folder)))
+    taken = {name: [times[name] for times in rounds[1:]] for name in ways}  # the first only warms up
+    metrics: dict[str, Any] = {name: {"us_per_caption": summarise(times)} for name, times in taken.items()}
+    rate = 1e6 / metrics["ours"]["us_per_caption"]["median"]
+    metrics["ratios"] = {f"{name}/ours": ratio(times, taken["ours"]) for name, times in taken.items() if name != "ours"}
+    metrics["captions_per_s_per_core"] = rate
+    metrics["core_hours_for_1_3e9_captions"] = DATACOMP_CAPTIONS / rate / 3600
+    return metrics, taken
+
+
+def one_round(ways: dict[str, Contender], captions: Sequence[str], folder: Path) -> dict[str, float]:
+    """Microseconds a caption, from text to labels file; ours labels all, the others the first tenth.
+
+    Raises: InputError when the labels of two contenders differ.
+    """
+    taken, found = {}, {}
+    for name, label in ways.items():
+        mine = captions if name == "ours" else captions[: len(captions) // PEERS_SHARE]
+        begin = time.perf_counter()
+        labels = label(mine)
+        write_sidecar(folder / name, labels)
+        taken[name] = (time.perf_counter() - begin) / len(mine) * 1e6
+        found[name] = labels.values
+    for name, values in found.items():
+        if not np.array_equal(values, found["ours"][: len(values)]):
+            raise InputError(f"the labels of {name} and ours differ, so their times cannot be compared")
+    return taken
+
+
+def over_processes(rule: str, captions: Sequence[str], quiet: bool) -> dict[str, Any]:
+    """Captions a second of `python -m catlip.label` on shards, by number of processes; everything but start-up included."""
+    rates = {}
+    with tempfile.TemporaryDirectory() as folder:
+        source = cycle(captions)
+        for shard in range(SCALING_SHARDS):
+            block = islice(source, SCALING_CAPTIONS)
+            write_shard(
+                Path(folder, f"{shard:02d}.tar"), ((f"{i:06d}", {"txt": text.encode()}) for i, text in enumerate(block))
+            )
+        open_shard(Path(folder, "00.tar"))
+        for workers in _doubling(len(os.sched_getaffinity(0))):
+            out = Path(folder, f"labels-{workers}")
+            seconds, _ = _command(folder, "--rule", rule, "--labels-dir", str(out), "--workers", str(workers))
+            rates[workers] = SCALING_SHARDS * SCALING_CAPTIONS / seconds
+            if not quiet:
+                print(f"{rule}: {workers} processes, {rates[workers]:,.0f} captions/s")
+    return {"captions_per_s": rates, "efficiency": {n: rate / (n * rates[1]) for n, rate in rates.items()}}
+
+
+def start_up_s(rule: str) -> dict[str, dict[str, float]]:
+    """Seconds from a new interpreter to the first label, ours and NLTK's, in turns."""
+    programs = {
+        "ours": f"from catlip.captions import Labeller; Labeller({rule!r})('a dog')",
+        "nltk": f"from bench import nltk_rules; nltk_rules.{rule}('a dog')",
+    }
+    taken: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(STARTS):
+        for name, program in programs.items():
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, "-c", program], check=True)
+            taken[name].append(time.perf_counter() - begin)
+    return {name: summarise(times) for name, times in taken.items()}
+
+
+def peak_mib(rule: str, captions: Sequence[str], sizes: Sequence[int]) -> dict[int, float]:
+    """Peak resident memory of `python -m catlip.label` in one process on a file of so many captions."""
+    peaks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes:
+            path = Path(folder, f"{size}.txt")
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(f"{i} {' '.join(text.split())}\n" for i, text in enumerate(islice(cycle(captions), size)))
+            _, peaks[size] = _command(str(path), "--rule", rule, "--labels-dir", f"{folder}/labels-{size}", "--workers", "1")
+            path.unlink()
+    return peaks
+
+
+def _command(*arguments: str) -> tuple[float, float]:
+    """Run `python -m catlip.label`; seconds, and peak MiB of its main process."""
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", LABEL_AND_TELL_PEAK, *arguments, "--quiet"], capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"`python -m catlip.label {' '.join(arguments)}` failed: {done.stderr.strip()}")
+    return time.perf_counter() - begin, int(done.stdout.split()[-1]) / 1024
+
+
+def _doubling(most: int) -> list[int]:
+    return sorted({*(2**n for n in range(most.bit_length())), most})
+
+
+def main(config: Labelling) -> None:
+    """Measure, print, write the record."""
+    captions = _captions(config.shards) if config.shards else _descriptions()
+    with Record(config.out, "labelling_speed", config) as record:
+        record.metrics["captions"] = {
+            "distinct": len(set(captions)),
+            "words": float(np.mean([len(c.split()) for c in captions])),
+        }
+        for rule in config.rules:
+            metrics, taken = per_core(rule, captions, config)
+            record.samples |= {f"{rule}_{name}_us": times for name, times in taken.items()}
+            metrics["start_up_s"] = start_up_s(rule)
+            metrics["processes"] = over_processes(rule, captions, config.quiet)
+            if config.memory:
+                metrics["peak_mib"] = peak_mib(rule, captions, config.memory)
+            record.metrics[rule] = metrics
+            _print(rule, metrics)
+    print(f"record: {config.out}")
+
+
+def _descriptions() -> list[str]:
+    """The descriptions among the prompts, shuffled: in their own order, sentences about one class repeat its words."""
+    found = [prompt.text for prompt in read_prompts() if prompt.kind == "description"]
+    return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
+
+
+def _captions(patterns: Sequence[str]) -> list[str]:
+    shards = [open_shard(path) for path in expand(patterns)]
+    return [caption for shard in shards for n in range(len(shard)) if (caption := shard.caption(n))]
+
+
+def _print(rule: str, metrics: dict[str, Any]) -> None:
+    hours = metrics["core_hours_for_1_3e9_captions"]
+    print(f"{rule}: {metrics['captions_per_s_per_core']:,.0f} captions/s a core; 1.3 billion in {hours:.1f} core-hours")
+    for name, found in metrics["ratios"].items():
+        print(f"  {name}: {found['value']:.1f} times ({found['low']:.1f} to {found['high']:.1f})")
+    starts = ", ".join(f"{name} {found['median']:.2f} s" for name, found in metrics["start_up_s"].items())
+    print(f"  start-up: {starts}")
+    for workers, share in metrics["processes"]["efficiency"].items():
+        print(
+            f"  {workers} processes: {metrics['processes']['captions_per_s'][workers]:,.0f} captions/s, {share:.0%} of linear"
+        )
+    for size, peak in metrics.get("peak_mib", {}).items():
+        print(f"  {size:,} captions: {peak:.0f} MiB at most")
+
+
+if __name__ == "__main__":
+    run(Labelling, main)

@@ -1,0 +1,114 @@
+"""The labelling rules as plain NLTK code, written from their description alone: what ours is timed against and tested with.
+
+Nothing here comes from `catlip` but the place of the words' data; each rule is what a user would first write. Real sentences
+to compare on are at the end.
+"""
+
+import functools
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import ftfy
+import nltk
+from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
+
+from catlip.words import punkt_dir, tagger_dir, wordnet_dir
+
+SPACES = re.compile(" +")
+LONGEST_NOUN = 9  # words of the longest noun in WordNet
+MARKUP = re.compile("<.*?>")
+
+
+@functools.cache
+def wordnet() -> WordNetCorpusReader:
+    """NLTK's reader of WordNet, its tagger and its sentence model, all on the same files as ours."""
+    for folder in (wordnet_dir(), tagger_dir(), punkt_dir().parent):
+        root = str(folder.parent.parent)
+        if root not in nltk.data.path:
+            nltk.data.path.insert(0, root)
+    with warnings.catch_warnings(action="ignore"):  # that only English is there
+        return WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
+
+
+def lemmatize(word: str) -> str:
+    """NLTK's `WordNetLemmatizer().lemmatize`, on this reader."""
+    forms = wordnet()._morphy(word, "n")
+    return min(forms, key=len) if forms else word
+
+
+def clean(caption: str) -> str:
+    """Percent-decoding, plus signs, tags, spaces, ftfy, lower case."""
+    text = MARKUP.sub("", unquote(caption).replace("+", " ")).strip("\n")
+    return ftfy.fix_text(SPACES.sub(" ", text)).strip().lower()
+
+
+def tokenize(caption: str) -> list[str]:
+    """The words of a caption as written."""
+    wordnet()
+    return nltk.word_tokenize(clean(caption))
+
+
+def paper(caption: str) -> list[int]:
+    """Words tagged NN*, each by its first noun sense."""
+    nouns = [word for word, tag in nltk.pos_tag(tokenize(caption)) if tag.startswith("NN")]
+    senses = [wordnet().synsets(lemmatize(noun), pos="n") for noun in nouns]
+    return sorted({sense[0].offset() for sense in senses if sense})
+
+
+def paper_multiword(caption: str) -> list[int]:
+    """As `paper`, but from the left the longest run of words that is a noun of WordNet, ending in a noun, is one."""
+    tagged = nltk.pos_tag(tokenize(caption))
+    found, place = set(), 0
+    while place < len(tagged):
+        for end in range(min(len(tagged), place + LONGEST_NOUN), place, -1):
+            words = "_".join(word for word, _ in tagged[place:end])
+            senses = wordnet().synsets(lemmatize(words), "n") if tagged[end - 1][1].startswith("NN") else []
+            if senses:
+                found.add(senses[0].offset())
+                break
+        place = end
+    return sorted(found)
+
+
+def corenet(caption: str) -> list[int]:
+    """Words whose first noun sense is named after them."""
+    return _named(tokenize(caption))
+
+
+def corenet_tagged(caption: str) -> list[int]:
+    """The same; tags are made and then ignored, as in the released code."""
+    return _named([word for word, _ in nltk.pos_tag(tokenize(caption))])
+
+
+def _named(words: Sequence[str]) -> list[int]:
+    found = (named_synset(lemmatize(word)) for word in words)
+    return sorted({synset.offset() for synset in found if synset})
+
+
+def named_synset(lemma: str) -> Any:
+    """The synset of a lemma's first noun sense if that is its canonical name, else None."""
+    try:
+        synset = wordnet().synset(f"{lemma}.n.01")
+    except (WordNetError, ValueError):
+        return None
+    return synset if synset.name() == f"{lemma}.n.01" else None
+
+
+def release(caption: str, vocabulary: Sequence[str]) -> list[int]:
+    """`corenet_tagged`, and every key looked up in a list of classes, as the released loader does for each sample."""
+    synsets = corenet_tagged(caption)
+    for key in (f"n{synset}" for synset in synsets):
+        if key in vocabulary:
+            vocabulary.index(key)
+    return synsets
+
+
+@functools.cache
+def glosses() -> list[str]:
+    """The distinct definitions and examples of WordNet's noun file: about 107,000 real sentences and phrases, as written."""
+    lines = (wordnet_dir() / "data.noun").read_text(encoding="ascii").splitlines()
+    found = {part.strip() for line in lines if not line.startswith(" ") for part in line.split("|", 1)[1].split(";")}
+    return sorted(found - {""})

@@ -1,0 +1,234 @@
+"""What the pruning threshold is worth: pre-train and probe with vocabularies of several sizes.  (Figure 6)
+
+A low threshold keeps rare synsets as classes, a high one leaves captions without labels. Each threshold prunes the same
+labels, so nothing is labelled again; each (threshold, seed) is a pre-training run and a probe in folders of their own below
+the record's, and what is finished there is not done again.
+
+    python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --probe starter:data/starter --seeds 0 1 --out runs/starter/threshold/threshold.json
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from safetensors import safe_open
+
+from bench.downstream import linear_probe
+from bench.downstream.datasets import load_tasks
+from bench.downstream.linear_probe import PROBES, LinearProbe
+from catlip import pretrain
+from catlip.cli import InputError, choose, run
+from catlip.data.shards import expand, open_shard
+from catlip.label.sidecar import Labels, read_labels, read_sidecar, sidecar_path
+from catlip.label.sources import TarShard
+from catlip.pretrain import PretrainCatLIP
+from catlip.recipes import CATLIP, Recipe
+from catlip.record import Record, plain
+from catlip.training.distributed import barrier, find_place
+from catlip.vocabulary import Vocabulary, build
+from catlip.vocabulary.counts import count
+
+STARTER_THRESHOLDS = (2, 8, 16, 32, 64)  # of the starter captions' 1,980 synsets: 1,456, 768, 306, 119 and 30
+PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
+NO_MATTER = ("device", "num_workers", "quiet")  # a probe is the same whatever these are
+KEPT = ("train_seconds", "images_seen")  # of a pre-training record; losses over different classes do not compare
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Pre-train CatLIP and probe it at each pruning threshold; run the same command again to go on where it stopped.
+
+    python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels --probe starter:data/starter \\
+        --seeds 0 1 --out runs/starter/threshold/threshold.json
+    python -m bench.threshold --recipe cc3m_b16 --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
+        --probe imagenet:/data/imagenet --out runs/cc3m/threshold/threshold.json
+    """
+
+    recipe: tyro.conf.OmitArgPrefixes[Recipe]
+    shards: tuple[str, ...] = ()
+    """Image-caption shards: paths, folders, globs or braces."""
+    labels_dir: Path = Path("labels")
+    """Where catlip.label put the labels of these shards."""
+    rule: str = "paper"
+    """Which rule's labels."""
+    thresholds: tuple[int, ...] = PAPER_THRESHOLDS
+    """Keep the synsets that occur more often than this."""
+    seeds: tuple[int, ...] = (0,)
+    """Of the pre-training runs of each threshold, and of their probes."""
+    probe: str = "starter:data/starter"
+    """What to transfer to: starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    probe_recipe: str = "table_7a"
+    """How, one of bench.downstream.linear_probe's recipes."""
+    out: Path = Path("runs/bench/threshold/threshold.json")
+    """The record to write; the runs go into the folder of that name beside it."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    num_workers: int = 1
+    """Processes that read and decode images, per rank."""
+    restart: bool = False
+    """Discard the runs that are in the folder instead of going on with them."""
+    quiet: bool = False
+    """No progress bar."""
+
+    def folder(self, threshold: int) -> Path:
+        """Of a threshold's vocabulary, runs and probes."""
+        return self.out.with_suffix("") / f"above-{threshold}"
+
+    def pretraining(self, threshold: int, seed: int) -> PretrainCatLIP:
+        """The run of a threshold and seed, as `python -m catlip.pretrain` would do it."""
+        return PretrainCatLIP(
+            self.recipe,
+            self.shards,
+            out=self.folder(threshold) / f"catlip-seed{seed}",
+            seed=seed,
+            device=self.device,
+            num_workers=self.num_workers,
+            restart=self.restart,
+            quiet=self.quiet,
+            vocabulary=self.folder(threshold) / "vocabulary.json",
+            labels_dir=self.labels_dir,
+        )
+
+    def probing(self, threshold: int, seed: int) -> LinearProbe:
+        """The probe of that run, as `python -m bench.downstream.linear_probe` would do it."""
+        return replace(
+            choose("probe recipe", self.probe_recipe, PROBES),
+            encoder=str(self.pretraining(threshold, seed).out),
+            data=self.probe,
+            out=self.folder(threshold) / f"probe-seed{seed}.json",
+            seed=seed,
+            num_workers=self.num_workers,
+            device=self.device,
+            quiet=self.quiet,
+        )
+
+
+def main(config: Threshold) -> None:
+    """Prune, pre-train, probe, sum up. Under torchrun only the pre-training is shared."""
+    _check(config)
+    place = find_place(config.device)
+    pairs = [(threshold, seed) for seed in config.seeds for threshold in config.thresholds]
+    pruned = prune(config) if place.is_main else {}
+    barrier()
+    for threshold, seed in pairs:
+        run_config = config.pretraining(threshold, seed)
+        if config.restart or not is_trained(run_config):
+            pretrain.main(run_config)
+    if not place.is_main:
+        return
+    with Record(config.out, kind="threshold", config=config) as record:
+        for threshold, seed in pairs:
+            probe = config.probing(threshold, seed)
+            if not is_probed(probe):
+                linear_probe.main(probe)
+        rows = [_row(config, threshold, seed) for threshold, seed in pairs]
+        record.samples |= {name: [row[name] for row in rows] for name in rows[0]}
+        record.metrics["thresholds"] = {str(t): pruned[t] | _means(rows, t) for t in config.thresholds}
+        print(_table(record.metrics["thresholds"], rows))
+    print(f"wrote {record.path}")
+
+
+def _check(config: Threshold) -> None:
+    """Refuse now what would otherwise fail after days of training."""
+    for name, values in (("thresholds", config.thresholds), ("seeds", config.seeds)):
+        if not values or min(values) < 0 or len(set(values)) < len(values):
+            raise InputError(f"--{name} {' '.join(map(str, values))}: give one or more, each once, none below 0")
+    choose("probe recipe", config.probe_recipe, PROBES)
+    load_tasks(config.probe)
+
+
+def prune(config: Threshold) -> dict[int, dict[str, Any]]:
+    """Write each threshold's vocabulary; threshold -> its number of classes, and what it leaves of the captions' labels."""
+    sidecars = [sidecar_path(TarShard(path), config.labels_dir, config.rule) for path in _labelled(config)]
+    counts = count(sidecars)
+    vocabularies = {threshold: build(counts, threshold) for threshold in config.thresholds}
+    for threshold, vocabulary in vocabularies.items():
+        vocabulary.save(config.folder(threshold) / "vocabulary.json")
+    left = coverage(vocabularies, map(read_sidecar, sidecars))
+    return {threshold: {"classes": len(vocabularies[threshold]), **found} for threshold, found in left.items()}
+
+
+def _labelled(config: Threshold) -> Iterator[Path]:
+    """The shards. Raises: InputError at one whose labels are missing or made from another version of it."""
+    for path in expand(config.shards):
+        read_labels(open_shard(path), config.labels_dir, config.rule)
+        yield path
+
+
+def coverage(vocabularies: Mapping[int, Vocabulary], labels: Iterable[Labels]) -> dict[int, dict[str, float]]:
+    """Threshold -> how many captions there are, their labels on average, and how many captions have none left."""
+    left = {threshold: np.zeros(3, dtype=np.int64) for threshold in vocabularies}
+    for each in labels:
+        for threshold, vocabulary in vocabularies.items():
+            kept = np.diff(vocabulary.encode(each.values, each.offsets)[1])
+            left[threshold] += [len(kept), kept.sum(), (kept == 0).sum()]
+    sums = {threshold: counted.tolist() for threshold, counted in left.items()}
+    return {
+        threshold: {"captions": captions, "labels_per_caption": kept / captions, "captions_without_label": without}
+        for threshold, (captions, kept, without) in sums.items()
+    }
+
+
+def is_trained(config: PretrainCatLIP) -> bool:
+    """Whether the run in this folder is finished, of this recipe and vocabulary, and so of these captions."""
+    weights = config.out / "weights.safetensors"
+    if not (weights.exists() and _record_of(config).exists()):
+        return False
+    with safe_open(weights, "pt") as file:
+        made_by = json.loads(file.metadata()["config"])
+    wanted = plain(config.recipe) | {"vocabulary": sha256(config.vocabulary.read_bytes()).hexdigest()[:16]}
+    del wanted["about"]  # words, not numbers
+    return all(made_by.get(name) == value for name, value in wanted.items())
+
+
+def is_probed(config: LinearProbe) -> bool:
+    """Whether the probe was done with these settings, after the run that it probes had ended."""
+    weights = Path(config.encoder) / "weights.safetensors"
+    if not config.out.exists() or config.out.stat().st_mtime_ns < weights.stat().st_mtime_ns:
+        return False
+    done = json.loads(config.out.read_text())["config"]
+    return all(done.get(name) == value for name, value in plain(config).items() if name not in NO_MATTER)
+
+
+def _record_of(config: PretrainCatLIP) -> Path:
+    return config.out.with_name(f"{config.out.name}.json")
+
+
+def _row(config: Threshold, threshold: int, seed: int) -> dict[str, float]:
+    """What one run cost and reached."""
+    trained = json.loads(_record_of(config.pretraining(threshold, seed)).read_text())["metrics"]
+    probed = json.loads(config.probing(threshold, seed).out.read_text())["metrics"]
+    accuracies = {name: value for name, value in probed.items() if name.endswith(("_top1", "_top5"))}
+    return {"threshold": threshold, "seed": seed, **{name: trained[name] for name in KEPT}, **accuracies}
+
+
+def _means(rows: Sequence[dict[str, float]], threshold: int) -> dict[str, float]:
+    """Each number's mean over the seeds of a threshold."""
+    own = [row for row in rows if row["threshold"] == threshold]
+    return {name: float(np.mean([row[name] for row in own])) for name in own[0] if name not in ("threshold", "seed")}
+
+
+def _table(thresholds: dict[str, dict[str, float]], rows: Sequence[dict[str, float]]) -> str:
+    tops = [name for name in rows[0] if name.endswith("_top1")]
+    head = f"{'threshold':>9} {'classes':>8} {'labels each':>11} {'without':>9} {'train s':>9}"
+    lines = [head + "".join(f"  {name.replace('_top1', ' top-1, mean (of each seed)'):>36}" for name in tops)]
+    for threshold, found in thresholds.items():
+        line = f"{int(threshold):9,} {found['classes']:8,} {found['labels_per_caption']:11.2f}"
+        line += f" {found['captions_without_label']:9,} {found['train_seconds']:9,.0f}"
+        for name in tops:
+            each = " ".join(f"{row[name]:.3f}" for row in rows if row["threshold"] == int(threshold))
+            line += f"  {f'{found[name]:.3f} ({each})':>36}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+STARTER = Threshold(CATLIP["starter"], thresholds=STARTER_THRESHOLDS, probe_recipe="starter")
+
+if __name__ == "__main__":
+    run(Threshold, main, {name: Threshold(recipe) for name, recipe in CATLIP.items()} | {"starter": STARTER})

@@ -1,0 +1,108 @@
+"""What a pre-training run would do and cost, without doing it: `--dry-run` of any method's `pretrain`.
+
+Nothing here knows a method: parameters are counted on the built objective, floating-point operations on two images and their
+captions that really pass through it, and the speed of the device is that of a large matrix product on it.
+"""
+
+import json
+import time
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from catlip.data.loader import Batch
+from catlip.recipes import Recipe
+from catlip.training.distributed import Place
+from catlip.training.schedule import AUTOCAST
+
+UTILISATION = 0.4  # of the measured matrix products: what well-tuned ViT training reaches; the estimate says so
+MATRIX = {"cuda": 8192, "cpu": 1024}  # sides; on a CPU some precisions are very slow
+TIMED_S = 0.5
+GRADIENT_BYTES = 4
+# torch's counter knows every attention kernel but the CPU's.
+CPU_ATTENTION: dict[Any, Any] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
+    ),
+}
+
+
+def describe(recipe: Recipe, objective: nn.Module, batch: Batch, num_steps: int, accumulation: int, place: Place) -> str:
+    """The resolved recipe and what a step costs, as text.
+
+    Args:
+        objective: on the CPU, in training mode.
+        batch: a few images at the base resolution, with what the objective needs.
+        num_steps, accumulation: of the run.
+        place: whose device would train.
+    """
+    world_size = place.world_size
+    trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+    images = recipe.micro_batch * accumulation * world_size
+    step_flops = flops_per_image(objective, batch) * images
+    rate = matmul_flops_per_s(place.device, recipe.precision)
+    seconds = step_flops / world_size / (rate * UTILISATION)
+    sent = GRADIENT_BYTES * trained * 2 * (world_size - 1) / world_size
+    reached = f"{UTILISATION:.0%} of this device's measured {rate / 1e12:.3g} TFLOP/s in {recipe.precision}"
+    sizes = ", ".join(f"{size.resolution} px x {size.batch}" for size in recipe.sizes())
+    lines = {
+        "recipe": json.dumps(asdict(recipe), indent=2),
+        "sizes (per device and micro-step)": sizes,
+        "steps": f"{num_steps:,}, each of {images:,} images at the base size",
+        "layout": f"{world_size} processes on {place.device.type}, {accumulation} micro-steps; {_layout(recipe, world_size)}",
+        "parameters": f"{trained:,}, of them {_size(objective.get_submodule('image_encoder')):,} in the image encoder",
+        "model and optimizer state": f"{_state_bytes(trained, recipe) / 2**30:.2f} GiB a process, unsharded",
+        "FLOPs a step": f"{step_flops:.3e}, all processes together (counted, forward and backward, at the base size)",
+        "bytes sent a step": f"{sent / 1e6:,.0f} MB a process for gradients (ring); a contrastive loss sends features too",
+        "expected time": f"{seconds:.3g} s a step, {seconds * num_steps / 3600:.3g} h in all, at {reached}, "
+        "if data and network keep up",
+    }
+    return "\n".join(f"{name}: {value}" for name, value in lines.items())
+
+
+def flops_per_image(objective: nn.Module, batch: Batch) -> float:
+    """Floating-point operations (two a multiply-add) of forward and backward, per image of `batch`."""
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        objective(batch).backward()
+    objective.zero_grad(set_to_none=True)
+    return counter.get_total_flops() / len(batch)
+
+
+def matmul_flops_per_s(device: torch.device, precision: str) -> float:
+    """What the device reaches in large matrix products of that precision."""
+    dtype = AUTOCAST.get(precision, torch.float32)
+    side = MATRIX[device.type]
+    matrix = torch.randn(side, side, device=device).to(dtype)
+    products = 0
+    matrix @ matrix  # the first loads kernels
+    _wait(device)
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < TIMED_S:
+        matrix @ matrix
+        _wait(device)
+        products += 1
+    return products * 2 * side**3 / (time.perf_counter() - begin)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _layout(recipe: Recipe, world_size: int) -> str:
+    if world_size == recipe.num_devices:
+        return "as the recipe has it"
+    return f"the recipe has {recipe.num_devices} devices: the global batch is kept by accumulation"
+
+
+def _state_bytes(trained: int, recipe: Recipe) -> float:
+    """Weights, gradients, two moments, and the average, in float32."""
+    return 4 * trained * (4 + bool(recipe.ema_decay))
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,209 @@
+"""Labels for captions: the synsets of every caption of shards and tables, written beside them or into a folder.
+
+    python -m catlip.label 'cc3m/{00000..00331}.tar' --rule paper --labels-dir runs/cc3m/labels
+    python -m catlip.label captions.parquet --text-column caption
+
+A shard, or a part of a table, is a unit of work that depends on nothing else, so any number of processes, on one machine or on
+many, may share them. What is already labelled stays; a run that was stopped goes on where it was.
+"""
+
+import functools
+import os
+import threading
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from catlip.captions import MAX_CHARACTERS, Labeller
+from catlip.cli import InputError
+from catlip.engines import Apply, local, on_ray
+from catlip.label.plan import counted, delete_stale, failure, sidecars_of, split_all
+from catlip.label.sidecar import Labels, add_caption, captions_digest, read_sidecar, sidecar_path, write_sidecar
+from catlip.label.sources import Source, find
+from catlip.label.summary import report, summarise
+from catlip.label.tables.columns import Caption, Unusable
+from catlip.label.tables.parts import PART_ROWS
+from catlip.record import Record
+
+BATCH_CAPTIONS = 512
+
+
+@dataclass(frozen=True)
+class Label:
+    """Label captions by WordNet synsets; a second run does only what is missing or has changed.
+
+    python -m catlip.label 'cc3m/{00000..00331}.tar' --rule paper --labels-dir runs/cc3m/labels
+
+    python -m catlip.label captions.parquet --text-column caption
+
+    python -m catlip.label Train_GCC-training.tsv --text-column 0
+
+    To see what becomes of each word of one caption, or which words a rule drops or may mistake most often:
+
+    python -m catlip.label explain "Two bikes and a golden retriever on a couch"
+
+    python -m catlip.label audit captions.parquet --rule corenet
+    """
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """Paths, folders, globs or braces of shards (.tar) or tables (.parquet .csv .tsv .jsonl .ndjson .txt, also .csv.gz ...)."""
+    rule: str = "paper"
+    """"paper": the tagger's nouns by first sense; "paper_multiword": also nouns of several words; "corenet": as released."""
+    labels_dir: Path | None = None
+    """Where the labels go; beside the captions when not given."""
+    text_column: str | None = None
+    """A table's column of captions (by default caption, text, TEXT or texts); its number, from 0, if there is no header row."""
+    part_rows: int = PART_ROWS
+    """Rows of a table in one unit of work; fewer for a small table on many cores."""
+    engine: Literal["local", "ray"] = "local"
+    """"local": processes of this machine; "ray": a cluster; all its machines must see captions and labels at the same paths."""
+    ray_address: str = "auto"
+    """The Ray cluster; "auto" is the one whose machine this is. This project must be installed on all of them."""
+    workers: int = 0
+    """Processes of the local engine; 0 is one a core."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show each word of a caption: its tag, base form and synset, and why it is no label where it is none.
+
+    python -m catlip.label explain "Two bikes and a golden retriever on a couch" --rule corenet
+    """
+
+    caption: tyro.conf.Positional[str]
+    """The caption."""
+    rule: str = "paper"
+    """"paper", "corenet" or "paper_multiword"."""
+
+
+def label_source(source: Source, labels_dir: Path | None, rule: str) -> None:
+    """Label one source and write its sidecar; the same bytes in whatever process and order.
+
+    Raises: InputError when the source cannot be read, OSError when the sidecar cannot be written.
+    """
+    labels = label_captions(source.samples(), _labeller(rule))
+    labels.meta.update(source.origin())
+    write_sidecar(sidecar_path(source, labels_dir, rule), labels)
+
+
+def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -> Labels:
+    """The labels of (key, caption) pairs, wherever they come from; the meta lacks only the origin."""
+    digest, unlabelled, cut = sha256(), Counter[str](), 0
+    first: dict[str, str] = {}
+    values, counts = array("I"), array("I")
+    fed = _fed(digest, samples)
+    while batch := list(islice(fed, BATCH_CAPTIONS)):
+        texts = [caption if isinstance(caption, str) else None for _, caption in batch]
+        for (key, caption), text, synsets in zip(batch, texts, labeller.batch(texts), strict=True):
+            cut += len(text or "") > MAX_CHARACTERS
+            if not synsets:
+                cause = caption.cause if isinstance(caption, Unusable) else labeller.why_none(text)
+                unlabelled[cause] += 1
+                first.setdefault(cause, key)
+            values.extend(synsets)
+            counts.append(len(synsets))
+    meta = {**_making(labeller), "captions_sha256": digest.hexdigest()}
+    meta |= {"unlabelled": dict(unlabelled), "first_unlabelled": first, "cut": cut}
+    return Labels(np.array(values, dtype=np.uint32), np.cumsum([0, *counts], dtype=np.uint32), meta)
+
+
+def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
+    """Whether the source has labels made as they would be made now, from these very captions."""
+    try:
+        meta = read_sidecar(sidecar_path(source, labels_dir, rule)).meta
+    except (InputError, FileNotFoundError):
+        return False
+    now = {**_making(_labeller(rule)), **source.origin()}
+    return now.items() <= meta.items() and meta["captions_sha256"] == captions_digest(source.samples())
+
+
+def _fed(digest: Any, samples: Iterable[tuple[str, Caption]]) -> Iterator[tuple[str, Caption]]:
+    """The samples, fed to the digest; a caption is cut to one character more than is read, lest a batch take much memory."""
+    for key, caption in samples:
+        add_caption(digest, key, caption)
+        yield key, caption[: MAX_CHARACTERS + 1] if isinstance(caption, str) else caption
+
+
+def _making(labeller: Labeller) -> dict[str, Any]:
+    names = ("rule", "edition", "tagger", "wordnet")
+    return {name: getattr(labeller, name) for name in names}
+
+
+@functools.cache
+def _labeller(rule: str) -> Labeller:
+    return Labeller(rule)
+
+
+def main(config: Label) -> None:
+    """Label what is not labelled yet, then sum up all labels in a record."""
+    if config.part_rows < 1 or config.workers < 0:
+        raise InputError(f"--part-rows {config.part_rows} must be at least 1, --workers {config.workers} at least 0")
+    root = Path.cwd() if config.engine == "ray" else Path()  # a cluster's workers have working folders of their own
+    paths, labels_dir = [root / path for path in find(config.sources)], config.labels_dir and root / config.labels_dir
+    folder = labels_dir or paths[0].parent
+    record_path = folder.parent / "labelling" / f"{config.rule}.json"
+    making = _making(_labeller(config.rule))  # fetches the words once, before the workers start; refuses an unknown rule
+    tqdm.set_lock(threading.RLock())  # this process alone draws the bars; the default is a lock between processes
+    check, label = (functools.partial(f, labels_dir=labels_dir, rule=config.rule) for f in (is_labelled, label_source))
+    with _engine(config) as apply:
+        each = functools.partial(_each, apply, config.quiet)
+        sources, errors = split_all(paths, functools.partial(each, "cutting"), config.text_column, config.part_rows)
+        sidecars = sidecars_of(sources, labels_dir, config.rule)
+        delete_stale(sources, labels_dir, config.rule)
+        todo = _unlabelled(functools.partial(each, "checking", check), sidecars)
+        if changed := bool(todo or errors or not record_path.exists()):
+            with Record(record_path, "labelling", config) as record:
+                start = time.perf_counter()
+                bad = [error for _, error in each("labelling", label, todo) if error]
+                seconds = time.perf_counter() - start
+                if errors or bad:
+                    raise failure([*errors, *bad], len(sources) - len(bad))
+                record.metrics |= summarise(sidecars, set(todo), making, seconds)
+    if changed:
+        report(record.metrics, len(sources) - len(todo), folder, record_path)
+    else:
+        print(f"nothing to do: all {counted(sources)} are labelled in {folder} ({record_path})")
+
+
+def _unlabelled(check: Callable[[list[Source]], Iterator[tuple[Source, Any]]], sidecars: Mapping[Source, Path]) -> list[Source]:
+    """The sources whose labels are missing or, as `check` finds by reading their captions, of something else."""
+    done = {source for source, found in check([source for source in sidecars if sidecars[source].exists()]) if found is True}
+    return [source for source in sidecars if source not in done]
+
+
+def _engine(config: Label) -> AbstractContextManager[Apply]:
+    if config.engine == "local":
+        return local(config.workers or len(os.sched_getaffinity(0)))
+    return on_ray(config.ray_address, {name: os.environ[name] for name in ("CATLIP_CACHE",) if name in os.environ})
+
+
+def _each(
+    apply: Apply, quiet: bool, doing: str, function: Callable[..., Any], items: Sequence[Any]
+) -> Iterator[tuple[Any, Any]]:
+    """Each item with what the function gave or the InputError it ended in, and a progress bar. Raises: OSError at once."""
+    for item, result in tqdm(apply(function, items), doing, len(items), disable=quiet or not items, unit=" units", leave=False):
+        if isinstance(result, OSError):  # say, a full disk, which the next item would meet as well
+            raise result
+        yield item, result
+
+
+def explain(config: Explain) -> None:
+    """Print a line for each word of the caption."""
+    words = Labeller(config.rule).explain(config.caption)
+    width = max((len(word.token) for word in words), default=0)
+    for word in words:
+        verdict = f"label {word.synset}" if word.kept else word.reason
+        print(f"{word.token:{width}}  {word.tag:4}  {word.lemma:{width}}  {verdict}")

@@ -1,0 +1,152 @@
+"""What a labelling rule drops most, and what it may keep wrongly, counted over real captions.
+
+    python -m catlip.label audit captions.parquet --rule corenet
+
+Three tables of words by their base form, each with the number of captions and one caption to look at:
+
+dropped        words that WordNet or the tagger calls nouns and that are no label, by the reason why.
+not_nouns      labels of rule "corenet", which asks for no part of speech, where the tagger of rule "paper" sees no noun.
+many_senses    labels that may be another sense: every rule takes the first, and these nouns have `MANY_SENSES` or more.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import tyro
+from tqdm import tqdm
+
+from catlip.captions import NOUN, Labeller, Word
+from catlip.cli import InputError
+from catlip.label.sources import Source, find, split
+from catlip.label.tables.parts import PART_ROWS
+from catlip.record import Record
+from catlip.words import wordnet_dir
+
+MANY_SENSES = 5
+RECORDED_ROWS, PRINTED_ROWS = 100, 20
+MOST_SOURCES = 100  # that captions are taken from; more would be mostly opening files
+EXAMPLE_CHARACTERS = 100
+TITLES = {
+    "dropped": "dropped, though WordNet or the tagger calls them nouns",
+    "not_nouns": "labels, though the tagger calls them no nouns",
+    "many_senses": f"labels that may be another sense: nouns of {MANY_SENSES} senses or more, of which the first is taken",
+}
+TABLES = {"dropped": ("word", "reason"), "not_nouns": ("word", "synset", "tag"), "many_senses": ("word", "synset", "senses")}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Count what a rule drops most and what it may keep wrongly, with an example caption for each.
+
+    python -m catlip.label audit captions.parquet --rule corenet
+    """
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """Shards or tables, as for labelling."""
+    rule: str = "paper"
+    """"paper", "corenet" or "paper_multiword"."""
+    text_column: str | None = None
+    """A table's column of captions, as for labelling."""
+    max_captions: int = 100_000
+    """Captions to look at, taken evenly from the shards and parts."""
+    labels_dir: Path | None = None
+    """Where the labels of these sources are, if not beside them; the record goes to labelling/ beside this folder."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass
+class Tally:
+    """In how many captions each row of a table occurred, and the first of them."""
+
+    captions: Counter[tuple[Any, ...]] = field(default_factory=Counter)
+    examples: dict[tuple[Any, ...], str] = field(default_factory=dict)
+
+    def add(self, rows: Set[tuple[Any, ...]], caption: str) -> None:
+        """Count a caption for each of its rows."""
+        self.captions.update(rows)
+        for row in rows:
+            self.examples.setdefault(row, caption[:EXAMPLE_CHARACTERS])
+
+    def top(self, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The most frequent rows as dictionaries, with `captions` and `example`; ties in the order of their values."""
+        ranked = sorted(self.captions.items(), key=lambda item: (-item[1], item[0]))[:RECORDED_ROWS]
+        return [{**dict(zip(columns, row, strict=True)), "captions": n, "example": self.examples[row]} for row, n in ranked]
+
+
+def audit_captions(captions: Iterable[str], rule: str) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Counts of captions, of words and of what became of these; and the first `RECORDED_ROWS` of each table of `TABLES`."""
+    labeller, senses, num_captions = Labeller(rule), _noun_senses(), 0
+    tagger = labeller if labeller.tagger else Labeller("paper")
+    verdicts, tallies = Counter[str](), {name: Tally() for name in TABLES}
+    for caption in captions:
+        num_captions += 1
+        words = labeller.explain(caption)
+        tags = [word.tag for word in (words if tagger is labeller else tagger.explain(caption))]
+        verdicts.update(map(_verdict, words))
+        tallies["dropped"].add({(w.lemma, w.reason) for w, tag in zip(words, tags, strict=True) if _is_lost(w, tag)}, caption)
+        kept = [(word, tag) for word, tag in zip(words, tags, strict=True) if word.kept]
+        tallies["not_nouns"].add({(w.lemma, w.synset, tag) for w, tag in kept if not tag.startswith(NOUN)}, caption)
+        tallies["many_senses"].add({(w.lemma, w.synset, n) for w, _ in kept if (n := senses[w.lemma]) >= MANY_SENSES}, caption)
+    metrics = {"captions": num_captions, "words": verdicts.total(), "words_by_verdict": dict(verdicts.most_common())}
+    return metrics, {name: tallies[name].top(columns) for name, columns in TABLES.items()}
+
+
+def take_captions(sources: Sequence[Source], most: int) -> Iterator[str]:
+    """At most so many captions: the first of each of up to `MOST_SOURCES` sources, of each as many, or one more."""
+    chosen = sources[:: -(-len(sources) // MOST_SOURCES)]
+    share, rest = divmod(most, len(chosen))
+    for place, source in enumerate(chosen):
+        texts = (caption for _, caption in source.samples() if isinstance(caption, str))
+        yield from islice(texts, share + (place < rest))
+
+
+def audit(config: Audit) -> None:
+    """Look at the captions, write the record, print the beginning of each table."""
+    if config.max_captions < 1:
+        raise InputError(f"--max-captions {config.max_captions} must be at least 1")
+    paths = find(config.sources)
+    sources = [source for path in paths for source in split(path, config.text_column, PART_ROWS)]
+    folder = config.labels_dir or paths[0].parent
+    record_path = folder.parent / "labelling" / f"audit-{config.rule}.json"
+    with Record(record_path, "label_audit", config) as record:
+        captions = tqdm(take_captions(sources, config.max_captions), "auditing", disable=config.quiet, unit=" captions")
+        record.metrics, record.samples = audit_captions(captions, config.rule)
+    print(f"{record.metrics['words']:,} words of {record.metrics['captions']:,} captions")
+    for verdict, count in record.metrics["words_by_verdict"].items():
+        print(f"{count:>11,}  {verdict}")
+    for name, rows in record.samples.items():
+        _print(name, rows[:PRINTED_ROWS])
+    print(f"record: {record_path}")
+
+
+def _verdict(word: Word) -> str:
+    """What became of a word, in a few words that count many such."""
+    if word.kept:
+        return "a label"
+    return word.reason.replace(word.synset, "otherwise") if word.synset else word.reason
+
+
+def _is_lost(word: Word, tag: str) -> bool:
+    """Whether a word that is no label looks like a noun; the tagger calls brackets and the like nouns, too."""
+    named = tag.startswith(NOUN) and any(map(str.isalpha, word.token))
+    return not word.kept and (named or bool(word.synset))
+
+
+def _noun_senses() -> dict[str, int]:
+    """Lemma -> how many noun senses it has. A line of WordNet's index: lemma n count ..."""
+    lines = (wordnet_dir() / "index.noun").read_text(encoding="ascii").splitlines()
+    return {fields[0]: int(fields[2]) for line in lines if not line.startswith(" ") and (fields := line.split(maxsplit=3))}
+
+
+def _print(name: str, rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    print(f"\n{TITLES[name]}")
+    for row in rows:
+        word, *others = (str(row[column]) for column in TABLES[name])
+        print(f"{row['captions']:>11,}  {word:18}  {'  '.join(others):40}  {' '.join(row['example'].split())}")

@@ -1,0 +1,74 @@
+"""What there is to label: the sources in all files, and where the labels of each go."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from catlip.cli import InputError
+from catlip.label.sidecar import read_sidecar, sidecar_path
+from catlip.label.sources import Source, split
+from catlip.label.tables.parts import Part, table_kind
+
+Each = Callable[[Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
+
+
+def split_all(paths: Sequence[Path], each: Each, text_column: str | None, rows: int) -> tuple[list[Source], list[InputError]]:
+    """The sources in all files, in order, and what is wrong with the tables that have none.
+
+    Args:
+        each: applies a function to each table; to cut one, all its text is read.
+    Raises: InputError when there is nothing to label.
+    """
+    cut = functools.partial(split, text_column=text_column, part_rows=rows)
+    pieces: dict[Path, Any] = dict(each(cut, [path for path in paths if table_kind(path)]))
+    found = [pieces[path] if path in pieces else cut(path) for path in paths]
+    errors = [piece for piece in found if isinstance(piece, InputError)]
+    sources = [source for piece in found if not isinstance(piece, InputError) for source in piece]
+    if not sources:
+        raise failure(errors, 0)
+    return sources, errors
+
+
+def sidecars_of(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> dict[Source, Path]:
+    """Where the labels of each source go. Raises: InputError when two would share a file."""
+    sidecars: dict[Source, Path] = {}
+    taken: dict[Path, Source] = {}
+    for source in sources:
+        sidecar = sidecar_path(source, labels_dir, rule)
+        if sidecar in taken:
+            one, two = taken[sidecar].path, source.path
+            raise InputError(f"{one} and {two} would share the labels file {sidecar}; give each a --labels-dir of its own")
+        sidecars[source], taken[sidecar] = sidecar, source
+    return sidecars
+
+
+def delete_stale(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> None:
+    """Delete the labels of parts that a table had, and no longer has since it shrank or is cut into larger parts."""
+    last_parts = {source.path: source for source in sources if isinstance(source, Part)}
+    for part in last_parts.values():
+        number = part.number + 1
+        while _is_of(stale := sidecar_path(replace(part, number=number), labels_dir, rule), part.path.name):
+            stale.unlink()
+            number += 1
+
+
+def counted(sources: Sequence[Source]) -> str:
+    """Such as "332 shards", or "3 parts" where there is a table among them."""
+    return f"{len(sources)} {'parts' if any(isinstance(source, Part) for source in sources) else 'shards'}"
+
+
+def failure(errors: Sequence[InputError], num_others: int) -> InputError:
+    """One error for all that could not be labelled beside `num_others` that were."""
+    if num_others == 0 and len(errors) == 1:
+        return errors[0]
+    others = f"{num_others} others are" if num_others else "nothing else is"
+    return InputError(f"{len(errors)} not labelled, {others}; first: {errors[0]}")
+
+
+def _is_of(sidecar: Path, name: str) -> bool:
+    try:
+        return bool(read_sidecar(sidecar).meta["shard"] == name)
+    except (InputError, FileNotFoundError):
+        return False

@@ -1,0 +1,106 @@
+"""The labels of a shard or of a part of a table, in a file beside it or in a folder of labels.
+
+`00012.tar` has its labels by the rule "paper" in `00012.paper.labels.npz`, and the fourth part of `captions.csv` in
+`captions-00003.paper.labels.npz`: the synsets of every sample, so that choosing another vocabulary never needs another
+labelling. The file says what made it and from which captions, and is the same bytes whenever those are the same.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catlip.cli import InputError
+from catlip.data.shards import Shard
+from catlip.label.sources import Source, TarShard
+from catlip.label.tables.columns import Caption
+from catlip.record import write_atomically
+
+SUFFIX = ".labels.npz"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The synsets of the samples of one source.
+
+    Attributes:
+        values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a sample, each once.
+        offsets: [N+1] uint32; sample n has `values[offsets[n]:offsets[n + 1]]`.
+        meta: `rule`, `edition`, `tagger`, `wordnet`; `shard` (the file's name), `size` (its bytes), `part` (its number, of a
+            table only) and `captions_sha256`; `unlabelled`, how many captions have no label and why, `first_unlabelled`, the
+            key of the first of them for each cause, and `cut`, how many were too long to be read whole.
+    """
+
+    values: NDArray[np.uint32]
+    offsets: NDArray[np.uint32]
+    meta: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+def sidecar_path(source: Source, labels_dir: Path | None, rule: str) -> Path:
+    """Where the labels of `source` by `rule` are kept: in `labels_dir`, or beside its file when that is None."""
+    return (labels_dir or source.path.parent) / f"{source.name}.{rule}{SUFFIX}"
+
+
+def write_sidecar(path: Path, labels: Labels) -> None:
+    """Put the labels at `path`, atomically. Raises: OSError that names `path`, say on a full disk."""
+    buffer = io.BytesIO()
+    meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
+    np.savez(buffer, values=labels.values, offsets=labels.offsets, meta=meta)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def read_sidecar(path: Path) -> Labels:
+    """The labels in a sidecar file. Raises: InputError when it is not a whole one."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            labels = Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is not a whole labels file ({error}); delete it and run `python -m catlip.label` again"
+        ) from None
+    return labels
+
+
+def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
+    """The labels of a shard, checked by its name, size and number of samples to be of this very shard.
+
+    Raises: InputError when there are none, or they were made from another version of the shard.
+    """
+    path = sidecar_path(TarShard(shard.path), labels_dir, rule)
+    folder = f" --labels-dir {labels_dir}" if labels_dir else ""
+    fix = f"run `python -m catlip.label {shard.path} --rule {rule}{folder}`"
+    if not path.exists():
+        raise InputError(f"shard {shard.path} has no labels at {path}; {fix}")
+    labels = read_sidecar(path)
+    made_from = (labels.meta["shard"], labels.meta["size"], len(labels))
+    if made_from != (shard.path.name, shard.path.stat().st_size, len(shard)):
+        raise InputError(f"shard {shard.path} has changed since {path} was made; {fix}")
+    return labels
+
+
+def captions_digest(samples: Iterable[tuple[str, Caption]]) -> str:
+    """The sha256 of (key, caption) pairs: what their labels depend on."""
+    digest = sha256()
+    for key, caption in samples:
+        add_caption(digest, key, caption)
+    return digest.hexdigest()
+
+
+def add_caption(digest: Any, key: str, caption: Caption) -> None:
+    """Feed one sample to `captions_digest`'s hash; no two lists of samples with captions feed it the same bytes."""
+    content = caption.encode("utf-8", "surrogatepass") if isinstance(caption, str) else b""
+    digest.update(b"%s\n%d %d\n%s" % (key.encode(), isinstance(caption, str), len(content), content))

@@ -1,0 +1,86 @@
+"""Where captions come from: a tar shard, or a part of a table. Labelling asks no more of either than a `Source` gives."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from catlip.cli import InputError
+from catlip.data.shards import expand, open_shard
+from catlip.label.tables.columns import Caption
+from catlip.label.tables.parts import TABLE_KINDS, cut, table_kind
+
+TAR = ".tar"
+
+
+class Source(Protocol):
+    """Captions that are labelled together, by any process, and whose labels are one file.
+
+    Attributes:
+        path: the file that they are in.
+        name: what the labels' file is named after.
+    """
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def name(self) -> str: ...
+    def origin(self) -> dict[str, Any]:
+        """What the labels are tied to besides keys and captions: at least `shard`, the file's name, and `size`, its bytes."""
+
+    def samples(self) -> Iterator[tuple[str, Caption]]:
+        """(key, caption) of each sample. Raises: InputError when the file cannot be read."""
+
+
+@dataclass(frozen=True)
+class TarShard:
+    """All samples of a tar shard."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def origin(self) -> dict[str, Any]:
+        return {"shard": self.path.name, "size": self.path.stat().st_size}
+
+    def samples(self) -> Iterator[tuple[str, Caption]]:
+        shard = open_shard(self.path)
+        for number, key in enumerate(shard.keys):
+            yield key, shard.caption(number)
+
+
+def find(patterns: Sequence[str]) -> list[Path]:
+    """The shards and tables of paths, folders, globs and braces.
+
+    A folder stands for its tars, or if it has none, for its tables of the first of `TABLE_KINDS` that it has: what lies beside
+    the tars is often their own captions once more.
+    Raises: InputError naming what is missing, or is neither a shard nor a table.
+    """
+    paths = [
+        path for pattern in patterns for path in (_in_folder(Path(pattern)) if Path(pattern).is_dir() else expand(pattern))
+    ]
+    if not paths:
+        raise InputError("no shards or tables given")
+    for path in paths:
+        if not _kind(path):
+            raise InputError(f"{path} is neither a shard ({TAR}) nor a table ({', '.join(TABLE_KINDS)})")
+    return list(dict.fromkeys(paths))
+
+
+def split(path: Path, text_column: str | None, part_rows: int) -> Sequence[Source]:
+    """The sources in a file: itself if it is a tar, else its parts. Raises: as `cut`."""
+    return [TarShard(path)] if _kind(path) == TAR else cut(path, text_column, part_rows)
+
+
+def _kind(path: Path) -> str:
+    return TAR if path.suffix.lower() == TAR else table_kind(path)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files = sorted(folder.iterdir())
+    for kind in (TAR, *TABLE_KINDS):
+        if found := [path for path in files if _kind(path) == kind]:
+            return found
+    raise InputError(f"no shard in {folder}, and no table ({', '.join(TABLE_KINDS)})")

@@ -1,0 +1,64 @@
+"""What all labels of a run hold together: for its record, and as a few lines to read."""
+
+from collections import Counter
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any
+
+from catlip.captions import MAX_CHARACTERS
+from catlip.cli import InputError
+from catlip.label.sidecar import read_sidecar
+from catlip.label.sources import Source
+
+
+def summarise(sidecars: Mapping[Source, Path], new: Set[Source], making: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Metrics of the labels in `sidecars`, and of how fast those of `new` were made.
+
+    Args:
+        making: the `rule`, `edition`, `tagger` and `wordnet` that all must have been made with.
+    Raises: InputError on labels that were made otherwise, on a machine with other words, say.
+    """
+    captions = labels = size = cut = new_captions = 0
+    unlabelled, first = Counter[str](), dict[str, str]()
+    for source, sidecar in sidecars.items():
+        found = read_sidecar(sidecar)
+        _check_making(sidecar, found.meta, making)
+        captions, labels, cut = captions + len(found), labels + len(found.values), cut + found.meta["cut"]
+        size += sidecar.stat().st_size
+        new_captions += len(found) * (source in new)
+        unlabelled.update(found.meta["unlabelled"])
+        for cause, key in found.meta["first_unlabelled"].items():
+            first.setdefault(cause, f"{key} of {source.path.name}")
+    return {
+        "sources": len(sidecars),
+        "captions": captions,
+        "labels_per_caption": labels / captions,
+        "bytes_per_caption": size / captions,
+        "unlabelled": dict(unlabelled),
+        "first_unlabelled": first,
+        "cut": cut,
+        "captions_labelled_now": new_captions,
+        "captions_per_s": new_captions / seconds if new_captions else None,
+    }
+
+
+def report(metrics: Mapping[str, Any], num_done_before: int, folder: Path, record_path: Path) -> None:
+    """Print what a reader wants to know of the metrics, and where everything is."""
+    rate = f" at {metrics['captions_per_s']:,.0f} captions/s" if metrics["captions_per_s"] else ""
+    now, labels, size = metrics["captions_labelled_now"], metrics["labels_per_caption"], metrics["bytes_per_caption"]
+    print(f"labelled {now:,} captions{rate}; {num_done_before} of {metrics['sources']} labels files were there before")
+    print(f"{metrics['captions']:,} captions, {labels:.2f} labels and {size:.1f} bytes each")
+    for cause, count in metrics["unlabelled"].items():
+        print(f"  {count:,} without a label: {cause} (first: {metrics['first_unlabelled'][cause]})")
+    if metrics["cut"]:
+        print(f"  {metrics['cut']:,} read only to {MAX_CHARACTERS} characters")
+    print(f"labels: {folder}\nrecord: {record_path}")
+
+
+def _check_making(sidecar: Path, meta: Mapping[str, Any], making: Mapping[str, Any]) -> None:
+    for name, value in making.items():
+        if meta[name] != value:
+            raise InputError(
+                f"{sidecar} was made with {name} {meta[name]}, not {value} as here; have the same words on all machines "
+                "(a common $CATLIP_CACHE) and run the command again"
+            )

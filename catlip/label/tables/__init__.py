@@ -1,0 +1,1 @@
+"""Captions from tables, cut into parts that are labelled on their own."""

@@ -1,0 +1,25 @@
+"""The transformer blocks of an objective of any method: the unit in which models are sharded and compiled."""
+
+import torch
+from torch import nn
+
+MAX_GRAPHS = 64  # compiled forms of a block: one for each image size, in training and in evaluation
+
+
+def blocks(module: nn.Module) -> list[nn.Module]:
+    """The members of each outermost stack, that is an nn.ModuleList or nn.Sequential of modules of one class with weights."""
+    members = list(module.children())
+    alike = isinstance(module, nn.ModuleList | nn.Sequential) and len({type(member) for member in members}) == 1
+    if alike and len(members) > 1 and any(True for _ in module.parameters()):
+        return members
+    return [block for member in members for block in blocks(member)]
+
+
+def compile_blocks(module: nn.Module) -> None:
+    """Compile the blocks in place; those that are alike share their graphs, of which each image size has its own.
+
+    Graphs for any size would differ with the order in which sizes came, and so with where a run was stopped.
+    """
+    torch._dynamo.config.recompile_limit = MAX_GRAPHS
+    for block in blocks(module):
+        block.compile(dynamic=False)

@@ -1,0 +1,104 @@
+"""The log of a run: `log.jsonl`, TensorBoard, and Weights & Biases for those who want it, one line every few steps.
+
+`log.jsonl` is the log; the others show it. A run that goes on from a checkpoint drops the lines after it, so that its log
+ends as an uninterrupted run's does.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from catlip.cli import InputError
+from catlip.record import write_atomically
+from catlip.training.distributed import Place, peak_gib
+
+
+@dataclass
+class Progress:
+    """What one step reported; a line of the log is the mean of those since the last line.
+
+    Attributes:
+        loss: mean per image, over all ranks and micro-steps.
+        grad_norm: of the whole gradient, before clipping.
+        seconds, data_wait_seconds: of the whole step, and of waiting for its batches.
+        images: on all ranks.
+    """
+
+    loss: float
+    grad_norm: float
+    seconds: float
+    data_wait_seconds: float
+    images: int
+
+
+class Log:
+    """Where rank 0 writes what the run does; the other ranks only add up.
+
+    Args:
+        folder: of the run.
+        step: of the checkpoint that the run goes on from; later lines are dropped.
+        wandb: name of a Weights & Biases project; empty for none. Raises: InputError when the package is not installed.
+        config: what determines the run, shown there.
+    Attributes:
+        lines: of the whole run, from its first step.
+    """
+
+    def __init__(self, folder: Path, step: int, place: Place, wandb: str, config: dict[str, Any]):
+        self.lines: list[dict[str, float]] = []
+        self.place = place
+        self.path = folder / "log.jsonl"
+        if self.path.exists():
+            written = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
+            self.lines = [line for line in written if line["step"] <= step]
+        if not place.is_main:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode())
+        self.board = SummaryWriter(str(folder), purge_step=step + 1)
+        self.wandb = _start_wandb(folder, wandb, config) if wandb else None
+
+    def write(self, step: int, recent: list[Progress], learning_rate: float, metrics: dict[str, float]) -> dict[str, float]:
+        """Add the line of the `recent` steps, up to and with `step`; `metrics` are the objective's own."""
+        before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
+        seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
+        shown = {
+            "loss": sum(p.loss for p in recent) / len(recent),
+            "grad_norm": sum(p.grad_norm for p in recent) / len(recent),
+            "learning_rate": learning_rate,
+            "images_per_s": images / seconds,
+            "data_wait_share": sum(p.data_wait_seconds for p in recent) / seconds,
+            "peak_gib": peak_gib(self.place.device),
+            **metrics,
+        }
+        so_far = {"step": step, "images_seen": before["images_seen"] + images, "seconds": before["seconds"] + seconds}
+        self.lines.append(so_far | shown)
+        if self.place.is_main:
+            self._show(step, shown)
+        return self.lines[-1]
+
+    def close(self) -> None:
+        """Write out what is still in memory."""
+        if self.place.is_main:
+            self.board.close()
+            if self.wandb:
+                self.wandb.finish()
+
+    def _show(self, step: int, shown: dict[str, float]) -> None:
+        with open(self.path, "a") as file:
+            file.write(json.dumps(self.lines[-1]) + "\n")
+        for name, value in shown.items():
+            self.board.add_scalar(name, value, step)
+        self.board.flush()  # what a kill would lose, a resumed run would not write again
+        if self.wandb:
+            self.wandb.log(self.lines[-1], step=step)
+
+
+def _start_wandb(folder: Path, project: str, config: dict[str, Any]) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise InputError(f"--wandb {project} needs a package that is not installed: pip install wandb") from None
+    return wandb.init(project=project, name=folder.name, dir=folder, config=config, resume="auto")

@@ -1,0 +1,113 @@
+"""What `python -m catlip.vocabulary` does: build a vocabulary from labels, merge several, or show their statistics."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tqdm import tqdm
+
+from catlip.cli import InputError, Program, run
+from catlip.label.sidecar import SUFFIX
+from catlip.record import Record
+from catlip.vocabulary import Vocabulary, build
+from catlip.vocabulary.counts import count, merge
+from catlip.vocabulary.statistics import VocabularyStatistics, describe, record_path, show_statistics, summary
+
+
+@dataclass(frozen=True)
+class BuildVocabulary:
+    """Count the synsets in labels made by `python -m catlip.label` and keep the frequent ones as classes.
+
+    python -m catlip.vocabulary runs/cc3m/labels --threshold 500 --out runs/cc3m/vocabulary.json
+
+    To choose another threshold, or to add up vocabularies of several machines, without counting again:
+
+    python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
+
+    To see how many synsets a threshold leaves, and how near they are to the labels of other data sets:
+
+    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against imagenet coco
+    """
+
+    labels: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of labels, or labels files."""
+    out: Path
+    """The vocabulary to write, ending in .json; a record goes to vocabulary/ beside it."""
+    threshold: int | None = None
+    """Keep the synsets that occur more often than this; the paper takes 500 (V_tau)."""
+    top_k: int | None = None
+    """Keep this many of the most frequent instead; the released code takes 24320."""
+    rule: str | None = None
+    """Which rule's labels to count; needed only where a folder has several."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class MergeVocabularies:
+    """Add up the counts of vocabularies and choose the classes anew; with one vocabulary, only choose them anew.
+
+    python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
+
+    The result is that of building from all their labels at once. They must be made alike and share no captions.
+    """
+
+    vocabularies: tyro.conf.Positional[tuple[Path, ...]]
+    """Vocabularies, made by `python -m catlip.vocabulary`."""
+    out: Path
+    """The vocabulary to write, ending in .json; a record goes to vocabulary/ beside it."""
+    threshold: int | None = None
+    """Keep the synsets that occur more often than this; the paper takes 500 (V_tau)."""
+    top_k: int | None = None
+    """Keep this many of the most frequent instead; the released code takes 24320."""
+
+
+def build_from_labels(config: BuildVocabulary) -> None:
+    """Count, build, save, record, and print the ten most frequent classes."""
+    _check_out(config.out)
+    files = _label_files(config.labels, config.rule)
+    counts = count(tqdm(files, "counting", disable=config.quiet, unit=" files"))
+    _finish(build(counts, config.threshold, config.top_k), config)
+
+
+def merge_vocabularies(config: MergeVocabularies) -> None:
+    """Add up, build, save, record, and print the ten most frequent classes."""
+    _check_out(config.out)
+    if not config.vocabularies:
+        raise InputError("name one or more vocabularies to merge")
+    counted = [(str(path), Vocabulary.load(path).counts()) for path in config.vocabularies]
+    _finish(build(merge(counted), config.threshold, config.top_k), config)
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix != ".json":
+        raise InputError(f"--out {out} does not end in .json")
+
+
+def _finish(vocabulary: Vocabulary, config: BuildVocabulary | MergeVocabularies) -> None:
+    vocabulary.save(config.out)
+    with Record(record_path(config.out), "vocabulary", config) as record:
+        record.metrics |= describe(vocabulary)
+        record.samples["counts"] = [synset.count for synset in (*vocabulary.synsets, *vocabulary.pruned)]
+    print(summary(record.metrics))
+    for synset in vocabulary.synsets[:10]:
+        print(f"  {synset.count:>12,}  {synset.name}")
+    print(f"vocabulary: {config.out}\nrecord: {record.path}")
+
+
+def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
+    """Labels files in and among `places`, each folder's sorted, of one rule if one is named."""
+    pattern = f"*.{rule}{SUFFIX}" if rule else f"*{SUFFIX}"
+    files = [path for place in places for path in (sorted(place.glob(pattern)) if place.is_dir() else [place])]
+    if not files:
+        raise InputError(f"no {pattern} in {', '.join(map(str, places))}; run `python -m catlip.label` first")
+    return files
+
+
+if __name__ == "__main__":
+    subcommands: dict[str, Program] = {
+        "merge": (MergeVocabularies, merge_vocabularies),
+        "stats": (VocabularyStatistics, show_statistics),
+    }
+    run(BuildVocabulary, build_from_labels, subcommands=subcommands)

@@ -1,0 +1,168 @@
+"""How often each synset occurs in the labels of a data set, and what that says about it.  (Figures 2(b), 3(a), 3(b))"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catlip.cli import InputError
+from catlip.label.sidecar import read_sidecar
+from catlip.vocabulary.label_sets import imagenet_synsets
+from catlip.words.wordnet import nouns
+
+THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10000)  # with the five of Figure 3(b)
+HISTOGRAM = 33  # entries of a histogram of labels: 0 to 31, and 32 or more
+MOST = 1 << 53  # occurrences of a synset, and captions: up to here a float is exact, and sums do not overflow
+PART_DIGITS = 16  # of a sha256; enough to tell a million shards apart
+
+
+@dataclass(frozen=True)
+class Synset:
+    """A WordNet 3.0 noun synset: its offset, its canonical name, and how many captions name it."""
+
+    offset: int
+    name: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was counted: how many captions (None where unknown), and digests that stand for its parts, such as shards."""
+
+    captions: int | None
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Making:
+    """How captions were labelled; labels and vocabularies go together only when this is equal."""
+
+    rule: str
+    wordnet: str
+    tagger: str | None
+    edition: int
+
+    @classmethod
+    def of(cls, meta: dict[str, Any]) -> "Making":
+        """How the labels with this `meta` were made. Raises: InputError when they are older than editions."""
+        if "edition" not in meta:
+            raise InputError(f"the labels of {meta['shard']} are of an older version; run `python -m catlip.label` again")
+        return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"])
+
+    def __str__(self) -> str:
+        tagger = f"tagger {self.tagger}" if self.tagger else "no tagger"
+        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often each synset occurs.
+
+    Attributes:
+        by_synset: [82,115] int64, in the order of `nouns().offsets`.
+        making: of the labels.
+        source: the captions.
+        captions_by_labels: how many captions have 0, 1, 2, ... labels, the last entry for all with more; None where unknown.
+    """
+
+    by_synset: NDArray[np.int64]
+    making: Making
+    source: Source
+    captions_by_labels: tuple[int, ...] | None
+
+    def ranked(self) -> list[Synset]:
+        """The synsets that occur, by descending count, ties by offset."""
+        found = np.flatnonzero(self.by_synset)
+        order = found[np.lexsort((found, -self.by_synset[found]))]
+        names, offsets = nouns().names, nouns().offsets
+        return [Synset(int(offsets[row]), names[row], int(self.by_synset[row])) for row in order]
+
+    def statistics(self) -> dict[str, Any]:
+        """Captions with and without labels, unique synsets by threshold, and how many of ImageNet-1k's classes occur.
+
+        What needs the captions is None where they are unknown.
+        """
+        occurring = self.by_synset[self.by_synset > 0]
+        captions = self.source.captions
+        return {
+            "num_captions": captions,
+            "captions_without_label": self.captions_by_labels[0] if self.captions_by_labels else None,
+            "labels_per_caption": int(occurring.sum()) / captions if captions else None,
+            "unique_synsets": len(occurring),
+            "unique_synsets_above": {str(threshold): int((occurring > threshold).sum()) for threshold in THRESHOLDS},
+            "imagenet_classes_occurring": num_imagenet_classes(synset.offset for synset in self.ranked()),
+        }
+
+
+def count(paths: Iterable[Path]) -> Counts:
+    """Count the synsets in labels files.
+
+    Raises: InputError when there are none, they were made in different ways, or the same captions come twice.
+    """
+    by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
+    histogram = np.zeros(HISTOGRAM, dtype=np.int64)
+    making: Making | None = None
+    parts: set[str] = set()
+    for path in paths:
+        labels = read_sidecar(path)
+        found = Making.of(labels.meta)
+        if making not in (None, found):
+            raise InputError(
+                f"{path} was made by {found}, the labels before it by {making}; a vocabulary needs one: give --rule"
+            )
+        making = found
+        part = _part(labels.meta)
+        if part in parts:
+            raise InputError(f"the captions of {path} are counted already; give each labels file once")
+        parts.add(part)
+        by_synset += np.bincount(np.searchsorted(nouns().offsets, labels.values), minlength=len(by_synset))
+        histogram += np.bincount(np.minimum(np.diff(labels.offsets), HISTOGRAM - 1), minlength=HISTOGRAM)
+    if making is None:
+        raise InputError("no labels given; run `python -m catlip.label` first")
+    return Counts(by_synset, making, Source(int(histogram.sum()), tuple(sorted(parts))), tuple(histogram.tolist()))
+
+
+def _part(meta: dict[str, Any]) -> str:
+    """A digest that stands for the captions of one labels file."""
+    names = f"{meta['shard']} {meta.get('part')} {meta['captions_sha256']}"
+    return sha256(names.encode()).hexdigest()[:PART_DIGITS]
+
+
+def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
+    """The sum of counts, equal to counting all their captions at once; what one of them does not know, the sum doesn't.
+
+    Args:
+        counted: one or more, each with a name for errors.
+    Raises: InputError when the labels were made in different ways, or the same captions are in two of them.
+    """
+    _check_disjoint(counted)
+    all_counts = [counts for _, counts in counted]
+    captions = [counts.source.captions for counts in all_counts]
+    histograms = [counts.captions_by_labels for counts in all_counts]
+    parts = sorted(part for counts in all_counts for part in counts.source.parts)
+    return Counts(
+        np.sum([counts.by_synset for counts in all_counts], axis=0),
+        all_counts[0].making,
+        Source(None if None in captions else sum(filter(None, captions)), tuple(parts)),
+        None if None in histograms else tuple(map(sum, zip(*filter(None, histograms), strict=True))),
+    )
+
+
+def _check_disjoint(counted: Sequence[tuple[str, Counts]]) -> None:
+    (first, start), parts = counted[0], set[str]()
+    for name, counts in counted:
+        if counts.making != start.making:
+            raise InputError(f"{name} was made by {counts.making}, {first} by {start.making}; merge only what was made alike")
+        if again := parts & set(counts.source.parts):
+            num_parts = len(counts.source.parts)
+            raise InputError(f"{len(again)} of the {num_parts} parts of {name} are in those before it; merge each source once")
+        parts |= set(counts.source.parts)
+
+
+def num_imagenet_classes(synsets: Iterable[int]) -> int:
+    """How many of ImageNet-1k's classes are, exactly, among `synsets`."""
+    return len(set(imagenet_synsets()) & set(synsets))

@@ -1,0 +1,53 @@
+"""Captions into sentences, as NLTK's Punkt model for English does it.
+
+Where a sentence ends matters to labels, because only there a full stop is cut off its word: "a dog. a cat" holds a dog only if
+it is two sentences. Most captions have no stop inside and never meet the model. For the others, what it decides depends on
+the words at each side of the stop alone, and is remembered.
+"""
+
+import functools
+import re
+from typing import TYPE_CHECKING
+
+from catlip.words import punkt_dir
+
+if TYPE_CHECKING:
+    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+MEMO_ENTRIES = 1 << 16
+# Where Punkt asks whether a sentence ends: a stop before another mark, or before a space and a word.
+POSSIBLE_END = re.compile(r"""[.?!](?=[)";}\]*:@'({\[\u2018\u2019\u201c\u201d\xab\xbb!?]|\s+\S)""")
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, equal to `nltk.sent_tokenize`. Raises: InputError when the model cannot be had."""
+    if POSSIBLE_END.search(text):
+        return _punkt().tokenize(text)
+    text = text.rstrip()
+    return [text] if text else []
+
+
+@functools.cache
+def _punkt() -> "PunktSentenceTokenizer":
+    from nltk.tokenize.punkt import PunktSentenceTokenizer  # late: importing NLTK takes longer than all else
+
+    model = PunktSentenceTokenizer()
+    model._params = _parameters()
+    model.text_contains_sentbreak = functools.lru_cache(MEMO_ENTRIES)(model.text_contains_sentbreak)  # type: ignore[method-assign]
+    return model
+
+
+def _parameters() -> "PunktParameters":
+    """The model's tables; NLTK's own reader of them wants the files under one of its data roots."""
+    from nltk.tokenize.punkt import PunktParameters
+
+    folder, parameters = punkt_dir(), PunktParameters()
+
+    def rows(name: str) -> list[list[str]]:
+        return [line.split("\t") for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+
+    parameters.abbrev_types = {word for (word,) in rows("abbrev_types.txt")}
+    parameters.sent_starters = {word for (word,) in rows("sent_starters.txt")}
+    parameters.collocations = {(first, second) for first, second in rows("collocations.tab")}
+    parameters.ortho_context.update({word: int(flags) for word, flags in rows("ortho_context.tab")})
+    return parameters

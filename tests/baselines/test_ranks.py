@@ -1,0 +1,137 @@
+"""However the pairs of a step are spread over ranks and micro-batches, each baseline has the gradient of one large batch."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from baselines.methods import BASELINES
+from baselines.openclip import TextTower
+from bench import methods
+from catlip.data.loader import Batch
+from catlip.encoder import ImageEncoder
+from catlip.training.distributed import Place, find_place
+from catlip.training.parallel import Parallel, distribute, mean_over_ranks, whole
+
+PAIRS = 12
+TEXT = TextTower(width=48, depth=2, heads=2, joint=32, context=16)
+CASES: list[tuple[str, Parallel, int]] = [
+    *((method, "ddp", 1) for method in BASELINES),
+    *((method, "ddp", 2) for method in ("clip", "clip_nonlocal", "siglip")),
+    ("clip", "fsdp", 2),
+    ("superclass", "fsdp", 1),
+]
+
+
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Folders of what one, two and three ranks computed. Two ranks of a ring are one exchange, three the two-way one."""
+    folders = {world_size: tmp_path_factory.mktemp(f"{world_size}-ranks") for world_size in (1, 2, 3)}
+    compute(find_place("cpu"), folders[1])
+    for world_size in (2, 3):
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", world_size, __file__, folders[world_size]]
+        done = subprocess.run([sys.executable, *map(str, launch)], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    return folders
+
+
+@pytest.mark.parametrize(("method", "parallel", "micro_batches"), CASES)
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_ranks_and_micro_batches_give_the_loss_and_gradient_of_one_batch(
+    spread, world_size, method, parallel, micro_batches
+) -> None:
+    one_batch = load_file(spread[1] / f"{method}-ddp-1.safetensors")
+    assert_same(load_file(spread[world_size] / f"{method}-{parallel}-{micro_batches}.safetensors"), one_batch)
+
+
+@pytest.mark.parametrize(("one", "other"), [("clip", "clip_nonlocal"), ("siglip", "siglip_gather")])
+def test_the_two_forms_of_a_method_have_the_same_gradient(spread, one, other) -> None:
+    assert_same(*(load_file(spread[3] / f"{method}-ddp-1.safetensors") for method in (one, other)))
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5 * float(value.abs().max()))
+
+
+def test_micro_batches_of_a_step_hold_the_activations_of_none() -> None:
+    objective = build("clip")
+
+    def bytes_kept(*batches: Batch) -> int:
+        total = 0
+
+        def pack(tensor: Tensor) -> Tensor:
+            nonlocal total
+            total += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            objective(*batches)
+        return total
+
+    batch = pairs()
+    kept = bytes_kept(batch), bytes_kept(*split(batch, 4))
+    assert kept[1] < 0.05 * kept[0]
+
+
+def test_what_is_drawn_at_random_is_drawn_alike_when_a_micro_batch_is_embedded_again() -> None:
+    objective = build("clip", drop_path=0.5)
+    batches = split(pairs(), 2)
+
+    def gradient(loss: Tensor) -> list[Tensor]:
+        objective.zero_grad()
+        loss.backward()
+        return [parameter.grad.clone() for parameter in objective.parameters()]
+
+    torch.manual_seed(5)
+    found = gradient(objective(*batches))
+    torch.manual_seed(5)
+    parts = [objective.embed(batch.images, batch.tokens) for batch in batches]
+    expected = gradient(objective.compare(*(torch.cat(rows) for rows in zip(*parts, strict=True))))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def build(method: str, drop_path: float = 0.0) -> nn.Module:
+    """A baseline on a ViT of two blocks: without batch norm, which sees only what is on its rank."""
+    torch.manual_seed(0)
+    shape = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 2, "num_heads": 2}
+    return BASELINES[method](ImageEncoder(**shape, num_classes=0, drop_path_rate=drop_path), TEXT)
+
+
+def pairs() -> Batch:
+    """A fixed batch, of captions that share words."""
+    batch = methods.synthetic_batch(PAIRS, "vit_tiny16", 32, num_classes=10, seed=0)
+    few = batch.tokens[:, 1 : TEXT.context - 1] % 100
+    return replace(batch, tokens=torch.cat([batch.tokens[:, :1], few, batch.tokens[:, -1:]], dim=1))
+
+
+def split(batch: Batch, count: int) -> list[Batch]:
+    parts = zip(batch.images.chunk(count), batch.tokens.chunk(count), strict=True)
+    return [Batch(images, [""] * len(images), tokens=tokens) for images, tokens in parts]
+
+
+def compute(place: Place, folder: Path) -> None:
+    """Loss, gradients and buffers of every case, on this rank's share of the pairs; rank 0 writes them."""
+    torch.set_num_threads(1)
+    for method, parallel, count in CASES:
+        objective = build(method)
+        replica = distribute(objective, place, parallel, "fp32")
+        # micro-batches first, then ranks: as the data path lays out a step
+        mine = [split(micro_batch, place.world_size)[place.rank] for micro_batch in split(pairs(), count)]
+        loss = replica(*mine)
+        loss.backward()
+        found = {"loss": mean_over_ranks(loss.detach()), **dict(objective.named_buffers())}
+        found |= {name: whole(parameter.grad) for name, parameter in objective.named_parameters()}
+        if place.is_main:
+            save_file(found, folder / f"{method}-{parallel}-{count}.safetensors")
+
+
+if __name__ == "__main__":
+    compute(find_place("cpu"), Path(sys.argv[1]))

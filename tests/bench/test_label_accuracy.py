@@ -1,0 +1,216 @@
+"""Sentences have the class that they are about, hits are those that NLTK counts, and a miss has its true cause."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from bench import nltk_rules
+from bench.label_accuracy import COLUMNS, SHARES, measure, share
+from bench.misses import (
+    CAUSES,
+    JOINED,
+    NAMED_OTHERWISE,
+    NO_NAME,
+    OTHER_BASE,
+    OTHER_NAME,
+    OTHER_SENSE,
+    SEVERAL_WORDS,
+    TAGGED_ADJECTIVE,
+    TAGGED_OTHERWISE,
+    TAGGED_VERB,
+    lemmas,
+    why_missed,
+)
+from bench.prompts import KINDS, Prompt, read_prompts
+from catlip.captions import Labeller
+
+RULES = ("paper", "corenet", "paper_multiword")
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[Prompt]:
+    return read_prompts()
+
+
+@pytest.fixture(scope="module")
+def some(prompts: list[Prompt]) -> list[Prompt]:
+    """300 prompts of 150 classes, those of a class together."""
+    by_name = [list(group) for _, group in itertools.groupby(prompts, key=lambda prompt: prompt.name)]
+    return [prompt for group in by_name[::7] for prompt in (group[3], group[-1])]
+
+
+def synset_of(name: str) -> int:
+    return nltk_rules.wordnet().synset(name).offset()
+
+
+def test_every_class_has_its_sentences_once(prompts: list[Prompt]) -> None:
+    assert len({prompt.text for prompt in prompts}) == len(prompts) == 144_796
+    assert [sum(prompt.kind == kind for prompt in prompts) for kind in KINDS] == [64_956, 79_840]
+    synsets = {prompt.name: prompt.synsets for prompt in prompts}
+    assert len(synsets) == 998
+    assert len(frozenset().union(*synsets.values())) == 1000
+    assert {name for name, found in synsets.items() if len(found) == 2} == {"missile", "sunglasses"}
+    assert synsets["tench"] == {1440764}
+    assert synsets["crane bird"] == {2012849}
+    assert synsets["construction crane"] == {3126707}
+    assert synsets["toilet paper"] == {15075141}
+
+
+def test_classes_and_sentences_are_in_the_same_order(prompts: list[Prompt]) -> None:
+    """Were the names shifted by one class, hardly any class would be named by its own sentences."""
+    named = {
+        prompt.name
+        for prompt in prompts
+        if any(
+            lemma.replace("_", " ").lower() in prompt.text.lower()
+            for synset in prompt.synsets
+            for lemma in nltk_rules.wordnet().synset_from_pos_and_offset("n", synset).lemma_names()
+        )
+    }
+    assert len(named) > 900
+
+
+def test_without_the_package_there_is_one_line(program, tmp_path) -> None:
+    done = program("bench.label_accuracy", "--out", tmp_path / "out.json", CATLIP_CACHE=str(tmp_path), PIP_NO_INDEX="1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot fetch clip-benchmark==1.6.2")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("rule", ["paper", "corenet"])
+def test_counts_are_those_of_plain_nltk(some: list[Prompt], rule: str) -> None:
+    wordnet, label = nltk_rules.wordnet(), getattr(nltk_rules, rule)
+    expected = {kind: np.zeros(len(COLUMNS), dtype=int) for kind in KINDS}
+    for prompt in some:
+        labels = [wordnet.synset_from_pos_and_offset("n", offset) for offset in label(prompt.text)]
+        right = [wordnet.synset_from_pos_and_offset("n", offset) for offset in prompt.synsets]
+        best = max((one.path_similarity(other) for one in labels for other in right), default=0)
+        expected[prompt.kind] += [1, best == 1, best >= 0.5, best > 0.3, len(labels), not labels]
+    for (_, kind), outcome in measure([rule], some, quiet=True).items():
+        assert [outcome.column(name).sum() for name in COLUMNS] == expected[kind].tolist()
+        assert sum(outcome.causes.values()) == expected[kind][0] - expected[kind][1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "right", "cause", "word", "chosen"),
+    [
+        ("paper", "A crane bird wades in the water.", "crane.n.05", OTHER_SENSE, "crane", "crane.n.01"),
+        ("corenet", "A crane bird wades in the water.", "crane.n.05", OTHER_SENSE, "crane", "crane.n.01"),
+        ("paper", "Golden retrievers on a couch.", "golden_retriever.n.01", SEVERAL_WORDS, "golden_retriever", ""),
+        ("corenet", "Golden retrievers on a couch.", "golden_retriever.n.01", SEVERAL_WORDS, "golden_retriever", ""),
+        ("paper", "Here is a French horn.", "french_horn.n.01", SEVERAL_WORDS, "french_horn", ""),
+        ("paper_multiword", "A photo of a hot dog.", "frank.n.02", OTHER_SENSE, "hot_dog", "hotdog.n.01"),
+        ("corenet", "Golden retrievers on a couch.", "sofa.n.01", NAMED_OTHERWISE, "couch", "sofa.n.01"),
+        (
+            "paper",
+            "This promontory offers stunning views.",
+            "promontory.n.01",
+            TAGGED_ADJECTIVE,
+            "promontory",
+            "promontory.n.01",
+        ),
+        ("paper", "a painting of a moped.", "moped.n.01", TAGGED_VERB, "moped", "moped.n.01"),
+        ("paper", "a photo of a hard to see oboe.", "oboe.n.01", TAGGED_OTHERWISE, "oboe", "oboe.n.01"),
+        ("paper_multiword", "a rendering of a milk can.", "milk_can.n.01", TAGGED_OTHERWISE, "milk_can", ""),
+        ("paper", "A set of two bars, parallel to each other.", "parallel_bars.n.01", OTHER_BASE, "bar", "barroom.n.01"),
+        ("paper_multiword", "A computer monitor with a blue screen.", "monitor.n.04", JOINED, "monitor", ""),
+        ("paper", "A photo of a thing on the street.", "head_cabbage.n.02", OTHER_NAME, "", ""),
+        ("paper", "It is long and thin.", "garter_snake.n.01", NO_NAME, "", ""),
+    ],
+)
+def test_a_miss_has_its_cause(rule: str, text: str, right: str, cause: str, word: str, chosen: str) -> None:
+    labeller, synset = Labeller(rule), synset_of(right)
+    assert synset not in labeller(text)
+    miss = why_missed(labeller.explain(text), rule == "paper_multiword", frozenset({synset}), "thing", text)
+    assert (miss.cause, miss.word, miss.chosen) == (cause, word, chosen)
+
+
+def test_the_nearest_cause_is_the_one_reported() -> None:
+    """Of two words that name the class, the one that only its tag kept out comes before the one with another sense."""
+    text = "a crane by a painting of a moped."
+    words, synsets = Labeller("paper").explain(text), frozenset({synset_of("moped.n.01"), synset_of("crane.n.05")})
+    assert why_missed(words, False, synsets, "", text).cause == TAGGED_VERB
+    assert why_missed([word for word in words if word.token != "moped"], False, synsets, "", text).cause == OTHER_SENSE
+
+
+def test_the_words_of_a_synset_are_nltk_s() -> None:
+    for name in ("crane.n.05", "golden_retriever.n.01", "sofa.n.01", "dog.n.01", "entity.n.01", "yellow_lady's_slipper.n.01"):
+        expected = {lemma.lower() for lemma in nltk_rules.wordnet().synset(name).lemma_names()}
+        assert lemmas(synset_of(name)) == expected
+
+
+def test_each_rule_misses_only_as_it_can(some: list[Prompt]) -> None:
+    causes = {rule: set() for rule in RULES}
+    for (rule, _), outcome in measure(RULES, some, quiet=True).items():
+        causes[rule] |= {cause for cause, count in outcome.causes.items() if count}
+        assert sum(outcome.missenses.values()) == outcome.causes[OTHER_SENSE]
+        assert all(outcome.labelled[key] <= count for key, count in outcome.missenses.items())
+        assert outcome.summary()["other_sense_labelled"] == sum(outcome.labelled.values()) > 0
+    tags = {TAGGED_ADJECTIVE, TAGGED_VERB, TAGGED_OTHERWISE}
+    assert not causes["paper"] & {NAMED_OTHERWISE, JOINED}
+    assert not causes["corenet"] & (tags | {JOINED})
+    assert not causes["paper_multiword"] & {NAMED_OTHERWISE, SEVERAL_WORDS}
+    assert set().union(*causes.values()) <= set(CAUSES)
+
+
+def test_an_interval_over_classes_does_not_shrink_with_more_sentences_a_class() -> None:
+    draw = np.random.default_rng(0)
+    prompts = draw.integers(1, 60, size=200)
+    hits = np.where(prompts > 40, prompts, draw.binomial(prompts, 0.2))  # so that a mean over classes is another number
+    few, many = share(hits, prompts), share(hits * 100, prompts * 100)
+    assert few == many
+    assert few["low"] < few["value"] == hits.sum() / prompts.sum() < few["high"]
+    assert share(prompts, prompts) == {"value": 1, "low": 1, "high": 1}
+
+
+def test_the_interval_holds_the_true_share_about_as_often_as_it_says() -> None:
+    held = 0
+    for seed in range(100):
+        draw = np.random.default_rng(seed)
+        found = share(draw.binomial(50, draw.choice([0.1, 0.9], size=80)), np.full(80, 50))
+        held += found["low"] <= 0.5 <= found["high"]
+    assert 85 <= held <= 100
+
+
+def test_a_run_writes_what_it_prints(program, tmp_path) -> None:
+    out = tmp_path / "label_accuracy" / "prompts.json"
+    arguments = ("--rules", "corenet", "paper_multiword", "--max-prompts", 150, "--out", out, "--quiet")
+    done = program("bench.label_accuracy", *arguments)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(out.read_text())
+    metrics, samples = record["metrics"], record["samples"]
+    assert record["kind"] == "label_accuracy"
+    assert sum(kinds["prompts"] for kinds in metrics["rules"]["corenet"].values()) == 150
+    for rule, kind in itertools.product(("corenet", "paper_multiword"), KINDS):
+        found, total = metrics["rules"][rule][kind], sum(samples[f"{kind}_prompts"])
+        assert found["prompts"] == total
+        assert f"{total:,} {kind}s of {sum(map(bool, samples[f'{kind}_prompts']))} classes" in done.stdout
+        for name in SHARES:
+            assert len(samples[f"{rule}_{kind}_{name}"]) == len(samples["classes"]) == metrics["classes"]
+            assert found[name]["value"] == pytest.approx(sum(samples[f"{rule}_{kind}_{name}"]) / total)
+            assert f"{100 * found[name]['value']:.1f} [" in done.stdout
+        assert found["exact"]["value"] <= found["within_1_hop"]["value"] <= found["within_2_hops"]["value"]
+    gain = metrics["differences"]["paper_multiword - corenet"]["description"]
+    exact = [metrics["rules"][rule]["description"]["exact"]["value"] for rule in ("corenet", "paper_multiword")]
+    assert gain["value"] == pytest.approx(exact[1] - exact[0])
+    assert f"wrote {out}" in done.stdout
+    again = program("bench.label_accuracy", *arguments)
+    assert again.returncode == 0
+    assert json.loads(out.read_text())["samples"] == samples
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--rules", "papers"), "paper, corenet, paper_multiword"),
+        (("--rules", "paper", "paper"), "must differ"),
+        (("--max-prompts", "-1"), "--max-prompts -1"),
+    ],
+)
+def test_a_mistake_is_one_line(program, tmp_path, arguments: tuple[str, ...], says: str) -> None:
+    done = program("bench.label_accuracy", *arguments, "--out", tmp_path / "out.json", "--quiet")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr

@@ -1,0 +1,54 @@
+"""The bench times both sides of the same step and writes every sample down."""
+
+import json
+
+import pytest
+import torch
+
+from bench import methods
+from bench.loop_overhead import NUM_CLASSES, bare_step
+from catlip.training.distributed import Place
+from catlip.training.loop import Trainer
+from catlip.training.schedule import WARMUP_FROM, Optimization
+
+
+def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_path) -> None:
+    done = program(
+        "bench.loop_overhead", "--models", "hybrid_tiny", "--resolution", 32, "--batch-size", 4, "--num-steps", 4,
+        "--device", "cpu", "--out", tmp_path, "--quiet",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text())
+    assert record["kind"] == "loop_overhead"
+    assert {name: len(values) for name, values in record["samples"].items()} == {"loop_ms": 4, "bare_ms": 4, "log_line_ms": 4}
+    found = record["metrics"]["step_ratio"]
+    assert found["low"] <= found["value"] <= found["high"]
+    assert f"loop/bare = {found['value']:.3f}" in done.stdout
+
+
+def test_both_sides_do_the_same_work() -> None:
+    """At the rate that the loop's first step has, they come to the same weights and averages."""
+    recipe = Optimization(precision="fp32", max_lr=WARMUP_FROM, min_lr=WARMUP_FROM, ema_decay=0.5)
+    place, batch = Place(0, 1, torch.device("cpu")), methods.synthetic_batch(4, "hybrid_tiny", 32, NUM_CLASSES, seed=0)
+    one, other = (methods.build("catlip", "hybrid_tiny", 32, NUM_CLASSES, seed=0) for _ in range(2))
+    trainer, step = Trainer(one, recipe, 100, 1, place), bare_step(other, recipe, batch)
+    for _ in range(2):
+        trainer.train_step(iter([batch]))
+        step()
+    for ours, theirs in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_precision_that_the_bare_side_lacks_is_refused(program) -> None:
+    done = program("bench.loop_overhead", "--precision", "fp16")
+    assert done.returncode == 2
+    assert "'fp16' is not fp32 or bf16" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unknown_encoder_is_refused() -> None:
+    from bench.loop_overhead import LoopOverhead
+
+    with pytest.raises(ValueError, match="no encoder is called 'vit_huge'"):
+        LoopOverhead(models=("vit_huge",))

@@ -1,0 +1,402 @@
+"""Labels beside shards and tables: right, resumable, the same whoever makes them, and tied to their captions."""
+
+import itertools
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import nltk_rules as oracle
+from catlip.captions import Labeller
+from catlip.cli import InputError
+from catlip.data.shards import open_shard, write_shard
+from catlip.label import Explain, Label, explain, is_labelled, label_source, main
+from catlip.label.sidecar import captions_digest, read_labels, read_sidecar, write_sidecar
+from catlip.label.sources import TarShard
+from catlip.label.summary import summarise
+
+DOG, SOFA = 2084071, 4256520
+
+
+def make_shard(path, captions):
+    write_shard(path, ((f"{n:05d}", {"txt": text.encode()}) for n, text in enumerate(captions)))
+    return path
+
+
+def make_text(path, rows):
+    """A table of real sentences, one a line; few have so many that a part of them takes long."""
+    path.write_text("\n".join(itertools.islice(itertools.cycle(oracle.glosses()), rows)))
+    return path
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Three shards of real sentences."""
+    return [make_shard(tmp_path / "data" / f"{n}.tar", oracle.glosses()[n::5000]) for n in range(3)]
+
+
+def label(shards, labels_dir, **options):
+    main(Label(tuple(map(str, shards)), labels_dir=labels_dir, **{"workers": 1, "quiet": True, **options}))
+
+
+def digest_of(path):
+    return captions_digest(TarShard(path).samples())
+
+
+def alive_in(group):
+    """The processes of a group that have not ended."""
+    found = subprocess.run(["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True).stdout.split("\n")
+    return [line for line in found if line.split()[:1] == [str(group)] and "Z" not in line]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*"))}
+
+
+@pytest.mark.parametrize("rule", ["paper", "corenet"])
+def test_every_sample_has_the_labels_of_its_caption(shards, tmp_path, rule):
+    label(shards, tmp_path / "labels", rule=rule)
+    for path in shards:
+        shard, labeller = open_shard(path), Labeller(rule)
+        labels = read_labels(shard, tmp_path / "labels", rule)
+        found = [part.tolist() for part in np.split(labels.values, labels.offsets[1:-1])]
+        assert found == [labeller(shard.caption(number)) for number in range(len(shard))]
+        assert labels.values.dtype == labels.offsets.dtype == np.uint32
+
+
+def test_any_number_of_workers_writes_the_same_bytes(shards, tmp_path):
+    label(shards, tmp_path / "one" / "labels")
+    label(shards, tmp_path / "two" / "labels", workers=2)
+    assert contents(tmp_path / "one" / "labels") == contents(tmp_path / "two" / "labels")
+    assert len(contents(tmp_path / "one" / "labels")) == 3
+
+
+def test_a_second_run_does_nothing_and_says_so(shards, tmp_path, capsys):
+    label(shards, tmp_path / "labels")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
+    capsys.readouterr()
+    label(shards, tmp_path / "labels")
+    assert "nothing to do: all 3 shards" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
+
+
+def test_only_what_is_missing_or_changed_is_labelled_again(shards, tmp_path, capsys):
+    label(shards, tmp_path / "labels")
+    (tmp_path / "labels" / "0.paper.labels.npz").unlink()
+    make_shard(shards[1], ["a dog on a couch"])
+    untouched = (tmp_path / "labels" / "2.paper.labels.npz").stat().st_mtime_ns
+    capsys.readouterr()
+    label(shards, tmp_path / "labels")
+    assert "1 of 3 labels files were there before" in capsys.readouterr().out
+    assert (tmp_path / "labels" / "2.paper.labels.npz").stat().st_mtime_ns == untouched
+    assert read_labels(open_shard(shards[1]), tmp_path / "labels", "paper").values.tolist() == [DOG, SOFA]
+
+
+def test_a_changed_shard_is_noticed_even_at_the_same_size(tmp_path):
+    path = make_shard(tmp_path / "0.tar", ["a dog", "a cat"])
+    label_source(TarShard(path), None, "paper")
+    assert is_labelled(TarShard(path), None, "paper")
+    make_shard(path, ["a cat", "a dog"])
+    assert not is_labelled(TarShard(path), None, "paper")
+
+
+@pytest.mark.parametrize(
+    "other", [{"rule": "corenet"}, {"edition": 0}, {"tagger": "x"}, {"wordnet": "3.1"}, {"shard": "1.tar"}, {"size": 1}]
+)
+def test_labels_that_were_made_otherwise_are_made_again(tmp_path, other):
+    """And are an error where they turn up among others, as when machines of a cluster have other words."""
+    source = TarShard(make_shard(tmp_path / "0.tar", ["a dog"]))
+    label([source.path], None)
+    sidecar = tmp_path / "0.paper.labels.npz"
+    whole, labels = sidecar.read_bytes(), read_sidecar(sidecar)
+    write_sidecar(sidecar, replace(labels, meta=labels.meta | other))
+    assert not is_labelled(source, None, "paper")
+    making = {name: labels.meta[name] for name in ("rule", "edition", "tagger", "wordnet")}
+    if other.keys() <= making.keys():
+        with pytest.raises(InputError, match=rf"0\.paper\.labels\.npz was made with {next(iter(other))} .*, not .* as here"):
+            summarise({source: sidecar}, set(), making, 1.0)
+    label([source.path], None)
+    assert sidecar.read_bytes() == whole
+
+
+def test_labels_are_refused_when_missing_or_of_another_shard(tmp_path):
+    path = make_shard(tmp_path / "0.tar", ["a dog", "a cat"])
+    with pytest.raises(InputError, match=r"has no labels at .*run `python -m catlip.label .*0.tar --rule paper`"):
+        read_labels(open_shard(path), None, "paper")
+    label_source(TarShard(path), None, "paper")
+    make_shard(path, ["a dog", "a cat", "a bird"])
+    with pytest.raises(InputError, match="has changed since"):
+        read_labels(open_shard(path), None, "paper")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nonsense"])
+def test_a_broken_labels_file_is_refused_and_made_again(tmp_path, content):
+    path = make_shard(tmp_path / "0.tar", ["a dog"])
+    label_source(TarShard(path), None, "paper")
+    sidecar = tmp_path / "0.paper.labels.npz"
+    whole = sidecar.read_bytes()
+    sidecar.write_bytes(content or whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="not a whole labels file"):
+        read_sidecar(sidecar)
+    label([path], None)
+    assert sidecar.read_bytes() == whole
+
+
+def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
+    shards = [make_shard(tmp_path / f"{n}.tar", oracle.glosses()[n::120]) for n in range(8)]
+    command = [
+        sys.executable,
+        "-m",
+        "catlip.label",
+        *map(str, shards),
+        "--labels-dir",
+        str(tmp_path / "labels"),
+        "--workers",
+        "1",
+    ]
+    process = subprocess.Popen([*command, "--quiet"])
+    while not list((tmp_path / "labels").glob("*.npz")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = list((tmp_path / "labels").glob("*.npz"))
+    assert 0 < len(done) < len(shards)
+    for path in done:
+        read_sidecar(path)
+    assert (tmp_path / "labelling" / "paper.json.partial").exists()
+    label(shards, tmp_path / "labels")
+    assert len(list((tmp_path / "labels").glob("*.npz"))) == len(shards)
+    assert not (tmp_path / "labelling" / "paper.json.partial").exists()
+
+
+def test_an_interrupted_run_stops_soon_and_says_how_to_go_on(tmp_path):
+    for n in range(16):
+        make_shard(tmp_path / "data" / f"{n}.tar", oracle.glosses()[n::120])
+    command = [sys.executable, "-m", "catlip.label", str(tmp_path / "data"), "--labels-dir", str(tmp_path / "labels")]
+    process = subprocess.Popen(
+        [*command, "--workers", "2", "--quiet"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not list((tmp_path / "labels").glob("*.npz")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error == "stopped; run the same command again to go on\n"
+    assert len(list((tmp_path / "labels").glob("*.npz"))) < 16
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.02, 0.1, 0.3, 0.7])
+def test_an_interrupt_while_the_workers_start_is_one_line(tmp_path, delay_s):
+    """A terminal sends Ctrl-C to them all, however far each has come; nobody waits for what has been begun."""
+    make_text(tmp_path / "captions.txt", 60_000)
+    command = [sys.executable, "-m", "catlip.label", "captions.txt", "--part-rows", "20000", "--workers", "3", "--quiet"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not children.read_text():
+        assert process.poll() is None
+        time.sleep(0.001)
+    time.sleep(delay_s)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert (error, process.returncode) == ("stopped; run the same command again to go on\n", 130)
+    for _ in range(100):
+        if not (left := alive_in(process.pid)):
+            break
+        time.sleep(0.1)  # the process that cleans up after the others ends last
+    assert not left
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_a_table_is_labelled_in_parts_by_any_number_of_workers_and_only_once(tmp_path, capsys):
+    path = make_text(tmp_path / "captions.txt", 210)
+    label([path], tmp_path / "one" / "labels", part_rows=40)
+    label([path], tmp_path / "two" / "labels", part_rows=40, workers=2)
+    found = contents(tmp_path / "one" / "labels")
+    assert list(found) == [f"captions-{n:05d}.paper.labels.npz" for n in range(6)]
+    assert found == contents(tmp_path / "two" / "labels")
+    labels = [read_sidecar(sidecar) for sidecar in sorted((tmp_path / "one" / "labels").iterdir())]
+    assert list(map(len, labels)) == [40] * 5 + [10]
+    assert [part.meta["part"] for part in labels] == list(range(6))
+    capsys.readouterr()
+    label([path], tmp_path / "one" / "labels", part_rows=40)
+    assert "nothing to do: all 6 parts" in capsys.readouterr().out
+    (tmp_path / "one" / "labels" / "captions-00004.paper.labels.npz").unlink()
+    label([path], tmp_path / "one" / "labels", part_rows=40)
+    assert "labelled 40 captions" in capsys.readouterr().out
+    assert found == contents(tmp_path / "one" / "labels")
+
+
+def test_a_changed_table_is_labelled_again_even_at_the_same_size(tmp_path):
+    path, labels_dir = tmp_path / "captions.csv", tmp_path / "labels"
+    path.write_text("caption\na dog\na cat\na sofa\n")
+    label([path], labels_dir, part_rows=2)
+    before = contents(labels_dir)
+    path.write_text("caption\na dog\na cat\na bike\n")
+    label([path], labels_dir, part_rows=2)
+    changed = [name for name, content in contents(labels_dir).items() if content != before[name]]
+    assert changed == ["captions-00001.paper.labels.npz"]
+
+
+def test_labels_of_parts_that_are_gone_are_gone(tmp_path):
+    """And no others: they would be counted with the rest."""
+    path, labels_dir = make_text(tmp_path / "captions.txt", 90), tmp_path / "labels"
+    label([path], labels_dir, part_rows=20)
+    assert len(contents(labels_dir)) == 5
+    label([path], labels_dir, part_rows=50)
+    assert [len(read_sidecar(labels_dir / name)) for name in contents(labels_dir)] == [50, 40]
+    label([make_shard(tmp_path / "captions-00002.tar", ["a dog"])], labels_dir)
+    label([path], labels_dir, part_rows=50)
+    assert [len(read_sidecar(labels_dir / name)) for name in contents(labels_dir)] == [50, 40, 1]
+
+
+def test_a_table_without_the_column_is_named_and_the_others_are_labelled(tmp_path):
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    good.write_text("title,url\na dog,u\n")
+    bad.write_text("caption,url\na dog,u\n")
+    with pytest.raises(
+        InputError, match=r"1 not labelled, 1 others are; first: .*bad\.csv has no column title; there are: cap"
+    ):
+        label([bad, good], None, text_column="title")
+    assert read_sidecar(tmp_path / "good-00000.paper.labels.npz").values.tolist() == [DOG]
+    with pytest.raises(InputError, match=r"2 not labelled, nothing else is; first: .*bad\.csv has no column x"):
+        label([bad, good], None, text_column="x")
+
+
+def test_tables_that_differ_only_in_kind_do_not_overwrite_each_other_s_labels(tmp_path):
+    for kind in ("txt", "csv"):
+        (tmp_path / f"captions.{kind}").write_text("caption\na dog\n")
+    with pytest.raises(InputError, match=r"captions\.csv and .*captions\.txt would share"):
+        label(sorted(tmp_path.iterdir()), tmp_path / "labels")
+
+
+def test_shards_and_tables_can_be_labelled_together(tmp_path):
+    paths = [make_shard(tmp_path / "0.tar", ["a dog"]), tmp_path / "t.jsonl"]
+    paths[1].write_text('{"caption": "a couch"}\nnonsense\n')
+    label(paths, tmp_path / "labels", workers=2)
+    metrics = json.loads((tmp_path / "labelling" / "paper.json").read_text())["metrics"]
+    assert (metrics["sources"], metrics["captions"], metrics["unlabelled"]) == (2, 3, {"not JSON": 1})
+    assert metrics["first_unlabelled"] == {"not JSON": "1 of t.jsonl"}
+
+
+def test_a_file_that_cannot_be_written_is_named_and_the_others_are_kept(tmp_path):
+    """By a limit on the size of files, which is reached as a full disk is: in the middle of writing."""
+    make_text(tmp_path / "a.txt", 100)
+    make_text(tmp_path / "b.txt", 1500)
+    command = [
+        sys.executable,
+        "-m",
+        "catlip.label",
+        "a.txt",
+        "b.txt",
+        "--labels-dir",
+        "run/labels",
+        "--quiet",
+        "--workers",
+        "1",
+    ]
+    limit = 16_000
+    full = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert full.returncode == 2
+    assert full.stderr == "error: File too large: run/labels/b-00000.paper.labels.npz\n"
+    assert list(contents(tmp_path / "run" / "labels")) == ["a-00000.paper.labels.npz"]
+    whole = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "labelled 1,500 captions" in whole.stdout
+    assert len(contents(tmp_path / "run" / "labels")) == 2
+
+
+IN_A_SMALL_DISK = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+
+
+def test_a_full_disk_is_named_and_the_others_are_kept(tmp_path):
+    mount = f"mount -t tmpfs -o size=24k none {tmp_path}/run"
+    (tmp_path / "run").mkdir()
+    if not shutil.which("unshare") or subprocess.run([*IN_A_SMALL_DISK, mount], capture_output=True).returncode:
+        pytest.skip("this user cannot mount a small disk")
+    for name, rows in (("a", 100), ("b", 1500)):
+        make_text(tmp_path / f"{name}.txt", rows)
+    program = (
+        f"{sys.executable} -m catlip.label a.txt b.txt --labels-dir run/labels --quiet --workers 2; echo $?; ls -A run/labels"
+    )
+    full = subprocess.run([*IN_A_SMALL_DISK, f"{mount} && {program}"], cwd=tmp_path, capture_output=True, text=True)
+    assert full.stderr == "error: No space left on device: run/labels/b-00000.paper.labels.npz\n"
+    assert full.stdout.split() == ["2", "a-00000.paper.labels.npz"]
+
+
+def test_a_bad_shard_is_named_and_the_others_are_labelled(shards, tmp_path):
+    shards[1].write_bytes(shards[1].read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"1 not labelled, 2 others are; first: shard .*1\.tar is not a whole tar"):
+        label(shards, tmp_path / "labels")
+    assert len(contents(tmp_path / "labels")) == 2
+    with pytest.raises(InputError, match=r"^shard .*1\.tar is not a whole tar"):
+        label(shards[1:2], tmp_path / "labels")
+
+
+def test_the_record_counts_captions_without_a_label_by_cause(tmp_path):
+    path = tmp_path / "data" / "0.tar"
+    samples = [("a", b"a dog"), ("b", b""), ("c", b"quickly and really"), ("d", b"xqzt"), ("e", b"dog " * 2000)]
+    write_shard(path, [*((key, {"txt": text}) for key, text in samples), ("f", {"png": b""})])
+    label([path], tmp_path / "run" / "labels")
+    record = json.loads((tmp_path / "run" / "labelling" / "paper.json").read_text())
+    assert record["metrics"]["unlabelled"] == {"an empty caption": 1, "no noun": 1, "no noun of WordNet": 1, "no caption": 1}
+    first = record["metrics"]["first_unlabelled"]
+    assert (first["no caption"], first["no noun"]) == ("f of 0.tar", "c of 0.tar")
+    assert record["metrics"]["cut"] == 1
+    assert record["metrics"]["captions"] == 6
+    assert record["metrics"]["captions_per_s"] > 0
+    assert record["metrics"]["bytes_per_caption"] * 6 == os.path.getsize(tmp_path / "run" / "labels" / "0.paper.labels.npz")
+
+
+def test_two_shards_of_one_name_need_a_folder_of_labels_each(tmp_path):
+    paths = [make_shard(tmp_path / folder / "0.tar", ["a dog"]) for folder in "ab"]
+    with pytest.raises(InputError, match=r"a/0\.tar and .*b/0\.tar would share the labels file"):
+        label(paths, tmp_path / "labels")
+    label(paths, None)
+    assert all((path.parent / "0.paper.labels.npz").exists() for path in paths)
+
+
+def test_a_missing_caption_and_an_empty_one_have_different_digests(tmp_path):
+    write_shard(tmp_path / "0.tar", [("a", {"txt": b""})])
+    write_shard(tmp_path / "1.tar", [("a", {"png": b""})])
+    assert digest_of(tmp_path / "0.tar") != digest_of(tmp_path / "1.tar")
+
+
+def test_the_digest_tells_keys_and_captions_apart(tmp_path):
+    variants = [[("a", "b"), ("c", "d")], [("a", "bc"), ("c", "d")], [("ab", "b"), ("c", "d")], [("a", "b\nc"), ("c", "d")]]
+    digests = set()
+    for number, samples in enumerate(variants):
+        write_shard(tmp_path / f"{number}.tar", ((key, {"txt": text.encode()}) for key, text in samples))
+        digests.add(digest_of(tmp_path / f"{number}.tar"))
+    assert len(digests) == len(variants)
+
+
+def test_explaining_prints_a_line_for_each_word(capsys):
+    explain(Explain("two bikes on a couch"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert lines[1].split() == ["bikes", "NNS", "bike", "label", "motorcycle.n.01"]
+
+
+def test_the_command_explains_and_reports_errors_in_one_line():
+    command = [sys.executable, "-m", "catlip.label"]
+    explained = subprocess.run([*command, "explain", "a dog", "--rule", "corenet"], capture_output=True, text=True)
+    assert "label dog.n.01" in explained.stdout
+    failed = subprocess.run([*command, "nowhere/*.tar"], capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert failed.stderr.count("\n") == 1

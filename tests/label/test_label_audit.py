@@ -1,0 +1,93 @@
+"""The audit counts, by caption, the words that a rule drops and those that it may keep wrongly."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from catlip.label.audit import Audit, audit, audit_captions, take_captions
+from catlip.label.sources import find, split
+from catlip.words.wordnet import nouns
+
+CAPTIONS = [
+    "a free white couch and a dog",
+    "two couches, a couch and a bank",
+    "the dog is free, the cat sleeps on the bank",
+    "xylofoos and a dog",
+]
+
+
+def column(rows, *names):
+    return {tuple(row[name] for name in names): row["captions"] for row in rows}
+
+
+def test_the_released_rule_drops_nouns_of_other_names_and_keeps_adjectives():
+    metrics, tables = audit_captions(CAPTIONS, "corenet")
+    dropped = column(tables["dropped"], "word", "reason")
+    assert dropped["couch", "its first sense is named sofa.n.01"] == 2
+    assert dropped["xylofoos", "no noun of WordNet"] == 1  # the tagger calls it a noun
+    assert column(tables["not_nouns"], "word", "synset", "tag")["free", "free.n.01", "JJ"] == 2
+    assert "dog" not in {row["word"] for row in tables["not_nouns"]}
+    assert column(tables["many_senses"], "word", "synset", "senses")["bank", "bank.n.01", 10] == 2
+    verdicts = metrics["words_by_verdict"]
+    assert verdicts["its first sense is named otherwise"] >= 3  # of couch alone
+    assert sum(verdicts.values()) == metrics["words"] == 7 + 8 + 11 + 4
+    assert metrics["captions"] == 4
+
+
+def test_the_paper_s_rule_drops_by_part_of_speech_and_keeps_only_nouns():
+    _, tables = audit_captions(CAPTIONS, "paper")
+    dropped = column(tables["dropped"], "word", "reason")
+    assert dropped["free", "tagged JJ, not a noun"] == 2
+    assert dropped["xylofoos", "no noun of WordNet"] == 1
+    assert not any(word == "couch" for word, _ in dropped)
+    assert tables["not_nouns"] == []
+
+
+def test_a_mark_is_no_dropped_noun_whatever_the_tagger_calls_it():
+    _, tables = audit_captions([":-( and :-) are emoticons"] * 2, "paper")
+    assert [row["word"] for row in tables["dropped"] if not any(map(str.isalpha, row["word"]))] == []
+
+
+def test_rows_are_ranked_and_show_their_first_caption():
+    _, tables = audit_captions([*CAPTIONS, "a dog on a couch" + " and so on" * 50], "corenet")
+    couch = next(row for row in tables["dropped"] if row["word"] == "couch")
+    assert couch["example"] == CAPTIONS[0]
+    for rows in tables.values():
+        counts = [row["captions"] for row in rows]
+        assert counts == sorted(counts, reverse=True)
+        assert all(len(row["example"]) <= 100 for row in rows)
+
+
+def test_senses_are_counted_as_wordnet_lists_them():
+    """Canonical names say how many there are at least: the largest number behind a lemma's own name."""
+    words = ["bank", "dog", "line", "head", "point"]
+    _, tables = audit_captions([f"the {word} and the {word}" for word in words], "paper")
+    found = column(tables["many_senses"], "word", "senses")
+    assert found == {("bank", 10): 1, ("dog", 7): 1, ("head", 33): 1, ("line", 30): 1, ("point", 26): 1}
+    for word, senses in found:
+        own = [int(name[-2:]) for name in nouns().names if name.rpartition(".n.")[0] == word]
+        assert max(own) <= senses
+
+
+def test_the_command_writes_a_record_and_prints_the_first_rows(tmp_path, capsys):
+    path = tmp_path / "data" / "captions.csv"
+    path.parent.mkdir()
+    path.write_text("title\n" + "".join(f'"{caption}"\n' for caption in CAPTIONS) + "\n")
+    audit(Audit((str(path),), rule="corenet", text_column="title", quiet=True))
+    record = json.loads((tmp_path / "labelling" / "audit-corenet.json").read_text())
+    metrics, tables = audit_captions(CAPTIONS, "corenet")
+    assert (record["kind"], record["metrics"], record["samples"]) == ("label_audit", metrics, tables)
+    assert "sofa.n.01" in capsys.readouterr().out
+    audit(Audit((str(path),), text_column="title", max_captions=2, labels_dir=tmp_path / "run" / "labels", quiet=True))
+    assert json.loads((tmp_path / "run" / "labelling" / "audit-paper.json").read_text())["metrics"]["captions"] == 2
+
+
+@pytest.mark.parametrize(
+    ("num_files", "most", "expected"), [(3, 3, [1, 1, 1]), (3, 5, [2, 2, 1]), (250, 100, [2] * 16 + [1] * 68)]
+)
+def test_captions_are_taken_evenly_from_not_too_many_files(tmp_path, num_files, most, expected):
+    for number in range(num_files):
+        (tmp_path / f"{number:03d}.txt").write_text(f"file {number}\n" * 50)
+    sources = [source for path in find([str(tmp_path)]) for source in split(path, None, 50)]
+    assert list(Counter(take_captions(sources, most)).values()) == expected

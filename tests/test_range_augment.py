@@ -1,0 +1,276 @@
+"""RangeAugment reads as the release's, learns its ranges, and augments each image alike however a run is cut up."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import methods
+from catlip.objective import Objective
+from catlip.range_augment import Augmented, Draws, RangeAugment, draw, target_mse
+
+NAMES = ("brightness", "contrast", "noise")
+
+
+def pictures(count: int, side: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def drawn_with(seed: int, images: Tensor) -> Draws:
+    torch.manual_seed(seed)
+    return draw(images)
+
+
+def augmented_with(seed: int, images: Tensor, progress: float = 0.5) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(seed)
+    return RangeAugment()(images, progress)
+
+
+def decibels(mse: float) -> float:
+    return 10 * math.log10(65_025 / mse)
+
+
+def by_hand(images: np.ndarray, draws: Draws) -> np.ndarray:
+    """The release's operations with its initial ranges, image by image."""
+
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    scaling, noise = (0.1 + 0.8 * sigmoid(0.5), 1.1 + 8.9 * sigmoid(1.5)), (5e-5 / 2, 1e-4 + (1 - 1e-4) * sigmoid(0.1))
+    ranges = {"brightness": scaling, "contrast": scaling, "noise": noise}
+    images = images.copy()
+    for name in draws.order:
+        low, high = ranges[name]
+        for turn, i in enumerate(draws.chosen[name].tolist()):
+            m = low + draws.where[name][turn].item() * (high - low)
+            for channel in range(3):
+                x = images[i, channel]
+                if name == "brightness":
+                    images[i, channel] = m * x
+                elif name == "contrast":
+                    images[i, channel] = (1 - m) * x.mean() + m * x
+                else:
+                    images[i, channel] = x + m * draws.noise[turn, channel].numpy()
+    return np.minimum(np.maximum(images, 0), 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("seed", range(4))
+def test_images_and_loss_are_those_of_a_reading_by_hand(count, seed) -> None:
+    images, augment = pictures(count, dtype=torch.float64), RangeAugment(psnr=(40, 20))
+    expected = by_hand(images.numpy(), drawn_with(seed, images))
+    torch.manual_seed(seed)
+    augmented, loss = augment(images, progress=0.25)
+    np.testing.assert_allclose(augmented.detach().numpy(), expected, atol=1e-6)
+
+    error = (((expected - images.numpy()) * 255) ** 2).reshape(count, -1).mean(axis=1)
+    target = 65_025 / 10**2 + (65_025 / 10**4 - 65_025 / 10**2) * (1 + math.cos(math.pi / 4)) / 2
+    away = np.abs(error - target)
+    smooth = np.where(away < 1, away**2 / 2, away - 0.5)
+    assert loss.item() == pytest.approx(100 / 65_025 * smooth.mean(), rel=1e-5)
+    assert augment.psnr_db.item() == pytest.approx(decibels(error.mean()), abs=1e-4)
+
+
+def test_ranges_start_where_the_releases_do() -> None:
+    ranges = {name: [end.item() for end in ends.values()] for name, ends in RangeAugment().ranges().items()}
+    assert ranges["brightness"] == ranges["contrast"] == pytest.approx([0.598, 8.376], abs=5e-4)
+    assert ranges["noise"] == pytest.approx([2.5e-5, 0.525], abs=5e-4)
+    assert ranges["noise"][0] == pytest.approx(2.5e-5, rel=1e-6)
+
+
+@pytest.mark.parametrize("raw", [-100.0, 100.0])
+def test_ranges_stay_within_their_bounds_whatever_is_learnt(raw) -> None:
+    augment = RangeAugment()
+    with torch.no_grad():
+        for parameter in augment.parameters():
+            parameter.fill_(raw)
+    found = [end.item() for name in NAMES for end in augment.ranges()[name].values()]
+    bounds = [0.1, 1.1, 0.1, 1.1, 0, 1e-4] if raw < 0 else [0.9, 10, 0.9, 10, 5e-5, 1]
+    assert found == pytest.approx(bounds, abs=1e-6)
+
+
+@pytest.mark.parametrize(("progress", "expected"), [(0, 40), (0.1, 34.7), (0.25, 28.1), (0.5, 23.0), (0.75, 20.7), (1, 20)])
+def test_the_target_falls_along_a_cosine_of_the_error(progress, expected) -> None:
+    assert decibels(target_mse(progress, 40, 20)) == pytest.approx(expected, abs=0.05)
+
+
+def test_the_target_for_detection_ends_at_10_db() -> None:
+    assert (target_mse(0, 40, 10), target_mse(1, 40, 10)) == pytest.approx((6.5025, 6502.5))
+
+
+@pytest.mark.parametrize("part", ["own loss", "images"])
+def test_six_scalars_learn_from_their_own_loss_and_from_the_objectives(part) -> None:
+    augment = RangeAugment()
+    images, loss = augment(pictures(8), progress=0.5)
+    (loss if part == "own loss" else images.square().mean()).backward()
+    found = list(augment.parameters())
+    assert len(found) == 6
+    assert all(parameter.ndim == 0 and parameter.grad.item() != 0 for parameter in found)
+
+
+@pytest.mark.parametrize("end_db", [20, 15])
+@pytest.mark.parametrize("narrowed", [False, True])
+def test_the_loss_pulls_the_psnr_to_its_target_from_both_sides(end_db, narrowed) -> None:
+    """Not onto it: an image that no operation chose counts with an error of 0, so batches settle about 2 dB above."""
+    augment = RangeAugment(psnr=(40, end_db))
+    if narrowed:
+        with torch.no_grad():
+            for name in NAMES:
+                augment.low[name].fill_(3.0)
+                augment.high[name].fill_(-6.0)
+    optimizer = torch.optim.Adam(augment.parameters(), lr=0.05)
+    images, errors = pictures(64), []
+    torch.manual_seed(0)
+    for _ in range(250):
+        optimizer.zero_grad()
+        augment(images, progress=1)[1].backward()
+        optimizer.step()
+        errors.append(65_025 / 10 ** (augment.psnr_db.item() / 10))
+    assert decibels(np.mean(errors[:5])) == pytest.approx(29 if narrowed else 10.5, abs=3)
+    assert end_db < decibels(np.mean(errors[-50:])) < end_db + 3
+
+
+@pytest.mark.parametrize("images", [pictures(4), (pictures(4) * 255).byte()])
+def test_in_evaluation_nothing_changes(images) -> None:
+    same, loss = RangeAugment().eval()(images, progress=1)
+    assert same is images
+    assert loss.item() == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("count", "half"), [(1, 1), (2, 1), (7, 3), (8, 4)])
+def test_each_operation_changes_half_of_the_images(name, count, half) -> None:
+    images = pictures(count)
+    drawn = drawn_with(5, images)
+    alone = RangeAugment().augment(images, replace(drawn, order=[name]))
+    changed = (alone != images).flatten(1).any(dim=1)
+    assert sorted(drawn.chosen[name].tolist()) == changed.nonzero().flatten().tolist()
+    assert changed.sum() == half
+
+
+def test_halves_and_orders_are_drawn_evenly_and_independently() -> None:
+    drawn = [drawn_with(seed, pictures(4, side=1)) for seed in range(600)]
+    orders = [" ".join(one.order) for one in drawn]
+    assert {orders.count(order) > 60 for order in set(orders)} == {True}  # 100 each, 9 standard deviations apart
+    assert len(set(orders)) == 6
+    chosen = {name: np.array([np.isin(range(4), one.chosen[name]) for one in drawn]) for name in NAMES}
+    for name in NAMES:
+        assert np.abs(chosen[name].mean(axis=0) - 0.5).max() < 0.1
+    both = (chosen["brightness"] & chosen["noise"]).mean(axis=0)
+    assert np.abs(both - 0.25).max() < 0.1
+    where = torch.stack([torch.stack([one.where[name] for name in NAMES]) for one in drawn])
+    assert where.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert (where[:, 0] != where[:, 1]).all()
+
+
+def test_bytes_are_augmented_as_shares_of_one() -> None:
+    pixels = (pictures(6) * 255).byte()
+    of_bytes, of_shares = (augmented_with(1, images) for images in (pixels, pixels.float() / 255))
+    assert of_bytes[0].dtype == torch.float32
+    assert torch.equal(of_bytes[0], of_shares[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_and_half_precision_leave_the_error_in_full_precision(dtype) -> None:
+    images = pictures(6).to(dtype)
+    plain, loss = augmented_with(2, images.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast, cast_loss = augmented_with(2, images)
+    assert cast.dtype == cast_loss.dtype == torch.float32
+    assert torch.equal(cast, plain)
+    assert torch.equal(cast_loss, loss)
+
+
+def test_progress_moves_the_target_alone() -> None:
+    (early, early_loss), (late, late_loss) = (augmented_with(0, pictures(8), progress) for progress in (0.1, 0.9))
+    assert torch.equal(early, late)
+    assert early_loss > late_loss, "the initial ranges are too strong throughout, most of all at the start"
+
+
+def test_no_number_is_read_back_from_the_device(monkeypatch) -> None:
+    """A graph without a break, and tensors without data, leave nothing for `.item()` or a shape that depends on values."""
+    images, augment = pictures(4), RangeAugment()
+    drawn = drawn_with(0, images)
+    compiled = torch.compile(augment.augment, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(images, drawn), augment.augment(images, drawn))
+    monkeypatch.setattr("catlip.range_augment.draw", lambda *_: _on_meta(drawn))
+    augmented, loss = RangeAugment().to("meta")(images.to("meta"), progress=0.5)
+    assert (augmented.shape, loss.shape) == (images.shape, ())
+
+
+def _on_meta(drawn: Draws) -> Draws:
+    chosen, where = ({name: tensor.to("meta") for name, tensor in of.items()} for of in (drawn.chosen, drawn.where))
+    return Draws(drawn.order, chosen, where, drawn.noise.to("meta"))
+
+
+def build(method: str = "catlip") -> nn.Module:
+    return methods.build(method, "hybrid_tiny", 16, 20, seed=0)
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
+    plain, augment = build(method), RangeAugment()
+    objective, batch = Augmented(plain, augment), methods.synthetic_batch(4, "hybrid_tiny", 16, 20, seed=0)
+    assert isinstance(objective, Objective)
+    assert objective.needs == plain.needs
+    assert objective.image_encoder is plain.image_encoder
+
+    objective.set_progress(0.75)
+    torch.manual_seed(3)
+    loss = objective(batch)
+    torch.manual_seed(3)
+    images, own = augment(batch.images, 0.75)
+    assert loss.item() == pytest.approx((plain(replace(batch, images=images)) + own).item(), rel=1e-6)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in objective.parameters())
+    objective.eval()
+    assert torch.equal(objective(batch), plain(batch))
+
+
+def test_the_log_can_show_what_is_learnt_beside_what_the_objective_says() -> None:
+    class Talking(nn.Module):
+        needs = frozenset({"labels"})
+
+        def metrics(self) -> dict[str, Tensor]:
+            return {"temperature": torch.tensor(0.07)}
+
+    objective = Augmented(Talking(), RangeAugment())
+    objective.range_augment(pictures(4), 0.0)
+    ends = {f"{name}_{end}" for name in NAMES for end in ("low", "high")}
+    assert objective.metrics().keys() == {"psnr_db", "temperature", *ends}
+    assert objective.metrics()["noise_high"].item() == pytest.approx(0.525, abs=5e-4)
+    assert 0 < objective.metrics()["psnr_db"].item() < 40
+    assert not objective.metrics()["psnr_db"].requires_grad
+
+
+def weights_after(num_steps: int, resume_at: int | None) -> dict[str, Tensor]:
+    """Of two micro-batches a step; anew from the saved state at `resume_at`."""
+
+    def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
+        objective = Augmented(build(), RangeAugment())
+        return objective, torch.optim.AdamW(objective.parameters(), lr=0.01)
+
+    objective, optimizer = fresh()
+    for step in range(num_steps):
+        if step == resume_at:
+            saved = objective.state_dict(), optimizer.state_dict()
+            objective, optimizer = fresh()
+            objective.load_state_dict(saved[0])
+            optimizer.load_state_dict(saved[1])
+        objective.set_progress(step / num_steps)
+        optimizer.zero_grad()
+        for micro_batch in range(2 * step, 2 * step + 2):
+            torch.manual_seed(micro_batch)
+            objective(methods.synthetic_batch(4, "hybrid_tiny", 16, 20, seed=micro_batch)).backward()
+        optimizer.step()
+    return objective.state_dict()
+
+
+@pytest.mark.parametrize("resume_at", [1, 4])
+def test_weights_progress_and_seed_are_all_that_a_resumed_run_needs(resume_at) -> None:
+    whole, resumed = weights_after(6, None), weights_after(6, resume_at)
+    assert sum(name.startswith("range_augment.") for name in whole) == 6
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())

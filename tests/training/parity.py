@@ -1,0 +1,52 @@
+"""Three steps of a method, replicated and sharded, on the same batches: how far apart they come out.
+
+torchrun --nproc-per-node 2 tests/training/parity.py catlip vit_tiny16 fp32
+"""
+
+import json
+import sys
+from dataclasses import replace
+
+import torch
+
+from bench import methods
+from catlip.recipes import STARTER
+from catlip.training.distributed import find_place
+from catlip.training.loop import Trainer
+from catlip.training.parallel import Parallel
+
+
+def three_steps(
+    parallel: Parallel, method: str, model: str, precision: str
+) -> tuple[list[tuple[float, float]], dict[str, torch.Tensor]]:
+    """Losses and gradient norms, and all weights and their average, whole."""
+    place = find_place("cpu")
+    objective = methods.build(method, model, 32, num_classes=20, seed=0)
+    recipe = replace(STARTER, precision=precision, ema_decay=0.5, warmup_iterations=1)
+    trainer = Trainer(objective, recipe, 10, accumulation=2, place=place, parallel=parallel)
+    numbers = []
+    for step in range(3):
+        seeds = [10 * step + 2 * micro_step + place.rank for micro_step in range(2)]
+        done = trainer.train_step(methods.synthetic_batch(4, model, 32, num_classes=20, seed=seed) for seed in seeds)
+        numbers.append((done.loss, done.grad_norm))
+    averaged, trainer.average = trainer.weights(), None
+    return numbers, {f"averaged {name}": value for name, value in averaged.items()} | trainer.weights()
+
+
+def main(method: str, model: str, precision: str) -> None:
+    """Print the numbers of both, and how far apart they end, in learning rates, which is what Adam moves a weight in a step.
+
+    That is the root mean square over a tensor, of the tensor where it is largest: Adam makes whole steps of gradients that are
+    zero but for rounding, so a single weight says little, but a tensor that is not trained alike is a step or more apart.
+    """
+    torch.set_num_threads(1)
+    replicated, weights = three_steps("ddp", method, model, precision)
+    sharded, others = three_steps("fsdp", method, model, precision)
+    assert weights.keys() == others.keys()
+    apart = [(weights[name] - others[name]).float().square().mean().sqrt().item() / STARTER.max_lr for name in weights]
+    if find_place("cpu").is_main:
+        print(json.dumps({"ddp": replicated, "fsdp": sharded, "apart": max(apart)}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

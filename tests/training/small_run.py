@@ -1,0 +1,244 @@
+"""A small run of the real loop on real shards, in the ways that tests ask for: stopped, killed, poisoned, on one rank or two.
+
+python tests/training/small_run.py --shards FOLDER --out FOLDER --parallel fsdp --ranks 2
+"""
+
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from catlip.cli import run
+from catlip.data.augment import Augmentation
+from catlip.data.loader import Batch, DataPath
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
+from catlip.data.shards import Shard, expand, open_shard
+from catlip.training.distributed import Place, find_place
+from catlip.training.loop import Trainer, train
+from catlip.training.schedule import Optimization
+
+SIZES = [ImageSize(16, 6), ImageSize(24, 4)]
+SAME = ("step", "images_seen", "loss", "grad_norm", "learning_rate", "scale")  # in the log of every way to run
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """How to run; a fault is RANK:STEP, and happens when that rank asks for that step's batch."""
+
+    shards: Path
+    out: Path
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    replicas: int = 2
+    """Micro-batches of a step, over ranks and accumulation."""
+    num_workers: int = 0
+    num_steps: int = 20
+    precision: str = "fp32"
+    checkpoint_every: int = 1
+    stops: tuple[int, ...] = ()
+    """Stop at each of these steps, go on, and compare with a run that is not stopped."""
+    kills: int = 0
+    """Kill so many runs, each at a moment of its own, go on, and compare."""
+    ranks: int = 1
+    """Processes, forked from this one, which has imported everything; torchrun's when it is 1."""
+    quiet: bool = False
+    nan: str = ""
+    inf: str = ""
+    dies: str = ""
+    disk_full: str = ""
+    worker_dies: bool = False
+    worker_hangs: bool = False
+    wandb: str = ""
+
+
+class Small(nn.Module):
+    """All that is awkward in an objective, small: batch norm, dropped paths, blocks, a parameter without a dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Linear(3, 16)
+        self.norm = nn.BatchNorm1d(16)
+        self.blocks = nn.ModuleList(Block(16, 2, drop_path=0.4, attn_drop=0.1) for _ in range(2))
+        self.scale = nn.Parameter(torch.tensor(0.5))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, batch: Batch) -> Tensor:
+        infinite = torch.where(batch.images.isinf().any(), torch.inf, 0.0)  # in the loss, but not in its gradient
+        pixels = F.adaptive_avg_pool2d(batch.images.float().nan_to_num(torch.nan, posinf=0.0) / 255, 4).flatten(2)
+        tokens = self.norm(self.stem(pixels.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            tokens = block(tokens)
+        error = (self.head(tokens.mean(dim=1)) * self.scale - pixels.mean(dim=2)).square()
+        return error.mean() + infinite
+
+    def metrics(self) -> dict[str, Tensor]:
+        return {"scale": self.scale}
+
+
+class StoppedError(Exception):
+    """The run was stopped on purpose."""
+
+
+class FailingLabels:
+    """Labels for nobody, from a worker that fails after its first batches."""
+
+    def __init__(self, config: SmallRun):
+        self.config = config
+        self.calls = 0
+
+    def __call__(self, samples: Sequence[tuple[Shard, int]]) -> tuple[Any, Any]:
+        self.calls += 1
+        if self.calls == 3 and self.config.worker_dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.calls == 3:
+            time.sleep(100_000)
+        return np.zeros(0, dtype=np.int64), np.zeros(len(samples) + 1, dtype=np.int64)
+
+
+def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[dict[str, float]]:
+    """Train, from where the folder is; raise StoppedError when the batch of step `stop` is asked for."""
+    shards = [open_shard(path) for path in expand(str(config.shards))]
+    accumulation = config.replicas // place.world_size
+    order = SampleOrder([len(shard) for shard in shards], seed=0)
+    plan = StepPlan(SIZES, config.replicas, config.num_steps, seed=0)
+    labels = FailingLabels(config) if config.worker_dies or config.worker_hangs else None
+    data = DataPath(
+        shards, order, plan, Augmentation(), 0, accumulation=accumulation, rank=place.rank, world_size=place.world_size,
+        labels=labels,
+    )  # fmt: skip
+    recipe = Optimization(max_lr=1e-2, warmup_iterations=3, ema_decay=0.8, precision=config.precision)
+    trainer = Trainer(Small(), recipe, config.num_steps, accumulation, place, parallel=config.parallel)
+
+    def batches(first: int) -> Iterator[Batch]:
+        for number, batch in enumerate(data.batches(first, config.num_workers)):
+            step = first + number // accumulation
+            if step == stop:
+                raise StoppedError
+            yield _with_faults(config, batch, f"{place.rank}:{step}")
+
+    identity = {"seed": 0, "num_steps": config.num_steps}
+    return train(trainer, batches, config.out, identity, 5, config.checkpoint_every, quiet=True, wandb=config.wandb)
+
+
+def _with_faults(config: SmallRun, batch: Batch, now: str) -> Batch:
+    if now == config.dies and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if now == config.disk_full:  # a limit on file size fails a write half-way, as a full disk does
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    if now in (config.nan, config.inf):
+        return replace(batch, images=torch.full(batch.images.shape, torch.nan if now == config.nan else torch.inf))
+    return batch
+
+
+def outcome(out: Path) -> dict[str, Any]:
+    """What must be the same however a run came to its end: its log and its weights, bit for bit."""
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    weights = sha256((out / "weights.safetensors").read_bytes()).hexdigest()
+    return {"log": [{name: line[name] for name in SAME} for line in lines], "weights": weights}
+
+
+def stopped_everywhere(config: SmallRun, place: Place) -> dict[str, Any]:
+    """Stop at each step and go on; the steps after which the outcome was another one."""
+    small_run(replace(config, out=config.out / "whole"), place)
+    for step in config.stops:
+        cut = replace(config, out=config.out / str(step))
+        with contextlib.suppress(StoppedError):
+            small_run(cut, place, stop=step)
+        assert not (cut.out / "weights.safetensors").exists(), "it was not stopped"
+        small_run(cut, place)
+    whole = outcome(config.out / "whole")
+    return {"stopped": len(config.stops), "wrong": [s for s in config.stops if outcome(config.out / str(s)) != whole]}
+
+
+def killed_anywhere(config: SmallRun) -> dict[str, Any]:
+    """Kill runs at random moments of their life and go on; this process only waits, so that its children start at once."""
+    begin = time.monotonic()
+    whole = replace(config, out=config.out / "whole")
+    assert not any(_in_children(whole))
+    lasts_s, draw, saving, wrong, unfinished = time.monotonic() - begin, random.Random(0), 0, [], 0
+    for number in range(config.kills):
+        cut = replace(config, out=config.out / str(number))
+        _in_children(cut, kill_after_s=draw.uniform(0, lasts_s))
+        saving += any(cut.out.glob("checkpoints/.*.tmp"))
+        unfinished += not (cut.out / "weights.safetensors").exists()
+        assert not any(_in_children(cut)), "a run that was not killed failed"
+        if outcome(cut.out) != outcome(whole.out):
+            wrong.append(number)
+    return {"killed": config.kills, "while_saving": saving, "unfinished": unfinished, "wrong": wrong}
+
+
+def _in_children(config: SmallRun, kill_after_s: float | None = None) -> list[int]:
+    """The run in a process for each rank, all of them killed after so many seconds; their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [_fork(config, rank, port) for rank in range(config.ranks)]
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def _fork(config: SmallRun, rank: int, port: int) -> int:
+    child = os.fork()
+    if child:
+        return child
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(config.ranks)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    status = 1
+    try:
+        run(SmallRun, lambda _: one_rank(replace(config, kills=0)))
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def one_rank(config: SmallRun) -> None:
+    """Run in this process, and print as JSON how it ended."""
+    place = find_place("cpu")
+    if config.stops:
+        ended = stopped_everywhere(config, place)
+    else:
+        small_run(config, place)
+        ended = outcome(config.out) if place.is_main else {}
+    if place.is_main and not config.quiet:
+        json.dump(ended, sys.stdout)
+
+
+def main(config: SmallRun) -> None:
+    """Run in as many processes as asked for."""
+    torch.set_num_threads(1)
+    if config.kills:
+        json.dump(killed_anywhere(replace(config, quiet=True)), sys.stdout)
+    elif config.ranks > 1:
+        sys.exit(max(_in_children(config), key=abs))
+    else:
+        one_rank(config)
+
+
+if __name__ == "__main__":
+    run(SmallRun, main)

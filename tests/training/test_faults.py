@@ -1,0 +1,56 @@
+"""What goes wrong on one rank stops all of them at once, says so, and costs nothing that was saved."""
+
+import pytest
+import torch
+from small_run import Small
+
+from catlip.training.distributed import Place
+from catlip.training.loop import Trainer
+from catlip.training.schedule import Optimization
+
+IDENTITY = {"seed": 0, "num_steps": 20}
+CPU = Place(0, 1, torch.device("cpu"))
+
+
+def resumed(out, identity=IDENTITY) -> Trainer:
+    trainer = Trainer(Small(), Optimization(precision="fp32"), 20, 1, CPU)
+    trainer.resume(out / "checkpoints", identity)
+    return trainer
+
+
+@pytest.mark.parametrize(("parallel", "fault"), [("ddp", "nan"), ("fsdp", "inf")])
+def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_optimizer(small_run, tmp_path, parallel, fault) -> None:
+    done = small_run("--ranks", 2, "--parallel", parallel, f"--{fault}", "1:6", timeout=120)
+    assert done.returncode == 2, done.stderr
+    messages = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(messages) == 2, done.stderr
+    for message in messages:
+        assert "at step 6 on rank 1 (samples" in message
+        assert f"loss {fault}" in message
+        assert "rank 0" not in message
+    assert resumed(tmp_path / "run").step == 6
+
+
+def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(small_run, tmp_path) -> None:
+    done = small_run("--ranks", 2, "--parallel", "fsdp", "--disk-full", "1:4", timeout=120)
+    assert done.returncode == 2
+    messages = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(messages) == 2, done.stderr
+    assert all("checkpoint of step 5 could not be written, the last one is kept" in message for message in messages)
+    left = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert left == ["step-00000003", "step-00000004"]
+    assert resumed(tmp_path / "run").step == 4
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_data_worker_that_dies_is_an_error_not_a_hang(small_run, ranks) -> None:
+    done = small_run("--num-workers", 2, "--worker-dies", "--ranks", ranks, timeout=120)
+    assert done.returncode
+    assert "is killed by signal: Killed" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_data_worker_that_hangs_is_an_error_after_a_minute(small_run) -> None:
+    done = small_run("--num-workers", 2, "--worker-hangs", timeout=150)
+    assert done.returncode
+    assert "timed out after 60 seconds" in done.stderr

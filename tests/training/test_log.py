@@ -1,0 +1,70 @@
+"""The log is the same however often a run was stopped, wherever it is shown."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from catlip.cli import InputError
+from catlip.training.distributed import Place
+from catlip.training.log import Log, Progress
+
+MAIN = Place(0, 1, torch.device("cpu"))
+STEP = Progress(loss=2.0, grad_norm=1.0, seconds=0.5, data_wait_seconds=0.1, images=8)
+
+
+def write(folder: Path, first: int, steps: range) -> Log:
+    log = Log(folder, first, MAIN, wandb="", config={})
+    for step in steps:
+        log.write(step, [STEP, STEP], 0.1, {"psnr_db": 30.0 + step})
+    log.close()
+    return log
+
+
+def test_a_line_is_the_mean_of_its_steps_and_sums_up_the_run(tmp_path: Path) -> None:
+    lines = write(tmp_path, 0, range(1, 3)).lines
+    found = lines[1]
+    assert found.pop("peak_gib") > 0
+    assert found == {
+        "step": 2, "images_seen": 32, "seconds": 2.0, "loss": 2.0, "grad_norm": 1.0, "learning_rate": 0.1,
+        "images_per_s": 16.0, "data_wait_share": pytest.approx(0.2), "psnr_db": 32.0,
+    }  # fmt: skip
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0]) == lines[0]
+
+
+def test_a_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path: Path) -> None:
+    write(tmp_path, 0, range(1, 6))
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write('{"step": 6, "loss": 0.')  # killed while writing
+    lines = write(tmp_path, 3, range(4, 8)).lines
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
+    assert lines[-1]["images_seen"] == 7 * 16
+    assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == lines
+    shown = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in shown.Scalars("psnr_db")] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_other_ranks_know_the_log_and_write_nothing(tmp_path: Path) -> None:
+    write(tmp_path, 0, range(1, 3))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    other = Log(tmp_path, 2, Place(1, 2, torch.device("cpu")), wandb="", config={})
+    other.write(3, [STEP], 0.1, {})
+    other.close()
+    assert [line["step"] for line in other.lines] == [1, 2, 3]
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_wandb_that_is_not_installed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    with pytest.raises(InputError, match="pip install wandb"):
+        Log(tmp_path, 0, MAIN, wandb="project", config={})
+
+
+def test_wandb_shows_the_log_offline(small_run, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    done = small_run("--num-steps", 3, "--wandb", "project")
+    assert done.returncode == 0, done.stderr
+    (stored,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    assert b"data_wait_share" in stored.read_bytes()

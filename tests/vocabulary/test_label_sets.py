@@ -1,0 +1,148 @@
+"""The target data sets' labels: their names against the packages that ship them, their synsets, and Places365's files."""
+
+import importlib.util
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catlip.cli import InputError
+from catlip.vocabulary.label_sets import imagenet_synsets, label_set, synsets_of
+from catlip.words.wordnet import nouns
+
+
+def names_of(synsets):
+    return [nouns().name(synset) for synset in synsets]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dog", ["dog.n.01"]),
+        ("Swimming Pool", ["swimming_pool.n.01"]),
+        ("restaurant_kitchen", ["restaurant.n.01", "kitchen.n.01"]),
+        ("archaeological_excavation", []),
+        ("natural_history_museum", ["natural_history.n.01", "museum.n.01"]),
+        ("ice_cream_parlor", ["ice_cream.n.01", "parlor.n.01"]),
+        ("church/outdoor", ["church.n.01"]),
+        ("stadium/baseball", ["stadium.n.01"]),
+        ("underwater/ocean_deep", []),
+        ("crane (bird)", ["crane.n.01"]),
+        ("crane_(bird)", ["crane.n.01"]),
+        ("merry-go-round", ["merry-go-round.n.01"]),
+        ("dog-house", ["kennel.n.01"]),
+        ("beds", ["bed.n.01"]),
+        ("room_room", ["room.n.01"]),
+        ("", []),
+        ("/outdoor", []),
+    ],
+)
+def test_a_name_becomes_the_synsets_of_its_longest_parts(name, expected):
+    assert names_of(synsets_of(name)) == expected
+
+
+@given(st.text(max_size=40))
+def test_any_name_gives_noun_synsets_each_once(name):
+    found = synsets_of(name)
+    assert len(set(found)) == len(names_of(found))
+
+
+def test_every_noun_of_wordnet_that_is_its_own_base_form_is_a_name_of_one_synset():
+    lemmas = [lemma for lemma in nouns().first_senses if nouns().lemmatize(lemma) == lemma and "/" not in lemma]
+    assert len(lemmas) > 110_000
+    assert all(synsets_of(lemma) == (nouns().first_senses[lemma],) for lemma in lemmas)
+
+
+def test_imagenet_s_labels_are_its_synsets_in_their_usual_order():
+    labels = label_set("imagenet")
+    assert labels.synsets == tuple((synset,) for synset in imagenet_synsets())
+    assert len(set(imagenet_synsets())) == 1000
+    assert labels.names[0] == "tench.n.01"
+    assert imagenet_synsets()[0] == 1440764
+
+
+def test_coco_s_names_are_torchvision_s():
+    categories = pytest.importorskip("torchvision.models._meta")._COCO_CATEGORIES
+    assert list(label_set("coco").names) == [name for name in categories if name not in ("__background__", "N/A")]
+
+
+def test_coco_s_names_are_detectron2_s():
+    metadata = pytest.importorskip("detectron2.data.datasets.builtin_meta")
+    assert list(label_set("coco").names) == metadata._get_coco_instances_meta()["thing_classes"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mmseg") is None, reason="mmsegmentation is not installed")
+def test_ade20k_s_names_are_mmsegmentation_s():
+    from mmseg.datasets import ADE20KDataset
+
+    assert list(label_set("ade20k").names) == [name.strip() for name in ADE20KDataset.METAINFO["classes"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "synset"),
+    [
+        ("coco", "mouse", "mouse.n.04"),
+        ("coco", "keyboard", "computer_keyboard.n.01"),
+        ("coco", "remote", "remote_control.n.01"),
+        ("coco", "tie", "necktie.n.01"),
+        ("coco", "orange", "orange.n.01"),
+        ("ade20k", "plate", "plate.n.04"),
+        ("ade20k", "bar", "bar.n.02"),
+        ("ade20k", "palm", "palm.n.03"),
+    ],
+)
+def test_hand_made_synsets_are_the_sense_in_the_picture(name, label, synset):
+    labels = label_set(name)
+    assert names_of(labels.synsets[labels.names.index(label)]) == [synset]
+
+
+@pytest.mark.parametrize(("name", "number"), [("coco", 80), ("ade20k", 150)])
+def test_no_two_labels_chosen_by_hand_are_one_synset(name, number):
+    labels = label_set(name)
+    assert len(labels.names) == len(labels.synsets) == len(set(labels.synsets)) == number
+
+
+@pytest.fixture
+def listing(tmp_path):
+    path = tmp_path / "categories_places365.txt"
+    path.write_text("/a/airfield 0\n/a/apartment_building/outdoor 1\n/a/archaeological_excavation 2\n/r/restaurant_kitchen 3\n")
+    return path
+
+
+def test_places_names_are_read_alike_from_the_list_its_folder_and_the_images(tmp_path, listing):
+    expected = ("airfield", "apartment_building/outdoor", "archaeological_excavation", "restaurant_kitchen")
+    images = tmp_path / "images"
+    for name in expected:
+        (images / "train" / name.replace("/", "-")).mkdir(parents=True)
+    (images / "train" / "readme.txt").write_text("not a category")
+    found = [label_set(f"places365:{place}") for place in (listing, tmp_path, images)]
+    assert found[0] == found[1] == found[2]
+    assert found[0].names == expected
+    assert [len(synsets) for synsets in found[0].synsets] == [1, 1, 0, 2]
+
+
+@pytest.mark.parametrize("content", ["", "airfield 0\n", "/a/airfield 0\n<html>\n", "\x00\n"])
+def test_a_file_that_is_no_list_of_categories_is_refused(listing, content):
+    listing.write_text(content)
+    with pytest.raises(InputError, match=r"categories_places365\.txt"):
+        label_set(f"places365:{listing}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("cifar", "no label set is called 'cifar'; choose one of: imagenet, places365, coco, ade20k"),
+        ("places365", "places365:DIR"),
+        ("coco:/data/coco", "'coco:/data/coco' is not a label set"),
+        ("places365:/nowhere", "/nowhere holds neither categories_places365.txt nor train/"),
+    ],
+)
+def test_an_unknown_set_or_place_is_refused(spec, message):
+    with pytest.raises(InputError, match=message):
+        label_set(spec)
+
+
+def test_a_copy_of_places_without_categories_is_refused(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(InputError, match="names no category"):
+        label_set(f"places365:{tmp_path}")

