@@ -209,17 +209,19 @@ data() {
 }
 
 label() {
-    local code="catlip/captions.py catlip/label.py catlip/sidecar.py catlip/tagger.py catlip/tokens.py catlip/wordnet.py catlip/words.py"
+    local code="catlip/captions.py catlip/label catlip/words catlip/engines.py catlip/data/shards.py"
     local keep=(--threshold 500)
     [[ $scale != starter ]] || keep=(--threshold 8)
     step label "$code" data "" "$python" -m catlip.label "$shards" --labels-dir "$runs/labels" $quiet
-    step vocabulary "$code catlip/vocabulary.py" label "" \
+    step vocabulary "$code catlip/vocabulary" label "" \
         "$python" -m catlip.vocabulary "$runs/labels" "${keep[@]}" --out "$runs/vocabulary.json" $quiet
+    step statistics "catlip/vocabulary catlip/words" vocabulary "" "$python" -m catlip.vocabulary stats "$runs/vocabulary.json"
+    step audit "$code" label "" "$python" -m catlip.label audit "$shards" --labels-dir "$runs/labels" $quiet
 }
 
 pretrain() {
     local recipe=starter launch=("$python" -m) seed gpus
-    local code="catlip/encoder.py catlip/objective.py catlip/pretrain.py catlip/recipes.py catlip/data catlip/training baselines"
+    local code="catlip/encoder.py catlip/objective.py catlip/range_augment.py catlip/pretrain.py catlip/recipes.py catlip/data catlip/training baselines"
     [[ $scale == starter ]] || recipe=${scale}_b16
     gpus=$([[ $device == cpu ]] && echo 0 || (nvidia-smi --list-gpus 2>/dev/null || true) | wc -l)
     ((gpus < 2)) || [[ $scale == starter ]] || launch=("$python" -m torch.distributed.run --nproc-per-node "$gpus" -m)
@@ -247,7 +249,7 @@ transfer() {
 }
 
 bench() {
-    local code="bench/step_time.py bench/methods.py bench/statistics.py catlip/encoder.py catlip/objective.py baselines/openclip.py"
+    local code="bench/step_time.py bench/methods.py bench/statistics.py catlip/encoder.py catlip/objective.py baselines"
     local common=(--out "$runs/step_time" --device "$device" $quiet)
     step step_time "$code" "" "" "$python" -m bench.step_time --model vit_b16 "${common[@]}"
     [[ $scale != starter ]] || step step_time_starter "$code" "" "" "$python" -m bench.step_time --model hybrid_tiny \

@@ -15,12 +15,13 @@ class Report:
     """Turn records into one page, with the paper's numbers beside ours.
 
     python -m reports --records runs/ reports/records/ --out report/
+    python -m reports --records runs/starter/vocabulary/vocabulary-statistics.json --out report/
 
     Writes index.html (opens from disk, needs no network), report.md, tables/*.csv, figures/*.png and *.svg.
     """
 
     records: tuple[Path, ...] = (Path("runs"), Path("reports/records"))
-    """Folders that hold <scale>/<kind>/<name>.json; the first with trainings or probes speaks in the headline."""
+    """Folders that hold <scale>/<kind>/<name>.json, or such files; the first with trainings or probes speaks first."""
     out: Path = Path("report")
     """Where the report is written."""
 

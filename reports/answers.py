@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from reports.cells import Quantity, mean_and_spread, shown
 from reports.measured import Ratio, Setting, anchor_of, name_of, step_methods, step_ratio
 from reports.records import Record, number
+from reports.rules import by_rule
 from reports.tables import PROBES, interval, link, probe_title, step_description
 
 SCALE_CAVEAT = {
@@ -125,7 +126,7 @@ def _whole_trainings(setting: Setting) -> str:
 
 
 def _labelling(setting: Setting) -> str:
-    record = next(iter(setting.of("labelling")), None)
+    record = next(iter(by_rule(setting.of("labelling")).values()), None)  # rule paper's, if it is there
     rate = number(record.metrics, "captions_per_s") if record else None
     return f"CatLIP also needs labels, once per data set: {shown(rate)} captions/s here." if rate else ""
 

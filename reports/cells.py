@@ -42,13 +42,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A named table. `name` is the file stem of its CSV; a row of one cell is a heading across the table."""
+    """A named table. `name` is the file stem of its CSV; a row of one cell is a heading across the table.
+
+    A folded table is opened by the reader of the page: it is long, and not for everyone.
+    """
 
     name: str
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
+    folded: bool = False
     kind: str = field(default="table", init=False)
 
     @property
@@ -72,6 +76,19 @@ def shown(value: float | None, decimals: int | None = None) -> str:
     if decimals > MOST_DECIMALS:
         return f"{value:.2e}"
     return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def clipped(words: object, most: int = 60) -> str:
+    """Words from inside a record on one line of at most so many printable characters; a dash where there are none."""
+    line = " ".join(words[: 4 * most].split()) if isinstance(words, str) else ""
+    line = "".join(filter(str.isprintable, line))  # without what turns text around or breaks a page
+    return f"{line[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}" if len(line) > most else line or MISSING
+
+
+def share_cell(found: float | None, whole: float | None, anchor: str = "") -> Cell:
+    """A count with its share of the whole below it."""
+    share = f"{shown(100 * found / whole, 1)} %" if found is not None and whole and math.isfinite(found / whole) else ""
+    return number_cell(found, 0, anchor, share)
 
 
 def decimals_of(value: float) -> int:

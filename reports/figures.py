@@ -12,16 +12,20 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
 COLOURS = {"random": "#5f666e", "catlip": "#0067a5", "clip": "#b34700", "siglip": "#007a5a", "superclass": "#a34a83"}
 OTHER = "#7a6000"
+SERIES = ("catlip", "siglip", "superclass", "clip")  # whose colour and marker the n-th of several rules or label sets wears
 MARKERS = {"random": "D", "catlip": "o", "clip": "s", "siglip": "^", "superclass": "v"}
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
+    "text.parse_math": False,  # what records call things is shown as it is
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
@@ -103,16 +107,31 @@ def marker_of(method: str) -> str:
     return MARKERS.get(method, "P")
 
 
+def series_style(index: int) -> dict[str, str]:
+    """The colour and marker of the n-th of several things that are not methods."""
+    wearer = SERIES[index % len(SERIES)]
+    return {"color": COLOURS[wearer], "marker": MARKERS[wearer]}
+
+
+THOUSANDS = StrMethodFormatter("{x:,.0f}")
+
+
+def write_out_powers(axis: Axis) -> None:
+    """Write the ticks of a logarithmic axis as 1, 1,000, 10 M."""
+    axis.set_major_formatter(lambda value, _: f"{value / 1e6:,g} M" if value >= 1e6 else f"{value:,g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float) -> None:
     """Name points in a column at the right edge, each with a thin line to its point; names are pushed apart, never on top.
 
     Args:
-        points: (x, y, label, colour), x and y in data units within the axes' limits.
+        points: (x, y, label, colour), x and y in data units within the axes' limits, which must be set already.
         gap: least distance between two labels, as a share of the axes' height.
     """
-    low, high = axes.get_ylim()
     points = sorted(points, key=lambda point: point[1])
-    shares = [(y - low) / (high - low) for _, y, _, _ in points]
+    to_share = axes.transScale + axes.transLimits  # of the axes' width and height, on a logarithmic scale too
+    shares = [float(to_share.transform((x, y))[1]) for x, y, _, _ in points]
     places: list[float] = []
     for share in shares:
         places.append(max(share, places[-1] + gap) if places else share)

@@ -108,8 +108,9 @@ class Setting:
 
 def settings(records: Records) -> list[Setting]:
     """Every setting with a training, a probe or a timing: by root, in the order given, then by scale, starter first."""
+    roots = list(dict.fromkeys(r.root for r in records.found))
     keys = {(r.root, r.scale): None for r in records.found if r.kind in MAIN_KINDS}
-    order = sorted(keys, key=lambda key: (records.roots.index(key[0]), key[1] != "starter", key[1]))
+    order = sorted(keys, key=lambda key: (roots.index(key[0]), key[1] != "starter", key[1]))
     return [
         Setting(root, scale, tuple(r for r in records.found if (r.root, r.scale) == (root, scale))) for root, scale in order
     ]

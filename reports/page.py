@@ -22,12 +22,12 @@ def write_report(page: Page, out: Path) -> Path:
     Returns: the page's path. Raises OSError where `out` cannot be written.
     """
     drawn = {figure.name: render(figure) for figure in page.figures}
-    files = {Path(f"tables/{table.name}.csv"): as_csv(table).encode() for table in page.tables}
+    files = {Path(f"tables/{table.name}.csv"): _bytes(as_csv(table)) for table in page.tables}
     for name, rendered in drawn.items():
-        files[Path(f"figures/{name}.svg")] = rendered.svg.encode()
+        files[Path(f"figures/{name}.svg")] = _bytes(rendered.svg)
         files[Path(f"figures/{name}.png")] = rendered.png
-    files[Path("report.md")] = markdown(page).encode()
-    files[Path("index.html")] = html(page, drawn).encode()
+    files[Path("report.md")] = _bytes(markdown(page))
+    files[Path("index.html")] = _bytes(html(page, drawn))
     for path, content in files.items():
         _replace(out / path, content)
     return out / "index.html"
@@ -64,6 +64,11 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8; half of a surrogate pair, which a record may hold, becomes a question mark."""
+    return text.encode("utf-8", "replace")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -74,6 +74,12 @@ def figures_stated() -> Table:
     return Table("figures_2_to_8", "Figures 2 to 8: axes and quoted values", ["Figure", "What", "Stated", "Source"], rows)
 
 
+def stated(name: str, panel: str) -> str:
+    """What the paper states of one panel of a figure, as a sentence to stand beside ours."""
+    cells = [cell for cell in read_published(name).cells if cell.label == panel]
+    return f"The paper's {panel}: {'; '.join(f'{c.column}, {c.value} {c.unit}'.rstrip() for c in cells)}."
+
+
 def _columns(published: PublishedTable) -> list[str]:
     """The label's column, then each of the paper's with its unit, and the README's beside it where it has values."""
     columns = [published.label_column]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from reports.cells import Quantity, mean_and_spread, shown
 from reports.figures import INK, MUTED, PAPER, Figure, colour_of, label_points, marker_of
-from reports.measured import Setting, name_of, step_methods
+from reports.measured import Setting, name_of, slug, step_methods
 from reports.records import Record, number
 from reports.tables import PROBES, probe_title, step_description
 
@@ -85,7 +85,7 @@ def loss_figures(setting: Setting) -> list[Figure]:
         caption = f"Pre-training loss of {name_of(method)}, in Figure 8's form: one line a seed."
         alt = f"Loss of {name_of(method)} against images seen: {said}."
         draw = partial(_draw_loss, method=method, curves=curves)
-        figures.append(Figure(f"loss_{method}", caption, alt, draw))
+        figures.append(Figure(f"loss_{slug(method)}", caption, alt, draw))
     return figures
 
 

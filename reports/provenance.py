@@ -9,9 +9,9 @@ from typing import Any
 
 from reports.cells import Cell, Table, shown
 from reports.measured import anchor_of, group_anchor, name_of
-from reports.records import Record, Records, lookup, number, text
+from reports.records import Record, Records, as_number, lookup, number, text
 
-SHOWN_VALUES = 24  # of each list of samples; the file holds the rest
+SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,16 @@ def _samples(record: Record, name: str) -> Samples:
     values = record.samples[name]
     if not isinstance(values, list):
         return Samples(name, "not a list", "")
-    series = [value for value in record.series(name) if math.isfinite(value)]
+    if rows := record.rows(name):
+        first = "; ".join(", ".join(f"{key} {_short(value)}" for key, value in row.items()) for row in rows[:SHOWN_ROWS])
+        return Samples(name, f"{len(values)} rows", first + ("; …" if len(values) > SHOWN_ROWS else ""))
+    numbers = [value for value in map(as_number, values) if value is not None]
+    series = [value for value in numbers if math.isfinite(value)]
     summary = f"{len(values)} values"
     if series:
         summary += f", min {shown(min(series))}, median {shown(statistics.median(series))}, max {shown(max(series))}"
-    if len(series) < len(values):
-        summary += f", {len(values) - len(series)} not finite"
+    if len(series) < len(numbers):
+        summary += f", {len(numbers) - len(series)} not finite"
     more = ", …" if len(values) > SHOWN_VALUES else ""
     return Samples(name, summary, ", ".join(map(_short, values[:SHOWN_VALUES])) + more)
 

@@ -7,6 +7,7 @@ is missing or not a number becomes None, and a NaN stays NaN so that the page ca
 
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ class Record:
             return []
         return [float("nan") if (found := as_number(value)) is None else found for value in values]
 
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows recorded under `name`, each with its columns by name; what is not a row is left out."""
+        values = self.samples.get(name)
+        return [row for row in values if isinstance(row, dict)] if isinstance(values, list) else []
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -91,7 +97,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Records:
-    """Everything found under the roots, in the order of the roots and then of the paths."""
+    """Everything found under the roots (as given), in the order of the roots and then of the paths."""
 
     roots: tuple[str, ...]
     found: tuple[Record, ...]
@@ -109,28 +115,40 @@ def read_records(roots: Sequence[Path]) -> Records:
     """Read every record below `roots`, in whatever state the files are.
 
     Args:
-        roots: folders that hold `<scale>/<kind>/<name>.json`; one that does not exist is a problem, not an error.
+        roots: folders that hold `<scale>/<kind>/<name>.json`, or such files; of a file, the scale is the name of its folder's
+            folder. One that does not exist is a problem, not an error; a file that is named twice is read once.
     Returns: the records and the problems; never raises for what a file contains.
     """
     found: list[Record] = []
     problems: list[Problem] = []
-    for root in roots:
-        if not root.is_dir():
-            problems.append(Problem(str(root), "no such folder"))
-            continue
-        for path in sorted(root.glob("*/*/*"), key=_natural):
-            if path.name.endswith(".json.partial"):
-                problems.append(Problem(str(path), "incomplete: the run goes on, or was cut short before its end"))
-            elif path.suffix == ".json" and not path.name.startswith("."):
-                try:
-                    found.append(read_record(root, path))
-                except NotARecordError as reason:
-                    problems.append(Problem(str(path), str(reason)))
+    seen: set[str] = set()
+    for place in roots:
+        if not (place.is_dir() or place.is_file()):
+            problems.append(Problem(str(place), "no such file or folder"))
+        root = place if place.is_dir() else Path(os.path.normpath(place.parent / "../.."))
+        for path in _files(place):
+            if (same := os.path.abspath(path)) in seen:
+                continue
+            seen.add(same)
+            try:
+                found.append(read_record(root, path))
+            except NotARecordError as reason:
+                problems.append(Problem(str(path), str(reason)))
     return Records(tuple(map(str, roots)), tuple(found), tuple(problems))
+
+
+def _files(place: Path) -> list[Path]:
+    """The file itself, or what may be records in a folder, those of unfinished runs among them."""
+    if place.is_file():
+        return [place]
+    found = [path for path in place.glob("*/*/*") if path.name.endswith((".json", ".json.partial"))]
+    return sorted((path for path in found if not path.name.startswith(".")), key=_natural)
 
 
 def read_record(root: Path, path: Path) -> Record:
     """One record; raises NotARecordError with the reason where the file is none."""
+    if path.name.endswith(".json.partial"):
+        raise NotARecordError("incomplete: the run goes on, or was cut short before its end")
     content = _parse(path)
     if not isinstance(content, dict) or "schema" not in content:
         raise NotARecordError("foreign: JSON without `schema`, so not a record")
@@ -141,7 +159,7 @@ def read_record(root: Path, path: Path) -> Record:
             raise NotARecordError(f"lacks `{key}`")
         if not isinstance(content[key], kind):
             raise NotARecordError(f"`{key}` is not a {kind.__name__}")
-    scale = path.relative_to(root).parts[0]
+    scale = Path(os.path.abspath(path)).parent.parent.name
     return Record(str(root), scale, str(path), **{key: content[key] for key in NEEDED})
 
 
@@ -173,6 +191,12 @@ def lookup(tree: Any, *keys: str) -> Any:
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree
+
+
+def entries(tree: Any, *keys: str) -> dict[str, Any]:
+    """The dictionary at a path of keys, or an empty one."""
+    found = lookup(tree, *keys)
+    return found if isinstance(found, dict) else {}
 
 
 def number(tree: Any, *keys: str) -> float | None:

@@ -5,76 +5,24 @@ markdown, so the two cannot tell different stories.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from reports import plots
-from reports.answers import SCALE_CAVEAT, Answer, answers
+from reports.answers import SCALE_CAVEAT, answers
+from reports.blocks import Answers, Block, Command, Figures, RecordList, Section, Text, side_by_side, to_fill
 from reports.cells import Table
-from reports.data_table import data_table
 from reports.figures import Figure
 from reports.measured import Setting, settings
 from reports.paper_tables import COMMANDS, figures_stated, published_table, result_tables
-from reports.provenance import RecordGroup, problems_table, record_groups
+from reports.provenance import problems_table, record_groups
 from reports.recipe_tables import differences, recipe_tables
 from reports.records import Record, Records
 from reports.tables import cost_against_accuracy, headline, recipe_differences, step_times, trainings
-from reports.vocabulary_plots import vocabulary_figures
+from reports.words import word_sections
 
 RUN_ALL = "./run_all.sh"
 TIME_STEPS = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
 WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.json"
-
-
-@dataclass(frozen=True)
-class Text:
-    """A paragraph; words in backticks are code."""
-
-    words: str
-    kind: str = field(default="text", init=False)
-
-
-@dataclass(frozen=True)
-class Command:
-    """What to type."""
-
-    line: str
-    kind: str = field(default="command", init=False)
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Figures that stand side by side where there is room."""
-
-    figures: Sequence[Figure]
-    kind: str = field(default="figures", init=False)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The three questions with their answers."""
-
-    answers: Sequence[Answer]
-    kind: str = field(default="answers", init=False)
-
-
-@dataclass(frozen=True)
-class RecordList:
-    """Every record, shown inline."""
-
-    groups: Sequence[RecordGroup]
-    kind: str = field(default="records", init=False)
-
-
-Block = Text | Command | Figures | Answers | RecordList | Table
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page."""
-
-    anchor: str
-    title: str
-    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True)
@@ -106,7 +54,7 @@ def build_page(records: Records) -> Page:
         _cost(main),
         _steps(main, records.of("step_time")),
         _training(main),
-        _words(main, records),
+        *word_sections(main, records),
         *([_elsewhere(others)] if others else []),
         _recipes(records),
         _paper(),
@@ -127,29 +75,31 @@ def _summary(main: Setting | None, table: Table | None) -> Section:
     title = "Is it as good, is it cheaper, and why?"
     if main is None:
         words = (
-            "Nothing has been measured yet. The command below fetches the starter data, trains CatLIP and CLIP on it, probes "
-            "and times both, and writes this page again; it needs no GPU."
+            "Nothing has been trained or timed yet. The command below fetches the starter data, trains CatLIP and CLIP on it, "
+            "probes and times both, and writes this page again; it needs no GPU."
         )
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
     blocks: list[Block] = [Answers(answers(main))]
     blocks += [Text(SCALE_CAVEAT[main.scale])] if main.scale in SCALE_CAVEAT else []
-    blocks += [table] if table else _to_fill("No training or probe has been recorded.", RUN_ALL)
+    blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     blocks += [Text(f"Beware: {warning}") for warning in main.warnings]
-    blocks += _figures([*plots.accuracy_figure(main), *plots.phases_figure(main.step_time)])
+    blocks += side_by_side([*plots.accuracy_figure(main), *plots.phases_figure(main.step_time)])
     return Section("summary", title, blocks)
 
 
 def _cost(main: Setting | None) -> Section:
     title, published = "Cost against accuracy", published_table("figure_1c")
     if main is None or not any(main.trainings(method) for method in main.methods):
-        return Section("cost", title, [*_to_fill("No training has been recorded.", RUN_ALL), published])
+        return Section("cost", title, [*to_fill("No training has been recorded.", RUN_ALL), published])
     words = "The paper's own figure is of another scale; the two tables are not to be read across."
-    return Section("cost", title, [*_figures(plots.cost_figures(main)), cost_against_accuracy(main), Text(words), published])
+    return Section(
+        "cost", title, [*side_by_side(plots.cost_figures(main)), cost_against_accuracy(main), Text(words), published]
+    )
 
 
 def _steps(main: Setting | None, records: Sequence[Record]) -> Section:
     if not records:
-        blocks = _to_fill("No step has been timed.", TIME_STEPS)
+        blocks = to_fill("No step has been timed.", TIME_STEPS)
         return Section("step-time", "Step time", blocks)
     return Section(
         "step-time",
@@ -161,25 +111,12 @@ def _steps(main: Setting | None, records: Sequence[Record]) -> Section:
 def _training(main: Setting | None) -> Section:
     figures = plots.loss_figures(main) if main else []
     if main is None or not main.of("pretrain"):
-        return Section("loss", "Training", _to_fill("No training has been recorded.", RUN_ALL))
+        return Section("loss", "Training", to_fill("No training has been recorded.", RUN_ALL))
     words = (
         "CatLIP's loss is a sum over classes, in nats per image; CLIP's is the contrastive loss of a batch. They are different "
         "quantities and cannot be compared, so each has its own panel: look at the shape, not at the level."
     )
-    return Section("loss", "Training", [Text(words), *_figures(figures), trainings(main), recipe_differences(main)])
-
-
-def _words(main: Setting | None, records: Records) -> Section:
-    own = main.of("vocabulary") if main else []
-    vocabulary = next(iter(own or records.of("vocabulary")), None)
-    table = data_table(main.records if main else records.found)
-    if not table.rows:
-        return Section(
-            "vocabulary",
-            "Captions and vocabulary",
-            _to_fill("No caption has been labelled.", RUN_ALL),
-        )
-    return Section("vocabulary", "Captions and vocabulary", [*_figures(vocabulary_figures(vocabulary)), table])
+    return Section("loss", "Training", [Text(words), *side_by_side(figures), trainings(main), recipe_differences(main)])
 
 
 def _elsewhere(others: Sequence[Setting]) -> Section:
@@ -192,7 +129,7 @@ def _recipes(records: Records) -> Section:
     tables = recipe_tables(records)
     title = "Recipes: the paper's Tables 6 and 7"
     if not records.of("recipes"):
-        return Section("recipes", title, [*_to_fill("No record of our recipes was found.", WRITE_RECIPES), *tables])
+        return Section("recipes", title, [*to_fill("No record of our recipes was found.", WRITE_RECIPES), *tables])
     words = (
         f"Our recipes beside the paper's; of our cells, {differences(tables)} differ from the paper's and are marked ≠. "
         "A dash is a field that our recipe does not set; footnotes say where the release's configuration files differ. "
@@ -217,11 +154,3 @@ def _provenance(records: Records) -> Section:
     blocks: list[Block] = [Text(found), RecordList(record_groups(records))]
     blocks += [problems_table(records)] if records.problems else []
     return Section("records", "Where every number came from", blocks)
-
-
-def _to_fill(words: str, command: str) -> list[Block]:
-    return [Text(f"{words} This fills the section:"), Command(command)]
-
-
-def _figures(figures: Sequence[Figure]) -> list[Block]:
-    return [Figures(figures)] if figures else []

@@ -14,6 +14,7 @@ from reports.page import markdown, write_report
 from reports.records import Records, read_records
 from reports.sections import build_page
 
+OTHER_KINDS = ("recipes", "step_time", "vocabulary", "labelling", "label_accuracy", "threshold")
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -82,7 +83,7 @@ def test_an_interrupted_run_is_listed_as_incomplete(write_record, tmp_path):
 def test_a_missing_folder_and_a_folder_named_like_a_record_are_listed(tmp_path):
     (tmp_path / "runs/starter/pretrain/folder.json").mkdir(parents=True)
     records = read_records([tmp_path / "runs", tmp_path / "nowhere"])
-    assert reasons(records) == {"folder.json": "cannot be read: Is a directory", "nowhere": "no such folder"}
+    assert reasons(records) == {"folder.json": "cannot be read: Is a directory", "nowhere": "no such file or folder"}
 
 
 def test_files_of_a_run_that_are_not_records_are_left_alone(write_record, tmp_path):
@@ -117,7 +118,7 @@ def test_whatever_records_hold_the_report_is_written(golden, tmp_path, seed, str
     strange = [*strange, None, 10**400, -1e308, math.nan, math.inf, 5e-324]
     for path in (golden / "records").rglob("*-seed[01].json"):
         copy_with(path, tmp_path / path.relative_to(golden), random, strange)
-    for path in (golden / "records").glob("starter/[rsv]*/*.json"):
+    for path in (path for kind in OTHER_KINDS for path in (golden / "records").glob(f"*/{kind}/*.json")):
         copy_with(path, tmp_path / path.relative_to(golden), random, strange)
     page = build_page(read_records([tmp_path / "records"]))
     assert markdown(page)

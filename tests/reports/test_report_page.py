@@ -121,7 +121,7 @@ def test_every_figure_has_words_for_those_who_cannot_see_it_and_both_formats(rep
     page = Document((report[0] / "index.html").read_text())
     svgs = sorted(path.stem for path in (report[0] / "figures").glob("*.svg"))
     assert svgs == sorted(path.stem for path in (report[0] / "figures").glob("*.png"))
-    assert len(page.labels) == len(svgs) == 8
+    assert len(page.labels) == len(svgs) == 19
     assert all(len(label) > 40 for label in page.labels)
 
 
@@ -151,7 +151,7 @@ def test_with_no_records_the_page_builds_and_says_what_to_run_first(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "./run_all.sh" in done.stdout
     text = (tmp_path / "report/index.html").read_text()
-    assert "Nothing has been measured yet" in text
+    assert "Nothing has been trained or timed yet" in text
     assert "./run_all.sh" in text
     assert "Table 2: " in text
 

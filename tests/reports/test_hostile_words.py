@@ -1,0 +1,83 @@
+"""Records that mean harm or no sense: the sections on captions and labels show what they can, and nothing breaks."""
+
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_word_sections import golden_record, written
+
+from reports.cells import clipped
+from reports.figures import render
+from reports.page import write_report
+from reports.records import read_records
+from reports.sections import build_page
+
+NEW_KINDS = ("vocabulary_statistics", "label_audit", "label_accuracy", "labelling_speed", "threshold")
+ATTACK = "$\\frac{1$ <script>alert(1)</script> \u202e\x00\ud800 | [a](b)"
+
+
+def test_words_of_captions_are_shown_and_cannot_become_part_of_the_page(golden, tmp_path):
+    for kind in NEW_KINDS:
+        content = golden_record(golden, kind)
+        content["name"] = kind
+        content |= {key: poisoned(content[key]) for key in ("metrics", "samples", "config")}
+        written(tmp_path, content)
+    path = write_report(build_page(read_records([tmp_path / "runs"])), tmp_path / "report")
+    html, markdown = path.read_text(), (tmp_path / "report/report.md").read_text()
+    assert "<script>alert" not in html.replace("<!-- <script>alert", "")
+    assert "&lt;script&gt;alert(1)" in html
+    assert "<script>" not in markdown.replace("\\<script\\>", "")
+    assert not re.search("[\u202e\x00]", markdown)
+
+
+def poisoned(tree: object) -> object:
+    """Every string, and every key of free choice, with an attack behind it."""
+    if isinstance(tree, dict):
+        free = ("no noun", "tagged", "its ", "a label")
+        return {f"{key} {ATTACK}" if key.startswith(free) else key: poisoned(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [poisoned(value) for value in tree]
+    return f"{tree} {ATTACK}" if isinstance(tree, str) and not re.fullmatch(r"paper|corenet|\w+\.n\.\d+", tree) else tree
+
+
+@pytest.mark.parametrize("kind", NEW_KINDS)
+@pytest.mark.parametrize("part", ["metrics", "samples"])
+@pytest.mark.parametrize("strange", [math.nan, 10**400, 5e-324, -1, None, "x", [[]], {"a": {"b": []}}])
+def test_a_record_of_strange_values_gives_a_page(golden, tmp_path, kind, part, strange):
+    content = golden_record(golden, kind)
+    content[part] = with_leaves(content[part], strange)
+    written(tmp_path, content)
+    page = build_page(read_records([tmp_path / "runs"]))
+    assert page.tables
+    if isinstance(strange, int | float):  # else there is little to draw
+        for figure in page.figures:
+            render(figure)
+
+
+def with_leaves(tree: object, strange: object) -> object:
+    """The same tree with every number and string replaced."""
+    if isinstance(tree, dict):
+        return {key: with_leaves(value, strange) for key, value in tree.items()}
+    return [with_leaves(value, strange) for value in tree] if isinstance(tree, list) else strange
+
+
+def test_what_records_call_things_cannot_choose_where_files_go(golden, tmp_path, write_record):
+    content = golden_record(golden, "threshold")
+    content["samples"]["../../../outside_top1"] = content["samples"].pop("concepts_top1")
+    written(tmp_path, content)
+    write_record(
+        "pretrain", "x-seed0", metrics={"method": "../../outside"}, samples={"images_seen": [1, 2], "loss": [2.0, 1.0]}
+    )
+    page = build_page(read_records([tmp_path / "runs"]))
+    names = [figure.name for figure in page.figures] + [found.name for found in page.tables]
+    assert len(names) > 20
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
+
+
+@given(st.text(max_size=300), st.integers(2, 80))
+def test_clipped_words_are_one_short_printable_line(text, most):
+    found = clipped(text, most)
+    assert 0 < len(found) <= most
+    assert found.isprintable()

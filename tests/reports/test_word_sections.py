@@ -1,0 +1,231 @@
+"""The sections on captions, labels and vocabulary: the right numbers, never of two scales, each with its record."""
+
+import importlib.util
+import json
+import math
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure as Canvas
+
+from reports import words
+from reports.blocks import Answers, Command, Figures
+from reports.cells import MISSING, Table
+from reports.figures import render
+from reports.measured import settings
+from reports.overlap import STEPS, overlap_table
+from reports.provenance import view
+from reports.records import Record, read_record, read_records
+from reports.sections import Page, build_page
+from reports.tables import TIMES
+from reports.threshold import threshold_figures
+from reports.vocabulary_plots import tail_of
+
+
+@pytest.fixture
+def page(golden, monkeypatch) -> Page:
+    monkeypatch.chdir(golden)
+    return build_page(read_records([Path("records")]))
+
+
+def table(page: Page, name: str) -> Table:
+    (found,) = [table for table in page.tables if table.name == name]
+    return found
+
+
+def golden_record(golden: Path, kind: str) -> dict:
+    paths = sorted((golden / "records").glob("*/*/*.json"))
+    return next(
+        found
+        for path in paths
+        if path.name not in ("cut-short.json", "foreign.json")
+        if (found := json.loads(path.read_text()))["kind"] == kind
+    )
+
+
+def written(tmp_path: Path, content: dict, scale: str = "starter") -> Record:
+    path = tmp_path / "runs" / scale / content["kind"] / f"{content['name']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return read_record(tmp_path / "runs", path)
+
+
+def test_the_overlap_is_that_of_the_matches(golden, tmp_path):
+    record = written(tmp_path, golden_record(golden, "vocabulary_statistics"))
+    (found,) = overlap_table({"paper": record}, "starter")
+    matches = [row["similarity"] for row in record.samples["matches_imagenet"]]
+    expected = [sum(similarity >= 1 / (1 + steps) for similarity in matches) for steps in (0, 1, 2, 4)]
+    assert len(STEPS) == len(expected)
+    assert [int(cell.text) for cell in found.rows[1][3:7]] == expected
+    assert found.rows[1][3].small == f"{100 * expected[0] / len(matches):.1f} %"
+
+
+def test_two_rules_stand_side_by_side_each_with_its_own_record(page):
+    labels = table(page, "labels")
+    assert labels.columns == ["What", "Rule paper", "Rule corenet"]
+    (row,) = [row for row in labels.rows if row[0].text == "classes (synsets kept)"]
+    assert [cell.text for cell in row[1:]] == ["41", "33"]
+    assert [cell.anchor.removeprefix("record-records-starter-vocabulary-") for cell in row[1:]] == [
+        "vocabulary-paper-statistics",
+        "vocabulary-corenet-statistics",
+    ]
+
+
+def test_the_cost_of_labels_is_that_of_the_papers_rule(page):
+    (cheaper,) = [
+        a for block in page.sections[0].blocks if isinstance(block, Answers) for a in block.answers if "cheaper" in a.question
+    ]
+    assert "4,210 captions/s" in cheaper.sentences[-1]
+
+
+def test_numbers_of_two_scales_never_share_a_table(golden, tmp_path):
+    content = golden_record(golden, "vocabulary_statistics")
+    written(tmp_path, content)
+    content["metrics"] |= {"num_classes": 24_321, "num_captions": 1_300_000_001}
+    written(tmp_path, content, "datacomp")
+    page = build_page(read_records([tmp_path / "runs"]))
+    by_name = {found.name: {cell.text for row in found.rows for cell in row} for found in page.tables}
+    large, small = {"24,321", "1,300,000,001"}, {"33", "14,443"}
+    assert large <= by_name["labels"]
+    assert small <= by_name["labels_2"]
+    assert not large & by_name["labels_2"]
+    assert not small & by_name["labels"]
+    assert "datacomp" in table(page, "labels").title
+    assert "starter" in table(page, "labels_2").title
+
+
+def test_the_main_settings_scale_comes_first(golden, tmp_path, write_record):
+    content = golden_record(golden, "vocabulary_statistics")
+    for scale in ("datacomp", "starter"):
+        written(tmp_path, content, scale)
+    write_record("pretrain", "catlip-seed0")
+    records = read_records([tmp_path / "runs"])
+    assert settings(records)[0].scale == "starter"
+    assert "starter" in table(build_page(records), "labels").title
+
+
+def test_without_statistics_the_vocabulary_itself_is_drawn(golden, tmp_path):
+    written(tmp_path, golden_record(golden, "vocabulary"))
+    page = build_page(read_records([tmp_path / "runs"]))
+    assert [figure.name for figure in page.figures] == ["vocabulary_counts", "vocabulary_thresholds"]
+    assert "60 synsets, from 2,934 occurrences down to 133" in page.figures[0].caption
+
+
+@given(counts=st.lists(st.integers(1, 20) | st.integers(1, 10**7), min_size=1, max_size=300))
+def test_a_vocabulary_and_its_statistics_give_the_same_curves(counts):
+    counts = sorted(counts, reverse=True)
+    above = {str(t): sum(n > t for n in counts) for t in (0, 10, 500)}
+    head = dict.fromkeys(("root", "scale", "path", "kind", "name", "command"), "x") | {
+        "config": {},
+        "environment": {},
+        "notes": [],
+    }
+    plain = tail_of(Record(**head, metrics={}, samples={"counts": counts}))
+    samples = {"tail_rank": list(range(1, len(counts) + 1)), "tail_count": counts}
+    ours = tail_of(Record(**head, metrics={"unique_synsets_above": above}, samples=samples))
+    assert plain.points == ours.points
+    assert {t: plain.above[t] for t in (0, 10, 500)} == ours.above
+
+
+def test_rules_counted_at_other_thresholds_share_a_panel(golden, tmp_path):
+    content = golden_record(golden, "vocabulary_statistics")
+    written(tmp_path, content)
+    content["name"], content["metrics"]["rule"] = "other", "paper"
+    content["metrics"]["unique_synsets_above"] = {"7": 55}  # which is not among the ticks
+    written(tmp_path, content)
+    (figure,) = [f for f in build_page(read_records([tmp_path / "runs"])).figures if f.name == "vocabulary_thresholds"]
+    assert "55 above 7" in figure.alt
+    assert render(figure).png.startswith(b"\x89PNG")
+
+
+def test_samples_of_rows_and_words_are_shown_as_such(golden, tmp_path):
+    record = written(tmp_path, golden_record(golden, "label_accuracy"))
+    shown = {samples.name: samples for samples in view(record).samples}
+    assert shown["classes"].summary == "2 values"
+    assert shown["paper_missenses"].summary == "2 rows"
+    assert shown["paper_missenses"].values.startswith("class dock, word dock, right dock.n.05")
+
+
+def test_every_seed_is_a_mark_on_a_logarithmic_axis_with_the_classes_below(golden, tmp_path):
+    record = written(tmp_path, golden_record(golden, "threshold"))
+    figures = threshold_figures(record)
+    assert [figure.caption.split(" against")[0] for figure in figures] == [
+        "Linear-probe accuracy on concepts",
+        "Linear-probe accuracy on subgroups",
+    ]
+    axes = Canvas().add_subplot()
+    figures[0].draw(axes)
+    means, seeds = axes.get_lines()
+    assert axes.get_xscale() == "log"
+    assert sorted(seeds.get_xydata().tolist()) == sorted(
+        [t, 100 * a] for t, a in zip(record.samples["threshold"], record.samples["concepts_top1"], strict=True)
+    )
+    assert means.get_ydata().tolist() == pytest.approx([26.8, 25.65, 23.9])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["2\n1,456", "8\n768", "32\n119"]
+
+
+def test_a_threshold_of_none_has_its_place_too(golden, tmp_path):
+    content = golden_record(golden, "threshold")
+    content["samples"]["threshold"] = [0, 8, 32, 0, 8, 32]
+    (figure, _) = threshold_figures(written(tmp_path, content))
+    assert render(figure).png.startswith(b"\x89PNG")
+
+
+def test_core_hours_are_said_to_be_extrapolated_and_rounded_up_to_cores(page):
+    rows = table(page, "labelling_command").rows
+    place = next(i for i, row in enumerate(rows) if len(row) == 1 and row[0].text.startswith("Extrapolated"))
+    hours = [1.3e9 * microseconds / 1e6 / 3600 for microseconds in (80, 12.5)]
+    assert [cell.text for cell in rows[place + 1][1:]] == [f"{h:.1f}" for h in hours]
+    assert [cell.text for cell in rows[place + 2][1:]] == [str(math.ceil(h)) for h in hours]
+
+
+def test_every_ratio_of_the_speed_has_its_interval(page):
+    rows = [row for row in table(page, "labelling_speed").rows if len(row) > 1]
+    assert [row[-1].text for row in rows] == [
+        MISSING,
+        f"21.5{TIMES}",
+        MISSING,
+        f"61.0{TIMES}",
+        f"130.0{TIMES}",
+        f"640.0{TIMES}",
+    ]
+    assert all(re.fullmatch(r"[\d.]+ to [\d.]+", row[-1].small) for row in rows if row[-1].text != MISSING)
+
+
+def test_rules_are_compared_with_the_first_with_intervals(page):
+    rows = [row for row in table(page, "label_accuracy").rows if len(row) > 1]
+    assert [(row[0].text, row[1].text, row[-1].text, row[-1].small) for row in rows[:3]] == [
+        ("paper", "35.7", MISSING, ""),
+        ("corenet", "33.6", "\N{MINUS SIGN}2.1", "\N{MINUS SIGN}3.3 to \N{MINUS SIGN}0.9"),
+        ("paper_multiword", "68.8", "33.1", "30.4 to 35.8"),
+    ]
+
+
+def test_what_was_not_run_says_with_which_command_it_is():
+    lines = [
+        b.line for section in words.word_sections(None, read_records([])) for b in section.blocks if isinstance(b, Command)
+    ]
+    assert lines == [words.LABEL, words.STATISTICS, words.ACCURACY, words.AUDIT, words.SPEED, words.THRESHOLD]
+    for line in lines:
+        module, *arguments = shlex.split(line)[2:]
+        found = importlib.util.find_spec(module)
+        sources = [p for folder in found.submodule_search_locations or () for p in Path(folder).rglob("*.py")]
+        text = "\n".join(path.read_text() for path in sources or [Path(found.origin)])
+        for flag in (argument for argument in arguments if argument.startswith("--")):
+            assert f"    {flag[2:].replace('-', '_')}: " in text, (line, flag)
+
+
+def test_long_tables_are_folded_and_short(page):
+    audits = [found for found in page.tables if found.name.startswith("label_audit_")]
+    assert len(audits) == 5
+    assert all(found.folded and len(found.rows) <= 15 for found in audits)
+
+
+def test_every_section_with_records_shows_a_figure_or_a_table(page):
+    for section in (section for section in page.sections if section.anchor in ("vocabulary", "overlap", "labels", "threshold")):
+        assert any(isinstance(block, Figures) for block in section.blocks), section.anchor
+        assert not any(isinstance(block, Command) for block in section.blocks), section.anchor
