@@ -5,6 +5,7 @@ never asks which objective it is.
 """
 
 import functools
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -137,8 +138,8 @@ def pretrain(
         if place.is_main:
             print(describe(recipe, objective, next(few.batches(0, num_workers=0)), len(data.plan), accumulation, place))
         return None
-    if config.restart and place.is_main:
-        shutil.rmtree(config.out, ignore_errors=True)
+    if config.restart:
+        _discard(config.out, place)
     trainer = Trainer(objective, recipe, len(data.plan), accumulation, place, config.parallel, config.compile, seed=config.seed)
     identity = plain(recipe) | identity | {"method": method, "seed": config.seed, "data": _digest(shards)}
     del identity["about"]  # words, not numbers
@@ -166,6 +167,13 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
     if place.is_main:
         barrier()
     return shards
+
+
+def _discard(folder: Path, place: Place) -> None:
+    """Delete the run in `folder`, but not when torchrun starts these processes again after a fault."""
+    if place.is_main and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+        shutil.rmtree(folder, ignore_errors=True)
+    barrier()
 
 
 def encoder_of(recipe: Recipe) -> ImageEncoder:
