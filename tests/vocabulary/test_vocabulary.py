@@ -214,7 +214,7 @@ def test_the_released_pickle_is_read_in_its_own_order(tmp_path):
         ({"n1740": 5, "n2084071": 10**30}, "not a dictionary of noun synsets"),
         ([1, 2], "not a dictionary of noun synsets"),
         ({"n1740": 5}, "top_k 2 is not between"),
-        ({"n1740": 5, "n2084071": print}, "wants to import"),
+        ({"n1740": 5, "n2084071": len}, "wants to import"),
     ],
 )
 def test_anything_else_than_the_released_pickle_is_refused(tmp_path, entries, message):
