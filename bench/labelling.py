@@ -149,7 +149,8 @@ def over_processes(rule: str, captions: Sequence[str], quiet: bool) -> dict[str,
             write_shard(
                 Path(folder, f"{shard:02d}.tar"), ((f"{i:06d}", {"txt": text.encode()}) for i, text in enumerate(block))
             )
-        open_shard(Path(folder, "00.tar"))
+        for path in expand(folder):
+            open_shard(path)  # its index is made once, whoever reads it
         for workers in _doubling(len(os.sched_getaffinity(0))):
             out = Path(folder, f"labels-{workers}")
             seconds, _ = _command(folder, "--rule", rule, "--labels-dir", str(out), "--workers", str(workers))
