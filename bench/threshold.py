@@ -11,7 +11,6 @@ the record's, and what is finished there is not done again.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +181,7 @@ def is_trained(config: PretrainCatLIP) -> bool:
         return False
     with safe_open(weights, "pt") as file:
         made_by = json.loads(file.metadata()["config"])
-    wanted = plain(config.recipe) | {"vocabulary": sha256(config.vocabulary.read_bytes()).hexdigest()[:16]}
-    del wanted["about"]  # words, not numbers
+    wanted = pretrain.recipe_identity(config.recipe) | {"vocabulary": pretrain.vocabulary_identity(config.vocabulary)}
     return all(made_by.get(name) == value for name, value in wanted.items())
 
 

@@ -113,7 +113,7 @@ class Labeller:
         words = self.explain(caption)
         if not words:
             return "no caption" if caption is None else "an empty caption"
-        if self._tagger and not any(_is_noun(word.tag) for word in words):
+        if self._tagger and not any(word.tag.startswith(NOUN) for word in words):
             return "no noun"
         return "no noun of WordNet" if self._tagger else "no word that names its first noun sense"
 
@@ -140,10 +140,9 @@ class Labeller:
         return tuple(synset for word in words if (synset := self.synset(word)) is not None)
 
     def _of_nouns(self, words: list[str], tags: list[str]) -> list[int]:
-        if self._longest:
-            words, tags = map(list, zip(*self._joined(words, tags), strict=True)) if words else ([], [])
+        pairs = self._joined(words, tags) if self._longest else zip(words, tags, strict=True)
         synset = self.synset
-        return sorted({found for word, tag in zip(words, tags, strict=True) if tag[:2] == NOUN and (found := synset(word))})
+        return sorted({found for word, tag in pairs if tag.startswith(NOUN) and (found := synset(word)) is not None})
 
     def _joined(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
         """(word, tag), where the longest run of words that is a noun of WordNet and ends in one tagged a noun is one word."""
@@ -151,7 +150,7 @@ class Labeller:
         while place < len(words):
             end = place + 1
             for far in range(min(self._longest.get(words[place], 1) + place, len(words)), place + 1, -1):
-                if tags[far - 1][:2] == NOUN and self._first_sense("_".join(words[place:far])) is not None:
+                if tags[far - 1].startswith(NOUN) and self._first_sense("_".join(words[place:far])) is not None:
                     end = far
                     break
             joined.append(("_".join(words[place:end]), tags[end - 1]))
@@ -164,7 +163,7 @@ class Labeller:
         synset = "" if sense is None else self._nouns.name(sense)
         if sense is None:
             reason = "no noun of WordNet"
-        elif self._tagger and not _is_noun(tag):
+        elif self._tagger and not tag.startswith(NOUN):
             reason = f"tagged {tag}, not a noun"
         elif self.synset(token) is None:
             reason = f"its first sense is named {synset}"
@@ -180,7 +179,3 @@ class Labeller:
         lemma = self._nouns.lemmatize(word)
         sense = self._nouns.first_senses.get(lemma)
         return sense if sense is not None and self._nouns.name(sense) == f"{lemma}.n.01" else None
-
-
-def _is_noun(tag: str) -> bool:
-    return tag.startswith(NOUN)

