@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from baselines.methods import BASELINES, Baseline
 from baselines.openclip import END, START, TextTower, text_tower
@@ -13,11 +15,24 @@ from catlip.encoder import ImageEncoder, build_encoder
 from catlip.objective import Categorical
 
 LABELS_PER_CAPTION = 3
+CHUNK_CLASSES = 4_096
 
 
-def build_catlip(encoder: ImageEncoder, text: TextTower, num_classes: int) -> nn.Module:
-    """CatLIP over `num_classes` equally frequent classes."""
-    return Categorical(encoder, torch.full((num_classes,), LABELS_PER_CAPTION / num_classes))
+def build_catlip(objective: type[Categorical], chunk: int, encoder: ImageEncoder, _: TextTower, num_classes: int) -> nn.Module:
+    """CatLIP over `num_classes` equally frequent classes, `chunk` of them at a time."""
+    return objective(encoder, torch.full((num_classes,), LABELS_PER_CAPTION / num_classes), chunk)
+
+
+class DenseCategorical(Categorical):
+    """CatLIP with a dense [B, V] target, as the reference release computes it; the loss is the same."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Nats per image."""
+        assert batch.labels is not None, "the loader makes what `needs` names"
+        logits = self.classifier(self.image_encoder(batch.images)).float()
+        target = torch.zeros_like(logits)
+        target[batch.labels.rows(), batch.labels.values] = 1
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
 
 
 def build_baseline(objective: Baseline, encoder: ImageEncoder, text: TextTower, num_classes: int) -> nn.Module:
@@ -26,15 +41,21 @@ def build_baseline(objective: Baseline, encoder: ImageEncoder, text: TextTower, 
 
 
 METHODS: dict[str, Callable[[ImageEncoder, TextTower, int], nn.Module]] = {
-    "catlip": build_catlip,
+    "catlip": partial(build_catlip, Categorical, 0),
+    "catlip_chunked": partial(build_catlip, Categorical, CHUNK_CLASSES),
+    "catlip_dense": partial(build_catlip, DenseCategorical, 0),
     **{name: partial(build_baseline, objective) for name, objective in BASELINES.items()},
 }
 
 
-def build(method: str, model: str, resolution: int, num_classes: int, seed: int) -> nn.Module:
-    """The objective `method` on the image encoder `model`; the same seed gives every method the same encoder weights."""
+def build(method: str, model: str, resolution: int, num_classes: int, seed: int, **encoder: Any) -> nn.Module:
+    """The objective `method` on the image encoder `model`; the same seed gives every method the same encoder weights.
+
+    Args:
+        encoder: options of `catlip.encoder.build_encoder`.
+    """
     torch.manual_seed(seed)
-    return METHODS[method](build_encoder(model, resolution), text_tower(model), num_classes)
+    return METHODS[method](build_encoder(model, resolution, **encoder), text_tower(model), num_classes)
 
 
 def synthetic_batch(batch_size: int, model: str, resolution: int, num_classes: int, seed: int) -> Batch:

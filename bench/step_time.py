@@ -1,25 +1,20 @@
 """What a training step costs: forward, backward and optimizer of each method, interleaved in one process."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from bench import methods
 from bench.statistics import ratio, summarise
+from bench.training_step import PHASES, Factors, TrainingStep
 from catlip.cli import InputError, choose, run
-from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
 from catlip.record import Record
-from catlip.training.distributed import find_place
-from catlip.training.loop import AUTOCAST, adamw
-from catlip.training.schedule import PRECISIONS, Optimization
-
-PHASES = ("forward", "backward", "optimizer")
+from catlip.training.distributed import Place, find_place
+from catlip.training.schedule import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -56,65 +51,25 @@ class StepTime:
     """No progress bar."""
 
 
-class Stopwatch:
-    """Marks on the device's own clock; reading them waits for the device once, at the end."""
-
-    def __init__(self, device: torch.device):
-        self.on_gpu = device.type == "cuda"
-        self.marks: list[Any] = []
-
-    def mark(self) -> None:
-        """Now, in the order of the device's work."""
-        if self.on_gpu:
-            event = torch.cuda.Event(enable_timing=True)
-            event.record()
-            self.marks.append(event)
-        else:
-            self.marks.append(time.perf_counter())
-
-    def laps_ms(self) -> list[float]:
-        """Milliseconds between successive marks."""
-        pairs = zip(self.marks, self.marks[1:], strict=False)
-        if self.on_gpu:
-            torch.cuda.synchronize()
-            return [a.elapsed_time(b) for a, b in pairs]
-        return [(b - a) * 1e3 for a, b in pairs]
-
-
-def timed_step(objective: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, precision: str) -> list[float]:
-    """One optimizer step; milliseconds of forward with loss, backward, and clipping with update."""
-    device = batch.images.device
-    watch = Stopwatch(device)
-    optimizer.zero_grad(set_to_none=True)
-    watch.mark()
-    with torch.autocast(device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST):
-        loss = objective(batch)
-    watch.mark()
-    loss.backward()
-    watch.mark()
-    nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
-    optimizer.step()
-    watch.mark()
-    return watch.laps_ms()
-
-
-def measure(config: StepTime, device: torch.device) -> tuple[dict[str, list[list[float]]], dict[str, int]]:
+def measure(config: StepTime, place: Place) -> tuple[dict[str, list[list[float]]], dict[str, int]]:
     """Each method's timed steps, [num_steps][phase] milliseconds, taken in turns; and its number of parameters."""
-    batch = methods.synthetic_batch(config.batch_size, config.model, config.resolution, config.num_classes, config.seed).to(
-        device
-    )
-    ready = {}
-    for method in config.methods:
-        objective = methods.build(method, config.model, config.resolution, config.num_classes, config.seed).to(device)
-        ready[method] = (objective, adamw(objective, Optimization()))
+    shared = (config.model, config.resolution, config.batch_size, config.precision)
+    steps = {
+        method: TrainingStep(Factors(method, *shared, num_classes=config.num_classes, seed=config.seed), place)
+        for method in config.methods
+    }
+    batch = steps[config.methods[0]].batch()
     laps: dict[str, list[list[float]]] = {method: [] for method in config.methods}
     rounds = range(config.num_warmup + config.num_steps)
     for number in tqdm(rounds, desc=f"step_time {config.model}", unit="round", disable=config.quiet):
-        for method, (objective, optimizer) in ready.items():
-            lap = timed_step(objective, optimizer, batch, config.precision)
+        for method, step in steps.items():
+            lap = step(batch).laps_ms()
             if number >= config.num_warmup:
                 laps[method].append(lap)
-    return laps, {method: sum(p.numel() for p in objective.parameters()) for method, (objective, _) in ready.items()}
+    return laps, {
+        method: sum(p.numel() for p in objective.parameters())
+        for method, objective in ((m, step.objective) for m, step in steps.items())
+    }
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
@@ -144,7 +99,7 @@ def main(config: StepTime) -> None:
     torch_version = torch.__version__.split("+")[0]
     name = f"{config.model}-b{config.batch_size}-{config.precision}-torch{torch_version}-{place.device.type}"
     with Record(config.out / f"{name}.json", kind="step_time", config=config) as record:
-        laps, parameters = measure(config, place.device)
+        laps, parameters = measure(config, place)
         totals = {method: [sum(lap) for lap in taken] for method, taken in laps.items()}
         first = config.methods[0]
         record.metrics = {
@@ -167,7 +122,9 @@ def _summary(batch_size: int, parameters: int, laps: list[list[float]], totals: 
 def _table(config: StepTime, record: Record) -> str:
     device = record.environment["device"]
     lines = [f"{config.model}, batch {config.batch_size}, {config.resolution} px, {config.precision}, {device}"]
-    lines.append(f"{'':8} {'total ms [p5, p95]':>28} {'forward':>9} {'backward':>9} {'optimizer':>9} {'images/s':>9}")
+    lines.append(
+        f"{'':8} {'total ms [p5, p95]':>28} {'forward':>9} {'loss':>9} {'backward':>9} {'optimizer':>9} {'images/s':>9}"
+    )
     for method, found in record.metrics["methods"].items():
         total = found["total_ms"]
         spread = f"{total['median']:.1f} [{total['p5']:.1f}, {total['p95']:.1f}]"

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -43,17 +44,21 @@ class Optimization:
             raise InputError(f"learning rates must be 0 <= min_lr <= max_lr, not {self.min_lr} and {self.max_lr}")
 
 
-def adamw(objective: nn.Module, recipe: Optimization) -> torch.optim.AdamW:
-    """AdamW in its fused form; what has fewer than two dimensions does not decay.
+def adamw(objective: nn.Module, recipe: Optimization, form: Literal["fused", "foreach", "loop"] = "fused") -> torch.optim.AdamW:
+    """AdamW; what has fewer than two dimensions does not decay.
 
     That is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release decays 0-D parameters.
+
+    Args:
+        form: one kernel for all parameters, one per operation, or one per operation and parameter. The result is the same.
     """
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.max_lr, betas=recipe.betas, eps=recipe.eps, fused=True)
+    forms = {"fused": form == "fused", "foreach": form == "foreach"}
+    return torch.optim.AdamW(groups, lr=recipe.max_lr, betas=recipe.betas, eps=recipe.eps, **forms)
 
 
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:

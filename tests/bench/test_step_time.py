@@ -19,7 +19,7 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_pa
     assert f"wrote {path}" in done.stdout
     record = json.loads(path.read_text())
     for method in ("catlip", "clip"):
-        phases = [record["samples"][f"{method}_{phase}_ms"] for phase in ("forward", "backward", "optimizer")]
+        phases = [record["samples"][f"{method}_{phase}_ms"] for phase in ("forward", "loss", "backward", "optimizer")]
         assert [sum(step) for step in zip(*phases, strict=True)] == pytest.approx(record["samples"][f"{method}_total_ms"])
         assert len(phases[0]) == record["metrics"]["methods"][method]["total_ms"]["n"] == 5
     found = record["metrics"]["ratios"]["clip/catlip"]
