@@ -37,7 +37,7 @@ def undisturbed(program, starter, tmp_path_factory) -> dict[str, tuple[list[floa
     return {method: outcome(folder / method) for method in ("catlip", "clip")}
 
 
-@pytest.mark.parametrize("method", ["catlip", "clip"])
+@pytest.mark.parametrize("method", ["catlip", "clip", "siglip", "superclass"])
 def test_a_run_learns(program, starter, tmp_path, method) -> None:
     done = program(*command(method, starter, tmp_path / "run", "--iterations", 60, "--micro-batch", 32))
     assert done.returncode == 0, done.stderr
@@ -51,6 +51,20 @@ def test_the_curve_does_not_depend_on_the_workers(program, starter, tmp_path, un
     done = program(*command("catlip", starter, tmp_path / "run", "--num-workers", num_workers))
     assert done.returncode == 0, done.stderr
     assert outcome(tmp_path / "run") == undisturbed["catlip"]
+
+
+def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(program, starter, tmp_path) -> None:
+    arguments = command("catlip", starter, tmp_path / "one", "--encoder", "vit_tiny16", "--num-devices", 2)  # no batch norm
+    arguments += ["--micro-batch", "4", "--range-augment", "40", "20"]
+    assert program(*arguments).returncode == 0
+    launch = ("--standalone", "--nproc-per-node", 2, "-m", *arguments, "--out", tmp_path / "two")
+    done = program("torch.distributed.run", *launch, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert one["notes"] == ["2 micro-steps a step keep the recipe's global batch"]
+    assert two["notes"] == []
+    for name in ("loss", "grad_norm", "brightness_high", "noise_low"):
+        assert two["samples"][name] == pytest.approx(one["samples"][name], rel=2e-3), name
 
 
 def test_another_seed_gives_another_run(program, starter, tmp_path, undisturbed) -> None:
