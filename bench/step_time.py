@@ -1,20 +1,28 @@
-"""What a training step costs: forward, backward and optimizer of each method, interleaved in one process."""
+"""What a training step costs: forward, loss, backward and optimizer of each method, interleaved in one process."""
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
 
 from bench import methods
+from bench.analytic import step_flops
+from bench.ceiling import measure_ceiling
+from bench.feed import real_batches
 from bench.statistics import ratio, summarise
-from bench.training_step import PHASES, Factors, TrainingStep
+from bench.training_step import PHASES, Factors, Stopwatch, TrainingStep
 from catlip.cli import InputError, choose, run
-from catlip.encoder import ENCODERS
+from catlip.data.loader import Batch
 from catlip.record import Record
-from catlip.training.distributed import Place, find_place
-from catlip.training.schedule import PRECISIONS
+from catlip.training.distributed import Place, barrier, find_place
+from catlip.training.parallel import Parallel
+
+PAPER_SAMPLES = 13.1e9  # 200,000 steps of 65,536 images (Table 6b)
+ROW = "{:14}{:>28} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>5} {:>13}"
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,11 @@ class StepTime:
     """Time one training step of each method, interleaved, and compare.
 
     python -m bench.step_time --model vit_b16
-    python -m bench.step_time --model vit_l16 --batch-size 128 --precision bf16 --device cuda
+    python -m bench.step_time --model vit_l16 --batch-size 128 --compile --device cuda
+    python -m bench.step_time --model vit_b16 --methods catlip clip siglip superclass
+    python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain --workers 2
+    torchrun --nproc-per-node 8 -m bench.step_time --model vit_b16
+    python -m bench.compare runs/bench/step_time/A.json B.json      # do two runs agree?
     """
 
     model: str = "vit_b16"
@@ -30,13 +42,25 @@ class StepTime:
     methods: tuple[str, ...] = ("catlip", "clip")
     """What to time; the first is the denominator of every ratio."""
     batch_size: int = 0
-    """Images per step; 0 for 256 on a GPU and 4 on a CPU."""
+    """Images per step and device; 0 for 256 on a GPU and 4 on a CPU."""
     resolution: int = 224
     """Image side in pixels."""
     num_classes: int = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     precision: str = ""
     """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
+    attention: Literal["sdpa", "naive"] = "sdpa"
+    """PyTorch's fused attention, or one that writes out every attention matrix."""
+    checkpointing: bool = False
+    """Compute each image block's activations again in the backward pass."""
+    compile: bool = False
+    """Compile the transformer blocks."""
+    parallel: Parallel = "ddp"
+    """Under torchrun: ddp, or fsdp."""
+    data: str = ""
+    """Image-caption shards to load batches from, end to end; by default one synthetic batch stays on the device."""
+    workers: int = 2
+    """Loader processes, with `data`."""
     num_steps: int = 0
     """Timed steps of each method; 0 for 50 on a GPU and 8 on a CPU."""
     num_warmup: int = 0
@@ -46,93 +70,160 @@ class StepTime:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     out: Path = Path("runs/bench/step_time")
-    """Folder for the record, named by model, batch, precision, torch and device."""
+    """Folder for the record, named by model, batch, precision, options, torch and device."""
     quiet: bool = False
     """No progress bar."""
 
+    def factors(self, method: str) -> Factors:
+        """Of a method's step."""
+        same = {name: value for name, value in vars(self).items() if name in Factors.__dataclass_fields__}
+        return Factors(method=method, **same)
 
-def measure(config: StepTime, place: Place) -> tuple[dict[str, list[list[float]]], dict[str, int]]:
-    """Each method's timed steps, [num_steps][phase] milliseconds, taken in turns; and its number of parameters."""
-    shared = (config.model, config.resolution, config.batch_size, config.precision)
-    steps = {
-        method: TrainingStep(Factors(method, *shared, num_classes=config.num_classes, seed=config.seed), place)
-        for method in config.methods
-    }
-    batch = steps[config.methods[0]].batch()
-    laps: dict[str, list[list[float]]] = {method: [] for method in config.methods}
-    rounds = range(config.num_warmup + config.num_steps)
-    for number in tqdm(rounds, desc=f"step_time {config.model}", unit="round", disable=config.quiet):
-        for method, step in steps.items():
-            lap = step(batch).laps_ms()
-            if number >= config.num_warmup:
-                laps[method].append(lap)
-    return laps, {
-        method: sum(p.numel() for p in objective.parameters())
-        for method, objective in ((m, step.objective) for m, step in steps.items())
-    }
+
+Laps = dict[str, list[list[float]]]  # of each method, [step][since the step before it, then each of PHASES], in ms
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
     """The config with every default that depends on the device filled in. Raises: InputError for an unknown name."""
-    choose("encoder", config.model, ENCODERS)
-    for method in config.methods:
-        choose("method", method, methods.METHODS)
     gpu = device.type == "cuda"
-    precision = config.precision or ("bf16" if gpu else "fp32")
-    if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
-    return StepTime(
-        **vars(config)
-        | {
-            "precision": precision,
-            "batch_size": config.batch_size or (256 if gpu else 4),
-            "num_steps": config.num_steps or (50 if gpu else 8),
-            "num_warmup": config.num_warmup or (10 if gpu else 2),
-        }
+    found = replace(
+        config,
+        precision=config.precision or ("bf16" if gpu else "fp32"),
+        batch_size=config.batch_size or (256 if gpu else 4),
+        num_steps=config.num_steps or (50 if gpu else 8),
+        num_warmup=config.num_warmup or (10 if gpu else 2),
     )
+    for method in found.methods:
+        choose("method", method, methods.METHODS)
+        found.factors(method)
+    return found
+
+
+def measure(config: StepTime, place: Place) -> tuple[Laps, dict[str, int]]:
+    """The timed steps of each method, taken in turns, and its number of parameters.
+
+    Clocks are read at the end, so that a GPU never waits for the host to look; its wait for data is the time between the end of
+    one step and the begin of the next.
+    """
+    steps = {method: TrainingStep(config.factors(method), place) for method in config.methods}
+    rounds = config.num_warmup + config.num_steps
+    feed = _feed(config, place, next(iter(steps.values())), rounds * len(steps))
+    taken: list[tuple[str, Stopwatch]] = []
+    barrier()
+    hidden = config.quiet or not place.is_main
+    for _ in tqdm(range(rounds), desc=f"step_time {config.model}", unit="round", disable=hidden):
+        for method, step in steps.items():
+            taken.append((method, step(next(feed).to(place.device))))
+    laps: Laps = {method: [] for method in steps}
+    timed = taken[config.num_warmup * len(steps) - 1 :]
+    for (_, before), (method, watch) in itertools.pairwise(timed):
+        laps[method].append(watch.laps_ms(since=before))
+    return laps, {method: sum(p.numel() for p in step.objective.parameters()) for method, step in steps.items()}
+
+
+def _feed(config: StepTime, place: Place, step: TrainingStep, count: int) -> Iterator[Batch]:
+    if config.data:
+        return real_batches(config.data, step.factors, place, count, config.workers)
+    batch = step.batch()
+    return (batch for _ in range(count))
 
 
 def main(config: StepTime) -> None:
     """Measure, compare, print, write the record."""
     place = find_place(config.device)
     config = resolve(config, place.device)
-    torch_version = torch.__version__.split("+")[0]
-    name = f"{config.model}-b{config.batch_size}-{config.precision}-torch{torch_version}-{place.device.type}"
-    with Record(config.out / f"{name}.json", kind="step_time", config=config) as record:
-        laps, parameters = measure(config, place)
-        totals = {method: [sum(lap) for lap in taken] for method, taken in laps.items()}
-        first = config.methods[0]
-        record.metrics = {
-            "methods": {m: _summary(config.batch_size, parameters[m], laps[m], totals[m]) for m in config.methods},
-            "ratios": {f"{m}/{first}": ratio(totals[m], totals[first]) for m in config.methods[1:]},
-        }
-        record.samples = {f"{m}_{phase}_ms": [lap[i] for lap in laps[m]] for m in laps for i, phase in enumerate(PHASES)}
-        record.samples |= {f"{method}_total_ms": taken for method, taken in totals.items()}
-        record.notes.append("synthetic images already on the device: no data loading; no communication between devices")
+    if not place.is_main:
+        measure(config, place)
+        return
+    with Record(config.out / f"{_name(config, place)}.json", kind="step_time", config=config) as record:
+        ceiling = measure_ceiling(place.device, config.precision)
+        try:
+            laps, parameters = measure(config, place)
+        except torch.OutOfMemoryError:
+            size = f"{config.model}, batch {config.batch_size}, {config.precision}"
+            raise InputError(f"{size}: out of memory; set --batch-size (bench.memory --largest finds the largest)") from None
+        _fill(record, config, place, laps, parameters, ceiling)
         print(_table(config, record))
     print(f"wrote {record.path}")
 
 
-def _summary(batch_size: int, parameters: int, laps: list[list[float]], totals: list[float]) -> dict[str, Any]:
-    phases = {f"{phase}_ms": summarise([lap[i] for lap in laps]) for i, phase in enumerate(PHASES)}
-    total = summarise(totals)
-    return {"total_ms": total, **phases, "images_per_s": batch_size / total["median"] * 1e3, "parameters": parameters}
+def _fill(
+    record: Record, config: StepTime, place: Place, laps: Laps, parameters: dict[str, int], ceiling: dict[str, Any]
+) -> None:
+    first, world_size = config.methods[0], place.world_size
+    totals = {method: [sum(lap) for lap in taken] for method, taken in laps.items()}
+    flops = {method: step_flops(config.factors(method), world_size) for method in config.methods}
+    record.metrics = {
+        "world_size": world_size,
+        "ceiling": ceiling,
+        "methods": {
+            m: {"parameters": parameters[m], **_summary(config, place, laps[m], flops[m], ceiling)} for m in config.methods
+        },
+        "ratios": {f"{m}/{first}": ratio(totals[m], totals[first]) for m in config.methods[1:]},
+        "flops_ratios": {f"{m}/{first}": flops[m] / flops[first] for m in config.methods[1:]},
+    }
+    names = ("data_wait", *PHASES)
+    record.samples = {f"{m}_{name}_ms": [lap[i] for lap in laps[m]] for m in laps for i, name in enumerate(names)}
+    record.samples |= {f"{method}_total_ms": taken for method, taken in totals.items()}
+    if config.data:
+        record.notes.append("one loader makes labels and tokens for all methods, and whoever steps next takes its next batch")
+    else:
+        record.notes.append("one synthetic batch stays on the device: no data loading")
+    if world_size == 1:
+        record.notes.append("one process: no communication between devices")
+    elif place.device.type == "cpu":
+        record.notes.append(f"{world_size} processes share one machine's cores: no measure of several machines")
+
+
+def _summary(config: StepTime, place: Place, laps: list[list[float]], flops: float, ceiling: dict[str, Any]) -> dict[str, Any]:
+    """Of one method; FLOP/s are of one device, without what checkpointing computes again."""
+    total = summarise([sum(lap) for lap in laps])
+    phases = {f"{name}_ms": summarise([lap[i] for lap in laps]) for i, name in enumerate(("data_wait", *PHASES))}
+    images_per_s = config.batch_size * place.world_size / total["median"] * 1e3
+    tflops, promised = flops / total["median"] / 1e9, ceiling["datasheet_tflops"]
+    return {
+        "total_ms": total,
+        **phases,
+        "images_per_s": images_per_s,
+        "tflops": tflops,
+        "mfu": tflops / ceiling["tflops"]["median"],
+        "mfu_datasheet": promised and tflops / promised,
+        "device_hours": PAPER_SAMPLES / images_per_s * place.world_size / 3600,
+    }
+
+
+def _name(config: StepTime, place: Place) -> str:
+    options = {
+        "naive": config.attention == "naive",
+        "checkpointing": config.checkpointing,
+        "compile": config.compile,
+        "data": bool(config.data),
+        f"{place.world_size}x{config.parallel}": place.world_size > 1,
+        f"{config.resolution}px": config.resolution != StepTime.resolution,
+    }
+    chosen = "".join(f"-{name}" for name, given in options.items() if given)
+    version = torch.__version__.split("+")[0]
+    return f"{config.model}-b{config.batch_size}-{config.precision}{chosen}-torch{version}-{place.device.type}"
 
 
 def _table(config: StepTime, record: Record) -> str:
-    device = record.environment["device"]
-    lines = [f"{config.model}, batch {config.batch_size}, {config.resolution} px, {config.precision}, {device}"]
-    lines.append(
-        f"{'':8} {'total ms [p5, p95]':>28} {'forward':>9} {'loss':>9} {'backward':>9} {'optimizer':>9} {'images/s':>9}"
-    )
-    for method, found in record.metrics["methods"].items():
-        total = found["total_ms"]
+    found, device = record.metrics, record.environment["device"]
+    reached = found["ceiling"]["tflops"]
+    lines = [
+        f"{config.model}, batch {config.batch_size} x {found['world_size']}, {config.resolution} px, {config.precision}, "
+        f"{device}; matrix products reach {reached['median']:.3g} TFLOP/s [{reached['p5']:.3g}, {reached['p95']:.3g}]",
+        ROW.format("", "total ms [p5, p95]", "wait", *PHASES, "images/s", "TFLOP/s", "MFU", "device-hours"),
+    ]
+    for method, of in found["methods"].items():
+        total = of["total_ms"]
         spread = f"{total['median']:.1f} [{total['p5']:.1f}, {total['p95']:.1f}]"
-        phases = " ".join(f"{found[f'{phase}_ms']['median']:9.1f}" for phase in PHASES)
-        lines.append(f"{method:8} {spread:>28} {phases} {found['images_per_s']:9.1f}")
-    for pair, found in record.metrics["ratios"].items():
-        lines.append(f"{pair} = {found['value']:.2f}  (95 % interval {found['low']:.2f} to {found['high']:.2f})")
-    return "\n".join(lines)
+        phases = [f"{of[f'{phase}_ms']['median']:.1f}" for phase in ("data_wait", *PHASES)]
+        rates = f"{of['images_per_s']:.1f}", f"{of['tflops']:.3g}", f"{of['mfu']:.0%}", f"{of['device_hours']:,.0f}"
+        lines.append(ROW.format(method, spread, *phases, *rates))
+    for pair, measured in found["ratios"].items():
+        interval = f"95 % interval {measured['low']:.2f} to {measured['high']:.2f}"
+        lines.append(f"{pair} = {measured['value']:.2f}  ({interval}); by FLOPs alone {found['flops_ratios'][pair]:.2f}")
+    return "\n".join([*lines, f"device-hours are for {PAPER_SAMPLES:.3g} images at this rate"])
 
 
 if __name__ == "__main__":

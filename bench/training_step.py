@@ -8,6 +8,7 @@ The defaults of `Factors` are what the training loop does for both methods; the 
 does for one of them, or what people ask about. `bench.loop_overhead` shows that the loop adds nothing to speak of.
 """
 
+import itertools
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -87,9 +88,9 @@ class Stopwatch:
         """Add a moment, by default this one."""
         self.marks.append(self.now() if moment is None else moment)
 
-    def laps_ms(self) -> list[float]:
-        """Milliseconds between successive marks."""
-        pairs = zip(self.marks, self.marks[1:], strict=False)
+    def laps_ms(self, since: "Stopwatch | None" = None) -> list[float]:
+        """Milliseconds between successive marks, those from the last mark of another stopwatch first if one is given."""
+        pairs = list(itertools.pairwise([*(since.marks[-1:] if since else []), *self.marks]))
         if self.on_gpu:
             torch.cuda.synchronize()
             return [a.elapsed_time(b) for a, b in pairs]
@@ -142,8 +143,8 @@ class TrainingStep:
         The forward ends, and the loss begins, when the last part of the objective that has parameters is done.
         """
         self._watch = watch = Stopwatch(self.place.device)
-        self.optimizer.zero_grad(set_to_none=True)
         watch.mark()
+        self.optimizer.zero_grad(set_to_none=True)
         loss = self.forward(batch)
         watch.mark(self._forward_end)
         watch.mark()

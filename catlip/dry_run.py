@@ -5,7 +5,7 @@ captions that really pass through it, and the speed of the device is that of a l
 """
 
 import json
-import time
+import statistics
 from dataclasses import asdict
 from typing import Any
 
@@ -14,13 +14,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from catlip.data.loader import Batch
+from catlip.matmul import matmul_flops_per_s
 from catlip.recipes import Recipe
 from catlip.training.distributed import Place
-from catlip.training.schedule import AUTOCAST
 
 UTILISATION = 0.4  # of the measured matrix products: what well-tuned ViT training reaches; the estimate says so
-MATRIX = {"cuda": 8192, "cpu": 1024}  # sides; on a CPU some precisions are very slow
-TIMED_S = 0.5
 GRADIENT_BYTES = 4
 # torch's counter knows every attention kernel but the CPU's.
 CPU_ATTENTION: dict[Any, Any] = {
@@ -44,7 +42,7 @@ def describe(recipe: Recipe, objective: nn.Module, batch: Batch, num_steps: int,
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     images = recipe.micro_batch * accumulation * world_size
     step_flops = flops_per_image(objective, batch) * images
-    rate = matmul_flops_per_s(place.device, recipe.precision)
+    rate = statistics.median(matmul_flops_per_s(place.device, recipe.precision))
     seconds = step_flops / world_size / (rate * UTILISATION)
     sent = GRADIENT_BYTES * trained * 2 * (world_size - 1) / world_size
     reached = f"{UTILISATION:.0%} of this device's measured {rate / 1e12:.3g} TFLOP/s in {recipe.precision}"
@@ -70,27 +68,6 @@ def flops_per_image(objective: nn.Module, batch: Batch) -> float:
         objective(batch).backward()
     objective.zero_grad(set_to_none=True)
     return counter.get_total_flops() / len(batch)
-
-
-def matmul_flops_per_s(device: torch.device, precision: str) -> float:
-    """What the device reaches in large matrix products of that precision."""
-    dtype = AUTOCAST.get(precision, torch.float32)
-    side = MATRIX[device.type]
-    matrix = torch.randn(side, side, device=device).to(dtype)
-    products = 0
-    matrix @ matrix  # the first loads kernels
-    _wait(device)
-    begin = time.perf_counter()
-    while time.perf_counter() - begin < TIMED_S:
-        matrix @ matrix
-        _wait(device)
-        products += 1
-    return products * 2 * side**3 / (time.perf_counter() - begin)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _layout(recipe: Recipe, world_size: int) -> str:

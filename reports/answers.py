@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.cells import Quantity, mean_and_spread, shown
+from reports.devices import is_cpu
 from reports.measured import Ratio, Setting, anchor_of, name_of, step_methods, step_ratio
 from reports.records import Record, number
 from reports.rules import by_rule
 from reports.tables import PROBES, interval, link, probe_title, step_description
+from reports.waterfall import ways
 
 SCALE_CAVEAT = {
     "starter": (
@@ -29,6 +31,7 @@ IN_SHORT = {
     "either": "Here the two cannot be told apart: the seeds disagree.",
     "one": "One seed each is too few to tell the two apart.",
 }
+MOST_FACTORS = 3
 PAPER_SPEED_UP = "2.7"  # title and Figure 1(c): GPU hours of one epoch, CLIP over CatLIP
 
 
@@ -42,9 +45,10 @@ class Answer:
     sources: Sequence[tuple[str, str]]
 
 
-def answers(setting: Setting) -> list[Answer]:
-    """As good, cheaper, why: in this order."""
-    return [as_good(setting), cheaper(setting), why(setting)]
+def answers(setting: Setting, waterfalls: Sequence[Record] = ()) -> list[Answer]:
+    """As good, cheaper, why: in this order; of the waterfalls, this setting's device's speaks where it has one."""
+    waterfall = next((r for r in waterfalls if r.device == setting.device), next(iter(waterfalls), None))
+    return [as_good(setting), cheaper(setting), why(setting, waterfall)]
 
 
 def as_good(setting: Setting) -> Answer:
@@ -131,28 +135,60 @@ def _labelling(setting: Setting) -> str:
     return f"CatLIP also needs labels, once per data set: {shown(rate)} captions/s here." if rate else ""
 
 
-def why(setting: Setting) -> Answer:
-    """Where the difference of a step lies: parameters, then forward, backward, optimizer; then what is not compared."""
+def why(setting: Setting, waterfall: Record | None = None) -> Answer:
+    """Where a speed-up comes from, factor by factor; without a waterfall, in which part of a step the difference lies."""
     question, record = "Why?", setting.step_time
-    if record is None or not {"catlip", "clip"} <= set(step_methods(record)):
+    explained = _factors(waterfall) if waterfall else None
+    split = record is not None and {"catlip", "clip"} <= set(step_methods(record))
+    if not split and explained is None:
         return Answer(question, "Not yet known: this needs both methods' step times on one device.", [], [])
-    parts = _phase_differences(record)
-    sentences = [text for text in (_parameters(record), parts[1], _waiting(setting)) if text]
+    parts = _phase_differences(record) if record and split else ("", "")
+    sentences = [text for text in (_parameters(record) if record and split else "", parts[1], _waiting(setting)) if text]
+    sources = [(anchor_of(record), "step times")] if record and split else []
+    if waterfall and explained:
+        return Answer(question, explained[0], [*explained[1:], *sentences], [(anchor_of(waterfall), "waterfall"), *sources])
     sentences.append("What part of this is loss, text tower, memory or communication takes one-factor-at-a-time timings.")
-    return Answer(question, parts[0], sentences, [(anchor_of(record), "step times")])
+    return Answer(question, parts[0], sentences, sources)
+
+
+def _factors(waterfall: Record) -> list[str] | None:
+    """The answer in short, then sentences on each way and its factors; None where no factor was run."""
+    timed = {way.name: way for way in ways(waterfall) if way.total and any(factor.mean for factor in way.factors)}
+    if "release" not in timed:
+        return None
+    release, further = timed["release"], timed.get("further")
+    run = sorted((factor for factor in release.factors if factor.mean), key=lambda factor: -(factor.mean or 0))
+    values = [shown(r.value, 2) for r in run[0].ratios.values() if r]
+    each = f"{' and '.join(values)} times{', in two orders' if len(values) > 1 else ''}"
+    said = [f"Of what the two releases do differently, the largest factor is {run[0].name}: {each}."]
+    claim = f"; the paper claims {shown(release.published, 1)}" if release.published else ""
+    said.append(f"{release.title}, {step_description(waterfall)}: {_times(release.total)} faster{claim}.")
+    said += ["A GPU weighs these factors differently than this CPU."] if is_cpu(waterfall) else []
+    told = [factor for i, factor in enumerate(run) if i < MOST_FACTORS or factor.name == "method"]
+    orders = "; ".join(f"{f.name} {' and '.join(_times(r) for r in f.ratios.values() if r)}" for f in told)
+    said.append(f"One factor at a time: {orders}." + (f" Not run: {', '.join(release.not_run)}." if release.not_run else ""))
+    return said + ([f"What neither release does makes it another {_times(further.total)} faster."] if further else [])
+
+
+def _times(ratio: Ratio | None) -> str:
+    """`1.25 times (1.20 to 1.30)`."""
+    return f"{shown(ratio.value, 2)} times ({interval(ratio)})" if ratio else ""
 
 
 def _phase_differences(record: Record) -> tuple[str, str]:
     """The answer in short, and the sentence with each part's difference."""
     differences = {}
-    for phase in ("forward", "backward", "optimizer"):
+    for phase in ("forward", "loss", "backward", "optimizer"):
         one, other = (number(record.metrics, "methods", m, f"{phase}_ms", "median") for m in ("catlip", "clip"))
+        if phase == "loss" and (one is None or other is None):  # in older records the forward pass holds it
+            continue
         if one is None or other is None:
             return "The timings do not split a step into its parts.", ""
         differences[phase] = other - one
     largest = max(differences, key=lambda phase: differences[phase])
     said = ", ".join(f"{_signed(ms, None)} ms {phase}" for phase, ms in differences.items())
-    short = f"Most of what CLIP pays more is in the {largest} pass." if largest != "optimizer" else "Most is in the optimizer."
+    where = f"the {largest} pass" if largest in ("forward", "backward") else f"the {largest}"
+    short = f"Most of what CLIP pays more is in {where}."
     if differences[largest] <= 0:
         short = "No part of CLIP's step takes longer here."
     return short, f"CLIP's step against CatLIP's: {said} (medians)."

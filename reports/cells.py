@@ -122,7 +122,12 @@ def number_cell(value: float | None, decimals: int | None = None, anchor: str = 
 
 def as_markdown(table: Table) -> str:
     """The table as GitHub's markdown, with its title, links to anchors, footnotes and caption."""
-    lines = [f"**{table.title}**", "", _line(table.columns), _line(["---"] * len(table.columns))]
+    lines = [
+        f"**{escape_markdown(table.title)}**",
+        "",
+        _line(map(escape_markdown, table.columns)),
+        _line(["---"] * len(table.columns)),
+    ]
     lines += [_line(_padded([_markdown_cell(table, cell) for cell in row], len(table.columns))) for row in table.rows]
     notes = [f"{i}. {note}" for i, note in enumerate(table.footnotes, 1)]
     parts = ["\n".join(lines), "\n".join(notes), table.caption]

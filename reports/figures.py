@@ -6,6 +6,7 @@ where they end instead of in a legend. Output holds no date and no random ids: t
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+from reports.cells import shown
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
 COLOURS = {"random": "#5f666e", "catlip": "#0067a5", "clip": "#b34700", "siglip": "#007a5a", "superclass": "#a34a83"}
@@ -80,6 +83,7 @@ def render(figure: Figure, width: float = 5.2) -> Rendered:
         figure.draw(canvas.add_subplot())
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        canvas.set_layout_engine("none")  # the places that it found hold for the second file too
         canvas.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return Rendered(svg.getvalue(), png.getvalue())
 
@@ -100,11 +104,12 @@ def for_page(svg: str, name: str) -> str:
 
 
 def colour_of(method: str) -> str:
-    return COLOURS.get(method, OTHER)
+    """A method's colour; a variant such as `catlip_dense` wears its method's."""
+    return COLOURS.get(method.partition("_")[0], OTHER)
 
 
 def marker_of(method: str) -> str:
-    return MARKERS.get(method, "P")
+    return MARKERS.get(method.partition("_")[0], "P")
 
 
 def series_style(index: int) -> dict[str, str]:
@@ -135,7 +140,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], ga
     places: list[float] = []
     for share in shares:
         places.append(max(share, places[-1] + gap) if places else share)
-    pushed = sum(places) / len(places) - sum(shares) / len(shares)
+    pushed = min(sum(places) / len(places) - sum(shares) / len(shares), places[0])  # not below the axis
     for place, (x, y, label, colour) in zip(places, points, strict=True):
         axes.annotate(
             label,
@@ -148,6 +153,41 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], ga
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0},
             annotation_clip=False,
         )
+
+
+Part = tuple[str, float]  # what it is, and how much
+
+
+def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
+    """Bars of parts, each part named inside its piece, those too narrow for their name in a line below.
+
+    Args:
+        bars: (name, colour, parts), from the top; sizes in `unit`, above 0.
+    """
+    longest = max(sum(size for _, size in parts) for _, _, parts in bars)
+    words = list(dict.fromkeys(word for _, _, parts in bars for word, _ in parts))
+    shades = {word: 1 - 0.6 * i / max(1, len(words) - 1) for i, word in enumerate(words)}
+    for y, (_, colour, parts) in enumerate(bars):
+        left, narrow = 0.0, []
+        for word, size in parts:
+            shade = shades[word]
+            axes.barh(y, size, 0.56, left, color=colour, alpha=shade, edgecolor=PAPER)
+            label = f"{textwrap.fill(word, 13)}\n{shown(size)}"
+            if size > 0.019 * max(map(len, label.split("\n"))) * longest:
+                ink = PAPER if shade > 0.65 else INK
+                axes.text(left + size / 2, y, label, ha="center", va="center", color=ink, fontsize=8.5, linespacing=1.05)
+            else:
+                narrow.append(f"{word} {shown(size)}")
+            left += size
+        below = textwrap.fill(", ".join(narrow), 68)
+        axes.annotate(below, (0, y + 0.3), (2, -2), textcoords="offset points", va="top", color=MUTED, fontsize=8)
+    axes.set_yticks(range(len(bars)), [textwrap.fill(name, 14) for name, _, _ in bars])
+    axes.set_xlim(0, 1.02 * longest)
+    axes.set_ylim(len(bars) - 0.35, -0.4)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.set_xlabel(unit)
 
 
 def thinned(count: int, most: int) -> list[int]:

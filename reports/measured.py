@@ -16,7 +16,17 @@ from functools import cached_property
 from reports.cells import Quantity
 from reports.records import Record, Records, lookup, number, text
 
-NAMES = {"random": "Random init", "catlip": "CatLIP", "clip": "CLIP", "siglip": "SigLIP", "superclass": "SuperClass"}
+NAMES = {
+    "random": "Random init",
+    "catlip": "CatLIP",
+    "catlip_chunked": "CatLIP, loss in chunks",
+    "catlip_dense": "CatLIP, dense targets",
+    "clip": "CLIP",
+    "clip_nonlocal": "CLIP, loss not local",
+    "siglip": "SigLIP",
+    "siglip_gather": "SigLIP, gathering",
+    "superclass": "SuperClass",
+}
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
 
 
@@ -137,9 +147,15 @@ def step_ratio(record: Record, method: str) -> Ratio | None:
     ratios = lookup(record.metrics, "ratios")
     for key, found in ratios.items() if isinstance(ratios, dict) else ():
         above, _, below = key.partition("/")
-        if above == method and (value := number(found, "value")) is not None:
-            return Ratio(below, value, number(found, "low"), number(found, "high"))
+        if above == method and (ratio := ratio_at(found, below)):
+            return ratio
     return None
+
+
+def ratio_at(tree: object, to: str = "") -> Ratio | None:
+    """A ratio as benches record it, with `value`, `low` and `high`; None without a value."""
+    value = number(tree, "value")
+    return None if value is None else Ratio(to, value, number(tree, "low"), number(tree, "high"))
 
 
 def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:

@@ -1,5 +1,6 @@
-"""The figures that one setting's records give: accuracy, loss (Figure 8's form), cost against accuracy (Figure 1(c)'s),
-and where a step's time goes. A figure without its records is left out."""
+"""The figures that one setting's records give: accuracy, loss (Figure 8's form), cost against accuracy (Figure 1(c)'s).
+
+A figure without its records is left out."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +10,15 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from reports.cells import Quantity, mean_and_spread, shown
-from reports.figures import INK, MUTED, PAPER, Figure, colour_of, label_points, marker_of
-from reports.measured import Setting, name_of, slug, step_methods
+from reports.figures import MUTED, Figure, colour_of, label_points, marker_of
+from reports.measured import Setting, name_of, slug
 from reports.records import Record, number
-from reports.tables import PROBES, probe_title, step_description
+from reports.tables import PROBES, probe_title
 
 LOSS_UNITS = {
     "catlip": "loss (nats per image)",
     "clip": "contrastive loss (nats)",
 }
-PHASES = {"forward_ms": "forward", "backward_ms": "backward", "optimizer_ms": "optimizer"}
 BINS = 120  # of a loss curve: what is left after averaging
 
 
@@ -169,44 +169,6 @@ def _draw_floor(axes: Axes, floor: Quantity, left: float, gap: float) -> None:
     colour = colour_of("random")
     axes.axhline(floor.mean, color=colour, linestyle="--", linewidth=1.4)
     axes.text(left, floor.mean - gap, f"Random init, untrained: {_told(floor)}", va="top", color=colour)
-
-
-def phases_figure(record: Record | None) -> list[Figure]:
-    """Where the time of a step goes, per method."""
-    if record is None:
-        return []
-    bars = {m: [number(record.metrics, "methods", m, phase, "median") for phase in PHASES] for m in step_methods(record)}
-    whole = {m: [t for t in times if t is not None and t > 0 and math.isfinite(t)] for m, times in bars.items()}
-    whole = {m: times for m, times in whole.items() if len(times) == len(PHASES)}
-    if not whole:
-        return []
-    said = "; ".join(
-        f"{name_of(m)}: {', '.join(f'{word} {shown(t)} ms' for word, t in zip(PHASES.values(), times, strict=True))}"
-        for m, times in whole.items()
-    )
-    caption = f"Where a step's time goes ({step_description(record)}): medians of each part, so they need not add up exactly."
-    return [
-        Figure("step_phases", caption, f"Stacked bars. {said}.", partial(_draw_phases, bars=whole), 1.1 + 0.55 * len(whole))
-    ]
-
-
-def _draw_phases(axes: Axes, bars: dict[str, list[float]]) -> None:
-    longest = max(sum(times) for times in bars.values())
-    for y, (method, times) in enumerate(bars.items()):
-        left, narrow = 0.0, []
-        for shade, word, time in zip((1.0, 0.86, 0.5), PHASES.values(), times, strict=True):
-            axes.barh(y, time, 0.62, left, color=colour_of(method), alpha=shade, edgecolor=PAPER)
-            if time > 0.2 * longest:
-                axes.text(left + time / 2, y, f"{word}\n{shown(time)}", ha="center", va="center", color=PAPER, fontsize=9)
-            else:
-                narrow.append(f"{word}\n{shown(time)}")
-            left += time
-        axes.text(left + 0.015 * longest, y, "\n".join(narrow), va="center", color=INK, fontsize=9)
-    axes.set_yticks(range(len(bars)), [name_of(method) for method in bars])
-    axes.set_xlim(0, 1.22 * longest)
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel("ms")
 
 
 def _seed(record: Record) -> str:

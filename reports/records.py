@@ -48,7 +48,7 @@ class Record:
     def device(self) -> str:
         """The device's name, with its count where there are several."""
         count = number(self.environment, "device_count")
-        name = text(self.environment, "device") or "unknown device"
+        name = "".join(filter(str.isprintable, text(self.environment, "device"))) or "unknown device"
         return f"{count:.0f} x {name}" if count is not None and count > 1 else name
 
     @property
@@ -202,6 +202,12 @@ def entries(tree: Any, *keys: str) -> dict[str, Any]:
 def number(tree: Any, *keys: str) -> float | None:
     """The number at a path of keys, or None."""
     return as_number(lookup(tree, *keys))
+
+
+def drawable(tree: Any, *keys: str) -> float | None:
+    """The number at a path of keys if a figure has a place for it: above 0, and of a size that something measured has."""
+    found = number(tree, *keys)
+    return found if found is not None and 1e-9 < found < 1e13 else None
 
 
 def text(tree: Any, *keys: str) -> str:

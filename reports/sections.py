@@ -11,17 +11,19 @@ from reports import plots
 from reports.answers import SCALE_CAVEAT, answers
 from reports.blocks import Answers, Block, Command, Figures, RecordList, Section, Text, side_by_side, to_fill
 from reports.cells import Table
+from reports.cost import cost_sections
+from reports.devices import measured
 from reports.figures import Figure
 from reports.measured import Setting, settings
 from reports.paper_tables import COMMANDS, figures_stated, published_table, result_tables
 from reports.provenance import problems_table, record_groups
 from reports.recipe_tables import differences, recipe_tables
-from reports.records import Record, Records
-from reports.tables import cost_against_accuracy, headline, recipe_differences, step_times, trainings
+from reports.records import Records
+from reports.step_times import phases_figure
+from reports.tables import cost_against_accuracy, headline, recipe_differences, trainings
 from reports.words import word_sections
 
 RUN_ALL = "./run_all.sh"
-TIME_STEPS = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
 WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.json"
 
 
@@ -50,10 +52,10 @@ def build_page(records: Records) -> Page:
     table = headline(main) if main and main.methods else None
     others = [setting for setting in every if setting is not main and setting.methods]
     sections = [
-        _summary(main, table),
+        _summary(main, table, records),
         _cost(main),
-        _steps(main, records.of("step_time")),
         _training(main),
+        *cost_sections(main, records),
         *word_sections(main, records),
         *([_elsewhere(others)] if others else []),
         _recipes(records),
@@ -71,7 +73,7 @@ def _about(main: Setting | None) -> str:
     return f"Measured in {main.root}/{main.scale} on {main.device or 'an unknown device'}, beside what the paper published."
 
 
-def _summary(main: Setting | None, table: Table | None) -> Section:
+def _summary(main: Setting | None, table: Table | None, records: Records) -> Section:
     title = "Is it as good, is it cheaper, and why?"
     if main is None:
         words = (
@@ -79,11 +81,11 @@ def _summary(main: Setting | None, table: Table | None) -> Section:
             "probes and times both, and writes this page again; it needs no GPU."
         )
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
-    blocks: list[Block] = [Answers(answers(main))]
+    blocks: list[Block] = [Answers(answers(main, measured(records, "waterfall")))]
     blocks += [Text(SCALE_CAVEAT[main.scale])] if main.scale in SCALE_CAVEAT else []
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     blocks += [Text(f"Beware: {warning}") for warning in main.warnings]
-    blocks += side_by_side([*plots.accuracy_figure(main), *plots.phases_figure(main.step_time)])
+    blocks += side_by_side([*plots.accuracy_figure(main), *phases_figure(main.step_time)])
     return Section("summary", title, blocks)
 
 
@@ -94,17 +96,6 @@ def _cost(main: Setting | None) -> Section:
     words = "The paper's own figure is of another scale; the two tables are not to be read across."
     return Section(
         "cost", title, [*side_by_side(plots.cost_figures(main)), cost_against_accuracy(main), Text(words), published]
-    )
-
-
-def _steps(main: Setting | None, records: Sequence[Record]) -> Section:
-    if not records:
-        blocks = to_fill("No step has been timed.", TIME_STEPS)
-        return Section("step-time", "Step time", blocks)
-    return Section(
-        "step-time",
-        "Step time",
-        [step_times(records)],
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables of what was measured here: headline, cost against accuracy, step time, vocabulary.
+"""The tables of one setting: headline, cost against accuracy, trainings; and the cells that other tables share.
 
 Each number is linked to the records it was computed from. What was not measured is a dash; no number is carried from one
 device, scale or root to another.
@@ -7,7 +7,8 @@ device, scale or root to another.
 import json
 from collections.abc import Sequence
 
-from reports.cells import MISSING, Cell, Table, number_cell, quantity_cell, shown
+from reports.cells import MISSING, Cell, Table, clipped, number_cell, quantity_cell, shown
+from reports.devices import device_of
 from reports.measured import (
     Ratio,
     Setting,
@@ -18,14 +19,14 @@ from reports.measured import (
     step_methods,
     step_ratio,
 )
-from reports.records import Record, lookup, number, text
+from reports.records import Record, number, text
 
+USUAL_RESOLUTION = 224
 TIMES = "\N{MULTIPLICATION SIGN}"
 PROBES = {
     "concepts": ("concepts_top1", "concepts_num_classes"),
     "subgroups": ("subgroups_top1", "subgroups_num_classes"),
 }
-PHASES = ("total_ms", "forward_ms", "backward_ms", "optimizer_ms")
 
 
 def headline(setting: Setting, name: str = "headline") -> Table:
@@ -74,30 +75,61 @@ def ratio_cell(record: Record | None, method: str) -> Cell:
         return Cell()
     ratio = step_ratio(record, method)
     if ratio is not None:
-        return Cell(f"{shown(ratio.value, 2)}{TIMES}", interval(ratio), anchor_of(record))
+        return times_cell(ratio, anchor_of(record))
     is_base = any(other.to == method for m in step_methods(record) if (other := step_ratio(record, m)))
     return Cell(f"1{TIMES}", "", anchor_of(record)) if is_base else Cell()
 
 
-def interval(ratio: Ratio) -> str:
+def times_cell(ratio: Ratio | None, anchor: str, decimals: int = 2) -> Cell:
+    """`1.25x` with its interval below; a dash where there is none."""
+    return Cell(f"{shown(ratio.value, decimals)}{TIMES}", interval(ratio, decimals), anchor) if ratio else Cell()
+
+
+def median_cell(tree: object, anchor: str, decimals: int | None = None) -> Cell:
+    """The median of what was timed, with its 5th to 95th percentile below."""
+    low, high = number(tree, "p5"), number(tree, "p95")
+    spread = f"{shown(low, decimals)} to {shown(high, decimals)}" if low is not None and high is not None else ""
+    return number_cell(number(tree, "median"), decimals, anchor, spread)
+
+
+def interval(ratio: Ratio, decimals: int | None = 2) -> str:
     """`1.20 to 1.31`, or that there is none."""
     if ratio.low is None or ratio.high is None:
         return "no interval"
-    return f"{shown(ratio.low, 2)} to {shown(ratio.high, 2)}"
+    return f"{shown(ratio.low, decimals)} to {shown(ratio.high, decimals)}"
 
 
 def step_description(record: Record) -> str:
     """What was timed, where: `vit_b16, batch 8, fp32, torch 2.13, on DEVICE`."""
+    return f"{what_was_timed(record)}, on {device_of(record)}"
+
+
+def what_was_timed(record: Record) -> str:
+    """The same without the device."""
     batch = number(record.config, "batch_size")
     precision, torch = text(record.config, "precision"), text(record.environment, "packages", "torch").partition("+")[0]
     words = [
-        text(record.config, "model") or record.name,
+        clipped(text(record.config, "model") or record.name, 40),
         f"batch {batch:.0f}" if batch is not None else "",
-        precision,
-        f"torch {torch}" if torch else "",
-        f"on {record.device}",
+        *_options(record),
+        clipped(precision, 12) if precision else "",
+        f"torch {clipped(torch, 24)}" if torch else "",
     ]
     return ", ".join(word for word in words if word)
+
+
+def _options(record: Record) -> list[str]:
+    """What of a step is not as usual."""
+    side, ranks = number(record.config, "resolution"), number(record.metrics, "world_size")
+    found = {
+        f"{shown(side, 0)} px": side is not None and side != USUAL_RESOLUTION,
+        "naive attention": text(record.config, "attention") == "naive",
+        "checkpointing": record.config.get("checkpointing") is True,
+        "compiled": record.config.get("compile") is True,
+        "with data loading": bool(text(record.config, "data")),
+        f"{shown(ranks, 0)} ranks": ranks is not None and ranks > 1,
+    }
+    return [words for words, given in found.items() if given]
 
 
 def cost_against_accuracy(setting: Setting) -> Table:
@@ -166,38 +198,6 @@ def recipe_differences(setting: Setting) -> Table:
         rows,
         caption,
     )
-
-
-def step_times(records: Sequence[Record]) -> Table:
-    """Every timing, one row a method and record."""
-    columns = [
-        "What, where",
-        "Method",
-        "Parameters (M)",
-        "Step (ms)",
-        "Forward (ms)",
-        "Backward (ms)",
-        "Optimizer (ms)",
-    ]
-    columns += ["Images/s", "Relative step time"]
-    rows = [_step_row(record, method, i == 0) for record in records for i, method in enumerate(step_methods(record))]
-    caption = (
-        "Medians, with the 5th to 95th percentile of single steps below the step time. Within one record the methods took "
-        "turns, so their ratio means something; numbers of different records are not to be divided."
-    )
-    return Table("step_time", "Time of one training step", columns, rows, caption)
-
-
-def _step_row(record: Record, method: str, is_first: bool) -> list[Cell]:
-    timed, anchor = lookup(record.metrics, "methods", method), anchor_of(record)
-    parameters = number(timed, "parameters")
-    low, high = number(timed, "total_ms", "p5"), number(timed, "total_ms", "p95")
-    spread = f"{shown(low)} to {shown(high)}" if low is not None and high is not None else ""
-    row = [Cell(step_description(record) if is_first else "as above"), Cell(name_of(method))]
-    row.append(number_cell(None if parameters is None else parameters / 1e6, 1, anchor))
-    for phase in PHASES:
-        row.append(number_cell(number(timed, phase, "median"), None, anchor, spread if phase == "total_ms" else ""))
-    return [*row, number_cell(number(timed, "images_per_s"), None, anchor), ratio_cell(record, method)]
 
 
 def _compact(value: object) -> str:

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 
 from catlip.cli import InputError
-from catlip.data.augment import centre_crop
 from catlip.data.probe_tasks import load_task
 from catlip.data.shards import Shard
 
@@ -42,18 +40,17 @@ class Task:
 
 
 class Images(Dataset[Tensor]):
-    """A split's images, centre-cropped: [3, H, W] uint8 each."""
+    """A split's images as an encoder wants them: [3, H, W] uint8 each, by what turns encoded images into them."""
 
-    def __init__(self, split: Split, resolution: int):
+    def __init__(self, split: Split, preprocess: Callable[[bytes], Tensor]):
         self.split = split
-        self.resolution = resolution
+        self.preprocess = preprocess
 
     def __len__(self) -> int:
         return len(self.split.labels)
 
     def __getitem__(self, number: int) -> Tensor:
-        pixels = centre_crop(self.split.read(number), self.resolution)
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+        return self.preprocess(self.split.read(number))
 
 
 def load_tasks(spelling: str) -> list[Task]:

@@ -18,9 +18,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from bench.downstream.datasets import Images, Split, Task, load_tasks
-from bench.downstream.encoders import load_encoder
+from bench.downstream.encoders import LoadedEncoder, load_encoder
 from catlip.cli import run
-from catlip.encoder import ImageEncoder
 from catlip.recipes import TRANSFER
 from catlip.record import Record
 from catlip.training.distributed import find_place
@@ -38,7 +37,8 @@ class LinearProbe:
     """
 
     encoder: str
-    """A run's folder, or random:NAME@RESOLUTION."""
+    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE], timm:NAME, openclip:NAME/TAG,
+    random:NAME@RESOLUTION, random:timm/NAME; each brings its own preprocessing."""
     data: str
     """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
     out: Path = Path("runs/bench/linear_probe/probe.json")
@@ -86,9 +86,10 @@ def main(config: LinearProbe) -> None:
     encoder = load_encoder(config.encoder, config.seed, device)
     with Record(config.out, kind="linear_probe", config=config) as record:
         record.metrics |= {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed}
+        record.notes.append(f"images: {encoder.preprocess}")
         for task in load_tasks(config.data):
             began = time.perf_counter()
-            train, test = (extract(encoder.module, split, encoder.resolution, config) for split in (task.train, task.test))
+            train, test = (extract(encoder, split, config) for split in (task.train, task.test))
             results = [probe(train, test, task, config, config.seed + i) for i in range(config.seeds)]
             top1, top5 = ([float(value) for value in column] for column in zip(*results, strict=True))
             record.samples |= {f"{task.name}_top1": top1, f"{task.name}_top5": top5}
@@ -105,11 +106,11 @@ def main(config: LinearProbe) -> None:
 
 
 @torch.inference_mode()
-def extract(encoder: ImageEncoder, split: Split, resolution: int, config: LinearProbe) -> Tensor:
+def extract(encoder: LoadedEncoder, split: Split, config: LinearProbe) -> Tensor:
     """[N, num_features] float32 features of a split, on the encoder's device."""
-    device = next(encoder.parameters()).device
-    loader = DataLoader(Images(split, resolution), FEATURE_BATCH, num_workers=config.num_workers)
-    return torch.cat([encoder(images.to(device)) for images in tqdm(loader, desc="features", disable=config.quiet)])
+    device = next(encoder.module.parameters()).device
+    loader = DataLoader(Images(split, encoder.preprocess), FEATURE_BATCH, num_workers=config.num_workers)
+    return torch.cat([encoder.module(images.to(device)) for images in tqdm(loader, desc="features", disable=config.quiet)])
 
 
 def probe(train: Tensor, test: Tensor, task: Task, config: LinearProbe, seed: int) -> tuple[float, float]:

@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -25,11 +26,12 @@ class Place:
         return self.rank == 0
 
 
-def find_place(device: str = "auto") -> Place:
+def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
     """The device and rank of this process; joins the process group when torchrun started several.
 
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
+        timeout: how long to wait for the other ranks in one collective; by default as long as torch does, 10 minutes or more.
     Raises: InputError when there is no such device.
     """
     world_size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
@@ -44,11 +46,11 @@ def find_place(device: str = "auto") -> Place:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world_size > 1 and not dist.is_initialized():
-        _join("nccl" if chosen.type == "cuda" else "gloo", world_size)
+        _join("nccl" if chosen.type == "cuda" else "gloo", world_size, timeout)
     return Place(int(os.environ.get("RANK", 0)), world_size, chosen)
 
 
-def _join(backend: str, world_size: int) -> None:
+def _join(backend: str, world_size: int, timeout: timedelta | None) -> None:
     """Join the process group, also after torchrun has restarted its processes.
 
     Its agent keeps one store for all attempts (pytorch issue 135712), in which a restarted process would look up addresses of
@@ -57,11 +59,11 @@ def _join(backend: str, world_size: int) -> None:
     """
     found = os.environ
     if found.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or found.get("GROUP_WORLD_SIZE") != "1":
-        dist.init_process_group(backend)
+        dist.init_process_group(backend, timeout=timeout)
         return
     agent = dist.TCPStore(found["MASTER_ADDR"], int(found["MASTER_PORT"]), world_size, is_master=False)
     attempt = dist.PrefixStore(f"attempt {found['TORCHELASTIC_RESTART_COUNT']}", agent)
-    dist.init_process_group(backend, store=attempt, rank=int(found["RANK"]), world_size=world_size)
+    dist.init_process_group(backend, timeout=timeout, store=attempt, rank=int(found["RANK"]), world_size=world_size)
 
 
 def barrier() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.statistics import ratio, summarise
+from bench.statistics import difference, ratio, summarise, unpaired_ratio
 
 
 def test_a_summary_is_the_textbook_one() -> None:
@@ -30,6 +30,18 @@ def test_what_slows_both_leaves_the_ratio_alone() -> None:
     assert found["high"] == pytest.approx(3)
 
 
-def test_unpaired_samples_are_refused() -> None:
+def test_unpaired_samples_are_refused_where_pairs_are_meant() -> None:
     with pytest.raises(ValueError, match="pairs"):
         ratio([1, 2], [1])
+    assert unpaired_ratio([2, 2, 2], [1])["value"] == 2
+
+
+def test_without_pairs_what_slowed_the_machine_widens_the_interval() -> None:
+    machine = np.linspace(1, 10, 40)
+    found = unpaired_ratio(3 * machine, machine)
+    assert found["low"] < 2.5 < 3.5 < found["high"]
+
+
+def test_a_difference_is_of_rounds_and_in_the_unit_of_its_samples() -> None:
+    machine = np.linspace(1, 10, 41)
+    assert difference(machine + 2, machine) == pytest.approx({"value": 2, "low": 2, "high": 2})

@@ -1,30 +1,94 @@
 """The bench times what it says and writes it down."""
 
 import json
+import time
 
 import pytest
 import torch
 
 from bench import methods
+from bench.ceiling import datasheet_tflops, measure_ceiling
+from bench.training_step import PHASES, Factors, Stopwatch, TrainingStep, norm_by_loop
+from catlip.cli import InputError
+from catlip.training.distributed import find_place
+from catlip.training.parallel import gradient_norm
+
+TINY = (
+    "--model",
+    "hybrid_tiny",
+    "--resolution",
+    32,
+    "--batch-size",
+    4,
+    "--num-classes",
+    50,
+    "--num-steps",
+    5,
+    "--num-warmup",
+    1,
+)
+CPU = ("--device", "cpu", "--quiet")
+
+
+def record_in(folder) -> dict:
+    (path,) = folder.iterdir()
+    return json.loads(path.read_text())
 
 
 def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_path) -> None:
-    done = program(
-        "bench.step_time", "--model", "hybrid_tiny", "--resolution", 32, "--batch-size", 4, "--num-steps", 5, "--num-warmup", 1,
-        "--device", "cpu", "--out", tmp_path, "--quiet",
-    )  # fmt: skip
+    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
-    assert path.name.startswith("hybrid_tiny-b4-fp32-torch")
+    assert path.name.startswith("hybrid_tiny-b4-fp32-32px-torch")
     assert f"wrote {path}" in done.stdout
-    record = json.loads(path.read_text())
+    record = record_in(tmp_path)
     for method in ("catlip", "clip"):
-        phases = [record["samples"][f"{method}_{phase}_ms"] for phase in ("forward", "loss", "backward", "optimizer")]
+        phases = [record["samples"][f"{method}_{phase}_ms"] for phase in ("data_wait", *PHASES)]
         assert [sum(step) for step in zip(*phases, strict=True)] == pytest.approx(record["samples"][f"{method}_total_ms"])
-        assert len(phases[0]) == record["metrics"]["methods"][method]["total_ms"]["n"] == 5
+        found = record["metrics"]["methods"][method]
+        assert len(phases[0]) == found["total_ms"]["n"] == 5
+        assert found["images_per_s"] == pytest.approx(4e3 / found["total_ms"]["median"])
+        assert found["device_hours"] == pytest.approx(13.1e9 / found["images_per_s"] / 3600)
+        assert found["mfu"] == pytest.approx(found["tflops"] / record["metrics"]["ceiling"]["tflops"]["median"])
     found = record["metrics"]["ratios"]["clip/catlip"]
     assert found["low"] <= found["value"] <= found["high"]
     assert f"clip/catlip = {found['value']:.2f}" in done.stdout
+
+
+def test_real_shards_are_timed_end_to_end(program, starter, tmp_path) -> None:
+    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path, "--data", starter.shards, "--workers", 0)
+    assert done.returncode == 0, done.stderr
+    record = record_in(tmp_path)
+    assert "-data-" in record["name"]
+    waits = record["samples"]["catlip_data_wait_ms"]
+    assert min(waits) > 0.5  # without workers the main process decodes four pictures in each step
+
+
+def test_ranks_share_a_record_of_one(program, tmp_path) -> None:
+    launch = ("--standalone", "--nproc-per-node", 2, "-m", "bench.step_time")
+    done = program("torch.distributed.run", *launch, *TINY, *CPU, "--out", tmp_path, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    record = record_in(tmp_path)
+    assert record["metrics"]["world_size"] == 2
+    found = record["metrics"]["methods"]["clip"]
+    assert found["images_per_s"] == pytest.approx(8e3 / found["total_ms"]["median"])
+    assert any("2 processes share one machine's cores" in note for note in record["notes"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--model", "vit_c16"), "no encoder is called 'vit_c16'"),
+        (("--methods", "clap"), "no method is called 'clap'"),
+        (("--precision", "fp8"), "precision 'fp8' is not one of"),
+        (("--data", "/nowhere/*.tar"), "/nowhere/*.tar"),
+    ],
+)
+def test_what_does_not_exist_is_one_line(program, tmp_path, flags, complaint) -> None:
+    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path, *flags)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_methods_start_from_the_same_encoder() -> None:
@@ -32,3 +96,71 @@ def test_methods_start_from_the_same_encoder() -> None:
         methods.build(method, "hybrid_tiny", 32, 10, seed=3).image_encoder.state_dict() for method in ("catlip", "clip")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def step(**factors: object) -> TrainingStep:
+    chosen = {"model": "vit_tiny16", "resolution": 32, "batch_size": 3, "precision": "fp32", "num_classes": 50} | factors
+    return TrainingStep(Factors(**chosen), find_place("cpu"))
+
+
+@pytest.mark.parametrize("method", ["catlip", "clip"])
+@pytest.mark.parametrize(
+    "factors",
+    [
+        {"attention": "naive"},
+        {"checkpointing": True},
+        {"optimizer": "foreach"},
+        {"optimizer": "loop"},
+        {"grad_norm": "loop"},
+    ],
+    ids=str,
+)
+def test_factors_of_cost_change_nothing_else(method, factors) -> None:
+    losses = []
+    for taken in (step(method=method), step(method=method, **factors)):
+        before = taken.forward(taken.batch()).item()
+        for _ in range(3):
+            taken(taken.batch())
+        losses.append(taken.forward(taken.batch()).item())
+        assert losses[-1] < before
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("other", ["catlip_dense", "catlip_chunked"])
+def test_the_forms_of_catlip_have_one_loss(other) -> None:
+    losses = [taken.forward(taken.batch()).item() for taken in (step(), step(method=other))]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_the_norm_by_a_loop_is_the_norm() -> None:
+    taken = step()
+    taken.forward(taken.batch()).backward()
+    parameters = list(taken.objective.parameters())
+    torch.testing.assert_close(norm_by_loop(parameters), gradient_norm(parameters))
+
+
+def test_laps_begin_where_the_stopwatch_before_ended() -> None:
+    before, watch = (Stopwatch(torch.device("cpu")) for _ in range(2))
+    before.mark()
+    time.sleep(0.02)
+    watch.mark()
+    watch.mark()
+    waited, lap = watch.laps_ms(since=before)
+    assert waited >= 20 > lap
+    assert len(watch.laps_ms()) == 1
+
+
+def test_a_ceiling_has_a_spread_and_a_datasheet_where_there_is_one() -> None:
+    found = measure_ceiling(torch.device("cpu"), "fp32")
+    assert found["datasheet_tflops"] is None
+    assert 0 < found["tflops"]["p5"] <= found["tflops"]["median"] <= found["tflops"]["p95"]
+    assert datasheet_tflops("NVIDIA A100-SXM4-80GB", "bf16") == 312
+    assert datasheet_tflops("NVIDIA H100 PCIe", "bf16") == 756
+    assert datasheet_tflops("NVIDIA H100 80GB HBM3", "bf16") == 989
+    assert datasheet_tflops("NVIDIA L40S", "fp16") == 362
+    assert datasheet_tflops("Tesla V100-SXM2-16GB", "bf16") is None
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(InputError, match="fp8"):
+        Factors(precision="fp8")

@@ -5,9 +5,10 @@ import pytest
 from reports.answers import answers
 from reports.cells import Quantity
 from reports.measured import Setting, settings, summarise
-from reports.plots import cost_figures, loss_curve, loss_figures, phases_figure
+from reports.plots import cost_figures, loss_curve, loss_figures
 from reports.records import read_records
-from reports.tables import TIMES, headline, step_times
+from reports.step_times import phases_figure, step_tables
+from reports.tables import TIMES, headline
 
 CPU = {"device": "Some CPU", "device_count": 1}
 GPU = {"device": "Some GPU", "device_count": 1}
@@ -106,7 +107,7 @@ def test_a_ratio_without_interval_is_shown_as_such_and_concludes_nothing(write_t
     write_training("catlip", 0, 10.0)
     write_timing("a", "tiny", {"value": 1.3})
     (setting,) = read()
-    assert step_times(setting.of("step_time")).rows[1][-1].small == "no interval"
+    assert step_tables(setting.of("step_time"))[0].rows[1][-2].small == "no interval"
     assert answers(setting)[1].short.startswith("Not yet known")
 
 

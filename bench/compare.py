@@ -1,0 +1,95 @@
+"""Do two runs of the same bench agree?
+
+python -m bench.compare runs/bench/step_time/A.json elsewhere/A.json
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from bench.statistics import unpaired_ratio
+from catlip.cli import InputError, run
+
+WITHOUT_EFFECT = ("out", "quiet")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare two records of one kind that were made on one device, ratio by ratio and sample by sample.
+
+    Ratios of interleaved samples should agree: their intervals overlap. Times may not: a machine is not as fast every day.
+
+    python -m bench.compare runs/bench/step_time/A.json elsewhere/A.json
+    """
+
+    one: tyro.conf.Positional[Path]
+    """A record."""
+    other: tyro.conf.Positional[Path]
+    """Another, of the same bench and device."""
+
+
+def compare(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Lines that say how two records agree. Raises: InputError when they are not of one kind and device."""
+    for what, first, second in (("kinds", one["kind"], other["kind"]), ("devices", _device(one), _device(other))):
+        if first != second:
+            raise InputError(f"records of different {what} are not compared: {first} and {second}")
+    lines = [f"config differs: {line}" for line in _differences(one["config"], other["config"])]
+    lines += [_of_ratio(name, first, second) for name, first, second in _shared_ratios(one, other)]
+    for name, samples in one["samples"].items():
+        if others := other["samples"].get(name):
+            found = unpaired_ratio(others, samples)
+            lines.append(f"{name}: other / one = {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]")
+    return lines or ["nothing in common to compare"]
+
+
+def _of_ratio(name: str, one: dict[str, float], other: dict[str, float]) -> str:
+    agree = one["low"] <= other["high"] and other["low"] <= one["high"]
+    each = " and ".join(f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in (one, other))
+    return f"{name}: {each}: {'agree' if agree else 'DISAGREE'}"
+
+
+def _shared_ratios(one: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, dict[str, float], dict[str, float]]]:
+    first, second = (dict(_ratios(record["metrics"])) for record in (one, other))
+    return [(name, first[name], second[name]) for name in first if name in second]
+
+
+def _ratios(metrics: Any, path: str = "") -> list[tuple[str, dict[str, float]]]:
+    """Everything in the metrics that has a value and an interval, by where it stands."""
+    if isinstance(metrics, list):
+        metrics = {str(number): found for number, found in enumerate(metrics)}
+    if not isinstance(metrics, dict):
+        return []
+    if {"value", "low", "high"} <= metrics.keys():
+        return [(path, metrics)]
+    return [found for name, below in metrics.items() for found in _ratios(below, f"{path} {name}".strip())]
+
+
+def _device(record: dict[str, Any]) -> str:
+    environment = record["environment"]
+    return f"{environment['device_count']} x {environment['device']}"
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    names = [name for name in one | other if name not in WITHOUT_EFFECT and one.get(name) != other.get(name)]
+    return [f"{name} {one.get(name)} and {other.get(name)}" for name in names]
+
+
+def main(config: Compare) -> None:
+    """Print how they agree."""
+    records = []
+    for path in (config.one, config.other):
+        try:
+            records.append(json.loads(path.read_bytes()))
+        except ValueError:
+            raise InputError(f"not a record: {path}") from None
+    try:
+        print("\n".join(compare(*records)))
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"not both are records of a bench: {config.one} and {config.other}") from None
+
+
+if __name__ == "__main__":
+    run(Compare, main)

@@ -1,0 +1,127 @@
+"""Image encoders of timm and OpenCLIP, with the preprocessing that each comes with.
+
+Weights that are not on this machine are fetched by the library; without a network that ends in one line.
+"""
+
+import difflib
+import logging
+import textwrap
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.downstream.preprocess import NO_MEAN, NO_STD, Normalised, Preprocess, from_library
+from catlip.cli import InputError
+from catlip.weights.files import differences, listed, plain_tensors, read_file
+
+TIMM_SOURCES = ("local-dir", "hf-hub")
+LONGEST_REASON = 200  # characters of a library's own error
+
+
+def timm_encoder(name: str, file: Path | None = None, pretrained: bool = True) -> tuple[nn.Module, Preprocess]:
+    """A model of timm's without its classifier.
+
+    Args:
+        name: as `timm.create_model` takes it: vit_base_patch16_224.augreg_in21k, local-dir:FOLDER, hf-hub:ORG/NAME.
+        file: its weights under timm's names, instead of those that timm would fetch.
+        pretrained: false for a random initialisation.
+    Raises: InputError for an unknown name, weights that cannot be fetched, or a file that does not fit.
+    """
+    import timm
+    from timm.data import create_transform, resolve_model_data_config
+
+    if not name.startswith(tuple(f"{source}:" for source in TIMM_SOURCES)) and not timm.is_model(name):
+        raise InputError(f"timm has no model {name!r}{_close(name, timm.list_models())}")
+    instead = f"without a network give a local file with its weights, timm:{name}:FILE, or random:timm/{name}"
+    if name.startswith("local-dir:"):
+        instead = "of a folder that catlip.weights wrote give the file in it, model.safetensors"
+    with _fetching(f"timm's {name}", instead):
+        model = timm.create_model(name, pretrained=pretrained and file is None, num_classes=0)
+    if file:
+        _load_timm(model, file)
+    config = resolve_model_data_config(model)
+    transform = create_transform(**config, use_prefetcher=True)  # so that it ends in bytes, before mean and deviation
+    words = f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {config['input_size'][-1]} ({config['interpolation']})"
+    preprocess = from_library(transform, config["input_size"][-1], words, config["mean"], config["std"])
+    return Normalised(model, preprocess), preprocess
+
+
+def openclip_encoder(name: str, tag: str) -> tuple[nn.Module, Preprocess]:
+    """The image tower of an OpenCLIP model, up to the features that CLIP would project.
+
+    Args:
+        name, tag: as `open_clip.create_model` takes them; the tag may be a file, and without one nothing is pretrained.
+    Raises: InputError without OpenCLIP, for an unknown name or tag, or weights that cannot be fetched.
+    """
+    try:
+        import open_clip
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+    except ImportError:
+        raise InputError("openclip needs OpenCLIP: pip install 'catlip-bench[clip]'") from None
+    if name not in (known := open_clip.list_models()):
+        raise InputError(f"OpenCLIP has no model {name!r}{_close(name, known)}")
+    if tag and tag not in (tags := open_clip.list_pretrained_tags_by_model(name)) and not Path(tag).is_file():
+        raise InputError(f"OpenCLIP's {name} has no weights {tag!r}, and no such file is there; it has {listed(tags, 10)}")
+    what = f"OpenCLIP's {name}" + (f"/{tag}" if tag else "")
+    with _fetching(what, f"without a network give a local file, openclip:{name}/FILE, or random:openclip/{name}"):
+        model = open_clip.create_model(name, pretrained=tag or None)
+    config = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
+    plain: dict[str, Any] = vars(config) | {"mean": NO_MEAN, "std": NO_STD}  # its transform, to pixels in [0, 1]
+    side = config.size if isinstance(config.size, int) else config.size[-1]
+    words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
+    transform = _Bytes(image_transform_v2(PreprocessCfg(**plain), is_train=False))
+    preprocess = from_library(transform, side, words, config.mean, config.std)
+    return Normalised(_unprojected(model.visual), preprocess), preprocess
+
+
+class _Bytes:
+    """A transform whose pixels in [0, 1] are given back as the bytes they were."""
+
+    def __init__(self, transform: Any):
+        self.transform = transform
+
+    def __call__(self, picture: Any) -> Tensor:
+        pixels: Tensor = self.transform(picture)
+        return (pixels * 255).round().to(torch.uint8)
+
+
+def _unprojected(tower: nn.Module) -> nn.Module:
+    """Features before the projection into the space shared with texts, where the tower has it as a part of its own."""
+    if isinstance(getattr(tower, "proj", None), nn.Parameter):
+        tower.register_parameter("proj", None)
+    elif isinstance(getattr(tower, "trunk", None), nn.Module) and isinstance(getattr(tower, "head", None), nn.Module):
+        tower.head = nn.Identity()
+    return tower
+
+
+def _load_timm(model: nn.Module, file: Path) -> None:
+    """Exactly the weights of `file`; only its classifier may be left over, which the features do without."""
+    tensors, expected = plain_tensors(read_file(file)[0], file), model.state_dict()
+    classifier: Any = getattr(model, "pretrained_cfg", {}).get("classifier") or "head"
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    body = {n: t for n, t in tensors.items() if n in expected or not n.startswith(tuple(f"{head}." for head in heads))}
+    if found := differences(body, {name: tuple(tensor.shape) for name, tensor in expected.items()}):
+        raise InputError(f"{file} does not hold timm's model: {'; '.join(found)}")
+    model.load_state_dict(body)
+
+
+def _close(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=4)
+    return f"; it has {', '.join(near)}" if near else f"; it has {len(known):,} others"
+
+
+@contextmanager
+def _fetching(what: str, instead: str) -> Iterator[None]:
+    """Turns a failure into one line; what the libraries log meanwhile says no more."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    except Exception as error:  # the libraries pass on whatever the network, the hub or a broken file gives them
+        reason = textwrap.shorten(str(error) or type(error).__name__, LONGEST_REASON, placeholder=" ...")
+        raise InputError(f"{what} cannot be opened: {reason.rstrip('.')}; {instead}") from error
+    finally:
+        logging.disable(logging.NOTSET)

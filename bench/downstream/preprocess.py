@@ -1,0 +1,102 @@
+"""What is done to a picture before an encoder sees it: resize, crop, and a mean and deviation taken off.
+
+Each encoder brings what it was trained with, because the same weights behind another preprocessing are another encoder. Images
+travel as bytes; the mean and the deviation are taken off on the encoder's device, by `Normalised`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as vision
+
+from catlip.data.augment import centre_crop, cropped_pixels
+from catlip.encoder import unit_range
+
+NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """A call turns an encoded image (bytes of a JPEG, PNG or WebP) into [3, H, W] uint8.
+
+    Attributes:
+        resolution: pixels of a side of what comes out.
+        crop: how that is done.
+        words: the same in words, for records.
+        mean, std: per channel, of pixels in [0, 1]; the encoder takes them off itself.
+    """
+
+    resolution: int
+    crop: Callable[[bytes], Tensor]
+    words: str
+    mean: tuple[float, ...] = NO_MEAN
+    std: tuple[float, ...] = NO_STD
+
+    def __call__(self, encoded: bytes) -> Tensor:
+        """Raises: ValueError when it is not a picture, is cut short, or is too large to decode."""
+        return self.crop(encoded)
+
+    def __str__(self) -> str:
+        if (self.mean, self.std) == (NO_MEAN, NO_STD):
+            return f"{self.words}; pixels in [0, 1]"
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        return f"{self.words}; mean {mean}; std {std}"
+
+
+class Normalised(nn.Module):
+    """An encoder behind the mean and deviation of its training: [B, 3, H, W] uint8, or float in [0, 1], to its features."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: nn.Module, preprocess: Preprocess):
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, num_features], float."""
+        features: Tensor = self.encoder((unit_range(images) - self.mean) / self.std)
+        return features
+
+
+def central_square(resolution: int) -> Preprocess:
+    """This project's own: the central square, resampled at once to `resolution`."""
+    return Preprocess(resolution, partial(_central_square, resolution), f"central square to {resolution}")
+
+
+def resize_and_crop(resize: int, resolution: int) -> Preprocess:
+    """The release's: the shorter side to `resize` pixels, bilinear, and the central `resolution`."""
+    words = f"shorter side to {resize} (bilinear), central {resolution}"
+    return Preprocess(resolution, partial(_resize_and_crop, resize, resolution), words)
+
+
+def from_library(transform: Callable[[Image.Image], Any], resolution: int, words: str, mean: Any, std: Any) -> Preprocess:
+    """A library's own transform of an RGB picture, up to [3, H, W] uint8."""
+    return Preprocess(resolution, partial(_transformed, transform), words, tuple(mean), tuple(std))
+
+
+def rgb_picture(encoded: bytes) -> Image.Image:
+    """The whole picture. Raises: ValueError, as above."""
+    return Image.fromarray(cropped_pixels(encoded, lambda width, height: (0, 0, width, height)))
+
+
+def _central_square(resolution: int, encoded: bytes) -> Tensor:
+    return torch.from_numpy(centre_crop(encoded, resolution)).permute(2, 0, 1)
+
+
+def _resize_and_crop(resize: int, resolution: int, encoded: bytes) -> Tensor:
+    resized = vision.resize(rgb_picture(encoded), [resize], InterpolationMode.BILINEAR)
+    return torch.from_numpy(np.array(vision.center_crop(resized, [resolution]))).permute(2, 0, 1)
+
+
+def _transformed(transform: Callable[[Image.Image], Any], encoded: bytes) -> Tensor:
+    return torch.as_tensor(transform(rgb_picture(encoded)))

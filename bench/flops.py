@@ -1,0 +1,174 @@
+"""How many floating-point operations a training step takes, from the shapes of its matrix products.
+
+An operation is a multiply or an add. The backward pass of a product is two more of its size, one for each operand, except that
+nothing asks for the gradient of pixels. So a step is three forward passes less one of the first convolution. What is not a
+product (norms, GELU, softmax, the optimizer) is left out, as in every published count.
+
+    step_flops(Factors(method="clip"), world_size=256)      # what MFU takes
+    step_flops(factors, recompute=True)                     # with what is computed twice: what the device really does
+
+At 224 pixels and 65,536 pairs in steps of 256 a device, CLIP takes 1.173 times the operations of CatLIP with ViT-B/16 (1.66 if
+the loss is not local), 1.109 times with L, and 1.053 with H, which the reference release pairs with the text tower of L; with
+OpenCLIP's for H, 1,024 wide and 24 deep, it would be 1.19. With the image sizes of each one's released sampler it is 1.46 per
+image with B and 1.30 with H. The paper's 2.7 and 2.78 (Fig. 1c) are more than operations explain.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from baselines.openclip import TEXT_VOCABULARY, text_tower
+from bench.training_step import Factors
+from catlip.cli import choose
+from catlip.data.sampler import ImageSize
+from catlip.encoder import ENCODERS
+
+MLP_RATIO = 4  # both towers
+TWO_TOWERS = ("clip", "clip_nonlocal", "siglip", "siglip_gather")
+
+
+@dataclass(frozen=True)
+class Product:
+    """`count` products of a [rows, inner] and an [inner, columns] matrix; of a convolution, rows are its output pixels."""
+
+    rows: int
+    inner: int
+    columns: int
+    count: int = 1
+    trained_operands: int = 2
+    """How many of the two need a gradient: one where the rows are made of pixels."""
+
+    @property
+    def flops(self) -> int:
+        """Of the forward pass."""
+        return 2 * self.rows * self.inner * self.columns * self.count
+
+
+def num_tokens(model: str, resolution: int) -> int:
+    """Tokens of an image, the class token included where the encoder has one."""
+    shape = choose("encoder", model, ENCODERS)
+    return (resolution // shape.patch) ** 2 + (shape.pool == "token")
+
+
+def stem_products(model: str, resolution: int) -> list[Product]:
+    """Of one image, from pixels to patch embeddings."""
+    shape = choose("encoder", model, ENCODERS)
+    width, last = shape.width, (resolution // shape.patch) ** 2
+    if shape.stem == "patchify":
+        return [Product(last, 3 * shape.patch**2, width, trained_operands=1)]
+    if shape.stem == "conv":
+        hidden = max(32, width // 4)
+        wide = (resolution // 4) ** 2, (resolution // 8) ** 2
+        return [
+            Product(wide[0], 3 * 16, hidden, trained_operands=1),
+            Product(wide[1], 4 * hidden, hidden),
+            Product(last, 4 * hidden, width),
+        ]
+    products = [Product((resolution // 2) ** 2, 3 * 9, 32, trained_operands=1)]
+    for channels, wider, stride in ((32, 64, 4), (64, 128, 8)):
+        pixels = (resolution // stride) ** 2
+        products += [Product(pixels, inner, wider) for inner in (9 * channels, 9 * wider, channels)]
+    return [*products, Product(last, 128, width)]
+
+
+def block_products(tokens: int, width: int, heads: int) -> dict[str, Product]:
+    """Of one sample in one transformer block."""
+    per_head = width // heads
+    return {
+        "qkv": Product(tokens, width, 3 * width),
+        "scores": Product(tokens, per_head, tokens, heads),
+        "values": Product(tokens, tokens, per_head, heads),
+        "projection": Product(tokens, width, width),
+        "mlp_in": Product(tokens, width, MLP_RATIO * width),
+        "mlp_out": Product(tokens, MLP_RATIO * width, width),
+    }
+
+
+def image_products(model: str, resolution: int) -> list[Product]:
+    """Of one image in the encoder."""
+    shape = choose("encoder", model, ENCODERS)
+    block = block_products(num_tokens(model, resolution), shape.width, shape.heads)
+    return [*stem_products(model, resolution), *[*block.values()] * shape.depth]
+
+
+def text_products(model: str) -> list[Product]:
+    """Of one caption in the text tower that goes with `model`, padded to its context; the projection is of one token."""
+    text = text_tower(model)
+    block = block_products(text.context, text.width, text.heads)
+    return [*[*block.values()] * text.depth, Product(1, text.width, text.joint)]
+
+
+def head_products(factors: Factors, world_size: int = 1) -> list[Product]:
+    """Of one device and step: the classifier, or the image projection and the similarities of images and captions."""
+    batch, width, joint = factors.batch_size, ENCODERS[factors.model].width, text_tower(factors.model).joint
+    everyone = batch * world_size
+    projection = Product(batch, width, joint)
+    if factors.method == "clip_nonlocal" and world_size > 1:  # captions to images are the transpose of images to captions
+        return [projection, Product(everyone, joint, everyone)]
+    if factors.method in ("clip", "clip_nonlocal"):
+        return [projection, Product(batch, joint, everyone, count=2)]
+    if factors.method == "siglip_gather" and world_size > 1:  # OpenCLIP computes its own pairs again, times zero
+        return [projection, Product(batch, joint, batch, count=world_size + 1)]
+    if factors.method in ("siglip", "siglip_gather"):
+        return [projection, Product(batch, joint, batch, count=world_size)]
+    return [Product(batch, width, TEXT_VOCABULARY if factors.method == "superclass" else factors.num_classes)]
+
+
+def image_flops(model: str, resolution: int) -> int:
+    """Of one image's forward pass through the encoder. ViT-B/16 at 224 pixels: 35.1e9."""
+    return forward_flops(image_products(model, resolution))
+
+
+def text_flops(model: str) -> int:
+    """Of one caption's forward pass through the text tower, projection included. The one of ViT-B/16: 6.0e9."""
+    return forward_flops(text_products(model))
+
+
+def forward_flops(products: Iterable[Product]) -> int:
+    """Of the forward pass."""
+    return sum(product.flops for product in products)
+
+
+def training_flops(products: Iterable[Product]) -> int:
+    """Of the forward and the backward pass."""
+    return sum(product.flops * (1 + product.trained_operands) for product in products)
+
+
+def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -> int:
+    """Of one device and training step: forward and backward, heads and similarities included; the optimizer is not.
+
+    Args:
+        world_size: devices; a contrastive loss compares with the pairs of all.
+        recompute: add what the backward pass computes again. Model FLOPs utilisation (MFU) leaves it out.
+    """
+    once = training_flops(image_products(factors.model, factors.resolution))
+    if factors.method in TWO_TOWERS:
+        once += training_flops(text_products(factors.model))
+    flops = once * factors.batch_size + training_flops(head_products(factors, world_size))
+    return flops + (recomputed_flops(factors) if recompute else 0)
+
+
+def recomputed_flops(factors: Factors) -> int:
+    """What the backward pass of one device computes again.
+
+    Fused attention takes the scores once more. Checkpointing takes a block once more up to its last product, whose result
+    nothing needs: 3.67 forward passes of a block and not 4. `catlip_chunked` takes the logits once more.
+    """
+    shape, text = ENCODERS[factors.model], text_tower(factors.model)
+    block = block_products(num_tokens(factors.model, factors.resolution), shape.width, shape.heads)
+    again = shape.depth * block["scores"].flops if factors.attention == "sdpa" else 0
+    if factors.checkpointing:
+        again += shape.depth * (forward_flops(block.values()) - block["mlp_out"].flops)
+    if factors.method in TWO_TOWERS:  # its attention is always fused, and it is not checkpointed
+        again += text.depth * block_products(text.context, text.width, text.heads)["scores"].flops
+    logits = forward_flops(head_products(factors)) if factors.method == "catlip_chunked" else 0
+    return again * factors.batch_size + logits
+
+
+def mean_flops_per_sample(factors: Factors, sizes: Sequence[ImageSize], world_size: int = 1, recompute: bool = False) -> float:
+    """Of a multi-scale sampler that draws a step's size uniformly: FLOPs of all its steps by their samples.
+
+    Args:
+        factors: resolution and batch size are taken from `sizes` (`catlip.recipes.Recipe.sizes()`).
+    """
+    steps = [replace(factors, resolution=size.resolution, batch_size=size.batch) for size in sizes]
+    return sum(step_flops(step, world_size, recompute) for step in steps) / sum(size.batch for size in sizes)

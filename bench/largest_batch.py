@@ -1,0 +1,27 @@
+"""The largest batch that fits, for anything that says whether a batch does."""
+
+from collections.abc import Callable
+
+
+def largest_batch(fits: Callable[[int], bool], start: int = 1) -> int:
+    """The largest batch that fits, by growing steps away from `start` and then halving the gap; 0 when not even one does.
+
+    Args:
+        fits: whether a batch of so many does; of all above one that does not, none may.
+        start: a guess, at least 1; the better it is, the fewer are tried.
+    """
+    stride = 1
+    if fits(start):
+        low, high = start, start + stride
+        while fits(high):
+            stride *= 2
+            low, high = high, high + stride
+    else:
+        low, high = start - stride, start
+        while low > 0 and not fits(low):
+            stride *= 2
+            low, high = max(0, low - stride), low
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

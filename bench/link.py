@@ -1,0 +1,133 @@
+"""What a collective takes by arithmetic: a latency for each message and a bandwidth for the bytes, in a node and between nodes.
+
+    link = PRESETS["a100_8x_nvlink_200gbit"]
+    exchange_ms(exchange, link)         # of bench.exchanges.sent
+
+The alpha-beta model: a message of S bytes takes alpha + S / beta. Collectives run round rings, in two levels where there are
+several nodes: g devices of a node share out the work, and each goes round a ring of its own with its likes on the m nodes.
+No contention between jobs, no stragglers, no cost of starting a kernel but what is in the latency.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.exchanges import Exchange
+
+
+@dataclass(frozen=True)
+class Link:
+    """How devices are connected; bandwidths are what one device sends, while it receives as much."""
+
+    node_devices: int
+    """Devices of a node."""
+    node_gb_s: float
+    """Bandwidth between devices of a node, in 1e9 bytes/s."""
+    node_latency_us: float
+    """Of a message in a node."""
+    network_gb_s: float
+    """Bandwidth between nodes, for each device."""
+    network_latency_us: float
+    """Of a message between nodes."""
+    source: str = ""
+    """Where the numbers come from."""
+
+    def levels(self, devices: int) -> tuple[int, int]:
+        """(g, m): devices of a node that take part, and nodes."""
+        in_node = min(devices, self.node_devices)
+        return in_node, -(-devices // in_node)
+
+
+LATENCIES = "latencies are assumed, 5 us in a node and 20 us between nodes"
+PRESETS = {
+    "a100_8x_nvlink_200gbit": Link(
+        8, 300, 5, 25, 20,
+        f"datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; DGX A100, a 200 Gbit/s adapter per GPU; {LATENCIES}",
+    ),
+    "a100_8x_nvlink_50gbit": Link(
+        8, 300, 5, 6.25, 20,
+        f"datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; AWS p4d.24xlarge, 400 Gbit/s per 8 GPUs; {LATENCIES}",
+    ),
+    "h100_8x_nvlink_400gbit": Link(
+        8, 450, 5, 50, 20,
+        f"datasheet: NVIDIA H100 SXM, NVLink 900 GB/s both ways together; DGX H100, a 400 Gbit/s adapter per GPU; {LATENCIES}",
+    ),
+}  # fmt: skip
+
+
+def scatter_ms(total_bytes: float, devices: int, link: Link) -> float:
+    """A reduce_scatter of `total_bytes`, or, backwards, an all_gather that makes as many.
+
+    (g-1) (alpha_node + S/g / beta_node) in the node, then (m-1) (alpha_net + S/(g m) / beta_net) between nodes.
+    """
+    g, m = link.levels(devices)
+    inside = (g - 1) * _message_ms(total_bytes / g, link.node_gb_s, link.node_latency_us)
+    return inside + (m - 1) * _message_ms(total_bytes / (g * m), link.network_gb_s, link.network_latency_us)
+
+
+def all_reduce_ms(total_bytes: float, devices: int, link: Link) -> float:
+    """Reduce-scatter in the node, all-reduce across nodes, gather in the node: twice `scatter_ms`.
+
+    In one node: 2 (n-1) alpha + 2 (n-1)/n S / beta.
+    """
+    return 2 * scatter_ms(total_bytes, devices, link)
+
+
+def all_to_all_ms(total_bytes: float, devices: int, link: Link) -> float:
+    """Every device to every other, S/n each: g-1 of the messages stay in the node, n-g leave it."""
+    g, _ = link.levels(devices)
+    inside = (g - 1) * _message_ms(total_bytes / devices, link.node_gb_s, link.node_latency_us)
+    return inside + (devices - g) * _message_ms(total_bytes / devices, link.network_gb_s, link.network_latency_us)
+
+
+def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
+    """A pipeline through all devices, as slow as its slowest link: a latency for each, and the bytes once."""
+    g, m = link.levels(devices)
+    slowest = min(link.node_gb_s, link.network_gb_s) if m > 1 else link.node_gb_s
+    hops_us = (g - 1) * m * link.node_latency_us + (m - 1) * link.network_latency_us
+    return hops_us / 1e3 + total_bytes / slowest / 1e6
+
+
+def neighbour_ms(total_bytes: float, devices: int, link: Link) -> float:
+    """Captions round a ring of all devices in both directions at once, and their gradients back: SigLIP's exchange of a step.
+
+    2 ceil((n-1)/2) rounds, each as slow as the slowest link: that many latencies, and all the bytes that one device sends.
+    """
+    _, m = link.levels(devices)
+    across = m > 1
+    gb_s = min(link.node_gb_s, link.network_gb_s) if across else link.node_gb_s
+    latency_us = max(link.node_latency_us, link.network_latency_us) if across else link.node_latency_us
+    return 2 * (devices // 2) * latency_us / 1e3 + total_bytes / gb_s / 1e6
+
+
+def exchange_ms(exchange: Exchange, link: Link) -> float:
+    """All calls of an exchange, one after another, each of the same size."""
+    n, size = exchange.world_size, exchange.payload_bytes / exchange.count
+    if exchange.kind == "neighbour_exchange":
+        return neighbour_ms(exchange.payload_bytes, n, link)
+    if exchange.kind == "all_gather":
+        return exchange.count * scatter_ms(size * n, n, link)
+    one = {
+        "all_reduce": all_reduce_ms,
+        "reduce_scatter": scatter_ms,
+        "all_to_all": all_to_all_ms,
+        "broadcast": broadcast_ms,
+    }[exchange.kind]
+    return exchange.count * one(size, n, link)
+
+
+def fit(sizes_bytes: Sequence[float], all_reduces_ms: Sequence[float], devices: int) -> tuple[float, float]:
+    """Latency (us) and bandwidth (GB/s) of a ring from all-reduces of several sizes, by least squares of the relative error.
+
+    t = 2 (n-1) alpha + 2 (n-1)/n S / beta. A latency or time per byte that comes out negative is set to zero.
+    """
+    sizes, times = np.asarray(sizes_bytes, dtype=float), np.asarray(all_reduces_ms, dtype=float)
+    steps = 2 * (devices - 1)
+    columns = np.stack([np.full_like(times, steps / 1e3), steps / devices * sizes / 1e6], axis=1) / times[:, None]
+    latency_us, ns_per_byte = np.linalg.lstsq(columns, np.ones_like(times), rcond=None)[0].clip(min=0)
+    return float(latency_us), float(1 / ns_per_byte) if ns_per_byte > 0 else float("inf")
+
+
+def _message_ms(size_bytes: float, gb_s: float, latency_us: float) -> float:
+    return latency_us / 1e3 + size_bytes / gb_s / 1e6

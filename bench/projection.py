@@ -1,0 +1,204 @@
+"""What pre-training would take on 1 to 4,096 devices, and how much of that is communication (`bench.scaling` does the sums).
+
+The question behind it: CLIP took 2.7 times the GPU-hours of CatLIP, on 256 devices of 256 images against 64 of 1,024 (Figure 1c
+and Table 6b). How much of that can communication explain?
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench import methods
+from bench.link import PRESETS, Link
+from bench.scaling import Compute, measured_compute, measured_link, project
+from bench.scaling_check import validate
+from bench.training_step import Factors
+from catlip.cli import InputError, choose, run
+from catlip.record import Record
+
+GLOBAL_BATCH = 65_536  # Table 6b
+DEVICES = [2**i for i in range(13)]  # 1 to 4,096
+SHOWN = (1, 8, 64, 256, 1_024, 4_096)  # of them; the record has all
+METHODS = ("catlip", "clip", "clip_nonlocal", "siglip", "superclass")
+PAPER_RATIO = 2.7  # GPU-hours of CLIP over CatLIP, ViT-B/16 (Figure 1c: 1 / 0.37)
+PAPER_LAYOUTS = {"clip": (256, 256), "catlip": (64, 1_024)}  # devices, images per device (Table 6b)
+NOTES = [
+    "a projection, not a measurement: no stragglers, no data loading, no failures",
+    "compute is taken as linear in the batch per device: a real device is slower than that on small batches",
+    "efficiency is images/s against those of as many single devices with the same batch; a large batch may not fit a device",
+    "collectives run round rings, whose latency grows with the number of nodes; NCCL's trees do better on many",
+]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Project step time, images/s and device-hours to 4,096 devices, and say what of it is communication.
+
+    python -m bench.projection --tflops 312 --mfu 0.4 --link a100_8x_nvlink_200gbit
+    python -m bench.projection --step-time runs/bench/step_time/X.json --network-gb-s 12.5
+    python -m bench.projection --validate
+    """
+
+    model: str = "vit_b16"
+    """Image encoder, one of catlip.encoder.ENCODERS; of the step-time record when there is one."""
+    methods: tuple[str, ...] = ()
+    """Of bench.methods.METHODS; by default those of the step-time record, else the five of METHODS."""
+    batch_size: int = 256
+    """Images per device, in weak scaling."""
+    resolution: int = 224
+    """Image side in pixels; of the step-time record when there is one."""
+    precision: str = "bf16"
+    """fp32, bf16 or fp16; of the step-time record when there is one."""
+    num_classes: int = 24_320
+    """Size of CatLIP's vocabulary; the paper's is 24,320."""
+    samples: float = 13.1e9
+    """Images of the pre-training; the paper's is 200,000 steps of 65,536."""
+    step_time: Path | None = None
+    """A record of bench.step_time: what one device takes. Else it is assumed, by the next two."""
+    tflops: float = 312.0
+    """Peak of the assumed device in 1e12 FLOP/s; 312 is the A100's for bf16, by its datasheet."""
+    mfu: float = 0.4
+    """Share of the peak that the assumed device reaches."""
+    link: str = "a100_8x_nvlink_200gbit"
+    """One of bench.link.PRESETS; any of its numbers can be set by the next five."""
+    communication: Path | None = None
+    """A record of bench.communication: its measured latency and bandwidth, of all links alike."""
+    node_devices: int | None = None
+    """Devices of a node."""
+    node_gb_s: float | None = None
+    """Bandwidth of a device in its node, each way, in 1e9 bytes/s."""
+    node_latency_us: float | None = None
+    """Latency of a message in a node."""
+    network_gb_s: float | None = None
+    """Bandwidth of a device between nodes, each way."""
+    network_latency_us: float | None = None
+    """Latency of a message between nodes."""
+    validate: bool = False
+    """First check the arithmetic on 1, 2 and 4 ranks of a tiny model on this machine's cores."""
+    out: Path = Path("runs/bench/projection")
+    """Folder for the record, named by model, compute and link."""
+    quiet: bool = False
+    """No progress of the validation."""
+
+    def __post_init__(self) -> None:
+        choose("link", self.link, PRESETS)
+        for method in self.methods:
+            choose("method", method, methods.METHODS)
+        for name in ("batch_size", "samples", "tflops", "mfu", "node_devices", "node_gb_s", "network_gb_s"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise InputError(f"--{name.replace('_', '-')} {value} is not above 0")
+
+
+def find_compute(config: Projection) -> dict[str, Compute]:
+    """Each method's rate, from the step-time record or from the assumed device. Raises: InputError."""
+    if config.step_time is not None:
+        return measured_compute(config.step_time, config.methods)
+    same = config.model, config.resolution, config.batch_size, config.precision
+    source = f"assumed: {config.mfu:.0%} of {config.tflops:g} TFLOP/s"
+    rate = config.tflops * config.mfu * 1e9
+    return {m: Compute(Factors(m, *same, num_classes=config.num_classes), rate, source) for m in config.methods or METHODS}
+
+
+def find_link(config: Projection) -> Link:
+    """The preset, or what a communication record measured, with what the user set instead. Raises: InputError."""
+    link = PRESETS[config.link] if config.communication is None else measured_link(config.communication)
+    given = {name: value for name in asdict(link) if (value := getattr(config, name, None)) is not None}
+    return replace(link, **given, source=f"{link.source}; given: {', '.join(given)}") if given else link
+
+
+def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> list[dict[str, Any]]:
+    """Every method on 1 to 4,096 devices: with the same batch per device (weak), and with the paper's global batch (strong)."""
+    return [
+        {**project(compute, devices, batch, link, config.samples), "scaling": scaling}
+        for compute in computes.values()
+        for devices in DEVICES
+        for scaling, batch in (("weak", config.batch_size), ("strong", GLOBAL_BATCH // devices))
+    ]
+
+
+def paper_layouts(config: Projection, computes: dict[str, Compute], link: Link) -> list[dict[str, Any]]:
+    """CLIP and CatLIP, each on the layout of either; the global batch is the same in all."""
+    return [
+        {**project(computes[method], *layout, link, config.samples), "layout_of": whose}
+        for whose, layout in PAPER_LAYOUTS.items()
+        for method in PAPER_LAYOUTS
+        if method in computes
+    ]
+
+
+def paper_ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Device-hours of CLIP over CatLIP, as published and on equal layouts, and the part of them that communication makes."""
+    at = {(row["method"], row["devices"]): row for row in rows}
+    (clip, _), (catlip, _) = PAPER_LAYOUTS["clip"], PAPER_LAYOUTS["catlip"]
+    found = []
+    for name, one, other in (("as published", clip, catlip), ("both as CLIP", clip, clip), ("both as CatLIP", catlip, catlip)):
+        above, below = at["clip", one], at["catlip", other]
+        hours = above["device_hours"] / below["device_hours"]
+        compute = above["compute_ms"] * above["devices"] / (below["compute_ms"] * below["devices"])  # same global batch
+        found.append({"layouts": name, "device_hours": hours, "compute": compute, "communication": hours / compute})
+    return found
+
+
+def main(config: Projection) -> None:
+    """Project, and validate if asked to; print the tables and write the record."""
+    computes, link = find_compute(config), find_link(config)
+    name = config.step_time.stem if config.step_time else f"{config.model}-assumed"
+    name += f"-{config.communication.stem if config.communication else config.link}"
+    with Record(config.out / f"{name}.json", kind="projection", config=config) as record:
+        record.metrics = {"link": asdict(link), "compute": {m: asdict(c) for m, c in computes.items()}}
+        record.metrics |= {"layouts": layouts(config, computes, link), "paper_layouts": paper_layouts(config, computes, link)}
+        if PAPER_LAYOUTS.keys() <= computes.keys():
+            record.metrics["paper_ratios"] = paper_ratios(record.metrics["paper_layouts"])
+        if config.validate:
+            load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+            record.metrics["validation"] = validate(quiet=config.quiet)
+            record.notes.append(
+                f"other programs' load before the validation: {load:.1f} on {cores} cores; ranks had what was left"
+            )
+        record.notes += NOTES
+        print(_table(record.metrics))
+    print(f"wrote {record.path}")
+
+
+def _table(metrics: dict[str, Any]) -> str:
+    """How each method scales, the paper's two layouts side by side, and the validation."""
+    link, lines = metrics["link"], []
+    for scaling in ("weak", "strong"):
+        rows = [row for row in metrics["layouts"] if row["scaling"] == scaling and row["devices"] in SHOWN]
+        size = f"{rows[0]['batch_per_device']} images a device" if scaling == "weak" else f"{GLOBAL_BATCH:,} images a step"
+        lines.append(f"{scaling} scaling, {size}: efficiency (and device-hours) on")
+        lines.append(f"{'':14}" + "".join(f"{devices:>18,}" for devices in SHOWN))
+        for method in metrics["compute"]:
+            cells = [f"{row['efficiency']:.1%} ({row['device_hours']:,.0f})" for row in rows if row["method"] == method]
+            lines.append(f"{method:14}" + "".join(f"{cell:>18}" for cell in cells))
+    lines.append(
+        f"{'the layouts of Table 6b':24}{'step ms':>9}{'exposed':>9}{'images/s':>11}{'efficiency':>11}{'device-hours':>13}"
+    )
+    for row in metrics["paper_layouts"]:
+        lines.append(
+            f"{row['method']:8}{row['devices']:>6} x {row['batch_per_device']:<7,}{row['step_ms']:9.1f}{row['exposed_ms']:9.2f}"
+            f"{row['images_per_s']:11,.0f}{row['efficiency']:11.1%}{row['device_hours']:13,.0f}"
+        )
+    for row in metrics.get("paper_ratios", []):
+        lines.append(
+            f"device-hours of CLIP / CatLIP, {row['layouts']}: {row['device_hours']:.3f} = {row['compute']:.3f} (compute) x "
+            f"{row['communication']:.3f} (communication); published {PAPER_RATIO}"
+        )
+    lines += [_validated(row) for row in metrics.get("validation", [])]
+    sources = {compute["source"] for compute in metrics["compute"].values()}
+    return "\n".join([*lines, f"compute {'; '.join(sorted(sources))}", f"link {link['source']}"])
+
+
+def _validated(row: dict[str, Any]) -> str:
+    ms = row["measured_ms"]
+    measured = f"{ms['median']:.0f} [{ms['p5']:.0f}, {ms['p95']:.0f}]"
+    return (
+        f"validation, {row['method']} on {row['world_size']} rank(s) of this machine: predicted {row['predicted_ms']:.0f} ms, "
+        f"measured {measured} ms, error {row['error']:+.0%}"
+    )
+
+
+if __name__ == "__main__":
+    run(Projection, main)

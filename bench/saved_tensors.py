@@ -1,0 +1,78 @@
+"""What autograd keeps between the forward and the backward pass, by the part of the objective that made it keep it.
+
+kept = saved_bytes(step, batch)
+kept["image_encoder"], kept["text_tower"], kept["logits"]
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from bench.training_step import TrainingStep
+from catlip.data.loader import Batch
+
+TOWERS = {"image_encoder": "image_encoder", "text_encoder": "text_tower"}  # members of an objective: parts
+REST = "logits"  # heads, embeddings, logits and targets
+
+
+class SavedTensors(saved_tensors_hooks):
+    """While entered, notes each storage that autograd saves, once, for the part that saves it first.
+
+    Args:
+        objective: its members in TOWERS are parts, what it does beside them is REST.
+        apart: storages that are not counted: of parameters, buffers and the batch.
+    """
+
+    def __init__(self, objective: nn.Module, apart: set[int]):
+        super().__init__(self._keep, lambda tensor: tensor)
+        self._apart, self._part = apart, REST
+        self._saved: dict[int, tuple[StorageWeakRef, str, int]] = {}
+        self._handles: list[Any] = []
+        for member, part in TOWERS.items():
+            if hasattr(objective, member):
+                tower = objective.get_submodule(member)
+                self._handles.append(tower.register_forward_pre_hook(lambda *_, part=part: self._enter(part)))
+                self._handles.append(tower.register_forward_hook(lambda *_: self._enter(REST)))
+
+    def bytes(self) -> dict[str, int]:
+        """Of what is still kept, by part."""
+        found = dict.fromkeys((*TOWERS.values(), REST), 0)
+        for reference, part, size in self._saved.values():
+            found[part] += 0 if reference.expired() else size
+        return found
+
+    def close(self) -> None:
+        """Take the marks off the objective."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _enter(self, part: str) -> None:
+        self._part = part
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        known = self._saved.get(storage._cdata)
+        # An expired one had the same address: what checkpointing drops is replaced by other tensors.
+        if storage._cdata not in self._apart and (known is None or known[0].expired()):
+            self._saved[storage._cdata] = StorageWeakRef(storage), self._part, storage.nbytes()
+        return tensor
+
+
+def saved_bytes(step: TrainingStep, batch: Batch) -> dict[str, int]:
+    """What one forward pass keeps: bytes of distinct storages by part, without parameters, buffers and the batch."""
+    known = [*step.objective.parameters(), *step.objective.buffers(), *tensors_of(batch)]
+    saved = SavedTensors(step.objective, {tensor.untyped_storage()._cdata for tensor in known})
+    with saved:
+        loss = step.forward(batch)
+    found = saved.bytes()
+    saved.close()
+    del loss  # until here, it held them
+    return found
+
+
+def tensors_of(batch: Batch) -> list[Tensor]:
+    """All tensors of a batch."""
+    labels = [batch.labels.values, batch.labels.offsets] if batch.labels is not None else []
+    return [batch.images, *labels, *([batch.tokens] if batch.tokens is not None else [])]

@@ -1,0 +1,123 @@
+"""A training step on many devices, by arithmetic from the cost of one and of its links.
+
+A step is compute and what of the exchange is exposed. Compute is the FLOPs of the step (`bench.flops`), which grow with the
+number of devices where images are compared with everyone's captions, at the rate that one device reached or is assumed to
+reach. Gradients are sent while the backward pass computes the next ones, so of their time only the last bucket is exposed and
+what the backward pass does not cover; everything else that is sent, embeddings above all, is waited for. The time of each
+collective is `bench.link`'s. No stragglers, no data loading, no failures.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.exchanges import Exchange, sent
+from bench.flops import step_flops
+from bench.link import Link, exchange_ms
+from bench.training_step import Factors
+from catlip.cli import InputError
+
+BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is two products
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How fast one device gets through the FLOPs of a method's step.
+
+    Attributes:
+        factors: of the step; batch size and number of devices are what is projected.
+        flops_per_ms: constant, so half of the batch takes half of the time; a real device is slower than that on small batches.
+        source: where the rate comes from.
+    """
+
+    factors: Factors
+    flops_per_ms: float
+    source: str
+
+    def step_ms(self, batch_size: int, devices: int) -> float:
+        """FLOPs of one device's step among `devices`, by the rate."""
+        return step_flops(replace(self.factors, batch_size=batch_size), devices) / self.flops_per_ms
+
+
+def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) -> float:
+    """What a step waits for: all that is sent, but for the gradients that the backward pass covers.
+
+    k buckets of gradients, taken as equal, of t each: t + max(0, (k-1) t - backward_ms). The last is complete only when the
+    backward pass is.
+    """
+    found = 0.0
+    for exchange in exchanges:
+        whole_ms = exchange_ms(exchange, link)
+        if exchange.what == "gradients":
+            bucket_ms = whole_ms / exchange.count
+            whole_ms = bucket_ms + max(0.0, whole_ms - bucket_ms - backward_ms)
+        found += whole_ms
+    return found
+
+
+def project(compute: Compute, devices: int, batch_size: int, link: Link, samples: float) -> dict[str, Any]:
+    """One layout, replicated by DDP: step_ms = compute_ms + exposed_ms, and what follows from it.
+
+    Args:
+        batch_size: images per device and step.
+        samples: images of the whole training, for device_hours.
+    Returns: among others efficiency, images/s over `devices` times those of one device with the same batch.
+    """
+    factors = replace(compute.factors, batch_size=batch_size)
+    compute_ms = compute.step_ms(batch_size, devices)
+    waited_ms = exposed_ms(sent(factors, devices), BACKWARD_SHARE * compute_ms, link)
+    step_ms = compute_ms + waited_ms
+    images_per_s = devices * batch_size / step_ms * 1e3
+    return {
+        "method": factors.method,
+        "devices": devices,
+        "batch_per_device": batch_size,
+        "global_batch": devices * batch_size,
+        "step_ms": step_ms,
+        "compute_ms": compute_ms,
+        "exposed_ms": waited_ms,
+        "images_per_s": images_per_s,
+        "efficiency": compute.step_ms(batch_size, 1) / step_ms,
+        "device_hours": samples / images_per_s * devices / 3600,
+    }
+
+
+def measured_compute(path: Path, wanted: Sequence[str]) -> dict[str, Compute]:
+    """The rate on one device of the `wanted` methods, or of all, from a record of bench.step_time. Raises: InputError."""
+    record = read(path, "step_time")
+    found, one = record["metrics"]["methods"], record["config"]
+    if (ranks := record["metrics"].get("world_size", 1)) != 1:
+        raise InputError(f"{path} is of {ranks} ranks; a projection begins with one")
+    if missing := [method for method in wanted if method not in found]:
+        raise InputError(f"{path} has no times of {', '.join(missing)}; set --methods to some of: {', '.join(found)}")
+    options = {name: value for name, value in one.items() if name in Factors.__dataclass_fields__}
+    computes = {}
+    for method in wanted or found:
+        factors, ms = Factors(method=method, **options), found[method]["total_ms"]["median"]
+        source = f"measured: {ms:.1f} ms at batch {factors.batch_size} on {record['environment']['device']}, {path.name}"
+        computes[method] = Compute(factors, step_flops(factors) / ms, source)
+    return computes
+
+
+def measured_link(path: Path) -> Link:
+    """What a record of bench.communication fitted, as one node whose links are all alike. Raises: InputError."""
+    record = read(path, "communication")
+    found, ranks = record["metrics"]["link"], record["metrics"]["world_size"]
+    source = f"measured: all-reduces of {ranks} ranks over {record['metrics']['backend']}, {path.name}"
+    return Link(ranks, found["gb_s"], found["latency_us"], found["gb_s"], found["latency_us"], source)
+
+
+def read(path: Path, kind: str) -> dict[str, Any]:
+    """A finished record of that kind. Raises: InputError."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        found, finished = record["kind"], bool(record["metrics"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"not a record: {path}") from None
+    if found != kind:
+        raise InputError(f"{path} is a record of {found}; python -m bench.{kind} makes what is needed")
+    if not finished:
+        raise InputError(f"{path} is of a run that was cut short")
+    return record

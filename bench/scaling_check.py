@@ -1,0 +1,89 @@
+"""Is the arithmetic of `bench.scaling` right? Real steps on 1, 2 and 4 ranks of this machine, against what it predicts.
+
+The programs that a user would run measure everything: bench.step_time one rank, bench.communication the others and the link
+between them. Ranks share cores: when there are more of them than cores, compute is predicted to take ranks / cores as long.
+The link is fitted to bare all-reduces of the same number of ranks, so that it shares the cores in the same way.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from bench.exchanges import sent
+from bench.flops import step_flops
+from bench.scaling import BACKWARD_SHARE, exposed_ms, measured_compute, measured_link
+from bench.statistics import summarise
+from catlip.cli import InputError
+
+RANKS = (1, 2, 4)
+METHODS = ("catlip", "clip")
+STEP = {"--model": "hybrid_tiny", "--resolution": 64, "--batch-size": 16, "--precision": "fp32"}
+
+
+def validate(rounds: int = 3, num_steps: int = 6, quiet: bool = False) -> list[dict[str, Any]]:
+    """Predicted and measured step time of each method and number of ranks.
+
+    Args:
+        rounds: times that all numbers of ranks are measured, in turns; what slows the machine for a while then slows all.
+        num_steps: timed steps, each time.
+    Returns: rows with predicted_ms, measured_ms (a summary), and error, predicted / measured median - 1.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        turns = [(turn, ranks) for turn in range(rounds) for ranks in RANKS]
+        paths: dict[int, list[Path]] = {ranks: [] for ranks in RANKS}
+        for turn, ranks in tqdm(turns, desc="validate", unit="run", disable=quiet):
+            paths[ranks].append(_measure(ranks, num_steps, Path(folder) / f"{turn}-{ranks}"))
+        return [_compare(method, ranks, paths) for method in METHODS for ranks in RANKS]
+
+
+def _measure(ranks: int, num_steps: int, out: Path) -> Path:
+    """The record of a run of its own."""
+    options = {**STEP, "--num-steps": num_steps, "--num-warmup": 3, "--device": "cpu", "--out": out}
+    launch = [sys.executable, "-m"]
+    if ranks > 1:
+        launch += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
+    launch += ["bench.communication" if ranks > 1 else "bench.step_time", "--quiet", "--methods", *METHODS]
+    launch += [str(word) for option in options.items() for word in option]
+    done = subprocess.run(launch, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"the measurement of {ranks} ranks failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    (path,) = out.glob("*.json")
+    return path
+
+
+def _compare(method: str, ranks: int, paths: dict[int, list[Path]]) -> dict[str, Any]:
+    factors = measured_compute(paths[1][0], [method])[method].factors
+    alone_ms = summarise(_steps_ms(method, 1, paths[1]))["median"]
+    compute_ms = alone_ms * step_flops(factors, ranks) / step_flops(factors) * contention(ranks)
+    waits = [
+        exposed_ms(sent(factors, ranks, "cpu"), BACKWARD_SHARE * compute_ms, measured_link(path))
+        for path in (paths[ranks] if ranks > 1 else [])
+    ]
+    waited_ms = statistics.median(waits) if waits else 0.0
+    measured_ms = summarise(_steps_ms(method, ranks, paths[ranks]))
+    return {
+        "method": method,
+        "world_size": ranks,
+        "predicted_ms": compute_ms + waited_ms,
+        "predicted_exposed_ms": waited_ms,
+        "measured_ms": measured_ms,
+        "error": (compute_ms + waited_ms) / measured_ms["median"] - 1,
+    }
+
+
+def contention(ranks: int) -> float:
+    """How many times as long compute takes because ranks share this machine's cores."""
+    return max(1.0, ranks / len(os.sched_getaffinity(0)))
+
+
+def _steps_ms(method: str, ranks: int, paths: Iterable[Path]) -> list[float]:
+    name = f"{method}_{'total' if ranks == 1 else 'step'}_ms"
+    return [ms for path in paths for ms in json.loads(path.read_bytes())["samples"][name]]

@@ -1,0 +1,51 @@
+"""How many parameters a method has, and what a process holds of them between steps.
+
+Counted on the objective itself, which torch's meta device builds without memory.
+"""
+
+from functools import cache
+
+import torch
+from torch import nn
+
+from bench import methods
+from bench.training_step import Factors
+
+FLOAT32 = 4
+
+
+@cache
+def bare_objective(method: str, model: str, resolution: int, num_classes: int) -> nn.Module:
+    """The objective with shapes but without memory, on torch's meta device."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return methods.build(method, model, resolution, num_classes, seed=0)
+
+
+def objective_of(factors: Factors) -> nn.Module:
+    """`bare_objective` of these factors."""
+    return bare_objective(factors.method, factors.model, factors.resolution, factors.num_classes)
+
+
+def parameters(factors: Factors) -> dict[str, int]:
+    """How many, by part: image_encoder, text_tower (with its projection), head (classifier, or image projection and scale)."""
+    counts = {"image_encoder": 0, "text_tower": 0, "head": 0}
+    parts = {"image_encoder": "image_encoder", "text_encoder": "text_tower"}
+    for name, parameter in objective_of(factors).named_parameters():
+        counts[parts.get(name.split(".")[0], "head")] += parameter.numel()
+    return counts
+
+
+def state_bytes(factors: Factors) -> dict[str, int]:
+    """What a process holds between steps, unsharded: parameters, gradients, AdamW's two moments, the averaged weights.
+
+    All of it is float32, but for counters. `buffers` are masks and running statistics; the average holds the persistent ones.
+    """
+    objective = objective_of(factors)
+    one = FLOAT32 * sum(parameters(factors).values())
+    return {
+        "parameters": one,
+        "gradients": one,
+        "optimizer": 2 * one,
+        "average": sum(tensor.nbytes for tensor in objective.state_dict().values()),
+        "buffers": sum(tensor.nbytes for tensor in objective.buffers()),
+    }

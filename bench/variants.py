@@ -1,0 +1,127 @@
+"""The ways to train between the reference release's two configurations, and a stopwatch for any of them.
+
+A `Variant` is one way; a `Change` makes another of it. `release_changes` lead from the released CLIP configuration to the
+released CatLIP one, `further_changes` to what either could do better.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.training_step import Factors, Stopwatch, TrainingStep
+from catlip.data.sampler import ImageSize, image_sizes
+from catlip.recipes import CATLIP, CLIP, Recipe
+from catlip.training.distributed import Place, barrier
+
+RELEASE = "datacomp_b16_release"
+NO_FP16 = "not run on this device: fp16 needs a GPU; fp32 throughout"
+NO_COMPILE = "not asked for: --compile takes minutes"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train: the factors of a step, and the recipe whose image sizes it draws."""
+
+    step: Factors
+    sampler: Recipe
+
+    def sizes(self) -> list[ImageSize]:
+        """The image sizes, with the batch at each."""
+        recipe = self.sampler
+        span = (recipe.min_resolution, recipe.max_resolution, recipe.num_scales, recipe.scale_multiple)
+        return image_sizes(self.step.resolution, self.step.batch_size, *span)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One factor, and what it is before and after."""
+
+    factor: str
+    before: Any
+    after: Any
+    apply: Callable[[Variant, Any], Variant]
+    not_run: str = ""
+    """Why it cannot be timed here, if so."""
+
+    def __call__(self, variant: Variant) -> Variant:
+        return self.apply(variant, self.after)
+
+
+def of_step(factor: str, field: str, before: Any, after: Any, not_run: str = "") -> Change:
+    """A change of one of the fields of Factors."""
+    return Change(factor, before, after, lambda v, value: replace(v, step=replace(v.step, **{field: value})), not_run)
+
+
+def released_clip(model: str, batch_size: int, num_classes: int, gpu: bool, seed: int) -> Variant:
+    """Where the way begins; on a CPU in fp32, because fp16 is no option there."""
+    released = CLIP[RELEASE]
+    factors = Factors(
+        *("clip", model, released.resolution, batch_size, released.precision if gpu else "fp32"),
+        attention=released.attention,
+        checkpointing=released.checkpointing,
+        optimizer="foreach",
+        grad_norm="loop",
+        num_classes=num_classes,
+        seed=seed,
+    )
+    return Variant(factors, released)
+
+
+def release_changes(batch_size: int, gpu: bool) -> list[Change]:
+    """From the released CLIP to the released CatLIP configuration."""
+    clip, catlip = CLIP[RELEASE], CATLIP[RELEASE]
+    samplers = {
+        f"{len(recipe.sizes())}, {recipe.min_resolution} to {recipe.max_resolution} px": recipe for recipe in (clip, catlip)
+    }
+    few, many = samplers
+    return [
+        of_step("attention", "attention", clip.attention, catlip.attention),
+        of_step("precision", "precision", clip.precision, catlip.precision, "" if gpu else NO_FP16),
+        Change("image sizes", few, many, lambda v, name: replace(v, sampler=samplers[name])),
+        of_step("images per device", "batch_size", batch_size, batch_size * catlip.micro_batch // clip.micro_batch),
+        of_step("method", "method", "clip", "catlip_dense"),
+    ]
+
+
+def further_changes(compile: bool) -> list[Change]:
+    """What neither release does, and both could; of them, only the target is CatLIP's alone."""
+    return [
+        of_step("gradient norm", "grad_norm", "loop", "foreach"),
+        of_step("optimizer", "optimizer", "foreach", "fused"),
+        of_step("target", "method", "catlip_dense", "catlip"),
+        of_step("checkpointing", "checkpointing", True, False),
+        of_step("compile", "compile", False, True, "" if compile else NO_COMPILE),
+    ]
+
+
+def measure(pair: Sequence[Variant], num_rounds: int, place: Place) -> list[list[float]]:
+    """Milliseconds per image of each of two variants, one number per round; a round is a step at each of its sizes.
+
+    Raises: torch.OutOfMemoryError.
+    """
+    sweeps = [Sweep(variant, place) for variant in pair]
+    for sweep in sweeps:
+        sweep()  # not counted: kernels are chosen, graphs compiled, memory reserved
+    barrier()
+    taken: list[list[float]] = [[], []]
+    for number in range(num_rounds):
+        for i in (0, 1) if number % 2 else (1, 0):  # each goes first in half of the rounds
+            taken[i].append(sweeps[i]())
+    return taken
+
+
+class Sweep:
+    """One training step at each image size of a variant; returns milliseconds per image."""
+
+    def __init__(self, variant: Variant, place: Place):
+        self.device = place.device
+        self.step = TrainingStep(variant.step, place)
+        self.batches = [self.step.batch(size.batch, size.resolution) for size in variant.sizes()]
+
+    def __call__(self) -> float:
+        watch = Stopwatch(self.device)
+        watch.mark()
+        for batch in self.batches:
+            self.step(batch)
+        watch.mark()
+        return watch.laps_ms()[0] / sum(map(len, self.batches))

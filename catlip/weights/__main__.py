@@ -1,0 +1,103 @@
+"""`python -m catlip.weights convert` and `python -m catlip.weights show`."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from catlip.cli import InputError, Program, run
+from catlip.weights.checkpoint import Checkpoint, read_checkpoint
+from catlip.weights.files import listed
+from catlip.weights.show import Show, show
+from catlip.weights.targets import Converted, to_ours, to_released, to_timm
+from catlip.weights.write import parameter_count, write_archive, write_folder, write_safetensors
+
+Target = Literal["ours", "timm", "released", "huggingface"]
+SUFFIXES: dict[Target, str] = {"ours": ".safetensors", "timm": ".safetensors", "released": ".pt"}
+SHOWN = 6  # names of dropped weights on a line
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Convert weights of the release, of a run or of timm's names into each other, exactly.
+
+    python -m catlip.weights convert vit_base.pt --to timm --out vit_base.safetensors
+    python -m catlip.weights convert vit_base.pt --to huggingface --out vit_base/
+    python -m catlip.weights convert runs/cc3m/pretrain/catlip-seed0/weights.safetensors --to timm --out vit_b16.safetensors
+    python -m catlip.weights show vit_base.pt
+
+    What is read: the release's pre-training, classification, multi-label, DeepLabv3, Mask R-CNN and CLIP checkpoints of ViT
+    B, L and H (torch.save or safetensors, or its trainer's file, whose averaged weights are taken); weights.safetensors and
+    checkpoints/step-*.pt of a run; and what this program wrote. Every weight is accounted for, or the file is refused.
+
+    What each target holds:
+
+    ours: everything. The encoder, the classifier and RangeAugment's ranges get the names of this project's objective; what
+    it has no name for, say a segmentation head, keeps its own. `--encoder FILE` of the benches reads it.
+
+    timm: the encoder and a linear classifier, for timm's VisionTransformer. Of an encoder that cuts its patches, such as
+    vit_b16, timm.create_model("vit_base_patch16_224", num_classes=...) loads it as it is. No model of timm's has the
+    release's stem of three convolutions, and GELU between them keeps it from being folded into one: there, as for the hybrid
+    stem, timm's model needs embed_layer=catlip.encoder.STEMS["conv"] and no_embed_class=True. timm resizes positions on
+    their grid and the release along their row, so give --resolution for any but 224 pixels. What is dropped is listed, with
+    the reason, here and whole in the file's metadata.
+
+    huggingface: a folder with the same in model.safetensors, and a config.json and a model card with which
+    timm.create_model("local-dir:FOLDER", pretrained=True) builds it, and "hf-hub:" once it is uploaded.
+
+    released: the release's names, for encoders with its stem; the inverse of the first.
+    """
+
+    file: tyro.conf.Positional[Path]
+    """The checkpoint."""
+    to: Target
+    """What to make of it."""
+    out: Path
+    """A .safetensors file, a .pt file for `released`, a folder for `huggingface`."""
+    resolution: int = 0
+    """Pixels of the images, for `timm` and `huggingface`: the release's positions are resized for them; 0 leaves them."""
+
+
+def main(config: Convert) -> None:
+    """Read, convert, write, and say what was dropped."""
+    _check(config)
+    checkpoint = read_checkpoint(config.file)
+    if config.to == "ours":
+        converted = to_ours(checkpoint)
+    elif config.to == "released":
+        converted = to_released(checkpoint)
+    else:
+        converted = to_timm(checkpoint, config.resolution)
+    _write(config, checkpoint, converted)
+    print(f"{checkpoint.encoder_name}: {len(converted.tensors)} weights, {parameter_count(converted.tensors):,} parameters")
+    for reason, names in converted.dropped.items():
+        print(f"dropped {len(names)}, {reason}: {listed(names, SHOWN)}")
+    print(f"wrote {config.out}")
+
+
+def _check(config: Convert) -> None:
+    suffix = SUFFIXES.get(config.to)
+    if suffix and config.out.suffix != suffix:
+        raise InputError(f"--out {config.out} does not end in {suffix}, as --to {config.to} needs")
+    if not suffix and config.out.is_file():
+        raise InputError(f"--out {config.out} is a file; --to huggingface writes a folder")
+    if config.out.exists() and config.out.samefile(config.file):
+        raise InputError(f"--out {config.out} is the file to convert; give another name")
+    if config.resolution and config.to not in ("timm", "huggingface"):
+        raise InputError(f"--resolution is for timm and huggingface; --to {config.to} keeps the positions as they are")
+
+
+def _write(config: Convert, checkpoint: Checkpoint, converted: Converted) -> None:
+    if config.to == "released":
+        write_archive(config.out, converted)
+    elif config.to == "huggingface":
+        resized = {"resolution": converted.config["resolution"], "config": converted.config}
+        write_folder(config.out, replace(checkpoint, **resized), converted)
+    else:
+        write_safetensors(config.out, converted)
+
+
+if __name__ == "__main__":
+    subcommands: dict[str, Program] = {"convert": (Convert, main), "show": (Show, show)}
+    run(Convert, main, subcommands=subcommands)

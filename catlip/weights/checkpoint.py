@@ -1,0 +1,209 @@
+"""A checkpoint by its parts, whichever of the known layouts its file has.
+
+ours        an objective's weights with the config that made them: `weights.safetensors` of a run, or a trainer's `step-*.pt`
+released    the release's names (`catlip.weights.released`), as torch.save or safetensors, or in a trainer's file of it
+timm        timm's names, as `python -m catlip.weights convert --to timm` writes them, with the same config
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from catlip.cli import InputError
+from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
+from catlip.weights.files import differences, listed, plain_tensors, read_config, read_file
+from catlip.weights.released import RESOLUTION, Layout, OutProj, Part, Task, faults, find_layout, split
+
+ENCODER = "image_encoder."
+MAX_RESOLUTION = 1 << 14
+RESIZE = 232  # of the shorter side before the release's central crop of 224; at other resolutions it crops what it resizes to
+METHODS = {"clip": "clip"}  # by task; every other released checkpoint began with CatLIP
+AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
+RELEASED_TRAINER = ("ema_state_dict", "model_state_dict")  # the same of the release's trainer, the averaged first
+
+Kind = Literal["ours", "released", "timm"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights by what they belong to, under this project's names.
+
+    Attributes:
+        kind: the layout of the file.
+        encoder_name: of catlip.encoder.ENCODERS.
+        resolution: pixels of the images that its positions are for.
+        pool: "avg" for an encoder without a class token.
+        encoder: the state dict of `build_encoder(encoder_name, resolution, pool=pool)`.
+        classifier: "weight" [V, D] and "bias" [V]; of CLIP "proj" [D, joint width]; empty without one.
+        range_augment: the state dict of `catlip.range_augment.RangeAugment`, or empty.
+        rest: everything else, under the names of the file.
+        config: what made the weights: encoder, resolution, method, seed, ...
+        layout: of a released checkpoint, and of one that was converted from it.
+    """
+
+    kind: Kind
+    encoder_name: str
+    resolution: int
+    pool: Pool
+    encoder: Mapping[str, Tensor]
+    classifier: Mapping[str, Tensor] = field(default_factory=dict)
+    range_augment: Mapping[str, Tensor] = field(default_factory=dict)
+    rest: Mapping[str, Tensor] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    layout: Layout | None = None
+
+    @property
+    def resize(self) -> int | None:
+        """Pixels of the shorter side before the central crop; None when the central square is resized at once, as ours is."""
+        return self.config.get("resize")
+
+    def parts(self) -> dict[Part, Mapping[str, Tensor]]:
+        """All weights by part."""
+        return {part: getattr(self, part) for part in get_args(Part)}
+
+    def build(self) -> ImageEncoder:
+        """The image encoder with exactly these weights, in evaluation mode."""
+        with torch.device("meta"):  # no time spent on an initialisation that is overwritten
+            encoder = build_encoder(self.encoder_name, self.resolution, pool=self.pool)
+        encoder.to_empty(device="cpu").load_state_dict(self.encoder)
+        return encoder.eval()
+
+
+def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
+    """The checkpoint in a file.
+
+    Args:
+        raw: of a trainer's file the weights themselves, and not their moving average.
+    Raises: InputError when it has none of the layouts above, or any weight too many, too few or of another shape.
+    """
+    return checkpoint_of(*open_weights(path, raw), path)
+
+
+def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights in a file by name, whatever they are of, and this project's config if it is there.
+
+    Raises: InputError when it holds anything else.
+    """
+    contents, config = read_file(path)
+    if not config and isinstance(contents.get("state"), dict):
+        config, contents = read_config(contents.get("config"), path), _of_trainer(contents["state"], raw)
+    else:
+        contents = next((contents[name] for name in RELEASED_TRAINER if isinstance(contents.get(name), dict)), contents)
+    return plain_tensors(contents, path), config
+
+
+def checkpoint_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path) -> Checkpoint:
+    """The checkpoint that these weights make, which came with `config` from `path`. Raises: InputError, as above."""
+    try:
+        if config:
+            return _of_timm(tensors, config) if config.get("layout") == "timm" else _of_objective(tensors, config)
+        if layout := find_layout(tensors):
+            return _of_release(tensors, layout, path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if "blocks.0.attn.qkv.weight" in tensors:
+        raise InputError(f"{path} has timm's names and no word of how its images are normalised; open it as timm:NAME:{path}")
+    raise InputError(
+        f"{path} is no checkpoint of this project or of the release: it holds {listed(list(tensors))}; "
+        "`python -m catlip.weights --help` lists what can be read"
+    )
+
+
+def _released_config(layout: Layout, source: Path) -> dict[str, Any]:
+    """The config of weights that came from a released file."""
+    with open(source, "rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    return {
+        "encoder": layout.encoder,
+        "resolution": RESOLUTION,
+        "resize": RESIZE,
+        "method": METHODS.get(layout.task, "catlip"),
+        "seed": 0,  # every configuration of the release has it
+        "pool": layout.pool,
+        "released": asdict(layout),
+        "source": {"file": source.name, "sha256": digest},
+    }
+
+
+def _of_trainer(state: dict[Any, Any], raw: bool) -> Any:
+    """The weights in a trainer's state; a run without averaging has the raw ones only."""
+    return state.get(RAW) if raw or not state.get(AVERAGED) else state[AVERAGED]
+
+
+def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
+    if found := faults(tensors, layout):
+        raise InputError(f"it is not a whole released {layout.task} checkpoint of {layout.encoder}: {'; '.join(found)}")
+    weights = split(tensors, layout)
+    return Checkpoint(
+        "released",
+        layout.encoder,
+        RESOLUTION,
+        layout.pool,
+        encoder=weights["encoder"],
+        classifier=weights["classifier"],
+        range_augment=weights["range_augment"],
+        rest=weights["rest"],
+        config=_released_config(layout, path),
+        layout=layout,
+    )
+
+
+def _of_objective(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
+    """Whatever wraps the objective, say RangeAugment, puts its name before those of the parts."""
+    encoder, classifier, range_augment, rest = {}, {}, {}, {}
+    for name, tensor in tensors.items():
+        own = name.removeprefix("objective.")
+        if ENCODER in name:
+            encoder[name.split(ENCODER, 1)[1]] = tensor
+        elif own in ("classifier.weight", "classifier.bias", "classifier.proj"):
+            classifier[own.removeprefix("classifier.")] = tensor
+        elif name.startswith("range_augment."):
+            range_augment[name.removeprefix("range_augment.")] = tensor
+        else:
+            rest[name] = tensor
+    return replace(_described("ours", config, encoder), classifier=classifier, range_augment=range_augment, rest=rest)
+
+
+def _of_timm(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
+    encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
+    head = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name not in encoder}
+    return replace(_described("timm", config, encoder), classifier=head)
+
+
+def _described(kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tensor]) -> Checkpoint:
+    """The encoder that `config` names. Raises: InputError when it names none, or `encoder` is another."""
+    name, resolution = config.get("encoder"), config.get("resolution")
+    if not isinstance(name, str) or type(resolution) is not int or not 0 < resolution <= MAX_RESOLUTION:
+        raise InputError(f"its config says encoder {name!r} at {resolution!r} pixels; it is not of a run of this project")
+    resize = config.get("resize")
+    if resize is not None and (type(resize) is not int or not resolution <= resize <= MAX_RESOLUTION):
+        raise InputError(f"its config says that images are resized to {resize!r} before a crop of {resolution}")
+    if name not in ENCODERS:
+        raise InputError(f"its encoder is {name!r}; this version has {', '.join(ENCODERS)}")
+    pool: Pool = config.get("pool") or ENCODERS[name].pool
+    if pool not in get_args(Pool):
+        raise InputError(f"its config says pool {pool!r}; there are {' and '.join(get_args(Pool))}")
+    with torch.device("meta"):
+        expected = {n: tuple(t.shape) for n, t in build_encoder(name, resolution, pool=pool).state_dict().items()}
+    if found := differences(encoder, expected):
+        raise InputError(f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(found)}")
+    return Checkpoint(kind, name, resolution, pool, encoder, config=config, layout=_layout(config.get("released"), name))
+
+
+def _layout(released: Any, encoder_name: str) -> Layout | None:
+    """What a converted checkpoint says about the released one that it was."""
+    if released is None:
+        return None
+    try:
+        layout = Layout(**released)
+    except TypeError:
+        raise InputError("its config has an entry 'released' that this version did not write") from None
+    valid = layout.encoder == encoder_name and layout.task in get_args(Task) and layout.out_proj in get_args(OutProj)
+    if not valid or type(layout.num_classes) is not int:
+        raise InputError(f"its config says that it was {layout}, which the release has not")
+    return layout

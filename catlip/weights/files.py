@@ -1,0 +1,133 @@
+"""Files of weights from outside, read without letting them run anything.
+
+torch.save's files are read by `torch.load(weights_only=True)`, mapped and not copied, after a look at the archive itself;
+everything else has to be safetensors. Whatever is wrong with a file ends as one line.
+"""
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from catlip.cli import InputError
+
+ZIP = b"PK\x03\x04"
+GIT_LFS_POINTER = b"version https://git-lfs"
+OLD_PICKLE = b"\x80"
+HEADER_AT = 8  # bytes of safetensors before its header, which are the length of it and may look like anything
+LONGEST_REASON = 200  # characters of torch's own message
+SHOWN = 3  # names that an error message lists of each sort
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """What a file of weights holds, and the config that this project wrote into it.
+
+    Returns: for safetensors the tensors by name, for torch.save's the dictionary that was saved; and the config, or {}.
+    Raises: InputError when there is no such file, or it is neither of the two, cut short, or wants to run something.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is a folder; name a file in it" if path.is_dir() else f"there is no file {path}")
+    with open(path, "rb") as file:
+        start = file.read(len(GIT_LFS_POINTER))
+    if start[HEADER_AT : HEADER_AT + 1] == b"{":
+        return _read_safetensors(path)
+    if start.startswith(ZIP):
+        return _read_archive(path), {}
+    if start == GIT_LFS_POINTER:
+        raise InputError(f"{path} is a Git LFS pointer, not the weights; fetch the file that it stands for")
+    if start.startswith(OLD_PICKLE):
+        raise InputError(f"{path} is a bare pickle, which is not read; torch.save of PyTorch 1.6 or newer writes an archive")
+    raise InputError(f"{path} is neither a torch.save file nor safetensors")
+
+
+def _read_archive(path: Path) -> dict[Any, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+        if packed:  # torch.save packs nothing; what unpacks may have any size
+            raise InputError(f"{path} is refused: {packed[0]!r} in it is compressed, which torch.save never does")
+        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except InputError:
+        raise
+    except Exception as error:  # a broken archive or pickle can raise nearly anything
+        raise InputError(f"{path} is not a whole torch.save file of weights: {_reason(error)}") from None
+    if not isinstance(contents, dict):
+        raise InputError(f"{path} holds a {type(contents).__name__}, not weights by name")
+    return contents
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, without torch's advice to load the file unsafely."""
+    if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"it wants to import {wanted[1]}; a genuine one holds only tensors"
+    if isinstance(error, pickle.UnpicklingError):
+        return "its pickle is broken, or holds more than tensors"
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:LONGEST_REASON]}"
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # SafetensorError, and what torch makes of odd dtypes
+        raise InputError(f"{path} is not whole safetensors: {error}") from None
+    return tensors, read_config(metadata.get("config", "{}"), path)
+
+
+def read_config(text: Any, path: Path) -> dict[str, Any]:
+    """The config that this project writes beside weights. Raises: InputError when it is not a JSON object."""
+    try:
+        config = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} has a config that cannot be read: {error}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path} has a config that is not an object of names and values")
+    return config
+
+
+def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:
+    """`contents` as tensors by name. Raises: InputError for anything in it that is not a name and an ordinary tensor."""
+    if not isinstance(contents, dict) or not contents:
+        raise InputError(f"{path} holds no weights by name")
+    for name, value in contents.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise InputError(f"{path} is not a file of weights: {name!r} in it is a {type(value).__name__}")
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise InputError(f"{path}: {name!r} is not an ordinary dense tensor")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise InputError(f"{path}: {name!r} claims a shape of {list(value.shape)}, more than the file stores for it")
+    return {name: value.detach() for name, value in contents.items()}
+
+
+def differences(tensors: Mapping[str, Tensor], expected: Shapes) -> list[str]:
+    """What separates `tensors` from the names and shapes that were expected, in words; nothing when they agree."""
+    misshapen = [
+        f"{name} is {list(tensors[name].shape)} and not {list(shape)}"
+        for name, shape in expected.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    mistyped = [
+        f"{name} is {tensors[name].dtype}"
+        for name in expected
+        if name in tensors and tensors[name].is_floating_point() == name.endswith("num_batches_tracked")
+    ]
+    missing = [name for name in expected if name not in tensors]
+    unknown = [name for name in tensors if name not in expected]
+    found = {"missing": missing, "not understood": unknown, "of another shape": misshapen, "of another type": mistyped}
+    return [f"{len(names)} {sort} ({listed(names)})" for sort, names in found.items() if names]
+
+
+def listed(names: list[str], most: int = SHOWN) -> str:
+    """The first few names, and how many there are besides; control characters spelt out."""
+    shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,49 @@
+"""The weights of a pre-training run: averaged, as transferred, or the raw ones of its last checkpoint."""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
+from catlip.cli import InputError
+from catlip.training.checkpoint import HEAD, newest
+from catlip.training.metadata import PlainMetadataReader
+from catlip.weights.checkpoint import RAW, Checkpoint, checkpoint_of, read_checkpoint
+from catlip.weights.files import plain_tensors, read_config
+
+
+def read_run(folder: Path, raw: bool = False) -> Checkpoint:
+    """The checkpoint of the run in `folder`.
+
+    Args:
+        raw: the weights of its newest checkpoint, and not their average at the end.
+    Raises: InputError when there is no such run, or it is not as far.
+    """
+    if not raw:
+        path = folder / "weights.safetensors"
+        if not path.exists():
+            raise InputError(f"no weights at {path}; give the folder of a finished run, or one of the other spellings")
+        return read_checkpoint(path)
+    if (step := newest(folder / "checkpoints")) is None:
+        raise InputError(f"no checkpoint in {folder / 'checkpoints'}; its raw weights are kept there")
+    return read_checkpoint(step, raw=True) if step.is_file() else _read_sharded(step)
+
+
+def _read_sharded(path: Path) -> Checkpoint:
+    """The raw weights in a folder that several ranks wrote."""
+    reader, prefix = PlainMetadataReader(path), f"{RAW}."
+    try:
+        config = json.loads((path / HEAD).read_text())["config"]
+        entries = reader.read_metadata().state_dict_metadata
+        weights = {
+            name.removeprefix(prefix): torch.empty(entry.size, dtype=entry.properties.dtype)
+            for name, entry in entries.items()
+            if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata)
+        }
+        dcp.load({RAW: weights}, storage_reader=reader)
+    except (CheckpointException, OSError, KeyError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    return checkpoint_of(plain_tensors(weights, path), read_config(config, path), path)

@@ -1,0 +1,275 @@
+"""Ranks send what arithmetic says, the bare collectives are those of the step, and a run that cannot go on says why."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from bench.collectives import NCCL_KERNEL, TRACED_AS, Collective, bare, bus_factor, listen
+from bench.communication import Communication
+from bench.exchange_time import grouped, time_steps
+from bench.exchanges import sent
+from bench.training_step import Factors, TrainingStep
+from catlip.cli import InputError
+from catlip.data.loader import Batch
+from catlip.training.distributed import Place, find_place
+from catlip.training.parallel import Parallel
+
+METHODS = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
+SIDES: dict[Parallel, str] = {"ddp": "fp32", "fsdp": "bf16"}
+CASES: list[tuple[int, str, Parallel]] = [(2, method, parallel) for method in METHODS for parallel in SIDES]
+CASES += [(3, "clip", "ddp"), (3, "siglip", "ddp"), (3, "catlip", "fsdp")]  # a ring of two ranks is no ring
+JOINT = 192  # of hybrid_tiny's text tower
+BATCH = 2
+TINY = ("--model", "hybrid_tiny", "--resolution", 32, "--batch-size", BATCH, "--num-classes", 50, "--num-steps", 3, "--quiet")
+
+
+def factors(method: str, parallel: Parallel) -> Factors:
+    return Factors(method, "hybrid_tiny", 32, BATCH, SIDES[parallel], num_classes=50, parallel=parallel)
+
+
+def torchrun(ranks: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", ranks, *arguments]
+    return subprocess.run(
+        [str(word) for word in launch], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
+
+
+@cache
+def heard(ranks: int) -> dict[str, Any]:
+    """What a step of each case was heard to send."""
+    done = torchrun(ranks, __file__)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(("ranks", "method", "parallel"), CASES)
+def test_a_step_sends_what_arithmetic_says(ranks, method, parallel) -> None:
+    found: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0])
+    for what, kind, sent_bytes in heard(ranks)[f"{method} {parallel}"]["sent"]:
+        scattered = kind == "scatter"  # gloo's all_to_all is a scatter from each rank
+        found[what, "all_to_all" if scattered else kind][0] += 1 / ranks if scattered else 1
+        found[what, "all_to_all" if scattered else kind][1] += sent_bytes
+    expected = {(e.what, e.kind): [e.count, e.sent_bytes] for e in sent(factors(method, parallel), ranks, "cpu")}
+    assert found.keys() == expected.keys()
+    for name, (count, sent_bytes) in expected.items():
+        assert found[name] == [pytest.approx(count), pytest.approx(sent_bytes)], name
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_a_rank_hands_in_its_embeddings_and_gets_their_gradients_back(ranks) -> None:
+    """By hand: images and captions of a rank to each of the others, and a gradient for each from them."""
+    features = sum(sent_bytes for what, _, sent_bytes in heard(ranks)["clip ddp"]["sent"] if what == "features")
+    assert features == pytest.approx(2 * 2 * (ranks - 1) * BATCH * JOINT * 4)
+
+
+@pytest.mark.parametrize(("ranks", "method", "parallel"), CASES)
+def test_the_bare_collectives_are_those_of_the_step(ranks, method, parallel) -> None:
+    step = heard(ranks)[f"{method} {parallel}"]
+    assert step["bare"] == step["calls"]
+
+
+def test_without_exchange_a_step_sends_embeddings_only_and_goes_first_in_every_other_round() -> None:
+    steps = heard(2)["timed"]
+    assert steps == [["features"], ["buffers", "features", "gradients"], ["buffers", "features", "gradients"], ["features"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ranks", "factor"),
+    [
+        ("all_reduce", 2, 1.0),
+        ("all_reduce", 4, 1.5),
+        ("all_gather", 4, 0.75),
+        ("reduce_scatter", 8, 0.875),
+        ("scatter", 4, 0.75),
+        ("broadcast", 8, 1.0),
+        ("neighbour_exchange", 4, 1.0),
+    ],
+)
+def test_bus_bandwidth_is_that_of_nccl_tests(kind, ranks, factor) -> None:
+    assert bus_factor(kind, ranks) == factor
+
+
+@pytest.mark.parametrize(
+    ("kind", "size_bytes", "sent_bytes"),
+    [
+        ("all_reduce", 400, 600),
+        ("all_gather", 1_600, 1_200),
+        ("reduce_scatter", 400, 300),
+        ("broadcast", 400, 300),
+        ("scatter", 1_600, 300),
+        ("neighbour_exchange", 400, 400),
+    ],
+)
+def test_sizes_of_a_hundred_floats_on_four_ranks(kind, size_bytes, sent_bytes) -> None:
+    collective = Collective("features", kind, 100, torch.float32)
+    assert collective.size_bytes(4) == size_bytes
+    assert collective.sent_bytes(4) == sent_bytes
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind"),
+    [
+        ("ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "all_reduce"),
+        ("ncclDevKernel_ReduceScatter_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "reduce_scatter"),
+        ("ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "all_gather"),
+        ("ncclDevKernel_SendRecv(ncclDevKernelArgsStorage<4096ul>)", "neighbour_exchange"),
+        ("ncclKernel_Broadcast_RING_LL_Sum_int8_t(ncclDevComm*, unsigned long, ncclWork*)", "broadcast"),
+    ],
+)
+def test_a_gpus_kernels_are_known_by_name(kernel, kind) -> None:
+    found = NCCL_KERNEL.match(kernel)
+    assert found is not None
+    assert found[1] == TRACED_AS["nccl"][kind]
+
+
+def test_calls_for_the_same_thing_of_the_same_kind_and_type_are_one_row() -> None:
+    one, other = Collective("features", "all_gather", 4, torch.float32), Collective("gradients", "all_reduce", 9, torch.float32)
+    assert grouped([one, other, one]) == [[0, 2], [1]]
+
+
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_a_run_writes_one_record_with_every_time_and_its_spread(tmp_path, parallel) -> None:
+    methods = ("catlip", "clip")
+    done = torchrun(
+        2,
+        "-m",
+        "bench.communication",
+        *TINY,
+        "--methods",
+        *methods,
+        "--parallel",
+        parallel,
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote ") == 1
+    assert "Warning" not in done.stderr
+    assert "profiler" not in done.stderr
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text())
+    found = record["metrics"]
+    assert (record["kind"], found["world_size"], found["backend"]) == ("communication", 2, "gloo")
+    assert found["link"]["gb_s"] > 0
+    for method in methods:
+        costs = found["methods"][method]
+        assert costs["sent_mb"] == pytest.approx(costs["predicted_sent_mb"])
+        assert costs["sent_kb_per_image"] == pytest.approx(costs["sent_mb"] * 1e3 / BATCH)
+        for row in costs["collectives"]:
+            assert row["bare_ms"]["n"] == 3
+            assert row["in_step_ms"]["n"] == 5
+            assert row["algorithm_gb_s"] == pytest.approx(row["mb"] / row["bare_ms"]["median"])
+        if parallel == "ddp":
+            assert costs["exposed_ms"]["low"] <= costs["exposed_ms"]["value"] <= costs["exposed_ms"]["high"]
+            assert len(record["samples"][f"{method}_step_without_exchange_ms"]) == 3
+        else:
+            assert costs["exposed_ms"] is None
+    assert any("say nothing about a network" in note for note in record["notes"])
+
+
+def test_one_process_is_told_how_to_start_several(program) -> None:
+    done = program("bench.communication", *TINY)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "torchrun --nproc-per-node 2 -m bench.communication" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("model", "vit_huge", "no encoder is called 'vit_huge'"),
+        ("methods", ("moco",), "no method is called 'moco'"),
+        ("precision", "int4", "'int4' is not one of fp32"),
+        ("num_warmup", 1, "changes its buckets"),
+        ("device", "cuda:1", "each rank takes a GPU of its own"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused(option, value, complaint) -> None:
+    with pytest.raises(InputError, match=complaint):
+        Communication(**{option: value})
+
+
+def test_when_a_rank_dies_the_others_say_so_and_end(tmp_path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "bench.communication", *map(str, TINY), "--num-steps", "1000", "--out", str(tmp_path)]
+    command += ["--device", "cpu"]
+    processes = [
+        subprocess.Popen(command, env=os.environ | shared | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    try:
+        while not list(tmp_path.glob("*.partial")):
+            assert processes[0].poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        processes[1].kill()
+        message = processes[0].communicate(timeout=60)[1]
+    finally:
+        for process in processes:
+            process.kill()
+    assert processes[0].returncode == 2
+    assert message.count("\n") == 1
+    assert "rank 0 lost another rank" in message
+
+
+class Overheard:
+    """A step that remembers what each call was heard to send."""
+
+    def __init__(self, step: TrainingStep):
+        self.step, self.replica, self.calls = step, step.replica, []
+
+    def __call__(self, batch: Batch) -> None:
+        with listen() as calls:
+            self.step(batch)
+        self.calls.append(sorted({call.what for call in calls}))
+
+
+def listen_to_all(place: Place) -> dict[str, Any]:
+    """On each of several ranks: what a step of every case sends, and what the bare collectives made of it are."""
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {}
+    for _, method, parallel in (case for case in CASES if case[0] == place.world_size):
+        step = TrainingStep(factors(method, parallel), place)
+        batch = step.batch()
+        for _ in range(2):
+            step(batch)
+        with listen() as calls:
+            step(batch)
+        with listen() as again:
+            bare(calls, place)()
+        found[f"{method} {parallel}"] = _plain(calls, place) | {"bare": _plain(again, place)["calls"]}
+        if (method, parallel) == ("clip", "ddp"):
+            overheard = Overheard(step)
+            time_steps(overheard, batch, 2, place)  # type: ignore[arg-type]
+            found["timed"] = overheard.calls
+    return found
+
+
+def _plain(calls: list[Collective], place: Place) -> dict[str, Any]:
+    return {
+        "sent": [(call.what, call.kind, call.sent_bytes(place.world_size)) for call in calls],
+        "calls": [(call.kind, call.elements, str(call.dtype), call.peer) for call in calls],
+    }
+
+
+if __name__ == "__main__":
+    here = find_place("cpu")
+    everything = listen_to_all(here)
+    if here.is_main:
+        print(json.dumps(everything))
+    torch.distributed.destroy_process_group()

@@ -1,0 +1,272 @@
+"""Any encoder opens by its spelling, sees pictures as its makers prepared them, and computes what it does there."""
+
+import io
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from timm.data import create_transform, resolve_model_data_config
+from torchvision.transforms import functional as vision
+
+from bench.downstream import encoders
+from bench.downstream.encoders import LoadedEncoder, load_encoder, open_encoder
+from bench.downstream.linear_probe import LinearProbe, main
+from catlip.cli import InputError
+from catlip.data.augment import centre_crop
+from catlip.encoder import ENCODERS, Architecture, build_encoder
+from catlip.objective import Categorical
+from catlip.range_augment import Augmented, RangeAugment
+from catlip.training import checkpoint
+from catlip.training.loop import save_weights
+from catlip.weights import Checkpoint, read_checkpoint
+from catlip.weights.targets import to_released, to_timm
+from catlip.weights.write import write_archive, write_safetensors
+
+CPU = torch.device("cpu")
+CONFIG = {"encoder": "conv_tiny", "resolution": 224, "method": "catlip", "seed": 5}
+
+
+@pytest.fixture(autouse=True)
+def _a_small_released_encoder(monkeypatch) -> None:
+    monkeypatch.setitem(ENCODERS, "conv_tiny", Architecture(128, 2, 2, stem="conv"))
+    monkeypatch.setitem(encoders.RELEASED, "tiny", ("conv_tiny", "vit_tiny.pt"))
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    """A PNG wider than high, with something in it everywhere."""
+    grid = np.random.default_rng(0).integers(256, size=(13, 19, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(grid).resize((380, 260), Image.Resampling.BICUBIC).save(file, "PNG")
+    return file.getvalue()
+
+
+def objective(seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    made = Augmented(Categorical(build_encoder("conv_tiny", 224), torch.full((5,), 0.1)), RangeAugment())
+    for module in made.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -1, 1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    return made.eval()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run whose averaged weights have seed 2 and whose raw ones have seed 1."""
+    folder = tmp_path / "run"
+    state = {"objective": objective(1).state_dict(), "average": objective(2).state_dict(), "optimizer": {}, "scaler": {}}
+    checkpoint.save(folder / "checkpoints", 3, state, CONFIG)
+    save_weights(folder / "weights.safetensors", objective(2).state_dict(), CONFIG)
+    (tmp_path / "run.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """A released checkpoint of the encoder with seed 2."""
+    made = objective(2)
+    weights = Checkpoint("ours", "conv_tiny", 224, "token", made.image_encoder.state_dict())
+    whole = replace(weights, classifier=made.objective.classifier.state_dict(), range_augment=made.range_augment.state_dict())
+    write_archive(tmp_path / "vit_tiny.pt", to_released(whole))
+    return tmp_path / "vit_tiny.pt"
+
+
+@torch.inference_mode()
+def features(encoder: LoadedEncoder, encoded: bytes) -> torch.Tensor:
+    return encoder.module(encoder.preprocess(encoded)[None])
+
+
+@torch.inference_mode()
+def own_features(seed: int, pixels: torch.Tensor) -> torch.Tensor:
+    return objective(seed).image_encoder(pixels[None])
+
+
+@pytest.mark.parametrize(
+    ("spelling", "seed", "method"),
+    [("{}", 2, "catlip"), ("{}.json", 2, "catlip"), ("{}:raw", 1, "catlip:raw"), ("{}/weights.safetensors", 2, "catlip")],
+)
+def test_a_run_gives_its_average_or_its_raw_weights_on_its_own_crops(spelling, seed, method, run, picture) -> None:
+    encoder = open_encoder(spelling.format(run))
+    pixels = torch.from_numpy(centre_crop(picture, 224)).permute(2, 0, 1)
+    assert torch.equal(encoder.preprocess(picture), pixels)
+    assert torch.equal(features(encoder, picture), own_features(seed, pixels))
+    assert (encoder.method, encoder.pretrain_seed, encoder.resolution) == (method, 5, 224)
+
+
+def test_a_trainers_own_file_opens_too(run, picture) -> None:
+    encoder = open_encoder(str(run / "checkpoints" / "step-00000003.pt"))
+    assert torch.equal(features(encoder, picture), own_features(2, encoder.preprocess(picture)))
+
+
+@pytest.mark.parametrize(("at", "resize", "side"), [("", 232, 224), ("@160", 160, 160), ("@224", 232, 224)])
+def test_a_released_file_sees_what_the_release_evaluated_on(at, resize, side, released, picture) -> None:
+    encoder = open_encoder(f"released:tiny{at}:{released}")
+    resized = vision.resize(Image.open(io.BytesIO(picture)), resize)
+    pixels = vision.pil_to_tensor(vision.center_crop(resized, side))
+    assert torch.equal(encoder.preprocess(picture), pixels)
+    assert torch.equal(features(encoder, picture), own_features(2, pixels))
+    assert encoder.method == f"released:tiny{at}:vit_tiny"
+    assert str(encoder.preprocess) == f"shorter side to {resize} (bilinear), central {side}; pixels in [0, 1]"
+
+
+@pytest.mark.parametrize("resolution", [0, 160])
+def test_what_was_converted_keeps_its_preprocessing(resolution, released, tmp_path, picture) -> None:
+    write_safetensors(tmp_path / "timm.safetensors", to_timm(read_checkpoint(released), resolution))
+    found = open_encoder(str(tmp_path / "timm.safetensors"))
+    expected = open_encoder(f"released:tiny@{resolution or 224}:{released}")
+    assert torch.equal(found.preprocess(picture), expected.preprocess(picture))
+    assert torch.equal(features(found, picture), features(expected, picture))
+    assert found.method == "released:conv_tiny"
+
+
+def test_the_released_file_is_fetched_once_from_where_it_is_published(released, tmp_path, monkeypatch, picture) -> None:
+    monkeypatch.setattr(encoders, "ADDRESS", f"{released.parent.as_uri()}/")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    first = open_encoder("released:tiny")
+    content = released.read_bytes()
+    released.unlink()
+    assert torch.equal(features(first, picture), features(open_encoder("released:tiny"), picture))
+    (tmp_path / "hub" / "checkpoints" / "catlip_vit_tiny.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="remove it to have it downloaded again"):
+        open_encoder("released:tiny")
+
+
+def test_without_a_network_a_local_file_is_asked_for(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(encoders, "ADDRESS", "http://127.0.0.1:9/")  # where nobody answers
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    with pytest.raises(InputError, match=r"cannot download http://127.0.0.1:9/vit_base.pt: .*released:vit_b16:FILE"):
+        open_encoder("released:vit_b16")
+
+
+def test_the_published_addresses_are_the_releases() -> None:
+    base = "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/pretrained_models/"
+    names = ("vit_b16", "vit_l16", "vit_h16")
+    found = [(encoders.RELEASED[name][0], encoders.ADDRESS + encoders.RELEASED[name][1]) for name in names]
+    sizes = ("base", "large", "huge")
+    assert found == [(f"{name}_conv", f"{base}vit_{size}.pt") for name, size in zip(names, sizes, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "vit_tiny_patch16_224"])
+def test_a_model_of_timms_computes_what_timm_does_on_timms_pixels(name, picture) -> None:
+    encoder = open_encoder(f"random:timm/{name}", seed=3)
+    torch.manual_seed(3)
+    model = timm.create_model(name, num_classes=0).eval()
+    transform = create_transform(**resolve_model_data_config(model))
+    with torch.inference_mode():
+        expected = model(transform(Image.open(io.BytesIO(picture)))[None])
+    torch.testing.assert_close(features(encoder, picture), expected, rtol=1e-4, atol=1e-5)
+    assert (encoder.method, encoder.pretrain_seed) == (f"random:timm/{name}", 3)
+
+
+def test_a_model_of_timms_takes_exactly_the_weights_of_a_file(tmp_path, picture) -> None:
+    torch.manual_seed(7)
+    trained = timm.create_model("test_vit")
+    save_file(trained.state_dict(), tmp_path / "trained.safetensors")
+    encoder = open_encoder(f"timm:test_vit:{tmp_path / 'trained.safetensors'}", seed=1)
+    assert encoder.method == "timm:test_vit:trained"
+    transform = create_transform(**resolve_model_data_config(trained))
+    with torch.inference_mode():
+        tokens = trained.eval().forward_features(transform(Image.open(io.BytesIO(picture)))[None])
+        expected = trained.forward_head(tokens, pre_logits=True)
+    torch.testing.assert_close(features(encoder, picture), expected, rtol=1e-4, atol=1e-5)
+    fewer = {name: tensor for name, tensor in trained.state_dict().items() if name != "norm.weight"}
+    for weights, says in ((fewer, "norm.weight"), (trained.state_dict() | {"extra": torch.zeros(2)}, "extra")):
+        save_file(weights, tmp_path / "other.safetensors")
+        with pytest.raises(InputError, match=says):
+            open_encoder(f"timm:test_vit:{tmp_path / 'other.safetensors'}")
+
+
+@pytest.mark.parametrize("name", ["ViT-S-32", "RN50"])
+def test_an_image_tower_of_openclip_computes_what_it_projects_on_its_pixels(name, picture) -> None:
+    encoder = open_encoder(f"random:openclip/{name}", seed=3)
+    torch.manual_seed(3)
+    model, _, transform = open_clip.create_model_and_transforms(name)
+    with torch.inference_mode():
+        expected = model.eval().encode_image(transform(Image.open(io.BytesIO(picture)))[None])
+    found = features(encoder, picture)
+    if name == "ViT-S-32":
+        assert found.shape == (1, 384)
+        found = found @ model.visual.proj.detach()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("spelling", ["random:conv_tiny@32", "random:timm/test_vit", "{run}"])
+def test_a_loaded_encoder_is_frozen_and_seeded(spelling, run, picture) -> None:
+    first, again, other = (load_encoder(spelling.format(run=run), seed, CPU) for seed in (0, 0, 1))
+    assert not first.module.training
+    assert not any(parameter.requires_grad for parameter in first.module.parameters())
+    assert torch.equal(features(first, picture), features(again, picture))
+    assert torch.equal(features(first, picture), features(other, picture)) == (spelling == "{run}")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "says"),
+    [
+        ("runs/none", r"no weights at runs/none/weights\.safetensors"),
+        ("runs/none.json", r"no weights at runs/none/weights\.safetensors"),
+        ("runs/none:raw", "no checkpoint in runs/none/checkpoints"),
+        ("none.safetensors", "there is no file none.safetensors"),
+        ("random:conv_tiny", "needs its resolution"),
+        ("random:conv_tiny@x", "needs its resolution"),
+        ("random:conv_tiny@0", "needs its resolution"),
+        ("random:nothing@48", "no encoder is called 'nothing'"),
+        ("random:conv_tiny@50", "multiple"),
+        ("random:timm/vit_teeny_patch16_224", "timm has no model .*vit_tiny_patch16_224"),
+        ("random:openclip/ViT-B-61", "OpenCLIP has no model .*ViT-B-16"),
+        ("timm:", "needs a name"),
+        ("openclip:ViT-B-16", "needs its weights"),
+        ("openclip:ViT-B-16/none", "no weights 'none', and no such file is there; it has openai"),
+        ("released:vit_g14", "choose one of: vit_b16, vit_l16, vit_h16"),
+        ("released:vit_b16:none.pt", "there is no file none.pt"),
+        ("released:tiny@50:{released}", "not a multiple of 16"),
+        ("released:tiny@:{released}", "needs its resolution"),
+        ("released:vit_b16:{released}", "holds conv_tiny at 224 pixels, and not vit_b16_conv"),
+        ("timm:test_vit:{released}", "does not hold timm's model"),
+        ("README.md", "neither"),
+        ("timm:local-dir:{folder}", r"cannot be opened: .*config\.json.*; of a folder that"),
+    ],
+)
+def test_what_cannot_be_opened_is_said_in_one_line(spelling, says, released, tmp_path) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        open_encoder(spelling.format(released=released, folder=tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spelling", ["timm:vit_tiny_patch16_224", "openclip:ViT-B-32/openai"])
+def test_the_probe_says_offline_what_would_be_needed(spelling, program, tmp_path) -> None:
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "http_proxy": "http://127.0.0.1:9", "https_proxy": ""}
+    done = program("bench.downstream.linear_probe", "--encoder", spelling, "--data", "folder:none", **offline)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "give a local file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> str:
+    """Two classes that any features tell apart: light and dark."""
+    for split in ("train", "val"):
+        for name, level in (("dark", 0), ("light", 255)):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for number in range(4):
+                noise = np.random.default_rng(number).integers(20, size=(40, 50, 3), dtype=np.uint8)
+                Image.fromarray(np.abs(level - noise).astype(np.uint8)).save(tmp_path / "data" / split / name / f"{number}.png")
+    return f"folder:{tmp_path / 'data'}"
+
+
+@pytest.mark.parametrize("spelling", ["random:timm/test_vit", "released:tiny@32:{}"])
+def test_the_probe_takes_any_of_them(spelling, folders, released, tmp_path) -> None:
+    out = tmp_path / "probe.json"
+    main(LinearProbe(spelling.format(released), folders, out, epochs=20, seeds=1, num_workers=0, device="cpu", quiet=True))
+    text = out.read_text()
+    assert os.fspath(tmp_path) in text
+    assert '"folder_top1": 1.0' in text
+    assert "images: " in text

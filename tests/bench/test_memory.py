@@ -1,0 +1,203 @@
+"""The memory of a step is measured whole and by part, and what is predicted is what is found."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.activations import peak_bytes
+from bench.largest_batch import largest_batch
+from bench.live_storage import LiveStorage
+from bench.memory import Memory, main
+from bench.saved_tensors import saved_bytes
+from bench.step_memory import GIB, activations_of, attempt, measure, predict, sum_of_parts
+from bench.training_step import Factors, TrainingStep
+from catlip.cli import InputError
+from catlip.training.distributed import Place, find_place
+
+SMALL = Factors(method="catlip", model="hybrid_tiny", resolution=48, batch_size=16, precision="fp32", num_classes=2_000)
+METHODS = ("catlip", "catlip_chunked", "catlip_dense", "clip", "siglip", "superclass")
+
+
+@pytest.fixture(scope="module")
+def place() -> Place:
+    return find_place("cpu")
+
+
+def test_live_storage_counts_what_is_alive_and_a_view_once() -> None:
+    held = torch.zeros(250)
+    with LiveStorage([held, held[:10]]) as live:
+        assert live.bytes == 1_000
+        other = torch.zeros(500)
+        kept = other.view(2, 250)[0]
+        assert live.bytes == 3_000
+        del other
+        assert live.bytes == 3_000  # the view still holds all of it
+        del kept
+        assert live.bytes == 1_000
+        torch.zeros(1_000)
+        assert (live.bytes, live.peak_bytes) == (1_000, 5_000)
+
+
+def test_live_storage_sees_the_backward_pass() -> None:
+    weight = torch.zeros(100, 100, requires_grad=True)
+    with LiveStorage([weight]) as live:
+        weight.exp().sum().backward()  # keeps the exponential
+    assert live.bytes == 2 * weight.nbytes  # and the gradient
+    assert live.peak_bytes >= 3 * weight.nbytes
+
+
+@pytest.mark.parametrize(("precision", "checkpointing", "batch_size"), [("fp32", False, 16), ("bf16", True, 48)])
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_are_in_the_peak_and_predicted(place, method, precision, checkpointing, batch_size) -> None:
+    factors = replace(SMALL, method=method, precision=precision, checkpointing=checkpointing, batch_size=batch_size)
+    measured, peaks = measure(factors, place)
+    predicted = predict(factors, "cpu")
+    assert measured["other_gib"] >= 0
+    assert sum_of_parts(measured) + measured["other_gib"] == pytest.approx(measured["peak_gib"])
+    assert sum_of_parts(measured) > measured["peak_gib"] / 2
+    assert len({peak.allocated for peak in peaks}) == 1  # the same each time
+    assert predicted.keys() == measured.keys()
+    assert predicted["peak_gib"] == pytest.approx(measured["peak_gib"], rel=0.03)
+    for part in ("parameters_gib", "gradients_gib", "optimizer_gib", "average_gib"):
+        assert predicted[part] == pytest.approx(measured[part], rel=1e-4)
+
+
+@pytest.mark.parametrize("factors", [SMALL, replace(SMALL, method="clip"), replace(SMALL, attention="naive", precision="bf16")])
+def test_activations_grow_by_the_same_for_each_image(place, factors) -> None:
+    step = TrainingStep(factors, place)
+    kept = {size: saved_bytes(step, step.batch(size)) for size in (8, 16, 32)}
+    for part in ("image_encoder", "text_tower"):
+        assert kept[32][part] - kept[16][part] == 2 * (kept[16][part] - kept[8][part])
+    assert kept[16]["image_encoder"] > kept[8]["image_encoder"]
+    assert (kept[8]["text_tower"] > 0) == (factors.method == "clip")
+
+
+def test_checkpointing_keeps_less_of_the_image_encoder_and_all_of_the_text(place) -> None:
+    all_of_it, less = (measure(replace(SMALL, method="clip", checkpointing=on), place)[0] for on in (False, True))
+    assert less["activations_image_gib"] < 0.6 * all_of_it["activations_image_gib"]  # the stem is not checkpointed
+    assert less["activations_text_gib"] == all_of_it["activations_text_gib"]
+
+
+def test_sparse_and_chunked_targets_keep_less_than_dense_ones(place) -> None:
+    def kept(method: str) -> int:
+        step = TrainingStep(replace(SMALL, method=method), place)
+        return saved_bytes(step, step.batch())["logits"]
+
+    logits = 4 * SMALL.batch_size * SMALL.num_classes
+    assert kept("catlip_dense") - kept("catlip") == pytest.approx(logits, rel=0.01)
+    assert kept("catlip") - kept("catlip_chunked") == pytest.approx(logits, rel=0.01)
+
+
+def test_the_saved_tensors_are_all_that_a_forward_pass_adds(place) -> None:
+    step = TrainingStep(replace(SMALL, method="clip", precision="bf16"), place)
+    batch = step.batch()
+    saved = sum(saved_bytes(step, batch).values())
+    with LiveStorage(step.objective.parameters()) as live:
+        before = live.bytes
+        loss = step.forward(batch)
+        assert live.bytes - before == pytest.approx(saved, rel=0.01)
+    assert isinstance(loss, Tensor)
+
+
+@pytest.mark.parametrize("most", [0, 1, 7, 64, 1_000])
+@pytest.mark.parametrize("start", [1, 5, 64, 5_000])
+def test_the_largest_batch_is_found_from_anywhere(most, start) -> None:
+    tried: list[int] = []
+    assert largest_batch(lambda size: (tried.append(size), size <= most)[1], start) == most
+    assert len(tried) == len(set(tried)) <= 30
+
+
+def test_a_good_guess_of_the_largest_batch_saves_trying() -> None:
+    tried: list[int] = []
+    largest_batch(lambda size: (tried.append(size), size <= 500)[1], start=502)
+    assert tried == [502, 501, 499, 500]
+
+
+def test_an_attempt_out_of_memory_frees_what_it_held(place, monkeypatch) -> None:
+    held: list[int] = []
+
+    class Greedy(TrainingStep):
+        def __call__(self, batch):
+            self.ballast = torch.zeros(1_000)
+            held.append(id(self))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        def __del__(self):
+            held.remove(id(self))
+
+    monkeypatch.setattr("bench.step_memory.TrainingStep", Greedy)
+    assert attempt(SMALL, place, budget=float("inf")) is None
+    assert held == []
+
+
+def test_on_a_cpu_nothing_is_tried_that_will_not_fit(place, monkeypatch) -> None:
+    monkeypatch.setattr("bench.step_memory.TrainingStep", None)  # calling it would fail
+    assert attempt(SMALL, place, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
+
+
+def test_the_largest_batch_fits_its_budget_and_the_next_does_not(program: Callable, tmp_path) -> None:
+    done = program(
+        "bench.memory", "--model", "hybrid_tiny", "--resolution", 32, "--num-classes", 500, "--methods", "catlip", "clip",
+        "--batch-sizes", 8, 16, "--largest", "--budget-gib", 0.25, "--device", "cpu", "--out", tmp_path, "--quiet",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.iterdir()
+    assert path.name.startswith("hybrid_tiny-b8-16-fp32-torch")
+    assert done.stdout.splitlines()[-1] == f"wrote {path}"
+    record = json.loads(path.read_text())
+    assert record["kind"] == "memory"
+    metrics = record["metrics"]
+    assert metrics["how"] == "live storage of tensors"
+    assert set(metrics["batches"]) == {"8", "16"}
+    for size, found in metrics["batches"].items():
+        catlip, clip = (found["methods"][method] for method in ("catlip", "clip"))
+        peak = catlip["measured"]["peak_gib"]
+        assert record["samples"][f"catlip_b{size}_peak_bytes"] == [peak * GIB] * 2
+        assert found["ratios"]["clip/catlip"]["peak"] == pytest.approx(clip["measured"]["peak_gib"] / peak)
+        kept = activations_of(clip["measured"]) / activations_of(catlip["measured"])
+        assert found["ratios"]["clip/catlip"]["activations"] == pytest.approx(kept)
+        assert catlip["retries"] == 0
+        assert clip["largest_batch"] < catlip["largest_batch"]
+    assert catlip["largest_batch"] == pytest.approx(catlip["largest_batch_predicted"], rel=0.05)
+    largest = Factors("catlip", "hybrid_tiny", 32, catlip["largest_batch"], "fp32", num_classes=500)
+    assert peak_bytes(largest, device_type="cpu") < 0.25 * GIB
+    for note in ("the same in each of two steps", "kernels' own work space is not seen"):
+        assert note in done.stdout
+
+
+def test_a_batch_that_does_not_fit_is_one_line(program: Callable, tmp_path) -> None:
+    done = program(
+        "bench.memory", "--model", "hybrid_tiny", "--resolution", 32, "--batch-size", 4096, "--budget-gib", 0.25,
+        "--device", "cpu", "--out", tmp_path, "--quiet",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: hybrid_tiny, catlip, batch 4096: out of memory on ")
+    assert done.stderr.endswith("; the largest that fits can be found with --largest\n")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"model": "vit_b17"}, "vit_b17"),
+        ({"methods": ("klip",)}, "klip"),
+        ({"precision": "fp8"}, "fp8"),
+        ({"resolution": 50}, "50"),
+        ({"largest": True}, "--budget-gib"),
+    ],
+)
+def test_what_cannot_be_measured_is_named_before_anything_is_written(tmp_path, wrong, named) -> None:
+    with pytest.raises(InputError, match=named):
+        main(replace(Memory(model="hybrid_tiny", device="cpu", quiet=True, out=tmp_path), **wrong))
+    assert not list(tmp_path.iterdir())
+
+
+def test_batch_sizes_and_budgets_are_positive() -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        Memory(batch_sizes=(4, 0))
+    with pytest.raises(InputError, match="at least 0"):
+        Memory(budget_gib=-1)

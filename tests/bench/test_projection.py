@@ -1,0 +1,167 @@
+"""The formulas against cases computed by hand, what must hold of any projection, and the program as it is run."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.exchanges import Exchange, sent
+from bench.link import PRESETS, Link, all_reduce_ms, all_to_all_ms, broadcast_ms, exchange_ms, fit, neighbour_ms, scatter_ms
+from bench.projection import Projection, find_compute, find_link
+from bench.scaling import Compute, exposed_ms, project
+from bench.scaling_check import METHODS, RANKS, validate
+from bench.training_step import Factors
+from catlip.cli import InputError
+
+LINK = Link(node_devices=8, node_gb_s=100, node_latency_us=5, network_gb_s=10, network_latency_us=20)
+MB = 1_000_000
+METHODS_SHOWN = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
+devices_of = st.integers(0, 12).map(lambda power: 2**power)
+some_methods = st.sampled_from(METHODS_SHOWN)
+
+
+def compute(method: str) -> Compute:
+    return Compute(Factors(method, "vit_b16"), flops_per_ms=124.8e9, source="assumed")
+
+
+def test_an_all_reduce_in_one_node_by_hand() -> None:
+    """Six messages of 2 MB: 5 us and 20 us each."""
+    assert all_reduce_ms(8 * MB, 4, LINK) == pytest.approx(6 * 0.025)
+
+
+def test_an_all_reduce_over_two_nodes_by_hand() -> None:
+    """14 messages of 2 MB in the node (5 + 20 us) and 2 of 1 MB between nodes (20 + 100 us)."""
+    assert all_reduce_ms(16 * MB, 16, LINK) == pytest.approx(14 * 0.025 + 2 * 0.120)
+
+
+def test_other_collectives_by_hand() -> None:
+    assert scatter_ms(16 * MB, 16, LINK) == pytest.approx(7 * 0.025 + 0.120)
+    assert all_to_all_ms(16 * MB, 16, LINK) == pytest.approx(7 * (0.005 + 0.010) + 8 * (0.020 + 0.100))
+    assert broadcast_ms(1 * MB, 4, LINK) == pytest.approx(3 * 0.005 + 0.010)
+    assert broadcast_ms(1 * MB, 16, LINK) == pytest.approx(14 * 0.005 + 0.020 + 0.100)
+    assert neighbour_ms(2 * MB, 2, LINK) == pytest.approx(2 * 0.005 + 0.020)  # there and back
+    assert neighbour_ms(8 * MB, 5, LINK) == pytest.approx(4 * 0.005 + 0.080)  # two rounds each way
+    assert neighbour_ms(30 * MB, 16, LINK) == pytest.approx(16 * 0.020 + 3.0)
+
+
+def test_a_gather_hands_in_one_share_and_its_calls_add_up() -> None:
+    gather = Exchange("features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4)  # 2 calls that make 8 MB each
+    assert exchange_ms(gather, LINK) == pytest.approx(2 * 3 * 0.025)
+
+
+def test_gradients_are_exposed_where_the_backward_pass_does_not_cover_them() -> None:
+    gradients = Exchange("gradients", "all_reduce", count=4, payload_bytes=32 * MB, world_size=4)  # 0.15 ms a bucket
+    features = Exchange("features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4)  # 0.15 ms
+    assert exposed_ms([gradients], backward_ms=1.0, link=LINK) == pytest.approx(0.15)
+    assert exposed_ms([gradients], backward_ms=0.2, link=LINK) == pytest.approx(0.15 + 0.45 - 0.2)
+    assert exposed_ms([gradients, features], backward_ms=1.0, link=LINK) == pytest.approx(0.30)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_fit_finds_the_latency_and_bandwidth_that_made_the_times(ranks) -> None:
+    link = replace(LINK, node_gb_s=1.5, node_latency_us=120)
+    sizes = [4_096, 65_536, MB, 64 * MB]
+    assert fit(sizes, [all_reduce_ms(size, ranks, link) for size in sizes], ranks) == pytest.approx((120, 1.5))
+
+
+def test_a_fit_has_no_negative_latency() -> None:
+    latency_us, gb_s = fit([MB, 2 * MB, 4 * MB], [1.0, 2.2, 5.0], 2)
+    assert latency_us == 0
+    assert gb_s > 0
+
+
+@given(method=some_methods, devices=devices_of, batch_size=st.integers(1, 2_048), link=st.sampled_from([*PRESETS.values()]))
+@settings(max_examples=50)
+def test_efficiency_is_1_on_one_device_and_never_above(method, devices, batch_size, link) -> None:
+    row = project(compute(method), devices, batch_size, link, samples=13.1e9)
+    assert 0 < row["efficiency"] <= 1
+    assert row["efficiency"] == 1 or devices > 1
+    assert row["step_ms"] == pytest.approx(row["compute_ms"] + row["exposed_ms"])
+    assert row["images_per_s"] * row["device_hours"] * 3600 / devices == pytest.approx(13.1e9)
+
+
+@given(method=some_methods, devices=devices_of, faster=st.floats(1, 100), name=st.sampled_from(["node_gb_s", "network_gb_s"]))
+@settings(max_examples=50)
+def test_more_bandwidth_never_makes_a_step_slower(method, devices, faster, name) -> None:
+    link = replace(LINK, **{name: getattr(LINK, name) * faster})
+    step_ms = project(compute(method), devices, 64, link, samples=1e9)["step_ms"]
+    assert step_ms <= project(compute(method), devices, 64, LINK, samples=1e9)["step_ms"] * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("model", ["hybrid_tiny", "vit_b16", "vit_l16", "vit_h16"])
+@pytest.mark.parametrize("devices", [2, 8, 4_096])
+def test_catlip_never_sends_more_than_clip(model, devices) -> None:
+    catlip, clip = (
+        sum(exchange.sent_bytes for exchange in sent(Factors(method, model, batch_size=64), devices))
+        for method in ("catlip", "clip")
+    )
+    assert catlip < clip
+
+
+def test_a_projection_has_both_scalings_and_takes_the_papers_layouts_apart(program, tmp_path) -> None:
+    done = program("bench.projection", "--methods", "catlip", "clip", "--network-gb-s", 12.5, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text())
+    found = record["metrics"]
+    assert found["link"]["network_gb_s"] == 12.5
+    assert "datasheet" in found["link"]["source"]
+    assert "given: network_gb_s" in found["link"]["source"]
+    rows = found["layouts"]
+    assert [r["devices"] for r in rows if (r["method"], r["scaling"]) == ("clip", "weak")] == [2**i for i in range(13)]
+    assert {r["global_batch"] for r in rows if r["scaling"] == "strong"} == {65_536}
+    assert {(r["method"], r["devices"], r["batch_per_device"]) for r in found["paper_layouts"]} == {
+        (method, *layout) for method in ("catlip", "clip") for layout in ((256, 256), (64, 1_024))
+    }
+    for ratio in found["paper_ratios"]:
+        assert ratio["device_hours"] == pytest.approx(ratio["compute"] * ratio["communication"])
+        assert ratio["compute"] == pytest.approx(1.172, abs=2e-3)  # FLOPs of CLIP over CatLIP at 65,536 pairs
+    assert "published 2.7" in done.stdout
+    assert "validation" not in found
+
+
+def test_a_measured_step_time_is_where_the_projection_begins(program, tmp_path) -> None:
+    tiny = ("--model", "hybrid_tiny", "--resolution", 32, "--batch-size", 4, "--methods", "catlip", "--num-steps", 3, "--quiet")
+    measured = program("bench.step_time", *tiny, "--device", "cpu", "--out", tmp_path / "step_time")
+    assert measured.returncode == 0, measured.stderr
+    (path,) = (tmp_path / "step_time").iterdir()
+    done = program("bench.projection", "--step-time", path, "--batch-size", 4, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (projected,) = tmp_path.glob("*.json")
+    found = json.loads(projected.read_text())["metrics"]
+    total_ms = json.loads(path.read_text())["metrics"]["methods"]["catlip"]["total_ms"]["median"]
+    alone = next(row for row in found["layouts"] if row["devices"] == 1 and row["scaling"] == "weak")
+    assert alone["step_ms"] == pytest.approx(total_ms)
+    assert found["compute"]["catlip"]["source"].startswith("measured")
+    assert "paper_ratios" not in found
+
+    with pytest.raises(InputError, match="is a record of step_time"):
+        find_link(Projection(communication=path))
+    with pytest.raises(InputError, match="has no times of clip; set --methods to some of: catlip"):
+        find_compute(Projection(step_time=path, methods=("clip",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"link": "ethernet"}, "no link is called 'ethernet'"),
+        ({"mfu": 0.0}, "--mfu 0.0 is not above 0"),
+        ({"methods": ("moco",)}, "no method is called 'moco'"),
+    ],
+)
+def test_what_cannot_be_projected_is_refused(options, complaint) -> None:
+    with pytest.raises(InputError, match=complaint):
+        Projection(**options)
+
+
+@pytest.mark.slow
+def test_the_validation_measures_one_two_and_four_ranks() -> None:
+    rows = validate(rounds=1, num_steps=2, quiet=True)
+    assert [(row["method"], row["world_size"]) for row in rows] == [(method, ranks) for method in METHODS for ranks in RANKS]
+    for row in rows:
+        assert row["error"] == pytest.approx(row["predicted_ms"] / row["measured_ms"]["median"] - 1)
+        assert (row["predicted_exposed_ms"] > 0) == (row["world_size"] > 1)
+    alone = [row for row in rows if row["world_size"] == 1]
+    assert all(abs(row["error"]) < 1e-6 for row in alone)  # what the prediction was made of

@@ -1,0 +1,351 @@
+"""The sections on cost: the right numbers with their intervals, never of two devices, and what was not run."""
+
+import importlib.util
+import itertools
+import json
+import math
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure as Canvas
+
+from reports import cost
+from reports.blocks import Command, Text
+from reports.cells import MISSING, Table
+from reports.cost import cost_sections
+from reports.external import COLUMNS, external_table, read_external
+from reports.figures import Figure
+from reports.records import read_records
+from reports.sections import Page, build_page
+from reports.tables import TIMES
+
+ANCHORS = ("step-time", "waterfall", "memory", "communication", "projection", "data-path", "external")
+
+
+@pytest.fixture
+def page(golden, monkeypatch) -> Page:
+    monkeypatch.chdir(golden)
+    return build_page(read_records([Path("records")]))
+
+
+def table(page: Page, name: str) -> Table:
+    (found,) = [table for table in page.tables if table.name == name]
+    return found
+
+
+def figure(page: Page, name: str) -> Figure:
+    (found,) = [figure for figure in page.figures if figure.name == name]
+    return found
+
+
+def row(found: Table, *start: str) -> list:
+    (only,) = [row for row in found.rows if [cell.text for cell in row[: len(start)]] == list(start)]
+    return only
+
+
+def column(found: Table, name: str) -> int:
+    return list(found.columns).index(name)
+
+
+def golden_content(golden: Path, kind: str) -> dict:
+    return json.loads(next((golden / "records/bench" / kind).glob("*.json")).read_text())
+
+
+def write(tmp_path: Path, content: dict, root: str = "runs", device: str = "") -> None:
+    if device:
+        content = content | {"environment": content["environment"] | {"device": device}}
+    path = tmp_path / root / "bench" / content["kind"] / f"{content['name']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_the_sections_on_cost_follow_training_in_one_sequence(page):
+    anchors = [section.anchor for section in page.sections]
+    start = anchors.index("loss") + 1
+    assert tuple(anchors[start : start + len(ANCHORS)]) == ANCHORS
+    assert anchors[start + len(ANCHORS)] == "vocabulary"
+
+
+def test_timings_of_two_devices_never_share_a_table_and_a_cpu_is_called_one(page):
+    tables = [found for found in page.tables if found.name.startswith(("step_time", "step_rates", "external_ours"))]
+    assert len(tables) == 9
+    for found in tables:
+        devices = {"Example GPU": "bench", "NVIDIA H100": "h100", "Intel(R)": "cpu"}
+        (device,) = [name for name in devices if name in found.title]
+        anchors = {cell.anchor for row in found.rows for cell in row if cell.anchor}
+        assert all(devices[device] in anchor for anchor in anchors)
+        assert ("(CPU)" in found.title) == (device == "Intel(R)")
+    on_cpu = ["(CPU)" in found.title for found in tables if found.name.startswith("step_time")]
+    assert on_cpu == [False, False, True], "accelerators come first"
+
+
+def test_a_run_on_the_processor_of_a_machine_with_a_gpu_has_the_processors_name(golden, tmp_path):
+    content = golden_content(golden, "step_time")
+    content["config"]["device"] = "cpu"
+    write(tmp_path, content)
+    titles = [found.title for found in build_page(read_records([tmp_path / "runs"])).tables]
+    assert "Time of one training step on Example CPU (CPU)" in titles
+    assert not any("GPU 80GB" in title for title in titles if title.startswith(("Time of", "Rate", "Our steps")))
+
+
+def test_the_measured_ratio_stands_beside_the_ratio_of_flops_with_its_interval(page):
+    found = table(page, "step_time")
+    clip = row(found, "as above", "CLIP")
+    assert (clip[column(found, "Relative step time")].text, clip[-1].text) == (f"1.25{TIMES}", f"1.17{TIMES}")
+    assert clip[column(found, "Relative step time")].small == "1.21 to 1.29"
+    assert clip[column(found, "Step (ms)")].small == "147 to 156"
+
+
+def test_rates_are_shares_of_the_measured_ceiling_and_of_the_datasheet(page):
+    found = table(page, "step_rates")
+    catlip = found.rows[0]
+    assert [cell.text for cell in catlip[2:]] == ["2,133", "225", "35.2", "22.8", "1,706"]
+    assert [cell.small for cell in catlip[4:6]] == ["of 640 TFLOP/s", "of 989 TFLOP/s"]
+
+
+def test_an_older_record_without_rates_has_dashes(page):
+    assert [cell.text for cell in table(page, "step_rates_2").rows[0][3:]] == [MISSING] * 4
+
+
+def test_a_phase_is_drawn_as_long_as_it_takes(golden, tmp_path):
+    content = golden_content(golden, "step_time")
+    content["metrics"]["methods"]["clip"]["data_wait_ms"] = {"median": 20.0}
+    write(tmp_path, content)
+    (drawn,) = [f for f in build_page(read_records([tmp_path / "runs"])).figures if f.name == "step_phases"]
+    assert "CatLIP: forward 36.0 ms, loss 3.00 ms, backward 78.0 ms, optimizer 3.00 ms" in drawn.alt
+    axes = Canvas().add_subplot()
+    drawn.draw(axes)
+    assert [bar.get_width() for bar in axes.patches] == [36, 3, 78, 3, 20, 43, 5, 98, 4, 43, 4, 97, 4]
+
+
+def test_memory_is_shown_beside_its_prediction(page):
+    found = table(page, "memory")
+    assert [(cell.text, cell.small) for cell in row(found, "256")[1:3]] == [
+        ("17.3", "predicted 16.6"),
+        ("22.6", "predicted 21.8"),
+    ]
+    assert [(cell.text, cell.small) for cell in row(found, "Largest batch that fits")[1:3]] == [
+        ("1,216", "predicted 1,250"),
+        ("928", "predicted 950"),
+    ]
+    assert row(table(page, "memory_parts"), "Text activations")[2].text == "4.35"
+
+
+def test_memory_on_a_device_without_an_allocator_says_how_it_was_counted(golden, tmp_path):
+    content = golden_content(golden, "memory")
+    content["metrics"]["how"] = "live storage of tensors"
+    write(tmp_path, content)
+    assert "tensors that are alive" in table(build_page(read_records([tmp_path / "runs"])), "memory").caption
+
+
+def test_what_is_sent_adds_up_over_collectives(page):
+    assert "gradients by all-reduce 1,047 MB" in figure(page, "communication").alt
+    found = table(page, "communication")
+    clip = row(found, "CLIP")
+    assert (clip[1].text, clip[1].small) == ("1,062", "predicted 1,061")
+    assert (clip[5].text, clip[5].small) == ("2.50", "1.20 to 3.90")
+    assert [cell.text for cell in clip[6:]] == [MISSING, "0.400"]
+    axes = Canvas().add_subplot()
+    figure(page, "communication").draw(axes)
+    assert sum(bar.get_width() for bar in axes.patches[1:]) == pytest.approx(1062.08)
+
+
+def test_a_factor_has_both_orders_side_by_side_and_its_interaction_is_said(page):
+    found = table(page, "waterfall_release")
+    attention = row(found, "attention")
+    assert [(cell.text, cell.small) for cell in attention[2:4]] == [
+        (f"1.15{TIMES}", "1.13 to 1.17"),
+        (f"1.24{TIMES}", "1.22 to 1.26"),
+    ]
+    assert attention[0].remarks
+    assert not row(found, "image sizes")[0].remarks, "its intervals meet"
+
+
+def test_the_product_of_factors_stands_beside_what_was_measured_and_published(page):
+    found = table(page, "waterfall_release")
+    assert [cell.text for cell in row(found, "Product of the above")[2:4]] == [
+        f"{math.prod(ratios):.2f}{TIMES}" for ratios in ((1.15, 0.98, 1.38, 1.02, 1.16), (1.14, 1.03, 1.40, 0.98, 1.24))
+    ]
+    assert row(found, "First against last, in turns")[2].text == f"1.83{TIMES}"
+    assert row(found, "The paper's claim, of whole trainings at its scale")[2].text == f"2.70{TIMES}"
+    assert "paper" not in str(table(page, "waterfall_further").rows), "what neither release does is not in the claim"
+
+
+def test_factors_that_were_not_run_say_why_and_are_named_below_the_figure(page):
+    assert row(table(page, "waterfall_release"), "crop")[2].text.startswith("not run: on the host: crops take 0.80x")
+    assert "Not run: crop." in figure(page, "waterfall_release_forward").caption
+    assert "Not run: compile." in figure(page, "waterfall_further_reverse").caption
+
+
+def test_bars_of_a_waterfall_begin_where_the_last_ended_on_one_logarithmic_axis(page):
+    panels = {order: Canvas().add_subplot() for order in ("forward", "reverse")}
+    for order, axes in panels.items():
+        figure(page, f"waterfall_release_{order}").draw(axes)
+        bars = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
+        ratios = (1.15, 0.98, 1.38, 1.02, 1.16) if order == "forward" else (1.14, 1.03, 1.40, 0.98, 1.24)
+        at = [math.prod(ratios[:i]) for i in range(len(ratios) + 1)]
+        assert bars[:-1] == [pytest.approx(sorted(ends)) for ends in itertools.pairwise(at)]
+        assert bars[-1] == pytest.approx((1.0, at[-1]))
+        assert axes.get_xscale() == "log"
+        assert any(line.get_xdata()[0] == 2.7 for line in axes.get_lines())
+    assert panels["forward"].get_xlim() == panels["reverse"].get_xlim()
+
+
+def test_why_is_answered_from_the_waterfall_with_intervals_and_the_device(page):
+    why = page.sections[0].blocks[0].answers[-1]
+    assert "image sizes: 1.38 and 1.40 times" in why.short
+    said = " ".join(why.sentences)
+    assert "on Example GPU 80GB: 1.83 times (1.78 to 1.88) faster; the paper claims 2.7" in said
+    assert "method 1.16 times (1.14 to 1.18)" in said
+
+
+def test_the_waterfall_of_this_settings_device_answers_first(golden, tmp_path, write_record):
+    content = golden_content(golden, "waterfall")
+    write(tmp_path, content, device="Elsewhere")
+    content["metrics"]["release"]["total"]["ratio"]["value"] = 1.55
+    write(tmp_path, content | {"name": "what is read last"}, device="Device A")
+    write_record("pretrain", "catlip-seed0")
+    why = build_page(read_records([tmp_path / "runs"])).sections[0].blocks[0].answers[-1]
+    assert "on Device A: 1.55 times" in " ".join(why.sentences)
+
+
+@pytest.mark.parametrize("kind", ["waterfall", "communication"])
+def test_times_of_a_cpu_are_cautioned_against_where_a_gpu_is_meant(golden, tmp_path, kind):
+    content = golden_content(golden, kind)
+    for device, expected in (("Example GPU", False), ("Example CPU", True)):
+        write(tmp_path, content, device=device)  # the record's environment names "Example CPU" as its processor
+        sections = cost_sections(None, read_records([tmp_path / "runs"]))
+        (found,) = [section for section in sections if section.anchor == kind]
+        assert (Text(cost.ON_A_CPU) in found.blocks) is expected
+
+
+@pytest.mark.parametrize("kind", ["memory", "communication", "waterfall", "projection", "data_path"])
+def test_a_record_that_holds_nothing_leaves_the_command(golden, tmp_path, kind):
+    write(tmp_path, golden_content(golden, kind) | {"metrics": {}})
+    sections = cost_sections(None, read_records([tmp_path / "runs"]))
+    (found,) = [section for section in sections if section.anchor == kind.replace("_", "-")]
+    assert any(isinstance(block, Command) for block in found.blocks)
+
+
+def test_a_waterfall_without_a_run_factor_answers_nothing(golden, tmp_path, write_record):
+    content = golden_content(golden, "waterfall")
+    for steps in content["metrics"]["release"]["orders"].values():
+        steps[:] = [{"factor": step["factor"], "not_run": "out of memory"} for step in steps]
+    write(tmp_path, content)
+    write_record("pretrain", "catlip-seed0")
+    page = build_page(read_records([tmp_path / "runs"]))
+    assert page.sections[0].blocks[0].answers[-1].short.startswith("Not yet known")
+    assert [f.name for f in page.figures] == ["waterfall_further_forward", "waterfall_further_reverse"]
+
+
+def test_a_projection_is_called_one_and_checked_against_what_was_measured(page):
+    assert "not measured" in table(page, "projection").caption
+    assert table(page, "projection_basis").rows[0][1].text == "assumed: 40% of 312 TFLOP/s"
+    assert row(table(page, "projection"), "CatLIP", "as CLIP")[2].text == "256"
+    assert row(table(page, "projection_check"), "CLIP")[-1].text == "1.3"
+
+
+def test_a_projection_from_a_cpus_step_says_so(golden, tmp_path):
+    content = golden_content(golden, "projection")
+    content["metrics"]["compute"]["catlip"]["source"] = "measured: 900.0 ms at batch 4 on Example CPU, x.json"
+    write(tmp_path, content)
+    found = table(build_page(read_records([tmp_path / "runs"])), "projection_basis")
+    assert [cell.small for cell in (row[1] for row in found.rows)][:2] == ["a CPU: its hours say nothing of the paper's", ""]
+
+
+def test_weak_and_strong_scaling_have_panels_of_their_own(page):
+    assert "CLIP: 100 at 1, 98.9 at 2" in figure(page, "projection_weak_efficiency").alt
+    axes = Canvas().add_subplot()
+    figure(page, "projection_strong_device_hours").draw(axes)
+    assert [line.get_xdata()[0] for line in axes.get_lines()] == [8, 8]
+    assert axes.get_xscale() == "log"
+
+
+def test_loaders_are_compared_with_the_same_number_of_workers(page):
+    found = table(page, "data_path")
+    assert (row(found, "open_clip, 0 workers")[-1].text, row(found, "ours, 2 workers")[-1].text) == (f"5.60{TIMES}", MISSING)
+    assert row(found, "pillow")[-1].small == "1.94 to 2.06"
+    assert row(found, "torchvision")[1].text == "not run: pip install torchvision"
+    assert "(CPU)" in found.title
+
+
+def test_the_loop_is_a_ratio_with_its_interval(page):
+    (only,) = table(page, "loop_overhead").rows
+    assert (only[3].text, only[3].small) == (f"1.015{TIMES}", "0.983 to 1.050")
+
+
+def test_the_same_run_under_two_roots_is_shown_once_and_the_first_root_speaks(golden, tmp_path):
+    content = golden_content(golden, "loop_overhead")
+    write(tmp_path, content, root="runs")
+    write(tmp_path, content, root="brought")
+    write(tmp_path, content | {"name": "another"}, root="brought", device="Another")
+    page = build_page(read_records([tmp_path / "runs", tmp_path / "brought"]))
+    assert [len(found.rows) for found in page.tables if found.name.startswith("loop_overhead")] == [1, 1]
+    for name, device, root in (("loop_overhead", "Another", "brought"), ("loop_overhead_2", "Example CPU", "runs")):
+        found = table(page, name)
+        assert device in found.title
+        assert f"-{root}-bench-" in found.rows[0][1].anchor
+
+
+def test_every_published_rate_has_a_source_and_a_caveat_and_ours_stand_apart():
+    rows = read_external()
+    assert len(rows) > 20
+    for found in rows:
+        assert list(found) == list(COLUMNS)
+        assert found["source"], found
+        assert found["caveat"], found
+        assert found["hardware"], found
+        numbers = [found[key] for key in ("images_per_s_per_gpu", "mfu_percent", "gpu_hours")]
+        assert any(numbers), found
+        assert all(re.fullmatch(r"([\d,.]+( to [\d,.]+)?)?", number) for number in numbers), found
+    assert len(external_table().rows) == len(rows)
+
+
+def test_the_rates_of_totals_are_those_of_their_sources():
+    """Rates that a source gives for all GPUs, per GPU as the file has them."""
+    found = {(row["model"], row["hardware"]): row for row in read_external() if row["system"] == "NVIDIA NeMo"}
+    for (_, hardware), line in found.items():
+        total, count = (
+            float(number.replace(",", "")) for number in re.search(r"as ([\d,]+) images/s on (\d+)", line["caveat"]).groups()
+        )
+        assert float(line["images_per_s_per_gpu"]) == pytest.approx(total / count, abs=0.06)
+        assert hardware.startswith(f"{count:.0f} ")
+
+
+def test_rates_of_several_ranks_are_given_per_device(golden, tmp_path):
+    content = golden_content(golden, "step_time")
+    content["metrics"]["world_size"] = 4
+    write(tmp_path, content)
+    found = table(build_page(read_records([tmp_path / "runs"])), "external_ours")
+    assert float(found.rows[0][2].text) == pytest.approx(2133 / 4, abs=0.5)
+
+
+def test_what_was_not_run_says_with_which_command_it_is():
+    sections = cost_sections(None, read_records([]))
+    lines = [block.line for section in sections for block in section.blocks if isinstance(block, Command)]
+    assert lines == [
+        cost.TIME_STEPS,
+        cost.WATERFALL,
+        cost.MEMORY,
+        cost.COMMUNICATION,
+        cost.PROJECTION,
+        cost.DATA_PATH,
+        cost.LOOP,
+        cost.TIME_STEPS,
+    ]
+    for line in lines:
+        words = shlex.split(line)
+        module, *arguments = words[words.index("-m") + 1 :]
+        found = importlib.util.find_spec(module)
+        assert found, f"{line}: there is no such program"
+        text = Path(found.origin).read_text()
+        for flag in (argument for argument in arguments if argument.startswith("--")):
+            assert f"    {flag[2:].replace('-', '_')}: " in text, (line, flag)
+
+
+def test_each_section_says_in_words_what_was_measured_and_what_limits_it(page):
+    for section in (section for section in page.sections if section.anchor in ANCHORS):
+        assert isinstance(section.blocks[0], Text)
+        assert len(section.blocks[0].words) > 120

@@ -1,0 +1,108 @@
+"""`python -m catlip.weights`, on a checkpoint of ViT-B as a user runs it, and on smaller ones."""
+
+import re
+from pathlib import Path
+
+import pytest
+import release
+import torch
+
+from catlip.cli import InputError
+from catlip.weights import read_checkpoint
+from catlip.weights.__main__ import Convert, main
+from catlip.weights.show import summary
+from catlip.weights.targets import to_ours, to_timm
+from catlip.weights.write import write_safetensors
+
+MODULE = "catlip.weights"
+
+
+@pytest.fixture(scope="module")
+def vit_b(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A released fine-tuned checkpoint of ViT-B in half precision, which is read like any other: 173 MB."""
+    path = tmp_path_factory.mktemp("released") / "vit_base.pt"
+    weights = release.checkpoint("classification", *release.SIZES["vit_b16_conv"], 365)
+    torch.save({name: t.half() if t.is_floating_point() else t for name, t in weights.items()}, path)
+    return path
+
+
+def test_show_and_convert_there_and_back(vit_b, program, tmp_path) -> None:
+    shown = program(MODULE, "show", vit_b)
+    assert shown.returncode == 0, shown.stderr
+    for words in ("released", "vit_b16_conv", "365, as many as Places365 has", "86,236,019", "170", "noise"):
+        assert words in shown.stdout, words
+    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pt"
+    for source, target, out in ((vit_b, "ours", ours), (ours, "released", back)):
+        done = program(MODULE, "convert", source, "--to", target, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"wrote {out}"
+    before, after = (torch.load(path, weights_only=True, mmap=True) for path in (vit_b, back))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_folder_for_the_hub_is_written(vit_b, program, tmp_path) -> None:
+    done = program(MODULE, "convert", vit_b, "--to", "huggingface", "--out", tmp_path / "hub", "--resolution", 256)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "hub").iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    assert "dropped 6, RangeAugment" in done.stdout
+    assert '"img_size": 256' in (tmp_path / "hub" / "config.json").read_text()
+    assert summary(tmp_path / "hub" / "model.safetensors")["encoder"] == "vit_b16_conv at 256 pixels, pool token"
+
+
+def test_show_names_what_it_does_not_understand(tmp_path) -> None:
+    torch.save({"stem.weight": torch.zeros(3), "stem.bias": torch.zeros(3)}, tmp_path / "other.pt")
+    found = summary(tmp_path / "other.pt")
+    assert (found["layout"], found["holds"], found["parameters"]) == ("unknown", "stem.weight, stem.bias", "6")
+    weights = release.checkpoint("segmentation", *release.TINY, 3) | {"aux_head.weight": torch.zeros(3)}
+    torch.save(weights, tmp_path / "more.pt")
+    found = summary(tmp_path / "more.pt")
+    assert (found["layout"], found["task"], found["classes"]) == ("released", "segmentation", "3")
+    assert found["faults"] == "1 not understood (aux_head.weight)"
+    torch.save(release.checkpoint("classification", 64, 3), tmp_path / "small.pt")
+    assert "64 wide and has 3 blocks" in summary(tmp_path / "small.pt")["faults"]
+
+
+def test_show_knows_a_run_and_what_was_made_of_it(tmp_path, released_file) -> None:
+    write_safetensors(tmp_path / "ours.safetensors", to_ours(read_checkpoint(released_file("clip"))))
+    write_safetensors(tmp_path / "timm.safetensors", to_timm(read_checkpoint(released_file("clip")), 96))
+    ours, timm = (summary(tmp_path / f"{name}.safetensors") for name in ("ours", "timm"))
+    assert (ours["layout"], ours["method"], ours["classes"]) == ("ours", "clip, seed 0", "no classifier")
+    assert (timm["layout"], timm["encoder"]) == ("timm", "conv_tiny at 96 pixels, pool token")
+    assert "brightness" in ours
+    assert "brightness" not in timm
+
+
+@pytest.mark.parametrize(
+    ("out", "to", "resolution", "says"),
+    [
+        ("x.pt", "timm", 0, "does not end in .safetensors"),
+        ("x.safetensors", "released", 0, "does not end in .pt"),
+        ("README.md", "huggingface", 0, "writes a folder"),
+        ("x.safetensors", "ours", 64, "--resolution is for timm"),
+        ("x.safetensors", "timm", 100, "multiple"),
+        ("x.safetensors", "timm", -16, "multiple"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused(out, to, resolution, says, released_file) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
+        main(Convert(released_file(), to, Path(out), resolution))
+
+
+@pytest.mark.parametrize("target", ["released", "ours"])
+def test_the_file_itself_is_not_overwritten(target, released_file, tmp_path) -> None:
+    path = released_file().rename(tmp_path / ("weights.pt" if target == "released" else "weights.safetensors"))
+    with pytest.raises(InputError, match="is the file to convert"):
+        main(Convert(path, target, path))
+
+
+def test_what_a_user_got_wrong_is_one_line(program) -> None:
+    done = program(MODULE, "show", "README.md")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "README.md is neither a torch.save file nor safetensors" in done.stderr
+
+
+def test_the_help_says_what_each_target_holds(program) -> None:
+    shown = " ".join(program(MODULE, "convert", "--help").stdout.split())
+    for words in ('embed_layer=catlip.encoder.STEMS["conv"]', "vit_base_patch16_224", "local-dir:FOLDER"):
+        assert words in shown

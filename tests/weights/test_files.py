@@ -1,0 +1,163 @@
+"""Whatever a file holds, it runs nothing, and it ends as weights or as one line."""
+
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import release
+import torch
+from safetensors.torch import save_file
+
+from catlip.cli import InputError
+from catlip.encoder import build_encoder
+from catlip.weights import read_checkpoint
+from catlip.weights.files import read_file
+
+
+class Touch:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert len(message) < 700
+    return message
+
+
+@pytest.mark.parametrize("place", ["alone", "among weights", "bare pickle"])
+def test_a_file_that_runs_code_is_refused_and_runs_nothing(place, tmp_path) -> None:
+    touch = Touch(tmp_path / "ran")
+    content = {**release.checkpoint("classification", *release.TINY), "extra": touch} if place == "among weights" else touch
+    path = tmp_path / "weights.pt"
+    if place == "bare pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path)
+    message = refused(path)
+    assert "weights_only" not in message, "torch's advice is to load it unsafely"
+    assert place == "bare pickle" or "system" in message
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+@pytest.mark.parametrize("kind", ["pt", "safetensors"])
+def test_a_truncated_file_is_refused(kind, share, tmp_path) -> None:
+    path, weights = tmp_path / f"weights.{kind}", release.checkpoint("classification", *release.TINY)
+    torch.save(weights, path) if kind == "pt" else save_file(dict(weights), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"<!DOCTYPE html><html>Not found</html>", "neither"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0277\nsize 578525\n", "Git LFS pointer"),
+        (b"\xff" * 8 + b"{" + b" " * 100, "safetensors"),
+        (b"PK\x03\x04" + b"\0" * 100, "torch.save"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(content, says, tmp_path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    assert says in refused(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        torch.zeros(3),
+        [torch.zeros(3)],
+        {},
+        {"epoch": 3},
+        {"a": torch.zeros(3), 5: torch.zeros(3)},
+        {"a": torch.eye(3).to_sparse()},
+        {"a": torch.zeros(3, device="meta")},
+        {"state": {"average": 3}, "config": "{}"},
+        {"state": {}, "config": "[" * 10_000},
+        {"state": {"average": {"a": torch.zeros(3)}}, "config": 3},
+        {"model_state_dict": {}},
+        {"stem.weight": torch.zeros(3)},
+    ],
+    ids=str,
+)
+def test_a_saved_object_that_is_no_checkpoint_is_refused(content, tmp_path) -> None:
+    torch.save(content, tmp_path / "weights.pt")
+    refused(tmp_path / "weights.pt")
+
+
+def test_a_compressed_part_of_an_archive_is_refused_before_it_is_unpacked(tmp_path) -> None:
+    torch.save(release.checkpoint("classification", *release.TINY), tmp_path / "plain.pt")
+    path = tmp_path / "packed.pt"
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(path, "w") as packed:
+        for entry in plain.infolist():
+            method = zipfile.ZIP_DEFLATED if entry.filename.endswith("data.pkl") else zipfile.ZIP_STORED
+            packed.writestr(entry.filename, plain.read(entry), method)
+    assert "data.pkl' in it is compressed" in refused(path)
+
+
+def test_a_tensor_larger_than_what_is_stored_for_it_is_refused(tmp_path) -> None:
+    torch.save({"a": torch.zeros(1).expand(1 << 40)}, tmp_path / "weights.pt")
+    assert "1099511627776" in refused(tmp_path / "weights.pt")
+
+
+def test_an_archive_of_old_pytorch_is_refused_in_words(tmp_path) -> None:
+    torch.save({"a": torch.zeros(3)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert "PyTorch 1.6" in refused(tmp_path / "old.pt")
+
+
+def test_a_folder_and_a_missing_file_are_named(tmp_path) -> None:
+    assert "folder" in refused(tmp_path)
+    assert "no file" in refused(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{",
+        "[]",
+        "[" * 10_000,
+        '{"encoder": "vit_b16"}',
+        '{"encoder": ["vit_tiny16"], "resolution": 32}',
+        '{"encoder": "vit_teeny", "resolution": 32}',
+        '{"encoder": "vit_tiny16", "resolution": 33}',
+        '{"encoder": "vit_tiny16", "resolution": true}',
+        '{"encoder": "vit_tiny16", "resolution": 1e99}',
+        '{"encoder": "vit_tiny16", "resolution": 16000000000}',
+        '{"encoder": "vit_tiny16", "resolution": 64}',
+        '{"encoder": "vit_tiny16", "resolution": 32, "pool": "max"}',
+        '{"encoder": "vit_tiny16", "resolution": 32, "pool": ["avg"]}',
+        '{"encoder": "vit_tiny16", "resolution": 32, "resize": "232"}',
+        '{"encoder": "vit_tiny16", "resolution": 32, "resize": 16}',
+        '{"encoder": "vit_tiny16", "resolution": 32, "released": 3}',
+        '{"encoder": "vit_tiny16", "resolution": 32, "released": {"encoder": "vit_b16_conv", "task": "x", "num_classes": 3}}',
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused(config, tmp_path) -> None:
+    path = tmp_path / "weights.safetensors"
+    weights = {f"image_encoder.{name}": tensor for name, tensor in build_encoder("vit_tiny16", 32).state_dict().items()}
+    save_file(weights, path, {"config": config})
+    refused(path)
+    save_file(weights, path, {"config": json.dumps({"encoder": "vit_tiny16", "resolution": 32})})
+    assert read_checkpoint(path).kind == "ours"
+
+
+def test_a_header_of_any_length_is_read_as_safetensors(tmp_path) -> None:
+    """Its first byte, of the length, is that of a pickle now and then."""
+    path = tmp_path / "weights.safetensors"
+    for padding in range(0, 256, 8):
+        save_file({"a": torch.arange(3)}, path, {"padding": "x" * padding})
+        assert torch.equal(read_file(path)[0]["a"], torch.arange(3))
