@@ -219,11 +219,12 @@ label() {
     step audit "$code" label "" "$python" -m catlip.label audit "$shards" --labels-dir "$runs/labels" $quiet
 }
 
+count_gpus() { [[ $device == cpu ]] && echo 0 || (nvidia-smi --list-gpus 2>/dev/null || true) | wc -l; }
+
 pretrain() {
-    local recipe=starter launch=("$python" -m) seed gpus
+    local recipe=starter launch=("$python" -m) seed gpus=$(count_gpus)
     local code="catlip/encoder.py catlip/objective.py catlip/range_augment.py catlip/pretrain.py catlip/recipes.py catlip/data catlip/training baselines"
     [[ $scale == starter ]] || recipe=${scale}_b16
-    gpus=$([[ $device == cpu ]] && echo 0 || (nvidia-smi --list-gpus 2>/dev/null || true) | wc -l)
     ((gpus < 2)) || [[ $scale == starter ]] || launch=("$python" -m torch.distributed.run --nproc-per-node "$gpus" -m)
     for ((seed = 0; seed < seeds; seed++)); do
         local common=(--recipe "$recipe" --shards "$shards" --seed "$seed" --device "$device" $quiet)
@@ -249,11 +250,17 @@ transfer() {
 }
 
 bench() {
-    local code="bench/step_time.py bench/methods.py bench/statistics.py catlip/encoder.py catlip/objective.py baselines"
-    local common=(--out "$runs/step_time" --device "$device" $quiet)
-    step step_time "$code" "" "" "$python" -m bench.step_time --model vit_b16 "${common[@]}"
-    [[ $scale != starter ]] || step step_time_starter "$code" "" "" "$python" -m bench.step_time --model hybrid_tiny \
-        --resolution 48 --batch-size 64 --precision bf16 --num-steps 40 --num-classes 750 "${common[@]}"
+    local code="bench/*.py bench/arithmetic bench/measuring catlip/encoder.py catlip/objective.py baselines" small=() gpus=$(count_gpus)
+    step step_time "$code" "" "" "$python" -m bench.step_time --model vit_b16 --out "$runs/step_time" --device "$device" $quiet
+    if [[ $scale == starter ]]; then
+        step step_time_starter "$code" "" "" "$python" -m bench.step_time --model hybrid_tiny --resolution 48 --batch-size 64 \
+            --precision bf16 --num-steps 40 --num-classes 750 --out "$runs/step_time" --device "$device" $quiet
+        small=(--model vit_tiny16)
+    fi
+    step memory "$code" "" "" "$python" -m bench.memory "${small[@]}" --out "$runs/memory" --device "$device" $quiet
+    step waterfall "$code" "" "" "$python" -m bench.waterfall "${small[@]}" --out "$runs/waterfall" --device "$device" $quiet
+    ((gpus == 1)) || step communication "$code" "" "" "$python" -m torch.distributed.run --standalone --nproc-per-node $((gpus ? gpus : 2)) \
+        -m bench.communication "${small[@]}" --out "$runs/communication" --device "$device" $quiet
 }
 
 report() {

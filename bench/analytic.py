@@ -1,15 +1,16 @@
 """What a training step costs by arithmetic alone, on any number of devices: operations, parameters, bytes kept and bytes sent.
 
-The parts are in `bench.flops`, `bench.state`, `bench.activations` and `bench.exchanges`; this program puts them in one table.
+The parts are in `bench.arithmetic.flops`, `bench.arithmetic.state`, `bench.arithmetic.activations` and
+`bench.arithmetic.exchanges`; this program puts them in one table.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.activations import activation_bytes, peak_bytes
-from bench.exchanges import Exchange, sent
-from bench.flops import (
+from bench.arithmetic.activations import activation_bytes, peak_bytes
+from bench.arithmetic.exchanges import Exchange, sent
+from bench.arithmetic.flops import (
     TWO_TOWERS,
     forward_flops,
     head_products,
@@ -19,8 +20,8 @@ from bench.flops import (
     step_flops,
     text_flops,
 )
+from bench.arithmetic.state import parameters, state_bytes
 from bench.methods import METHODS
-from bench.state import parameters, state_bytes
 from bench.training_step import Factors
 from catlip.cli import InputError, run
 from catlip.recipes import CATLIP, CLIP

@@ -1,8 +1,9 @@
 """What the ranks of a training step tell each other, how long that takes, and how much of it the step waits for.
 
-Collectives are intercepted in a real step (`bench.collectives.listen`), and compared with what `bench.exchanges.sent` says.
-Each is then timed twice: in the step, by the profiler, and bare, at the same size with nothing else going on. What of it the
-step waits for is measured in `bench.exchange_time`; a link's latency and bandwidth are fitted for `bench.projection`.
+Collectives are intercepted in a real step (`bench.measuring.collectives.listen`), and compared with what
+`bench.arithmetic.exchanges.sent` says. Each is then timed twice: in the step, by the profiler, and bare, at the same size
+with nothing else going on. What of it the step waits for is measured in `bench.measuring.exchange_time`; a link's latency and
+bandwidth are fitted for `bench.projection`.
 """
 
 import os
@@ -20,7 +21,8 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from bench import exchange_time, methods
+from bench import methods
+from bench.measuring import exchange_time
 from bench.training_step import Factors
 from catlip.cli import InputError, choose, run
 from catlip.encoder import ENCODERS

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from bench.decoders import PEERS, Decoder, ours, whole_decodes
-from bench.loaders import LOADERS, SHARDS, time_loader, write_shards
+from bench.images.decoders import PEERS, Decoder, ours, whole_decodes
+from bench.images.loaders import LOADERS, SHARDS, time_loader, write_shards
+from bench.images.planning import plan_epoch
 from bench.photographs import cut, shipped_photographs
-from bench.planning import plan_epoch
 from bench.statistics import ratio, summarise
 from catlip.cli import InputError, choose, run
 from catlip.data.augment import draws_at, open_picture

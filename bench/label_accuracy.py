@@ -1,9 +1,9 @@
 """How often a labelling rule finds the class that a sentence is known to be about, and why not when it does not.  (Section 3.1)
 
-CatLIP takes the first sense of a caption's nouns for what its image shows, and the paper does not say how often that is right.
-Here are 145,000 sentences about ImageNet's classes (bench/prompts.py). A rule is right when the class's own synset is among
-the labels, and nearly right when one within a step or two of it in WordNet's graph is. The sentences are not captions of web
-images: most name their class outright.
+CatLIP takes the first sense of a caption's nouns for what its image shows, and the paper does not say how often that is
+right. Here are 145,000 sentences about ImageNet's classes (bench/wording/prompts.py). A rule is right when the class's own
+synset is among the labels, and nearly right when one within a step or two of it in WordNet's graph is. The sentences are not
+captions of web images: most name their class outright.
 
     python -m bench.label_accuracy --rules paper corenet
 """
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from bench.misses import CAUSES, OTHER_SENSE, why_missed
-from bench.prompts import KINDS, Prompt, read_prompts
 from bench.statistics import RESAMPLES, SEED
+from bench.wording.misses import CAUSES, OTHER_SENSE, why_missed
+from bench.wording.prompts import KINDS, Prompt, read_prompts
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.record import Record

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bench import nltk_rules
-from bench.prompts import read_prompts
 from bench.statistics import ratio, summarise
+from bench.wording import nltk_rules
+from bench.wording.prompts import read_prompts
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data.shards import expand, open_shard, write_shard

@@ -1,8 +1,9 @@
 """How much memory a training step takes, and for what: each method in its own turn, measured beside predicted.
 
-What is measured, and how, is in `bench.step_memory`. The step is the third, when the optimizer has its state.
+What is measured, and how, is in `bench.measuring.step_memory`. The step is the third, when the optimizer has its state.
 """
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,9 +12,9 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from bench.activations import peak_bytes
-from bench.largest_batch import largest_batch
-from bench.step_memory import ACTIVATIONS, GIB, activations_of, attempt, predict
+from bench.arithmetic.activations import peak_bytes
+from bench.measuring.largest_batch import largest_batch
+from bench.measuring.step_memory import ACTIVATIONS, GIB, activations_of, attempt, predict
 from bench.training_step import Factors
 from catlip.cli import InputError, run
 from catlip.record import Record
@@ -100,14 +101,12 @@ def factors_of(config: Memory, method: str, batch_size: int) -> Factors:
 
 
 def budget_bytes(config: Memory, device: torch.device) -> float:
-    """What a step may take: as asked, or all that is free on the device now."""
+    """What a step may take: as asked, or on a CPU what is free now; on a GPU no limit, because its allocator sets one."""
     if config.budget_gib:
         return config.budget_gib * GIB
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
     lines = Path("/proc/meminfo")
-    if not lines.exists():
-        return float("inf")
+    if device.type == "cuda" or not lines.exists():
+        return math.inf
     return next(float(line.split()[1]) * 1024 for line in lines.read_text().splitlines() if line.startswith("MemAvailable"))
 
 
@@ -158,9 +157,10 @@ def _largest(config: Memory, factors: Factors, place: Place) -> dict[str, int | 
     if not config.largest:
         return {"largest_batch": None, "largest_batch_predicted": None}
     budget = budget_bytes(config, place.device)
+    room = budget if config.budget_gib else torch.cuda.mem_get_info(place.device)[0]
 
     def predicted(size: int) -> bool:
-        return peak_bytes(replace(factors, batch_size=size), device_type=place.device.type) <= budget
+        return peak_bytes(replace(factors, batch_size=size), device_type=place.device.type) <= room
 
     def fits(size: int) -> bool:
         return attempt(replace(factors, batch_size=size), place, budget) is not None

@@ -1,4 +1,4 @@
-"""What pre-training would take on 1 to 4,096 devices, and how much of that is communication (`bench.scaling` does the sums).
+"""What pre-training would take on 1 to 4,096 devices, and how much of it is communication (sums: `bench.arithmetic.scaling`).
 
 The question behind it: CLIP took 2.7 times the GPU-hours of CatLIP, on 256 devices of 256 images against 64 of 1,024 (Figure 1c
 and Table 6b). How much of that can communication explain?
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import methods
-from bench.link import PRESETS, Link
-from bench.scaling import Compute, measured_compute, measured_link, project
-from bench.scaling_check import validate
+from bench.arithmetic.link import PRESETS, Link
+from bench.arithmetic.scaling import Compute, measured_compute, measured_link, project
+from bench.measuring.scaling_check import validate
 from bench.training_step import Factors
 from catlip.cli import InputError, choose, run
 from catlip.record import Record
@@ -62,7 +62,7 @@ class Projection:
     mfu: float = 0.4
     """Share of the peak that the assumed device reaches."""
     link: str = "a100_8x_nvlink_200gbit"
-    """One of bench.link.PRESETS; any of its numbers can be set by the next five."""
+    """One of bench.arithmetic.link.PRESETS; any of its numbers can be set by the next five."""
     communication: Path | None = None
     """A record of bench.communication: its measured latency and bandwidth, of all links alike."""
     node_devices: int | None = None

@@ -10,9 +10,9 @@ import torch
 from tqdm import tqdm
 
 from bench import methods
-from bench.analytic import step_flops
-from bench.ceiling import measure_ceiling
-from bench.feed import real_batches
+from bench.arithmetic.flops import step_flops
+from bench.measuring.ceiling import measure_ceiling
+from bench.measuring.feed import real_batches
 from bench.statistics import ratio, summarise
 from bench.training_step import PHASES, Factors, Stopwatch, TrainingStep
 from catlip.cli import InputError, choose, run

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from bench.analytic import mean_flops_per_sample
+from bench.arithmetic.flops import mean_flops_per_sample
+from bench.measuring.variants import RELEASE, Change, Variant, further_changes, measure, release_changes, released_clip
 from bench.photographs import shipped_photographs
 from bench.statistics import ratio, summarise
 from bench.training_step import Stopwatch
-from bench.variants import RELEASE, Change, Variant, further_changes, measure, release_changes, released_clip
 from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
@@ -48,11 +48,11 @@ class Waterfall:
     model: str = ""
     """Image encoder, one of catlip.encoder.ENCODERS; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
     batch_size: int = 0
-    """Images per device of the CLIP configuration at 224 pixels, a quarter of CatLIP's; 0 for 256 on a GPU and 4 on a CPU."""
+    """Images per device of the CLIP configuration at 224 pixels, a quarter of CatLIP's; 0 for 256 on a GPU and 2 on a CPU."""
     num_classes: int = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
-    num_rounds: int = 5
-    """Timed rounds of each pair; a round is one step at each image size."""
+    num_rounds: int = 0
+    """Timed rounds of each pair, each of one step at each image size; 0 for 5 on a GPU and 3 on a CPU, some 5 minutes."""
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
     seed: int = 0
@@ -134,7 +134,8 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
     model = config.model or ("vit_b16_conv" if gpu else "vit_tiny16")
     choose("encoder", model, ENCODERS)
     compile = gpu if config.compile is None else config.compile
-    return replace(config, model=model, batch_size=config.batch_size or (256 if gpu else 4), compile=compile)
+    batch_size, num_rounds = config.batch_size or (256 if gpu else 2), config.num_rounds or (5 if gpu else 3)
+    return replace(config, model=model, batch_size=batch_size, num_rounds=num_rounds, compile=compile)
 
 
 def crop_entry(num_rounds: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench import nltk_rules as oracle
+from bench.wording import nltk_rules as oracle
 from catlip.cli import InputError
 from catlip.engines import local, on_ray
 

@@ -10,12 +10,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import methods
-from bench.activations import activation_bytes
 from bench.analytic import Analytic, main
-from bench.exchanges import Exchange, sent
-from bench.flops import image_flops, mean_flops_per_sample, recomputed_flops, step_flops, text_flops
-from bench.saved_tensors import saved_bytes
-from bench.state import parameters, state_bytes
+from bench.arithmetic.activations import activation_bytes
+from bench.arithmetic.exchanges import Exchange, sent
+from bench.arithmetic.flops import image_flops, mean_flops_per_sample, recomputed_flops, step_flops, text_flops
+from bench.arithmetic.state import parameters, state_bytes
+from bench.measuring.saved_tensors import saved_bytes
 from bench.training_step import Factors, TrainingStep
 from catlip.cli import InputError
 from catlip.dry_run import CPU_ATTENTION

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from bench.collectives import NCCL_KERNEL, TRACED_AS, Collective, bare, bus_factor, listen
+from bench.arithmetic.exchanges import sent
 from bench.communication import Communication
-from bench.exchange_time import grouped, time_steps
-from bench.exchanges import sent
+from bench.measuring.collectives import NCCL_KERNEL, TRACED_AS, Collective, bare, bus_factor, listen
+from bench.measuring.exchange_time import grouped, time_steps
 from bench.training_step import Factors, TrainingStep
 from catlip.cli import InputError
 from catlip.data.loader import Batch

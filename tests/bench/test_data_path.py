@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from bench import data_path, photographs
-from bench.decoders import PEERS, ours
+from bench.images.decoders import PEERS, ours
+from bench.images.planning import plan_epoch
 from bench.photographs import cut, shipped_photographs
-from bench.planning import plan_epoch
 from catlip.data.augment import draws_at
 
 SHORT = ("--num-images", 6, "--resolution", 32, "--rounds", 2, "--batch-size", 4, "--num-batches", 3, "--loader-rounds", 2)

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from bench import nltk_rules
 from bench.label_accuracy import COLUMNS, SHARES, measure, share
-from bench.misses import (
+from bench.wording import nltk_rules
+from bench.wording.misses import (
     CAUSES,
     JOINED,
     NAMED_OTHERWISE,
@@ -23,7 +23,7 @@ from bench.misses import (
     lemmas,
     why_missed,
 )
-from bench.prompts import KINDS, Prompt, read_prompts
+from bench.wording.prompts import KINDS, Prompt, read_prompts
 from catlip.captions import Labeller
 
 RULES = ("paper", "corenet", "paper_multiword")

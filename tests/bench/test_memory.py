@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.activations import peak_bytes
-from bench.largest_batch import largest_batch
-from bench.live_storage import LiveStorage
+from bench.arithmetic.activations import peak_bytes
+from bench.measuring.largest_batch import largest_batch
+from bench.measuring.live_storage import LiveStorage
+from bench.measuring.saved_tensors import SavedTensors, saved_bytes, tensors_of
+from bench.measuring.step_memory import GIB, activations_of, attempt, measure, predict, state_of, sum_of_parts
 from bench.memory import Memory, main
-from bench.saved_tensors import saved_bytes
-from bench.step_memory import GIB, activations_of, attempt, measure, predict, sum_of_parts
 from bench.training_step import Factors, TrainingStep
 from catlip.cli import InputError
 from catlip.training.distributed import Place, find_place
@@ -66,6 +66,14 @@ def test_parts_are_in_the_peak_and_predicted(place, method, precision, checkpoin
         assert predicted[part] == pytest.approx(measured[part], rel=1e-4)
 
 
+def test_a_deep_checkpointed_step_peaks_with_all_gradients_and_one_block(place) -> None:
+    factors = Factors("catlip", "vit_tiny16", 64, 64, "fp32", checkpointing=True, num_classes=500)
+    measured, predicted = measure(factors, place)[0], predict(factors, "cpu")
+    assert predicted["peak_gib"] == pytest.approx(measured["peak_gib"], rel=0.03)
+    assert measured["gradients_gib"] > activations_of(measured)
+    assert measured["other_gib"] > 0.05 * measured["peak_gib"]  # the block
+
+
 @pytest.mark.parametrize("factors", [SMALL, replace(SMALL, method="clip"), replace(SMALL, attention="naive", precision="bf16")])
 def test_activations_grow_by_the_same_for_each_image(place, factors) -> None:
     step = TrainingStep(factors, place)
@@ -90,6 +98,29 @@ def test_sparse_and_chunked_targets_keep_less_than_dense_ones(place) -> None:
     logits = 4 * SMALL.batch_size * SMALL.num_classes
     assert kept("catlip_dense") - kept("catlip") == pytest.approx(logits, rel=0.01)
     assert kept("catlip") - kept("catlip_chunked") == pytest.approx(logits, rel=0.01)
+
+
+def test_saved_tensors_that_are_dropped_do_not_hide_those_at_their_address() -> None:
+    class Dropping(nn.Module):
+        def forward(self, numbers: Tensor) -> Tensor:
+            for _ in range(5):
+                numbers.exp()
+            return numbers.exp()
+
+    saved = SavedTensors(Dropping(), apart=set())
+    with saved:
+        result = Dropping()(torch.zeros(100, requires_grad=True))
+    assert saved.bytes() == {"image_encoder": 0, "text_tower": 0, "logits": result.nbytes}
+
+
+def test_looking_at_what_is_saved_leaves_nothing_behind(place) -> None:
+    step = TrainingStep(replace(SMALL, method="clip", attention="naive"), place)
+    batch = step.batch()
+    with LiveStorage([*state_of(step), *tensors_of(batch)]) as live:
+        before = live.bytes
+        saved_bytes(step, batch)
+        assert live.peak_bytes > before + 1_000_000
+        assert live.bytes == before
 
 
 def test_the_saved_tensors_are_all_that_a_forward_pass_adds(place) -> None:
@@ -129,13 +160,13 @@ def test_an_attempt_out_of_memory_frees_what_it_held(place, monkeypatch) -> None
         def __del__(self):
             held.remove(id(self))
 
-    monkeypatch.setattr("bench.step_memory.TrainingStep", Greedy)
+    monkeypatch.setattr("bench.measuring.step_memory.TrainingStep", Greedy)
     assert attempt(SMALL, place, budget=float("inf")) is None
     assert held == []
 
 
 def test_on_a_cpu_nothing_is_tried_that_will_not_fit(place, monkeypatch) -> None:
-    monkeypatch.setattr("bench.step_memory.TrainingStep", None)  # calling it would fail
+    monkeypatch.setattr("bench.measuring.step_memory.TrainingStep", None)  # calling it would fail
     assert attempt(SMALL, place, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
 
 

@@ -7,11 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.exchanges import Exchange, sent
-from bench.link import PRESETS, Link, all_reduce_ms, all_to_all_ms, broadcast_ms, exchange_ms, fit, neighbour_ms, scatter_ms
+from bench.arithmetic.exchanges import Exchange, sent
+from bench.arithmetic.link import (
+    PRESETS,
+    Link,
+    all_reduce_ms,
+    all_to_all_ms,
+    broadcast_ms,
+    exchange_ms,
+    fit,
+    neighbour_ms,
+    scatter_ms,
+)
+from bench.arithmetic.scaling import Compute, exposed_ms, project
+from bench.measuring.scaling_check import METHODS, RANKS, validate
 from bench.projection import Projection, find_compute, find_link
-from bench.scaling import Compute, exposed_ms, project
-from bench.scaling_check import METHODS, RANKS, validate
 from bench.training_step import Factors
 from catlip.cli import InputError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench import methods
-from bench.ceiling import datasheet_tflops, measure_ceiling
+from bench.measuring.ceiling import datasheet_tflops, measure_ceiling
 from bench.training_step import PHASES, Factors, Stopwatch, TrainingStep, norm_by_loop
 from catlip.cli import InputError
 from catlip.training.distributed import find_place

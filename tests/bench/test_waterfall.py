@@ -7,8 +7,8 @@ import math
 import pytest
 from tqdm import tqdm
 
+from bench.measuring.variants import Change, Variant, further_changes, of_step, release_changes, released_clip
 from bench.training_step import Factors
-from bench.variants import Change, Variant, further_changes, of_step, release_changes, released_clip
 from bench.waterfall import Timed, Waterfall, apply_all, walk
 from catlip.recipes import CATLIP, CLIP
 from catlip.training.distributed import find_place

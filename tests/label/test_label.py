@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import nltk_rules as oracle
+from bench.wording import nltk_rules as oracle
 from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.shards import open_shard, write_shard

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from bench.nltk_rules import wordnet
+from bench.wording.nltk_rules import wordnet
 from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.vocabulary import Vocabulary, build

@@ -4,7 +4,7 @@ import nltk
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench import nltk_rules as oracle
+from bench.wording import nltk_rules as oracle
 from catlip.captions import clean
 from catlip.words.sentences import sentences
 from catlip.words.tokens import ORDINARY, tokenize

@@ -9,7 +9,7 @@ import zipfile
 import nltk
 import pytest
 
-from bench import nltk_rules as oracle
+from bench.wording import nltk_rules as oracle
 from catlip import words
 from catlip.cli import InputError
 from catlip.vocabulary.label_sets import imagenet_synsets

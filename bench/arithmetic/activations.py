@@ -13,9 +13,9 @@ bytes of each block's input. Less than 1 % is left out: statistics of norms, num
 """
 
 from baselines.openclip import TEXT_VOCABULARY, text_tower
-from bench.flops import MLP_RATIO, TWO_TOWERS, num_tokens, stem_products
+from bench.arithmetic.flops import MLP_RATIO, TWO_TOWERS, num_tokens, stem_products
+from bench.arithmetic.state import FLOAT32, parameters, state_bytes
 from bench.methods import CHUNK_CLASSES
-from bench.state import FLOAT32, parameters, state_bytes
 from bench.training_step import Factors
 from catlip.encoder import ENCODERS
 from catlip.training.schedule import AUTOCAST

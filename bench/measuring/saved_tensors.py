@@ -57,7 +57,7 @@ class SavedTensors(saved_tensors_hooks):
         # An expired one had the same address: what checkpointing drops is replaced by other tensors.
         if storage._cdata not in self._apart and (known is None or known[0].expired()):
             self._saved[storage._cdata] = StorageWeakRef(storage), self._part, storage.nbytes()
-        return tensor
+        return tensor.detach()  # an operation's result, kept with its history, would keep itself alive for ever
 
 
 def saved_bytes(step: TrainingStep, batch: Batch) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Is the arithmetic of `bench.scaling` right? Real steps on 1, 2 and 4 ranks of this machine, against what it predicts.
+"""Is `bench.arithmetic.scaling` right? Real steps on 1, 2 and 4 ranks of this machine, against what it predicts.
 
 The programs that a user would run measure everything: bench.step_time one rank, bench.communication the others and the link
 between them. Ranks share cores: when there are more of them than cores, compute is predicted to take ranks / cores as long.
@@ -17,9 +17,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench.exchanges import sent
-from bench.flops import step_flops
-from bench.scaling import BACKWARD_SHARE, exposed_ms, measured_compute, measured_link
+from bench.arithmetic.exchanges import sent
+from bench.arithmetic.flops import step_flops
+from bench.arithmetic.scaling import BACKWARD_SHARE, exposed_ms, measured_compute, measured_link
 from bench.statistics import summarise
 from catlip.cli import InputError
 

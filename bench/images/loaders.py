@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import torch
 from tqdm import tqdm
 
-from bench.decoders import AUGMENTATION
+from bench.images.decoders import AUGMENTATION
 from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards

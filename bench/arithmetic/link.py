@@ -1,7 +1,7 @@
 """What a collective takes by arithmetic: a latency for each message and a bandwidth for the bytes, in a node and between nodes.
 
     link = PRESETS["a100_8x_nvlink_200gbit"]
-    exchange_ms(exchange, link)         # of bench.exchanges.sent
+    exchange_ms(exchange, link)         # of bench.arithmetic.exchanges.sent
 
 The alpha-beta model: a message of S bytes takes alpha + S / beta. Collectives run round rings, in two levels where there are
 several nodes: g devices of a node share out the work, and each goes round a ring of its own with its likes on the m nodes.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.exchanges import Exchange
+from bench.arithmetic.exchanges import Exchange
 
 
 @dataclass(frozen=True)

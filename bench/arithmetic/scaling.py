@@ -1,10 +1,10 @@
 """A training step on many devices, by arithmetic from the cost of one and of its links.
 
-A step is compute and what of the exchange is exposed. Compute is the FLOPs of the step (`bench.flops`), which grow with the
-number of devices where images are compared with everyone's captions, at the rate that one device reached or is assumed to
-reach. Gradients are sent while the backward pass computes the next ones, so of their time only the last bucket is exposed and
-what the backward pass does not cover; everything else that is sent, embeddings above all, is waited for. The time of each
-collective is `bench.link`'s. No stragglers, no data loading, no failures.
+A step is compute and what of the exchange is exposed. Compute is the FLOPs of the step (`bench.arithmetic.flops`), which grow
+with the number of devices where images are compared with everyone's captions, at the rate that one device reached or is
+assumed to reach. Gradients are sent while the backward pass computes the next ones, so of their time only the last bucket is
+exposed and what the backward pass does not cover; everything else that is sent, embeddings above all, is waited for. The time
+of each collective is `bench.arithmetic.link`'s. No stragglers, no data loading, no failures.
 """
 
 import json
@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.exchanges import Exchange, sent
-from bench.flops import step_flops
-from bench.link import Link, exchange_ms
+from bench.arithmetic.exchanges import Exchange, sent
+from bench.arithmetic.flops import step_flops
+from bench.arithmetic.link import Link, exchange_ms
 from bench.training_step import Factors
 from catlip.cli import InputError
 

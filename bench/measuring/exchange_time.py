@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.collectives import Collective, bare, bus_factor, listen, profiled_ms, slowest, timed_ms
-from bench.exchanges import sent
-from bench.link import fit
+from bench.arithmetic.exchanges import sent
+from bench.arithmetic.link import fit
+from bench.measuring.collectives import Collective, bare, bus_factor, listen, profiled_ms, slowest, timed_ms
 from bench.statistics import difference, summarise
 from bench.training_step import Factors, TrainingStep
 from catlip.data.loader import Batch
@@ -106,7 +106,7 @@ def time_bare(groups: Sequence[Sequence[Collective]], rounds: int, place: Place)
 
 
 def measure_link(rounds: int, place: Place) -> dict[str, Any]:
-    """Bare all-reduces of several sizes, and the latency and bandwidth that fit them (`bench.link.fit`)."""
+    """Bare all-reduces of several sizes, and the latency and bandwidth that fit them (`bench.arithmetic.link.fit`)."""
     sizes = [Collective("gradients", "all_reduce", elements, torch.float32) for elements in SWEEP_ELEMENTS]
     taken = [summarise(samples) for samples in time_bare([[size] for size in sizes], rounds, place)]
     sizes_bytes = [size.payload_bytes for size in sizes]

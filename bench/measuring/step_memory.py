@@ -1,12 +1,12 @@
-"""The memory of one training step, by part: measured, and as `bench.activations` predicts it.
+"""The memory of one training step, by part: measured, and as `bench.arithmetic.activations` predicts it.
 
     parts, peaks = measure(Factors(method="clip", batch_size=64), place)
     parts["peak_gib"], parts["activations_text_gib"]
 
 On a GPU the peak is that of PyTorch's allocator. A CPU's cannot be asked, so there it is the most bytes of tensors that were
-alive at once (`bench.live_storage`). Parameters, optimizer and averaged weights are there all the time. Activations go as
-gradients come, so the peak holds about the larger of the two; `other` is all beside those: the batch, what is computed with,
-and whatever of the smaller overlaps.
+alive at once (`bench.measuring.live_storage`). Parameters, optimizer and averaged weights are there all the time. Activations
+go as gradients come, so the peak holds about the larger of the two; `other` is all beside those: the batch, what is computed
+with, and whatever of the smaller overlaps.
 """
 
 import gc
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.activations import activation_bytes, peak_bytes
-from bench.live_storage import LiveStorage
-from bench.saved_tensors import saved_bytes, tensors_of
-from bench.state import state_bytes
+from bench.arithmetic.activations import activation_bytes, peak_bytes
+from bench.arithmetic.state import state_bytes
+from bench.measuring.live_storage import LiveStorage
+from bench.measuring.saved_tensors import saved_bytes, tensors_of
 from bench.training_step import Factors, TrainingStep
 from catlip.data.loader import Batch
 from catlip.training.distributed import Place

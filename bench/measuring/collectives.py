@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.exchanges import Exchange
+from bench.arithmetic.exchanges import Exchange
 from bench.training_step import Stopwatch
 from catlip.training.distributed import Place, barrier
 
@@ -73,9 +73,9 @@ class Collective:
     """One call of one rank.
 
     Attributes:
-        what: what it is for: gradients, parameters, features, counts, buffers or norm, as in bench.exchanges.
-        kind: a key of TRACED_AS.
-        elements: what one rank hands in, as in `bench.exchanges.Exchange`; of a scatter, what it gets: gloo's all_to_all is a
+        what: what it is for: gradients, parameters, features, counts, buffers or norm, as in bench.arithmetic.exchanges.
+        kind: a key of TRACED_AS. elements: what one rank hands in, as in `bench.arithmetic.exchanges.Exchange`; of a scatter,
+        what it gets: gloo's all_to_all is a
             scatter from each rank, and n of them hand in what the one would.
         dtype: of the elements.
         peer: the root of a scatter, the receiver of a neighbour_exchange.
@@ -132,7 +132,7 @@ def listen() -> Iterator[list[Collective]]:
 def _collective(operator: Any, arguments: Sequence[Any]) -> Collective:
     name = operator._opname
     if operator.namespace != "c10d" or name not in OPERATORS:
-        raise NotImplementedError(f"{operator} sends something, and bench.collectives.OPERATORS does not say what")
+        raise NotImplementedError(f"{operator} sends something, and bench.measuring.collectives.OPERATORS does not say what")
     kind, handed_in = OPERATORS[name]
     tensors: list[Tensor] = tree_leaves(arguments[handed_in])
     peer = arguments[ROOT_ARGUMENT[name]] if name in ROOT_ARGUMENT else 0

@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from baselines.openclip import TEXT_VOCABULARY, text_tower
-from bench.flops import TWO_TOWERS
-from bench.state import FLOAT32, objective_of
+from bench.arithmetic.flops import TWO_TOWERS
+from bench.arithmetic.state import FLOAT32, objective_of
 from bench.training_step import Factors
 from catlip.training.blocks import blocks
 from catlip.training.schedule import AUTOCAST

@@ -1,0 +1,1 @@
+"""How the cost benches measure: stopwatches, storages, collectives, and the variants that they time."""

@@ -1,0 +1,1 @@
+"""What the benches of labelling compare with and count."""
