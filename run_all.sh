@@ -258,7 +258,7 @@ bench() {
         small=(--model vit_tiny16)
     fi
     step memory "$code" "" "" "$python" -m bench.memory "${small[@]}" --out "$runs/memory" --device "$device" $quiet
-    step waterfall "$code" "" "" "$python" -m bench.waterfall "${small[@]}" --out "$runs/waterfall" --device "$device" $quiet
+    [[ $scale == starter ]] || step waterfall "$code" "" "" "$python" -m bench.waterfall --out "$runs/waterfall" --device "$device" $quiet
     ((gpus == 1)) || step communication "$code" "" "" "$python" -m torch.distributed.run --standalone --nproc-per-node $((gpus ? gpus : 2)) \
         -m bench.communication "${small[@]}" --out "$runs/communication" --device "$device" $quiet
 }

@@ -52,7 +52,7 @@ class Waterfall:
     num_classes: int = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     num_rounds: int = 0
-    """Timed rounds of each pair, each of one step at each image size; 0 for 5 on a GPU and 3 on a CPU, some 5 minutes."""
+    """Timed rounds of each pair, each of one step at each image size; 0 for 5 on a GPU and 3 on a CPU (some 10 minutes)."""
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
     seed: int = 0

@@ -101,7 +101,7 @@ def measure(pair: Sequence[Variant], num_rounds: int, place: Place) -> list[list
     """
     sweeps = [Sweep(variant, place) for variant in pair]
     for sweep in sweeps:
-        sweep()  # not counted: kernels are chosen, graphs compiled, memory reserved
+        sweep.warm_up()
     barrier()
     taken: list[list[float]] = [[], []]
     for number in range(num_rounds):
@@ -117,6 +117,11 @@ class Sweep:
         self.device = place.device
         self.step = TrainingStep(variant.step, place)
         self.batches = [self.step.batch(size.batch, size.resolution) for size in variant.sizes()]
+
+    def warm_up(self) -> None:
+        """Steps that are not counted. On a GPU kernels are chosen, and blocks compiled, for each size."""
+        for batch in self.batches if self.device.type == "cuda" else self.batches[:1]:
+            self.step(batch)
 
     def __call__(self) -> float:
         watch = Stopwatch(self.device)

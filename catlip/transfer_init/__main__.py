@@ -1,0 +1,138 @@
+"""What `python -m catlip.transfer_init` does: say which classes stand for the labels of a data set, and write the head."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import tyro
+
+from catlip.cli import InputError, run
+from catlip.record import Record, plain, write_atomically
+from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties, coverage, find_origins
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.label_sets import LabelSet, label_set
+
+COLUMNS = ("labels", "exact", "near", "mean", "random", "distinct rows", "mean similarity")
+
+
+@dataclass(frozen=True)
+class TransferInit:
+    """Initialise a classifier for new labels from the pre-trained one (Transfer Init, Section 4.2), or show how well it fits.
+
+    python -m catlip.transfer_init --vocabulary runs/starter/vocabulary.json --labels imagenet coco ade20k
+
+    python -m catlip.transfer_init runs/starter/pretrain/catlip-seed0 --vocabulary runs/starter/vocabulary.json \\
+        --labels imagenet --out runs/starter/transfer_init/imagenet.safetensors
+
+    python -m catlip.transfer_init vit_base.pt --vocabulary datacomp_1_2B_vocab.pkl --labels places365:/data/places365
+
+    The head is read back by `nn.Linear.load_state_dict(safetensors.torch.load_file(PATH))`.
+    """
+
+    weights: tyro.conf.Positional[Path | None] = None
+    """A run's folder, or a file that `python -m catlip.weights` reads; without it only the coverage is shown."""
+    vocabulary: Path = Path("vocabulary.json")
+    """Of these weights: made by catlip.vocabulary, or the release's, ending in .pkl."""
+    labels: tuple[str, ...] = ("imagenet",)
+    """What to classify: imagenet, coco, ade20k, places365:DIR; several only without weights."""
+    alpha: float = ALPHA
+    """Least path similarity of a class that may stand for a label, 1 / (1 + steps); 1 for exact matches only."""
+    ties: Ties = "frequent"
+    """Of classes equally near: the most frequent one, or the mean of all."""
+    bias: Bias = "zero"
+    """zero, which suits a softmax; copy it with the rows, which suits many yes or no questions; or fresh as of nn.Linear."""
+    scale: Scale = "as_is"
+    """Of the copied rows: as_is, fresh for the deviation of a fresh nn.Linear, unit for a mean norm of 1."""
+    seed: int = 0
+    """Of the random rows."""
+    top_k: int = 24_320
+    """How many synsets of a released vocabulary are classes."""
+    table: bool = False
+    """Print every label, and what its row is."""
+    out: Path = Path("runs/bench/transfer_init/head.safetensors")
+    """The head to write, ending in .safetensors; the record goes beside it, ending in .json."""
+
+
+def main(config: TransferInit) -> None:
+    """Find the classes, print the coverage, and write the record and, with weights, the head."""
+    _check(config)
+    label_sets = [label_set(spec) for spec in config.labels]
+    vocabulary = _read_vocabulary(config)
+    origins = {labels.name: find_origins(labels, vocabulary, config.alpha, config.ties) for labels in label_sets}
+    head = _head_file(config.weights, vocabulary, label_sets[0], config) if config.weights else b""
+    covered = {name: coverage(found) for name, found in origins.items()}
+    with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
+        record.metrics |= {"num_classes": len(vocabulary), "labels": covered}
+        record.samples |= {f"origins_{name}": [origin.row() for origin in found] for name, found in origins.items()}
+        record.notes.append("the paper states neither alpha, nor how ties, the bias and the scale are treated")
+        if head:
+            write_atomically(config.out, head)
+    if config.table:
+        _print_table(origins)
+    print(f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, of ties {config.ties}")
+    print(_coverage_table(covered))
+    if head:
+        print(f"wrote {config.out}")
+    print(f"wrote {record.path}")
+
+
+def _check(config: TransferInit) -> None:
+    if config.out.suffix != ".safetensors":
+        raise InputError(f"--out {config.out} does not end in .safetensors")
+    if len(set(config.labels)) < len(config.labels) or not config.labels:
+        raise InputError("--labels takes one label set or more, each once")
+    if config.weights and len(config.labels) > 1:
+        raise InputError(f"a head is for one label set; --labels {' '.join(config.labels)} are {len(config.labels)}")
+
+
+def _read_vocabulary(config: TransferInit) -> Vocabulary:
+    if config.vocabulary.suffix == ".pkl":
+        return Vocabulary.from_release(config.vocabulary, config.top_k)
+    return Vocabulary.load(config.vocabulary)
+
+
+def _head_file(weights: Path, vocabulary: Vocabulary, labels: LabelSet, config: TransferInit) -> bytes:
+    """The head made of the classifier in `weights`, as safetensors with its table and what made it as metadata."""
+    from safetensors.torch import save  # torch takes seconds to load, and the coverage does without
+
+    from catlip.transfer_init.head import transfer_rows
+    from catlip.weights import read_checkpoint, read_run
+
+    checkpoint = read_run(weights) if weights.is_dir() else read_checkpoint(weights)
+    if set(checkpoint.classifier) != {"weight", "bias"}:
+        raise InputError(f"{weights} has no classifier over a vocabulary; Transfer Init needs weights pre-trained by catlip")
+    _check_same(checkpoint.config.get("vocabulary"), config.vocabulary)
+    options = (config.alpha, config.ties, config.bias, config.scale, config.seed)
+    head = transfer_rows(checkpoint.classifier["weight"], checkpoint.classifier["bias"], vocabulary, labels, *options)
+    table = [origin.row() for origin in head.origins]
+    return save({"weight": head.weight, "bias": head.bias}, {"config": json.dumps(plain(config)), "table": json.dumps(table)})
+
+
+def _check_same(trained: object, vocabulary: Path) -> None:
+    """Raises: InputError when the weights say that their classes are of another vocabulary."""
+    given = sha256(vocabulary.read_bytes()).hexdigest()[:16]
+    if trained is not None and trained != given:
+        raise InputError(f"{vocabulary} ({given}) is not the vocabulary that the weights were trained on ({trained})")
+
+
+def _print_table(origins: Mapping[str, Sequence[Origin]]) -> None:
+    for name, found in origins.items():
+        width = max(len(origin.label) for origin in found)
+        print(f"{name}\n" + "\n".join(f"  {origin.label:{width}}  {origin}" for origin in found) + "\n")
+
+
+def _coverage_table(covered: Mapping[str, Mapping[str, float | None]]) -> str:
+    keys = ("total", "exact", "near", "mean", "random", "distinct_rows")
+    lines = ["".join([f"{'':12}", *(f"{heading:>{len(heading) + 2}}" for heading in COLUMNS)])]
+    for name, found in covered.items():
+        similarity = found["mean_similarity"]
+        cells = [*(f"{found[key]:,}" for key in keys), "-" if similarity is None else f"{similarity:.3f}"]
+        padded = (f"{cell:>{len(heading) + 2}}" for cell, heading in zip(cells, COLUMNS, strict=True))
+        lines.append("".join([f"{name:12}", *padded]))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(TransferInit, main)

@@ -1,0 +1,72 @@
+"""Every class that is nearest to a synset, and not only the first of them.
+
+`catlip.words.similarity.nearest` gives one class a target, of equals the lowest id; Transfer Init has to know all the equals,
+so that it may average them, or choose between them by something that does not hang on the order of the classes.
+"""
+
+import functools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from catlip.words.similarity import noun_graph
+
+Edges = Mapping[int, Sequence[int]]  # a row of the noun graph to rows
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The classes nearest to a synset, as places in the classes, by ascending offset; and their path similarity, in (0, 1]."""
+
+    similarity: float
+    class_ids: tuple[int, ...]
+
+
+def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[Nearest]:
+    """For each target all classes of highest path similarity (see `catlip.words.similarity`).
+
+    Args:
+        targets: noun synsets.
+        classes: noun synsets, each once, by class id; at least one.
+    Raises: InputError when any of them is no noun synset of WordNet 3.0.
+    """
+    graph = noun_graph()
+    parents, children = _edges()
+    class_ids = {row: class_id for class_id, row in enumerate(graph.rows(classes).tolist())}
+    below = _steps_up(list(class_ids), parents)  # from the nearest class below each synset
+
+    @functools.cache
+    def nearest_below(row: int) -> frozenset[int]:
+        if below[row] == 0:
+            return frozenset([row])
+        nearer = (child for child in children[row] if below.get(child) == below[row] - 1)
+        return frozenset().union(*map(nearest_below, nearer))
+
+    found = []
+    for target in graph.rows(targets).tolist():
+        steps = {row: up + below[row] for row, up in _steps_up([target], parents).items() if row in below}
+        least = min(steps.values())  # every class is below entity.n.01, and so is the target
+        rows = frozenset[int]().union(*(nearest_below(row) for row, total in steps.items() if total == least))
+        found.append(Nearest(1 / (1 + least), tuple(class_ids[row] for row in sorted(rows))))
+    return found
+
+
+def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:
+    """The rows and everything above them, each with how many steps it is above the nearest."""
+    steps, frontier = dict.fromkeys(rows, 0), set(rows)
+    while frontier:
+        depth = steps[next(iter(frontier))] + 1
+        frontier = {parent for row in frontier for parent in parents.get(row, ()) if parent not in steps}
+        steps |= dict.fromkeys(frontier, depth)
+    return steps
+
+
+@functools.cache
+def _edges() -> tuple[Edges, Edges]:
+    """The rows right above each row, and those right below."""
+    graph = noun_graph()
+    parents, children = defaultdict(list), defaultdict(list)
+    for lower, upper in zip(graph.lower.tolist(), graph.upper.tolist(), strict=True):
+        parents[lower].append(upper)
+        children[upper].append(lower)
+    return parents, children

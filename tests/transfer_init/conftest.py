@@ -1,0 +1,47 @@
+"""Vocabularies: every class that the released rule can reach, and any few."""
+
+import random
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.counts import Source, Synset
+from catlip.words.wordnet import nouns
+
+
+def vocabulary_of(offsets: Iterable[int], seed: int = 0) -> Vocabulary:
+    """Classes with counts that differ, drawn by their offset, in descending order of them."""
+    counts = {offset: random.Random(offset * 1000 + seed).randrange(1, 1 << 40) for offset in offsets}
+    synsets = [Synset(offset, nouns().name(offset), count) for offset, count in counts.items()]
+    synsets.sort(key=lambda synset: -synset.count)
+    return Vocabulary("corenet", "3.0", None, Source(None, ()), None, len(synsets), tuple(synsets))
+
+
+def offset_of(name: str) -> int:
+    return int(nouns().offsets[nouns().names.index(name)])
+
+
+@pytest.fixture(scope="session")
+def full() -> Vocabulary:
+    """The 38,343 single words whose first sense bears their name; DataComp's vocabulary is a part of it."""
+    first = nouns().first_senses
+    return vocabulary_of(synset for word, synset in first.items() if "_" not in word and nouns().name(synset) == f"{word}.n.01")
+
+
+@pytest.fixture(scope="session")
+def scattered() -> Vocabulary:
+    """Every 150th synset of WordNet."""
+    return vocabulary_of(nouns().offsets.tolist()[::150])
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[..., Vocabulary]:
+    """A vocabulary of the named synsets."""
+    return lambda *names: vocabulary_of(map(offset_of, names))
+
+
+@pytest.fixture(scope="session")
+def synset() -> Callable[[str], int]:
+    """The synset of a name."""
+    return offset_of
