@@ -60,7 +60,7 @@ class Waterfall:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     out: Path = Path("runs/bench/waterfall")
-    """Folder for the record, named by model, batch, torch and device."""
+    """Folder for the record, named by model, batch, ranks, torch and device."""
     quiet: bool = False
     """No progress bar."""
 
@@ -168,7 +168,8 @@ def main(config: Waterfall) -> None:
     middle = apply_all(start, release)
     ways = {"release": (start, release), "further": (middle, further)}
     version = torch.__version__.split("+")[0]
-    path = config.out / f"{config.model}-b{config.batch_size}-torch{version}-{place.device.type}.json"
+    ranks = f"-n{place.world_size}" if place.world_size > 1 else ""
+    path = config.out / f"{config.model}-b{config.batch_size}{ranks}-torch{version}-{place.device.type}.json"
     record = Record(path, kind="waterfall", config=config)
     count = sum(1 + 2 * sum(not change.not_run for change in changes) for _, changes in ways.values())
     hidden = config.quiet or not place.is_main
@@ -177,8 +178,9 @@ def main(config: Waterfall) -> None:
         record.metrics |= {"published_ratio": PUBLISHED_RATIO, "unit": "ms_per_image", "world_size": place.world_size}
         for name, (begin, changes) in ways.items():
             record.metrics[name] = timed.both_orders(name, begin, changes)
+        crop = crop_entry(config.num_rounds)
         for entries in record.metrics["release"]["orders"].values():
-            entries.append(crop_entry(config.num_rounds))
+            entries.append(crop)
         record.samples = timed.samples
         record.notes += NOTES
     if place.is_main:
