@@ -22,7 +22,7 @@ from bench.arithmetic.flops import (
 )
 from bench.arithmetic.state import parameters, state_bytes
 from bench.methods import METHODS
-from bench.training_step import Factors
+from bench.training_step import Factors, factors_of
 from catlip.cli import InputError, run
 from catlip.recipes import CATLIP, CLIP
 from catlip.record import Record
@@ -65,21 +65,6 @@ class Analytic:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.world_size < 1:
             raise InputError(f"batch size {self.batch_size} and world size {self.world_size} must be at least 1")
-
-
-def factors_of(config: Analytic, method: str) -> Factors:
-    """What is computed. Raises: InputError for an unknown name."""
-    return Factors(
-        method=method,
-        model=config.model,
-        resolution=config.resolution,
-        batch_size=config.batch_size,
-        precision=config.precision,
-        attention=config.attention,
-        checkpointing=config.checkpointing,
-        parallel=config.parallel,
-        num_classes=config.num_classes,
-    )
 
 
 def costs(factors: Factors, world_size: int) -> dict[str, Any]:

@@ -21,15 +21,12 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from bench import methods
 from bench.measuring import exchange_time
-from bench.training_step import Factors
-from catlip.cli import InputError, choose, run
-from catlip.encoder import ENCODERS
-from catlip.record import Record
+from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, factors_of
+from catlip.cli import InputError, run
+from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 from catlip.training.parallel import Parallel
-from catlip.training.schedule import PRECISIONS
 
 START = "torchrun --nproc-per-node 2 -m bench.communication"
 PATIENCE = timedelta(seconds=60)  # for the other ranks; no step here has them further apart
@@ -71,11 +68,8 @@ class Communication:
     """No progress bar."""
 
     def __post_init__(self) -> None:
-        choose("encoder", self.model, ENCODERS)
         for method in self.methods:
-            choose("method", method, methods.METHODS)
-        if self.precision not in ("", *PRECISIONS):
-            raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+            factors_of(self, method, precision=self.precision or RECIPE.precision)
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"device {self.device!r} is not auto, cpu or cuda: each rank takes a GPU of its own")
         if self.num_warmup < 2:
@@ -96,8 +90,8 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
     place = find_place(config.device, PATIENCE)
     return replace(
         config,
-        precision=config.precision or ("bf16" if gpu else "fp32"),
-        batch_size=config.batch_size or (256 if gpu else 4),
+        precision=config.precision or PRECISION[place.device.type],
+        batch_size=config.batch_size or BATCH_SIZE[place.device.type],
         num_steps=config.num_steps or (50 if gpu else 10),
     ), place
 
@@ -107,7 +101,7 @@ def main(config: Communication) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="open_clip.loss|torch.distributed")  # deprecated names
     config, place = resolve(config)
     shared = f"{config.model}-b{config.batch_size}-{config.precision}-{config.parallel}-n{place.world_size}"
-    name = f"{shared}-torch{torch.__version__.split('+')[0]}-{place.device.type}"
+    name = f"{shared}-{build_name(place.device.type)}"
     record = Record(config.out / f"{name}.json", kind="communication", config=config)
     with record if place.is_main else nullcontext():
         record.metrics = {
@@ -125,13 +119,11 @@ def main(config: Communication) -> None:
 
 
 def _measure_all(config: Communication, place: Place, record: Record) -> None:
-    shared = config.model, config.resolution, config.batch_size, config.precision
     try:
         record.metrics["link"] = exchange_time.measure_link(config.num_steps, place)
         bar = tqdm(config.methods, desc=f"communication {config.model}", disable=config.quiet or not place.is_main)
         for method in bar:
-            factors = Factors(method, *shared, num_classes=config.num_classes, parallel=config.parallel, seed=config.seed)
-            found, samples = exchange_time.measure(factors, config.num_warmup, config.num_steps, place)
+            found, samples = exchange_time.measure(factors_of(config, method), config.num_warmup, config.num_steps, place)
             record.metrics["methods"][method] = found
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
     except RuntimeError as error:

@@ -3,7 +3,6 @@
 python -m bench.compare runs/bench/step_time/A.json elsewhere/A.json
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import tyro
 
 from bench.statistics import unpaired_ratio
 from catlip.cli import InputError, run
+from catlip.record import read_record
 
 WITHOUT_EFFECT = ("out", "quiet")
 
@@ -79,14 +79,9 @@ def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 def main(config: Compare) -> None:
     """Print how they agree."""
-    records = []
-    for path in (config.one, config.other):
-        try:
-            records.append(json.loads(path.read_bytes()))
-        except ValueError:
-            raise InputError(f"not a record: {path}") from None
+    one, other = read_record(config.one), read_record(config.other)
     try:
-        print("\n".join(compare(*records)))
+        print("\n".join(compare(one, other)))
     except (KeyError, TypeError, AttributeError):
         raise InputError(f"not both are records of a bench: {config.one} and {config.other}") from None
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from bench.statistics import RESAMPLES, SEED
+from bench.statistics import SEED, share
 from bench.wording.misses import CAUSES, OTHER_SENSE, why_missed
 from bench.wording.prompts import KINDS, Prompt, read_prompts
 from catlip.captions import Labeller
@@ -102,20 +102,6 @@ class Outcome:
             "causes": {cause: self.causes[cause] for cause in CAUSES},
             "other_sense_labelled": sum(self.labelled.values()),
         }
-
-
-def share(counts: NDArray[np.int64], prompts: NDArray[np.int64]) -> dict[str, float]:
-    """The share of `prompts` that `counts` are, and its 95 % bootstrap interval over classes.
-
-    Sentences about one class stand or fall together, so whole classes are resampled, not sentences.
-
-    Args:
-        counts, prompts: [classes].
-    Returns: value, low, high.
-    """
-    classes = np.random.default_rng(SEED).integers(len(prompts), size=(RESAMPLES, len(prompts)))
-    low, high = np.percentile(counts[classes].sum(1) / prompts[classes].sum(1), [2.5, 97.5])
-    return {"value": float(counts.sum() / prompts.sum()), "low": float(low), "high": float(high)}
 
 
 def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:

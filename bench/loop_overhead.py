@@ -23,12 +23,12 @@ from bench.statistics import ratio, summarise
 from catlip.cli import InputError, choose, run
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
-from catlip.record import Record
+from catlip.record import Record, build_name
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place, find_place
 from catlip.training.log import Log
 from catlip.training.loop import Trainer
-from catlip.training.schedule import AUTOCAST, Optimization, adamw
+from catlip.training.schedule import Optimization, adamw, autocast
 
 NUM_CLASSES = 1_000
 NUM_WARMUP = 5
@@ -78,9 +78,7 @@ def bare_step(objective: nn.Module, recipe: Optimization, batch: Batch) -> Calla
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(
-            batch.images.device.type, dtype=AUTOCAST.get(recipe.precision), enabled=recipe.precision in AUTOCAST
-        ):
+        with autocast(batch.images.device, recipe.precision):
             loss = objective(batch)
         loss.backward()
         nn.utils.clip_grad_norm_(objective.parameters(), recipe.grad_clip)
@@ -123,9 +121,8 @@ def measure(config: LoopOverhead, model: str, place: Place) -> dict[str, list[fl
 def main(config: LoopOverhead) -> None:
     """Measure each model, print, and write its record."""
     place = find_place(config.device)
-    torch_version = torch.__version__.split("+")[0]
     for model in config.models:
-        name = f"{model}-b{config.batch_size}-{config.precision}-torch{torch_version}-{place.device.type}"
+        name = f"{model}-b{config.batch_size}-{config.precision}-{build_name(place.device.type)}"
         with Record(config.out / f"{name}.json", kind="loop_overhead", config=config) as record:
             record.samples |= measure(config, model, place)
             log_line_ms, bare_ms = (summarise(record.samples[side])["median"] for side in ("log_line_ms", "bare_ms"))

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from bench.arithmetic.activations import peak_bytes
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.step_memory import ACTIVATIONS, GIB, activations_of, attempt, predict
-from bench.training_step import Factors
+from bench.training_step import BATCH_SIZE, PRECISION, Factors, factors_of
 from catlip.cli import InputError, run
-from catlip.record import Record
+from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 
 HOW = {"cuda": "CUDA allocator", "cpu": "live storage of tensors"}
@@ -80,23 +80,8 @@ def resolve(config: Memory, place: Place) -> Memory:
         raise InputError("--largest on a CPU takes --budget-gib: its memory is shared, and is not to be used up by trying")
     return replace(
         config,
-        batch_sizes=config.batch_sizes or ((256,) if on_gpu else (4,)),
-        precision=config.precision or ("bf16" if on_gpu else "fp32"),
-    )
-
-
-def factors_of(config: Memory, method: str, batch_size: int) -> Factors:
-    """What is measured. Raises: InputError for an unknown name."""
-    return Factors(
-        method=method,
-        model=config.model,
-        resolution=config.resolution,
-        batch_size=batch_size,
-        precision=config.precision,
-        attention=config.attention,
-        checkpointing=config.checkpointing,
-        num_classes=config.num_classes,
-        seed=config.seed,
+        batch_sizes=config.batch_sizes or (BATCH_SIZE[place.device.type],),
+        precision=config.precision or PRECISION[place.device.type],
     )
 
 
@@ -114,11 +99,11 @@ def main(config: Memory) -> None:
     """Measure, print, write the record."""
     place = find_place(config.device)
     config = resolve(config, place)
-    plan = {size: {m: factors_of(config, m, size) for m in config.methods} for size in config.batch_sizes}
+    plan = {size: {m: factors_of(config, m, batch_size=size) for m in config.methods} for size in config.batch_sizes}
     predicted = {size: {m: predict(f, place.device.type) for m, f in each.items()} for size, each in plan.items()}
     with Record(config.out / f"{_name(config, place)}.json", kind="memory", config=config) as record:
         measured = _measure(config, plan, place, record)
-        largest = {m: _largest(config, factors_of(config, m, config.batch_sizes[0]), place) for m in config.methods}
+        largest = {m: _largest(config, factors_of(config, m, batch_size=config.batch_sizes[0]), place) for m in config.methods}
         record.metrics = {"how": HOW[place.device.type], "batches": {}}
         for size in config.batch_sizes:
             found = {m: measured[size][m] | {"predicted": predicted[size][m]} | largest[m] for m in config.methods}
@@ -179,8 +164,7 @@ def _ratios(methods: dict[str, Any]) -> dict[str, dict[str, float]]:
 def _name(config: Memory, place: Place) -> str:
     batches = "-".join(map(str, config.batch_sizes))
     variant = ("-naive" if config.attention == "naive" else "") + ("-checkpointing" if config.checkpointing else "")
-    torch_version = torch.__version__.split("+")[0]
-    return f"{config.model}-b{batches}-{config.precision}{variant}-torch{torch_version}-{place.device.type}"
+    return f"{config.model}-b{batches}-{config.precision}{variant}-{build_name(place.device.type)}"
 
 
 def _table(config: Memory, record: Record) -> str:

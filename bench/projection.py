@@ -14,7 +14,7 @@ from bench import methods
 from bench.arithmetic.link import PRESETS, Link
 from bench.arithmetic.scaling import Compute, measured_compute, measured_link, project
 from bench.measuring.scaling_check import validate
-from bench.training_step import Factors
+from bench.training_step import factors_of
 from catlip.cli import InputError, choose, run
 from catlip.record import Record
 
@@ -95,10 +95,9 @@ def find_compute(config: Projection) -> dict[str, Compute]:
     """Each method's rate, from the step-time record or from the assumed device. Raises: InputError."""
     if config.step_time is not None:
         return measured_compute(config.step_time, config.methods)
-    same = config.model, config.resolution, config.batch_size, config.precision
     source = f"assumed: {config.mfu:.0%} of {config.tflops:g} TFLOP/s"
     rate = config.tflops * config.mfu * 1e9
-    return {m: Compute(Factors(m, *same, num_classes=config.num_classes), rate, source) for m in config.methods or METHODS}
+    return {m: Compute(factors_of(config, m), rate, source) for m in config.methods or METHODS}
 
 
 def find_link(config: Projection) -> Link:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 RESAMPLES = 2_000
 SEED = 0
@@ -44,5 +45,20 @@ def _compare(operation: np.ufunc, first: Sequence[float], second: Sequence[float
     rounds = draw.integers(len(one), size=(RESAMPLES, len(one)))
     others = rounds if paired else draw.integers(len(other), size=(RESAMPLES, len(other)))
     resampled = operation(np.median(one[rounds], axis=1), np.median(other[others], axis=1))
+    return _interval(operation(np.median(one), np.median(other)), resampled)
+
+
+def share(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> dict[str, float]:
+    """The share of all `totals` that all `counts` are, with its 95 % bootstrap interval over groups.
+
+    Args:
+        counts, totals: [groups]; what belongs to one group stands or falls together, so groups are resampled whole.
+    Returns: value, low, high.
+    """
+    groups = np.random.default_rng(SEED).integers(len(totals), size=(RESAMPLES, len(totals)))
+    return _interval(counts.sum() / totals.sum(), counts[groups].sum(1) / totals[groups].sum(1))
+
+
+def _interval(value: float, resampled: NDArray[np.float64]) -> dict[str, float]:
     low, high = np.percentile(resampled, [2.5, 97.5])
-    return {"value": float(operation(np.median(one), np.median(other))), "low": float(low), "high": float(high)}
+    return {"value": float(value), "low": float(low), "high": float(high)}

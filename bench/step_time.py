@@ -9,15 +9,14 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
-from bench import methods
 from bench.arithmetic.flops import step_flops
 from bench.measuring.ceiling import measure_ceiling
 from bench.measuring.feed import real_batches
 from bench.statistics import ratio, summarise
-from bench.training_step import PHASES, Factors, Stopwatch, TrainingStep
-from catlip.cli import InputError, choose, run
+from bench.training_step import BATCH_SIZE, PHASES, PRECISION, Stopwatch, TrainingStep, factors_of
+from catlip.cli import InputError, run
 from catlip.data.loader import Batch
-from catlip.record import Record
+from catlip.record import Record, build_name
 from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import Parallel
 
@@ -74,11 +73,6 @@ class StepTime:
     quiet: bool = False
     """No progress bar."""
 
-    def factors(self, method: str) -> Factors:
-        """Of a method's step."""
-        same = {name: value for name, value in vars(self).items() if name in Factors.__dataclass_fields__}
-        return Factors(method=method, **same)
-
 
 Laps = dict[str, list[list[float]]]  # of each method, [step][since the step before it, then each of PHASES], in ms
 
@@ -88,14 +82,13 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
     gpu = device.type == "cuda"
     found = replace(
         config,
-        precision=config.precision or ("bf16" if gpu else "fp32"),
-        batch_size=config.batch_size or (256 if gpu else 4),
+        precision=config.precision or PRECISION[device.type],
+        batch_size=config.batch_size or BATCH_SIZE[device.type],
         num_steps=config.num_steps or (50 if gpu else 8),
         num_warmup=config.num_warmup or (10 if gpu else 2),
     )
     for method in found.methods:
-        choose("method", method, methods.METHODS)
-        found.factors(method)
+        factors_of(found, method)
     return found
 
 
@@ -105,7 +98,7 @@ def measure(config: StepTime, place: Place) -> tuple[Laps, dict[str, int]]:
     Clocks are read at the end, so that a GPU never waits for the host to look; its wait for data is the time between the end of
     one step and the begin of the next.
     """
-    steps = {method: TrainingStep(config.factors(method), place) for method in config.methods}
+    steps = {method: TrainingStep(factors_of(config, method), place) for method in config.methods}
     rounds = config.num_warmup + config.num_steps
     feed = _feed(config, place, next(iter(steps.values())), rounds * len(steps))
     taken: list[tuple[str, Stopwatch]] = []
@@ -152,7 +145,7 @@ def _fill(
 ) -> None:
     first, world_size = config.methods[0], place.world_size
     totals = {method: [sum(lap) for lap in taken] for method, taken in laps.items()}
-    flops = {method: step_flops(config.factors(method), world_size) for method in config.methods}
+    flops = {method: step_flops(factors_of(config, method), world_size) for method in config.methods}
     record.metrics = {
         "world_size": world_size,
         "ceiling": ceiling,
@@ -202,8 +195,7 @@ def _name(config: StepTime, place: Place) -> str:
         f"{config.resolution}px": config.resolution != StepTime.resolution,
     }
     chosen = "".join(f"-{name}" for name, given in options.items() if given)
-    version = torch.__version__.split("+")[0]
-    return f"{config.model}-b{config.batch_size}-{config.precision}{chosen}-torch{version}-{place.device.type}"
+    return f"{config.model}-b{config.batch_size}-{config.precision}{chosen}-{build_name(place.device.type)}"
 
 
 def _table(config: StepTime, record: Record) -> str:

@@ -30,7 +30,7 @@ from catlip.pretrain import PretrainCatLIP
 from catlip.recipes import CATLIP, Recipe
 from catlip.record import Record, plain
 from catlip.training.distributed import barrier, find_place
-from catlip.vocabulary import Vocabulary, build
+from catlip.vocabulary import Vocabulary, build, vocabulary_identity
 from catlip.vocabulary.counts import count
 
 STARTER_THRESHOLDS = (2, 8, 16, 32, 64)  # of the starter captions' 1,980 synsets: 1,456, 768, 306, 119 and 30
@@ -181,7 +181,7 @@ def is_trained(config: PretrainCatLIP) -> bool:
         return False
     with safe_open(weights, "pt") as file:
         made_by = json.loads(file.metadata()["config"])
-    wanted = pretrain.recipe_identity(config.recipe) | {"vocabulary": pretrain.vocabulary_identity(config.vocabulary)}
+    wanted = pretrain.recipe_identity(config.recipe) | {"vocabulary": vocabulary_identity(config.vocabulary)}
     return all(made_by.get(name) == value for name, value in wanted.items())
 
 

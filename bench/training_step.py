@@ -25,10 +25,12 @@ from catlip.training.average import WeightAverage
 from catlip.training.blocks import compile_blocks
 from catlip.training.distributed import Place
 from catlip.training.parallel import Parallel, distribute, finish_gradients, gradient_norm
-from catlip.training.schedule import AUTOCAST, PRECISIONS, Optimization, adamw
+from catlip.training.schedule import PRECISIONS, Optimization, adamw, autocast
 
 PHASES = ("forward", "loss", "backward", "optimizer")
 RECIPE = Optimization()
+PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # of a bench that is not told one, and
+BATCH_SIZE = {"cuda": 256, "cpu": 4}  # images per step and device
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class Factors:
         choose("encoder", self.model, ENCODERS)
         if self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+
+
+def factors_of(config: Any, method: str, **others: Any) -> Factors:
+    """The factors of a bench's config, field by field of the same name; `others` come first. Raises: InputError, as Factors."""
+    same = {name: value for name, value in vars(config).items() if name in Factors.__dataclass_fields__}
+    return Factors(**same | {"method": method} | others)
 
 
 class Stopwatch:
@@ -156,8 +164,7 @@ class TrainingStep:
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss under autocast."""
-        precision = self.factors.precision
-        with torch.autocast(self.place.device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST):
+        with autocast(self.place.device, self.factors.precision):
             loss: Tensor = self.replica(batch)
         return loss
 

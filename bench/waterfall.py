@@ -24,7 +24,7 @@ from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
 from catlip.recipes import CATLIP, CLIP
-from catlip.record import Record
+from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 
 PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
@@ -167,9 +167,8 @@ def main(config: Waterfall) -> None:
     start = released_clip(config.model, config.batch_size, config.num_classes, gpu, config.seed)
     middle = apply_all(start, release)
     ways = {"release": (start, release), "further": (middle, further)}
-    version = torch.__version__.split("+")[0]
     ranks = f"-n{place.world_size}" if place.world_size > 1 else ""
-    path = config.out / f"{config.model}-b{config.batch_size}{ranks}-torch{version}-{place.device.type}.json"
+    path = config.out / f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device.type)}.json"
     record = Record(path, kind="waterfall", config=config)
     count = sum(1 + 2 * sum(not change.not_run for change in changes) for _, changes in ways.values())
     hidden = config.quiet or not place.is_main

@@ -94,7 +94,7 @@ class StemEmbed(PatchEmbed):
 
 def conv_stem(width: int) -> nn.Sequential:
     """The release's stem, stride 16: strides 4, 2 and 2, with batch norm and GELU after the first two."""
-    hidden = max(32, width // 4)
+    hidden = conv_width(width)
     return nn.Sequential(
         nn.Conv2d(3, hidden, 4, stride=4, padding=1, bias=False),
         nn.BatchNorm2d(hidden),
@@ -104,6 +104,11 @@ def conv_stem(width: int) -> nn.Sequential:
         nn.GELU(),
         nn.Conv2d(hidden, width, 2, stride=2),
     )
+
+
+def conv_width(width: int) -> int:
+    """Channels between the convolutions of the release's stem, which ends `width` wide."""
+    return max(32, width // 4)
 
 
 def hybrid_stem(width: int) -> nn.Sequential:

@@ -35,7 +35,7 @@ from catlip.record import Record, plain
 from catlip.training.distributed import Place, barrier, find_place, peak_gib
 from catlip.training.loop import Trainer, train
 from catlip.training.parallel import Parallel
-from catlip.vocabulary import Vocabulary
+from catlip.vocabulary import Vocabulary, vocabulary_identity
 
 DRY_RUN_IMAGES = 2
 UNKNOWN_LABELS_PER_CAPTION = 3  # a DataComp caption's, about
@@ -178,11 +178,6 @@ def _discard(folder: Path, place: Place) -> None:
 def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     """The fields of a recipe that determine a run: all but its words."""
     return {name: value for name, value in plain(recipe).items() if name != "about"}
-
-
-def vocabulary_identity(path: Path) -> str:
-    """What stands for a vocabulary in the identity of a run."""
-    return sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def encoder_of(recipe: Recipe) -> ImageEncoder:

@@ -112,6 +112,21 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def build_name(device_type: str) -> str:
+    """`torch2.13.0-cuda`: with what a record was timed, for its name."""
+    return f"torch{importlib.metadata.version('torch').split('+')[0]}-{device_type}"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record as it was written. Raises: InputError when the file is none."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        record["kind"], record["metrics"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"not a record: {path}") from None
+    return record
+
+
 def environment() -> dict[str, Any]:
     """Machine, device, versions and code revision of this process; nothing that identifies a person or a host."""
     found: dict[str, Any] = {

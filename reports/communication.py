@@ -1,10 +1,9 @@
 """What the ranks send each other in a step: bytes by collective, how long they take, and how much of that a step waits for."""
 
-from functools import partial
 from typing import Any
 
 from reports.cells import Cell, Table, clipped, number_cell, shown
-from reports.figures import Figure, Part, colour_of, stacked_bars
+from reports.figures import Figure, Part, bars_figure
 from reports.measured import anchor_of, name_of, ratio_at, step_methods
 from reports.records import Record, drawable, entries, lookup, number, text
 from reports.step_times import MOST_METHODS
@@ -84,11 +83,9 @@ def communication_figure(record: Record, suffix: str = "") -> list[Figure]:
     bars = {method: parts for method in step_methods(record)[:MOST_METHODS] if (parts := _sent_by_kind(record, method))}
     if not bars:
         return []
-    said = "; ".join(f"{clipped(name_of(m))}: {', '.join(f'{w} {shown(mb)} MB' for w, mb in p)}" for m, p in bars.items())
     caption = f"What a rank sends in a step, by what for and how ({step_description(record)})."
-    drawn = [(clipped(name_of(m), 24), colour_of(m), parts) for m, parts in bars.items()]
-    draw = partial(stacked_bars, bars=drawn, unit="MB sent by a rank in a step")
-    return [Figure(f"communication{suffix}", caption, f"Stacked bars. {said}.", draw, 0.8 + 0.7 * len(bars))]
+    height = 0.8 + 0.7 * len(bars)
+    return [bars_figure(f"communication{suffix}", caption, bars, "MB", "MB sent by a rank in a step", height)]
 
 
 def _sent_by_kind(record: Record, method: str) -> list[Part]:

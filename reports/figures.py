@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -17,7 +18,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from reports.cells import shown
+from reports.cells import clipped, shown
+from reports.measured import name_of
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
 COLOURS = {"random": "#5f666e", "catlip": "#0067a5", "clip": "#b34700", "siglip": "#007a5a", "superclass": "#a34a83"}
@@ -156,6 +158,21 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], ga
 
 
 Part = tuple[str, float]  # what it is, and how much
+
+
+def bars_figure(name: str, caption: str, bars: dict[str, list[Part]], unit: str, axis: str, height: float) -> Figure:
+    """A stacked bar a method, with what it says in words.
+
+    Args:
+        bars: method -> parts, sizes in `unit`.
+        axis: what the axis is labelled with.
+    """
+    said = "; ".join(
+        f"{clipped(name_of(m))}: {', '.join(f'{word} {shown(size)} {unit}' for word, size in parts)}"
+        for m, parts in bars.items()
+    )
+    drawn = [(clipped(name_of(m), 24), colour_of(m), parts) for m, parts in bars.items()]
+    return Figure(name, caption, f"Stacked bars. {said}.", partial(stacked_bars, bars=drawn, unit=axis), height)
 
 
 def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from matplotlib.axes import Axes
 
 from reports.cells import MISSING, Cell, Table, clipped, number_cell, shown
-from reports.figures import Figure, Part, colour_of, label_points, marker_of, stacked_bars
+from reports.figures import Figure, Part, bars_figure, colour_of, label_points, marker_of
 from reports.measured import anchor_of, name_of, ordered
 from reports.records import Record, drawable, entries, number, text
 from reports.step_times import MOST_METHODS
@@ -139,11 +139,8 @@ def _bars_figure(record: Record, suffix: str) -> list[Figure]:
     bars = {method: parts for method in methods(record) if (parts := _parts(record, size, method))}
     if not bars:
         return []
-    said = "; ".join(f"{clipped(name_of(m))}: {', '.join(f'{w} {shown(n)} GiB' for w, n in p)}" for m, p in bars.items())
     caption = f"What memory is used for at {int(size):,} images ({step_description(record)}), measured."
-    drawn = [(clipped(name_of(m), 24), colour_of(m), parts) for m, parts in bars.items()]
-    draw = partial(stacked_bars, bars=drawn, unit="GiB")
-    return [Figure(f"memory_parts{suffix}", caption, f"Stacked bars. {said}.", draw, 0.7 + 0.95 * len(bars))]
+    return [bars_figure(f"memory_parts{suffix}", caption, bars, "GiB", "GiB", 0.7 + 0.95 * len(bars))]
 
 
 def _parts(record: Record, size: str, method: str) -> list[Part]:

@@ -4,11 +4,10 @@ A table a device: within one record the methods took turns, so their ratio means
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 from reports.cells import Cell, Table, clipped, number_cell, shown
 from reports.devices import by_device
-from reports.figures import Figure, Part, colour_of, stacked_bars
+from reports.figures import Figure, Part, bars_figure
 from reports.measured import anchor_of, name_of, step_methods
 from reports.records import Record, drawable, entries, lookup, number, text
 from reports.rules import suffix
@@ -111,13 +110,8 @@ def phases_figure(record: Record | None, name: str = "step_phases") -> list[Figu
     whole = {method: parts for method in step_methods(record)[:MOST_METHODS] if (parts := _parts(record, method))}
     if not whole:
         return []
-    said = "; ".join(
-        f"{clipped(name_of(m))}: {', '.join(f'{word} {shown(t)} ms' for word, t in parts)}" for m, parts in whole.items()
-    )
     caption = f"Where a step's time goes ({step_description(record)}): medians of each part, so they need not add up exactly."
-    bars = [(clipped(name_of(method), 24), colour_of(method), parts) for method, parts in whole.items()]
-    draw = partial(stacked_bars, bars=bars, unit="ms")
-    return [Figure(name, caption, f"Stacked bars. {said}.", draw, 0.8 + 0.7 * len(bars))]
+    return [bars_figure(name, caption, whole, "ms", "ms", 0.8 + 0.7 * len(whole))]
 
 
 def _parts(record: Record, method: str) -> list[Part]:

@@ -14,10 +14,10 @@ bytes of each block's input. Less than 1 % is left out: statistics of norms, num
 
 from baselines.openclip import TEXT_VOCABULARY, text_tower
 from bench.arithmetic.flops import MLP_RATIO, TWO_TOWERS, num_tokens, stem_products
-from bench.arithmetic.state import FLOAT32, parameters, state_bytes
+from bench.arithmetic.state import FLOAT32, parameters, product_bytes, state_bytes
 from bench.methods import CHUNK_CLASSES
 from bench.training_step import Factors
-from catlip.encoder import ENCODERS
+from catlip.encoder import ENCODERS, conv_width
 from catlip.training.schedule import AUTOCAST
 
 BLOCK_NUMBERS = 14  # of the type of the products, per token and unit of width
@@ -86,11 +86,6 @@ def loss_working_bytes(factors: Factors, world_size: int) -> int:
     if factors.method == "catlip_chunked":  # of one chunk: logits, their gradient, and what leads from one to the other
         return 5 * FLOAT32 * batch * min(CHUNK_CLASSES, factors.num_classes)
     return 2 * FLOAT32 * batch * factors.num_classes
-
-
-def product_bytes(factors: Factors) -> int:
-    """Of a number of the type that products are taken in."""
-    return AUTOCAST[factors.precision].itemsize if factors.precision in AUTOCAST else FLOAT32
 
 
 def block_bytes(factors: Factors, tokens: int, width: int, heads: int, attention: str, device_type: str) -> int:
@@ -176,7 +171,7 @@ def stem_numbers(factors: Factors) -> int:
     if shape.stem == "patchify":
         return pixels
     if shape.stem == "conv":  # before the norm, before and after the GELU
-        return pixels + 3 * max(32, shape.width // 4) * ((side // 4) ** 2 + (side // 8) ** 2)
+        return pixels + 3 * conv_width(shape.width) * ((side // 4) ** 2 + (side // 8) ** 2)
     # Before the norm and after the ReLU; in a residual block of two convolutions and a shortcut, three and two of those.
     return pixels + 2 * 32 * (side // 2) ** 2 + 5 * (64 * (side // 4) ** 2 + 128 * (side // 8) ** 2)
 

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from baselines.openclip import TEXT_VOCABULARY, text_tower
 from bench.arithmetic.flops import TWO_TOWERS
-from bench.arithmetic.state import FLOAT32, objective_of
+from bench.arithmetic.state import FLOAT32, objective_of, product_bytes
 from bench.training_step import Factors
 from catlip.training.blocks import blocks
-from catlip.training.schedule import AUTOCAST
 
 DDP_BUCKETS = [2**20, 25 * 2**20]  # DistributedDataParallel's: a small one first, so that sending begins early
 
@@ -76,8 +75,8 @@ def _features(factors: Factors, world_size: int, device_type: str) -> list[Excha
     """Embeddings forward, their gradients backward: of both towers for CLIP, of captions for SigLIP."""
     if factors.method not in TWO_TOWERS:
         return []
-    narrow = device_type == "cpu" and factors.precision in AUTOCAST  # on a GPU, F.normalize widens to float32
-    one = factors.batch_size * text_tower(factors.model).joint * (AUTOCAST[factors.precision].itemsize if narrow else FLOAT32)
+    wide = product_bytes(factors) if device_type == "cpu" else FLOAT32  # on a GPU, F.normalize widens to float32
+    one = factors.batch_size * text_tower(factors.model).joint * wide
     if factors.method == "siglip":  # round the ring in both directions at once; each gradient goes back the way it came
         return [Exchange("features", "neighbour_exchange", 2 * (world_size - 1), 2 * (world_size - 1) * one, world_size)]
     towers = 1 if factors.method == "siglip_gather" else 2
@@ -110,8 +109,7 @@ def _sharded(factors: Factors, world_size: int) -> list[Exchange]:
     objective = objective_of(factors)
     inside = {parameter for block in blocks(objective) for parameter in block.parameters()}
     shares = {p: -(-len(p) // world_size) * p[0].numel() for p in objective.parameters()}
-    width = AUTOCAST[factors.precision].itemsize if factors.precision in AUTOCAST else FLOAT32
-    gathered = sum(n * (2 * width if p in inside else FLOAT32) for p, n in shares.items())
+    gathered = sum(n * (2 * product_bytes(factors) if p in inside else FLOAT32) for p, n in shares.items())
     number = len(blocks(objective))
     return [
         Exchange("parameters", "all_gather", 2 * number + 1, gathered, world_size),

@@ -20,7 +20,7 @@ from baselines.openclip import TEXT_VOCABULARY, text_tower
 from bench.training_step import Factors
 from catlip.cli import choose
 from catlip.data.sampler import ImageSize
-from catlip.encoder import ENCODERS
+from catlip.encoder import ENCODERS, conv_width
 
 MLP_RATIO = 4  # both towers
 TWO_TOWERS = ("clip", "clip_nonlocal", "siglip", "siglip_gather")
@@ -56,7 +56,7 @@ def stem_products(model: str, resolution: int) -> list[Product]:
     if shape.stem == "patchify":
         return [Product(last, 3 * shape.patch**2, width, trained_operands=1)]
     if shape.stem == "conv":
-        hidden = max(32, width // 4)
+        hidden = conv_width(width)
         wide = (resolution // 4) ** 2, (resolution // 8) ** 2
         return [
             Product(wide[0], 3 * 16, hidden, trained_operands=1),

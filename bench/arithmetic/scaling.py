@@ -7,17 +7,18 @@ exposed and what the backward pass does not cover; everything else that is sent,
 of each collective is `bench.arithmetic.link`'s. No stragglers, no data loading, no failures.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from bench.arithmetic.exchanges import Exchange, sent
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.link import Link, exchange_ms
-from bench.training_step import Factors
+from bench.training_step import Factors, factors_of
 from catlip.cli import InputError
+from catlip.record import read_record
 
 BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is two products
 
@@ -92,10 +93,9 @@ def measured_compute(path: Path, wanted: Sequence[str]) -> dict[str, Compute]:
         raise InputError(f"{path} is of {ranks} ranks; a projection begins with one")
     if missing := [method for method in wanted if method not in found]:
         raise InputError(f"{path} has no times of {', '.join(missing)}; set --methods to some of: {', '.join(found)}")
-    options = {name: value for name, value in one.items() if name in Factors.__dataclass_fields__}
     computes = {}
     for method in wanted or found:
-        factors, ms = Factors(method=method, **options), found[method]["total_ms"]["median"]
+        factors, ms = factors_of(SimpleNamespace(**one), method), found[method]["total_ms"]["median"]
         source = f"measured: {ms:.1f} ms at batch {factors.batch_size} on {record['environment']['device']}, {path.name}"
         computes[method] = Compute(factors, step_flops(factors) / ms, source)
     return computes
@@ -111,13 +111,9 @@ def measured_link(path: Path) -> Link:
 
 def read(path: Path, kind: str) -> dict[str, Any]:
     """A finished record of that kind. Raises: InputError."""
-    try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
-        found, finished = record["kind"], bool(record["metrics"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"not a record: {path}") from None
-    if found != kind:
-        raise InputError(f"{path} is a record of {found}; python -m bench.{kind} makes what is needed")
-    if not finished:
+    record = read_record(path)
+    if record["kind"] != kind:
+        raise InputError(f"{path} is a record of {record['kind']}; python -m bench.{kind} makes what is needed")
+    if not record["metrics"]:
         raise InputError(f"{path} is of a run that was cut short")
     return record

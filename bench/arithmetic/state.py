@@ -10,8 +10,14 @@ from torch import nn
 
 from bench import methods
 from bench.training_step import Factors
+from catlip.training.schedule import AUTOCAST
 
 FLOAT32 = 4
+
+
+def product_bytes(factors: Factors) -> int:
+    """Of a number of the type that products are taken in."""
+    return AUTOCAST[factors.precision].itemsize if factors.precision in AUTOCAST else FLOAT32
 
 
 @cache

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.training_step import Factors, Stopwatch, TrainingStep
-from catlip.data.sampler import ImageSize, image_sizes
+from catlip.data.sampler import ImageSize
 from catlip.recipes import CATLIP, CLIP, Recipe
 from catlip.training.distributed import Place, barrier
 
@@ -27,9 +27,7 @@ class Variant:
 
     def sizes(self) -> list[ImageSize]:
         """The image sizes, with the batch at each."""
-        recipe = self.sampler
-        span = (recipe.min_resolution, recipe.max_resolution, recipe.num_scales, recipe.scale_multiple)
-        return image_sizes(self.step.resolution, self.step.batch_size, *span)
+        return replace(self.sampler, resolution=self.step.resolution, micro_batch=self.step.batch_size).sizes()
 
 
 @dataclass(frozen=True)

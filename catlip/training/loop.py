@@ -38,7 +38,7 @@ from catlip.training.parallel import (
     synchronised,
     whole,
 )
-from catlip.training.schedule import AUTOCAST, Optimization, adamw, learning_rate
+from catlip.training.schedule import Optimization, adamw, autocast, learning_rate
 
 OBJECTIVE = 5  # separates this random stream from others of the same seed
 
@@ -140,10 +140,10 @@ class Trainer:
         return {name: whole(tensor) for name, tensor in values.items()}
 
     def _backward(self, batches: list[Any], micro_step: int) -> Tensor:
-        precision, last = self.optimization.precision, micro_step + len(batches) == self.accumulation
+        last = micro_step + len(batches) == self.accumulation
         torch.manual_seed(_seed_at(self.seed, self.step, micro_step * self.place.world_size + self.place.rank))
         with synchronised(self.replica, last):
-            with torch.autocast(self.place.device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST):
+            with autocast(self.place.device, self.optimization.precision):
                 loss = self.replica(*batches)
             self.scaler.scale(loss * (len(batches) / self.accumulation)).backward()
         return loss.detach()

@@ -44,6 +44,11 @@ class Optimization:
             raise InputError(f"learning rates must be 0 <= min_lr <= max_lr, not {self.min_lr} and {self.max_lr}")
 
 
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context of a forward pass in that precision; fp32 is no autocast."""
+    return torch.autocast(device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
+
+
 def adamw(objective: nn.Module, recipe: Optimization, form: Literal["fused", "foreach", "loop"] = "fused") -> torch.optim.AdamW:
     """AdamW; what has fewer than two dimensions does not decay.
 

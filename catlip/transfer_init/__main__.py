@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import tyro
@@ -11,7 +10,7 @@ import tyro
 from catlip.cli import InputError, run
 from catlip.record import Record, plain, write_atomically
 from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties, coverage, find_origins
-from catlip.vocabulary import Vocabulary
+from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.label_sets import LabelSet, label_set
 
 COLUMNS = ("labels", "exact", "near", "mean", "random", "distinct rows", "mean similarity")
@@ -112,7 +111,7 @@ def _head_file(weights: Path, vocabulary: Vocabulary, labels: LabelSet, config: 
 
 def _check_same(trained: object, vocabulary: Path) -> None:
     """Raises: InputError when the weights say that their classes are of another vocabulary."""
-    given = sha256(vocabulary.read_bytes()).hexdigest()[:16]
+    given = vocabulary_identity(vocabulary)
     if trained is not None and trained != given:
         raise InputError(f"{vocabulary} ({given}) is not the vocabulary that the weights were trained on ({trained})")
 

@@ -13,6 +13,7 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -214,3 +215,8 @@ def _too_few(ranked: Sequence[Synset], num_kept: int, threshold: int | None, top
         f"{cut} leaves {num_kept} of {len(ranked)} synsets: the most frequent, {most.name}, occurs {most.count} times; "
         f"try {fix} at most"
     )
+
+
+def vocabulary_identity(path: Path) -> str:
+    """What stands for the vocabulary in a file, in the identity of a run and beside its weights."""
+    return sha256(path.read_bytes()).hexdigest()[:16]

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from bench.label_accuracy import COLUMNS, SHARES, measure, share
+from bench.label_accuracy import COLUMNS, SHARES, measure
+from bench.statistics import share
 from bench.wording import nltk_rules
 from bench.wording.misses import (
     CAUSES,

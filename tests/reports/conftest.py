@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from reports.records import read_records
+from reports.sections import Page, build_page
+
 GOLDEN = Path(__file__).parent / "golden"
 WriteRecord = Callable[..., Path]
 
@@ -39,3 +42,10 @@ def write_record(tmp_path: Path) -> WriteRecord:
 def golden() -> Path:
     """The folder of fixed records and of the report that they must give."""
     return GOLDEN
+
+
+@pytest.fixture
+def page(golden: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+    """The page of the fixed records."""
+    monkeypatch.chdir(golden)
+    return build_page(read_records([Path("records")]))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure as Canvas
+from test_word_sections import table
 
 from reports import cost
 from reports.blocks import Command, Text
@@ -22,17 +23,6 @@ from reports.sections import Page, build_page
 from reports.tables import TIMES
 
 ANCHORS = ("step-time", "waterfall", "memory", "communication", "projection", "data-path", "external")
-
-
-@pytest.fixture
-def page(golden, monkeypatch) -> Page:
-    monkeypatch.chdir(golden)
-    return build_page(read_records([Path("records")]))
-
-
-def table(page: Page, name: str) -> Table:
-    (found,) = [table for table in page.tables if table.name == name]
-    return found
 
 
 def figure(page: Page, name: str) -> Figure:

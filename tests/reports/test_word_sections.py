@@ -26,12 +26,6 @@ from reports.threshold import threshold_figures
 from reports.vocabulary_plots import tail_of
 
 
-@pytest.fixture
-def page(golden, monkeypatch) -> Page:
-    monkeypatch.chdir(golden)
-    return build_page(read_records([Path("records")]))
-
-
 def table(page: Page, name: str) -> Table:
     (found,) = [table for table in page.tables if table.name == name]
     return found

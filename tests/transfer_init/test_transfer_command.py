@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 from catlip.encoder import build_encoder
 from catlip.objective import Categorical
-from catlip.pretrain import vocabulary_identity
 from catlip.training.loop import save_weights
+from catlip.vocabulary import vocabulary_identity
 
 NAMES = ("dog.n.01", "cat.n.01", "sandwich.n.01", "furniture.n.01", "kitchen.n.01", "restaurant.n.01")
 MODULE = "catlip.transfer_init"
