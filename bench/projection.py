@@ -120,7 +120,10 @@ def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> lis
 def paper_layouts(config: Projection, computes: dict[str, Compute], link: Link) -> list[dict[str, Any]]:
     """CLIP and CatLIP, each on the layout of either; the global batch is the same in all."""
     return [
-        {**project(computes[method], *layout, link, config.samples), "layout_of": whose}
+        {
+            **project(computes[method], *layout, link, config.samples),
+            "scaling": "as published" if whose == method else f"as {whose}",
+        }
         for whose, layout in PAPER_LAYOUTS.items()
         for method in PAPER_LAYOUTS
         if method in computes

@@ -74,9 +74,9 @@ class Collective:
 
     Attributes:
         what: what it is for: gradients, parameters, features, counts, buffers or norm, as in bench.arithmetic.exchanges.
-        kind: a key of TRACED_AS. elements: what one rank hands in, as in `bench.arithmetic.exchanges.Exchange`; of a scatter,
-        what it gets: gloo's all_to_all is a
-            scatter from each rank, and n of them hand in what the one would.
+        kind: a key of TRACED_AS.
+        elements: what one rank hands in, as in `bench.arithmetic.exchanges.Exchange`; of a scatter, what it gets: gloo's
+            all_to_all is a scatter from each rank, and n of them hand in what the one would.
         dtype: of the elements.
         peer: the root of a scatter, the receiver of a neighbour_exchange.
     """

@@ -125,6 +125,10 @@ def test_a_projection_has_both_scalings_and_takes_the_papers_layouts_apart(progr
     assert {(r["method"], r["devices"], r["batch_per_device"]) for r in found["paper_layouts"]} == {
         (method, *layout) for method in ("catlip", "clip") for layout in ((256, 256), (64, 1_024))
     }
+    assert {(r["method"], r["devices"], r["scaling"]) for r in found["paper_layouts"]} == {  # as the report's table names them
+        *(("clip", 256, "as published"), ("clip", 64, "as catlip")),
+        *(("catlip", 64, "as published"), ("catlip", 256, "as clip")),
+    }
     for ratio in found["paper_ratios"]:
         assert ratio["device_hours"] == pytest.approx(ratio["compute"] * ratio["communication"])
         assert ratio["compute"] == pytest.approx(1.172, abs=2e-3)  # FLOPs of CLIP over CatLIP at 65,536 pairs

@@ -159,6 +159,8 @@ def test_a_ceiling_has_a_spread_and_a_datasheet_where_there_is_one() -> None:
     assert datasheet_tflops("NVIDIA H100 80GB HBM3", "bf16") == 989
     assert datasheet_tflops("NVIDIA L40S", "fp16") == 362
     assert datasheet_tflops("Tesla V100-SXM2-16GB", "bf16") is None
+    assert datasheet_tflops("NVIDIA L4", "bf16") == 121
+    assert datasheet_tflops("NVIDIA L40", "bf16") is None  # another card than the L4
 
 
 def test_an_unknown_precision_is_refused() -> None:
