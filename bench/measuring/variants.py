@@ -14,7 +14,7 @@ from catlip.recipes import CATLIP, CLIP, Recipe
 from catlip.training.distributed import Place, barrier
 
 RELEASE = "datacomp_b16_release"
-NO_FP16 = "not run on this device: fp16 needs a GPU; fp32 throughout"
+NO_FP16 = "fp16 needs a GPU; fp32 throughout"
 NO_COMPILE = "not asked for: --compile takes minutes"
 
 
