@@ -112,7 +112,6 @@ def main(config: Communication) -> None:
         }
         _measure_all(config, place, record)
         record.notes += _notes(config, place)
-        dist.destroy_process_group()
     if place.is_main:
         print(_table(config, record))
         print(f"wrote {record.path}")

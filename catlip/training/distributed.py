@@ -1,8 +1,11 @@
 """Where this process stands among those that torchrun started, and what it computes on."""
 
+import atexit
+import gc
 import os
 import platform
 import resource
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,6 +13,8 @@ import torch
 import torch.distributed as dist
 
 from catlip.cli import InputError
+
+LET_GO_S = 0.1  # what a thread of gloo's needs, after an exchange is over, to drop its tensors
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ def _join(backend: str, world_size: int, timeout: timedelta | None) -> None:
     dead ones, so each attempt gets a part of its own. Several nodes count attempts differently: there, start torchrun with
     TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which makes a new store for each.
     """
+    atexit.register(_leave)
     found = os.environ
     if found.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or found.get("GROUP_WORLD_SIZE") != "1":
         dist.init_process_group(backend, timeout=timeout)
@@ -64,6 +70,19 @@ def _join(backend: str, world_size: int, timeout: timedelta | None) -> None:
     agent = dist.TCPStore(found["MASTER_ADDR"], int(found["MASTER_PORT"]), world_size, is_master=False)
     attempt = dist.PrefixStore(f"attempt {found['TORCHELASTIC_RESTART_COUNT']}", agent)
     dist.init_process_group(backend, timeout=timeout, store=attempt, rank=int(found["RANK"]), world_size=world_size)
+
+
+def _leave() -> None:
+    """Leave the group while Python still runs.
+
+    A thread that drops a tensor once it does not aborts the process, with all its work done (pytorch pull request 179291).
+    Those threads end with the group; but where DTensor's caches still hold that, they have to be waited for.
+    """
+    gc.collect()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    gc.collect()
+    time.sleep(LET_GO_S)
 
 
 def barrier() -> None:

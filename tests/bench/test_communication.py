@@ -272,4 +272,3 @@ if __name__ == "__main__":
     everything = listen_to_all(here)
     if here.is_main:
         print(json.dumps(everything))
-    torch.distributed.destroy_process_group()
