@@ -20,14 +20,15 @@ from safetensors import safe_open
 
 from bench.downstream import linear_probe
 from bench.downstream.datasets import load_tasks
-from bench.downstream.linear_probe import PROBES, LinearProbe
+from bench.downstream.linear_probe import RECIPES, LinearProbe
 from catlip import pretrain
 from catlip.cli import InputError, choose, run
 from catlip.data.shards import expand, open_shard
 from catlip.label.sidecar import Labels, read_labels, read_sidecar, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.pretrain import PretrainCatLIP
-from catlip.recipes import CATLIP, Recipe
+from catlip.recipe import Recipe
+from catlip.recipes import CATLIP
 from catlip.record import Record, plain
 from catlip.training.distributed import barrier, find_place
 from catlip.vocabulary import Vocabulary, build, vocabulary_identity
@@ -35,6 +36,7 @@ from catlip.vocabulary.counts import count
 
 STARTER_THRESHOLDS = (2, 8, 16, 32, 64)  # of the starter captions' 1,980 synsets: 1,456, 768, 306, 119 and 30
 PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
+CLASSIFIERS = 3  # probes of one encoder, whose mean counts
 NO_MATTER = ("device", "num_workers", "quiet")  # a probe is the same whatever these are
 KEPT = ("train_seconds", "images_seen")  # of a pre-training record; losses over different classes do not compare
 
@@ -97,10 +99,12 @@ class Threshold:
     def probing(self, threshold: int, seed: int) -> LinearProbe:
         """The probe of that run, as `python -m bench.downstream.linear_probe` would do it."""
         return replace(
-            choose("probe recipe", self.probe_recipe, PROBES),
+            choose("probe recipe", self.probe_recipe, RECIPES),
             encoder=str(self.pretraining(threshold, seed).out),
             data=self.probe,
             out=self.folder(threshold) / f"probe-seed{seed}.json",
+            cached_features=True,
+            seeds=CLASSIFIERS,
             seed=seed,
             num_workers=self.num_workers,
             device=self.device,
@@ -138,7 +142,7 @@ def _check(config: Threshold) -> None:
     for name, values in (("thresholds", config.thresholds), ("seeds", config.seeds)):
         if not values or min(values) < 0 or len(set(values)) < len(values):
             raise InputError(f"--{name} {' '.join(map(str, values))}: give one or more, each once, none below 0")
-    choose("probe recipe", config.probe_recipe, PROBES)
+    choose("probe recipe", config.probe_recipe, RECIPES)
     load_tasks(config.probe)
 
 

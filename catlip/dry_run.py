@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from catlip.data.loader import Batch
 from catlip.matmul import matmul_flops_per_s
-from catlip.recipes import Recipe
+from catlip.recipe import Recipe
 from catlip.training.distributed import Place
 
 UTILISATION = 0.4  # of the measured matrix products: what well-tuned ViT training reaches; the estimate says so

@@ -27,7 +27,8 @@ class Objective(Protocol):
         image_encoder: what is transferred afterwards; [B, 3, H, W] to [B, num_features].
 
     It may also have `whole_step`, true if it is called with all micro-batches of a step at once; `set_progress(share)`, called
-    before each step with the share of the run that is done; and `metrics()`, scalar tensors by name for the log.
+    before each step with the share of the run that is done; `metrics()`, scalar tensors by name for the log; and
+    `lr_scale(name)`, what the learning rate of the parameter of that name is multiplied by.
     """
 
     needs: frozenset[str]

@@ -20,9 +20,9 @@ import tyro
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from catlip.cli import InputError, run
+from catlip.cli import run
 from catlip.data.loader import DataPath, LabelSource
-from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, steps_for
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.dry_run import describe
@@ -30,7 +30,8 @@ from catlip.encoder import ImageEncoder, build_encoder
 from catlip.label.sidecar import read_labels
 from catlip.objective import Categorical
 from catlip.range_augment import Augmented, RangeAugment
-from catlip.recipes import CATLIP, Recipe
+from catlip.recipe import ImageRecipe, Recipe
+from catlip.recipes import CATLIP
 from catlip.record import Record, plain
 from catlip.training.distributed import Place, barrier, find_place, peak_gib
 from catlip.training.loop import Trainer, train
@@ -64,6 +65,8 @@ class PretrainRun:
     """Optimizer steps per line of the log."""
     checkpoint_every: int = 200
     """Optimizer steps between checkpoints."""
+    snapshots: int = 1
+    """At how many evenly spaced steps to keep the weights to transfer; the end, weights.safetensors, is the last of them."""
     restart: bool = False
     """Discard the run that is in the folder instead of going on with it."""
     wandb: str = ""
@@ -129,10 +132,10 @@ def pretrain(
     """
     recipe, place = config.recipe, find_place(config.device)
     shards = _shards(config, place)
-    accumulation = accumulation_for(recipe, place.world_size)
+    accumulation = recipe.accumulation(place.world_size)
     data = _data_path(config, shards, accumulation, place, labels, tokenize)
     torch.manual_seed(config.seed)
-    objective = _augmented(build(), recipe)
+    objective = augmented(build(), recipe)
     if config.dry_run:
         few = replace(data, plan=StepPlan([ImageSize(recipe.resolution, DRY_RUN_IMAGES)], 1, 1, config.seed), accumulation=1)
         if place.is_main:
@@ -153,6 +156,7 @@ def pretrain(
             config.checkpoint_every,
             config.quiet,
             config.wandb,
+            config.snapshots,
         )
         _fill(record, method, config.seed, trainer, lines, data.order.total)
     return record.path
@@ -175,7 +179,7 @@ def _discard(folder: Path, place: Place) -> None:
     barrier()
 
 
-def recipe_identity(recipe: Recipe) -> dict[str, Any]:
+def recipe_identity(recipe: ImageRecipe) -> dict[str, Any]:
     """The fields of a recipe that determine a run: all but its words."""
     return {name: value for name, value in plain(recipe).items() if name != "about"}
 
@@ -191,19 +195,12 @@ def encoder_of(recipe: Recipe) -> ImageEncoder:
     )
 
 
-def _augmented(objective: nn.Module, recipe: Recipe) -> nn.Module:
+def augmented(objective: nn.Module, recipe: ImageRecipe) -> nn.Module:
     """The objective behind RangeAugment, if the recipe has it; no method knows."""
     if not recipe.range_augment:
         return objective
     start, end = recipe.range_augment
     return Augmented(objective, RangeAugment((start, end)))
-
-
-def accumulation_for(recipe: Recipe, world_size: int) -> int:
-    """Micro-steps per optimizer step that keep the recipe's global batch on `world_size` devices."""
-    if recipe.num_devices % world_size:
-        raise InputError(f"{world_size} processes do not divide the recipe's {recipe.num_devices} devices; set --num-devices")
-    return recipe.num_devices // world_size
 
 
 def _data_path(
@@ -214,11 +211,8 @@ def _data_path(
     labels: LabelSource | None,
     tokenize: Callable[[list[str]], Tensor] | None,
 ) -> DataPath:
-    recipe, sizes = config.recipe, config.recipe.sizes()
-    order = SampleOrder(shards.counts, config.seed)
-    num_steps = recipe.iterations or steps_for(recipe.epochs * order.total, sizes, recipe.num_devices)
-    plan = StepPlan(sizes, recipe.num_devices, num_steps, config.seed)
-    augmentation = recipe.augmentation()
+    recipe, order = config.recipe, SampleOrder(shards.counts, config.seed)
+    plan, augmentation = recipe.plan(order.total, config.seed), recipe.augmentation()
     return DataPath(
         shards, order, plan, augmentation, config.seed, accumulation, place.rank, place.world_size, labels, tokenize
     )

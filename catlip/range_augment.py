@@ -190,6 +190,11 @@ class Augmented(nn.Module):
         changed = (replace(batch, images=images) for batch, images in zip(batches, augmented, strict=True))
         return self.objective(*changed) + torch.stack(losses).mean()
 
+    def lr_scale(self, name: str) -> float:
+        """The objective's own, of its parameters; the ranges learn at the full rate."""
+        own = name.removeprefix("objective.")
+        return getattr(self.objective, "lr_scale", lambda name: 1.0)(own) if own != name else 1.0
+
     def metrics(self) -> dict[str, Tensor]:
         """For the log, 0-D each: the PSNR of the last batch, the ends of the ranges, and what the objective has to say."""
         ends = {f"{name}_{end}": value for name, ends in self.range_augment.ranges().items() for end, value in ends.items()}

@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.training_step import Factors, Stopwatch, TrainingStep
 from catlip.data.sampler import ImageSize
-from catlip.recipes import CATLIP, CLIP, Recipe
+from catlip.recipe import Recipe
+from catlip.recipes import CATLIP, CLIP
 from catlip.training.distributed import Place, barrier
 
 RELEASE = "datacomp_b16_release"

@@ -157,8 +157,9 @@ class Trainer:
         return norm
 
     def _update(self) -> None:
+        rate = learning_rate(self.step, self.num_steps, self.optimization)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.num_steps, self.optimization)
+            group["lr"] = rate * group["lr_scale"]
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
@@ -175,6 +176,7 @@ def train(
     checkpoint_every: int,
     quiet: bool = False,
     wandb: str = "",
+    snapshots: int = 1,
 ) -> list[dict[str, float]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
 
@@ -184,8 +186,10 @@ def train(
         config: what determines the run; a checkpoint made under another one is refused.
         log_every, checkpoint_every: in optimizer steps.
         wandb: a Weights & Biases project to log to as well.
+        snapshots: at how many evenly spaced steps the weights to transfer are written, the last step among them.
     Returns: the lines of the log, from the first step on.
     """
+    kept = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.place, wandb, config)
     stream, recent, hidden = batches(trainer.step), [], quiet or not trainer.place.is_main
@@ -193,19 +197,28 @@ def train(
         while trainer.step < trainer.num_steps:
             recent.append(trainer.train_step(stream))
             bar.update()
-            saves = trainer.step == trainer.num_steps or trainer.step % checkpoint_every == 0
+            saves = trainer.step == trainer.num_steps or trainer.step % checkpoint_every == 0 or trainer.step in kept
             if saves or trainer.step % log_every == 0:  # with each checkpoint, so that a resumed run has the same log
-                line = log.write(trainer.step, recent, trainer.optimizer.param_groups[0]["lr"], _metrics(trainer.objective))
+                rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
+                line = log.write(trainer.step, recent, rate, _metrics(trainer.objective))
                 bar.set_postfix(loss=f"{line['loss']:.3f}", images_per_s=f"{line['images_per_s']:.0f}")
                 recent = []
+            if trainer.step in kept:
+                _write_weights(trainer, folder / f"weights-step-{trainer.step:08d}.safetensors", log, config)
             if saves:
                 trainer.save(folder / "checkpoints", config)
-    weights = trainer.weights()
-    if trainer.place.is_main:
-        save_weights(folder / "weights.safetensors", weights, config)
+    _write_weights(trainer, folder / "weights.safetensors", log, config)
     log.close()
     barrier()
     return log.lines
+
+
+def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any]) -> None:
+    """The weights to transfer, with what determines the run and how far it is; all ranks call it."""
+    weights, done = trainer.weights(), {"step": trainer.step, "num_steps": trainer.num_steps}
+    if trainer.place.is_main:
+        images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
+        save_weights(path, weights, config | {"progress": done | {"images_seen": images_seen}})
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """How the weights are optimised: the numbers of a recipe, its optimizer, and the learning rate at a step."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,20 +51,22 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def adamw(objective: nn.Module, recipe: Optimization, form: Literal["fused", "foreach", "loop"] = "fused") -> torch.optim.AdamW:
-    """AdamW; what has fewer than two dimensions does not decay.
+    """AdamW; what has fewer than two dimensions does not decay, and what the objective's `lr_scale` says learns slower.
 
     That is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release decays 0-D parameters.
 
     Args:
         form: one kernel for all parameters, one per operation, or one per operation and parameter. The result is the same.
     """
-    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    lr_scale: Callable[[str], float] = getattr(objective, "lr_scale", lambda name: 1.0)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            decay = recipe.weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((decay, lr_scale(name)), []).append(parameter)
+    options = [{"params": found, "weight_decay": decay, "lr_scale": scale} for (decay, scale), found in groups.items()]
     forms = {"fused": form == "fused", "foreach": form == "foreach"}
-    return torch.optim.AdamW(groups, lr=recipe.max_lr, betas=recipe.betas, eps=recipe.eps, **forms)
+    return torch.optim.AdamW(options, lr=recipe.max_lr, betas=recipe.betas, eps=recipe.eps, **forms)
 
 
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:

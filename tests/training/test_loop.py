@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -105,6 +107,28 @@ def test_a_resumed_run_has_the_log_of_an_uninterrupted_one(tmp_path: Path) -> No
     assert [line["step"] for line in whole] == [3, 5, 6, 9, 10]
     for name in ("step", "loss", "grad_norm", "images_seen", "learning_rate"):
         assert [line[name] for line in resumed] == [line[name] for line in whole]
+
+
+def test_snapshots_are_evenly_spaced_and_those_of_a_resumed_run_are_an_uninterrupted_one_s(tmp_path: Path) -> None:
+    def run(folder: Path, stop: int = 10, snapshots: int = 3) -> None:
+        batches = lambda first: (Points(points() * (1 + step)) for step in range(first, stop))  # noqa: E731
+        train(trainer(ema_decay=0.5), batches, folder, {"seed": 0}, 100, 100, quiet=True, snapshots=snapshots)
+
+    run(tmp_path / "whole")
+    for stop in (2, 6):  # the data ends before the first snapshot, and after it
+        with pytest.raises(StopIteration):
+            run(tmp_path / "cut", stop)
+    run(tmp_path / "cut")
+    names = ["weights-step-00000003.safetensors", "weights-step-00000007.safetensors", "weights.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "whole").glob("*.safetensors")) == names
+    for name in names:
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    run(tmp_path / "short", snapshots=1)
+    assert [path.name for path in (tmp_path / "short").glob("*.safetensors")] == names[-1:]
+    assert load_file(tmp_path / "short" / names[-1]).keys() == load_file(tmp_path / "whole" / names[0]).keys()
+    with safe_open(tmp_path / "whole" / names[0], "pt") as file:
+        config = json.loads(file.metadata()["config"])
+    assert config == {"seed": 0, "progress": {"step": 3, "num_steps": 10, "images_seen": 24}}
 
 
 def test_biases_norms_and_scalars_do_not_decay() -> None:

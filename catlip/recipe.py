@@ -1,0 +1,102 @@
+"""What a recipe is: everything but the data, the model's origin and the seed that determines a training run."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from catlip.cli import InputError
+from catlip.data.augment import Augmentation
+from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
+from catlip.training.schedule import Optimization
+
+
+@dataclass(frozen=True)
+class ImageRecipe(Optimization):
+    """How long to train, on which sizes of images, and how they are cropped: what pre-training and transfer share."""
+
+    about: str = ""
+    """What it costs and what it should reach."""
+    iterations: int = 0
+    """Optimizer steps; 0 to train for `epochs`."""
+    epochs: float = 0.0
+    """Passes over the data, when `iterations` is 0."""
+    micro_batch: int = 1024
+    """Images per device and micro-step at the base resolution."""
+    num_devices: int = 64
+    """Devices that the global batch is meant for; on fewer, gradients are accumulated."""
+    resolution: int = 224
+    """Base resolution in pixels; also that of the position embeddings."""
+    min_resolution: int = 128
+    """Smallest image of the multi-scale sampler."""
+    max_resolution: int = 320
+    """Largest image of the multi-scale sampler."""
+    num_scales: int = 25
+    """Sizes drawn between them, before rounding."""
+    scale_multiple: int = 16
+    """Sizes are rounded to multiples of this many pixels."""
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Least and greatest share of a picture that a random crop covers."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    range_augment: tuple[float, ...] = (40.0, 20.0)
+    """RangeAugment's target PSNR in dB at the start and at the end; nothing for none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.iterations) == bool(self.epochs) or self.iterations < 0 or self.epochs < 0:
+            raise InputError(f"give either iterations or epochs, above 0 (not {self.iterations} and {self.epochs})")
+        if self.micro_batch < 1 or self.num_devices < 1:
+            raise InputError(f"micro-batch {self.micro_batch} and devices {self.num_devices} must be at least 1")
+        if len(self.range_augment) not in (0, 2):
+            raise InputError(f"range_augment takes two PSNRs, or none: not {' '.join(map(str, self.range_augment))}")
+
+    def sizes(self) -> list[ImageSize]:
+        """The image sizes that steps draw from, with the batch per device at each."""
+        span = (self.min_resolution, self.max_resolution, self.num_scales, self.scale_multiple)
+        return image_sizes(self.resolution, self.micro_batch, *span)
+
+    def augmentation(self) -> Augmentation:
+        """How each image is cropped and flipped."""
+        return Augmentation(crop_scale=self.crop_scale, flip=self.flip)
+
+    def accumulation(self, world_size: int) -> int:
+        """Micro-steps per optimizer step that keep the recipe's global batch on `world_size` devices. Raises: InputError."""
+        if self.num_devices % world_size:
+            raise InputError(f"{world_size} processes do not divide the recipe's {self.num_devices} devices; set --num-devices")
+        return self.num_devices // world_size
+
+    def plan(self, num_samples: int, seed: int) -> StepPlan:
+        """The image size and the samples of each step, of a data set of so many."""
+        sizes = self.sizes()
+        num_steps = self.iterations or steps_for(self.epochs * num_samples, sizes, self.num_devices)
+        return StepPlan(sizes, self.num_devices, num_steps, seed)
+
+
+@dataclass(frozen=True)
+class Recipe(ImageRecipe):
+    """Everything but the data, the method and the seed that determines a pre-training run."""
+
+    encoder: str = "vit_b16"
+    """Image encoder, one of catlip.encoder.ENCODERS."""
+    drop_path: float = 0.0
+    """Probability that the last block is skipped for an image; it rises linearly from 0 at the first."""
+    attention: Literal["sdpa", "naive"] = "sdpa"
+    """PyTorch's fused attention, or one that writes out every attention matrix."""
+    checkpointing: bool = False
+    """Compute each block's activations again in the backward pass, to save memory."""
+
+
+@dataclass(frozen=True)
+class TransferRecipe(ImageRecipe):
+    """Everything but the data, the encoder and the seed that determines the training of a classifier on an encoder."""
+
+    label_smoothing: float = 0.0
+    """Share of each image's target that is spread over all classes."""
+    layer_decay: float = 1.0
+    """Each block learns at this share of the rate of the block above it; 1 for one rate."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing {self.label_smoothing} is a share: give one from 0 up to, but not, 1")
+        if not 0 < self.layer_decay <= 1:
+            raise InputError(f"layer_decay {self.layer_decay} is a factor: give one above 0 and up to 1")
