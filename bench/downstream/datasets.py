@@ -1,90 +1,205 @@
-"""Labelled images by one spelling: the starter probes, or a folder of class folders.
+"""Labelled images by one spelling: the starter probes, or a data set of yours.
 
 starter:data/starter            two tasks on drawing teams never seen in pre-training: concepts and subgroups
-imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE; likewise places365: and folder:
+imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE, or tars of KEY.jpg and KEY.cls in train/ and val/;
+                                likewise places365: and folder:
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 
 from catlip.cli import InputError
 from catlip.data.probe_tasks import load_task
-from catlip.data.shards import Shard
+from catlip.data.shard_set import ShardSet, open_shards
+from catlip.data.shards import Shard, expand
+from catlip.vocabulary.label_sets import LabelSet, imagenet_synsets, places_names, synsets_of
+from catlip.words.wordnet import nouns
 
-FOLDER_KINDS = ("imagenet", "places365", "folder")
+KINDS = ("imagenet", "places365", "folder")
+WNID = re.compile(r"n\d{8}")
+MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,000 classes
+SUBSET = 4  # separates this random stream from others of the same seed
 
 
 @dataclass(frozen=True)
 class Split:
-    """Encoded images and their classes: `read(i)` gives the bytes of image i, `labels` is [N] int64."""
+    """Encoded images and their classes; it can stand where the data path expects a shard.
 
-    read: Callable[[int], bytes]
+    Attributes:
+        path: where the images are, for messages.
+        keys: [N] names of the images.
+        labels: [N] int64, positions in the task's class names.
+        image_bytes: number of an image -> the encoded image.
+    """
+
+    path: Path
+    keys: Sequence[str]
     labels: NDArray[np.int64]
+    image_bytes: Callable[[int], bytes]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, numbers: NDArray[np.int64]) -> "Split":
+        """The images of these numbers, in this order."""
+        keys = [self.keys[number] for number in numbers]
+        return Split(self.path, keys, self.labels[numbers], partial(_nth, self.image_bytes, numbers.tolist()))
+
+    def subset(self, fraction: float, seed: int) -> "Split":
+        """This share of the images of every class, at least one of each; a smaller share is part of a larger one.
+
+        Args:
+            fraction: in (0, 1].
+            seed: chooses the images.
+        """
+        if fraction == 1:
+            return self
+        draw = np.random.default_rng([seed, SUBSET])
+        mixed = draw.permutation(len(self))
+        order = mixed[np.argsort(self.labels[mixed], kind="stable")]  # class by class, mixed within each
+        sizes = np.unique(self.labels, return_counts=True)[1]
+        rank = np.arange(len(self)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        kept = np.maximum(1, np.round(fraction * sizes).astype(np.int64))
+        return self.take(np.sort(order[rank < np.repeat(kept, sizes)]))
 
 
 @dataclass(frozen=True)
 class Task:
-    """A single-label classification task."""
+    """A single-label classification task: its splits, and its labels as names and as synsets."""
 
     name: str
-    class_names: Sequence[str]
+    labels: LabelSet
     train: Split
     test: Split
 
-
-class Images(Dataset[Tensor]):
-    """A split's images as an encoder wants them: [3, H, W] uint8 each, by what turns encoded images into them."""
-
-    def __init__(self, split: Split, preprocess: Callable[[bytes], Tensor]):
-        self.split = split
-        self.preprocess = preprocess
-
-    def __len__(self) -> int:
-        return len(self.split.labels)
-
-    def __getitem__(self, number: int) -> Tensor:
-        return self.preprocess(self.split.read(number))
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.labels.names)
 
 
 def load_tasks(spelling: str) -> list[Task]:
-    """The tasks that `spelling` names. Raises: InputError for an unknown kind or a folder without the splits."""
+    """The tasks that `spelling` names. Raises: InputError for an unknown kind or data that are not as described above."""
     kind, _, place = spelling.partition(":")
     if kind == "starter" and place:
         return [_starter(Path(place), name) for name in ("concepts", "subgroups")]
-    if kind in FOLDER_KINDS and place:
-        return [_folders(kind, Path(place))]
-    raise InputError(
-        f"data {spelling!r} is not starter:DIR, {', '.join(f'{kind}:DIR' for kind in FOLDER_KINDS[:-1])} or folder:DIR"
-    )
+    if kind in KINDS and place:
+        root = Path(place)
+        for split in ("train", "val"):
+            if not (root / split).is_dir():
+                raise InputError(f"{spelling} has no folder {split}/ with a folder of images per class, or with tars")
+        return [_tars(kind, root) if any((root / "train").glob("*.tar")) else _folders(kind, root)]
+    raise InputError(f"data {spelling!r} is not starter:DIR, {', '.join(f'{kind}:DIR' for kind in KINDS[:-1])} or folder:DIR")
+
+
+def name_labels(task: str, names: Sequence[str]) -> LabelSet:
+    """Class names with the synsets they mean: a wnid says so itself, of any other name the nouns are looked up."""
+    known = set(nouns().offsets.tolist())
+
+    def synsets(name: str) -> tuple[int, ...]:
+        if WNID.fullmatch(name):
+            return (offset,) if (offset := int(name[1:])) in known else ()
+        return synsets_of(name.replace("-", "/") if task == "places365" else name)  # there a variety follows the hyphen
+
+    return LabelSet(task, tuple(names), tuple(map(synsets, names)))
 
 
 def _starter(root: Path, name: str) -> Task:
     task = load_task(root, name)
-    train, test = _from_shards(task.train, task.train_labels), _from_shards(task.test, task.test_labels)
-    return Task(name, task.class_names, train, test)
+    train, test = _drawings(task.train, task.train_labels), _drawings(task.test, task.test_labels)
+    return Task(name, name_labels(name, task.class_names), train, test)
 
 
-def _from_shards(samples: Sequence[tuple[Shard, int]], labels: NDArray[np.int64]) -> Split:
-    return Split(lambda i: samples[i][0].image_bytes(samples[i][1]), labels)
+def _drawings(samples: Sequence[tuple[Shard, int]], labels: NDArray[np.int64]) -> Split:
+    keys = [shard.keys[number] for shard, number in samples]
+    return Split(samples[0][0].path.parent, keys, labels, partial(_of_shard, samples))
 
 
 def _folders(kind: str, root: Path) -> Task:
-    for split in ("train", "val"):
-        if not (root / split).is_dir():
-            raise InputError(f"{kind}:{root} has no folder {split}/ with a folder of images per class")
-    train, test = ImageFolder(str(root / "train")), ImageFolder(str(root / "val"))
+    train, test = (_image_folder(root / split) for split in ("train", "val"))
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))
         raise InputError(f"{kind}:{root}: {len(odd)} classes are in only one of train/ and val/, such as {odd[0]}")
-    return Task(kind, train.classes, _from_folder(train), _from_folder(test))
+    return Task(kind, name_labels(kind, train.classes), _from_folder(train), _from_folder(test))
+
+
+def _image_folder(folder: Path) -> ImageFolder:
+    try:
+        return ImageFolder(str(folder))
+    except FileNotFoundError as error:  # no class, or one without a picture
+        raise InputError(f"{folder} is not a folder of images per class: {str(error).partition(' Supported')[0]}") from None
 
 
 def _from_folder(folder: ImageFolder) -> Split:
-    return Split(lambda i: Path(folder.samples[i][0]).read_bytes(), np.array(folder.targets, dtype=np.int64))
+    paths = [path for path, _ in folder.samples]
+    labels = np.array(folder.targets, dtype=np.int64)
+    return Split(Path(folder.root), paths, labels, partial(_of_file, paths))
+
+
+def _tars(kind: str, root: Path) -> Task:
+    train, test = (_from_tars(root / split) for split in ("train", "val"))
+    num_classes = 1 + max(int(split.labels.max()) for split in (train, test))
+    return Task(kind, name_labels(kind, _class_names(kind, root, num_classes)), train, test)
+
+
+def _from_tars(folder: Path) -> Split:
+    shards = open_shards(expand(str(folder)))
+    samples = [(shard, number) for shard, count in enumerate(shards.counts.tolist()) for number in range(count)]
+    labels = np.array([_class_id(shards[shard], number) for shard, number in samples], dtype=np.int64)
+    keys = [f"{shards.paths[shard].name}:{number}" for shard, number in samples]
+    return Split(folder, keys, labels, partial(_of_shards, shards, samples))
+
+
+# Functions of a module, and not closures, reach a worker process however that is started.
+def _nth(image_bytes: Callable[[int], bytes], numbers: Sequence[int], i: int) -> bytes:
+    return image_bytes(numbers[i])
+
+
+def _of_file(paths: Sequence[str], i: int) -> bytes:
+    return Path(paths[i]).read_bytes()
+
+
+def _of_shard(samples: Sequence[tuple[Shard, int]], i: int) -> bytes:
+    shard, number = samples[i]
+    return shard.image_bytes(number)
+
+
+def _of_shards(shards: ShardSet, samples: Sequence[tuple[int, int]], i: int) -> bytes:
+    shard, number = samples[i]
+    return shards[shard].image_bytes(number)
+
+
+def _class_id(shard: Shard, number: int) -> int:
+    """What the .cls of a sample says, else the `label` of its .json. Raises: InputError."""
+    text = (shard.caption(number) or "").strip()  # a .cls is read as a caption is
+    if not text.isdecimal():
+        text = _label(shard, number) or text
+    if not text.isdecimal() or len(text) > MAX_DIGITS:
+        key, most = f"{shard.path}: {shard.keys[number]}", 10**MAX_DIGITS - 1
+        raise InputError(f"{key} has no class: its .cls should hold a number from 0 to {most}, not {text[:40]!r}")
+    return int(text)
+
+
+def _label(shard: Shard, number: int) -> str:
+    try:
+        return str(shard.metadata(number).get("label", ""))
+    except ValueError:  # not JSON
+        return ""
+
+
+def _class_names(kind: str, root: Path, num_classes: int) -> Sequence[str]:
+    """The names of class numbers in the order of their data set. Raises: InputError when it has fewer."""
+    names = {
+        "imagenet": lambda: [f"n{synset:08d}" for synset in imagenet_synsets()],
+        "places365": lambda: [name.replace("/", "-") for name in places_names(root)],
+    }.get(kind, lambda: [str(number) for number in range(num_classes)])()
+    if num_classes > len(names):
+        raise InputError(f"{kind}:{root} has a class number {num_classes - 1}, and {kind} {len(names)} classes")
+    return names

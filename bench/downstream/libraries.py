@@ -22,13 +22,16 @@ TIMM_SOURCES = ("local-dir", "hf-hub")
 LONGEST_REASON = 200  # characters of a library's own error
 
 
-def timm_encoder(name: str, file: Path | None = None, pretrained: bool = True) -> tuple[nn.Module, Preprocess]:
+def timm_encoder(
+    name: str, file: Path | None = None, pretrained: bool = True, resolution: int = 0
+) -> tuple[nn.Module, Preprocess]:
     """A model of timm's without its classifier.
 
     Args:
         name: as `timm.create_model` takes it: vit_base_patch16_224.augreg_in21k, local-dir:FOLDER, hf-hub:ORG/NAME.
         file: its weights under timm's names, instead of those that timm would fetch.
         pretrained: false for a random initialisation.
+        resolution: pixels of the images that it is for; 0 for those that it comes for.
     Raises: InputError for an unknown name, weights that cannot be fetched, or a file that does not fit.
     """
     import timm
@@ -40,26 +43,55 @@ def timm_encoder(name: str, file: Path | None = None, pretrained: bool = True) -
     if name.startswith("local-dir:"):
         instead = "of a folder that catlip.weights wrote give the file in it, model.safetensors"
     with _fetching(f"timm's {name}", instead):
-        model = timm.create_model(name, pretrained=pretrained and file is None, num_classes=0)
+        model = _any_size(name, pretrained and file is None, 0 if file else resolution)  # a file has positions of its own
     if file:
         _load_timm(model, file)
     config = resolve_model_data_config(model)
+    if resolution:
+        config["input_size"] = (3, resolution, resolution)
     transform = create_transform(**config, use_prefetcher=True)  # so that it ends in bytes, before mean and deviation
     words = f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {config['input_size'][-1]} ({config['interpolation']})"
     preprocess = from_library(transform, config["input_size"][-1], words, config["mean"], config["std"])
     return Normalised(model, preprocess), preprocess
 
 
-def openclip_encoder(name: str, tag: str) -> tuple[nn.Module, Preprocess]:
+def _any_size(name: str, pretrained: bool, resolution: int) -> nn.Module:
+    """A model of timm's that takes images of any size: a ViT has to be told so, a convolutional network knows no other way."""
+    import timm
+
+    plain: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0}
+    size: dict[str, Any] = {"img_size": resolution} if resolution else {}
+    try:
+        return timm.create_model(name, **plain, dynamic_img_size=True, **size)
+    except TypeError:
+        return timm.create_model(name, **plain)
+
+
+def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Module, Preprocess]:
     """The image tower of an OpenCLIP model, up to the features that CLIP would project.
 
     Args:
         name, tag: as `open_clip.create_model` takes them; the tag may be a file, and without one nothing is pretrained.
+        resolution: pixels of the images that it is for, and takes; 0 for those that it comes for.
     Raises: InputError without OpenCLIP, for an unknown name or tag, or weights that cannot be fetched.
     """
+    model = openclip_model(name, tag, resolution)
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    config = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
+    plain: dict[str, Any] = vars(config) | {"mean": NO_MEAN, "std": NO_STD}  # its transform, to pixels in [0, 1]
+    side = config.size if isinstance(config.size, int) else config.size[-1]
+    words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
+    transform = _Bytes(image_transform_v2(PreprocessCfg(**plain), is_train=False))
+    preprocess = from_library(transform, side, words, config.mean, config.std)
+    return Normalised(_unprojected(model.visual), preprocess), preprocess
+
+
+def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
+    """The whole model, both towers. Arguments and errors are those of `openclip_encoder`."""
     try:
         import open_clip
-        from open_clip.transform import PreprocessCfg, image_transform_v2
     except ImportError:
         raise InputError("openclip needs OpenCLIP: pip install 'catlip-bench[clip]'") from None
     if name not in (known := open_clip.list_models()):
@@ -68,14 +100,7 @@ def openclip_encoder(name: str, tag: str) -> tuple[nn.Module, Preprocess]:
         raise InputError(f"OpenCLIP's {name} has no weights {tag!r}, and no such file is there; it has {listed(tags, 10)}")
     what = f"OpenCLIP's {name}" + (f"/{tag}" if tag else "")
     with _fetching(what, f"without a network give a local file, openclip:{name}/FILE, or random:openclip/{name}"):
-        model = open_clip.create_model(name, pretrained=tag or None)
-    config = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
-    plain: dict[str, Any] = vars(config) | {"mean": NO_MEAN, "std": NO_STD}  # its transform, to pixels in [0, 1]
-    side = config.size if isinstance(config.size, int) else config.size[-1]
-    words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
-    transform = _Bytes(image_transform_v2(PreprocessCfg(**plain), is_train=False))
-    preprocess = from_library(transform, side, words, config.mean, config.std)
-    return Normalised(_unprojected(model.visual), preprocess), preprocess
+        return open_clip.create_model(name, pretrained=tag or None, force_image_size=resolution or None)
 
 
 class _Bytes:

@@ -30,7 +30,8 @@ class TarIndex:
 
     Attributes:
         keys: [N] sample keys.
-        image, text, meta: [N, 2] int64, offset and size in bytes of the image, `.txt` and `.json` members; -1 where absent.
+        image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or `.cls`) and of the `.json`
+            member; -1 where absent.
     """
 
     keys: list[str]
@@ -97,5 +98,5 @@ def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
         raise InputError(f"shard {path} is refused: the path of its member {name!r} escapes")
     stem, _, suffix = last.partition(".")
     suffix = suffix.lower()
-    kind = "image" if suffix in IMAGE_SUFFIXES else {"txt": "text", "json": "meta"}.get(suffix)
+    kind = "image" if suffix in IMAGE_SUFFIXES else {"txt": "text", "cls": "text", "json": "meta"}.get(suffix)
     return "/".join([*folders, stem]), kind

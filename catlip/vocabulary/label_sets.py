@@ -107,11 +107,11 @@ def _chosen_by_hand(name: str, _: str) -> NamesAndSynsets:
 
 
 def _places365(place: str) -> NamesAndSynsets:
-    names = _places_names(Path(place))
+    names = places_names(Path(place))
     return names, [synsets_of(name) for name in names]
 
 
-def _places_names(place: Path) -> list[str]:
+def places_names(place: Path) -> list[str]:
     """Names as in the list of categories, where a variety follows a slash; folders have a hyphen in its place."""
     listing = place / PLACES_FILE if place.is_dir() else place
     if listing.is_file():

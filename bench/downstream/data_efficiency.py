@@ -1,0 +1,122 @@
+"""How little data does an encoder need, and does Transfer Init help?  (Figures 5 and 7)
+
+A linear probe or fine-tuning of each encoder with each share of the data and each start of the classifier: one program run and
+one record an encoder, several at a time where there are several devices. What has its record is not run again.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from typing import Literal
+
+from bench.downstream.heads import Init
+from catlip.cli import InputError, run
+from catlip.record import read_record
+
+PROGRAMS = {"linear_probe": "table_7a", "finetune": "table_7b"}
+UNTRAINED = "random:"
+
+
+@dataclass(frozen=True)
+class DataEfficiency:
+    """Sweep shares of the data and starts of the classifier over encoders; run the same command again to go on.
+
+    python -m bench.downstream.data_efficiency --recipe starter --data starter:data/starter --out runs/starter/linear_probe \\
+        --encoders runs/starter/pretrain/catlip-seed0 runs/starter/pretrain/clip-seed0 random:hybrid_tiny@48
+
+    python -m bench.downstream.data_efficiency --program finetune --data imagenet:/data/imagenet --devices cuda:0 cuda:1 \\
+        --encoders released:vit_b16 released:vit_l16 --options="--vocabulary datacomp_1_2B_vocab.pkl"
+    """
+
+    encoders: tuple[str, ...]
+    """What to transfer; spellings as of bench.downstream.linear_probe."""
+    data: str
+    """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    program: Literal["linear_probe", "finetune"] = "linear_probe"
+    """Figure 5 is of linear probes, Figure 7 of fine-tuning."""
+    recipe: str = ""
+    """Of that program; by default Table 7's."""
+    out: Path = Path("runs/bench/data_efficiency")
+    """Folder of the records, one an encoder."""
+    fraction: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+    """Shares of the training images of each class."""
+    init: tuple[Init, ...] = ("random", "transfer")
+    """Starts of the classifier; transfer where the encoder has a classifier of its own."""
+    seeds: int = 1
+    """Classifiers of each kind on an encoder, each on another choice of the data."""
+    untrained: int = 1
+    """How many encoders `random:` means, each with one classifier of each kind."""
+    devices: tuple[str, ...] = ("auto",)
+    """One encoder at a time on each."""
+    options: str = ""
+    """Further options of the program, in one word: --options="--cached-features --alpha 0.5"."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def main(config: DataEfficiency) -> None:
+    """Run what has no record yet."""
+    jobs, free = list(_jobs(config)), Queue[str]()
+    if len({path for path, _ in jobs}) < len(jobs):
+        raise InputError("two of --encoders have the same name; give them in two runs with different --out")
+    for device in config.devices:
+        free.put(device)
+
+    def work(job: tuple[Path, list[str]]) -> int:
+        path, command = job
+        if _is_done(path, command):
+            print(f"{path} is there", flush=True)
+            return 0
+        device = free.get()
+        try:
+            return subprocess.run([*command, "--device", device], check=False).returncode
+        finally:
+            free.put(device)
+
+    with ThreadPoolExecutor(len(config.devices)) as pool:
+        codes = list(pool.map(work, jobs))
+    if failed := [str(path) for (path, _), code in zip(jobs, codes, strict=True) if code]:
+        raise InputError(f"{len(failed)} of {len(jobs)} failed, see above: {', '.join(failed)}; run it again to go on")
+
+
+def _jobs(config: DataEfficiency) -> Iterator[tuple[Path, list[str]]]:
+    """Each record with the command that makes it; an untrained encoder is another one for each seed."""
+    for spelling in config.encoders:
+        untrained = spelling.startswith(UNTRAINED)
+        for seed in range(config.untrained) if untrained else [0]:
+            name = f"random-seed{seed}" if untrained else _name(spelling)
+            path = config.out / f"{name}.json"
+            yield path, _command(config, spelling, path, seed, 1 if untrained else config.seeds)
+
+
+def _command(config: DataEfficiency, spelling: str, path: Path, seed: int, seeds: int) -> list[str]:
+    recipe = config.recipe or PROGRAMS[config.program]
+    command = [sys.executable, "-m", f"bench.downstream.{config.program}", "--recipe", recipe]
+    command += ["--encoder", spelling, "--data", config.data, "--out", str(path), "--seed", str(seed), "--seeds", str(seeds)]
+    command += ["--fraction", *map(str, config.fraction), "--init", *config.init, *shlex.split(config.options)]
+    return [*command, "--quiet"] if config.quiet else command
+
+
+def _name(spelling: str) -> str:
+    """A run by its folder's name, anything else by its spelling without what a file's name cannot have."""
+    path = Path(spelling)
+    return path.name if path.is_dir() else re.sub(r"[^A-Za-z0-9_.@-]+", "-", spelling)
+
+
+def _is_done(path: Path, command: list[str]) -> bool:
+    """Whether the record is there, of the same command but for the device."""
+    return path.is_file() and _without_device(shlex.split(read_record(path)["command"])[1:]) == command[1:]
+
+
+def _without_device(words: list[str]) -> list[str]:
+    return words[: words.index("--device")] if "--device" in words else words
+
+
+if __name__ == "__main__":
+    run(DataEfficiency, main)

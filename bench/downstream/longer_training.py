@@ -1,0 +1,119 @@
+"""Does longer pre-training help?  (Figure 4) Linear probes along a run, against epochs and against the time spent.
+
+The paper trains once for each number of epochs. `--snapshots N` of a pre-training run keeps the weights on the way instead:
+cheaper, but on the way the learning rate is not yet at its end, which costs accuracy; the record says which points those are.
+Runs of several lengths can be given too.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from bench.downstream.encoders import load_encoder
+from bench.downstream.linear_probe import CachedFeatures, LinearProbe
+from bench.downstream.sweep import sweep
+from catlip.cli import InputError, run
+from catlip.recipe import TransferRecipe
+from catlip.recipes import PROBES
+from catlip.record import Record, read_record
+from catlip.training.distributed import find_place
+
+
+@dataclass(frozen=True)
+class LongerTraining:
+    """Probe the weights that pre-training runs of one method kept on their way, with cached features.
+
+    python -m bench.downstream.longer_training runs/starter/pretrain/catlip-seed0 --data starter:data/starter
+
+    python -m bench.downstream.longer_training runs/cc3m/catlip-25 runs/cc3m/catlip-50 runs/cc3m/catlip-100 \\
+        --recipe table_7a --data imagenet:/data/imagenet
+    """
+
+    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of finished runs, each with its record beside it."""
+    data: str
+    """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    out: Path = Path("runs/bench/longer_training/longer.json")
+    """The record to write."""
+    seeds: int = 1
+    """Classifiers for each of the weights."""
+    num_workers: int = 1
+    """Processes that decode images."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def main(config: LongerTraining) -> None:
+    """Probe all weights, print, write the record."""
+    with Record(config.out, kind="longer_training", config=config) as record:
+        rows: list[dict[str, Any]] = []
+        for file in (file for folder in config.runs for file in _weights(folder)):
+            rows += _probe(config, file, record)
+        record.samples["runs"] = rows
+        if any(not row["annealed"] for row in rows):
+            record.notes.append("along a run the learning rate is not at its end yet; the paper trains anew for each length")
+    print(f"wrote {record.path}")
+
+
+def _weights(folder: Path) -> Iterator[Path]:
+    """The files of weights that a run kept, the earliest first. Raises: InputError when it is not finished."""
+    if not (folder / "weights.safetensors").is_file():
+        raise InputError(f"{folder} is no finished pre-training run: it has no weights.safetensors")
+    yield from sorted(folder.glob("weights-step-*.safetensors"))
+    yield folder / "weights.safetensors"
+
+
+def _probe(config: LongerTraining, file: Path, record: Record) -> list[dict[str, Any]]:
+    encoder = load_encoder(str(file), 0, find_place(config.device).device)
+    who = {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed}
+    if record.metrics.setdefault("method", encoder.method) != encoder.method:
+        raise InputError(f"{file} was trained by {encoder.method}, the first run by {record.metrics['method']}: one at a time")
+    record.metrics |= who
+    options: dict[str, Any] = {name: getattr(config, name) for name in ("seeds", "num_workers", "quiet")}
+    probe = LinearProbe(config.recipe, str(file), config.data, config.out, cached_features=True, **options)
+    own = Record(config.out, kind="linear_probe", config=probe)  # never written: its rows become ours
+    sweep(probe, encoder, own, CachedFeatures(probe, encoder), say=False)
+    kept = ("_num_classes", "_num_broken")
+    record.metrics |= {name: value for name, value in own.metrics.items() if name.endswith(kept)}
+    record.samples |= {name: value for name, value in own.samples.items() if name.endswith("_broken")}
+    assert encoder.checkpoint is not None, "it came from a file of ours"
+    at = _progress(encoder.checkpoint.config.get("progress"), file)
+    for row in own.samples["runs"]:
+        print(f"{encoder.method:8} {at['epochs']:6.2f} epochs  {row['task']:10} top-1 {row['top1']:.3f}")
+    return [at | {name: row[name] for name in ("task", "seed", "top1", "top5")} for row in own.samples["runs"]]
+
+
+def _progress(progress: Any, file: Path) -> dict[str, Any]:
+    """How far a run was when it kept these weights. Raises: InputError when the file, or the run's record, does not say."""
+    record = file.parent.with_name(f"{file.parent.name}.json")
+    if not isinstance(progress, dict) or not record.is_file():
+        raise InputError(f"{file} does not say how far its run was, or {record} is missing")
+    found = read_record(record)
+    per_image = found["metrics"]["epochs_seen"] / found["metrics"]["images_seen"]
+    seen, seconds = (_series(found["samples"], name) for name in ("images_seen", "seconds"))
+    images = progress["images_seen"]
+    return {
+        "run": file.parent.name,
+        "images_seen": images,
+        "epochs": images * per_image,
+        "seconds": float(np.interp(images, [0, *seen], [0, *seconds])) if seen else None,
+        "device": found["environment"]["device"],
+        "annealed": progress["step"] == progress["num_steps"],
+    }
+
+
+def _series(samples: dict[str, Sequence[float]], name: str) -> list[float]:
+    return list(samples.get(name, ()))
+
+
+RECIPES = {name: LongerTraining(recipe, runs=tyro.MISSING, data=tyro.MISSING) for name, recipe in PROBES.items()}
+
+if __name__ == "__main__":
+    run(LongerTraining, main, RECIPES)

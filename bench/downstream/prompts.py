@@ -1,0 +1,94 @@
+"""Zero-shot classification by prompts: the text tower embeds the names of the classes, and an image is given the nearest."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.downstream.datasets import WNID, Task
+from bench.downstream.encoders import LoadedEncoder
+from bench.downstream.libraries import openclip_model
+from catlip.vocabulary.label_sets import imagenet_synsets
+
+PLAIN = (lambda name: name, lambda name: f"a picture of a {name}.", lambda name: f"a drawing of a {name}.")
+TEXT_BATCH = 256
+
+Template = Callable[[str], str]
+
+
+def prompted_rows(encoder: LoadedEncoder, spelling: str, task: Task) -> Callable[[Tensor], Tensor] | None:
+    """Features [n, D] of the encoder to cosines [n, classes] with the prompts; None for an encoder without a text tower."""
+    device = next(encoder.module.parameters()).device
+    if spelling.startswith("openclip:"):
+        return _of_openclip(spelling.removeprefix("openclip:"), task, device)
+    if encoder.checkpoint is not None and any("text_encoder." in name for name in encoder.checkpoint.rest):
+        return _of_run(encoder, task, device)
+    return None
+
+
+def class_names(task: Task) -> list[str]:
+    """What a prompt calls the classes: OpenCLIP's names of ImageNet's, and any other's own, in words."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+    known = dict(zip((f"n{synset:08d}" for synset in imagenet_synsets()), IMAGENET_CLASSNAMES, strict=True))
+    names = task.labels.names
+    return [known.get(name, name) if WNID.fullmatch(name) else name.replace("_", " ").replace("-", " ") for name in names]
+
+
+def templates(task: Task) -> Sequence[Template]:
+    """The 80 of CLIP's authors for ImageNet, three for anything else."""
+    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
+
+    return OPENAI_IMAGENET_TEMPLATES if task.name == "imagenet" else PLAIN
+
+
+def _of_openclip(rest: str, task: Task, device: torch.device) -> Callable[[Tensor], Tensor]:
+    import open_clip
+
+    name, _, tag = rest.partition("/")
+    model = openclip_model(name, tag).to(device).eval()
+    rows = embed_classes(model.encode_text, open_clip.get_tokenizer(name), task, device)
+    projection = getattr(model.visual, "proj", None)
+    head = getattr(model.visual, "head", None)  # of towers that are timm's
+
+    def project(features: Tensor) -> Tensor:
+        return features @ projection if isinstance(projection, nn.Parameter) else head(features) if head else features
+
+    return _cosines(project, rows)
+
+
+def _of_run(encoder: LoadedEncoder, task: Task, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """By the two towers of a run of ours."""
+    from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
+
+    assert encoder.checkpoint is not None, "it has a text tower"
+    shape = text_tower(encoder.checkpoint.encoder_name)
+    towers = TwoTowers(encoder.checkpoint.build(), shape)
+    own = {name.removeprefix("objective."): tensor for name, tensor in encoder.checkpoint.rest.items()}
+    for part in ("projection", "text_encoder"):
+        weights = {name.removeprefix(f"{part}."): tensor for name, tensor in own.items() if name.startswith(f"{part}.")}
+        towers.get_submodule(part).load_state_dict(weights)
+    towers.to(device).eval()
+    return _cosines(towers.projection, embed_classes(towers.text_encoder, CaptionTokenizer(shape.context), task, device))
+
+
+@torch.inference_mode()
+def embed_classes(
+    embed: Callable[[Tensor], Tensor], tokenize: Callable[[list[str]], Tensor], task: Task, device: torch.device
+) -> Tensor:
+    """[classes, joint]: the mean of a class's prompts, each a unit vector, as a unit vector."""
+    rows = []
+    for name in class_names(task):
+        tokens = tokenize([template(name) for template in templates(task)])
+        found = torch.cat([embed(part.to(device)) for part in tokens.split(TEXT_BATCH)])
+        rows.append(F.normalize(F.normalize(found, dim=1).mean(0), dim=0))
+    return torch.stack(rows)
+
+
+def _cosines(project: Callable[[Tensor], Tensor], rows: Tensor) -> Callable[[Tensor], Tensor]:
+    @torch.inference_mode()
+    def scores(features: Tensor) -> Tensor:
+        return F.normalize(project(features), dim=1) @ rows.T
+
+    return scores

@@ -1,0 +1,124 @@
+"""What an encoder knows before anything is trained on its features: k nearest neighbours, and zero-shot classification.
+
+Zero-shot, CLIP compares an image with prompts that name the classes. CatLIP has no text tower, but its classifier has a row for
+each noun of its vocabulary: the rows that Transfer Init would copy classify as they are, labels without a row never winning.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import tyro
+from torch import Tensor
+
+from bench.downstream.accuracy import Features, extract, hits, note_broken
+from bench.downstream.datasets import Task, load_tasks
+from bench.downstream.encoders import LoadedEncoder, load_encoder
+from bench.downstream.heads import TransferOptions, has_classifier, transfer_head
+from bench.downstream.prompts import prompted_rows
+from catlip.cli import run
+from catlip.record import Record
+from catlip.training.distributed import find_place
+
+TEMPERATURE = 0.07  # of a neighbour's vote; it and k = 20 as in Wu et al. 2018 and DINO (Caron et al. 2021)
+TEST_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Readouts:
+    """Classify by k nearest neighbours and, where the encoder allows it, zero-shot; nothing is trained.
+
+    python -m bench.downstream.readouts --encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter
+
+    python -m bench.downstream.readouts --encoder openclip:ViT-B-16/datacomp_xl_s13b_b90k --data imagenet:/data/imagenet
+
+    Zero-shot takes a run of CatLIP (its classifier's rows), a run of CLIP or an OpenCLIP model (prompts).
+    """
+
+    encoder: str
+    """As of bench.downstream.linear_probe."""
+    data: str
+    """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    out: Path = Path("runs/bench/readout/readout.json")
+    """The record to write."""
+    neighbours: int = 20
+    """Training images that vote, each by exp(cosine / 0.07)."""
+    transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
+    seed: int = 0
+    """Seed of a random encoder."""
+    num_workers: int = 1
+    """Processes that decode images."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+def main(config: Readouts) -> None:
+    """Read out, print, write the record."""
+    device = find_place(config.device).device
+    encoder = load_encoder(config.encoder, config.seed, device)
+    with Record(config.out, kind="readout", config=config) as record:
+        record.metrics |= {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed, "encoder_digest": encoder.digest()}
+        record.notes.append(f"images: {encoder.preprocess}")
+        for task in load_tasks(config.data):
+            found = _read_out(config, encoder, task, record)
+            record.metrics |= {f"{task.name}_{name}": value for name, value in found.items()}
+            said = "  ".join(f"{name} {value:.3f}" for name, value in found.items() if name.endswith("top1"))
+            print(f"{encoder.method:8} {task.name:10} {said}")
+    print(f"wrote {record.path}")
+
+
+def _read_out(config: Readouts, encoder: LoadedEncoder, task: Task, record: Record) -> dict[str, Any]:
+    module, preprocess = encoder.module, encoder.preprocess
+    train, test = (extract(module, preprocess, split, config.num_workers, config.quiet) for split in (task.train, task.test))
+    note_broken(record, task.name, [*train.broken, *test.broken])
+    top1, top5 = neighbour_hits(train, test, task.num_classes, config.neighbours)
+    found = {"knn_top1": top1, "knn_top5": top5, "num_classes": task.num_classes, "num_test": len(test)}
+    scores = zero_shot(config, encoder, task, record)
+    if scores is not None:
+        top1, top5 = (hits(scores(test.values), test.labels) / len(test)).tolist()
+        found |= {"zero_shot_top1": top1, "zero_shot_top5": top5}
+    return found
+
+
+@torch.inference_mode()
+def neighbour_hits(train: Features, test: Features, num_classes: int, neighbours: int) -> tuple[float, float]:
+    """Top-1 and top-5 accuracy in [0, 1] of a vote of the nearest training images by cosine, weighted by exp(cosine / 0.07)."""
+    known, counts = F.normalize(train.values, dim=1), torch.zeros(2, dtype=torch.int64, device=train.labels.device)
+    for values, labels in zip(test.values.split(TEST_BATCH), test.labels.split(TEST_BATCH), strict=True):
+        nearest = (F.normalize(values, dim=1) @ known.T).topk(min(neighbours, len(train)))
+        votes = torch.zeros(len(values), num_classes, device=values.device)
+        votes.scatter_add_(1, train.labels[nearest.indices], (nearest.values / TEMPERATURE).exp())
+        counts += hits(votes, labels)
+    top1, top5 = (counts / len(test)).tolist()
+    return top1, top5
+
+
+def zero_shot(config: Readouts, encoder: LoadedEncoder, task: Task, record: Record) -> Callable[[Tensor], Tensor] | None:
+    """Features [n, D] to scores [n, classes] without any training; None for an encoder that cannot."""
+    if has_classifier(encoder):
+        record.metrics["zero_shot"] = "classifier rows"
+        head, origins = transfer_head(encoder, config.encoder, task.labels, config.transfer, config.seed)
+        head.to(next(encoder.module.parameters()).device)
+        never = [number for number, origin in enumerate(origins) if not origin.found]
+        record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
+
+        @torch.inference_mode()
+        def by_rows(features: Tensor) -> Tensor:
+            scores: Tensor = head(features)
+            scores[:, never] = -torch.inf
+            return scores
+
+        return by_rows
+    rows = prompted_rows(encoder, config.encoder, task)
+    if rows is not None:
+        record.metrics["zero_shot"] = "prompts"
+    return rows
+
+
+if __name__ == "__main__":
+    run(Readouts, main)

@@ -1,0 +1,155 @@
+"""What linear probes and fine-tuning have in common: one encoder, one data set, and every share of it, start and seed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from torch import nn
+
+from bench.downstream.accuracy import note_broken
+from bench.downstream.classification import Run, Score
+from bench.downstream.datasets import Split, Task, load_tasks
+from bench.downstream.encoders import LoadedEncoder
+from bench.downstream.heads import Init, TransferOptions, has_classifier, random_head, transfer_head
+from catlip.cli import InputError
+from catlip.recipe import TransferRecipe
+from catlip.record import Record
+from catlip.training.distributed import Place
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What both programs are started with."""
+
+    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
+    encoder: str
+    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE], timm:NAME[:FILE], openclip:NAME/TAG,
+    random:NAME@RESOLUTION, random:timm/NAME; each brings its own preprocessing."""
+    data: str
+    """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    out: Path
+    """The record to write; runs go into a folder of the same name."""
+    fraction: tuple[float, ...] = (1.0,)
+    """Shares of the training images of each class, in (0, 1]; a smaller one is part of a larger."""
+    init: tuple[Init, ...] = ("random",)
+    """Where the classifier starts: random, or transfer (Transfer Init, for encoders pre-trained by CatLIP)."""
+    transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
+    seeds: int = 1
+    """Classifiers of each kind; each sees another choice of the data, where it does not see all."""
+    seed: int = 0
+    """Seed of a random encoder, and the first of the classifiers'."""
+    num_workers: int = 1
+    """Processes that decode images, per rank."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    compile: bool = False
+    """Compile the transformer blocks, once for each image size."""
+    checkpoint_every: int = 200
+    """Optimizer steps between checkpoints of a run."""
+    quiet: bool = False
+    """No progress bars."""
+
+    def __post_init__(self) -> None:
+        if not self.fraction or not all(0 < share <= 1 for share in self.fraction):
+            raise InputError(f"--fraction {' '.join(map(str, self.fraction))}: shares are above 0 and up to 1")
+        if not self.init or self.seeds < 1:
+            raise InputError("give one --init at least, and one of --seeds")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One classifier to train: its place in the sweep, its images and how it starts."""
+
+    task: Task
+    fraction: float
+    init: Init
+    seed: int
+    train: Split
+    head: nn.Linear
+
+    @property
+    def name(self) -> str:
+        """Names its run's folder."""
+        return f"{self.task.name}-{self.fraction:g}-{self.init}-seed{self.seed}"
+
+
+def sweep(config: Sweep, encoder: LoadedEncoder, record: Record, fit: Callable[[Fit], Score], say: bool = True) -> None:
+    """Train every classifier of the sweep, and put what each reached into the record.
+
+    Args:
+        fit: trains one and scores it.
+        say: whether this process prints.
+    """
+    record.metrics |= {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed, "encoder_digest": encoder.digest()}
+    record.notes.append(f"images: {encoder.preprocess}")
+    rows: list[dict[str, Any]] = []
+    record.samples["runs"] = rows
+    for task in load_tasks(config.data):
+        broken: dict[str, None] = {}
+        for one in _fits(config, encoder, task, record):
+            score = fit(one)
+            broken |= dict.fromkeys(score.broken)
+            row = {"task": task.name, "fraction": one.fraction, "init": one.init, "seed": one.seed}
+            rows.append(row | {"top1": score.top1, "top5": score.top5, "num_train": len(one.train), "seconds": score.seconds})
+            if say:
+                what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
+                print(f"{encoder.method:8} {what:40} top-1 {score.top1:.3f}  top-5 {score.top5:.3f}", flush=True)
+        note_broken(record, task.name, list(broken))
+        record.metrics |= _summary(task, [row for row in rows if row["task"] == task.name])
+
+
+def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> Iterator[Fit]:
+    inits = [init for init in config.init if init == "random" or has_classifier(encoder) or len(config.init) == 1]
+    if len(inits) < len(config.init):
+        record.notes.append(f"{config.encoder} has no classifier over a vocabulary, so only random heads were trained")
+    for seed in range(config.seed, config.seed + config.seeds):
+        heads: dict[Init, nn.Linear] = {}
+        for init in inits:
+            if init == "random":
+                heads[init] = random_head(encoder.num_features, task.num_classes, seed)
+            else:
+                heads[init], origins = transfer_head(encoder, config.encoder, task.labels, config.transfer, seed)
+                record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
+        for fraction in config.fraction:
+            part = task.train.subset(fraction, seed)
+            yield from (Fit(task, fraction, init, seed, part, deepcopy(heads[init])) for init in inits)  # it will be trained
+
+
+def _summary(task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of a task: its size, and the mean accuracy with all data and a random start, of its `rows`."""
+    found: dict[str, Any] = {
+        f"{task.name}_num_classes": task.num_classes,
+        f"{task.name}_num_train": len(task.train),
+        f"{task.name}_num_test": len(task.test),
+    }
+    whole = [row for row in rows if row["fraction"] == 1 and row["init"] == "random"]
+    if whole:
+        found |= {f"{task.name}_{top}": float(np.mean([row[top] for row in whole])) for top in ("top1", "top5")}
+    return found
+
+
+def run_of(fit: Fit, config: Sweep, recipe: TransferRecipe, encoder: LoadedEncoder, place: Place, frozen: bool) -> Run:
+    """The training run of one classifier of a sweep, by a recipe that suits the encoder."""
+    identity = {
+        "encoder": config.encoder,
+        "encoder_digest": encoder.digest(),
+        "data": config.data,
+        "fit": fit.name,
+        "transfer": str(config.transfer) if fit.init == "transfer" else "",
+    }
+    return Run(
+        config.out.with_suffix("") / fit.name,
+        recipe,
+        identity,
+        frozen,
+        fit.seed,
+        place,
+        config.num_workers,
+        config.compile,
+        checkpoint_every=config.checkpoint_every,
+        quiet=config.quiet,
+    )
