@@ -5,6 +5,7 @@ Each is a function of the records of one kind. What was not run says with which 
 
 from collections.abc import Callable, Sequence
 
+from reports.bias_init import bias_init_sections
 from reports.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.cells import Table
 from reports.communication import communication_figure, communication_tables
@@ -40,6 +41,7 @@ ON_A_CPU = (
 def cost_sections(main: Setting | None, records: Records) -> list[Section]:
     """All sections on cost, in the order of the page."""
     return [
+        *bias_init_sections(records),
         Section("step-time", "What it costs, and why: a training step", _steps(main, measured(records, "step_time"))),
         Section("waterfall", "Where a speed-up comes from, one factor at a time", _waterfall(records)),
         Section("memory", "What it costs: memory", _memory(records)),

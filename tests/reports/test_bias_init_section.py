@@ -1,0 +1,103 @@
+"""The section on the classifier's bias: both losses, what is saved, and whatever a record lacks."""
+
+import math
+
+import pytest
+from matplotlib.figure import Figure as Canvas
+from test_hostile_words import poisoned, with_leaves
+from test_word_sections import table
+
+from reports.blocks import Text
+from reports.cells import MISSING
+from reports.figures import render
+from reports.page import html, markdown
+from reports.records import read_records
+from reports.sections import Page, build_page
+
+STEPS = 1000
+RECIPE = {"encoder": "vit_example", "iterations": STEPS}
+ZERO = [530.0 * 0.97**step + 10 for step in range(STEPS)]
+RATES = [13.0 * 0.999**step for step in range(STEPS)]
+SEEDS = [
+    {"seed": 0, "zero_initial_loss": 540.0, "base_rates_initial_loss": 13.0, "zero_loss_1_to_10": 480.0},
+    {"seed": 1, "zero_initial_loss": 542.0, "base_rates_initial_loss": 14.0, "zero_loss_1_to_10": 482.0},
+]
+METRICS = {
+    **{"num_classes": 768, "uniform_loss": 532.337, "base_rate_entropy": 13.6, "base_rates_alone_loss": 13.5},
+    **{"images_seen": 64_000.0, "zero_initial_loss": 541.0, "base_rates_initial_loss": 13.5, "zero_loss_1_to_10": 481.0},
+    **{"steps_saved": 168.0, "seeds": SEEDS},
+}
+SAMPLES = {"seed": [0] * STEPS, "step": [*range(1, STEPS + 1)], "zero_loss": ZERO, "base_rates_loss": RATES}
+
+
+@pytest.fixture
+def page_of(write_record, tmp_path):
+    """The page of one record with these parts."""
+
+    def build(metrics: object = METRICS, samples: object = SAMPLES, recipe: object = RECIPE) -> Page:
+        write_record("bias_init", "bias_init", scale="bench", metrics=metrics, samples=samples, config={"recipe": recipe})
+        return build_page(read_records([tmp_path / "runs"]))
+
+    return build
+
+
+def test_it_follows_training_and_is_not_there_without_a_record(page_of, page):
+    anchors = [section.anchor for section in page_of().sections]
+    assert anchors[anchors.index("loss") + 1] == "bias-init"
+    assert "bias-init" not in [section.anchor for section in page.sections]
+
+
+def test_the_table_has_each_loss_with_its_spread_and_what_is_expected(page_of):
+    found = table(page_of(), "bias_init")
+    expected, first, span = found.rows
+    assert [cell.text for cell in expected[1:]] == ["532.34", "13.50", MISSING]
+    assert expected[1].small == "V ln 2, of 768 classes"
+    assert [cell.text for cell in first] == ["First step", "541.00 ± 1.41", "13.50 ± 0.71", "527.50 ± 0.71"]
+    assert [cell.text for cell in span] == ["Mean of steps 1 to 10", "481.00 ± 1.41", MISSING, MISSING]
+    assert "168 steps (10,752 images)" in found.caption
+    assert "chance" not in found.caption, "there are two seeds"
+
+
+def test_both_losses_are_drawn_on_logarithmic_axes_with_the_dotted_one_and_the_mark(page_of):
+    (drawn,) = [figure for figure in page_of().figures if figure.name == "bias_init"]
+    assert "zero bias from 540 to about 10.0; base rates from 13.0 to" in drawn.alt
+    assert "mean of 2 seeds" in drawn.caption
+    assert "begin at (the mark)." in drawn.caption
+    axes = Canvas().add_subplot()
+    drawn.draw(axes)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    lines = [(list(line.get_xdata()), list(line.get_ydata()), line.get_linestyle()) for line in axes.get_lines()]
+    assert lines[0][1] == pytest.approx(ZERO)
+    assert lines[2][1] == pytest.approx(RATES)
+    assert lines[4] == ([0, 1], [13.5, 13.5], ":")
+    assert lines[5][:2] == ([168], [13.5])
+    assert all(len(line[0]) < 60 for line in (lines[1], lines[3]))
+
+
+def test_what_was_never_saved_is_said_and_not_drawn(page_of):
+    page = page_of(METRICS | {"steps_saved": None, "seeds": SEEDS[:1]})
+    (drawn,) = [figure for figure in page.figures if figure.name == "bias_init"]
+    assert "does not come to the loss" in drawn.caption
+    assert "chance" in table(page, "bias_init").caption
+    axes = Canvas().add_subplot()
+    drawn.draw(axes)
+    assert len(axes.get_lines()) == 5
+
+
+@pytest.mark.parametrize("strange", [math.nan, math.inf, -1, 0, 10**400, 5e-324, "12", None, [[]], {}])
+@pytest.mark.parametrize("part", ["metrics", "samples", "recipe"])
+def test_a_record_of_strange_values_gives_a_page(page_of, part, strange):
+    whole = {"metrics": METRICS, "samples": SAMPLES, "recipe": RECIPE}
+    for value in (with_leaves(whole[part], strange), dict.fromkeys(whole[part], strange)):
+        page = page_of(**whole | {part: value})
+        assert markdown(page)
+        for figure in page.figures:
+            render(figure)
+
+
+def test_no_word_of_a_record_becomes_part_of_the_page(page_of):
+    attacked = {f"zero_loss_1_to_2<script>alert(1){i}": 1.0 for i in range(3)}
+    page = page_of(METRICS | attacked, recipe=poisoned(RECIPE))
+    assert "<script>alert" not in html(page, {f.name: render(f) for f in page.figures}).replace("<!-- <script>alert", "")
+    assert not any("script" in block.words for s in page.sections for block in s.blocks if isinstance(block, Text))
+    assert "<script>" not in markdown(page).replace("\\<script\\>", "")
