@@ -106,12 +106,16 @@ def for_page(svg: str, name: str) -> str:
 
 
 def colour_of(method: str) -> str:
-    """A method's colour; a variant such as `catlip_dense` wears its method's."""
-    return COLOURS.get(method.partition("_")[0], OTHER)
+    """A method's colour; a variant such as `catlip_dense` or `catlip:raw` wears its method's."""
+    return COLOURS.get(_family(method), OTHER)
 
 
 def marker_of(method: str) -> str:
-    return MARKERS.get(method.partition("_")[0], "P")
+    return MARKERS.get(_family(method), "P")
+
+
+def _family(method: str) -> str:
+    return method.replace(":", "_").partition("_")[0]
 
 
 def series_style(index: int) -> dict[str, str]:
@@ -129,12 +133,13 @@ def write_out_powers(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float) -> None:
+def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float, leader: str = "-") -> None:
     """Name points in a column at the right edge, each with a thin line to its point; names are pushed apart, never on top.
 
     Args:
         points: (x, y, label, colour), x and y in data units within the axes' limits, which must be set already.
         gap: least distance between two labels, as a share of the axes' height.
+        leader: how the thin lines are drawn, ":" where they are long and must not be taken for data.
     """
     points = sorted(points, key=lambda point: point[1])
     to_share = axes.transScale + axes.transLimits  # of the axes' width and height, on a logarithmic scale too
@@ -152,7 +157,8 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], ga
             va="center",
             color=colour,
             fontsize=9,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-", "linestyle": leader, "color": colour, "linewidth": 0.7}
+            | {"shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)},
             annotation_clip=False,
         )
 

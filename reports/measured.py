@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.cells import Quantity
+from reports.cells import Quantity, clipped
 from reports.records import Record, Records, lookup, number, text
 
 NAMES = {
@@ -28,6 +28,8 @@ NAMES = {
     "superclass": "SuperClass",
 }
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
+CEILINGS = ("timm:", "openclip:")  # what the spelling of an encoder starts with that other people pre-trained
+NOT_OURS = (*CEILINGS, "released:", "random:")  # and of the others that are neither trained here nor `random`, ours untrained
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Setting:
 
     @cached_property
     def methods(self) -> list[str]:
-        """Every method that was trained or probed: random init, CatLIP, CLIP, then the others by name."""
-        return ordered(r.method for r in self.records if r.kind in ("pretrain", "linear_probe"))
+        """Every method that was trained or probed here: random init, CatLIP, CLIP, then the others by name."""
+        return ordered(r.method for r in self.records if r.kind in ("pretrain", "linear_probe") and is_ours(r.method))
 
     @cached_property
     def device(self) -> str:
@@ -165,14 +167,24 @@ def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:
 
 
 def ordered(methods: Iterable[str]) -> list[str]:
-    """Methods without repetition, the known ones in their fixed order, then the others by name."""
+    """Methods without repetition, the known ones in their fixed order, then the others by name, those not ours last."""
     rank = {name: i for i, name in enumerate(NAMES)}
-    return sorted(set(methods), key=lambda name: (rank.get(name, len(rank)), name))
+    return sorted(set(methods), key=lambda name: (not is_ours(name), rank.get(name, len(rank)), name))
+
+
+def is_ours(method: str) -> bool:
+    """Whether the encoder was trained here, or is ours untrained; a spelling such as `timm:vit_tiny` names one that is not."""
+    return not method.startswith(NOT_OURS)
+
+
+def is_ceiling(method: str) -> bool:
+    """Whether other people trained the encoder, so that it only says what can be reached."""
+    return method.startswith(CEILINGS)
 
 
 def name_of(method: str) -> str:
-    """How a method is called in text."""
-    return NAMES.get(method, method)
+    """How a method is called in text; what a record calls it is cut to what fits a line."""
+    return NAMES.get(method) or clipped(method)
 
 
 def anchor_of(record: Record) -> str:

@@ -11,22 +11,31 @@ from reports.published import GROUP, PublishedTable, paper_name, read_published
 
 NOT_RUN = "not run"
 NO_PROGRAM = "Our column needs fine-tuning on this task, for which there is no program here yet."
-LINEAR_PROBES = (
-    "The commands below measure the linear probes (LP) on ImageNet-1k, and with `--probe places365:DIR` on Places365; "
-    "fine-tuning (FT) has no program here yet."
+PROBED_AND_TUNED = (
+    "The commands below pre-train at the paper's scale, then measure the linear probes (LP) and fine-tune (FT) on ImageNet-1k; "
+    "RUN is a folder such as `runs/cc3m/pretrain/catlip-seed0`. `--data places365:/data/places365` does the same on Places365."
 )
+TUNED = (
+    "The commands below fine-tune on ImageNet-1k, at 224 pixels and at 512; RUN is the folder of a pre-training, or "
+    "`released:vit_b16`. `--data places365:/data/places365` does the same on Places365."
+)
+_PROBE = "python -m bench.downstream.linear_probe --recipe table_7a --encoder RUN --data imagenet:/data/imagenet"
+_FINETUNE = "python -m bench.downstream.finetune --recipe table_7b --encoder RUN --data imagenet:/data/imagenet"
 
 # What would measure our column, a line a run; nothing where no program here does.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "table_1": (
         "./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet",
         "./run_all.sh --scale datacomp --shards '/data/datacomp/*.tar' --probe imagenet:/data/imagenet",
+        _PROBE,
+        _FINETUNE,
     ),
-    "table_2": (),
+    "table_2": (_FINETUNE, _FINETUNE.replace("table_7b", "table_7b_512")),
     "table_3": (),
     "table_4": (),
     "table_5": (),
 }
+HOW = {"table_1": PROBED_AND_TUNED, "table_2": TUNED}
 FIGURES = tuple(f"figure_{n}" for n in range(2, 9))
 
 
@@ -46,7 +55,7 @@ def result_table(name: str) -> Table:
             group = heading.value
             rows.append([Cell(group)])
         rows.append([*_published_row(published, row), _our_cell(published, row)])
-    caption = LINEAR_PROBES if COMMANDS[name] else NO_PROGRAM
+    caption = HOW.get(name, NO_PROGRAM)
     return Table(name, f"{paper_name(name)}: {published.title}", [*_columns(published), "Ours"], rows, caption)
 
 

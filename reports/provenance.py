@@ -11,6 +11,7 @@ from reports.cells import Cell, Table, shown
 from reports.measured import anchor_of, group_anchor, name_of
 from reports.records import Record, Records, as_number, lookup, number, text
 
+OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout", "longer_training")  # kinds with a record a method and seed
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
 
 
@@ -77,7 +78,7 @@ def problems_table(records: Records) -> Table:
 
 
 def _title(record: Record) -> str:
-    who = name_of(record.method) if record.kind in ("pretrain", "linear_probe") else record.name
+    who = name_of(record.method) if record.kind in OF_A_METHOD else record.name
     kind = record.kind.replace("_", " ")
     return f"{record.root}/{record.scale}: {kind}{f', {who}' if who != kind else ''}"
 

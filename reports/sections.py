@@ -21,6 +21,7 @@ from reports.recipe_tables import differences, recipe_tables
 from reports.records import Records
 from reports.step_times import phases_figure
 from reports.tables import cost_against_accuracy, headline, recipe_differences, trainings
+from reports.transfer import transfer_sections
 from reports.words import word_sections
 
 RUN_ALL = "./run_all.sh"
@@ -54,6 +55,7 @@ def build_page(records: Records) -> Page:
     sections = [
         _summary(main, table, records),
         _cost(main),
+        *transfer_sections(main, records),
         _training(main),
         *cost_sections(main, records),
         *word_sections(main, records),
@@ -124,7 +126,7 @@ def _recipes(records: Records) -> Section:
     words = (
         f"Our recipes beside the paper's; of our cells, {differences(tables)} differ from the paper's and are marked ≠. "
         "A dash is a field that our recipe does not set; footnotes say where the release's configuration files differ. "
-        "Of Table 7, only the linear probe has a program yet, which caches features; the other recipes wait for theirs."
+        "Of Table 7, (a) and (b) have programs, the linear probe and fine-tuning; the other recipes wait for theirs."
     )
     return Section("recipes", title, [Text(words), *tables])
 
