@@ -15,7 +15,7 @@ usage() {
   --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under 30 minutes), cc3m or datacomp
   --shards SHARDS  cc3m, datacomp: where the image-caption shards are, say '/data/cc3m/{00000..00331}.tar'
   --probe DATA     cc3m, datacomp: what to transfer to, say imagenet:/data/imagenet
-  --seeds N        pre-training runs of each method (default 2 at starter scale, else 1)
+  --seeds N        pre-training runs of each method (default 3 at starter scale, else 1)
   --device DEVICE  auto (default), cpu, cuda
   --out DIR        where runs go (default runs/)
   --only STAGE     this stage alone: setup data label pretrain transfer bench report
@@ -67,7 +67,7 @@ check_options() {
     for stage in "$only" "$from"; do
         [[ -z $stage || " ${STAGES[*]} " == *" $stage "* ]] || fail "no stage is called '$stage'; choose one of: ${STAGES[*]}"
     done
-    seeds=${seeds:-$([[ $scale == starter ]] && echo 2 || echo 1)}
+    seeds=${seeds:-$([[ $scale == starter ]] && echo 3 || echo 1)}
     [[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds must be a number from 1, not '$seeds'"
     if [[ $scale == starter ]]; then
         shards=data/starter/pretrain probe=starter:data/starter
@@ -223,11 +223,11 @@ count_gpus() { [[ $device == cpu ]] && echo 0 || (nvidia-smi --list-gpus 2>/dev/
 
 pretrain() {
     local recipe=starter launch=("$python" -m) seed gpus=$(count_gpus)
-    local code="catlip/encoder.py catlip/objective.py catlip/range_augment.py catlip/pretrain.py catlip/recipes.py catlip/data catlip/training baselines"
+    local code="catlip/encoder.py catlip/objective.py catlip/range_augment.py catlip/pretrain.py catlip/recipe.py catlip/recipes.py catlip/data catlip/training baselines"
     [[ $scale == starter ]] || recipe=${scale}_b16
     ((gpus < 2)) || [[ $scale == starter ]] || launch=("$python" -m torch.distributed.run --nproc-per-node "$gpus" -m)
     for ((seed = 0; seed < seeds; seed++)); do
-        local common=(--recipe "$recipe" --shards "$shards" --seed "$seed" --device "$device" $quiet)
+        local common=(--recipe "$recipe" --shards "$shards" --seed "$seed" --snapshots 4 --device "$device" $quiet)
         step "catlip-seed$seed" "$code" vocabulary "$runs/pretrain/catlip-seed$seed" "${launch[@]}" catlip.pretrain "${common[@]}" \
             --vocabulary "$runs/vocabulary.json" --labels-dir "$runs/labels" --out "$runs/pretrain/catlip-seed$seed"
         step "clip-seed$seed" "$code" data "$runs/pretrain/clip-seed$seed" "${launch[@]}" baselines.pretrain "${common[@]}" \
@@ -236,17 +236,34 @@ pretrain() {
 }
 
 transfer() {
-    local untrained=random:hybrid_tiny@48 recipe=starter seed method
-    local code="bench/downstream catlip/encoder.py catlip/recipes.py catlip/data"
-    [[ $scale == starter ]] || untrained=random:vit_b16@224 recipe=table_7a
-    for ((seed = 0; seed < seeds; seed++)); do
-        for method in random catlip clip; do
-            local encoder=$runs/pretrain/$method-seed$seed
-            [[ $method != random ]] || encoder=$untrained
-            step "probe-$method-seed$seed" "$code" "data $method-seed$seed" "" "$python" -m bench.downstream.linear_probe --recipe "$recipe" \
-                --encoder "$encoder" --data "$probe" --seed "$seed" --out "$runs/linear_probe/$method-seed$seed.json" --device "$device" $quiet
+    local seed method trained=() after=data untrained=random:hybrid_tiny@48 probe_recipe=starter finetune_recipe=starter few=(0.05 0.1 0.25 0.5 1) one=(0.25 1)
+    local code="bench/downstream catlip/encoder.py catlip/recipe.py catlip/recipes.py catlip/data catlip/training catlip/transfer_init"
+    [[ $scale == starter ]] || untrained=random:vit_b16@224 probe_recipe=table_7a finetune_recipe=table_7b few=(1) one=(1)
+    for method in catlip clip; do
+        for ((seed = 0; seed < seeds; seed++)); do
+            trained+=("$runs/pretrain/$method-seed$seed")
+            after+=" $method-seed$seed"
+            [[ $scale != starter ]] || step "longer-$method-seed$seed" "$code" "data $method-seed$seed" "" "$python" -m bench.downstream.longer_training \
+                "$runs/pretrain/$method-seed$seed" --data "$probe" --out "$runs/longer_training/$method-seed$seed.json" --device "$device" $quiet
         done
     done
+    efficiency probe linear_probe "$probe_recipe" 3 "${few[@]}"
+    efficiency finetune finetune "$finetune_recipe" 1 "${one[@]}"
+    for encoder in "${trained[@]}"; do
+        step "readout-${encoder##*/}" "$code" "$after" "" "$python" -m bench.downstream.readouts --encoder "$encoder" --data "$probe" \
+            --out "$runs/readout/${encoder##*/}.json" --device "$device" $quiet
+    done
+    [[ $scale != starter ]] || step ceiling "$code" data "" "$python" -m bench.downstream.linear_probe --encoder timm:tf_efficientnet_lite0:wheel \
+        --data "$probe" --out "$runs/linear_probe/efficientnet_lite0.json" --device "$device" $quiet
+}
+
+# efficiency NAME PROGRAM RECIPE CLASSIFIERS SHARE...: every encoder with every share of the data and start of its classifier
+efficiency() {
+    local name=$1 program=$2 recipe=$3 classifiers=$4
+    shift 4
+    [[ $scale == starter ]] || classifiers=1
+    step "$name" "$code" "$after" "" "$python" -m bench.downstream.data_efficiency --program "$program" --recipe "$recipe" --data "$probe" \
+        --out "$runs/$program" --fraction "$@" --seeds "$classifiers" --untrained "$seeds" --devices "$device" $quiet --encoders "${trained[@]}" "$untrained"
 }
 
 bench() {
@@ -273,11 +290,12 @@ report() {
 }
 
 run_tests() {
+    local parallel=(--numprocesses auto --dist loadfile)
     if [[ $dry ]]; then
-        echo "$python -m ruff check .; $python -m ruff format --check .; $python -m mypy; $python -m pytest"
+        echo "$python -m ruff check .; $python -m ruff format --check .; $python -m mypy; $python -m pytest ${parallel[*]}"
         return
     fi
-    "$python" -m ruff check . && "$python" -m ruff format --check . && "$python" -m mypy && "$python" -m pytest
+    "$python" -m ruff check . && "$python" -m ruff format --check . && "$python" -m mypy && "$python" -m pytest "${parallel[@]}"
 }
 
 read_options "$@"

@@ -12,7 +12,7 @@ from hypothesis import settings
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 settings.load_profile("no deadline")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 REPOSITORY = Path(__file__).parent.parent
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
