@@ -254,7 +254,7 @@ transfer() {
             --out "$runs/readout/${encoder##*/}.json" --device "$device" $quiet
     done
     [[ $scale != starter ]] || step ceiling "$code" data "" "$python" -m bench.downstream.linear_probe --encoder timm:tf_efficientnet_lite0:wheel \
-        --data "$probe" --out "$runs/linear_probe/efficientnet_lite0.json" --device "$device" $quiet
+        --data "$probe" --out "$runs/ceiling/efficientnet_lite0.json" --device "$device" $quiet
 }
 
 # efficiency NAME PROGRAM RECIPE CLASSIFIERS SHARE...: every encoder with every share of the data and start of its classifier
@@ -262,7 +262,7 @@ efficiency() {
     local name=$1 program=$2 recipe=$3 classifiers=$4
     shift 4
     [[ $scale == starter ]] || classifiers=1
-    step "$name" "$code" "$after" "" "$python" -m bench.downstream.data_efficiency --program "$program" --recipe "$recipe" --data "$probe" \
+    step "$name" "$code" "$after" "$runs/$program" "$python" -m bench.downstream.data_efficiency --program "$program" --recipe "$recipe" --data "$probe" \
         --out "$runs/$program" --fraction "$@" --seeds "$classifiers" --untrained "$seeds" --devices "$device" $quiet --encoders "${trained[@]}" "$untrained"
 }
 

@@ -1,9 +1,15 @@
 """What a user gets wrong ends as one line that says what to do, and exit code 2."""
 
+import contextlib
+import importlib
+import inspect
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
+from catlip.cli import run
 from catlip.data.shards import write_shard
 
 
@@ -21,6 +27,10 @@ from catlip.data.shards import write_shard
         ("bench.downstream.linear_probe", ["--encoder", "nowhere", "--data", "starter:x"], "nowhere/weights.safetensors"),
         ("bench.downstream.linear_probe", ["--encoder", "random:vit_tiny16@64", "--data", "cifar:x"], "imagenet:DIR"),
         ("bench.downstream.linear_probe", ["--encoder", "random:vit_tiny16", "--data", "folder:x"], "resolution"),
+        ("bench.downstream.finetune", ["--encoder", "nowhere", "--data", "starter:x"], "nowhere/weights.safetensors"),
+        ("bench.downstream.readouts", ["--encoder", "random:hybrid_tiny@48", "--data", "cifar:x"], "imagenet:DIR"),
+        ("bench.downstream.longer_training", ["nowhere", "--data", "starter:x"], "no finished pre-training run"),
+        ("bench.downstream.data_efficiency", ["--encoders", "random:a", "random:b", "--data", "starter:x"], "the same name"),
         ("catlip.label", ["nowhere/{0..2}.tar"], "nowhere/0.tar"),
     ],
 )
@@ -38,7 +48,8 @@ def test_a_mistake_is_one_line_and_exit_2(program, tmp_path, module, arguments, 
 def out_of(module: str, folder: Path) -> list[object]:
     if module == "catlip.label":
         return []
-    return ["--out", folder / ("probe.json" if module.endswith("linear_probe") else "run")]
+    writes_record = module.startswith("bench.downstream.") and not module.endswith("data_efficiency")
+    return ["--out", folder / ("probe.json" if writes_record else "run")]
 
 
 def _vocabulary(folder: Path) -> Path:
@@ -59,11 +70,29 @@ def test_an_unwritable_out_says_so(program, tmp_path, starter) -> None:
     assert "file" in done.stderr
 
 
-def test_help_shows_an_example(program) -> None:
-    for module in ("catlip.pretrain", "baselines.pretrain", "bench.step_time", "bench.downstream.linear_probe"):
-        done = program(module, "--help")
-        assert done.returncode == 0
-        assert f"python -m {module}" in done.stdout
+@pytest.mark.parametrize("module", ["catlip.pretrain", "baselines.pretrain", "bench.step_time"])
+def test_help_shows_an_example(program, module) -> None:
+    done = program(module, "--help")
+    assert done.returncode == 0
+    assert f"python -m {module}" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["linear_probe", "finetune", "readouts", "longer_training", "data_efficiency"])
+def test_the_examples_of_a_transfer_bench_are_in_its_help_and_can_be_read(monkeypatch, capsys, name) -> None:
+    module = importlib.import_module(f"bench.downstream.{name}")
+    config = next(
+        found for found in vars(module).values() if getattr(found, "__module__", "") == module.__name__ and "out" in vars(found)
+    )
+    examples = inspect.getdoc(config).replace("\\\n", " ").splitlines()
+    examples = [line for line in examples if f"-m bench.downstream.{name} " in line]
+    assert examples
+    read: list[object] = []
+    for arguments in [["--help"], *(shlex.split(line.partition(f"bench.downstream.{name} ")[2]) for line in examples)]:
+        monkeypatch.setattr(sys, "argv", ["prog", *arguments])
+        with contextlib.suppress(SystemExit):
+            run(config, read.append, getattr(module, "RECIPES", None))
+    assert f"python -m bench.downstream.{name}" in capsys.readouterr().out
+    assert [type(found) for found in read] == [config] * len(examples)
 
 
 def test_shards_with_nothing_readable_are_refused(program, tmp_path) -> None:

@@ -134,8 +134,11 @@ def _summary(task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def run_of(fit: Fit, config: Sweep, recipe: TransferRecipe, encoder: LoadedEncoder, place: Place, frozen: bool) -> Run:
     """The training run of one classifier of a sweep, by a recipe that suits the encoder."""
+    ours = encoder.checkpoint
     identity = {
-        "encoder": config.encoder,
+        "encoder": ours.encoder_name if ours else encoder.method,  # what opens its weights as an encoder again
+        "method": f"{encoder.method} {'probed' if frozen else 'fine-tuned'}",
+        "transferred": config.encoder,
         "encoder_digest": encoder.digest(),
         "data": config.data,
         "fit": fit.name,

@@ -64,7 +64,8 @@ def adamw(objective: nn.Module, recipe: Optimization, form: Literal["fused", "fo
         if parameter.requires_grad:
             decay = recipe.weight_decay if parameter.ndim >= 2 else 0.0
             groups.setdefault((decay, lr_scale(name)), []).append(parameter)
-    options = [{"params": found, "weight_decay": decay, "lr_scale": scale} for (decay, scale), found in groups.items()]
+    by_decay = sorted(groups.items(), key=lambda item: -item[0][0])
+    options = [{"params": found, "weight_decay": decay, "lr_scale": scale} for (decay, scale), found in by_decay]
     forms = {"fused": form == "fused", "foreach": form == "foreach"}
     return torch.optim.AdamW(options, lr=recipe.max_lr, betas=recipe.betas, eps=recipe.eps, **forms)
 

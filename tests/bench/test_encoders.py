@@ -23,6 +23,7 @@ from catlip.data.augment import centre_crop
 from catlip.encoder import ENCODERS, Architecture, build_encoder
 from catlip.objective import Categorical
 from catlip.range_augment import Augmented, RangeAugment
+from catlip.recipes import STARTER_PROBE
 from catlip.training import checkpoint
 from catlip.training.loop import save_weights
 from catlip.weights import Checkpoint, read_checkpoint
@@ -226,7 +227,7 @@ def test_a_loaded_encoder_is_frozen_and_seeded(spelling, run, picture) -> None:
         ("openclip:ViT-B-16/none", "no weights 'none', and no such file is there; it has openai"),
         ("released:vit_g14", "choose one of: vit_b16, vit_l16, vit_h16"),
         ("released:vit_b16:none.pt", "there is no file none.pt"),
-        ("released:tiny@50:{released}", "not a multiple of 16"),
+        ("released:tiny@50:{released}", "not a multiple of conv_tiny's patch, 16 pixels"),
         ("released:tiny@:{released}", "needs its resolution"),
         ("released:vit_b16:{released}", "holds conv_tiny at 224 pixels, and not vit_b16_conv"),
         ("timm:test_vit:{released}", "does not hold timm's model"),
@@ -265,7 +266,8 @@ def folders(tmp_path: Path) -> str:
 @pytest.mark.parametrize("spelling", ["random:timm/test_vit", "released:tiny@32:{}"])
 def test_the_probe_takes_any_of_them(spelling, folders, released, tmp_path) -> None:
     out = tmp_path / "probe.json"
-    main(LinearProbe(spelling.format(released), folders, out, epochs=20, seeds=1, num_workers=0, device="cpu", quiet=True))
+    spelling, recipe = spelling.format(released), replace(STARTER_PROBE, epochs=20)
+    main(LinearProbe(recipe, spelling, folders, out, num_workers=0, device="cpu", quiet=True, cached_features=True))
     text = out.read_text()
     assert os.fspath(tmp_path) in text
     assert '"folder_top1": 1.0' in text

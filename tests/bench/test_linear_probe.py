@@ -1,94 +1,199 @@
-"""The probe finds what is there, and nothing where nothing is."""
+"""The probe finds what is there and nothing where nothing is, leaves the encoder alone, and says what it could not read."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from small_data import png, write_folders
 
-from bench.downstream.datasets import Split, Task, load_tasks
+from bench.downstream import linear_probe
+from bench.downstream.accuracy import Features, rows_of
+from bench.downstream.datasets import load_tasks
 from bench.downstream.encoders import load_encoder
-from bench.downstream.linear_probe import LinearProbe, probe
+from bench.downstream.heads import TransferOptions, random_head
+from bench.downstream.linear_probe import RECIPES, LinearProbe, fit_linear, main
 from catlip.cli import InputError
+from catlip.recipes import STARTER_PROBE
 
-CONFIG = LinearProbe(encoder="", data="")
-
-
-def task(train: np.ndarray, test: np.ndarray, num_classes: int) -> Task:
-    return Task("task", [str(i) for i in range(num_classes)], Split(lambda i: b"", train), Split(lambda i: b"", test))
+CPU = torch.device("cpu")
+PROBE = replace(STARTER_PROBE, micro_batch=64, precision="fp32")
 
 
-def clusters(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
+def clusters(count: int, seed: int, spread: float = 0.1) -> Features:
+    """Twenty clouds of points, one a class."""
     draw = np.random.default_rng(seed)
     centres = np.random.default_rng(0).normal(size=(20, 32)) * 3
-    labels = draw.integers(20, size=count)
-    return torch.from_numpy(centres[labels] + draw.normal(size=(count, 32)) * 0.1).float(), labels
+    labels = np.arange(count) % 20
+    values = torch.from_numpy(centres[labels] + draw.normal(size=(count, 32)) * spread).float()
+    return Features(values, torch.from_numpy(labels), np.arange(count))
+
+
+def fitted(train: Features, test: Features, recipe=PROBE, seed: int = 0):
+    return fit_linear(train, test, random_head(train.values.shape[1], 20, seed), "random", recipe, seed, began=0.0)
 
 
 def test_separable_features_are_separated() -> None:
-    (train, train_labels), (test, test_labels) = clusters(400, 1), clusters(200, 2)
-    assert probe(train, test, task(train_labels, test_labels, 20), CONFIG, seed=0) == (1.0, 1.0)
+    score = fitted(clusters(400, 1), clusters(200, 2))
+    assert (score.top1, score.top5) == (1.0, 1.0)
+    assert score.final_loss < 0.01
+
+
+def test_features_of_very_different_sizes_are_separated_too() -> None:
+    train, test = clusters(400, 1), clusters(200, 2)
+    sizes = torch.logspace(-4, 4, 32)
+    train, test = (replace(part, values=part.values * sizes + 1e4 * sizes) for part in (train, test))
+    assert fitted(train, test).top1 == 1
 
 
 def test_shuffled_labels_give_chance() -> None:
-    (train, train_labels), (test, test_labels) = clusters(1000, 1), clusters(1000, 2)
-    shuffled = np.random.default_rng(0).permutation(train_labels)
-    top1, top5 = probe(train, test, task(shuffled, test_labels, 20), CONFIG, seed=0)
-    assert top1 < 0.2
-    assert 0.05 < top5 < 0.5
+    train, test = clusters(1000, 1, spread=1), clusters(1000, 2, spread=1)
+    shuffled = replace(train, labels=train.labels[torch.randperm(1000, generator=torch.Generator().manual_seed(0))])
+    score = fitted(shuffled, test, replace(PROBE, epochs=20))
+    assert 0 < score.top1 < 0.2
+    assert 0.05 < score.top5 < 0.5
 
 
 def test_top_5_counts_the_five_best() -> None:
-    features = torch.eye(6).repeat(40, 1)
-    labels = np.arange(240) % 6
-    confused = task(labels, (labels + 1) % 6, 6)
-    top1, top5 = probe(features, features, confused, CONFIG, seed=0)
-    assert top1 == 0
-    assert 0 < top5 < 1
+    train = clusters(400, 1)
+    confused = replace(train, labels=(train.labels + 1) % 20)
+    score = fitted(train, confused)
+    assert score.top1 == 0
+    assert 0 < score.top5 < 1
 
 
-def test_a_starter_probe_writes_its_record_twice_the_same(program, starter, tmp_path) -> None:
-    samples = []
-    for name in ("one", "two"):
-        done = program(
-            "bench.downstream.linear_probe", "--encoder", "random:hybrid_tiny@48", "--data", f"starter:{starter.root}",
-            "--out", tmp_path / f"{name}.json", "--epochs", 5, "--quiet",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        record = json.loads((tmp_path / f"{name}.json").read_text())
-        assert record["metrics"]["method"] == "random"
-        assert {"concepts_top1", "subgroups_top1", "concepts_num_classes"} <= record["metrics"].keys()
-        samples.append(record["samples"])
-    assert samples[0] == samples[1]
+def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_one_is_not() -> None:
+    train, head = clusters(400, 1), random_head(32, 20, 0)
+    with torch.no_grad():  # the right classifier of the features as they are, and far from their mean
+        centres = torch.stack([train.values[train.labels == label].mean(0) for label in range(20)])
+        head.weight.copy_(centres)
+        head.bias.copy_(-centres.square().sum(1) / 2)
+    still = replace(PROBE, max_lr=1e-12, min_lr=0.0, iterations=1, epochs=0)
+    shifted = replace(train, values=train.values * torch.linspace(0.1, 3, 32))
+    with torch.no_grad():
+        head.weight.div_(torch.linspace(0.1, 3, 32))
+    transferred, random = (fit_linear(shifted, shifted, head, init, still, 0, 0.0).top1 for init in ("transfer", "random"))
+    assert transferred == 1
+    assert random < 1
 
 
-def test_a_loaded_encoder_is_the_trained_one_and_frozen(program, starter, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [({"epochs": 3}, 21), ({"epochs": 0.5}, 4), ({"epochs": 0, "iterations": 5}, 5), ({"epochs": 1e-6}, 1)],
+)
+def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(changes, steps, monkeypatch) -> None:
+    taken = []
+    original = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: taken.append(self.param_groups[0]["lr"]) or original(self))
+    score = fitted(clusters(400, 1), clusters(40, 2), replace(PROBE, **changes))  # seven batches an epoch
+    assert len(taken) == steps
+    assert taken[0] == PROBE.max_lr
+    assert np.isfinite(score.final_loss)
+
+
+def probe(out: Path, encoder: object, data: str, recipe=PROBE, **options: Any) -> dict[str, Any]:
+    """The record of a probe."""
+    plain = {"num_workers": 0, "device": "cpu", "quiet": True, "cached_features": True}
+    main(LinearProbe(recipe, str(encoder), data, out, **plain | options))
+    return json.loads(out.read_text())
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_probe_is_the_same_twice_and_its_rows_are_those_of_the_sweep(cached, cats_and_dogs, tiny_recipe, tmp_path) -> None:
+    recipe = PROBE if cached else tiny_recipe
+    options = {"cached_features": cached, "fraction": (0.5, 1.0), "seeds": 2, "seed": 3}
+    one, two = (probe(tmp_path / f"{name}.json", "random:hybrid_tiny@32", cats_and_dogs, recipe, **options) for name in "ab")
+    rows, again = ([row | {"seconds": 0} for row in record["samples"]["runs"]] for record in (one, two))
+    assert rows == again
+    found = [(row["fraction"], row["init"], row["seed"], row["num_train"]) for row in rows]
+    assert found == [(0.5, "random", 3, 4), (1.0, "random", 3, 8), (0.5, "random", 4, 4), (1.0, "random", 4, 8)]
+    metrics = one["metrics"]
+    assert metrics["encoder_digest"] == load_encoder("random:hybrid_tiny@32", 3, CPU).digest()
+    assert [metrics[f"folder_{name}"] for name in ("num_classes", "num_train", "num_test")] == [2, 8, 8]
+    assert metrics["folder_top1"] == pytest.approx(np.mean([row["top1"] for row in rows if row["fraction"] == 1]))
+    assert (metrics["method"], metrics["pretrain_seed"], one["kind"]) == ("random", 3, "linear_probe")
+    assert "NaN" not in (tmp_path / "a.json").read_text()
+    assert any("not the protocol of Table 7(a)" in note for note in one["notes"]) == cached
+    if cached:
+        assert metrics["folder_top1"] == 1  # light and dark
+
+
+def test_a_classifier_on_cached_features_sees_its_share_of_them(cats_and_dogs, tmp_path, monkeypatch) -> None:
+    seen: list[Features] = []
+    original = linear_probe.fit_linear
+    monkeypatch.setattr(linear_probe, "fit_linear", lambda train, *rest: seen.append(train) or original(train, *rest))
+    probe(tmp_path / "probe.json", "random:hybrid_tiny@32", cats_and_dogs, fraction=(0.25, 0.5, 1.0))
+    parts = [load_tasks(cats_and_dogs)[0].train.subset(fraction, 0) for fraction in (0.25, 0.5, 1.0)]
+    assert [len(part) for part in seen] == [len(part) for part in parts] == [2, 4, 8]
+    whole = seen[-1]
+    for features, part in zip(seen, parts, strict=True):
+        assert features.labels.tolist() == part.labels.tolist()
+        assert torch.equal(features.values, whole.values[rows_of(part, parts[-1])])
+
+
+def test_the_starter_s_tasks_are_probed_alike_by_the_program(program, starter, tmp_path) -> None:
     done = program(
-        "baselines.pretrain", "--shards", starter.shards, "--out", tmp_path / "run", "--iterations", 2, "--epochs", 0,
-        "--micro-batch", 8, "--quiet",
+        "bench.downstream.linear_probe", "--encoder", "random:hybrid_tiny@48", "--data", f"starter:{starter.root}",
+        "--out", tmp_path / "probe.json", "--epochs", 5, "--seeds", 2, "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    loaded = load_encoder(str(tmp_path / "run"), 0, torch.device("cpu"))
-    untrained = load_encoder("random:hybrid_tiny@48", 0, torch.device("cpu"))
-    assert (loaded.method, loaded.resolution, loaded.pretrain_seed) == ("clip", 48, 0)
+    record = json.loads((tmp_path / "probe.json").read_text())
+    assert [row["task"] for row in record["samples"]["runs"]] == ["concepts", "concepts", "subgroups", "subgroups"]
+    assert {"concepts_top1", "subgroups_top5", "concepts_num_classes"} <= record["metrics"].keys()
+    assert done.stdout.count("100 % of concepts, random, seed") == 2
+    assert done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'probe.json'}"
+
+
+def test_a_run_is_probed_by_its_own_weights(trained, cats_and_dogs, tmp_path) -> None:
+    record = probe(tmp_path / "probe.json", trained["clip"], cats_and_dogs)
+    assert (record["metrics"]["method"], record["metrics"]["pretrain_seed"]) == ("clip", 0)
+    loaded = load_encoder(str(trained["clip"]), 0, CPU)
+    assert record["metrics"]["encoder_digest"] == loaded.digest() != load_encoder("random:hybrid_tiny@48", 0, CPU).digest()
     assert not loaded.module.training
     assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
-    assert not torch.equal(loaded.module.blocks[0].attn.qkv.weight, untrained.module.blocks[0].attn.qkv.weight)
 
 
-def test_image_folders_are_read_and_a_missing_class_is_named(tmp_path) -> None:
-    for split in ("train", "val"):
-        for name in ("cat", "dog"):
-            (tmp_path / split / name).mkdir(parents=True)
-            Image.new("RGB", (8, 8)).save(tmp_path / split / name / "0.png")
-    (found,) = load_tasks(f"imagenet:{tmp_path}")
-    assert found.class_names == ["cat", "dog"]
-    assert found.train.labels.tolist() == [0, 1]
-    assert found.test.read(1) == (tmp_path / "val" / "dog" / "0.png").read_bytes()
-    (tmp_path / "train" / "owl").mkdir()
-    Image.new("RGB", (8, 8)).save(tmp_path / "train" / "owl" / "0.png")
-    with pytest.raises(InputError, match="owl"):
-        load_tasks(f"imagenet:{tmp_path}")
-    with pytest.raises(InputError, match="no folder train/"):
-        load_tasks(f"imagenet:{tmp_path}/train")
+@pytest.mark.parametrize("inits", [("random", "transfer"), ("transfer", "random")])
+def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_so(inits, cats_and_dogs, tmp_path) -> None:
+    record = probe(tmp_path / "probe.json", "random:hybrid_tiny@32", cats_and_dogs, init=inits)
+    assert [row["init"] for row in record["samples"]["runs"]] == ["random"]
+    assert record["metrics"]["folder_top1"] == 1
+    assert any("has no classifier over a vocabulary, so only random heads were trained" in note for note in record["notes"])
+    with pytest.raises(InputError, match="has no classifier over a vocabulary"):
+        probe(tmp_path / "probe.json", "random:hybrid_tiny@32", cats_and_dogs, init=("transfer",))
+
+
+def test_both_starts_and_where_the_rows_came_from_are_recorded(make_run, cats_and_dogs, tmp_path) -> None:
+    run = make_run()
+    record = probe(tmp_path / "probe.json", run, cats_and_dogs, init=("random", "transfer"), fraction=(0.25,))
+    assert [row["init"] for row in record["samples"]["runs"]] == ["random", "transfer"]
+    assert [(row["label"], row["kind"]) for row in record["samples"]["origins_folder"]] == [("cat", "exact"), ("dog", "exact")]
+    assert "folder_top1" not in record["metrics"]  # which is of all the images
+    options = TransferOptions(vocabulary=tmp_path / "run.json")
+    with pytest.raises(InputError, match=r"run\.json"):
+        probe(tmp_path / "other.json", run, cats_and_dogs, init=("transfer",), transfer=options)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_broken_pictures_are_named_in_the_record_and_not_trained_on(cached, tiny_recipe, tmp_path) -> None:
+    data = write_folders(tmp_path / "data", ("cat", "dog"))
+    bad = [tmp_path / "data" / split / "dog" / "9.png" for split in ("train", "val")]
+    for path in bad:
+        path.write_bytes(png(0, 0)[:100])
+    recipe = PROBE if cached else tiny_recipe
+    record = probe(tmp_path / "probe.json", "random:hybrid_tiny@32", data, recipe, cached_features=cached)
+    assert record["metrics"]["folder_num_broken"] == (2 if cached else 1)  # else of the images that it is tested on
+    named = [said.split(":")[0] for said in record["samples"]["folder_broken"]]
+    assert named == [str(path) for path in bad[0 if cached else 1 :]]
+    assert record["metrics"]["folder_top1"] * 8 in range(9)  # of eight images, not nine
+    for number in range(11):
+        (tmp_path / "data" / "val" / "dog" / f"bad{number}.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"12 of 20 images in .*val cannot be read"):
+        probe(tmp_path / "again.json", "random:hybrid_tiny@32", data, recipe, cached_features=cached)
+
+
+def test_the_recipes_are_table_7_through_the_encoder_and_the_starter_on_cached_features() -> None:
+    assert {name: recipe.cached_features for name, recipe in RECIPES.items()} == {"starter": True, "table_7a": False}

@@ -111,7 +111,9 @@ def test_a_resumed_run_has_the_log_of_an_uninterrupted_one(tmp_path: Path) -> No
 
 def test_snapshots_are_evenly_spaced_and_those_of_a_resumed_run_are_an_uninterrupted_one_s(tmp_path: Path) -> None:
     def run(folder: Path, stop: int = 10, snapshots: int = 3) -> None:
-        batches = lambda first: (Points(points() * (1 + step)) for step in range(first, stop))  # noqa: E731
+        def batches(first: int) -> Iterator[Points]:
+            return (Points(points() * (1 + step)) for step in range(first, stop))
+
         train(trainer(ema_decay=0.5), batches, folder, {"seed": 0}, 100, 100, quiet=True, snapshots=snapshots)
 
     run(tmp_path / "whole")

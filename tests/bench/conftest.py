@@ -1,0 +1,92 @@
+"""Small inputs of the transfer benches: two classes of pictures, recipes of seconds, runs to transfer."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_data import vocabulary_of, write_folders
+
+from baselines import pretrain as baseline
+from baselines.methods import BASELINES
+from baselines.openclip import text_tower
+from catlip import pretrain
+from catlip.encoder import ENCODERS, Architecture, build_encoder
+from catlip.objective import Categorical
+from catlip.recipe import TransferRecipe
+from catlip.recipes import STARTER, STARTER_FINETUNE
+from catlip.training.loop import save_weights
+from catlip.vocabulary import vocabulary_identity
+
+SIZE: dict[str, Any] = {"resolution": 32, "min_resolution": 32, "max_resolution": 32}
+STEPS: dict[str, Any] = {"iterations": 4, "epochs": 0, "micro_batch": 4, "warmup_iterations": 1, "precision": "fp32"}
+CLASSES = ("dog", "cat", "violin", "guitar", "boat", "car")
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> TransferRecipe:
+    """A few steps at 32 pixels."""
+    return replace(STARTER_FINETUNE, **SIZE, **STEPS)
+
+
+@pytest.fixture
+def vit_two(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The spelling of a ViT of two narrow blocks, without batch norm."""
+    monkeypatch.setitem(ENCODERS, "vit_two", Architecture(64, 2, 2))
+    return "random:vit_two@32"
+
+
+@pytest.fixture(scope="session")
+def cats_and_dogs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two classes of eight images each, half of them to train on."""
+    return write_folders(tmp_path_factory.mktemp("animals") / "data", ("cat", "dog"))
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a run that was never trained, with its vocabulary and its record."""
+
+    def make(name: str = "run", synsets: tuple[str, ...] = tuple(f"{name}.n.01" for name in CLASSES), seed: int = 0) -> Path:
+        vocabulary = tmp_path / f"{name}-vocabulary.json"
+        vocabulary_of(*synsets).save(vocabulary)
+        torch.manual_seed(seed)
+        objective = Categorical(build_encoder("hybrid_tiny", 32), torch.full((len(synsets),), 0.1))
+        config = {"encoder": "hybrid_tiny", "resolution": 32, "method": "catlip", "seed": seed}
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "weights.safetensors"
+        save_weights(path, objective.state_dict(), config | {"vocabulary": vocabulary_identity(vocabulary)})
+        record = {"kind": "pretrain", "metrics": {}, "config": {"vocabulary": str(vocabulary)}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a run of a baseline that was never trained."""
+
+    def make(method: str) -> Path:
+        torch.manual_seed(0)
+        objective = BASELINES[method](build_encoder("hybrid_tiny", 32), text_tower("hybrid_tiny"))
+        config = {"encoder": "hybrid_tiny", "resolution": 32, "method": method, "seed": 0}
+        (tmp_path / method).mkdir()
+        save_weights(tmp_path / method / "weights.safetensors", objective.state_dict(), config)
+        (tmp_path / f"{method}.json").write_text('{"kind": "pretrain", "metrics": {}}')
+        return tmp_path / method
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(starter: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of the starter, by method: four steps of CatLIP with two snapshots, two of CLIP."""
+    recipe, folder = replace(STARTER, **STEPS), tmp_path_factory.mktemp("pretrain")
+    shared: dict[str, Any] = {"shards": (str(starter.shards),), "device": "cpu", "num_workers": 0, "quiet": True}
+    own: dict[str, Any] = {"vocabulary": starter.vocabulary, "labels_dir": starter.labels, "snapshots": 2, "log_every": 1}
+    pretrain.main(pretrain.PretrainCatLIP(recipe, out=folder / "catlip-seed0", **shared, **own))
+    baseline.main(baseline.PretrainBaseline(replace(recipe, iterations=2), out=folder / "clip-seed0", **shared))
+    return {"catlip": folder / "catlip-seed0", "clip": folder / "clip-seed0"}

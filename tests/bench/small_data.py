@@ -1,0 +1,37 @@
+"""What the tests of the transfer benches are made of: pictures that any features tell apart, and vocabularies."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from catlip.vocabulary import Source, Synset, Vocabulary
+from catlip.words.wordnet import nouns
+
+
+def png(level: int, seed: int, size: tuple[int, int] = (40, 50)) -> bytes:
+    """A picture of this grey level, with some noise."""
+    noise = np.random.default_rng(seed).integers(-20, 21, size=(*size, 3))
+    file = io.BytesIO()
+    Image.fromarray((level + noise).clip(0, 255).astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_folders(root: Path, names: tuple[str, ...], count: int = 4) -> str:
+    """A folder of images per class, each class of a grey level of its own; the spelling of that data set."""
+    for split in ("train", "val"):
+        for number, name in enumerate(names):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for seed in range(count):
+                level = 255 * number // max(1, len(names) - 1)
+                (folder / f"{seed}.png").write_bytes(png(level, seed + 100 * (split == "val")))
+    return f"folder:{root}"
+
+
+def vocabulary_of(*names: str) -> Vocabulary:
+    """A vocabulary of these synsets, the first the most frequent."""
+    offsets = dict(zip(nouns().names, nouns().offsets.tolist(), strict=True))
+    synsets = (Synset(offsets[name], name, 1000 - place) for place, name in enumerate(names))
+    return Vocabulary("corenet", "3.0", None, Source(None, ()), None, len(names), tuple(synsets))

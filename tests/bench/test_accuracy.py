@@ -1,0 +1,117 @@
+"""Features are the encoder's own, accuracies are everybody's, and a picture that cannot be read is told, not counted."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_data import png
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_accuracy
+
+from bench.downstream.accuracy import BATCH, extract, hits, rows_of
+from bench.downstream.datasets import Split
+from bench.downstream.encoders import LoadedEncoder, load_encoder
+from bench.downstream.preprocess import central_square
+from catlip.cli import InputError
+
+CPU = torch.device("cpu")
+
+
+class Mean(nn.Module):
+    """An encoder of one feature: how light a picture is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float().mean((1, 2, 3))[:, None] * self.scale / 255
+
+
+def split_of(pictures: list[bytes]) -> Split:
+    labels = np.arange(len(pictures), dtype=np.int64) % 2
+    return Split(Path("pictures"), [f"{number}.png" for number in range(len(pictures))], labels, pictures.__getitem__)
+
+
+def features_of(encoder: nn.Module, pictures: list[bytes], **options: Any):
+    return extract(encoder, central_square(8), split_of(pictures), num_workers=0, quiet=True, **options)
+
+
+@given(
+    size=st.integers(1, 40),
+    classes=st.sampled_from([2, 3, 5, 6, 20]),
+    seed=st.integers(0, 2**31),
+)
+def test_top_1_and_top_5_are_those_of_torchmetrics(size, classes, seed) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    scores, labels = torch.randn(size, classes, generator=draw), torch.randint(classes, (size,), generator=draw)
+    found = (hits(scores, labels) / size).tolist()
+    expected = [
+        multiclass_accuracy(scores, labels, num_classes=classes, top_k=min(k, classes), average="micro").item() for k in (1, 5)
+    ]
+    assert found == pytest.approx(expected)
+
+
+def test_a_class_that_cannot_win_is_not_among_the_five_best() -> None:
+    scores = torch.full((1, 8), -torch.inf)
+    scores[0, 7] = 0.0
+    assert [hits(scores, torch.tensor([label])).tolist() for label in (7, 0, 6)] == [[1, 1], [0, 0], [0, 0]]
+
+
+def test_features_keep_the_order_of_the_images_over_batches() -> None:
+    levels = np.random.default_rng(0).integers(30, 220, size=BATCH["cpu"] + 5)
+    found = features_of(Mean(), [png(int(level), 0, (8, 8)) for level in levels])
+    assert found.values.shape == (BATCH["cpu"] + 5, 1)
+    np.testing.assert_allclose(found.values[:, 0], levels / 255, atol=0.02)
+    assert found.labels.tolist() == [number % 2 for number in range(BATCH["cpu"] + 5)]
+    chosen = found.of(np.array([34, 7, 2]))
+    assert chosen.numbers.tolist() == [2, 7, 34]
+    assert torch.equal(chosen.values, found.values[[2, 7, 34]])
+
+
+@pytest.mark.parametrize("name", ["hybrid_tiny@32", "timm/test_resnet"])
+def test_features_are_the_same_twice_and_leave_the_encoder_as_it_is(name) -> None:
+    encoder = load_encoder(f"random:{name}", 0, CPU)
+    pictures, before = [png(40 * number, number) for number in range(6)], encoder.digest()
+    first, again = (found_by(encoder, pictures) for _ in range(2))
+    assert first.shape == (6, encoder.num_features)
+    assert torch.equal(first, again)
+    torch.testing.assert_close(first[:1], found_by(encoder, pictures[:1]), rtol=1e-4, atol=1e-5)  # not of its companions
+    assert encoder.digest() == before
+    assert not first.requires_grad
+
+
+def found_by(encoder: LoadedEncoder, pictures: list[bytes]) -> Tensor:
+    return extract(encoder.module, encoder.preprocess, split_of(pictures), num_workers=0, quiet=True).values
+
+
+@pytest.mark.parametrize("broken", [b"", b"GIF89a", png(0, 0)[:200]])
+def test_ten_broken_pictures_are_named_and_left_out(broken) -> None:
+    pictures = [png(200, number, (8, 8)) for number in range(20)]
+    for number in range(0, 20, 2):
+        pictures[number] = broken
+    found = features_of(Mean(), pictures)
+    assert found.numbers.tolist() == list(range(1, 20, 2))
+    assert found.labels.tolist() == [1] * 10
+    assert len(found) == len(found.values) == 10
+    assert (found.values > 0.5).all()
+    assert [said.split(":")[0] for said in found.broken] == [f"{number}.png" for number in range(0, 20, 2)]
+
+
+def test_more_than_a_hundredth_and_ten_broken_pictures_are_refused() -> None:
+    few = [b""] * 11 + [png(200, 0, (8, 8))] * 20
+    with pytest.raises(InputError, match=r"11 of 31 images in pictures cannot be read, such as 0\.png: not a picture"):
+        features_of(Mean(), few)
+    assert len(features_of(Mean(), few + few[-1:] * 1069).broken) == 11  # of 1,100
+    with pytest.raises(InputError, match="2 of 2 images"):
+        features_of(Mean(), [b"", b""])
+
+
+def test_a_share_is_found_in_its_whole() -> None:
+    whole = split_of([b""] * 30)
+    part = whole.subset(0.3, 0)
+    assert [whole.keys[row] for row in rows_of(part, whole)] == list(part.keys)

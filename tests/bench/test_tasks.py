@@ -1,0 +1,203 @@
+"""Data sets: shares of them, folders and tars of the same images, and the synsets that class names mean."""
+
+import itertools
+import json
+import pickle
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.downstream.datasets import Split, load_tasks, name_labels
+from catlip.cli import InputError
+from catlip.data.shards import write_shard
+from catlip.vocabulary.label_sets import imagenet_synsets
+from catlip.words.wordnet import nouns
+
+FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Images:
+    """The bytes of an image are its key."""
+
+    def __init__(self, keys: list[str]):
+        self.keys = keys
+
+    def __call__(self, number: int) -> bytes:
+        return self.keys[number].encode()
+
+
+def split_of(labels: list[int]) -> Split:
+    keys = [f"{number}-of-{label}" for number, label in enumerate(labels)]
+    return Split(Path("images"), keys, np.array(labels, dtype=np.int64), Images(keys))
+
+
+@given(labels=st.lists(st.integers(0, 6), min_size=1, max_size=80), seed=st.integers(0, 99))
+def test_a_share_is_of_every_class_part_of_any_larger_one_and_the_seed_s_own(labels, seed) -> None:
+    whole, sizes = split_of(labels), Counter(labels)
+    parts = [whole.subset(fraction, seed) for fraction in FRACTIONS]
+    for fraction, part in zip(FRACTIONS, parts, strict=True):
+        assert Counter(part.labels.tolist()) == {label: max(1, round(fraction * size)) for label, size in sizes.items()}
+        assert [part.image_bytes(number).decode() for number in range(len(part))] == list(part.keys)
+        assert part.keys == [key for key in whole.keys if key in set(part.keys)]  # in the order of the whole
+        assert all(key.endswith(f"-of-{label}") for key, label in zip(part.keys, part.labels, strict=True))
+        assert list(whole.subset(fraction, seed).keys) == list(part.keys)
+    for smaller, larger in itertools.pairwise(parts):
+        assert set(smaller.keys) <= set(larger.keys)
+    assert parts[-1] is whole
+
+
+def test_another_seed_chooses_other_images() -> None:
+    whole = split_of([0, 1] * 100)
+    chosen = {tuple(whole.subset(0.1, seed).keys) for seed in range(5)}
+    assert len(chosen) == 5
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch) -> Path:
+    """The same images three times: in folders, and in tars whose classes are in .cls or in .json."""
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
+    for split in ("train", "val"):
+        found = [
+            (f"{label}-{number}", label, f"{split} {label} {number}".encode()) for label in range(3) for number in range(2)
+        ]
+        for key, label, content in found:
+            (tmp_path / "folders" / split / str(label)).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "folders" / split / str(label) / f"{key}.png").write_bytes(content)
+        for shard in (0, 1):
+            part = found[3 * shard : 3 * shard + 3]
+            name = Path(split) / f"{shard:05}.tar"
+            write_shard(tmp_path / "cls" / name, [(key, {"png": b, "cls": b"%d\n" % label}) for key, label, b in part])
+            meta = [(key, {"png": b, "json": json.dumps({"label": label}).encode()}) for key, label, b in part]
+            write_shard(tmp_path / "json" / name, meta)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["cls", "json"])
+def test_tars_are_the_same_task_as_folders(images, kind) -> None:
+    (folders,), (tars,) = load_tasks(f"folder:{images / 'folders'}"), load_tasks(f"folder:{images / kind}")
+    assert tars.labels == folders.labels
+    assert (tars.name, tars.num_classes) == ("folder", 3)
+    for ours, theirs in ((tars.train, folders.train), (tars.test, folders.test)):
+        assert ours.labels.tolist() == theirs.labels.tolist() == [0, 0, 1, 1, 2, 2]
+        assert [ours.image_bytes(i) for i in range(6)] == [theirs.image_bytes(i) for i in range(6)]
+        assert len(set(ours.keys)) == 6
+
+
+def test_splits_of_any_kind_reach_a_worker_that_is_started_anew(images) -> None:
+    for kind in ("folders", "cls"):
+        train = load_tasks(f"folder:{images / kind}")[0].train.subset(0.5, 0)
+        sent = pickle.loads(pickle.dumps(train))
+        assert [sent.image_bytes(i) for i in range(len(sent))] == [train.image_bytes(i) for i in range(len(train))]
+
+
+def test_class_numbers_of_imagenet_are_its_own_in_their_usual_order(images) -> None:
+    (task,) = load_tasks(f"imagenet:{images / 'cls'}")
+    assert task.labels.names[:2] == ("n01440764", "n01443537")
+    assert task.labels.synsets == tuple((synset,) for synset in imagenet_synsets())
+
+
+def test_folders_and_tars_of_places_have_the_same_names(images) -> None:
+    names = ("airfield", "apartment_building-outdoor", "restaurant_kitchen")
+    (images / "cls/categories_places365.txt").write_text(
+        "/a/airfield 0\n/a/apartment_building/outdoor 1\n/r/restaurant_kitchen 2\n"
+    )
+    for split in ("train", "val"):
+        for number, name in enumerate(names):
+            (images / "folders" / split / str(number)).rename(images / "folders" / split / name)
+    (folders,), (tars,) = load_tasks(f"places365:{images / 'folders'}"), load_tasks(f"places365:{images / 'cls'}")
+    assert tars.labels == folders.labels
+    assert tars.labels.names == names
+    found = [[nouns().name(synset) for synset in synsets] for synsets in tars.labels.synsets]
+    assert found == [["airfield.n.01"], ["apartment_building.n.01"], ["restaurant.n.01", "kitchen.n.01"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("n02084071", "n99999999", "n0208407"), [["dog.n.01"], [], []]),
+        (("musical-instrument", "animal-mammal"), [["musical_instrument.n.01"], ["animal.n.01", "mammal.n.01"]]),
+        (("t-shirt", "yo-yo", "e-mail"), [["jersey.n.03"], ["yo-yo.n.01"], ["electronic_mail.n.01"]]),
+        (("dog_house", "qwertz"), [["kennel.n.01"], []]),
+    ],
+)
+def test_a_class_name_means_its_synsets_or_none(names, expected) -> None:
+    found = name_labels("folder", names)
+    assert found.names == names
+    assert [[nouns().name(synset) for synset in synsets] for synsets in found.synsets] == expected
+
+
+def test_the_starter_s_tasks_have_names_with_synsets(starter) -> None:
+    concepts, subgroups = load_tasks(f"starter:{starter.root}")
+    for task in (concepts, subgroups):
+        assert len(task.train) >= task.num_classes > 5
+        assert len(set(task.train.keys)) == len(task.train)
+        assert task.train.image_bytes(0).startswith(b"\x89PNG")
+        assert any(task.labels.synsets)
+
+
+def spoil(images: Path, kind: str, what: str) -> str:
+    """Break a data set; its spelling."""
+    root = images / ("cls" if what in TARS else "folders")
+    content = TARS.get(what)
+    if content is not None:
+        write_shard(root / "train/00000.tar", [("0-0", {"png": b"", **content})])
+    elif what == "no val":
+        (root / "val").rename(root / "test")
+    elif what == "no classes in val":
+        (root / "val").rename(root / "elsewhere")
+        (root / "val").mkdir()
+    elif what == "an empty class":
+        (root / "train/owl").mkdir()
+    elif what == "a class of one split":
+        (root / "train/owl").mkdir()
+        (root / "train/owl/0.png").write_bytes(b"")
+    return f"{kind}:{root}"
+
+
+TARS = {
+    "no class": {"txt": b""},
+    "a word": {"cls": b"dog"},
+    "below 0": {"cls": b"-1"},
+    "broken json": {"json": b"{"},
+    "class 1000": {"cls": b"1000"},
+    "class 3": {"cls": b"3"},
+    "a huge class": {"cls": b"9" * 30},
+    "a large class": {"cls": b"9" * 12},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "says"),
+    [
+        ("folder", "no class", "0-0 has no class: its .cls should hold a number from 0"),
+        ("folder", "a word", "not 'dog'"),
+        ("folder", "below 0", "not '-1'"),
+        ("folder", "broken json", "0-0 has no class"),
+        ("imagenet", "class 1000", "a class number 1000, and imagenet 1000 classes"),
+        ("folder", "a huge class", "a number from 0 to 99999, not '9999"),
+        ("folder", "a large class", "a number from 0 to 99999, not '9999"),
+        ("folder", "no val", "no folder val/ with a folder of images per class, or with tars"),
+        ("folder", "no classes in val", "val is not a folder of images per class"),
+        ("folder", "an empty class", "owl"),
+        ("folder", "a class of one split", "1 classes are in only one of train/ and val/, such as owl"),
+        ("imagenette", "", "data 'imagenette:.*' is not starter:DIR, imagenet:DIR, places365:DIR or folder:DIR"),
+        ("folder", "class 3", ""),
+    ],
+)
+def test_data_that_make_no_task_are_refused_in_one_line(images, kind, what, says) -> None:
+    spelling = spoil(images, kind, what)
+    if not says:
+        assert load_tasks(spelling)[0].num_classes == 4
+        return
+    with pytest.raises(InputError, match=says) as caught:
+        load_tasks(spelling)
+    assert "\n" not in str(caught.value)
+
+
+def test_tars_of_places_without_the_list_of_its_categories_are_refused(images) -> None:
+    with pytest.raises(InputError, match=r"names no category; it should hold categories_places365\.txt"):
+        load_tasks(f"places365:{images / 'cls'}")
