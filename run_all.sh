@@ -236,19 +236,25 @@ pretrain() {
 }
 
 transfer() {
-    local seed method trained=() after=data untrained=random:hybrid_tiny@48 probe_recipe=starter finetune_recipe=starter few=(0.05 0.1 0.25 0.5 1) one=(0.25 1)
-    local code="bench/downstream catlip/encoder.py catlip/recipe.py catlip/recipes.py catlip/data catlip/training catlip/transfer_init"
-    [[ $scale == starter ]] || untrained=random:vit_b16@224 probe_recipe=table_7a finetune_recipe=table_7b few=(1) one=(1)
+    local seed method encoder trained=() after=data
+    local code="bench/downstream catlip/encoder.py catlip/recipe.py catlip/recipes.py catlip/pretrain.py catlip/range_augment.py"
+    code+=" catlip/data catlip/training catlip/transfer_init catlip/weights catlip/vocabulary catlip/words baselines"
     for method in catlip clip; do
         for ((seed = 0; seed < seeds; seed++)); do
-            trained+=("$runs/pretrain/$method-seed$seed")
+            encoder=$runs/pretrain/$method-seed$seed
+            trained+=("$encoder")
             after+=" $method-seed$seed"
-            [[ $scale != starter ]] || step "longer-$method-seed$seed" "$code" "data $method-seed$seed" "" "$python" -m bench.downstream.longer_training \
-                "$runs/pretrain/$method-seed$seed" --data "$probe" --out "$runs/longer_training/$method-seed$seed.json" --device "$device" $quiet
+            step "longer-$method-seed$seed" "$code" "data $method-seed$seed" "" "$python" -m bench.downstream.longer_training "$encoder" --data "$probe" \
+                --recipe "$([[ $scale == starter ]] && echo starter || echo table_7a)" --out "$runs/longer_training/$method-seed$seed.json" --device "$device" $quiet
         done
     done
-    efficiency probe linear_probe "$probe_recipe" 3 "${few[@]}"
-    efficiency finetune finetune "$finetune_recipe" 1 "${one[@]}"
+    if [[ $scale == starter ]]; then
+        efficiency linear_probe "$code" "$after" --recipe starter --fraction 0.05 0.1 0.25 0.5 1 --seeds 3 --encoders "${trained[@]}" random:hybrid_tiny@48
+        efficiency finetune "$code" "$after" --recipe starter --fraction 0.25 1 --encoders "${trained[@]}" random:hybrid_tiny@48
+    else
+        efficiency linear_probe "$code" "$after" --fraction 1 --options="--num-workers 8" --encoders "${trained[@]}" random:vit_b16@224
+        efficiency finetune "$code" "$after" --fraction 1 --options="--num-workers 8" --encoders "${trained[@]}" random:vit_b16@224
+    fi
     for encoder in "${trained[@]}"; do
         step "readout-${encoder##*/}" "$code" "$after" "" "$python" -m bench.downstream.readouts --encoder "$encoder" --data "$probe" \
             --out "$runs/readout/${encoder##*/}.json" --device "$device" $quiet
@@ -257,13 +263,13 @@ transfer() {
         --data "$probe" --out "$runs/ceiling/efficientnet_lite0.json" --device "$device" $quiet
 }
 
-# efficiency NAME PROGRAM RECIPE CLASSIFIERS SHARE...: every encoder with every share of the data and start of its classifier
+# efficiency PROGRAM "CODE" "AFTER" OPTION...: several encoders, a GPU each where there are several
 efficiency() {
-    local name=$1 program=$2 recipe=$3 classifiers=$4
-    shift 4
-    [[ $scale == starter ]] || classifiers=1
-    step "$name" "$code" "$after" "$runs/$program" "$python" -m bench.downstream.data_efficiency --program "$program" --recipe "$recipe" --data "$probe" \
-        --out "$runs/$program" --fraction "$@" --seeds "$classifiers" --untrained "$seeds" --devices "$device" $quiet --encoders "${trained[@]}" "$untrained"
+    local program=$1 code=$2 after=$3 devices=("$device") gpus=$(count_gpus)
+    shift 3
+    ((gpus < 2)) || mapfile -t devices < <(seq -f 'cuda:%g' 0 $((gpus - 1)))
+    step "$program" "$code" "$after" "$runs/$program" "$python" -m bench.downstream.data_efficiency --programs "$program" --data "$probe" \
+        --out "$runs" --untrained "$seeds" --devices "${devices[@]}" $quiet "$@"
 }
 
 bench() {

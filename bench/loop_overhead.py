@@ -83,7 +83,7 @@ def bare_step(objective: nn.Module, recipe: Optimization, batch: Batch) -> Calla
         loss.backward()
         nn.utils.clip_grad_norm_(objective.parameters(), recipe.grad_clip)
         optimizer.step()
-        average.update(first=next(steps) == 0)
+        average.update(next(steps))
 
     return step
 

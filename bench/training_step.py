@@ -177,7 +177,7 @@ class TrainingStep:
             nn.utils.clip_grads_with_norm_(self._parameters, RECIPE.grad_clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.average.update(first=False)
+        self.average.update(1)
 
     def _end_of_forward(self, *_: object) -> None:
         self._forward_end = self._watch.now()

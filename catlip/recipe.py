@@ -89,6 +89,9 @@ class Recipe(ImageRecipe):
 class TransferRecipe(ImageRecipe):
     """Everything but the data, the encoder and the seed that determines the training of a classifier on an encoder."""
 
+    ema_rising: bool = True
+    """Let the decay of the average rise as (1 + step) / (10 + step): with little data a run is short, and its average would be
+    its start, of which Transfer Init makes a difference."""
     label_smoothing: float = 0.0
     """Share of each image's target that is spread over all classes."""
     layer_decay: float = 1.0

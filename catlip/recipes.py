@@ -104,8 +104,8 @@ CLIP = {
     ),
 }
 
-# Table 7(a) and (b). The paper states neither warm-up, precision, sizes nor crops: for fine-tuning these are the release's, and
-# for the probe, of which the release has no configuration, the same. It averages weights in all of them.
+# Table 7(a) and (b). The paper states neither warm-up, precision, sizes, crops nor averaging: for fine-tuning these are the
+# release's. Of the probe the release has no configuration: it gets the same, without warm-up and RangeAugment.
 _RELEASED_TRANSFER: dict[str, Any] = {"max_lr": 3e-5, "scale_multiple": 32, "num_devices": 1}
 TABLE_7A = TransferRecipe(
     about="Table 7(a), linear probe: 2.3 A100-hours for ViT-B/16 on ImageNet-1k. Published: 80.1 % from DataComp-1.3B.",

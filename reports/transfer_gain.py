@@ -60,7 +60,11 @@ def _sentence(records: Sequence[Record], kind: str) -> str:
         of = [gain for gain in own if gain.task == task]
         fewest = [gain for gain in of if gain.share == min(gain.share for gain in of)]
         said.append(f"on {TASKS[task]} ({_data(fewest[0])}) {verdict([gain.points for gain in fewest])}")
-    return f"{WAYS[kind]} with the fewest images, Transfer Init against a random start: {'; '.join(said)}." if said else ""
+    encoders = len({gain.record.path for gain in own})
+    whose = f" The pairs are of {encoders} encoder{'s' * (encoders != 1)}."
+    return (
+        f"{WAYS[kind]} with the fewest images, Transfer Init against a random start: {'; '.join(said)}.{whose}" if said else ""
+    )
 
 
 def _data(gain: Gain) -> str:

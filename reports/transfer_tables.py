@@ -48,6 +48,7 @@ def _worth_caption(probes: Sequence[Record], tuned: Sequence[Record], tasks: Seq
     words = (
         "Mean ± sample standard deviation over n seeds of pre-training; all training data, classifiers that start at random."
     )
+    words += " Every encoder sees images of its own size, which its record names."
     words += _guessing([*probes, *tuned], tasks)
     if probes and all(r.config.get("cached_features") is True for r in probes):
         words += (

@@ -31,6 +31,7 @@ from catlip.training.loop import Trainer, train
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")
 SCORE = "score.json"
+LEAST_SHARE = 10  # warm-up takes one step in so many at most: with little data a run is shorter than Table 7's warm-up
 
 
 class Classification(nn.Module):
@@ -40,7 +41,7 @@ class Classification(nn.Module):
         image_encoder: [B, 3, H, W] to [B, D].
         head: [B, D] to [B, classes].
         recipe: its label smoothing and the decay of the learning rate from block to block.
-        frozen: leave the encoder as it is, in evaluation mode, and train the head alone.
+        frozen: leave the encoder as it is, in evaluation mode and on its device, and train the head alone.
     Raises: InputError when rates are to decay over the blocks of an encoder that has not one row of them.
     """
 
@@ -48,7 +49,11 @@ class Classification(nn.Module):
 
     def __init__(self, image_encoder: nn.Module, head: nn.Linear, recipe: TransferRecipe, frozen: bool):
         super().__init__()
-        self.image_encoder, self.head = image_encoder, head
+        if frozen:
+            self.__dict__["image_encoder"] = image_encoder  # no part of what is averaged, checkpointed and written
+        else:
+            self.image_encoder = image_encoder
+        self.head = head
         self.label_smoothing, self.layer_decay = recipe.label_smoothing, recipe.layer_decay
         self.frozen = frozen
         image_encoder.requires_grad_(not frozen)
@@ -133,7 +138,8 @@ def train_classifier(run: Run, encoder: LoadedEncoder, head: nn.Linear, train_sp
     data = _data_path(run, train_split)
     classification = Classification(encoder.module, head, run.recipe, run.frozen)
     objective = augmented(classification, run.recipe)
-    trainer = Trainer(objective, run.recipe, len(data.plan), data.accumulation, run.place, compile=run.compile, seed=run.seed)
+    recipe = replace(run.recipe, warmup_iterations=min(run.recipe.warmup_iterations, len(data.plan) // LEAST_SHARE))
+    trainer = Trainer(objective, recipe, len(data.plan), data.accumulation, run.place, compile=run.compile, seed=run.seed)
     pin = run.place.device.type == "cuda"
     lines = train(
         trainer,

@@ -4,6 +4,7 @@ A linear probe or fine-tuning of each encoder with each share of the data and ea
 one record an encoder, several at a time where there are several devices. What has its record is not run again.
 """
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -19,7 +20,7 @@ from bench.downstream.heads import Init
 from catlip.cli import InputError, run
 from catlip.record import read_record
 
-PROGRAMS = {"linear_probe": "table_7a", "finetune": "table_7b"}
+TABLE_7 = {"linear_probe": "table_7a", "finetune": "table_7b"}
 UNTRAINED = "random:"
 
 
@@ -27,10 +28,10 @@ UNTRAINED = "random:"
 class DataEfficiency:
     """Sweep shares of the data and starts of the classifier over encoders; run the same command again to go on.
 
-    python -m bench.downstream.data_efficiency --recipe starter --data starter:data/starter --out runs/starter/linear_probe \\
+    python -m bench.downstream.data_efficiency --recipe starter --data starter:data/starter --out runs/starter \\
         --encoders runs/starter/pretrain/catlip-seed0 runs/starter/pretrain/clip-seed0 random:hybrid_tiny@48
 
-    python -m bench.downstream.data_efficiency --program finetune --data imagenet:/data/imagenet --devices cuda:0 cuda:1 \\
+    python -m bench.downstream.data_efficiency --programs finetune --data imagenet:/data/imagenet --devices cuda:0 cuda:1 \\
         --encoders released:vit_b16 released:vit_l16 --options="--vocabulary datacomp_1_2B_vocab.pkl"
     """
 
@@ -38,12 +39,12 @@ class DataEfficiency:
     """What to transfer; spellings as of bench.downstream.linear_probe."""
     data: str
     """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
-    program: Literal["linear_probe", "finetune"] = "linear_probe"
+    programs: tuple[Literal["linear_probe", "finetune"], ...] = ("linear_probe", "finetune")
     """Figure 5 is of linear probes, Figure 7 of fine-tuning."""
     recipe: str = ""
-    """Of that program; by default Table 7's."""
-    out: Path = Path("runs/bench/data_efficiency")
-    """Folder of the records, one an encoder."""
+    """Of these programs; by default Table 7's of each."""
+    out: Path = Path("runs/data_efficiency")
+    """Folder of the records, PROGRAM/ENCODER.json."""
     fraction: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
     """Shares of the training images of each class."""
     init: tuple[Init, ...] = ("random", "transfer")
@@ -51,7 +52,7 @@ class DataEfficiency:
     seeds: int = 1
     """Classifiers of each kind on an encoder, each on another choice of the data."""
     untrained: int = 1
-    """How many encoders `random:` means, each with one classifier of each kind."""
+    """How many encoders `random:` means, of other seeds."""
     devices: tuple[str, ...] = ("auto",)
     """One encoder at a time on each."""
     options: str = ""
@@ -70,7 +71,7 @@ def main(config: DataEfficiency) -> None:
 
     def work(job: tuple[Path, list[str]]) -> int:
         path, command = job
-        if _is_done(path, command):
+        if is_done(path, command):
             print(f"{path} is there", flush=True)
             return 0
         device = free.get()
@@ -87,18 +88,18 @@ def main(config: DataEfficiency) -> None:
 
 def _jobs(config: DataEfficiency) -> Iterator[tuple[Path, list[str]]]:
     """Each record with the command that makes it; an untrained encoder is another one for each seed."""
-    for spelling in config.encoders:
+    for program, spelling in itertools.product(config.programs, config.encoders):
         untrained = spelling.startswith(UNTRAINED)
         for seed in range(config.untrained) if untrained else [0]:
             name = f"random-seed{seed}" if untrained else _name(spelling)
-            path = config.out / f"{name}.json"
-            yield path, _command(config, spelling, path, seed, 1 if untrained else config.seeds)
+            path = config.out / program / f"{name}.json"
+            yield path, _command(config, program, spelling, path, seed)
 
 
-def _command(config: DataEfficiency, spelling: str, path: Path, seed: int, seeds: int) -> list[str]:
-    recipe = config.recipe or PROGRAMS[config.program]
-    command = [sys.executable, "-m", f"bench.downstream.{config.program}", "--recipe", recipe]
-    command += ["--encoder", spelling, "--data", config.data, "--out", str(path), "--seed", str(seed), "--seeds", str(seeds)]
+def _command(config: DataEfficiency, program: str, spelling: str, path: Path, seed: int) -> list[str]:
+    command = [sys.executable, "-m", f"bench.downstream.{program}", "--recipe", config.recipe or TABLE_7[program]]
+    command += ["--encoder", spelling, "--data", config.data, "--out", str(path)]
+    command += ["--seed", str(seed), "--seeds", str(config.seeds)]
     command += ["--fraction", *map(str, config.fraction), "--init", *config.init, *shlex.split(config.options)]
     return [*command, "--quiet"] if config.quiet else command
 
@@ -109,13 +110,22 @@ def _name(spelling: str) -> str:
     return path.name if path.is_dir() else re.sub(r"[^A-Za-z0-9_.@-]+", "-", spelling)
 
 
-def _is_done(path: Path, command: list[str]) -> bool:
-    """Whether the record is there, of the same command but for the device."""
-    return path.is_file() and _without_device(shlex.split(read_record(path)["command"])[1:]) == command[1:]
+def is_done(path: Path, command: list[str]) -> bool:
+    """Whether the record is there, of the same command, and no older than the weights that it is about."""
+    if not path.is_file() or _what_matters(shlex.split(read_record(path)["command"])) != _what_matters(command):
+        return False
+    encoder = Path(command[command.index("--encoder") + 1])
+    weights = encoder / "weights.safetensors" if encoder.is_dir() else encoder
+    return not weights.exists() or weights.stat().st_mtime <= path.stat().st_mtime
 
 
-def _without_device(words: list[str]) -> list[str]:
-    return words[: words.index("--device")] if "--device" in words else words
+def _what_matters(command: list[str]) -> list[str]:
+    """The options of a command but for the device and the silence."""
+    words = command[1:]
+    if "--device" in words:
+        at = words.index("--device")
+        del words[at : at + 2]
+    return [word for word in words if word != "--quiet"]
 
 
 if __name__ == "__main__":

@@ -106,6 +106,8 @@ def name_labels(task: str, names: Sequence[str]) -> LabelSet:
     def synsets(name: str) -> tuple[int, ...]:
         if WNID.fullmatch(name):
             return (offset,) if (offset := int(name[1:])) in known else ()
+        if name.isdecimal():  # the number of a class, and not the noun "seven"
+            return ()
         return synsets_of(name.replace("-", "/") if task == "places365" else name)  # there a variety follows the hyphen
 
     return LabelSet(task, tuple(names), tuple(map(synsets, names)))

@@ -16,6 +16,8 @@ from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.label_sets import LabelSet
 
+RELEASED_CLASSES = 24_320  # of its vocabulary
+
 Init = Literal["random", "transfer"]
 
 
@@ -69,7 +71,9 @@ def transfer_head(
 def has_classifier(encoder: LoadedEncoder) -> bool:
     """Whether it comes with the classifier over a vocabulary that CatLIP pre-trained it by; SuperClass's is over subwords."""
     found = encoder.checkpoint
-    return found is not None and {*found.classifier} == {"weight", "bias"} and found.config.get("method") == "catlip"
+    if found is None or {*found.classifier} != {"weight", "bias"} or found.config.get("method") != "catlip":
+        return False
+    return found.layout is None or found.layout.num_classes == RELEASED_CLASSES  # the release's others are fine-tuned
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ from catlip.record import Record
 from catlip.training.distributed import Place, find_place
 
 LEAST_DEVIATION = 1e-6
+CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class LinearProbe(Sweep):
     python -m bench.downstream.linear_probe --recipe table_7a --cached-features --encoder released:vit_b16 \\
         --data imagenet:DIR --fraction 0.01 0.1 1 --init random transfer --vocabulary datacomp_1_2B_vocab.pkl
 
-    An interrupted run goes on where it stopped; under torchrun it uses every device.
+    An interrupted run goes on where it stopped, and under torchrun it uses every device; with cached features neither.
     """
 
     out: Path = Path("runs/bench/linear_probe/probe.json")
@@ -64,7 +65,7 @@ def main(config: LinearProbe) -> None:
         if config.cached_features:
             if place.world_size > 1:
                 raise InputError("--cached-features takes one process; without it, torchrun uses all devices")
-            record.notes.append("features without augmentation, computed once: not the protocol of Table 7(a)")
+            record.notes.append(CACHED_NOTE)
             sweep(config, encoder, record, CachedFeatures(config, encoder))
         else:
             sweep(config, encoder, record, partial(_through_the_encoder, config, encoder, place), place.is_main)
@@ -81,12 +82,11 @@ class CachedFeatures:
 
     def __call__(self, fit: Fit) -> Score:
         """Train and test one."""
-        began = time.perf_counter()
         train, test = self._features(fit.task)
         broken = [*train.broken, *test.broken]
         if fit.fraction < 1:
             train = train.of(rows_of(fit.train, fit.task.train))
-        return replace(fit_linear(train, test, fit.head, fit.init, self.config.recipe, fit.seed, began), broken=broken)
+        return replace(fit_linear(train, test, fit.head, fit.init, self.config.recipe, fit.seed), broken=broken)
 
     def _features(self, task: Task) -> tuple[Features, Features]:
         if task.name not in self.of:
@@ -99,17 +99,15 @@ class CachedFeatures:
         return self.of[task.name]
 
 
-def fit_linear(
-    train: Features, test: Features, head: nn.Linear, init: Init, recipe: TransferRecipe, seed: int, began: float
-) -> Score:
+def fit_linear(train: Features, test: Features, head: nn.Linear, init: Init, recipe: TransferRecipe, seed: int) -> Score:
     """Train a copy of `head` on features, standardised by the training features' mean and deviation, and test it.
 
     Args:
         init: a transferred head is for features as they are, so it is rewritten for standardised ones; a random one is not.
         recipe: its epochs or iterations, rates, decay and batch.
         seed: of the order of the images.
-        began: when the work began, of `time.perf_counter`.
     """
+    began = time.perf_counter()
     mean, deviation = train.values.mean(0), train.values.std(0, correction=0).clamp_min(LEAST_DEVIATION)
     classifier = on_standardised(head, mean, deviation) if init == "transfer" else deepcopy(head)
     classifier.to(mean.device)

@@ -1,11 +1,11 @@
-"""Does longer pre-training help?  (Figure 4) Linear probes along a run, against epochs and against the time spent.
+"""Does longer pre-training help?  (Figure 4) Probes of cached features along a run, against epochs and the time spent.
 
 The paper trains once for each number of epochs. `--snapshots N` of a pre-training run keeps the weights on the way instead:
 cheaper, but on the way the learning rate is not yet at its end, which costs accuracy; the record says which points those are.
 Runs of several lengths can be given too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from bench.downstream.encoders import load_encoder
-from bench.downstream.linear_probe import CachedFeatures, LinearProbe
+from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearProbe
 from bench.downstream.sweep import sweep
 from catlip.cli import InputError, run
 from catlip.recipe import TransferRecipe
@@ -53,6 +53,7 @@ class LongerTraining:
 def main(config: LongerTraining) -> None:
     """Probe all weights, print, write the record."""
     with Record(config.out, kind="longer_training", config=config) as record:
+        record.notes.append(CACHED_NOTE)
         rows: list[dict[str, Any]] = []
         for file in (file for folder in config.runs for file in _weights(folder)):
             rows += _probe(config, file, record)
@@ -80,6 +81,7 @@ def _probe(config: LongerTraining, file: Path, record: Record) -> list[dict[str,
     probe = LinearProbe(config.recipe, str(file), config.data, config.out, cached_features=True, **options)
     own = Record(config.out, kind="linear_probe", config=probe)  # never written: its rows become ours
     sweep(probe, encoder, own, CachedFeatures(probe, encoder), say=False)
+    record.notes += [note for note in own.notes if note not in record.notes]
     kept = ("_num_classes", "_num_broken")
     record.metrics |= {name: value for name, value in own.metrics.items() if name.endswith(kept)}
     record.samples |= {name: value for name, value in own.samples.items() if name.endswith("_broken")}
@@ -96,21 +98,18 @@ def _progress(progress: Any, file: Path) -> dict[str, Any]:
     if not isinstance(progress, dict) or not record.is_file():
         raise InputError(f"{file} does not say how far its run was, or {record} is missing")
     found = read_record(record)
-    per_image = found["metrics"]["epochs_seen"] / found["metrics"]["images_seen"]
-    seen, seconds = (_series(found["samples"], name) for name in ("images_seen", "seconds"))
-    images = progress["images_seen"]
+    seen, seconds = (found["samples"].get(name, []) for name in ("images_seen", "seconds"))
+    images, done, device = progress["images_seen"], progress["step"] / progress["num_steps"], found["environment"]
+    # What the recipe means: seeds draw other image sizes, and so see a few images more or less.
+    meant = found["config"]["recipe"]["epochs"] or found["metrics"]["epochs_seen"]
     return {
         "run": file.parent.name,
         "images_seen": images,
-        "epochs": images * per_image,
+        "epochs": meant * done,
         "seconds": float(np.interp(images, [0, *seen], [0, *seconds])) if seen else None,
-        "device": found["environment"]["device"],
-        "annealed": progress["step"] == progress["num_steps"],
+        "device": f"{device['device_count']} x {device['device']}" if device.get("device_count", 1) > 1 else device["device"],
+        "annealed": done == 1,
     }
-
-
-def _series(samples: dict[str, Sequence[float]], name: str) -> list[float]:
-    return list(samples.get(name, ()))
 
 
 RECIPES = {name: LongerTraining(recipe, runs=tyro.MISSING, data=tyro.MISSING) for name, recipe in PROBES.items()}

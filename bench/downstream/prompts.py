@@ -10,6 +10,7 @@ from bench.downstream.datasets import WNID, Task
 from bench.downstream.encoders import LoadedEncoder
 from bench.downstream.libraries import openclip_model
 from catlip.vocabulary.label_sets import imagenet_synsets
+from catlip.words.wordnet import nouns
 
 PLAIN = (lambda name: name, lambda name: f"a picture of a {name}.", lambda name: f"a drawing of a {name}.")
 TEXT_BATCH = 256
@@ -33,7 +34,13 @@ def class_names(task: Task) -> list[str]:
 
     known = dict(zip((f"n{synset:08d}" for synset in imagenet_synsets()), IMAGENET_CLASSNAMES, strict=True))
     names = task.labels.names
-    return [known.get(name, name) if WNID.fullmatch(name) else name.replace("_", " ").replace("-", " ") for name in names]
+    return [known.get(name) or _in_words(name) for name in names]
+
+
+def _in_words(name: str) -> str:
+    if WNID.fullmatch(name) and int(name[1:]) in set(nouns().offsets.tolist()):
+        name = nouns().name(int(name[1:])).partition(".")[0]
+    return name.replace("_", " ").replace("-", " ")
 
 
 def templates(task: Task) -> Sequence[Template]:

@@ -19,7 +19,7 @@ from bench.downstream.datasets import Task, load_tasks
 from bench.downstream.encoders import LoadedEncoder, load_encoder
 from bench.downstream.heads import TransferOptions, has_classifier, transfer_head
 from bench.downstream.prompts import prompted_rows
-from catlip.cli import run
+from catlip.cli import InputError, run
 from catlip.record import Record
 from catlip.training.distributed import find_place
 
@@ -56,6 +56,10 @@ class Readouts:
     quiet: bool = False
     """No progress bar."""
 
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise InputError(f"--neighbours {self.neighbours}: at least one training image has to vote")
+
 
 def main(config: Readouts) -> None:
     """Read out, print, write the record."""
@@ -73,12 +77,12 @@ def main(config: Readouts) -> None:
 
 
 def _read_out(config: Readouts, encoder: LoadedEncoder, task: Task, record: Record) -> dict[str, Any]:
+    scores = zero_shot(config, encoder, task, record)
     module, preprocess = encoder.module, encoder.preprocess
     train, test = (extract(module, preprocess, split, config.num_workers, config.quiet) for split in (task.train, task.test))
     note_broken(record, task.name, [*train.broken, *test.broken])
     top1, top5 = neighbour_hits(train, test, task.num_classes, config.neighbours)
     found = {"knn_top1": top1, "knn_top5": top5, "num_classes": task.num_classes, "num_test": len(test)}
-    scores = zero_shot(config, encoder, task, record)
     if scores is not None:
         top1, top5 = (hits(scores(test.values), test.labels) / len(test)).tolist()
         found |= {"zero_shot_top1": top1, "zero_shot_top5": top5}
@@ -93,7 +97,7 @@ def neighbour_hits(train: Features, test: Features, num_classes: int, neighbours
         nearest = (F.normalize(values, dim=1) @ known.T).topk(min(neighbours, len(train)))
         votes = torch.zeros(len(values), num_classes, device=values.device)
         votes.scatter_add_(1, train.labels[nearest.indices], (nearest.values / TEMPERATURE).exp())
-        counts += hits(votes, labels)
+        counts += hits(votes.masked_fill(votes == 0, -torch.inf), labels)
     top1, top5 = (counts / len(test)).tolist()
     return top1, top5
 
@@ -101,8 +105,12 @@ def neighbour_hits(train: Features, test: Features, num_classes: int, neighbours
 def zero_shot(config: Readouts, encoder: LoadedEncoder, task: Task, record: Record) -> Callable[[Tensor], Tensor] | None:
     """Features [n, D] to scores [n, classes] without any training; None for an encoder that cannot."""
     if has_classifier(encoder):
+        try:
+            head, origins = transfer_head(encoder, config.encoder, task.labels, config.transfer, config.seed)
+        except InputError as error:
+            record.notes.append(f"{task.name} was not classified zero-shot: {error}")
+            return None
         record.metrics["zero_shot"] = "classifier rows"
-        head, origins = transfer_head(encoder, config.encoder, task.labels, config.transfer, config.seed)
         head.to(next(encoder.module.parameters()).device)
         never = [number for number, origin in enumerate(origins) if not origin.found]
         record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]

@@ -34,7 +34,8 @@ class Sweep:
     out: Path
     """The record to write; runs go into a folder of the same name."""
     fraction: tuple[float, ...] = (1.0,)
-    """Shares of the training images of each class, in (0, 1]; a smaller one is part of a larger."""
+    """Shares of the training images of each class, in (0, 1], one image at least; a smaller one is part of a larger, and of
+    those with the same images only the largest is trained on."""
     init: tuple[Init, ...] = ("random",)
     """Where the classifier starts: random, or transfer (Transfer Init, for encoders pre-trained by CatLIP)."""
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
@@ -86,6 +87,8 @@ def sweep(config: Sweep, encoder: LoadedEncoder, record: Record, fit: Callable[[
     """
     record.metrics |= {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed, "encoder_digest": encoder.digest()}
     record.notes.append(f"images: {encoder.preprocess}")
+    if "transfer" in config.init and not has_classifier(encoder) and len(config.init) > 1:
+        record.notes.append(f"{config.encoder} has no classifier over a vocabulary, so only random heads were trained")
     rows: list[dict[str, Any]] = []
     record.samples["runs"] = rows
     for task in load_tasks(config.data):
@@ -103,20 +106,30 @@ def sweep(config: Sweep, encoder: LoadedEncoder, record: Record, fit: Callable[[
 
 
 def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> Iterator[Fit]:
-    inits = [init for init in config.init if init == "random" or has_classifier(encoder) or len(config.init) == 1]
-    if len(inits) < len(config.init):
-        record.notes.append(f"{config.encoder} has no classifier over a vocabulary, so only random heads were trained")
     for seed in range(config.seed, config.seed + config.seeds):
-        heads: dict[Init, nn.Linear] = {}
-        for init in inits:
-            if init == "random":
-                heads[init] = random_head(encoder.num_features, task.num_classes, seed)
-            else:
+        heads = _heads(config, encoder, task, seed, record)
+        parts = {fraction: task.train.subset(fraction, seed) for fraction in sorted(config.fraction)}
+        distinct = {len(part): fraction for fraction, part in parts.items()}  # small shares are one image of each class
+        for fraction in sorted(distinct.values()):
+            for init, head in heads.items():
+                yield Fit(task, fraction, init, seed, parts[fraction], deepcopy(head))  # it will be trained
+
+
+def _heads(config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record: Record) -> dict[Init, nn.Linear]:
+    """The heads to start from; where nothing can be transferred, the random one alone, if it was asked for."""
+    heads: dict[Init, nn.Linear] = {}
+    for init in config.init:
+        if init == "random":
+            heads[init] = random_head(encoder.num_features, task.num_classes, seed)
+        elif len(config.init) == 1 or has_classifier(encoder):
+            try:
                 heads[init], origins = transfer_head(encoder, config.encoder, task.labels, config.transfer, seed)
                 record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
-        for fraction in config.fraction:
-            part = task.train.subset(fraction, seed)
-            yield from (Fit(task, fraction, init, seed, part, deepcopy(heads[init])) for init in inits)  # it will be trained
+            except InputError as error:
+                if len(config.init) == 1:
+                    raise
+                record.notes.append(f"{task.name} had random heads only: {error}")
+    return heads
 
 
 def _summary(task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -139,6 +152,8 @@ def run_of(fit: Fit, config: Sweep, recipe: TransferRecipe, encoder: LoadedEncod
         "encoder": ours.encoder_name if ours else encoder.method,  # what opens its weights as an encoder again
         "method": f"{encoder.method} {'probed' if frozen else 'fine-tuned'}",
         "transferred": config.encoder,
+        **({"resolution": ours.resolution, "pool": ours.pool, "resize": ours.resize} if ours else {}),
+        "trained_at": recipe.resolution,
         "encoder_digest": encoder.digest(),
         "data": config.data,
         "fit": fit.name,

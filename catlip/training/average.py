@@ -13,20 +13,23 @@ from catlip.training.parallel import local
 class WeightAverage:
     """The average of an objective's parameters and of its floating-point buffers; other buffers are copied.
 
+    Args:
+        rising: let the decay rise to `decay` as (1 + step) / (10 + step), so that the average of a short run is not its start.
     Attributes:
         values: name -> tensor, as in the objective's state dict.
     """
 
-    def __init__(self, objective: nn.Module, decay: float):
-        self.decay = decay
+    def __init__(self, objective: nn.Module, decay: float, rising: bool = False):
+        self.decay, self.rising = decay, rising
         self._current: dict[str, Tensor] = objective.state_dict(keep_vars=True)
         self.values = {name: tensor.detach().clone() for name, tensor in self._current.items()}
         self._averaged = [name for name, tensor in self.values.items() if tensor.is_floating_point()]
 
     @torch.no_grad()
-    def update(self, first: bool) -> None:
-        """Move towards the objective's present state; onto it when it is the `first` step of a run."""
+    def update(self, step: int) -> None:
+        """Move towards the objective's state after the step of this number, from 0; onto it after the first."""
         averages, current = ([local(tensors[name]) for name in self._averaged] for tensors in (self.values, self._current))
-        torch._foreach_lerp_(averages, current, 1.0 if first else 1 - self.decay)
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.rising else self.decay
+        torch._foreach_lerp_(averages, current, 1.0 if step == 0 else 1 - decay)
         for name in self.values.keys() - set(self._averaged):
             self.values[name].copy_(self._current[name])

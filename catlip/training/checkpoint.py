@@ -113,7 +113,7 @@ def _check_config(path: Path, text: str, config: dict[str, Any]) -> None:
     names = [*now, *(name for name in before if name not in now)]
     if differences := [f"{k} {before.get(k)!r} there, {now.get(k)!r} now" for k in names if before.get(k) != now.get(k)]:
         raise InputError(
-            f"{path.parent.parent} holds a run with another recipe ({'; '.join(differences)}); use --restart or another --out"
+            f"{path.parent.parent} holds a run with another recipe ({'; '.join(differences)}); remove it or give another --out"
         )
 
 
@@ -121,7 +121,7 @@ def _check_names(path: Path, saved: State, state: State) -> None:
     there, here = ({(part, name) for part in each for name in each[part]} for each in (saved, state))
     if there != here:
         odd = ", ".join("/".join(name) for name in sorted(there ^ here)[:3])
-        raise InputError(f"{path} does not hold this run's state (only one of them has {odd}); use --restart or another --out")
+        raise InputError(f"{path} does not hold this run's state (only one of them has {odd}); remove it or give another --out")
 
 
 @torch.no_grad()

@@ -36,6 +36,8 @@ class Place:
 def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
     """The device and rank of this process; joins the process group when torchrun started several.
 
+    On a CPU, malloc is told to keep what is freed, for the whole process.
+
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
         timeout: how long to wait for the other ranks in one collective; by default as long as torch does, 10 minutes or more.
@@ -66,7 +68,8 @@ def _join(backend: str, world_size: int, timeout: timedelta | None) -> None:
     dead ones, so each attempt gets a part of its own. Several nodes count attempts differently: there, start torchrun with
     TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which makes a new store for each.
     """
-    atexit.register(_leave)
+    if backend == "gloo":
+        atexit.register(_leave)
     found = os.environ
     if found.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or found.get("GROUP_WORLD_SIZE") != "1":
         dist.init_process_group(backend, timeout=timeout)

@@ -79,7 +79,7 @@ class Trainer:
         self._parameters = list(self.objective.parameters())  # to look for them in each step would take as long as clipping
         self.optimizer = adamw(self.objective, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self.average = WeightAverage(self.objective, recipe.ema_decay) if recipe.ema_decay else None
+        self.average = WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising) if recipe.ema_decay else None
 
     def train_step(self, batches: Iterator[Any]) -> Progress:
         """One optimizer step over the next `accumulation` batches.
@@ -163,7 +163,7 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
-            self.average.update(first=self.step == 0)
+            self.average.update(self.step)
         self.step += 1
 
 

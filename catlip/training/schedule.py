@@ -35,6 +35,8 @@ class Optimization:
     """Largest gradient norm; 0 for no clipping."""
     ema_decay: float = 0.9995
     """Decay of the exponential moving average of the weights, which is what is transferred; 0 for none."""
+    ema_rising: bool = False
+    """Let the decay rise as (1 + step) / (10 + step), so that the average of a short run is not its start."""
     precision: str = "bf16"
     """fp32, bf16 (autocast) or fp16 (autocast and loss scaling)."""
 

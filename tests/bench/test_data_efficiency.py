@@ -1,20 +1,29 @@
 """The sweep over encoders: one record each, nothing twice, and one that fails takes no other with it."""
 
 import json
+import os
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.downstream import data_efficiency
-from bench.downstream.data_efficiency import PROGRAMS, DataEfficiency, main
+from bench.downstream.data_efficiency import TABLE_7, DataEfficiency, main
 from catlip.cli import InputError
 
 UNTRAINED = "random:hybrid_tiny@32"
 
 
 def config(encoders: tuple[str, ...], data: str, out: Path, **options: Any) -> DataEfficiency:
-    plain: dict[str, Any] = {"recipe": "starter", "fraction": (0.5, 1.0), "devices": ("cpu", "cpu"), "quiet": True}
+    plain: dict[str, Any] = {
+        "recipe": "starter",
+        "programs": ("linear_probe",),
+        "fraction": (0.5, 1.0),
+        "devices": ("cpu", "cpu"),
+        "quiet": True,
+    }
     few = {"options": "--alpha 0.5 --num-workers 0 --epochs 3"}
     return DataEfficiency(encoders, data, out=out, **plain | few | options)
 
@@ -27,15 +36,15 @@ def test_each_encoder_has_a_record_which_is_not_made_again_and_a_failure_is_name
     with pytest.raises(InputError, match=r"1 of 3 failed, see above: .*no-such-run\.json; run it again to go on"):
         main(config((str(run), "no such run", UNTRAINED), cats_and_dogs, out))
     assert "no weights at no such run/weights.safetensors" in capfd.readouterr().err
-    records = {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
+    records = {path.stem: json.loads(path.read_text()) for path in out.glob("linear_probe/*.json")}
     assert sorted(records) == ["my run", "random-seed0"]
     found = [(row["fraction"], row["init"]) for row in records["my run"]["samples"]["runs"]]
     assert found == [(0.5, "random"), (0.5, "transfer"), (1.0, "random"), (1.0, "transfer")]
     assert [row["init"] for row in records["random-seed0"]["samples"]["runs"]] == ["random", "random"]
     assert [record["config"]["transfer"]["alpha"] for record in records.values()] == [0.5, 0.5]
-    before = {path: path.stat().st_mtime_ns for path in out.glob("*.json")}
+    before = {path: path.stat().st_mtime_ns for path in out.glob("linear_probe/*.json")}
     main(config(encoders, cats_and_dogs, out))
-    assert {path: path.stat().st_mtime_ns for path in out.glob("*.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in out.glob("linear_probe/*.json")} == before
     assert capfd.readouterr().out.count("is there") == 2
 
 
@@ -56,18 +65,20 @@ def test_untrained_encoders_are_as_many_as_asked_for_and_a_trained_one_is_one(st
     said = [
         {name: command[command.index(f"--{name}") + 1] for name in ("encoder", "out", "seed", "seeds")} for command in started
     ]
-    places = [tmp_path / f"{name}.json" for name in ("timm-a-b", "random-seed0", "random-seed1", "random-seed2")]
+    places = [
+        tmp_path / "linear_probe" / f"{name}.json" for name in ("timm-a-b", "random-seed0", "random-seed1", "random-seed2")
+    ]
     assert [Path(one["out"]) for one in said] == places
     assert [(one["encoder"], one["seed"], one["seeds"]) for one in said] == [
-        ("timm:a/b", "0", "5"), *((UNTRAINED, str(seed), "1") for seed in range(3))
+        ("timm:a/b", "0", "5"), *((UNTRAINED, str(seed), "5") for seed in range(3))
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("program", [*PROGRAMS])
+@pytest.mark.parametrize("program", [*TABLE_7])
 def test_each_program_is_started_with_its_recipe_its_options_and_a_device(program, started, tmp_path) -> None:
-    main(config(("a", "b"), "folder:x", tmp_path, program=program, recipe="", devices=("cuda:0", "cuda:1")))
+    main(config(("a", "b"), "folder:x", tmp_path, programs=(program,), recipe="", devices=("cuda:0", "cuda:1")))
     for command in started:
-        assert command[1:5] == ["-m", f"bench.downstream.{program}", "--recipe", PROGRAMS[program]]
+        assert command[1:5] == ["-m", f"bench.downstream.{program}", "--recipe", TABLE_7[program]]
         assert command[command.index("--alpha") + 1] == "0.5"
     assert {command[-1] for command in started} <= {"cuda:0", "cuda:1"}
 
@@ -76,12 +87,27 @@ def test_a_record_of_another_command_is_made_anew(started, tmp_path) -> None:
     here = config(("a",), "folder:x", tmp_path, devices=("cpu",))
     main(here)
     words = [word if " " not in word else f"'{word}'" for word in started[0][1:]]
-    (tmp_path / "a.json").write_text(
+    (tmp_path / "linear_probe").mkdir()
+    (tmp_path / "linear_probe/a.json").write_text(
         json.dumps({"kind": "linear_probe", "metrics": {}, "command": " ".join(["python", *words])})
     )
     main(here)
     assert len(started) == 1
     main(config(("a",), "folder:x", tmp_path, fraction=(1.0,)))
+    assert len(started) == 2
+
+
+def test_a_record_older_than_the_weights_is_made_anew(started, tmp_path, make_run) -> None:
+    run = make_run()
+    here = config((str(run),), "folder:x", tmp_path, devices=("cpu",), quiet=False)
+    main(here)
+    record = tmp_path / "linear_probe" / f"{run.name}.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps({"kind": "linear_probe", "metrics": {}, "command": shlex.join(["python", *started[0][1:]])}))
+    main(replace(here, quiet=True))  # silence does not matter
+    assert len(started) == 1
+    os.utime(record, (0, 0))
+    main(here)
     assert len(started) == 2
 
 

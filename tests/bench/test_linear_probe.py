@@ -33,7 +33,7 @@ def clusters(count: int, seed: int, spread: float = 0.1) -> Features:
 
 
 def fitted(train: Features, test: Features, recipe=PROBE, seed: int = 0):
-    return fit_linear(train, test, random_head(train.values.shape[1], 20, seed), "random", recipe, seed, began=0.0)
+    return fit_linear(train, test, random_head(train.values.shape[1], 20, seed), "random", recipe, seed)
 
 
 def test_separable_features_are_separated() -> None:
@@ -75,7 +75,7 @@ def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_
     shifted = replace(train, values=train.values * torch.linspace(0.1, 3, 32))
     with torch.no_grad():
         head.weight.div_(torch.linspace(0.1, 3, 32))
-    transferred, random = (fit_linear(shifted, shifted, head, init, still, 0, 0.0).top1 for init in ("transfer", "random"))
+    transferred, random = (fit_linear(shifted, shifted, head, init, still, 0).top1 for init in ("transfer", "random"))
     assert transferred == 1
     assert random < 1
 

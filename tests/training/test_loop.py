@@ -149,7 +149,7 @@ def test_constants_of_an_objective_are_not_averaged_and_counters_are_copied() ->
     average = WeightAverage(objective, decay=0.5)
     for step in range(3):
         objective(torch.randn(4, 2) + 3)
-        average.update(first=step == 0)
+        average.update(step)
     assert average.values.keys() == objective.state_dict().keys()
     assert average.values["0.num_batches_tracked"] == 3
     assert 0 < average.values["0.running_mean"][0] < objective[0].running_mean[0]
