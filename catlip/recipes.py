@@ -141,8 +141,8 @@ _STARTER_TRANSFER: dict[str, Any] = {
 }
 STARTER_PROBE = TransferRecipe(
     about="The starter's drawings in seconds: cached features, so no augmentation, and a rate for standardised ones.",
-    epochs=100,
-    max_lr=1e-2,
+    epochs=30,
+    max_lr=1e-3,
     min_lr=0.0,
     warmup_iterations=0,
     weight_decay=0.0,

@@ -1,0 +1,129 @@
+"""What the paper leaves open about Transfer Init, measured: alpha, ties, bias and scale, one at a time from the defaults.
+
+Linear probes of cached features, with the fewest images (one of each class) and with all, of every encoder that is given; what
+is compared is the gain over a random head of the same seed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from bench.downstream.datasets import load_tasks
+from bench.downstream.encoders import load_encoder
+from bench.downstream.heads import TransferOptions, random_head, transfer_head
+from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearProbe
+from bench.downstream.sweep import Fit
+from catlip.cli import run
+from catlip.recipe import TransferRecipe
+from catlip.recipes import PROBES
+from catlip.record import Record
+from catlip.training.distributed import find_place
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "alpha": (0.2, 0.5, 1.0),
+    "ties": ("mean",),
+    "bias": ("copy", "fresh"),
+    "scale": ("fresh", "unit"),
+}
+LEAST, ALL = 1e-9, 1.0  # shares of the data: one image of each class, and all
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure Transfer Init with each of its options.
+
+    python -m bench.downstream.transfer_options --data starter:data/starter \\
+        --encoders runs/starter/pretrain/catlip-seed0 runs/starter/pretrain/catlip-seed1
+    """
+
+    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
+    encoders: tuple[str, ...]
+    """Encoders pre-trained by CatLIP."""
+    data: str
+    """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    out: Path = Path("runs/bench/transfer_options/options.json")
+    """The record to write."""
+    vocabulary: Path | None = None
+    """Of the encoders' classifiers; by default the one that their runs' records name."""
+    seeds: int = 3
+    """Classifiers of each kind on an encoder, each on another choice of the data."""
+    num_workers: int = 1
+    """Processes that decode images."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def variants(vocabulary: Path | None) -> dict[str, TransferOptions]:
+    """The defaults, and every other choice of one option."""
+    default = TransferOptions(vocabulary)
+    others = {f"{name} {value}": replace(default, **{name: value}) for name, values in CHOICES.items() for value in values}
+    return {"default": default} | others
+
+
+def main(config: Options) -> None:
+    """Measure, print the gains, write the record."""
+    with Record(config.out, kind="transfer_options", config=config) as record:
+        record.notes.append(CACHED_NOTE)
+        record.metrics["default"] = {name: getattr(TransferOptions(), name) for name in CHOICES}
+        rows = [row for spelling in config.encoders for row in _of_encoder(config, spelling)]
+        record.samples["runs"] = rows
+        record.metrics["gains"] = gains = _gains(rows)
+        for variant, found in gains.items():
+            said = "  ".join(f"{place} {100 * gain['mean']:+.1f} ± {100 * gain['spread']:.1f}" for place, gain in found.items())
+            print(f"{variant:12} {said}")
+    print(f"wrote {record.path}")
+
+
+def _of_encoder(config: Options, spelling: str) -> Iterator[dict[str, Any]]:
+    encoder = load_encoder(spelling, 0, find_place(config.device).device)
+    probe = LinearProbe(config.recipe, spelling, config.data, num_workers=config.num_workers, quiet=config.quiet)
+    fit = CachedFeatures(probe, encoder)
+    for task in load_tasks(config.data):
+        for seed in range(config.seeds):
+            heads = {"random": random_head(encoder.num_features, task.num_classes, seed)}
+            for name, options in variants(config.vocabulary).items():
+                heads[name] = transfer_head(encoder, spelling, task.labels, options, seed)[0]
+            for share in (LEAST, ALL):
+                part = task.train.subset(share, seed)
+                for name, head in heads.items():
+                    score = fit(Fit(task, share, "random" if name == "random" else "transfer", seed, part, head))
+                    place = {"task": task.name, "share": "least" if share == LEAST else "all", "num_train": len(part)}
+                    yield {"encoder": spelling, "variant": name, "seed": seed, **place, "top1": score.top1}
+
+
+def _gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Variant -> task and share -> mean and sample deviation, over encoders, of the gain in top-1 over a random head."""
+    random = {_pair(row): row["top1"] for row in rows if row["variant"] == "random"}
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for row in rows:
+        if row["variant"] != "random":
+            of_encoder = found.setdefault(row["variant"], {}).setdefault(f"{row['task']}, {row['share']}", {})
+            of_encoder.setdefault(row["encoder"], []).append(row["top1"] - random[_pair(row)])
+    return {
+        variant: {place: _spread([float(np.mean(own)) for own in gains.values()]) for place, gains in places.items()}
+        for variant, places in found.items()
+    }
+
+
+def _pair(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("encoder", "task", "share", "seed"))
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {
+        "mean": float(np.mean(values)),
+        "spread": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+        "n": len(values),
+    }
+
+
+RECIPES = {name: Options(recipe, encoders=tyro.MISSING, data=tyro.MISSING) for name, recipe in PROBES.items()}
+
+if __name__ == "__main__":
+    run(Options, main, RECIPES)
