@@ -13,6 +13,7 @@ from reports.measured import Setting
 from reports.records import Record, Records
 from reports.rules import by_scale, suffix
 from reports.transfer_gain import gain_sentences, gain_table
+from reports.transfer_options import option_tables
 from reports.transfer_origins import origin_tables
 from reports.transfer_tables import readout_table, worth_table
 
@@ -80,6 +81,8 @@ def _transfer_init(main: Setting | None, records: Records) -> list[Block]:
         scale = found[0].scale
         sentences = [Text(sentence) for sentence in gain_sentences(found)]
         blocks += [*sentences, *gain_table(found, scale, suffix(i)), *origin_tables(found, scale, suffix(i))]
+    for i, found in enumerate(by_scale(records, main, "transfer_options")):
+        blocks += option_tables(found, suffix(i))
     return [Text(words), *(blocks or to_fill("No classifier started from rows of pre-training.", PROBE))]
 
 

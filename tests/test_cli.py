@@ -77,7 +77,9 @@ def test_help_shows_an_example(program, module) -> None:
     assert f"python -m {module}" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["linear_probe", "finetune", "readouts", "longer_training", "data_efficiency"])
+@pytest.mark.parametrize(
+    "name", ["linear_probe", "finetune", "readouts", "longer_training", "data_efficiency", "transfer_options"]
+)
 def test_the_examples_of_a_transfer_bench_are_in_its_help_and_can_be_read(monkeypatch, capsys, name) -> None:
     module = importlib.import_module(f"bench.downstream.{name}")
     config = next(

@@ -1,0 +1,39 @@
+"""Each option of Transfer Init is measured against a random head of the same seed, on the same images."""
+
+import json
+from dataclasses import replace
+from statistics import fmean
+
+import pytest
+
+from bench.downstream.heads import TransferOptions
+from bench.downstream.transfer_options import CHOICES, Options, main, variants
+from catlip.recipes import STARTER_PROBE
+
+
+def test_a_variant_differs_from_the_defaults_in_one_option() -> None:
+    found = variants(None)
+    assert found.pop("default") == TransferOptions()
+    assert len(found) == sum(map(len, CHOICES.values()))
+    for name, options in found.items():
+        option, _, value = name.partition(" ")
+        assert str(getattr(options, option)) == value
+        assert replace(options, **{option: getattr(TransferOptions(), option)}) == TransferOptions()
+        assert options != TransferOptions()
+
+
+def test_gains_are_those_of_pairs(make_run, cats_and_dogs, tmp_path) -> None:
+    out, run = tmp_path / "options.json", str(make_run())
+    plain = {"seeds": 2, "num_workers": 0, "device": "cpu", "quiet": True}
+    main(Options(replace(STARTER_PROBE, epochs=2), (run,), cats_and_dogs, out, **plain))
+    record = json.loads(out.read_text())
+    rows = record["samples"]["runs"]
+    assert {(row["share"], row["num_train"]) for row in rows} == {("least", 2), ("all", 8)}
+    assert len(rows) == 2 * 2 * (1 + len(variants(None)))
+    for share in ("least", "all"):
+        of = {
+            name: [row["top1"] for row in rows if (row["variant"], row["share"]) == (name, share)]
+            for name in ("random", "default")
+        }
+        gain = record["metrics"]["gains"]["default"][f"folder, {share}"]
+        assert gain == {"mean": pytest.approx(fmean(of["default"]) - fmean(of["random"])), "spread": 0, "n": 1}
