@@ -28,8 +28,8 @@ def _table(record: Record, suffix: str) -> Table | None:
     epochs = number(record.config, "recipe", "epochs")
     length = f", probes of {epochs:g} epochs" if epochs is not None else ""
     caption = (
-        "Top-1 accuracy beyond that from a random head: mean ± sample standard deviation over encoders. Least is one image of each "
-        "class. A probe that is trained until it has converged forgets where it started."
+        "Top-1 accuracy beyond that from a random head: mean ± sample standard deviation over encoders. Least is one image of "
+        "each class. A probe that is trained until it has converged forgets where it started."
     )
     return Table(
         f"transfer_options{suffix}", f"The options of Transfer Init, {record.scale} scale{length}", columns, rows, caption
