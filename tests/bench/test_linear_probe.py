@@ -20,7 +20,7 @@ from catlip.cli import InputError
 from catlip.recipes import STARTER_PROBE
 
 CPU = torch.device("cpu")
-PROBE = replace(STARTER_PROBE, micro_batch=64, precision="fp32")
+PROBE = replace(STARTER_PROBE, max_lr=1e-2, micro_batch=64, precision="fp32")  # a rate at which a few steps are enough
 
 
 def clusters(count: int, seed: int, spread: float = 0.1) -> Features:
@@ -39,7 +39,7 @@ def fitted(train: Features, test: Features, recipe=PROBE, seed: int = 0):
 def test_separable_features_are_separated() -> None:
     score = fitted(clusters(400, 1), clusters(200, 2))
     assert (score.top1, score.top5) == (1.0, 1.0)
-    assert score.final_loss < 0.01
+    assert score.final_loss < 0.05
 
 
 def test_features_of_very_different_sizes_are_separated_too() -> None:
