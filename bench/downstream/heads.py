@@ -13,7 +13,7 @@ from catlip.cli import InputError
 from catlip.record import read_record
 from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties
 from catlip.transfer_init.head import transfer_rows
-from catlip.vocabulary import Vocabulary, vocabulary_identity
+from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import LabelSet
 
 RELEASED_CLASSES = 24_320  # of its vocabulary
@@ -91,9 +91,7 @@ def _vocabulary(encoder: LoadedEncoder, spelling: str, given: Path | None, num_c
     path = given or _of_record(spelling)
     if path.suffix == ".pkl":
         return Vocabulary.from_release(path, num_classes)
-    trained = encoder.checkpoint.config.get("vocabulary")
-    if trained is not None and trained != (identity := vocabulary_identity(path)):
-        raise InputError(f"{path} ({identity}) is not the vocabulary that {spelling} was trained on ({trained})")
+    check_trained_on(path, encoder.checkpoint.config.get("vocabulary"), f"{spelling} was")
     return Vocabulary.load(path)
 
 

@@ -10,7 +10,7 @@ import tyro
 from catlip.cli import InputError, run
 from catlip.record import Record, plain, write_atomically
 from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties, coverage, find_origins
-from catlip.vocabulary import Vocabulary, vocabulary_identity
+from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import LabelSet, label_set
 
 COLUMNS = ("labels", "exact", "near", "mean", "random", "distinct rows", "mean similarity")
@@ -102,18 +102,11 @@ def _head_file(weights: Path, vocabulary: Vocabulary, labels: LabelSet, config: 
     checkpoint = read_run(weights) if weights.is_dir() else read_checkpoint(weights)
     if set(checkpoint.classifier) != {"weight", "bias"}:
         raise InputError(f"{weights} has no classifier over a vocabulary; Transfer Init needs weights pre-trained by catlip")
-    _check_same(checkpoint.config.get("vocabulary"), config.vocabulary)
+    check_trained_on(config.vocabulary, checkpoint.config.get("vocabulary"), "the weights were")
     options = (config.alpha, config.ties, config.bias, config.scale, config.seed)
     head = transfer_rows(checkpoint.classifier["weight"], checkpoint.classifier["bias"], vocabulary, labels, *options)
     table = [origin.row() for origin in head.origins]
     return save({"weight": head.weight, "bias": head.bias}, {"config": json.dumps(plain(config)), "table": json.dumps(table)})
-
-
-def _check_same(trained: object, vocabulary: Path) -> None:
-    """Raises: InputError when the weights say that their classes are of another vocabulary."""
-    given = vocabulary_identity(vocabulary)
-    if trained is not None and trained != given:
-        raise InputError(f"{vocabulary} ({given}) is not the vocabulary that the weights were trained on ({trained})")
 
 
 def _print_table(origins: Mapping[str, Sequence[Origin]]) -> None:

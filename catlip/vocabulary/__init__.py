@@ -220,3 +220,14 @@ def _too_few(ranked: Sequence[Synset], num_kept: int, threshold: int | None, top
 def vocabulary_identity(path: Path) -> str:
     """What stands for the vocabulary in a file, in the identity of a run and beside its weights."""
     return sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def check_trained_on(path: Path, trained: object, whose: str) -> None:
+    """Raises: InputError when the vocabulary in a file is not the one that weights say they were trained on.
+
+    Args:
+        trained: its identity as they have it; None when they do not say.
+        whose: the weights and a verb: "the weights were".
+    """
+    if trained is not None and trained != (identity := vocabulary_identity(path)):
+        raise InputError(f"{path} ({identity}) is not the vocabulary that {whose} trained on ({trained})")
