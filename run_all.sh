@@ -237,7 +237,7 @@ pretrain() {
 
 transfer() {
     local seed method encoder trained=() after=data
-    local code="bench/downstream catlip/encoder.py catlip/recipe.py catlip/recipes.py catlip/pretrain.py catlip/range_augment.py"
+    local code="bench/downstream catlip/encoder.py catlip/recipe.py catlip/transfer_recipes.py catlip/dense_recipe.py catlip/pretrain.py catlip/range_augment.py"
     code+=" catlip/data catlip/training catlip/transfer_init catlip/weights catlip/vocabulary catlip/words baselines"
     for method in catlip clip; do
         for ((seed = 0; seed < seeds; seed++)); do

@@ -1,4 +1,4 @@
-"""How to pre-train and transfer: the paper's Tables 6 and 7 as data, and presets that fit a laptop.
+"""How to pre-train: the paper's Table 6 as data, and presets that fit a laptop. How to transfer: catlip.transfer_recipes.
 
     python -m catlip.recipes --out runs/starter/recipes/recipes.json     # the record that the report compares with the paper
 
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from catlip.cli import run
-from catlip.recipe import Recipe, TransferRecipe
+from catlip.recipe import Recipe
 from catlip.record import Record
+from catlip.transfer_recipes import TRANSFER
 
 DATACOMP = Recipe(
     about="Table 6(b), DataComp-1.3B: 200,000 x 65,536 images, 3,100 A100-hours. Published: 84.3 % ImageNet-1k fine-tuned.",
@@ -102,78 +103,6 @@ CLIP = {
         about="As the released configuration: other learning rate, precision, kernels, crops and sizes than CatLIP's.",
         **RELEASED_CLIP,
     ),
-}
-
-# Table 7(a) and (b). The paper states neither warm-up, precision, sizes, crops nor averaging: for fine-tuning these are the
-# release's. Of the probe the release has no configuration: it gets the same, without warm-up and RangeAugment.
-_RELEASED_TRANSFER: dict[str, Any] = {"max_lr": 3e-5, "scale_multiple": 32, "num_devices": 1}
-TABLE_7A = TransferRecipe(
-    about="Table 7(a), linear probe: 2.3 A100-hours for ViT-B/16 on ImageNet-1k. Published: 80.1 % from DataComp-1.3B.",
-    epochs=30,
-    min_lr=1e-6,
-    warmup_iterations=0,
-    weight_decay=0.0,
-    micro_batch=256,
-    range_augment=(),
-    **_RELEASED_TRANSFER,
-)
-TABLE_7B = TransferRecipe(
-    about="Table 7(b), fine-tuning at 224 pixels: 2.3 A100-hours for ViT-B/16 on ImageNet-1k. Published: 84.3 % (DataComp).",
-    epochs=10,
-    min_lr=3e-6,
-    warmup_iterations=500,
-    weight_decay=0.05,
-    micro_batch=128,
-    label_smoothing=0.1,
-    **_RELEASED_TRANSFER,
-)
-TABLE_7B_512 = replace(
-    TABLE_7B,
-    about="The same at 512 pixels: 8.2 A100-hours for ViT-B/16 on ImageNet-1k. Published: 86.1 % from DataComp-1.3B.",
-    resolution=512,
-    min_resolution=256,
-    max_resolution=512,
-)
-# One size, and rates for a small encoder and some thousand drawings.
-_STARTER_TRANSFER: dict[str, Any] = {
-    **{"resolution": 48, "min_resolution": 48, "max_resolution": 48, "num_scales": 1, "micro_batch": 64, "num_devices": 1},
-    **{"crop_scale": (0.5, 1.0), "range_augment": (), "ema_decay": 0.99},
-}
-STARTER_PROBE = TransferRecipe(
-    about="The starter's drawings in seconds: cached features, so no augmentation, and a rate for standardised ones.",
-    epochs=30,
-    max_lr=1e-3,
-    min_lr=0.0,
-    warmup_iterations=0,
-    weight_decay=0.0,
-    **_STARTER_TRANSFER | {"micro_batch": 256},
-)
-STARTER_FINETUNE = TransferRecipe(
-    about="The starter's drawings in a quarter of a minute on two CPU cores.",
-    epochs=10,
-    max_lr=1e-3,
-    min_lr=1e-5,
-    warmup_iterations=5,
-    weight_decay=0.05,
-    label_smoothing=0.1,
-    **_STARTER_TRANSFER | {"micro_batch": 32},
-)
-PROBES = {"starter": STARTER_PROBE, "table_7a": TABLE_7A}
-FINETUNES = {"starter": STARTER_FINETUNE, "table_7b": TABLE_7B, "table_7b_512": TABLE_7B_512}
-
-# Table 7(c) to (e), as published; lists are one value per encoder, ViT-B, L and H.
-_COSINE = {"optimizer": "adamw", "schedule": "cosine"}
-TRANSFER: dict[str, dict[str, Any]] = {
-    "linear_probe": _COSINE | asdict(TABLE_7A),
-    "finetune": _COSINE | asdict(TABLE_7B),
-    "multilabel": _COSINE
-    | {"epochs": 10, "max_lr": 1e-5, "min_lr": 1e-6, "weight_decay": 0.05, "micro_batch": 32, "num_devices": 1},
-    "segmentation": _COSINE
-    | {"head": "deeplabv3", "epochs": 50, "max_lr": 3e-5, "min_lr": 3e-6, "weight_decay": 0.1}
-    | {"micro_batch": 4, "num_devices": 8},
-    "detection": {"head": "mask_rcnn", "optimizer": "adamw", "schedule": "multi_step", "max_lr": 3e-4, "weight_decay": 0.1}
-    | {"epochs": [25, 25, 20], "lr_step_factor": 0.1, "lr_step_epochs": [[22, 24], [22, 24], [17, 19]]}
-    | {"layer_decay": [0.7, 0.8, 0.9], "drop_path": [0.1, 0.4, 0.5], "micro_batch": 2, "num_devices": 64},
 }
 
 PAPER_TABLES = {"cc3m_b16": "6a", "datacomp_b16": "6b", "datacomp_l16": "6b", "datacomp_h16": "6b"}

@@ -11,9 +11,9 @@ from bench.downstream.classification import Score, fitting, train_classifier
 from bench.downstream.encoders import load_encoder
 from bench.downstream.sweep import Fit, Sweep, run_of, sweep
 from catlip.cli import run
-from catlip.recipes import FINETUNES
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place
+from catlip.transfer_recipes import FINETUNES
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearPro
 from bench.downstream.sweep import sweep
 from catlip.cli import InputError, run
 from catlip.recipe import TransferRecipe
-from catlip.recipes import PROBES
 from catlip.record import Record, read_record
 from catlip.training.distributed import find_place
+from catlip.transfer_recipes import PROBES
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearPro
 from bench.downstream.sweep import Fit
 from catlip.cli import run
 from catlip.recipe import TransferRecipe
-from catlip.recipes import PROBES
 from catlip.record import Record
 from catlip.training.distributed import find_place
+from catlip.transfer_recipes import PROBES
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "alpha": (0.2, 0.5, 1.0),

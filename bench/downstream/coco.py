@@ -1,0 +1,135 @@
+"""COCO in its own layout: ROOT/annotations/instances_{train,val}2017.json, and the images in ROOT/{train,val}2017/.
+
+Names and ids of the categories come from the annotation file. What a file can have wrong is counted; what would make a number
+mean something else is refused.
+"""
+
+import json
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from catlip.cli import InputError
+
+MAX_ABSENT_SHARE = 0.01  # of the listed images
+FEW = 10  # absent images that no data set is refused for
+
+
+@dataclass(frozen=True)
+class CocoSplit:
+    """The images of a split that are there, and what is said about them.
+
+    Attributes:
+        folder: of the images.
+        images: as in the file: id, file_name, height, width.
+        categories: as in the file, by ascending id; a class id is a position in it.
+        annotations: those of each image, in the order of `images`.
+        counts: how many images are listed, absent and without objects; how many objects, crowds, and objects of a box with a
+            side below one pixel; how many categories without an object.
+    """
+
+    folder: Path
+    images: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    annotations: list[list[dict[str, Any]]]
+    counts: dict[str, int]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the classes."""
+        return [category["name"] for category in self.categories]
+
+    @property
+    def class_ids(self) -> dict[int, int]:
+        """A category's id in the file -> its class id."""
+        return {category["id"]: number for number, category in enumerate(self.categories)}
+
+    def first(self, count: int) -> "CocoSplit":
+        """Its first images with an object on them."""
+        kept = [number for number, found in enumerate(self.annotations) if any(not a.get("iscrowd") for a in found)][:count]
+        images, annotations = [self.images[number] for number in kept], [self.annotations[number] for number in kept]
+        return CocoSplit(self.folder, images, self.categories, annotations, self.counts)
+
+    def write(self, path: Path) -> None:
+        """As an annotation file of COCO's, of just these images."""
+        everything = [annotation for annotations in self.annotations for annotation in annotations]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"images": self.images, "annotations": everything, "categories": self.categories}))
+
+
+def coco_root(spelling: str) -> Path:
+    """The folder that `coco:DIR` names. Raises: InputError."""
+    kind, _, place = spelling.partition(":")
+    if kind != "coco" or not place:
+        raise InputError(f"data {spelling!r} is not coco:DIR, with DIR/annotations/instances_train2017.json and DIR/train2017/")
+    return Path(place)
+
+
+def read_coco(root: Path, split: Literal["train", "val"]) -> CocoSplit:
+    """A split of COCO-2017, or of anything laid out like it.
+
+    Raises: InputError when the file or the folder is missing, the file is no such annotation file, an annotation is of an image
+        or a category that it does not list, or more than MAX_ABSENT_SHARE of the images are absent.
+    """
+    path, folder = root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017"
+    for needed in (path, folder):
+        if not needed.exists():
+            raise InputError(f"coco:{root} has no {needed.relative_to(root)}; unpack COCO-2017's images and annotations there")
+    images, annotations, categories = _read(path)
+    by_image = _by_image(path, images, annotations, {category["id"] for category in categories})
+    there = set(os.listdir(folder))
+    present = [image for image in images if image["file_name"] in there]
+    absent = len(images) - len(present)
+    if not present or absent > max(FEW, MAX_ABSENT_SHARE * len(images)):
+        lost = next((image["file_name"] for image in images if image["file_name"] not in there), "any")
+        raise InputError(f"{absent} of the {len(images)} images that {path.name} lists are not in {folder}, such as {lost}")
+    of_present = [by_image[image["id"]] for image in present]
+    counts = _counts(of_present, len(categories)) | {"images": len(images), "absent": absent}
+    return CocoSplit(folder, present, categories, of_present, counts)
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    try:
+        content = json.loads(path.read_bytes())
+        images = sorted(content["images"], key=lambda image: image["id"])
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        annotations = content["annotations"]
+        wanted = {"file_name": images, "height": images, "width": images, "name": categories}
+        wanted |= {"image_id": annotations, "category_id": annotations, "bbox": annotations}
+        for name, entries in wanted.items():
+            for entry in entries:
+                entry[name]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no annotation file of COCO's: {type(error).__name__} {error}") from None
+    if not images or not categories:
+        raise InputError(f"{path} lists {len(images)} images and {len(categories)} categories")
+    return images, annotations, categories
+
+
+def _by_image(
+    path: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: set[int]
+) -> dict[int, list[dict[str, Any]]]:
+    ids = {image["id"] for image in images}
+    if len(ids) != len(images):
+        raise InputError(f"{path} lists {len(images) - len(ids)} images twice")
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for annotation in annotations:
+        if annotation["image_id"] not in ids or annotation["category_id"] not in categories:
+            what = f"image {annotation['image_id']} and category {annotation['category_id']}"
+            raise InputError(f"{path}: an annotation is of {what}, of which it lists not both")
+        found[annotation["image_id"]].append(annotation)
+    return found
+
+
+def _counts(annotations: list[list[dict[str, Any]]], num_categories: int) -> dict[str, int]:
+    flat = [annotation for of_image in annotations for annotation in of_image]
+    objects = [annotation for annotation in flat if not annotation.get("iscrowd")]
+    return {
+        "without_objects": sum(all(a.get("iscrowd") for a in of_image) for of_image in annotations),
+        "objects": len(objects),
+        "crowds": len(flat) - len(objects),
+        "below_a_pixel": sum(min(annotation["bbox"][2:]) < 1 for annotation in objects),
+        "empty_categories": num_categories - len({annotation["category_id"] for annotation in objects}),
+    }

@@ -1,0 +1,69 @@
+"""What segmentation and detection have in common: how they are started, and what their records say of the encoder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from bench.downstream.encoders import LoadedEncoder, open_encoder
+from bench.downstream.feature_map import FeatureMap
+from catlip.cli import InputError
+from catlip.record import Record
+
+
+@dataclass(frozen=True)
+class Dense:
+    """What both programs are started with."""
+
+    encoder: str
+    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE], timm:NAME[:FILE] of a plain ViT, or
+    random:NAME@RESOLUTION; see bench.downstream.encoders."""
+    data: str
+    """Where the data set lies, in its own layout."""
+    out: Path
+    """The record to write; the run goes into a folder of the same name."""
+    seed: int = 0
+    """Of the order, the crops, the head, and a random encoder."""
+    overfit: int = 0
+    """Train on the first so many training images and test on the same: can the harness learn at all? 0 for the real task."""
+    draw: int = 6
+    """Test images whose predictions the record keeps, to be drawn in the report."""
+    num_workers: int = 1
+    """Processes that read images, per rank."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    checkpoint_every: int = 500
+    """Optimizer steps between checkpoints."""
+    quiet: bool = False
+    """No progress bars."""
+
+    def __post_init__(self) -> None:
+        if self.overfit < 0 or self.draw < 0 or self.num_workers < 0 or self.checkpoint_every < 1:
+            raise InputError("--overfit, --draw and --num-workers must be 0 or more, and --checkpoint-every 1 or more")
+
+    @property
+    def folder(self) -> Path:
+        """Of the run: its checkpoints and logs."""
+        return self.out.with_suffix("")
+
+
+def open_feature_map(
+    spelling: str, seed: int, output_stride: int = 0, window: int = 0, drop_path: float = 0.0
+) -> tuple[FeatureMap, LoadedEncoder, str]:
+    """The encoder that `spelling` names as a feature map on the CPU, where it came from, and the digest of its weights.
+
+    Raises: InputError, as `open_encoder` and `FeatureMap` do.
+    """
+    encoder = open_encoder(spelling, seed)
+    digest = encoder.digest()  # before its class token is dropped
+    return FeatureMap(encoder, output_stride, window, drop_path), encoder, digest
+
+
+def note_encoder(record: Record, encoder: LoadedEncoder, digest: str, model: nn.Module) -> None:
+    """Say in a record what was transferred, and how large the whole model is."""
+    record.metrics |= {
+        "method": encoder.method,
+        "pretrain_seed": encoder.pretrain_seed,
+        "encoder_digest": digest,
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }

@@ -1,0 +1,127 @@
+"""An encoder's last feature map, as segmentation and detection read it: no class token, one vector for each place.
+
+What dense transfer adds to the encoder is here, none of it with weights: half the stride (Section 5.2 segments at 8 pixels),
+attention within windows (Li et al. 2022, ViTDet), and blocks that are skipped at random.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from bench.downstream.encoders import LoadedEncoder
+from bench.downstream.preprocess import Normalised
+from catlip.cli import InputError
+from catlip.encoder import unit_range
+
+GLOBAL_BLOCKS = 4  # of ViTDet, spread evenly, the last one among them
+
+
+class FeatureMap(nn.Module):
+    """[B, 3, H, W] uint8, or float in [0, 1], with sides in whole patches, to [B, D, H / stride, W / stride].
+
+    The weights are those of `encoder`, and are trained.
+
+    Args:
+        output_stride: pixels from one feature to the next: the encoder's own (also 0), or half of that.
+        window: side in tokens of attention windows in all but GLOBAL_BLOCKS blocks; 0 for global attention in all.
+        drop_path: probability that the last block is skipped for an image in training; it rises linearly from 0 at the first.
+    Raises: InputError for an encoder that is no ViT of this project, of the release or of timm, or an `output_stride` that its
+        stem cannot have.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: LoadedEncoder, output_stride: int = 0, window: int = 0, drop_path: float = 0.0):
+        super().__init__()
+        mean, std = encoder.preprocess.mean, encoder.preprocess.std
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        self.vit = _vision_transformer(encoder)
+        self.vit.requires_grad_(True)
+        _drop_class_token(self.vit)
+        self.output_stride = _set_stride(self.vit, output_stride)
+        for block, rate in zip(self.vit.blocks, torch.linspace(0, drop_path, self.depth).tolist(), strict=True):
+            if rate:
+                block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
+        everywhere = range(self.depth) if not window else _spread(self.depth, GLOBAL_BLOCKS)
+        self.windows = [0 if number in everywhere else window for number in range(self.depth)]
+
+    @property
+    def depth(self) -> int:
+        """How many blocks it has."""
+        return len(self.vit.blocks)
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return int(self.vit.num_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shapes as above."""
+        vit = self.vit
+        grid = vit.patch_embed((unit_range(images) - self.mean) / self.std)
+        batch, height, width = grid.shape[:3]
+        tokens = vit.norm_pre(vit._pos_embed(grid))
+        for block, window in zip(vit.blocks, self.windows, strict=True):
+            tokens = _within_windows(block, tokens, height, width, window) if window else block(tokens)
+        tokens = vit.fc_norm(vit.norm(tokens))  # one of the two is the identity
+        return tokens.transpose(1, 2).reshape(batch, -1, height, width)
+
+    def lr_scale(self, name: str, decay: float) -> float:
+        """What the learning rate of this parameter of it is multiplied by, at layer decay r: r for the last norm, r^depth for
+        the first block, r^(depth + 1) for the stem and the positions."""
+        parts = name.split(".")
+        if parts[:2] == ["vit", "blocks"]:
+            return decay ** (self.depth - int(parts[2]))
+        return decay if parts[1] in ("norm", "fc_norm") else decay ** (self.depth + 1)
+
+
+def _vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
+    module = encoder.module.encoder if isinstance(encoder.module, Normalised) else encoder.module
+    if not isinstance(module, VisionTransformer) or not encoder.any_size:
+        raise InputError(f"{encoder.method} has no feature map: give a run of ours, released:..., or a plain ViT of timm's")
+    return module
+
+
+def _drop_class_token(vit: VisionTransformer) -> None:
+    """As the release does for dense tasks: neither the token nor its position."""
+    if vit.pos_embed is not None and not vit.no_embed_class:
+        vit.pos_embed = nn.Parameter(vit.pos_embed.detach()[:, vit.num_prefix_tokens :].clone())
+    vit.cls_token = vit.reg_token = None
+    vit.num_prefix_tokens = vit.num_reg_tokens = 0
+
+
+def _set_stride(vit: VisionTransformer, wanted: int) -> int:
+    """The stride of the stem, after its first convolution's is halved, if it is half of the patch that is wanted."""
+    patch = int(vit.patch_embed.patch_size[0])
+    if wanted in (0, patch):
+        return patch
+    if 2 * wanted != patch:
+        raise InputError(f"output stride {wanted} is neither this encoder's patch, {patch} pixels, nor half of it")
+    first = next(module for module in vit.patch_embed.modules() if isinstance(module, nn.Conv2d))
+    stride, kernel = first.stride[0], first.kernel_size[0]
+    first.stride = (stride // 2, stride // 2)
+    if kernel == patch:  # patches of one convolution now overlap, and would miss one place
+        first.padding = (patch // 4, patch // 4)
+    return wanted
+
+
+def _spread(depth: int, count: int) -> Iterable[int]:
+    """The last block of each of `count` equal parts."""
+    return {depth * part // count - 1 for part in range(1, count + 1)}
+
+
+def _within_windows(block: nn.Module, tokens: Tensor, height: int, width: int, side: int) -> Tensor:
+    """A block on each window of `side` x `side` tokens [B, H W, D], the map padded with zeros to whole windows."""
+    batch, _, channels = tokens.shape
+    grid = F.pad(tokens.view(batch, height, width, channels), (0, 0, 0, -width % side, 0, -height % side))
+    down, across = grid.shape[1] // side, grid.shape[2] // side
+    windows = grid.view(batch, down, side, across, side, channels).transpose(2, 3)
+    changed = block(windows.reshape(-1, side * side, channels)).view(batch, down, across, side, side, channels)
+    whole = changed.transpose(2, 3).reshape(batch, down * side, across * side, channels)
+    return whole[:, :height, :width].reshape(batch, height * width, channels)

@@ -1,0 +1,48 @@
+"""Small pictures inside a record, so that the report can draw what was predicted without the data or the model."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+LARGEST = 320  # pixels of the longer side of what a record keeps
+QUALITY = 85
+
+
+def chosen(count: int, wanted: int) -> Sequence[int]:
+    """Which of `count` test images to draw: `wanted` of them, evenly spread, the same for every encoder."""
+    return sorted({count * number // wanted for number in range(min(count, wanted))})
+
+
+def scale_of(height: int, width: int) -> float:
+    """What a picture of that size is multiplied by for the record; 1 where it is small enough."""
+    return min(1.0, LARGEST / max(height, width))
+
+
+def encoded_image(pixels: NDArray[np.uint8]) -> str:
+    """[H, W, 3] RGB as a JPEG in base64, at `scale_of` its size."""
+    return _base64(_resized(Image.fromarray(pixels), Image.Resampling.LANCZOS), "JPEG", quality=QUALITY)
+
+
+def encoded_map(values: NDArray[np.uint8]) -> str:
+    """[H, W] class ids as a PNG in base64, at `scale_of` its size."""
+    return _base64(_resized(Image.fromarray(values), Image.Resampling.NEAREST), "PNG", optimize=True)
+
+
+def encoded_mask(mask: NDArray[np.bool_]) -> str:
+    """[H, W] bool as a PNG of one bit a pixel in base64, at `scale_of` its size."""
+    return _base64(_resized(Image.fromarray(mask), Image.Resampling.NEAREST), "PNG", optimize=True)
+
+
+def _resized(picture: Image.Image, filter: Image.Resampling) -> Image.Image:
+    scale = scale_of(picture.height, picture.width)
+    return picture.resize((round(picture.width * scale), round(picture.height * scale)), filter) if scale < 1 else picture
+
+
+def _base64(picture: Image.Image, kind: str, **options: object) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,100 @@
+"""What a recipe of dense transfer is: of segmentation by DeepLabv3, and of detection by Mask R-CNN.
+
+Both hold what optimises the weights (`Optimization`), how pictures become training images, and the shape of the head; the data,
+the encoder and the seed are the program's.
+"""
+
+from dataclasses import dataclass
+
+from catlip.cli import InputError
+from catlip.training.schedule import Optimization
+
+
+@dataclass(frozen=True)
+class DenseRecipe(Optimization):
+    """How long to train on how many images at a time, and how the encoder takes part: what both tasks share."""
+
+    about: str = ""
+    """What it costs and what it should reach."""
+    epochs: float = 50.0
+    """Passes over the data."""
+    micro_batch: int = 4
+    """Images per device and micro-step."""
+    num_devices: int = 8
+    """Devices that the global batch is meant for; on fewer, gradients are accumulated."""
+    resolution: int = 512
+    """Side in pixels of the square image that is trained and tested on."""
+    range_augment: tuple[float, ...] = (40.0, 20.0)
+    """RangeAugment's target PSNR in dB at the start and at the end; nothing for none."""
+    output_stride: int = 0
+    """Pixels from one feature to the next: the encoder's own (0), or half of that, by a smaller stride of its stem."""
+    drop_path: float = 0.0
+    """Probability that the last block is skipped for an image; it rises linearly from 0 at the first."""
+    layer_decay: float = 1.0
+    """Each block learns at this share of the rate of the block above it; 1 for one rate."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs <= 0 or self.micro_batch < 1 or self.num_devices < 1 or self.resolution < 1:
+            raise InputError("epochs, micro-batch, devices and resolution must be above 0")
+        if len(self.range_augment) not in (0, 2):
+            raise InputError(f"range_augment takes two PSNRs, or none: not {' '.join(map(str, self.range_augment))}")
+        if not 0 < self.layer_decay <= 1 or not 0 <= self.drop_path < 1:
+            raise InputError(
+                f"layer_decay {self.layer_decay} must be above 0 and up to 1, drop_path {self.drop_path} in [0, 1)"
+            )
+
+    def accumulation(self, world_size: int) -> int:
+        """Micro-steps per optimizer step that keep the recipe's global batch on `world_size` devices. Raises: InputError."""
+        if self.num_devices % world_size:
+            raise InputError(f"{world_size} processes do not divide the recipe's {self.num_devices} devices; set --num-devices")
+        return self.num_devices // world_size
+
+    def num_steps(self, num_images: int) -> int:
+        """Optimizer steps on a data set of so many images, at least 1."""
+        return max(1, round(self.epochs * num_images / (self.micro_batch * self.num_devices)))
+
+
+@dataclass(frozen=True)
+class SegmentationRecipe(DenseRecipe):
+    """DeepLabv3 on an encoder (Section 5.2, Table 7d)."""
+
+    short_side: tuple[int, int] = (256, 768)
+    """Range in pixels of a training picture's shorter side before the crop."""
+    longest_side: int = 1024
+    """Most pixels of its longer side."""
+    most_of_one_class: float = 0.75
+    """Of a crop, the largest share that one class may cover; ten crops are tried."""
+    head_channels: int = 512
+    """Of each branch of the head's atrous spatial pyramid."""
+    dilations: tuple[int, ...] = (12, 24, 36)
+    """Of its 3 x 3 convolutions, at stride 8; there is one of 1 x 1 and a mean over the image besides."""
+    head_dropout: float = 0.1
+    """Share of the head's channels that are dropped in training."""
+
+
+@dataclass(frozen=True)
+class DetectionRecipe(DenseRecipe):
+    """Mask R-CNN on an encoder (Section 5.2, Table 7e); the rate falls in steps, not along a cosine."""
+
+    lr_step_epochs: tuple[float, ...] = (22, 24)
+    """Epochs at which the rate falls; `min_lr` means nothing here."""
+    lr_step_factor: float = 0.1
+    """What it falls to, each time."""
+    warmup_from: float = 1e-5
+    """Learning rate at which the warm-up begins."""
+    scale_jitter: tuple[float, ...] = (0.1, 2.0)
+    """Large-scale jitter: range of the factor of the resolution that a picture is resized to before it is cropped; nothing to
+    resize each to a square of one of `square_sides`, as the release does."""
+    square_sides: tuple[int, ...] = ()
+    """Sides in pixels that are drawn from without jitter."""
+    window: int = 0
+    """Side in tokens of attention windows, with four global blocks as ViTDet; 0 for global attention in all."""
+    pyramid_scales: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
+    """Of the simple feature pyramid's levels, relative to the encoder's feature map; a last level of half the size is added."""
+    pyramid_channels: int = 256
+    """Of each level, and of the convolutions in the heads."""
+    fc_channels: int = 1024
+    """Of the box head's linear layer."""
+    proposals: tuple[int, int] = (1000, 512)
+    """Kept by the region proposal network in training, and sampled of them for the heads, per image."""
