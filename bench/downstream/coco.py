@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from catlip.cli import InputError
+from catlip.record import Record
 
 MAX_ABSENT_SHARE = 0.01  # of the listed images
 FEW = 10  # absent images that no data set is refused for
@@ -88,6 +89,12 @@ def read_coco(root: Path, split: Literal["train", "val"]) -> CocoSplit:
     of_present = [by_image[image["id"]] for image in present]
     counts = _counts(of_present, len(categories)) | {"images": len(images), "absent": absent}
     return CocoSplit(folder, present, categories, of_present, counts)
+
+
+def note_counts(record: Record, train: CocoSplit, val: CocoSplit) -> None:
+    """Put what the two annotation files hold, and lack, into a record."""
+    for name, split in (("train", train), ("val", val)):
+        record.metrics |= {f"{name}_{what}": count for what, count in split.counts.items()}
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:

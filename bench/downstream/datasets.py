@@ -35,13 +35,13 @@ class Split:
     Attributes:
         path: where the images are, for messages.
         keys: [N] names of the images.
-        labels: [N] int64, positions in the task's class names.
+        labels: [N] int64, positions in the task's class names; or [N, C] bool, where an image can be of several classes.
         image_bytes: number of an image -> the encoded image.
     """
 
     path: Path
     keys: Sequence[str]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.bool_]
     image_bytes: Callable[[int], bytes]
 
     def __len__(self) -> int:
@@ -97,6 +97,13 @@ def load_tasks(spelling: str) -> list[Task]:
                 raise InputError(f"{spelling} has no folder {split}/ with a folder of images per class, or with tars")
         return [_tars(kind, root) if any((root / "train").glob("*.tar")) else _folders(kind, root)]
     raise InputError(f"data {spelling!r} is not starter:DIR, {', '.join(f'{kind}:DIR' for kind in KINDS[:-1])} or folder:DIR")
+
+
+def ragged(labels: NDArray[np.int64] | NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The labels of n images, as of a `Split`, as `values` [sum K] and `offsets` [n + 1], int64."""
+    if labels.dtype != bool:
+        return labels.astype(np.int64, copy=False), np.arange(len(labels) + 1)
+    return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
 
 
 def name_labels(task: str, names: Sequence[str]) -> LabelSet:

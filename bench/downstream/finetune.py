@@ -7,8 +7,9 @@ from pathlib import Path
 
 import tyro
 
-from bench.downstream.classification import Score, fitting, train_classifier
+from bench.downstream.classification import Score, train_classifier
 from bench.downstream.encoders import load_encoder
+from bench.downstream.fit import fitting
 from bench.downstream.sweep import Fit, Sweep, run_of, sweep
 from catlip.cli import run
 from catlip.record import Record

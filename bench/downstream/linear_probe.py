@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from bench.downstream.accuracy import Features, extract, hits, rows_of
-from bench.downstream.classification import Score, fitting, train_classifier
+from bench.downstream.classification import Score, train_classifier
 from bench.downstream.datasets import Task
 from bench.downstream.encoders import LoadedEncoder, load_encoder
+from bench.downstream.fit import fitting
 from bench.downstream.heads import Init, on_standardised
 from bench.downstream.sweep import Fit, Sweep, run_of, sweep
 from catlip.cli import InputError, run

@@ -11,9 +11,10 @@ import tyro
 from torch import nn
 
 from bench.downstream.accuracy import note_broken
-from bench.downstream.classification import Run, Score
+from bench.downstream.classification import Score
 from bench.downstream.datasets import Split, Task, load_tasks
 from bench.downstream.encoders import LoadedEncoder
+from bench.downstream.fit import Run
 from bench.downstream.heads import Init, TransferOptions, has_classifier, random_head, transfer_head
 from catlip.cli import InputError
 from catlip.recipe import TransferRecipe

@@ -9,13 +9,10 @@ number of processes makes them. `starter.json`, written last, is the mark of a c
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from tqdm import tqdm
 
 from catlip.cli import InputError, run
 from catlip.data.emoji import TEXT, Concept, Drawing, Source, read_concepts, read_drawings, read_sources, render
+from catlip.data.parallel import Map, in_processes
 from catlip.data.scenes import Sprite
 from catlip.data.shards import write_shard
 from catlip.data.starter_card import data_card
@@ -34,8 +32,6 @@ SHARD_SAMPLES = 1000
 RENDER_SCALE = 1.5  # a drawing is rendered larger than the image, so that cutting its margin does not blur it
 SIZES = range(16, 161)  # larger ones would hold more than 2 GiB of rendered drawings in memory
 MANIFEST = "starter.json"
-
-Map = Callable[..., Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def main(config: Starter) -> None:
 def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
     """Write all shards; returns what was made, with what, for the manifest."""
     concepts = _spread(read_concepts(), config.limit)
-    with _processes(config.workers) as in_parallel:
+    with in_processes(config.workers) as in_parallel:
         sprites = _sprites(sources, concepts, config, in_parallel)
         plans = plan(sprites, config.scenes, config.size, config.seed)
         shards = _write_shards(plans, config, in_parallel)
@@ -138,16 +134,6 @@ def _shards(out: Path) -> list[Path]:
 def _spread(concepts: Sequence[Concept], limit: int | None) -> Sequence[Concept]:
     count = min(limit or len(concepts), len(concepts))
     return [concepts[i * len(concepts) // count] for i in range(count)]
-
-
-@contextmanager
-def _processes(count: int) -> Iterator[Map]:
-    """`map` in this process, or in `count` others; the order of the results is that of the inputs."""
-    if count == 1:
-        yield map
-        return
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        yield lambda function, *inputs: pool.map(function, *inputs, chunksize=32)
 
 
 def _sprites(

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.downstream.accuracy import extract, hits
-from bench.downstream.classification import Classification, Run, evaluate, train_classifier
+from bench.downstream.classification import Classification, evaluate, train_classifier
 from bench.downstream.datasets import load_tasks
 from bench.downstream.encoders import LoadedEncoder, load_encoder
+from bench.downstream.fit import Run
 from bench.downstream.heads import random_head
 from catlip.cli import InputError
 from catlip.data.loader import Batch, RaggedLabels
@@ -180,4 +181,4 @@ def test_accuracy_is_measured_in_evaluation_mode_over_the_images_that_can_be_rea
     assert made.image_encoder.modes == [False]
     features = extract(encoder.module, encoder.preprocess, task.test, 0, quiet=True)
     with torch.inference_mode():
-        assert found[:2] == pytest.approx((hits(made.head(features.values), features.labels) / 8).tolist())
+        assert [found["top1"], found["top5"]] == pytest.approx((hits(made.head(features.values), features.labels) / 8).tolist())

@@ -23,9 +23,9 @@ from catlip.data.augment import centre_crop
 from catlip.encoder import ENCODERS, Architecture, build_encoder
 from catlip.objective import Categorical
 from catlip.range_augment import Augmented, RangeAugment
-from catlip.recipes import STARTER_PROBE
 from catlip.training import checkpoint
 from catlip.training.loop import save_weights
+from catlip.transfer_recipes import STARTER_PROBE
 from catlip.weights import Checkpoint, read_checkpoint
 from catlip.weights.targets import to_released, to_timm
 from catlip.weights.write import write_archive, write_safetensors

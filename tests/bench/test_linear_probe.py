@@ -17,7 +17,7 @@ from bench.downstream.encoders import load_encoder
 from bench.downstream.heads import TransferOptions, random_head
 from bench.downstream.linear_probe import RECIPES, LinearProbe, fit_linear, main
 from catlip.cli import InputError
-from catlip.recipes import STARTER_PROBE
+from catlip.transfer_recipes import STARTER_PROBE
 
 CPU = torch.device("cpu")
 PROBE = replace(STARTER_PROBE, max_lr=1e-2, micro_batch=64, precision="fp32")  # a rate at which a few steps are enough

@@ -1,0 +1,175 @@
+"""What annotated scenes are: which drawings, where, and what COCO and ADE20k would say of them.
+
+`plan` chooses the drawings of every scene, `make` composes one. Every random choice comes from a generator seeded by the data
+set's seed and the scene's own number, so a scene is the same whoever makes it, when, and beside whichever others.
+"""
+
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from catlip.data.emoji import Drawing, Source, read_concepts, read_drawings
+from catlip.data.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Placement, Sprite, compose, photo_crop
+from catlip.data.starter_samples import generator, is_thing
+
+LEAST_DRAWINGS = 4  # of a class, on each side
+MOST_OBJECTS = 3
+OBJECT_SIZE = (0.35, 0.6)  # longer side of an object, relative to the image
+CROWD_SHARE = 0.05  # of the scenes
+CROWD_COUNT = (4, 7)  # least and most drawings in it
+CROWD_SIZE = (0.12, 0.2)
+QUALITY = 95  # of the JPEGs
+
+Choice = tuple[int, Drawing]  # a class id and one drawing of it
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the data: what COCO and ADE20k call it, the split of the drawings it is made of, and its photographs."""
+
+    coco: str
+    ade20k: str
+    prefix: str
+    drawings: str
+    photos: tuple[str, ...]
+
+
+SIDES = {
+    "train": Side("train2017", "training", "ADE_train", "probe-train", TRAINING_PHOTOS),
+    "val": Side("val2017", "validation", "ADE_val", "probe-test", tuple(sorted(HELD_OUT_PHOTOS))),
+}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes, and the drawings that scenes of them are made of.
+
+    Attributes:
+        groups: a class's name -> its group; a class id is a position in it.
+        drawings: side -> class name -> its drawings.
+        svg: of each drawing.
+    """
+
+    groups: dict[str, str]
+    drawings: dict[str, dict[str, list[Drawing]]]
+    svg: dict[Drawing, str]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Which drawings make a scene: its objects, the lowest first, and a crowd of one class below them, often none."""
+
+    side: str
+    number: int
+    objects: tuple[Choice, ...]
+    crowd: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scene to be made: the same with pixels, small enough to send to another process.
+
+    Attributes:
+        number: its id, from 1, unique over both sides.
+        size: side of the image in pixels.
+        seed: the data set's.
+    """
+
+    side: str
+    number: int
+    objects: tuple[Sprite[int], ...]
+    crowd: tuple[Sprite[int], ...]
+    size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """A scene: its image, [H, W] 1 + class id of each pixel and 0 for the photograph, and COCO's annotations without ids."""
+
+    jpeg: bytes
+    label_map: NDArray[np.uint8]
+    annotations: list[dict[str, Any]]
+
+
+def read_classes(sources: Sequence[Source]) -> Classes:
+    """Unicode's subgroups of things that have at least LEAST_DRAWINGS drawings on either side, by name."""
+    things = [concept for concept in read_concepts() if is_thing(concept)]
+    drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
+    svg: dict[Drawing, str] = {}
+    for source in sources:
+        for side in [name for name, side in SIDES.items() if side.drawings == source.split]:
+            found = read_drawings(source, things)
+            svg |= found
+            for drawing in found:
+                drawings[side][drawing.concept.subgroup].append(drawing)
+    groups = {concept.subgroup: concept.group for concept in things}
+    kept = [name for name in sorted(groups) if all(len(drawings[side][name]) >= LEAST_DRAWINGS for side in SIDES)]
+    return Classes({name: groups[name] for name in kept}, drawings, svg)
+
+
+def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
+    """The drawings of one scene: every class is as likely, and every drawing of it."""
+    rng, names = generator(seed, f"annotated/{number}/drawings"), list(classes.groups)
+
+    def one_of(class_id: int) -> Choice:
+        drawings = classes.drawings[side][names[class_id]]
+        return class_id, drawings[int(rng.integers(len(drawings)))]
+
+    num_objects = int(rng.integers(1, MOST_OBJECTS + 1))
+    of_crowd, *of_objects = (int(class_id) for class_id in rng.choice(len(names), num_objects + 1, replace=False))
+    size_of_crowd = int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1)) if rng.random() < CROWD_SHARE else 0
+    crowd = tuple(one_of(of_crowd) for _ in range(size_of_crowd))
+    return Choices(side, number, tuple(map(one_of, of_objects)), crowd)
+
+
+def make(plan: Plan) -> Made:
+    """A planned scene."""
+    rng = generator(plan.seed, f"annotated/{plan.number}/layout")
+    background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), plan.size, rng)
+    with_crowd, crowd = compose(background, plan.crowd, rng, CROWD_SIZE)
+    image, objects = compose(with_crowd, plan.objects, rng, OBJECT_SIZE)
+    hidden, crowded = _union(objects, plan.size), _union(crowd, plan.size)
+    seen = [(crowd[0].what, crowded & ~hidden, True)] if (crowded & ~hidden).any() else []
+    seen += [(placement.what, placement.mask, False) for placement in objects]
+    label_map = np.zeros((plan.size, plan.size), dtype=np.uint8)
+    for class_id, mask, _ in seen:
+        label_map[mask] = 1 + class_id
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY)
+    return Made(buffer.getvalue(), label_map, [annotation(*one) for one in seen])
+
+
+def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[str, Any]:
+    """An object as COCO says it, without ids; its box holds what can be seen of it.
+
+    Args:
+        mask: [H, W], its visible pixels, at least one.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
+    return {
+        "category_id": class_id + 1,
+        "bbox": [float(value) for value in box],
+        "area": float(mask.sum()),
+        "iscrowd": int(is_crowd),
+        "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},
+    }
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
+    """A mask [H, W] as COCO's uncompressed RLE: lengths of runs of 0 and 1 in turns, column by column, a run of 0 first."""
+    flat = np.concatenate([[False], mask.ravel(order="F")])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    found: list[int] = np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
+    return found
+
+
+def _union(placements: Sequence[Placement[int]], size: int) -> NDArray[np.bool_]:
+    return np.any([np.zeros((size, size), dtype=bool), *(placement.mask for placement in placements)], axis=0)

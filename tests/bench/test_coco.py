@@ -1,0 +1,116 @@
+"""COCO's annotation files: what is there is read, what is missing is counted, what is wrong is refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+from small_coco import change_annotations, write_coco
+
+from bench.downstream.coco import coco_root, read_coco
+from catlip.cli import InputError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_coco(tmp_path / "coco")
+
+
+def test_class_ids_follow_the_ids_of_the_file_whatever_their_order_and_gaps(root):
+    change_annotations(root, "val", lambda old: old | {"categories": old["categories"][::-1]})
+    for split in ("train", "val"):
+        found = read_coco(root, split)
+        assert found.names == ["person", "fire hydrant", "microwave"]
+        assert found.class_ids == {1: 0, 11: 1, 78: 2}
+
+
+def test_every_annotation_stands_with_its_image(root):
+    found = read_coco(root, "train")
+    raw = json.loads((root / "annotations/instances_train2017.json").read_text())
+    for image, annotations in zip(found.images, found.annotations, strict=True):
+        assert annotations == [a for a in raw["annotations"] if a["image_id"] == image["id"]]
+    assert found.counts["objects"] == len(raw["annotations"])
+
+
+def test_what_a_file_lacks_is_counted(root):
+    def mutilate(old):
+        first, second, third, *rest = old["images"]
+        kept = [a for a in old["annotations"] if a["image_id"] != first["id"]]
+        small, *others = kept
+        crowds = [a | {"iscrowd": int(a["image_id"] == second["id"])} for a in others]
+        return {
+            "images": [first, second, third, *rest],
+            "annotations": [small | {"bbox": [3.0, 3.0, 0.5, 2.0]}, *crowds],
+            "categories": [*old["categories"], {"id": 90, "name": "toothbrush"}],
+        }
+
+    change_annotations(root, "train", mutilate)
+    (root / "train2017" / "000000000012.jpg").unlink()
+    found = read_coco(root, "train")
+    assert len(found.images) == 11
+    assert "000000000012.jpg" not in [image["file_name"] for image in found.images]
+    assert found.counts["images"] == 12
+    assert found.counts["absent"] == 1
+    assert found.counts["without_objects"] >= 1
+    assert found.counts["below_a_pixel"] == 1
+    assert found.counts["empty_categories"] == 1
+    assert found.counts["crowds"] > 0
+
+
+def test_what_is_written_for_an_evaluator_lists_only_what_is_there(root, tmp_path):
+    (root / "val2017" / "000000001003.jpg").unlink()
+    found = read_coco(root, "val")
+    found.write(tmp_path / "run" / "val.json")
+    written = json.loads((tmp_path / "run" / "val.json").read_text())
+    assert written["images"] == found.images
+    assert len(written["images"]) == 5
+    assert {a["image_id"] for a in written["annotations"]} <= {image["id"] for image in written["images"]}
+
+
+def test_the_first_images_are_those_with_an_object(root):
+    change_annotations(root, "train", lambda old: old | {"annotations": [a for a in old["annotations"] if a["image_id"] > 3]})
+    found = read_coco(root, "train").first(2)
+    assert [image["id"] for image in found.images] == [4, 5]
+    assert all(found.annotations)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda old: old["annotations"], "is no annotation file of COCO's"),
+        (lambda old: {"images": old["images"]}, "is no annotation file of COCO's: KeyError 'categories'"),
+        (lambda old: old | {"categories": [{"id": 1}]}, "is no annotation file of COCO's: KeyError 'name'"),
+        (lambda old: old | {"images": []}, "lists 0 images"),
+        (lambda old: old | {"images": old["images"] * 2}, "lists 12 images twice"),
+        (lambda old: old | {"images": old["images"][:5]}, "of which it lists not both"),
+        (lambda old: old | {"categories": old["categories"][:1]}, "of which it lists not both"),
+    ],
+)
+def test_a_file_that_means_nothing_is_refused(root, change, complaint):
+    change_annotations(root, "train", change)
+    with pytest.raises(InputError, match=complaint):
+        read_coco(root, "train")
+
+
+def test_a_broken_file_a_missing_one_and_missing_images_are_refused(root):
+    with pytest.raises(InputError, match="is not coco:DIR"):
+        coco_root("imagenet:/data")
+    (root / "annotations/instances_train2017.json").write_bytes(b'{"images": [')
+    with pytest.raises(InputError, match="is no annotation file"):
+        read_coco(root, "train")
+    (root / "annotations/instances_train2017.json").unlink()
+    with pytest.raises(InputError, match=r"has no annotations/instances_train2017.json"):
+        read_coco(root, "train")
+    for path in (root / "val2017").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=r"6 of the 6 images .* are not in"):
+        read_coco(root, "val")
+
+
+def test_the_share_of_absent_images_that_is_borne_is_one_in_a_hundred(tmp_path):
+    root = write_coco(tmp_path, train=30)
+    for number in np.arange(1, 11):
+        (root / "train2017" / f"{number:012d}.jpg").unlink()
+    assert read_coco(root, "train").counts["absent"] == 10
+    (root / "train2017" / f"{11:012d}.jpg").unlink()
+    with pytest.raises(InputError, match="11 of the 30 images"):
+        read_coco(root, "train")

@@ -1,0 +1,98 @@
+"""The feature map: the encoder's own tokens, at its stride or half of it, globally or within windows."""
+
+import pytest
+import torch
+
+from bench.downstream.encoders import open_encoder
+from bench.downstream.feature_map import FeatureMap
+from catlip.cli import InputError
+
+VIT = "random:vit_tiny16@64"
+
+
+def images(side: int = 64, seed: int = 0) -> torch.Tensor:
+    return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.inference_mode()
+def features(spelling: str, pixels: torch.Tensor, **options) -> torch.Tensor:
+    return FeatureMap(open_encoder(spelling), **options).eval()(pixels)
+
+
+@torch.inference_mode()
+def test_the_features_are_those_of_the_encoder_without_its_class_token():
+    encoder = open_encoder(VIT)
+    vit = encoder.module
+    grid = vit.patch_embed(images())
+    tokens = grid.flatten(1, 2) + vit.pos_embed[:, 1:]
+    expected = vit.norm(vit.blocks(tokens)).transpose(1, 2).reshape(2, 192, 4, 4)
+    torch.testing.assert_close(FeatureMap(encoder).eval()(images()), expected)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "stride", "channels"),
+    [
+        (VIT, 16, 192),
+        (VIT, 8, 192),
+        ("random:hybrid_tiny@48", 8, 192),
+        ("random:timm/vit_tiny_patch16_224", 8, 192),
+        ("random:vit_b16_conv@64", 8, 768),
+    ],
+)
+def test_the_map_has_a_vector_for_each_stride_of_an_image_of_any_size(spelling, stride, channels):
+    pixels = torch.rand(1, 3, 96, 64)
+    assert features(spelling, pixels, output_stride=stride).shape == (1, channels, 96 // stride, 64 // stride)
+
+
+@torch.inference_mode()
+def test_a_halved_stride_has_the_weights_of_the_whole_one():
+    """Every second token in both directions of a patchify stem sees what one of the whole stride sees, shifted by a quarter."""
+    plain, halved = (FeatureMap(open_encoder(VIT), output_stride=stride).vit.patch_embed for stride in (16, 8))
+    shifted = torch.zeros(2, 3, 64, 64)
+    shifted[:, :, 4:, 4:] = images()[:, :, :-4, :-4]
+    torch.testing.assert_close(halved(images())[:, ::2, ::2], plain(shifted))
+
+
+@torch.inference_mode()
+def test_one_window_over_everything_is_global_attention():
+    torch.testing.assert_close(features(VIT, images(), window=4), features(VIT, images()))
+
+
+@torch.inference_mode()
+def test_windows_keep_apart_what_global_blocks_bring_together():
+    changed = images()
+    changed[:, :, 48:, 48:] += 1  # the last token of 4 x 4
+    model = FeatureMap(open_encoder(VIT), window=2).eval()
+    assert [number for number, window in enumerate(model.windows) if not window] == [2, 5, 8, 11]
+    model.windows = [2] * 12
+    far = (model(changed) - model(images())).abs().amax(dim=(0, 1)) == 0
+    assert far.tolist() == [[True] * 4, [True] * 4, [True, True, False, False], [True, True, False, False]]
+
+
+@torch.inference_mode()
+def test_a_map_that_is_no_whole_number_of_windows_keeps_its_shape():
+    assert features(VIT, torch.rand(1, 3, 80, 48), window=2).shape == (1, 192, 5, 3)
+
+
+def test_blocks_are_skipped_in_training_only():
+    model = FeatureMap(open_encoder(VIT), drop_path=0.5)
+    torch.manual_seed(0)
+    assert not torch.equal(model.train()(images()), model(images()))
+    assert torch.equal(model.eval()(images()), model(images()))
+
+
+def test_rates_fall_from_block_to_block():
+    model = FeatureMap(open_encoder(VIT))
+    named = {name: model.lr_scale(name, 0.5) for name, _ in model.named_parameters()}
+    assert named["vit.blocks.11.mlp.fc1.weight"] == 0.5
+    assert named["vit.blocks.0.norm1.bias"] == 0.5**12
+    assert named["vit.norm.weight"] == 0.5
+    assert {named["vit.pos_embed"], named["vit.patch_embed.proj.weight"]} == {0.5**13}
+    assert set(model.state_dict()) == set(named), "nothing else has weights"
+
+
+def test_an_encoder_without_a_row_of_tokens_or_a_stride_it_cannot_have_is_refused():
+    with pytest.raises(InputError, match="resnet18 has no feature map"):
+        FeatureMap(open_encoder("random:timm/resnet18"))
+    with pytest.raises(InputError, match="output stride 4 is neither this encoder's patch, 16 pixels, nor half of it"):
+        FeatureMap(open_encoder(VIT), output_stride=4)

@@ -1,0 +1,135 @@
+"""Multi-label classification: the metric, the labels, and the whole program on a small data set in COCO's layout."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+from small_coco import change_annotations, write_coco
+
+from bench.downstream.coco import read_coco
+from bench.downstream.datasets import ragged
+from bench.downstream.multilabel import MultiLabel, as_split, average_precision, label_names, main
+from catlip.cli import InputError
+from catlip.record import read_record
+from catlip.transfer_recipes import STARTER_MULTILABEL
+from catlip.vocabulary.label_sets import label_set
+
+SIZE = {"resolution": 48, "min_resolution": 48, "max_resolution": 48}
+RECIPE = replace(
+    STARTER_MULTILABEL, **SIZE, epochs=3, micro_batch=4, warmup_iterations=1, crop_scale=(1.0, 1.0), precision="fp32"
+)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_coco(tmp_path / "coco")
+
+
+def started(root, out, **changes) -> MultiLabel:
+    plain = {"encoder": "random:hybrid_tiny@48", "recipe": RECIPE, "num_workers": 0, "draw": 2, "device": "cpu", "quiet": True}
+    return MultiLabel(data=f"coco:{root}", out=out, **plain | changes)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 30), classes=st.integers(1, 6))
+def test_average_precision_is_that_of_scikit_learn(seed, n, classes):
+    rng = np.random.default_rng(seed)
+    truth = rng.random((n, classes)) < 0.4
+    truth[0] = True  # where a class has no image, there is no such number
+    scores = rng.integers(0, 8, (n, classes)).astype(np.float32)  # with ties
+    found = average_precision(torch.from_numpy(scores), torch.from_numpy(truth))
+    for name in ("macro", "micro", "weighted"):
+        assert found[f"map_{name}"] == pytest.approx(average_precision_score(truth, scores, average=name), abs=1e-5)
+    assert found["ap_by_class"] == pytest.approx(
+        np.atleast_1d(average_precision_score(truth, scores, average=None)).tolist(), abs=1e-5
+    )
+
+
+def test_truth_as_prediction_gives_one_and_a_class_without_images_is_left_out():
+    truth = torch.tensor([[True, False, False], [True, True, False], [False, True, False]])
+    found = average_precision(truth.float(), truth)
+    assert [found[f"map_{name}"] for name in ("macro", "micro", "weighted")] == [1, 1, 1]
+    assert found["ap_by_class"] == [1, 1, None]
+    assert found["classes_without_images"] == 1
+
+
+def test_images_without_any_object_have_no_score_and_no_crash():
+    found = average_precision(torch.zeros(4, 3), torch.zeros(4, 3, dtype=torch.bool))
+    assert found["map_macro"] is None
+    assert found["ap_by_class"] == [None] * 3
+    assert found["classes_without_images"] == 3
+
+
+def test_labels_are_what_the_file_says_and_crowds_count_when_asked(root):
+    def only_a_crowd(old):
+        first = [a | {"iscrowd": 1} for a in old["annotations"] if a["image_id"] == 1]
+        return old | {"annotations": first + [a for a in old["annotations"] if a["image_id"] > 2]}
+
+    change_annotations(root, "train", only_a_crowd)
+    coco = read_coco(root, "train")
+    with_crowds, without = as_split(coco, True), as_split(coco, False)
+    assert with_crowds.labels[0].any()
+    assert not without.labels[0].any()
+    assert not with_crowds.labels[1].any(), "an image without annotations is an example of no class"
+    np.testing.assert_array_equal(with_crowds.labels[2:], without.labels[2:])
+    third = {a["category_id"] for a in coco.annotations[2]}
+    assert {coco.categories[i]["id"] for i in np.flatnonzero(without.labels[2])} == third
+
+
+def test_ragged_labels_are_the_same_labels():
+    dense = np.array([[True, False, True], [False, False, False], [False, True, False]])
+    values, offsets = ragged(dense)
+    assert values.tolist() == [0, 2, 1]
+    assert offsets.tolist() == [0, 2, 2, 3]
+    assert [a.tolist() for a in ragged(np.array([4, 1]))] == [[4, 1], [0, 1, 2]]
+
+
+def test_cocos_own_categories_have_the_senses_chosen_by_hand_and_others_are_looked_up():
+    coco = label_set("coco")
+    assert label_names(list(coco.names)) == coco
+    assert label_names(["animal-bird", "drink"]).names == ("animal-bird", "drink")
+
+
+def test_the_program_learns_ten_images_by_heart(root, tmp_path):
+    out = tmp_path / "overfit.json"
+    main(started(root, out, overfit=10, recipe=replace(RECIPE, epochs=40, max_lr=3e-3)))
+    record = read_record(out)
+    assert record["metrics"]["overfit"] == 10
+    assert record["metrics"]["num_val"] == 10
+    assert record["metrics"]["map_macro"] > 0.95
+    assert record["metrics"]["final_loss"] < 0.5
+
+
+def test_the_record_says_what_was_transferred_and_names_each_class_rightly(root, tmp_path):
+    out = tmp_path / "run.json"
+    main(started(root, out))
+    record = read_record(out)
+    metrics, samples = record["metrics"], record["samples"]
+    assert samples["classes"] == ["person", "fire hydrant", "microwave"]
+    truth = as_split(read_coco(root, "val"), True).labels
+    assert samples["images_by_class"] == truth.sum(axis=0).tolist()
+    assert metrics["map_macro"] == pytest.approx(np.mean(samples["ap_by_class"]))
+    assert metrics["method"] == "random"
+    assert len(metrics["encoder_digest"]) == 16
+    assert metrics["train_images"] == 12
+    assert metrics["num_val"] == 6
+    assert [set(picture) for picture in samples["pictures"]] == [{"key", "image", "truth", "predicted"}] * 2
+    again = json.loads(out.read_text())["metrics"]
+    main(started(root, out))  # a finished run is read, not repeated
+    assert read_record(out)["metrics"] == again
+
+
+def test_what_cannot_be_used_is_said_in_one_line(root, tmp_path):
+    change_annotations(
+        root, "val", lambda old: old | {"categories": [c | {"name": c["name"].upper()} for c in old["categories"]]}
+    )
+    with pytest.raises(InputError, match="list different categories"):
+        main(started(root, tmp_path / "run.json"))
+    assert (tmp_path / "run.json.partial").exists(), "it is listed as incomplete"
+    with pytest.raises(InputError, match="has no classifier over a vocabulary"):
+        main(started(write_coco(tmp_path / "other"), tmp_path / "other.json", init="transfer"))

@@ -1,0 +1,130 @@
+"""Annotated scenes: valid COCO and ADE20k, exact, reproducible, and nothing on both sides."""
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from pycocotools import mask as coco_masks
+from pycocotools.coco import COCO
+
+from catlip.cli import InputError
+from catlip.data.annotated_plans import SIDES, Plan, choose, make, read_classes, run_lengths
+from catlip.data.annotated_scenes import BACKGROUND, Scenes, main
+from catlip.data.emoji import read_sources
+from catlip.data.scenes import HELD_OUT_PHOTOS, Sprite
+
+SMALL = Scenes(size=48, train=60, val=30, seed=5, workers=1, quiet=True)
+
+
+def build(out: Path, **changes) -> Path:
+    main(replace(SMALL, out=out, **changes))
+    return out
+
+
+def digests(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("scenes") / "scenes")
+
+
+@pytest.fixture(scope="module")
+def classes():
+    return read_classes(read_sources())
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_pycocotools_reads_it_and_finds_boxes_areas_and_masks_to_be_those_of_the_pixels(built, side):
+    coco = COCO(str(built / "coco" / "annotations" / f"instances_{side}2017.json"))
+    folder = SIDES[side].ade20k, SIDES[side].prefix
+    assert len(coco.getImgIds()) == {"train": 60, "val": 30}[side]
+    assert len(coco.anns) >= 30
+    for image in coco.loadImgs(coco.getImgIds()):
+        with Image.open(built / "coco" / f"{side}2017" / image["file_name"]) as picture:
+            assert (picture.height, picture.width) == (image["height"], image["width"])
+        seen = np.zeros((image["height"], image["width"]), dtype=int)
+        for entry in coco.loadAnns(coco.getAnnIds(image["id"])):
+            mask = coco.annToMask(entry).astype(bool)
+            left, top, width, height = map(int, entry["bbox"])
+            rows, columns = np.nonzero(mask)
+            assert [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1] == [left, top, width, height]
+            assert entry["area"] == mask.sum() > 0
+            assert not seen[mask].any(), "no two annotations share a pixel"
+            seen[mask] = 1 + entry["category_id"]
+        path = built / "ade20k" / "annotations" / folder[0] / f"{folder[1]}_{image['id']:08d}.png"
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), np.where(seen, seen, 1))
+
+
+def test_the_names_are_those_of_both_layouts(built):
+    rows = (built / "ade20k" / "objectInfo150.txt").read_text().splitlines()
+    names = [row.split("\t")[5] for row in rows[1:]]
+    categories = json.loads((built / "coco" / "annotations" / "instances_train2017.json").read_text())["categories"]
+    assert names == [BACKGROUND, *(category["name"] for category in categories)]
+    assert [category["id"] for category in categories] == list(range(1, len(categories) + 1))
+    assert 20 <= len(categories) <= 60
+
+
+def test_no_team_drawing_or_photograph_is_on_both_sides(classes):
+    teams = {side: {d.source.name for found in by_class.values() for d in found} for side, by_class in classes.drawings.items()}
+    assert teams == {"train": {"noto-v1", "emojione-v1"}, "val": {"fxemoji", "streamline-emojis"}}
+    assert set(SIDES["val"].photos) == HELD_OUT_PHOTOS
+    assert not HELD_OUT_PHOTOS & set(SIDES["train"].photos)
+
+
+def test_scenes_have_one_to_three_objects_of_different_classes_and_some_a_crowd(classes):
+    chosen = [choose(classes, "val", number, seed=0) for number in range(400)]
+    ids = [[class_id for class_id, _ in scene.objects] for scene in chosen]
+    assert {len(found) for found in ids} == {1, 2, 3}
+    assert all(len(set(found)) == len(found) for found in ids)
+    crowds = [{class_id for class_id, _ in scene.crowd} for scene in chosen if scene.crowd]
+    assert 8 <= len(crowds) <= 35
+    assert all(len(found) == 1 for found in crowds)
+    assert all(d.concept.subgroup == list(classes.groups)[class_id] for scene in chosen for class_id, d in scene.objects)
+
+
+def test_a_crowd_is_one_annotation_of_what_the_objects_leave_of_it():
+    red, blue = (np.tile(np.array(colour, np.uint8), (20, 20, 1)) for colour in ((255, 0, 0, 255), (0, 0, 255, 255)))
+    made = make(Plan("train", 1, (Sprite(0, blue),), tuple(Sprite(1, red) for _ in range(5)), 64, seed=1))
+    crowd, thing = made.annotations
+    assert (crowd["iscrowd"], crowd["category_id"], thing["iscrowd"], thing["category_id"]) == (1, 2, 0, 1)
+    assert (made.label_map == 2).sum() == crowd["area"]
+    assert (made.label_map == 1).sum() == thing["area"]
+
+
+@given(mask=arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_run_lengths_are_read_by_pycocotools_as_the_mask(mask):
+    coded = coco_masks.frPyObjects({"size": list(mask.shape), "counts": run_lengths(mask)}, *mask.shape)
+    np.testing.assert_array_equal(coco_masks.decode(coded).astype(bool), mask)
+
+
+def test_the_same_seed_gives_the_same_files_with_another_number_of_processes(built, tmp_path):
+    assert digests(build(tmp_path, workers=2)) == digests(built)
+
+
+def test_another_seed_gives_other_scenes(built, tmp_path):
+    found = digests(build(tmp_path, seed=6))
+    same = {name for name, digest in digests(built).items() if found.get(name) == digest}
+    assert same == {"ade20k/objectInfo150.txt"}
+
+
+def test_a_finished_build_stays_an_incomplete_one_is_made_anew_and_what_is_not_ours_is_left(built, tmp_path, capsys):
+    before = digests(built)
+    build(built)
+    assert "is up to date" in capsys.readouterr().out
+    next((built / "coco" / "val2017").iterdir()).unlink()
+    build(built)
+    assert digests(built) == before
+    (tmp_path / "coco").mkdir()
+    with pytest.raises(InputError, match="was not written by this program"):
+        build(tmp_path)
+    with pytest.raises(InputError, match="--size 20 is out of range"):
+        replace(SMALL, size=20)
