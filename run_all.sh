@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-STAGES=(setup data label pretrain transfer bench report)
+STAGES=(setup data label pretrain transfer dense bench report)
 DETECTRON2='sal-detectron2==0.7.2 --hash=sha256:491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561'
 MIN_FREE_GB=6
 
@@ -15,10 +15,13 @@ usage() {
   --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under 30 minutes), cc3m or datacomp
   --shards SHARDS  cc3m, datacomp: where the image-caption shards are, say '/data/cc3m/{00000..00331}.tar'
   --probe DATA     cc3m, datacomp: what to transfer to, say imagenet:/data/imagenet
+  --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
+  --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
+  --full           starter: these three tasks too, on generated scenes, an hour more
   --seeds N        pre-training runs of each method (default 3 at starter scale, else 1)
   --device DEVICE  auto (default), cpu, cuda
   --out DIR        where runs go (default runs/)
-  --only STAGE     this stage alone: setup data label pretrain transfer bench report
+  --only STAGE     this stage alone: setup data label pretrain transfer dense bench report
   --from STAGE     this stage and those after it
   --no-venv        use the active environment instead of .venv
   --dry-run        print each command instead of running it
@@ -30,6 +33,7 @@ A step whose command, code and inputs have not changed is skipped; an interrupte
 Examples:
   ./run_all.sh
   ./run_all.sh --from transfer
+  ./run_all.sh --full
   ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
 EOF
 }
@@ -42,15 +46,16 @@ fail() {
 say() { echo "== $*" >&2; }
 
 read_options() {
-    scale=starter shards= probe= seeds= device=auto out=runs only= from= venv=yes dry= quiet= testing=
+    scale=starter shards= probe= coco= ade20k= full= seeds= device=auto out=runs only= from= venv=yes dry= quiet= testing=
     while (($#)); do
         case $1 in
             --help | -h) usage && exit 0 ;;
             --no-venv) venv= ;;
             --dry-run) dry=yes ;;
             --quiet) quiet=--quiet ;;
+            --full) full=yes ;;
             test) testing=yes ;;
-            --scale | --shards | --probe | --seeds | --device | --out | --only | --from)
+            --scale | --shards | --probe | --coco | --ade20k | --seeds | --device | --out | --only | --from)
                 (($# > 1)) || fail "$1 needs a value; see ./run_all.sh --help"
                 printf -v "${1#--}" %s "$2"
                 shift
@@ -71,6 +76,7 @@ check_options() {
     [[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds must be a number from 1, not '$seeds'"
     if [[ $scale == starter ]]; then
         shards=data/starter/pretrain probe=starter:data/starter
+        [[ ! $full && $only != dense ]] || coco=data/starter-scenes/coco ade20k=data/starter-scenes/ade20k
     elif [[ -z $shards || -z $probe ]]; then
         fail "--scale $scale needs your data: --shards 'DIR/{00000..00331}.tar' and --probe imagenet:DIR"
     fi
@@ -261,6 +267,41 @@ transfer() {
     done
     [[ $scale != starter ]] || step ceiling "$code" data "" "$python" -m bench.downstream.linear_probe --encoder timm:tf_efficientnet_lite0:wheel \
         --data "$probe" --out "$runs/ceiling/efficientnet_lite0.json" --device "$device" $quiet
+}
+
+# Multi-label classification, segmentation and detection: on COCO and ADE20k if they are given, at starter scale with --full.
+dense() {
+    local kind seed method
+    if [[ $scale == starter && $coco ]]; then
+        step scenes "catlip/data" "" "" "$python" -m catlip.data.annotated_scenes --out data/starter-scenes --record "$runs/scenes/scenes.json" $quiet
+    fi
+    for kind in multilabel segmentation detection; do
+        local data=coco:$coco
+        [[ $kind != segmentation ]] || data=ade20k:$ade20k
+        [[ ${data#*:} ]] || continue
+        for ((seed = 0; seed < seeds; seed++)); do
+            for method in random catlip clip; do train_dense "$method" "$method-seed$seed"; done
+            [[ $kind != multilabel ]] || train_dense catlip "catlip_transfer-seed$seed" --init transfer
+        done
+        [[ $scale != starter ]] || seed=0 train_dense random overfit --overfit 10
+    done
+}
+
+# train_dense METHOD NAME OPTION...: one training of `dense`, on its variables kind, data and seed
+train_dense() {
+    local method=$1 name=$2 recipe=starter encoder=$runs/pretrain/$1-seed$seed launch=("$python" -m) gpus=$(count_gpus)
+    local -A table=([multilabel]=table_7c [segmentation]=table_7d [detection]=table_7e_b16)
+    local code="bench/downstream catlip/encoder.py catlip/recipe.py catlip/dense_recipe.py catlip/transfer_recipes.py catlip/range_augment.py"
+    code+=" catlip/data catlip/training catlip/transfer_init catlip/weights catlip/vocabulary catlip/words"
+    shift 2
+    [[ $name != overfit ]] || recipe=starter_overfit
+    if [[ $scale != starter ]]; then
+        recipe=${table[$kind]}
+        ((gpus < 2)) || launch=("$python" -m torch.distributed.run --standalone --nproc-per-node "$gpus" -m)
+    fi
+    [[ $method != random ]] || encoder=$([[ $scale == starter ]] && echo random:hybrid_tiny@48 || echo random:vit_b16@224)
+    step "$kind-$name" "$code" "scenes $method-seed$seed" "" "${launch[@]}" "bench.downstream.$kind" --recipe "$recipe" --encoder "$encoder" \
+        --data "$data" --seed "$seed" --out "$runs/$kind/$name.json" --device "$device" $quiet "$@"
 }
 
 # efficiency PROGRAM "CODE" "AFTER" OPTION...: several encoders, a GPU each where there are several

@@ -36,6 +36,7 @@ from catlip.record import Record, plain
 from catlip.training.distributed import Place, barrier, find_place, peak_gib
 from catlip.training.loop import Trainer, train
 from catlip.training.parallel import Parallel
+from catlip.training.schedule import Optimization
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 
 DRY_RUN_IMAGES = 2
@@ -179,7 +180,7 @@ def _discard(folder: Path, place: Place) -> None:
     barrier()
 
 
-def recipe_identity(recipe: ImageRecipe) -> dict[str, Any]:
+def recipe_identity(recipe: Optimization) -> dict[str, Any]:
     """The fields of a recipe that determine a run: all but its words."""
     return {name: value for name, value in plain(recipe).items() if name != "about"}
 

@@ -10,7 +10,6 @@ from reports.cells import Cell, Table
 from reports.published import GROUP, PublishedTable, paper_name, read_published
 
 NOT_RUN = "not run"
-NO_PROGRAM = "Our column needs fine-tuning on this task, for which there is no program here yet."
 PROBED_AND_TUNED = (
     "The commands below pre-train at the paper's scale, then measure the linear probes (LP) and fine-tune (FT) on ImageNet-1k; "
     "RUN is a folder such as `runs/cc3m/pretrain/catlip-seed0`. `--data places365:/data/places365` does the same on Places365."
@@ -19,10 +18,11 @@ TUNED = (
     "The commands below fine-tune on ImageNet-1k, at 224 pixels and at 512; RUN is the folder of a pre-training, or "
     "`released:vit_b16`. `--data places365:/data/places365` does the same on Places365."
 )
+DENSE = "The {} below train{} by Table 7({}); RUN is the folder of a pre-training, or `released:vit_b16`."
 _PROBE = "python -m bench.downstream.linear_probe --recipe table_7a --encoder RUN --data imagenet:/data/imagenet"
 _FINETUNE = "python -m bench.downstream.finetune --recipe table_7b --encoder RUN --data imagenet:/data/imagenet"
 
-# What would measure our column, a line a run; nothing where no program here does.
+# What would measure our column, a line a run.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "table_1": (
         "./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet",
@@ -31,11 +31,24 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
         _FINETUNE,
     ),
     "table_2": (_FINETUNE, _FINETUNE.replace("table_7b", "table_7b_512")),
-    "table_3": (),
-    "table_4": (),
-    "table_5": (),
+    "table_3": ("python -m bench.downstream.multilabel --recipe table_7c --encoder RUN --data coco:/data/coco",),
+    "table_4": (
+        "torchrun --nproc-per-node 8 -m bench.downstream.segmentation --recipe table_7d --encoder RUN "
+        "--data ade20k:/data/ADEChallengeData2016",
+    ),
+    "table_5": tuple(
+        f"torchrun --nproc-per-node 8 -m bench.downstream.detection --recipe table_7e_{size}16 --encoder RUN "
+        "--data coco:/data/coco"
+        for size in "blh"
+    ),
 }
-HOW = {"table_1": PROBED_AND_TUNED, "table_2": TUNED}
+HOW = {
+    "table_1": PROBED_AND_TUNED,
+    "table_2": TUNED,
+    "table_3": DENSE.format("command", "s", "c"),
+    "table_4": DENSE.format("command", "s", "d"),
+    "table_5": DENSE.format("commands", "", "e"),
+}
 FIGURES = tuple(f"figure_{n}" for n in range(2, 9))
 
 
@@ -55,8 +68,7 @@ def result_table(name: str) -> Table:
             group = heading.value
             rows.append([Cell(group)])
         rows.append([*_published_row(published, row), _our_cell(published, row)])
-    caption = HOW.get(name, NO_PROGRAM)
-    return Table(name, f"{paper_name(name)}: {published.title}", [*_columns(published), "Ours"], rows, caption)
+    return Table(name, f"{paper_name(name)}: {published.title}", [*_columns(published), "Ours"], rows, HOW[name])
 
 
 def published_table(name: str) -> Table:

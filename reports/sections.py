@@ -125,8 +125,7 @@ def _recipes(records: Records) -> Section:
         return Section("recipes", title, [*to_fill("No record of our recipes was found.", WRITE_RECIPES), *tables])
     words = (
         f"Our recipes beside the paper's; of our cells, {differences(tables)} differ from the paper's and are marked ≠. "
-        "A dash is a field that our recipe does not set; footnotes say where the release's configuration files differ. "
-        "Of Table 7, (a) and (b) have programs, the linear probe and fine-tuning; the other recipes wait for theirs."
+        "A dash is a field that our recipe does not set; footnotes say where the release's configuration files differ."
     )
     return Section("recipes", title, [Text(words), *tables])
 

@@ -7,6 +7,7 @@ of them in the paper's: those have a section of their own. What was not run says
 from collections.abc import Sequence
 
 from reports.blocks import Block, Section, Text, side_by_side, to_fill
+from reports.dense import dense_sections
 from reports.few_labels import FORMS, share_figures
 from reports.longer_training import longer_figures
 from reports.measured import Setting
@@ -29,6 +30,7 @@ def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
     """All sections on what an encoder is worth, in the order of the page."""
     return [
         Section("worth", "What it is worth", _worth(main, records)),
+        *dense_sections(main, records),
         Section("few-labels", "What it is worth with little data", _few_labels(main, records)),
         Section("transfer-init", "What Transfer Init adds", _transfer_init(main, records)),
         Section("longer-training", "What longer training is worth", _longer(main, records)),

@@ -8,11 +8,27 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 FORBIDDEN = {
     "catlip": ("baselines", "bench", "reports"),
-    "catlip/data": ("catlip.training", "catlip.objective", "catlip.pretrain", "catlip.recipes"),
-    "catlip/training": ("catlip.data", "catlip.objective", "catlip.pretrain", "catlip.recipes", "catlip.encoder"),
+    "catlip/data": ("catlip.training", "catlip.objective", "catlip.pretrain", "catlip.recipes", "catlip.transfer_recipes"),
+    "catlip/training": (
+        "catlip.data",
+        "catlip.objective",
+        "catlip.pretrain",
+        "catlip.recipes",
+        "catlip.transfer_recipes",
+        "catlip.encoder",
+    ),
     "baselines": ("bench", "reports"),
     "bench": ("reports",),
-    "reports": ("baselines", "bench", "torch", "catlip.data", "catlip.training", "catlip.record", "catlip.recipes"),
+    "reports": (
+        "baselines",
+        "bench",
+        "torch",
+        "catlip.data",
+        "catlip.training",
+        "catlip.record",
+        "catlip.recipes",
+        "catlip.transfer_recipes",
+    ),
 }
 
 

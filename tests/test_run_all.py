@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-STAGES = ["setup", "data", "label", "pretrain", "transfer", "bench", "report"]
+STAGES = ["setup", "data", "label", "pretrain", "transfer", "dense", "bench", "report"]
 
 
 def run_all(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -65,13 +65,26 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> Non
 
 def test_every_flag_that_it_passes_exists(tmp_path: Path) -> None:
     passed: dict[str, set[str]] = {}
-    for line in run_all("--dry-run", "--quiet", "--seeds", 1, "--out", tmp_path).stdout.splitlines():
+    for line in run_all("--dry-run", "--full", "--quiet", "--seeds", 1, "--out", tmp_path).stdout.splitlines():
         if found := re.search(r"-m ((?:catlip|baselines|bench|reports)\S*)(.*)", line):
             passed.setdefault(found[1], set()).update(re.findall(r"--[a-z-]+", found[2]))
-    assert len(passed) == 15
+    assert len(passed) == 19
     for module, flags in passed.items():
         known = subprocess.run([sys.executable, "-m", module, "--help"], cwd=REPOSITORY, capture_output=True, text=True).stdout
         assert not {flag for flag in flags if flag not in known}, module
+
+
+def test_dense_transfer_is_run_when_asked_for_or_given_data() -> None:
+    assert "bench.downstream.detection" not in run_all("--dry-run").stdout
+    lines = [line for line in run_all("--dry-run", "--full", "--seeds", 3).stdout.splitlines() if "starter-scenes/" in line]
+    assert len(lines) == 3 * (3 * 3 + 1) + 3, "three methods and seeds a task, ten images by heart, and Transfer Init"
+    assert all(("segmentation" in line) == ("ade20k:" in line) for line in lines)
+    data = ("--scale", "cc3m", "--shards", "cc3m/0.tar", "--probe", "imagenet:/data/imagenet")
+    lines = [
+        line for line in run_all("--dry-run", *data, "--coco", "/data/coco").stdout.splitlines() if "coco:/data/coco" in line
+    ]
+    assert [line.split("--recipe ")[1].split()[0] for line in lines] == [*["table_7c"] * 4, *["table_7e_b16"] * 3]
+    assert "segmentation" not in run_all("--dry-run", *data, "--coco", "/data/coco").stdout
 
 
 def test_only_and_from_choose_stages() -> None:

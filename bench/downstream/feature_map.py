@@ -45,7 +45,7 @@ class FeatureMap(nn.Module):
         self.vit.requires_grad_(True)
         _drop_class_token(self.vit)
         self.output_stride = _set_stride(self.vit, output_stride)
-        for block, rate in zip(self.vit.blocks, torch.linspace(0, drop_path, self.depth).tolist(), strict=True):
+        for block, rate in zip(self.vit.blocks, torch.linspace(0, drop_path, self.depth, device="cpu").tolist(), strict=True):
             if rate:
                 block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
         everywhere = range(self.depth) if not window else _spread(self.depth, GLOBAL_BLOCKS)

@@ -61,7 +61,7 @@ def fit(run: Run, classification: nn.Module, train_split: Split, score: Callable
     Raises: InputError when the folder holds another run, the loss is not finite, or too many images cannot be read.
     """
     identity = recipe_identity(run.recipe) | run.identity | {"frozen": run.frozen, "seed": run.seed}
-    if (found := _read_score(run.folder / SCORE, identity)) is not None:
+    if (found := read_score(run.folder / SCORE, identity)) is not None:
         return found
     data = _data_path(run, train_split)
     objective = augmented(classification, run.recipe)
@@ -113,7 +113,7 @@ def _data_path(run: Run, split: Split) -> DataPath:
     )
 
 
-def _read_score(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def read_score(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The score of the finished run in this folder, None without one. Raises: InputError when it is of another identity."""
     if not path.is_file():
         return None

@@ -26,9 +26,9 @@ from bench.downstream.dense import Dense, note_encoder
 from bench.downstream.encoders import LoadedEncoder, load_encoder
 from bench.downstream.fit import Run, fit, fitting
 from bench.downstream.heads import Init, TransferOptions, random_head, transfer_head
-from bench.downstream.pictures import chosen, encoded_image
 from bench.downstream.preprocess import rgb_picture
 from catlip.cli import InputError, run
+from catlip.pictures import chosen, encoded_image
 from catlip.recipe import TransferRecipe
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place

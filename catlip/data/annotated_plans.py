@@ -18,9 +18,9 @@ from catlip.data.emoji import Drawing, Source, read_concepts, read_drawings
 from catlip.data.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Placement, Sprite, compose, photo_crop
 from catlip.data.starter_samples import generator, is_thing
 
-LEAST_DRAWINGS = 4  # of a class, on each side
-MOST_OBJECTS = 3
-OBJECT_SIZE = (0.35, 0.6)  # longer side of an object, relative to the image
+LEAST_DRAWINGS = 12  # of a class, on each side
+MOST_OBJECTS = 2
+OBJECT_SIZE = (0.45, 0.8)  # longer side of an object, relative to the image
 CROWD_SHARE = 0.05  # of the scenes
 CROWD_COUNT = (4, 7)  # least and most drawings in it
 CROWD_SIZE = (0.12, 0.2)

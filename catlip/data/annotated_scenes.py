@@ -1,13 +1,13 @@
 """Annotated scenes for dense transfer, from the starter's drawings, in the layouts of COCO and of ADE20k.
 
-One to three drawings of things on a photograph, each of another of Unicode's subgroups ("animal-bird"), which are the classes;
+One or two drawings of things on a photograph, each of another of Unicode's subgroups ("animal-bird"), which are the classes;
 sometimes a crowd of small ones of one class. Training scenes are of the two teams that the probes train on, validation scenes
 of the two that they test on: no drawing, team or photograph is on both sides, and none of these drawings is in pre-training.
 
     OUT/coco/annotations/instances_{train,val}2017.json   boxes and masks (RLE) of what can be seen, areas, crowds
     OUT/coco/{train,val}2017/000000000001.jpg
     OUT/ade20k/images/{training,validation}/ADE_train_00000001.jpg
-    OUT/ade20k/annotations/{training,validation}/ADE_train_00000001.png   class of each pixel, the photograph one of them
+    OUT/ade20k/annotations/{training,validation}/ADE_train_00000001.png   class of each pixel, 0 for the photograph
     OUT/ade20k/objectInfo150.txt                          the names of the classes
 """
 
@@ -24,15 +24,15 @@ from tqdm import tqdm
 
 from catlip.cli import InputError, run
 from catlip.data.annotated_plans import LEAST_DRAWINGS, SIDES, Choice, Choices, Classes, Plan, choose, make, read_classes
+from catlip.data.annotated_record import describe
 from catlip.data.emoji import read_sources, render
 from catlip.data.parallel import Map, in_processes
 from catlip.data.scenes import Sprite
 from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments come to give other scenes
-RENDER_SCALE = 0.9  # of the image's side: half more than the largest object
+RENDER_SCALE = 1.2  # of the image's side: half more than the largest object
 SIZES = range(32, 513)
-BACKGROUND = "background"
 MANIFEST = "scenes.json"
 CARD = """# Annotated scenes
 
@@ -44,6 +44,8 @@ either side. The same arguments and versions give the same bytes.
 | side | drawn by | photographs |
 |---|---|---|
 {sides}
+
+What the photographs show has no label: in COCO's terms it is no object, in ADE20k's it is not judged.
 
 The drawings are under their teams' licences, the photographs are CC0: see NOTICE and catlip/data/backgrounds/ATTRIBUTION.md.
 """
@@ -58,7 +60,7 @@ class Scenes:
 
     out: Path = Path("data/starter-scenes")
     """Where the folders coco and ade20k, DATA_CARD.md and scenes.json go."""
-    size: int = 96
+    size: int = 80
     """Side of the images in pixels, 32 to 512."""
     train: int = 1200
     """Training scenes."""
@@ -66,6 +68,8 @@ class Scenes:
     """Validation scenes."""
     seed: int = 0
     """Chooses drawings, places and photographs; the same seed gives the same bytes."""
+    record: Path | None = None
+    """Where a record goes, for the report: how many objects of each class, and some scenes with their annotations."""
     workers: int = 2
     """Processes that render and compose; the scenes do not depend on it."""
     quiet: bool = False
@@ -86,15 +90,20 @@ def main(config: Scenes) -> None:
     wanted = {"edition": EDITION, "arguments": arguments, "packages": packages}
     if _is_complete(config, wanted):
         print(f"{config.out} is up to date")
-        return
+    else:
+        _build(config, wanted, read_classes(sources))
+    if config.record:
+        describe(config.out, config.record, config)
+
+
+def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
     _start_over(config.out)
-    classes = read_classes(sources)
     with in_processes(config.workers) as in_parallel:
         plans = _plans(config, classes, in_parallel)
         for side in SIDES:
             _write(config, side, classes, [plan for plan in plans if plan.side == side], in_parallel)
     _write_names(config.out / "ade20k", classes)
-    write_atomically(config.out / "DATA_CARD.md", _card(arguments, classes).encode())
+    write_atomically(config.out / "DATA_CARD.md", _card(wanted["arguments"], classes).encode())
     write_atomically(config.out / f"{MANIFEST}.partial", json.dumps(wanted, indent=1).encode() + b"\n")
     os.replace(config.out / f"{MANIFEST}.partial", config.out / MANIFEST)
     print(f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to {config.out}")
@@ -152,7 +161,7 @@ def _write(config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], i
         file_name, stem = f"{plan.number:012d}.jpg", f"{side.prefix}_{plan.number:08d}"
         (folders[0] / file_name).write_bytes(made.jpeg)
         (folders[2] / f"{stem}.jpg").write_bytes(made.jpeg)
-        Image.fromarray(made.label_map + 1).save(folders[3] / f"{stem}.png")  # 0 means unknown there, and nothing is
+        Image.fromarray(made.label_map).save(folders[3] / f"{stem}.png")
         images.append({"id": plan.number, "file_name": file_name, "height": config.size, "width": config.size})
         first = 1000 * plan.number  # ids are unique over both sides, as COCO's
         annotations += [{"id": first + i, "image_id": plan.number} | found for i, found in enumerate(made.annotations)]
@@ -165,9 +174,8 @@ def _write(config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], i
 
 
 def _write_names(folder: Path, classes: Classes) -> None:
-    """ADE20k's own table; the photograph is the one class of stuff, and shares of pixels and images are left at 0."""
-    names = [BACKGROUND, *classes.groups]
-    rows = [f"{number}\t0\t0\t0\t{int(name == BACKGROUND)}\t{name}" for number, name in enumerate(names, 1)]
+    """ADE20k's own table; shares of pixels and numbers of images are left at 0."""
+    rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
     write_atomically(folder / "objectInfo150.txt", "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""]).encode())
 
 

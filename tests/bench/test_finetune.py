@@ -16,9 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from bench.downstream import classification, linear_probe
-from bench.downstream.classification import fitting
 from bench.downstream.encoders import load_encoder
 from bench.downstream.finetune import Finetune, main
+from bench.downstream.fit import fitting
 from catlip.cli import InputError
 from catlip.training.loop import Trainer
 from catlip.transfer_recipes import STARTER_FINETUNE, TABLE_7B

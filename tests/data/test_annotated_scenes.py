@@ -16,9 +16,11 @@ from pycocotools.coco import COCO
 
 from catlip.cli import InputError
 from catlip.data.annotated_plans import SIDES, Plan, choose, make, read_classes, run_lengths
-from catlip.data.annotated_scenes import BACKGROUND, Scenes, main
+from catlip.data.annotated_record import mask_of
+from catlip.data.annotated_scenes import Scenes, main
 from catlip.data.emoji import read_sources
 from catlip.data.scenes import HELD_OUT_PHOTOS, Sprite
+from catlip.record import read_record
 
 SMALL = Scenes(size=48, train=60, val=30, seed=5, workers=1, quiet=True)
 
@@ -59,16 +61,16 @@ def test_pycocotools_reads_it_and_finds_boxes_areas_and_masks_to_be_those_of_the
             assert [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1] == [left, top, width, height]
             assert entry["area"] == mask.sum() > 0
             assert not seen[mask].any(), "no two annotations share a pixel"
-            seen[mask] = 1 + entry["category_id"]
+            seen[mask] = entry["category_id"]
         path = built / "ade20k" / "annotations" / folder[0] / f"{folder[1]}_{image['id']:08d}.png"
-        np.testing.assert_array_equal(np.asarray(Image.open(path)), np.where(seen, seen, 1))
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), seen)
 
 
 def test_the_names_are_those_of_both_layouts(built):
     rows = (built / "ade20k" / "objectInfo150.txt").read_text().splitlines()
     names = [row.split("\t")[5] for row in rows[1:]]
     categories = json.loads((built / "coco" / "annotations" / "instances_train2017.json").read_text())["categories"]
-    assert names == [BACKGROUND, *(category["name"] for category in categories)]
+    assert names == [category["name"] for category in categories]
     assert [category["id"] for category in categories] == list(range(1, len(categories) + 1))
     assert 20 <= len(categories) <= 60
 
@@ -80,10 +82,10 @@ def test_no_team_drawing_or_photograph_is_on_both_sides(classes):
     assert not HELD_OUT_PHOTOS & set(SIDES["train"].photos)
 
 
-def test_scenes_have_one_to_three_objects_of_different_classes_and_some_a_crowd(classes):
+def test_scenes_have_one_or_two_objects_of_different_classes_and_some_a_crowd(classes):
     chosen = [choose(classes, "val", number, seed=0) for number in range(400)]
     ids = [[class_id for class_id, _ in scene.objects] for scene in chosen]
-    assert {len(found) for found in ids} == {1, 2, 3}
+    assert {len(found) for found in ids} == {1, 2}
     assert all(len(set(found)) == len(found) for found in ids)
     crowds = [{class_id for class_id, _ in scene.crowd} for scene in chosen if scene.crowd]
     assert 8 <= len(crowds) <= 35
@@ -104,6 +106,18 @@ def test_a_crowd_is_one_annotation_of_what_the_objects_leave_of_it():
 def test_run_lengths_are_read_by_pycocotools_as_the_mask(mask):
     coded = coco_masks.frPyObjects({"size": list(mask.shape), "counts": run_lengths(mask)}, *mask.shape)
     np.testing.assert_array_equal(coco_masks.decode(coded).astype(bool), mask)
+    np.testing.assert_array_equal(mask_of({"size": list(mask.shape), "counts": run_lengths(mask)}), mask)
+
+
+def test_the_record_counts_the_objects_and_holds_some_scenes(built, tmp_path):
+    build(built, record=tmp_path / "scenes.json")
+    record = read_record(tmp_path / "scenes.json")
+    for side, images in (("train", 60), ("val", 30)):
+        found = json.loads((built / "coco" / "annotations" / f"instances_{side}2017.json").read_text())["annotations"]
+        assert record["metrics"][f"{side}_images"] == images
+        assert record["metrics"][f"{side}_objects"] == sum(record["samples"][f"{side}_objects_by_class"])
+        assert record["metrics"][f"{side}_objects"] + record["metrics"][f"{side}_crowds"] == len(found)
+        assert [len(p["truth"]) > 0 for p in record["samples"][f"{side}_pictures"]] == [True] * 6
 
 
 def test_the_same_seed_gives_the_same_files_with_another_number_of_processes(built, tmp_path):

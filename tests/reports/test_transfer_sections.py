@@ -18,7 +18,7 @@ from test_hostile_words import ATTACK, poisoned, with_leaves
 from test_mutilated_costs import mutilated
 from test_word_sections import table
 
-from reports import transfer
+from reports import dense, transfer
 from reports.answers import answers
 from reports.blocks import Command, Text
 from reports.cells import MISSING, as_csv
@@ -34,7 +34,7 @@ from reports.transfer_gain import gains_of, verdict
 from reports.transfer_origins import origin_tables
 from reports.transfer_runs import runs_of
 
-ANCHORS = ("worth", "few-labels", "transfer-init", "longer-training")
+ANCHORS = ("worth", "dense", "few-labels", "transfer-init", "longer-training")
 MINUS = "\N{MINUS SIGN}"
 TASKS = {"concepts": (4, 20), "subgroups": (2, 40)}  # classes, training images
 CEILING = "timm:efficientnet_lite0"
@@ -517,6 +517,7 @@ def test_what_was_not_run_says_with_which_command_it_is():
         transfer.PROBE,
         transfer.FINETUNE,
         transfer.READOUT,
+        dense.FULL,
         transfer.PROBE,
         transfer.FINETUNE,
         transfer.PROBE,

@@ -1,0 +1,145 @@
+"""How good the boxes and masks are, by detectron2's evaluator and COCO's own code, and what to draw of them."""
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, inference_on_dataset
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import nn
+from tqdm import tqdm
+
+from bench.downstream.coco import CocoSplit
+from bench.downstream.preprocess import rgb_picture
+from catlip.pictures import encoded_image, encoded_mask, scale_of
+
+KINDS = {"bbox": "box", "segm": "mask"}
+SUMMARY = (  # the order of COCOeval.stats
+    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+    *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
+)
+LEAST_SCORE, MOST_SHOWN = 0.3, 10  # of predictions that are drawn
+
+
+class Scores(COCOEvaluator):
+    """detectron2's, with recall too; shares in [0, 1], None where no test image has such an object.
+
+    `evaluate` gives, on the main rank, for "bbox" and "segm" each the SUMMARY by name, "ap_class_agnostic" (of finding objects,
+    whatever they are called), and "by_class", a list.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name, tasks=tuple(KINDS), use_fast_impl=False)
+
+    def _derive_coco_results(self, coco_eval: COCOeval | None, iou_type: str, class_names: Any = None) -> dict[str, Any]:
+        found = coco_eval or _of_nothing(self._coco_api, iou_type)
+        precision = found.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes; objects of all sizes
+        by_class = [float(of_class.mean()) if (of_class > -1).all() else None for of_class in np.moveaxis(precision, 2, 0)]
+        summary = [_share(value) for value in found.stats]
+        return dict(zip(SUMMARY, summary, strict=True)) | {"ap_class_agnostic": _class_agnostic(found), "by_class": by_class}
+
+
+class Pictures(DatasetEvaluator):
+    """Some test images with their objects, and what was found with a score of at least LEAST_SCORE, the best first.
+
+    `evaluate` gives them as "pictures", on the main rank, in the order of the split; boxes in pixels of the picture kept.
+    """
+
+    def __init__(self, split: CocoSplit, numbers: list[int]):
+        self.split = split
+        self.numbers = {split.images[number]["id"]: number for number in numbers}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was found."""
+        self.found: dict[int, Instances] = {}
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Keep what was found on the images to draw."""
+        for image, output in zip(inputs, outputs, strict=True):
+            if image["image_id"] in self.numbers:
+                self.found[self.numbers[image["image_id"]]] = output["instances"].to("cpu")
+
+    def evaluate(self) -> dict[str, Any]:
+        """As above."""
+        found = {number: instances for part in comm.gather(self.found) for number, instances in part.items()}
+        return {"pictures": [self._picture(number, found[number]) for number in sorted(found)]}
+
+    def _picture(self, number: int, instances: Instances) -> dict[str, Any]:
+        image, annotations = self.split.images[number], self.split.annotations[number]
+        scale = scale_of(image["height"], image["width"])
+        return {
+            "key": image["file_name"],
+            "image": encoded_image(np.asarray(rgb_picture((self.split.folder / image["file_name"]).read_bytes()))),
+            "width": round(image["width"] * scale),
+            "height": round(image["height"] * scale),
+            "truth": [self._truth(image, found, scale) for found in annotations if not found.get("iscrowd")],
+            "predicted": _predicted(instances, scale),
+        }
+
+    def _truth(self, image: dict[str, Any], annotation: dict[str, Any], scale: float) -> dict[str, Any]:
+        left, top, width, height = annotation["bbox"]
+        coco = COCO()
+        coco.imgs = {image["id"]: image}
+        return {
+            "class": self.split.class_ids[annotation["category_id"]],
+            "box": [side * scale for side in (left, top, left + width, top + height)],
+            "mask": encoded_mask(coco.annToMask(annotation).astype(bool)),
+        }
+
+
+def score(model: nn.Module, loader: Any, name: str, pictures: Pictures, hidden: bool) -> dict[str, Any]:
+    """Test a model on all of a loader's images. All ranks call it.
+
+    Args:
+        name: of the test data set, as it was registered.
+        hidden: show no progress bar.
+    Returns: on the main rank the SUMMARY as `box_ap`, ..., `mask_ap`, ...; `box_ap_by_class` and `mask_ap_by_class`;
+        `classes_without_objects`; `pictures`. Nothing on others.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):  # COCO's code prints
+        found = inference_on_dataset(model, tqdm(loader, desc="test", unit="batch", disable=hidden), [Scores(name), pictures])
+    if not comm.is_main_process():
+        return {}
+    named = {f"{short}_{what}": value for kind, short in KINDS.items() for what, value in found[kind].items()}
+    by_class = {f"{short}_ap_by_class": named.pop(f"{short}_by_class") for short in KINDS.values()}
+    without = sum(value is None for value in by_class["box_ap_by_class"])
+    return named | by_class | {"classes_without_objects": without, "pictures": found["pictures"]}
+
+
+def _of_nothing(truth: COCO, iou_type: str) -> COCOeval:
+    """What COCO's code, which detectron2 does not ask then, says of a model that finds nothing."""
+    found = COCOeval(truth, COCO(), iou_type)
+    found.evaluate()
+    found.accumulate()
+    found.summarize()
+    return found
+
+
+def _class_agnostic(evaluated: COCOeval) -> float | None:
+    """AP of the same predictions when all objects are of one class."""
+    found = COCOeval(evaluated.cocoGt, evaluated.cocoDt, evaluated.params.iouType)
+    found.params.useCats = 0
+    found.evaluate()
+    found.accumulate()
+    found.summarize()
+    return _share(found.stats[0])
+
+
+def _share(value: float) -> float | None:
+    """COCO's code says -1 where there is nothing to find."""
+    return None if value < 0 else float(value)
+
+
+def _predicted(instances: Instances, scale: float) -> list[dict[str, Any]]:
+    best = instances[instances.scores >= LEAST_SCORE]
+    best = best[best.scores.argsort(descending=True, stable=True)[:MOST_SHOWN]]
+    columns = best.pred_classes.tolist(), best.scores.tolist(), (best.pred_boxes.tensor * scale).tolist(), best.pred_masks
+    return [
+        {"class": number, "score": chance, "box": box, "mask": encoded_mask(mask.numpy().astype(bool))}
+        for number, chance, box, mask in zip(*columns, strict=True)
+    ]

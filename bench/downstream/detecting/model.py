@@ -1,0 +1,149 @@
+"""Mask R-CNN on an encoder's feature map: detectron2's configuration of ViTDet (Li et al. 2022), with our encoder in it.
+
+The release's model has torchvision's heads and a pyramid of its own. It has 597,765 parameters more, for any of the encoders:
+
+    590,592  the last level of the pyramid is a convolution with a bias and a layer norm; here it is a maximum
+      2,048  the pyramid's eight other convolutions have biases besides their layer norms
+        768  layer norms, not biases, after the proposal network's two convolutions and the mask head's transposed one
+      4,357  boxes and masks of the background, as an 81st class
+
+Without parameters: its pyramid adds each level to the finer one, and its heads take objects from the last level too.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2 import model_zoo
+from detectron2.config import LazyCall, instantiate
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from detectron2.modeling.meta_arch import GeneralizedRCNN
+from detectron2.structures import ImageList
+from torch import Tensor
+
+from bench.downstream.feature_map import FeatureMap
+from catlip.dense_recipe import DetectionRecipe
+from catlip.range_augment import RangeAugment
+
+VITDET = "common/models/mask_rcnn_vitdet.py"  # of detectron2's model zoo, in its wheel
+ANCHOR_STRIDES = 8  # an anchor's side in strides of its level: 32 to 512 pixels at strides 4 to 64
+FEATURES = "last_feat"
+
+
+class EncoderBackbone(Backbone):
+    """A feature map as detectron2 wants one: [B, 3, H, W] to a dict of one [B, D, H / stride, W / stride]."""
+
+    def __init__(self, features: FeatureMap):
+        super().__init__()
+        self.features = features
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride, by name."""
+        return {FEATURES: ShapeSpec(channels=self.features.num_features, stride=self.features.output_stride)}
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Shapes as above."""
+        return {FEATURES: self.features(images)}
+
+
+class LevelAbove(LastLevelMaxPool):
+    """The level of half the size of the last one, which detectron2's takes to be "p5"."""
+
+    def __init__(self, in_feature: str):
+        super().__init__()
+        self.in_feature = in_feature
+
+
+class MaskRCNN(GeneralizedRCNN):
+    """detectron2's, which learns how strongly to augment while it trains, and knows how fast each of its parameters learns.
+
+    Attributes:
+        progress: share of the training steps that are done, in [0, 1]; to be set before each step.
+    """
+
+    def __init__(self, range_augment: RangeAugment | None, layer_decay: float, **parts: Any):
+        super().__init__(**parts)
+        self.range_augment = range_augment
+        self.layer_decay = layer_decay
+        self.progress = 0.0
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """Losses by name in training, detectron2's and "loss_range_augment"; what it finds otherwise."""
+        found = super().forward(batched_inputs)
+        if self.training and self.range_augment:
+            found["loss_range_augment"] = self._distance
+        return found
+
+    def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
+        """The images in [0, 1], padded, and in training augmented."""
+        images = super().preprocess_image(batched_inputs)
+        if not self.training or not self.range_augment:
+            return images
+        augmented, self._distance = self.range_augment(images.tensor, self.progress)
+        return ImageList(augmented, images.image_sizes)
+
+    def lr_scale(self, name: str) -> float:
+        """The encoder's own of its parameters; RangeAugment's learn as its stem (the release); 1 for pyramid and heads."""
+        features: FeatureMap = self.backbone.net.features
+        if name.startswith("range_augment."):
+            return float(self.layer_decay ** (features.depth + 1))
+        own = name.removeprefix("backbone.net.features.")
+        return features.lr_scale(own, self.layer_decay) if own != name else 1.0
+
+
+def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -> MaskRCNN:
+    """Mask R-CNN on that feature map, with heads that torch's random numbers initialise."""
+    model = model_zoo.get_config(VITDET).model
+    strides = [int(features.output_stride / scale) for scale in recipe.pyramid_scales]
+    _set_backbone(model.backbone, features, recipe)
+    _set_proposals(model.proposal_generator, [*strides, 2 * strides[-1]], recipe)
+    _set_heads(model.roi_heads, strides, recipe, num_classes)
+    model.pixel_mean, model.pixel_std = [0.0] * 3, [255.0] * 3  # RGB in [0, 1] is what a feature map takes
+    model.range_augment = LazyCall(RangeAugment)(psnr=recipe.range_augment) if recipe.range_augment else None
+    model.layer_decay = recipe.layer_decay
+    model._target_ = MaskRCNN
+    built: MaskRCNN = instantiate(model)
+    return built
+
+
+def square_pad(recipe: DetectionRecipe) -> int:
+    """Side in pixels that every image is padded to; 0 where the squares differ in size from batch to batch."""
+    return recipe.resolution if recipe.scale_jitter or not recipe.square_sides else 0
+
+
+def _set_backbone(backbone: Any, features: FeatureMap, recipe: DetectionRecipe) -> None:
+    backbone.net = EncoderBackbone(features)
+    backbone.in_feature = FEATURES
+    backbone.out_channels = recipe.pyramid_channels
+    backbone.scale_factors = recipe.pyramid_scales
+    backbone.top_block = LazyCall(LevelAbove)(in_feature=_level(int(features.output_stride / recipe.pyramid_scales[-1])))
+    backbone.square_pad = square_pad(recipe)
+
+
+def _set_proposals(generator: Any, strides: Sequence[int], recipe: DetectionRecipe) -> None:
+    generator.in_features = [_level(stride) for stride in strides]
+    generator.head.in_channels = recipe.pyramid_channels
+    generator.anchor_generator.sizes = [[ANCHOR_STRIDES * stride] for stride in strides]
+    generator.anchor_generator.strides = strides
+    kept, _ = recipe.proposals
+    generator.pre_nms_topk, generator.post_nms_topk = (2 * kept, kept), (kept, kept)
+
+
+def _set_heads(heads: Any, strides: Sequence[int], recipe: DetectionRecipe, num_classes: int) -> None:
+    """Box and mask head, both on all levels but the last, which is for proposals alone."""
+    channels, (_, sampled) = recipe.pyramid_channels, recipe.proposals
+    heads.num_classes, heads.batch_size_per_image = num_classes, sampled
+    heads.box_in_features = heads.mask_in_features = [_level(stride) for stride in strides]
+    heads.box_pooler.scales = heads.mask_pooler.scales = [1 / stride for stride in strides]
+    heads.box_head.input_shape = ShapeSpec(channels=channels, height=7, width=7)
+    heads.box_head.conv_dims = [channels] * 4
+    heads.box_head.fc_dims = [recipe.fc_channels]
+    heads.box_predictor.input_shape = ShapeSpec(channels=recipe.fc_channels)
+    heads.mask_head.input_shape = ShapeSpec(channels=channels, height=14, width=14)
+    heads.mask_head.conv_dims = [channels] * 5  # the last one is the transposed convolution
+
+
+def _level(stride: int) -> str:
+    """detectron2's name of the pyramid's level of that stride, a power of two."""
+    return f"p{stride.bit_length() - 1}"

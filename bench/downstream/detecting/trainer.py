@@ -1,0 +1,184 @@
+"""Training a detector: detectron2's trainer and hooks, with accumulated gradients, averaged weights and our checkpoints.
+
+A run that is stopped and started again ends at the same weights: what is random depends on the seed, the step and the
+micro-batch alone, and everything else that the rest of a run depends on is in its checkpoints.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.engine import HookBase, SimpleTrainer
+from detectron2.engine.hooks import LRScheduler
+from detectron2.solver.lr_scheduler import WarmupParamScheduler
+from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamScheduler
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+from tqdm import tqdm
+
+from bench.downstream.detecting.model import MaskRCNN
+from bench.downstream.fit import LEAST_SHARE
+from bench.downstream.stream import seed_at
+from catlip.dense_recipe import DetectionRecipe
+from catlip.training import checkpoint
+from catlip.training.average import WeightAverage
+from catlip.training.distributed import Place
+from catlip.training.parallel import distribute, gradient_norm, mean_over_ranks, synchronised
+from catlip.training.schedule import adamw, autocast
+
+OBJECTIVE = 8  # separates this random stream from others of the same seed
+LOSSES = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_range_augment")
+
+
+class DetectionTrainer(SimpleTrainer):
+    """detectron2's trainer, whose steps take several micro-batches each; `reset_data_loader` gives it those of this rank.
+
+    Args:
+        model: on its device.
+        num_steps: optimizer steps of the whole run.
+        seed: of what the model draws: dropped paths, sampled proposals, augmentation.
+    Attributes:
+        history: by name, for all steps: "losses" [num_steps, len(LOSSES)] float32, NaN where not yet known; the objects that
+            crops "dropped", and "seconds".
+    """
+
+    def __init__(self, model: MaskRCNN, recipe: DetectionRecipe, num_steps: int, place: Place, seed: int):
+        super().__init__(distribute(model, place, "ddp", recipe.precision), None, _optimizer(model, recipe))
+        self.detector, self.recipe, self.place, self.seed, self.num_steps = model, recipe, place, seed, num_steps
+        self.accumulation = recipe.accumulation(place.world_size)
+        self.parameters = list(model.parameters())
+        self.scaler = torch.amp.GradScaler(place.device.type, enabled=recipe.precision == "fp16")
+        self.average = WeightAverage(model, recipe.ema_decay, recipe.ema_rising) if recipe.ema_decay else None
+        losses = torch.full((num_steps, len(LOSSES)), torch.nan)
+        self.history = {"losses": losses, "dropped": torch.tensor(0), "seconds": torch.tensor(0.0, dtype=torch.float64)}
+        self.register_hooks([LRScheduler(scheduler=schedule(recipe, num_steps)), _Average()])
+
+    def run_step(self) -> None:
+        """One optimizer step. Raises: FloatingPointError, detectron2's, when the loss is not finite, with nothing changed."""
+        begin, wait, dropped = time.perf_counter(), 0.0, 0
+        self.detector.progress = self.iter / self.num_steps
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for micro_step in range(self.accumulation):
+            asked = time.perf_counter()
+            images = next(self._data_loader_iter)
+            wait += time.perf_counter() - asked
+            dropped += sum(image["dropped"] for image in images)
+            for name, loss in self._backward(images, micro_step).items():
+                sums[name] = sums.get(name, torch.zeros_like(loss)) + loss / self.accumulation
+        self._write_metrics(sums, wait)
+        self._update()
+        self._remember(sums, dropped, time.perf_counter() - begin)
+
+    def state(self) -> checkpoint.State:
+        """Everything that the rest of the run depends on: the very tensors, so that filling them restores it."""
+        moments: Any = get_optimizer_state_dict(self.detector, self.optimizer)["state"]
+        return {
+            "model": self.detector.state_dict(),
+            "optimizer": {f"{name}/{moment}": value for name, found in moments.items() for moment, value in found.items()},
+            "average": self.average.values if self.average else {},
+            "scaler": {name: torch.tensor(value) for name, value in self.scaler.state_dict().items()},
+            "history": self.history,
+        }
+
+    def resume(self, folder: Path, identity: dict[str, Any]) -> int:
+        """Take up the newest checkpoint in `folder`, if there is one; the steps done. Raises: InputError when it is not of
+        this run."""
+        path = checkpoint.newest(folder)
+        if path is None:
+            return 0
+        state = self.state()
+        step = checkpoint.load(path, identity, state)
+        self.scaler.load_state_dict({name: value.item() for name, value in state["scaler"].items()})
+        return step
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to test: their moving average when there is one."""
+        return self.average.values if self.average else self.detector.state_dict()
+
+    def _backward(self, images: list[dict[str, Any]], micro_step: int) -> dict[str, Tensor]:
+        number = micro_step * self.place.world_size + self.place.rank
+        torch.manual_seed(seed_at(self.seed, OBJECTIVE, self.iter, number))
+        with synchronised(self.model, last=micro_step + 1 == self.accumulation):
+            with autocast(self.place.device, self.recipe.precision):
+                losses: dict[str, Tensor] = self.model(images)
+            self.scaler.scale(torch.stack(list(losses.values())).sum() / self.accumulation).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _update(self) -> None:
+        if self.recipe.grad_clip:
+            self.scaler.unscale_(self.optimizer)
+            norm = gradient_norm(self.parameters)
+            nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.grad_clip, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _remember(self, losses: dict[str, Tensor], dropped: int, seconds: float) -> None:
+        row = torch.stack([losses.get(name, torch.zeros_like(losses[LOSSES[0]])).float() for name in LOSSES])
+        of_all = mean_over_ranks(torch.cat([row, row.new_tensor([dropped])])).cpu()
+        self.history["losses"][self.iter] = of_all[:-1]
+        self.history["dropped"] += round(of_all[-1].item() * self.place.world_size)
+        self.history["seconds"] += seconds
+
+
+class Checkpoints(HookBase):
+    """Writes one every so many steps, and after the last. Raises: OSError, with the one before untouched."""
+
+    def __init__(self, folder: Path, identity: dict[str, Any], every: int):
+        self.folder, self.identity, self.every = folder, identity, every
+
+    def after_step(self) -> None:
+        """Rank 0 writes."""
+        done = self.trainer.iter + 1
+        if self.trainer.place.is_main and (done % self.every == 0 or done == self.trainer.num_steps):
+            checkpoint.save(self.folder, done, self.trainer.state(), self.identity)
+
+
+class ProgressBar(HookBase):
+    """Steps done, and the loss."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def before_train(self) -> None:
+        """Show it."""
+        self.bar = tqdm(total=self.trainer.max_iter, initial=self.trainer.start_iter, desc=self.name, unit="step")
+
+    def after_step(self) -> None:
+        """Move it."""
+        self.bar.update()
+        self.bar.set_postfix(loss=f"{self.trainer.storage.latest()['total_loss'][0]:.3f}")
+
+    def after_train(self) -> None:
+        """Leave it as it stands."""
+        self.bar.close()
+
+
+class _Average(HookBase):
+    def after_step(self) -> None:
+        if self.trainer.average:
+            self.trainer.average.update(self.trainer.iter)
+
+
+def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
+    """What the rates are multiplied by at each share of the run: linear warm-up, then steps."""
+    milestones = sorted({round(num_steps * epoch / recipe.epochs) for epoch in recipe.lr_step_epochs if epoch < recipe.epochs})
+    milestones = [milestone for milestone in milestones if 0 < milestone < num_steps]
+    values = [recipe.lr_step_factor**falls for falls in range(len(milestones) + 1)]
+    steps = MultiStepParamScheduler(values, num_updates=num_steps, milestones=milestones)
+    warmup = warmup_steps(recipe, num_steps)
+    return WarmupParamScheduler(steps, recipe.warmup_from / recipe.max_lr, warmup / num_steps) if warmup else steps
+
+
+def warmup_steps(recipe: DetectionRecipe, num_steps: int) -> int:
+    """The recipe's, or one step in LEAST_SHARE of a shorter run."""
+    return min(recipe.warmup_iterations, num_steps // LEAST_SHARE)
+
+
+def _optimizer(model: MaskRCNN, recipe: DetectionRecipe) -> torch.optim.AdamW:
+    """AdamW whose groups have the rates that the schedule multiplies."""
+    optimizer = adamw(model, recipe)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"] = recipe.max_lr * group["lr_scale"]
+    return optimizer

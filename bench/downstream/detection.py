@@ -1,0 +1,69 @@
+"""Detection and instance segmentation: how good are boxes and masks on top of an encoder?  (Section 5.2, Tables 5 and 7e)
+
+The model is Mask R-CNN of detectron2's own parts on the encoder's last feature map, trained by detectron2's trainer and judged
+by COCO's own code, through detectron2's evaluator.
+"""
+
+import importlib
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from bench.downstream.dense import Dense
+from catlip.cli import InputError, run
+from catlip.dense_recipe import DetectionRecipe
+from catlip.record import Record
+from catlip.training.distributed import find_place
+from catlip.transfer_recipes import DETECTIONS
+
+
+@dataclass(frozen=True)
+class Detection(Dense):
+    """Train Mask R-CNN on an encoder, the encoder with it; run the same command again to go on where it stopped.
+
+    python -m bench.downstream.detection --encoder runs/starter/pretrain/catlip-seed0 --data coco:data/starter-scenes/coco
+
+    torchrun --nproc-per-node 8 -m bench.downstream.detection --recipe table_7e_b16 --data coco:/data/coco \\
+        --encoder runs/datacomp/pretrain/catlip-seed0
+    """
+
+    recipe: tyro.conf.OmitArgPrefixes[DetectionRecipe] = field(default_factory=lambda: DETECTIONS["starter"])
+    out: Path = Path("runs/bench/detection/detection.json")
+    """The record to write; the run goes into a folder of the same name."""
+
+
+def main(config: Detection) -> None:
+    """Train, test, print, write the record."""
+    detecting = _detecting()
+    place = find_place(config.device)
+    if place.device.type == "cpu" and config.recipe.precision != "fp32":
+        raise InputError(
+            f"precision {config.recipe.precision} is for GPUs: pooling has none but fp32 on a CPU; use --precision fp32"
+        )
+    record = Record(config.out, kind="detection", config=config)
+    with record if place.is_main else nullcontext():
+        found = detecting.detect(config, config.recipe, place, record)
+    if place.is_main:
+        box, mask = ("unknown" if (ap := found[f"{kind}_ap"]) is None else f"{ap:.3f}" for kind in ("box", "mask"))
+        print(f"{record.metrics['method']:8} box AP {box}  mask AP {mask}")
+        print(f"wrote {record.path}")
+
+
+def _detecting() -> Any:
+    """What needs detectron2. Raises: InputError when it, or what it needs, is not installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "pkg_resources is deprecated")
+            return importlib.import_module("bench.downstream.detecting.task")
+    except ImportError as error:
+        raise InputError(f"detection needs detectron2 ({error}); ./run_all.sh --only setup installs it") from None
+
+
+RECIPES = {name: Detection(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe) for name, recipe in DETECTIONS.items()}
+
+if __name__ == "__main__":
+    run(Detection, main, RECIPES)

@@ -1,0 +1,72 @@
+"""Semantic segmentation: how good are label maps on top of an encoder?  (Section 5.2, Tables 4 and 7d)
+
+The model is DeepLabv3 of mmsegmentation's own parts on the encoder's last feature map, trained by mmengine's runner and judged
+by mmsegmentation's IoU.
+"""
+
+import importlib
+import io
+import warnings
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from bench.downstream.dense import Dense
+from catlip.cli import InputError, run
+from catlip.dense_recipe import SegmentationRecipe
+from catlip.record import Record
+from catlip.training.distributed import find_place
+from catlip.transfer_recipes import SEGMENTATIONS
+
+
+@dataclass(frozen=True)
+class Segmentation(Dense):
+    """Train DeepLabv3 on an encoder, the encoder with it; run the same command again to go on where it stopped.
+
+    python -m bench.downstream.segmentation --encoder runs/starter/pretrain/catlip-seed0 \\
+        --data ade20k:data/starter-scenes/ade20k
+
+    torchrun --nproc-per-node 8 -m bench.downstream.segmentation --recipe table_7d --data ade20k:/data/ADEChallengeData2016 \\
+        --encoder runs/datacomp/pretrain/catlip-seed0
+    """
+
+    recipe: tyro.conf.OmitArgPrefixes[SegmentationRecipe] = field(default_factory=lambda: SEGMENTATIONS["starter"])
+    out: Path = Path("runs/bench/segmentation/segmentation.json")
+    """The record to write; the run goes into a folder of the same name."""
+
+
+def main(config: Segmentation) -> None:
+    """Train, test, print, write the record."""
+    segmenting = _segmenting()
+    place = find_place(config.device)
+    if place.device.type == "cpu" and place.world_size > 1:
+        raise InputError("several processes need GPUs, for the statistics of batch norm; start it without torchrun")
+    if place.device.type == "cpu" and config.recipe.precision != "fp32":
+        raise InputError(f"precision {config.recipe.precision} is for GPUs, mmengine has none but fp32 on a CPU")
+    record = Record(config.out, kind="segmentation", config=config)
+    with record if place.is_main else nullcontext():
+        found = segmenting.segment(config, config.recipe, place, record)
+    if place.is_main:
+        method = record.metrics["method"]
+        print(f"{method:8} mIoU fixed {found['miou_fixed']:.3f}  slide {found['miou_slide']:.3f}")
+        print(f"wrote {record.path}")
+
+
+def _segmenting() -> Any:
+    """What needs mmsegmentation. Raises: InputError when it is not installed."""
+    printed = io.StringIO()  # it says which of its optional parts are missing
+    try:
+        with warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
+            warnings.simplefilter("ignore")
+            return importlib.import_module("bench.downstream.segmenting.task")
+    except ImportError as error:
+        raise InputError(f"segmentation needs mmsegmentation ({error}): pip install 'catlip-bench[segmentation]'") from None
+
+
+RECIPES = {name: Segmentation(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe) for name, recipe in SEGMENTATIONS.items()}
+
+if __name__ == "__main__":
+    run(Segmentation, main, RECIPES)

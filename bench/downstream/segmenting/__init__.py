@@ -1,0 +1,1 @@
+"""Segmentation through mmsegmentation: what needs it installed."""

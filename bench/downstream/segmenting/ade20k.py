@@ -1,0 +1,182 @@
+"""ADE20k in its own layout: ROOT/images/{training,validation}/NAME.jpg and ROOT/annotations/{training,validation}/NAME.png.
+
+An annotation holds 8-bit ids: 0 is no class and not judged, class i has id i + 1. Every file is looked at before anything is
+trained. What a data set can have wrong is left out and counted; what would make a number mean something else is refused.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from mmengine import dist
+from mmseg.datasets import ADE20KDataset
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.downstream.coco import FEW, MAX_ABSENT_SHARE
+from catlip.cli import InputError
+from catlip.record import Record
+
+FOLDERS = {"train": "training", "val": "validation"}
+NAMES = "objectInfo150.txt"
+IGNORED = 255  # the class id of a pixel that is not judged; an annotation says it by 0, and by this
+FAULTS = {
+    "without_annotation": "have no annotation",
+    "without_image": "are annotations without an image",
+    "unreadable": "cannot be read, or their annotation is not of 8-bit ids",
+    "other_size": "are of another size than their annotation",
+}
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow says it by
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image and its annotation.
+
+    Attributes:
+        unknown: ids in the annotation that no class has; their pixels are not judged.
+    """
+
+    image: Path
+    annotation: Path
+    unknown: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class AdeSplit:
+    """The scenes of a split that can be used, by file name.
+
+    Attributes:
+        names: of the classes, by class id.
+        counts: how many scenes there are in the folders, and how many of them have which of FAULTS; of those that are used,
+            how many are grey or show no class; the pixels of unknown ids; the classes that no scene shows.
+    """
+
+    scenes: list[Scene]
+    names: list[str]
+    counts: dict[str, int]
+
+    def first(self, count: int) -> "AdeSplit":
+        """Its first scenes."""
+        return replace(self, scenes=self.scenes[:count])
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What is in a scene's files: one of FAULTS or "", whether it is grey, and how many pixels [256] have each id."""
+
+    fault: str
+    grey: bool
+    pixels: NDArray[np.int64]
+
+
+def ade20k_root(spelling: str) -> Path:
+    """The folder that `ade20k:DIR` names. Raises: InputError."""
+    kind, _, place = spelling.partition(":")
+    if kind != "ade20k" or not place:
+        raise InputError(f"data {spelling!r} is not ade20k:DIR, with DIR/images/training/ and DIR/annotations/training/")
+    return Path(place)
+
+
+def class_names(root: Path) -> list[str]:
+    """Of the classes, from objectInfo150.txt where there is one, or else ADE20k's 150. Raises: InputError."""
+    path = root / NAMES
+    if not path.is_file():
+        return list(ADE20KDataset.METAINFO["classes"])
+    header, *rows = [line.split("\t") for line in path.read_text().splitlines() if line.strip()] or [[]]
+    found = [dict(zip((title.strip() for title in header), row, strict=False)) for row in rows]
+    ids = [row.get("Idx", "").strip() for row in found]
+    if not all(row.get("Name") for row in found) or ids != [str(number) for number in range(1, len(ids) + 1)]:
+        raise InputError(f"{path} has no columns Idx and Name, or its classes are not numbered from 1")
+    if not 2 <= len(ids) < IGNORED:
+        raise InputError(f"{path} names {len(ids)} classes, and 2 to {IGNORED - 1} can be told apart")
+    return [re.split("[;,]", row["Name"])[0].strip() for row in found]
+
+
+def read_ade20k(root: Path, split: Literal["train", "val"]) -> AdeSplit:
+    """A split of ADE20k, or of anything laid out like it; each rank looks at its share of the files.
+
+    Raises: InputError when a folder is missing, more than a few of the scenes have a fault, or more than MAX_ABSENT_SHARE of
+        the pixels have an id that no class has.
+    """
+    images, annotations = (root / kind / FOLDERS[split] for kind in ("images", "annotations"))
+    for needed in (images, annotations):
+        if not needed.is_dir():
+            raise InputError(f"ade20k:{root} has no {needed.relative_to(root)}/; unpack ADEChallengeData2016 there")
+    names, keys = class_names(root), _keys(images, ".jpg") | _keys(annotations, ".png")
+    scenes = [Scene(images / f"{key}.jpg", annotations / f"{key}.png") for key in sorted(keys)]
+    looked = _look_at_all(scenes)
+    usable = [number for number, found in enumerate(looked) if not found.fault]
+    faults = Counter(found.fault for found in looked if found.fault)
+    if not usable or faults.total() > max(FEW, MAX_ABSENT_SHARE * len(scenes)):
+        said = ", ".join(f"{count} {FAULTS[fault]}" for fault, count in faults.items()) or "there are none"
+        lost = next((f", such as {scenes[number].image.stem}" for number, found in enumerate(looked) if found.fault), "")
+        raise InputError(f"{faults.total()} of the {len(scenes)} scenes in {images} cannot be used: {said}{lost}")
+    of_usable = [looked[number] for number in usable]
+    counts = _counts(images, len(names), of_usable) | {"images": len(scenes)} | {fault: faults[fault] for fault in FAULTS}
+    kept = [replace(scenes[number], unknown=_unknown(looked[number].pixels, len(names))) for number in usable]
+    return AdeSplit(kept, names, counts)
+
+
+def note_counts(record: Record, train: AdeSplit, val: AdeSplit) -> None:
+    """Put what the two splits hold, and lack, into a record."""
+    for name, split in (("train", train), ("val", val)):
+        record.metrics |= {f"{name}_{what}": count for what, count in split.counts.items()}
+
+
+def _keys(folder: Path, suffix: str) -> set[str]:
+    return {path.stem for path in folder.iterdir() if path.suffix == suffix}
+
+
+def _look_at_all(scenes: Sequence[Scene]) -> list[_Looked]:
+    mine = range(dist.get_rank(), len(scenes), dist.get_world_size())
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(mine, pool.map(_look_at, [scenes[number] for number in mine]), strict=True))
+    parts = {number: looked for part in dist.all_gather_object(found) for number, looked in part.items()}
+    return [parts[number] for number in range(len(scenes))]
+
+
+def _look_at(scene: Scene) -> _Looked:
+    """The annotation is decoded whole, the image at an eighth of its size, which tells too whether its file is whole."""
+    fault, grey, pixels = "", False, np.zeros(256, dtype=np.int64)
+    try:
+        if not scene.annotation.is_file() or not scene.image.is_file():
+            return _Looked("without_annotation" if scene.image.is_file() else "without_image", grey, pixels)
+        with Image.open(scene.annotation) as annotation, Image.open(scene.image) as image:
+            if annotation.mode not in ("L", "P"):
+                fault = "unreadable"
+            elif annotation.size != image.size:
+                fault = "other_size"
+            else:
+                pixels, grey = np.bincount(np.asarray(annotation).reshape(-1), minlength=256), image.mode == "L"
+            image.draft(None, (1, 1))
+            image.load()
+    except UNREADABLE:
+        fault = "unreadable"
+    return _Looked(fault, grey, pixels)
+
+
+def _unknown(pixels: NDArray[np.int64], num_classes: int) -> tuple[int, ...]:
+    return tuple((np.flatnonzero(pixels[num_classes + 1 : IGNORED]) + num_classes + 1).tolist())
+
+
+def _counts(folder: Path, num_classes: int, looked: Sequence[_Looked]) -> dict[str, int]:
+    pixels = sum((found.pixels for found in looked), np.zeros(256, dtype=np.int64))
+    known, unknown = pixels[1 : num_classes + 1], int(pixels[num_classes + 1 : IGNORED].sum())
+    if unknown > MAX_ABSENT_SHARE * (known.sum() + unknown):
+        share = unknown / (known.sum() + unknown)
+        raise InputError(
+            f"{share:.0%} of the pixels annotated for {folder} have an id above {num_classes}, the number of classes that "
+            f"{NAMES} names (ADE20k's 150 without it)"
+        )
+    return {
+        "grey": sum(found.grey for found in looked),
+        "without_classes": sum(not found.pixels[1 : num_classes + 1].any() for found in looked),
+        "unknown_pixels": unknown,
+        "empty_classes": int((known == 0).sum()),
+    }

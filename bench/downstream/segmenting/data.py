@@ -1,0 +1,108 @@
+"""Scenes as mmsegmentation takes them, in an order and with an augmentation that depend on the seed and the position alone.
+
+The training scenes are an endless stream, epoch after epoch, in which a position is a number: which scene stands there, and how
+it is resized, flipped and cropped, is the same for any number of workers and ranks, and after a run was stopped.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile, RandomFlip, RandomResize, Resize
+from mmengine.dataset import DefaultSampler, pseudo_collate
+from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs, RandomCrop
+from mmseg.registry import DATASETS
+from torch.utils.data import DataLoader, Dataset
+
+from bench.downstream.segmenting.ade20k import IGNORED, AdeSplit
+from bench.downstream.stream import Positions, seed_at
+from catlip.data.sampler import SampleOrder
+from catlip.dense_recipe import SegmentationRecipe
+
+AUGMENTATION = 9  # separates this random stream from others of the same seed
+INTERPOLATION = "bicubic"  # the release's, of images; labels are resized to the nearest
+ANY_LENGTH = 10**9  # pixels of a side that is not limited
+Transforms = list[Callable[[dict[str, Any]], Any]]
+
+
+@DATASETS.register_module()
+class SceneDataset(BaseSegDataset):
+    """The scenes of a split, through `pipeline`; pixels of ids that no class has are ignored."""
+
+    def __init__(self, split: AdeSplit, pipeline: Transforms):
+        self.split = split
+        super().__init__(metainfo={"classes": tuple(split.names)}, reduce_zero_label=True, pipeline=pipeline)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Paths, and what becomes of class ids that there are not."""
+        return [
+            {
+                "img_path": str(scene.image),
+                "seg_map_path": str(scene.annotation),
+                "label_map": {annotated - 1: IGNORED for annotated in scene.unknown} or None,
+                "reduce_zero_label": self.reduce_zero_label,
+                "seg_fields": [],
+            }
+            for scene in self.split.scenes
+        ]
+
+
+class Stream(Dataset[dict[str, Any]]):
+    """Position -> the scene that stands there, augmented."""
+
+    def __init__(self, split: AdeSplit, recipe: SegmentationRecipe, seed: int):
+        self.scenes = SceneDataset(split, training_pipeline(recipe))
+        self.order, self.seed = SampleOrder([len(self.scenes)], seed), seed
+
+    @property
+    def metainfo(self) -> Mapping[str, Any]:
+        """What mmengine asks a data set for: among others, its classes."""
+        meta: Mapping[str, Any] = self.scenes.metainfo
+        return meta
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        _, (number,) = self.order(np.array([position]))
+        np.random.seed(seed_at(self.seed, AUGMENTATION, position))  # what mmcv's and mmsegmentation's transforms draw from
+        scene: dict[str, Any] = self.scenes[int(number)]
+        return scene
+
+
+def training_pipeline(recipe: SegmentationRecipe) -> Transforms:
+    """To crops of at most the recipe's resolution; the model pads them."""
+    side = recipe.resolution
+    scales = [(recipe.longest_side, shortest) for shortest in recipe.short_side]
+    return [
+        *_loading(),
+        LoadAnnotations(),
+        RandomResize(scale=scales, keep_ratio=True, interpolation=INTERPOLATION),
+        RandomFlip(prob=0.5),
+        RandomCrop(crop_size=(side, side), cat_max_ratio=recipe.most_of_one_class),
+        PackSegInputs(),
+    ]
+
+
+def validation_pipeline(side: int, keep_ratio: bool) -> Transforms:
+    """To squares of `side` pixels, or to a shorter side of as many; labels keep their own size."""
+    resize = Resize(scale=(ANY_LENGTH if keep_ratio else side, side), keep_ratio=keep_ratio, interpolation=INTERPOLATION)
+    return [*_loading(), resize, LoadAnnotations(), PackSegInputs()]
+
+
+def training_loader(stream: Stream, positions: Positions, num_workers: int) -> DataLoader[dict[str, Any]]:
+    """This rank's micro-batches."""
+    return DataLoader(stream, positions.micro_batch, sampler=positions, num_workers=num_workers, collate_fn=pseudo_collate)
+
+
+def validation_loader(split: AdeSplit, pipeline: Transforms, num_workers: int) -> DataLoader[dict[str, Any]]:
+    """This rank's share of the scenes, one at a time; the last ranks see a first scene again where the shares differ."""
+    scenes = SceneDataset(split, pipeline)
+    order = DefaultSampler(scenes, shuffle=False)
+    return DataLoader(scenes, sampler=order, num_workers=num_workers, collate_fn=pseudo_collate)
+
+
+def _loading() -> Sequence[Callable[[dict[str, Any]], Any]]:
+    """Of images as they are stored: annotations know nothing of the turn that a camera may have noted."""
+    return [LoadImageFromFile(color_type="color_ignore_orientation")]

@@ -1,0 +1,118 @@
+"""Testing a segmentor by the two protocols that are in use, with mmsegmentation's counts of pixels.
+
+fixed   the picture resized to a square, and the logits to the picture (the release)
+slide   the picture's shorter side resized, and a square window slid over it by two thirds of its side (the field)
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from mmengine import ConfigDict, dist
+from mmengine.evaluator import Evaluator
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import METRICS
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from bench.downstream.segmenting.ade20k import AdeSplit
+from bench.downstream.segmenting.data import validation_loader, validation_pipeline
+from catlip.pictures import chosen, encoded_image, encoded_map
+
+Protocol = Literal["fixed", "slide"]
+PROTOCOLS: tuple[Protocol, ...] = ("fixed", "slide")
+
+
+@METRICS.register_module()
+class SceneIoU(IoUMetric):
+    """mmsegmentation's, as shares in [0, 1] that are not rounded, and with the IoU of each class."""
+
+    def compute_metrics(self, results: list[tuple[Tensor, ...]]) -> dict[str, Any]:
+        """`miou`, `accuracy` of pixels, and its mean over classes; `iou` by class, None for one neither there nor predicted."""
+        areas = (torch.stack(parts).double().sum(dim=0) for parts in zip(*results, strict=True))
+        found = self.total_area_to_metrics(*areas)
+        return {
+            "miou": float(np.nanmean(found["IoU"])),
+            "accuracy": float(found["aAcc"]),
+            "class_accuracy": float(np.nanmean(found["Acc"])),
+            "iou": [None if np.isnan(value) else float(value) for value in found["IoU"]],
+        }
+
+
+def score(model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, hidden: bool) -> dict[str, Any]:
+    """Test by both protocols; all ranks call it, each for its share, and all get the same.
+
+    Args:
+        model: a segmentor of mmsegmentation; its `test_cfg` is set.
+        side: pixels of the square, of the shorter side, and of the window.
+        draw: how many scenes to draw.
+        hidden: no progress bar.
+    Returns: what SceneIoU gives, NAME_fixed and NAME_slide, and the "pictures" by `fixed`.
+    """
+    model.eval()
+    found: dict[str, Any] = {}
+    for protocol in PROTOCOLS:
+        model.test_cfg = protocol_config(protocol, side)
+        loader = validation_loader(split, validation_pipeline(side, keep_ratio=protocol == "slide"), num_workers)
+        metric = METRICS.build({"type": "SceneIoU", "collect_device": "gpu" if dist.get_world_size() > 1 else "cpu"})
+        pictures = Pictures(split, draw if protocol == "fixed" else 0)
+        measured = evaluate(
+            model, tqdm(loader, desc=protocol, unit="image", disable=hidden), len(split.scenes), metric, pictures
+        )
+        found |= {f"{name}_{protocol}": value for name, value in measured.items()}
+        found |= {"pictures": pictures.gathered()} if protocol == "fixed" else {}
+    return found
+
+
+def protocol_config(protocol: Protocol, side: int) -> ConfigDict:
+    """How mmsegmentation's segmentor is to go over a picture."""
+    if protocol == "fixed":
+        return ConfigDict(mode="whole")
+    stride = max(1, 2 * side // 3)  # 341 at 512
+    return ConfigDict(mode="slide", crop_size=(side, side), stride=(stride, stride))
+
+
+@torch.inference_mode()
+def evaluate(model: Any, batches: Iterable[Any], total: int, metric: IoUMetric, pictures: "Pictures") -> dict[str, Any]:
+    """What the metric gives over `total` scenes, of which `batches` are this rank's."""
+    evaluator = Evaluator(metric)
+    evaluator.dataset_meta = {"classes": pictures.split.names}
+    for batch in batches:
+        predicted = model.test_step(batch)
+        evaluator.process(data_samples=predicted, data_batch=batch)
+        for sample in predicted:
+            pictures.add(sample)
+    measured: dict[str, Any] = evaluator.evaluate(total)
+    return measured
+
+
+class Pictures:
+    """What is kept of some of the scenes, to be drawn: `wanted` of them, evenly spread."""
+
+    def __init__(self, split: AdeSplit, wanted: int):
+        self.split = split
+        self.keys = [split.scenes[number].image.stem for number in chosen(len(split.scenes), wanted)] if wanted else []
+        self.found: dict[str, dict[str, str]] = {}
+
+    def add(self, sample: Any) -> None:
+        """A tested SegDataSample, if it is one of them."""
+        path = Path(sample.img_path)
+        if path.stem in self.keys:
+            with Image.open(path) as picture:
+                image = encoded_image(np.asarray(picture.convert("RGB")))
+            maps = {"truth": sample.gt_sem_seg, "predicted": sample.pred_sem_seg}
+            self.found[path.stem] = {"key": path.stem, "image": image} | {k: encoded_map(_ids(v)) for k, v in maps.items()}
+
+    def gathered(self) -> list[dict[str, str]]:
+        """Those of all ranks: key, image, and the maps of class ids, of the truth (255 is not judged) and as predicted."""
+        everywhere = {key: picture for part in dist.all_gather_object(self.found) for key, picture in part.items()}
+        return [everywhere[key] for key in self.keys]
+
+
+def _ids(labels: Any) -> NDArray[np.uint8]:
+    ids: NDArray[np.uint8] = labels.data[0].cpu().numpy().astype(np.uint8)
+    return ids

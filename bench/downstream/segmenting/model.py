@@ -1,0 +1,137 @@
+"""DeepLabv3 on an encoder's feature map: mmsegmentation's head and losses, with our encoder as a registered backbone.
+
+It has as many parameters as the release's: 98,751,644 with ViT-B/16, 320,435,356 with L and 652,396,700 with H, of which
+RangeAugment has six.
+"""
+
+from typing import Any
+
+from mmcv.cnn import ConvModule
+from mmseg.models import EncoderDecoder
+from mmseg.models.decode_heads import ASPPHead
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from bench.downstream.feature_map import FeatureMap
+from bench.downstream.segmenting.ade20k import IGNORED
+from catlip.cli import InputError
+from catlip.dense_recipe import SegmentationRecipe
+from catlip.range_augment import RangeAugment
+
+DILATED_AT = 8  # the stride that a recipe's dilations are for
+FEATURES = "backbone.features."
+
+
+@MODELS.register_module()
+class EncoderBackbone(nn.Module):
+    """A feature map as mmsegmentation wants one: [B, 3, H, W] to a tuple of one [B, D, H / stride, W / stride].
+
+    It has no `init_weights`, so nothing initialises it again.
+    """
+
+    def __init__(self, features: FeatureMap):
+        super().__init__()
+        self.features = features
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        """Shapes as above."""
+        return (self.features(images),)
+
+
+@MODELS.register_module()
+class DeepLabV3Head(ASPPHead):
+    """mmsegmentation's, with the branches put together by a 1 x 1 convolution (Chen et al. 2017, and the release); by its own,
+    of 3 x 3, it would have 10,485,760 parameters more at 512 channels."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        branches = len(self.dilations) + 1
+        own = {"norm_cfg": self.norm_cfg, "act_cfg": self.act_cfg}
+        self.bottleneck = ConvModule(branches * self.channels, self.channels, 1, **own)
+
+
+@MODELS.register_module()
+class EncoderSegmentor(EncoderDecoder):
+    """mmsegmentation's, which learns how strongly to augment while it trains, and knows how fast each of its parameters learns.
+
+    Attributes:
+        progress: share of the training steps that are done, in [0, 1]; to be set before each step.
+    """
+
+    def __init__(self, range_augment: RangeAugment | None, layer_decay: float, **parts: Any):
+        super().__init__(**parts)
+        self.range_augment = range_augment
+        self.layer_decay = layer_decay
+        self.progress = 0.0
+
+    def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
+        """Losses by name: mmsegmentation's, and "loss_range_augment"."""
+        if self.range_augment is None:
+            return dict(super().loss(inputs, data_samples))
+        augmented, distance = self.range_augment(inputs, self.progress)
+        return super().loss(augmented, data_samples) | {"loss_range_augment": distance}
+
+    def lr_scale(self, name: str) -> float:
+        """The encoder's own of its parameters; RangeAugment's learn as its stem (the release); 1 for the head."""
+        features: FeatureMap = self.backbone.features
+        if name.startswith("range_augment."):
+            return float(self.layer_decay ** (features.depth + 1))
+        own = name.removeprefix(FEATURES)
+        return features.lr_scale(own, self.layer_decay) if own != name else 1.0
+
+
+def segmentor(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) -> EncoderSegmentor:
+    """DeepLabv3 on that feature map; torch's random numbers initialise the head.
+
+    Raises: InputError when its patches do not divide the recipe's resolution, or mmsegmentation does not know the dilations.
+    """
+    patch = int(features.vit.patch_embed.patch_size[0])
+    if recipe.resolution % patch:
+        raise InputError(f"resolution {recipe.resolution} is not a multiple of this encoder's patch, {patch} pixels")
+    side = (recipe.resolution, recipe.resolution)
+    built: EncoderSegmentor = MODELS.build(
+        {
+            "type": "EncoderSegmentor",
+            "range_augment": _range_augment(recipe),
+            "layer_decay": recipe.layer_decay,
+            "backbone": {"type": "EncoderBackbone", "features": features},
+            "decode_head": _head(features, recipe, num_classes),
+            "data_preprocessor": {  # to RGB in [0, 1], padded with black to the crop's size
+                **{"type": "mmseg.SegDataPreProcessor", "mean": [0.0] * 3, "std": [255.0] * 3, "bgr_to_rgb": True},
+                **{"size": side, "pad_val": 0, "seg_pad_val": IGNORED},
+            },
+        }
+    )
+    return built
+
+
+def _range_augment(recipe: SegmentationRecipe) -> RangeAugment | None:
+    if not recipe.range_augment:
+        return None
+    start, end = recipe.range_augment
+    return RangeAugment((start, end))
+
+
+def _head(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) -> dict[str, Any]:
+    """DeepLabv3's pyramid: 1 x 1, three dilated 3 x 3, and the mean over the image. No auxiliary head (the release)."""
+    return {
+        "type": "DeepLabV3Head",
+        "in_channels": features.num_features,
+        "channels": recipe.head_channels,
+        "num_classes": num_classes,
+        "out_channels": num_classes,
+        "dilations": (1, *_dilations(recipe.dilations, features.output_stride)),
+        "dropout_ratio": recipe.head_dropout,
+        "norm_cfg": {"type": "BN"},
+        "align_corners": True,
+        "ignore_index": IGNORED,
+        "loss_decode": {"type": "CrossEntropyLoss", "avg_non_ignore": True},  # the mean over the pixels that are judged
+    }
+
+
+def _dilations(at_stride_8: tuple[int, ...], stride: int) -> tuple[int, ...]:
+    """So that they see as many pixels at another stride. Raises: InputError."""
+    found = tuple(DILATED_AT * dilation // stride for dilation in at_stride_8)
+    if min(found, default=0) < 2:
+        raise InputError(f"dilations {found} at stride {stride}: they must be 2 or more, 1 is mmsegmentation's for 1 x 1")
+    return found

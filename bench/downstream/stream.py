@@ -1,0 +1,43 @@
+"""Which images a rank sees when, as positions in an endless stream of epochs: the same for any number of ranks and workers.
+
+What is random about an image is drawn from a seed that its position gives, so a run that is stopped and resumed sees the same.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from catlip.training.distributed import Place
+
+
+class Positions(Sampler[int]):
+    """The positions that one rank sees, micro-batch after micro-batch.
+
+    Micro-batches are numbered over the run, and a rank takes every `world_size`-th: their images are the same on any number of
+    devices that the global batch is spread over.
+
+    Args:
+        micro_batch: images of each.
+        micro_steps: micro-batches of this rank in the whole run.
+    """
+
+    def __init__(self, micro_batch: int, micro_steps: int, place: Place):
+        self.micro_batch = micro_batch
+        self.micro_batches = range(place.rank, micro_steps * place.world_size, place.world_size)
+
+    def __iter__(self) -> Iterator[int]:
+        for number in self.micro_batches:
+            yield from range(number * self.micro_batch, (number + 1) * self.micro_batch)
+
+    def __len__(self) -> int:
+        return len(self.micro_batches) * self.micro_batch
+
+    def skip(self, num_samples: int) -> None:
+        """Go on after so many images of this rank; mmengine asks for it by this name when it resumes."""
+        self.micro_batches = self.micro_batches[num_samples // self.micro_batch :]
+
+
+def seed_at(*numbers: int) -> int:
+    """A seed of 32 bits for these numbers, the run's own first."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

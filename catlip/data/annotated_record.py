@@ -1,0 +1,59 @@
+"""What annotated scenes look like and how many objects they hold, as a record for the report."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from catlip.data.annotated_plans import SIDES
+from catlip.pictures import chosen, encoded_image, encoded_mask
+from catlip.record import Record
+
+SHOWN = 6  # scenes of each side
+
+
+def describe(data: Path, path: Path, config: Any) -> None:
+    """Write the record of the scenes under `data` to `path`."""
+    with Record(path, kind="scenes", config=config) as record:
+        for name, side in SIDES.items():
+            content = json.loads((data / "coco" / "annotations" / f"instances_{side.coco}.json").read_text())
+            names = [category["name"] for category in content["categories"]]
+            objects = [found for found in content["annotations"] if not found["iscrowd"]]
+            counts = Counter(found["category_id"] for found in objects)
+            record.metrics |= {
+                f"{name}_images": len(content["images"]),
+                f"{name}_objects": len(objects),
+                f"{name}_crowds": len(content["annotations"]) - len(objects),
+                f"{name}_median_area": float(np.median([found["area"] for found in objects])),
+            }
+            record.samples["classes"] = names
+            record.samples[f"{name}_objects_by_class"] = [counts[i + 1] for i in range(len(names))]
+            record.samples[f"{name}_pictures"] = [
+                _picture(data / "coco" / side.coco, content["images"][number], content["annotations"])
+                for number in chosen(len(content["images"]), SHOWN)
+            ]
+    print(f"wrote {path}")
+
+
+def _picture(folder: Path, image: dict[str, Any], annotations: list[dict[str, Any]]) -> dict[str, Any]:
+    """A scene with what is annotated on it, as the records of detection have it."""
+    with Image.open(folder / image["file_name"]) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    own = [found for found in annotations if found["image_id"] == image["id"]]
+    return {"key": image["file_name"], "image": encoded_image(pixels), "truth": [_object(found) for found in own]}
+
+
+def _object(found: dict[str, Any]) -> dict[str, Any]:
+    left, top, width, height = found["bbox"]
+    mask = encoded_mask(mask_of(found["segmentation"]))
+    return {"class": found["category_id"] - 1, "box": [left, top, left + width, top + height], "mask": mask}
+
+
+def mask_of(coded: dict[str, Any]) -> NDArray[np.bool_]:
+    """The mask [H, W] that COCO's uncompressed RLE says, the inverse of `run_lengths`."""
+    values = np.arange(len(coded["counts"])) % 2 == 1
+    return np.repeat(values, coded["counts"]).reshape(coded["size"], order="F")

@@ -1,0 +1,31 @@
+"""Detection in seconds: a recipe for squares of 48 pixels, and the program's run with it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.downstream.detection import Detection, main
+from bench.downstream.stream import Positions
+from catlip.dense_recipe import DetectionRecipe
+from catlip.training.distributed import Place
+from catlip.transfer_recipes import STARTER_DETECTION
+
+SMALL: DetectionRecipe = replace(
+    STARTER_DETECTION,
+    **{"epochs": 2, "micro_batch": 4, "resolution": 48, "warmup_iterations": 1, "lr_step_epochs": (1,)},
+    **{"pyramid_channels": 16, "fc_channels": 16, "proposals": (20, 8)},
+)
+
+
+def positions(recipe: DetectionRecipe, first_step: int, num_steps: int, place: Place) -> Positions:
+    """Those of a rank from a step on."""
+    per_step = recipe.accumulation(place.world_size)
+    found = Positions(recipe.micro_batch, num_steps * per_step, place)
+    found.skip(first_step * per_step * recipe.micro_batch)
+    return found
+
+
+def detect(data: Path, out: Path, recipe: DetectionRecipe = SMALL, **options: Any) -> None:
+    """Run the program on a CPU, in this process."""
+    fixed: dict[str, Any] = {"encoder": "random:hybrid_tiny@48", "device": "cpu", "num_workers": 0, "draw": 2, "quiet": True}
+    main(Detection(**fixed | {"data": f"coco:{data}", "out": out, "recipe": recipe} | options))

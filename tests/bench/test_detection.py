@@ -1,0 +1,260 @@
+"""Mask R-CNN on an encoder: its parts and rates, and that its runs learn, and resume exactly."""
+
+import copy
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it")
+
+from small_coco import change_annotations, write_coco
+from small_detection import SMALL, detect, positions
+
+from bench.downstream.coco import read_coco
+from bench.downstream.detecting.data import Stream, register, train_loader
+from bench.downstream.detecting.model import MaskRCNN, mask_rcnn
+from bench.downstream.detecting.trainer import LOSSES, DetectionTrainer, schedule
+from bench.downstream.encoders import open_encoder
+from bench.downstream.feature_map import FeatureMap
+from catlip.cli import InputError
+from catlip.training.distributed import Place
+from catlip.transfer_recipes import DETECTIONS
+
+HERE = Place(0, 1, torch.device("cpu"))
+VIT = replace(SMALL, scale_jitter=(), resolution=32, proposals=(50, 400), grad_clip=0.0)
+TABLE = DETECTIONS["table_7e_b16"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_coco(tmp_path_factory.mktemp("coco"))
+
+
+def model_of(spelling: str, recipe: Any = SMALL, classes: int = 3, seed: int = 0, **how: Any) -> MaskRCNN:
+    torch.manual_seed(seed)
+    return mask_rcnn(FeatureMap(open_encoder(spelling), **how), recipe, classes)
+
+
+def batches(root: Path, folder: Path, recipe: Any, steps: int) -> list[Any]:
+    stream = Stream(register(read_coco(root, "train"), folder / "train.json", True), seed=0)
+    return list(train_loader(stream, recipe, positions(recipe, 0, steps, HERE), seed=0, num_workers=0))
+
+
+def test_the_model_holds_the_encoder_s_own_weights() -> None:
+    vit, own = open_encoder("random:vit_tiny16@64").module, model_of("random:vit_tiny16@64", VIT).backbone.net.features.vit
+    for name, tensor in own.state_dict().items():
+        expected = vit.state_dict()[name]
+        assert torch.equal(tensor, expected[:, 1:] if name == "pos_embed" else expected), name
+    assert "cls_token" not in own.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("spelling", "scales", "levels", "sides"),
+    [
+        ("random:vit_tiny16@64", (4.0, 2.0, 1.0, 0.5), ["p2", "p3", "p4", "p5", "p6"], [32, 64, 128, 256, 512]),
+        ("random:hybrid_tiny@48", (2.0, 1.0, 0.5), ["p2", "p3", "p4", "p5"], [32, 64, 128, 256]),
+    ],
+)
+@torch.inference_mode()
+def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(spelling, scales, levels, sides) -> None:
+    model = model_of(spelling, replace(SMALL, pyramid_scales=scales)).eval()
+    features = model.backbone(torch.rand(1, 3, 64, 64))
+    assert {name: tuple(level.shape) for name, level in features.items()} == {
+        name: (1, 16, 16 >> number, 16 >> number) for number, name in enumerate(levels)
+    }
+    areas = [cell.area().mean().sqrt().item() for cell in model.proposal_generator.anchor_generator(list(features.values()))]
+    assert areas == pytest.approx(sides, rel=1e-3)
+    assert list(model.proposal_generator.in_features) == levels
+    assert list(model.roi_heads.box_in_features) == list(model.roi_heads.mask_in_features) == levels[:-1]
+
+
+@pytest.mark.parametrize(("size", "released"), [("b", 111_559_099), ("l", 331_686_907), ("h", 662_682_171)])
+def test_the_release_has_the_parameters_more_that_are_accounted_for(size, released) -> None:
+    with torch.device("meta"):
+        model = model_of(f"random:vit_{size}16_conv@224", DETECTIONS[f"table_7e_{size}16"], 80)
+    convolution, biases, norms, background = 256 * 256 * 9 + 256 + 512, 8 * 256, 3 * 256, 4 * (1024 + 1) + 257
+    assert released - sum(p.numel() for p in model.parameters()) == convolution + biases + norms + background
+
+
+def test_rates_and_decays_of_all_parameters() -> None:
+    recipe = replace(TABLE, pyramid_channels=16, fc_channels=16)
+    model = model_of("random:vit_tiny16@64", recipe)
+    groups = DetectionTrainer(model, recipe, 1000, HERE, 0).optimizer.param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {names[id(p)]: (group["lr"] / 3e-4, group["weight_decay"]) for group in groups for p in group["params"]}
+    assert set(found) == set(names.values())
+    vit = "backbone.net.features.vit."
+    assert found[vit + "patch_embed.proj.weight"] == (pytest.approx(0.7**13), 0.1)
+    assert found[vit + "blocks.3.attn.qkv.weight"] == (pytest.approx(0.7**9), 0.1)
+    assert found[vit + "norm.weight"] == (pytest.approx(0.7), 0.0)
+    assert found["range_augment.low.noise"] == (pytest.approx(0.7**13), 0.0)
+    rest = {name: value for name, value in found.items() if not name.startswith((vit, "range_augment"))}
+    assert [rate for rate, _ in rest.values()] == pytest.approx([1.0] * len(rest))
+    assert all(decay == (0.1 if dict(model.named_parameters())[name].ndim >= 2 else 0) for name, (_, decay) in rest.items())
+
+
+def test_the_rate_warms_up_and_falls_twice() -> None:
+    steps = 25_000
+    rate = schedule(TABLE, steps)
+    assert rate(0.0) * TABLE.max_lr == pytest.approx(1e-5)
+    assert rate(125 / steps) * TABLE.max_lr == pytest.approx((1e-5 + 3e-4) / 2)
+    assert [rate(step / steps) for step in (250, 21_999, 22_000, 23_999, 24_000, 24_999)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    assert schedule(TABLE, 100)(10 / 100) == 1, "a short run warms up for a tenth of it"
+    assert schedule(replace(TABLE, epochs=1), 1)(0.0) == 1, "and one of a single step not at all"
+
+
+@torch.inference_mode()
+def test_a_window_over_everything_is_global_attention(vit_two) -> None:
+    images = torch.rand(1, 3, 64, 64)
+    whole, windowed = (model_of(vit_two, VIT, window=window).eval().backbone(images) for window in (0, 4))
+    for name, level in whole.items():
+        torch.testing.assert_close(windowed[name], level)
+
+
+def test_two_micro_batches_of_two_give_the_gradient_of_one_of_four(small, tmp_path, vit_two) -> None:
+    """Of one image four times: its losses are means over what is sampled, which is all there is."""
+    ((image, *_),) = batches(small, tmp_path, VIT, 1)
+    gradients = []
+    for micro_batch in (4, 2):
+        recipe = replace(VIT, micro_batch=micro_batch, num_devices=4 // micro_batch)
+        trainer = DetectionTrainer(model_of(vit_two, recipe), recipe, 1, HERE, 0)
+        trainer.reset_data_loader(lambda size=micro_batch: [[copy.copy(image)] * size] * (4 // size))
+        trainer.train(0, 1)
+        gradients.append({name: p.grad for name, p in trainer.detector.named_parameters()})
+        assert trainer.history["losses"].isfinite().all()
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_range_augment_adds_a_loss_and_changes_images_in_training_only(small, tmp_path) -> None:
+    recipe = replace(SMALL, range_augment=(40.0, 10.0))
+    model, (batch,) = model_of("random:hybrid_tiny@48", recipe), batches(small, tmp_path, recipe, 1)
+    trainer = DetectionTrainer(model, recipe, 1, HERE, 0)
+    trainer.reset_data_loader(lambda: [batch])
+    trainer.train(0, 1)
+    assert trainer.history["losses"][0, LOSSES.index("loss_range_augment")] > 0
+    plain = model.eval().preprocess_image(batch).tensor
+    assert not torch.equal(model.train().preprocess_image(batch).tensor, plain)
+    assert 0 <= plain.min() < plain.max() <= 1
+
+
+def ended(out: Path) -> dict[str, Any]:
+    """What a run came to, apart from its times."""
+    record = json.loads(out.read_text())
+    kept = {name: value for name, value in record["metrics"].items() if name != "seconds"}
+    weights = load_file(out.with_suffix("") / "weights.safetensors")
+    return {"metrics": kept, "samples": record["samples"], "weights": {name: w.tolist() for name, w in weights.items()}}
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(small, tmp_path, monkeypatch, capsys) -> None:
+    recipe = replace(SMALL, num_devices=2, micro_batch=2)  # two micro-batches a step
+    detect(small, tmp_path / "whole.json", recipe, checkpoint_every=2)
+    step = DetectionTrainer.run_step
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectionTrainer, "run_step", lambda self: step(self) if self.iter < 5 else sys.exit(9))
+        with pytest.raises(SystemExit):
+            detect(small, tmp_path / "cut.json", recipe, checkpoint_every=2)
+    assert (tmp_path / "cut/checkpoints/step-00000004.pt").exists()
+    assert (tmp_path / "cut.json.partial").exists()
+    detect(small, tmp_path / "cut.json", recipe, checkpoint_every=2, num_workers=1)
+    assert ended(tmp_path / "cut.json") == ended(tmp_path / "whole.json")
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["score.json", "weights.safetensors"]
+    monkeypatch.setattr(DetectionTrainer, "train", None)
+    detect(small, tmp_path / "cut.json", recipe)  # a finished run is not repeated
+    assert ended(tmp_path / "cut.json") == ended(tmp_path / "whole.json")
+    with pytest.raises(InputError, match=r"holds another finished run .*seed 0 there, 1 now"):
+        detect(small, tmp_path / "cut.json", recipe, seed=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert lines[1] == f"wrote {tmp_path / 'whole.json'}"
+    assert "box AP" in lines[0]
+
+
+def test_a_run_cut_short_by_another_recipe_is_refused(small, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(DetectionTrainer, "weights", lambda self: sys.exit(9))
+    with pytest.raises(SystemExit):
+        detect(small, tmp_path / "run.json")
+    with pytest.raises(InputError, match=r"run with another recipe .*max_lr 0.001 there, 0.01 now"):
+        detect(small, tmp_path / "run.json", replace(SMALL, max_lr=0.01))
+
+
+def test_ten_images_can_be_learnt_by_heart(small, tmp_path) -> None:
+    recipe = replace(SMALL, epochs=100, lr_step_epochs=(80,), scale_jitter=(), ema_decay=0.8, pyramid_channels=32)
+    detect(small, tmp_path / "run.json", recipe, overfit=4)
+    record = json.loads((tmp_path / "run.json").read_text())
+    losses = [loss for _, loss in record["samples"]["loss"]]
+    assert len(losses) == 100
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    assert record["metrics"]["box_ap50"] > 0.3
+    assert record["metrics"]["overfit"] == 4
+    assert record["metrics"]["num_train"] == record["metrics"]["num_val"] == 4
+    assert sum(curve[-1][1] for name, curve in record["samples"].items() if name.startswith("loss_")) == pytest.approx(
+        losses[-1]
+    )
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(small, tmp_path) -> None:
+    with pytest.raises(InputError, match="try a lower --max-lr"):
+        detect(small, tmp_path / "run.json", replace(SMALL, max_lr=1e30, grad_clip=0.0, epochs=8))
+
+
+def test_what_the_program_cannot_do_is_said_in_one_line(small, tmp_path, monkeypatch) -> None:
+    with pytest.raises(InputError, match="precision bf16 is for GPUs"):
+        detect(small, tmp_path / "run.json", replace(SMALL, precision="bf16"))
+    with pytest.raises(InputError, match="are no run of successive ones"):
+        detect(small, tmp_path / "run.json", replace(SMALL, pyramid_scales=(4.0, 1.0)))
+    with pytest.raises(InputError, match="is neither nothing nor a range"):
+        detect(small, tmp_path / "run.json", replace(SMALL, scale_jitter=(2.0, 0.1)))
+    with pytest.raises(InputError, match="resnet18 has no feature map"):
+        detect(small, tmp_path / "run.json", encoder="random:timm/resnet18")
+    crowds = write_coco(tmp_path / "crowds", train=3, val=1)
+    change_annotations(crowds, "train", lambda old: old | {"annotations": [a | {"iscrowd": 1} for a in old["annotations"]]})
+    with pytest.raises(InputError, match="no training image has an object"):
+        detect(crowds, tmp_path / "run.json")
+    monkeypatch.setitem(sys.modules, "detectron2", None)
+    monkeypatch.delitem(sys.modules, "bench.downstream.detecting.task", raising=False)
+    for name in [name for name in sys.modules if name.startswith("bench.downstream.detecting.")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(InputError, match=r"detection needs detectron2 .*run_all.sh --only setup"):
+        detect(small, tmp_path / "run.json")
+
+
+@pytest.mark.slow
+def test_two_ranks_train_and_test_as_one(small, tmp_path) -> None:
+    """Apart from rounding, on an encoder whose batch norms would see other batches."""
+    recipe = replace(SMALL, micro_batch=2, num_devices=2)
+    detect(small, tmp_path / "one.json", recipe, encoder="random:vit_tiny16@48")
+    options = [
+        "--encoder",
+        "random:vit_tiny16@48",
+        "--data",
+        f"coco:{small}",
+        "--out",
+        tmp_path / "two.json",
+        "--device",
+        "cpu",
+    ]
+    for name, value in vars(recipe).items():
+        if name != "about" and not isinstance(value, bool):
+            values = [value] if not isinstance(value, tuple) else value
+            options += [f"--{name.replace('_', '-')}", *values]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, "-m", "bench.downstream.detection", *map(str, options), "--num-workers", "0", "--draw", "2", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=600)
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert [loss for _, loss in two["samples"]["loss"]] == pytest.approx([loss for _, loss in one["samples"]["loss"]], rel=1e-2)
+    assert two["metrics"]["objects_cropped_away"] == one["metrics"]["objects_cropped_away"]
+    assert [picture["key"] for picture in two["samples"]["pictures"]] == [p["key"] for p in one["samples"]["pictures"]]
+    assert math.isfinite(two["metrics"]["box_ap"])

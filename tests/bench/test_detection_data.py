@@ -1,0 +1,266 @@
+"""COCO's images as Mask R-CNN sees them, and what COCO's scores make of right, wrong and missing answers."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it")
+
+from detectron2.structures import Boxes, Instances
+from pycocotools.coco import COCO
+from small_coco import IDS, change_annotations, write_coco
+from small_detection import SMALL, positions
+from torch import nn
+
+from bench.downstream.coco import CocoSplit, read_coco
+from bench.downstream.detecting import data
+from bench.downstream.detecting.data import Stream, TrainingMapper, register, train_loader, usable
+from bench.downstream.detecting.evaluation import Pictures, score
+from catlip.cli import InputError
+from catlip.training.distributed import Place
+
+PLAIN = replace(SMALL, scale_jitter=())
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_coco(tmp_path / "coco")
+
+
+def stream_of(root: Path, folder: Path, seed: int = 0) -> Stream:
+    return Stream(register(usable(read_coco(root, "train"))[0], folder / "train.json", is_main=True), seed)
+
+
+def polygons(annotation: dict[str, Any]) -> dict[str, Any]:
+    """The same square, outlined."""
+    left, top, width, height = annotation["bbox"]
+    right, bottom = left + width, top + height
+    return annotation | {"segmentation": [[left, top, right, top, right, bottom, left, bottom]]}
+
+
+@pytest.mark.parametrize("recipe", [PLAIN, replace(SMALL, scale_jitter=(1.0, 1.0)), replace(SMALL, scale_jitter=(2.0, 2.0))])
+def test_polygons_and_run_lengths_give_the_same_masks_and_boxes(root, tmp_path, recipe) -> None:
+    stream, mapper = stream_of(root, tmp_path / "rle"), TrainingMapper(recipe, seed=0)
+    change_annotations(root, "train", lambda old: old | {"annotations": [polygons(a) for a in old["annotations"]]})
+    outlined = stream_of(root, tmp_path / "polygons")
+    for position in range(12):
+        of_rle, of_polygons = (mapper(found[position])["instances"] for found in (stream, outlined))
+        assert torch.equal(of_rle.gt_classes, of_polygons.gt_classes)
+        assert torch.equal(of_rle.gt_masks.tensor, of_polygons.gt_masks.tensor)
+        assert torch.equal(of_rle.gt_boxes.tensor, of_polygons.gt_boxes.tensor)
+
+
+def test_boxes_fit_the_masks_and_lie_on_the_squares(root, tmp_path) -> None:
+    stream, mapper = stream_of(root, tmp_path), TrainingMapper(PLAIN, seed=0)
+    for position in range(12):
+        mapped = mapper(stream[position])
+        assert mapped["image"].shape == (3, 48, 48)
+        assert mapped["dropped"] == 0
+        for box, mask in zip(mapped["instances"].gt_boxes, mapped["instances"].gt_masks, strict=True):
+            left, top, right, bottom = box.int().tolist()
+            assert mask.sum() == (right - left) * (bottom - top) == 16 * 16
+            assert mask[top:bottom, left:right].all()
+            assert (mapped["image"][:, mask] != 128).any(dim=0).float().mean() > 0.9, "none of the grey around"
+
+
+def test_crowds_are_not_trained_on_and_images_without_objects_are_left_out(root, tmp_path) -> None:
+    def change(old: dict[str, Any]) -> dict[str, Any]:
+        kept = [a | {"iscrowd": int(a["image_id"] == 2)} for a in old["annotations"] if a["image_id"] != 1]
+        first = next(a for a in kept if a["image_id"] == 3)
+        crowd = first | {"id": 999_999, "iscrowd": 1}
+        return old | {"annotations": [*kept, crowd]}
+
+    change_annotations(root, "train", change)
+    stream = stream_of(root, tmp_path)
+    seen = {stream[position]["image_id"]: stream[position] for position in range(10)}
+    assert set(seen) == set(range(3, 13))
+    mapped = TrainingMapper(PLAIN, seed=0)(seen[3])
+    assert len(mapped["instances"]) == len(seen[3]["annotations"]) - 1
+    assert mapped["dropped"] == 0
+
+
+def test_a_pixel_is_an_object_until_it_vanishes(root, tmp_path) -> None:
+    def change(old: dict[str, Any]) -> dict[str, Any]:
+        mask = {"size": [48, 48], "counts": [48 * 20 + 20, 1, 48 * 48 - 48 * 20 - 21]}
+        pixel = {"bbox": [20.0, 20.0, 1.0, 1.0], "segmentation": mask, "area": 1}
+        return old | {"annotations": [a | pixel for a in old["annotations"]]}
+
+    change_annotations(root, "train", change)
+    stream = stream_of(root, tmp_path)
+    mapped = TrainingMapper(PLAIN, seed=0)(stream[0])
+    boxes = mapped["instances"].gt_boxes.tensor
+    assert len(boxes) > 0
+    assert mapped["dropped"] == 0
+    assert ((boxes[:, 2:] - boxes[:, :2]) == 1).all()
+    small = TrainingMapper(replace(SMALL, scale_jitter=(0.1, 0.1)), seed=0)
+    for position in range(12):
+        found = small(stream[position])
+        assert found["dropped"] + len(found["instances"]) == len(stream[position]["annotations"])
+        assert found["dropped"] > 0
+
+
+def as_numbers(images: list[dict[str, Any]]) -> list[Any]:
+    return [(image["image_id"], image["image"].sum().item(), image["instances"].gt_boxes.tensor.tolist()) for image in images]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_a_step_sees_depends_on_the_seed_and_the_step_alone(root, tmp_path, num_workers) -> None:
+    recipe, stream, here = replace(SMALL, micro_batch=2, num_devices=2), stream_of(root, tmp_path), Place(0, 1, CPU)
+    whole = [as_numbers(b) for b in train_loader(stream, recipe, positions(recipe, 0, 8, here), 0, 0)]
+    np.random.seed(1)  # what else draws numbers changes nothing
+    later = [as_numbers(b) for b in train_loader(stream, recipe, positions(recipe, 3, 8, here), 0, num_workers)]
+    assert len(whole) == 16
+    assert later == whole[6:]
+    assert sorted(image[0] for batch in whole[:6] for image in batch) == list(range(1, 13)), "an epoch sees each image once"
+    other = [as_numbers(b) for b in train_loader(stream, recipe, positions(recipe, 0, 8, here), 1, 0)]
+    assert other != whole
+
+
+def test_ranks_share_the_micro_batches_of_a_step() -> None:
+    recipe = replace(SMALL, micro_batch=2, num_devices=4)
+    alone = list(positions(recipe, 1, 3, Place(0, 1, CPU)))
+    ranks = [list(positions(recipe, 1, 3, Place(rank, 2, CPU))) for rank in (0, 1)]
+    assert alone == list(range(8, 24))
+    assert sorted(ranks[0] + ranks[1]) == alone
+    assert ranks[0][:4] == [8, 9, 12, 13]
+    assert ranks[1][:4] == [10, 11, 14, 15]
+
+
+def test_squares_differ_from_micro_batch_to_micro_batch_only(root, tmp_path) -> None:
+    recipe = replace(PLAIN, square_sides=(32, 48, 64), micro_batch=2)
+    loader = train_loader(stream_of(root, tmp_path), recipe, positions(recipe, 0, 12, Place(0, 1, CPU)), 0, 0)
+    sides = [{tuple(image["image"].shape[1:]) for image in batch} for batch in loader]
+    assert {len(found) for found in sides} == {1}
+    assert set().union(*sides) == {(32, 32), (48, 48), (64, 64)}
+
+
+def test_what_cannot_be_read_is_left_out_and_counted(root) -> None:
+    folder = root / "train2017"
+    whole = (folder / "000000000002.jpg").read_bytes()
+    (folder / "000000000001.jpg").write_bytes(b"no image")
+    (folder / "000000000002.jpg").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (20, 48)).save(folder / "000000000003.jpg")  # not of the size listed
+    Image.open(folder / "000000000004.jpg").convert("L").save(folder / "000000000004.jpg")
+    change_annotations(root, "train", lambda old: old | {"annotations": [*old["annotations"][:-1], _bare(old)]})
+    found, counts = usable(read_coco(root, "train"))
+    assert [image["id"] for image in found.images] == list(range(4, 13))
+    assert counts == {"unreadable": 3, "without_mask": 1}
+
+
+def test_a_grey_picture_has_three_channels(root, tmp_path) -> None:
+    for path in (root / "train2017").iterdir():
+        Image.open(path).convert("L").save(path)
+    image = TrainingMapper(PLAIN, seed=0)(stream_of(root, tmp_path)[0])["image"]
+    assert image.shape == (3, 48, 48)
+    assert torch.equal(image[0], image[2])
+
+
+def test_annotations_that_cannot_be_scored_are_refused(root, monkeypatch) -> None:
+    change_annotations(root, "train", lambda old: old | {"annotations": [a | {"id": 1} for a in old["annotations"]]})
+    with pytest.raises(InputError, match="do not have an id each"):
+        usable(read_coco(root, "train"))
+    change_annotations(root, "val", lambda old: old | {"annotations": [_without(a, "area") for a in old["annotations"]]})
+    with pytest.raises(InputError, match="has no area"):
+        usable(read_coco(root, "val"))
+    change_annotations(root, "train", lambda old: old | {"annotations": [a | {"segmentation": []} for a in old["annotations"]]})
+    monkeypatch.setattr(data, "FEW", 1)
+    with pytest.raises(InputError, match="annotations have no mask in train2017"):
+        usable(read_coco(root, "train"))
+
+
+class Oracle(nn.Module):
+    """Finds what the annotations say, or what `change` makes of it."""
+
+    def __init__(self, split: CocoSplit, truth: COCO, change: Any = lambda found: found):
+        super().__init__()
+        self.split, self.truth, self.change = split, truth, change
+
+    def forward(self, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{"instances": self.change(self._found(image))} for image in images]
+
+    def _found(self, image: dict[str, Any]) -> Instances:
+        ids = self.truth.getAnnIds(imgIds=[image["image_id"]], iscrowd=False)
+        annotations = self.truth.loadAnns(ids)
+        boxes = torch.tensor([a["bbox"] for a in annotations]).reshape(-1, 4)
+        masks = [torch.from_numpy(self.truth.annToMask(a)).bool() for a in annotations]
+        return Instances(
+            (image["height"], image["width"]),
+            pred_boxes=Boxes(torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)),
+            pred_masks=torch.stack(masks) if masks else torch.zeros(0, image["height"], image["width"], dtype=torch.bool),
+            pred_classes=torch.tensor([self.split.class_ids[a["category_id"]] for a in annotations], dtype=torch.int64),
+            scores=torch.linspace(0.99, 0.5, len(annotations)),
+        )
+
+
+def scores_of(root: Path, folder: Path, change: Any = lambda found: found, draw: tuple[int, ...] = (0, 3)) -> dict[str, Any]:
+    val = usable(read_coco(root, "val"))[0]
+    name = register(val, folder / "val.json", is_main=True)
+    oracle = Oracle(val, COCO(folder / "val.json"), change)
+    return score(oracle, data.test_loader(name, SMALL, 0), name, Pictures(val, list(draw)), hidden=True)
+
+
+def test_the_truth_scores_one(root, tmp_path) -> None:
+    def change(old: dict[str, Any]) -> dict[str, Any]:
+        """A crowd, an image without objects, polygons, and a class without objects."""
+        kept = [a for a in old["annotations"] if a["image_id"] != 1002 and a["category_id"] != IDS["microwave"]]
+        crowd = kept[0] | {"id": 999_999, "iscrowd": 1}
+        return old | {"annotations": [crowd, *(polygons(a) if a["image_id"] == 1003 else a for a in kept)]}
+
+    change_annotations(root, "val", change)
+    found = scores_of(root, tmp_path)
+    for kind in ("box", "mask"):
+        assert found[f"{kind}_ap"] == found[f"{kind}_ap50"] == found[f"{kind}_ap_small"] == found[f"{kind}_ar100"] == 1.0
+        assert found[f"{kind}_ap_by_class"] == [pytest.approx(1.0), 1.0, None]
+        assert found[f"{kind}_ap_large"] is None
+    assert found["classes_without_objects"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "whatever_class"),
+    [
+        (lambda found: found[:0], 0.0),
+        (lambda found: Instances(found.image_size, **found.get_fields() | {"pred_classes": (found.pred_classes + 1) % 3}), 1.0),
+    ],
+)
+def test_finding_nothing_or_the_wrong_classes_scores_nothing(root, tmp_path, change, whatever_class) -> None:
+    def alone(old: dict[str, Any]) -> dict[str, Any]:
+        """One object an image, so that another class is wrong."""
+        return old | {"annotations": [next(a for a in old["annotations"] if a["image_id"] == i["id"]) for i in old["images"]]}
+
+    change_annotations(root, "val", alone)
+    found = scores_of(root, tmp_path, change)
+    assert found["box_ap"] == found["mask_ap"] == found["mask_ar100"] == 0.0
+    assert {ap for ap in found["mask_ap_by_class"] if ap is not None} == {0.0}
+    assert found["mask_ap_large"] is None
+    assert found["box_ap_class_agnostic"] == found["mask_ap_class_agnostic"] == pytest.approx(whatever_class)
+
+
+def test_pictures_show_the_truth_and_the_best_of_what_was_found(root, tmp_path) -> None:
+    def unsure(found: Instances) -> Instances:
+        many = Instances.cat([found] * 20)
+        many.scores = torch.linspace(0.9, 0.1, len(many))
+        return many
+
+    first, fourth = scores_of(root, tmp_path, unsure)["pictures"]
+    val = read_coco(root, "val")
+    assert [first["key"], fourth["key"]] == [val.images[0]["file_name"], val.images[3]["file_name"]]
+    assert (first["width"], first["height"]) == (48, 48)
+    left, top, width, height = val.annotations[0][0]["bbox"]
+    assert first["truth"][0]["box"] == [left, top, left + width, top + height]
+    assert len(first["predicted"]) <= 10
+    assert min(shown["score"] for shown in first["predicted"]) >= 0.3
+    assert first["predicted"][0] | {"score": 0} == first["truth"][0] | {"score": 0}
+
+
+def _bare(old: dict[str, Any]) -> dict[str, Any]:
+    return _without(old["annotations"][-1], "segmentation")
+
+
+def _without(annotation: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in annotation.items() if key != name}

@@ -1,0 +1,515 @@
+"""Segmentation: the model is the paper's, its training is the recipe's and can be stopped, and its score is what it says."""
+
+import copy
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import segmentation_ranks
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from safetensors.torch import load_file
+from segmentation_ranks import Teller
+from small_ade20k import write_ade20k, write_scene
+
+from bench.downstream import segmentation
+from bench.downstream.encoders import open_encoder
+from bench.downstream.feature_map import FeatureMap
+from bench.downstream.segmentation import Segmentation
+from bench.downstream.segmenting import task, training
+from bench.downstream.segmenting.ade20k import read_ade20k
+from bench.downstream.segmenting.evaluation import PROTOCOLS, SceneIoU, protocol_config, score
+from bench.downstream.segmenting.model import segmentor
+from catlip.cli import InputError
+from catlip.record import read_record
+from catlip.training.average import WeightAverage
+from catlip.training.distributed import Place
+from catlip.training.schedule import learning_rate
+from catlip.transfer_recipes import STARTER_SEGMENTATION, TABLE_7D
+
+VIT = "random:vit_two@32"
+CPU = Place(0, 1, torch.device("cpu"))
+SMALL = replace(
+    STARTER_SEGMENTATION,
+    **{"resolution": 32, "short_side": (32, 48), "longest_side": 100, "micro_batch": 4, "head_channels": 16},
+    **{"epochs": 2, "warmup_iterations": 2, "output_stride": 8, "ema_decay": 0.5},
+)
+
+
+@pytest.fixture(autouse=True)
+def _vit_two(vit_two):
+    """Every test can have it."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_ade20k(tmp_path_factory.mktemp("data") / "ade20k")
+
+
+@pytest.fixture
+def run_small(root, tmp_path):
+    """Runs it on the small data; what it was started with, and its record."""
+
+    def run(name="run", recipe=SMALL, **changes):
+        options = {"encoder": VIT, "data": f"ade20k:{root}", "num_workers": 0, "device": "cpu", "quiet": True, "draw": 2}
+        config = Segmentation(recipe=recipe, out=tmp_path / f"{name}.json", **options | changes)
+        segmentation.main(config)
+        return read_record(config.out)
+
+    return run
+
+
+def built(spelling=VIT, recipe=SMALL, num_classes=3):
+    torch.manual_seed(0)
+    return segmentor(FeatureMap(open_encoder(spelling), recipe.output_stride), recipe, num_classes)
+
+
+def batch(height=32, width=32, count=4, num_classes=3, seed=0):
+    """Images in [0, 1], and mmsegmentation's samples of random labels, a fifth of them not judged."""
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, num_classes, (count, height, width), generator=rng)
+    labels[torch.rand(labels.shape, generator=rng) < 0.2] = 255
+    return torch.rand(count, 3, height, width, generator=rng), [sample(found) for found in labels]
+
+
+def sample(labels):
+    found = SegDataSample(metainfo={"ori_shape": labels.shape, "img_shape": labels.shape})
+    found.set_data({"gt_sem_seg": PixelData(data=labels[None])})
+    return found
+
+
+# The model
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("vit_b16_conv", 98_751_644), ("vit_l16_conv", 320_435_356), ("vit_h16_conv", 652_396_700)]
+)
+def test_the_model_has_as_many_parameters_as_the_releases(name, count):
+    with torch.device("meta"):
+        model = segmentor(FeatureMap(open_encoder(f"random:{name}@224"), 8), TABLE_7D, 150)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+def test_the_encoders_weights_are_the_loaded_ones_also_when_mmengine_has_initialised_the_model():
+    encoder = open_encoder("random:hybrid_tiny@48", seed=3)
+    expected = copy.deepcopy(encoder.module.state_dict())
+    model = segmentor(FeatureMap(encoder), SMALL, 3)
+    model.init_weights()
+    found = model.backbone.features.vit.state_dict()
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize(("stride", "side", "dilations"), [(8, 8, (12, 24, 36)), (16, 4, (6, 12, 18))])
+def test_at_twice_the_stride_the_head_sees_as_many_pixels(stride, side, dilations):
+    model = built("random:vit_tiny16@64", replace(TABLE_7D, output_stride=stride, head_channels=8)).eval()
+    assert model.backbone(torch.rand(1, 3, 64, 64))[0].shape == (1, 192, side, side)
+    convolutions = [module.conv for module in model.decode_head.aspp_modules]
+    assert [conv.kernel_size for conv in convolutions] == [(1, 1), (3, 3), (3, 3), (3, 3)]
+    assert [conv.dilation[0] for conv in convolutions] == [1, *dilations]
+    assert model.decode_head(model.backbone(torch.rand(1, 3, 64, 64))).shape == (1, 3, side, side)
+
+
+def test_what_cannot_be_built_is_refused():
+    with pytest.raises(InputError, match="resolution 40 is not a multiple of this encoder's patch, 16"):
+        built(recipe=replace(SMALL, resolution=40))
+    with pytest.raises(InputError, match="they must be 2 or more"):
+        built(recipe=replace(SMALL, dilations=(1, 2, 3)))
+
+
+def test_the_loss_is_the_mean_over_the_pixels_that_are_judged():
+    model, (images, samples) = built().eval(), batch()
+    logits = torch.nn.functional.interpolate(model(images, mode="tensor"), size=(32, 32), mode="bilinear", align_corners=True)
+    labels = torch.stack([found.gt_sem_seg.data[0] for found in samples])
+    expected = torch.nn.functional.cross_entropy(logits, labels, ignore_index=255)
+    torch.testing.assert_close(model(images, samples, mode="loss")["decode.loss_ce"], expected)
+
+
+def test_a_batch_without_a_class_has_no_loss():
+    images, samples = batch()
+    for found in samples:
+        found.gt_sem_seg.data.fill_(255)
+    assert built()(images, samples, mode="loss")["decode.loss_ce"] == 0
+
+
+def test_range_augment_has_its_loss_in_training_and_changes_nothing_in_a_test():
+    images, samples = batch()
+    plain, augmented = built(), built(recipe=replace(SMALL, range_augment=(40.0, 20.0)))
+    assert torch.equal(augmented.eval()(images), plain.eval()(images))
+    assert "loss_range_augment" not in plain.train()(images, samples, mode="loss")
+    augmented.progress = 0.5
+    for name in ("loss_range_augment", "decode.loss_ce"):  # the head sees augmented images
+        augmented.zero_grad()
+        augmented.train()(images, samples, mode="loss")[name].backward()
+        assert all(parameter.grad.abs() > 0 for parameter in augmented.range_augment.parameters()), name
+
+
+# The recipe
+
+
+def test_each_layer_learns_at_its_own_rate_and_only_matrices_decay():
+    recipe = replace(SMALL, layer_decay=0.5, weight_decay=0.1, range_augment=(40.0, 20.0))
+    model = built(recipe=recipe)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = training.optim_wrapper(model, recipe, 1).optimizer.param_groups
+    found = {names[parameter]: (group["lr_scale"], group["weight_decay"]) for group in groups for parameter in group["params"]}
+    assert found.keys() == set(names.values())
+    vit = "backbone.features.vit."
+    assert {name: found[name] for name in (
+        f"{vit}patch_embed.proj.weight", f"{vit}blocks.0.attn.qkv.weight", f"{vit}blocks.1.mlp.fc1.bias", f"{vit}norm.weight",
+        "decode_head.conv_seg.weight", "decode_head.bottleneck.bn.weight", "range_augment.low.noise",
+    )} == {
+        f"{vit}patch_embed.proj.weight": (0.125, 0.1), f"{vit}blocks.0.attn.qkv.weight": (0.25, 0.1),
+        f"{vit}blocks.1.mlp.fc1.bias": (0.5, 0.0), f"{vit}norm.weight": (0.5, 0.0),
+        "decode_head.conv_seg.weight": (1.0, 0.1), "decode_head.bottleneck.bn.weight": (1.0, 0.0),
+        "range_augment.low.noise": (0.125, 0.0),
+    }  # fmt: skip
+
+
+class Watch(Hook):
+    """Notes rates, progress and weights at each micro-batch."""
+
+    priority = "LOWEST"
+
+    def __init__(self, model):
+        self.model, self.rates, self.progress, self.weights = model, [], [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.rates.append({group["lr_scale"]: group["lr"] for group in runner.optim_wrapper.optimizer.param_groups})
+        self.progress.append(self.model.progress)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.weights.append(copy.deepcopy(self.model.state_dict()))
+
+
+@pytest.fixture
+def watched(root, tmp_path, monkeypatch):
+    """Trains a model by a recipe; what was seen of it, and it."""
+
+    def run(recipe, num_steps):
+        model = built(recipe=recipe)
+        watch, register = Watch(model), Runner.register_hooks
+
+        def register_hooks(self, default_hooks=None, custom_hooks=None):
+            register(self, default_hooks, [*custom_hooks, watch])
+
+        monkeypatch.setattr(training.SegmentationRunner, "register_hooks", register_hooks)
+        stream = task.Stream(read_ade20k(root, "train"), recipe, 0)
+        positions = task.Positions(recipe.micro_batch, num_steps * recipe.accumulation(1), CPU)
+        loader = task.training_loader(stream, positions, 0)
+        found = training.train(model, recipe, loader, num_steps, tmp_path / "run" / "work", {}, CPU, 0, 100, hidden=True)
+        return watch, model, found
+
+    return run
+
+
+def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_takes(watched):
+    recipe = replace(SMALL, num_devices=3, micro_batch=2, layer_decay=0.5, range_augment=(40.0, 20.0), warmup_iterations=1)
+    watch, _, found = watched(recipe, num_steps=10)
+    expected = [learning_rate(number // 3, 10, recipe) for number in range(30)]
+    assert [rates[1.0] for rates in watch.rates] == pytest.approx(expected)
+    assert [rates[0.125] for rates in watch.rates] == pytest.approx([rate / 8 for rate in expected])
+    assert watch.progress == pytest.approx([number // 3 / 10 for number in range(30)])
+    assert len(found["loss"]) == 10
+    name = "decode_head.conv_seg.weight"
+    changes = [not torch.equal(a[name], b[name]) for a, b in zip(watch.weights, watch.weights[1:], strict=False)]
+    assert changes == [(number + 1) % 3 == 2 for number in range(29)]
+
+
+@pytest.mark.parametrize("rising", [False, True])
+def test_the_average_is_that_of_pre_training(watched, rising):
+    recipe = replace(SMALL, num_devices=2, micro_batch=2, ema_decay=0.8, ema_rising=rising)
+    watch, model, _ = watched(recipe, num_steps=6)
+    shadow = built(recipe=recipe)
+    average = WeightAverage(shadow, 0.8, rising)
+    for step, weights in enumerate(watch.weights[1::2]):
+        shadow.load_state_dict(weights)
+        average.update(step)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, average.values[name], msg=name)
+
+
+def test_without_averaging_the_last_weights_are_tested(watched):
+    watch, model, _ = watched(replace(SMALL, ema_decay=0.0), num_steps=2)
+    assert all(torch.equal(tensor, watch.weights[-1][name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_short_run_warms_up_for_a_tenth_of_it():
+    assert training.warmup_steps(replace(SMALL, warmup_iterations=500), 100) == 10
+    assert training.warmup_steps(replace(SMALL, warmup_iterations=500), 31_578) == 500
+
+
+# The score
+
+
+def scored(root, predict, draw=0):
+    return score(Teller(predict), read_ade20k(root, "val"), 32, draw, 0, hidden=True)
+
+
+def test_the_truth_scores_1_by_both_protocols(root):
+    found = scored(root, lambda truth: truth.clone())
+    for protocol in PROTOCOLS:
+        assert found[f"iou_{protocol}"] == [1.0, 1.0, 1.0]
+        for name in ("miou", "accuracy", "class_accuracy"):
+            assert found[f"{name}_{protocol}"] == 1.0
+
+
+def test_fixed_is_of_squares_and_slide_of_the_shorter_side(tmp_path):
+    root = write_ade20k(tmp_path / "ade20k", val=0)
+    write_scene(root, "val", "wide", np.ones((20, 90), dtype=np.uint8))
+    sizes = []
+
+    class Looker(Teller):
+        def test_step(self, scenes):
+            sizes.append(tuple(scenes["inputs"][0].shape))
+            return super().test_step(scenes)
+
+    found = score(Looker(lambda truth: truth), read_ade20k(root, "val"), 32, 0, 0, hidden=True)
+    assert sizes == [(3, 32, 32), (3, 32, 144)]
+    assert found["accuracy_slide"] == 1.0
+
+
+def test_what_is_predicted_where_nothing_is_judged_does_not_count(root):
+    found = scored(root, lambda truth: torch.where(truth == 255, 2, truth))
+    assert found["miou_fixed"] == 1.0
+
+
+def test_one_class_everywhere_scores_what_it_covers(root):
+    found = scored(root, torch.zeros_like)
+    assert found["iou_fixed"][1:] == [0.0, 0.0]
+    assert found["iou_fixed"][0] == pytest.approx(1 / 3)
+    assert found["miou_slide"] == pytest.approx(1 / 9)
+
+
+def test_only_wrong_classes_score_0(root):
+    assert scored(root, lambda truth: torch.where(truth == 255, 255, (truth + 1) % 3))["miou_fixed"] == 0
+
+
+def test_a_class_that_is_nowhere_does_not_count(tmp_path):
+    root = write_ade20k(tmp_path / "ade20k", val=0)
+    write_scene(root, "val", "two", np.array([[1, 2]] * 8, dtype=np.uint8))
+    assert scored(root, lambda truth: truth.clone())["iou_fixed"] == [1.0, 1.0, None]
+    assert scored(root, lambda truth: truth.clone())["miou_fixed"] == 1.0
+    assert scored(root, lambda truth: torch.full_like(truth, 2))["iou_fixed"] == [0.0, 0.0, 0.0]
+
+
+def by_hand(truths, predictions, num_classes):
+    """IoU by class from a confusion matrix, pixel by pixel."""
+    confusion = [[0] * num_classes for _ in range(num_classes)]
+    for truth, prediction in zip(truths, predictions, strict=True):
+        if truth != 255:
+            confusion[truth][prediction] += 1
+    found = []
+    for k in range(num_classes):
+        union = sum(confusion[k]) + sum(row[k] for row in confusion) - confusion[k][k]
+        found.append(confusion[k][k] / union if union else None)
+    return found
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data(), st.integers(2, 6), st.integers(1, 3))
+def test_iou_is_that_of_a_confusion_matrix(data, num_classes, count):
+    pixels = st.lists(st.tuples(st.sampled_from([*range(num_classes), 255]), st.integers(0, num_classes - 1)), min_size=1)
+    scenes = [data.draw(pixels) for _ in range(count)]
+    metric = SceneIoU()
+    metric.dataset_meta = {"classes": list(range(num_classes))}
+    for scene in scenes:
+        truth, predicted = (torch.tensor(values)[None] for values in zip(*scene, strict=True))
+        metric.process({}, [{"pred_sem_seg": {"data": predicted}, "gt_sem_seg": {"data": truth}}])
+    truths, predictions = zip(*[pixel for scene in scenes for pixel in scene], strict=True)
+    expected = by_hand(truths, predictions, num_classes)
+    found = metric.evaluate(count)
+    assert found["iou"] == pytest.approx(expected)
+    counted = [value for value in expected if value is not None]
+    assert found["miou"] == pytest.approx(np.mean(counted) if counted else math.nan, nan_ok=True)
+
+
+def test_a_picture_of_any_size_is_predicted_whole(tmp_path):
+    """Windows slide over it in both directions, and both protocols judge every pixel."""
+    root = write_ade20k(tmp_path / "ade20k", val=0)
+    for number, size in enumerate([(20, 90), (90, 20), (32, 32), (33, 47)]):
+        write_scene(root, "val", f"{number}", np.ones(size, dtype=np.uint8))
+    model = built()
+    model.decode_head.conv_seg.bias.data[:] = torch.tensor([100.0, 0.0, 0.0])
+    found = score(model, read_ade20k(root, "val"), 32, 4, 0, hidden=True)
+    assert (found["accuracy_fixed"], found["accuracy_slide"]) == (1.0, 1.0)
+    assert [picture["key"] for picture in found["pictures"]] == ["0", "1", "2", "3"]
+
+
+def test_a_window_slides_by_two_thirds_of_its_side():
+    assert protocol_config("slide", 512) == {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
+
+
+# Several processes
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """The data, the folder, and what each of two ranks found and trained; five test images are not shared evenly."""
+    folder = tmp_path_factory.mktemp("ranks")
+    root = write_ade20k(folder / "ade20k", val=5)
+    program = Path(__file__).with_name("segmentation_ranks.py")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", program, root, folder]
+    ended = subprocess.run(launch, capture_output=True, text=True, timeout=120, cwd=folder)
+    assert ended.returncode == 0, ended.stderr
+    return root, folder, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def test_ranks_together_find_what_one_finds_alone(two_ranks):
+    root, folder, ranks = two_ranks
+    alone = segmentation_ranks.found_in(root)
+    assert [found for found, _ in ranks] == [alone, alone]
+    assert sorted(path.name for path in folder.iterdir()) == ["0.pt", "1.pt", "ade20k", "checkpoints"]
+
+
+def test_ranks_together_train_what_one_trains_alone(two_ranks, tmp_path):
+    root, _, ranks = two_ranks
+    alone = segmentation_ranks.trained_on(root, tmp_path, CPU)
+    for _, together in ranks:
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=2e-5)
+
+
+# The program
+
+
+def weights_of(tmp_path, name):
+    return load_file(tmp_path / name / "weights.safetensors")
+
+
+def test_a_run_learns_leaves_its_weights_and_says_two_lines(run_small, root, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record = run_small(recipe=replace(SMALL, epochs=40, max_lr=5e-3), quiet=False)
+    said = capfd.readouterr()
+    assert said.out.splitlines() == [
+        f"random   mIoU fixed {record['metrics']['miou_fixed']:.3f}  slide {record['metrics']['miou_slide']:.3f}",
+        f"wrote {tmp_path / 'run.json'}",
+    ]
+    assert all(
+        line.strip().startswith(("run:", "fixed:", "slide:")) for line in said.err.replace("\r", "\n").splitlines() if line
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["score.json", "weights.safetensors"]
+    losses = [loss for _, loss in record["samples"]["loss"]]
+    assert len(losses) == 120
+    assert losses[-1] < 0.5 * losses[0]
+    assert record["metrics"]["miou_fixed"] > 0.5
+    assert record["samples"]["classes"] == ["person", "tree", "sea"]
+    assert len(record["samples"]["iou_slide"]) == 3
+    found = weights_of(tmp_path, "run")
+    assert task._digest(found) == record["metrics"]["weights_digest"]
+    assert "decode_head.conv_seg.weight" in found
+
+
+def test_the_record_says_what_was_transferred_to_what(run_small):
+    record = run_small(recipe=replace(SMALL, epochs=1))
+    encoder = open_encoder(VIT)
+    found = {"method": "random", "pretrain_seed": 0, "encoder_digest": encoder.digest(), "num_train": 12, "num_val": 6}
+    found |= {"num_classes": 3, "train_images": 12, "val_images": 6, "val_unknown_pixels": 0}
+    assert found.items() <= record["metrics"].items()
+    pictures = record["samples"]["pictures"]
+    assert [picture["key"] for picture in pictures] == ["val_0000", "val_0003"]
+    assert all(picture.keys() == {"key", "image", "truth", "predicted"} for picture in pictures)
+    assert any("warm-up: 0 steps" in note for note in record["notes"])
+
+
+def test_overfitting_tests_what_was_trained_on(run_small):
+    record = run_small(overfit=4, recipe=replace(SMALL, epochs=6))
+    metrics = record["metrics"]
+    assert (metrics["overfit"], metrics["num_train"], metrics["num_val"], metrics["train_images"]) == (4, 4, 4, 12)
+    assert [picture["key"] for picture in record["samples"]["pictures"]] == ["train_0000", "train_0002"]
+
+
+@pytest.mark.parametrize(("num_workers", "num_devices"), [(0, 1), (2, 2)])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(run_small, tmp_path, monkeypatch, num_workers, num_devices):
+    recipe = replace(
+        SMALL, micro_batch=4 // num_devices, num_devices=num_devices, range_augment=(40.0, 20.0), drop_path=0.2, grad_clip=1.0
+    )
+    options = {"recipe": recipe, "num_workers": num_workers, "checkpoint_every": 2}
+    whole = run_small("whole", **options)
+    step = training.Steps.after_train_iter
+
+    def stop(self, runner, *args, **kwargs):
+        step(self, runner, *args, **kwargs)
+        if runner.iter == 5 * num_devices - 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Steps, "after_train_iter", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_small("stopped", **options)
+    assert (tmp_path / "stopped" / "checkpoints" / f"iter_{4 * num_devices}.pth").exists()
+    resumed = run_small("stopped", **options)
+    for name in ("loss", "iou_fixed", "iou_slide", "pictures"):
+        assert resumed["samples"][name] == whole["samples"][name]
+    assert resumed["metrics"]["weights_digest"] == whole["metrics"]["weights_digest"]
+
+
+def stopped_before_its_test(run_small, monkeypatch, name="run"):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "score", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_small(name)
+
+
+def test_resuming_says_nothing(run_small, monkeypatch, capfd):
+    stopped_before_its_test(run_small, monkeypatch)
+    run_small()
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert len(said.out.splitlines()) == 2
+
+
+def test_a_finished_run_is_not_repeated(run_small, monkeypatch):
+    first = run_small()
+    monkeypatch.setattr(task, "train", None)
+    again = run_small()
+    assert again["samples"] == first["samples"]
+    assert again["metrics"] == first["metrics"]
+
+
+def test_a_folder_of_another_run_is_refused(run_small, monkeypatch):
+    run_small()
+    with pytest.raises(InputError, match=r"holds another finished run .*seed 0 there, 1 now"):
+        run_small(seed=1)
+    stopped_before_its_test(run_small, monkeypatch, "half")
+    with pytest.raises(InputError, match=r"half holds another run \(max_lr 0.001 there, 0.002 now\)"):
+        run_small("half", recipe=replace(SMALL, max_lr=0.002))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(run_small):
+    with pytest.raises(InputError, match="the loss is nan at step 1; go on from the last checkpoint with another --seed"):
+        run_small(recipe=replace(SMALL, max_lr=1e30, grad_clip=0.0, warmup_iterations=0))
+
+
+def test_what_mmengine_cannot_do_on_a_cpu_is_refused(run_small, monkeypatch):
+    with pytest.raises(InputError, match="precision bf16 is for GPUs"):
+        run_small(recipe=replace(SMALL, precision="bf16"))
+    monkeypatch.setattr(segmentation, "find_place", lambda device: Place(0, 2, torch.device("cpu")))
+    with pytest.raises(InputError, match="several processes need GPUs"):
+        run_small()
+
+
+def test_without_mmsegmentation_one_line_says_what_to_install(tmp_path):
+    code = (
+        "import sys; sys.modules['mmseg'] = None; from bench.downstream.segmentation import *; run(Segmentation, main, RECIPES)"
+    )
+    options = ["--encoder", VIT, "--data", f"ade20k:{tmp_path}", "--out", str(tmp_path / "out.json")]
+    ended = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: segmentation needs mmsegmentation")
+    assert ended.stderr.endswith("pip install 'catlip-bench[segmentation]'\n")
+    assert ended.stderr.count("\n") == 1
