@@ -94,6 +94,8 @@ class DetectionRecipe(DenseRecipe):
     """Of the simple feature pyramid's levels, relative to the encoder's feature map; a last level of half the size is added."""
     pyramid_channels: int = 256
     """Of each level, and of the convolutions in the heads."""
+    head_convolutions: int = 4
+    """Of 3 x 3 in the box head, and in the mask head before its last."""
     fc_channels: int = 1024
     """Of the box head's linear layer."""
     proposals: tuple[int, int] = (1000, 512)

@@ -143,11 +143,12 @@ TABLE_7E_H16 = replace(
     drop_path=0.5,
 )
 STARTER_DETECTION = DetectionRecipe(
-    about="The starter's scenes in some minutes on a CPU core, with narrow heads.",
+    about="The starter's scenes in some minutes on a CPU core, with narrow and shallow heads.",
     scale_jitter=(0.9, 1.2),
     lr_step_epochs=(7, 9),
     pyramid_scales=(2.0, 1.0, 0.5),
     pyramid_channels=32,
+    head_convolutions=1,
     fc_channels=128,
     proposals=(50, 32),
     grad_clip=1.0,
@@ -179,6 +180,7 @@ OVERFIT_DETECTION = replace(
     max_lr=1e-3,
     scale_jitter=(),
     pyramid_channels=64,
+    head_convolutions=4,
     ema_decay=0.9,
 )
 MULTILABELS = {"starter": STARTER_MULTILABEL, "starter_overfit": OVERFIT_MULTILABEL, "table_7c": TABLE_7C}

@@ -137,11 +137,11 @@ def _set_heads(heads: Any, strides: Sequence[int], recipe: DetectionRecipe, num_
     heads.box_in_features = heads.mask_in_features = [_level(stride) for stride in strides]
     heads.box_pooler.scales = heads.mask_pooler.scales = [1 / stride for stride in strides]
     heads.box_head.input_shape = ShapeSpec(channels=channels, height=7, width=7)
-    heads.box_head.conv_dims = [channels] * 4
+    heads.box_head.conv_dims = [channels] * recipe.head_convolutions
     heads.box_head.fc_dims = [recipe.fc_channels]
     heads.box_predictor.input_shape = ShapeSpec(channels=recipe.fc_channels)
     heads.mask_head.input_shape = ShapeSpec(channels=channels, height=14, width=14)
-    heads.mask_head.conv_dims = [channels] * 5  # the last one is the transposed convolution
+    heads.mask_head.conv_dims = [channels] * (recipe.head_convolutions + 1)  # the last one is the transposed convolution
 
 
 def _level(stride: int) -> str:
