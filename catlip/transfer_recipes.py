@@ -98,7 +98,7 @@ TABLE_7D = SegmentationRecipe(
     **_RELEASED_DENSE,
 )
 _STARTER_DENSE: dict[str, Any] = {
-    **{"epochs": 10, "max_lr": 1e-3, "min_lr": 1e-5, "warmup_iterations": 20, "weight_decay": 0.05, "ema_decay": 0.99},
+    **{"epochs": 8, "max_lr": 1e-3, "min_lr": 1e-5, "warmup_iterations": 20, "weight_decay": 0.05, "ema_decay": 0.99},
     **{"micro_batch": 8, "num_devices": 1, "resolution": 80, "range_augment": (), "layer_decay": 0.5, "precision": "fp32"},
 }
 STARTER_SEGMENTATION = SegmentationRecipe(
@@ -145,14 +145,14 @@ TABLE_7E_H16 = replace(
 STARTER_DETECTION = DetectionRecipe(
     about="The starter's scenes in some minutes on a CPU core, with narrow and shallow heads.",
     scale_jitter=(0.9, 1.2),
-    lr_step_epochs=(7, 9),
+    lr_step_epochs=(3.5, 4.5),
     pyramid_scales=(2.0, 1.0, 0.5),
     pyramid_channels=32,
     head_convolutions=1,
     fc_channels=128,
     proposals=(50, 32),
     grad_clip=1.0,
-    **_STARTER_DENSE | {"max_lr": 2e-3, "min_lr": 0.0},
+    **_STARTER_DENSE | {"epochs": 5, "max_lr": 2e-3, "min_lr": 0.0},
 )
 PROBES = {"starter": STARTER_PROBE, "table_7a": TABLE_7A}
 FINETUNES = {"starter": STARTER_FINETUNE, "table_7b": TABLE_7B, "table_7b_512": TABLE_7B_512}
