@@ -5,6 +5,7 @@ mean over categories (macro, which the paper reports), of all decisions together
 frequent they are. Averages leave out categories that no test image has, and count them.
 """
 
+import json
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -77,6 +78,7 @@ def main(config: MultiLabel) -> None:
         record.metrics |= {name: value for name, value in score.items() if not isinstance(value, list)}
         record.samples |= {name: value for name, value in score.items() if isinstance(value, list) and name != "broken"}
         note_broken(record, "val", score["broken"])
+        record.samples["loss"] = _losses(config.folder) if place.is_main else []
     if place.is_main:
         print(f"{encoder.method:8} mAP macro {score['map_macro']:.3f}  micro {score['map_micro']:.3f}")
         print(f"wrote {record.path}")
@@ -102,6 +104,12 @@ def _train(
     record.metrics |= {"num_train": len(of_train), "num_val": len(of_val), "num_classes": len(train.names)}
     record.samples["classes"] = train.names
     return fit(run, model, of_train, partial(_score, config, model, encoder, of_val, run))
+
+
+def _losses(folder: Path) -> list[list[float]]:
+    """[step, loss] of each line of the run's log."""
+    lines = (json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines())
+    return [[line["step"], line["loss"]] for line in lines]
 
 
 def as_split(coco: CocoSplit, crowds: bool) -> Split:

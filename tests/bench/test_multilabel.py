@@ -103,6 +103,9 @@ def test_the_program_learns_ten_images_by_heart(root, tmp_path):
     assert record["metrics"]["num_val"] == 10
     assert record["metrics"]["map_macro"] > 0.95
     assert record["metrics"]["final_loss"] < 0.5
+    (_, first), *_, (last_step, last) = record["samples"]["loss"]
+    assert last_step == 100
+    assert last == record["metrics"]["final_loss"] < first
 
 
 def test_the_record_says_what_was_transferred_and_names_each_class_rightly(root, tmp_path):
