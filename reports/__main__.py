@@ -1,10 +1,12 @@
-"""`python -m reports`: records in, one page out."""
+"""`python -m reports`: records in, one page out; with its subcommands `compare` and `merge`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from catlip.cli import run
+from catlip.cli import Program, run
 from reports.cells import as_text
+from reports.comparison import Compare, compare
+from reports.merging import Merge, merge
 from reports.page import write_report
 from reports.records import read_records
 from reports.sections import RUN_ALL, build_page
@@ -18,6 +20,17 @@ class Report:
     python -m reports --records runs/starter/vocabulary/vocabulary-statistics.json --out report/
 
     Writes index.html (opens from disk, needs no network), report.md, tables/*.csv, figures/*.png and *.svg.
+
+    Two other programs have a --help of their own. `compare` says how two runs, or two folders of runs, differ, and what makes
+    that unfair:
+
+    python -m reports compare runs/starter/pretrain/catlip-seed0.json runs/starter/pretrain/clip-seed0.json
+
+    python -m reports compare runs reports/records --out comparison.md
+
+    `merge` copies records from other machines into one folder and overwrites nothing:
+
+    python -m reports merge from-a100/runs from-h100/runs --out runs/together
     """
 
     records: tuple[Path, ...] = (Path("runs"), Path("reports/records"))
@@ -38,4 +51,5 @@ def main(config: Report) -> None:
 
 
 if __name__ == "__main__":
-    run(Report, main)
+    subcommands: dict[str, Program] = {"compare": (Compare, compare), "merge": (Merge, merge)}
+    run(Report, main, subcommands=subcommands)

@@ -1,0 +1,408 @@
+"""`python -m reports compare`: what differs is shown, with how sure it is and what else may be the reason."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_reading_records import ANY_JSON
+from test_report_page import run_reports
+
+from catlip.cli import InputError
+from reports.bootstrap import intervals
+from reports.cells import MISSING
+from reports.comparison import Compare, Part, compare, comparison
+from reports.differences import differing, leaves, told
+
+ENVIRONMENT = {"device": "Device A", "device_count": 1, "revision": "abc", "dirty": False, "threads": 2}
+HOSTILE = "\x1b[31m <script>alert(1)</script> | [a](b)\n\u202e\ud800"
+MINUS = "\N{MINUS SIGN}"
+SAMPLES = st.lists(st.floats(1e-3, 1e6), min_size=6, max_size=20)
+
+
+def rows(part: Part, name: str) -> dict[str, list[str]]:
+    """The cells of a table of a part by the word in front; none where there is no such table."""
+    return {row[0].text: [cell.full for cell in row[1:]] for table in part.tables if table.name == name for row in table.rows}
+
+
+def warnings(part: Part) -> list[str]:
+    return [words.removeprefix("warning: ") for words in part.sentences if words.startswith("warning: ")]
+
+
+def of_two(write_record, one: dict, other: dict, kind: str = "pretrain", name: str = "catlip-seed0") -> Part:
+    """The comparison of two records with these parts."""
+    paths = [write_record(kind, name, root=root, **parts) for root, parts in (("a", one), ("b", other))]
+    return comparison(*paths)[1]
+
+
+def timed(samples: list[float]) -> dict:
+    """Metrics and samples of a bench that timed something."""
+    summary = {"median": statistics.median(samples), "p5": min(samples), "p95": max(samples), "cv": 0.1, "n": len(samples)}
+    return {"metrics": {"catlip": {"total_ms": summary}}, "samples": {"catlip_total_ms": samples}}
+
+
+def test_settings_are_compared_field_by_field_and_metrics_by_difference_and_ratio(write_record):
+    recipe = {"max_lr": 1e-3, "betas": [0.9, 0.999], "epochs": 10}
+    one = {"config": {"recipe": recipe, "quiet": True}, "metrics": {"images": 5, "top1": 0.4, "name": "x"}}
+    other = {
+        "config": {"recipe": recipe | {"max_lr": 1e-5, "betas": [0.9, 0.98]}, "quiet": True, "extra": None},
+        "metrics": {"images": 5, "top1": 0.5, "name": "y", "more": 3},
+    }
+    part = of_two(write_record, one, other)
+    assert rows(part, "config") == {
+        "extra": [MISSING, "null"],
+        "recipe.betas": ["[0.9, 0.999]", "[0.9, 0.98]"],
+        "recipe.max_lr": ["0.001", "1e-05"],
+    }
+    assert rows(part, "metrics") == {
+        "more": [MISSING, "3.00"],
+        "name": ["x", "y"],
+        "top1": ["0.400", "0.500", "+0.100", "1.25 (no interval)"],
+    }
+    assert "metrics: 1 is the same" in part.sentences
+
+
+def test_a_small_difference_can_be_seen_in_the_values(write_record):
+    part = of_two(write_record, {"metrics": {"ms": 970.1934}}, {"metrics": {"ms": 970.1914}})
+    assert rows(part, "metrics")["ms"][:3] == ["970.1934", "970.1914", f"{MINUS}0.00200"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "warning"),
+    [
+        ({"device": "A100"}, {"device": "H100"}, "other device: A100 and H100"),
+        ({"device": "H100"}, {"device": "H100", "device_count": 4}, "other device: H100 and 4 x H100"),
+        ({"device": ""}, {"device": ""}, "A does not say its device"),
+        ({"packages": {"torch": "2.1"}}, {"packages": {"torch": "2.2"}}, "other torch: 2.1 and 2.2"),
+        ({"cuda": "12.4"}, {}, f"other cuda: 12.4 and {MISSING}"),
+        ({"threads": 1}, {"threads": 8}, "other threads: 1 and 8"),
+        ({"revision": "abc"}, {"revision": "def"}, "other git revision: abc and def"),
+        ({"revision": "unknown"}, {"revision": "unknown"}, "B does not say its git revision"),
+        ({}, {"dirty": True}, "B ran with local changes, which its git revision does not hold"),
+    ],
+)
+def test_another_machine_or_another_code_is_warned_of(write_record, one, other, warning):
+    sides = [{"environment": ENVIRONMENT | side, "metrics": {"x": i}} for i, side in enumerate((one, other))]
+    assert warning in warnings(of_two(write_record, *sides))
+
+
+@pytest.mark.parametrize(
+    ("part", "one", "other", "warning"),
+    [
+        ("config", {"seed": 0}, {"seed": 1}, "other seed: 0 and 1"),
+        ("config", {"shards": ["a"]}, {"shards": ["b"]}, 'other data (shards): ["a"] and ["b"]'),
+        ("metrics", {"x_num_train": 5}, {"x_num_train": 6}, "other data (x_num_train): 5 and 6"),
+        (
+            "config",
+            {"recipe": {"precision": "bf16"}},
+            {"recipe": {"precision": "fp32"}},
+            "other precision (recipe.precision): bf16 and fp32",
+        ),
+        ("metrics", {"images_seen": 10}, {"images_seen": 20}, "another number of images seen (images_seen): 10 and 20"),
+        (
+            "config",
+            {"method": "catlip"},
+            {"method": "clip"},
+            "other method: a loss of one is not comparable with a loss of the other",
+        ),
+    ],
+)
+def test_another_run_is_warned_of(write_record, part, one, other, warning):
+    assert warnings(of_two(write_record, {part: one}, {part: other})) == [warning]
+
+
+def test_data_that_only_one_method_takes_are_no_other_data(write_record):
+    part = of_two(write_record, {"config": {"vocabulary": "v.json", "x": 1}}, {"config": {"x": 2}})
+    assert not warnings(part)
+    assert "vocabulary" in rows(part, "config")
+
+
+def test_a_seed_is_a_name_without_difference_or_ratio(write_record):
+    assert rows(of_two(write_record, {"metrics": {"seed": 1}}, {"metrics": {"seed": 2}}), "metrics") == {"seed": ["1", "2"]}
+
+
+def test_nothing_is_warned_of_where_only_the_outcome_and_the_hour_differ(write_record):
+    sides = [{"environment": ENVIRONMENT | {"started": hour}, "metrics": {"loss": hour}} for hour in (1, 2)]
+    assert not warnings(of_two(write_record, *sides))
+
+
+@pytest.mark.parametrize("devices", [("A100", "H100"), ("", "")])
+def test_numbers_of_different_or_unnamed_devices_share_no_ratio_and_the_reason_is_given(write_record, devices):
+    sides = [{"environment": {"device": device}} | timed([5.0 + i] * 8) for i, device in enumerate(devices)]
+    part = of_two(write_record, *sides, kind="step_time")
+    assert rows(part, "metrics")["catlip.total_ms"][3] == MISSING
+    assert "No ratios: numbers of different devices" in part.tables[-1].caption
+
+
+def test_a_processor_and_the_gpu_beside_it_are_two_devices(write_record):
+    machine = {"device": "H100", "cpu": "EPYC"}
+    sides = [{"environment": machine, "config": {"device": device}, "metrics": {"ms": 5}} for device in ("cpu", "cuda")]
+    sides[1]["metrics"] = {"ms": 1}
+    part = of_two(write_record, *sides)
+    assert "other device: EPYC (CPU) and H100" in warnings(part)
+    assert rows(part, "metrics")["ms"][3] == MISSING
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 1), (-1, 1), (1, math.nan), (1, 10**400), (5e-324, 1e18)])
+def test_what_is_not_above_zero_or_not_finite_has_no_ratio(write_record, a, b):
+    part = of_two(write_record, {"metrics": {"x": a}}, {"metrics": {"x": b}})
+    assert rows(part, "metrics")["x"][3] == MISSING
+
+
+def test_raw_samples_on_both_sides_give_an_interval_around_the_difference_of_medians(write_record):
+    draw = np.random.default_rng(7)
+    one, other = (list(draw.normal(mean, 2, 60)) for mean in (100, 110))
+    part = of_two(write_record, timed(one), timed(other), kind="step_time")
+    found = intervals(one, other)
+    difference = statistics.median(other) - statistics.median(one)
+    assert found.difference[0] < difference < found.difference[1]
+    assert 0.5 < found.difference[1] - found.difference[0] < 4  # the standard error of such a difference is 0.46
+    cells = rows(part, "metrics")["catlip.total_ms"]
+    assert cells[2] == f"+{difference:.3g} (+{found.difference[0]:.3g} to +{found.difference[1]:.3g})"
+    assert cells[3].endswith(f"({found.ratio[0]:.3g} to {found.ratio[1]:.3g})")
+    assert "n = 60" in cells[0]
+    assert "not what varies from one run to the next" in part.tables[-1].caption
+
+
+def test_an_interval_holds_the_true_difference_as_often_as_it_says():
+    draw = np.random.default_rng(0)
+    found = [intervals(list(draw.exponential(1, 30)), list(draw.exponential(2, 30))) for _ in range(200)]
+    inside = sum(interval.difference[0] <= math.log(2) <= interval.difference[1] for interval in found)
+    assert 180 <= inside <= 200  # 190 are expected
+
+
+@pytest.mark.parametrize("samples", [[5.0] * 5, [5.0] * 2_001, [5.0] * 5 + ["x"], [5.0] * 5 + [math.nan]])
+def test_too_few_too_many_or_broken_samples_give_no_interval(write_record, samples):
+    other = timed([6.0] * 8)
+    metrics = {"catlip": {"total_ms": other["metrics"]["catlip"]["total_ms"] | {"median": 5.0, "n": len(samples)}}}
+    part = of_two(write_record, {"metrics": metrics, "samples": {"catlip_total_ms": samples}}, other)
+    assert rows(part, "metrics")["catlip.total_ms"][2:] == ["+1", "1.20 (no interval)"]
+
+
+@pytest.mark.parametrize("change", [{"median": 5.5}, {"n": 7}, {}])
+def test_samples_are_those_behind_a_median_where_number_and_median_agree(write_record, change):
+    one, other = timed([5.0] * 8), timed([6.0] * 8)
+    one["metrics"]["catlip"]["total_ms"] |= change
+    cells = rows(of_two(write_record, one, other), "metrics")["catlip.total_ms"]
+    assert cells[3].endswith("(no interval)") == bool(change)
+
+
+def test_a_list_that_the_metric_does_not_sum_up_gives_no_interval(write_record):
+    """A loss along a training is no set of repetitions."""
+    sides = [{"metrics": {"loss": last}, "samples": {"loss": [9.0, 8, 7, 6, 5, 4, last]}} for last in (3.0, 2.0)]
+    part = of_two(write_record, *sides)
+    assert rows(part, "metrics")["loss"][2:] == [f"{MINUS}1", "0.667 (no interval)"]
+    assert "raw samples that differ: loss" in part.sentences
+
+
+@given(SAMPLES, SAMPLES)
+def test_intervals_of_swapped_samples_are_mirrored(one, other):
+    there, back = intervals(one, other), intervals(other, one)
+    if list(one) == list(other):
+        return
+    assert back.difference == (-there.difference[1], -there.difference[0])
+    assert back.ratio == pytest.approx((1 / there.ratio[1], 1 / there.ratio[0]))
+    assert there == intervals(one, other)
+
+
+def test_seeds_of_two_folders_are_paired_and_averaged(write_record, tmp_path):
+    values = {0: (10, 12), 1: (20, 21), 2: (30, 36)}
+    for seed, pair in values.items():
+        for root, value in zip("ab", pair, strict=True):
+            write_record("pretrain", f"catlip-seed{seed}", root=root, metrics={"top1": value, "seed": seed})
+    write_record("pretrain", "catlip-seed3", root="a", metrics={"top1": 1e9})
+    head, part = comparison(tmp_path / "a", tmp_path / "b")
+    assert part.title == "starter/pretrain/catlip, mean of 3 seeds"
+    assert rows(part, "metrics") == {
+        "top1": ["20 ± 10 (n = 3)", "23 ± 12 (n = 3)", "+3 (+1 to +6)", "1.15 (1.05 to 1.20)"],
+    }
+    assert "only in A: starter/pretrain/catlip-seed3" in head.sentences
+    assert "the lowest and the highest of a pair" in part.tables[0].caption
+
+
+def test_a_confound_of_some_pairs_says_of_how_many(write_record, tmp_path):
+    for seed in range(3):
+        for root in "ab":
+            metrics = {"images_seen": 10 + (root == "b" and seed == 2), "top1": ord(root)}
+            write_record("pretrain", f"catlip-seed{seed}", root=root, metrics=metrics)
+    assert warnings(comparison(tmp_path / "a", tmp_path / "b")[1]) == [
+        "another number of images seen (images_seen): 10 and 11 (1 of 3 pairs)"
+    ]
+
+
+@pytest.mark.parametrize("level", ["", "starter", "starter/pretrain"])
+def test_roots_scales_and_kinds_are_compared_with_their_like(write_record, tmp_path, level):
+    for root in "ab":
+        path = write_record("pretrain", "catlip-seed0", root=root, metrics={"x": ord(root)})
+        run = path.with_suffix("")
+        run.mkdir()
+        (run / "state.json").write_text("{}")  # a run's own file
+        (path.parent.parent / "vocabulary.json").write_text("{}")
+    head, part = comparison(tmp_path / "a" / level, tmp_path / "b" / level)
+    assert "starter/pretrain/catlip-seed0".endswith(part.title)
+    assert len(head.sentences) == 2
+    if level:
+        with pytest.raises(InputError, match=r"nothing in common: .* holds SCALE/KIND/NAME.json"):
+            comparison(tmp_path / "a", tmp_path / "b" / level)
+
+
+def test_what_is_incomplete_or_no_record_in_a_folder_is_said(write_record, tmp_path):
+    for root in "ab":
+        for seed in (0, 1, 2):
+            write_record("pretrain", f"catlip-seed{seed}", root=root)
+    folder = tmp_path / "b/starter/pretrain"
+    (folder / "catlip-seed1.json").rename(folder / "catlip-seed1.json.partial")
+    (folder / "catlip-seed2.json").write_text("{")
+    sentences = "\n".join(comparison(tmp_path / "a", tmp_path / "b")[0].sentences)
+    assert "only in A: starter/pretrain/catlip-seed1, starter/pretrain/catlip-seed2" in sentences
+    assert f"incomplete in B: {folder}/catlip-seed1.json.partial"[:60] in sentences
+    assert "left out in B" in sentences
+    assert "corrupt" in sentences
+
+
+def test_equal_records_are_said_to_be_identical(write_record, tmp_path):
+    strange = {"metrics": {"x": math.nan, "deep": {"y": [{"z": []}, None]}}, "samples": {"x": [math.nan, 1]}}
+    one, other = (write_record("pretrain", "catlip-seed0", root=root, **strange) for root in "ab")
+    for pair in ((one, other), (one, one), (tmp_path / "a", tmp_path / "b")):
+        (head,) = comparison(*pair)
+        assert head.sentences[2:] == ["identical to the last value: 1 of 1 pair"]
+
+
+def test_true_is_not_one_and_nothing_is_not_null():
+    assert differing({"a": True, "b": None}, {"a": 1}).keys() == {("a",), ("b",)}
+    assert not differing({"a": 1, "b": [math.nan]}, {"a": 1.0, "b": [math.nan]})
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(config=ANY_JSON, metrics=ANY_JSON, samples=ANY_JSON)
+def test_whatever_a_record_holds_it_does_not_differ_from_itself(write_record, config, metrics, samples):
+    parts = {"config": {"x": config}, "metrics": {"x": metrics}, "samples": {"x": samples}}
+    path = write_record("pretrain", "catlip-seed0", **parts)
+    assert len(comparison(path, path)) == 1
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.dictionaries(st.sampled_from("pqr"), ANY_JSON), min_size=4, max_size=4))
+def test_b_against_a_is_the_mirror_of_a_against_b(write_record, trees):
+    one, other = (
+        write_record("step_time", "x", root=root, config=config, metrics=metrics)
+        for root, config, metrics in (("a", *trees[:2]), ("b", *trees[2:]))
+    )
+    there, back = comparison(one, other)[1:], comparison(other, one)[1:]
+    assert len(there) == len(back)
+    for first, second in zip(there, back, strict=True):
+        assert len(warnings(first)) == len(warnings(second))
+        for name in ("config", "metrics"):
+            mirrored = {field: [b, a, *map(negated, rest[:1])] for field, (a, b, *rest) in rows(second, name).items()}
+            assert {field: cells[:3] for field, cells in rows(first, name).items()} == mirrored
+
+
+def negated(difference: str) -> str:
+    return difference.translate(str.maketrans(f"+{MINUS}", f"{MINUS}+"))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ANY_JSON, min_size=8, max_size=8))
+def test_whatever_two_records_hold_they_are_compared(write_record, tmp_path, capsys, strange):
+    for root, values in (("a", strange[:4]), ("b", strange[4:])):
+        for seed in (0, 1):
+            parts = dict(zip(("config", "environment", "metrics", "samples"), values, strict=True))
+            parts = {name: {"x": value, "median": value, "n": seed, "device": value} for name, value in parts.items()}
+            write_record("pretrain", f"catlip-seed{seed}", root=root, **parts)
+    compare(Compare(tmp_path / "a", tmp_path / "b", tmp_path / "out.md"))
+    assert capsys.readouterr().out
+
+
+def test_words_from_records_cannot_steer_a_terminal_or_become_part_of_a_page(write_record, tmp_path, capsys):
+    sides = [
+        {"config": {HOSTILE: HOSTILE + side}, "metrics": {HOSTILE: side + HOSTILE, "m": i}, "notes": [HOSTILE + side]}
+        | {"environment": ENVIRONMENT | {"device": HOSTILE + side, HOSTILE: side}, "samples": {HOSTILE: [side]}}
+        for i, side in enumerate("ab", 1)
+    ]
+    one, other = (write_record("pretrain", "x", root=root, **side) for root, side in zip("ab", sides, strict=True))
+    compare(Compare(one, other, tmp_path / "out.md"))
+    printed, written = capsys.readouterr().out, (tmp_path / "out.md").read_text()
+    assert all(line.isprintable() for text in (printed, written) for line in text.splitlines())
+    assert "<script>" not in written.replace("\\<script\\>", "")
+    assert "[a](b)" not in written
+
+
+def test_long_texts_are_shown_from_where_they_part():
+    one, other = told(["x" * 500 + "tail one"], ["x" * 500 + "tail two"])
+    assert one != other
+    assert "tail one" in one
+    assert "tail two" in other
+
+
+def test_a_tree_as_deep_as_json_allows_is_walked():
+    tree: dict = {"leaf": 1}
+    for _ in range(5_000):
+        tree = {"x": tree}
+    assert list(leaves(tree).values()) == [1]
+
+
+def test_the_comparison_is_printed_and_written_as_markdown(write_record, tmp_path):
+    one, other = (
+        write_record("pretrain", f"{method}-seed0", metrics={"top1": i}, config={"method": method})
+        for i, method in enumerate(("catlip", "clip"), 1)
+    )
+    done = run_reports(tmp_path, "compare", one, other, "--out", tmp_path / "new/out.md")
+    assert done.returncode == 0, done.stderr
+    assert "pretrain: catlip-seed0 and clip-seed0\n  measured on Device A\n  warning: other method" in done.stdout
+    assert "top1    1  2  +1     2.00 (no interval)" in done.stdout
+    written = (tmp_path / "new/out.md").read_text()
+    assert "## pretrain: catlip-seed0 and clip-seed0\n\n- measured on Device A\n- warning: other method" in written
+    assert "| top1 | 1 | 2 | +1 | 2.00 (no interval) |" in written
+
+
+def test_the_help_explains_all_three_programs(tmp_path):
+    said = run_reports(tmp_path, "--help").stdout
+    for example in ("python -m reports --records", "python -m reports compare", "python -m reports merge"):
+        assert example in said
+    assert "python -m reports compare [-h]" in run_reports(tmp_path, "compare", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda folder: (folder / "nowhere.json", folder / "a.json"), "no such file or folder: .*nowhere.json"),
+        (lambda folder: (folder / "a.json", folder), "a file and a folder have nothing in common"),
+        (lambda folder: (folder / "a.json", folder / "cut.json"), "not a record: .*cut.json: corrupt: not JSON from line 1"),
+        (lambda folder: (folder / "a.json", folder / "run.json.partial"), "not a record: .*: incomplete: the run goes on"),
+        (lambda folder: (folder / "a.json", folder / "b.json"), "nothing in common: .* is a pretrain, .* a step_time"),
+        (lambda folder: (folder, folder / "empty"), "no records in .*empty$"),
+        (lambda folder: (folder, folder / "foreign"), "no records in .*; 1 left out, such as .*x.json: foreign"),
+        (lambda folder: (folder, folder / "others"), "nothing in common: no record of one kind has the same name .*\\(c\\)"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(write_record, tmp_path, make, complaint):
+    folder = tmp_path / "runs"
+    for kind, name in (("pretrain", "a"), ("step_time", "b")):
+        write_record(kind, name).rename(folder / f"{name}.json")
+    for inner in ("empty", "foreign", "others"):
+        (folder / inner).mkdir()
+    (folder / "cut.json").write_text("{")
+    (folder / "run.json.partial").write_text("{}")
+    (folder / "foreign/x.json").write_text("{}")
+    write_record("pretrain", "c").rename(folder / "others/c.json")
+    with pytest.raises(InputError, match=complaint) as raised:
+        comparison(*make(folder))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_mistake_exits_with_2_and_one_line(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"schema": 7}))
+    for arguments in (("a.json", "a.json"), ("a.json", "b.json"), ("a.json", "a.json", "--out", "page.html")):
+        done = run_reports(tmp_path, "compare", *arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_the_golden_records_do_not_differ_from_themselves(golden: Path):
+    (head,) = comparison(golden / "records", golden / "records")
+    assert any(words.startswith("identical to the last value") for words in head.sentences)
