@@ -1,15 +1,18 @@
-"""The paper's Tables 1 to 5 and what its figures state, as published, with room for our own runs.
+"""The paper's Tables 1 to 5 and what its figures state, as published, with our own runs beside.
 
-A value of the release's README has its own column; our own column holds `not run` and the command that would fill it, and
-only ever a run at the paper's scale: a number from the starter data has no place in it.
+Behind each of the paper's columns that is a measurement stand the release's README, where it has a value, and ours: mean ±
+spread over pre-trainings at the paper's scale, or `not run` and the command that would fill it. A number from the starter data
+has no place in it.
 """
 
 from collections.abc import Mapping
 
 from reports.cells import Cell, Table
+from reports.paper_cells import MEASURED, Ours, wanted
 from reports.published import GROUP, PublishedTable, paper_name, read_published
+from reports.records import Records
 
-NOT_RUN = "not run"
+OURS, RELEASED = "ours", "release's weights, measured here"
 PROBED_AND_TUNED = (
     "The commands below pre-train at the paper's scale, then measure the linear probes (LP) and fine-tune (FT) on ImageNet-1k; "
     "RUN is a folder such as `runs/cc3m/pretrain/catlip-seed0`. `--data places365:/data/places365` does the same on Places365."
@@ -52,14 +55,16 @@ HOW = {
 FIGURES = tuple(f"figure_{n}" for n in range(2, 9))
 
 
-def result_tables() -> list[Table]:
-    """Tables 1 to 5: the paper's rows, the README's values beside, and our column."""
-    return [result_table(name) for name in COMMANDS]
+def result_tables(records: Records) -> list[Table]:
+    """Tables 1 to 5: the paper's rows, the README's values and ours beside."""
+    ours = Ours(records)
+    return [result_table(name, ours) for name in COMMANDS]
 
 
-def result_table(name: str) -> Table:
+def result_table(name: str, ours: Ours) -> Table:
     """One of Tables 1 to 5."""
     published = read_published(name)
+    beside = {column: _beside(published, column, ours) for column in MEASURED[name]}
     rows: list[list[Cell]] = []
     group = ""
     for row in published.rows:
@@ -67,15 +72,15 @@ def result_table(name: str) -> Table:
         if heading and heading.value != group:
             group = heading.value
             rows.append([Cell(group)])
-        rows.append([*_published_row(published, row), _our_cell(published, row)])
-    return Table(name, f"{paper_name(name)}: {published.title}", [*_columns(published), "Ours"], rows, HOW[name])
+        rows.append(_published_row(published, row, beside))
+    return Table(name, f"{paper_name(name)}: {published.title}", _columns(published, beside), rows, HOW[name])
 
 
 def published_table(name: str) -> Table:
     """A table as published, without our column."""
     published = read_published(name)
-    rows = [_published_row(published, row) for row in published.rows]
-    return Table(name, f"{paper_name(name)}: {published.title}", _columns(published), rows)
+    rows = [_published_row(published, row, {}) for row in published.rows]
+    return Table(name, f"{paper_name(name)}: {published.title}", _columns(published, {}), rows)
 
 
 def figures_stated() -> Table:
@@ -101,17 +106,29 @@ def stated(name: str, panel: str) -> str:
     return f"The paper's {panel}: {'; '.join(f'{c.column}, {c.value} {c.unit}'.rstrip() for c in cells)}."
 
 
-def _columns(published: PublishedTable) -> list[str]:
-    """The label's column, then each of the paper's with its unit, and the README's beside it where it has values."""
+Beside = Mapping[str, Mapping[str, Mapping[int, Cell]]]  # a column of the paper -> what is ours beside it -> row -> cell
+
+
+def _beside(published: PublishedTable, column: str, ours: Ours) -> Mapping[str, Mapping[int, Cell]]:
+    """Our column, and that of the release's weights if one of them was measured."""
+    asked = {row: wanted(published, row, column) for row in published.rows}
+    released = {row: ours.released(what) if what else Cell("") for row, what in asked.items()}
+    here = {OURS: {row: ours.trained_here(what) if what else Cell("") for row, what in asked.items()}}
+    return here | ({RELEASED: released} if any(cell.text for cell in released.values()) else {})
+
+
+def _columns(published: PublishedTable, beside: Beside) -> list[str]:
+    """The label's column, then each of the paper's with its unit, and the README's and ours beside it where it has them."""
     columns = [published.label_column]
     for column in published.columns:
         units = {cell.unit for cell in published.cells if cell.column == column and cell.value} & {"%", "px"}
         unit = f" ({units.pop()})" if len(units) == 1 else ""
-        columns += [column + unit, f"{column}, README{unit}"] if _has_readme(published, column) else [column + unit]
+        others = [*(["README"] if _has_readme(published, column) else []), *beside.get(column, {})]
+        columns += [column + unit, *(f"{column}, {other}{unit}" for other in others)]
     return columns
 
 
-def _published_row(published: PublishedTable, row: int) -> list[Cell]:
+def _published_row(published: PublishedTable, row: int, beside: Beside) -> list[Cell]:
     cells = [Cell(published.rows[row])]
     for column in published.columns:
         paper, readme = published.cell(row, column), published.cell(row, column, "readme")
@@ -120,14 +137,8 @@ def _published_row(published: PublishedTable, row: int) -> list[Cell]:
         cells.append(Cell(paper.shown if paper else "", remarks=remarks))
         if has_readme:
             cells.append(Cell(readme.shown, remarks=_remark(readme.note)) if readme else Cell(""))
+        cells += [cells_of[row] for cells_of in beside.get(column, {}).values()]
     return cells
-
-
-def _our_cell(published: PublishedTable, row: int) -> Cell:
-    """`not run` where the row is CatLIP's or the paper's own CLIP; empty for other people's systems."""
-    label = published.rows[row]
-    is_ours = label.startswith("CatLIP") or "(Our " in label or published.name == "table_1"
-    return Cell(NOT_RUN if is_ours else "")
 
 
 def _has_readme(published: PublishedTable, column: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from reports.cells import Cell, Table
 from reports.measured import anchor_of
-from reports.paper_tables import NOT_RUN
+from reports.paper_cells import NOT_RUN
 from reports.published import PublishedTable, paper_name, read_published, same_value
 from reports.records import Record, Records, as_number, lookup
 

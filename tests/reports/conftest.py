@@ -11,6 +11,9 @@ import pytest
 from reports.records import read_records
 from reports.sections import Page, build_page
 
+WHOLE = {"cc3m": 72.5e6, "datacomp": 13.1e9}  # images that a training at the paper's scale has seen, at least
+# Pixels of a side that the paper transfers at.
+SIDES = {"linear_probe": 224, "finetune": 224, "multilabel": 512, "segmentation": 512, "detection": 1024}
 GOLDEN = Path(__file__).parent / "golden"
 WriteRecord = Callable[..., Path]
 
@@ -49,3 +52,31 @@ def page(golden: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     """The page of the fixed records."""
     monkeypatch.chdir(golden)
     return build_page(read_records([Path("records")]))
+
+
+@pytest.fixture
+def transfer(write_record: WriteRecord) -> Callable[..., None]:
+    """Write a record of transfer and, if there is none, of the pre-training that it names."""
+
+    def write(
+        kind: str,
+        method: str,
+        scale: str,
+        metrics: dict[str, Any],
+        seed: int = 0,
+        encoder: str = "vit_b16",
+        folder: str = "",
+        side: int = 0,
+        images: float | None = None,
+        config: dict[str, Any] | None = None,
+        root: str = "runs",
+        **parts: Any,
+    ) -> None:
+        name = f"{method}-{encoder}-seed{seed}"
+        seen = {"method": method, "seed": seed, "images_seen": images or WHOLE.get(scale, 84_000)}
+        write_record("pretrain", name, root, scale, metrics=seen, config={"recipe": {"encoder": encoder, "seed": seed}})
+        told = {"encoder": f"out/{scale}/pretrain/{name}", "recipe": {"resolution": side or SIDES[kind]}}
+        own = {"method": method, "pretrain_seed": seed} | metrics
+        write_record(kind, f"{name}-{side}", root, folder or scale, metrics=own, config=told | (config or {}), **parts)
+
+    return write
