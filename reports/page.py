@@ -12,6 +12,7 @@ from reports.figures import Rendered, for_page, render
 from reports.sections import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("open.js", "sort.js", "enlarge.js")  # what the page can do; without them it still reads
 
 
 def write_report(page: Page, out: Path) -> Path:
@@ -38,8 +39,8 @@ def html(page: Page, drawn: dict[str, Rendered]) -> str:
     inline = {name: Markup(for_page(rendered.svg, name)) for name, rendered in drawn.items()}
     environment = _environment(autoescape=True)
     environment.filters["code"] = code
-    style, script = (Markup((TEMPLATES / file).read_text(encoding="utf-8")) for file in ("style.css", "open.js"))
-    return environment.get_template("index.html").render(page=page, svg=inline, style=style, script=script)
+    style, *scripts = (Markup((TEMPLATES / file).read_text(encoding="utf-8")) for file in ("style.css", *SCRIPTS))
+    return environment.get_template("index.html").render(page=page, svg=inline, style=style, scripts=scripts)
 
 
 def markdown(page: Page) -> str:

@@ -1,0 +1,255 @@
+"""The page in a browser: it fits, folds open, sorts, enlarges and prints, and asks the network for nothing.
+
+Needs Debian's Chromium (`apt-get install chromium`) and Playwright; without them these tests are skipped.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.cells import MISSING, Cell, Table
+from reports.page import TEMPLATES, html, write_report
+from reports.records import read_records
+from reports.sections import Page, Section, build_page
+
+REPOSITORY = Path(__file__).parents[2]
+RECORDS = {"golden": (Path(__file__).parent / "golden", "records"), "committed": (REPOSITORY, "reports/records")}
+WIDTHS = (360, 768, 1280)
+THREE_CLICKS = """[...document.querySelectorAll("thead button")].map((button) => {
+  const { rows } = button.closest("table");
+  const orders = [[...rows]];
+  for (let click = 0; click < 3; click++) { button.click(); orders.push([...rows]); }
+  const same = (one, other) => one.every((row, place) => row === other[place]);
+  return [!same(orders[1], orders[2]), same(orders[0], orders[3])];
+})"""  # of each column: whether rising and falling differ, and whether the third click restores the order
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium; nothing is downloaded."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module", params=RECORDS)
+def report(request: pytest.FixtureRequest, browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The path of a page: that of the golden records, and that of those which are committed."""
+    folder, records = RECORDS[request.param]
+    out, before = tmp_path_factory.mktemp(request.param), Path.cwd()
+    os.chdir(folder)
+    try:
+        return write_report(build_page(read_records([Path(records)])), out)
+    finally:
+        os.chdir(before)
+
+
+# What takes seconds of layout and is no different on the other page.
+of_the_longer_page = pytest.mark.parametrize("report", ["committed"], indirect=True)
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    """A tab as wide as a laptop."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 800})
+    yield opened
+    opened.close()
+
+
+def test_the_page_fits_at_any_width_and_neither_complains_nor_asks_the_network(report, tab):
+    said, asked = [], []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(report.as_uri())
+    for look, width in product(("light", "dark", "unfolded"), WIDTHS):
+        if look == "unfolded":
+            tab.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        else:
+            tab.emulate_media(color_scheme=look)
+        tab.set_viewport_size({"width": width, "height": 800})
+        assert tab.evaluate("document.documentElement.scrollWidth") == width, look
+    assert said == []
+    assert {url for url in asked if not url.startswith("data:")} == {report.as_uri()}
+
+
+def test_a_page_says_what_everything_is(report, tab):
+    tab.goto(report.as_uri())
+    targets = tab.evaluate("[...document.querySelectorAll('a[href^=\"#\"]')].map(link => link.hash.slice(1))")
+    assert set(targets) <= set(tab.evaluate("[...document.querySelectorAll('[id]')].map(part => part.id)"))
+    files = tab.evaluate("[...document.querySelectorAll('.files a')].map(link => link.getAttribute('href'))")
+    assert files
+    assert all((report.parent / file).is_file() for file in files)
+    undescribed = "[...document.querySelectorAll('.figures > figure')].filter(f => !f.querySelector('[role=img]').ariaLabel)"
+    assert tab.evaluate(f"{undescribed}.length") == 0
+    title = "(table.closest('.table').querySelector('figcaption') ?? table.closest('details').querySelector('summary'))"
+    titles = tab.evaluate(f"[...document.querySelectorAll('table')].map(table => {title}.textContent.trim())")
+    assert titles
+    assert all(titles)
+
+
+def test_headings_step_down_one_at_a_time_and_the_first_tab_stop_skips_to_the_contents(report, tab):
+    tab.goto(report.as_uri())
+    levels = tab.evaluate("[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(heading => +heading.tagName[1])")
+    assert levels[0] == 1
+    assert all(lower <= upper + 1 for upper, lower in pairwise(levels))
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("location.hash") == "#contents"
+
+
+MINUS = "\N{MINUS SIGN}"
+# What a column may hold, rising; the last four are missing.
+RISING = [
+    f"{MINUS}1,200 ± 3",
+    f"{MINUS}0.5 ± 0.2",
+    "1.20e-05",
+    "0.04 (0.03 to 0.05)",
+    "2.1\N{MULTIPLICATION SIGN}",
+    "9 of 9",
+    "10 of 9",
+    "1,024",
+    "305 M",
+    "1.9 B",
+]
+GONE = [MISSING, "NaN", "not run: needs a GPU", ""]
+
+
+def tab_with_table(tab: Any, rows: list[list[str]]) -> Any:
+    """A page with one table of three columns; gives the button of the second column's head."""
+    cells = [[Cell(text, "n = 3", remarks=("a footnote",) if not text else ()) for text in row] for row in rows]
+    table = Table("mine", "A table", ["Name", "Value", "Mixed"], cells)
+    tab.set_content(html(Page("", None, [Section("only", "Only", [table])]), {}))
+    return tab.get_by_role("button", name="Value")
+
+
+def column(tab: Any, index: int = 1) -> list[str]:
+    """The first lines of a column from the top; a row across the table is its heading."""
+    text = f"(row.cells[{index}] ?? row.cells[0]).firstChild"
+    shown = f"(/^(SUP|SMALL)$/.test({text}.nodeName) ? '' : {text}.textContent)"
+    return tab.evaluate(f"[...document.querySelectorAll('tbody tr')].map(row => {shown})")
+
+
+def test_a_column_sorts_as_numbers_rising_then_falling_then_as_it_was(tab):
+    values = [*GONE[:2], *RISING[::2], *GONE[2:], *reversed(RISING[1::2])]
+    button = tab_with_table(tab, [[f"row {i}", value, "1" if i else "a word"] for i, value in enumerate(values)])
+    head = tab.locator("th", has=button)
+    expected = {"ascending": RISING + GONE, "descending": RISING[::-1] + GONE, None: values}
+    for press in (button.click, lambda: button.press("Enter")):
+        for state, order in expected.items():
+            press()
+            assert column(tab) == order
+            assert head.get_attribute("aria-sort") == state
+    assert tab.get_by_role("button", name="Mixed").count() == 0
+
+
+def test_words_sort_as_people_count_and_one_column_at_a_time(tab):
+    button = tab_with_table(tab, [["row 10", "1", "x"], ["row 9", "2", "x"], ["Row 1", "0", "x"]])
+    button.click()
+    tab.get_by_role("button", name="Name").click()
+    assert column(tab, 0) == ["Row 1", "row 9", "row 10"]
+    assert tab.locator("[aria-sort]").count() == 1
+
+
+def test_rows_stay_under_their_heading(tab):
+    rows = [["first"], ["a", "3", "x"], ["b", "1", "x"], ["second"], ["c", "2", "x"], ["d", "0", "x"]]
+    button = tab_with_table(tab, rows)
+    button.click()
+    assert column(tab) == ["first", "1", "3", "second", "0", "2"]
+    button.click()
+    button.click()
+    assert column(tab) == ["first", "3", "1", "second", "2", "0"]
+
+
+def test_every_table_sorts_and_comes_back_to_its_order(report, tab):
+    tab.goto(report.as_uri())
+    columns = tab.evaluate(THREE_CLICKS)
+    assert len(columns) > 50
+    assert all(moved and back for moved, back in columns)
+
+
+@of_the_longer_page
+def test_a_figure_opens_large_and_escape_gives_the_focus_back(report, tab):
+    tab.goto(report.as_uri())
+    figure, dialog = tab.locator(".figures > figure").first, tab.get_by_role("dialog")
+    drawing, button = figure.get_by_role("img"), figure.get_by_role("button", name=re.compile("^Enlarge"))
+    for width, opening in zip(WIDTHS, (drawing.click, lambda: button.press("Enter"), button.click), strict=True):
+        tab.set_viewport_size({"width": width, "height": 800})
+        opening()
+        assert dialog.get_by_role("img").get_attribute("aria-label") == drawing.get_attribute("aria-label")
+        assert dialog.get_by_role("link").count() == 2
+        assert dialog.locator("svg").bounding_box()["width"] > 1.15 * figure.locator("svg").bounding_box()["width"]
+        tab.keyboard.press("Escape")
+        assert tab.locator("dialog[open]").count() == 0
+        assert button.evaluate("button => button === document.activeElement")
+
+
+def test_a_number_opens_its_record_each_time_it_is_asked(report, tab):
+    tab.goto(report.as_uri())
+    link = tab.locator("#table-headline td a").first
+    target = tab.locator(f'[id="{link.get_attribute("href")[1:]}"]')
+    for _ in range(2):
+        link.click()
+        tab.wait_for_function("document.querySelector('details:target')?.open")
+        for part in ("Metrics", "Config", "Environment"):
+            assert target.get_by_role("heading", name=part).first.is_visible()
+        assert target.locator("pre.command").first.is_visible()
+        assert 0 <= target.bounding_box()["y"] < 800
+        target.evaluate("target => target.open = false")
+
+
+def test_an_address_opens_the_record_that_it_names_and_a_wrong_one_harms_nothing(report, tab):
+    tab.goto(f"{report.as_uri()}#%E0%A4%A")
+    assert tab.locator("thead button").count() > 50
+    record = tab.locator("details.record").first
+    tab.goto(f"{report.as_uri()}#{record.get_attribute('id')}")
+    tab.reload()
+    assert record.locator("pre.command").is_visible()
+
+
+@of_the_longer_page
+def test_printing_unfolds_everything_in_ink_on_white_and_folds_it_again(report, tab, tmp_path):
+    tab.goto(report.as_uri())
+    folded = "document.querySelectorAll('details:not([open])').length"
+    before = tab.evaluate(folded)
+    tab.evaluate(f"addEventListener('beforeprint', () => window.foldedInPrint = {folded})")
+    tab.pdf(path=tmp_path / "page.pdf")
+    assert tab.evaluate("window.foldedInPrint") == 0
+    assert tab.evaluate(folded) == before > 0
+    tab.emulate_media(media="print", color_scheme="dark")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def colours_of(style: str) -> dict[str, str]:
+    """The colours that a part of the style sheet defines: name -> #rrggbb."""
+    return dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", style))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb; WCAG 2.2."""
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["light", "dark"])
+def test_text_stands_out_from_every_ground_as_wcag_aa_asks(part):
+    colours = colours_of((TEMPLATES / "style.css").read_text().split("prefers-color-scheme: dark")[part])
+    grounds = {name: colours.pop(name) for name in ("paper", "soft", "differs")}
+    del colours["line"]  # which no text wears
+    assert {"ink", "muted", "link", "catlip", "clip"} <= set(colours)
+    for name, colour in colours.items():
+        for ground, behind in grounds.items():
+            darker, lighter = sorted((luminance(colour), luminance(behind)))
+            assert (lighter + 0.05) / (darker + 0.05) >= 4.5, f"{name} on {ground}"
