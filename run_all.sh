@@ -222,6 +222,8 @@ label() {
     step vocabulary "$code catlip/vocabulary" label "" \
         "$python" -m catlip.vocabulary "$runs/labels" "${keep[@]}" --out "$runs/vocabulary.json" $quiet
     step statistics "catlip/vocabulary catlip/words" vocabulary "" "$python" -m catlip.vocabulary stats "$runs/vocabulary.json"
+    step examples "$code catlip/examples.py catlip/pictures.py catlip/vocabulary" vocabulary "" "$python" -m catlip.examples "$shards" \
+        --vocabulary "$runs/vocabulary.json" --out "$runs/examples/examples.json"
     step audit "$code" label "" "$python" -m catlip.label audit "$shards" --labels-dir "$runs/labels" $quiet
 }
 

@@ -13,8 +13,9 @@ QUALITY = 85
 
 
 def chosen(count: int, wanted: int) -> Sequence[int]:
-    """Which of `count` test images to draw: `wanted` of them, evenly spread, the same for every encoder."""
-    return sorted({count * number // wanted for number in range(min(count, wanted))})
+    """Which of `count` images to draw: `wanted` of them or all, evenly spread, the same for every encoder."""
+    wanted = min(count, wanted)
+    return [count * number // wanted for number in range(wanted)]
 
 
 def scale_of(height: int, width: int) -> float:

@@ -1,49 +1,24 @@
-"""What was predicted, drawn on the images beside the truth: labels, label maps, boxes and masks.
+"""What was predicted, drawn on the images beside the truth: labels, label maps, boxes and masks."""
 
-The pictures are in the records, small, as base64. They may come from elsewhere, so each is opened with its size checked, and
-what is no picture is left out.
-"""
-
-import base64
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from PIL import Image
 
 from reports.cells import clipped
-from reports.figures import INK, MUTED, PAPER, Figure
+from reports.figures import Figure
 from reports.measured import name_of
+from reports.panels import Panel, Pixels, Row, decoded, panels_figure
 from reports.records import Record, as_number, number, text
 from reports.transfer_runs import methods_of
 
 MOST_PICTURES = 6
 MOST_WORDS = 3  # below a picture
-LINE, GAP = 0.135, 0.07  # heights of a line of words and between rows, in pictures
-LARGEST = 512  # pixels of a side, and characters of base64 a thousand times that
 IGNORED = 255
 TITLES = {"multilabel": "Labels", "segmentation": "Label maps", "detection": "Boxes and masks"}
 SHADE = 0.55  # opacity of a mask on its image
-Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One cell of a figure: an image or none, boxes on it (left, top, right, bottom, colour), and lines of words below."""
-
-    pixels: Pixels | None
-    boxes: Sequence[tuple[float, float, float, float, str]] = ()
-    words: Sequence[str] = ()
-
-
-Row = tuple[str, Sequence[Panel | None]]  # its name, and a panel an image
 
 
 def picture_figures(records: Sequence[Record], suffix: str = "") -> list[Figure]:
@@ -63,7 +38,7 @@ def contact_sheet(record: Record, suffix: str = "") -> list[Figure]:
         f"Generated layouts of real drawings, {record.scale} scale: scenes evenly spread over the data, with their boxes, "
         "masks and classes. No drawing, drawing team or photograph is on both sides."
     )
-    return [_drawn(f"scenes{suffix}", caption, rows)] if any(panel for _, panels in rows for panel in panels) else []
+    return [panels_figure(f"scenes{suffix}", caption, rows)] if any(panel for _, panels in rows for panel in panels) else []
 
 
 def _figure(kind: str, records: Sequence[Record], suffix: str) -> Figure | None:
@@ -84,19 +59,12 @@ def _figure(kind: str, records: Sequence[Record], suffix: str) -> Figure | None:
         f"{TITLES[kind]}, {own[0].scale} scale: the truth, and what each encoder's model predicts on the same test images, "
         f"evenly spread and not selected{f' (seed {seeds.pop()})' if len(seeds) == 1 else ''}."
     )
-    return _drawn(f"dense_{kind}{suffix}", caption, rows)
+    return panels_figure(f"dense_{kind}{suffix}", caption, rows)
 
 
 def _classes(record: Record) -> list[str]:
     names = record.samples.get("classes")
     return [clipped(name, 16) for name in names] if isinstance(names, list) else []
-
-
-def _drawn(name: str, caption: str, rows: Sequence[Row]) -> Figure:
-    columns = max(len(panels) for _, panels in rows)
-    alt = f"{columns} images in columns; rows: {', '.join(name for name, _ in rows)}."
-    height = 0.25 + 0.68 * sum(_height(panels) for _, panels in rows)
-    return Figure(name, caption, alt, partial(_draw, rows=rows), height)
 
 
 def _panel(kind: str, picture: dict[str, Any], side: str, classes: Sequence[str]) -> Panel | None:
@@ -153,55 +121,3 @@ def _rgb(class_id: int) -> NDArray[np.float64]:
     """A colour a class, neighbours in number far apart in hue."""
     hue = class_id * 0.618034 % 1
     return 255 * np.asarray(matplotlib.colors.hsv_to_rgb((hue, 0.75 if class_id % 2 else 0.95, 0.95 if class_id % 3 else 0.75)))
-
-
-def decoded(words: Any, mode: str) -> Pixels | None:
-    """A picture in base64 as [H, W, 3] (RGB) or [H, W] (L, and 1 as 0 and 1) uint8; None for anything else."""
-    if not isinstance(words, str) or len(words) > 1000 * LARGEST:
-        return None
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(words, validate=True)), formats=("JPEG", "PNG")) as picture:
-            if max(picture.size) > LARGEST:
-                return None
-            return np.asarray(picture.convert(mode)).astype(np.uint8)
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):  # base64, Pillow, and its PNG reader
-        return None
-
-
-def _height(panels: Sequence[Panel | None]) -> float:
-    """Of a row, in pictures."""
-    there = [panel for panel in panels if panel]
-    lines = max((len(panel.words) for panel in there), default=0)
-    return float(any(panel.pixels is not None for panel in there)) + LINE * lines + GAP
-
-
-def _draw(axes: Axes, rows: Sequence[Row]) -> None:
-    """Rows of panels, each with its name at the left."""
-    columns, top = max(len(panels) for _, panels in rows), 0.0
-    for name, panels in rows:
-        height = _height(panels)
-        middle = 0.5 if height > 1 else (height - GAP) / 2
-        axes.text(-0.06, top - middle, name, ha="right", va="center", color=INK, fontsize=9)
-        for column, panel in enumerate(panels):
-            if panel:
-                _draw_panel(axes, panel, column * (1 + GAP), top)
-        top -= height
-    axes.set_xlim(-0.1, (1 + GAP) * columns)
-    axes.set_ylim(top, 0.02)
-    axes.set_aspect("equal")
-    axes.axis("off")
-
-
-def _draw_panel(axes: Axes, panel: Panel, left: float, top: float) -> None:
-    if panel.pixels is not None:
-        height, width = panel.pixels.shape[:2]
-        unit = 1 / max(height, width)
-        extent = (left, left + width * unit, top - height * unit, top)
-        axes.imshow(panel.pixels, extent=extent, interpolation="nearest", aspect="equal")
-        for x0, y0, x1, y1, colour in panel.boxes:
-            corner, size = (left + x0 * unit, top - y1 * unit), ((x1 - x0) * unit, (y1 - y0) * unit)
-            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=PAPER, linewidth=2.4))
-            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=1.2))
-        top -= 1
-    for line_number, words in enumerate(panel.words):
-        axes.text(left, top - LINE * (line_number + 0.55), words, ha="left", va="center", color=MUTED, fontsize=6)

@@ -10,6 +10,7 @@ from reports.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.figures import Figure
 from reports.label_accuracy import accuracy_figures, accuracy_table, missenses_table
 from reports.label_audit_tables import audit_tables, verdict_table
+from reports.label_examples import example_figure
 from reports.labelling_speed import command_table, memory_figure, per_core_table, speed_figure
 from reports.labels_table import labels_table
 from reports.measured import Setting
@@ -44,6 +45,8 @@ def word_sections(main: Setting | None, records: Records) -> list[Section]:
 
 def _captions(main: Setting | None, records: Records) -> list[Block]:
     blocks: list[Block] = []
+    for i, found in enumerate(by_scale(records, main, "examples")):
+        blocks += side_by_side(example_figure(found[0], suffix(i)))
     for i, found in enumerate(by_scale(records, main, "vocabulary_statistics", "vocabulary", "labelling")):
         counted = _of(found, "vocabulary_statistics") or _of(found, "vocabulary")
         vocabularies, scale = by_rule(counted), found[0].scale

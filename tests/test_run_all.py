@@ -68,7 +68,7 @@ def test_every_flag_that_it_passes_exists(tmp_path: Path) -> None:
     for line in run_all("--dry-run", "--full", "--quiet", "--seeds", 1, "--out", tmp_path).stdout.splitlines():
         if found := re.search(r"-m ((?:catlip|baselines|bench|reports)\S*)(.*)", line):
             passed.setdefault(found[1], set()).update(re.findall(r"--[a-z-]+", found[2]))
-    assert len(passed) == 19
+    assert len(passed) == 20
     for module, flags in passed.items():
         known = subprocess.run([sys.executable, "-m", module, "--help"], cwd=REPOSITORY, capture_output=True, text=True).stdout
         assert not {flag for flag in flags if flag not in known}, module
@@ -90,7 +90,7 @@ def test_dense_transfer_is_run_when_asked_for_or_given_data() -> None:
 def test_only_and_from_choose_stages() -> None:
     assert re.findall(r"-m ([a-z_.]+)", run_all("--dry-run", "--only", "label").stdout) == [
         *("catlip.label", "catlip.vocabulary"),
-        *("catlip.vocabulary", "catlip.label"),  # statistics and audit
+        *("catlip.vocabulary", "catlip.examples", "catlip.label"),  # statistics, examples and audit
     ]
     later = run_all("--dry-run", "--from", "transfer").stdout
     assert "bench.step_time" in later

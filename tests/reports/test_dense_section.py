@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from reports.dense import METRICS, class_tables, dense_sections, dense_table, gain_sentences, overfit_table
-from reports.dense_pictures import decoded, picture_figures
+from reports.dense_pictures import picture_figures
 from reports.figures import render
+from reports.panels import decoded
 from reports.records import read_records
 
 

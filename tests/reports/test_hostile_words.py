@@ -14,7 +14,7 @@ from reports.page import write_report
 from reports.records import read_records
 from reports.sections import build_page
 
-NEW_KINDS = ("vocabulary_statistics", "label_audit", "label_accuracy", "labelling_speed", "threshold")
+NEW_KINDS = ("vocabulary_statistics", "examples", "label_audit", "label_accuracy", "labelling_speed", "threshold")
 ATTACK = "$\\frac{1$ <script>alert(1)</script> \u202e\x00\ud800 | [a](b)"
 
 

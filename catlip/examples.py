@@ -1,0 +1,82 @@
+"""Some samples as training sees them: an image, its caption, and the classes that the caption's nouns are."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from catlip.captions import Labeller
+from catlip.cli import InputError, run
+from catlip.data.augment import cropped_pixels
+from catlip.data.shards import Shard, expand, open_shard
+from catlip.pictures import chosen, encoded_image
+from catlip.record import Record
+from catlip.vocabulary import Vocabulary
+from catlip.words.wordnet import nouns
+
+MOST_CHARACTERS = 300  # of a caption that a record keeps
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Put some samples, evenly spread over the shards, into a record, for people to look at in the report.
+
+    python -m catlip.examples data/starter/pretrain --vocabulary runs/starter/vocabulary.json
+    """
+
+    shards: tyro.conf.Positional[tuple[str, ...]]
+    """Paths, folders, globs or braces of image-caption shards (.tar)."""
+    vocabulary: Path
+    """A vocabulary, made by `python -m catlip.vocabulary`; its rule labels the captions."""
+    count: int = 12
+    """How many samples."""
+    out: Path = Path("runs/examples/examples.json")
+    """The record to write."""
+
+
+def main(config: Examples) -> None:
+    """Label, record, print."""
+    if config.count < 1:
+        raise InputError(f"--count {config.count} must be at least 1")
+    vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
+    with Record(config.out, "examples", config) as record:
+        pictures = [_example(*sample, vocabulary, Labeller(vocabulary.rule), record) for sample in _spread(paths, config.count)]
+        record.samples["pictures"] = pictures
+        record.metrics |= {"rule": vocabulary.rule, "num_classes": len(vocabulary)}
+    for picture in pictures:
+        print(f"{picture['caption']}\n    {', '.join(picture['classes']) or '(no class)'}")
+    print(f"wrote {config.out}")
+
+
+def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
+    """So many samples, or as many as there are in so many shards; evenly spread, each once."""
+    shards = [open_shard(paths[number]) for number in chosen(len(paths), count)]
+    share, rest = divmod(count, len(shards))
+    for place, shard in enumerate(shards):
+        for number in chosen(len(shard), share + (place < rest)):
+            yield shard, number
+
+
+def _example(shard: Shard, number: int, vocabulary: Vocabulary, labeller: Labeller, record: Record) -> dict[str, Any]:
+    """What the record keeps of a sample; without an image, and a note, where that cannot be read."""
+    caption = shard.caption(number) or ""
+    names = [nouns().name(offset) for offset in labeller(caption)]
+    known = {synset.name for synset in vocabulary.synsets}
+    found = {
+        "key": shard.keys[number],
+        "caption": caption[:MOST_CHARACTERS],
+        "classes": [name for name in names if name in known],
+        "too_rare": [name for name in names if name not in known],
+    }
+    try:
+        pixels = cropped_pixels(shard.image_bytes(number), lambda width, height: (0, 0, width, height))
+    except ValueError as error:
+        record.notes.append(f"{shard.path.name}: {shard.keys[number]} has no readable image: {error}")
+        return found
+    return found | {"image": encoded_image(pixels)}
+
+
+if __name__ == "__main__":
+    run(Examples, main)
