@@ -100,3 +100,5 @@ class DetectionRecipe(DenseRecipe):
     """Of the box head's linear layer."""
     proposals: tuple[int, int] = (1000, 512)
     """Kept by the region proposal network in training, and sampled of them for the heads, per image."""
+    least_score: float = 0.05
+    """Of what counts as found in testing; detectron2's and the release's. Where classes are hard to tell, lower it."""

@@ -151,8 +151,9 @@ STARTER_DETECTION = DetectionRecipe(
     head_convolutions=1,
     fc_channels=128,
     proposals=(50, 32),
+    least_score=1e-3,
     grad_clip=1.0,
-    **_STARTER_DENSE | {"epochs": 5, "max_lr": 2e-3, "min_lr": 0.0},
+    **_STARTER_DENSE | {"epochs": 5, "max_lr": 5e-4, "min_lr": 0.0},
 )
 PROBES = {"starter": STARTER_PROBE, "table_7a": TABLE_7A}
 FINETUNES = {"starter": STARTER_FINETUNE, "table_7b": TABLE_7B, "table_7b_512": TABLE_7B_512}

@@ -55,9 +55,10 @@ def _figure(kind: str, records: Sequence[Record], suffix: str) -> Figure | None:
     if not any(panel for _, panels in rows for panel in panels):
         return None
     seeds = {r.seed for r in first}
+    most = "" if kind == "segmentation" else " Of what it predicts, the likeliest is shown, as much as there is in truth."
     caption = (
         f"{TITLES[kind]}, {own[0].scale} scale: the truth, and what each encoder's model predicts on the same test images, "
-        f"evenly spread and not selected{f' (seed {seeds.pop()})' if len(seeds) == 1 else ''}."
+        f"evenly spread and not selected{f' (seed {seeds.pop()})' if len(seeds) == 1 else ''}.{most}"
     )
     return panels_figure(f"dense_{kind}{suffix}", caption, rows)
 

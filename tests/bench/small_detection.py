@@ -12,7 +12,7 @@ from catlip.transfer_recipes import STARTER_DETECTION
 
 SMALL: DetectionRecipe = replace(
     STARTER_DETECTION,
-    **{"epochs": 2, "micro_batch": 4, "resolution": 48, "warmup_iterations": 1, "lr_step_epochs": (1,)},
+    **{"epochs": 2, "micro_batch": 4, "resolution": 48, "max_lr": 2e-3, "warmup_iterations": 1, "lr_step_epochs": (1,)},
     **{"pyramid_channels": 16, "fc_channels": 16, "proposals": (20, 8)},
 )
 

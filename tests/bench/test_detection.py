@@ -77,6 +77,14 @@ def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(spelling, scale
     assert list(model.roi_heads.box_in_features) == list(model.roi_heads.mask_in_features) == levels[:-1]
 
 
+@torch.inference_mode()
+def test_what_scores_too_little_counts_as_not_found() -> None:
+    image = [{"image": torch.rand(3, 48, 48), "height": 48, "width": 48}]
+    for least, is_found in ((0.0, True), (1.0, False)):
+        (found,) = model_of("random:hybrid_tiny@48", replace(SMALL, least_score=least)).eval()(image)
+        assert (len(found["instances"]) > 0) == is_found
+
+
 @pytest.mark.parametrize(("size", "released"), [("b", 111_559_099), ("l", 331_686_907), ("h", 662_682_171)])
 def test_the_release_has_the_parameters_more_that_are_accounted_for(size, released) -> None:
     with torch.device("meta"):
@@ -185,7 +193,7 @@ def test_a_run_cut_short_by_another_recipe_is_refused(small, tmp_path, monkeypat
     monkeypatch.setattr(DetectionTrainer, "weights", lambda self: sys.exit(9))
     with pytest.raises(SystemExit):
         detect(small, tmp_path / "run.json")
-    with pytest.raises(InputError, match=r"run with another recipe .*max_lr 0.001 there, 0.01 now"):
+    with pytest.raises(InputError, match=r"run with another recipe .*max_lr 0.002 there, 0.01 now"):
         detect(small, tmp_path / "run.json", replace(SMALL, max_lr=0.01))
 
 

@@ -5,12 +5,14 @@ import io
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, inference_on_dataset
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
+from torchvision.ops import box_convert, nms
 from tqdm import tqdm
 
 from bench.downstream.coco import CocoSplit
@@ -22,14 +24,14 @@ SUMMARY = (  # the order of COCOeval.stats
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
 )
-LEAST_SCORE, MOST_SHOWN = 0.3, 10  # of predictions that are drawn
+OVERLAP = 0.5  # of two boxes of one object, where it does not count what they are called
 
 
 class Scores(COCOEvaluator):
     """detectron2's, with recall too; shares in [0, 1], None where no test image has such an object.
 
     `evaluate` gives, on the main rank, for "bbox" and "segm" each the SUMMARY by name, "ap_class_agnostic" (of finding objects,
-    whatever they are called), and "by_class", a list.
+    whatever they are called: of boxes that overlap by OVERLAP, the best counts), and "by_class", a list.
     """
 
     def __init__(self, name: str):
@@ -44,7 +46,7 @@ class Scores(COCOEvaluator):
 
 
 class Pictures(DatasetEvaluator):
-    """Some test images with their objects, and what was found with a score of at least LEAST_SCORE, the best first.
+    """Some test images with their objects, and as many of what was found as there are objects, the best first.
 
     `evaluate` gives them as "pictures", on the main rank, in the order of the split; boxes in pixels of the picture kept.
     """
@@ -70,15 +72,16 @@ class Pictures(DatasetEvaluator):
         return {"pictures": [self._picture(number, found[number]) for number in sorted(found)]}
 
     def _picture(self, number: int, instances: Instances) -> dict[str, Any]:
-        image, annotations = self.split.images[number], self.split.annotations[number]
+        image = self.split.images[number]
+        annotations = [found for found in self.split.annotations[number] if not found.get("iscrowd")]
         scale = scale_of(image["height"], image["width"])
         return {
             "key": image["file_name"],
             "image": encoded_image(np.asarray(rgb_picture((self.split.folder / image["file_name"]).read_bytes()))),
             "width": round(image["width"] * scale),
             "height": round(image["height"] * scale),
-            "truth": [self._truth(image, found, scale) for found in annotations if not found.get("iscrowd")],
-            "predicted": _predicted(instances, scale),
+            "truth": [self._truth(image, found, scale) for found in annotations],
+            "predicted": _predicted(instances, len(annotations), scale),
         }
 
     def _truth(self, image: dict[str, Any], annotation: dict[str, Any], scale: float) -> dict[str, Any]:
@@ -122,7 +125,10 @@ def _of_nothing(truth: COCO, iou_type: str) -> COCOeval:
 
 def _class_agnostic(evaluated: COCOeval) -> float | None:
     """AP of the same predictions when all objects are of one class."""
-    found = COCOeval(evaluated.cocoGt, evaluated.cocoDt, evaluated.params.iouType)
+    distinct = COCO()
+    distinct.dataset = evaluated.cocoGt.dataset | {"annotations": _distinct(evaluated)}
+    distinct.createIndex()
+    found = COCOeval(evaluated.cocoGt, distinct, evaluated.params.iouType)
     found.params.useCats = 0
     found.evaluate()
     found.accumulate()
@@ -130,14 +136,24 @@ def _class_agnostic(evaluated: COCOeval) -> float | None:
     return _share(found.stats[0])
 
 
+def _distinct(evaluated: COCOeval) -> list[dict[str, Any]]:
+    """The predictions whose boxes overlap no better one of their image, whatever both are called."""
+    kept = []
+    for image in evaluated.params.imgIds:
+        own = evaluated.cocoDt.imgToAnns.get(image, [])
+        boxes = torch.tensor([list(map(float, found["bbox"])) for found in own]).reshape(-1, 4)
+        scores = torch.tensor([float(found["score"]) for found in own])
+        kept += [own[place] for place in nms(box_convert(boxes, "xywh", "xyxy"), scores, OVERLAP)]
+    return kept
+
+
 def _share(value: float) -> float | None:
     """COCO's code says -1 where there is nothing to find."""
     return None if value < 0 else float(value)
 
 
-def _predicted(instances: Instances, scale: float) -> list[dict[str, Any]]:
-    best = instances[instances.scores >= LEAST_SCORE]
-    best = best[best.scores.argsort(descending=True, stable=True)[:MOST_SHOWN]]
+def _predicted(instances: Instances, count: int, scale: float) -> list[dict[str, Any]]:
+    best = instances[instances.scores.argsort(descending=True, stable=True)[:count]]
     columns = best.pred_classes.tolist(), best.scores.tolist(), (best.pred_boxes.tensor * scale).tolist(), best.pred_masks
     return [
         {"class": number, "score": chance, "box": box, "mask": encoded_mask(mask.numpy().astype(bool))}

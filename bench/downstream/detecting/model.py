@@ -139,6 +139,7 @@ def _set_heads(heads: Any, strides: Sequence[int], recipe: DetectionRecipe, num_
     heads.box_head.input_shape = ShapeSpec(channels=channels, height=7, width=7)
     heads.box_head.conv_dims = [channels] * recipe.head_convolutions
     heads.box_head.fc_dims = [recipe.fc_channels]
+    heads.box_predictor.test_score_thresh = recipe.least_score
     heads.box_predictor.input_shape = ShapeSpec(channels=recipe.fc_channels)
     heads.mask_head.input_shape = ShapeSpec(channels=channels, height=14, width=14)
     heads.mask_head.conv_dims = [channels] * (recipe.head_convolutions + 1)  # the last one is the transposed convolution
