@@ -3,16 +3,18 @@
 A figure without its records is left out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
 
-from reports.cells import Quantity, mean_and_spread, shown
+from reports.cells import Quantity, clipped, mean_and_spread, shown
 from reports.figures import MUTED, Figure, colour_of, label_points, marker_of
 from reports.measured import Setting, name_of, slug
-from reports.records import Record, number
+from reports.paper_tables import stated
+from reports.pretrained import ENCODERS, architecture
+from reports.records import Record, number, text
 from reports.tables import PROBES, probe_title
 
 LOSS_UNITS = {
@@ -78,15 +80,28 @@ def loss_figures(setting: Setting) -> list[Figure]:
     """One panel a method, for the losses have different units and cannot be compared."""
     figures = []
     for method in setting.methods:
-        curves = [(r, curve) for r in setting.of("pretrain", method) if (curve := loss_curve(r))]
-        if not curves:
+        found = [(r, curve) for r in setting.of("pretrain", method) if (curve := loss_curve(r))]
+        if not found:
             continue
-        said = "; ".join(f"seed {_seed(r)} from {shown(c[0][1])} to {shown(c[-1][1])}" for r, c in curves)
-        caption = f"Pre-training loss of {name_of(method)}, in Figure 8's form: one line a seed."
+        curves = dict(zip(_run_names([record for record, _ in found]), [curve for _, curve in found], strict=True))
+        said = "; ".join(f"{name} from {shown(c[0][1])} to {shown(c[-1][1])}" for name, c in curves.items())
+        caption = f"Pre-training loss of {name_of(method)}, in Figure 8's form: one line a training."
+        if method == "catlip":
+            caption += f" {stated('figure_8', '8')}"
         alt = f"Loss of {name_of(method)} against images seen: {said}."
         draw = partial(_draw_loss, method=method, curves=curves)
         figures.append(Figure(f"loss_{slug(method)}", caption, alt, draw))
     return figures
+
+
+def _run_names(records: Sequence[Record]) -> list[str]:
+    """`seed 0`; or `ViT B/16, seed 0` where the encoders differ. Each once."""
+    encoders = [text(record.recipe, "encoder") for record in records]
+    sizes = [f"{ENCODERS.get(architecture(e), clipped(e, 24))}, " if len({*encoders}) > 1 else "" for e in encoders]
+    names = [f"{size}seed {_seed(record)}" for size, record in zip(sizes, records, strict=True)]
+    return [
+        name if names.count(name) == 1 else f"{name}, {clipped(r.name, 24)}" for name, r in zip(names, records, strict=True)
+    ]
 
 
 def loss_curve(record: Record) -> list[tuple[float, float]]:
@@ -98,15 +113,15 @@ def loss_curve(record: Record) -> list[tuple[float, float]]:
     return [(sum(x for x, _ in s) / len(s), sum(y for _, y in s) / len(s)) for s in spans]
 
 
-def _draw_loss(axes: Axes, method: str, curves: Sequence[tuple[Record, list[tuple[float, float]]]]) -> None:
-    most = max(curve[-1][0] for _, curve in curves)
+def _draw_loss(axes: Axes, method: str, curves: Mapping[str, list[tuple[float, float]]]) -> None:
+    most = max(curve[-1][0] for curve in curves.values())
     unit, word = (1e6, "millions") if most >= 2e6 else (1e3, "thousands") if most >= 2e3 else (1.0, "")
     ends = []
-    for i, (record, curve) in enumerate(curves):
+    for i, (name, curve) in enumerate(curves.items()):
         style = ("-", "--", "-.", ":")[i % 4]
         axes.plot([x / unit for x, _ in curve], [y for _, y in curve], style, color=colour_of(method), linewidth=1.6)
-        ends.append((curve[-1][0] / unit, curve[-1][1], f"seed {_seed(record)}", colour_of(method)))
-    _cut_start(axes, [curve for _, curve in curves])
+        ends.append((curve[-1][0] / unit, curve[-1][1], name, colour_of(method)))
+    _cut_start(axes, list(curves.values()))
     axes.set_xlim(0, most / unit)
     axes.set_xlabel(f"images seen ({word})" if word else "images seen")
     axes.set_ylabel(LOSS_UNITS.get(method, "loss"))

@@ -161,6 +161,15 @@ def test_a_loss_curve_leaves_out_what_is_not_finite_and_keeps_the_mean_of_the_re
     assert {loss for _, loss in curve} == {2.0}
 
 
+def test_losses_of_encoders_of_several_sizes_are_told_apart_as_in_figure_8(write_record, read):
+    for name, encoder, loss in (("catlip", "vit_b16", 3.0), ("catlip_l16", "vit_l16_conv", 2.0)):
+        samples, config = {"images_seen": [1, 2], "loss": [4.0, loss]}, {"recipe": {"encoder": encoder}}
+        write_record("pretrain", f"{name}-seed0", samples=samples, config=config, metrics={"method": "catlip", "seed": 0})
+    (figure,) = loss_figures(read()[0])
+    assert "ViT B/16, seed 0 from 4.00 to 3.00; ViT L/16, seed 0 from 4.00 to 2.00" in figure.alt
+    assert "with a larger encoder, loss decreases" in figure.caption
+
+
 def test_a_figure_without_its_records_is_left_out(write_record, write_probes, read):
     write_probes("catlip", [0.3])
     write_record("pretrain", "catlip-seed0", samples={"images_seen": [1, 2], "loss": ["x", None]})
