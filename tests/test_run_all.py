@@ -127,7 +127,7 @@ two
     assert "step 'two' stopped with exit code 7; run the same command to go on" in done.stderr
 
 
-SUBCOMMANDS = {"explain", "audit", "merge", "stats", "convert", "show"}
+SUBCOMMANDS = {"explain", "audit", "merge", "stats", "convert", "show", "compare"}
 
 
 def readme_commands() -> list[str]:
