@@ -4,7 +4,7 @@ Records of kind `multilabel`, `segmentation` and `detection` hold one training e
 that a harness can learn, and stands in a table of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from reports.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.cells import Cell, Table, number_cell, quantity_cell, shown
@@ -45,7 +45,7 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
         learnt = [record for record in found if number(record.metrics, "overfit")]
         real = [record for record in found if record not in learnt]
         blocks += [
-            *map(Text, gain_sentences(real)),
+            *map(Text, [*gain_sentences(real), *other_encoders(real, records)]),
             *dense_table(real, suffix(i)),
             *side_by_side(picture_figures(real, suffix(i))),
         ]
@@ -132,6 +132,28 @@ def _gain(name: str, gains: Sequence[float]) -> str:
     if better == 0:
         return f"{name} is not above random init in any of {seeds} ({mean})"
     return f"{name} is above random init in {better} of {seeds} only ({mean})"
+
+
+def other_encoders(records: Sequence[Record], every: Records) -> list[str]:
+    """A warning where encoders have the names of those that were probed under the same root and scale, and other weights."""
+    where = {(record.root, record.scale) for record in records}
+    probed = _digests(r for r in (*every.of("linear_probe"), *every.of("finetune")) if (r.root, r.scale) in where)
+    trained = _digests(records)
+    other = [encoder for encoder in trained if encoder in probed and trained[encoder] != probed[encoder]]
+    if not other:
+        return []
+    shared = sum(encoder in probed for encoder in trained)
+    words = "trained by the same recipe and seed, but not the very weights, that were probed and fine-tuned above"
+    return [f"Beware: {len(other)} of {shared} encoders here are {words}. Compare within this section."]
+
+
+def _digests(records: Iterable[Record]) -> dict[tuple[str, int | None], set[str]]:
+    """Method and seed of an encoder trained here -> the digests of its weights."""
+    found: dict[tuple[str, int | None], set[str]] = {}
+    for record in records:
+        if record.method != "random" and (digest := text(record.metrics, "encoder_digest")):
+            found.setdefault((record.method, record.seed), set()).add(digest)
+    return found
 
 
 PER_CLASS = {

@@ -14,7 +14,7 @@ from reports.panels import Panel, Pixels, Row, decoded, panels_figure
 from reports.records import Record, as_number, number, text
 from reports.transfer_runs import methods_of
 
-MOST_PICTURES = 6
+MOST_PICTURES = 5
 MOST_WORDS = 3  # below a picture
 IGNORED = 255
 TITLES = {"multilabel": "Labels", "segmentation": "Label maps", "detection": "Boxes and masks"}
@@ -55,7 +55,7 @@ def _figure(kind: str, records: Sequence[Record], suffix: str) -> Figure | None:
     if not any(panel for _, panels in rows for panel in panels):
         return None
     seeds = {r.seed for r in first}
-    most = "" if kind == "segmentation" else " Of what it predicts, the likeliest is shown, as much as there is in truth."
+    most = "" if kind == "segmentation" else " Of its predictions the likeliest are shown, as many as there are true ones."
     caption = (
         f"{TITLES[kind]}, {own[0].scale} scale: the truth, and what each encoder's model predicts on the same test images, "
         f"evenly spread and not selected{f' (seed {seeds.pop()})' if len(seeds) == 1 else ''}.{most}"

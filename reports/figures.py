@@ -85,7 +85,7 @@ def render(figure: Figure, width: float = 5.2) -> Rendered:
         figure.draw(canvas.add_subplot())
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        canvas.set_layout_engine("none")  # the places that it found hold for the second file too
+        canvas.set_layout_engine(None)  # the places that it found hold for the second file too, which is drawn once
         canvas.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return Rendered(svg.getvalue(), png.getvalue())
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.dense import METRICS, class_tables, dense_sections, dense_table, gain_sentences, overfit_table
+from reports.dense import METRICS, class_tables, dense_sections, dense_table, gain_sentences, other_encoders, overfit_table
 from reports.dense_pictures import picture_figures
 from reports.figures import render
 from reports.panels import decoded
@@ -86,6 +86,16 @@ def test_that_pre_training_does_not_help_is_said(write_record, tmp_path):
     (said,) = gain_sentences(read_records([tmp_path / "runs"]).found)
     assert "CatLIP is above random init in 1 of 2 seeds only" in said
     assert "CLIP is not above random init in any of 1 seed" in said
+
+
+@pytest.mark.parametrize(("probed", "warned"), [("aa", False), ("bb", True), ("", False)])
+def test_encoders_of_other_weights_than_those_probed_are_said_to_be(write_record, tmp_path, probed, warned):
+    for kind, digest in (("multilabel", "aa"), ("linear_probe", probed)):
+        metrics = {"method": "catlip", "pretrain_seed": 0, "map_macro": 0.2, "encoder_digest": digest}
+        write_record(kind, "catlip-seed0", metrics=metrics)
+    records = read_records([tmp_path / "runs"])
+    said = other_encoders(records.of("multilabel"), records)
+    assert [words[:31] for words in said] == ["Beware: 1 of 1 encoders here ar"] * warned
 
 
 def test_every_class_has_a_row_and_one_without_images_a_dash(records_of):
