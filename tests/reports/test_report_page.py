@@ -2,7 +2,8 @@
 
 After an intended change, write the expected report again with
 
-    cd tests/reports/golden && python -m reports --records records --out expected && rm -r expected/figures expected/index.html
+    cd tests/reports/golden && python -m reports --records records --out expected &&
+        python ../figure_structure.py expected/figures >expected/figures.txt && rm -r expected/figures expected/index.html
 """
 
 import os
@@ -13,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from figure_structure import structures
 
 from reports.cells import MISSING
 from reports.page import html, write_report
@@ -63,8 +65,14 @@ def test_fixed_records_give_the_same_markdown_and_tables_to_the_byte(report, gol
     out, _ = report
     expected = {path.relative_to(golden / "expected"): path for path in (golden / "expected").rglob("*") if path.is_file()}
     assert {path.relative_to(out) for path in out.rglob("*.csv")} == {path for path in expected if path.suffix == ".csv"}
+    del expected[Path("figures.txt")]
     for name, path in expected.items():
         assert (out / name).read_bytes() == path.read_bytes(), f"{name} differs; see this file's docstring"
+
+
+def test_fixed_records_give_figures_of_the_same_parts_and_words(report, golden):
+    found, expected = structures(report[0] / "figures").splitlines(), (golden / "expected" / "figures.txt").read_text()
+    assert found == expected.splitlines(), "see this file's docstring"
 
 
 def test_a_second_run_gives_the_same_page_and_figures_to_the_byte(report, golden, tmp_path, monkeypatch):
