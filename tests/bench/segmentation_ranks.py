@@ -25,6 +25,7 @@ RECIPE = replace(
     STARTER_SEGMENTATION,
     **{"resolution": 32, "short_side": (32, 48), "head_channels": 8, "micro_batch": 2, "num_devices": 4, "output_stride": 8},
     **{"range_augment": (40.0, 20.0), "drop_path": 0.2, "grad_clip": 1.0, "ema_decay": 0.5, "max_lr": 1e-3},
+    eps=1e-3,  # AdamW makes much of rounding errors in gradients that are far smaller than this
 )
 STEPS = 3
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from bench.downstream import classification, linear_probe
+from bench.downstream import fit, linear_probe
 from bench.downstream.encoders import load_encoder
 from bench.downstream.finetune import Finetune, main
 from bench.downstream.fit import fitting
@@ -84,7 +84,7 @@ def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refuse
     run = tmp_path / "tune" / FIT
     assert {path.name for path in run.iterdir() if path.is_file()} >= {"score.json", "weights.safetensors", "log.jsonl"}
     assert not (run / "checkpoints").exists()
-    monkeypatch.setattr(classification, "train", lambda *_: pytest.fail("it trains again"))
+    monkeypatch.setattr(fit, "train", lambda *_: pytest.fail("it trains again"))
     assert finetune()["samples"] == first["samples"]
     for changes, says in (({"recipe": replace(tiny_recipe, max_lr=0.5)}, r"max_lr 0\.001 there, 0\.5 now"),
                           ({"encoder": "random:hybrid_tiny@48"}, "transferred 'random:hybrid_tiny@32' there")):  # fmt: skip
