@@ -1,6 +1,6 @@
 """Some samples as training sees them: an image, its caption, and the classes that the caption's nouns are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,9 @@ def main(config: Examples) -> None:
     if config.count < 1:
         raise InputError(f"--count {config.count} must be at least 1")
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
+    labeller, classes = Labeller(vocabulary.rule), {synset.name for synset in vocabulary.synsets}
     with Record(config.out, "examples", config) as record:
-        pictures = [_example(*sample, vocabulary, Labeller(vocabulary.rule), record) for sample in _spread(paths, config.count)]
+        pictures = [_example(*sample, labeller, classes, record) for sample in _spread(paths, config.count)]
         record.samples["pictures"] = pictures
         record.metrics |= {"rule": vocabulary.rule, "num_classes": len(vocabulary)}
     for picture in pictures:
@@ -59,16 +60,15 @@ def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
             yield shard, number
 
 
-def _example(shard: Shard, number: int, vocabulary: Vocabulary, labeller: Labeller, record: Record) -> dict[str, Any]:
+def _example(shard: Shard, number: int, labeller: Labeller, classes: Set[str], record: Record) -> dict[str, Any]:
     """What the record keeps of a sample; without an image, and a note, where that cannot be read."""
     caption = shard.caption(number) or ""
     names = [nouns().name(offset) for offset in labeller(caption)]
-    known = {synset.name for synset in vocabulary.synsets}
     found = {
         "key": shard.keys[number],
         "caption": caption[:MOST_CHARACTERS],
-        "classes": [name for name in names if name in known],
-        "too_rare": [name for name in names if name not in known],
+        "classes": [name for name in names if name in classes],
+        "too_rare": [name for name in names if name not in classes],
     }
     try:
         pixels = cropped_pixels(shard.image_bytes(number), lambda width, height: (0, 0, width, height))

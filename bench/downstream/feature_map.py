@@ -81,6 +81,15 @@ class FeatureMap(nn.Module):
         return decay if parts[1] in ("norm", "fc_norm") else decay ** (self.depth + 1)
 
 
+def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> float:
+    """What the rate of a parameter of a model on a feature map is multiplied by: the feature map's own, whose names begin with
+    `prefix`, say themselves; RangeAugment's learn as the stem (the release); 1 for all others."""
+    if name.startswith("range_augment."):
+        return float(decay ** (features.depth + 1))
+    own = name.removeprefix(prefix)
+    return features.lr_scale(own, decay) if own != name else 1.0
+
+
 def _vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
     module = encoder.module.encoder if isinstance(encoder.module, Normalised) else encoder.module
     if not isinstance(module, VisionTransformer) or not encoder.any_size:

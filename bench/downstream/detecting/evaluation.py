@@ -116,11 +116,15 @@ def score(model: nn.Module, loader: Any, name: str, pictures: Pictures, hidden: 
 
 def _of_nothing(truth: COCO, iou_type: str) -> COCOeval:
     """What COCO's code, which detectron2 does not ask then, says of a model that finds nothing."""
-    found = COCOeval(truth, COCO(), iou_type)
-    found.evaluate()
-    found.accumulate()
-    found.summarize()
-    return found
+    return _evaluated(COCOeval(truth, COCO(), iou_type))
+
+
+def _evaluated(asked: COCOeval) -> COCOeval:
+    """The same, with all that COCO's code finds."""
+    asked.evaluate()
+    asked.accumulate()
+    asked.summarize()
+    return asked
 
 
 def _class_agnostic(evaluated: COCOeval) -> float | None:
@@ -130,10 +134,7 @@ def _class_agnostic(evaluated: COCOeval) -> float | None:
     distinct.createIndex()
     found = COCOeval(evaluated.cocoGt, distinct, evaluated.params.iouType)
     found.params.useCats = 0
-    found.evaluate()
-    found.accumulate()
-    found.summarize()
-    return _share(found.stats[0])
+    return _share(_evaluated(found).stats[0])
 
 
 def _distinct(evaluated: COCOeval) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import ImageList
 from torch import Tensor
 
-from bench.downstream.feature_map import FeatureMap
+from bench.downstream.feature_map import FeatureMap, lr_scale_on
 from catlip.dense_recipe import DetectionRecipe
 from catlip.range_augment import RangeAugment
 
@@ -84,12 +84,8 @@ class MaskRCNN(GeneralizedRCNN):
         return ImageList(augmented, images.image_sizes)
 
     def lr_scale(self, name: str) -> float:
-        """The encoder's own of its parameters; RangeAugment's learn as its stem (the release); 1 for pyramid and heads."""
-        features: FeatureMap = self.backbone.net.features
-        if name.startswith("range_augment."):
-            return float(self.layer_decay ** (features.depth + 1))
-        own = name.removeprefix("backbone.net.features.")
-        return features.lr_scale(own, self.layer_decay) if own != name else 1.0
+        """As `lr_scale_on`."""
+        return lr_scale_on(self.backbone.net.features, "backbone.net.features.", name, self.layer_decay)
 
 
 def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -> MaskRCNN:

@@ -12,7 +12,7 @@ from mmseg.models.decode_heads import ASPPHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from bench.downstream.feature_map import FeatureMap
+from bench.downstream.feature_map import FeatureMap, lr_scale_on
 from bench.downstream.segmenting.ade20k import IGNORED
 from catlip.cli import InputError
 from catlip.dense_recipe import SegmentationRecipe
@@ -72,12 +72,8 @@ class EncoderSegmentor(EncoderDecoder):
         return super().loss(augmented, data_samples) | {"loss_range_augment": distance}
 
     def lr_scale(self, name: str) -> float:
-        """The encoder's own of its parameters; RangeAugment's learn as its stem (the release); 1 for the head."""
-        features: FeatureMap = self.backbone.features
-        if name.startswith("range_augment."):
-            return float(self.layer_decay ** (features.depth + 1))
-        own = name.removeprefix(FEATURES)
-        return features.lr_scale(own, self.layer_decay) if own != name else 1.0
+        """As `lr_scale_on`."""
+        return lr_scale_on(self.backbone.features, FEATURES, name, self.layer_decay)
 
 
 def segmentor(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) -> EncoderSegmentor:
