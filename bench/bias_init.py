@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 import tyro
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch, DataPath
@@ -27,6 +26,7 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
 from catlip.objective import Categorical
 from catlip.pretrain import VocabularyLabels, augmented, base_rates_of, encoder_of
+from catlip.progress import progress
 from catlip.recipe import Recipe
 from catlip.recipes import CATLIP
 from catlip.record import Record
@@ -127,7 +127,7 @@ def train_both(config: BiasInit, seed: int, data: DataPath, base_rates: Tensor, 
         trainers.append(Trainer(augmented(objective, recipe), recipe, len(data.plan), data.accumulation, place, seed=seed))
     stream = data.batches(0, config.num_workers, pin_memory=place.device.type == "cuda")
     images, alone = [], []
-    for _ in tqdm(range(len(data.plan)), desc=f"bias_init seed {seed}", unit="step", disable=config.quiet):
+    for _ in progress(range(len(data.plan)), desc=f"bias_init seed {seed}", unit="step", disable=config.quiet):
         batches = list(itertools.islice(stream, data.accumulation))
         for trainer in trainers:
             trainer.train_step(iter(batches))

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from tqdm import tqdm
 
 from bench.measuring import exchange_time
 from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, factors_of
 from catlip.cli import InputError, run
+from catlip.progress import progress
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 from catlip.training.parallel import Parallel
@@ -120,7 +120,7 @@ def main(config: Communication) -> None:
 def _measure_all(config: Communication, place: Place, record: Record) -> None:
     try:
         record.metrics["link"] = exchange_time.measure_link(config.num_steps, place)
-        bar = tqdm(config.methods, desc=f"communication {config.model}", disable=config.quiet or not place.is_main)
+        bar = progress(config.methods, desc=f"communication {config.model}", disable=config.quiet or not place.is_main)
         for method in bar:
             found, samples = exchange_time.measure(factors_of(config, method), config.num_warmup, config.num_steps, place)
             record.metrics["methods"][method] = found

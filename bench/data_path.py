@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from bench.images.decoders import PEERS, Decoder, ours, whole_decodes
 from bench.images.loaders import LOADERS, SHARDS, time_loader, write_shards
@@ -20,6 +19,7 @@ from bench.photographs import cut, shipped_photographs
 from bench.statistics import ratio, summarise
 from catlip.cli import InputError, choose, run
 from catlip.data.augment import draws_at, open_picture
+from catlip.progress import progress
 from catlip.record import Record
 
 NEEDS = {"open_clip": ("open_clip",)}  # modules of peers that are no dependency of ours
@@ -77,7 +77,7 @@ def measure_decoders(decoders: dict[str, Decoder], images: list[bytes], rounds: 
     """Milliseconds of processor time per image, one value per decoder and round; a round before those is not counted."""
     draws = draws_at(0, 0, len(images))
     found: dict[str, list[float]] = {name: [] for name in decoders}
-    for number in tqdm(range(rounds + 1), "decoding", unit="round", disable=quiet):
+    for number in progress(range(rounds + 1), "decoding", unit="round", disable=quiet):
         for name, decode in decoders.items():
             start = time.process_time()
             for encoded, numbers in zip(images, draws, strict=True):

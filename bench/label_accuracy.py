@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from bench.statistics import SEED, share
 from bench.wording.misses import CAUSES, OTHER_SENSE, why_missed
 from bench.wording.prompts import KINDS, Prompt, read_prompts
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
+from catlip.progress import progress
 from catlip.record import Record
 from catlip.words.similarity import nearest
 from catlip.words.wordnet import nouns
@@ -116,7 +116,7 @@ def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> dic
     labellers = [Labeller(rule) for rule in rules]
     outcomes = {(rule, kind): Outcome() for rule in rules for kind in KINDS}
     classes = [list(group) for _, group in itertools.groupby(prompts, key=lambda prompt: prompt.name)]
-    for group in tqdm(classes, "labelling", disable=quiet, unit=" classes"):
+    for group in progress(classes, "labelling", disable=quiet, unit=" classes"):
         labels = [labeller.batch([prompt.text for prompt in group]) for labeller in labellers]
         hops = hops_to(group[0].synsets, itertools.chain.from_iterable(itertools.chain(*labels)))
         for labeller, found in zip(labellers, labels, strict=True):

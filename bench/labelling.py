@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from bench.statistics import ratio, summarise
 from bench.wording import nltk_rules
@@ -29,6 +28,7 @@ from catlip.cli import InputError, run
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.label import label_captions
 from catlip.label.sidecar import Labels, write_sidecar
+from catlip.progress import progress
 from catlip.record import Record
 from catlip.words.wordnet import nouns
 
@@ -109,7 +109,7 @@ def per_core(rule: str, captions: Sequence[str], config: Labelling) -> tuple[dic
     ways["ours"](list(islice(source, WARM_UP_CAPTIONS)))
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
-        for _ in tqdm(range(1 + config.num_rounds), f"labelling {rule}", unit="round", disable=config.quiet):
+        for _ in progress(range(1 + config.num_rounds), f"labelling {rule}", unit="round", disable=config.quiet):
             rounds.append(one_round(ways, list(islice(source, config.round_captions)), Path(folder)))
     taken = {name: [times[name] for times in rounds[1:]] for name in ways}  # the first only warms up
     metrics: dict[str, Any] = {name: {"us_per_caption": summarise(times)} for name, times in taken.items()}

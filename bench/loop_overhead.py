@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from bench import methods
 from bench.statistics import ratio, summarise
 from catlip.cli import InputError, choose, run
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
+from catlip.progress import progress
 from catlip.record import Record, build_name
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place, find_place
@@ -110,7 +110,7 @@ def measure(config: LoopOverhead, model: str, place: Place) -> dict[str, list[fl
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Path(folder), 0, place, wandb="", config={})
         rounds = range(NUM_WARMUP + config.num_steps)
-        for number in tqdm(rounds, desc=f"loop_overhead {model}", unit="round", disable=config.quiet):
+        for number in progress(rounds, desc=f"loop_overhead {model}", unit="round", disable=config.quiet):
             for name in sorted(sides, reverse=number % 2 == 0):  # each side goes first in half of the rounds
                 taken[name].append(timed_ms(sides[name], place))
             taken["log_line_ms"].append(timed_ms(lambda: log.write(trainer.step, done[-1:], recipe.max_lr, {}), place))

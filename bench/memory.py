@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from tqdm import tqdm
 
 from bench.arithmetic.activations import peak_bytes
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.step_memory import ACTIVATIONS, GIB, activations_of, attempt, predict
 from bench.training_step import BATCH_SIZE, PRECISION, Factors, factors_of
 from catlip.cli import InputError, run
+from catlip.progress import progress
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 
@@ -118,7 +118,7 @@ def _measure(config: Memory, plan: dict[int, dict[str, Factors]], place: Place, 
     measured: dict[int, dict[str, Any]] = {size: {} for size in plan}
     runs = [(size, method) for size in plan for method in plan[size]]
     repeats = True
-    for size, method in tqdm(runs, desc=f"memory {config.model}", unit="run", disable=config.quiet):
+    for size, method in progress(runs, desc=f"memory {config.model}", unit="run", disable=config.quiet):
         result = attempt(plan[size][method], place, budget_bytes(config, place.device))
         if result is None:
             device = record.environment["device"]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 
 from bench.arithmetic.flops import step_flops
 from bench.measuring.ceiling import measure_ceiling
@@ -16,6 +15,7 @@ from bench.statistics import ratio, summarise
 from bench.training_step import BATCH_SIZE, PHASES, PRECISION, Stopwatch, TrainingStep, factors_of
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch
+from catlip.progress import progress
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import Parallel
@@ -104,7 +104,7 @@ def measure(config: StepTime, place: Place) -> tuple[Laps, dict[str, int]]:
     taken: list[tuple[str, Stopwatch]] = []
     barrier()
     hidden = config.quiet or not place.is_main
-    for _ in tqdm(range(rounds), desc=f"step_time {config.model}", unit="round", disable=hidden):
+    for _ in progress(range(rounds), desc=f"step_time {config.model}", unit="round", disable=hidden):
         for method, step in steps.items():
             taken.append((method, step(next(feed).to(place.device))))
     laps: Laps = {method: [] for method in steps}

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from bench.arithmetic.flops import mean_flops_per_sample
 from bench.measuring.variants import RELEASE, Change, Variant, further_changes, measure, release_changes, released_clip
@@ -23,6 +22,7 @@ from bench.training_step import Stopwatch
 from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
+from catlip.progress import Bar, progress
 from catlip.recipes import CATLIP, CLIP
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
@@ -80,7 +80,7 @@ class Timed:
         samples: name of the pair -> ms per image of each round, as the record has it.
     """
 
-    def __init__(self, config: Waterfall, place: Place, bar: "tqdm[Any]"):
+    def __init__(self, config: Waterfall, place: Place, bar: Bar):
         self.num_rounds, self.place, self.bar = config.num_rounds, place, bar
         self.samples: dict[str, list[float]] = {}
 
@@ -172,7 +172,10 @@ def main(config: Waterfall) -> None:
     record = Record(path, kind="waterfall", config=config)
     count = sum(1 + 2 * sum(not change.not_run for change in changes) for _, changes in ways.values())
     hidden = config.quiet or not place.is_main
-    with record if place.is_main else nullcontext(), tqdm(total=count, desc="waterfall", unit="pair", disable=hidden) as bar:
+    with (
+        record if place.is_main else nullcontext(),
+        progress(total=count, desc="waterfall", unit="pair", disable=hidden) as bar,
+    ):
         timed = Timed(config, place, bar)
         record.metrics |= {"published_ratio": PUBLISHED_RATIO, "unit": "ms_per_image", "world_size": place.world_size}
         for name, (begin, changes) in ways.items():

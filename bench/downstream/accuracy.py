@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from bench.downstream.datasets import Split
 from bench.downstream.preprocess import Preprocess
 from catlip.cli import InputError
 from catlip.data.loader import MAX_BROKEN_SHARE
+from catlip.progress import progress
 from catlip.record import Record
 
 BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with more
@@ -74,7 +74,7 @@ def extract(module: nn.Module, preprocess: Preprocess, split: Split, num_workers
         _Images(split, preprocess), BATCH[device.type], num_workers=num_workers, pin_memory=device.type == "cuda"
     )
     found, faults = [], []
-    for images, said in tqdm(loader, desc="features", unit="batch", disable=quiet, leave=False):
+    for images, said in progress(loader, desc="features", unit="batch", disable=quiet, leave=False):
         found.append(module(images.to(device, non_blocking=True)).float())
         faults += said
     whole = np.array([not fault for fault in faults])

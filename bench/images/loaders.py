@@ -10,13 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from tqdm import tqdm
 
 from bench.images.decoders import AUGMENTATION
 from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
+from catlip.progress import progress
 
 SHARDS = 4  # so that each of a few workers has one of open_clip's
 
@@ -62,7 +62,7 @@ def time_loader(batches: Iterator[object], batch: int, title: str, quiet: bool) 
     """Images per second of processor time, this process's and its workers'; and the MiB resident in each worker, by batch."""
     gc.freeze()  # the collection below need not look at what was there before
     memory, start = [], _processor_s()
-    for _ in tqdm(batches, title, unit="batch", leave=False, disable=quiet):
+    for _ in progress(batches, title, unit="batch", leave=False, disable=quiet):
         memory.append(_workers_mib())
     del batches
     gc.collect()  # ends the workers, and their time counts from then on

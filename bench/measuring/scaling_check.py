@@ -15,13 +15,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.scaling import BACKWARD_SHARE, exposed_ms, measured_compute, measured_link
 from bench.statistics import summarise
 from catlip.cli import InputError
+from catlip.progress import progress
 
 RANKS = (1, 2, 4)
 METHODS = ("catlip", "clip")
@@ -39,7 +38,7 @@ def validate(rounds: int = 3, num_steps: int = 6, quiet: bool = False) -> list[d
     with tempfile.TemporaryDirectory() as folder:
         turns = [(turn, ranks) for turn in range(rounds) for ranks in RANKS]
         paths: dict[int, list[Path]] = {ranks: [] for ranks in RANKS}
-        for turn, ranks in tqdm(turns, desc="validate", unit="run", disable=quiet):
+        for turn, ranks in progress(turns, desc="validate", unit="run", disable=quiet):
             paths[ranks].append(_measure(ranks, num_steps, Path(folder) / f"{turn}-{ranks}"))
         return [_compare(method, ranks, paths) for method in METHODS for ranks in RANKS]
 

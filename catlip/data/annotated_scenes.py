@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm import tqdm
 
 from catlip.cli import InputError, run
 from catlip.data.annotated_plans import LEAST_DRAWINGS, SIDES, Choice, Choices, Classes, Plan, choose, make, read_classes
@@ -28,6 +27,7 @@ from catlip.data.annotated_record import describe
 from catlip.data.emoji import read_sources, render
 from catlip.data.parallel import Map, in_processes
 from catlip.data.scenes import Sprite
+from catlip.progress import progress
 from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments come to give other scenes
@@ -136,7 +136,7 @@ def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
     chosen = [choose(classes, side, number, config.seed) for number, side in enumerate(sides, 1)]
     needed = list(dict.fromkeys(drawing for scene in chosen for _, drawing in (*scene.objects, *scene.crowd)))
     rendered = in_parallel(render, map(classes.svg.get, needed), [round(config.size * RENDER_SCALE)] * len(needed))
-    bar = tqdm(rendered, desc="render", total=len(needed), unit="drawing", disable=config.quiet)
+    bar = progress(rendered, desc="render", total=len(needed), unit="drawing", disable=config.quiet)
     pixels = dict(zip(needed, bar, strict=True))
 
     def sprites(part: Sequence[Choice]) -> tuple[Sprite[int], ...]:
@@ -156,7 +156,7 @@ def _write(config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], i
         folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    bar = tqdm(in_parallel(make, plans), desc=f"compose {name}", total=len(plans), unit="scene", disable=config.quiet)
+    bar = progress(in_parallel(make, plans), desc=f"compose {name}", total=len(plans), unit="scene", disable=config.quiet)
     for plan, made in zip(plans, bar, strict=True):
         file_name, stem = f"{plan.number:012d}.jpg", f"{side.prefix}_{plan.number:08d}"
         (folders[0] / file_name).write_bytes(made.jpeg)

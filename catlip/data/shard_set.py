@@ -7,19 +7,18 @@ the user's cache. The first start walks every shard, over all cores; a later one
 import functools
 import io
 import os
-import threading
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from catlip.cache import cache_dir
 from catlip.cli import InputError
 from catlip.data.shards import OPEN_SHARDS, Shard, open_shard
 from catlip.engines import local
+from catlip.progress import progress
 from catlip.record import write_atomically
 
 FEW = 16  # shards are counted here before other processes have started
@@ -106,10 +105,9 @@ def _counts_file(paths: Sequence[Path]) -> Path:
 
 
 def _count(paths: Sequence[Path], quiet: bool) -> list[int]:
-    tqdm.set_lock(threading.RLock())  # this process alone draws the bar; the default is a lock between processes
     counts: dict[Path, int] = {}
     with local(len(os.sched_getaffinity(0)) if len(paths) > FEW else 1) as apply:
-        for path, result in tqdm(
+        for path, result in progress(
             apply(_samples, paths), "indexing", len(paths), disable=quiet or len(paths) <= FEW, unit=" shards", leave=False
         ):
             if isinstance(result, Exception):

@@ -16,8 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from catlip.cli import InputError, run
 from catlip.data.emoji import TEXT, Concept, Drawing, Source, read_concepts, read_drawings, read_sources, render
 from catlip.data.parallel import Map, in_processes
@@ -25,6 +23,7 @@ from catlip.data.scenes import Sprite
 from catlip.data.shards import write_shard
 from catlip.data.starter_card import data_card
 from catlip.data.starter_samples import SPLITS, Plan, make, plan
+from catlip.progress import Bar, progress
 from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments come to give other shards
@@ -140,11 +139,11 @@ def _sprites(
     sources: Sequence[Source], concepts: Sequence[Concept], config: Starter, in_parallel: Map
 ) -> list[Sprite[Drawing]]:
     """The rendered drawings; where a team uses one picture for several concepts, only the first stands."""
-    fetching = tqdm(sources, desc="fetch", unit="package", disable=config.quiet)
+    fetching = progress(sources, desc="fetch", unit="package", disable=config.quiet)
     drawings = {drawing: svg for source in fetching for drawing, svg in read_drawings(source, concepts).items()}
     side = round(config.size * RENDER_SCALE)
     rendered = in_parallel(render, drawings.values(), [side] * len(drawings))
-    bar = tqdm(rendered, desc="render", total=len(drawings), unit="drawing", disable=config.quiet)
+    bar = progress(rendered, desc="render", total=len(drawings), unit="drawing", disable=config.quiet)
     distinct: dict[tuple[Any, ...], Sprite[Drawing]] = {}
     for drawing, pixels in zip(drawings, bar, strict=True):
         if pixels.size:
@@ -158,7 +157,7 @@ def _write_shards(plans: dict[str, list[Plan]], config: Starter, in_parallel: Ma
     everything = [(split, start) for split in SPLITS for start in range(0, len(plans[split]), SHARD_SAMPLES)]
     total = sum(map(len, plans.values()))
     shards = {}
-    with tqdm(desc="compose", total=total, unit="sample", disable=config.quiet) as bar:
+    with progress(desc="compose", total=total, unit="sample", disable=config.quiet) as bar:
         for split, start in everything:
             path = config.out / split / f"{start // SHARD_SAMPLES:05d}.tar"
             samples = in_parallel(make, plans[split][start : start + SHARD_SAMPLES])
@@ -167,7 +166,7 @@ def _write_shards(plans: dict[str, list[Plan]], config: Starter, in_parallel: Ma
     return shards
 
 
-def _counted(samples: Iterable[Any], bar: "tqdm[Any]") -> Iterator[Any]:
+def _counted(samples: Iterable[Any], bar: Bar) -> Iterator[Any]:
     for sample in samples:
         yield sample
         bar.update()

@@ -9,7 +9,6 @@ many, may share them. What is already labelled stays; a run that was stopped goe
 
 import functools
 import os
-import threading
 import time
 from array import array
 from collections import Counter
@@ -23,7 +22,6 @@ from typing import Any, Literal
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
@@ -34,6 +32,7 @@ from catlip.label.sources import Source, find
 from catlip.label.summary import report, summarise
 from catlip.label.tables.columns import Caption, Unusable
 from catlip.label.tables.parts import PART_ROWS
+from catlip.progress import progress
 from catlip.record import Record
 
 BATCH_CAPTIONS = 512
@@ -156,7 +155,6 @@ def main(config: Label) -> None:
     folder = labels_dir or paths[0].parent
     record_path = folder.parent / "labelling" / f"{config.rule}.json"
     making = _making(_labeller(config.rule))  # fetches the words once, before the workers start; refuses an unknown rule
-    tqdm.set_lock(threading.RLock())  # this process alone draws the bars; the default is a lock between processes
     check, label = (functools.partial(f, labels_dir=labels_dir, rule=config.rule) for f in (is_labelled, label_source))
     with _engine(config) as apply:
         each = functools.partial(_each, apply, config.quiet)
@@ -194,7 +192,9 @@ def _each(
     apply: Apply, quiet: bool, doing: str, function: Callable[..., Any], items: Sequence[Any]
 ) -> Iterator[tuple[Any, Any]]:
     """Each item with what the function gave or the InputError it ended in, and a progress bar. Raises: OSError at once."""
-    for item, result in tqdm(apply(function, items), doing, len(items), disable=quiet or not items, unit=" units", leave=False):
+    for item, result in progress(
+        apply(function, items), doing, len(items), disable=quiet or not items, unit=" units", leave=False
+    ):
         if isinstance(result, OSError):  # say, a full disk, which the next item would meet as well
             raise result
         yield item, result

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from tqdm import tqdm
 
 from catlip.captions import NOUN, Labeller, Word
 from catlip.cli import InputError
 from catlip.label.sources import Source, find, split
 from catlip.label.tables.parts import PART_ROWS
+from catlip.progress import progress
 from catlip.record import Record
 from catlip.words import wordnet_dir
 
@@ -114,7 +114,7 @@ def audit(config: Audit) -> None:
     folder = config.labels_dir or paths[0].parent
     record_path = folder.parent / "labelling" / f"audit-{config.rule}.json"
     with Record(record_path, "label_audit", config) as record:
-        captions = tqdm(take_captions(sources, config.max_captions), "auditing", disable=config.quiet, unit=" captions")
+        captions = progress(take_captions(sources, config.max_captions), "auditing", disable=config.quiet, unit=" captions")
         record.metrics, record.samples = audit_captions(captions, config.rule)
     print(f"{record.metrics['words']:,} words of {record.metrics['captions']:,} captions")
     for verdict, count in record.metrics["words_by_verdict"].items():

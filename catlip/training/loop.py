@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.fsdp import FSDPModule
-from tqdm import tqdm
 
+from catlip.progress import progress
 from catlip.training import checkpoint
 from catlip.training.average import WeightAverage
 from catlip.training.blocks import compile_blocks
@@ -193,7 +193,7 @@ def train(
     trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.place, wandb, config)
     stream, recent, hidden = batches(trainer.step), [], quiet or not trainer.place.is_main
-    with tqdm(total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden) as bar:
+    with progress(total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden) as bar:
         while trainer.step < trainer.num_steps:
             recent.append(trainer.train_step(stream))
             bar.update()

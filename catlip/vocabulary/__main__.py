@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from tqdm import tqdm
 
 from catlip.cli import InputError, Program, run
 from catlip.label.sidecar import SUFFIX
+from catlip.progress import progress
 from catlip.record import Record
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count, merge
@@ -67,7 +67,7 @@ def build_from_labels(config: BuildVocabulary) -> None:
     """Count, build, save, record, and print the ten most frequent classes."""
     _check_out(config.out)
     files = _label_files(config.labels, config.rule)
-    counts = count(tqdm(files, "counting", disable=config.quiet, unit=" files"))
+    counts = count(progress(files, "counting", disable=config.quiet, unit=" files"))
     _finish(build(counts, config.threshold, config.top_k), config)
 
 

@@ -5,11 +5,11 @@ import json
 import math
 
 import pytest
-from tqdm import tqdm
 
 from bench.measuring.variants import Change, Variant, further_changes, of_step, release_changes, released_clip
 from bench.training_step import Factors
 from bench.waterfall import Timed, Waterfall, apply_all, walk
+from catlip.progress import progress
 from catlip.recipes import CATLIP, CLIP
 from catlip.training.distributed import find_place
 
@@ -52,7 +52,7 @@ def test_both_orders_and_the_whole_way_are_timed_alike() -> None:
         of_step("method", "method", "clip", "catlip"),
         of_step("precision", "precision", "fp32", "fp16", "not here"),
     ]
-    with tqdm(disable=True) as bar:
+    with progress(disable=True) as bar:
         timed = Timed(Waterfall(num_rounds=2), find_place("cpu"), bar)
         found = timed.both_orders("way", start, changes)
     forward, reverse = found["orders"]["forward"], found["orders"]["reverse"]

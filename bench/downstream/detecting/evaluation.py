@@ -13,11 +13,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
 from torchvision.ops import box_convert, nms
-from tqdm import tqdm
 
 from bench.downstream.coco import CocoSplit
 from bench.downstream.preprocess import rgb_picture
 from catlip.pictures import encoded_image, encoded_mask, scale_of
+from catlip.progress import progress
 
 KINDS = {"bbox": "box", "segm": "mask"}
 SUMMARY = (  # the order of COCOeval.stats
@@ -105,7 +105,9 @@ def score(model: nn.Module, loader: Any, name: str, pictures: Pictures, hidden: 
         `classes_without_objects`; `pictures`. Nothing on others.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # COCO's code prints
-        found = inference_on_dataset(model, tqdm(loader, desc="test", unit="batch", disable=hidden), [Scores(name), pictures])
+        found = inference_on_dataset(
+            model, progress(loader, desc="test", unit="batch", disable=hidden), [Scores(name), pictures]
+        )
     if not comm.is_main_process():
         return {}
     named = {f"{short}_{what}": value for kind, short in KINDS.items() for what, value in found[kind].items()}

@@ -15,12 +15,12 @@ from detectron2.solver.lr_scheduler import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamScheduler
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
-from tqdm import tqdm
 
 from bench.downstream.detecting.model import MaskRCNN
 from bench.downstream.fit import LEAST_SHARE
 from bench.downstream.stream import seed_at
 from catlip.dense_recipe import DetectionRecipe
+from catlip.progress import progress
 from catlip.training import checkpoint
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
@@ -143,7 +143,7 @@ class ProgressBar(HookBase):
 
     def before_train(self) -> None:
         """Show it."""
-        self.bar = tqdm(total=self.trainer.max_iter, initial=self.trainer.start_iter, desc=self.name, unit="step")
+        self.bar = progress(total=self.trainer.max_iter, initial=self.trainer.start_iter, desc=self.name, unit="step")
 
     def after_step(self) -> None:
         """Move it."""

@@ -17,11 +17,11 @@ from mmseg.registry import METRICS
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from bench.downstream.segmenting.ade20k import AdeSplit
 from bench.downstream.segmenting.data import validation_loader, validation_pipeline
 from catlip.pictures import chosen, encoded_image, encoded_map
+from catlip.progress import progress
 
 Protocol = Literal["fixed", "slide"]
 PROTOCOLS: tuple[Protocol, ...] = ("fixed", "slide")
@@ -61,7 +61,7 @@ def score(model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, h
         metric = METRICS.build({"type": "SceneIoU", "collect_device": "gpu" if dist.get_world_size() > 1 else "cpu"})
         pictures = Pictures(split, draw if protocol == "fixed" else 0)
         measured = evaluate(
-            model, tqdm(loader, desc=protocol, unit="image", disable=hidden), len(split.scenes), metric, pictures
+            model, progress(loader, desc=protocol, unit="image", disable=hidden), len(split.scenes), metric, pictures
         )
         found |= {f"{name}_{protocol}": value for name, value in measured.items()}
         found |= {"pictures": pictures.gathered()} if protocol == "fixed" else {}

@@ -21,13 +21,13 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from bench.downstream.fit import LEAST_SHARE
 from bench.downstream.segmenting.model import EncoderSegmentor
 from bench.downstream.stream import seed_at
 from catlip.cli import InputError
 from catlip.dense_recipe import SegmentationRecipe
+from catlip.progress import progress
 from catlip.training.distributed import Place
 from catlip.training.schedule import AUTOCAST, adamw, learning_rate
 
@@ -113,7 +113,7 @@ class ProgressBar(Hook):
     def before_train(self, runner: Runner) -> None:
         """Show it."""
         total, done = (count // self.accumulation for count in (runner.max_iters, runner.iter))
-        self.bar = tqdm(total=total, initial=done, desc=self.name, unit="step")
+        self.bar = progress(total=total, initial=done, desc=self.name, unit="step")
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Move it."""

@@ -1,0 +1,81 @@
+"""Progress: a bar on a terminal, readable lines in a log file, nothing when quiet."""
+
+import os
+import pty
+import re
+import sys
+import termios
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catlip.progress import progress
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def test_off_a_terminal_two_thousand_updates_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(total=2000, desc="catlip-seed0", unit="step") as bar:
+        for step in range(2000):
+            bar.update()
+            bar.set_postfix(loss=f"{step / 1000:.3f}")
+    written = capsys.readouterr().err
+    assert re.fullmatch(r"catlip-seed0: 2000/2000 in 00:0\d, [\d.]+step/s, 00:00 left, loss=1.999\n", written)
+
+
+def test_off_a_terminal_a_line_comes_every_thirty_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    with progress(total=10, desc="train", leave=False) as bar:
+        for step in range(10):
+            bar.update()
+            bar.set_postfix(loss=str(step))
+    counts = re.findall(r"^train: (\d+)/10 ", capsys.readouterr().err, re.MULTILINE)
+    assert counts == ["3", "6", "9"]
+
+
+def test_what_is_of_unknown_length_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress(iter("abc"), "auditing", unit=" captions")) == ["a", "b", "c"]
+    assert capsys.readouterr().err.startswith("auditing: 3/? in 00:00, ")
+
+
+def test_on_a_terminal_it_is_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = pty.openpty()
+    termios.tcsetwinsize(writer, (24, 80))
+    with os.fdopen(writer, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        for _ in progress(range(3), "steps"):
+            pass
+        written = ""
+        while "\n" not in written:  # it arrives in pieces
+            written += os.read(reader, 10000).decode()
+    os.close(reader)
+    assert "100%|" in written
+    assert written.count("\r") > written.count("\n") == 1
+
+
+def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(range(3), "steps", disable=True) as bar:
+        bar.set_postfix(loss="1")
+        assert list(bar) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+
+
+def test_the_log_of_a_program_holds_whole_lines(program: Any, tmp_path: Path) -> None:
+    captions, labels = tmp_path / "captions.txt", tmp_path / "labels"
+    captions.write_text("A dog on a couch\n" * 300)
+    made = program("catlip.label", captions, "--labels-dir", labels, "--part-rows", 10)
+    counted = program("catlip.vocabulary", labels, "--threshold", 1, "--out", tmp_path / "vocabulary.json")
+    assert made.returncode == counted.returncode == 0
+    assert "\r" not in made.stderr + counted.stderr
+    assert len(made.stderr.splitlines() + counted.stderr.splitlines()) <= 3
+
+
+def test_every_program_shows_its_progress_in_this_way() -> None:
+    sources = [path for package in ("catlip", "baselines", "bench", "reports") for path in (REPOSITORY / package).rglob("*.py")]
+    others = [path for path in sources if re.search(r"import tqdm|\btqdm\(", path.read_text())]
+    assert others == [REPOSITORY / "catlip" / "progress.py"]
