@@ -252,7 +252,7 @@ transfer() {
             encoder=$runs/pretrain/$method-seed$seed
             trained+=("$encoder")
             after+=" $method-seed$seed"
-            step "longer-$method-seed$seed" "$code" "data $method-seed$seed" "" "$python" -m bench.downstream.longer_training "$encoder" --data "$probe" \
+            step "longer-$method-seed$seed" "$code" "data $method-seed$seed" "$runs/longer_training/$method-seed$seed.json" "$python" -m bench.downstream.longer_training "$encoder" --data "$probe" \
                 --recipe "$([[ $scale == starter ]] && echo starter || echo table_7a)" --out "$runs/longer_training/$method-seed$seed.json" --device "$device" $quiet
         done
     done
@@ -264,10 +264,10 @@ transfer() {
         efficiency finetune "$code" "$after" --fraction 1 --options="--num-workers 8" --encoders "${trained[@]}" random:vit_b16@224
     fi
     for encoder in "${trained[@]}"; do
-        step "readout-${encoder##*/}" "$code" "$after" "" "$python" -m bench.downstream.readouts --encoder "$encoder" --data "$probe" \
+        step "readout-${encoder##*/}" "$code" "$after" "$runs/readout/${encoder##*/}.json" "$python" -m bench.downstream.readouts --encoder "$encoder" --data "$probe" \
             --out "$runs/readout/${encoder##*/}.json" --device "$device" $quiet
     done
-    [[ $scale != starter ]] || step ceiling "$code" data "" "$python" -m bench.downstream.linear_probe --encoder timm:tf_efficientnet_lite0:wheel \
+    [[ $scale != starter ]] || step ceiling "$code" data "$runs/ceiling/efficientnet_lite0.json" "$python" -m bench.downstream.linear_probe --encoder timm:tf_efficientnet_lite0:wheel \
         --data "$probe" --out "$runs/ceiling/efficientnet_lite0.json" --device "$device" $quiet
 }
 

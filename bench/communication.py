@@ -125,6 +125,7 @@ def _measure_all(config: Communication, place: Place, record: Record) -> None:
             found, samples = exchange_time.measure(factors_of(config, method), config.num_warmup, config.num_steps, place)
             record.metrics["methods"][method] = found
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
+            record.save()
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise

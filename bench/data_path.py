@@ -123,7 +123,9 @@ def main(config: DataPathBench) -> None:
     ):
         os.environ["CATLIP_CACHE"] = f"{folder}/cache"  # what is measured here is of no use later
         _decoders(config, images, record)
+        record.save()
         _loaders(config, images, Path(folder, "shards"), record)
+        record.save()
         if config.plan:
             Path(folder, "plan").mkdir()
             record.metrics["plan"] = plan_epoch(Path(folder, "plan"))

@@ -10,8 +10,9 @@ captions of web images: most name their class outright.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ COLUMNS = ("prompts", "exact", "within_1_hop", "within_2_hops", "labels", "witho
 SHARES = COLUMNS[1:4]
 TOP_MISSENSES = 50
 PRINTED_MISSENSES = 10
+SAVE_EVERY = 100  # classes
 NO_LABEL = 99  # steps from a class to the labels of a sentence without any; more than any path has
 
 
@@ -104,6 +106,9 @@ class Outcome:
         }
 
 
+Outcomes = dict[tuple[str, str], Outcome]  # by rule and kind
+
+
 def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
     """Label -> its steps in WordNet's graph to the nearest of `synsets`; path similarity is 1 / (1 + steps)."""
     targets = sorted(set(labels))
@@ -111,17 +116,29 @@ def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
     return dict(zip(targets, (np.rint(1 / similarities) - 1).astype(int).tolist(), strict=True))
 
 
-def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> dict[tuple[str, str], Outcome]:
-    """(rule, kind) -> what the rule made of the sentences of that kind, in which the sentences of a class are together."""
+def measure(
+    rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool, save: Callable[[Outcomes], None] = lambda found: None
+) -> Outcomes:
+    """What each rule made of the sentences of each kind, in which the sentences of a class are together.
+
+    Args:
+        save: called with what was found so far, now and then.
+    """
     labellers = [Labeller(rule) for rule in rules]
     outcomes = {(rule, kind): Outcome() for rule in rules for kind in KINDS}
     classes = [list(group) for _, group in itertools.groupby(prompts, key=lambda prompt: prompt.name)]
-    for group in progress(classes, "labelling", disable=quiet, unit=" classes"):
+    for number, group in enumerate(progress(classes, "labelling", disable=quiet, unit=" classes")):
         labels = [labeller.batch([prompt.text for prompt in group]) for labeller in labellers]
         hops = hops_to(group[0].synsets, itertools.chain.from_iterable(itertools.chain(*labels)))
         for labeller, found in zip(labellers, labels, strict=True):
             for prompt, synsets in zip(group, found, strict=True):
                 outcomes[labeller.rule, prompt.kind].add(prompt, synsets, hops, labeller)
+        if number % SAVE_EVERY == 0:
+            save(_found(outcomes))
+    return _found(outcomes)
+
+
+def _found(outcomes: Outcomes) -> Outcomes:
     return {key: outcome for key, outcome in outcomes.items() if outcome.by_class}
 
 
@@ -131,7 +148,7 @@ def main(config: LabelAccuracy) -> None:
         raise InputError(f"rules {', '.join(config.rules)} must differ, and --max-prompts {config.max_prompts} not be negative")
     with Record(config.out, kind="label_accuracy", config=config) as record:
         prompts = _drawn(read_prompts(), config.max_prompts)
-        outcomes = measure(config.rules, prompts, config.quiet)
+        outcomes = measure(config.rules, prompts, config.quiet, partial(_save, record, prompts))
         kinds = [kind for kind in KINDS if (config.rules[0], kind) in outcomes]
         _fill(record, prompts, outcomes)
         for kind in kinds:
@@ -147,7 +164,12 @@ def _drawn(prompts: list[Prompt], count: int) -> list[Prompt]:
     return [prompts[row] for row in np.sort(np.random.default_rng(SEED).choice(len(prompts), count, replace=False))]
 
 
-def _fill(record: Record, prompts: Sequence[Prompt], outcomes: dict[tuple[str, str], Outcome]) -> None:
+def _save(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None:
+    _fill(record, prompts, outcomes)
+    record.save()
+
+
+def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None:
     """Metrics by rule and kind; and, as samples, the counts of each class and the commonest mis-senses."""
     classes = {prompt.name: prompt.synsets for prompt in prompts}
     rules = list(dict.fromkeys(rule for rule, _ in outcomes))
@@ -166,8 +188,10 @@ def _fill(record: Record, prompts: Sequence[Prompt], outcomes: dict[tuple[str, s
         record.samples |= {f"{rule}_{kind}_{name}": rows[:, i].tolist() for i, name in enumerate(SHARES, 1)}
     record.samples |= {f"{rule}_missenses": _missenses(classes, outcomes[rule, KINDS[0]]) for rule in rules}
     record.metrics |= {"classes": len(classes), "rules": found, "differences": differences}
-    record.notes.append("descriptions were written by a language model, templates are CLIP's; neither is a caption of an image")
-    record.notes.append("intervals are 95 %, by resampling classes; samples are counts of sentences, in the order of `classes`")
+    record.notes = [
+        "descriptions were written by a language model, templates are CLIP's; neither is a caption of an image",
+        "intervals are 95 %, by resampling classes; samples are counts of sentences, in the order of `classes`",
+    ]
 
 
 def _missenses(classes: dict[str, frozenset[int]], outcome: Outcome) -> list[dict[str, Any]]:

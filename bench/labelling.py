@@ -24,7 +24,7 @@ from bench.statistics import ratio, summarise
 from bench.wording import nltk_rules
 from bench.wording.prompts import read_prompts
 from catlip.captions import Labeller
-from catlip.cli import InputError, run
+from catlip.cli import InputError, choose, run
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.label import label_captions
 from catlip.label.sidecar import Labels, write_sidecar
@@ -43,8 +43,7 @@ import re, runpy
 runpy.run_module("catlip.label", run_name="__main__", alter_sys=True)
 print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
 """
-STARTS = 5  # processes whose start-up is timed
-SCALING_SHARDS, SCALING_CAPTIONS = 16, 20_000  # what the whole command labels: shards, and captions in each
+SCALING_SHARDS = 16  # what the whole command labels
 
 Contender = Callable[[Sequence[str]], Labels]
 
@@ -66,12 +65,23 @@ class Labelling:
     """Rounds of labelling in turns."""
     round_captions: int = 5_000
     """Captions in a round, as in a shard; the slower contenders label the first tenth of them."""
+    starts: int = 5
+    """Processes whose start-up is timed, of ours and of NLTK."""
+    scaling_captions: int = 320_000
+    """Captions that the whole command labels, in 16 shards, with each number of processes."""
     memory: tuple[int, ...] = ()
     """Numbers of captions at which to show peak memory; 10 million take some minutes."""
     out: Path = Path("runs/bench/labelling/labelling.json")
     """The record to write."""
     quiet: bool = False
     """No progress bar."""
+
+    def __post_init__(self) -> None:
+        least = min(self.num_rounds, self.starts, self.scaling_captions, self.round_captions // PEERS_SHARE, *self.memory)
+        if least < 1:
+            raise InputError(f"rounds, starts and numbers of captions are at least 1, and --round-captions {PEERS_SHARE}")
+        for rule in self.rules:
+            choose("rule", rule, PLAIN)
 
 
 def ours(rule: str) -> Contender:
@@ -139,13 +149,13 @@ def one_round(ways: dict[str, Contender], captions: Sequence[str], folder: Path)
     return taken
 
 
-def over_processes(rule: str, captions: Sequence[str], quiet: bool) -> dict[str, Any]:
+def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) -> dict[str, Any]:
     """Captions a second of `python -m catlip.label` on shards, by number of processes; everything but start-up included."""
-    rates = {}
+    rates, per_shard = {}, max(1, total // SCALING_SHARDS)
     with tempfile.TemporaryDirectory() as folder:
         source = cycle(captions)
         for shard in range(SCALING_SHARDS):
-            block = islice(source, SCALING_CAPTIONS)
+            block = islice(source, per_shard)
             write_shard(
                 Path(folder, f"{shard:02d}.tar"), ((f"{i:06d}", {"txt": text.encode()}) for i, text in enumerate(block))
             )
@@ -154,20 +164,20 @@ def over_processes(rule: str, captions: Sequence[str], quiet: bool) -> dict[str,
         for workers in _doubling(len(os.sched_getaffinity(0))):
             out = Path(folder, f"labels-{workers}")
             seconds, _ = _command(folder, "--rule", rule, "--labels-dir", str(out), "--workers", str(workers))
-            rates[workers] = SCALING_SHARDS * SCALING_CAPTIONS / seconds
+            rates[workers] = SCALING_SHARDS * per_shard / seconds
             if not quiet:
                 print(f"{rule}: {workers} processes, {rates[workers]:,.0f} captions/s")
     return {"captions_per_s": rates, "efficiency": {n: rate / (n * rates[1]) for n, rate in rates.items()}}
 
 
-def start_up_s(rule: str) -> dict[str, dict[str, float]]:
+def start_up_s(rule: str, starts: int) -> dict[str, dict[str, float]]:
     """Seconds from a new interpreter to the first label, ours and NLTK's, in turns."""
     programs = {
         "ours": f"from catlip.captions import Labeller; Labeller({rule!r})('a dog')",
-        "nltk": f"from bench import nltk_rules; nltk_rules.{rule}('a dog')",
+        "nltk": f"from bench.wording import nltk_rules; nltk_rules.{rule}('a dog')",
     }
     taken: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(STARTS):
+    for _ in range(starts):
         for name, program in programs.items():
             begin = time.perf_counter()
             subprocess.run([sys.executable, "-c", program], check=True)
@@ -175,17 +185,14 @@ def start_up_s(rule: str) -> dict[str, dict[str, float]]:
     return {name: summarise(times) for name, times in taken.items()}
 
 
-def peak_mib(rule: str, captions: Sequence[str], sizes: Sequence[int]) -> dict[int, float]:
+def peak_mib(rule: str, captions: Sequence[str], size: int) -> float:
     """Peak resident memory of `python -m catlip.label` in one process on a file of so many captions."""
-    peaks = {}
     with tempfile.TemporaryDirectory() as folder:
-        for size in sizes:
-            path = Path(folder, f"{size}.txt")
-            with open(path, "w", encoding="utf-8") as file:
-                file.writelines(f"{i} {' '.join(text.split())}\n" for i, text in enumerate(islice(cycle(captions), size)))
-            _, peaks[size] = _command(str(path), "--rule", rule, "--labels-dir", f"{folder}/labels-{size}", "--workers", "1")
-            path.unlink()
-    return peaks
+        path = Path(folder, f"{size}.txt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(f"{i} {' '.join(text.split())}\n" for i, text in enumerate(islice(cycle(captions), size)))
+        _, peak = _command(str(path), "--rule", rule, "--labels-dir", f"{folder}/labels", "--workers", "1")
+    return peak
 
 
 def _command(*arguments: str) -> tuple[float, float]:
@@ -211,14 +218,18 @@ def main(config: Labelling) -> None:
         }
         for rule in config.rules:
             metrics, taken = per_core(rule, captions, config)
-            record.samples |= {f"{rule}_{name}_us": times for name, times in taken.items()}
-            metrics["start_up_s"] = start_up_s(rule)
-            metrics["processes"] = over_processes(rule, captions, config.quiet)
-            if config.memory:
-                metrics["peak_mib"] = peak_mib(rule, captions, config.memory)
             record.metrics[rule] = metrics
+            record.samples |= {f"{rule}_{name}_us": times for name, times in taken.items()}
+            record.save()
+            metrics["start_up_s"] = start_up_s(rule, config.starts)
+            record.save()
+            metrics["processes"] = over_processes(rule, captions, config.scaling_captions, config.quiet)
+            record.save()
+            for size in config.memory:
+                metrics.setdefault("peak_mib", {})[size] = peak_mib(rule, captions, size)
+                record.save()
             _print(rule, metrics)
-    print(f"record: {config.out}")
+    print(f"wrote {record.path}")
 
 
 def _descriptions() -> list[str]:

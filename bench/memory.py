@@ -132,6 +132,7 @@ def _measure(config: Memory, plan: dict[int, dict[str, Factors]], place: Place, 
         repeats &= len({peak.allocated for peak in peaks}) == 1
         if measured[size][method]["retries"]:
             record.notes.append(f"{method} at batch {size}: the allocator freed its cache to go on, so steps there are slow")
+        record.save()
     same = "the same in each of two steps" if repeats else "the greater of two steps, which differ"
     record.notes.append(f"memory is no random quantity: peaks are {same}, and there is no interval")
     return measured

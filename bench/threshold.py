@@ -129,6 +129,7 @@ def main(config: Threshold) -> None:
         for threshold, seed in pairs:
             probe = config.probing(threshold, seed)
             if not is_probed(probe):
+                probe.out.unlink(missing_ok=True)  # of another training or other settings: a probe does not replace it
                 linear_probe.main(probe)
         rows = [_row(config, threshold, seed) for threshold, seed in pairs]
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}

@@ -6,7 +6,7 @@ before and after are timed in turns in one process. What both releases could hav
 those factors explain none of the ratio, and tell what a step of either method costs where they are left undone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,12 +76,14 @@ def walk(start: Variant, changes: Sequence[Change]) -> Iterator[tuple[Change, Va
 class Timed:
     """Times pairs of variants, and keeps every sample.
 
+    Args:
+        save: called after each pair, when its samples are there.
     Attributes:
         samples: name of the pair -> ms per image of each round, as the record has it.
     """
 
-    def __init__(self, config: Waterfall, place: Place, bar: Bar):
-        self.num_rounds, self.place, self.bar = config.num_rounds, place, bar
+    def __init__(self, config: Waterfall, place: Place, bar: Bar, save: Callable[[], object] = lambda: None):
+        self.num_rounds, self.place, self.bar, self.save = config.num_rounds, place, bar, save
         self.samples: dict[str, list[float]] = {}
 
     def both_orders(self, name: str, start: Variant, changes: Sequence[Change]) -> dict[str, Any]:
@@ -113,6 +115,7 @@ class Timed:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         self.samples |= {f"{name} {when}": found for when, found in zip(("before", "after"), taken, strict=True)}
+        self.save()
         flops = [mean_flops_per_sample(v.step, v.sizes(), self.place.world_size, recompute=True) for v in (before, after)]
         return {
             "ratio": ratio(*taken),
@@ -176,14 +179,14 @@ def main(config: Waterfall) -> None:
         record if place.is_main else nullcontext(),
         progress(total=count, desc="waterfall", unit="pair", disable=hidden) as bar,
     ):
-        timed = Timed(config, place, bar)
+        timed = Timed(config, place, bar, record.save)
+        record.samples = timed.samples
         record.metrics |= {"published_ratio": PUBLISHED_RATIO, "unit": "ms_per_image", "world_size": place.world_size}
         for name, (begin, changes) in ways.items():
             record.metrics[name] = timed.both_orders(name, begin, changes)
         crop = crop_entry(config.num_rounds)
         for entries in record.metrics["release"]["orders"].values():
             entries.append(crop)
-        record.samples = timed.samples
         record.notes += NOTES
     if place.is_main:
         print(_table(record))

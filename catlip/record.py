@@ -5,7 +5,8 @@
         record.metrics["catlip_ms_median"] = ...
 
 While the run goes on, `NAME.json.partial` stands beside where the record will be; it becomes the record, in one step, when
-the block ends well, and stays (and is reported as incomplete) when it does not.
+the block ends well, and stays (and is reported as incomplete) when it does not. A long run calls `record.save()` after each
+part that it has measured, so that the partial has it whatever stops the run.
 """
 
 import dataclasses
@@ -59,6 +60,7 @@ class Record:
         self.metrics: dict[str, Any] = {}
         self.samples: dict[str, list[Any]] = {}
         self.notes: list[str] = []
+        self._open = False
         self.environment = environment()
         self._head = {
             "schema": SCHEMA,
@@ -72,9 +74,16 @@ class Record:
     def __enter__(self) -> "Record":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._write(self.partial)
+        self._open = True
         return self
 
+    def save(self) -> None:
+        """Put what was measured so far into the partial; does nothing outside the block, as in ranks that do not write."""
+        if self._open:
+            self._write(self.partial)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._open = False
         self._write(self.partial)
         if error is None:
             os.replace(self.partial, self.path)

@@ -10,6 +10,7 @@ import tyro
 from bench.downstream.classification import Score, train_classifier
 from bench.downstream.encoders import load_encoder
 from bench.downstream.fit import fitting
+from bench.downstream.outputs import BY_NAME, is_written
 from bench.downstream.sweep import Fit, Sweep, run_of, sweep
 from catlip.cli import run
 from catlip.record import Record
@@ -29,7 +30,7 @@ class Finetune(Sweep):
         --encoder timm:vit_base_patch16_224.augreg_in21k --data places365:/data/places365
     """
 
-    out: Path = Path("runs/bench/finetune/finetune.json")
+    out: Path = Path("runs/bench/finetune") / BY_NAME
     """The record to write; runs go into a folder of the same name."""
 
 
@@ -37,6 +38,8 @@ def main(config: Finetune) -> None:
     """Fine-tune, print, write the record."""
     place = find_place(config.device)
     encoder = load_encoder(config.encoder, config.seed, place.device, config.recipe.resolution)
+    if is_written(config.out, config, encoder.digest(), place.is_main):
+        return
     record = Record(config.out, kind="finetune", config=config)
     with record if place.is_main else nullcontext():
         if not encoder.any_size and len(config.recipe.sizes()) > 1:

@@ -13,6 +13,7 @@ from torch import nn
 
 from bench.downstream.datasets import Split, ragged
 from bench.downstream.encoders import LoadedEncoder
+from bench.downstream.outputs import differences
 from catlip.cli import InputError
 from catlip.data.loader import DataPath
 from catlip.data.sampler import SampleOrder
@@ -119,7 +120,7 @@ def read_score(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         return None
     found, now = json.loads(path.read_text()), json.loads(json.dumps(identity))
     before = found["identity"]
-    if changed := [f"{k} {before.get(k)!r} there, {now.get(k)!r} now" for k in before | now if before.get(k) != now.get(k)]:
+    if changed := differences(before, now):
         raise InputError(f"{path.parent} holds another finished run ({'; '.join(changed)}); give another --out, or remove it")
     score: dict[str, Any] = found["score"]
     return score

@@ -26,6 +26,7 @@ from bench.downstream.datasets import Task
 from bench.downstream.encoders import LoadedEncoder, load_encoder
 from bench.downstream.fit import fitting
 from bench.downstream.heads import Init, on_standardised
+from bench.downstream.outputs import BY_NAME, is_written
 from bench.downstream.sweep import Fit, Sweep, run_of, sweep
 from catlip.cli import InputError, run
 from catlip.recipe import TransferRecipe
@@ -51,7 +52,7 @@ class LinearProbe(Sweep):
     An interrupted run goes on where it stopped, and under torchrun it uses every device; with cached features neither.
     """
 
-    out: Path = Path("runs/bench/linear_probe/probe.json")
+    out: Path = Path("runs/bench/linear_probe") / BY_NAME
     """The record to write; runs go into a folder of the same name."""
     cached_features: bool = False
     """Compute features once, without augmentation, at the encoder's own resolution, and train on them."""
@@ -61,6 +62,8 @@ def main(config: LinearProbe) -> None:
     """Probe, print, write the record."""
     place = find_place(config.device)
     encoder = load_encoder(config.encoder, config.seed, place.device, 0 if config.cached_features else config.recipe.resolution)
+    if is_written(config.out, config, encoder.digest(), place.is_main):
+        return
     record = Record(config.out, kind="linear_probe", config=config)
     with record if place.is_main else nullcontext():
         if config.cached_features:

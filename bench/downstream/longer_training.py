@@ -15,6 +15,7 @@ import tyro
 
 from bench.downstream.encoders import load_encoder
 from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearProbe
+from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_written
 from bench.downstream.sweep import sweep
 from catlip.cli import InputError, run
 from catlip.recipe import TransferRecipe
@@ -38,7 +39,7 @@ class LongerTraining:
     """Folders of finished runs, each with its record beside it."""
     data: str
     """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
-    out: Path = Path("runs/bench/longer_training/longer.json")
+    out: Path = Path("runs/bench/longer_training") / BY_NAME
     """The record to write."""
     seeds: int = 1
     """Classifiers for each of the weights."""
@@ -49,15 +50,24 @@ class LongerTraining:
     quiet: bool = False
     """No progress bars."""
 
+    def __post_init__(self) -> None:
+        if self.runs != tyro.MISSING:
+            object.__setattr__(self, "out", filled_in(self.out, self.data, *map(str, self.runs)))
+
 
 def main(config: LongerTraining) -> None:
     """Probe all weights, print, write the record."""
+    files = [file for folder in config.runs for file in _weights(folder)]
+    digest = files_digest(files)
+    if is_written(config.out, config, digest):
+        return
     with Record(config.out, kind="longer_training", config=config) as record:
+        record.metrics["encoder_digest"] = digest
         record.notes.append(CACHED_NOTE)
         rows: list[dict[str, Any]] = []
-        for file in (file for folder in config.runs for file in _weights(folder)):
-            rows += _probe(config, file, record)
         record.samples["runs"] = rows
+        for file in files:
+            rows += _probe(config, file, record)
         if any(not row["annealed"] for row in rows):
             record.notes.append("along a run the learning rate is not at its end yet; the paper trains anew for each length")
     print(f"wrote {record.path}")

@@ -18,6 +18,7 @@ from bench.downstream.accuracy import Features, extract, hits, note_broken
 from bench.downstream.datasets import Task, load_tasks
 from bench.downstream.encoders import LoadedEncoder, load_encoder
 from bench.downstream.heads import TransferOptions, has_classifier, transfer_head
+from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from bench.downstream.prompts import prompted_rows
 from catlip.cli import InputError, run
 from catlip.record import Record
@@ -42,7 +43,7 @@ class Readouts:
     """As of bench.downstream.linear_probe."""
     data: str
     """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
-    out: Path = Path("runs/bench/readout/readout.json")
+    out: Path = Path("runs/bench/readout") / BY_NAME
     """The record to write."""
     neighbours: int = 20
     """Training images that vote, each by exp(cosine / 0.07)."""
@@ -57,6 +58,7 @@ class Readouts:
     """No progress bar."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
         if self.neighbours < 1:
             raise InputError(f"--neighbours {self.neighbours}: at least one training image has to vote")
 
@@ -65,6 +67,8 @@ def main(config: Readouts) -> None:
     """Read out, print, write the record."""
     device = find_place(config.device).device
     encoder = load_encoder(config.encoder, config.seed, device)
+    if is_written(config.out, config, encoder.digest()):
+        return
     with Record(config.out, kind="readout", config=config) as record:
         record.metrics |= {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed, "encoder_digest": encoder.digest()}
         record.notes.append(f"images: {encoder.preprocess}")

@@ -16,6 +16,7 @@ from bench.downstream.datasets import Split, Task, load_tasks
 from bench.downstream.encoders import LoadedEncoder
 from bench.downstream.fit import Run
 from bench.downstream.heads import Init, TransferOptions, has_classifier, random_head, transfer_head
+from bench.downstream.outputs import filled_in
 from catlip.cli import InputError
 from catlip.recipe import TransferRecipe
 from catlip.record import Record
@@ -56,6 +57,7 @@ class Sweep:
     """No progress bars."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
         if not self.fraction or not all(0 < share <= 1 for share in self.fraction):
             raise InputError(f"--fraction {' '.join(map(str, self.fraction))}: shares are above 0 and up to 1")
         if not self.init or self.seeds < 1:

@@ -13,9 +13,10 @@ import numpy as np
 import tyro
 
 from bench.downstream.datasets import load_tasks
-from bench.downstream.encoders import load_encoder
+from bench.downstream.encoders import LoadedEncoder, load_encoder
 from bench.downstream.heads import TransferOptions, random_head, transfer_head
 from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearProbe
+from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from bench.downstream.sweep import Fit
 from catlip.cli import run
 from catlip.recipe import TransferRecipe
@@ -45,7 +46,7 @@ class Options:
     """Encoders pre-trained by CatLIP."""
     data: str
     """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
-    out: Path = Path("runs/bench/transfer_options/options.json")
+    out: Path = Path("runs/bench/transfer_options") / BY_NAME
     """The record to write."""
     vocabulary: Path | None = None
     """Of the encoders' classifiers; by default the one that their runs' records name."""
@@ -58,6 +59,10 @@ class Options:
     quiet: bool = False
     """No progress bars."""
 
+    def __post_init__(self) -> None:
+        if self.encoders != tyro.MISSING:
+            object.__setattr__(self, "out", filled_in(self.out, self.data, *self.encoders))
+
 
 def variants(vocabulary: Path | None) -> dict[str, TransferOptions]:
     """The defaults, and every other choice of one option."""
@@ -68,10 +73,16 @@ def variants(vocabulary: Path | None) -> dict[str, TransferOptions]:
 
 def main(config: Options) -> None:
     """Measure, print the gains, write the record."""
+    device = find_place(config.device).device
+    encoders = {spelling: load_encoder(spelling, 0, device) for spelling in config.encoders}
+    digest = "+".join(encoder.digest() for encoder in encoders.values())
+    if is_written(config.out, config, digest):
+        return
     with Record(config.out, kind="transfer_options", config=config) as record:
+        record.metrics["encoder_digest"] = digest
         record.notes.append(CACHED_NOTE)
         record.metrics["default"] = {name: getattr(TransferOptions(), name) for name in CHOICES}
-        rows = [row for spelling in config.encoders for row in _of_encoder(config, spelling)]
+        rows = [row for spelling, encoder in encoders.items() for row in _of_encoder(config, spelling, encoder)]
         record.samples["runs"] = rows
         record.metrics["gains"] = gains = _gains(rows)
         for variant, found in gains.items():
@@ -80,8 +91,7 @@ def main(config: Options) -> None:
     print(f"wrote {record.path}")
 
 
-def _of_encoder(config: Options, spelling: str) -> Iterator[dict[str, Any]]:
-    encoder = load_encoder(spelling, 0, find_place(config.device).device)
+def _of_encoder(config: Options, spelling: str, encoder: LoadedEncoder) -> Iterator[dict[str, Any]]:
     probe = LinearProbe(config.recipe, spelling, config.data, num_workers=config.num_workers, quiet=config.quiet)
     fit = CachedFeatures(probe, encoder)
     for task in load_tasks(config.data):

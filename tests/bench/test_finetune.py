@@ -87,8 +87,8 @@ def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refuse
     monkeypatch.setattr(fit, "train", lambda *_: pytest.fail("it trains again"))
     assert finetune()["samples"] == first["samples"]
     for changes, says in (({"recipe": replace(tiny_recipe, max_lr=0.5)}, r"max_lr 0\.001 there, 0\.5 now"),
-                          ({"encoder": "random:hybrid_tiny@48"}, "transferred 'random:hybrid_tiny@32' there")):  # fmt: skip
-        with pytest.raises(InputError, match=rf"{FIT} holds another finished run .*{says}.*; give another --out"):
+                          ({"encoder": "random:hybrid_tiny@48"}, "encoder 'random:hybrid_tiny@32' there")):  # fmt: skip
+        with pytest.raises(InputError, match=rf"tune.json is the record of another run .*{says}.*; give another --out"):
             finetune(**changes)
     assert (run / "weights.safetensors").exists()
 

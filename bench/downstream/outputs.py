@@ -1,0 +1,98 @@
+"""Where a transfer program writes, and what it does where a record is already.
+
+Without `--out` the record is named by its encoder and data, so that two encoders do not share one. A record of the same run is
+kept and not made again; one of another run is refused, as a finished training is.
+"""
+
+import json
+import re
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from catlip.cli import InputError
+from catlip.record import plain, read_record
+
+ENCODER, DATA = "{encoder}", "{data}"
+BY_NAME = f"{ENCODER}-{DATA}.json"
+LONGEST_NAME = 120  # characters of an encoder's name in a file's
+# The result is the same whatever these are.
+WITHOUT_EFFECT = frozenset({"about", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every", "max_broken"})
+
+
+def filled_in(out: Path, data: str, *encoders: str) -> Path:
+    """`out` with the names of the encoders and of the data set where it says {encoder} and {data}.
+
+    A config without encoder or data yet, as that of a recipe, keeps `out` as it is.
+    """
+    if tyro.MISSING in (data, *encoders):
+        return out
+    names = [encoder_name(encoder) for encoder in encoders]
+    several = f"{names[0]}-and-{len(names) - 1}-more" if len(names) > 1 else "".join(names)
+    return Path(str(out).replace(ENCODER, several[:LONGEST_NAME]).replace(DATA, data_name(data)))
+
+
+def encoder_name(spelling: str) -> str:
+    """An encoder in a file's name: `starter-catlip-seed0` of runs/starter/pretrain/catlip-seed0, else its spelling."""
+    parts = [part for part in Path(spelling).parts if part not in ("runs", "pretrain", "/", "..")]
+    return _slug("-".join(parts).removesuffix(".safetensors").removesuffix(".json"))
+
+
+def data_name(spelling: str) -> str:
+    """A data set in a file's name: its kind, and its folder where that has another name."""
+    kind, _, folder = spelling.partition(":")
+    name = Path(folder).name
+    return _slug(kind if name in ("", kind) else f"{kind}-{name}")
+
+
+def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
+    """Whether the record of this run is at `path` already; if so, says that it is kept.
+
+    Args:
+        config: of the run; what does not change its result is not compared.
+        digest: of the encoder's weights, which the record holds as its metric `encoder_digest`.
+    Raises: InputError when it is the record of another run, naming what differs.
+    """
+    if not path.is_file():
+        return False
+    record = read_record(path)
+    before = identity(record.get("config"), record["metrics"].get("encoder_digest"))
+    if changed := differences(before, identity(config, digest)):
+        raise InputError(f"{path} is the record of another run ({'; '.join(changed)}); give another --out, or remove it")
+    if say:
+        print(f"{path} is there, from the same run; remove it to have it made again")
+    return True
+
+
+def identity(config: Any, digest: Any) -> dict[str, Any]:
+    """What determines a run, field by field, as JSON has it."""
+    fields = json.loads(json.dumps(_kept(plain(config))))
+    recipe = fields.pop("recipe", None) or {}
+    return {**fields, **recipe, "encoder_digest": digest}
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """In words, in which fields two runs differ."""
+    names = [name for name in before | now if before.get(name) != now.get(name)]
+    return [f"{name} {before.get(name)!r} there, {now.get(name)!r} now" for name in names]
+
+
+def files_digest(files: list[Path]) -> str:
+    """Of the contents of several files of weights together."""
+    found = sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            found.update(file_digest(file, "sha256").digest())
+    return found.hexdigest()[:16]
+
+
+def _kept(fields: Any) -> Any:
+    if not isinstance(fields, dict):
+        return fields
+    return {name: _kept(value) for name, value in fields.items() if name not in WITHOUT_EFFECT}
+
+
+def _slug(words: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.@+]+", "-", words).strip("-.") or "unnamed"
