@@ -68,3 +68,24 @@ write_atomically(pathlib.Path({str(path)!r}), b"n" * 100_000)
     assert "OSError" in done.stderr
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_was_saved_on_the_way_outlives_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "name.json"
+    script = f"""
+import os, pathlib, signal
+from catlip.record import Record
+with Record(pathlib.Path({str(path)!r}), "kind", {{}}) as record:
+    record.metrics["first"] = 1
+    record.save()
+    record.metrics["second"] = 2
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert not path.exists()
+    assert json.loads((tmp_path / "name.json.partial").read_text())["metrics"] == {"first": 1}
+
+
+def test_a_rank_that_does_not_write_saves_nothing(tmp_path: Path) -> None:
+    Record(tmp_path / "name.json", "kind", {}).save()
+    assert list(tmp_path.iterdir()) == []

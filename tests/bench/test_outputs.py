@@ -1,4 +1,4 @@
-"""A transfer program without --out: each encoder and data set has a record of its own, and none is replaced by another run's."""
+"""Each encoder and data set has a record of its own, and none is replaced by that of another run."""
 
 import json
 from collections.abc import Callable
@@ -46,9 +46,9 @@ def test_two_encoders_have_two_records_and_another_config_is_refused(
 
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
     start(few, ONE, cats_and_dogs, num_workers=1)  # the same run: its record is kept
-    with pytest.raises(InputError, match="micro_batch|neighbours"):
+    with pytest.raises(InputError, match=r"micro_batch|neighbours"):
         start(replace(few, micro_batch=3), ONE, cats_and_dogs)
-    with pytest.raises(InputError, match="encoder_digest .* there"):
+    with pytest.raises(InputError, match=r"encoder_digest .* there"):
         start(few, ONE, cats_and_dogs, seed=5, out=next(path for path in paths if "hybrid" in path.name))
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths} == before
     assert not list(Path("runs").rglob("*.partial"))
