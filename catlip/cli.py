@@ -20,7 +20,19 @@ C = TypeVar("C")
 Program = tuple[type[Any], Callable[[Any], object]]  # a config and what is called with it
 
 # A full or forbidden disk and a wrong path are the user's to mend; any other OSError is a bug and keeps its traceback.
-USER_ERRNOS = {"ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "ENOENT", "EEXIST", "EISDIR", "ENOTDIR"}
+USER_ERRORS = {
+    "ENOSPC": "the disk of {path} is full; free some space or choose another one",
+    "EDQUOT": "your quota on the disk of {path} is used up; free some space or choose another one",
+    "EFBIG": "{path} would be larger than files may be here",
+    "EACCES": "{path} cannot be opened: you lack the permission; choose another place or change its permissions",
+    "EPERM": "{path} cannot be changed: you lack the permission; choose another place or change its permissions",
+    "EROFS": "{path} cannot be written: its disk is read-only; choose another place",
+    "ENOENT": "{path} is not there: no such file or folder",
+    "EEXIST": "{path} exists already; choose another name",
+    "EISDIR": "{path} is a folder, where a file is needed; name a file, say one in it",
+    "ENOTDIR": "{path} cannot be: a part of this path is a file and not a folder; choose another place",
+}
+EXAMPLE_STARTS = ("python -m ", "torchrun ", "./run_all.sh")
 
 
 class InputError(ValueError):
@@ -56,9 +68,10 @@ def run(
     except BrokenPipeError:  # the reader of our output, say `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if errno.errorcode.get(error.errno or 0) not in USER_ERRNOS:
+        sentence = USER_ERRORS.get(errno.errorcode.get(error.errno or 0, ""))
+        if sentence is None:
             raise
-        _stop(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+        _stop(sentence.format(path=error.filename) if error.filename else str(error))
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
@@ -79,11 +92,31 @@ def choose(kind: str, name: str, choices: Mapping[str, C]) -> C:
     return choices[name]
 
 
+def with_example_lines(description: str) -> str:
+    """`description` with each command in it on a line of its own, indented: tyro joins other lines to paragraphs."""
+    lines: list[str] = []
+    in_example = False
+    for line in description.splitlines():
+        was_example, in_example = in_example, _is_example(line, lines)
+        if in_example:
+            while lines and not lines[-1]:
+                lines.pop()  # tyro would make two empty lines of one before an indented line
+            lines.append(f"    {line}")
+        else:
+            lines += ["", line] if was_example and line else [line]
+    return "\n".join(lines)
+
+
+def _is_example(line: str, before: list[str]) -> bool:
+    """Whether a line is a command, or goes on with the command of the line before."""
+    return line.startswith(EXAMPLE_STARTS) or bool(before and before[-1].startswith("    ") and before[-1].endswith("\\"))
+
+
 def _parse(config: type[C], prog: str, arguments: Sequence[str], default: Any, recipes: Mapping[str, C]) -> C:
     """tyro's reading of the arguments, its boxed complaints turned into an InputError of one line."""
-    printed, description = io.StringIO(), inspect.getdoc(config) or ""
+    printed, description = io.StringIO(), with_example_lines(inspect.getdoc(config) or "")
     if recipes:
-        description += f"\n\n--recipe NAME sets every default below: {', '.join(recipes)}."
+        description += f"\n\nEvery default below is set by --recipe NAME: {', '.join(recipes)}."
     try:
         with redirect_stderr(printed):
             return tyro.cli(config, prog=prog, args=arguments, default=default, description=description)

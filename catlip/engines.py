@@ -21,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, Protocol, TypeVar
 
-from catlip.cli import USER_ERRNOS, InputError
+from catlip.cli import USER_ERRORS, InputError
 
 RAY_RETRIES = 10  # of an item whose worker or machine died
 RAY_QUEUE = 2  # items that the cluster holds for each of its processors, so that none waits for the next
@@ -135,7 +135,7 @@ def _attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
     except InputError as error:
         return error
     except OSError as error:
-        if errno.errorcode.get(error.errno or 0) not in USER_ERRNOS:
+        if errno.errorcode.get(error.errno or 0) not in USER_ERRORS:
             raise
         return error
 

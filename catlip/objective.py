@@ -4,7 +4,7 @@ Pre-training becomes multi-label classification over the synset vocabulary. Targ
 nouns and the vocabulary 24,320 classes, so a dense target would be 99.99 % zeros.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,6 @@ CLASSIFIER_STD = 0.02  # timm's for every linear layer
 EXACT_SOFTPLUS = 40.0  # torch returns z itself above its threshold; from its default, 20, that is off by up to 2e-9
 
 
-@runtime_checkable
 class Objective(Protocol):
     """A method of pre-training: a module that holds the image encoder and turns a batch into a loss.
 

@@ -1,8 +1,10 @@
 """What a user gets wrong ends as one line that says what to do, and exit code 2."""
 
 import contextlib
+import errno
 import importlib
 import inspect
+import runpy
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from catlip.cli import run
 from catlip.data.shards import write_shard
+from catlip.recipes import WriteRecipes
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,79 @@ def test_the_examples_of_a_transfer_bench_are_in_its_help_and_can_be_read(monkey
             run(config, read.append, getattr(module, "RECIPES", None))
     assert f"python -m bench.downstream.{name}" in capsys.readouterr().out
     assert [type(found) for found in read] == [config] * len(examples)
+
+
+HELPED = {
+    "catlip.label": "Label",
+    "catlip.vocabulary.__main__": "BuildVocabulary",
+    "catlip.weights.__main__": "Convert",
+    "catlip.transfer_init.__main__": "TransferInit",
+    "bench.step_time": "StepTime",
+    "bench.waterfall": "Waterfall",
+    "bench.downstream.linear_probe": "LinearProbe",
+    "reports.__main__": "Report",
+}
+
+
+@pytest.mark.parametrize(("module", "name"), HELPED.items())
+def test_every_example_in_a_help_has_a_line_of_its_own(monkeypatch, capsys, module: str, name: str) -> None:
+    loaded = importlib.import_module(module)
+    config = getattr(loaded, name)
+    monkeypatch.setattr(sys, "argv", ["prog", "--help"])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        run(config, print, getattr(loaded, "RECIPES", None))
+    shown = capsys.readouterr().out.splitlines()
+    lines = inspect.getdoc(config).splitlines()
+    examples = [line for line in lines if line.startswith(("python -m", "torchrun", "    --", "    python -m"))]
+    assert len(examples) >= 2
+    for example in examples:
+        assert example.strip() in [line.strip() for line in shown], example
+
+
+@pytest.mark.parametrize(
+    ("make", "number", "says"),
+    [(Path.mkdir, errno.EISDIR, "is a folder"), (Path.touch, errno.ENOTDIR, "a file and not a folder")],
+)
+def test_a_folder_for_a_file_and_the_reverse_are_a_sentence(monkeypatch, capsys, tmp_path, make, number, says) -> None:
+    made = tmp_path / "made"
+    make(made)
+
+    def main(config: object) -> None:
+        (made / "below" if number == errno.ENOTDIR else made).read_text()
+
+    monkeypatch.setattr(sys, "argv", ["prog"])
+    with pytest.raises(SystemExit) as stopped:
+        run(WriteRecipes, main)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(made) in error
+    assert says in error
+
+
+@pytest.mark.parametrize(
+    ("module", "option"),
+    [
+        ("catlip.examples", "--vocabulary"),
+        ("catlip.transfer_init", "--vocabulary"),
+        ("bench.projection", "--step-time"),
+        ("bench.projection", "--communication"),
+        ("bench.compare", ""),
+    ],
+)
+def test_a_folder_given_as_a_file_is_one_line_that_names_it(module, option, monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = {"catlip.examples": ["shards"], "bench.compare": [str(tmp_path)]}.get(module, [])
+    monkeypatch.setattr(sys, "argv", ["prog", *first, *([option] if option else []), str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module(module, run_name="__main__")
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(tmp_path) in error
+    assert "folder" in error
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_shards_with_nothing_readable_are_refused(program, tmp_path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from catlip.cli import InputError
 from catlip.data.loader import Batch, RaggedLabels
-from catlip.encoder import build_encoder
-from catlip.objective import Categorical, Objective, chunked_binary_cross_entropy, sparse_binary_cross_entropy
+from catlip.encoder import ImageEncoder, build_encoder
+from catlip.objective import Categorical, chunked_binary_cross_entropy, sparse_binary_cross_entropy
 
 VOCABULARY = 24_320
 LABEL_SETS = st.lists(st.sets(st.integers(0, 11)), min_size=1, max_size=6)
@@ -176,6 +176,7 @@ def test_over_the_whole_vocabulary_the_bias_saves_the_first_16_800_nats() -> Non
 
 def test_it_is_an_objective_and_trains_the_encoder() -> None:
     objective = Categorical(build_encoder("hybrid_tiny", 32), torch.full((5,), 0.1))
-    assert isinstance(objective, Objective)
+    assert objective.needs == {"labels"}
+    assert isinstance(objective.image_encoder, ImageEncoder)
     objective(Batch(torch.full((2, 3, 32, 32), 9, dtype=torch.uint8), ["", ""], ragged([{1}, set()]))).backward()
     assert all(parameter.grad is not None for parameter in objective.parameters())

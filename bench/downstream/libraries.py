@@ -5,13 +5,18 @@ Weights that are not on this machine are fetched by the library; without a netwo
 
 import difflib
 import logging
+import re
 import textwrap
+import urllib.error
+import urllib.request
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 from torch import Tensor, nn
 
 from bench.downstream.preprocess import NO_MEAN, NO_STD, Normalised, Preprocess, from_library
@@ -20,6 +25,7 @@ from catlip.weights.files import differences, listed, plain_tensors, read_file
 
 TIMM_SOURCES = ("local-dir", "hf-hub")
 LONGEST_REASON = 200  # characters of a library's own error
+HUB_PATIENCE_S = 5.0
 
 
 def timm_encoder(
@@ -42,7 +48,7 @@ def timm_encoder(
     instead = f"without a network give a local file with its weights, timm:{name}:FILE, or random:timm/{name}"
     if name.startswith("local-dir:"):
         instead = "of a folder that catlip.weights wrote give the file in it, model.safetensors"
-    with _fetching(f"timm's {name}", instead):
+    with _fetching(f"timm's {name}", instead, from_hub=pretrained and not file and not name.startswith("local-dir:")):
         model = _any_size(name, pretrained and file is None, 0 if file else resolution)  # a file has positions of its own
     if file:
         _load_timm(model, file)
@@ -99,7 +105,8 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
     if tag and tag not in (tags := open_clip.list_pretrained_tags_by_model(name)) and not Path(tag).is_file():
         raise InputError(f"OpenCLIP's {name} has no weights {tag!r}, and no such file is there; it has {listed(tags, 10)}")
     what = f"OpenCLIP's {name}" + (f"/{tag}" if tag else "")
-    with _fetching(what, f"without a network give a local file, openclip:{name}/FILE, or random:openclip/{name}"):
+    instead = f"without a network give a local file, openclip:{name}/FILE, or random:openclip/{name}"
+    with _fetching(what, instead, from_hub=bool(tag) and not Path(tag).is_file()):
         return open_clip.create_model(name, pretrained=tag or None, force_image_size=resolution or None)
 
 
@@ -140,13 +147,41 @@ def _close(name: str, known: Collection[str]) -> str:
 
 
 @contextmanager
-def _fetching(what: str, instead: str) -> Iterator[None]:
-    """Turns a failure into one line; what the libraries log meanwhile says no more."""
+def _fetching(what: str, instead: str, from_hub: bool) -> Iterator[None]:
+    """Turns a failure into one line; what the libraries log meanwhile says no more.
+
+    Args:
+        from_hub: whether the weights come from the Hugging Face hub. Where that cannot be reached, its library is told to look
+            into its cache alone: otherwise it asks again and again, for half a minute a file.
+    """
+    cut_off = from_hub and not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT)
     logging.disable(logging.CRITICAL)
+    if cut_off:
+        constants.HF_HUB_OFFLINE = True
     try:
         yield
     except Exception as error:  # the libraries pass on whatever the network, the hub or a broken file gives them
-        reason = textwrap.shorten(str(error) or type(error).__name__, LONGEST_REASON, placeholder=" ...")
-        raise InputError(f"{what} cannot be opened: {reason.rstrip('.')}; {instead}") from error
+        if cut_off and isinstance(error, OSError):
+            reason = f"its weights are not on this machine, and {constants.ENDPOINT} cannot be reached"
+            raise InputError(f"{what} cannot be opened: {reason}; {instead}") from error
+        raise InputError(f"{what} cannot be opened: {_first_sentence(error)}; {instead}") from error
     finally:
         logging.disable(logging.NOTSET)
+        if cut_off:
+            constants.HF_HUB_OFFLINE = False
+
+
+def _answers(address: str) -> bool:
+    """Whether a server is there, whatever it says; proxies as the environment names them."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=HUB_PATIENCE_S).close()
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, HTTPException):
+        return False
+    return True
+
+
+def _first_sentence(error: Exception) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return textwrap.shorten(re.split(r"(?<=[.!?]) ", words)[0], LONGEST_REASON, placeholder=" ...").rstrip(".")

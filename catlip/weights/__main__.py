@@ -9,6 +9,7 @@ import tyro
 from catlip.cli import InputError, Program, run
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
 from catlip.weights.files import listed
+from catlip.weights.run import weights_file
 from catlip.weights.show import Show, show
 from catlip.weights.targets import Converted, to_ours, to_released, to_timm
 from catlip.weights.write import parameter_count, write_archive, write_folder, write_safetensors
@@ -24,12 +25,13 @@ class Convert:
 
     python -m catlip.weights convert vit_base.pt --to timm --out vit_base.safetensors
     python -m catlip.weights convert vit_base.pt --to huggingface --out vit_base/
-    python -m catlip.weights convert runs/cc3m/pretrain/catlip-seed0/weights.safetensors --to timm --out vit_b16.safetensors
+    python -m catlip.weights convert runs/cc3m/pretrain/catlip-seed0 --to timm --out vit_b16.safetensors
     python -m catlip.weights show vit_base.pt
 
     What is read: the release's pre-training, classification, multi-label, DeepLabv3, Mask R-CNN and CLIP checkpoints of ViT
-    B, L and H (torch.save or safetensors, or its trainer's file, whose averaged weights are taken); weights.safetensors and
-    checkpoints/step-*.pt of a run; and what this program wrote. Every weight is accounted for, or the file is refused.
+    B, L and H (torch.save or safetensors, or its trainer's file, whose averaged weights are taken); the folder of a finished
+    run, its weights.safetensors and its checkpoints/step-*.pt; and what this program wrote. Every weight is accounted for, or
+    the file is refused.
 
     What each target holds:
 
@@ -50,7 +52,7 @@ class Convert:
     """
 
     file: tyro.conf.Positional[Path]
-    """The checkpoint."""
+    """The checkpoint, or the folder of a finished run."""
     to: Target
     """What to make of it."""
     out: Path
@@ -61,8 +63,9 @@ class Convert:
 
 def main(config: Convert) -> None:
     """Read, convert, write, and say what was dropped."""
-    _check(config)
-    checkpoint = read_checkpoint(config.file)
+    file = weights_file(config.file)
+    _check(config, file)
+    checkpoint = read_checkpoint(file)
     if config.to == "ours":
         converted = to_ours(checkpoint)
     elif config.to == "released":
@@ -76,14 +79,15 @@ def main(config: Convert) -> None:
     print(f"wrote {config.out}")
 
 
-def _check(config: Convert) -> None:
+def _check(config: Convert, file: Path) -> None:
     suffix = SUFFIXES.get(config.to)
     if suffix and config.out.suffix != suffix:
         raise InputError(f"--out {config.out} does not end in {suffix}, as --to {config.to} needs")
     if not suffix and config.out.is_file():
         raise InputError(f"--out {config.out} is a file; --to huggingface writes a folder")
-    if config.out.exists() and config.out.samefile(config.file):
-        raise InputError(f"--out {config.out} is the file to convert; give another name")
+    for written in (config.out, config.out / "model.safetensors"):
+        if written.exists() and written.samefile(file):
+            raise InputError(f"--out {config.out} is what is to be converted; give another name")
     if config.resolution and config.to not in ("timm", "huggingface"):
         raise InputError(f"--resolution is for timm and huggingface; --to {config.to} keeps the positions as they are")
 

@@ -32,6 +32,19 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
     return read_checkpoint(step, raw=True) if step.is_file() else _read_sharded(step)
 
 
+def weights_file(path: Path) -> Path:
+    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote; any other path as it is.
+
+    Raises: InputError for a folder without weights.
+    """
+    if not path.is_dir():
+        return path
+    for name in ("weights.safetensors", "model.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    raise InputError(f"{path} is a folder without weights.safetensors; give that of a finished run, or a file of weights")
+
+
 def _read_sharded(path: Path) -> Checkpoint:
     """The raw weights in a folder that several ranks wrote."""
     reader, prefix = PlainMetadataReader(path), f"{RAW}."

@@ -12,6 +12,7 @@ from catlip.range_augment import RangeAugment
 from catlip.weights.checkpoint import Checkpoint, checkpoint_of, open_weights
 from catlip.weights.files import listed
 from catlip.weights.released import Layout, faults, find_layout
+from catlip.weights.run import weights_file
 from catlip.weights.write import parameter_count
 
 DATA_SETS = {24_320: "CatLIP's DataComp vocabulary", 1_000: "ImageNet-1k", 365: "Places365", 80: "COCO, multi-label"}
@@ -22,16 +23,16 @@ class Show:
     """Say what a file of weights is: layout, encoder, task, classes, parameters, and what in it is not understood.
 
     python -m catlip.weights show vit_base.pt
-    python -m catlip.weights show runs/starter/pretrain/catlip-seed0/weights.safetensors
+    python -m catlip.weights show runs/starter/pretrain/catlip-seed0
     """
 
     file: tyro.conf.Positional[Path]
-    """A checkpoint."""
+    """A checkpoint, or the folder of a finished run."""
 
 
 def show(config: Show) -> None:
     """Read and print. Raises: InputError when the file holds no weights at all."""
-    for name, value in summary(config.file).items():
+    for name, value in summary(weights_file(config.file)).items():
         print(f"{name:14} {value}")
 
 

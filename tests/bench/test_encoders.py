@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -249,6 +250,21 @@ def test_the_probe_says_offline_what_would_be_needed(spelling, program, tmp_path
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "give a local file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("spelling", ["timm:test_vit.r160_in1k", "timm:hf-hub:timm/test_vit.r160_in1k"])
+def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(spelling, monkeypatch, tmp_path) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"it waits {seconds} s to ask again"))
+    with pytest.raises(
+        InputError, match=r"http://127.0.0.1:9 cannot be reached; without a network give a local file .*"
+    ) as caught:
+        open_encoder(spelling)
+    assert "\n" not in str(caught.value)
+    assert not constants.HF_HUB_OFFLINE
 
 
 @pytest.fixture

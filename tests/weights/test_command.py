@@ -10,7 +10,7 @@ import torch
 from catlip.cli import InputError
 from catlip.weights import read_checkpoint
 from catlip.weights.__main__ import Convert, main
-from catlip.weights.show import summary
+from catlip.weights.show import Show, show, summary
 from catlip.weights.targets import to_ours, to_timm
 from catlip.weights.write import write_safetensors
 
@@ -92,7 +92,7 @@ def test_a_target_that_cannot_be_written_is_refused(out, to, resolution, says, r
 @pytest.mark.parametrize("target", ["released", "ours"])
 def test_the_file_itself_is_not_overwritten(target, released_file, tmp_path) -> None:
     path = released_file().rename(tmp_path / ("weights.pt" if target == "released" else "weights.safetensors"))
-    with pytest.raises(InputError, match="is the file to convert"):
+    with pytest.raises(InputError, match="is what is to be converted"):
         main(Convert(path, target, path))
 
 
@@ -106,3 +106,25 @@ def test_the_help_says_what_each_target_holds(program) -> None:
     shown = " ".join(program(MODULE, "convert", "--help").stdout.split())
     for words in ('embed_layer=catlip.encoder.STEMS["conv"]', "vit_base_patch16_224", "local-dir:FOLDER"):
         assert words in shown
+
+
+def test_the_folder_of_a_run_and_one_for_the_hub_are_read_like_their_files(released_file, tmp_path, capsys) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    converted = to_ours(read_checkpoint(released_file()))
+    write_safetensors(run / "weights.safetensors", converted)
+    show(Show(run))
+    shown = capsys.readouterr().out
+    assert "conv_tiny" in shown
+    main(Convert(run, "huggingface", tmp_path / "hub"))
+    show(Show(tmp_path / "hub"))
+    main(Convert(tmp_path / "hub", "ours", tmp_path / "again.safetensors"))
+    before, after = read_checkpoint(run / "weights.safetensors"), read_checkpoint(tmp_path / "again.safetensors")
+    assert before.encoder.keys() == after.encoder.keys()
+    assert all(torch.equal(before.encoder[name], after.encoder[name]) for name in before.encoder)
+    for source, out in ((run, run / "weights.safetensors"), (tmp_path / "hub", tmp_path / "hub")):
+        with pytest.raises(InputError, match="what is to be converted"):
+            main(Convert(source, "ours" if out.suffix else "huggingface", out))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"folder without weights\.safetensors"):
+        show(Show(tmp_path / "empty"))
