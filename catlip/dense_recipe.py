@@ -7,7 +7,11 @@ the encoder and the seed are the program's.
 from dataclasses import dataclass
 
 from catlip.cli import InputError
+from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
 from catlip.training.schedule import Optimization
+
+OBJECT_IOU = 0.7  # an anchor that overlaps an object by so much is one, in the release and in detectron2
+SIDE_MULTIPLE = 32  # pixels of which the sides of the release's squares are multiples
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,11 @@ class DetectionRecipe(DenseRecipe):
     warmup_from: float = 1e-5
     """Learning rate at which the warm-up begins."""
     scale_jitter: tuple[float, ...] = (0.1, 2.0)
-    """Large-scale jitter: range of the factor of the resolution that a picture is resized to before it is cropped; nothing to
-    resize each to a square of one of `square_sides`, as the release does."""
+    """Large-scale jitter: range of the factor of the resolution that a picture is resized to before it is cropped to a square
+    of the resolution. Nothing: each picture is resized to a square, as in the release."""
     square_sides: tuple[int, ...] = ()
-    """Sides in pixels that are drawn from without jitter."""
+    """Without jitter: the least side in pixels, the greatest, and how many between them a step draws its squares from. The
+    batch grows as the squares shrink. Nothing: all squares are of the resolution."""
     window: int = 0
     """Side in tokens of attention windows, with four global blocks as ViTDet; 0 for global attention in all."""
     pyramid_scales: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
@@ -98,7 +103,38 @@ class DetectionRecipe(DenseRecipe):
     """Of 3 x 3 in the box head, and in the mask head before its last."""
     fc_channels: int = 1024
     """Of the box head's linear layer."""
-    proposals: tuple[int, int] = (1000, 512)
+    proposals: tuple[int, int] = (2000, 512)
     """Kept by the region proposal network in training, and sampled of them for the heads, per image."""
+    test_proposals: int = 1000
+    """Kept by it in testing, per image; of each level of the pyramid it looks at so many, in training at twice as many."""
+    background_iou: float = 0.7
+    """An anchor is background to the region proposal network when it overlaps no object by more; the release's is the overlap
+    that makes it an object, detectron2's is 0.3, and leaves out what is between."""
+    roi_sampling: int = 2
+    """Points, in each direction, that a bin of RoIAlign averages; 0 for as many as the object has features (detectron2)."""
+    roi_aligned: bool = False
+    """Shift RoIAlign's points by half a feature, as detectron2 does; torchvision, and with it the release, does not."""
     least_score: float = 0.05
     """Of what counts as found in testing; detectron2's and the release's. Where classes are hard to tell, lower it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.square_sides) not in (0, 3) or min(self.square_sides, default=1) < 1:
+            raise InputError(f"square_sides {self.square_sides} are not the least, the greatest, and how many")
+        if not 0 <= self.background_iou <= OBJECT_IOU:
+            raise InputError(f"background_iou {self.background_iou} must be in [0, {OBJECT_IOU}], of which on it is an object")
+
+    def sizes(self) -> list[ImageSize]:
+        """The squares that steps draw from, with the batch per device at each."""
+        if self.scale_jitter or not self.square_sides:
+            return [ImageSize(self.resolution, self.micro_batch)]
+        low, high, count = self.square_sides
+        return image_sizes(self.resolution, self.micro_batch, low, high, count, SIDE_MULTIPLE)
+
+    def num_steps(self, num_images: int) -> int:
+        """Optimizer steps on a data set of so many images, at least 1: batches differ where squares do."""
+        return steps_for(self.epochs * num_images, self.sizes(), self.num_devices)
+
+    def plan(self, num_images: int, seed: int) -> StepPlan:
+        """The square and the positions of the stream of each step, on a data set of so many images."""
+        return StepPlan(self.sizes(), self.num_devices, self.num_steps(num_images), seed)

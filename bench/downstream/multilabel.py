@@ -154,7 +154,9 @@ def average_precision(scores: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def _binary(scores: Tensor, truth: Tensor) -> float:
-    return float(binary_average_precision(scores, truth))
+    """Of ranks: torchmetrics would take scores outside of [0, 1] through a sigmoid, which makes ties of the large ones."""
+    distinct, ranks = scores.unique(return_inverse=True)
+    return float(binary_average_precision(ranks.double() / len(distinct), truth))
 
 
 def _head(config: MultiLabel, encoder: LoadedEncoder, labels: LabelSet, record: Record) -> nn.Linear:

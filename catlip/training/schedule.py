@@ -53,7 +53,8 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def adamw(objective: nn.Module, recipe: Optimization, form: Literal["fused", "foreach", "loop"] = "fused") -> torch.optim.AdamW:
-    """AdamW; what has fewer than two dimensions does not decay, and what the objective's `lr_scale` says learns slower.
+    """AdamW; what has fewer than two dimensions, or what the objective's `decays` denies, does not decay, and what its
+    `lr_scale` says learns slower.
 
     That is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release decays 0-D parameters.
 
@@ -61,10 +62,11 @@ def adamw(objective: nn.Module, recipe: Optimization, form: Literal["fused", "fo
         form: one kernel for all parameters, one per operation, or one per operation and parameter. The result is the same.
     """
     lr_scale: Callable[[str], float] = getattr(objective, "lr_scale", lambda name: 1.0)
+    decays: Callable[[str], bool] = getattr(objective, "decays", lambda name: True)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
-            decay = recipe.weight_decay if parameter.ndim >= 2 else 0.0
+            decay = recipe.weight_decay if parameter.ndim >= 2 and decays(name) else 0.0
             groups.setdefault((decay, lr_scale(name)), []).append(parameter)
     by_decay = sorted(groups.items(), key=lambda item: -item[0][0])
     options = [{"params": found, "weight_decay": decay, "lr_scale": scale} for (decay, scale), found in by_decay]

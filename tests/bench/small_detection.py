@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.downstream.detecting.data import MicroBatches
 from bench.downstream.detection import Detection, main
-from bench.downstream.stream import Positions
+from catlip.data.sampler import StepPlan
 from catlip.dense_recipe import DetectionRecipe
 from catlip.training.distributed import Place
 from catlip.transfer_recipes import STARTER_DETECTION
@@ -17,12 +18,10 @@ SMALL: DetectionRecipe = replace(
 )
 
 
-def positions(recipe: DetectionRecipe, first_step: int, num_steps: int, place: Place) -> Positions:
+def micro_batches(recipe: DetectionRecipe, first_step: int, num_steps: int, place: Place) -> MicroBatches:
     """Those of a rank from a step on."""
-    per_step = recipe.accumulation(place.world_size)
-    found = Positions(recipe.micro_batch, num_steps * per_step, place)
-    found.skip(first_step * per_step * recipe.micro_batch)
-    return found
+    plan = StepPlan(recipe.sizes(), recipe.num_devices, num_steps, seed=0)
+    return MicroBatches(plan, recipe.accumulation(place.world_size), place, first_step)
 
 
 def detect(data: Path, out: Path, recipe: DetectionRecipe = SMALL, **options: Any) -> None:

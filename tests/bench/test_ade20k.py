@@ -170,6 +170,27 @@ def test_the_model_gets_rgb_in_0_to_1_with_labels_that_fit_and_padding_that_is_n
     torch.testing.assert_close(ignored, torch.full((3,), GREY / 255), atol=0.03, rtol=0)
 
 
+def test_pictures_are_resized_as_pillow_does_it(tmp_path):
+    """Which averages where it makes an image smaller: a fine pattern becomes grey, and does not flicker."""
+    root = write_ade20k(tmp_path / "ade20k", train=0, val=1, height=160, width=160)
+    image, _ = files(root, "val", "val_0000")
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(image, quality=100, subsampling=0)
+    with Image.open(image) as picture:
+        expected = np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC)).astype(int)
+    split = read_ade20k(root, "val")
+    for keep_ratio in (False, True):
+        scene = SceneDataset(split, validation_pipeline(32, keep_ratio))[0]
+        found = scene["inputs"].flip(0).permute(1, 2, 0).numpy().astype(int)  # mmsegmentation's images are BGR
+        assert np.abs(found - expected).max() <= 3, "but for the decoder"
+    write_scene(root, "train", "same", np.asarray(Image.open(files(root, "val", "val_0000")[1])))
+    Image.fromarray(noise).save(files(root, "train", "same")[0], quality=100, subsampling=0)
+    recipe = replace(RECIPE, short_side=(32, 32))
+    crop = Stream(read_ade20k(root, "train"), recipe, seed=0)[0]["inputs"].flip(0).permute(1, 2, 0).numpy().astype(int)
+    flipped = expected[:, ::-1]
+    assert min(np.abs(crop - expected).max(), np.abs(crop - flipped).max()) <= 3
+
+
 def test_a_picture_that_a_camera_turned_stays_on_its_annotation(root):
     image, _ = files(root, "train", "train_0000")
     with Image.open(image) as picture:

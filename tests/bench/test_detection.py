@@ -16,8 +16,10 @@ from safetensors.torch import load_file
 
 pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it")
 
+from detectron2.structures import Boxes
 from small_coco import change_annotations, write_coco
-from small_detection import SMALL, detect, positions
+from small_detection import SMALL, detect, micro_batches
+from torchvision.ops import roi_align
 
 from bench.downstream.coco import read_coco
 from bench.downstream.detecting.data import Stream, register, train_loader
@@ -26,6 +28,7 @@ from bench.downstream.detecting.trainer import LOSSES, DetectionTrainer, schedul
 from bench.downstream.encoders import open_encoder
 from bench.downstream.feature_map import FeatureMap
 from catlip.cli import InputError
+from catlip.data.sampler import ImageSize
 from catlip.training.distributed import Place
 from catlip.transfer_recipes import DETECTIONS
 
@@ -46,7 +49,7 @@ def model_of(spelling: str, recipe: Any = SMALL, classes: int = 3, seed: int = 0
 
 def batches(root: Path, folder: Path, recipe: Any, steps: int) -> list[Any]:
     stream = Stream(register(read_coco(root, "train"), folder / "train.json", True), seed=0)
-    return list(train_loader(stream, recipe, positions(recipe, 0, steps, HERE), seed=0, num_workers=0))
+    return list(train_loader(stream, recipe, micro_batches(recipe, 0, steps, HERE), seed=0, num_workers=0))
 
 
 def test_the_model_holds_the_encoder_s_own_weights() -> None:
@@ -107,7 +110,49 @@ def test_rates_and_decays_of_all_parameters() -> None:
     assert found["range_augment.low.noise"] == (pytest.approx(0.7**13), 0.0)
     rest = {name: value for name, value in found.items() if not name.startswith((vit, "range_augment"))}
     assert [rate for rate, _ in rest.values()] == pytest.approx([1.0] * len(rest))
-    assert all(decay == (0.1 if dict(model.named_parameters())[name].ndim >= 2 else 0) for name, (_, decay) in rest.items())
+    decaying = {name for name, (_, decay) in rest.items() if decay}
+    assert {decay for _, decay in rest.values()} == {0.0, 0.1}
+    matrices = {name for name in rest if dict(model.named_parameters())[name].ndim >= 2}
+    of_pyramid = {"backbone.simfp_2.0.weight", "backbone.simfp_2.3.weight", "backbone.simfp_3.0.weight"}
+    assert matrices - decaying == of_pyramid, "its transposed convolutions"
+    assert len(decaying) == 25, "26 in the release, whose last level is a convolution"
+    assert "roi_heads.mask_head.deconv.weight" in decaying
+
+
+def test_proposals_are_chosen_as_in_the_release() -> None:
+    """An anchor that overlaps an object by half is background, and of the starter's neither."""
+    overlaps = torch.tensor([[0.1, 0.5, 0.75], [0.2, 0.1, 0.1]])
+    for recipe, half in ((replace(VIT, background_iou=0.7), 0), (VIT, -1)):
+        _, labels = model_of("random:vit_tiny16@64", recipe).proposal_generator.anchor_matcher(overlaps)
+        assert labels.tolist() == [1, half, 1], "the first overlaps the second object most of all"
+    generator = model_of("random:vit_tiny16@64", replace(TABLE, pyramid_channels=16, fc_channels=16)).proposal_generator
+    assert generator.anchor_matcher.thresholds[1:-1] == [0.7, 0.7]
+    assert generator.pre_nms_topk == {True: 2000, False: 1000}
+    assert generator.post_nms_topk == {True: 2000, False: 1000}
+
+
+def test_objects_are_pooled_as_in_the_release() -> None:
+    """By torchvision's RoIAlign of 2 x 2 points a bin, without the shift by half a feature."""
+    recipe = replace(VIT, roi_sampling=2, roi_aligned=False)
+    heads = model_of("random:vit_tiny16@64", recipe).roi_heads
+    box = torch.tensor([[3.0, 5.0, 41.0, 30.0]])
+    maps = [torch.randn(1, 16, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
+    for pooler, side in ((heads.box_pooler, 7), (heads.mask_pooler, 14)):
+        expected = roi_align(maps[0], [box], side, spatial_scale=1 / 8, sampling_ratio=2, aligned=False)
+        torch.testing.assert_close(pooler(maps, [Boxes(box)]), expected)
+
+
+@pytest.mark.parametrize("size", ["b", "l", "h"])
+def test_the_release_s_batches_grow_as_its_squares_shrink(size) -> None:
+    recipe, passes = DETECTIONS[f"table_7e_{size}16_release"], {"b": 100, "l": 100, "h": 80}[size]
+    sizes = recipe.sizes()
+    assert (sizes[0], sizes[-1], len(sizes)) == (ImageSize(512, 8), ImageSize(1280, 1), 25)
+    assert ImageSize(1024, 2) in sizes
+    assert sum(size.batch for size in sizes) / 25 == pytest.approx(2.84)
+    plan = recipe.plan(117_266, seed=0)
+    assert len(plan) == recipe.num_steps(117_266) == round(passes * 117_266 / (64 * 2.84))
+    assert plan.starts[-1] / 117_266 == pytest.approx(passes, rel=0.01)
+    assert recipe.lr_step_epochs == tuple(4 * epoch for epoch in DETECTIONS[f"table_7e_{size}16"].lr_step_epochs)
 
 
 def test_the_rate_warms_up_and_falls_twice() -> None:

@@ -14,7 +14,7 @@ pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it"
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 from small_coco import IDS, change_annotations, write_coco
-from small_detection import SMALL, positions
+from small_detection import SMALL, micro_batches
 from torch import nn
 
 from bench.downstream.coco import CocoSplit, read_coco
@@ -22,10 +22,16 @@ from bench.downstream.detecting import data
 from bench.downstream.detecting.data import Stream, TrainingMapper, register, train_loader, usable
 from bench.downstream.detecting.evaluation import Pictures, score
 from catlip.cli import InputError
+from catlip.data.sampler import ImageSize, StepPlan
+from catlip.dense_recipe import DetectionRecipe
 from catlip.training.distributed import Place
 
 PLAIN = replace(SMALL, scale_jitter=())
 CPU = torch.device("cpu")
+
+
+def mapper_of(recipe: DetectionRecipe) -> TrainingMapper:
+    return TrainingMapper(recipe, StepPlan(recipe.sizes(), recipe.num_devices, num_steps=100, seed=0), seed=0)
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def polygons(annotation: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("recipe", [PLAIN, replace(SMALL, scale_jitter=(1.0, 1.0)), replace(SMALL, scale_jitter=(2.0, 2.0))])
 def test_polygons_and_run_lengths_give_the_same_masks_and_boxes(root, tmp_path, recipe) -> None:
-    stream, mapper = stream_of(root, tmp_path / "rle"), TrainingMapper(recipe, seed=0)
+    stream, mapper = stream_of(root, tmp_path / "rle"), mapper_of(recipe)
     change_annotations(root, "train", lambda old: old | {"annotations": [polygons(a) for a in old["annotations"]]})
     outlined = stream_of(root, tmp_path / "polygons")
     for position in range(12):
@@ -57,7 +63,7 @@ def test_polygons_and_run_lengths_give_the_same_masks_and_boxes(root, tmp_path, 
 
 
 def test_boxes_fit_the_masks_and_lie_on_the_squares(root, tmp_path) -> None:
-    stream, mapper = stream_of(root, tmp_path), TrainingMapper(PLAIN, seed=0)
+    stream, mapper = stream_of(root, tmp_path), mapper_of(PLAIN)
     for position in range(12):
         mapped = mapper(stream[position])
         assert mapped["image"].shape == (3, 48, 48)
@@ -80,7 +86,7 @@ def test_crowds_are_not_trained_on_and_images_without_objects_are_left_out(root,
     stream = stream_of(root, tmp_path)
     seen = {stream[position]["image_id"]: stream[position] for position in range(10)}
     assert set(seen) == set(range(3, 13))
-    mapped = TrainingMapper(PLAIN, seed=0)(seen[3])
+    mapped = mapper_of(PLAIN)(seen[3])
     assert len(mapped["instances"]) == len(seen[3]["annotations"]) - 1
     assert mapped["dropped"] == 0
 
@@ -93,12 +99,12 @@ def test_a_pixel_is_an_object_until_it_vanishes(root, tmp_path) -> None:
 
     change_annotations(root, "train", change)
     stream = stream_of(root, tmp_path)
-    mapped = TrainingMapper(PLAIN, seed=0)(stream[0])
+    mapped = mapper_of(PLAIN)(stream[0])
     boxes = mapped["instances"].gt_boxes.tensor
     assert len(boxes) > 0
     assert mapped["dropped"] == 0
     assert ((boxes[:, 2:] - boxes[:, :2]) == 1).all()
-    small = TrainingMapper(replace(SMALL, scale_jitter=(0.1, 0.1)), seed=0)
+    small = mapper_of(replace(SMALL, scale_jitter=(0.1, 0.1)))
     for position in range(12):
         found = small(stream[position])
         assert found["dropped"] + len(found["instances"]) == len(stream[position]["annotations"])
@@ -112,32 +118,42 @@ def as_numbers(images: list[dict[str, Any]]) -> list[Any]:
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_what_a_step_sees_depends_on_the_seed_and_the_step_alone(root, tmp_path, num_workers) -> None:
     recipe, stream, here = replace(SMALL, micro_batch=2, num_devices=2), stream_of(root, tmp_path), Place(0, 1, CPU)
-    whole = [as_numbers(b) for b in train_loader(stream, recipe, positions(recipe, 0, 8, here), 0, 0)]
+    whole = [as_numbers(b) for b in train_loader(stream, recipe, micro_batches(recipe, 0, 8, here), 0, 0)]
     np.random.seed(1)  # what else draws numbers changes nothing
-    later = [as_numbers(b) for b in train_loader(stream, recipe, positions(recipe, 3, 8, here), 0, num_workers)]
+    later = [as_numbers(b) for b in train_loader(stream, recipe, micro_batches(recipe, 3, 8, here), 0, num_workers)]
     assert len(whole) == 16
     assert later == whole[6:]
     assert sorted(image[0] for batch in whole[:6] for image in batch) == list(range(1, 13)), "an epoch sees each image once"
-    other = [as_numbers(b) for b in train_loader(stream, recipe, positions(recipe, 0, 8, here), 1, 0)]
+    other = [as_numbers(b) for b in train_loader(stream, recipe, micro_batches(recipe, 0, 8, here), 1, 0)]
     assert other != whole
 
 
 def test_ranks_share_the_micro_batches_of_a_step() -> None:
     recipe = replace(SMALL, micro_batch=2, num_devices=4)
-    alone = list(positions(recipe, 1, 3, Place(0, 1, CPU)))
-    ranks = [list(positions(recipe, 1, 3, Place(rank, 2, CPU))) for rank in (0, 1)]
-    assert alone == list(range(8, 24))
-    assert sorted(ranks[0] + ranks[1]) == alone
-    assert ranks[0][:4] == [8, 9, 12, 13]
-    assert ranks[1][:4] == [10, 11, 14, 15]
+    alone = list(micro_batches(recipe, 1, 3, Place(0, 1, CPU)))
+    first, second = (list(micro_batches(recipe, 1, 3, Place(rank, 2, CPU))) for rank in (0, 1))
+    assert [position for batch in alone for position in batch] == list(range(8, 24))
+    assert sorted(first + second) == alone
+    assert first[:2] == [[8, 9], [12, 13]]
+    assert second[:2] == [[10, 11], [14, 15]]
 
 
-def test_squares_differ_from_micro_batch_to_micro_batch_only(root, tmp_path) -> None:
-    recipe = replace(PLAIN, square_sides=(32, 48, 64), micro_batch=2)
-    loader = train_loader(stream_of(root, tmp_path), recipe, positions(recipe, 0, 12, Place(0, 1, CPU)), 0, 0)
-    sides = [{tuple(image["image"].shape[1:]) for image in batch} for batch in loader]
-    assert {len(found) for found in sides} == {1}
-    assert set().union(*sides) == {(32, 32), (48, 48), (64, 64)}
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_squares_and_batches_differ_from_step_to_step_only(root, tmp_path, num_workers) -> None:
+    recipe = replace(PLAIN, resolution=64, square_sides=(32, 96, 3), micro_batch=2, num_devices=2)
+    assert recipe.sizes() == [ImageSize(32, 8), ImageSize(64, 2), ImageSize(96, 1)]
+    stream = stream_of(root, tmp_path)
+    batches = list(train_loader(stream, recipe, micro_batches(recipe, 0, 12, Place(0, 1, CPU)), 0, num_workers))
+    drawn = [{(len(batch), *image["image"].shape[1:]) for image in batch} for batch in batches]
+    steps = list(zip(drawn[::2], drawn[1::2], strict=True))
+    assert len(steps) == 12
+    assert all(first == second and len(first) == 1 for first, second in steps)
+    assert set().union(*drawn) == {(8, 32, 32), (2, 64, 64), (1, 96, 96)}
+    seen = [image["image_id"] for batch in batches for image in batch]
+    expected = [stream[position]["image_id"] for position in range(len(seen))]
+    assert seen == expected, "the whole stream, in its order"
+    later = list(train_loader(stream, recipe, micro_batches(recipe, 5, 12, Place(0, 1, CPU)), 0, num_workers))
+    assert [as_numbers(batch) for batch in later] == [as_numbers(batch) for batch in batches[10:]]
 
 
 def test_what_cannot_be_read_is_left_out_and_counted(root) -> None:
@@ -156,7 +172,7 @@ def test_what_cannot_be_read_is_left_out_and_counted(root) -> None:
 def test_a_grey_picture_has_three_channels(root, tmp_path) -> None:
     for path in (root / "train2017").iterdir():
         Image.open(path).convert("L").save(path)
-    image = TrainingMapper(PLAIN, seed=0)(stream_of(root, tmp_path)[0])["image"]
+    image = mapper_of(PLAIN)(stream_of(root, tmp_path)[0])["image"]
     assert image.shape == (3, 48, 48)
     assert torch.equal(image[0], image[2])
 

@@ -50,6 +50,20 @@ def test_average_precision_is_that_of_scikit_learn(seed, n, classes):
     )
 
 
+@pytest.mark.parametrize("largest", [58.0, 107.0])
+def test_logits_of_any_size_are_ranked_as_they_are(largest):
+    """In float32 a sigmoid makes ties of logits above 17, and of those below -104."""
+    rng = np.random.default_rng(0)
+    truth = rng.random((400, 8)) < 0.3
+    scores = rng.standard_normal((400, 8)).astype(np.float32) + truth
+    expected = average_precision(torch.from_numpy(scores), torch.from_numpy(truth))
+    grown = scores * (largest / np.abs(scores).max())
+    found = average_precision(torch.from_numpy(grown), torch.from_numpy(truth))
+    for name in ("macro", "micro", "weighted"):
+        assert found[f"map_{name}"] == pytest.approx(average_precision_score(truth, grown, average=name), abs=1e-6)
+        assert found[f"map_{name}"] == pytest.approx(expected[f"map_{name}"], abs=1e-6)
+
+
 def test_truth_as_prediction_gives_one_and_a_class_without_images_is_left_out():
     truth = torch.tensor([[True, False, False], [True, True, False], [False, True, False]])
     found = average_precision(truth.float(), truth)

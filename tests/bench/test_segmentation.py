@@ -120,6 +120,51 @@ def test_at_twice_the_stride_the_head_sees_as_many_pixels(stride, side, dilation
     assert model.decode_head(model.backbone(torch.rand(1, 3, 64, 64))).shape == (1, 3, side, side)
 
 
+def released_head(own, x):
+    """Logits of features [B, D, H, W] by the release's head, read off its weights under its own names."""
+
+    def convolved(name, x, dilation=1):
+        weight = own[f"{name}.block.conv.weight"]
+        x = torch.nn.functional.conv2d(x, weight, dilation=dilation, padding=dilation * (weight.shape[-1] // 2))
+        mean, var, scale, shift = (
+            own[f"{name}.block.norm.{what}"][:, None, None] for what in ("running_mean", "running_var", "weight", "bias")
+        )
+        x = (x - mean) / torch.sqrt(var + 1e-5) * scale + shift
+        return x * (1 + torch.erf(x / math.sqrt(2))) / 2  # GELU
+
+    branches = [convolved("convs.0", x)]
+    branches += [convolved(f"convs.{i}", x, dilation) for i, dilation in ((1, 12), (2, 24), (3, 36))]
+    branches.append(convolved("convs.4.aspp_pool.conv_1x1", x.mean(dim=(2, 3), keepdim=True)).expand_as(branches[0]))
+    mixed = convolved("project", torch.cat(branches, dim=1))
+    weight, bias = own["classifier.block.conv.weight"], own["classifier.block.conv.bias"]
+    return torch.nn.functional.conv2d(mixed, weight, bias)
+
+
+def test_the_head_is_the_release_s():
+    """Weights under the release's names, random ones, give the same logits there and here."""
+    head = built("random:vit_tiny16@64", replace(TABLE_7D, head_channels=8)).eval().decode_head
+    names = {f"aspp_modules.{i}": f"convs.{i}" for i in range(4)}
+    names |= {"image_pool.1": "convs.4.aspp_pool.conv_1x1", "bottleneck": "project"}
+    own, draw = {}, torch.Generator().manual_seed(0)
+    for here, there in names.items():
+        module = head.get_submodule(here)
+        own[f"{there}.block.conv.weight"] = torch.randn(module.conv.weight.shape, generator=draw) / 4
+        for what in ("running_mean", "running_var", "weight", "bias"):
+            drawn = torch.randn(8, generator=draw)
+            own[f"{there}.block.norm.{what}"] = drawn.abs() + 0.5 if what == "running_var" else drawn
+        for what, tensor in module.bn.state_dict().items():
+            if what != "num_batches_tracked":
+                tensor.copy_(own[f"{there}.block.norm.{what}"])
+        pooled_first = own[f"{there}.block.conv.weight"].roll(8, dims=1)  # mmsegmentation puts the pooled branch first
+        module.conv.weight.data.copy_(pooled_first if there == "project" else own[f"{there}.block.conv.weight"])
+    own["classifier.block.conv.weight"] = torch.randn(head.conv_seg.weight.shape, generator=draw)
+    own["classifier.block.conv.bias"] = torch.randn(3, generator=draw)
+    head.conv_seg.load_state_dict({what: own[f"classifier.block.conv.{what}"] for what in ("weight", "bias")})
+    features = torch.randn(2, 192, 8, 8, generator=draw)
+    with torch.inference_mode():
+        torch.testing.assert_close(head((features,)), released_head(own, features), rtol=1e-4, atol=1e-4)
+
+
 def test_what_cannot_be_built_is_refused():
     with pytest.raises(InputError, match="resolution 40 is not a multiple of this encoder's patch, 16"):
         built(recipe=replace(SMALL, resolution=40))

@@ -5,7 +5,7 @@ it is flipped, resized and cropped, is the same for any number of workers and ra
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,25 +15,26 @@ import numpy as np
 from detectron2.data import (
     DatasetFromList,
     DatasetMapper,
+    MapDataset,
     build_detection_test_loader,
-    build_detection_train_loader,
     get_detection_dataset_dicts,
 )
 from detectron2.data import transforms as T
+from detectron2.data.build import trivial_batch_collator
 from detectron2.data.datasets import register_coco_instances
 from detectron2.data.detection_utils import SizeMismatchError, check_image_size, read_image
 from detectron2.utils import comm
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.downstream.coco import FEW, MAX_ABSENT_SHARE, CocoSplit
-from bench.downstream.stream import Positions, seed_at
+from bench.downstream.stream import seed_at
 from catlip.cli import InputError
-from catlip.data.sampler import SampleOrder
+from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.dense_recipe import DetectionRecipe
-from catlip.training.distributed import barrier
+from catlip.training.distributed import Place, barrier
 
-SIDES, AUGMENTATION = 6, 7  # separate these random streams from others of the same seed
+AUGMENTATION = 7  # separates this random stream from others of the same seed
 UNREADABLE = (OSError, ValueError, SyntaxError, SizeMismatchError, Image.DecompressionBombError)
 
 
@@ -87,48 +88,75 @@ class Stream(Dataset[dict[str, Any]]):
         return image | {"position": position}
 
 
+class MicroBatches(Sampler[list[int]]):
+    """The positions of the stream that one rank sees, one micro-batch after another.
+
+    A step's micro-batches are numbered over the ranks, and a rank takes every `world_size`-th: their images are the same on any
+    number of devices that the global batch is spread over.
+
+    Args:
+        micro_steps: of each rank in each step.
+        first_step: the step to begin with.
+    """
+
+    def __init__(self, plan: StepPlan, micro_steps: int, place: Place, first_step: int = 0):
+        self.plan, self.place, self.first_step = plan, place, first_step
+        self.numbers = range(place.rank, micro_steps * place.world_size, place.world_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.first_step, len(self.plan)):
+            planned = self.plan[step]
+            for number in self.numbers:
+                start = planned.start + number * planned.batch
+                yield list(range(start, start + planned.batch))
+
+    def __len__(self) -> int:
+        return (len(self.plan) - self.first_step) * len(self.numbers)
+
+
 class TrainingMapper:
     """An image of the stream to what the model trains on: flipped and resized at random, its masks as bitmaps.
 
-    Without jitter, all images of a micro-batch have the same size. Objects that a crop leaves nothing of are dropped; `dropped`
-    says how many.
+    All images of a step have the same size. Objects that a crop leaves nothing of are dropped; `dropped` says how many.
     """
 
-    def __init__(self, recipe: DetectionRecipe, seed: int):
+    def __init__(self, recipe: DetectionRecipe, plan: StepPlan, seed: int):
         masks = {"use_instance_mask": True, "instance_mask_format": "bitmask", "recompute_boxes": True}
-        self.mappers = [
-            DatasetMapper(True, augmentations=found, image_format="RGB", **masks) for found in augmentations(recipe)
-        ]
-        self.seed, self.micro_batch = seed, recipe.micro_batch
+        self.mappers = {
+            size.resolution: DatasetMapper(
+                True, augmentations=augmentations(recipe, size.resolution), image_format="RGB", **masks
+            )
+            for size in plan.sizes
+        }
+        self.plan, self.seed = plan, seed
 
     def __call__(self, image: dict[str, Any]) -> dict[str, Any]:
         """Adds `image` [3, H, W] uint8, and `instances` with boxes, classes and masks [n, H, W]."""
         position = image["position"]
-        mapper = self.mappers[seed_at(self.seed, SIDES, position // self.micro_batch) % len(self.mappers)]
+        step = int(np.searchsorted(self.plan.starts, position, side="right")) - 1
         np.random.seed(seed_at(self.seed, AUGMENTATION, position))  # what detectron2's augmentations draw from
-        mapped: dict[str, Any] = mapper(image)
+        mapped: dict[str, Any] = self.mappers[self.plan[step].resolution](image)
         objects = sum(not annotation.get("iscrowd") for annotation in image["annotations"])
         return mapped | {"dropped": objects - len(mapped["instances"])}
 
 
-def augmentations(recipe: DetectionRecipe) -> list[list[T.Augmentation]]:
-    """Those to choose from for a micro-batch: of ViTDet, or one per square of the release."""
-    flip, side = T.RandomFlip(), recipe.resolution
-    if recipe.scale_jitter:
-        jitter = T.ResizeScale(*recipe.scale_jitter, target_height=side, target_width=side)
-        return [[flip, jitter, T.FixedSizeCrop(crop_size=(side, side), pad=False)]]  # the model pads
-    return [[flip, T.Resize((side, side))] for side in recipe.square_sides or (recipe.resolution,)]
+def augmentations(recipe: DetectionRecipe, side: int) -> list[T.Augmentation]:
+    """To squares of `side` pixels: ViTDet's jitter, or the release's resizing."""
+    if not recipe.scale_jitter:
+        return [T.RandomFlip(), T.Resize((side, side))]
+    jitter = T.ResizeScale(*recipe.scale_jitter, target_height=side, target_width=side)
+    return [T.RandomFlip(), jitter, T.FixedSizeCrop(crop_size=(side, side), pad=False)]  # the model pads
 
 
-def train_loader(stream: Stream, recipe: DetectionRecipe, positions: Positions, seed: int, num_workers: int) -> Any:
-    """This rank's micro-batches, each a list of what the mapper gives."""
-    return build_detection_train_loader(
-        stream,
-        mapper=TrainingMapper(recipe, seed),
-        sampler=positions,
-        total_batch_size=recipe.micro_batch * comm.get_world_size(),
-        aspect_ratio_grouping=False,
+def train_loader(
+    stream: Stream, recipe: DetectionRecipe, batches: MicroBatches, seed: int, num_workers: int
+) -> DataLoader[dict[str, Any]]:
+    """This rank's micro-batches, each a list of what the mapper gives. detectron2's own loader knows one size of batch only."""
+    return DataLoader(
+        MapDataset(stream, TrainingMapper(recipe, batches.plan, seed)),
+        batch_sampler=batches,
         num_workers=num_workers,
+        collate_fn=trivial_batch_collator,
     )
 
 

@@ -20,10 +20,10 @@ from detectron2.modeling import Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import ImageList
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.downstream.feature_map import FeatureMap, lr_scale_on
-from catlip.dense_recipe import DetectionRecipe
+from catlip.dense_recipe import OBJECT_IOU, DetectionRecipe
 from catlip.range_augment import RangeAugment
 
 VITDET = "common/models/mask_rcnn_vitdet.py"  # of detectron2's model zoo, in its wheel
@@ -87,6 +87,11 @@ class MaskRCNN(GeneralizedRCNN):
         """As `lr_scale_on`."""
         return lr_scale_on(self.backbone.net.features, "backbone.net.features.", name, self.layer_decay)
 
+    def decays(self, name: str) -> bool:
+        """Not the pyramid's transposed convolutions (the release); the mask head's does."""
+        module = self.get_submodule(name.rpartition(".")[0])
+        return not (name.startswith("backbone.simfp") and isinstance(module, nn.ConvTranspose2d))
+
 
 def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -> MaskRCNN:
     """Mask R-CNN on that feature map, with heads that torch's random numbers initialise."""
@@ -105,7 +110,7 @@ def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -
 
 def square_pad(recipe: DetectionRecipe) -> int:
     """Side in pixels that every image is padded to; 0 where the squares differ in size from batch to batch."""
-    return recipe.resolution if recipe.scale_jitter or not recipe.square_sides else 0
+    return recipe.resolution if len(recipe.sizes()) == 1 else 0
 
 
 def _set_backbone(backbone: Any, features: FeatureMap, recipe: DetectionRecipe) -> None:
@@ -122,8 +127,9 @@ def _set_proposals(generator: Any, strides: Sequence[int], recipe: DetectionReci
     generator.head.in_channels = recipe.pyramid_channels
     generator.anchor_generator.sizes = [[ANCHOR_STRIDES * stride] for stride in strides]
     generator.anchor_generator.strides = strides
-    kept, _ = recipe.proposals
-    generator.pre_nms_topk, generator.post_nms_topk = (2 * kept, kept), (kept, kept)
+    generator.anchor_matcher.thresholds = [recipe.background_iou, OBJECT_IOU]
+    (in_training, _), in_testing = recipe.proposals, recipe.test_proposals
+    generator.pre_nms_topk, generator.post_nms_topk = (2 * in_testing, in_testing), (in_training, in_testing)
 
 
 def _set_heads(heads: Any, strides: Sequence[int], recipe: DetectionRecipe, num_classes: int) -> None:
@@ -131,7 +137,10 @@ def _set_heads(heads: Any, strides: Sequence[int], recipe: DetectionRecipe, num_
     channels, (_, sampled) = recipe.pyramid_channels, recipe.proposals
     heads.num_classes, heads.batch_size_per_image = num_classes, sampled
     heads.box_in_features = heads.mask_in_features = [_level(stride) for stride in strides]
-    heads.box_pooler.scales = heads.mask_pooler.scales = [1 / stride for stride in strides]
+    for pooler in (heads.box_pooler, heads.mask_pooler):
+        pooler.scales = [1 / stride for stride in strides]
+        pooler.sampling_ratio = recipe.roi_sampling
+        pooler.pooler_type = "ROIAlignV2" if recipe.roi_aligned else "ROIAlign"
     heads.box_head.input_shape = ShapeSpec(channels=channels, height=7, width=7)
     heads.box_head.conv_dims = [channels] * recipe.head_convolutions
     heads.box_head.fc_dims = [recipe.fc_channels]

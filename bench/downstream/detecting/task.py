@@ -11,13 +11,12 @@ import torch
 
 from bench.downstream.coco import CocoSplit, coco_root, note_counts, read_coco
 from bench.downstream.dense import Dense, note_encoder, open_feature_map
-from bench.downstream.detecting.data import Stream, register, test_loader, train_loader, usable
+from bench.downstream.detecting.data import MicroBatches, Stream, register, test_loader, train_loader, usable
 from bench.downstream.detecting.evaluation import Pictures, score
 from bench.downstream.detecting.model import MaskRCNN, mask_rcnn
 from bench.downstream.detecting.trainer import LOSSES, Checkpoints, DetectionTrainer, ProgressBar, warmup_steps
 from bench.downstream.feature_map import GLOBAL_BLOCKS
 from bench.downstream.fit import SCORE, read_score
-from bench.downstream.stream import Positions
 from catlip.cli import InputError
 from catlip.dense_recipe import DetectionRecipe
 from catlip.pictures import chosen
@@ -68,14 +67,14 @@ def notes(recipe: DetectionRecipe, num_steps: int) -> list[str]:
         images = f"training images: flipped, resized to {low:g} to {high:g} times {side} pixels, cropped (ViTDet's jitter)"
         tests = f"test images: longer side to {side}, padded to a square (ViTDet)"
     else:
-        sides = ", ".join(map(str, recipe.square_sides or (side,)))
-        images = f"training images: flipped, resized to a square of {sides} pixels, one size a micro-batch (the release)"
+        sizes = ", ".join(f"{size.resolution} ({size.batch})" for size in recipe.sizes())
+        images = f"training images: flipped, resized to squares of one size a step (the release): pixels (batch) {sizes}"
         tests = f"test images: resized to {side} x {side} pixels (the release)"
     windowed = f"windows of {recipe.window} x {recipe.window} tokens, {GLOBAL_BLOCKS} blocks global (ViTDet)"
     attention = f"attention: {windowed if recipe.window else 'global in all blocks (the release)'}"
-    heads = "weights of pyramid and heads decay as the encoder's, which in the release they do not"
+    decay = "weight decay: of all matrices but the transposed convolutions of the pyramid (the release)"
     short = f"warm-up: {warmup} steps, a tenth of this run, instead of {recipe.warmup_iterations}"
-    return [images, tests, attention, heads, *([short] if warmup < recipe.warmup_iterations else [])]
+    return [images, tests, attention, decay, *([short] if warmup < recipe.warmup_iterations else [])]
 
 
 def _check(recipe: DetectionRecipe) -> None:
@@ -144,10 +143,10 @@ def _train(config: Dense, trainer: DetectionTrainer, train: CocoSplit, identity:
     recipe, place, checkpoints = trainer.recipe, trainer.place, config.folder / "checkpoints"
     start = trainer.resume(checkpoints, identity)
     name = register(train, config.folder / "annotations" / "train.json", place.is_main)
-    positions = Positions(recipe.micro_batch, trainer.num_steps * trainer.accumulation, place)
-    positions.skip(start * trainer.accumulation * recipe.micro_batch)
+    plan = recipe.plan(len(train.images), config.seed)
+    batches = MicroBatches(plan, trainer.accumulation, place, first_step=start)
     stream = Stream(name, config.seed)
-    trainer.reset_data_loader(lambda: train_loader(stream, recipe, positions, config.seed, config.num_workers))
+    trainer.reset_data_loader(lambda: train_loader(stream, recipe, batches, config.seed, config.num_workers))
     trainer.register_hooks([Checkpoints(checkpoints, identity, config.checkpoint_every)])
     if place.is_main and not config.quiet:
         trainer.register_hooks([ProgressBar(config.out.stem)])

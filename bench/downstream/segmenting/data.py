@@ -21,7 +21,8 @@ from catlip.data.sampler import SampleOrder
 from catlip.dense_recipe import SegmentationRecipe
 
 AUGMENTATION = 9  # separates this random stream from others of the same seed
-INTERPOLATION = "bicubic"  # the release's, of images; labels are resized to the nearest
+# As the release resizes images: by Pillow, which averages over all pixels where it makes an image smaller. Labels: nearest.
+RESIZING = {"interpolation": "bicubic", "backend": "pillow"}
 ANY_LENGTH = 10**9  # pixels of a side that is not limited
 Transforms = list[Callable[[dict[str, Any]], Any]]
 
@@ -78,7 +79,7 @@ def training_pipeline(recipe: SegmentationRecipe) -> Transforms:
     return [
         *_loading(),
         LoadAnnotations(),
-        RandomResize(scale=scales, keep_ratio=True, interpolation=INTERPOLATION),
+        RandomResize(scale=scales, keep_ratio=True, **RESIZING),
         RandomFlip(prob=0.5),
         RandomCrop(crop_size=(side, side), cat_max_ratio=recipe.most_of_one_class),
         PackSegInputs(),
@@ -87,7 +88,7 @@ def training_pipeline(recipe: SegmentationRecipe) -> Transforms:
 
 def validation_pipeline(side: int, keep_ratio: bool) -> Transforms:
     """To squares of `side` pixels, or to a shorter side of as many; labels keep their own size."""
-    resize = Resize(scale=(ANY_LENGTH if keep_ratio else side, side), keep_ratio=keep_ratio, interpolation=INTERPOLATION)
+    resize = Resize(scale=(ANY_LENGTH if keep_ratio else side, side), keep_ratio=keep_ratio, **RESIZING)
     return [*_loading(), resize, LoadAnnotations(), PackSegInputs()]
 
 

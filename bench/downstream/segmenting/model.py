@@ -1,7 +1,7 @@
 """DeepLabv3 on an encoder's feature map: mmsegmentation's head and losses, with our encoder as a registered backbone.
 
-It has as many parameters as the release's: 98,751,644 with ViT-B/16, 320,435,356 with L and 652,396,700 with H, of which
-RangeAugment has six.
+The head's activation is the encoder's, GELU, as in the release. The model has as many parameters as the release's: 98,751,644
+with ViT-B/16, 320,435,356 with L and 652,396,700 with H, of which RangeAugment has six.
 """
 
 from typing import Any
@@ -119,6 +119,7 @@ def _head(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) ->
         "dilations": (1, *_dilations(recipe.dilations, features.output_stride)),
         "dropout_ratio": recipe.head_dropout,
         "norm_cfg": {"type": "BN"},
+        "act_cfg": {"type": "GELU"},
         "align_corners": True,
         "ignore_index": IGNORED,
         "loss_decode": {"type": "CrossEntropyLoss", "avg_non_ignore": True},  # the mean over the pixels that are judged
