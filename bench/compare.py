@@ -11,6 +11,7 @@ import tyro
 
 from bench.statistics import unpaired_ratio
 from catlip.cli import InputError, run
+from catlip.foreign import printable
 from catlip.record import read_record
 
 WITHOUT_EFFECT = ("out", "quiet")
@@ -81,7 +82,7 @@ def main(config: Compare) -> None:
     """Print how they agree."""
     one, other = read_record(config.one), read_record(config.other)
     try:
-        print("\n".join(compare(one, other)))
+        print("\n".join(" ".join(printable(line).split()) for line in compare(one, other)))
     except (KeyError, TypeError, AttributeError):
         raise InputError(f"not both are records of a bench: {config.one} and {config.other}") from None
 

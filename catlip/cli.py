@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import tyro
 
+from catlip.foreign import printable
+
 C = TypeVar("C")
 Program = tuple[type[Any], Callable[[Any], object]]  # a config and what is called with it
 
@@ -143,5 +145,5 @@ def _take_recipe(arguments: Sequence[str], defaults: Mapping[str, C]) -> tuple[C
 
 
 def _stop(message: str) -> None:
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")  # in one piece: other ranks may be writing theirs
+    sys.stderr.write(f"error: {' '.join(printable(message).split())}\n")  # in one piece: other ranks may be writing theirs
     sys.exit(2)

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from catlip.cli import InputError, module_name
+from catlip.foreign import UnreadableError, read_regular
 
 SCHEMA = 1
 PACKAGES = (
@@ -129,9 +130,11 @@ def build_name(device_type: str) -> str:
 def read_record(path: Path) -> dict[str, Any]:
     """A record as it was written. Raises: InputError when the file is none."""
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
+        record: dict[str, Any] = json.loads(read_regular(path))
         record["kind"], record["metrics"]
-    except (ValueError, KeyError, TypeError):
+    except UnreadableError as reason:
+        raise InputError(f"not a record: {path}: {reason}") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"not a record: {path}") from None
     return record
 

@@ -11,7 +11,7 @@ from reports.provenance import RecordGroup
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; words in backticks are code. Markdown shows it as it is, so it holds no words from inside a record."""
+    """A paragraph; words in backticks are code, and everything else is escaped."""
 
     words: str
     kind: str = field(default="text", init=False)

@@ -7,11 +7,15 @@ remarks of its cells as footnotes. A missing value is an en dash, a NaN is shown
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from catlip.foreign import printable
+
 MISSING = "\N{EN DASH}"
 MOST_DECIMALS = 6
+FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}", "\N{FULLWIDTH COMMERCIAL AT}")
 
 
 @dataclass(frozen=True)
@@ -129,22 +133,25 @@ def as_markdown(table: Table) -> str:
         _line(["---"] * len(table.columns)),
     ]
     lines += [_line(_padded([_markdown_cell(table, cell) for cell in row], len(table.columns))) for row in table.rows]
-    notes = [f"{i}. {note}" for i, note in enumerate(table.footnotes, 1)]
-    parts = ["\n".join(lines), "\n".join(notes), table.caption]
+    notes = [f"{i}. {escape_sentence(note)}" for i, note in enumerate(table.footnotes, 1)]
+    parts = ["\n".join(lines), "\n".join(notes), escape_sentence(table.caption)]
     return "\n\n".join(part for part in parts if part)
 
 
 def as_csv(table: Table) -> str:
-    """The table as CSV; a column of quantities becomes three: the mean, its spread and n. Remarks are the last column."""
+    """The table as CSV; a column of quantities becomes three: the mean, its spread and n. Remarks are the last column.
+
+    No cell is a formula to a spreadsheet: see `_inert`.
+    """
     split = [any(len(row) > i and row[i].quantity for row in table.rows) for i in range(len(table.columns))]
     head = [name for column, is_split in zip(table.columns, split, strict=True) for name in _names(column, is_split)]
     body = io.StringIO()
     writer = csv.writer(body, lineterminator="\n")
-    writer.writerow([*head, "remarks"])
+    writer.writerow(map(_inert, [*head, "remarks"]))
     for row in table.rows:
         values = [value for cell, is_split in zip(row, split, strict=False) for value in _values(cell, is_split)]
         remarks = dict.fromkeys(remark for cell in row for remark in cell.remarks)
-        writer.writerow([*_padded(values, len(head)), " ".join(remarks)])
+        writer.writerow(map(_inert, [*_padded(values, len(head)), " ".join(remarks)]))
     return body.getvalue()
 
 
@@ -153,14 +160,41 @@ def as_text(table: Table) -> str:
     grid = [list(table.columns), *(_padded([cell.full for cell in row], len(table.columns)) for row in table.rows)]
     widths = [max(len(row[i]) for row in grid) for i in range(len(table.columns))]
     lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in grid]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return printable("\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]]))
 
 
 def escape_markdown(words: str) -> str:
     """Text from a file as one line of markdown: nothing in it starts a tag, a cell, a link or emphasis."""
     for mark in "\\|<>[]*_`":
         words = words.replace(mark, "\\" + mark)
-    return " ".join(words.split())
+    return printable(" ".join(words.split()))
+
+
+def escape_sentence(words: str) -> str:
+    """A sentence of the page, which may hold words from inside a record, as markdown: `backticked` words stay code."""
+    parts = re.split(r"`([^`]+)`", words)
+    return "".join(f"`{' '.join(part.split())}`" if i % 2 else _spaced(part) for i, part in enumerate(parts))
+
+
+def _spaced(part: str) -> str:
+    """Escaped, with the spaces that part it from the code before and after it."""
+    before, after = part[:1].isspace(), part[-1:].isspace()
+    return f"{' ' * before}{escape_markdown(part)}{' ' * (after and bool(part.strip()))}"
+
+
+def _inert(words: str) -> str:
+    """A cell as text on one line: a spreadsheet runs what starts with one of FORMULA, so a quote stands before it.
+
+    Numbers stay numbers.
+    """
+    line = " ".join(printable(words).splitlines()).replace("\t", " ")
+    if not line.lstrip().startswith(FORMULA):
+        return line
+    try:
+        float(line)
+    except ValueError:
+        return f"'{line}"
+    return line
 
 
 def _names(column: str, is_split: bool) -> list[str]:

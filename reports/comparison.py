@@ -13,6 +13,7 @@ from textwrap import fill
 import tyro
 
 from catlip.cli import InputError
+from catlip.foreign import printable
 from reports.cells import Cell, Table, as_markdown, as_text, clipped, escape_markdown
 from reports.confounds import one_device, warnings_of
 from reports.devices import device_of
@@ -59,7 +60,7 @@ def compare(config: Compare) -> None:
     if config.out is not None and config.out.suffix != ".md":
         raise InputError(f"--out is a markdown file and ends in .md, not {config.out}")
     parts = comparison(config.a, config.b)
-    print("\n\n".join(map(_as_text, parts)))
+    print(printable("\n\n".join(map(_as_text, parts))))
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)
         config.out.write_text("\n\n".join(map(_as_markdown, parts)) + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ Records are copied byte for byte, so each still says what it was called where it
 copies nothing.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 import tyro
 
 from catlip.cli import InputError
+from catlip.foreign import UnreadableError, read_regular
 from reports.cells import clipped
 from reports.devices import device_of
 from reports.measured import slug
@@ -59,7 +61,8 @@ def merge(config: Merge) -> None:
         print(f"already there: {clipped(source, 160)} -> {clipped(str(target), 240)}")
     for problem in merged.left_out:
         print(f"left out: {clipped(problem.path, 160)}: {clipped(problem.reason, 160)}")
-    print(f"{config.out}: {len(merged.copied)} copied, {len(merged.there)} already there, {len(merged.left_out)} left out")
+    counts = f"{len(merged.copied)} copied, {len(merged.there)} already there, {len(merged.left_out)} left out"
+    print(f"{clipped(str(config.out), 240)}: {counts}")
 
 
 def merge_folders(folders: Sequence[Path], out: Path) -> Merged:
@@ -74,7 +77,11 @@ def merge_folders(folders: Sequence[Path], out: Path) -> Merged:
     left_out = list(records.problems)
     held: dict[Path, dict[str, Path]] = {}
     for record in records.found:
-        content = Path(record.path).read_bytes()
+        try:
+            content = read_regular(Path(record.path))
+        except (UnreadableError, OSError) as reason:  # it was there a moment ago
+            left_out.append(Problem(record.path, f"cannot be read again: {reason}"))
+            continue
         folder, digest = out / Path(record.path).relative_to(record.root).parent, _digest(content)
         if folder not in held:
             held[folder] = _held(folder)
@@ -102,7 +109,11 @@ def _checked(folders: Sequence[Path]) -> Sequence[Path]:
 
 def _held(folder: Path) -> dict[str, Path]:
     """The records of a kind by what they hold: one that is called otherwise after an earlier merge is not copied again."""
-    return {_digest(path.read_bytes()): path for path in sorted(folder.glob("*.json")) if path.is_file()}
+    held: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(UnreadableError, OSError):  # no record, and so none that could be copied again
+            held[_digest(read_regular(path))] = path
+    return held
 
 
 def _digest(content: bytes) -> str:

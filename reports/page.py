@@ -7,7 +7,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from reports.cells import as_csv, as_markdown, escape_markdown
+from catlip.foreign import printable
+from reports.cells import as_csv, as_markdown, escape_markdown, escape_sentence
 from reports.figures import Rendered, for_page, render
 from reports.sections import Page
 
@@ -25,7 +26,7 @@ def write_report(page: Page, out: Path) -> Path:
     drawn = {figure.name: render(figure) for figure in page.figures}
     files = {Path(f"tables/{table.name}.csv"): _bytes(as_csv(table)) for table in page.tables}
     for name, rendered in drawn.items():
-        files[Path(f"figures/{name}.svg")] = _bytes(rendered.svg)
+        files[Path(f"figures/{name}.svg")] = _bytes(printable(rendered.svg))
         files[Path(f"figures/{name}.png")] = rendered.png
     files[Path("report.md")] = _bytes(markdown(page))
     files[Path("index.html")] = _bytes(html(page, drawn))
@@ -40,14 +41,14 @@ def html(page: Page, drawn: dict[str, Rendered]) -> str:
     environment = _environment(autoescape=True)
     environment.filters["code"] = code
     style, *scripts = (Markup((TEMPLATES / file).read_text(encoding="utf-8")) for file in ("style.css", *SCRIPTS))
-    return environment.get_template("index.html").render(page=page, svg=inline, style=style, scripts=scripts)
+    return printable(environment.get_template("index.html").render(page=page, svg=inline, style=style, scripts=scripts))
 
 
 def markdown(page: Page) -> str:
     """The same report as markdown; figures are linked relative to it."""
     environment = _environment(autoescape=False)
-    environment.filters |= {"table": as_markdown, "escape": escape_markdown}
-    text = environment.get_template("report.md").render(page=page)
+    environment.filters |= {"table": as_markdown, "escape": escape_markdown, "sentence": escape_sentence}
+    text = printable(environment.get_template("report.md").render(page=page))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 

@@ -85,7 +85,7 @@ def _read_folder(folder: Path) -> tuple[int, Records]:
     for level in range(len(LEVELS)):
         found = folder.glob("/".join("*" * (level + 1)))
         named = (path for path in found if path.name.endswith((".json", ".json.partial")) and not path.name.startswith("."))
-        records = read_records([path for path in sorted(named) if path.is_file()])
+        records = read_records([path for path in sorted(named) if not path.is_dir()])
         if records.found:
             return level, records
         problems += records.problems

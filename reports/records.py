@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from catlip.foreign import UnreadableError, read_regular
+
 SCHEMA = 1
 LARGEST = 1e18
 NEEDED: dict[str, type] = {
@@ -123,8 +125,9 @@ def read_records(roots: Sequence[Path]) -> Records:
     problems: list[Problem] = []
     seen: set[str] = set()
     for place in roots:
-        if not (place.is_dir() or place.is_file()):
+        if not os.path.lexists(place):
             problems.append(Problem(str(place), "no such file or folder"))
+            continue
         root = place if place.is_dir() else Path(os.path.normpath(place.parent / "../.."))
         for path in _files(place):
             if (same := os.path.abspath(path)) in seen:
@@ -139,7 +142,7 @@ def read_records(roots: Sequence[Path]) -> Records:
 
 def _files(place: Path) -> list[Path]:
     """The file itself, or what may be records in a folder, those of unfinished runs among them."""
-    if place.is_file():
+    if not place.is_dir():
         return [place]
     found = [path for path in place.glob("*/*/*") if path.name.endswith((".json", ".json.partial"))]
     return sorted((path for path in found if not path.name.startswith(".")), key=_natural)
@@ -165,7 +168,9 @@ def read_record(root: Path, path: Path) -> Record:
 
 def _parse(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular(path))
+    except UnreadableError as reason:
+        raise NotARecordError(str(reason)) from reason
     except OSError as error:
         raise NotARecordError(f"cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:

@@ -1,0 +1,187 @@
+"""Records that were made to harm: files that never end, cells that a spreadsheet runs, words that steer a terminal."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from bench.compare import Compare as BenchCompare
+from bench.compare import main as bench_compare
+from catlip.cli import InputError
+from catlip.foreign import LARGEST_FILE
+from catlip.record import read_record
+from reports.cells import Cell, Table, as_csv, as_text
+from reports.comparison import Compare, compare
+from reports.merging import Merge, merge, merge_folders
+from reports.page import html, markdown, write_report
+from reports.records import read_records
+from reports.sections import Page, build_page
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+ATTACK = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e<script>alert(1)</script> | [a](b)\r=cmd"
+
+
+@pytest.fixture(autouse=True)
+def alarm() -> Iterator[None]:
+    """What waits for a pipe or reads a device to its end fails."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise AssertionError("it waits for something that never comes")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 20)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(LARGEST_FILE + 1)  # takes no disk
+
+
+REASONS = {pipe: "not a regular file", device: "not a regular file", huge: "larger than 64 MiB"}
+
+
+@pytest.fixture(params=list(REASONS), ids=lambda make: make.__name__)
+def trap(request, write_record, tmp_path) -> tuple[Path, str]:
+    """A trap beside a good record, and the reason for which it is left out."""
+    path = write_record("pretrain", "catlip-seed0").with_name("trap.json")
+    request.param(path)
+    return path, REASONS[request.param]
+
+
+def test_a_trap_among_records_is_listed_and_the_rest_is_read(trap, tmp_path):
+    path, reason = trap
+    records = read_records([tmp_path / "runs", path])
+    assert [record.name for record in records.found] == ["catlip-seed0"]
+    assert [(problem.path, problem.reason) for problem in records.problems] == [(str(path), reason)]
+
+
+def test_a_trap_named_by_itself_is_one_line(trap, tmp_path):
+    path, reason = trap
+    assert [problem.reason for problem in read_records([path]).problems] == [reason]
+    good = path.with_name("catlip-seed0.json")
+    for program in (lambda: compare(Compare(path, good)), lambda: bench_compare(BenchCompare(good, path))):
+        with pytest.raises(InputError, match=reason):
+            program()
+    with pytest.raises(InputError, match=reason):
+        read_record(path)
+
+
+def test_folders_with_a_trap_are_compared_and_it_is_named(trap, tmp_path, capsys):
+    path, reason = trap
+    compare(Compare(path.parent, path.parent))
+    assert capsys.readouterr().out.count(f"trap.json: {reason}") == 2
+
+
+def test_a_trap_is_neither_merged_nor_read_where_it_lies(trap, tmp_path):
+    path, reason = trap
+    out = path.parents[2]
+    other = tmp_path / "other/starter/pretrain"
+    other.mkdir(parents=True)
+    (other / "clip-seed0.json").write_bytes(path.with_name("catlip-seed0.json").read_bytes() + b"\n")
+    merged = merge_folders([tmp_path / "other", out], out)
+    assert [source for source, _ in merged.copied] == [str(other / "clip-seed0.json")]
+    assert [problem.reason for problem in merged.left_out] == [reason]
+
+
+def test_a_link_to_a_record_is_that_record(write_record, tmp_path):
+    path = write_record("pretrain", "catlip-seed0")
+    link = path.with_name("clip-seed0.json")
+    link.symlink_to(path.name)
+    assert len(read_records([link]).found) == 1
+    assert read_record(link)["kind"] == "pretrain"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+1 and more", "-cmd|' /C calc'!A0", "\t=1", "\r=1", " =1", "\uff1d1"])
+def test_no_cell_of_a_csv_is_a_formula(text):
+    table = Table("t", "T", ["Field", text], [[Cell(text), Cell("1", small=text, remarks=(text,))]])
+    cells = [cell.strip('"') for line in as_csv(table).splitlines() for cell in re.findall(r'"[^"]*"|[^,]+', line)]
+    assert not [cell for cell in cells if cell.lstrip().startswith(("=", "@", "+", "-", "\uff1d"))]
+    assert "\t" not in as_csv(table)
+    assert "\r" not in as_csv(table)
+
+
+@pytest.mark.parametrize("number", ["-1.5", "+3", "-2e-05"])
+def test_a_number_of_a_csv_stays_a_number(number):
+    assert as_csv(Table("t", "T", ["Field"], [[Cell(number)]])).splitlines()[1] == f"{number},"
+
+
+@pytest.fixture
+def attacked(write_record, tmp_path) -> Page:
+    """The page of records with ATTACK in every string and key that a record chooses, in three ways of going about it."""
+    probe = {"method": "catlip", "concepts_top1": 0.5, f"{ATTACK}_top1": 0.5}
+    environment = {"device": f"D {ATTACK}", "device_count": 1, "revision": ATTACK, "packages": {"torch": ATTACK}}
+    poison = {"environment": environment, "notes": [ATTACK], "command": ATTACK, "samples": {ATTACK: [1.0, ATTACK]}}
+    for seed in range(2):
+        recipe = {"encoder": "x", ATTACK: seed, f"`{ATTACK}`": seed}
+        metrics = {"method": "catlip", "seed": seed, ATTACK: {ATTACK: ATTACK}}
+        write_record("pretrain", f"catlip-seed{seed}", metrics=metrics, config={"recipe": recipe, ATTACK: ATTACK}, **poison)
+        write_record("linear_probe", f"catlip-seed{seed}", metrics=probe | {"pretrain_seed": seed}, **poison)
+    timed = {"total_ms": {"median": 1.0}, "parameters": 1e6}
+    step = {"methods": {"catlip": timed, "clip": timed, ATTACK: timed}, "ratios": {"clip/catlip": {"value": 1.2}}}
+    write_record("step_time", "step", metrics=step, config={"model": f"m {ATTACK}", "precision": ATTACK}, **poison)
+    (tmp_path / "runs/starter/pretrain" / "bad \x1b[2J.json").write_text('{"schema": "\\u001b[2J"}')
+    return build_page(read_records([tmp_path / "runs"]))
+
+
+def test_no_word_of_a_record_is_markdown_or_html_or_steers_a_terminal(attacked, tmp_path):
+    path = write_report(attacked, tmp_path / "report")
+    text = (path.parent / "report.md").read_text()
+    outside = re.sub(r"`[^`\n]+`", "", text)  # code is shown as it is
+    assert "<script>" not in outside.replace("\\<script\\>", "")
+    assert "[a](b)" not in outside.replace("\\[a\\](b)", "")
+    assert "<script>alert" not in path.read_text()
+    for file in path.parent.rglob("*"):
+        if file.suffix in (".md", ".html", ".csv", ".svg"):
+            assert not CONTROL.search(file.read_text()), file.name
+
+
+def test_pages_and_tables_hold_no_control_characters_before_they_are_written(attacked):
+    undrawn = {figure.name: type("Undrawn", (), {"svg": "<svg></svg>"})() for figure in attacked.figures}
+    assert not CONTROL.search(html(attacked, undrawn))
+    assert not CONTROL.search(markdown(attacked))
+    for table in attacked.tables:
+        assert not CONTROL.search(as_csv(table) + as_text(table))
+
+
+def test_comparisons_steer_no_terminal(write_record, tmp_path, capsys):
+    head = {"environment": {"device": "A", "device_count": 1}, "samples": {f"s {ATTACK}": [1.0, 2.0]}}
+    paths = [
+        write_record("step_time", name, config={f"field {ATTACK}": f"{name} {ATTACK}"}, notes=[f"{name} {ATTACK}"], **head)
+        for name in ("one", "other")
+    ]
+    compare(Compare(*paths))
+    bench_compare(BenchCompare(*paths))
+    assert not CONTROL.search(capsys.readouterr().out)
+
+
+def test_what_merge_prints_steers_no_terminal(tmp_path, write_record, capsys):
+    path = write_record("pretrain", "x")
+    path.rename(path.with_name("x \x1b[2J.json"))
+    merge(Merge((tmp_path / "runs",), tmp_path / "to \x9b31m"))
+    assert not CONTROL.search(capsys.readouterr().out)
+
+
+def test_deep_nesting_in_a_record_of_a_bench_is_one_line(tmp_path):
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=re.escape(f"not a record: {path}")):
+        read_record(path)
+    path.write_text(json.dumps({"kind": "step_time"}))
+    with pytest.raises(InputError):
+        read_record(path)
