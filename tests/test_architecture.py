@@ -19,6 +19,7 @@ FORBIDDEN = {
     ),
     "baselines": ("bench", "reports"),
     "bench": ("reports",),
+    "pipeline": ("baselines", "bench", "reports", "torch", "numpy", "tyro"),
     "reports": (
         "baselines",
         "bench",

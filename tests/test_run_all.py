@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def test_help_names_every_stage_and_option() -> None:
         (["--scale", "laion"], "starter, cc3m or datacomp"),
         (["--only", "eat"], "setup data label"),
         (["--seeds", "many"], "many"),
-        (["--seeds"], "--seeds needs a value"),
+        (["--seeds"], "--seeds"),
         (["--fast"], "--fast"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
         (["--scale", "cc3m"], "--shards"),
@@ -105,26 +106,60 @@ def test_web_scale_follows_from_one_dial() -> None:
     assert "random:vit_b16@224" in done.stdout
 
 
-def test_a_step_runs_once_again_when_its_command_changed_and_goes_on_when_cut_short(tmp_path: Path) -> None:
-    script = f"""
-set -euo pipefail
-source <(sed '/^read_options "\\$@"/,$d' run_all.sh | sed 's/^cd .*//')
-read_options --out {tmp_path} --no-venv
-ran={tmp_path}/ran
-mkdir -p {tmp_path}/made && touch {tmp_path}/made/old
-step one catlip/cache.py '' '{tmp_path}/made' bash -c 'echo ran >>"$0"; mkdir -p {tmp_path}/made' "$ran"
-[[ ! -e {tmp_path}/made/old ]] && echo cleared
-step one catlip/cache.py '' '{tmp_path}/made' bash -c 'echo ran >>"$0"; mkdir -p {tmp_path}/made' "$ran"
-two() {{ step two catlip/cache.py one {tmp_path}/made bash -c "$half" {tmp_path}/made; }}
-half='[[ -e $0/half ]] && echo kept; mkdir -p $0; touch $0/half; exit 7'
-(two) || echo "exit $?"
-two
-"""
-    done = subprocess.run(["bash", "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
-    assert (tmp_path / "ran").read_text() == "ran\n", done.stderr
-    assert done.stdout.splitlines() == ["cleared", "exit 7", "kept"]
-    assert "one: unchanged, skipped" in done.stderr
-    assert "step 'two' stopped with exit code 7; run the same command to go on" in done.stderr
+def in_a_clone_without_venv(tmp_path: Path, pythons: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """./run_all.sh where no .venv is, and where only these interpreters are: name -> shell script."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, script in pythons.items():
+        (programs / name).write_text(f"#!/bin/bash\n{script}\n")
+        (programs / name).chmod(0o755)
+    for name in ("env", "bash", "dirname", "cat"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    shutil.copy(REPOSITORY / "run_all.sh", tmp_path)
+    shutil.copytree(REPOSITORY / "pipeline", tmp_path / "pipeline")
+    return subprocess.run(
+        ["./run_all.sh", *arguments], cwd=tmp_path, env={"PATH": str(programs)}, capture_output=True, text=True, timeout=60
+    )
+
+
+WORKS = f'exec {sys.executable} "$@"'
+OLD = f"""[[ $1 == -c ]] && exec {sys.executable} -c "import sys; sys.version_info = (3, 10); $2"; {WORKS}"""
+WITHOUT_VENV = f"""[[ $1 == -c ]] && exec {sys.executable} -c "import sys; sys.modules['ensurepip'] = None; $2"; {WORKS}"""
+
+
+@pytest.mark.parametrize(
+    ("pythons", "chosen"),
+    [
+        ({"python3.12": WORKS, "python3.11": WORKS, "python3": WORKS}, "python3.12"),
+        ({"python3.14": "exit 127", "python3.13": WITHOUT_VENV, "python3.11": WORKS, "python3": OLD}, "python3.11"),
+        ({"python3": WORKS}, "python3"),
+    ],
+    ids=["the newest", "the newest that works", "the only one"],
+)
+def test_set_up_takes_the_newest_python_that_works(tmp_path: Path, pythons: dict[str, str], chosen: str) -> None:
+    done = in_a_clone_without_venv(tmp_path, pythons, "--dry-run", "--only", "setup")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"{chosen} -m venv .venv"
+
+
+def test_without_a_python_that_works_set_up_says_what_to_install(tmp_path: Path) -> None:
+    done = in_a_clone_without_venv(tmp_path, {"python3.13": WITHOUT_VENV, "python3": OLD})
+    assert done.returncode == 2
+    assert "apt-get install python3 python3-venv" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_wrong_option_is_refused_before_anything_is_installed(tmp_path: Path) -> None:
+    done = in_a_clone_without_venv(tmp_path, {"python3": WORKS}, "--scale", "laion")
+    assert done.returncode == 2
+    assert "laion" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+def test_the_scripts_are_sound() -> None:
+    done = subprocess.run(["shellcheck", "run_all.sh", ".ci/run"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 SUBCOMMANDS = {"explain", "audit", "merge", "stats", "convert", "show", "compare"}

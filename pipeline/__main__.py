@@ -1,0 +1,62 @@
+"""`./run_all.sh` after it has found Python: check the options, then run the stages' steps."""
+
+import fcntl
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from pipeline.options import HELP, Options, UsageError, read_options
+from pipeline.plan import steps_of
+from pipeline.step import StepFailedError, run_step
+
+
+def main(arguments: list[str]) -> int:
+    """Run or show the steps; returns the exit code.
+
+    `--stages` as the first argument prints the stages that are wanted, if the others are in order: run_all.sh asks for
+    them before it installs anything.
+    """
+    if {"--help", "-h"} & {*arguments}:
+        print(HELP, end="")
+        return 0
+    try:
+        if arguments[:1] == ["--stages"]:
+            print(*read_options(arguments[1:]).stages)
+        else:
+            run(read_options(arguments))
+    except (UsageError, StepFailedError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.code if isinstance(error, StepFailedError) else 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(options: Options) -> None:
+    """Every step of the stages that are wanted, or only their commands."""
+    steps = [step for stage in options.stages if stage != "setup" for step in steps_of(stage, options)]
+    if options.dry_run:
+        for step in steps:
+            print(shlex.join(step.command(options.python)))
+        return
+    lock = _lock(options.runs)
+    for step in steps:
+        run_step(step, options.runs, options.python)
+    os.close(lock)
+
+
+def _lock(runs: Path) -> int:
+    """Hold `runs` for this process alone. Raises: UsageError if another one holds it."""
+    (runs / ".steps").mkdir(exist_ok=True)
+    file = os.open(runs / ".steps" / "lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"another ./run_all.sh is at work in {runs}; wait for it, or choose another --out") from None
+    return file
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,171 @@
+"""The options of ./run_all.sh."""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "report")
+SCALES = ("starter", "cc3m", "datacomp")
+SEEDS_AT_STARTER_SCALE = 3
+
+HELP = """\
+./run_all.sh [options]     set up, fetch the data, label, train both methods, transfer, time, write the page
+./run_all.sh test          set up if needed, then run every check and test
+
+  --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under 30 minutes), cc3m or datacomp
+  --shards SHARDS  cc3m, datacomp: where the image-caption shards are, say '/data/cc3m/{00000..00331}.tar'
+  --probe DATA     cc3m, datacomp: what to transfer to, say imagenet:/data/imagenet
+  --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
+  --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
+  --full           starter: these three tasks too, on generated scenes, an hour more
+  --seeds N        pre-training runs of each method (default 3 at starter scale, else 1)
+  --device DEVICE  auto (default), cpu, cuda
+  --out DIR        where runs go (default runs/)
+  --only STAGE     this stage alone: setup data label pretrain transfer dense bench report
+  --from STAGE     this stage and those after it
+  --no-venv        use the active environment instead of .venv
+  --dry-run        print each command instead of running it
+  --quiet          no progress bars
+  --help           this text
+
+A step is skipped if what it makes is there, and its command, its code and the contents of its inputs are what they were.
+An interrupted step goes on where it stopped. Nothing is deleted: what an older step made is moved to NAME.old-DATE.
+--device, --quiet, --no-venv, another --out and the number of GPUs make no finished training run again.
+
+Examples:
+  ./run_all.sh
+  ./run_all.sh --from transfer
+  ./run_all.sh --full
+  ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run, on what, and where the results go."""
+
+    scale: str
+    shards: str
+    probe: str
+    coco: str
+    ade20k: str
+    full: bool
+    seeds: int
+    device: str
+    out: Path
+    stages: tuple[str, ...]
+    python: str
+    dry_run: bool
+    quiet: bool
+
+    @property
+    def runs(self) -> Path:
+        """The folder of everything that this scale makes."""
+        return self.out / self.scale
+
+    @property
+    def at_starter_scale(self) -> bool:
+        return self.scale == "starter"
+
+
+class UsageError(Exception):
+    """What the user gave cannot be used; the message says what to do."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see ./run_all.sh --help")
+
+
+def read_options(arguments: Sequence[str]) -> Options:
+    """Read and check the command line. Raises: UsageError."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for name in ("--shards", "--probe", "--coco", "--ade20k", "--only", "--from"):
+        parser.add_argument(name, default="")
+    for name in ("--full", "--dry-run", "--quiet"):
+        parser.add_argument(name, action="store_true")
+    parser.add_argument("--scale", default="starter")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seeds", default="")
+    parser.add_argument("--out", default="runs")
+    parser.add_argument("--python", default=sys.executable)  # what the steps run with; run_all.sh gives it
+    given = vars(parser.parse_args(arguments))
+
+    scale = given["scale"]
+    if scale not in SCALES:
+        raise UsageError(f"no scale is called '{scale}'; choose starter, cc3m or datacomp")
+    if not given["out"] or Path(given["out"]).resolve() == Path("/"):
+        raise UsageError(f"--out '{given['out']}' cannot hold runs; name a folder, say --out runs")
+    options = Options(
+        scale=scale,
+        full=given["full"],
+        seeds=_number_of_seeds(given["seeds"], scale),
+        device=given["device"],
+        out=Path(given["out"]),
+        stages=_stages(given["only"], given["from"]),
+        python=given["python"],
+        dry_run=given["dry_run"],
+        quiet=given["quiet"],
+        **_data(given),
+    )
+    if not options.dry_run:
+        _make_writable(options)
+    return options
+
+
+def count_gpus(device: str) -> int:
+    """How many GPUs may be used; torch is not asked, since it may not be installed yet."""
+    if device == "cpu" or not shutil.which("nvidia-smi"):
+        return 0
+    listing = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
+    return len(re.findall(r"^GPU ", listing.stdout, re.MULTILINE))
+
+
+def _number_of_seeds(given: str, scale: str) -> int:
+    if not given:
+        return SEEDS_AT_STARTER_SCALE if scale == "starter" else 1
+    if not re.fullmatch(r"[1-9]\d*", given):
+        raise UsageError(f"--seeds must be a number from 1, not '{given}'")
+    return int(given)
+
+
+def _stages(only: str, first: str) -> tuple[str, ...]:
+    for stage in (only, first):
+        if stage and stage not in STAGES:
+            raise UsageError(f"no stage is called '{stage}'; choose one of: {' '.join(STAGES)}")
+    if only:
+        return (only,)
+    return STAGES[STAGES.index(first or "setup") :]
+
+
+def _data(given: dict[str, Any]) -> dict[str, str]:
+    """Where the data is: the starter's own place, or what the user says."""
+    if given["scale"] == "starter":
+        scenes = "data/starter-scenes" if given["full"] or given["only"] == "dense" else ""
+        return {
+            "shards": "data/starter/pretrain",
+            "probe": "starter:data/starter",
+            "coco": scenes and f"{scenes}/coco",
+            "ade20k": scenes and f"{scenes}/ade20k",
+        }
+    if not given["shards"] or not given["probe"]:
+        raise UsageError(
+            f"--scale {given['scale']} needs your data: --shards 'DIR/{{00000..00331}}.tar' and --probe imagenet:DIR"
+        )
+    return {name: given[name] for name in ("shards", "probe", "coco", "ade20k")}
+
+
+def _make_writable(options: Options) -> None:
+    try:
+        options.runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to --out '{options.out}' ({error.strerror}); choose another folder") from None
+    if not os.access(options.runs, os.W_OK):
+        raise UsageError(f"cannot write to --out '{options.out}'; choose another folder")

@@ -1,0 +1,284 @@
+"""The stages and their steps: from the data to the page."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from pipeline.options import Options, count_gpus
+from pipeline.step import Step
+
+TRANSFER = "bench.downstream"
+DENSE_RECIPES = {"multilabel": "table_7c", "segmentation": "table_7d", "detection": "table_7e_b16"}
+STARTER_FRACTIONS = ("0.05", "0.1", "0.25", "0.5", "1")
+
+
+def steps_of(stage: str, options: Options) -> list[Step]:
+    """The steps of a stage, in the order in which they run."""
+    return list(STEPS[stage](Plan(options)))
+
+
+class Plan:
+    """What several stages have in common: folders, names, and the options that all programs take."""
+
+    def __init__(self, options: Options):
+        self.options = options
+        self.runs = options.runs
+        self.starter = options.at_starter_scale
+        self.gpus = count_gpus(options.device)
+        self.quiet = ("--quiet",) if options.quiet else ()
+        self.device = ("--device", options.device, *self.quiet)
+        self.labels = self.runs / "labels"
+        self.vocabulary = self.runs / "vocabulary.json"
+        self.probe_data = options.probe.partition(":")[2] or options.probe
+        self.untrained = "random:hybrid_tiny@48" if self.starter else "random:vit_b16@224"
+
+    def trained(self, method: str, seed: int) -> Path:
+        """The folder of a pre-training run."""
+        return self.runs / "pretrain" / f"{method}-seed{seed}"
+
+    def all_trained(self) -> list[Path]:
+        """Every pre-training run that is transferred."""
+        return [self.trained(method, seed) for method in ("catlip", "clip") for seed in range(self.options.seeds)]
+
+    def record(self, kind: str, name: str) -> Path:
+        return self.runs / kind / f"{name}.json"
+
+
+def data(plan: Plan) -> Iterator[Step]:
+    """The starter data set; at the other scales the user has the data."""
+    if plan.starter:
+        yield Step(
+            "data",
+            program="catlip.data.starter",
+            other_arguments=("--out", "data/starter", *plan.quiet),
+            makes=[Path("data/starter")],
+            updates=("code", "command"),
+        )
+
+
+def label(plan: Plan) -> Iterator[Step]:
+    """Captions to labels, labels to a vocabulary, and what can be said about them."""
+    shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
+    yield Step(
+        "label",
+        program="catlip.label",
+        arguments=(shards,),
+        other_arguments=("--labels-dir", str(labels), *plan.quiet),
+        reads=[shards],
+        makes=[labels],
+        owns=[labels],
+        updates=("inputs",),
+    )
+    yield Step(
+        "vocabulary",
+        program="catlip.vocabulary",
+        arguments=(str(labels), "--threshold", "8" if plan.starter else "500"),
+        other_arguments=("--out", str(vocabulary), *plan.quiet),
+        reads=[str(labels)],
+        makes=[vocabulary],
+    )
+    yield Step(
+        "statistics",
+        program="catlip.vocabulary",
+        arguments=("stats", str(vocabulary)),
+        reads=[str(vocabulary)],
+        makes=[plan.record("vocabulary", "vocabulary-statistics")],
+    )
+    examples = plan.record("examples", "examples")
+    yield Step(
+        "examples",
+        program="catlip.examples",
+        arguments=(shards, "--vocabulary", str(vocabulary)),
+        other_arguments=("--out", str(examples)),
+        reads=[shards, str(vocabulary)],
+        makes=[examples],
+    )
+    yield Step(
+        "audit",
+        program="catlip.label",
+        arguments=("audit", shards),
+        other_arguments=("--labels-dir", str(labels), *plan.quiet),
+        reads=[shards],
+    )
+
+
+def pretrain(plan: Plan) -> Iterator[Step]:
+    """Both methods, by the same recipe, on each seed."""
+    shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
+    recipe = "starter" if plan.starter else f"{plan.options.scale}_b16"
+    for seed in range(plan.options.seeds):
+        common = ("--recipe", recipe, "--shards", shards, "--seed", str(seed), "--snapshots", "4")
+        labelled = ("--vocabulary", str(vocabulary), "--labels-dir", str(labels))
+        methods = {
+            "catlip": ("catlip.pretrain", labelled, [shards, str(vocabulary), str(labels)]),
+            "clip": ("baselines.pretrain", ("--method", "clip"), [shards]),
+        }
+        for method, (program, own, reads) in methods.items():
+            folder = plan.trained(method, seed)
+            yield Step(
+                folder.name,
+                program=program,
+                arguments=(*common, *own),
+                other_arguments=("--out", str(folder), *plan.device),
+                reads=reads,
+                makes=[folder / "weights.safetensors", plan.record("pretrain", folder.name)],
+                owns=[folder, plan.record("pretrain", folder.name)],
+                processes=1 if plan.starter else max(plan.gpus, 1),
+            )
+
+
+def transfer(plan: Plan) -> Iterator[Step]:
+    """What the encoders are worth: probes along the training, shares of the data, fine-tuning, and what needs no training."""
+    probe, reads = plan.options.probe, [plan.probe_data]
+    for folder in plan.all_trained():
+        record = plan.record("longer_training", folder.name)
+        yield Step(
+            f"longer-{folder.name}",
+            program=f"{TRANSFER}.longer_training",
+            arguments=(str(folder), "--data", probe, "--recipe", "starter" if plan.starter else "table_7a"),
+            other_arguments=("--out", str(record), *plan.device),
+            reads=[str(folder), *reads],
+            makes=[record],
+        )
+    if plan.starter:
+        recipe = ("--recipe", "starter")
+        yield efficiency(plan, "linear_probe", (*recipe, "--fraction", *STARTER_FRACTIONS, "--seeds", "3"))
+        yield efficiency(plan, "finetune", (*recipe, "--fraction", "0.25", "1"))
+    else:
+        yield efficiency(plan, "linear_probe", ("--fraction", "1", "--options=--num-workers 8"))
+        yield efficiency(plan, "finetune", ("--fraction", "1", "--options=--num-workers 8"))
+    for folder in plan.all_trained():
+        record = plan.record("readout", folder.name)
+        yield Step(
+            f"readout-{folder.name}",
+            program=f"{TRANSFER}.readouts",
+            arguments=("--encoder", str(folder), "--data", probe),
+            other_arguments=("--out", str(record), *plan.device),
+            reads=[str(folder), *reads],
+            makes=[record],
+        )
+    if plan.starter:
+        record = plan.record("ceiling", "efficientnet_lite0")
+        yield Step(
+            "ceiling",
+            program=f"{TRANSFER}.linear_probe",
+            arguments=("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", probe),
+            other_arguments=("--out", str(record), *plan.device),
+            reads=reads,
+            makes=[record],
+        )
+
+
+def efficiency(plan: Plan, program: str, arguments: Iterable[str]) -> Step:
+    """All encoders on each share of the data, a GPU each where there are several."""
+    trained, seeds = plan.all_trained(), plan.options.seeds
+    devices = [f"cuda:{number}" for number in range(plan.gpus)] if plan.gpus > 1 else [plan.options.device]
+    names = [*(folder.name for folder in trained), *(f"random-seed{seed}" for seed in range(seeds))]
+    records = [plan.record(program, name) for name in names]
+    return Step(
+        program,
+        program=f"{TRANSFER}.data_efficiency",
+        arguments=(
+            *("--programs", program, "--data", plan.options.probe, "--untrained", str(seeds), *arguments),
+            *("--encoders", *map(str, trained), plan.untrained),
+        ),
+        other_arguments=("--out", str(plan.runs), "--devices", *devices, *plan.quiet),
+        reads=[*map(str, trained), plan.probe_data],
+        makes=records,
+        owns=[*records, *(record.with_suffix("") for record in records)],
+        also=[f"{TRANSFER}.{program}"],
+    )
+
+
+def dense(plan: Plan) -> Iterator[Step]:
+    """Multi-label classification, segmentation and detection, if there is data for them."""
+    options = plan.options
+    if plan.starter and options.coco:
+        record = plan.record("scenes", "scenes")
+        yield Step(
+            "scenes",
+            program="catlip.data.annotated_scenes",
+            other_arguments=("--out", "data/starter-scenes", "--record", str(record), *plan.quiet),
+            makes=[Path("data/starter-scenes"), record],
+            updates=("code", "command"),
+        )
+    for task in DENSE_RECIPES:
+        folder = options.ade20k if task == "segmentation" else options.coco
+        if not folder:
+            continue
+        for seed in range(options.seeds):
+            for method in ("random", "catlip", "clip"):
+                yield dense_training(plan, task, folder, f"{method}-seed{seed}", seed=seed)
+            if task == "multilabel":
+                name = f"catlip_transfer-seed{seed}"
+                yield dense_training(plan, task, folder, name, seed=seed, arguments=("--init", "transfer"))
+        if plan.starter:
+            yield dense_training(plan, task, folder, "overfit", seed=0, arguments=("--overfit", "10"))
+
+
+def dense_training(plan: Plan, task: str, folder: str, name: str, *, seed: int, arguments: tuple[str, ...] = ()) -> Step:
+    """One training of a dense task on an encoder, which the name begins with."""
+    method = name.partition("-")[0].partition("_")[0]
+    trained = method in ("catlip", "clip")
+    encoder = str(plan.trained(method, seed)) if trained else plan.untrained
+    recipe = DENSE_RECIPES[task]
+    if plan.starter:
+        recipe = "starter_overfit" if name == "overfit" else "starter"
+    data = f"ade20k:{folder}" if task == "segmentation" else f"coco:{folder}"
+    record = plan.record(task, name)
+    return Step(
+        f"{task}-{name}",
+        program=f"{TRANSFER}.{task}",
+        arguments=("--recipe", recipe, "--encoder", encoder, "--data", data, "--seed", str(seed), *arguments),
+        other_arguments=("--out", str(record), *plan.device),
+        reads=[folder, encoder] if trained else [folder],
+        makes=[record],
+        owns=[record, record.with_suffix("")],
+        processes=1 if plan.starter else max(plan.gpus, 1),
+    )
+
+
+def bench(plan: Plan) -> Iterator[Step]:
+    """What a step costs on this machine."""
+    small = ("--model", "vit_tiny16") if plan.starter else ()
+    yield cost(plan, "step_time", ("--model", "vit_b16"))
+    if plan.starter:
+        encoder = ("--model", "hybrid_tiny", "--resolution", "48", "--batch-size", "64", "--precision", "bf16")
+        yield cost(plan, "step_time", (*encoder, "--num-steps", "40", "--num-classes", "750"), name="step_time_starter")
+    yield cost(plan, "memory", small)
+    if not plan.starter:
+        yield cost(plan, "waterfall")
+    if plan.gpus != 1:
+        yield cost(plan, "communication", small, processes=plan.gpus or 2)
+
+
+def cost(plan: Plan, program: str, arguments: Iterable[str] = (), *, name: str = "", processes: int = 1) -> Step:
+    """A measurement of this machine; its record is named after the device."""
+    return Step(
+        name or program,
+        program=f"bench.{program}",
+        arguments=tuple(arguments),
+        other_arguments=("--out", str(plan.runs / program), *plan.device),
+        makes=[plan.runs / program],
+        hardware=f"{plan.gpus} GPUs",
+        updates=("hardware",),
+        processes=processes,
+    )
+
+
+def report(plan: Plan) -> Iterator[Step]:
+    """The page, made from all records."""
+    recipes = plan.record("recipes", "recipes")
+    yield Step("recipes", program="catlip.recipes", other_arguments=("--out", str(recipes)), always=True)
+    records = ("--records", str(plan.options.out), "reports/records")
+    yield Step("report", program="reports", arguments=(*records, "--out", "report"), always=True)
+
+
+STEPS: dict[str, Callable[[Plan], Iterator[Step]]] = {
+    "data": data,
+    "label": label,
+    "pretrain": pretrain,
+    "transfer": transfer,
+    "dense": dense,
+    "bench": bench,
+    "report": report,
+}

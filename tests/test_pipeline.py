@@ -1,0 +1,277 @@
+"""The steps of run_all.sh: when one is skipped, when it runs again, and that nothing is ever deleted."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import pipeline.inputs
+from pipeline.__main__ import main
+from pipeline.inputs import digest_of_code, digest_of_data
+from pipeline.options import read_options
+from pipeline.plan import STEPS, Plan, dense, pretrain, steps_of
+from pipeline.step import Step, StepFailedError, run_step
+
+REPOSITORY = Path(__file__).parent.parent
+
+# A training: it goes on with what it finds in its folder, and stops half-way when there is a file called `stop`.
+STUB = """
+import pathlib, sys
+out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+out.mkdir(parents=True, exist_ok=True)
+with open(out / "log", "a") as log:
+    log.write("ran ")
+if pathlib.Path("stop").exists():
+    sys.exit(7)
+(out / "weights").write_text(pathlib.Path("data").read_text() + sys.argv[1])
+"""
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step:
+    """A step that runs the program above, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline.inputs, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(pipeline.inputs, "PACKAGES", ("stub",))
+    pipeline.inputs._sources.cache_clear()
+    Path("stub.py").write_text(STUB)
+    Path("data").write_text("images ")
+    return Step(
+        "train",
+        program="stub",
+        arguments=("--lr=1",),
+        other_arguments=("--out", "runs/train"),
+        reads=["data"],
+        makes=[Path("runs/train/weights")],
+        owns=[Path("runs/train")],
+    )
+
+
+def run(step: Step, runs: str = "runs") -> int:
+    """Run a step; how often its program has run in its folder."""
+    pipeline.inputs._read_source.cache_clear()
+    run_step(step, Path(runs), sys.executable)
+    return Path(step.makes[0]).with_name("log").read_text().count("ran")
+
+
+def moved() -> list[Path]:
+    return sorted(Path("runs").glob("train.old-*"))
+
+
+def test_a_finished_step_is_skipped_whatever_does_not_determine_its_result(stub: Step) -> None:
+    assert run(stub) == 1
+    assert run(stub) == 1
+    quiet = replace(stub, other_arguments=(*stub.other_arguments, "--quiet", "--device", "cpu"))
+    assert run(quiet) == 1
+    assert run(replace(stub, processes=8)) == 1
+    assert not moved()
+
+
+def test_results_that_were_moved_with_their_stamps_are_not_made_again(stub: Step) -> None:
+    run(stub)
+    Path("runs").rename("elsewhere")
+    there = replace(
+        stub,
+        other_arguments=("--out", "elsewhere/train"),
+        makes=[Path("elsewhere/train/weights")],
+        owns=[Path("elsewhere/train")],
+    )
+    assert run(there, "elsewhere") == 1
+
+
+def test_data_that_were_moved_or_copied_are_the_same_data(stub: Step) -> None:
+    stub = replace(stub, arguments=("--lr=1", "data"))
+    run(stub)
+    Path("copy").write_bytes(Path("data").read_bytes())
+    assert run(replace(stub, reads=["copy"], arguments=("--lr=1", "copy"))) == 1
+
+
+def test_what_an_older_version_made_is_moved_aside_and_not_deleted(stub: Step, capsys: pytest.CaptureFixture[str]) -> None:
+    run(stub)
+    assert run(replace(stub, arguments=("--lr=2",))) == 1
+    (older,) = moved()
+    assert (older / "weights").read_text() == "images --lr=1"
+    assert Path("runs/train/weights").read_text() == "images --lr=2"
+    assert str(older) in capsys.readouterr().err
+
+
+def test_changed_data_and_changed_code_make_a_step_run_again(stub: Step) -> None:
+    run(stub)
+    Path("data").write_text("others ")
+    assert run(stub) == 1
+    assert len(moved()) == 1
+    assert Path("runs/train/weights").read_text() == "others --lr=1"
+    Path("stub.py").write_text(STUB.replace("ran ", "ran again "))
+    time.sleep(1)  # so that the name is another one
+    assert run(stub) == 1
+    assert len(moved()) == 2
+
+
+def test_comments_and_docstrings_are_not_code(stub: Step) -> None:
+    run(stub)
+    Path("stub.py").write_text(f'"""A docstring."""\n# a comment\n{STUB}')
+    assert run(stub) == 1
+    assert not moved()
+
+
+def test_what_is_lost_is_made_again(stub: Step, capsys: pytest.CaptureFixture[str]) -> None:
+    run(stub)
+    Path("runs/train/weights").unlink()
+    assert run(stub) == 2, "in its folder, where it may find a checkpoint"
+    assert "runs/train/weights is gone" in capsys.readouterr().err
+    assert not moved()
+
+
+def test_a_folder_must_hold_what_it_held(stub: Step) -> None:
+    stub = replace(stub, makes=[Path("runs/train")], owns=[])
+    run_step(stub, Path("runs"), sys.executable)
+    Path("runs/train/more").write_text("the user's")
+    run_step(stub, Path("runs"), sys.executable)
+    assert Path("runs/train/log").read_text() == "ran "
+    Path("runs/train/weights").unlink()
+    run_step(stub, Path("runs"), sys.executable)
+    assert Path("runs/train/log").read_text() == "ran ran "
+
+
+def test_an_interrupted_step_goes_on_and_one_of_an_older_version_does_not(stub: Step) -> None:
+    Path("stop").touch()
+    with pytest.raises(StepFailedError, match="run the same command") as failure:
+        run(stub)
+    assert failure.value.code == 7
+    with pytest.raises(StepFailedError):
+        run(stub)
+    assert not moved()
+    Path("stop").unlink()
+    assert run(replace(stub, arguments=("--lr=2",))) == 1
+    assert (moved()[0] / "log").read_text() == "ran ran "
+
+
+def test_a_result_of_unknown_origin_is_left_to_the_program(stub: Step) -> None:
+    """Say, a training that the user ran by hand: the program goes on with it, or refuses it."""
+    Path("runs/train").mkdir(parents=True)
+    Path("runs/train/log").write_text("ran ")
+    assert run(stub) == 2
+    assert not moved()
+
+
+def test_a_step_that_updates_its_results_keeps_them(stub: Step) -> None:
+    stub = replace(stub, updates=("inputs",))
+    run(stub)
+    Path("data").write_text("more images ")
+    assert run(stub) == 2
+    assert run(replace(stub, arguments=("--lr=2",))) == 1
+
+
+def test_a_stamp_that_cannot_be_read_is_as_none(stub: Step) -> None:
+    run(stub)
+    for content in ("", "{", "[]", '{"identity": 1}'):
+        Path("runs/.steps/train.json").write_text(content)
+        run(stub)
+    assert Path("runs/train/log").read_text().count("ran") == 5
+    assert not moved()
+
+
+def test_small_data_count_by_content_and_large_data_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for number in range(2):
+        (shards / f"{number}.tar").write_bytes(b"images")
+    first = digest_of_data(str(shards))
+    os.utime(shards / "0.tar", (1, 1))
+    assert digest_of_data(str(shards)) == first
+    assert digest_of_data(str(shards / "{0..1}.tar")) == digest_of_data(str(shards / "*.tar")) == first
+    (shards / "0.tar").write_bytes(b"Images")
+    assert digest_of_data(str(shards)) != first
+    monkeypatch.setattr(pipeline.inputs, "CONTENT_LIMIT", 1)
+    first = digest_of_data(str(shards))
+    os.utime(shards / "0.tar", (2, 2))
+    second = digest_of_data(str(shards))
+    (shards / "1.tar").write_bytes(b"more images")
+    assert len({first, second, digest_of_data(str(shards))}) == 3
+    assert digest_of_data(str(shards / "{2..3}.tar")) == digest_of_data(str(tmp_path / "none")) == "missing"
+
+
+def test_of_a_finished_training_only_its_weights_are_read(tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(b"weights")
+    first = digest_of_data(str(tmp_path))
+    (tmp_path / "log.jsonl").write_text("a line")
+    assert digest_of_data(str(tmp_path)) == first
+    (tmp_path / "weights.safetensors").write_bytes(b"others")
+    assert digest_of_data(str(tmp_path)) != first
+
+
+def test_code_is_what_a_program_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    read = pipeline.inputs._read_source
+    monkeypatch.setattr(pipeline.inputs, "_read_source", lambda file: seen.append(file.relative_to(REPOSITORY)) or read(file))
+    digest_of_code(["catlip.pretrain"])
+    names = {str(name) for name in seen}
+    assert {"catlip/pretrain.py", "catlip/encoder.py", "catlip/training/loop.py", "catlip/data/augment.py"} <= names
+    assert not [name for name in names if name.startswith(("bench", "baselines", "reports")) or name == "catlip/cli.py"]
+
+
+def options(*arguments: object) -> Plan:
+    return Plan(read_options(["--dry-run", *map(str, arguments)]))
+
+
+def test_every_program_of_the_plan_exists() -> None:
+    plan = options("--full")
+    steps = [step for stage in STEPS for step in STEPS[stage](plan)]
+    assert len({step.name for step in steps}) == len(steps)
+    for step in steps:
+        if step.program != "reports":
+            assert pipeline.inputs._sources(step.program), step.program
+        assert "--quiet" not in step.arguments
+        assert "--device" not in step.arguments
+
+
+def test_trainings_are_the_same_on_another_device_and_measurements_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = options("--device", "cpu"), options("--device", "cuda", "--quiet", "--out", "elsewhere")
+    there.gpus = 8
+    for one, other in zip(pretrain(here), pretrain(there), strict=True):
+        words = [word.replace("elsewhere", "runs") for word in other.arguments]
+        assert list(one.arguments) == words
+    assert {step.hardware for step in STEPS["bench"](here)} != {step.hardware for step in STEPS["bench"](there)}
+
+
+def test_dense_trainings_read_their_encoder() -> None:
+    steps = {step.name: step for step in dense(options("--full"))}
+    assert "runs/starter/pretrain/clip-seed1" in steps["detection-clip-seed1"].reads
+    assert "runs/starter/pretrain/catlip-seed2" in steps["multilabel-catlip_transfer-seed2"].reads
+    assert steps["segmentation-random-seed0"].reads == ["data/starter-scenes/ade20k"]
+    assert steps_of("dense", read_options(["--dry-run"])) == []
+
+
+def test_two_at_once_in_one_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import fcntl
+
+    (tmp_path / "starter" / ".steps").mkdir(parents=True)
+    with open(tmp_path / "starter" / ".steps" / "lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert main(["--out", str(tmp_path), "--only", "label"]) == 2
+    assert "another ./run_all.sh is at work" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["", "/"])
+def test_results_need_a_folder_of_their_own(out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", out, "--only", "label"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_stops_the_pipeline_stops_its_program(stub: Step, tmp_path: Path) -> None:
+    Path("stub.py").write_text("import time, pathlib\npathlib.Path('began').touch()\ntime.sleep(60)")
+    script = (
+        "import sys; from pathlib import Path; from pipeline.step import *\n"
+        "try: run_step(Step('train', program='stub'), Path('runs'), sys.executable)\n"
+        "except StepFailedError as error: sys.exit(error.code)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
+    while not Path("began").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 128 + signal.SIGTERM
