@@ -11,6 +11,7 @@ from tqdm import tqdm
 Bar: TypeAlias = tqdm  # what `progress` returns, for annotations
 SECONDS_PER_LINE = 30.0
 LINE = "{desc}: {n_fmt}/{total_fmt} in {elapsed}, {rate_fmt}, {remaining} left{postfix}"
+LINE_WITHOUT_TOTAL = "{desc}: {n_fmt} in {elapsed}, {rate_fmt}{postfix}"
 
 # Only the process that makes a bar draws it. tqdm's default lock is one between processes, which needs a semaphore.
 tqdm.set_lock(threading.RLock())
@@ -33,7 +34,7 @@ class Lines(tqdm):  # type: ignore[type-arg]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._last_line = time.monotonic()
         # gui: this class draws, not tqdm. miniters: look at the clock in each update, since nothing redraws in between.
-        options |= {"gui": True, "miniters": 1, "mininterval": 1.0, "smoothing": 0.0, "bar_format": LINE}
+        options |= {"gui": True, "miniters": 1, "mininterval": 1.0, "smoothing": 0.0}
         super().__init__(*arguments, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
@@ -41,6 +42,7 @@ class Lines(tqdm):  # type: ignore[type-arg]
         now = time.monotonic()
         if now - self._last_line >= SECONDS_PER_LINE:
             self._last_line = now
+            self.bar_format = LINE if self.total else LINE_WITHOUT_TOTAL
             self.fp.write(f"{self}\n")
             self.fp.flush()
 
