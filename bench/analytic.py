@@ -22,7 +22,7 @@ from bench.arithmetic.flops import (
 )
 from bench.arithmetic.state import parameters, state_bytes
 from bench.methods import METHODS
-from bench.training_step import Factors, factors_of
+from bench.training_step import EncoderName, Factors, MethodNames, factors_of
 from catlip.cli import InputError, run
 from catlip.recipes import CATLIP, CLIP
 from catlip.record import Record
@@ -39,9 +39,9 @@ class Analytic:
     python -m bench.analytic --model vit_h16 --methods catlip clip --world-size 1
     """
 
-    model: str = "vit_b16"
-    """Image encoder, one of catlip.encoder.ENCODERS."""
-    methods: tuple[str, ...] = tuple(METHODS)
+    model: EncoderName = "vit_b16"
+    """Image encoder."""
+    methods: MethodNames = tuple(METHODS)
     """What to compute; the first is the denominator of every ratio."""
     batch_size: int = 256
     """Images per step and device."""

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 
 from bench.measuring import exchange_time
-from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, factors_of
+from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, EncoderName, MethodNames, factors_of
 from catlip.cli import InputError, run
 from catlip.progress import progress
 from catlip.record import Record, build_name
@@ -40,9 +40,9 @@ class Communication:
     torchrun --nproc-per-node 8 -m bench.communication --model vit_b16 --methods catlip clip --parallel fsdp
     """
 
-    model: str = "vit_b16"
-    """Image encoder, one of catlip.encoder.ENCODERS."""
-    methods: tuple[str, ...] = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
+    model: EncoderName = "vit_b16"
+    """Image encoder."""
+    methods: MethodNames = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
     """Of bench.methods.METHODS."""
     batch_size: int = 0
     """Images per step and rank; 0 for 256 on a GPU and 4 on a CPU."""

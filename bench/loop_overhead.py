@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import nn
 
 from bench import methods
 from bench.statistics import ratio, summarise
-from catlip.cli import InputError, choose, run
+from catlip.cli import InputError, choose, one_of, run
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
 from catlip.progress import progress
@@ -43,8 +44,8 @@ class LoopOverhead:
     python -m bench.loop_overhead --models vit_b16 --resolution 224 --batch-size 256 --device cuda
     """
 
-    models: tuple[str, ...] = ("hybrid_tiny", "vit_tiny16")
-    """Image encoders, of catlip.encoder.ENCODERS; the shorter the step, the more the loop weighs."""
+    models: Annotated[tuple[str, ...], one_of(ENCODERS)] = ("hybrid_tiny", "vit_tiny16")
+    """Image encoders; the shorter the step, the more the loop weighs."""
     resolution: int = 48
     """Image side in pixels."""
     batch_size: int = 64

@@ -14,7 +14,7 @@ import tyro
 from bench.arithmetic.activations import peak_bytes
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.step_memory import ACTIVATIONS, GIB, activations_of, attempt, predict
-from bench.training_step import BATCH_SIZE, PRECISION, Factors, factors_of
+from bench.training_step import BATCH_SIZE, PRECISION, EncoderName, Factors, MethodNames, factors_of
 from catlip.cli import InputError, run
 from catlip.progress import progress
 from catlip.record import Record, build_name
@@ -37,9 +37,9 @@ class Memory:
     python -m bench.memory --model vit_l16 --precision bf16 --largest
     """
 
-    model: str = "vit_b16"
-    """Image encoder, one of catlip.encoder.ENCODERS."""
-    methods: tuple[str, ...] = ("catlip", "clip")
+    model: EncoderName = "vit_b16"
+    """Image encoder."""
+    methods: MethodNames = ("catlip", "clip")
     """What to measure; the first is the denominator of every ratio."""
     batch_sizes: Annotated[tuple[int, ...], tyro.conf.arg(aliases=("--batch-size",))] = ()
     """Images per step, one or several; by default 256 on a GPU and 4 on a CPU."""

@@ -14,7 +14,7 @@ from bench import methods
 from bench.arithmetic.link import PRESETS, Link
 from bench.arithmetic.scaling import Compute, measured_compute, measured_link, project
 from bench.measuring.scaling_check import validate
-from bench.training_step import factors_of
+from bench.training_step import EncoderName, MethodNames, factors_of
 from catlip.cli import InputError, choose, run
 from catlip.record import Record
 
@@ -41,9 +41,9 @@ class Projection:
     python -m bench.projection --validate
     """
 
-    model: str = "vit_b16"
-    """Image encoder, one of catlip.encoder.ENCODERS; of the step-time record when there is one."""
-    methods: tuple[str, ...] = ()
+    model: EncoderName = "vit_b16"
+    """Image encoder; of the step-time record when there is one."""
+    methods: MethodNames = ()
     """Of bench.methods.METHODS; by default those of the step-time record, else the five of METHODS."""
     batch_size: int = 256
     """Images per device, in weak scaling."""

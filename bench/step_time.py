@@ -12,7 +12,7 @@ from bench.arithmetic.flops import step_flops
 from bench.measuring.ceiling import measure_ceiling
 from bench.measuring.feed import real_batches
 from bench.statistics import ratio, summarise
-from bench.training_step import BATCH_SIZE, PHASES, PRECISION, Stopwatch, TrainingStep, factors_of
+from bench.training_step import BATCH_SIZE, PHASES, PRECISION, EncoderName, MethodNames, Stopwatch, TrainingStep, factors_of
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch
 from catlip.progress import progress
@@ -36,9 +36,9 @@ class StepTime:
     python -m bench.compare runs/bench/step_time/A.json B.json      # do two runs agree?
     """
 
-    model: str = "vit_b16"
-    """Image encoder, one of catlip.encoder.ENCODERS."""
-    methods: tuple[str, ...] = ("catlip", "clip")
+    model: EncoderName = "vit_b16"
+    """Image encoder."""
+    methods: MethodNames = ("catlip", "clip")
     """What to time; the first is the denominator of every ratio."""
     batch_size: int = 0
     """Images per step and device; 0 for 256 on a GPU and 4 on a CPU."""

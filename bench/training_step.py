@@ -12,13 +12,13 @@ import itertools
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bench import methods
-from catlip.cli import InputError, choose
+from catlip.cli import InputError, choose, one_of
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
 from catlip.training.average import WeightAverage
@@ -27,6 +27,8 @@ from catlip.training.distributed import Place
 from catlip.training.parallel import Parallel, distribute, finish_gradients, gradient_norm
 from catlip.training.schedule import PRECISIONS, Optimization, adamw, autocast
 
+EncoderName = Annotated[str, one_of(ENCODERS)]
+MethodNames = Annotated[tuple[str, ...], one_of(methods.METHODS)]
 PHASES = ("forward", "loss", "backward", "optimizer")
 RECIPE = Optimization()
 PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # of a bench that is not told one, and

@@ -18,7 +18,7 @@ from bench.arithmetic.flops import mean_flops_per_sample
 from bench.measuring.variants import RELEASE, Change, Variant, further_changes, measure, release_changes, released_clip
 from bench.photographs import shipped_photographs
 from bench.statistics import ratio, summarise
-from bench.training_step import Stopwatch
+from bench.training_step import EncoderName, Stopwatch
 from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
@@ -45,8 +45,8 @@ class Waterfall:
     torchrun --nproc-per-node 8 -m bench.waterfall
     """
 
-    model: str = ""
-    """Image encoder, one of catlip.encoder.ENCODERS; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
+    model: EncoderName = ""
+    """Image encoder; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
     batch_size: int = 0
     """Images per device of the CLIP configuration at 224 pixels, a quarter of CatLIP's; 0 for 256 on a GPU and 2 on a CPU."""
     num_classes: int = 24_320

@@ -10,7 +10,7 @@ import io
 import itertools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
 from typing import Any, TypeVar
 
@@ -35,8 +35,6 @@ USER_ERRORS = {
     "ENOTDIR": "{path} cannot be: a part of this path is a file and not a folder; choose another place",
 }
 EXAMPLE_STARTS = ("python -m ", "torchrun ", "./run_all.sh")
-# What torch says, at any moment, of a loader's process that the system killed or that does not answer.
-DEAD_WORKERS = ("DataLoader worker (pid", "DataLoader timed out")
 
 
 class InputError(ValueError):
@@ -76,10 +74,6 @@ def run(
         if sentence is None:
             raise
         _stop(sentence.format(path=error.filename) if error.filename else str(error))
-    except RuntimeError as error:
-        if not str(error).startswith(DEAD_WORKERS):
-            raise
-        _stop(f"a process that reads images died or hangs; give fewer --num-workers if it lacked memory, or 0 ({error})")
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
@@ -91,6 +85,11 @@ def module_name() -> str:
     if spec is None:
         return sys.argv[0]
     return f"python -m {spec.name.removesuffix('.__main__')}"
+
+
+def one_of(choices: Iterable[str]) -> Any:
+    """For `Annotated[str, one_of(ENCODERS)]`: the help of that flag lists what there is."""
+    return tyro.conf.arg(help_behavior_hint=lambda default: f"(one of: {', '.join(choices)}; default: {default})")
 
 
 def choose(kind: str, name: str, choices: Mapping[str, C]) -> C:

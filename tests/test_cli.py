@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.methods import METHODS
 from catlip.cli import run
 from catlip.data.shards import write_shard
+from catlip.encoder import ENCODERS
 from catlip.recipes import WriteRecipes
 
 
@@ -126,6 +128,21 @@ def test_every_example_in_a_help_has_a_line_of_its_own(monkeypatch, capsys, modu
     assert len(examples) >= 2
     for example in examples:
         assert example.strip() in [line.strip() for line in shown], example
+
+
+@pytest.mark.parametrize(
+    "name", ["step_time", "memory", "waterfall", "communication", "analytic", "projection", "loop_overhead"]
+)
+def test_the_help_of_a_bench_lists_the_encoders_and_methods(monkeypatch, capsys, name: str) -> None:
+    module = importlib.import_module(f"bench.{name}")
+    config = next(found for found in vars(module).values() if getattr(found, "__module__", "") == module.__name__)
+    monkeypatch.setattr(sys, "argv", ["prog", "--help"])
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit):
+        run(config, print)
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert ", ".join(ENCODERS) in shown
+    assert (", ".join(METHODS) in shown) == ("methods" in vars(config)["__dataclass_fields__"])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Multi-label classification: the metric, the labels, and the whole program on a small data set in COCO's layout."""
 
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +92,8 @@ def test_labels_are_what_the_file_says_and_crowds_count_when_asked(root):
     assert not without.labels[0].any()
     assert not with_crowds.labels[1].any(), "an image without annotations is an example of no class"
     np.testing.assert_array_equal(with_crowds.labels[2:], without.labels[2:])
+    in_a_worker = pickle.loads(pickle.dumps(with_crowds))  # as it reaches a process that is not forked
+    assert in_a_worker.image_bytes(2) == with_crowds.image_bytes(2)
     third = {a["category_id"] for a in coco.annotations[2]}
     assert {coco.categories[i]["id"] for i in np.flatnonzero(without.labels[2])} == third
 

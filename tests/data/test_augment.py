@@ -13,9 +13,8 @@ from torchvision.transforms.functional import hflip, resized_crop
 
 from bench.photographs import cut, shipped_photographs
 from catlip.cli import InputError
-from catlip.data import decode, jpeg
-from catlip.data.augment import DRAWS, Augmentation, centre_crop, crop_box, draws_at, random_crop
-from catlip.data.decode import open_picture
+from catlip.data import augment, jpeg
+from catlip.data.augment import DRAWS, Augmentation, centre_crop, crop_box, draws_at, open_picture, random_crop
 
 
 def encoded(width: int, height: int, kind: str = "PNG", mode: str = "RGB") -> bytes:
@@ -88,7 +87,7 @@ def test_pillow_gives_the_same_crops_where_the_fast_decoder_is_missing(photograp
 
 
 def test_photographs_never_meet_pillow(photographs, monkeypatch) -> None:
-    monkeypatch.setattr(decode, "open_picture", lambda _: pytest.fail("left to Pillow"))
+    monkeypatch.setattr(augment, "open_picture", lambda _: pytest.fail("left to Pillow"))
     for picture, draws in zip(photographs, draws_at(0, 0, len(photographs)), strict=True):
         random_crop(picture, 32, Augmentation(), draws)
 
@@ -125,7 +124,7 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 
 
 def test_a_jpeg_is_refused_by_its_header_too(monkeypatch) -> None:
-    monkeypatch.setattr(jpeg, "decode_rows", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(augment, "decode_rows", lambda *_: pytest.fail("decoded"))
     picture = bytearray(encoded(8, 8, "JPEG"))
     at = jpeg.find_frame(bytes(picture)).height_at
     picture[at : at + 4] = struct.pack(">HH", 60_000, 60_000)
