@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +144,7 @@ def pretrain(
     if config.restart:
         _discard(config.out, place)
     trainer = Trainer(objective, recipe, len(data.plan), accumulation, place, config.parallel, config.compile, seed=config.seed)
-    identity = recipe_identity(recipe) | identity | {"method": method, "seed": config.seed, "data": _digest(shards)}
+    identity = recipe_identity(recipe) | identity | {"method": method, "seed": config.seed, "data": shards.digest}
     record = Record(config.out.with_name(config.out.name + ".json"), "pretrain", plain(config) | {"method": method})
     with record if place.is_main else nullcontext():
         lines = train(
@@ -247,11 +246,6 @@ def base_rates_of(vocabulary: Vocabulary) -> Tensor:
         return torch.full((len(vocabulary),), UNKNOWN_LABELS_PER_CAPTION / len(vocabulary))
     counts = torch.tensor([synset.count for synset in vocabulary.synsets], dtype=torch.float64)
     return (counts / vocabulary.source.captions).clamp(1e-8, 0.5).float()
-
-
-def _digest(shards: ShardSet) -> str:
-    named = (f"{path.name} {count}" for path, count in zip(shards.paths, shards.counts, strict=True))
-    return sha256("\n".join(named).encode()).hexdigest()[:16]
 
 
 def main(config: PretrainCatLIP) -> None:

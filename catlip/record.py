@@ -9,6 +9,7 @@ the block ends well, and stays (and is reported as incomplete) when it does not.
 part that it has measured, so that the partial has it whatever stops the run.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -95,7 +96,10 @@ class Record:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a reader sees the old file or the whole new one, and a full disk keeps the old one."""
+    """Put `content` at `path` so that a reader sees the old file or the whole new one, and a full disk keeps the old one.
+
+    Raises: OSError that names `path`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -103,8 +107,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:

@@ -1,27 +1,33 @@
 """All shards of a data set, opened when a sample of theirs is asked for.
 
-To plan an epoch takes the number of samples of each shard and no more, so the counts of a set are kept in one small file of
-the user's cache. The first start walks every shard, over all cores; a later one looks at each shard's size and time.
+To plan an epoch takes the number of samples of each shard and no more, and to tell one set from another their digests. Both
+are kept in one small file of the user's cache. The first start walks every shard, over all cores; a later one looks at each
+shard's size, times and inode.
 """
 
 import functools
-import io
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.cache import cache_dir
+from catlip.cache import cache_dir, packed, unpacked, write_to_cache
 from catlip.cli import InputError
-from catlip.data.shards import OPEN_SHARDS, Shard, open_shard
+from catlip.data.shards import OPEN_SHARDS, Shard, open_shard, status_of
+from catlip.data.tar_index import DIGEST_DIGITS
 from catlip.engines import local
 from catlip.progress import progress
-from catlip.record import write_atomically
 
 FEW = 16  # shards are counted here before other processes have started
+MOST_NAMED = 5  # shards that cannot be read
+DIGEST = f"S{DIGEST_DIGITS}"
+
+Skipped = Mapping[str, tuple[int, str]]  # cause -> how many samples of a shard, and the first of them
 
 
 class ShardSet:
@@ -30,72 +36,92 @@ class ShardSet:
     Attributes:
         paths: [S] the tars.
         counts: [S] int64, samples in each.
+        digests: [S] bytes, of the content of each.
+        skipped: number of a shard -> what was left out of it, where something was.
     """
 
-    def __init__(self, paths: Sequence[Path], counts: NDArray[np.int64]):
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        counts: NDArray[np.int64],
+        digests: NDArray[np.bytes_],
+        skipped: Mapping[int, Skipped],
+    ):
         self.paths = paths
         self.counts = counts
+        self.digests = digests
+        self.skipped = skipped
         self._opened = functools.lru_cache(maxsize=OPEN_SHARDS)(self._open)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, number: int) -> Shard:
-        """The shard of this number. Raises: InputError when it cannot be read, or has other samples than were counted."""
+        """The shard of this number. Raises: InputError when it cannot be read, or is not the one that was counted."""
         return self._opened(int(number))
 
-    def __reduce__(self) -> tuple[type["ShardSet"], tuple[Sequence[Path], NDArray[np.int64]]]:
-        return ShardSet, (self.paths, self.counts)  # a worker opens shards of its own
+    def __reduce__(self) -> tuple[type["ShardSet"], tuple[Any, ...]]:
+        return ShardSet, (self.paths, self.counts, self.digests, self.skipped)  # a worker opens shards of its own
+
+    @property
+    def digest(self) -> str:
+        """Stands for the content of all shards in their order, wherever they lie and whatever they are called."""
+        return sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def _open(self, number: int) -> Shard:
         if number >= len(self):
             raise IndexError(number)
         shard = open_shard(self.paths[number])
-        if len(shard) != self.counts[number]:
-            raise InputError(f"shard {shard.path} changed from {self.counts[number]} to {len(shard)} samples; start again")
+        if shard.digest.encode() != self.digests[number]:
+            raise InputError(f"shard {shard.path} has changed since the start; start again")
         return shard
 
 
 def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
     """The shards at `paths`, counted if they are new or changed; the progress bar is on stderr unless `quiet`.
 
-    Raises: InputError for the first shard that is missing or refused.
+    Raises: InputError that names the shards that are missing or refused.
     """
-    sizes_and_times = _sizes_and_times(paths)
-    counts = _known_counts(paths, sizes_and_times)
-    if new := np.flatnonzero(counts < 0).tolist():
-        counts[new] = _count([paths[number] for number in new], quiet)
-        keep_counts(paths, counts, sizes_and_times)
-    return ShardSet(paths, counts)
+    statuses = _statuses(paths)
+    shards = _known(paths, statuses)
+    if new := np.flatnonzero(shards.counts < 0).tolist():
+        shards = _counted(shards, new, quiet)
+        _keep(shards, statuses)
+    return shards
 
 
-def keep_counts(paths: Sequence[Path], counts: NDArray[np.int64], sizes_and_times: NDArray[np.int64] | None = None) -> None:
-    """Note in the user's cache how many samples each shard has, as long as its size and time stay what they are."""
-    if sizes_and_times is None:
-        sizes_and_times = _sizes_and_times(paths)
-    buffer = io.BytesIO()
-    np.savez(buffer, counts=counts, sizes_and_times=sizes_and_times)
-    write_atomically(_counts_file(paths), buffer.getvalue())
+def keep_counts(paths: Sequence[Path], counts: NDArray[np.int64]) -> None:
+    """Take it as known how many samples each shard has, as long as the shard stays what it is."""
+    _keep(ShardSet(paths, counts, np.zeros(len(paths), dtype=DIGEST), {}), _statuses(paths))
 
 
-def _known_counts(paths: Sequence[Path], sizes_and_times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[S] samples of each shard, -1 where it is not known."""
-    file = _counts_file(paths)
-    if not file.exists():
-        return np.full(len(paths), -1, dtype=np.int64)
-    with np.load(file, allow_pickle=False) as kept:
-        same = (kept["sizes_and_times"] == sizes_and_times).all(axis=1)
-        return np.where(same, kept["counts"], -1)
+def _keep(shards: ShardSet, statuses: NDArray[np.int64]) -> None:
+    skipped = json.dumps({number: dict(found) for number, found in shards.skipped.items()}).encode()
+    arrays = {"counts": shards.counts, "digests": shards.digests, "statuses": statuses}
+    write_to_cache(_counts_file(shards.paths), packed({**arrays, "skipped": np.frombuffer(skipped, dtype=np.uint8)}))
 
 
-def _sizes_and_times(paths: Sequence[Path]) -> NDArray[np.int64]:
-    found = np.empty((len(paths), 2), dtype=np.int64)
+def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
+    """What is known of the shards; the count is -1 where it is not, or what was kept is damaged."""
+    try:
+        arrays = unpacked(_counts_file(paths).read_bytes())
+        same = (arrays["statuses"] == statuses).all(axis=1)
+        counts, digests = np.where(same, arrays["counts"], -1), arrays["digests"].astype(DIGEST)
+        if counts.shape != digests.shape or counts.shape != (len(paths),):
+            raise ValueError("the counts of other shards")
+        kept = json.loads(arrays["skipped"].tobytes())
+        skipped = {int(n): {cause: (count, first) for cause, (count, first) in kept[n].items()} for n in kept}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        unknown = np.full(len(paths), -1, dtype=np.int64)
+        return ShardSet(paths, unknown, np.zeros(len(paths), dtype=DIGEST), {})
+    return ShardSet(paths, counts, digests, skipped)
+
+
+def _statuses(paths: Sequence[Path]) -> NDArray[np.int64]:
+    """[S, 4], see `status_of`."""
+    found = np.empty((len(paths), 4), dtype=np.int64)
     for number, path in enumerate(paths):
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
-            raise InputError(f"shard {path} does not exist") from None
-        found[number] = status.st_size, status.st_mtime_ns
+        found[number] = status_of(path)
     return found
 
 
@@ -104,17 +130,39 @@ def _counts_file(paths: Sequence[Path]) -> Path:
     return cache_dir("counts") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
 
 
-def _count(paths: Sequence[Path], quiet: bool) -> list[int]:
-    counts: dict[Path, int] = {}
+def _counted(shards: ShardSet, new: Sequence[int], quiet: bool) -> ShardSet:
+    """The shards with those of these numbers walked. Raises: InputError that names those that are refused."""
+    paths = list(dict.fromkeys(shards.paths[number] for number in new))
+    found: dict[Path, tuple[int, bytes, Skipped]] = {}
+    bad: dict[Path, InputError] = {}
     with local(len(os.sched_getaffinity(0)) if len(paths) > FEW else 1) as apply:
-        for path, result in progress(
-            apply(_samples, paths), "indexing", len(paths), disable=quiet or len(paths) <= FEW, unit=" shards", leave=False
-        ):
-            if isinstance(result, Exception):
+        results = apply(_look_into, paths)
+        hidden = quiet or len(paths) <= FEW
+        for path, result in progress(results, "indexing", len(paths), disable=hidden, unit=" shards", leave=False):
+            if isinstance(result, OSError):
                 raise result
-            counts[path] = result
-    return [counts[path] for path in paths]
+            if isinstance(result, InputError):
+                bad[path] = result
+            else:
+                found[path] = result
+    if bad:
+        raise _refusal([path for path in paths if path in bad], bad, len(shards))
+    counts, digests, skipped = shards.counts.copy(), shards.digests.copy(), dict(shards.skipped)
+    for number in new:
+        counts[number], digests[number], skipped[number] = found[shards.paths[number]]
+    return ShardSet(shards.paths, counts, digests, {number: what for number, what in skipped.items() if what})
 
 
-def _samples(path: Path) -> int:
-    return len(open_shard(path))
+def _look_into(path: Path) -> tuple[int, bytes, Skipped]:
+    shard = open_shard(path)
+    return len(shard), shard.digest.encode(), shard.skipped
+
+
+def _refusal(paths: Sequence[Path], errors: Mapping[Path, InputError], num_shards: int) -> InputError:
+    """One error for all shards that cannot be read."""
+    first = errors[paths[0]]
+    if len(paths) == 1:
+        return first
+    names = ", ".join(path.name for path in paths[1:MOST_NAMED])
+    more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
+    return InputError(f"{len(paths)} of {num_shards} shards cannot be read: {first}; also {names}{more}")

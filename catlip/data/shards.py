@@ -1,8 +1,9 @@
 """WebDataset tar shards, read by sample number.
 
 A shard is a tar whose members `KEY.jpg|png|webp`, `KEY.txt` and `KEY.json` stand together. It is walked once; where each
-member lies is kept in the user's cache, tied to the shard's name, size and time. After that any sample is one `pread`:
-order costs nothing, and nothing is ever extracted.
+member lies is kept in the user's cache, tied to the shard's place, size, times and inode. After that any sample is one
+`pread`: order costs nothing, and nothing is ever extracted. A digest of the content is kept with it: to that, and not to a
+place or time, are labels and runs tied, so that shards may be moved and copied, but not exchanged.
 """
 
 import functools
@@ -20,9 +21,9 @@ import braceexpand
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.cache import cache_dir
+from catlip.cache import cache_dir, kept, packed, unpacked
 from catlip.cli import InputError
-from catlip.data.tar_index import ABSENT, index_tar
+from catlip.data.tar_index import ABSENT, KINDS, index_tar
 from catlip.record import write_atomically
 
 OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
@@ -34,9 +35,10 @@ class Shard:
 
     Attributes:
         path: the tar.
-        identity: changes when the file at `path` does (its place, size or time).
+        identity: changes when the file at `path` does (its place, size, times or inode).
         keys: [N] sample keys, in the order of the tar.
         image, text, meta: [N, 2] int64, offset and size in bytes of the image, `.txt` and `.json` members; -1 where absent.
+        digest, skipped: as those of `TarIndex`.
     """
 
     path: Path
@@ -45,6 +47,8 @@ class Shard:
     image: NDArray[np.int64]
     text: NDArray[np.int64]
     meta: NDArray[np.int64]
+    digest: str
+    skipped: dict[str, tuple[int, str]]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -55,7 +59,10 @@ class Shard:
 
     def metadata(self, number: int) -> dict[str, object]:
         """The `.json` member of sample `number`, or {} when it has none. Raises ValueError when it is not a JSON object."""
-        found = json.loads(self._read(self.meta[number]) or b"{}")
+        try:
+            found = json.loads(self._read(self.meta[number]) or b"{}")
+        except RecursionError:
+            raise ValueError(f"{self.path}: {self.keys[number]}.json is nested too deeply") from None
         if not isinstance(found, dict):
             raise ValueError(f"{self.path}: {self.keys[number]}.json is not an object")
         return found
@@ -121,29 +128,57 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
     return count
 
 
-def _identity(path: Path) -> str:
+def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
+    """Size, two times in nanoseconds and inode: all that is looked at to tell whether a shard has changed.
+
+    Args:
+        file: the descriptor of the open file that is meant, if it is open.
+    Raises: InputError when the shard does not exist.
+    """
     try:
-        stat = path.stat()
+        status = os.stat(path if file is None else file)
     except FileNotFoundError:
         raise InputError(f"shard {path} does not exist") from None
-    return sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()[:32]
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63
+
+
+def _identity(path: Path, file: int | None = None) -> str:
+    return sha256(f"{path.resolve()}\n{status_of(path, file)}".encode()).hexdigest()[:32]
 
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _indexed(path: Path, identity: str) -> Shard:
-    cached = cache_dir("indexes") / f"{identity}.npz"
-    if cached.exists():
-        with np.load(cached, allow_pickle=False) as arrays:
-            keys = arrays["keys"].tobytes().decode().split("\n")
-            return Shard(path, identity, keys, arrays["image"], arrays["text"], arrays["meta"])
+    place = sha256(str(path.resolve()).encode()).hexdigest()[:32]  # a newer version's index takes the place of the older's
+    index = functools.partial(_packed_index, path, identity)
+    return kept(cache_dir("indexes") / f"{place}.npz", index, functools.partial(_unpacked_index, path, identity))
+
+
+def _packed_index(path: Path, identity: str) -> bytes:
     index = index_tar(path)
-    buffer = io.BytesIO()
-    keys_bytes = np.frombuffer("\n".join(index.keys).encode(), dtype=np.uint8)
-    np.savez(buffer, keys=keys_bytes, image=index.image, text=index.text, meta=index.meta)
-    write_atomically(cached, buffer.getvalue())
-    return Shard(path, identity, index.keys, index.image, index.text, index.meta)
+    head = {"identity": identity, "digest": index.digest, "skipped": index.skipped}
+    lines = {"keys": "\n".join(index.keys), "head": json.dumps(head)}
+    texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
+    return packed({**texts, "image": index.image, "text": index.text, "meta": index.meta})
+
+
+def _unpacked_index(path: Path, identity: str, content: bytes) -> Shard:
+    """Raises: ValueError when the content is damaged, or the index of another version of the shard."""
+    arrays = unpacked(content)
+    try:
+        head = json.loads(arrays["head"].tobytes())
+        keys = arrays["keys"].tobytes().decode().split("\n")
+        spans = image, text, meta = [arrays[kind] for kind in KINDS]
+        if head["identity"] != identity or any(span.shape != (len(keys), 2) or span.dtype != np.int64 for span in spans):
+            raise ValueError("the index of something else")
+        skipped = {cause: (int(count), str(first)) for cause, (count, first) in head["skipped"].items()}
+        return Shard(path, identity, keys, image, text, meta, digest=str(head["digest"]), skipped=skipped)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not an index: {error}") from None
 
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _file(path: Path, identity: str) -> io.FileIO:
-    return io.FileIO(path)  # closed when it leaves the cache and is collected
+    file = io.FileIO(path)  # closed when it leaves the cache and is collected
+    if _identity(path, file.fileno()) != identity:
+        raise InputError(f"shard {path} has changed since it was opened; run the command again")
+    return file

@@ -1,15 +1,21 @@
 """Where the members of each sample of a tar lie: one walk over its headers, bounded whoever wrote it.
 
-Nothing is extracted and no member is read. What is not a sample (links, devices, folders) is passed over; what could lead
-out of the tar, fill the memory or never end is refused in one line.
+Nothing is extracted. What is not a sample (links, devices, folders) is passed over, and a sample that no name or header can
+be made out of is left out and counted; what could lead out of the tar, fill the memory or never end is refused in one line.
+
+The walk also takes a digest of the shard: of every name and size, of all captions, and of the end of each image, which lies
+in the block before the next header and so costs no further reading. It is the same wherever the shard is copied to.
 """
 
 import io
+import os
 import tarfile
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +24,15 @@ from catlip.cli import InputError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 KINDS = ("image", "text", "meta")
+EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 ABSENT = -1
 MAX_MEMBERS = 1_000_000  # of one tar; a shard has some thousands
 MAX_MEMBER_BYTES = 2**30  # of one image or caption
 MAX_HEADER_BYTES = 2**20  # of the long names and extended headers that a tar may have
+WHOLE_BYTES = 2**20  # a caption up to this size is in the digest whole
+DIGEST_DIGITS = 32
+HELP = "download it again, or leave it out"
+NOT_UTF8, MALFORMED, SPARSE = "a name that is not UTF-8", "a malformed extended header", "a sparse file"
 
 
 @dataclass(frozen=True)
@@ -32,54 +43,111 @@ class TarIndex:
         keys: [N] sample keys.
         image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or `.cls`) and of the `.json`
             member; -1 where absent.
+        digest: of the names and sizes of these members, of the captions, and of the end of each image.
+        skipped: cause -> how many samples were left out, and the name of the first member among them.
     """
 
     keys: list[str]
     image: NDArray[np.int64]
     text: NDArray[np.int64]
     meta: NDArray[np.int64]
+    digest: str
+    skipped: dict[str, tuple[int, str]]
 
 
 def index_tar(path: Path) -> TarIndex:
     """Walk a tar. Raises: InputError when it is not a tar, cut short, empty, or hostile."""
     rows: dict[str, int] = {}
     spans = {kind: array("q") for kind in KINDS}
-    size = path.stat().st_size
-    for member in _files(path):
-        if member.offset_data + member.size > size:
-            raise InputError(f"shard {path} is cut short inside {member.name} ({len(rows)} samples begin before it)")
-        key, kind = _key_and_kind(path, member.name)
-        if not kind:
-            continue
-        row = 2 * rows.setdefault(key, len(rows))
-        if row == len(spans[kind]):
-            for span in spans.values():
-                span.extend((ABSENT, 0))
-        spans[kind][row], spans[kind][row + 1] = member.offset_data, member.size
+    skipped: dict[str, dict[str, str]] = {}
+    digest = sha256()
+    with _Headers(io.FileIO(path)) as file:
+        size = os.fstat(file.fileno()).st_size
+        for member in _files(path, file):
+            if member.offset_data + member.size > size:
+                before = f"{len(rows)} samples begin before it"
+                raise InputError(f"shard {path} is cut short inside {member.name!a} ({before}); {HELP}")
+            key, kind = _key_and_kind(path, member.name)
+            if not kind:
+                continue
+            if fault := _fault(member):
+                skipped.setdefault(fault, {}).setdefault(key, member.name)
+                continue
+            row = 2 * rows.setdefault(key, len(rows))
+            if row == len(spans[kind]):
+                for span in spans.values():
+                    span.extend((ABSENT, 0))
+            spans[kind][row], spans[kind][row + 1] = member.offset_data, member.size
+            digest.update(b"%s\n%d\n%s" % (member.name.encode(), member.size, _sampled(file.fileno(), member, kind)))
     if not rows:
         raise InputError(f"shard {path} holds no samples (members named KEY.jpg|png|webp, KEY.txt, KEY.json)")
-    return TarIndex(list(rows), *(np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS))
+    left_out = {cause: (len(names), ascii(next(iter(names.values())))) for cause, names in skipped.items()}
+    image, text, meta = (np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS)
+    return TarIndex(list(rows), image, text, meta, digest.hexdigest()[:DIGEST_DIGITS], left_out)
 
 
-def _files(path: Path) -> Iterator[tarfile.TarInfo]:
+def _files(path: Path, file: "_Headers") -> Iterator["_Member"]:
     """The regular files of a tar, forgotten as they pass. Raises: InputError."""
     count = 0
     try:
-        with _Headers(io.FileIO(path)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member, encoding="utf-8") as tar:
             while member := tar.next():
                 tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
                 count += 1
                 if count > MAX_MEMBERS:
                     raise InputError(f"shard {path} is refused: over {MAX_MEMBERS:,} members; split it")
                 if member.size > MAX_MEMBER_BYTES or tar.offset <= member.offset:
-                    raise InputError(f"shard {path} is refused: its member {member.name!r} says it has {member.size:,} bytes")
+                    raise InputError(f"shard {path} is refused: its member {member.name!a} says it has {member.size:,} bytes")
                 if member.isreg():
-                    yield member
+                    yield cast(_Member, member)
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a header cut in two for the end
-                raise InputError(f"shard {path} is cut short: no end mark after its {count} members")
+                raise InputError(f"shard {path} is cut short: no end mark after its {count} members; {HELP}")
     except tarfile.TarError as error:
-        raise InputError(f"shard {path} is not a whole tar file: {error}") from None
+        raise InputError(f"shard {path} is not a whole tar file: {error}; {HELP}") from None
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar; one behind an extended header that cannot be made out is marked instead of ending the walk.
+
+    Attributes:
+        malformed: whether such a header precedes it.
+    """
+
+    malformed = False
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super()._proc_member(tar)  # type: ignore[misc]
+        except (ValueError, LookupError, tarfile.InvalidHeaderError):  # type: ignore[attr-defined]
+            if self.type not in EXTENDED:
+                raise tarfile.ReadError(f"a header at byte {self.offset} that cannot be made out") from None
+            tar.fileobj.seek(self.offset + tarfile.BLOCKSIZE * (1 + -(-self.size // tarfile.BLOCKSIZE)))  # type: ignore
+            member = cast(_Member, self.fromtarfile(tar))
+            member.malformed = True
+            return member
+
+
+def _fault(member: _Member) -> str:
+    """Why the sample of this member is left out; "" when it is not."""
+    if member.malformed:
+        return MALFORMED
+    if member.sparse is not None:  # its bytes do not lie in one piece
+        return SPARSE
+    try:
+        member.name.encode()
+    except UnicodeEncodeError:
+        return NOT_UTF8
+    return ""
+
+
+def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
+    """What the digest holds of a member's content: all of a caption, the last block of an image."""
+    last = member.offset_data + (member.size - 1) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+    end = os.pread(file, member.offset_data + member.size - last, last) if member.size else b""
+    if kind == "image" or member.size <= tarfile.BLOCKSIZE:
+        return end
+    return os.pread(file, min(member.size, WHOLE_BYTES), member.offset_data) + end
 
 
 class _Headers(io.BufferedReader):

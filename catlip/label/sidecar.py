@@ -5,9 +5,8 @@
 labelling. The file says what made it and from which captions, and is the same bytes whenever those are the same.
 """
 
-import io
+import errno
 import json
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.cache import packed, unpacked
 from catlip.cli import InputError
 from catlip.data.shards import Shard
 from catlip.label.sources import Source, TarShard
@@ -24,6 +24,7 @@ from catlip.label.tables.columns import Caption
 from catlip.record import write_atomically
 
 SUFFIX = ".labels.npz"
+META = {"rule": str, "wordnet": str, "shard": str, "size": int, "captions_sha256": str, "unlabelled": dict, "cut": int}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Labels:
         values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a sample, each once.
         offsets: [N+1] uint32; sample n has `values[offsets[n]:offsets[n + 1]]`.
         meta: `rule`, `edition`, `tagger`, `wordnet`; `shard` (the file's name), `size` (its bytes), `part` (its number, of a
-            table only) and `captions_sha256`; `unlabelled`, how many captions have no label and why, `first_unlabelled`, the
+            table only) and `captions_sha256`; of a shard `content`, its digest, and `skipped`, the samples left out: cause ->
+            how many, and the first; `unlabelled`, how many captions have no label and why, `first_unlabelled`, the
             key of the first of them for each cause, and `cut`, how many were too long to be read whole.
     """
 
@@ -53,30 +55,47 @@ def sidecar_path(source: Source, labels_dir: Path | None, rule: str) -> Path:
 
 def write_sidecar(path: Path, labels: Labels) -> None:
     """Put the labels at `path`, atomically. Raises: OSError that names `path`, say on a full disk."""
-    buffer = io.BytesIO()
     meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
-    np.savez(buffer, values=labels.values, offsets=labels.offsets, meta=meta)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
     try:
-        write_atomically(path, buffer.getvalue())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        if error.errno not in (errno.EACCES, errno.EROFS):
+            raise
+        raise OSError(error.errno, f"{error.strerror} (give a --labels-dir that you may write to)", str(path)) from None
 
 
 def read_sidecar(path: Path) -> Labels:
     """The labels in a sidecar file. Raises: InputError when it is not a whole one."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            labels = Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = unpacked(path.read_bytes())
+        labels = Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
+        _check(labels)
+    except (ValueError, KeyError, RecursionError) as error:
         raise InputError(
             f"{path} is not a whole labels file ({error}); delete it and run `python -m catlip.label` again"
         ) from None
     return labels
 
 
+def _check(labels: Labels) -> None:
+    """Raises: ValueError when the arrays do not belong together, KeyError when the meta lacks something."""
+    values, offsets, meta = labels.values, labels.offsets, labels.meta
+    for array in (values, offsets):
+        if array.ndim != 1 or array.dtype != np.uint32:
+            raise ValueError("no lists of numbers")
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(values) or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError("its offsets are not those of its values")
+    if not isinstance(meta, dict):
+        raise ValueError("its meta is no object")
+    for name, kind in META.items():
+        if not isinstance(meta[name], kind):
+            raise ValueError(f"its {name} is {meta[name]!r:.40}")
+
+
 def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
-    """The labels of a shard, checked by its name, size and number of samples to be of this very shard.
+    """The labels of a shard, checked to be made from the very captions that it holds now.
 
     Raises: InputError when there are none, or they were made from another version of the shard.
     """
@@ -86,9 +105,8 @@ def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
     if not path.exists():
         raise InputError(f"shard {shard.path} has no labels at {path}; {fix}")
     labels = read_sidecar(path)
-    made_from = (labels.meta["shard"], labels.meta["size"], len(labels))
-    if made_from != (shard.path.name, shard.path.stat().st_size, len(shard)):
-        raise InputError(f"shard {shard.path} has changed since {path} was made; {fix}")
+    if (labels.meta.get("content"), len(labels)) != (shard.digest, len(shard)):
+        raise InputError(f"the labels in {path} are not of shard {shard.path} as it is now; {fix}")
     return labels
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from catlip.cli import InputError
-from catlip.data.shards import expand, open_shard
-from catlip.label.tables.columns import Caption
+from catlip.data.shards import Shard, expand, open_shard
+from catlip.label.tables.columns import Caption, Unusable
 from catlip.label.tables.parts import TABLE_KINDS, cut, table_kind
 
 TAR = ".tar"
+BAD_META = "a .json that is no object"
 
 
 class Source(Protocol):
@@ -26,7 +27,10 @@ class Source(Protocol):
     @property
     def name(self) -> str: ...
     def origin(self) -> dict[str, Any]:
-        """What the labels are tied to besides keys and captions: at least `shard`, the file's name, and `size`, its bytes."""
+        """What the labels are tied to besides keys and captions: at least `shard`, the file's name, and `size`, its bytes.
+
+        A shard adds `content`, its digest, which stands for all its captions, and `skipped`, what was left out of it.
+        """
 
     def samples(self) -> Iterator[tuple[str, Caption]]:
         """(key, caption) of each sample. Raises: InputError when the file cannot be read."""
@@ -43,12 +47,15 @@ class TarShard:
         return self.path.stem
 
     def origin(self) -> dict[str, Any]:
-        return {"shard": self.path.name, "size": self.path.stat().st_size}
+        shard = open_shard(self.path)
+        skipped = {cause: list(found) for cause, found in shard.skipped.items()}
+        return {"shard": self.path.name, "size": self.path.stat().st_size, "content": shard.digest, "skipped": skipped}
 
     def samples(self) -> Iterator[tuple[str, Caption]]:
         shard = open_shard(self.path)
         for number, key in enumerate(shard.keys):
-            yield key, shard.caption(number)
+            caption = shard.caption(number)
+            yield key, _unreadable(shard, number) if caption is None else caption
 
 
 def find(patterns: Sequence[str]) -> list[Path]:
@@ -72,6 +79,15 @@ def find(patterns: Sequence[str]) -> list[Path]:
 def split(path: Path, text_column: str | None, part_rows: int) -> Sequence[Source]:
     """The sources in a file: itself if it is a tar, else its parts. Raises: as `cut`."""
     return [TarShard(path)] if _kind(path) == TAR else cut(path, text_column, part_rows)
+
+
+def _unreadable(shard: Shard, number: int) -> Unusable | None:
+    """Why a sample without a caption may have one that cannot be read."""
+    try:
+        shard.metadata(number)
+    except ValueError:
+        return Unusable(BAD_META)
+    return None
 
 
 def _kind(path: Path) -> str:

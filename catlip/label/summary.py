@@ -20,6 +20,7 @@ def summarise(sidecars: Mapping[Source, Path], new: Set[Source], making: Mapping
     """
     captions = labels = size = cut = new_captions = 0
     unlabelled, first = Counter[str](), dict[str, str]()
+    skipped, first_skipped = Counter[str](), dict[str, str]()
     for source, sidecar in sidecars.items():
         found = read_sidecar(sidecar)
         _check_making(sidecar, found.meta, making)
@@ -29,6 +30,9 @@ def summarise(sidecars: Mapping[Source, Path], new: Set[Source], making: Mapping
         unlabelled.update(found.meta["unlabelled"])
         for cause, key in found.meta["first_unlabelled"].items():
             first.setdefault(cause, f"{key} of {source.path.name}")
+        for cause, (count, name) in found.meta.get("skipped", {}).items():
+            skipped[cause] += count
+            first_skipped.setdefault(cause, f"{name} of {source.path.name}")
     return {
         "sources": len(sidecars),
         "captions": captions,
@@ -36,6 +40,8 @@ def summarise(sidecars: Mapping[Source, Path], new: Set[Source], making: Mapping
         "bytes_per_caption": size / captions,
         "unlabelled": dict(unlabelled),
         "first_unlabelled": first,
+        "skipped": dict(skipped),
+        "first_skipped": first_skipped,
         "cut": cut,
         "captions_labelled_now": new_captions,
         "captions_per_s": new_captions / seconds if new_captions else None,
@@ -50,6 +56,8 @@ def report(metrics: Mapping[str, Any], num_done_before: int, folder: Path, recor
     print(f"{metrics['captions']:,} captions, {labels:.2f} labels and {size:.1f} bytes each")
     for cause, count in metrics["unlabelled"].items():
         print(f"  {count:,} without a label: {cause} (first: {metrics['first_unlabelled'][cause]})")
+    for cause, count in metrics["skipped"].items():
+        print(f"  {count:,} samples skipped: {cause} (first: {metrics['first_skipped'][cause]})")
     if metrics["cut"]:
         print(f"  {metrics['cut']:,} read only to {MAX_CHARACTERS} characters")
     print(f"labels: {folder}\nrecord: {record_path}")

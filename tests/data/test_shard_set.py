@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,61 @@ def test_a_broken_shard_is_named(tmp_path: Path, number: int) -> None:
 def test_a_shard_that_changes_under_a_run_ends_it(tmp_path: Path) -> None:
     paths = write_shards(tmp_path, [2, 3])
     found = open_shards(paths)
-    write_shard(paths[1], [("other", {"txt": b""})])
-    with pytest.raises(InputError, match=r"0001\.tar changed from 3 to 1"):
-        found[1]
+    write_shard(paths[1], [(key, {"txt": b"a cat"}) for key in found[1].keys])
+    again = pickle.loads(pickle.dumps(found))
+    with pytest.raises(InputError, match=r"0001\.tar has changed"):
+        again[1]
+
+
+def test_all_broken_shards_are_named_at_once(tmp_path: Path) -> None:
+    paths = write_shards(tmp_path, [2] * 5)
+    for path in paths[1::2]:
+        path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(InputError, match=r"2 of 5 shards .*0001\.tar .*0003\.tar"):
+        open_shards(paths, quiet=True)
+
+
+def test_the_digest_of_a_set_is_of_its_content_and_order(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    paths = write_shards(tmp_path / "a", [2, 2, 3])
+    digest = open_shards(paths).digest
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert open_shards(expand(str(tmp_path / "b"))).digest == digest
+    assert open_shards([paths[1], paths[0], paths[2]]).digest != digest
+    one, two = paths[0].read_bytes(), paths[1].read_bytes()
+    paths[0].write_bytes(two)
+    paths[1].write_bytes(one)
+    exchanged = open_shards(paths)
+    assert (exchanged.counts.tolist(), exchanged.digest != digest) == ([2, 2, 3], True)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04"])
+def test_damaged_counts_are_made_again(tmp_path: Path, cache: Path, content: bytes) -> None:
+    paths = write_shards(tmp_path, [2, 3, 4])
+    first = open_shards(paths)
+    (kept,) = (cache / "counts").iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(content)
+    assert (open_shards(paths).counts.tolist(), open_shards(paths).digest) == ([2, 3, 4], first.digest)
+    assert kept.read_bytes() == whole
+
+
+def test_what_was_left_out_of_shards_is_known_at_every_start(tmp_path: Path) -> None:
+    paths = write_shards(tmp_path, [2, 3])
+    write_shard(paths[1], [("a", {"txt": b"a dog"}), ("\xff", {"txt": b"a cat"})])
+    content = paths[1].read_bytes()
+    assert content.count("\xff".encode()) == 1
+    header = content.index("\xff".encode())
+    damaged = bytearray(content)
+    damaged[header : header + 2] = b"\xff\xfe"
+    damaged[header + 148 : header + 156] = b"%06o\0 " % sum(
+        bytes(damaged[header : header + 148] + b" " * 8 + damaged[header + 156 : header + 512])
+    )
+    paths[1].write_bytes(damaged)
+    for _ in range(2):
+        found = open_shards(paths)
+        assert found.counts.tolist() == [2, 1]
+        assert {number: [count for count, _ in what.values()] for number, what in found.skipped.items()} == {1: [1]}
 
 
 def test_few_indexes_and_files_are_open_at_a_time(tmp_path: Path, monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """Shards are read by number, hostile and broken ones refused."""
 
 import io
+import os
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catlip.cli import InputError
-from catlip.data import tar_index
+from catlip.data import shards, tar_index
 from catlip.data.shards import expand, open_shard, write_shard
 
 KEYS = st.text("abcdefghij0123456789_-", min_size=1, max_size=20)
@@ -33,8 +34,6 @@ def test_the_caption_may_stand_in_the_json(tmp_path: Path) -> None:
 
 
 def test_the_second_opening_reads_the_index_and_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from catlip.data import shards
-
     write_shard(tmp_path / "0.tar", [("a", {"txt": b"one"}), ("b", {"png": b"two"})])
     first = open_shard(tmp_path / "0.tar")
     shards._indexed.cache_clear()
@@ -43,6 +42,143 @@ def test_the_second_opening_reads_the_index_and_gives_the_same(tmp_path: Path, m
     assert list(again.keys) == list(first.keys)
     assert (again.image == first.image).all()
     assert (again.text == first.text).all()
+
+
+def same_size_and_time(path: Path, samples: list[tuple[str, dict[str, bytes]]]) -> None:
+    """Write a shard in another's place, and give it the other's time."""
+    before = path.stat()
+    write_shard(path, samples)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def test_a_shard_of_the_same_size_and_time_is_not_read_through_the_old_index(tmp_path: Path) -> None:
+    path = tmp_path / "0.tar"
+    write_shard(path, [("a", {"txt": b"x" * 600}), ("b", {"txt": b"a dog"})])
+    assert open_shard(path).caption(1) == "a dog"
+    same_size_and_time(path, [("a", {"txt": b"a cat"}), ("b", {"txt": b"x" * 600})])
+    assert open_shard(path).caption(0) == "a cat"
+
+
+def test_a_shard_overwritten_in_place_with_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
+    path, other = tmp_path / "0.tar", tmp_path / "1.tar"
+    write_shard(path, [("a", {"txt": b"x" * 600}), ("b", {"txt": b"a dog"})])
+    write_shard(other, [("a", {"txt": b"a cat"}), ("b", {"txt": b"x" * 600})])
+    first, before = open_shard(path), path.stat()
+    path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert open_shard(path).digest != first.digest
+    assert open_shard(path).caption(0) == "a cat"
+
+
+SAMPLES = [("a", {"png": b"1" * 2000, "txt": b"a dog", "json": b"{}"}), ("b", {"png": b"2" * 512, "txt": b"a cat"})]
+
+
+def digest_of(path: Path, samples: list[tuple[str, dict[str, bytes]]]) -> str:
+    write_shard(path, samples)
+    return open_shard(path).digest
+
+
+def test_the_digest_is_that_of_the_content_wherever_it_lies(tmp_path: Path) -> None:
+    first = digest_of(tmp_path / "0.tar", SAMPLES)
+    assert digest_of(tmp_path / "other" / "moved.tar", SAMPLES) == first
+    assert len(first) == 32
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"png": b"1" * 2000, "txt": b"a dot", "json": b"{}"},
+        {"png": b"1" * 2000, "txt": b"a dog", "json": b"[]"},
+        {"png": b"1" * 1999 + b"2", "txt": b"a dog", "json": b"{}"},
+        {"jpg": b"1" * 2000, "txt": b"a dog", "json": b"{}"},
+    ],
+)
+def test_the_digest_changes_with_captions_images_and_names_of_the_same_sizes(tmp_path: Path, members) -> None:
+    assert digest_of(tmp_path / "0.tar", SAMPLES) != digest_of(tmp_path / "1.tar", [("a", members), SAMPLES[1]])
+
+
+def test_the_digest_holds_long_captions_whole(tmp_path: Path) -> None:
+    long = [b"a dog " * 500 + end + b" and so on" * 500 for end in (b"bit", b"sat")]
+    assert len({digest_of(tmp_path / f"{n}.tar", [("a", {"txt": text})]) for n, text in enumerate(long)}) == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"random bytes" * 100, lambda whole: b""]
+)
+def test_a_damaged_index_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage) -> None:
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
+    write_shard(tmp_path / "0.tar", SAMPLES)
+    first = open_shard(tmp_path / "0.tar")
+    (index,) = (tmp_path / "cache" / "indexes").iterdir()
+    whole = index.read_bytes()
+    index.write_bytes(damage(whole))
+    shards._indexed.cache_clear()
+    assert open_shard(tmp_path / "0.tar").digest == first.digest
+    assert open_shard(tmp_path / "0.tar").caption(1) == "a cat"
+    assert index.read_bytes() == whole
+
+
+def tar_of(path: Path, members: list[tuple[tarfile.TarInfo, bytes]], **options: str) -> Path:
+    with tarfile.open(path, "w", **options) as tar:
+        for member, content in members:
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_a_name_that_is_not_utf8_leaves_out_its_sample_alone(tmp_path: Path) -> None:
+    names = ["a.txt", "\udcff\udcfe.txt", "\udcff\udcfe.json", "b.txt", "\udcff.bin"]
+    path = tar_of(tmp_path / "0.tar", [(tarfile.TarInfo(name), b"{}") for name in names], errors="surrogateescape")
+    shard = open_shard(path)
+    assert list(shard.keys) == ["a", "b"]
+    assert {cause: count for cause, (count, _) in shard.skipped.items()} == {tar_index.NOT_UTF8: 1}
+    shards._indexed.cache_clear()
+    assert open_shard(path).skipped == shard.skipped  # kept with the index
+
+
+@pytest.mark.parametrize("where", [0, 1, 2])
+@pytest.mark.parametrize(
+    "record", [{"GNU.sparse.major": "0", "GNU.sparse.map": "1,x"}, {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}]
+)
+def test_a_malformed_extended_header_leaves_out_its_sample_alone(tmp_path: Path, where: int, record: dict[str, str]) -> None:
+    members = [tarfile.TarInfo(f"{key}.txt") for key in "abc"]
+    members[where].pax_headers = record
+    shard = open_shard(tar_of(tmp_path / "0.tar", [(member, b"a dog") for member in members], format=tarfile.PAX_FORMAT))
+    assert list(shard.keys) == [key for number, key in enumerate("abc") if number != where]
+    assert [shard.caption(number) for number in range(2)] == ["a dog"] * 2
+    assert sum(count for count, _ in shard.skipped.values()) == 1
+
+
+def test_a_header_of_no_form_leaves_out_its_sample_alone(tmp_path: Path) -> None:
+    members = [tarfile.TarInfo(f"{key}.txt") for key in "abc"]
+    members[1].pax_headers = {"comment": "of the second member"}
+    path = tar_of(tmp_path / "0.tar", [(member, b"a dog") for member in members], format=tarfile.PAX_FORMAT)
+    content = path.read_bytes()
+    length = content.index(b" comment=of the second member") - 2
+    path.write_bytes(content[:length] + b"00" + content[length + 2 :])
+    assert list(open_shard(path).keys) == ["a", "c"]
+    assert list(open_shard(path).skipped) == [tar_index.MALFORMED]
+
+
+def test_deeply_nested_json_is_no_caption(tmp_path: Path) -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    write_shard(
+        tmp_path / "0.tar", [("a", {"json": deep}), ("b", {"json": b'{"caption": ' + deep + b"}"}), ("c", {"txt": b"a dog"})]
+    )
+    shard = open_shard(tmp_path / "0.tar")
+    assert [shard.caption(number) for number in range(3)] == [None, None, "a dog"]
+    with pytest.raises(ValueError, match="nested"):
+        shard.metadata(0)
+
+
+def test_a_shard_that_changes_between_opening_and_reading_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "0.tar"
+    write_shard(path, [("a", {"txt": b"a dog"})])
+    shard = open_shard(path)
+    write_shard(path, [("a", {"txt": b"a cat"})])
+    with pytest.raises(InputError, match=r"0\.tar has changed"):
+        shard.caption(0)
 
 
 def test_a_shard_that_changed_is_read_anew(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Labels beside shards and tables: right, resumable, the same whoever makes them, and tied to their captions."""
 
+import io
 import itertools
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +21,10 @@ from bench.wording import nltk_rules as oracle
 from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.shards import open_shard, write_shard
+from catlip.data.tar_index import NOT_UTF8
 from catlip.label import Explain, Label, explain, is_labelled, label_source, main
 from catlip.label.sidecar import captions_digest, read_labels, read_sidecar, write_sidecar
-from catlip.label.sources import TarShard
+from catlip.label.sources import BAD_META, TarShard
 from catlip.label.summary import summarise
 
 DOG, SOFA = 2084071, 4256520
@@ -110,7 +113,16 @@ def test_a_changed_shard_is_noticed_even_at_the_same_size(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"rule": "corenet"}, {"edition": 0}, {"tagger": "x"}, {"wordnet": "3.1"}, {"shard": "1.tar"}, {"size": 1}]
+    "other",
+    [
+        {"rule": "corenet"},
+        {"edition": 0},
+        {"tagger": "x"},
+        {"wordnet": "3.1"},
+        {"shard": "1.tar"},
+        {"size": 1},
+        {"content": "0" * 32},
+    ],
 )
 def test_labels_that_were_made_otherwise_are_made_again(tmp_path, other):
     """And are an error where they turn up among others, as when machines of a cluster have other words."""
@@ -134,8 +146,64 @@ def test_labels_are_refused_when_missing_or_of_another_shard(tmp_path):
         read_labels(open_shard(path), None, "paper")
     label_source(TarShard(path), None, "paper")
     make_shard(path, ["a dog", "a cat", "a bird"])
-    with pytest.raises(InputError, match="has changed since"):
+    with pytest.raises(InputError, match=r"are not of shard .* as it is now"):
         read_labels(open_shard(path), None, "paper")
+
+
+def test_labels_of_captions_overwritten_at_the_same_size_are_refused_and_made_again(tmp_path):
+    path = make_shard(tmp_path / "0.tar", ["a dog", "a cat"])
+    label([path], None)
+    make_shard(path, ["a cat", "a dog"])
+    with pytest.raises(InputError, match=r"0\.paper\.labels\.npz are not of shard .*0\.tar as it is now"):
+        read_labels(open_shard(path), None, "paper")
+    label([path], None)
+    assert read_labels(open_shard(path), None, "paper").values[-1] == DOG
+
+
+def test_labels_are_still_those_of_a_shard_that_was_moved_or_copied(tmp_path):
+    path = make_shard(tmp_path / "a" / "0.tar", ["a dog", "a cat"])
+    label([path], None)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert read_labels(open_shard(tmp_path / "b" / "0.tar"), None, "paper").values[0] == DOG
+    assert is_labelled(TarShard(tmp_path / "b" / "0.tar"), None, "paper")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"meta": []},
+        {"meta": {}},
+        {"offsets": np.array([0, 1, 5], dtype=np.uint32)},
+        {"offsets": np.array([0, 2, 1], dtype=np.uint32)},
+        {"offsets": np.array([], dtype=np.uint32)},
+        {"values": np.array([[1.5]])},
+    ],
+)
+def test_a_labels_file_that_does_not_hold_together_is_refused_and_made_again(tmp_path, change):
+    path = make_shard(tmp_path / "0.tar", ["a dog", "a couch"])
+    label([path], None)
+    sidecar = tmp_path / "0.paper.labels.npz"
+    whole = sidecar.read_bytes()
+    write_sidecar(sidecar, replace(read_sidecar(sidecar), **change))
+    with pytest.raises(InputError, match=r"0\.paper\.labels\.npz is not a whole labels file"):
+        read_sidecar(sidecar)
+    label([path], None)
+    assert sidecar.read_bytes() == whole
+
+
+def test_samples_that_cannot_be_made_out_are_counted_by_cause_and_the_others_labelled(tmp_path, capsys):
+    deep = b"[" * 100_000
+    with tarfile.open(tmp_path / "0.tar", "w", errors="surrogateescape") as tar:
+        for name, content in [("a.txt", b"a dog"), ("\udcff.txt", b"a cat"), ("c.json", deep), ("d.txt", b"a couch")]:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    label([tmp_path / "0.tar"], tmp_path / "labels")
+    assert read_sidecar(tmp_path / "labels" / "0.paper.labels.npz").values.tolist() == [DOG, SOFA]
+    metrics = json.loads((tmp_path / "labelling" / "paper.json").read_text())["metrics"]
+    assert (metrics["captions"], metrics["unlabelled"]) == (3, {BAD_META: 1})
+    assert metrics["skipped"] == {NOT_UTF8: 1}
+    assert NOT_UTF8 in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nonsense"])
