@@ -31,7 +31,8 @@ class DenseRecipe(Optimization):
     range_augment: tuple[float, ...] = (40.0, 20.0)
     """RangeAugment's target PSNR in dB at the start and at the end; nothing for none."""
     output_stride: int = 0
-    """Pixels from one feature to the next: the encoder's own (0), or half of that, by a smaller stride of its stem."""
+    """Pixels from one feature to the next: the encoder's own (0), or half of that, by a smaller stride of its stem. At 0,
+    segmentation takes half where the dilations are for half."""
     drop_path: float = 0.0
     """Probability that the last block is skipped for an image; it rises linearly from 0 at the first."""
     layer_decay: float = 1.0

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from bench.downstream.encoders import LoadedEncoder, open_encoder
-from bench.downstream.feature_map import FeatureMap
+from bench.downstream.outputs import filled_in
 from catlip.cli import InputError
 from catlip.record import Record
 
@@ -40,6 +40,7 @@ class Dense:
     def __post_init__(self) -> None:
         if self.overfit < 0 or self.draw < 0 or self.num_workers < 0 or self.checkpoint_every < 1:
             raise InputError("--overfit, --draw and --num-workers must be 0 or more, and --checkpoint-every 1 or more")
+        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
 
     @property
     def folder(self) -> Path:
@@ -47,16 +48,21 @@ class Dense:
         return self.out.with_suffix("")
 
 
-def open_feature_map(
-    spelling: str, seed: int, output_stride: int = 0, window: int = 0, drop_path: float = 0.0
-) -> tuple[FeatureMap, LoadedEncoder, str]:
-    """The encoder that `spelling` names as a feature map on the CPU, where it came from, and the digest of its weights.
+@dataclass(frozen=True)
+class Origin:
+    """What is transferred: an encoder on the CPU, and the digest of its weights as they were loaded.
 
-    Raises: InputError, as `open_encoder` and `FeatureMap` do.
+    A feature map drops the encoder's class token, so the digest is taken before.
     """
+
+    encoder: LoadedEncoder
+    digest: str
+
+
+def open_origin(spelling: str, seed: int) -> Origin:
+    """The encoder that `spelling` names. Raises: InputError, as `open_encoder` does."""
     encoder = open_encoder(spelling, seed)
-    digest = encoder.digest()  # before its class token is dropped
-    return FeatureMap(encoder, output_stride, window, drop_path), encoder, digest
+    return Origin(encoder, encoder.digest())
 
 
 def note_encoder(record: Record, encoder: LoadedEncoder, digest: str, model: nn.Module) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import tyro
 
-from bench.downstream.dense import Dense
+from bench.downstream.dense import Dense, open_origin
+from bench.downstream.outputs import BY_NAME, is_written
 from catlip.cli import InputError, run
 from catlip.dense_recipe import DetectionRecipe
 from catlip.record import Record
@@ -32,7 +33,7 @@ class Detection(Dense):
     """
 
     recipe: tyro.conf.OmitArgPrefixes[DetectionRecipe] = field(default_factory=lambda: DETECTIONS["starter"])
-    out: Path = Path("runs/bench/detection/detection.json")
+    out: Path = Path("runs/bench/detection") / BY_NAME
     """The record to write; the run goes into a folder of the same name."""
 
 
@@ -44,9 +45,12 @@ def main(config: Detection) -> None:
         raise InputError(
             f"precision {config.recipe.precision} is for GPUs: pooling has none but fp32 on a CPU; use --precision fp32"
         )
+    origin = open_origin(config.encoder, config.seed)
+    if is_written(config.out, config, origin.digest, place.is_main):
+        return
     record = Record(config.out, kind="detection", config=config)
     with record if place.is_main else nullcontext():
-        found = detecting.detect(config, config.recipe, place, record)
+        found = detecting.detect(config, config.recipe, place, record, origin=origin)
     if place.is_main:
         box, mask = ("unknown" if (ap := found[f"{kind}_ap"]) is None else f"{ap:.3f}" for kind in ("box", "mask"))
         print(f"{record.metrics['method']:8} box AP {box}  mask AP {mask}")

@@ -41,7 +41,7 @@ class FeatureMap(nn.Module):
         mean, std = encoder.preprocess.mean, encoder.preprocess.std
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-        self.vit = _vision_transformer(encoder)
+        self.vit = vision_transformer(encoder)
         self.vit.requires_grad_(True)
         _drop_class_token(self.vit)
         self.output_stride = _set_stride(self.vit, output_stride)
@@ -90,7 +90,8 @@ def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> f
     return features.lr_scale(own, decay) if own != name else 1.0
 
 
-def _vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
+def vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
+    """The ViT in an encoder. Raises: InputError when it is none, or takes one size of images only."""
     module = encoder.module.encoder if isinstance(encoder.module, Normalised) else encoder.module
     if not isinstance(module, VisionTransformer) or not encoder.any_size:
         raise InputError(f"{encoder.method} has no feature map: give a run of ours, released:..., or a plain ViT of timm's")

@@ -27,6 +27,7 @@ from bench.downstream.dense import Dense, note_encoder
 from bench.downstream.encoders import LoadedEncoder, load_encoder
 from bench.downstream.fit import Run, fit, fitting
 from bench.downstream.heads import Init, TransferOptions, random_head, transfer_head
+from bench.downstream.outputs import BY_NAME, is_written
 from bench.downstream.preprocess import rgb_picture
 from catlip.cli import InputError, run
 from catlip.pictures import chosen, encoded_image
@@ -50,7 +51,7 @@ class MultiLabel(Dense):
     """
 
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe] = field(default_factory=lambda: MULTILABELS["starter"])
-    out: Path = Path("runs/bench/multilabel/multilabel.json")
+    out: Path = Path("runs/bench/multilabel") / BY_NAME
     """The record to write; the run goes into a folder of the same name."""
     init: Init = "random"
     """Where the classifier starts: random, or transfer (Transfer Init, for encoders pre-trained by CatLIP)."""
@@ -65,6 +66,8 @@ def main(config: MultiLabel) -> None:
     """Train, test, print, write the record."""
     place = find_place(config.device)
     encoder = load_encoder(config.encoder, config.seed, place.device, config.recipe.resolution)
+    if is_written(config.out, config, encoder.digest(), place.is_main):
+        return
     record = Record(config.out, kind="multilabel", config=config)
     with record if place.is_main else nullcontext():
         train, val = (read_coco(coco_root(config.data), split) for split in ("train", "val"))

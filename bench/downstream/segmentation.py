@@ -14,7 +14,8 @@ from typing import Any
 
 import tyro
 
-from bench.downstream.dense import Dense
+from bench.downstream.dense import Dense, open_origin
+from bench.downstream.outputs import BY_NAME, is_written
 from catlip.cli import InputError, run
 from catlip.dense_recipe import SegmentationRecipe
 from catlip.record import Record
@@ -34,7 +35,7 @@ class Segmentation(Dense):
     """
 
     recipe: tyro.conf.OmitArgPrefixes[SegmentationRecipe] = field(default_factory=lambda: SEGMENTATIONS["starter"])
-    out: Path = Path("runs/bench/segmentation/segmentation.json")
+    out: Path = Path("runs/bench/segmentation") / BY_NAME
     """The record to write; the run goes into a folder of the same name."""
 
 
@@ -46,9 +47,12 @@ def main(config: Segmentation) -> None:
         raise InputError("several processes need GPUs, for the statistics of batch norm; start it without torchrun")
     if place.device.type == "cpu" and config.recipe.precision != "fp32":
         raise InputError(f"precision {config.recipe.precision} is for GPUs, mmengine has none but fp32 on a CPU")
+    origin = open_origin(config.encoder, config.seed)
+    if is_written(config.out, config, origin.digest, place.is_main):
+        return
     record = Record(config.out, kind="segmentation", config=config)
     with record if place.is_main else nullcontext():
-        found = segmenting.segment(config, config.recipe, place, record)
+        found = segmenting.segment(config, config.recipe, place, record, origin=origin)
     if place.is_main:
         method = record.metrics["method"]
         print(f"{method:8} mIoU fixed {found['miou_fixed']:.3f}  slide {found['miou_slide']:.3f}")

@@ -25,6 +25,7 @@ from bench.downstream.coco import read_coco
 from bench.downstream.detecting.data import Stream, register, train_loader
 from bench.downstream.detecting.model import MaskRCNN, mask_rcnn
 from bench.downstream.detecting.trainer import LOSSES, DetectionTrainer, schedule
+from bench.downstream.detection import Detection
 from bench.downstream.encoders import open_encoder
 from bench.downstream.feature_map import FeatureMap
 from catlip.cli import InputError
@@ -226,12 +227,18 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(small, tmp_path, monkey
     monkeypatch.setattr(DetectionTrainer, "train", None)
     detect(small, tmp_path / "cut.json", recipe)  # a finished run is not repeated
     assert ended(tmp_path / "cut.json") == ended(tmp_path / "whole.json")
-    with pytest.raises(InputError, match=r"holds another finished run .*seed 0 there, 1 now"):
+    with pytest.raises(InputError, match=r"cut.json is the record of another run .*seed 0 there, 1 now"):
         detect(small, tmp_path / "cut.json", recipe, seed=1)
+    assert not (tmp_path / "cut.json.partial").exists()
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 5
     assert lines[1] == f"wrote {tmp_path / 'whole.json'}"
     assert "box AP" in lines[0]
+
+
+def test_without_a_name_the_record_has_those_of_encoder_and_data() -> None:
+    named = Detection(encoder="random:hybrid_tiny@48", data="coco:/data/scenes")
+    assert named.out == Path("runs/bench/detection/random-hybrid_tiny@48-coco-scenes.json")
 
 
 def test_a_run_cut_short_by_another_recipe_is_refused(small, tmp_path, monkeypatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +143,13 @@ def test_the_record_says_what_was_transferred_and_names_each_class_rightly(root,
     again = json.loads(out.read_text())["metrics"]
     main(started(root, out))  # a finished run is read, not repeated
     assert read_record(out)["metrics"] == again
+    before = out.read_bytes()
+    with pytest.raises(InputError, match=r"is the record of another run \(crowds True there, False now\)"):
+        main(started(root, out, crowds=False))
+    assert out.read_bytes() == before
+    assert not (tmp_path / "run.json.partial").exists()
+    default = MultiLabel(encoder="random:hybrid_tiny@48", data=f"coco:{root}").out
+    assert default == Path("runs/bench/multilabel/random-hybrid_tiny@48-coco.json")
 
 
 def test_what_cannot_be_used_is_said_in_one_line(root, tmp_path):

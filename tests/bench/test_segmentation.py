@@ -28,7 +28,7 @@ from bench.downstream.segmentation import Segmentation
 from bench.downstream.segmenting import task, training
 from bench.downstream.segmenting.ade20k import read_ade20k
 from bench.downstream.segmenting.evaluation import PROTOCOLS, SceneIoU, protocol_config, score
-from bench.downstream.segmenting.model import segmentor
+from bench.downstream.segmenting.model import fitting_stride, segmentor
 from catlip.cli import InputError
 from catlip.record import read_record
 from catlip.training.average import WeightAverage
@@ -166,10 +166,31 @@ def test_the_head_is_the_release_s():
 
 
 def test_what_cannot_be_built_is_refused():
-    with pytest.raises(InputError, match="resolution 40 is not a multiple of this encoder's patch, 16"):
+    with pytest.raises(InputError, match=r"resolution 40 is not a multiple of .* 16 pixels; give --resolution 32"):
         built(recipe=replace(SMALL, resolution=40))
-    with pytest.raises(InputError, match="they must be 2 or more"):
+    with pytest.raises(InputError, match="give --dilations of 2 or more, or --output-stride 4"):
         built(recipe=replace(SMALL, dilations=(1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("spelling", "stride"), [("random:vit_tiny16@64", 8), ("random:timm/vit_tiny_patch16_224", 8), ("random:hybrid_tiny@48", 0)]
+)
+def test_a_vit_of_any_stride_segments_by_the_starter_s_recipe(spelling, stride):
+    """Its dilations are for features 8 pixels apart, which are those of the starter's encoder, and half of a plain ViT's."""
+    encoder = open_encoder(spelling)
+    assert fitting_stride(encoder, STARTER_SEGMENTATION) == stride
+    features = FeatureMap(encoder, stride)
+    model = segmentor(features, STARTER_SEGMENTATION, 3).eval()
+    assert features.output_stride == 8
+    assert model(torch.rand(1, 3, 80, 80)).shape == (1, 3, 10, 10)
+
+
+def test_the_record_says_so_where_a_stride_was_halved(run_small):
+    record = run_small(recipe=replace(SMALL, epochs=1, output_stride=0))
+    assert [note for note in record["notes"] if note.startswith("output stride")] == [
+        "output stride: 8 pixels, half of the encoder's, where the recipe's dilations fit"
+    ]
+    assert math.isfinite(record["metrics"]["miou_fixed"])
 
 
 def test_the_loss_is_the_mean_over_the_pixels_that_are_judged():
@@ -526,8 +547,25 @@ def test_a_finished_run_is_not_repeated(run_small, monkeypatch):
     assert again["metrics"] == first["metrics"]
 
 
-def test_a_folder_of_another_run_is_refused(run_small, monkeypatch):
+def test_without_a_name_the_record_has_those_of_encoder_and_data(root):
+    named = Segmentation(encoder=VIT, data=f"ade20k:{root}")
+    assert named.out == Path("runs/bench/segmentation/random-vit_two@32-ade20k.json")
+    assert named.folder == Path("runs/bench/segmentation/random-vit_two@32-ade20k")
+
+
+def test_a_record_of_another_run_is_refused_and_stays(run_small, tmp_path):
     run_small()
+    before = (tmp_path / "run.json").read_bytes()
+    for change in ({"seed": 1}, {"recipe": replace(SMALL, max_lr=0.002)}):
+        with pytest.raises(InputError, match=r"run.json is the record of another run"):
+            run_small(**change)
+    assert (tmp_path / "run.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
+
+
+def test_a_folder_of_another_run_is_refused(run_small, monkeypatch, tmp_path):
+    run_small()
+    (tmp_path / "run.json").unlink()
     with pytest.raises(InputError, match=r"holds another finished run .*seed 0 there, 1 now"):
         run_small(seed=1)
     stopped_before_its_test(run_small, monkeypatch, "half")

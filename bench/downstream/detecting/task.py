@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from bench.downstream.coco import CocoSplit, coco_root, note_counts, read_coco
-from bench.downstream.dense import Dense, note_encoder, open_feature_map
+from bench.downstream.dense import Dense, Origin, note_encoder
 from bench.downstream.detecting.data import MicroBatches, Stream, register, test_loader, train_loader, usable
 from bench.downstream.detecting.evaluation import Pictures, score
 from bench.downstream.detecting.model import MaskRCNN, mask_rcnn
 from bench.downstream.detecting.trainer import LOSSES, Checkpoints, DetectionTrainer, ProgressBar, warmup_steps
-from bench.downstream.feature_map import GLOBAL_BLOCKS
+from bench.downstream.feature_map import GLOBAL_BLOCKS, FeatureMap
 from bench.downstream.fit import SCORE, read_score
 from catlip.cli import InputError
 from catlip.dense_recipe import DetectionRecipe
@@ -29,7 +29,7 @@ PYRAMID = (4.0, 2.0, 1.0, 0.5)  # the scales that detectron2's simple pyramid ha
 MOST_POINTS = 1000  # of the curve of losses that a record keeps; each is the mean of as many steps as it takes
 
 
-def detect(config: Dense, recipe: DetectionRecipe, place: Place, record: Record) -> dict[str, Any]:
+def detect(config: Dense, recipe: DetectionRecipe, place: Place, record: Record, origin: Origin) -> dict[str, Any]:
     """Train by `recipe` from the last checkpoint in the run's folder, if there is one, and test the averaged weights.
 
     A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are kept.
@@ -40,15 +40,14 @@ def detect(config: Dense, recipe: DetectionRecipe, place: Place, record: Record)
     _quieten()
     _check(recipe)
     train, val = _splits(config, record)
-    how = (recipe.output_stride, recipe.window, recipe.drop_path)
-    features, encoder, digest = open_feature_map(config.encoder, config.seed, *how)
+    features = FeatureMap(origin.encoder, recipe.output_stride, recipe.window, recipe.drop_path)
     torch.manual_seed(config.seed)
     model = mask_rcnn(features, recipe, len(train.names)).to(place.device)
-    note_encoder(record, encoder, digest, model)
+    note_encoder(record, origin.encoder, origin.digest, model)
     record.metrics |= {"num_train": len(train.images), "num_val": len(val.images), "num_classes": len(train.names)}
     record.notes += notes(recipe, recipe.num_steps(len(train.images)))
     identity = recipe_identity(recipe) | {
-        **{"encoder": config.encoder, "encoder_digest": digest, "data": config.data, "seed": config.seed},
+        **{"encoder": config.encoder, "encoder_digest": origin.digest, "data": config.data, "seed": config.seed},
         **{"overfit": config.overfit, "num_train": len(train.images), "num_val": len(val.images)},
     }
     found = read_score(config.folder / SCORE, identity)

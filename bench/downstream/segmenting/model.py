@@ -4,6 +4,7 @@ The head's activation is the encoder's, GELU, as in the release. The model has a
 with ViT-B/16, 320,435,356 with L and 652,396,700 with H, of which RangeAugment has six.
 """
 
+import math
 from typing import Any
 
 from mmcv.cnn import ConvModule
@@ -12,13 +13,15 @@ from mmseg.models.decode_heads import ASPPHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from bench.downstream.feature_map import FeatureMap, lr_scale_on
+from bench.downstream.encoders import LoadedEncoder
+from bench.downstream.feature_map import FeatureMap, lr_scale_on, vision_transformer
 from bench.downstream.segmenting.ade20k import IGNORED
 from catlip.cli import InputError
 from catlip.dense_recipe import SegmentationRecipe
 from catlip.range_augment import RangeAugment
 
 DILATED_AT = 8  # the stride that a recipe's dilations are for
+LEAST_DILATION = 2  # by a dilation of 1 mmsegmentation means a convolution of 1 x 1
 FEATURES = "backbone.features."
 
 
@@ -76,6 +79,17 @@ class EncoderSegmentor(EncoderDecoder):
         return lr_scale_on(self.backbone.features, FEATURES, name, self.layer_decay)
 
 
+def fitting_stride(encoder: LoadedEncoder, recipe: SegmentationRecipe) -> int:
+    """The recipe's output stride; where that is the encoder's own, at which the recipe's dilations vanish, half of it.
+
+    Raises: InputError, as `FeatureMap` does.
+    """
+    if recipe.output_stride:
+        return recipe.output_stride
+    patch = int(vision_transformer(encoder).patch_embed.patch_size[0])
+    return patch // 2 if min(_at_stride(recipe.dilations, patch), default=LEAST_DILATION) < LEAST_DILATION else 0
+
+
 def segmentor(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) -> EncoderSegmentor:
     """DeepLabv3 on that feature map; torch's random numbers initialise the head.
 
@@ -83,7 +97,11 @@ def segmentor(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int
     """
     patch = int(features.vit.patch_embed.patch_size[0])
     if recipe.resolution % patch:
-        raise InputError(f"resolution {recipe.resolution} is not a multiple of this encoder's patch, {patch} pixels")
+        fitting = patch * max(1, round(recipe.resolution / patch))
+        raise InputError(
+            f"resolution {recipe.resolution} is not a multiple of this encoder's patch, {patch} pixels; "
+            f"give --resolution {fitting}"
+        )
     side = (recipe.resolution, recipe.resolution)
     built: EncoderSegmentor = MODELS.build(
         {
@@ -128,7 +146,15 @@ def _head(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) ->
 
 def _dilations(at_stride_8: tuple[int, ...], stride: int) -> tuple[int, ...]:
     """So that they see as many pixels at another stride. Raises: InputError."""
-    found = tuple(DILATED_AT * dilation // stride for dilation in at_stride_8)
-    if min(found, default=0) < 2:
-        raise InputError(f"dilations {found} at stride {stride}: they must be 2 or more, 1 is mmsegmentation's for 1 x 1")
+    found = _at_stride(at_stride_8, stride)
+    if min(found, default=0) < LEAST_DILATION:
+        least = math.ceil(LEAST_DILATION * stride / DILATED_AT)
+        raise InputError(
+            f"dilations {at_stride_8} of stride {DILATED_AT} are {found} at stride {stride}, and must be {LEAST_DILATION} or "
+            f"more there: give --dilations of {least} or more, or --output-stride {stride // 2} where that is half of the patch"
+        )
     return found
+
+
+def _at_stride(at_stride_8: tuple[int, ...], stride: int) -> tuple[int, ...]:
+    return tuple(DILATED_AT * dilation // stride for dilation in at_stride_8)

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.downstream.dense import Dense, note_encoder, open_feature_map
+from bench.downstream.dense import Dense, Origin, note_encoder
+from bench.downstream.feature_map import FeatureMap
 from bench.downstream.fit import SCORE, read_score
 from bench.downstream.segmenting.ade20k import AdeSplit, ade20k_root, note_counts, read_ade20k
 from bench.downstream.segmenting.data import Stream, training_loader
 from bench.downstream.segmenting.evaluation import score
-from bench.downstream.segmenting.model import EncoderSegmentor, segmentor
+from bench.downstream.segmenting.model import EncoderSegmentor, fitting_stride, segmentor
 from bench.downstream.segmenting.training import train, warmup_steps
 from bench.downstream.stream import Positions
 from catlip.dense_recipe import SegmentationRecipe
@@ -27,7 +28,7 @@ from catlip.training.loop import save_weights
 MOST_POINTS = 1000  # of the curve of losses that a record keeps; each is the mean of as many steps as it takes
 
 
-def segment(config: Dense, recipe: SegmentationRecipe, place: Place, record: Record) -> dict[str, Any]:
+def segment(config: Dense, recipe: SegmentationRecipe, place: Place, record: Record, origin: Origin) -> dict[str, Any]:
     """Train by `recipe` from the last checkpoint in the run's folder, if there is one, and test the averaged weights.
 
     A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are kept.
@@ -36,15 +37,18 @@ def segment(config: Dense, recipe: SegmentationRecipe, place: Place, record: Rec
     Raises: InputError when the folder holds another run, the loss is not finite, or the data or the encoder are of no use.
     """
     train_split, val_split = _splits(config, record)
-    features, encoder, digest = open_feature_map(config.encoder, config.seed, recipe.output_stride, drop_path=recipe.drop_path)
+    stride = fitting_stride(origin.encoder, recipe)
+    features = FeatureMap(origin.encoder, stride, drop_path=recipe.drop_path)
     torch.manual_seed(config.seed)
     model = segmentor(features, recipe, len(train_split.names))
-    note_encoder(record, encoder, digest, model)
+    note_encoder(record, origin.encoder, origin.digest, model)
     sizes = {"num_train": len(train_split.scenes), "num_val": len(val_split.scenes)}
     record.metrics |= sizes | {"num_classes": len(train_split.names)}
     record.notes += notes(recipe, recipe.num_steps(len(train_split.scenes)), place)
-    origin = {"encoder": config.encoder, "encoder_digest": digest, "data": config.data}
-    identity = recipe_identity(recipe) | sizes | origin | {"seed": config.seed, "overfit": config.overfit}
+    if stride != recipe.output_stride:
+        record.notes.append(f"output stride: {stride} pixels, half of the encoder's, where the recipe's dilations fit")
+    transferred = {"encoder": config.encoder, "encoder_digest": origin.digest, "data": config.data}
+    identity = recipe_identity(recipe) | sizes | transferred | {"seed": config.seed, "overfit": config.overfit}
     identity = json.loads(json.dumps(identity))  # as it is when it is read again
     found = read_score(config.folder / SCORE, identity)
     if found is None:
