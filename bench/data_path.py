@@ -18,7 +18,8 @@ from bench.images.planning import plan_epoch
 from bench.photographs import cut, shipped_photographs
 from bench.statistics import ratio, summarise
 from catlip.cli import InputError, choose, run
-from catlip.data.augment import draws_at, open_picture
+from catlip.data.augment import draws_at
+from catlip.data.decode import open_picture
 from catlip.progress import progress
 from catlip.record import Record
 

@@ -13,6 +13,7 @@ import tyro
 from PIL import Image
 
 from catlip.cli import InputError, run
+from catlip.data.decode import FORMATS
 
 MEAN_SIZE, SPREAD = (466, 390), (100, 90)  # width and height in pixels, as measured on 300 photographs of the web
 LEAST_SIDE = 128
@@ -49,7 +50,7 @@ def cut(sources: list[Path], count: int, seed: int) -> list[bytes]:
 
 
 def _cut(source: Path, random: np.random.Generator) -> bytes:
-    with Image.open(source) as opened:
+    with Image.open(source, formats=FORMATS) as opened:
         picture = opened.convert("RGB")
     sides = np.maximum(LEAST_SIDE, random.normal(MEAN_SIZE, SPREAD))
     largest = (np.array(picture.size) / sides).min()  # photograph's pixels per pixel, when the cut is as large as it can be

@@ -35,6 +35,8 @@ USER_ERRORS = {
     "ENOTDIR": "{path} cannot be: a part of this path is a file and not a folder; choose another place",
 }
 EXAMPLE_STARTS = ("python -m ", "torchrun ", "./run_all.sh")
+# What torch says, at any moment, of a loader's process that the system killed or that does not answer.
+DEAD_WORKERS = ("DataLoader worker (pid", "DataLoader timed out")
 
 
 class InputError(ValueError):
@@ -74,6 +76,10 @@ def run(
         if sentence is None:
             raise
         _stop(sentence.format(path=error.filename) if error.filename else str(error))
+    except RuntimeError as error:
+        if not str(error).startswith(DEAD_WORKERS):
+            raise
+        _stop(f"a process that reads images died or hangs; give fewer --num-workers if it lacked memory, or 0 ({error})")
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

@@ -53,7 +53,7 @@ def local(workers: int) -> Iterator[Apply]:
 
     def submit(function: Callable[[Any], Any], item: Any) -> Any:
         with _interrupts_held():
-            return pool.submit(_attempt, function, item)
+            return pool.submit(attempt, function, item)
 
     def finished(running: Collection[Any]) -> Iterator[tuple[Any, Any]]:
         return ((future, future.result()) for future in wait(running, return_when=FIRST_COMPLETED).done)
@@ -87,7 +87,7 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
         ray.init(address, runtime_env={"env_vars": dict(environment)}, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError:
         raise InputError(f"no Ray cluster at --ray-address {address}; start one with `ray start --head`") from None
-    task: Any = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(_attempt)
+    task: Any = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(attempt)
 
     def finished(running: Collection[Any]) -> Iterator[tuple[Any, Any]]:
         return ((reference, ray.get(reference)) for reference in ray.wait(list(running))[0])
@@ -107,7 +107,7 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
 
 
 def _in_turn(function: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[T, R | InputError | OSError]]:
-    return ((item, _attempt(function, item)) for item in items)
+    return ((item, attempt(function, item)) for item in items)
 
 
 def _a_few_at_a_time(
@@ -129,7 +129,8 @@ def _a_few_at_a_time(
                 yield running.pop(handle), result
 
 
-def _attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
+def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
+    """What the function gives, or the error that it ends in where that is the user's to mend."""
     try:
         return function(item)
     except InputError as error:

@@ -9,7 +9,7 @@ import tyro
 
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
-from catlip.data.augment import cropped_pixels
+from catlip.data.decode import cropped_pixels
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.pictures import chosen, encoded_image
 from catlip.record import Record

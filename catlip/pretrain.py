@@ -4,10 +4,9 @@
 never asks which objective it is.
 """
 
-import functools
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,17 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from catlip.broken import MAX_BROKEN, check_max_broken, read_broken
 from catlip.cli import run
 from catlip.data.loader import DataPath, LabelSource
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import ShardSet, open_shards
-from catlip.data.shards import Shard, expand, open_shard
+from catlip.data.shards import expand
 from catlip.dry_run import describe
 from catlip.encoder import ImageEncoder, build_encoder
-from catlip.label.sidecar import read_labels
 from catlip.objective import Categorical
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipe import ImageRecipe, Recipe
@@ -37,6 +35,7 @@ from catlip.training.loop import Trainer, train
 from catlip.training.parallel import Parallel
 from catlip.training.schedule import Optimization
 from catlip.vocabulary import Vocabulary, vocabulary_identity
+from catlip.vocabulary.sample_labels import VocabularyLabels
 
 DRY_RUN_IMAGES = 2
 UNKNOWN_LABELS_PER_CAPTION = 3  # a DataComp caption's, about
@@ -57,6 +56,8 @@ class PretrainRun:
     """auto, cpu, cuda or cuda:N."""
     num_workers: int = 1
     """Processes that read and decode images, per rank; the batches do not depend on it."""
+    max_broken: float = MAX_BROKEN
+    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
     parallel: Parallel = "ddp"
     """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over them."""
     compile: bool = False
@@ -76,6 +77,9 @@ class PretrainRun:
     quiet: bool = False
     """No progress bar."""
 
+    def __post_init__(self) -> None:
+        check_max_broken(self.max_broken)
+
 
 @dataclass(frozen=True)
 class PretrainCatLIP(PretrainRun):
@@ -91,26 +95,6 @@ class PretrainCatLIP(PretrainRun):
     """Where catlip.label put the labels of these shards."""
     chunk_classes: int = 0
     """Classes whose logits are in memory at a time; 0 for all of them. The result is the same."""
-
-
-class VocabularyLabels:
-    """The class ids of samples, from the sidecar labels of their shards."""
-
-    def __init__(self, labels_dir: Path, vocabulary: Vocabulary):
-        self.labels_dir = labels_dir
-        self.vocabulary = vocabulary
-        self._of = functools.lru_cache(maxsize=64)(self._encode)
-
-    def __call__(self, samples: Sequence[tuple[Shard, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Values [sum K] and offsets [n + 1] of n (shard, sample number) pairs."""
-        found = [self._of(shard.path)[number] for shard, number in samples]
-        return np.concatenate(found), np.cumsum([0, *map(len, found)], dtype=np.int64)
-
-    def _encode(self, path: Path) -> list[NDArray[np.int64]]:
-        labels = read_labels(open_shard(path), self.labels_dir, self.vocabulary.rule)
-        self.vocabulary.check(labels)
-        values, offsets = self.vocabulary.encode(labels.values, labels.offsets)
-        return np.split(values, offsets[1:-1])
 
 
 def pretrain(
@@ -132,6 +116,8 @@ def pretrain(
     """
     recipe, place = config.recipe, find_place(config.device)
     shards = _shards(config, place)
+    if isinstance(labels, VocabularyLabels) and place.is_main and not config.dry_run:
+        labels.check(shards, config.shards)
     accumulation = recipe.accumulation(place.world_size)
     data = _data_path(config, shards, accumulation, place, labels, tokenize)
     torch.manual_seed(config.seed)
@@ -159,6 +145,7 @@ def pretrain(
             config.snapshots,
         )
         _fill(record, method, config.seed, trainer, lines, data.order.total)
+        read_broken(config.out).note(record)
     return record.path
 
 
@@ -214,7 +201,17 @@ def _data_path(
     recipe, order = config.recipe, SampleOrder(shards.counts, config.seed)
     plan, augmentation = recipe.plan(order.total, config.seed), recipe.augmentation()
     return DataPath(
-        shards, order, plan, augmentation, config.seed, accumulation, place.rank, place.world_size, labels, tokenize
+        shards,
+        order,
+        plan,
+        augmentation,
+        config.seed,
+        accumulation,
+        place.rank,
+        place.world_size,
+        labels,
+        tokenize,
+        config.max_broken,
     )
 
 
@@ -235,7 +232,7 @@ def _fill(record: Record, method: str, seed: int, trainer: Trainer, lines: list[
         "parameters_total": sum(p.numel() for p in trainer.objective.parameters()),
         "parameters_image": sum(p.numel() for p in trainer.objective.get_submodule("image_encoder").parameters()),
     }
-    record.samples |= {name: [line[name] for line in lines] for name in lines[0]}
+    record.samples |= {name: [line[name] for line in lines] for name in lines[0] if name != "broken"}
     if trainer.accumulation > 1:
         record.notes.append(f"{trainer.accumulation} micro-steps a step keep the recipe's global batch")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from catlip.cli import InputError
-from catlip.data.augment import open_picture
+from catlip.data.decode import open_picture
 from catlip.data.shards import open_shard, write_shard
 from catlip.examples import Examples, main
 from catlip.label.sidecar import SUFFIX, read_sidecar

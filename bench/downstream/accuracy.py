@@ -1,23 +1,21 @@
 """Features of a split, and how often a classifier on them is right."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from bench.downstream.datasets import Split
 from bench.downstream.preprocess import Preprocess
+from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages
 from catlip.cli import InputError
-from catlip.data.loader import MAX_BROKEN_SHARE
+from catlip.data.workers import Items
 from catlip.progress import progress
-from catlip.record import Record
 
 BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with more
-FEW = 10  # broken images that no data set is refused for
 
 
 @dataclass(frozen=True)
@@ -28,13 +26,13 @@ class Features:
         values: [n, D] float32.
         labels: [n] int64, on the same device.
         numbers: [n] int64, ascending, which images of the split they are.
-        broken: the names of the images that are left out, with what is wrong with them.
+        broken: the images that are left out.
     """
 
     values: Tensor
     labels: Tensor
     numbers: NDArray[np.int64]
-    broken: Sequence[str] = ()
+    broken: BrokenImages = field(default_factory=BrokenImages)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,50 +44,52 @@ class Features:
         return Features(self.values[places], self.labels[places], self.numbers[rows])
 
 
-class _Images(Dataset[tuple[Tensor, str]]):
-    """Images as an encoder wants them, [3, H, W] uint8, and what is wrong with those that cannot be read."""
+class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
+    """Batch number -> images as an encoder wants them, [b, 3, H, W] uint8; the broken ones; the numbers of the others."""
 
-    def __init__(self, split: Split, preprocess: Preprocess):
-        self.split, self.preprocess = split, preprocess
+    def __init__(self, split: Split, preprocess: Preprocess, size: int):
+        self.split, self.preprocess, self.size = split, preprocess, size
 
     def __len__(self) -> int:
-        return len(self.split)
+        return -(-len(self.split) // self.size)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, str]:
-        try:
-            return self.preprocess(self.split.image_bytes(number)), ""
-        except ValueError as error:
-            side = self.preprocess.resolution
-            return torch.zeros(3, side, side, dtype=torch.uint8), f"{self.split.keys[number]}: {error}"
+    def __getitem__(self, batch: int) -> tuple[Tensor, list[BrokenImage], list[int]]:
+        whole: dict[int, Tensor] = {}
+        broken = []
+        for number in range(batch * self.size, min(len(self.split), (batch + 1) * self.size)):
+            try:
+                whole[number] = self.preprocess(self.split.image_bytes(number))
+            except InputError:  # a shard that changed, say
+                raise
+            except (ValueError, OSError) as error:
+                broken.append(BrokenImage.of(self.split.path, self.split.keys[number], error))
+        side = self.preprocess.resolution
+        images = torch.stack([*whole.values()]) if whole else torch.zeros(0, 3, side, side, dtype=torch.uint8)
+        return images, broken, list(whole)
 
 
 @torch.inference_mode()
-def extract(module: nn.Module, preprocess: Preprocess, split: Split, num_workers: int, quiet: bool) -> Features:
-    """The features of a split, in its order, by an encoder that is in evaluation mode.
+def extract(
+    module: nn.Module, preprocess: Preprocess, split: Split, num_workers: int, quiet: bool, max_broken: float = MAX_BROKEN
+) -> Features:
+    """The features of the images of a split that can be read, in its order, by an encoder that is in evaluation mode.
 
-    Raises: InputError when more than MAX_BROKEN_SHARE of the images cannot be read.
+    Raises: InputError when more than the share `max_broken` of the images cannot be read, or none can.
     """
     device = next(module.parameters()).device
-    loader = DataLoader(
-        _Images(split, preprocess), BATCH[device.type], num_workers=num_workers, pin_memory=device.type == "cuda"
-    )
-    found, faults = [], []
-    for images, said in progress(loader, desc="features", unit="batch", disable=quiet, leave=False):
-        found.append(module(images.to(device, non_blocking=True)).float())
-        faults += said
-    whole = np.array([not fault for fault in faults])
-    broken = [fault for fault in faults if fault]
-    if not whole.any() or len(broken) > max(FEW, MAX_BROKEN_SHARE * len(split)):
-        raise InputError(f"{len(broken)} of {len(split)} images in {split.path} cannot be read, such as {broken[0]}")
-    labels = torch.from_numpy(split.labels[whole]).to(device)
-    return Features(torch.cat(found)[torch.from_numpy(whole).to(device)], labels, np.flatnonzero(whole), broken)
-
-
-def note_broken(record: Record, task: str, broken: Sequence[str]) -> None:
-    """Count and name in a record the images of a task that were left out, if there are any."""
-    if broken:
-        record.metrics[f"{task}_num_broken"] = len(broken)
-        record.samples[f"{task}_broken"] = list(broken)
+    batches = _Batches(split, preprocess, BATCH[device.type])
+    loader = Items(batches, range(len(batches)), num_workers, pin_memory=device.type == "cuda")
+    values, numbers, broken = [], [], BrokenImages()
+    for images, left_out, whole in progress(loader, desc="features", unit="batch", disable=quiet, leave=False):
+        if broken.add(left_out):
+            broken.check(len(split), max_broken)
+        if whole:
+            values.append(module(images.to(device, non_blocking=True)).float())
+            numbers += whole
+    if not numbers:
+        raise InputError(f"none of the {len(split)} images in {split.path} can be read: {broken.summary()}")
+    rows = np.array(numbers, dtype=np.int64)
+    return Features(torch.cat(values), torch.from_numpy(split.labels[rows]).to(device), rows, broken)
 
 
 def hits(scores: Tensor, labels: Tensor) -> Tensor:

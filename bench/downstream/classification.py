@@ -17,6 +17,7 @@ from bench.downstream.datasets import Split, Task
 from bench.downstream.encoders import LoadedEncoder
 from bench.downstream.fit import Run, fit
 from bench.downstream.preprocess import Preprocess
+from catlip.broken import BrokenImage
 from catlip.cli import InputError
 from catlip.data.loader import Batch
 from catlip.objective import sparse_binary_cross_entropy
@@ -91,20 +92,21 @@ class Score:
     """How good a classifier is: shares of the test images in [0, 1], how long its training took, and how its loss ended.
 
     Attributes:
-        broken: the images that could not be read and were left out, with what is wrong with them.
+        broken: the images, of training and of testing, that could not be read and were left out.
     """
 
     top1: float
     top5: float
     seconds: float
     final_loss: float
-    broken: Sequence[str] = ()
+    broken: Sequence[BrokenImage] = ()
 
 
 def train_classifier(run: Run, encoder: LoadedEncoder, head: nn.Linear, train_split: Split, task: Task) -> Score:
     """Train by `run`, and test the averaged weights on the task's test images. Raises: InputError, as `fit` does."""
     classification = Classification(encoder.module, head, run.recipe, run.frozen)
-    return Score(**fit(run, classification, train_split, partial(evaluate, classification, encoder.preprocess, task.test, run)))
+    found = fit(run, classification, train_split, partial(evaluate, classification, encoder.preprocess, task.test, run))
+    return Score(**found | {"broken": [BrokenImage(*image) for image in found["broken"]]})
 
 
 @torch.inference_mode()
@@ -113,12 +115,13 @@ def evaluate(classification: Classification, preprocess: Preprocess, test: Split
     classification.eval()
     place = run.place
     mine = test.take(np.arange(place.rank, len(test), place.world_size))
-    features = extract(classification.image_encoder, preprocess, mine, run.num_workers, run.quiet or not place.is_main)
+    quiet = run.quiet or not place.is_main
+    features = extract(classification.image_encoder, preprocess, mine, run.num_workers, quiet, run.max_broken)
     right = hits(classification.head(features.values), features.labels)
     counts = torch.cat([right, right.new_tensor([len(features)])])
-    broken = [features.broken] * place.world_size
+    broken = [features.broken.images()] * place.world_size
     if dist.is_initialized():
         dist.all_reduce(counts)
-        dist.all_gather_object(broken, features.broken)
+        dist.all_gather_object(broken, features.broken.images())
     top1, top5, total = counts.tolist()
-    return {"top1": top1 / total, "top5": top5 / total, "broken": [name for names in broken for name in names]}
+    return {"top1": top1 / total, "top5": top5 / total, "broken": [image for part in broken for image in part]}

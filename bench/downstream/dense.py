@@ -7,6 +7,7 @@ from torch import nn
 
 from bench.downstream.encoders import LoadedEncoder, open_encoder
 from bench.downstream.outputs import filled_in
+from catlip.broken import MAX_BROKEN, check_max_broken
 from catlip.cli import InputError
 from catlip.record import Record
 
@@ -30,6 +31,8 @@ class Dense:
     """Test images whose predictions the record keeps, to be drawn in the report."""
     num_workers: int = 1
     """Processes that read images, per rank."""
+    max_broken: float = MAX_BROKEN
+    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     checkpoint_every: int = 500
@@ -40,6 +43,7 @@ class Dense:
     def __post_init__(self) -> None:
         if self.overfit < 0 or self.draw < 0 or self.num_workers < 0 or self.checkpoint_every < 1:
             raise InputError("--overfit, --draw and --num-workers must be 0 or more, and --checkpoint-every 1 or more")
+        check_max_broken(self.max_broken)
         object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
 
     @property

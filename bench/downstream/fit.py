@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from bench.downstream.datasets import Split, ragged
 from bench.downstream.encoders import LoadedEncoder
 from bench.downstream.outputs import differences
+from catlip.broken import MAX_BROKEN, read_broken
 from catlip.cli import InputError
 from catlip.data.loader import DataPath
 from catlip.data.sampler import SampleOrder
@@ -49,6 +51,7 @@ class Run:
     log_every: int = 20
     checkpoint_every: int = 200
     quiet: bool = False
+    max_broken: float = MAX_BROKEN
 
 
 def fit(run: Run, classification: nn.Module, train_split: Split, score: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -57,8 +60,9 @@ def fit(run: Run, classification: nn.Module, train_split: Split, score: Callable
     A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are kept.
 
     Args:
-        score: called when `classification` holds the averaged weights; what it gives must be of JSON.
-    Returns: the score, with `seconds` of training and `final_loss`.
+        score: called when `classification` holds the averaged weights; what it gives must be of JSON, the `broken` images
+            of testing among it.
+    Returns: the score, with `seconds` of training and `final_loss`; `broken` has the images of training too.
     Raises: InputError when the folder holds another run, the loss is not finite, or too many images cannot be read.
     """
     identity = recipe_identity(run.recipe) | run.identity | {"frozen": run.frozen, "seed": run.seed}
@@ -81,6 +85,7 @@ def fit(run: Run, classification: nn.Module, train_split: Split, score: Callable
     trainer.objective.load_state_dict(trainer.weights())
     classification.eval()
     found = {"seconds": lines[-1]["seconds"], "final_loss": lines[-1]["loss"], **score()}
+    found["broken"] = [*read_broken(run.folder).images(), *found["broken"]]
     if run.place.is_main:
         write_atomically(run.folder / SCORE, json.dumps({"identity": identity, "score": found}).encode())
         shutil.rmtree(run.folder / "checkpoints")
@@ -97,10 +102,6 @@ def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
 def _data_path(run: Run, split: Split) -> DataPath:
     """The data path over one shard, the split itself."""
     order = SampleOrder([len(split)], run.seed)
-
-    def labels(samples: Sequence[tuple[Shard, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return ragged(split.labels[[number for _, number in samples]])
-
     return DataPath(
         [split],  # type: ignore[list-item]  # it has what a shard is asked for
         order,
@@ -110,8 +111,13 @@ def _data_path(run: Run, split: Split) -> DataPath:
         run.recipe.accumulation(run.place.world_size),
         run.place.rank,
         run.place.world_size,
-        labels,
+        partial(_labels_of, split),
+        max_broken=run.max_broken,
     )
+
+
+def _labels_of(split: Split, samples: Sequence[tuple[Shard, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return ragged(split.labels[[number for _, number in samples]])
 
 
 def read_score(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -87,7 +87,7 @@ class CachedFeatures:
     def __call__(self, fit: Fit) -> Score:
         """Train and test one."""
         train, test = self._features(fit.task)
-        broken = [*train.broken, *test.broken]
+        broken = [*train.broken.images(), *test.broken.images()]
         if fit.fraction < 1:
             train = train.of(rows_of(fit.train, fit.task.train))
         return replace(fit_linear(train, test, fit.head, fit.init, self.config.recipe, fit.seed), broken=broken)
@@ -96,7 +96,7 @@ class CachedFeatures:
         if task.name not in self.of:
             module, preprocess = self.encoder.module, self.encoder.preprocess
             train, test = (
-                extract(module, preprocess, split, self.config.num_workers, self.config.quiet)
+                extract(module, preprocess, split, self.config.num_workers, self.config.quiet, self.config.max_broken)
                 for split in (task.train, task.test)
             )
             self.of = {task.name: (train, test)}

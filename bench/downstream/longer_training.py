@@ -17,6 +17,7 @@ from bench.downstream.encoders import load_encoder
 from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearProbe
 from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_written
 from bench.downstream.sweep import sweep
+from catlip.broken import MAX_BROKEN, check_max_broken
 from catlip.cli import InputError, run
 from catlip.recipe import TransferRecipe
 from catlip.record import Record, read_record
@@ -45,6 +46,8 @@ class LongerTraining:
     """Classifiers for each of the weights."""
     num_workers: int = 1
     """Processes that decode images."""
+    max_broken: float = MAX_BROKEN
+    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     quiet: bool = False
@@ -53,6 +56,7 @@ class LongerTraining:
     def __post_init__(self) -> None:
         if self.runs != tyro.MISSING:
             object.__setattr__(self, "out", filled_in(self.out, self.data, *map(str, self.runs)))
+        check_max_broken(self.max_broken)
 
 
 def main(config: LongerTraining) -> None:
@@ -87,14 +91,13 @@ def _probe(config: LongerTraining, file: Path, record: Record) -> list[dict[str,
     if record.metrics.setdefault("method", encoder.method) != encoder.method:
         raise InputError(f"{file} was trained by {encoder.method}, the first run by {record.metrics['method']}: one at a time")
     record.metrics |= who
-    options: dict[str, Any] = {name: getattr(config, name) for name in ("seeds", "num_workers", "quiet")}
+    options: dict[str, Any] = {name: getattr(config, name) for name in ("seeds", "num_workers", "quiet", "max_broken")}
     probe = LinearProbe(config.recipe, str(file), config.data, config.out, cached_features=True, **options)
     own = Record(config.out, kind="linear_probe", config=probe)  # never written: its rows become ours
     sweep(probe, encoder, own, CachedFeatures(probe, encoder), say=False)
     record.notes += [note for note in own.notes if note not in record.notes]
-    kept = ("_num_classes", "_num_broken")
-    record.metrics |= {name: value for name, value in own.metrics.items() if name.endswith(kept)}
-    record.samples |= {name: value for name, value in own.samples.items() if name.endswith("_broken")}
+    record.metrics |= {name: value for name, value in own.metrics.items() if name.endswith("_num_classes") or name == "broken"}
+    record.samples |= {name: value for name, value in own.samples.items() if name == "broken_keys"}
     assert encoder.checkpoint is not None, "it came from a file of ours"
     at = _progress(encoder.checkpoint.config.get("progress"), file)
     for row in own.samples["runs"]:

@@ -19,7 +19,7 @@ import tyro
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_average_precision
 
-from bench.downstream.accuracy import extract, note_broken
+from bench.downstream.accuracy import extract
 from bench.downstream.classification import Classification
 from bench.downstream.coco import CocoSplit, coco_root, note_counts, read_coco
 from bench.downstream.datasets import Split, name_labels
@@ -29,6 +29,7 @@ from bench.downstream.fit import Run, fit, fitting
 from bench.downstream.heads import Init, TransferOptions, random_head, transfer_head
 from bench.downstream.outputs import BY_NAME, is_written
 from bench.downstream.preprocess import rgb_picture
+from catlip.broken import BrokenImage, BrokenImages
 from catlip.cli import InputError, run
 from catlip.pictures import chosen, encoded_image
 from catlip.recipe import TransferRecipe
@@ -80,7 +81,9 @@ def main(config: MultiLabel) -> None:
         score = _train(config, encoder, place, record, train, val)
         record.metrics |= {name: value for name, value in score.items() if not isinstance(value, list)}
         record.samples |= {name: value for name, value in score.items() if isinstance(value, list) and name != "broken"}
-        note_broken(record, "val", score["broken"])
+        broken = BrokenImages()
+        broken.add(BrokenImage(*image) for image in score["broken"])
+        broken.note(record)
         record.samples["loss"] = _losses(config.folder) if place.is_main else []
     if place.is_main:
         print(f"{encoder.method:8} mAP macro {score['map_macro']:.3f}  micro {score['map_micro']:.3f}")
@@ -101,7 +104,16 @@ def _train(
         **{"init": config.init, "transfer": str(config.transfer) if config.init == "transfer" else "", "crowds": config.crowds},
     }
     how = (config.seed, place, config.num_workers, config.compile)
-    run = Run(config.folder, recipe, identity, False, *how, checkpoint_every=config.checkpoint_every, quiet=config.quiet)
+    run = Run(
+        config.folder,
+        recipe,
+        identity,
+        False,
+        *how,
+        checkpoint_every=config.checkpoint_every,
+        quiet=config.quiet,
+        max_broken=config.max_broken,
+    )
     model = Classification(encoder.module, head, recipe, frozen=False, multi_label=True)
     note_encoder(record, encoder, digest, model)
     record.metrics |= {"num_train": len(of_train), "num_val": len(of_val), "num_classes": len(train.names)}
@@ -179,8 +191,10 @@ def _score(config: MultiLabel, model: Classification, encoder: LoadedEncoder, va
     """Average precision over the images of all ranks, of which each tests its share, and what to draw."""
     place = run.place
     mine = val.take(np.arange(place.rank, len(val), place.world_size))
-    features = extract(model.image_encoder, encoder.preprocess, mine, run.num_workers, run.quiet or not place.is_main)
-    part = (features.numbers * place.world_size + place.rank, model.head(features.values).float().cpu(), features.broken)
+    quiet = run.quiet or not place.is_main
+    features = extract(model.image_encoder, encoder.preprocess, mine, run.num_workers, quiet, run.max_broken)
+    numbers, broken = features.numbers * place.world_size + place.rank, features.broken.images()
+    part = (numbers, model.head(features.values).float().cpu(), broken)
     parts = [part] * place.world_size
     if dist.is_initialized():
         dist.all_gather_object(parts, part)
@@ -189,7 +203,7 @@ def _score(config: MultiLabel, model: Classification, encoder: LoadedEncoder, va
     found = average_precision(scores, torch.from_numpy(val.labels[numbers]))
     drawn = [int(np.flatnonzero(numbers == n)[0]) for n in chosen(len(val), config.draw) if n in numbers]
     pictures = [_picture(val, int(numbers[row]), scores[row].sigmoid()) for row in drawn]
-    return found | {"pictures": pictures, "broken": [name for _, _, broken in parts for name in broken]}
+    return found | {"pictures": pictures, "broken": [image for _, _, broken in parts for image in broken]}
 
 
 def _picture(val: Split, number: int, chances: Tensor) -> dict[str, Any]:

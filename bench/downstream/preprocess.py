@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as vision
 
-from catlip.data.augment import centre_crop, cropped_pixels
+from catlip.data.augment import centre_crop
+from catlip.data.decode import cropped_pixels
 from catlip.encoder import unit_range
 
 NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

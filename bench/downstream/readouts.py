@@ -14,12 +14,13 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-from bench.downstream.accuracy import Features, extract, hits, note_broken
+from bench.downstream.accuracy import Features, extract, hits
 from bench.downstream.datasets import Task, load_tasks
 from bench.downstream.encoders import LoadedEncoder, load_encoder
 from bench.downstream.heads import TransferOptions, has_classifier, transfer_head
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from bench.downstream.prompts import prompted_rows
+from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError, run
 from catlip.record import Record
 from catlip.training.distributed import find_place
@@ -52,6 +53,8 @@ class Readouts:
     """Seed of a random encoder."""
     num_workers: int = 1
     """Processes that decode images."""
+    max_broken: float = MAX_BROKEN
+    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     quiet: bool = False
@@ -61,6 +64,7 @@ class Readouts:
         object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
         if self.neighbours < 1:
             raise InputError(f"--neighbours {self.neighbours}: at least one training image has to vote")
+        check_max_broken(self.max_broken)
 
 
 def main(config: Readouts) -> None:
@@ -72,19 +76,23 @@ def main(config: Readouts) -> None:
     with Record(config.out, kind="readout", config=config) as record:
         record.metrics |= {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed, "encoder_digest": encoder.digest()}
         record.notes.append(f"images: {encoder.preprocess}")
+        broken = BrokenImages()
         for task in load_tasks(config.data):
-            found = _read_out(config, encoder, task, record)
+            found = _read_out(config, encoder, task, record, broken)
+            broken.note(record)
             record.metrics |= {f"{task.name}_{name}": value for name, value in found.items()}
             said = "  ".join(f"{name} {value:.3f}" for name, value in found.items() if name.endswith("top1"))
             print(f"{encoder.method:8} {task.name:10} {said}")
     print(f"wrote {record.path}")
 
 
-def _read_out(config: Readouts, encoder: LoadedEncoder, task: Task, record: Record) -> dict[str, Any]:
+def _read_out(config: Readouts, encoder: LoadedEncoder, task: Task, record: Record, broken: BrokenImages) -> dict[str, Any]:
     scores = zero_shot(config, encoder, task, record)
-    module, preprocess = encoder.module, encoder.preprocess
-    train, test = (extract(module, preprocess, split, config.num_workers, config.quiet) for split in (task.train, task.test))
-    note_broken(record, task.name, [*train.broken, *test.broken])
+    train, test = (
+        extract(encoder.module, encoder.preprocess, split, config.num_workers, config.quiet, config.max_broken)
+        for split in (task.train, task.test)
+    )
+    broken.add([*train.broken.images(), *test.broken.images()])
     top1, top5 = neighbour_hits(train, test, task.num_classes, config.neighbours)
     found = {"knn_top1": top1, "knn_top5": top5, "num_classes": task.num_classes, "num_test": len(test)}
     if scores is not None:

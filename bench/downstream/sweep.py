@@ -10,13 +10,13 @@ import numpy as np
 import tyro
 from torch import nn
 
-from bench.downstream.accuracy import note_broken
 from bench.downstream.classification import Score
 from bench.downstream.datasets import Split, Task, load_tasks
 from bench.downstream.encoders import LoadedEncoder
 from bench.downstream.fit import Run
 from bench.downstream.heads import Init, TransferOptions, has_classifier, random_head, transfer_head
 from bench.downstream.outputs import filled_in
+from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError
 from catlip.recipe import TransferRecipe
 from catlip.record import Record
@@ -47,6 +47,8 @@ class Sweep:
     """Seed of a random encoder, and the first of the classifiers'."""
     num_workers: int = 1
     """Processes that decode images, per rank."""
+    max_broken: float = MAX_BROKEN
+    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     compile: bool = False
@@ -62,6 +64,7 @@ class Sweep:
             raise InputError(f"--fraction {' '.join(map(str, self.fraction))}: shares are above 0 and up to 1")
         if not self.init or self.seeds < 1:
             raise InputError("give one --init at least, and one of --seeds")
+        check_max_broken(self.max_broken)
 
 
 @dataclass(frozen=True)
@@ -94,17 +97,17 @@ def sweep(config: Sweep, encoder: LoadedEncoder, record: Record, fit: Callable[[
         record.notes.append(f"{config.encoder} has no classifier over a vocabulary, so only random heads were trained")
     rows: list[dict[str, Any]] = []
     record.samples["runs"] = rows
+    broken = BrokenImages()
     for task in load_tasks(config.data):
-        broken: dict[str, None] = {}
         for one in _fits(config, encoder, task, record):
             score = fit(one)
-            broken |= dict.fromkeys(score.broken)
+            broken.add(score.broken)
             row = {"task": task.name, "fraction": one.fraction, "init": one.init, "seed": one.seed}
             rows.append(row | {"top1": score.top1, "top5": score.top5, "num_train": len(one.train), "seconds": score.seconds})
             if say:
                 what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
                 print(f"{encoder.method:8} {what:40} top-1 {score.top1:.3f}  top-5 {score.top5:.3f}", flush=True)
-        note_broken(record, task.name, list(broken))
+        broken.note(record)
         record.metrics |= _summary(task, [row for row in rows if row["task"] == task.name])
 
 
@@ -173,4 +176,5 @@ def run_of(fit: Fit, config: Sweep, recipe: TransferRecipe, encoder: LoadedEncod
         config.compile,
         checkpoint_every=config.checkpoint_every,
         quiet=config.quiet,
+        max_broken=config.max_broken,
     )

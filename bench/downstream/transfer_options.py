@@ -18,6 +18,7 @@ from bench.downstream.heads import TransferOptions, random_head, transfer_head
 from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearProbe
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from bench.downstream.sweep import Fit
+from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import run
 from catlip.recipe import TransferRecipe
 from catlip.record import Record
@@ -54,6 +55,8 @@ class Options:
     """Classifiers of each kind on an encoder, each on another choice of the data."""
     num_workers: int = 1
     """Processes that decode images."""
+    max_broken: float = MAX_BROKEN
+    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     quiet: bool = False
@@ -62,6 +65,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.encoders != tyro.MISSING:
             object.__setattr__(self, "out", filled_in(self.out, self.data, *self.encoders))
+        check_max_broken(self.max_broken)
 
 
 def variants(vocabulary: Path | None) -> dict[str, TransferOptions]:
@@ -82,7 +86,9 @@ def main(config: Options) -> None:
         record.metrics["encoder_digest"] = digest
         record.notes.append(CACHED_NOTE)
         record.metrics["default"] = {name: getattr(TransferOptions(), name) for name in CHOICES}
-        rows = [row for spelling, encoder in encoders.items() for row in _of_encoder(config, spelling, encoder)]
+        broken = BrokenImages()
+        rows = [row for spelling, encoder in encoders.items() for row in _of_encoder(config, spelling, encoder, broken)]
+        broken.note(record)
         record.samples["runs"] = rows
         record.metrics["gains"] = gains = _gains(rows)
         for variant, found in gains.items():
@@ -91,18 +97,20 @@ def main(config: Options) -> None:
     print(f"wrote {record.path}")
 
 
-def _of_encoder(config: Options, spelling: str, encoder: LoadedEncoder) -> Iterator[dict[str, Any]]:
-    probe = LinearProbe(config.recipe, spelling, config.data, num_workers=config.num_workers, quiet=config.quiet)
+def _of_encoder(config: Options, spelling: str, encoder: LoadedEncoder, broken: BrokenImages) -> Iterator[dict[str, Any]]:
+    options: dict[str, Any] = {name: getattr(config, name) for name in ("num_workers", "quiet", "max_broken")}
+    probe = LinearProbe(config.recipe, spelling, config.data, **options)
     fit = CachedFeatures(probe, encoder)
     for task in load_tasks(config.data):
         for seed in range(config.seeds):
             heads = {"random": random_head(encoder.num_features, task.num_classes, seed)}
-            for name, options in variants(config.vocabulary).items():
-                heads[name] = transfer_head(encoder, spelling, task.labels, options, seed)[0]
+            for name, variant in variants(config.vocabulary).items():
+                heads[name] = transfer_head(encoder, spelling, task.labels, variant, seed)[0]
             for share in (LEAST, ALL):
                 part = task.train.subset(share, seed)
                 for name, head in heads.items():
                     score = fit(Fit(task, share, "random" if name == "random" else "transfer", seed, part, head))
+                    broken.add(score.broken)
                     place = {"task": task.name, "share": "least" if share == LEAST else "all", "num_train": len(part)}
                     yield {"encoder": spelling, "variant": name, "seed": seed, **place, "top1": score.top1}
 

@@ -17,6 +17,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional as F
 
 from catlip.data.augment import Augmentation, crop_box, random_crop
+from catlip.data.decode import FORMATS
 from catlip.data.jpeg import decode_rows, find_frame
 
 Decoder = Callable[[bytes, NDArray[np.float64]], object]
@@ -33,7 +34,7 @@ def pillow(resolution: int) -> Decoder:
     """Pillow decodes, torchvision crops, resizes and flips Pillow's image: RandomResizedCrop as most training code has it."""
 
     def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
-        picture = Image.open(io.BytesIO(encoded)).convert("RGB")
+        picture = Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
         image = _resized_crop(picture, picture.height, picture.width, resolution, draws)
         return np.asarray(image)
 
@@ -54,7 +55,7 @@ def torchvision(resolution: int) -> Decoder:
 def open_clip(resolution: int) -> Decoder:
     """open_clip's training transform as it is: Pillow, a crop of 0.9 to 1, bicubic, normalised floats, no flip."""
     transform = importlib.import_module("open_clip").image_transform(resolution, is_train=True)
-    return lambda encoded, draws: transform(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    return lambda encoded, draws: transform(Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB"))
 
 
 PEERS: dict[str, Callable[[int], Decoder]] = {"pillow": pillow, "torchvision": torchvision, "open_clip": open_clip}
@@ -64,7 +65,7 @@ def whole_decodes(names: Sequence[str]) -> dict[str, Decoder]:
     """Decoders of the whole picture and no more: our library's, and those of the peers that have one of their own."""
     found: dict[str, Decoder] = {
         "ours": lambda encoded, draws: _whole(encoded),
-        "pillow": lambda encoded, draws: np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")),
+        "pillow": lambda encoded, draws: np.asarray(Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")),
         "torchvision": lambda encoded, draws: decode_jpeg(_bytes(encoded), ImageReadMode.RGB),
     }
     return {f"{name}, whole picture": found[name] for name in ("ours", *names) if name in found}

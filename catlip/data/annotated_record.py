@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.data.annotated_plans import SIDES
+from catlip.data.decode import FORMATS
 from catlip.pictures import chosen, encoded_image, encoded_mask
 from catlip.record import Record
 
@@ -41,7 +42,7 @@ def describe(data: Path, path: Path, config: Any) -> None:
 
 def _picture(folder: Path, image: dict[str, Any], annotations: list[dict[str, Any]]) -> dict[str, Any]:
     """A scene with what is annotated on it, as the records of detection have it."""
-    with Image.open(folder / image["file_name"]) as picture:
+    with Image.open(folder / image["file_name"], formats=FORMATS) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     own = [found for found in annotations if found["image_id"] == image["id"]]
     return {"key": image["file_name"], "image": encoded_image(pixels), "truth": [_object(found) for found in own]}

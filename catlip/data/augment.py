@@ -3,29 +3,21 @@
 What is drawn for an image depends on the seed and on its position in the stream alone, never on a worker or a method.
 """
 
-import io
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
 
 from catlip.cli import InputError
-from catlip.data.jpeg import decode_rows, find_frame
+from catlip.data.decode import Box, cropped_pixels, open_picture, rgb
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom
-
-MAX_PIXELS = 100_000_000  # checked in the header: a larger picture is refused before a byte of it is decoded
 CROP_ATTEMPTS = 10  # then the largest centred crop whose aspect ratio is allowed
 DRAWS = 2 * CROP_ATTEMPTS + 3  # numbers in [0, 1) an image uses: area and ratio per attempt, left, top, flip
 AUGMENT = 3  # separates this random stream from the sampler's of the same seed
-
-ImageFile.LOAD_TRUNCATED_IMAGES = False
-Image.MAX_IMAGE_PIXELS = None  # the header check below is stricter, and raises instead of warning
 
 
 @dataclass(frozen=True)
@@ -59,9 +51,9 @@ def random_crop(encoded: bytes, resolution: int, augmentation: Augmentation, dra
     """A crop of the picture at [resolution, resolution, 3], RGB, within two grey levels of torchvision's resized_crop.
 
     Args:
-        encoded: JPEG, PNG or WebP.
+        encoded: a picture as `catlip.data.decode` takes it.
         draws: [DRAWS] numbers in [0, 1).
-    Raises: ValueError when it is not a picture, is cut short, or has more than MAX_PIXELS.
+    Raises: PictureError when it cannot be used.
     """
     crop = cropped_pixels(encoded, lambda width, height: crop_box(width, height, augmentation, draws))
     image = torch.from_numpy(crop)[None].permute(0, 3, 1, 2)  # so its strides say "channels last", and no plane is copied
@@ -71,53 +63,13 @@ def random_crop(encoded: bytes, resolution: int, augmentation: Augmentation, dra
     return image[0].permute(1, 2, 0).numpy()
 
 
-def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDArray[np.uint8]:
-    """The pixels in the box that `choose_box` gives for a picture of this width and height, [h, w, 3] RGB.
-
-    The same whichever decoder they come from. Raises: ValueError, as random_crop does.
-    """
-    if frame := find_frame(encoded):
-        _check_size(frame.width, frame.height)
-        left, top, right, bottom = choose_box(frame.width, frame.height)
-        rows = decode_rows(encoded, frame, bottom)
-        if rows is not None:
-            return rows[top:bottom, left:right]
-    picture = open_picture(encoded)
-    return np.array(_rgb(picture).crop(choose_box(*picture.size)))
-
-
 def centre_crop(encoded: bytes, resolution: int, resize: int | None = None) -> NDArray[np.uint8]:
     """For evaluation: shorter side to `resize` (default `resolution`), then the central [resolution, resolution, 3], RGB."""
     picture = open_picture(encoded)
     side = min(picture.size) * resolution / (resize or resolution)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     box = (left, top, left + side, top + side)
-    return np.array(_rgb(picture).resize((resolution, resolution), Image.Resampling.BILINEAR, box=box))
-
-
-def open_picture(encoded: bytes) -> Image.Image:
-    """The decoder of a picture whose header passed the size check. Raises ValueError."""
-    try:
-        picture = Image.open(io.BytesIO(encoded))
-    except Exception as error:  # Pillow's parsers raise whatever the bytes lead them to
-        raise ValueError(f"not a picture: {error}") from None
-    _check_size(*picture.size)
-    return picture
-
-
-def _check_size(width: int, height: int) -> None:
-    """Refuse a picture of more than MAX_PIXELS by its header. Raises ValueError."""
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"refused: {width} x {height} pixels, over {MAX_PIXELS:,}")
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    try:
-        if picture.mode == "P":  # Pillow wants a palette with transparency converted in two steps
-            picture = picture.convert("RGBA")
-        return picture if picture.mode == "RGB" and picture.load() else picture.convert("RGB")
-    except Exception as error:
-        raise ValueError(f"broken picture: {error}") from None
+    return np.array(rgb(picture).resize((resolution, resolution), Image.Resampling.BILINEAR, box=box))
 
 
 def crop_box(width: int, height: int, augmentation: Augmentation, draws: NDArray[np.float64]) -> Box:

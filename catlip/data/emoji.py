@@ -121,7 +121,7 @@ def render(svg: str, size: int) -> NDArray[np.uint8]:
     Returns: [h, w, 4] uint8, h and w at most `size`; [0, 0, 4] when nothing is visible.
     """
     png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
-    image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+    image = Image.open(io.BytesIO(bytes(png)), formats=("PNG",)).convert("RGBA")
     return np.array(image.crop(image.getchannel("A").getbbox() or (0, 0, 0, 0)))
 
 

@@ -15,7 +15,9 @@ except ImportError:  # no wheel for this machine: every picture is Pillow's
     simplejpeg = None
 
 START, END = b"\xff\xd8", b"\xff\xd9"
-FRAMES = {0xC0, 0xC1, 0xC2}  # Huffman-coded baseline, extended and progressive
+PROGRESSIVE = 0xC2
+FRAMES = {0xC0, 0xC1, PROGRESSIVE}  # Huffman-coded baseline, extended and progressive
+SCAN = b"\xff\xda"  # begins one; data that happen to be 0xFF are followed by a zero
 SEGMENTS = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}  # tables, application data and comments, which may come before it
 CONTEXT_ROWS = 2  # chroma is interpolated from a row of samples below, which stands for two rows of pixels
 BLOCK_ROWS = 32  # a multiple of any row of blocks: a lowered height leaves no block row cut where the crop needs it
@@ -23,11 +25,18 @@ BLOCK_ROWS = 32  # a multiple of any row of blocks: a lowered height leaves no b
 
 @dataclass(frozen=True)
 class Frame:
-    """Width and height in pixels of a JPEG of an ordinary kind, and where in its bytes the height stands."""
+    """A JPEG of an ordinary kind.
+
+    Attributes:
+        width, height: in pixels.
+        height_at: where in its bytes the height stands.
+        progressive: whether each of its scans refines the whole picture.
+    """
 
     width: int
     height: int
     height_at: int
+    progressive: bool
 
 
 def find_frame(encoded: bytes) -> Frame | None:
@@ -43,7 +52,7 @@ def find_frame(encoded: bytes) -> Frame | None:
         if marker in FRAMES:
             height, width = int.from_bytes(encoded[at + 5 : at + 7]), int.from_bytes(encoded[at + 7 : at + 9])
             ordinary = encoded[at + 4] == 8 and encoded[at + 9] in (1, 3) and height and width
-            return Frame(width, height, at + 5) if ordinary else None
+            return Frame(width, height, at + 5, marker == PROGRESSIVE) if ordinary else None
         if marker not in SEGMENTS:
             return None
         at += 2 + length

@@ -4,7 +4,6 @@ The images of a step, their order, crops and flips follow from the seed alone. A
 needs, and only those are made.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -13,15 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.data.shards import Shard
-
-MAX_BROKEN_SHARE = 0.01
-WORKER_TIMEOUT_S = 60
+from catlip.data.workers import Items
 
 
 @dataclass
@@ -55,14 +53,14 @@ class Batch:
         keys: [B] sample keys.
         labels: the class ids of each image, when the objective needs "labels".
         tokens: [B, 77] int64, the tokenized captions, when the objective needs "tokens".
-        broken: causes and keys of samples that could not be read; another sample of the batch stands in their place.
+        broken: the samples that could not be read; another sample of the batch stands in the place of each.
     """
 
     images: Tensor
     keys: list[str]
     labels: RaggedLabels | None = None
     tokens: Tensor | None = None
-    broken: list[tuple[str, str]] = field(default_factory=list)
+    broken: list[BrokenImage] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -103,6 +101,7 @@ class DataPath:
         augmentation, seed: how each image is cropped and flipped.
         accumulation, rank, world_size: a step's batch is split over micro-steps, and each of those over ranks.
         labels, tokenize: how to make the two optional fields.
+        max_broken: the share of the samples that may be broken.
     """
 
     shards: Shards
@@ -115,31 +114,20 @@ class DataPath:
     world_size: int = 1
     labels: LabelSource | None = None
     tokenize: Callable[[list[str]], Tensor] | None = None
+    max_broken: float = MAX_BROKEN
 
     def batches(self, first_step: int, num_workers: int, pin_memory: bool = False) -> Iterator[Batch]:
         """The micro-batches of this rank from `first_step` to the end of the plan, `accumulation` of them per step.
 
-        The batches do not depend on `num_workers`. Raises: InputError when more than MAX_BROKEN_SHARE of the samples
-        cannot be read; RuntimeError when a worker dies or hangs for WORKER_TIMEOUT_S.
+        The batches do not depend on `num_workers`. Raises: InputError when more than `max_broken` of the samples
+        cannot be read, or a worker dies.
         """
-        loader = DataLoader(
-            _MicroBatches(self),
-            sampler=range(first_step * self.accumulation, len(self.plan) * self.accumulation),
-            batch_size=None,
-            num_workers=num_workers,
-            worker_init_fn=_one_thread if num_workers else None,
-            prefetch_factor=4 if num_workers else None,
-            timeout=WORKER_TIMEOUT_S if num_workers else 0,
-            pin_memory=pin_memory,
-        )
-        seen, broken = 0, Counter[str]()
-        for batch in loader:
+        numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
+        seen, broken = 0, BrokenImages()
+        for batch in Items(_MicroBatches(self), numbers, num_workers, pin_memory):
             seen += len(batch)
-            broken.update(cause for cause, _ in batch.broken)
-            if broken.total() > max(10, MAX_BROKEN_SHARE * seen):
-                raise InputError(
-                    f"{broken.total()} of {seen} samples cannot be read, the last {batch.broken[-1]}: {dict(broken)}"
-                )
+            if broken.add(batch.broken):
+                broken.check(seen, self.max_broken)
             yield batch
 
 
@@ -167,22 +155,21 @@ class _MicroBatches(Dataset[Batch]):
 
     def _images(
         self, samples: list[tuple[Shard, int]], resolution: int, draws: NDArray[np.float64]
-    ) -> tuple[Tensor, list[tuple[Shard, int]], list[tuple[str, str]]]:
+    ) -> tuple[Tensor, list[tuple[Shard, int]], list[BrokenImage]]:
         pixels = np.empty((len(samples), resolution, resolution, 3), dtype=np.uint8)
         broken, whole = [], []
         for i, (shard, number) in enumerate(samples):
             try:
                 pixels[i] = random_crop(shard.image_bytes(number), resolution, self.path.augmentation, draws[i])
                 whole.append(i)
-            except ValueError as error:
-                broken.append((str(error).split(":")[0], f"{shard.path}:{shard.keys[number]}"))
+            except InputError:  # a shard that changed, say
+                raise
+            except (ValueError, OSError) as error:
+                broken.append(BrokenImage.of(shard.path, shard.keys[number], error))
         if not whole:
-            raise InputError(f"no sample of a whole batch can be read, the last {broken[-1]}")
+            key, cause = broken[0]
+            raise InputError(f"no image of a whole batch of {len(samples)} can be read, such as {key} ({cause})")
         for i in sorted(set(range(len(samples))) - set(whole)):
             stand_in = whole[i % len(whole)]
             pixels[i], samples[i] = pixels[stand_in], samples[stand_in]
         return torch.from_numpy(pixels).permute(0, 3, 1, 2), samples, broken
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)

@@ -146,5 +146,5 @@ def _extent(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 @functools.cache
 def _photo(name: str) -> Image.Image:
-    with Image.open(BACKGROUNDS / f"{name}.jpg") as file:
+    with Image.open(BACKGROUNDS / f"{name}.jpg", formats=("JPEG",)) as file:
         return file.convert("RGB")

@@ -5,12 +5,14 @@ ends as an uninterrupted run's does.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from torch.utils.tensorboard import SummaryWriter
 
+from catlip.broken import BrokenImage, BrokenLog
 from catlip.cli import InputError
 from catlip.record import write_atomically
 from catlip.training.distributed import Place, peak_gib
@@ -25,6 +27,7 @@ class Progress:
         grad_norm: of the whole gradient, before clipping.
         seconds, data_wait_seconds: of the whole step, and of waiting for its batches.
         images: on all ranks.
+        broken: images of this rank that could not be read.
     """
 
     loss: float
@@ -32,6 +35,7 @@ class Progress:
     seconds: float
     data_wait_seconds: float
     images: int
+    broken: list[BrokenImage] = field(default_factory=list)
 
 
 class Log:
@@ -44,6 +48,7 @@ class Log:
         config: what determines the run, shown there.
     Attributes:
         lines: of the whole run, from its first step.
+        broken: the images of all ranks that could not be read, likewise.
     """
 
     def __init__(self, folder: Path, step: int, place: Place, wandb: str, config: dict[str, Any]):
@@ -53,6 +58,7 @@ class Log:
         if self.path.exists():
             written = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
             self.lines = [line for line in written if line["step"] <= step]
+        self.broken = BrokenLog(folder, step, writes=place.is_main)
         if not place.is_main:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +79,13 @@ class Log:
             "peak_gib": peak_gib(self.place.device),
             **metrics,
         }
-        so_far = {"step": step, "images_seen": before["images_seen"] + images, "seconds": before["seconds"] + seconds}
+        self.broken.add(step, _of_all_ranks([image for p in recent for image in p.broken]))
+        so_far = {
+            "step": step,
+            "images_seen": before["images_seen"] + images,
+            "seconds": before["seconds"] + seconds,
+            "broken": len(self.broken.met),
+        }
         self.lines.append(so_far | shown)
         if self.place.is_main:
             self._show(step, shown)
@@ -94,6 +106,14 @@ class Log:
         self.board.flush()  # what a kill would lose, a resumed run would not write again
         if self.wandb:
             self.wandb.log(self.lines[-1], step=step)
+
+
+def _of_all_ranks(images: list[BrokenImage]) -> list[BrokenImage]:
+    if not dist.is_initialized():
+        return images
+    parts: list[list[BrokenImage]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, images)
+    return [image for part in parts for image in part]
 
 
 def _start_wandb(folder: Path, project: str, config: dict[str, Any]) -> Any:

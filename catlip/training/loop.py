@@ -1,9 +1,10 @@
 """The training loop: steps, precision, accumulation, clipping, averaging, checkpoints and the log. Plain PyTorch.
 
 It knows an objective only as a module that turns a batch into a scalar loss, and batches only as something with a length,
-`keys` and `to(device)`. A run is a folder: `checkpoints/`, `log.jsonl` and TensorBoard events (one line every `log_every`
-steps), and at the end `weights.safetensors`. Starting it again in the same folder goes on from the last checkpoint, to the
-same weights: nothing depends on how often it was stopped, and random numbers only on the seed, the step and the micro-batch.
+`keys`, `broken` and `to(device)`. A run is a folder: `checkpoints/`, `log.jsonl` and TensorBoard events (one line every
+`log_every` steps), `broken.jsonl` if images could not be read, and at the end `weights.safetensors`. Starting it again in the
+same folder goes on from the last checkpoint, to the same weights: nothing depends on how often it was stopped, and random
+numbers only on the seed, the step and the micro-batch.
 """
 
 import json
@@ -88,7 +89,7 @@ class Trainer:
         optimizer steps. Raises: InputError, on all ranks, when either is not finite on any; the weights are then those
         before the step.
         """
-        begin, wait, images, losses, keys = time.perf_counter(), 0.0, 0, [], []
+        begin, wait, images, losses, keys, broken = time.perf_counter(), 0.0, 0, [], [], []
         tell_progress: Callable[[float], None] | None = getattr(self.objective, "set_progress", None)
         if tell_progress:
             tell_progress(self.step / self.num_steps)
@@ -100,12 +101,13 @@ class Trainer:
             wait += time.perf_counter() - asked
             images += sum(len(part) for part in parts)
             keys.append([key for part in parts for key in part.keys])
+            broken += [image for part in parts for image in part.broken]
             losses.append(self._backward([part.to(self.place.device) for part in parts], micro_step))
         loss, grad_norm = torch.stack([mean_over_ranks(torch.stack(losses).mean()), self._clip()]).tolist()
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
             refuse(self.step, self.place, losses, keys, grad_norm)
         self._update()
-        return Progress(loss, grad_norm, time.perf_counter() - begin, wait, images * self.place.world_size)
+        return Progress(loss, grad_norm, time.perf_counter() - begin, wait, images * self.place.world_size, broken)
 
     def state(self) -> checkpoint.State:
         """Everything that the rest of the run depends on: the very tensors, so that filling them restores it."""
@@ -209,6 +211,8 @@ def train(
                 trainer.save(folder / "checkpoints", config)
     _write_weights(trainer, folder / "weights.safetensors", log, config)
     log.close()
+    if trainer.place.is_main and log.broken.met:
+        print(f"{log.broken.met.summary()}; all of them are in {log.broken.path}")
     barrier()
     return log.lines
 

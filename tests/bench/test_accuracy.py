@@ -8,14 +8,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_data import png
+from small_data import png, write_folders
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from bench.downstream.accuracy import BATCH, extract, hits, rows_of
-from bench.downstream.datasets import Split
+from bench.downstream.datasets import Split, load_tasks
 from bench.downstream.encoders import LoadedEncoder, load_encoder
 from bench.downstream.preprocess import central_square
+from catlip.broken import BrokenImage
 from catlip.cli import InputError
 
 CPU = torch.device("cpu")
@@ -99,16 +100,34 @@ def test_ten_broken_pictures_are_named_and_left_out(broken) -> None:
     assert found.labels.tolist() == [1] * 10
     assert len(found) == len(found.values) == 10
     assert (found.values > 0.5).all()
-    assert [said.split(":")[0] for said in found.broken] == [f"{number}.png" for number in range(0, 20, 2)]
+    assert [image.key for image in found.broken.images()] == [f"pictures:{number}.png" for number in range(0, 20, 2)]
 
 
 def test_more_than_a_hundredth_and_ten_broken_pictures_are_refused() -> None:
     few = [b""] * 11 + [png(200, 0, (8, 8))] * 20
-    with pytest.raises(InputError, match=r"11 of 31 images in pictures cannot be read, such as 0\.png: not a picture"):
+    with pytest.raises(InputError, match=r"11 images cannot be read: 11 empty; first: pictures:0\.png .*--max-broken"):
         features_of(Mean(), few)
     assert len(features_of(Mean(), few + few[-1:] * 1069).broken) == 11  # of 1,100
-    with pytest.raises(InputError, match="2 of 2 images"):
+    with pytest.raises(InputError, match="none of the 2 images"):
         features_of(Mean(), [b"", b""])
+
+
+def test_how_many_may_be_broken_can_be_said() -> None:
+    pictures = [b""] * 11 + [png(200, 0, (8, 8))] * 20
+    found = features_of(Mean(), pictures, max_broken=0.4)
+    assert (len(found), found.broken.counts()) == (20, {"empty": 11})
+    with pytest.raises(InputError):
+        features_of(Mean(), pictures[10:], max_broken=0.0)
+
+
+def test_a_file_that_vanished_is_broken_too(tmp_path: Path) -> None:
+    data = write_folders(tmp_path / "data", ("cat", "dog"))
+    (task,) = load_tasks(data)
+    (gone,) = list((tmp_path / "data/train/dog").glob("0.png"))
+    gone.unlink()
+    found = extract(Mean(), central_square(8), task.train, num_workers=0, quiet=True)
+    assert found.broken.images() == [BrokenImage(str(gone), "file not readable (No such file or directory)")]
+    assert len(found) == 7
 
 
 def test_a_share_is_found_in_its_whole() -> None:

@@ -185,13 +185,12 @@ def test_broken_pictures_are_named_in_the_record_and_not_trained_on(cached, tiny
         path.write_bytes(png(0, 0)[:100])
     recipe = PROBE if cached else tiny_recipe
     record = probe(tmp_path / "probe.json", "random:hybrid_tiny@32", data, recipe, cached_features=cached)
-    assert record["metrics"]["folder_num_broken"] == (2 if cached else 1)  # else of the images that it is tested on
-    named = [said.split(":")[0] for said in record["samples"]["folder_broken"]]
-    assert named == [str(path) for path in bad[0 if cached else 1 :]]
+    assert record["metrics"]["broken"] == {"cut short": 2}
+    assert record["samples"]["broken_keys"] == [f"{path} (cut short)" for path in bad]
     assert record["metrics"]["folder_top1"] * 8 in range(9)  # of eight images, not nine
     for number in range(11):
         (tmp_path / "data" / "val" / "dog" / f"bad{number}.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"12 of 20 images in .*val cannot be read"):
+    with pytest.raises(InputError, match=r"1\d images cannot be read: 1\d empty"):
         probe(tmp_path / "again.json", "random:hybrid_tiny@32", data, recipe, cached_features=cached)
 
 

@@ -117,8 +117,8 @@ def test_broken_pictures_are_named_and_left_out(tmp_path) -> None:
     data = write_folders(tmp_path / "data", ("cat", "dog"))
     (tmp_path / "data/val/dog/9.png").write_bytes(b"")
     record = read_out(tmp_path / "readout.json", "random:hybrid_tiny@32", data)
-    assert (record["metrics"]["folder_num_test"], record["metrics"]["folder_num_broken"]) == (8, 1)
-    assert "9.png" in record["samples"]["folder_broken"][0]
+    assert (record["metrics"]["folder_num_test"], record["metrics"]["broken"]) == (8, {"empty": 1})
+    assert record["samples"]["broken_keys"] == [f"{tmp_path}/data/val/dog/9.png (empty)"]
 
 
 def task_of(name: str, *names: str) -> Any:

@@ -13,8 +13,9 @@ from torchvision.transforms.functional import hflip, resized_crop
 
 from bench.photographs import cut, shipped_photographs
 from catlip.cli import InputError
-from catlip.data import augment, jpeg
-from catlip.data.augment import DRAWS, Augmentation, centre_crop, crop_box, draws_at, open_picture, random_crop
+from catlip.data import decode, jpeg
+from catlip.data.augment import DRAWS, Augmentation, centre_crop, crop_box, draws_at, random_crop
+from catlip.data.decode import open_picture
 
 
 def encoded(width: int, height: int, kind: str = "PNG", mode: str = "RGB") -> bytes:
@@ -87,7 +88,7 @@ def test_pillow_gives_the_same_crops_where_the_fast_decoder_is_missing(photograp
 
 
 def test_photographs_never_meet_pillow(photographs, monkeypatch) -> None:
-    monkeypatch.setattr(augment, "open_picture", lambda _: pytest.fail("left to Pillow"))
+    monkeypatch.setattr(decode, "open_picture", lambda _: pytest.fail("left to Pillow"))
     for picture, draws in zip(photographs, draws_at(0, 0, len(photographs)), strict=True):
         random_crop(picture, 32, Augmentation(), draws)
 
@@ -124,7 +125,7 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 
 
 def test_a_jpeg_is_refused_by_its_header_too(monkeypatch) -> None:
-    monkeypatch.setattr(augment, "decode_rows", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(jpeg, "decode_rows", lambda *_: pytest.fail("decoded"))
     picture = bytearray(encoded(8, 8, "JPEG"))
     at = jpeg.find_frame(bytes(picture)).height_at
     picture[at : at + 4] = struct.pack(">HH", 60_000, 60_000)

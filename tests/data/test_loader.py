@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from baselines.openclip import CaptionTokenizer
+from catlip.broken import BrokenImages
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath, RaggedLabels
@@ -92,9 +93,8 @@ def png(colour: int) -> bytes:
 def test_a_broken_sample_is_replaced_by_a_neighbour_and_named(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", [(str(i), {"png": b"broken" if i == 7 else png(i), "txt": b""}) for i in range(200)])
     batches = list(data_path([open_shard(tmp_path / "0.tar")], steps=30).batches(0, 0))
-    named = [key for batch in batches for _, key in batch.broken]
-    assert named
-    assert all(key.endswith("0.tar:7") for key in named)
+    named = {image for batch in batches for image in batch.broken}
+    assert named == {(f"{tmp_path}/0.tar:7", "not a JPEG, PNG, WebP or GIF")}
     for batch in batches:
         assert "7" not in batch.keys
         assert batch.images[:, 0, 0, 0].tolist() == [int(key) for key in batch.keys]
@@ -102,8 +102,13 @@ def test_a_broken_sample_is_replaced_by_a_neighbour_and_named(tmp_path: Path) ->
 
 def test_too_many_broken_samples_end_the_run(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", [(str(i), {"png": b"broken" if i % 4 == 0 else png(i), "txt": b""}) for i in range(100)])
-    with pytest.raises(InputError, match="cannot be read"):
-        list(data_path([open_shard(tmp_path / "0.tar")], steps=60).batches(0, 0))
+    shards = [open_shard(tmp_path / "0.tar")]
+    with pytest.raises(InputError, match=r"not a JPEG.*0\.tar:\d+.*--max-broken"):
+        list(data_path(shards, steps=60).batches(0, 0))
+    met = BrokenImages()
+    for batch in data_path(shards, steps=60, max_broken=0.5).batches(0, 0):
+        met.add(batch.broken)
+    assert met.counts() == {"not a JPEG, PNG, WebP or GIF": 25}
 
 
 class DyingTokenizer:

@@ -29,7 +29,7 @@ def test_a_line_is_the_mean_of_its_steps_and_sums_up_the_run(tmp_path: Path) -> 
     found = lines[1]
     assert found.pop("peak_gib") > 0
     assert found == {
-        "step": 2, "images_seen": 32, "seconds": 2.0, "loss": 2.0, "grad_norm": 1.0, "learning_rate": 0.1,
+        "step": 2, "images_seen": 32, "seconds": 2.0, "broken": 0, "loss": 2.0, "grad_norm": 1.0, "learning_rate": 0.1,
         "images_per_s": 16.0, "data_wait_share": pytest.approx(0.2), "psnr_db": 32.0,
     }  # fmt: skip
     assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0]) == lines[0]

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from catlip.broken import BrokenImage, read_broken
 from catlip.cli import InputError
 from catlip.recipes import STARTER
 from catlip.training.average import WeightAverage
@@ -31,6 +32,7 @@ class Points:
     def __init__(self, values: torch.Tensor):
         self.values = values
         self.keys = [str(i) for i in range(len(values))]
+        self.broken: list[BrokenImage] = []
 
     def __len__(self) -> int:
         return len(self.values)
@@ -273,3 +275,20 @@ def _one_step(method: str) -> None:
 
 if __name__ == "__main__":
     _one_step(sys.argv[1])
+
+
+def test_a_resumed_run_keeps_the_count_of_broken_images_and_says_it_at_the_end(tmp_path, capsys) -> None:
+    def batches(first: int, last: int = 10) -> Iterator[Points]:
+        for step in range(first, last):
+            batch = Points(points())
+            batch.broken = [BrokenImage("0.tar:7", "empty"), BrokenImage(f"0.tar:{100 + step // 4}", "cut short")]
+            yield batch
+
+    with pytest.raises(StopIteration):
+        train(trainer(), lambda first: batches(first, 6), tmp_path, {}, log_every=1, checkpoint_every=4, quiet=True)
+    assert len(read_broken(tmp_path)) == 3
+    lines = train(trainer(), batches, tmp_path, {}, log_every=1, checkpoint_every=4, quiet=True)
+    assert [line["broken"] for line in lines] == [2] * 4 + [3] * 4 + [4] * 2
+    assert read_broken(tmp_path).counts() == {"cut short": 3, "empty": 1}
+    assert [json.loads(line)["broken"] for line in (tmp_path / "log.jsonl").read_text().splitlines()][-1] == 4
+    assert "4 images cannot be read: 3 cut short, 1 empty" in capsys.readouterr().out

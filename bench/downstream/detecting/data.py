@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bench.downstream.coco import FEW, MAX_ABSENT_SHARE, CocoSplit
 from bench.downstream.stream import seed_at
 from catlip.cli import InputError
+from catlip.data.decode import open_picture
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.dense_recipe import DetectionRecipe
 from catlip.training.distributed import Place, barrier
@@ -175,7 +176,9 @@ def test_loader(name: str, recipe: DetectionRecipe, num_workers: int) -> Any:
 def _readable(split: CocoSplit, number: int) -> bool:
     listed = split.images[number]
     try:
-        check_image_size({"file_name": "", **listed}, read_image(split.folder / listed["file_name"], "RGB"))
+        path = split.folder / listed["file_name"]
+        open_picture(path.read_bytes())  # detectron2 would open any kind, of any size
+        check_image_size({"file_name": "", **listed}, read_image(path, "RGB"))
     except UNREADABLE:
         return False
     return True

@@ -20,6 +20,7 @@ from PIL import Image
 
 from bench.downstream.coco import FEW, MAX_ABSENT_SHARE
 from catlip.cli import InputError
+from catlip.data.decode import open_picture
 from catlip.record import Record
 
 FOLDERS = {"train": "training", "val": "validation"}
@@ -147,7 +148,7 @@ def _look_at(scene: Scene) -> _Looked:
     try:
         if not scene.annotation.is_file() or not scene.image.is_file():
             return _Looked("without_annotation" if scene.image.is_file() else "without_image", grey, pixels)
-        with Image.open(scene.annotation) as annotation, Image.open(scene.image) as image:
+        with open_picture(scene.annotation.read_bytes()) as annotation, open_picture(scene.image.read_bytes()) as image:
             if annotation.mode not in ("L", "P"):
                 fault = "unreadable"
             elif annotation.size != image.size:

@@ -15,11 +15,11 @@ from mmengine.evaluator import Evaluator
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from bench.downstream.segmenting.ade20k import AdeSplit
 from bench.downstream.segmenting.data import validation_loader, validation_pipeline
+from catlip.data.decode import open_picture, rgb
 from catlip.pictures import chosen, encoded_image, encoded_map
 from catlip.progress import progress
 
@@ -102,8 +102,7 @@ class Pictures:
         """A tested SegDataSample, if it is one of them."""
         path = Path(sample.img_path)
         if path.stem in self.keys:
-            with Image.open(path) as picture:
-                image = encoded_image(np.asarray(picture.convert("RGB")))
+            image = encoded_image(np.asarray(rgb(open_picture(path.read_bytes()))))
             maps = {"truth": sample.gt_sem_seg, "predicted": sample.pred_sem_seg}
             self.found[path.stem] = {"key": path.stem, "image": image} | {k: encoded_map(_ids(v)) for k, v in maps.items()}
 

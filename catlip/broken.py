@@ -1,0 +1,142 @@
+"""Images that could not be read: which they are, why, and when there are too many.
+
+A program leaves them out and goes on. Its record has `metrics["broken"]`, the number of images by cause, and
+`samples["broken_keys"]`, the first of them; a training lists them all in `broken.jsonl` in its folder.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from catlip.cli import InputError
+from catlip.record import Record, write_atomically
+
+MAX_BROKEN = 0.01  # the default of --max-broken
+FEW = 10  # broken images that no data set is refused for, unless --max-broken is 0
+MOST_LISTED = 100  # in a record
+MOST_NAMED = 3  # in a message
+BROKEN_FILE = "broken.jsonl"
+
+
+class BrokenImage(NamedTuple):
+    """One image that could not be read.
+
+    Attributes:
+        key: where it is: PATH:KEY of a sample in a shard, or the path of a file.
+        cause: a few words for why, to be counted: "cut short", say.
+    """
+
+    key: str
+    cause: str
+
+    @classmethod
+    def of(cls, path: Path, key: str, error: ValueError | OSError) -> "BrokenImage":
+        """The image `key` of a shard or folder at `path`, which `error` was raised for."""
+        named = key if key.startswith(str(path)) else f"{path}:{key}"
+        return cls(named, cause_of(error))
+
+
+def cause_of(error: ValueError | OSError) -> str:
+    """Why an image could not be read, in words that can be counted; a PictureError of catlip.data.decode has them."""
+    if isinstance(error, OSError):
+        return f"file not readable ({error.strerror})"
+    return getattr(error, "cause", "damaged")
+
+
+@dataclass
+class BrokenImages:
+    """Broken images, each once however often it is met.
+
+    Attributes:
+        causes: key -> cause, in the order in which they were met.
+    """
+
+    causes: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.causes)
+
+    def add(self, images: Iterable[BrokenImage]) -> list[BrokenImage]:
+        """Add them; those that are new."""
+        new = [image for image in dict.fromkeys(images) if image.key not in self.causes]
+        self.causes.update(new)
+        return new
+
+    def images(self) -> list[BrokenImage]:
+        """All of them."""
+        return [BrokenImage(*found) for found in self.causes.items()]
+
+    def counts(self) -> dict[str, int]:
+        """Cause -> how many images, the most frequent first."""
+        return dict(Counter(self.causes.values()).most_common())
+
+    def listed(self, most: int = MOST_LISTED) -> list[str]:
+        """The first of them, as "KEY (CAUSE)"."""
+        return [f"{key} ({cause})" for key, cause in list(self.causes.items())[:most]]
+
+    def summary(self) -> str:
+        """How many images are broken, why, and which are the first."""
+        causes = ", ".join(f"{count:,} {cause}" for cause, count in self.counts().items())
+        return f"{len(self):,} images cannot be read: {causes}; first: {', '.join(self.listed(MOST_NAMED))}"
+
+    def check(self, seen: int, max_broken: float) -> None:
+        """Raises: InputError when more than the share `max_broken` of `seen` images is broken, and more than FEW."""
+        if len(self) > max(FEW if max_broken else 0, max_broken * seen):
+            raise InputError(
+                f"{self.summary()}; of {seen:,} that is over --max-broken {max_broken:g}: download the images again, or raise "
+                "--max-broken to leave them out"
+            )
+
+    def note(self, record: Record) -> None:
+        """Count and list them in a record, if there are any."""
+        if self.causes:
+            record.metrics["broken"] = self.counts()
+            record.samples["broken_keys"] = self.listed()
+
+
+def check_max_broken(share: float) -> None:
+    """Raises: InputError when `share`, as the user gave it, is none."""
+    if not 0 <= share <= 1:
+        raise InputError(f"--max-broken {share:g} is a share of the images: give one from 0 to 1, say {MAX_BROKEN}")
+
+
+class BrokenLog:
+    """The broken images of a training, in a file of its folder: what a resumed run knows of them.
+
+    Args:
+        folder: of the run; the file is written when there is something to write.
+        step: that the run goes on from; images met after it are forgotten, and will be met again.
+        writes: whether this process writes the file.
+    Attributes:
+        met: all of them, from the first step on.
+    """
+
+    def __init__(self, folder: Path, step: int, writes: bool):
+        self.path, self.writes = folder / BROKEN_FILE, writes
+        lines = _lines(self.path)
+        kept = [line for line in lines if line["step"] <= step]
+        self.met = BrokenImages({line["key"]: line["cause"] for line in kept})
+        if writes and self.path.exists():
+            write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def add(self, step: int, images: Iterable[BrokenImage]) -> None:
+        """Add what the steps up to `step` met."""
+        new = self.met.add(images)
+        if new and self.writes:
+            with open(self.path, "a") as file:
+                file.writelines(json.dumps({"step": step, **image._asdict()}) + "\n" for image in new)
+
+
+def read_broken(folder: Path) -> BrokenImages:
+    """Those that a training has met so far."""
+    return BrokenImages({line["key"]: line["cause"] for line in _lines(folder / BROKEN_FILE)})
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of the file, but for one that a kill cut off."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]

@@ -1,0 +1,90 @@
+"""The class ids of samples, from the labels files of their shards: all looked at before a training, read when needed."""
+
+import functools
+import json
+import shlex
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catlip.cli import InputError
+from catlip.data.shard_set import ShardSet
+from catlip.data.shards import Shard, open_shard
+from catlip.label.sidecar import read_labels, sidecar_path
+from catlip.label.sources import TarShard
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.counts import Making
+
+THREADS = 16  # the files may be on a network, where each takes a while
+
+
+class VocabularyLabels:
+    """The class ids of samples, from the sidecar labels of their shards."""
+
+    def __init__(self, labels_dir: Path, vocabulary: Vocabulary):
+        self.labels_dir = labels_dir
+        self.vocabulary = vocabulary
+        self._of = functools.lru_cache(maxsize=64)(self._encode)
+
+    def __reduce__(self) -> tuple[type["VocabularyLabels"], tuple[Path, Vocabulary]]:
+        return VocabularyLabels, (self.labels_dir, self.vocabulary)  # a worker reads labels of its own
+
+    def __call__(self, samples: Sequence[tuple[Shard, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Values [sum K] and offsets [n + 1] of n (shard, sample number) pairs."""
+        found = [self._of(shard.path)[number] for shard, number in samples]
+        return np.concatenate(found), np.cumsum([0, *map(len, found)], dtype=np.int64)
+
+    def check(self, shards: ShardSet, patterns: Sequence[str]) -> None:
+        """Look at the labels files of all shards, as far as that takes no reading of the labels.
+
+        Args:
+            patterns: how the user named the shards.
+        Raises: InputError when there is not one for each shard, of its samples, made as those of the vocabulary were.
+        """
+        with ThreadPoolExecutor(THREADS) as pool:
+            faults = [fault for fault in pool.map(self._fault, shards.paths, shards.counts.tolist()) if fault]
+        if faults:
+            how = f"--rule {self.vocabulary.rule} --labels-dir {self.labels_dir}"
+            raise InputError(
+                f"{len(faults):,} of {len(shards):,} shards have no labels that can be used; the first: {faults[0]}; run "
+                f"`python -m catlip.label {shlex.join(patterns)} {how}`, and `python -m catlip.vocabulary` where the "
+                "vocabulary is older than the labels"
+            )
+
+    def _fault(self, path: Path, count: int) -> str:
+        """Why the labels of a shard with so many samples cannot be used; empty when they can."""
+        sidecar = sidecar_path(TarShard(path), self.labels_dir, self.vocabulary.rule)
+        try:
+            meta, labelled = _read_head(sidecar)
+            making, made_from = Making.of(meta), (meta["shard"], meta["size"], labelled)
+        except FileNotFoundError:
+            return f"{path} has none at {sidecar}"
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            return f"{sidecar} is not a whole labels file ({error})"
+        if made_from != (path.name, path.stat().st_size, count):
+            return f"{path} has changed since {sidecar} was made"
+        if making != self.vocabulary.making:
+            return f"{sidecar} was made by {making}, the vocabulary by {self.vocabulary.making}"
+        return ""
+
+    def _encode(self, path: Path) -> list[NDArray[np.int64]]:
+        labels = read_labels(open_shard(path), self.labels_dir, self.vocabulary.rule)
+        self.vocabulary.check(labels)
+        values, offsets = self.vocabulary.encode(labels.values, labels.offsets)
+        return np.split(values, offsets[1:-1])
+
+
+def _read_head(sidecar: Path) -> tuple[dict[str, Any], int]:
+    """What made the labels in a file, and of how many samples they are: its smallest member, and the header of another."""
+    with zipfile.ZipFile(sidecar) as file:
+        with file.open("meta.npy") as member:
+            meta = json.loads(np.lib.format.read_array(member, allow_pickle=False).tobytes())
+        with file.open("offsets.npy") as member:
+            np.lib.format.read_magic(member)
+            (length,), _, _ = np.lib.format.read_array_header_1_0(member)
+    return meta, length - 1

@@ -1,0 +1,134 @@
+"""Loaders work however their processes are started, and an error in one of them is the program's, in one line."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from baselines.openclip import CaptionTokenizer
+from bench.downstream.accuracy import extract
+from bench.downstream.datasets import Split
+from bench.downstream.preprocess import central_square
+from bench.measuring.feed import EvenLabels
+from bench.photographs import cut, shipped_photographs
+from catlip.cli import InputError, run
+from catlip.data.augment import Augmentation
+from catlip.data.loader import DataPath
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import expand, write_shard
+from catlip.label import label_source
+from catlip.label.sources import TarShard
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.counts import Source, Synset
+from catlip.vocabulary.sample_labels import VocabularyLabels
+from catlip.words.wordnet import nouns
+
+STEPS = 3
+
+
+@pytest.fixture(params=["forkserver", "spawn"])
+def method(request) -> Iterator[str]:
+    """Another way to start processes, for one test; Python 3.14's default is forkserver."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(request.param, force=True)
+    yield request.param
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Twelve photographs with captions, and their labels."""
+    images = cut(shipped_photographs(), 12, seed=0)
+    samples = [(f"{number}", {"jpg": image, "txt": b"a dog and a cat"}) for number, image in enumerate(images)]
+    write_shard(tmp_path / "shards" / "0.tar", samples)
+    label_source(TarShard(tmp_path / "shards" / "0.tar"), tmp_path / "labels", "corenet")
+    return tmp_path
+
+
+def vocabulary() -> Vocabulary:
+    offsets = dict(zip(nouns().names, nouns().offsets.tolist(), strict=True))
+    synsets = tuple(Synset(offsets[name], name, 9) for name in ("dog.n.01", "cat.n.01", "car.n.01"))
+    return Vocabulary("corenet", "3.0", None, Source(None, ()), None, 3, synsets)
+
+
+def data_path(folder: Path, **fields) -> DataPath:
+    shards = open_shards(expand(str(folder / "shards")), quiet=True)
+    plan = StepPlan([ImageSize(32, 4)], 1, STEPS, seed=0)
+    return DataPath(shards, SampleOrder(shards.counts, 0), plan, Augmentation(), seed=0, **fields)
+
+
+def test_batches_are_the_same_however_workers_are_started(folder, method) -> None:
+    labels = VocabularyLabels(folder / "labels", vocabulary())
+    path = data_path(folder, labels=labels, tokenize=CaptionTokenizer(16))
+    here, there = (list(path.batches(0, num_workers)) for num_workers in (0, 1))
+    assert len(here) == len(there) == STEPS
+    for one, other in zip(here, there, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels.values, other.labels.values)
+        assert one.labels.values.tolist() == [0, 1] * 4
+        assert torch.equal(one.tokens, other.tokens)
+
+
+def test_labels_that_were_read_are_pickled_without_what_was_read(folder) -> None:
+    path = data_path(folder, labels=VocabularyLabels(folder / "labels", vocabulary()))
+    before = [batch.labels.values for batch in path.batches(0, 0)]
+    again = pickle.loads(pickle.dumps(path))
+    assert all(torch.equal(*pair) for pair in zip(before, [batch.labels.values for batch in again.batches(0, 0)], strict=True))
+
+
+class Mean(nn.Module):
+    """An encoder of one feature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.float().mean((1, 2, 3))[:, None] * self.scale
+
+
+class Failing:
+    """Stands for the labels or the images of a shard that is replaced while it is read."""
+
+    def __call__(self, number: object) -> object:
+        raise InputError("shard 0.tar changed from 12 to 11 samples; start again")
+
+
+def test_an_error_in_a_worker_is_the_same_error_in_training(folder) -> None:
+    with pytest.raises(InputError) as raised:
+        list(data_path(folder, labels=Failing()).batches(0, 1))
+    assert str(raised.value) == "shard 0.tar changed from 12 to 11 samples; start again"
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_and_in_extraction_where_it_is_no_broken_image(num_workers) -> None:
+    split = Split(Path("x"), ["a", "b"], np.array([0, 1]), Failing())
+    with pytest.raises(InputError) as raised:
+        extract(Mean(), central_square(8), split, num_workers, quiet=True)
+    assert str(raised.value) == "shard 0.tar changed from 12 to 11 samples; start again"
+
+
+class Dying:
+    """Labels that cost the process its life."""
+
+    def __call__(self, samples: object) -> object:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_worker_that_is_killed_is_one_line(folder, monkeypatch, capsys) -> None:
+    path = data_path(folder, labels=Dying())
+    monkeypatch.setattr("sys.argv", ["program"])
+    with pytest.raises(SystemExit) as end:
+        run(EvenLabels, lambda _: list(path.batches(0, 1)), {"x": EvenLabels(9)})
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--num-workers" in line

@@ -1,0 +1,76 @@
+"""What cannot be read is counted once, by cause, survives a resume, and ends a run when it is too much."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from catlip.broken import BrokenImage, BrokenImages, BrokenLog, read_broken
+from catlip.cli import InputError
+from catlip.record import Record, read_record
+
+
+def some(count: int, cause: str = "cut short", first: int = 0) -> list[BrokenImage]:
+    return [BrokenImage(f"0.tar:{number}", cause) for number in range(first, first + count)]
+
+
+def test_an_image_is_counted_once_however_often_it_is_met() -> None:
+    broken = BrokenImages()
+    assert broken.add([*some(2), *some(2)]) == some(2)
+    assert broken.add([*some(3), *some(4, "empty", first=10)]) == [*some(1, first=2), *some(4, "empty", first=10)]
+    assert len(broken) == 7
+    assert list(broken.counts().items()) == [("empty", 4), ("cut short", 3)]
+
+
+def test_a_record_counts_all_and_lists_a_hundred(tmp_path: Path) -> None:
+    broken = BrokenImages()
+    broken.add(some(150))
+    with Record(tmp_path / "a.json", "some", {}) as record:
+        broken.note(record)
+    written = read_record(tmp_path / "a.json")
+    assert written["metrics"]["broken"] == {"cut short": 150}
+    assert written["samples"]["broken_keys"] == [f"0.tar:{number} (cut short)" for number in range(100)]
+    with Record(tmp_path / "b.json", "some", {}) as record:
+        BrokenImages().note(record)
+    assert "broken" not in read_record(tmp_path / "b.json")["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("count", "seen", "share", "is_refused"),
+    [
+        (10, 20, 0.01, False),
+        (11, 1_099, 0.01, True),
+        (11, 1_100, 0.01, False),
+        (11, 20, 0.6, False),
+        (1, 10_000, 0.0, True),
+        (0, 10, 0.0, False),
+    ],
+)
+def test_ten_are_never_too_many_unless_none_is_allowed(count, seen, share, is_refused) -> None:
+    broken = BrokenImages()
+    broken.add(some(count))
+    if not is_refused:
+        broken.check(seen, share)
+        return
+    with pytest.raises(InputError) as refused:
+        broken.check(seen, share)
+    for needed in (f"{count} cut short", "0.tar:0", "--max-broken", "download"):
+        assert needed in str(refused.value)
+
+
+def test_a_resumed_run_knows_what_it_met_before_its_checkpoint(tmp_path: Path) -> None:
+    log = BrokenLog(tmp_path, 0, writes=True)
+    assert not list(tmp_path.iterdir())
+    log.add(5, some(2))
+    log.add(10, some(3))
+    assert [json.loads(line)["step"] for line in (tmp_path / "broken.jsonl").read_text().splitlines()] == [5, 5, 10]
+    with open(tmp_path / "broken.jsonl", "a") as file:
+        file.write('{"step": 10, "key": "half a li')  # a kill
+    resumed = BrokenLog(tmp_path, 5, writes=True)
+    assert resumed.met.images() == some(2)
+    resumed.add(10, some(3))
+    assert read_broken(tmp_path).images() == some(3)
+    other_rank = BrokenLog(tmp_path, 10, writes=False)
+    other_rank.add(15, some(9))
+    assert len(other_rank.met) == 9
+    assert len(read_broken(tmp_path)) == 3

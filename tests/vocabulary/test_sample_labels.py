@@ -1,0 +1,101 @@
+"""The labels of all shards are looked at before a training, in a moment, and what is wrong with them is one line."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catlip.cli import InputError
+from catlip.data.shard_set import ShardSet, open_shards
+from catlip.data.shards import expand, write_shard
+from catlip.label.sidecar import Labels, read_sidecar, write_sidecar
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.counts import Source, Synset
+from catlip.vocabulary.sample_labels import VocabularyLabels
+
+VOCABULARY = Vocabulary(
+    "corenet", "3.0", None, Source(None, ()), None, 2, (Synset(2084071, "dog.n.01", 9), Synset(2121620, "cat.n.01", 8))
+)
+MAKING = {"rule": "corenet", "wordnet": "3.0", "tagger": None, "edition": VOCABULARY.edition}
+
+
+def write(folder: Path, count: int, samples: int = 2) -> ShardSet:
+    """Shards with their labels."""
+    for number in range(count):
+        path = folder / f"{number:05}.tar"
+        write_shard(path, [(str(key), {"txt": b"a dog"}) for key in range(samples)])
+        meta = MAKING | {"shard": path.name, "size": path.stat().st_size, "captions_sha256": ""}
+        values, offsets = np.full(samples, 2084071, dtype=np.uint32), np.arange(samples + 1, dtype=np.uint32)
+        write_sidecar(sidecar(folder, number), Labels(values, offsets, meta))
+    return open_shards(expand(str(folder)), quiet=True)
+
+
+def sidecar(folder: Path, number: int) -> Path:
+    return folder / "labels" / f"{number:05}.corenet.labels.npz"
+
+
+def without(folder: Path, shards: ShardSet) -> None:
+    for number in (1, 3):
+        sidecar(folder, number).unlink()
+
+
+def damaged(folder: Path, shards: ShardSet) -> None:
+    for number, content in ((1, b""), (3, sidecar(folder, 3).read_bytes()[:-30])):
+        sidecar(folder, number).write_bytes(content)
+
+
+def of_another_edition(folder: Path, shards: ShardSet) -> None:
+    for number in (1, 3):
+        labels = read_sidecar(sidecar(folder, number))
+        write_sidecar(sidecar(folder, number), replace(labels, meta=labels.meta | {"edition": 0}))
+
+
+def of_another_size(folder: Path, shards: ShardSet) -> None:
+    for number in (1, 3):
+        labels = read_sidecar(sidecar(folder, number))
+        write_sidecar(sidecar(folder, number), replace(labels, meta=labels.meta | {"size": 1}))
+
+
+def of_other_counts(folder: Path, shards: ShardSet) -> None:
+    for number in (1, 3):
+        labels = read_sidecar(sidecar(folder, number))
+        write_sidecar(sidecar(folder, number), replace(labels, offsets=labels.offsets[:-1]))
+
+
+def not_of_labels(folder: Path, shards: ShardSet) -> None:
+    for number in (1, 3):
+        labels = read_sidecar(sidecar(folder, number))
+        write_sidecar(sidecar(folder, number), replace(labels, meta=[1]))  # type: ignore[arg-type]
+
+
+def test_labels_of_all_shards_pass(tmp_path) -> None:
+    shards = write(tmp_path, 3)
+    labels = VocabularyLabels(tmp_path / "labels", VOCABULARY)
+    labels.check(shards, [str(tmp_path)])
+    values, offsets = labels([(shards[0], 0), (shards[2], 1)])
+    assert (values.tolist(), offsets.tolist()) == ([0, 0], [0, 1, 2])
+
+
+@pytest.mark.parametrize("spoil", [without, damaged, of_another_edition, of_another_size, of_other_counts, not_of_labels])
+def test_what_is_wrong_is_counted_and_the_first_named_with_the_command(tmp_path, spoil: Callable) -> None:
+    shards = write(tmp_path, 4)
+    spoil(tmp_path, shards)
+    with pytest.raises(InputError) as refused:
+        VocabularyLabels(tmp_path / "labels", VOCABULARY).check(shards, [f"{tmp_path}/{{00000..00003}}.tar"])
+    said = str(refused.value)
+    assert said.startswith("2 of 4 shards")
+    assert "00001" in said
+    assert f"python -m catlip.label '{tmp_path}/{{00000..00003}}.tar' --rule corenet --labels-dir {tmp_path}/labels" in said
+
+
+def test_only_the_heads_are_read(tmp_path) -> None:
+    shards = write(tmp_path, 1)
+    path = sidecar(tmp_path, 0)
+    labels = read_sidecar(path)
+    write_sidecar(path, replace(labels, values=np.zeros(20_000_000, dtype=np.uint32)))  # 80 MB, which are not looked at
+    start = time.process_time()
+    VocabularyLabels(tmp_path / "labels", VOCABULARY).check(shards, [])
+    assert time.process_time() - start < 0.1
