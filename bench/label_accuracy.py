@@ -154,7 +154,7 @@ def main(config: LabelAccuracy) -> None:
         for kind in kinds:
             print(_shares_table(kind, record.metrics))
         print(_causes_table(kinds[0], record.metrics["rules"]))
-        print(_missenses_table(config.rules[0], record.samples[f"{config.rules[0]}_missenses"]))
+        print(_missenses_table(config.rules[0], record.samples.get(f"{config.rules[0]}_missenses", [])))
     print(f"wrote {record.path}")
 
 
@@ -186,7 +186,8 @@ def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None
         rows = np.array([outcome.by_class.get(name, none) for name in classes])
         record.samples[f"{kind}_prompts"] = rows[:, 0].tolist()
         record.samples |= {f"{rule}_{kind}_{name}": rows[:, i].tolist() for i, name in enumerate(SHARES, 1)}
-    record.samples |= {f"{rule}_missenses": _missenses(classes, outcomes[rule, KINDS[0]]) for rule in rules}
+    described = [rule for rule in rules if (rule, KINDS[0]) in outcomes]  # of a few prompts, none may be a description
+    record.samples |= {f"{rule}_missenses": _missenses(classes, outcomes[rule, KINDS[0]]) for rule in described}
     record.metrics |= {"classes": len(classes), "rules": found, "differences": differences}
     record.notes = [
         "descriptions were written by a language model, templates are CLIP's; neither is a caption of an image",
