@@ -31,17 +31,17 @@ def cache_dir(name: str) -> Path:
     return path
 
 
-def kept(path: Path, make: Callable[[], bytes], read: Callable[[bytes], T]) -> T:
+def kept(path: Path, make: Callable[[], bytes], read: Callable[[Path], T]) -> T:
     """What `read` makes of the file at `path` of the cache; of a new one by `make` if there is none, or `read` refuses it.
 
     Raises: OSError that names the file and says what to do, when it cannot be written; what `make` raises.
     """
     try:
-        return read(path.read_bytes())
+        return read(path)
     except (FileNotFoundError, ValueError):
         content = make()
     write_to_cache(path, content)
-    return read(content)
+    return read(path)
 
 
 def write_to_cache(path: Path, content: bytes) -> None:
@@ -64,10 +64,12 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def unpacked(content: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file. Raises: ValueError when it is not a whole one."""
+def unpacked(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file. Raises: ValueError when it is not a whole one, OSError when it cannot be opened."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
     except Exception as error:  # damage is found by zipfile, zlib, struct, numpy or for want of memory, each in its own way
         raise ValueError(f"not a whole npz file: {error}") from error

@@ -104,7 +104,7 @@ def _keep(shards: ShardSet, statuses: NDArray[np.int64]) -> None:
 def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
     """What is known of the shards; the count is -1 where it is not, or what was kept is damaged."""
     try:
-        arrays = unpacked(_counts_file(paths).read_bytes())
+        arrays = unpacked(_counts_file(paths))
         same = (arrays["statuses"] == statuses).all(axis=1)
         counts, digests = np.where(same, arrays["counts"], -1), arrays["digests"].astype(DIGEST)
         if counts.shape != digests.shape or counts.shape != (len(paths),):

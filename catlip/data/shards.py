@@ -161,9 +161,9 @@ def _packed_index(path: Path, identity: str) -> bytes:
     return packed({**texts, "image": index.image, "text": index.text, "meta": index.meta})
 
 
-def _unpacked_index(path: Path, identity: str, content: bytes) -> Shard:
-    """Raises: ValueError when the content is damaged, or the index of another version of the shard."""
-    arrays = unpacked(content)
+def _unpacked_index(path: Path, identity: str, file: Path) -> Shard:
+    """Raises: ValueError when the file is damaged, or the index of another version of the shard."""
+    arrays = unpacked(file)
     try:
         head = json.loads(arrays["head"].tobytes())
         keys = arrays["keys"].tobytes().decode().split("\n")

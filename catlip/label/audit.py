@@ -24,7 +24,7 @@ from catlip.label.sources import Source, find, split
 from catlip.label.tables.parts import PART_ROWS
 from catlip.progress import progress
 from catlip.record import Record
-from catlip.words import wordnet_dir
+from catlip.words import wordnet_dir, words_file
 
 MANY_SENSES = 5
 RECORDED_ROWS, PRINTED_ROWS = 100, 20
@@ -139,7 +139,7 @@ def _is_lost(word: Word, tag: str) -> bool:
 
 def _noun_senses() -> dict[str, int]:
     """Lemma -> how many noun senses it has. A line of WordNet's index: lemma n count ..."""
-    lines = (wordnet_dir() / "index.noun").read_text(encoding="ascii").splitlines()
+    lines = words_file(wordnet_dir, "index.noun").decode("ascii").splitlines()
     return {fields[0]: int(fields[2]) for line in lines if not line.startswith(" ") and (fields := line.split(maxsplit=3))}
 
 

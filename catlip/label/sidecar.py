@@ -69,7 +69,7 @@ def write_sidecar(path: Path, labels: Labels) -> None:
 def read_sidecar(path: Path) -> Labels:
     """The labels in a sidecar file. Raises: InputError when it is not a whole one."""
     try:
-        arrays = unpacked(path.read_bytes())
+        arrays = unpacked(path)
         labels = Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
         _check(labels)
     except (ValueError, KeyError, RecursionError) as error:

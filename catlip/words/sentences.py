@@ -9,7 +9,7 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
-from catlip.words import punkt_dir
+from catlip.words import punkt_dir, words_file
 
 if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
@@ -41,10 +41,10 @@ def _parameters() -> "PunktParameters":
     """The model's tables; NLTK's own reader of them wants the files under one of its data roots."""
     from nltk.tokenize.punkt import PunktParameters
 
-    folder, parameters = punkt_dir(), PunktParameters()
+    parameters = PunktParameters()
 
     def rows(name: str) -> list[list[str]]:
-        return [line.split("\t") for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+        return [line.split("\t") for line in words_file(punkt_dir, name).decode().splitlines()]
 
     parameters.abbrev_types = {word for (word,) in rows("abbrev_types.txt")}
     parameters.sent_starters = {word for (word,) in rows("sent_starters.txt")}

