@@ -21,6 +21,7 @@ from bench import methods
 from catlip.cli import InputError, choose, one_of
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
+from catlip.training.attention import watched
 from catlip.training.average import WeightAverage
 from catlip.training.blocks import compile_blocks
 from catlip.training.distributed import Place
@@ -129,6 +130,7 @@ class TrainingStep:
         ).to(place.device)
         if factors.compile:
             compile_blocks(self.objective)
+        self._watched = False
         self._forward_end: Any = None
         self._watch = Stopwatch(place.device)
         for child in self.objective.children():
@@ -166,8 +168,9 @@ class TrainingStep:
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss under autocast."""
-        with autocast(self.place.device, self.factors.precision):
+        with autocast(self.place.device, self.factors.precision), watched(self.objective, not self._watched):
             loss: Tensor = self.replica(batch)
+        self._watched = True
         return loss
 
     def update(self) -> None:

@@ -18,6 +18,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from typing import Any
 
 from catlip.cli import InputError, module_name
 from catlip.foreign import UnreadableError, read_regular
+from catlip.machine import Usage
 
 SCHEMA = 1
 PACKAGES = (
@@ -39,6 +41,7 @@ PACKAGES = (
     "mmsegmentation",
     "detectron2",
 )
+_attention: set[str] = set()  # kernels that ran since the last record began
 
 
 class Record:
@@ -74,6 +77,9 @@ class Record:
         }
 
     def __enter__(self) -> "Record":
+        _attention.clear()
+        self._usage = Usage()
+        self.environment |= self._usage.at_start()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._write(self.partial)
         self._open = True
@@ -86,6 +92,9 @@ class Record:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open = False
+        self.environment |= self._usage.so_far()
+        if _attention:
+            self.environment["attention"] = "+".join(sorted(_attention))
         self._write(self.partial)
         if error is None:
             os.replace(self.partial, self.path)
@@ -93,6 +102,11 @@ class Record:
     def _write(self, path: Path) -> None:
         body = self._head | {"metrics": self.metrics, "samples": self.samples, "notes": self.notes}
         write_atomically(path, json.dumps(plain(body), indent=1, allow_nan=True).encode() + b"\n")
+
+
+def note_attention(kernels: Iterable[str]) -> None:
+    """Have the record that is being made say which kernels of scaled-dot-product attention ran."""
+    _attention.update(kernels)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

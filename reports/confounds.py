@@ -11,7 +11,8 @@ from reports.differences import ABSENT, Place, differing, named, told
 from reports.pairing import Pair
 from reports.records import Record, lookup, text
 
-NO_CONFOUND = ("started",)  # two runs never start together
+# Two runs never start together, nor take the same time; the page says by itself where a machine was busy.
+NO_CONFOUND = ("started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s")
 TREATED_APART = ("device", "revision", "dirty")
 DATA = ("data", "shards", "sources", "labels", "labels_dir", "vocabulary", "probe")  # fields that say which data, at any depth
 DATA_SIZES = ("num_train", "num_test", "num_classes", "num_captions", "captions")  # what metrics of other data end in

@@ -14,6 +14,7 @@ from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages
 from catlip.cli import InputError
 from catlip.data.workers import Items
 from catlip.progress import progress
+from catlip.training.attention import watched
 
 BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with more
 
@@ -74,22 +75,27 @@ def extract(
 ) -> Features:
     """The features of the images of a split that can be read, in its order, by an encoder that is in evaluation mode.
 
-    Raises: InputError when more than the share `max_broken` of the images cannot be read, or none can.
+    Raises: InputError when more than the share `max_broken` of the images cannot be read, none can, or features are not finite.
     """
     device = next(module.parameters()).device
     batches = _Batches(split, preprocess, BATCH[device.type])
     loader = Items(batches, range(len(batches)), num_workers, pin_memory=device.type == "cuda")
-    values, numbers, broken = [], [], BrokenImages()
+    values: list[Tensor] = []
+    numbers, broken = [], BrokenImages()
     for images, left_out, whole in progress(loader, desc="features", unit="batch", disable=quiet, leave=False):
         if broken.add(left_out):
             broken.check(len(split), max_broken)
         if whole:
-            values.append(module(images.to(device, non_blocking=True)).float())
+            with watched(module, not values):
+                values.append(module(images.to(device, non_blocking=True)).float())
             numbers += whole
     if not numbers:
         raise InputError(f"none of the {len(split)} images in {split.path} can be read: {broken.summary()}")
     rows = np.array(numbers, dtype=np.int64)
-    return Features(torch.cat(values), torch.from_numpy(split.labels[rows]).to(device), rows, broken)
+    features = torch.cat(values)
+    if useless := len(rows) - int(features.isfinite().all(dim=1).sum()):
+        raise InputError(f"features of {useless} of {len(rows)} images in {split.path} are not finite: the encoder is broken")
+    return Features(features, torch.from_numpy(split.labels[rows]).to(device), rows, broken)
 
 
 def hits(scores: Tensor, labels: Tensor) -> Tensor:

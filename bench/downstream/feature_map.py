@@ -16,6 +16,7 @@ from bench.downstream.encoders import LoadedEncoder
 from bench.downstream.preprocess import Normalised
 from catlip.cli import InputError
 from catlip.encoder import unit_range
+from catlip.training.attention import watched
 
 GLOBAL_BLOCKS = 4  # of ViTDet, spread evenly, the last one among them
 
@@ -50,6 +51,7 @@ class FeatureMap(nn.Module):
                 block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
         everywhere = range(self.depth) if not window else _spread(self.depth, GLOBAL_BLOCKS)
         self.windows = [0 if number in everywhere else window for number in range(self.depth)]
+        self._watched = False
 
     @property
     def depth(self) -> int:
@@ -67,8 +69,10 @@ class FeatureMap(nn.Module):
         grid = vit.patch_embed((unit_range(images) - self.mean) / self.std)
         batch, height, width = grid.shape[:3]
         tokens = vit.norm_pre(vit._pos_embed(grid))
-        for block, window in zip(vit.blocks, self.windows, strict=True):
-            tokens = _within_windows(block, tokens, height, width, window) if window else block(tokens)
+        with watched(self, not self._watched):
+            for block, window in zip(vit.blocks, self.windows, strict=True):
+                tokens = _within_windows(block, tokens, height, width, window) if window else block(tokens)
+        self._watched = True
         tokens = vit.fc_norm(vit.norm(tokens))  # one of the two is the identity
         return tokens.transpose(1, 2).reshape(batch, -1, height, width)
 

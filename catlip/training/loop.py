@@ -24,6 +24,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from catlip.progress import progress
 from catlip.training import checkpoint
+from catlip.training.attention import watched
 from catlip.training.average import WeightAverage
 from catlip.training.blocks import compile_blocks
 from catlip.training.distributed import Place, barrier
@@ -78,6 +79,7 @@ class Trainer:
             compile_blocks(self.objective)
         self.replica = distribute(self.objective, self.place, self.parallel, recipe.precision)
         self._parameters = list(self.objective.parameters())  # to look for them in each step would take as long as clipping
+        self._watched = False
         self.optimizer = adamw(self.objective, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.average = WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising) if recipe.ema_decay else None
@@ -145,8 +147,9 @@ class Trainer:
         last = micro_step + len(batches) == self.accumulation
         torch.manual_seed(_seed_at(self.seed, self.step, micro_step * self.place.world_size + self.place.rank))
         with synchronised(self.replica, last):
-            with autocast(self.place.device, self.optimization.precision):
+            with autocast(self.place.device, self.optimization.precision), watched(self.objective, not self._watched):
                 loss = self.replica(*batches)
+            self._watched = True
             self.scaler.scale(loss * (len(batches) / self.accumulation)).backward()
         return loss.detach()
 

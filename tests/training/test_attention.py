@@ -1,0 +1,65 @@
+"""The record of a run says which kernel of scaled-dot-product attention ran."""
+
+import json
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bench import methods
+from bench.training_step import Factors, TrainingStep
+from catlip.recipes import STARTER
+from catlip.record import Record
+from catlip.training.attention import watched
+from catlip.training.distributed import Place
+from catlip.training.loop import Trainer
+
+CPU = Place(0, 1, torch.device("cpu"))
+
+
+class Attention(nn.Module):
+    """Bare attention."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize(
+    ("backends", "kernel"),
+    [([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH], "flash"), ([SDPBackend.MATH], "math")],
+)
+def test_the_kernel_is_the_one_that_was_chosen(tmp_path: Path, backends, kernel, inference) -> None:
+    tokens, attention = torch.randn(2, 3, 5, 8, requires_grad=True), Attention()
+    with Record(tmp_path / "name.json", "kind", {}) as record, torch.inference_mode(inference), sdpa_kernel(backends):
+        plain = attention(tokens)
+        with watched(attention):
+            seen = attention(tokens)
+    assert json.loads(record.path.read_text())["environment"]["attention"] == kernel
+    assert torch.equal(plain, seen)
+
+
+@pytest.mark.parametrize(("method", "attention", "ran"), [("catlip", "sdpa", "flash"), ("catlip", "naive", None)])
+def test_training_and_benches_say_what_ran(tmp_path: Path, method, attention, ran) -> None:
+    recipe = replace(STARTER, precision="fp32")
+    batch = methods.synthetic_batch(2, "vit_tiny16", 32, num_classes=20, seed=0)
+    with Record(tmp_path / "train.json", "kind", {}) as trained:
+        objective = methods.build(method, "vit_tiny16", 32, num_classes=20, seed=0, attention=attention)
+        Trainer(objective, recipe, 10, 1, CPU).train_step(repeat(batch))
+    with Record(tmp_path / "bench.json", "kind", {}) as timed:
+        factors = Factors(method, "vit_tiny16", 32, 2, "fp32", attention, num_classes=20)
+        TrainingStep(factors, CPU)(batch)
+    for record in (trained, timed):
+        assert json.loads(record.path.read_text())["environment"].get("attention") == ran
+
+
+def test_compiled_blocks_are_not_looked_into() -> None:
+    attention = Attention()
+    attention.compile(backend="eager")
+    with watched(attention) as watch:
+        attention(torch.randn(2, 3, 5, 8))
+    assert watch is None
