@@ -24,6 +24,7 @@ from bench.arithmetic.state import parameters, state_bytes
 from bench.methods import METHODS
 from bench.training_step import EncoderName, Factors, MethodNames, factors_of
 from catlip.cli import InputError, run
+from catlip.ranges import Count
 from catlip.recipes import CATLIP, CLIP
 from catlip.record import Record
 
@@ -43,11 +44,11 @@ class Analytic:
     """Image encoder."""
     methods: MethodNames = tuple(METHODS)
     """What to compute; the first is the denominator of every ratio."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Images per step and device."""
-    world_size: int = 256
+    world_size: Count = 256
     """Devices; with 256 images on each, the paper's CLIP on DataComp (Table 6b)."""
-    resolution: int = 224
+    resolution: Count = 224
     """Image side in pixels."""
     precision: str = "bf16"
     """fp32, bf16 or fp16."""
@@ -57,7 +58,7 @@ class Analytic:
     """Compute each image block's activations again in the backward pass."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How weights and gradients are spread over devices; what is kept is given unsharded."""
-    num_classes: int = 24_320
+    num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     out: Path = Path("runs/bench/analytic")
     """Folder for the record, named by model, batch, devices and precision."""

@@ -27,6 +27,7 @@ from catlip.data.shards import expand
 from catlip.objective import Categorical
 from catlip.pretrain import VocabularyLabels, augmented, base_rates_of, encoder_of
 from catlip.progress import progress
+from catlip.ranges import Count, Natural
 from catlip.recipe import Recipe
 from catlip.recipes import CATLIP
 from catlip.record import Record
@@ -61,11 +62,11 @@ class BiasInit:
     """Made by catlip.vocabulary; the base rates are its counts."""
     labels_dir: Path = Path("runs/starter/labels")
     """Where catlip.label put the labels of these shards."""
-    seeds: int = 1
+    seeds: Count = 1
     """Pairs of runs, of seeds 0, 1, ...: of the weights, the order of the samples, and their crops."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    num_workers: int = 1
+    num_workers: Natural = 1
     """Processes that read and decode images."""
     out: Path = Path("runs/bench/bias_init/bias_init.json")
     """The record to write."""

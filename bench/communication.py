@@ -24,6 +24,7 @@ from bench.measuring import exchange_time
 from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, EncoderName, MethodNames, factors_of
 from catlip.cli import InputError, run
 from catlip.progress import progress
+from catlip.ranges import Count, Natural, Seed
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 from catlip.training.parallel import Parallel
@@ -44,21 +45,21 @@ class Communication:
     """Image encoder."""
     methods: MethodNames = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
     """Of bench.methods.METHODS."""
-    batch_size: int = 0
+    batch_size: Natural = 0
     """Images per step and rank; 0 for 256 on a GPU and 4 on a CPU."""
     parallel: Parallel = "ddp"
     """ddp, or fsdp."""
-    resolution: int = 224
+    resolution: Count = 224
     """Image side in pixels."""
     precision: str = ""
     """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
-    num_classes: int = 24_320
+    num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
-    num_steps: int = 0
+    num_steps: Natural = 0
     """Timed steps, with and without exchange each, and repetitions of bare collectives; 0 for 50 on a GPU and 10 on a CPU."""
-    num_warmup: int = 3
+    num_warmup: Natural = 3
     """Steps before those, not counted; DDP finds its buckets in the first."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights and of the synthetic batches."""
     device: str = "auto"
     """auto, cpu (gloo) or cuda (NCCL, one GPU per rank)."""

@@ -21,6 +21,7 @@ from catlip.cli import InputError, choose, run
 from catlip.data.augment import draws_at
 from catlip.data.decode import open_picture
 from catlip.progress import progress
+from catlip.ranges import Count, Natural
 from catlip.record import Record
 
 NEEDS = {"open_clip": ("open_clip",)}  # modules of peers that are no dependency of ours
@@ -38,21 +39,21 @@ class DataPathBench:
 
     images: Path | None = None
     """Folder of JPEG photographs, taken as they are; by default cut from those that this project ships (bench.photographs)."""
-    num_images: int = 128
+    num_images: Count = 128
     """Photographs; of a folder, the first so many."""
     peers: tuple[str, ...] = ("pillow", "torchvision", "open_clip")
     """Whom to compare with."""
-    resolution: int = 224
+    resolution: Count = 224
     """Side of the crops in pixels."""
-    rounds: int = 9
+    rounds: Count = 9
     """Rounds over all photographs; each takes every decoder in turn."""
-    workers: tuple[int, ...] = (0, 1, 2)
+    workers: tuple[Natural, ...] = (0, 1, 2)
     """Worker processes of the loaders; without any, the main process decodes."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Images per batch of the loaders."""
-    num_batches: int = 30
+    num_batches: Count = 30
     """Batches that each loader makes per round."""
-    loader_rounds: int = 3
+    loader_rounds: Count = 3
     """Rounds of the loaders."""
     plan: bool = False
     """Also plan an epoch of 1.3 billion samples in 130,000 shards."""

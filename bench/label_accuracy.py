@@ -25,6 +25,7 @@ from bench.wording.prompts import KINDS, Prompt, read_prompts
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.progress import progress
+from catlip.ranges import Natural
 from catlip.record import Record
 from catlip.words.similarity import nearest
 from catlip.words.wordnet import nouns
@@ -47,7 +48,7 @@ class LabelAccuracy:
 
     rules: tuple[str, ...] = ("paper", "corenet", "paper_multiword")
     """Labelling rules; each is compared with the first."""
-    max_prompts: int = 0
+    max_prompts: Natural = 0
     """Judge by this many sentences, drawn at random; 0 for all."""
     out: Path = Path("runs/bench/label_accuracy/prompts.json")
     """The record to write."""

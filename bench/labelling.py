@@ -29,6 +29,7 @@ from catlip.data.shards import expand, open_shard, write_shard
 from catlip.label import label_captions
 from catlip.label.sidecar import Labels, write_sidecar
 from catlip.progress import progress
+from catlip.ranges import Count
 from catlip.record import Record
 from catlip.words.wordnet import nouns
 
@@ -61,15 +62,15 @@ class Labelling:
     """What to time."""
     shards: tuple[str, ...] = ()
     """Whose captions; without any, 64,000 descriptions of ImageNet's classes."""
-    num_rounds: int = 8
+    num_rounds: Count = 8
     """Rounds of labelling in turns."""
-    round_captions: int = 5_000
+    round_captions: Count = 5_000
     """Captions in a round, as in a shard; the slower contenders label the first tenth of them."""
-    starts: int = 5
+    starts: Count = 5
     """Processes whose start-up is timed, of ours and of NLTK."""
-    scaling_captions: int = 320_000
+    scaling_captions: Count = 320_000
     """Captions that the whole command labels, in 16 shards, with each number of processes."""
-    memory: tuple[int, ...] = ()
+    memory: tuple[Count, ...] = ()
     """Numbers of captions at which to show peak memory; 10 million take some minutes."""
     out: Path = Path("runs/bench/labelling/labelling.json")
     """The record to write."""

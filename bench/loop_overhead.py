@@ -24,6 +24,7 @@ from catlip.cli import InputError, choose, one_of, run
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
 from catlip.progress import progress
+from catlip.ranges import Count, Seed
 from catlip.record import Record, build_name
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place, find_place
@@ -46,17 +47,17 @@ class LoopOverhead:
 
     models: Annotated[tuple[str, ...], one_of(ENCODERS)] = ("hybrid_tiny", "vit_tiny16")
     """Image encoders; the shorter the step, the more the loop weighs."""
-    resolution: int = 48
+    resolution: Count = 48
     """Image side in pixels."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Images per step; the starter recipe's."""
     precision: str = "bf16"
     """fp32 or bf16."""
-    num_steps: int = 60
+    num_steps: Count = 60
     """Timed steps of each side, after 5 that are not counted."""
-    log_every: int = 20
+    log_every: Count = 20
     """Steps per line of the log."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights and of the synthetic batch."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""

@@ -17,6 +17,7 @@ from bench.measuring.step_memory import ACTIVATIONS, GIB, activations_of, attemp
 from bench.training_step import BATCH_SIZE, PRECISION, EncoderName, Factors, MethodNames, factors_of
 from catlip.cli import InputError, run
 from catlip.progress import progress
+from catlip.ranges import Count, NotNegative, Seed
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 
@@ -41,9 +42,9 @@ class Memory:
     """Image encoder."""
     methods: MethodNames = ("catlip", "clip")
     """What to measure; the first is the denominator of every ratio."""
-    batch_sizes: Annotated[tuple[int, ...], tyro.conf.arg(aliases=("--batch-size",))] = ()
+    batch_sizes: Annotated[tuple[Count, ...], tyro.conf.arg(aliases=("--batch-size",))] = ()
     """Images per step, one or several; by default 256 on a GPU and 4 on a CPU."""
-    resolution: int = 224
+    resolution: Count = 224
     """Image side in pixels."""
     precision: str = ""
     """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
@@ -51,13 +52,13 @@ class Memory:
     """PyTorch's fused attention, or one that writes out every attention matrix; of the image encoder."""
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
-    num_classes: int = 24_320
+    num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     largest: bool = False
     """Also look for the largest batch that fits, by trying; on a CPU, in the memory given by --budget-gib."""
-    budget_gib: float = 0.0
+    budget_gib: NotNegative = 0.0
     """Memory that a step may take; 0 for all of the device's."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights and of the synthetic batch."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
@@ -65,10 +66,6 @@ class Memory:
     """Folder for the record, named by model, batches, precision, torch and device."""
     quiet: bool = False
     """No progress bar."""
-
-    def __post_init__(self) -> None:
-        if self.budget_gib < 0 or any(size < 1 for size in self.batch_sizes):
-            raise InputError(f"batch sizes {self.batch_sizes} are at least 1, and --budget-gib {self.budget_gib} at least 0")
 
 
 def resolve(config: Memory, place: Place) -> Memory:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from catlip.cli import InputError, run
 from catlip.data.decode import FORMATS
+from catlip.ranges import Count, Seed
 
 MEAN_SIZE, SPREAD = (466, 390), (100, 90)  # width and height in pixels, as measured on 300 photographs of the web
 LEAST_SIDE = 128
@@ -32,9 +33,9 @@ class Photographs:
     """Folders of .jpg photographs, the larger the better."""
     out: Path
     """Folder for the files, 00000.jpg onwards."""
-    count: int = 300
+    count: Count = 300
     """How many."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of their sizes, places and qualities."""
 
 

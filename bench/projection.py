@@ -16,6 +16,7 @@ from bench.arithmetic.scaling import Compute, measured_compute, measured_link, p
 from bench.measuring.scaling_check import validate
 from bench.training_step import EncoderName, MethodNames, factors_of
 from catlip.cli import InputError, choose, run
+from catlip.ranges import Count, NotNegative, Positive
 from catlip.record import Record
 
 GLOBAL_BATCH = 65_536  # Table 6b
@@ -45,35 +46,35 @@ class Projection:
     """Image encoder; of the step-time record when there is one."""
     methods: MethodNames = ()
     """Of bench.methods.METHODS; by default those of the step-time record, else the five of METHODS."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Images per device, in weak scaling."""
-    resolution: int = 224
+    resolution: Count = 224
     """Image side in pixels; of the step-time record when there is one."""
     precision: str = "bf16"
     """fp32, bf16 or fp16; of the step-time record when there is one."""
-    num_classes: int = 24_320
+    num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
-    samples: float = 13.1e9
+    samples: Positive = 13.1e9
     """Images of the pre-training; the paper's is 200,000 steps of 65,536."""
     step_time: Path | None = None
     """A record of bench.step_time: what one device takes. Else it is assumed, by the next two."""
-    tflops: float = 312.0
+    tflops: Positive = 312.0
     """Peak of the assumed device in 1e12 FLOP/s; 312 is the A100's for bf16, by its datasheet."""
-    mfu: float = 0.4
+    mfu: Positive = 0.4
     """Share of the peak that the assumed device reaches."""
     link: str = "a100_8x_nvlink_200gbit"
     """One of bench.arithmetic.link.PRESETS; any of its numbers can be set by the next five."""
     communication: Path | None = None
     """A record of bench.communication: its measured latency and bandwidth, of all links alike."""
-    node_devices: int | None = None
+    node_devices: Count | None = None
     """Devices of a node."""
-    node_gb_s: float | None = None
+    node_gb_s: Positive | None = None
     """Bandwidth of a device in its node, each way, in 1e9 bytes/s."""
-    node_latency_us: float | None = None
+    node_latency_us: NotNegative | None = None
     """Latency of a message in a node."""
-    network_gb_s: float | None = None
+    network_gb_s: Positive | None = None
     """Bandwidth of a device between nodes, each way."""
-    network_latency_us: float | None = None
+    network_latency_us: NotNegative | None = None
     """Latency of a message between nodes."""
     validate: bool = False
     """First check the arithmetic on 1, 2 and 4 ranks of a tiny model on this machine's cores."""

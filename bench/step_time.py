@@ -16,6 +16,7 @@ from bench.training_step import BATCH_SIZE, PHASES, PRECISION, EncoderName, Meth
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch
 from catlip.progress import progress
+from catlip.ranges import Count, Natural, Seed
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import Parallel
@@ -40,11 +41,11 @@ class StepTime:
     """Image encoder."""
     methods: MethodNames = ("catlip", "clip")
     """What to time; the first is the denominator of every ratio."""
-    batch_size: int = 0
+    batch_size: Natural = 0
     """Images per step and device; 0 for 256 on a GPU and 4 on a CPU."""
-    resolution: int = 224
+    resolution: Count = 224
     """Image side in pixels."""
-    num_classes: int = 24_320
+    num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     precision: str = ""
     """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
@@ -58,13 +59,13 @@ class StepTime:
     """Under torchrun: ddp, or fsdp."""
     data: str = ""
     """Image-caption shards to load batches from, end to end; by default one synthetic batch stays on the device."""
-    workers: int = 2
+    workers: Natural = 2
     """Loader processes, with `data`."""
-    num_steps: int = 0
+    num_steps: Natural = 0
     """Timed steps of each method; 0 for 50 on a GPU and 8 on a CPU."""
-    num_warmup: int = 0
+    num_warmup: Natural = 0
     """Steps of each method before those, not counted; 0 for 10 on a GPU and 2 on a CPU."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights and of the synthetic batch."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""

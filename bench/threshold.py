@@ -27,6 +27,7 @@ from catlip.data.shards import expand, open_shard
 from catlip.label.sidecar import Labels, read_labels, read_sidecar, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.pretrain import PretrainCatLIP
+from catlip.ranges import Natural, Seed
 from catlip.recipe import Recipe
 from catlip.recipes import CATLIP
 from catlip.record import Record, plain
@@ -58,9 +59,9 @@ class Threshold:
     """Where catlip.label put the labels of these shards."""
     rule: str = "paper"
     """Which rule's labels."""
-    thresholds: tuple[int, ...] = PAPER_THRESHOLDS
+    thresholds: tuple[Natural, ...] = PAPER_THRESHOLDS
     """Keep the synsets that occur more often than this."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     """Of the pre-training runs of each threshold, and of their probes."""
     probe: str = "starter:data/starter"
     """What to transfer to: starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
@@ -70,7 +71,7 @@ class Threshold:
     """The record to write; the runs go into the folder of that name beside it."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    num_workers: int = 1
+    num_workers: Natural = 1
     """Processes that read and decode images, per rank."""
     restart: bool = False
     """Discard the runs that are in the folder instead of going on with them."""

@@ -23,6 +23,7 @@ from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
 from catlip.progress import Bar, progress
+from catlip.ranges import Count, Natural, Seed
 from catlip.recipes import CATLIP, CLIP
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
@@ -47,15 +48,15 @@ class Waterfall:
 
     model: EncoderName = ""
     """Image encoder; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
-    batch_size: int = 0
+    batch_size: Natural = 0
     """Images per device of the CLIP configuration at 224 pixels, a quarter of CatLIP's; 0 for 256 on a GPU and 2 on a CPU."""
-    num_classes: int = 24_320
+    num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
-    num_rounds: int = 0
+    num_rounds: Natural = 0
     """Timed rounds of each pair, each of one step at each image size; 0 for 5 on a GPU and 3 on a CPU (some 10 minutes)."""
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights and of the synthetic batches."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""

@@ -16,7 +16,10 @@ from typing import Any, TypeVar
 
 import tyro
 
+from catlip.errors import InputError as InputError  # the rest of the project takes it from here
 from catlip.foreign import printable
+from catlip.out import check_out
+from catlip.ranges import check_ranges
 
 C = TypeVar("C")
 Program = tuple[type[Any], Callable[[Any], object]]  # a config and what is called with it
@@ -37,10 +40,6 @@ USER_ERRORS = {
 EXAMPLE_STARTS = ("python -m ", "torchrun ", "./run_all.sh")
 # What torch says, at any moment, of a loader's process that the system killed or that does not answer.
 DEAD_WORKERS = ("DataLoader worker (pid", "DataLoader timed out")
-
-
-class InputError(ValueError):
-    """Something the user gave cannot be used; the message names the value and the fix."""
 
 
 def run(
@@ -66,7 +65,10 @@ def run(
         default: Any = tyro.MISSING_NONPROP  # what tyro.cli itself takes for "no default"
         if defaults:
             default, arguments = _take_recipe(arguments, defaults)
-        main(_parse(config, prog, arguments, default, defaults or {}))
+        given = _parse(config, prog, arguments, default, defaults or {})
+        check_ranges(given)
+        check_out(given)
+        main(given)
     except InputError as error:
         _stop(str(error))
     except BrokenPipeError:  # the reader of our output, say `head`, has seen enough
@@ -136,8 +138,10 @@ def _parse(config: type[C], prog: str, arguments: Sequence[str], default: Any, r
     except SystemExit as end:
         if not end.code:
             raise
-    lines = [line.strip("│╭╮╰╯ ") for line in printed.getvalue().splitlines()]
-    complaint = itertools.takewhile(lambda line: not line.startswith("─"), lines[1:])  # up to the rule in the box
+    lines = [line.strip("│╭╮╰╯| ") for line in printed.getvalue().splitlines()]
+    rule = ("─", "---")  # of a box, or where that cannot be drawn
+    first = next((number + 1 for number, line in enumerate(lines) if line.startswith(rule)), 0)
+    complaint = itertools.takewhile(lambda line: not line.startswith(rule), lines[first:])
     raise InputError(f"{' '.join(complaint)} (see {prog} --help)")
 
 

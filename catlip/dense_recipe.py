@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
+from catlip.ranges import Count, Fraction, Natural, NotNegative, PartialFraction, Positive, PositiveFraction
 from catlip.training.schedule import Optimization
 
 OBJECT_IOU = 0.7  # an anchor that overlaps an object by so much is one, in the release and in detectron2
@@ -20,34 +21,28 @@ class DenseRecipe(Optimization):
 
     about: str = ""
     """What it costs and what it should reach."""
-    epochs: float = 50.0
+    epochs: Positive = 50.0
     """Passes over the data."""
-    micro_batch: int = 4
+    micro_batch: Count = 4
     """Images per device and micro-step."""
-    num_devices: int = 8
+    num_devices: Count = 8
     """Devices that the global batch is meant for; on fewer, gradients are accumulated."""
-    resolution: int = 512
+    resolution: Count = 512
     """Side in pixels of the square image that is trained and tested on."""
-    range_augment: tuple[float, ...] = (40.0, 20.0)
+    range_augment: tuple[Positive, ...] = (40.0, 20.0)
     """RangeAugment's target PSNR in dB at the start and at the end; nothing for none."""
-    output_stride: int = 0
+    output_stride: Natural = 0
     """Pixels from one feature to the next: the encoder's own (0), or half of that, by a smaller stride of its stem. At 0,
     segmentation takes half where the dilations are for half."""
-    drop_path: float = 0.0
+    drop_path: PartialFraction = 0.0
     """Probability that the last block is skipped for an image; it rises linearly from 0 at the first."""
-    layer_decay: float = 1.0
+    layer_decay: PositiveFraction = 1.0
     """Each block learns at this share of the rate of the block above it; 1 for one rate."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.epochs <= 0 or self.micro_batch < 1 or self.num_devices < 1 or self.resolution < 1:
-            raise InputError("epochs, micro-batch, devices and resolution must be above 0")
         if len(self.range_augment) not in (0, 2):
             raise InputError(f"range_augment takes two PSNRs, or none: not {' '.join(map(str, self.range_augment))}")
-        if not 0 < self.layer_decay <= 1 or not 0 <= self.drop_path < 1:
-            raise InputError(
-                f"layer_decay {self.layer_decay} must be above 0 and up to 1, drop_path {self.drop_path} in [0, 1)"
-            )
 
     def accumulation(self, world_size: int) -> int:
         """Micro-steps per optimizer step that keep the recipe's global batch on `world_size` devices. Raises: InputError."""
@@ -64,17 +59,17 @@ class DenseRecipe(Optimization):
 class SegmentationRecipe(DenseRecipe):
     """DeepLabv3 on an encoder (Section 5.2, Table 7d)."""
 
-    short_side: tuple[int, int] = (256, 768)
+    short_side: tuple[Count, Count] = (256, 768)
     """Range in pixels of a training picture's shorter side before the crop."""
-    longest_side: int = 1024
+    longest_side: Count = 1024
     """Most pixels of its longer side."""
-    most_of_one_class: float = 0.75
+    most_of_one_class: PositiveFraction = 0.75
     """Of a crop, the largest share that one class may cover; ten crops are tried."""
-    head_channels: int = 512
+    head_channels: Count = 512
     """Of each branch of the head's atrous spatial pyramid."""
-    dilations: tuple[int, ...] = (12, 24, 36)
+    dilations: tuple[Count, ...] = (12, 24, 36)
     """Of its 3 x 3 convolutions, at stride 8; there is one of 1 x 1 and a mean over the image besides."""
-    head_dropout: float = 0.1
+    head_dropout: PartialFraction = 0.1
     """Share of the head's channels that are dropped in training."""
 
 
@@ -82,40 +77,40 @@ class SegmentationRecipe(DenseRecipe):
 class DetectionRecipe(DenseRecipe):
     """Mask R-CNN on an encoder (Section 5.2, Table 7e); the rate falls in steps, not along a cosine."""
 
-    lr_step_epochs: tuple[float, ...] = (22, 24)
+    lr_step_epochs: tuple[NotNegative, ...] = (22, 24)
     """Epochs at which the rate falls; `min_lr` means nothing here."""
-    lr_step_factor: float = 0.1
+    lr_step_factor: PositiveFraction = 0.1
     """What it falls to, each time."""
-    warmup_from: float = 1e-5
+    warmup_from: NotNegative = 1e-5
     """Learning rate at which the warm-up begins."""
-    scale_jitter: tuple[float, ...] = (0.1, 2.0)
+    scale_jitter: tuple[Positive, ...] = (0.1, 2.0)
     """Large-scale jitter: range of the factor of the resolution that a picture is resized to before it is cropped to a square
     of the resolution. Nothing: each picture is resized to a square, as in the release."""
-    square_sides: tuple[int, ...] = ()
+    square_sides: tuple[Count, ...] = ()
     """Without jitter: the least side in pixels, the greatest, and how many between them a step draws its squares from. The
     batch grows as the squares shrink. Nothing: all squares are of the resolution."""
-    window: int = 0
+    window: Natural = 0
     """Side in tokens of attention windows, with four global blocks as ViTDet; 0 for global attention in all."""
-    pyramid_scales: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
+    pyramid_scales: tuple[Positive, ...] = (4.0, 2.0, 1.0, 0.5)
     """Of the simple feature pyramid's levels, relative to the encoder's feature map; a last level of half the size is added."""
-    pyramid_channels: int = 256
+    pyramid_channels: Count = 256
     """Of each level, and of the convolutions in the heads."""
-    head_convolutions: int = 4
+    head_convolutions: Natural = 4
     """Of 3 x 3 in the box head, and in the mask head before its last."""
-    fc_channels: int = 1024
+    fc_channels: Count = 1024
     """Of the box head's linear layer."""
-    proposals: tuple[int, int] = (2000, 512)
+    proposals: tuple[Count, Count] = (2000, 512)
     """Kept by the region proposal network in training, and sampled of them for the heads, per image."""
-    test_proposals: int = 1000
+    test_proposals: Count = 1000
     """Kept by it in testing, per image; of each level of the pyramid it looks at so many, in training at twice as many."""
-    background_iou: float = 0.7
+    background_iou: Fraction = 0.7
     """An anchor is background to the region proposal network when it overlaps no object by more; the release's is the overlap
     that makes it an object, detectron2's is 0.3, and leaves out what is between."""
-    roi_sampling: int = 2
+    roi_sampling: Natural = 2
     """Points, in each direction, that a bin of RoIAlign averages; 0 for as many as the object has features (detectron2)."""
     roi_aligned: bool = False
     """Shift RoIAlign's points by half a feature, as detectron2 does; torchvision, and with it the release, does not."""
-    least_score: float = 0.05
+    least_score: Fraction = 0.05
     """Of what counts as found in testing; detectron2's and the release's. Where classes are hard to tell, lower it."""
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from catlip.cli import InputError, run
 from catlip.data.decode import cropped_pixels
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.pictures import chosen, encoded_image
+from catlip.ranges import Count
 from catlip.record import Record
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
@@ -30,7 +31,7 @@ class Examples:
     """Paths, folders, globs or braces of image-caption shards (.tar)."""
     vocabulary: Path
     """A vocabulary, made by `python -m catlip.vocabulary`; its rule labels the captions."""
-    count: int = 12
+    count: Count = 12
     """How many samples."""
     out: Path = Path("runs/examples/examples.json")
     """The record to write."""

@@ -5,7 +5,6 @@ never asks which objective it is.
 """
 
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -25,12 +24,15 @@ from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
 from catlip.dry_run import describe
 from catlip.encoder import ImageEncoder, build_encoder
+from catlip.lock import only_writer
 from catlip.objective import Categorical
 from catlip.range_augment import Augmented, RangeAugment
+from catlip.ranges import Count, Fraction, Natural, Seed
 from catlip.recipe import ImageRecipe, Recipe
 from catlip.recipes import CATLIP
 from catlip.record import Record, plain
 from catlip.training.distributed import Place, barrier, find_place, peak_gib
+from catlip.training.folder import discard
 from catlip.training.loop import Trainer, train
 from catlip.training.parallel import Parallel
 from catlip.training.schedule import Optimization
@@ -50,23 +52,23 @@ class PretrainRun:
     """Image-caption shards: paths, folders, globs or braces."""
     out: Path = Path("runs/pretrain")
     """Folder of the run; its record is written beside it, as NAME.json."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights, the order of the samples, and their crops."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    num_workers: int = 1
+    num_workers: Natural = 1
     """Processes that read and decode images, per rank; the batches do not depend on it."""
-    max_broken: float = MAX_BROKEN
+    max_broken: Fraction = MAX_BROKEN
     """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
     parallel: Parallel = "ddp"
     """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over them."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
-    log_every: int = 20
+    log_every: Count = 20
     """Optimizer steps per line of the log."""
-    checkpoint_every: int = 200
+    checkpoint_every: Count = 200
     """Optimizer steps between checkpoints."""
-    snapshots: int = 1
+    snapshots: Count = 1
     """At how many evenly spaced steps to keep the weights to transfer; the end, weights.safetensors, is the last of them."""
     restart: bool = False
     """Discard the run that is in the folder instead of going on with it."""
@@ -93,7 +95,7 @@ class PretrainCatLIP(PretrainRun):
     """Made by catlip.vocabulary."""
     labels_dir: Path = Path("labels")
     """Where catlip.label put the labels of these shards."""
-    chunk_classes: int = 0
+    chunk_classes: Natural = 0
     """Classes whose logits are in memory at a time; 0 for all of them. The result is the same."""
 
 
@@ -127,10 +129,19 @@ def pretrain(
         if place.is_main:
             print(describe(recipe, objective, next(few.batches(0, num_workers=0)), len(data.plan), accumulation, place))
         return None
-    if config.restart:
-        _discard(config.out, place)
-    trainer = Trainer(objective, recipe, len(data.plan), accumulation, place, config.parallel, config.compile, seed=config.seed)
     identity = recipe_identity(recipe) | identity | {"method": method, "seed": config.seed, "data": shards.digest}
+    with only_writer(config.out, place.is_main):
+        if config.restart:
+            _discard(config.out, place)
+        return _train(config, method, objective, data=data, place=place, identity=identity)
+
+
+def _train(
+    config: PretrainRun, method: str, objective: nn.Module, data: DataPath, place: Place, identity: dict[str, Any]
+) -> Path:
+    """Train in the run's folder, from its last checkpoint if there is one, and write the record; its path."""
+    recipe, layout = config.recipe, config.parallel
+    trainer = Trainer(objective, recipe, len(data.plan), data.accumulation, place, layout, config.compile, seed=config.seed)
     record = Record(config.out.with_name(config.out.name + ".json"), "pretrain", plain(config) | {"method": method})
     with record if place.is_main else nullcontext():
         lines = train(
@@ -160,9 +171,9 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
 
 
 def _discard(folder: Path, place: Place) -> None:
-    """Delete the run in `folder`, but not when torchrun starts these processes again after a fault."""
+    """Delete the run in `folder`, but not when torchrun starts these processes again after a fault. Raises: InputError."""
     if place.is_main and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
     barrier()
 
 

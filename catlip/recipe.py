@@ -6,6 +6,7 @@ from typing import Literal
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation
 from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
+from catlip.ranges import Count, Fraction, Natural, NotNegative, PartialFraction, Positive, PositiveFraction
 from catlip.training.schedule import Optimization
 
 
@@ -15,37 +16,37 @@ class ImageRecipe(Optimization):
 
     about: str = ""
     """What it costs and what it should reach."""
-    iterations: int = 0
+    iterations: Natural = 0
     """Optimizer steps; 0 to train for `epochs`."""
-    epochs: float = 0.0
+    epochs: NotNegative = 0.0
     """Passes over the data, when `iterations` is 0."""
-    micro_batch: int = 1024
+    micro_batch: Count = 1024
     """Images per device and micro-step at the base resolution."""
-    num_devices: int = 64
+    num_devices: Count = 64
     """Devices that the global batch is meant for; on fewer, gradients are accumulated."""
-    resolution: int = 224
+    resolution: Count = 224
     """Base resolution in pixels; also that of the position embeddings."""
-    min_resolution: int = 128
+    min_resolution: Count = 128
     """Smallest image of the multi-scale sampler."""
-    max_resolution: int = 320
+    max_resolution: Count = 320
     """Largest image of the multi-scale sampler."""
-    num_scales: int = 25
+    num_scales: Count = 25
     """Sizes drawn between them, before rounding."""
-    scale_multiple: int = 16
+    scale_multiple: Count = 16
     """Sizes are rounded to multiples of this many pixels."""
-    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_scale: tuple[PositiveFraction, PositiveFraction] = (0.08, 1.0)
     """Least and greatest share of a picture that a random crop covers."""
-    flip: float = 0.5
+    flip: Fraction = 0.5
     """Probability of a horizontal flip."""
-    range_augment: tuple[float, ...] = (40.0, 20.0)
+    range_augment: tuple[Positive, ...] = (40.0, 20.0)
     """RangeAugment's target PSNR in dB at the start and at the end; nothing for none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self.iterations) == bool(self.epochs) or self.iterations < 0 or self.epochs < 0:
             raise InputError(f"give either iterations or epochs, above 0 (not {self.iterations} and {self.epochs})")
-        if self.micro_batch < 1 or self.num_devices < 1:
-            raise InputError(f"micro-batch {self.micro_batch} and devices {self.num_devices} must be at least 1")
+        if self.crop_scale[0] > self.crop_scale[1]:
+            raise InputError(f"--crop-scale {self.crop_scale[0]} {self.crop_scale[1]}: the least comes first")
         if len(self.range_augment) not in (0, 2):
             raise InputError(f"range_augment takes two PSNRs, or none: not {' '.join(map(str, self.range_augment))}")
 
@@ -77,7 +78,7 @@ class Recipe(ImageRecipe):
 
     encoder: str = "vit_b16"
     """Image encoder, one of catlip.encoder.ENCODERS."""
-    drop_path: float = 0.0
+    drop_path: PartialFraction = 0.0
     """Probability that the last block is skipped for an image; it rises linearly from 0 at the first."""
     attention: Literal["sdpa", "naive"] = "sdpa"
     """PyTorch's fused attention, or one that writes out every attention matrix."""
@@ -92,14 +93,7 @@ class TransferRecipe(ImageRecipe):
     ema_rising: bool = True
     """Let the decay of the average rise as (1 + step) / (10 + step): with little data a run is short, and its average would be
     its start, of which Transfer Init makes a difference."""
-    label_smoothing: float = 0.0
+    label_smoothing: PartialFraction = 0.0
     """Share of each image's target that is spread over all classes."""
-    layer_decay: float = 1.0
+    layer_decay: PositiveFraction = 1.0
     """Each block learns at this share of the rate of the block above it; 1 for one rate."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing {self.label_smoothing} is a share: give one from 0 up to, but not, 1")
-        if not 0 < self.layer_decay <= 1:
-            raise InputError(f"layer_decay {self.layer_decay} is a factor: give one above 0 and up to 1")

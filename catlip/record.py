@@ -6,7 +6,8 @@
 
 While the run goes on, `NAME.json.partial` stands beside where the record will be; it becomes the record, in one step, when
 the block ends well, and stays (and is reported as incomplete) when it does not. A long run calls `record.save()` after each
-part that it has measured, so that the partial has it whatever stops the run.
+part that it has measured, so that the partial has it whatever stops the run. A command that is refused before it has begun to
+work leaves no partial, and one of an earlier run as it is.
 """
 
 import contextlib
@@ -18,7 +19,8 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +43,7 @@ PACKAGES = (
     "mmsegmentation",
     "detectron2",
 )
-_attention: set[str] = set()  # kernels that ran since the last record began
+_making: list["Record"] = []  # those whose blocks go on, the innermost last
 
 
 class Record:
@@ -55,6 +57,8 @@ class Record:
         metrics: name -> number or nested dict; units are in the names.
         samples: name -> list of raw values (per step, per seed).
         notes: sentences a reader of the numbers must know.
+        begun: whether work was done that an error does not undo.
+        attention: kernels of scaled-dot-product attention that ran.
     """
 
     def __init__(self, path: Path, kind: str, config: Any):
@@ -65,7 +69,8 @@ class Record:
         self.metrics: dict[str, Any] = {}
         self.samples: dict[str, list[Any]] = {}
         self.notes: list[str] = []
-        self._open = False
+        self.begun = False
+        self.attention: set[str] = set()
         self.environment = environment()
         self._head = {
             "schema": SCHEMA,
@@ -77,27 +82,33 @@ class Record:
         }
 
     def __enter__(self) -> "Record":
-        _attention.clear()
         self._usage = Usage()
         self.environment |= self._usage.at_start()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._write(self.partial)
-        self._open = True
+        self._of_earlier_run = self.partial.exists()
+        if not self._of_earlier_run:
+            self._write(self.partial)
+        _making.append(self)
         return self
 
     def save(self) -> None:
         """Put what was measured so far into the partial; does nothing outside the block, as in ranks that do not write."""
-        if self._open:
+        if self in _making:
+            self.begun = True
             self._write(self.partial)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._open = False
+        _making.remove(self)
         self.environment |= self._usage.so_far()
-        if _attention:
-            self.environment["attention"] = "+".join(sorted(_attention))
-        self._write(self.partial)
+        if self.attention:
+            self.environment["attention"] = "+".join(sorted(self.attention))
+        refused = isinstance(error, InputError | OSError) and not self.begun and not any(self.samples.values())
         if error is None:
-            os.replace(self.partial, self.path)
+            self._write(self.path)
+        elif not refused:
+            self._write(self.partial)
+        if error is None or (refused and not self._of_earlier_run):
+            self.partial.unlink(missing_ok=True)
 
     def _write(self, path: Path) -> None:
         body = self._head | {"metrics": self.metrics, "samples": self.samples, "notes": self.notes}
@@ -106,7 +117,25 @@ class Record:
 
 def note_attention(kernels: Iterable[str]) -> None:
     """Have the record that is being made say which kernels of scaled-dot-product attention ran."""
-    _attention.update(kernels)
+    if _making:
+        _making[-1].attention.update(kernels)
+
+
+def note_begun() -> None:
+    """Have the record that is being made stay as incomplete if the run now fails: what it was given can be used."""
+    if _making:
+        _making[-1].begun = True
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError that does not say its file, as that of a full disk, say `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -116,7 +145,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with naming(path), open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -4,13 +4,15 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from catlip.cli import InputError
 from catlip.recipes import CATLIP
-from catlip.record import Record, write_atomically
+from catlip.record import Record, note_begun, write_atomically
 
 
 def test_a_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None:
@@ -51,6 +53,45 @@ def test_a_failed_run_does_not_touch_the_record_of_the_last_good_one(tmp_path: P
         except RuntimeError:
             pass
     assert json.loads(record.path.read_text())["metrics"] == {"run": 1}
+
+
+def test_a_refused_command_leaves_no_partial(tmp_path: Path) -> None:
+    record = Record(tmp_path / "name.json", "kind", {})
+    record.metrics["num_classes"] = 10  # a description, before anything ran
+    with pytest.raises(InputError), record:
+        raise InputError("no such data")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_command_keeps_the_partial_of_an_earlier_run_as_it_is(tmp_path: Path) -> None:
+    first = Record(tmp_path / "name.json", "kind", {"run": 1})
+    with pytest.raises(KeyboardInterrupt):
+        _fail_after_one_metric(first)
+    before = first.partial.read_bytes()
+    with pytest.raises(InputError), Record(tmp_path / "name.json", "kind", {"run": 2}):
+        raise InputError("no such data")
+    assert first.partial.read_bytes() == before
+    with Record(tmp_path / "name.json", "kind", {"run": 2}) as record:
+        assert first.partial.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["name.json"]
+    assert json.loads(record.path.read_text())["config"] == {"run": 2}
+
+
+def test_a_run_that_fails_after_it_began_stays_as_incomplete(tmp_path: Path) -> None:
+    for number, begin in enumerate((note_begun, None)):
+        record = Record(tmp_path / f"{number}.json", "kind", {})
+        with pytest.raises(InputError):
+            _diverge(record, begin)
+        assert record.partial.exists()
+
+
+def _diverge(record: Record, begin: Callable[[], None] | None) -> None:
+    with record:
+        if begin:
+            begin()
+        else:
+            record.samples["loss"] = [1.0]
+        raise InputError("the loss is not finite")
 
 
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Literal
 
 from bench.downstream.heads import Init
 from catlip.cli import InputError, run
+from catlip.ranges import Count, Natural, PositiveFraction
 from catlip.record import read_record
 
 TABLE_7 = {"linear_probe": "table_7a", "finetune": "table_7b"}
@@ -45,13 +46,13 @@ class DataEfficiency:
     """Of these programs; by default Table 7's of each."""
     out: Path = Path("runs/data_efficiency")
     """Folder of the records, PROGRAM/ENCODER.json."""
-    fraction: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+    fraction: tuple[PositiveFraction, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
     """Shares of the training images of each class."""
     init: tuple[Init, ...] = ("random", "transfer")
     """Starts of the classifier; transfer where the encoder has a classifier of its own."""
-    seeds: int = 1
+    seeds: Count = 1
     """Classifiers of each kind on an encoder, each on another choice of the data."""
-    untrained: int = 1
+    untrained: Natural = 1
     """How many encoders `random:` means, of other seeds."""
     devices: tuple[str, ...] = ("auto",)
     """One encoder at a time on each."""

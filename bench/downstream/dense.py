@@ -8,7 +8,7 @@ from torch import nn
 from bench.downstream.encoders import LoadedEncoder, open_encoder
 from bench.downstream.outputs import filled_in
 from catlip.broken import MAX_BROKEN, check_max_broken
-from catlip.cli import InputError
+from catlip.ranges import Count, Fraction, Natural, Seed
 from catlip.record import Record
 
 
@@ -23,26 +23,24 @@ class Dense:
     """Where the data set lies, in its own layout."""
     out: Path
     """The record to write; the run goes into a folder of the same name."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the order, the crops, the head, and a random encoder."""
-    overfit: int = 0
+    overfit: Natural = 0
     """Train on the first so many training images and test on the same: can the harness learn at all? 0 for the real task."""
-    draw: int = 6
+    draw: Natural = 6
     """Test images whose predictions the record keeps, to be drawn in the report."""
-    num_workers: int = 1
+    num_workers: Natural = 1
     """Processes that read images, per rank."""
-    max_broken: float = MAX_BROKEN
+    max_broken: Fraction = MAX_BROKEN
     """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    checkpoint_every: int = 500
+    checkpoint_every: Count = 500
     """Optimizer steps between checkpoints."""
     quiet: bool = False
     """No progress bars."""
 
     def __post_init__(self) -> None:
-        if self.overfit < 0 or self.draw < 0 or self.num_workers < 0 or self.checkpoint_every < 1:
-            raise InputError("--overfit, --draw and --num-workers must be 0 or more, and --checkpoint-every 1 or more")
         check_max_broken(self.max_broken)
         object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
 

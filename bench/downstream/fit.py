@@ -14,16 +14,16 @@ from torch import nn
 
 from bench.downstream.datasets import Split, ragged
 from bench.downstream.encoders import LoadedEncoder
-from bench.downstream.outputs import differences
 from catlip.broken import MAX_BROKEN, read_broken
-from catlip.cli import InputError
 from catlip.data.loader import DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shards import Shard
+from catlip.lock import only_writer
 from catlip.pretrain import augmented, recipe_identity
 from catlip.recipe import TransferRecipe
 from catlip.record import write_atomically
 from catlip.training.distributed import Place
+from catlip.training.folder import refuse_another
 from catlip.training.loop import Trainer, train
 
 SCORE = "score.json"
@@ -68,6 +68,13 @@ def fit(run: Run, classification: nn.Module, train_split: Split, score: Callable
     identity = recipe_identity(run.recipe) | run.identity | {"frozen": run.frozen, "seed": run.seed}
     if (found := read_score(run.folder / SCORE, identity)) is not None:
         return found
+    with only_writer(run.folder, run.place.is_main):
+        return _train(run, classification, identity, train_split=train_split, score=score)
+
+
+def _train(
+    run: Run, classification: nn.Module, identity: dict[str, Any], train_split: Split, score: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
     data = _data_path(run, train_split)
     objective = augmented(classification, run.recipe)
     recipe = replace(run.recipe, warmup_iterations=min(run.recipe.warmup_iterations, len(data.plan) // LEAST_SHARE))
@@ -124,9 +131,7 @@ def read_score(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The score of the finished run in this folder, None without one. Raises: InputError when it is of another identity."""
     if not path.is_file():
         return None
-    found, now = json.loads(path.read_text()), json.loads(json.dumps(identity))
-    before = found["identity"]
-    if changed := differences(before, now):
-        raise InputError(f"{path.parent} holds another finished run ({'; '.join(changed)}); give another --out, or remove it")
+    found = json.loads(path.read_text())
+    refuse_another(path.parent, found["identity"], identity)
     score: dict[str, Any] = found["score"]
     return score

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.downstream.encoders import LoadedEncoder
 from catlip.cli import InputError
+from catlip.ranges import PositiveFraction
 from catlip.record import read_record
 from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties
 from catlip.transfer_init.head import transfer_rows
@@ -27,7 +28,7 @@ class TransferOptions:
 
     vocabulary: Path | None = None
     """Of the encoder's own classifier; by default the one that its run's record names."""
-    alpha: float = ALPHA
+    alpha: PositiveFraction = ALPHA
     """Least path similarity of a class that may stand for a label, 1 / (1 + steps); 1 for exact matches only."""
     ties: Ties = "frequent"
     """Of classes equally near: the most frequent one, or the mean of all."""

@@ -19,6 +19,7 @@ from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_writte
 from bench.downstream.sweep import sweep
 from catlip.broken import MAX_BROKEN, check_max_broken
 from catlip.cli import InputError, run
+from catlip.ranges import Count, Natural
 from catlip.recipe import TransferRecipe
 from catlip.record import Record, read_record
 from catlip.training.distributed import find_place
@@ -42,9 +43,9 @@ class LongerTraining:
     """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
     out: Path = Path("runs/bench/longer_training") / BY_NAME
     """The record to write."""
-    seeds: int = 1
+    seeds: Count = 1
     """Classifiers for each of the weights."""
-    num_workers: int = 1
+    num_workers: Natural = 1
     """Processes that decode images."""
     max_broken: float = MAX_BROKEN
     """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""

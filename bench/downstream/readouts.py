@@ -22,6 +22,7 @@ from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from bench.downstream.prompts import prompted_rows
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError, run
+from catlip.ranges import Count, Natural, Seed
 from catlip.record import Record
 from catlip.training.distributed import find_place
 
@@ -46,12 +47,12 @@ class Readouts:
     """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
     out: Path = Path("runs/bench/readout") / BY_NAME
     """The record to write."""
-    neighbours: int = 20
+    neighbours: Count = 20
     """Training images that vote, each by exp(cosine / 0.07)."""
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
-    seed: int = 0
+    seed: Seed = 0
     """Seed of a random encoder."""
-    num_workers: int = 1
+    num_workers: Natural = 1
     """Processes that decode images."""
     max_broken: float = MAX_BROKEN
     """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""

@@ -18,6 +18,7 @@ from bench.downstream.heads import Init, TransferOptions, has_classifier, random
 from bench.downstream.outputs import filled_in
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError
+from catlip.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.recipe import TransferRecipe
 from catlip.record import Record
 from catlip.training.distributed import Place
@@ -35,17 +36,17 @@ class Sweep:
     """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
     out: Path
     """The record to write; runs go into a folder of the same name."""
-    fraction: tuple[float, ...] = (1.0,)
+    fraction: tuple[PositiveFraction, ...] = (1.0,)
     """Shares of the training images of each class, in (0, 1], one image at least; a smaller one is part of a larger, and of
     those with the same images only the largest is trained on."""
     init: tuple[Init, ...] = ("random",)
     """Where the classifier starts: random, or transfer (Transfer Init, for encoders pre-trained by CatLIP)."""
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
-    seeds: int = 1
+    seeds: Count = 1
     """Classifiers of each kind; each sees another choice of the data, where it does not see all."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of a random encoder, and the first of the classifiers'."""
-    num_workers: int = 1
+    num_workers: Natural = 1
     """Processes that decode images, per rank."""
     max_broken: float = MAX_BROKEN
     """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
@@ -53,7 +54,7 @@ class Sweep:
     """auto, cpu, cuda or cuda:N."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
-    checkpoint_every: int = 200
+    checkpoint_every: Count = 200
     """Optimizer steps between checkpoints of a run."""
     quiet: bool = False
     """No progress bars."""
@@ -72,9 +73,9 @@ class Fit:
     """One classifier to train: its place in the sweep, its images and how it starts."""
 
     task: Task
-    fraction: float
+    fraction: PositiveFraction
     init: Init
-    seed: int
+    seed: Seed
     train: Split
     head: nn.Linear
 

@@ -20,6 +20,7 @@ from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from bench.downstream.sweep import Fit
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import run
+from catlip.ranges import Count, Natural
 from catlip.recipe import TransferRecipe
 from catlip.record import Record
 from catlip.training.distributed import find_place
@@ -51,9 +52,9 @@ class Options:
     """The record to write."""
     vocabulary: Path | None = None
     """Of the encoders' classifiers; by default the one that their runs' records name."""
-    seeds: int = 3
+    seeds: Count = 3
     """Classifiers of each kind on an encoder, each on another choice of the data."""
-    num_workers: int = 1
+    num_workers: Natural = 1
     """Processes that decode images."""
     max_broken: float = MAX_BROKEN
     """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""

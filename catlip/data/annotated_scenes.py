@@ -28,6 +28,7 @@ from catlip.data.emoji import read_sources, render
 from catlip.data.parallel import Map, in_processes
 from catlip.data.scenes import Sprite
 from catlip.progress import progress
+from catlip.ranges import Count, Natural, Seed
 from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments come to give other scenes
@@ -60,17 +61,17 @@ class Scenes:
 
     out: Path = Path("data/starter-scenes")
     """Where the folders coco and ade20k, DATA_CARD.md and scenes.json go."""
-    size: int = 80
+    size: Count = 80
     """Side of the images in pixels, 32 to 512."""
-    train: int = 1200
+    train: Count = 1200
     """Training scenes."""
-    val: int = 400
+    val: Count = 400
     """Validation scenes."""
-    seed: int = 0
+    seed: Seed = 0
     """Chooses drawings, places and photographs; the same seed gives the same bytes."""
     record: Path | None = None
     """Where a record goes, for the report: how many objects of each class, and some scenes with their annotations."""
-    workers: int = 2
+    workers: Natural = 2
     """Processes that render and compose; the scenes do not depend on it."""
     quiet: bool = False
     """No progress bars."""

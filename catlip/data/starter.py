@@ -24,6 +24,7 @@ from catlip.data.shards import write_shard
 from catlip.data.starter_card import data_card
 from catlip.data.starter_samples import SPLITS, Plan, make, plan
 from catlip.progress import Bar, progress
+from catlip.ranges import Count, Natural, Seed
 from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments come to give other shards
@@ -42,15 +43,15 @@ class Starter:
 
     out: Path = Path("data/starter")
     """Where the folders pretrain, probe-train and probe-test, DATA_CARD.md and starter.json go."""
-    size: int = 64
+    size: Count = 64
     """Side of the images in pixels, 16 to 160."""
-    scenes: int = 2000
+    scenes: Natural = 2000
     """Generated scenes of one to four drawings, added to the drawings for pre-training."""
-    seed: int = 0
+    seed: Seed = 0
     """Chooses backgrounds, places, captions and order; the same seed gives the same bytes."""
-    limit: int | None = None
+    limit: Count | None = None
     """Use only this many of the 1,420 concepts, evenly spread: for a quick look."""
-    workers: int = 2
+    workers: Natural = 2
     """Processes that render and compose; the shards do not depend on it."""
     quiet: bool = False
     """No progress bars."""

@@ -33,6 +33,7 @@ from catlip.label.summary import report, summarise
 from catlip.label.tables.columns import Caption, Unusable
 from catlip.label.tables.parts import PART_ROWS
 from catlip.progress import progress
+from catlip.ranges import Count, Natural
 from catlip.record import Record
 
 BATCH_CAPTIONS = 512
@@ -63,13 +64,13 @@ class Label:
     """Where the labels go; beside the captions when not given."""
     text_column: str | None = None
     """A table's column of captions (by default caption, text, TEXT or texts); its number, from 0, if there is no header row."""
-    part_rows: int = PART_ROWS
+    part_rows: Count = PART_ROWS
     """Rows of a table in one unit of work; fewer for a small table on many cores."""
     engine: Literal["local", "ray"] = "local"
     """"local": processes of this machine; "ray": a cluster; all its machines must see captions and labels at the same paths."""
     ray_address: str = "auto"
     """The Ray cluster; "auto" is the one whose machine this is. This project must be installed on all of them."""
-    workers: int = 0
+    workers: Natural = 0
     """Processes of the local engine; 0 is one a core."""
     quiet: bool = False
     """No progress bar."""

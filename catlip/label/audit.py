@@ -23,6 +23,7 @@ from catlip.cli import InputError
 from catlip.label.sources import Source, find, split
 from catlip.label.tables.parts import PART_ROWS
 from catlip.progress import progress
+from catlip.ranges import Count
 from catlip.record import Record
 from catlip.words import wordnet_dir, words_file
 
@@ -51,7 +52,7 @@ class Audit:
     """"paper", "corenet" or "paper_multiword"."""
     text_column: str | None = None
     """A table's column of captions, as for labelling."""
-    max_captions: int = 100_000
+    max_captions: Count = 100_000
     """Captions to look at, taken evenly from the shards and parts."""
     labels_dir: Path | None = None
     """Where the labels of these sources are, if not beside them; the record goes to labelling/ beside this folder."""

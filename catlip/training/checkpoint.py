@@ -9,6 +9,7 @@ and a folder whole, on any number of ranks.
 import errno
 import json
 import os
+import pickle
 import re
 import shutil
 import warnings
@@ -26,6 +27,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from catlip.cli import InputError
 from catlip.training.distributed import barrier
+from catlip.training.folder import refuse_another
 from catlip.training.metadata import PlainMetadataReader
 
 KEEP = 2  # a fault found in the newest leaves one to fall back to
@@ -41,7 +43,7 @@ def save(folder: Path, step: int, state: State, config: dict[str, Any]) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / f"step-{step:08d}.pt", folder / ".writing.tmp"
-    with _whole_or_absent(step, temporary):
+    with _whole_or_absent(step, folder, temporary):
         with open(temporary, "wb") as file:
             torch.save({"step": step, "config": json.dumps(config), "state": state}, file)
             _sync(file)
@@ -60,7 +62,7 @@ def save_sharded(folder: Path, step: int, state: State, config: dict[str, Any], 
         _remove(temporary)
         temporary.mkdir(parents=True)
     barrier()
-    with _whole_or_absent(step, temporary if main else None):
+    with _whole_or_absent(step, folder, temporary if main else None):
         dcp.save(state, checkpoint_id=temporary)
         if main:
             with open(temporary / HEAD, "w") as file:
@@ -89,13 +91,13 @@ def load(path: Path, config: dict[str, Any], state: State) -> int:
     Raises: InputError when it was made under another config, naming what differs, or does not hold what `state` does.
     """
     if path.is_file():
-        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        _check_config(path, saved["config"], config)
+        saved = _read(path)
+        refuse_another(path.parent.parent, json.loads(saved["config"]), config)
         _check_names(path, saved["state"], state)
         _fill(state, saved["state"])
         return saved["step"]
     head = json.loads((path / HEAD).read_text())
-    _check_config(path, head["config"], config)
+    refuse_another(path.parent.parent, json.loads(head["config"]), config)
     reader = PlainMetadataReader(path)
     reader.read_metadata()  # what is wrong with it is said here in one line
     try:
@@ -108,13 +110,13 @@ def load(path: Path, config: dict[str, Any], state: State) -> int:
     return head["step"]
 
 
-def _check_config(path: Path, text: str, config: dict[str, Any]) -> None:
-    before, now = json.loads(text), json.loads(json.dumps(config))
-    names = [*now, *(name for name in before if name not in now)]
-    if differences := [f"{k} {before.get(k)!r} there, {now.get(k)!r} now" for k in names if before.get(k) != now.get(k)]:
-        raise InputError(
-            f"{path.parent.parent} holds a run with another recipe ({'; '.join(differences)}); remove it or give another --out"
-        )
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be read ({reason}); remove it to go on from the one before") from error
+    return saved
 
 
 def _check_names(path: Path, saved: State, state: State) -> None:
@@ -135,14 +137,15 @@ def _fill(state: State, saved: State) -> None:
 
 
 @contextmanager
-def _whole_or_absent(step: int, temporary: Path | None) -> Iterator[None]:
+def _whole_or_absent(step: int, folder: Path, temporary: Path | None) -> Iterator[None]:
     """Turns any failure to write into one kind of error, and leaves no `temporary` behind."""
     try:
         yield
-    except (RuntimeError, CheckpointException) as error:  # how torch reports a write that failed half-way
+    except (RuntimeError, OSError, CheckpointException) as error:  # how torch reports a write that failed half-way
         cause = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
         number = getattr(cause, "errno", None) or errno.ENOSPC
-        raise OSError(number, f"checkpoint of step {step} could not be written, the last one is kept ({cause})") from error
+        message = f"checkpoint of step {step} could not be written, the last one is kept ({folder}: {cause})"
+        raise OSError(number, message) from error
     finally:
         if temporary:
             _remove(temporary)

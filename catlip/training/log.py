@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from catlip.broken import BrokenImage, BrokenLog
 from catlip.cli import InputError
-from catlip.record import write_atomically
+from catlip.record import naming, write_atomically
 from catlip.training.distributed import Place, peak_gib
 
 
@@ -99,11 +99,12 @@ class Log:
                 self.wandb.finish()
 
     def _show(self, step: int, shown: dict[str, float]) -> None:
-        with open(self.path, "a") as file:
+        with naming(self.path), open(self.path, "a") as file:
             file.write(json.dumps(self.lines[-1]) + "\n")
-        for name, value in shown.items():
-            self.board.add_scalar(name, value, step)
-        self.board.flush()  # what a kill would lose, a resumed run would not write again
+        with naming(self.path.parent):
+            for name, value in shown.items():
+                self.board.add_scalar(name, value, step)
+            self.board.flush()  # what a kill would lose, a resumed run would not write again
         if self.wandb:
             self.wandb.log(self.lines[-1], step=step)
 

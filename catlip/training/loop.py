@@ -7,8 +7,10 @@ same folder goes on from the last checkpoint, to the same weights: nothing depen
 numbers only on the seed, the step and the micro-batch.
 """
 
+import errno
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,12 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.fsdp import FSDPModule
 
+from catlip.cli import InputError
 from catlip.progress import progress
+from catlip.record import note_begun
 from catlip.training import checkpoint
 from catlip.training.attention import watched
 from catlip.training.average import WeightAverage
@@ -35,6 +40,7 @@ from catlip.training.parallel import (
     distribute,
     finish_gradients,
     gradient_norm,
+    local,
     mean_over_ranks,
     share_replicated,
     synchronised,
@@ -138,10 +144,23 @@ class Trainer:
             self.step = checkpoint.load(path, config, state)
             self.scaler.load_state_dict({name: value.item() for name, value in state["scaler"].items()})
 
+    def check_finite(self) -> None:
+        """Raises: InputError, on all ranks, when a weight or an average is not finite on any."""
+        tensors = self.objective.state_dict() | {f"average of {name}": value for name, value in self._averages().items()}
+        numbers = [local(tensor).detach() for tensor in tensors.values() if tensor.is_floating_point() and tensor.numel()]
+        largest = nn.utils.get_total_norm(numbers, math.inf).float()
+        if not math.isfinite(mean_over_ranks(largest).item()):
+            guilty = [name for name, tensor in tensors.items() if not local(tensor).isfinite().all()]
+            names = ", ".join(guilty[:3]) or "on another rank"
+            raise InputError(f"weights are not finite after step {self.step} ({names}) and are not written; look at the recipe")
+
     def weights(self) -> dict[str, Tensor]:
         """The weights to transfer, whole: their moving average when there is one. All ranks call it."""
-        values = self.average.values if self.average else self.objective.state_dict()
+        values = self._averages() or self.objective.state_dict()
         return {name: whole(tensor) for name, tensor in values.items()}
+
+    def _averages(self) -> dict[str, Tensor]:
+        return self.average.values if self.average else {}
 
     def _backward(self, batches: list[Any], micro_step: int) -> Tensor:
         last = micro_step + len(batches) == self.accumulation
@@ -197,6 +216,7 @@ def train(
     kept = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.place, wandb, config)
+    note_begun()
     stream, recent, hidden = batches(trainer.step), [], quiet or not trainer.place.is_main
     with progress(total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden) as bar:
         while trainer.step < trainer.num_steps:
@@ -208,6 +228,8 @@ def train(
                 line = log.write(trainer.step, recent, rate, _metrics(trainer.objective))
                 bar.set_postfix(loss=f"{line['loss']:.3f}", images_per_s=f"{line['images_per_s']:.0f}")
                 recent = []
+            if saves:
+                trainer.check_finite()
             if trainer.step in kept:
                 _write_weights(trainer, folder / f"weights-step-{trainer.step:08d}.safetensors", log, config)
             if saves:
@@ -229,10 +251,22 @@ def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write weights as safetensors, atomically, with the config that made them as metadata."""
+    """Write weights as safetensors, atomically, with the config that made them as metadata.
+
+    Raises: OSError when they cannot be written whole.
+    """
     temporary = path.with_suffix(".tmp")
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, {"config": json.dumps(config)})
-    temporary.replace(path)
+    try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the user wants it; safetensors would let nobody else read its file
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, {"config": json.dumps(config)})
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _metrics(objective: nn.Module) -> dict[str, float]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from catlip.cli import InputError
+from catlip.ranges import Natural, NotNegative, PartialFraction, Positive, check_ranges
 
 WARMUP_FROM = 1e-6  # the release's warm-up starts here
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -19,21 +20,21 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Optimization:
     """AdamW with linear warm-up, cosine annealing by iteration, gradient clipping and weight averaging."""
 
-    max_lr: float = 1e-3
+    max_lr: Positive = 1e-3
     """Learning rate at the end of the warm-up."""
-    min_lr: float = 1e-5
+    min_lr: NotNegative = 1e-5
     """Learning rate at the end of training."""
-    warmup_iterations: int = 10_000
+    warmup_iterations: Natural = 10_000
     """Optimizer steps of linear warm-up."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[PartialFraction, PartialFraction] = (0.9, 0.999)
     """AdamW's decay of its two moments."""
-    eps: float = 1e-8
+    eps: Positive = 1e-8
     """AdamW's epsilon."""
-    weight_decay: float = 0.2
+    weight_decay: NotNegative = 0.2
     """Decoupled decay, of parameters of two dimensions or more: not of biases, norms, and learnable temperatures or ranges."""
-    grad_clip: float = 1.0
+    grad_clip: NotNegative = 1.0
     """Largest gradient norm; 0 for no clipping."""
-    ema_decay: float = 0.9995
+    ema_decay: PartialFraction = 0.9995
     """Decay of the exponential moving average of the weights, which is what is transferred; 0 for none."""
     ema_rising: bool = False
     """Let the decay rise as (1 + step) / (10 + step), so that the average of a short run is not its start."""
@@ -41,10 +42,11 @@ class Optimization:
     """fp32, bf16 (autocast) or fp16 (autocast and loss scaling)."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
-        if self.max_lr <= 0 or self.min_lr < 0 or self.min_lr > self.max_lr:
-            raise InputError(f"learning rates must be 0 <= min_lr <= max_lr, not {self.min_lr} and {self.max_lr}")
+        if self.min_lr > self.max_lr:
+            raise InputError(f"--min-lr {self.min_lr} is above --max-lr {self.max_lr}")
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from catlip.cli import InputError, run
+from catlip.ranges import Count, PositiveFraction, Seed
 from catlip.record import Record, plain, write_atomically
 from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties, coverage, find_origins
 from catlip.vocabulary import Vocabulary, check_trained_on
@@ -36,7 +37,7 @@ class TransferInit:
     """Of these weights: made by catlip.vocabulary, or the release's, ending in .pkl."""
     labels: tuple[str, ...] = ("imagenet",)
     """What to classify: imagenet, coco, ade20k, places365:DIR; several only without weights."""
-    alpha: float = ALPHA
+    alpha: PositiveFraction = ALPHA
     """Least path similarity of a class that may stand for a label, 1 / (1 + steps); 1 for exact matches only."""
     ties: Ties = "frequent"
     """Of classes equally near: the most frequent one, or the mean of all."""
@@ -44,9 +45,9 @@ class TransferInit:
     """zero, which suits a softmax; copy it with the rows, which suits many yes or no questions; or fresh as of nn.Linear."""
     scale: Scale = "as_is"
     """Of the copied rows: as_is, fresh for the deviation of a fresh nn.Linear, unit for a mean norm of 1."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the random rows."""
-    top_k: int = 24_320
+    top_k: Count = 24_320
     """How many synsets of a released vocabulary are classes."""
     table: bool = False
     """Print every label, and what its row is."""

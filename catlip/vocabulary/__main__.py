@@ -9,6 +9,7 @@ import tyro
 from catlip.cli import InputError, Program, run
 from catlip.label.sidecar import SUFFIX
 from catlip.progress import progress
+from catlip.ranges import Count, Natural
 from catlip.record import Record
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count, merge
@@ -34,9 +35,9 @@ class BuildVocabulary:
     """Folders of labels, or labels files."""
     out: Path
     """The vocabulary to write, ending in .json; a record goes to vocabulary/ beside it."""
-    threshold: int | None = None
+    threshold: Natural | None = None
     """Keep the synsets that occur more often than this; the paper takes 500 (V_tau)."""
-    top_k: int | None = None
+    top_k: Count | None = None
     """Keep this many of the most frequent instead; the released code takes 24320."""
     rule: str | None = None
     """Which rule's labels to count; needed only where a folder has several."""
@@ -57,9 +58,9 @@ class MergeVocabularies:
     """Vocabularies, made by `python -m catlip.vocabulary`."""
     out: Path
     """The vocabulary to write, ending in .json; a record goes to vocabulary/ beside it."""
-    threshold: int | None = None
+    threshold: Natural | None = None
     """Keep the synsets that occur more often than this; the paper takes 500 (V_tau)."""
-    top_k: int | None = None
+    top_k: Count | None = None
     """Keep this many of the most frequent instead; the released code takes 24320."""
 
 

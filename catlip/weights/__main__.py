@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 
 from catlip.cli import InputError, Program, run
+from catlip.ranges import Natural
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
 from catlip.weights.files import listed
 from catlip.weights.run import weights_file
@@ -57,7 +58,7 @@ class Convert:
     """What to make of it."""
     out: Path
     """A .safetensors file, a .pt file for `released`, a folder for `huggingface`."""
-    resolution: int = 0
+    resolution: Natural = 0
     """Pixels of the images, for `timm` and `huggingface`: the release's positions are resized for them; 0 leaves them."""
 
 

@@ -158,6 +158,6 @@ def test_what_cannot_be_used_is_said_in_one_line(root, tmp_path):
     )
     with pytest.raises(InputError, match="list different categories"):
         main(started(root, tmp_path / "run.json"))
-    assert (tmp_path / "run.json.partial").exists(), "it is listed as incomplete"
+    assert not (tmp_path / "run.json.partial").exists(), "nothing was begun"
     with pytest.raises(InputError, match="has no classifier over a vocabulary"):
         main(started(write_coco(tmp_path / "other"), tmp_path / "other.json", init="transfer"))

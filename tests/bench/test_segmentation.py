@@ -566,7 +566,7 @@ def test_a_record_of_another_run_is_refused_and_stays(run_small, tmp_path):
 def test_a_folder_of_another_run_is_refused(run_small, monkeypatch, tmp_path):
     run_small()
     (tmp_path / "run.json").unlink()
-    with pytest.raises(InputError, match=r"holds another finished run .*seed 0 there, 1 now"):
+    with pytest.raises(InputError, match=r"holds a run with another recipe .*seed 0 there, 1 now"):
         run_small(seed=1)
     stopped_before_its_test(run_small, monkeypatch, "half")
     with pytest.raises(InputError, match=r"half holds another run \(max_lr 0.001 there, 0.002 now\)"):

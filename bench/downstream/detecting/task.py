@@ -19,9 +19,10 @@ from bench.downstream.feature_map import GLOBAL_BLOCKS, FeatureMap
 from bench.downstream.fit import SCORE, read_score
 from catlip.cli import InputError
 from catlip.dense_recipe import DetectionRecipe
+from catlip.lock import only_writer
 from catlip.pictures import chosen
 from catlip.pretrain import recipe_identity
-from catlip.record import Record, write_atomically
+from catlip.record import Record, note_begun, write_atomically
 from catlip.training.distributed import Place, barrier
 from catlip.training.loop import save_weights
 
@@ -52,7 +53,8 @@ def detect(config: Dense, recipe: DetectionRecipe, place: Place, record: Record,
     }
     found = read_score(config.folder / SCORE, identity)
     if found is None:
-        found = _fit(config, recipe, place, model, train, val, identity)
+        with only_writer(config.folder, place.is_main):
+            found = _fit(config, recipe, place, model, train, val, identity)
     record.metrics |= {name: value for name, value in found.items() if not isinstance(value, list)}
     record.samples |= {name: value for name, value in found.items() if isinstance(value, list)} | {"classes": train.names}
     return found
@@ -149,6 +151,7 @@ def _train(config: Dense, trainer: DetectionTrainer, train: CocoSplit, identity:
     trainer.register_hooks([Checkpoints(checkpoints, identity, config.checkpoint_every)])
     if place.is_main and not config.quiet:
         trainer.register_hooks([ProgressBar(config.out.stem)])
+    note_begun()
     try:
         trainer.train(start, trainer.num_steps)
     except FloatingPointError as error:

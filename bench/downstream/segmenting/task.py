@@ -20,6 +20,7 @@ from bench.downstream.segmenting.model import EncoderSegmentor, fitting_stride, 
 from bench.downstream.segmenting.training import train, warmup_steps
 from bench.downstream.stream import Positions
 from catlip.dense_recipe import SegmentationRecipe
+from catlip.lock import only_writer
 from catlip.pretrain import recipe_identity
 from catlip.record import Record, write_atomically
 from catlip.training.distributed import Place, barrier
@@ -52,7 +53,7 @@ def segment(config: Dense, recipe: SegmentationRecipe, place: Place, record: Rec
     identity = json.loads(json.dumps(identity))  # as it is when it is read again
     found = read_score(config.folder / SCORE, identity)
     if found is None:
-        with warnings.catch_warnings():
+        with only_writer(config.folder, place.is_main), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "When align_corners=True")  # of sizes that would suit it better than Table 7's
             found = _fit(config, recipe, place, model, train_split, val_split, identity)
     record.metrics |= {name: value for name, value in found.items() if not isinstance(value, list)}

@@ -28,7 +28,9 @@ from bench.downstream.stream import seed_at
 from catlip.cli import InputError
 from catlip.dense_recipe import SegmentationRecipe
 from catlip.progress import progress
+from catlip.record import note_begun
 from catlip.training.distributed import Place
+from catlip.training.folder import refuse_another
 from catlip.training.schedule import AUTOCAST, adamw, learning_rate
 
 OBJECTIVE = 10  # separates this random stream from others of the same seed
@@ -74,6 +76,10 @@ class Steps(Hook):
         self.model.progress = step / self.num_steps
         torch.manual_seed(seed_at(self.seed, OBJECTIVE, step, micro_step * self.place.world_size + self.place.rank))
 
+    def before_train(self, runner: Runner) -> None:
+        """Called by mmengine, after it has taken up a checkpoint."""
+        note_begun()
+
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Called by mmengine, before anything is averaged or written."""
         if not math.isfinite(loss := outputs["loss"].item()):
@@ -98,10 +104,7 @@ class OfOneRun(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Called by mmengine. Raises: InputError."""
-        before, now = checkpoint["identity"], self.identity
-        if changed := [f"{k} {before.get(k)!r} there, {now.get(k)!r} now" for k in before | now if before.get(k) != now.get(k)]:
-            folder = Path(runner.work_dir).parent
-            raise InputError(f"{folder} holds another run ({'; '.join(changed)}); remove it or give another --out")
+        refuse_another(Path(runner.work_dir).parent, checkpoint["identity"], self.identity)
 
 
 class ProgressBar(Hook):

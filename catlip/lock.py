@@ -1,0 +1,65 @@
+"""One writer at a time: a lock on a folder, which the system releases when its process ends, however it ends."""
+
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from catlip.errors import InputError
+
+NAME = ".lock"
+HELD = (errno.EACCES, errno.EAGAIN)
+
+
+@contextmanager
+def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
+    """Have no other process inside this block for the same folder; it is made if it is not there.
+
+    Args:
+        wanted: whether to lock at all: of several ranks, the main one does for all.
+    Raises: InputError when another process has the lock, naming it. Where the file system has no locks, a warning is printed.
+    """
+    if not wanted:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _acquire(folder)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            (folder / NAME).unlink(missing_ok=True)  # before it is released: who opened it meanwhile sees that it is gone
+            os.close(lock)
+        with suppress(OSError):
+            folder.rmdir()  # if nothing was written
+
+
+def _acquire(folder: Path) -> int | None:
+    """The locked file. A POSIX lock, unlike flock's, does not live on in a killed run's data workers."""
+    while True:
+        lock = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
+            os.close(lock)
+            if error.errno in HELD:
+                who = f"process {holder}" if holder else "another process"
+                raise InputError(f"{who} is writing into {folder}; wait until it ends, or give another --out") from None
+            print(f"warning: {folder} cannot be locked ({error.strerror}); start no second run in it", file=sys.stderr)
+            return None
+        if _is(lock, folder / NAME):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            return lock
+        os.close(lock)  # its holder has ended, and removed it, between our opening and locking it
+
+
+def _is(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False

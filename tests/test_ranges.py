@@ -1,0 +1,121 @@
+"""A number that makes no sense is refused before anything is done, with its flag, its value and what it may be."""
+
+import importlib
+import inspect
+import math
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import tyro
+
+from catlip.cli import InputError, run
+from catlip.ranges import Range, check_ranges
+from catlip.recipe import Recipe
+from catlip.training.schedule import Optimization
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ema_decay", math.nan),
+        ("ema_decay", 2.0),
+        ("ema_decay", 1.0),
+        ("min_lr", math.nan),
+        ("max_lr", math.inf),
+        ("max_lr", 0.0),
+        ("grad_clip", -1.0),
+        ("weight_decay", -5.0),
+        ("betas", (1.5, math.nan)),
+        ("betas", (0.9, 1.0)),
+        ("eps", math.nan),
+        ("eps", 0.0),
+        ("warmup_iterations", -1),
+    ],
+)
+def test_an_optimization_of_impossible_numbers_cannot_be_made(name, value) -> None:
+    with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} "):
+        Optimization(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("flip", 7.0), ("drop_path", 1.0), ("crop_scale", (0.0, 1.0)), ("crop_scale", (1.0, 0.1)), ("micro_batch", 0)],
+)
+def test_nor_can_a_recipe(name, value) -> None:
+    with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} "):
+        Recipe(iterations=1, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("catlip.pretrain", ["--seed", "-1"]),
+        ("catlip.pretrain", ["--num-workers", "-1"]),
+        ("catlip.pretrain", ["--checkpoint-every", "0"]),
+        ("catlip.pretrain", ["--log-every", "0"]),
+        ("catlip.pretrain", ["--ema-decay", "nan"]),
+        ("catlip.pretrain", ["--recipe", "cc3m_b16", "--betas", "0.9", "nan"]),
+        ("catlip.pretrain", ["--snapshots", "0"]),
+        ("bench.step_time", ["--batch-size", "-4"]),
+        ("bench.step_time", ["--num-steps", "-1"]),
+        ("bench.loop_overhead", ["--num-steps", "0"]),
+        ("bench.data_path", ["--rounds", "0"]),
+        ("bench.projection", ["--mfu", "nan"]),
+        ("bench.memory", ["--batch-sizes", "4", "0"]),
+        ("bench.downstream.linear_probe", ["--encoder", "random:x@48", "--data", "starter:x", "--fraction", "0.5", "2"]),
+    ],
+)
+def test_every_command_line_refuses_in_one_line_with_the_flag_and_the_value(monkeypatch, capsys, module, arguments) -> None:
+    program = importlib.import_module(module)
+    config = next(
+        found for found in vars(program).values()
+        if inspect.isclass(found) and found.__module__ == module and "out" in getattr(found, "__dataclass_fields__", {})
+        and not found.__name__.endswith("Run")
+    )  # fmt: skip
+    recipes = getattr(program, "RECIPES", None)
+    if module == "catlip.pretrain":
+        recipes = {name: program.PretrainCatLIP(recipe) for name, recipe in program.CATLIP.items()}
+    monkeypatch.setattr(sys, "argv", ["prog", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run(config, lambda _: pytest.fail("it was started"), recipes)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert next(word for word in reversed(arguments) if word.startswith("--")) in error
+    assert str(float(arguments[-1])).removesuffix(".0") in error
+
+
+@dataclass(frozen=True)
+class Inner:
+    share: Annotated[float, Range(above=0, at_most=1)] = 1.0
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: tyro.conf.OmitArgPrefixes[Inner]
+    sizes: tuple[Annotated[int, Range(at_least=1)], ...] = ()
+    limit: Annotated[int, Range(at_least=1)] | None = None
+    free: float = 0.0
+    flag: bool = False
+
+
+@pytest.mark.parametrize("config", [Outer(Inner()), Outer(Inner(0.1), (1, 2), 3, -1e9, True)])
+def test_what_is_in_its_range_passes(config) -> None:
+    check_ranges(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (Outer(Inner(0.0)), "--share 0.0: give a number above 0 and at most 1"),
+        (Outer(Inner(), (3, 0)), "--sizes 0: give a number at least 1"),
+        (Outer(Inner(), (), 0), "--limit 0: give a number at least 1"),
+        (Outer(Inner(), free=math.inf), "--free inf: give a finite number"),
+    ],
+)
+def test_what_is_not_is_refused_wherever_it_stands(config, says) -> None:
+    with pytest.raises(InputError) as refused:
+        check_ranges(config)
+    assert str(refused.value) == says
