@@ -11,6 +11,7 @@ from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data.decode import cropped_pixels
 from catlip.data.shards import Shard, expand, open_shard
+from catlip.foreign import printable
 from catlip.pictures import chosen, encoded_image
 from catlip.ranges import Count
 from catlip.record import Record
@@ -48,7 +49,7 @@ def main(config: Examples) -> None:
         record.samples["pictures"] = pictures
         record.metrics |= {"rule": vocabulary.rule, "num_classes": len(vocabulary)}
     for picture in pictures:
-        print(f"{picture['caption']}\n    {', '.join(picture['classes']) or '(no class)'}")
+        print(f"{printable(picture['caption'])}\n    {', '.join(picture['classes']) or '(no class)'}")
     print(f"wrote {config.out}")
 
 

@@ -16,9 +16,9 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from catlip.broken import MAX_BROKEN, check_max_broken, read_broken
-from catlip.cli import run
-from catlip.data.loader import DataPath, LabelSource
+from catlip.broken import FEW, MAX_BROKEN, MOST_LISTED, check_max_broken, read_broken
+from catlip.cli import InputError, run
+from catlip.data.loader import DataPath, LabelSource, Shards
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
@@ -157,6 +157,7 @@ def _train(
         )
         _fill(record, method, config.seed, trainer, lines, data.order.total)
         read_broken(config.out).note(record)
+        _note_skipped(record, data.shards)
     return record.path
 
 
@@ -167,7 +168,24 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
     shards = open_shards(expand(config.shards), config.quiet or not place.is_main)
     if place.is_main:
         barrier()
+    skipped = shards.skipped_by_cause()
+    count = sum(skipped.values())
+    if count and place.is_main:
+        print(f"{count:,} samples of the shards are left out: {skipped}; first: {shards.first_skipped()[0]}")
+    total = count + int(shards.counts.sum())
+    if count > max(FEW if config.max_broken else 0, config.max_broken * total):
+        raise InputError(
+            f"{count:,} of {total:,} samples are left out ({skipped}; first: {shards.first_skipped()[0]}), over --max-broken "
+            f"{config.max_broken:g}: make the shards again, or raise --max-broken"
+        )
     return shards
+
+
+def _note_skipped(record: Record, shards: Shards) -> None:
+    """Count and list what was left out of the shards among the broken images."""
+    if isinstance(shards, ShardSet) and (skipped := shards.skipped_by_cause()):
+        record.metrics["broken"] = record.metrics.get("broken", {}) | skipped
+        record.samples["broken_keys"] = (record.samples.get("broken_keys", []) + shards.first_skipped())[:MOST_LISTED]
 
 
 def _discard(folder: Path, place: Place) -> None:

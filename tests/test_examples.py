@@ -63,3 +63,11 @@ def test_more_are_asked_for_than_there_are(starter, tmp_path):
     assert [picture["key"] for picture in record["samples"]["pictures"]] == ["a", "b"]
     with pytest.raises(InputError, match="--count 0 must be at least 1"):
         examples(starter, tmp_path / "examples.json", count=0)
+
+
+def test_captions_are_printed_without_control_characters(starter, tmp_path, capsys):
+    write_shard(tmp_path / "0.tar", [("a", {"txt": "a \x1b[31mdog\x9b \u202eand\r a cat".encode()})])
+    examples(starter, tmp_path / "examples.json", count=1, shards=(str(tmp_path / "0.tar"),))
+    printed = capsys.readouterr().out
+    assert "dog" in printed
+    assert printed.replace("\n", "").isprintable()

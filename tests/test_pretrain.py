@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -113,3 +115,22 @@ def test_labels_of_another_rule_are_refused(program, starter, tmp_path) -> None:
     done = program(*command("catlip", starter, tmp_path / "run", "--vocabulary", tmp_path / "vocabulary.json"))
     assert done.returncode == 2
     assert "corenet" in done.stderr.splitlines()[-1]
+
+
+def test_what_is_left_out_of_shards_is_in_the_record_and_more_than_the_share_is_refused(program, starter, tmp_path) -> None:
+    """Of a shard one name is made no UTF-8."""
+    shards = tmp_path / "shards"
+    shutil.copytree(starter.shards, shards)
+    with tarfile.open(shards / "99999.tar", "w", errors="surrogateescape") as tar:
+        for name in ("\udcff.txt", "a.txt"):
+            tar.addfile(tarfile.TarInfo(name))
+    arguments = ("--shards", shards, "--iterations", 2, "--warmup-iterations", 1)
+    refused = program(*command("clip", starter, tmp_path / "run", *arguments, "--max-broken", 0))
+    assert refused.returncode == 2
+    assert "a name that is not UTF-8" in refused.stderr
+    assert not (tmp_path / "run.json").exists()
+    done = program(*command("clip", starter, tmp_path / "run", *arguments))
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["metrics"]["broken"]["a name that is not UTF-8"] == 1
+    assert any("99999.tar" in key for key in record["samples"]["broken_keys"])

@@ -8,6 +8,7 @@ shard's size, times and inode.
 import functools
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -67,6 +68,18 @@ class ShardSet:
     def digest(self) -> str:
         """Stands for the content of all shards in their order, wherever they lie and whatever they are called."""
         return sha256(self.digests.tobytes()).hexdigest()[:16]
+
+    def skipped_by_cause(self) -> dict[str, int]:
+        """Cause -> how many samples of all shards were left out."""
+        counts = Counter[str]()
+        for found in self.skipped.values():
+            counts.update({cause: count for cause, (count, _) in found.items()})
+        return dict(counts)
+
+    def first_skipped(self) -> list[str]:
+        """The first sample that was left out of each shard for each cause, as "PATH:NAME (CAUSE)"."""
+        found = ((self.paths[number], what) for number, what in self.skipped.items())
+        return [f"{path}:{name} ({cause})" for path, what in found for cause, (_, name) in what.items()]
 
     def _open(self, number: int) -> Shard:
         if number >= len(self):

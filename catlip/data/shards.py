@@ -11,6 +11,7 @@ import glob
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from catlip.cli import InputError
 from catlip.data.tar_index import ABSENT, KINDS, index_tar
 from catlip.record import write_atomically
 
+REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|pipe:", re.IGNORECASE)  # s3://, http://, gs://, hf:// ...
 OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
 
 
@@ -85,10 +87,15 @@ class Shard:
 def expand(patterns: str | Iterable[str]) -> list[Path]:
     """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted within each pattern.
 
-    Raises: InputError naming the pattern that matches nothing, or the brace-listed shard that is missing.
+    Raises: InputError naming the pattern that matches nothing or is remote, or the brace-listed shard that is missing.
     """
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if REMOTE.match(pattern):
+            raise InputError(
+                f"{pattern!r} is remote, which is not supported yet; copy the files to a disk, or mount the place, and give "
+                "their path"
+            )
         if Path(pattern).is_dir():
             pattern = str(Path(pattern) / "*.tar")
         magic = glob.has_magic(pattern)

@@ -26,6 +26,7 @@ import tyro
 from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
 from catlip.engines import Apply, local, on_ray
+from catlip.foreign import printable
 from catlip.label.plan import counted, delete_stale, failure, sidecars_of, split_all
 from catlip.label.sidecar import Labels, add_caption, captions_digest, read_sidecar, sidecar_path, write_sidecar
 from catlip.label.sources import Source, find
@@ -61,7 +62,7 @@ class Label:
     rule: str = "paper"
     """"paper": the tagger's nouns by first sense; "paper_multiword": also nouns of several words; "corenet": as released."""
     labels_dir: Path | None = None
-    """Where the labels go; beside the captions when not given."""
+    """Where the labels go, a record in labelling/ beside; without it beside the captions, a record in runs/labelling/."""
     text_column: str | None = None
     """A table's column of captions (by default caption, text, TEXT or texts); its number, from 0, if there is no header row."""
     part_rows: Count = PART_ROWS
@@ -159,7 +160,7 @@ def main(config: Label) -> None:
     root = Path.cwd() if config.engine == "ray" else Path()  # a cluster's workers have working folders of their own
     paths, labels_dir = [root / path for path in find(config.sources)], config.labels_dir and root / config.labels_dir
     folder = labels_dir or paths[0].parent
-    record_path = folder.parent / "labelling" / f"{config.rule}.json"
+    record_path = labelling_record(paths, labels_dir, config.rule)
     making = _making(_labeller(config.rule))  # fetches the words once, before the workers start; refuses an unknown rule
     check, label = (functools.partial(f, labels_dir=labels_dir, rule=config.rule) for f in (is_labelled, label_source))
     with _engine(config) as apply:
@@ -180,6 +181,16 @@ def main(config: Label) -> None:
         report(record.metrics, len(sources) - len(todo), folder, record_path)
     else:
         print(f"nothing to do: all {counted(sources)} are labelled in {folder} ({record_path})")
+
+
+def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) -> Path:
+    """Where the record of a labelling goes: labelling/ beside the folder of labels, else in runs/, a name for each folder."""
+    if labels_dir is None:
+        folder = paths[0].resolve().parent
+        place = sha256(str(folder).encode()).hexdigest()[:6]  # two folders may have the same name
+        return Path("runs") / "labelling" / f"{folder.name}-{place}-{name}.json"
+    prefix = "" if labels_dir.name == "labels" else f"{labels_dir.name}-"
+    return labels_dir.parent / "labelling" / f"{prefix}{name}.json"
 
 
 def _unlabelled(check: Callable[[list[Source]], Iterator[tuple[Source, Any]]], sidecars: Mapping[Source, Path]) -> list[Source]:
@@ -212,4 +223,4 @@ def explain(config: Explain) -> None:
     width = max((len(word.token) for word in words), default=0)
     for word in words:
         verdict = f"label {word.synset}" if word.kept else word.reason
-        print(f"{word.token:{width}}  {word.tag:4}  {word.lemma:{width}}  {verdict}")
+        print(printable(f"{word.token:{width}}  {word.tag:4}  {word.lemma:{width}}  {verdict}"))

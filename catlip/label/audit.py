@@ -20,6 +20,8 @@ import tyro
 
 from catlip.captions import NOUN, Labeller, Word
 from catlip.cli import InputError
+from catlip.foreign import printable
+from catlip.label import labelling_record
 from catlip.label.sources import Source, find, split
 from catlip.label.tables.parts import PART_ROWS
 from catlip.progress import progress
@@ -55,7 +57,7 @@ class Audit:
     max_captions: Count = 100_000
     """Captions to look at, taken evenly from the shards and parts."""
     labels_dir: Path | None = None
-    """Where the labels of these sources are, if not beside them; the record goes to labelling/ beside this folder."""
+    """Where the labels of these sources are: the record goes to labelling/ beside this folder, else to runs/labelling/."""
     quiet: bool = False
     """No progress bar."""
 
@@ -112,8 +114,7 @@ def audit(config: Audit) -> None:
         raise InputError(f"--max-captions {config.max_captions} must be at least 1")
     paths = find(config.sources)
     sources = [source for path in paths for source in split(path, config.text_column, PART_ROWS)]
-    folder = config.labels_dir or paths[0].parent
-    record_path = folder.parent / "labelling" / f"audit-{config.rule}.json"
+    record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
     with Record(record_path, "label_audit", config) as record:
         captions = progress(take_captions(sources, config.max_captions), "auditing", disable=config.quiet, unit=" captions")
         record.metrics, record.samples = audit_captions(captions, config.rule)
@@ -150,4 +151,5 @@ def _print(name: str, rows: Sequence[dict[str, Any]]) -> None:
     print(f"\n{TITLES[name]}")
     for row in rows:
         word, *others = (str(row[column]) for column in TABLES[name])
-        print(f"{row['captions']:>11,}  {word:18}  {'  '.join(others):40}  {' '.join(row['example'].split())}")
+        example = " ".join(row["example"].split())
+        print(printable(f"{row['captions']:>11,}  {word:18}  {'  '.join(others):40}  {example}"))

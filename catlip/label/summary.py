@@ -7,6 +7,7 @@ from typing import Any
 
 from catlip.captions import MAX_CHARACTERS
 from catlip.cli import InputError
+from catlip.foreign import printable
 from catlip.label.sidecar import read_sidecar
 from catlip.label.sources import Source
 
@@ -55,9 +56,9 @@ def report(metrics: Mapping[str, Any], num_done_before: int, folder: Path, recor
     print(f"labelled {now:,} captions{rate}; {num_done_before} of {metrics['sources']} labels files were there before")
     print(f"{metrics['captions']:,} captions, {labels:.2f} labels and {size:.1f} bytes each")
     for cause, count in metrics["unlabelled"].items():
-        print(f"  {count:,} without a label: {cause} (first: {metrics['first_unlabelled'][cause]})")
+        print(f"  {count:,} without a label: {cause} (first: {printable(metrics['first_unlabelled'][cause])})")
     for cause, count in metrics["skipped"].items():
-        print(f"  {count:,} samples skipped: {cause} (first: {metrics['first_skipped'][cause]})")
+        print(f"  {count:,} samples skipped: {cause} (first: {printable(metrics['first_skipped'][cause])})")
     if metrics["cut"]:
         print(f"  {metrics['cut']:,} read only to {MAX_CHARACTERS} characters")
     print(f"labels: {folder}\nrecord: {record_path}")

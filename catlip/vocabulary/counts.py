@@ -119,7 +119,10 @@ def count(paths: Iterable[Path]) -> Counts:
         if part in parts:
             raise InputError(f"the captions of {path} are counted already; give each labels file once")
         parts.add(part)
-        by_synset += np.bincount(np.searchsorted(nouns().offsets, labels.values), minlength=len(by_synset))
+        rows = np.minimum(np.searchsorted(nouns().offsets, labels.values), len(by_synset) - 1)
+        if (nouns().offsets[rows] != labels.values).any():
+            raise InputError(f"{path} has labels that are no synsets; delete it and run `python -m catlip.label` again")
+        by_synset += np.bincount(rows, minlength=len(by_synset))
         histogram += np.bincount(np.minimum(np.diff(labels.offsets), HISTOGRAM - 1), minlength=HISTOGRAM)
     if making is None:
         raise InputError("no labels given; run `python -m catlip.label` first")

@@ -47,7 +47,8 @@ class VocabularyLabels:
         Raises: InputError when there is not one for each shard, of its samples, made as those of the vocabulary were.
         """
         with ThreadPoolExecutor(THREADS) as pool:
-            faults = [fault for fault in pool.map(self._fault, shards.paths, shards.counts.tolist()) if fault]
+            found = pool.map(self._fault, shards.paths, shards.counts.tolist(), shards.digests.tolist())
+            faults = [fault for fault in found if fault]
         if faults:
             how = f"--rule {self.vocabulary.rule} --labels-dir {self.labels_dir}"
             raise InputError(
@@ -56,17 +57,17 @@ class VocabularyLabels:
                 "vocabulary is older than the labels"
             )
 
-    def _fault(self, path: Path, count: int) -> str:
-        """Why the labels of a shard with so many samples cannot be used; empty when they can."""
+    def _fault(self, path: Path, count: int, digest: bytes) -> str:
+        """Why the labels of a shard with so many samples and this content cannot be used; empty when they can."""
         sidecar = sidecar_path(TarShard(path), self.labels_dir, self.vocabulary.rule)
         try:
             meta, labelled = _read_head(sidecar)
-            making, made_from = Making.of(meta), (meta["shard"], meta["size"], labelled)
+            making, made_from = Making.of(meta), (str(meta.get("content")).encode(), labelled)
         except FileNotFoundError:
             return f"{path} has none at {sidecar}"
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             return f"{sidecar} is not a whole labels file ({error})"
-        if made_from != (path.name, path.stat().st_size, count):
+        if made_from != (digest, count):
             return f"{path} has changed since {sidecar} was made"
         if making != self.vocabulary.making:
             return f"{sidecar} was made by {making}, the vocabulary by {self.vocabulary.making}"

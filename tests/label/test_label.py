@@ -431,6 +431,28 @@ def test_the_record_counts_captions_without_a_label_by_cause(tmp_path):
     assert record["metrics"]["bytes_per_caption"] * 6 == os.path.getsize(tmp_path / "run" / "labels" / "0.paper.labels.npz")
 
 
+def test_each_folder_of_labels_has_its_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        path = make_shard(tmp_path / name / "data" / "0.tar", ["a dog"])
+        label([path], tmp_path / "run" / f"labels-{name}")
+        label([path], None)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "run" / "labelling").iterdir()]
+    assert {Path(record["config"]["labels_dir"]).name for record in records} == {"labels-a", "labels-b"}
+    assert len(list((tmp_path / "runs" / "labelling").iterdir())) == 2
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["data"], "nothing beside the user's data"
+    label([path], tmp_path / "run" / "labels")
+    assert (tmp_path / "run" / "labelling" / "paper.json").exists()
+
+
+@pytest.mark.parametrize(
+    "pattern", ["s3://bucket/{0..9}.tar", "https://x.org/0.tar", "gs://b/0.tar", "hf://d/0.tar", "pipe:cat 0.tar"]
+)
+def test_remote_shards_are_refused_as_such(pattern):
+    with pytest.raises(InputError, match="is remote, which is not supported yet"):
+        label([pattern], None)
+
+
 def test_two_shards_of_one_name_need_a_folder_of_labels_each(tmp_path):
     paths = [make_shard(tmp_path / folder / "0.tar", ["a dog"]) for folder in "ab"]
     with pytest.raises(InputError, match=r"a/0\.tar and .*b/0\.tar would share the labels file"):
@@ -459,6 +481,11 @@ def test_explaining_prints_a_line_for_each_word(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     assert lines[1].split() == ["bikes", "NNS", "bike", "label", "motorcycle.n.01"]
+
+
+def test_explaining_prints_no_control_characters(capsys):
+    explain(Explain("a \x1b[31mdog\x9b and a \u202ecat"))
+    assert capsys.readouterr().out.replace("\n", "").isprintable()
 
 
 def test_the_command_explains_and_reports_errors_in_one_line():

@@ -70,17 +70,30 @@ def test_senses_are_counted_as_wordnet_lists_them():
         assert max(own) <= senses
 
 
-def test_the_command_writes_a_record_and_prints_the_first_rows(tmp_path, capsys):
+def test_the_command_writes_a_record_and_prints_the_first_rows(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "data" / "captions.csv"
     path.parent.mkdir()
     path.write_text("title\n" + "".join(f'"{caption}"\n' for caption in CAPTIONS) + "\n")
     audit(Audit((str(path),), rule="corenet", text_column="title", quiet=True))
-    record = json.loads((tmp_path / "labelling" / "audit-corenet.json").read_text())
+    (written,) = (tmp_path / "runs" / "labelling").iterdir()
+    record = json.loads(written.read_text())
+    assert written.name.endswith("audit-corenet.json")
+    assert [path.name for path in path.parent.iterdir()] == ["captions.csv"], "nothing beside the user's data"
     metrics, tables = audit_captions(CAPTIONS, "corenet")
     assert (record["kind"], record["metrics"], record["samples"]) == ("label_audit", metrics, tables)
     assert "sofa.n.01" in capsys.readouterr().out
     audit(Audit((str(path),), text_column="title", max_captions=2, labels_dir=tmp_path / "run" / "labels", quiet=True))
     assert json.loads((tmp_path / "run" / "labelling" / "audit-paper.json").read_text())["metrics"]["captions"] == 2
+
+
+def test_captions_are_printed_without_control_characters(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "captions.txt").write_text("a \x1b[31mcouch \u202eand a bank\x9b\n" * 3)
+    audit(Audit((str(tmp_path / "captions.txt"),), rule="corenet", quiet=True))
+    printed = capsys.readouterr().out
+    assert "couch" in printed
+    assert printed.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from catlip.cli import InputError
 from catlip.data.shard_set import ShardSet, open_shards
-from catlip.data.shards import expand, write_shard
+from catlip.data.shards import expand, open_shard, write_shard
 from catlip.label.sidecar import Labels, read_sidecar, write_sidecar
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.counts import Source, Synset
@@ -27,7 +27,8 @@ def write(folder: Path, count: int, samples: int = 2) -> ShardSet:
     for number in range(count):
         path = folder / f"{number:05}.tar"
         write_shard(path, [(str(key), {"txt": b"a dog"}) for key in range(samples)])
-        meta = MAKING | {"shard": path.name, "size": path.stat().st_size, "captions_sha256": ""}
+        meta = MAKING | {"shard": path.name, "size": path.stat().st_size, "content": open_shard(path).digest}
+        meta |= {"captions_sha256": "", "unlabelled": {}, "cut": 0}
         values, offsets = np.full(samples, 2084071, dtype=np.uint32), np.arange(samples + 1, dtype=np.uint32)
         write_sidecar(sidecar(folder, number), Labels(values, offsets, meta))
     return open_shards(expand(str(folder)), quiet=True)
@@ -53,10 +54,17 @@ def of_another_edition(folder: Path, shards: ShardSet) -> None:
         write_sidecar(sidecar(folder, number), replace(labels, meta=labels.meta | {"edition": 0}))
 
 
-def of_another_size(folder: Path, shards: ShardSet) -> None:
+def of_other_content(folder: Path, shards: ShardSet) -> None:
     for number in (1, 3):
         labels = read_sidecar(sidecar(folder, number))
-        write_sidecar(sidecar(folder, number), replace(labels, meta=labels.meta | {"size": 1}))
+        write_sidecar(sidecar(folder, number), replace(labels, meta=labels.meta | {"content": "0" * 32}))
+
+
+def of_captions_overwritten_at_the_same_size(folder: Path, shards: ShardSet) -> None:
+    for number in (1, 3):
+        write_shard(folder / f"{number:05}.tar", [(str(key), {"txt": b"a cat"}) for key in range(2)])
+    again = open_shards(shards.paths, quiet=True)
+    shards.digests[:] = again.digests
 
 
 def of_other_counts(folder: Path, shards: ShardSet) -> None:
@@ -79,7 +87,18 @@ def test_labels_of_all_shards_pass(tmp_path) -> None:
     assert (values.tolist(), offsets.tolist()) == ([0, 0], [0, 1, 2])
 
 
-@pytest.mark.parametrize("spoil", [without, damaged, of_another_edition, of_another_size, of_other_counts, not_of_labels])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        without,
+        damaged,
+        of_another_edition,
+        of_other_content,
+        of_captions_overwritten_at_the_same_size,
+        of_other_counts,
+        not_of_labels,
+    ],
+)
 def test_what_is_wrong_is_counted_and_the_first_named_with_the_command(tmp_path, spoil: Callable) -> None:
     shards = write(tmp_path, 4)
     spoil(tmp_path, shards)

@@ -34,7 +34,8 @@ def labels_of(samples, rule="paper", tagger="nltk", shard="0.tar", **more):
     values = np.array([synset for sample in samples for synset in sample], dtype=np.uint32)
     offsets = np.cumsum([0, *map(len, samples)], dtype=np.uint32)
     meta = {"rule": rule, "wordnet": "3.0", "tagger": tagger, "edition": EDITION}
-    return Labels(values, offsets, meta | {"shard": shard, "size": 1, "captions_sha256": "ab"} | more)
+    meta |= {"shard": shard, "size": 1, "captions_sha256": "ab", "unlabelled": {}, "cut": 0}
+    return Labels(values, offsets, meta | more)
 
 
 def offsets_of(vocabulary):
@@ -249,6 +250,13 @@ def test_captions_with_very_many_labels_share_the_last_entry(tmp_path):
     many = nouns().offsets[:100].tolist()
     write_sidecar(tmp_path / "a", labels_of([many, many[: HISTOGRAM - 1], many[: HISTOGRAM - 2]]))
     assert count([tmp_path / "a"]).captions_by_labels[-3:] == (0, 1, 2)
+
+
+@pytest.mark.parametrize("synset", [3, 99_999_999])
+def test_labels_that_are_no_synsets_are_refused_with_the_file(tmp_path, synset):
+    write_sidecar(tmp_path / "a", labels_of([[CAT], [synset]]))
+    with pytest.raises(InputError, match=r"a has labels that are no synsets"):
+        count([tmp_path / "a"])
 
 
 def test_the_same_captions_are_not_counted_twice(tmp_path):
