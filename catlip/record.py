@@ -100,6 +100,8 @@ class Record:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         _making.remove(self)
         self.environment |= self._usage.so_far()
+        if "torch" in sys.modules:
+            self.environment["threads"] = _threads()  # a training chooses how many when it starts
         if self.attention:
             self.environment["attention"] = "+".join(sorted(self.attention))
         refused = isinstance(error, InputError | OSError) and not self.begun and not any(self.samples.values())
@@ -204,10 +206,16 @@ def environment() -> dict[str, Any]:
     return found | (_torch_environment() if "torch" in sys.modules else {"device": found["cpu"], "device_count": 1})
 
 
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
 def _torch_environment() -> dict[str, Any]:
     import torch
 
-    found: dict[str, Any] = {"threads": torch.get_num_threads(), "device": _cpu_model(), "device_count": 1}
+    found: dict[str, Any] = {"threads": _threads(), "device": _cpu_model(), "device_count": 1}
     if torch.cuda.is_available():
         found |= {
             "device": torch.cuda.get_device_name(),

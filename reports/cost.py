@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from reports.bias_init import bias_init_sections
 from reports.blocks import Block, Section, Text, side_by_side, to_fill
+from reports.busy_machine import busy_tables
 from reports.cells import Table
 from reports.communication import communication_figure, communication_tables
 from reports.data_path import data_path_tables
@@ -114,7 +115,8 @@ def _data(records: Records) -> list[Block]:
     )
     blocks = _each(records, "data_path", (data_path_tables,), words, "The data path was not timed.", DATA_PATH)
     loops = loop_tables(measured(records, "loop_overhead"))
-    return [*blocks, *(loops or to_fill("The training loop was not timed against a bare step.", LOOP))]
+    blocks += loops or to_fill("The training loop was not timed against a bare step.", LOOP)
+    return [*blocks, *busy_tables(measured(records, "busy_machine"))]
 
 
 def _external(timed: Sequence[Record]) -> list[Block]:

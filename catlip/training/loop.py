@@ -47,6 +47,7 @@ from catlip.training.parallel import (
     whole,
 )
 from catlip.training.schedule import Optimization, adamw, autocast, learning_rate
+from catlip.training.threads import use_threads
 
 OBJECTIVE = 5  # separates this random stream from others of the same seed
 
@@ -214,6 +215,7 @@ def train(
     Returns: the lines of the log, from the first step on.
     """
     kept = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
+    use_threads(folder, trainer.place)
     trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.place, wandb, config)
     note_begun()

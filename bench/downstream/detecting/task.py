@@ -25,6 +25,7 @@ from catlip.pretrain import recipe_identity
 from catlip.record import Record, note_begun, write_atomically
 from catlip.training.distributed import Place, barrier
 from catlip.training.loop import save_weights
+from catlip.training.threads import use_threads
 
 PYRAMID = (4.0, 2.0, 1.0, 0.5)  # the scales that detectron2's simple pyramid has
 MOST_POINTS = 1000  # of the curve of losses that a record keeps; each is the mean of as many steps as it takes
@@ -142,6 +143,7 @@ def _fit(
 def _train(config: Dense, trainer: DetectionTrainer, train: CocoSplit, identity: dict[str, Any]) -> None:
     """From the last checkpoint to the last step."""
     recipe, place, checkpoints = trainer.recipe, trainer.place, config.folder / "checkpoints"
+    use_threads(config.folder, place)
     start = trainer.resume(checkpoints, identity)
     name = register(train, config.folder / "annotations" / "train.json", place.is_main)
     plan = recipe.plan(len(train.images), config.seed)

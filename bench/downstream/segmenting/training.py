@@ -32,6 +32,7 @@ from catlip.record import note_begun
 from catlip.training.distributed import Place
 from catlip.training.folder import refuse_another
 from catlip.training.schedule import AUTOCAST, adamw, learning_rate
+from catlip.training.threads import use_threads
 
 OBJECTIVE = 10  # separates this random stream from others of the same seed
 LATEST = "last_checkpoint"  # the file in which mmengine notes it
@@ -162,6 +163,7 @@ def train(
     Returns: "loss" [num_steps], of this rank, and the "seconds" that all steps took.
     Raises: InputError when the folder holds another run, or the loss is not finite.
     """
+    use_threads(folder, place)
     accumulation = recipe.accumulation(place.world_size)
     average = averaging(recipe, accumulation)
     hooks: list[Hook] = [Steps(model, recipe, accumulation, num_steps, place, seed)]

@@ -1,0 +1,180 @@
+"""What one busy process on a core costs a training on a CPU, and what can be done about it.
+
+OpenMP's threads wait for each other after each small piece of work, and spin while they wait: beside another process, one
+thread spins on a core for another thread that has no core. Steps of the same small training are timed alone and beside one
+process that does nothing but count, with several ways to wait, in turns. Each time is taken in a process of its own,
+because libgomp reads its settings when torch is loaded.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import catlip
+from bench import methods
+from bench.statistics import ratio, summarise
+from catlip.cli import InputError, run
+from catlip.progress import progress
+from catlip.record import Record, build_name
+from catlip.training.distributed import find_place
+from catlip.training.loop import Trainer
+from catlip.training.schedule import Optimization
+from catlip.training.threads import use_threads
+
+MODEL, RESOLUTION, BATCH_SIZE, NUM_CLASSES = "hybrid_tiny", 48, 64, 1_000
+NUM_WARMUP = 5
+RUN_STEPS = 1_000_000  # of the run that these steps would be the beginning of
+WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to wait: the environment of the process, and whether the number of threads is chosen as for a training."""
+
+    name: str
+    environment: dict[str, str]
+    chosen_threads: bool = False
+
+
+# The first is what the others are compared with.
+SETTINGS = (
+    Setting("libgomp's own", {"GOMP_SPINCOUNT": "300000"}),
+    Setting("fewer spins", {"GOMP_SPINCOUNT": catlip.SPIN_COUNT}),
+    Setting("fewer spins, threads chosen (default)", {}, chosen_threads=True),
+    Setting("no spins", {"OMP_WAIT_POLICY": "PASSIVE"}),
+)
+
+
+@dataclass(frozen=True)
+class BusyMachine:
+    """Time a small training on the CPU alone and beside one busy process, with several ways to wait.
+
+    python -m bench.busy_machine
+    """
+
+    num_steps: int = 200
+    """Timed steps of each training, after 5 that are not counted."""
+    num_rounds: int = 3
+    """How often each is timed, in turns."""
+    out: Path = Path("runs/bench/busy_machine")
+    """Folder for the record."""
+    quiet: bool = False
+    """No progress bar."""
+
+    def __post_init__(self) -> None:
+        if min(self.num_steps, self.num_rounds) < 1:
+            raise InputError("--num-steps and --num-rounds must be at least 1")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Time the steps of one training in this process and print the seconds as JSON; the bench starts this.
+
+    python -m bench.busy_machine steps --num-steps 20
+    """
+
+    num_steps: int = 200
+    """Timed steps."""
+    chosen_threads: bool = False
+    """As many threads as a training would choose, instead of all."""
+
+
+def main(config: BusyMachine) -> None:
+    """Measure, print, and write the record."""
+    name = f"{MODEL}-b{BATCH_SIZE}-{build_name('cpu')}"
+    with Record(config.out / f"{name}.json", kind="busy_machine", config=config) as record:
+        cases = [(setting, busy) for setting in SETTINGS for busy in (False, True)]
+        rounds = list(itertools.product(range(config.num_rounds), cases))
+        rows = record.samples["runs"] = []
+        for number, (setting, busy) in progress(rounds, "busy_machine", unit="run", disable=config.quiet):
+            with busy_process() if busy else contextlib.nullcontext():
+                timed = time_in_a_process(setting, config.num_steps)
+            rows.append({"setting": setting.name, "busy": busy, "round": number, **timed})
+            record.save()
+        record.metrics = {"num_steps": config.num_steps, "settings": [summary(rows, setting) for setting in SETTINGS]}
+    for line in table(record.metrics["settings"]):
+        print(line)
+    print(f"wrote {record.path}")
+
+
+def time_steps(config: Steps) -> None:
+    """Time the steps of one training in this process."""
+    place = find_place("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        if config.chosen_threads:
+            use_threads(Path(folder), place)
+    batch = methods.synthetic_batch(BATCH_SIZE, MODEL, RESOLUTION, NUM_CLASSES, seed=0)
+    objective = methods.build("catlip", MODEL, RESOLUTION, NUM_CLASSES, seed=0)
+    recipe = replace(Optimization(), precision="bf16")
+    trainer = Trainer(objective, recipe, RUN_STEPS, accumulation=1, place=place)
+    stream = itertools.repeat(batch)
+    for _ in range(NUM_WARMUP):
+        trainer.train_step(stream)
+    begin = time.perf_counter()
+    for _ in range(config.num_steps):
+        trainer.train_step(stream)
+    print(json.dumps({"seconds": time.perf_counter() - begin, "threads": torch.get_num_threads()}))
+
+
+@contextlib.contextmanager
+def busy_process() -> Iterator[None]:
+    """A process that keeps one core busy meanwhile."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def time_in_a_process(setting: Setting, num_steps: int) -> dict[str, Any]:
+    """Seconds and threads of `num_steps` steps in a process of this setting; what the user set is not passed on."""
+    command = [sys.executable, "-m", "bench.busy_machine", "steps", "--num-steps", str(num_steps)]
+    command += ["--chosen-threads"] if setting.chosen_threads else []
+    inherited = {name: value for name, value in os.environ.items() if name not in WAITING}
+    done = subprocess.run(command, env=inherited | setting.environment, stdout=subprocess.PIPE, text=True, check=True)
+    timed: dict[str, Any] = json.loads(done.stdout)
+    return timed
+
+
+def summary(rows: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
+    """Seconds alone and beside the busy process, and how many times libgomp's own setting alone that is."""
+    alone, beside = _seconds(rows, setting, busy=False), _seconds(rows, setting, busy=True)
+    before = _seconds(rows, SETTINGS[0], busy=False)
+    return {
+        "name": setting.name,
+        "environment": setting.environment,
+        "alone_s": summarise(alone),
+        "busy_s": summarise(beside),
+        "alone_ratio": ratio(alone, before),
+        "busy_ratio": ratio(beside, before),
+        "busy_threads": max(row["threads"] for row in rows if row["setting"] == setting.name and row["busy"]),
+    }
+
+
+def _seconds(rows: list[dict[str, Any]], setting: Setting, *, busy: bool) -> list[float]:
+    return [row["seconds"] for row in rows if row["setting"] == setting.name and row["busy"] == busy]
+
+
+def table(settings: list[dict[str, Any]]) -> Iterator[str]:
+    """The table that is printed."""
+    yield f"{'':38} {'alone':>20} {'beside a busy process':>26}"
+    for found in settings:
+        alone = f"{found['alone_s']['median']:.1f} s ({found['alone_ratio']['value']:.2f}x)"
+        busy = f"{found['busy_s']['median']:.1f} s ({found['busy_ratio']['value']:.2f}x)"
+        yield f"{found['name']:38} {alone:>20} {busy:>26}"
+
+
+if __name__ == "__main__":
+    run(BusyMachine, main, subcommands={"steps": (Steps, time_steps)})
