@@ -77,6 +77,8 @@ def run(
         sentence = USER_ERRORS.get(errno.errorcode.get(error.errno or 0, ""))
         if sentence is None:
             raise
+        if error.strerror != os.strerror(error.errno or 0):  # who raised it says what to do
+            sentence = f"{error.strerror}: {{path}}"
         _stop(sentence.format(path=error.filename) if error.filename else str(error))
     except RuntimeError as error:
         if not str(error).startswith(DEAD_WORKERS):

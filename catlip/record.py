@@ -232,7 +232,8 @@ def _torch_environment() -> dict[str, Any]:
 def _revision() -> dict[str, Any]:
     here = Path(__file__).parent
     revision = _output("git", "-C", str(here), "rev-parse", "--short=12", "HEAD")
-    changed = _output("git", "-C", str(here), "status", "--porcelain", "--untracked-files=no")
+    # Without a lock: one that a timeout kills would leave it behind, and no commit would go through any more.
+    changed = _output("git", "--no-optional-locks", "-C", str(here), "status", "--porcelain", "--untracked-files=no")
     return {"revision": revision or "unknown", "dirty": bool(changed)}
 
 
