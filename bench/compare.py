@@ -12,6 +12,7 @@ import tyro
 from bench.statistics import unpaired_ratio
 from catlip.cli import InputError, run
 from catlip.foreign import printable
+from catlip.least_counts import FEWEST, too_few
 from catlip.record import read_record
 
 WITHOUT_EFFECT = ("out", "quiet")
@@ -38,15 +39,19 @@ def compare(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         if first != second:
             raise InputError(f"records of different {what} are not compared: {first} and {second}")
     lines = [f"config differs: {line}" for line in _differences(one["config"], other["config"])]
-    lines += [_of_ratio(name, first, second) for name, first, second in _shared_ratios(one, other)]
+    few = next((words for record in (one, other) if (words := too_few(one["kind"], record["samples"]))), "")
+    lines += [_of_ratio(name, first, second, few) for name, first, second in _shared_ratios(one, other)]
     for name, samples in one["samples"].items():
         if others := other["samples"].get(name):
             found = unpaired_ratio(others, samples)
-            lines.append(f"{name}: other / one = {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]")
+            interval = f" [{found['low']:.3f}, {found['high']:.3f}]" if min(len(samples), len(others)) >= FEWEST else ""
+            lines.append(f"{name}: other / one = {found['value']:.3f}{interval}")
     return lines or ["nothing in common to compare"]
 
 
-def _of_ratio(name: str, one: dict[str, float], other: dict[str, float]) -> str:
+def _of_ratio(name: str, one: dict[str, float], other: dict[str, float], few: str) -> str:
+    if few:
+        return f"{name}: {one['value']:.3f} and {other['value']:.3f}: {few}, so neither has an interval"
     agree = one["low"] <= other["high"] and other["low"] <= one["high"]
     each = " and ".join(f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in (one, other))
     return f"{name}: {each}: {'agree' if agree else 'DISAGREE'}"

@@ -35,7 +35,7 @@ class Report:
     """
 
     records: tuple[Path, ...] = (Path("runs"), Path("reports/records"))
-    """Folders that hold <scale>/<kind>/<name>.json, or such files; the first with trainings or probes speaks first."""
+    """Folders that hold <scale>/<kind>/<name>.json, or such files; the first with trainings gives the headline."""
     out: Path = Path("report")
     """Where the report is written."""
 

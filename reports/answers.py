@@ -8,8 +8,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.cells import Quantity, mean_and_spread, shown
+from catlip.least_counts import SEEDS, too_few
+from reports.cells import Quantity, mean_and_spread, shown, sign_of
 from reports.devices import is_cpu
+from reports.differences import listed
 from reports.measured import Ratio, Setting, anchor_of, name_of, step_methods, step_ratio
 from reports.records import Record, number
 from reports.rules import by_rule
@@ -28,6 +30,8 @@ SCALE_CAVEAT = {
 IN_SHORT = {
     "higher": "Here it is better, in every seed.",
     "lower": "Here it is worse, in every seed.",
+    "higher, few": f"Higher in every seed here, but fewer than {SEEDS} seeds cannot tell the two apart.",
+    "lower, few": f"Lower in every seed here, but fewer than {SEEDS} seeds cannot tell the two apart.",
     "either": "Here the two cannot be told apart: the seeds disagree.",
     "one": "One seed each is too few to tell the two apart.",
 }
@@ -58,17 +62,19 @@ def as_good(setting: Setting) -> Answer:
     probes = {m: found for m in ("random", "catlip", "clip") if (found := setting.of("linear_probe", m))}
     sources = [(link(found), f"probes of {name_of(m)}") for m, found in probes.items()]
     if not compared:
+        fields = dict.fromkeys(f for metric, _ in PROBES.values() for f in setting.unlike("catlip", "clip", metric))
         short = "Not yet known: this needs a linear probe of CatLIP and of CLIP."
+        short = f"Not compared: CatLIP and CLIP differ in {listed(list(fields))}." if fields else short
         return Answer("Is CatLIP as good?", short, floors, sources)
     signs = {sign for _, sign in compared}
     short = IN_SHORT[next(iter(signs))] if len(signs) == 1 else "It depends on the probe."
-    chance = [_chance(setting)] if signs & {"higher", "lower"} else []
+    chance = [_chance(setting)] if signs & {"higher", "lower", "higher, few", "lower, few"} else []
     return Answer("Is CatLIP as good?", short, [text for text, _ in compared] + chance + floors, sources)
 
 
 def _chance(setting: Setting) -> str:
     """How much the agreement of all seeds on a sign is worth."""
-    seeds = min(len(setting.of("linear_probe", method)) for method in ("catlip", "clip"))
+    seeds = max(len(setting.paired(metric, "catlip", "clip")) for metric, _ in PROBES.values())
     return f"Where the methods are equal, {seeds} seeds agree on a sign by chance 1 time in {2 ** (seeds - 1)}."
 
 
@@ -76,11 +82,12 @@ def _compared(setting: Setting, probe: str) -> tuple[str, str] | None:
     """A sentence on CatLIP - CLIP of one probe, and whether CatLIP is higher, lower or either."""
     metric = PROBES[probe][0]
     one, other = setting.accuracy("catlip", metric), setting.accuracy("clip", metric)
-    pairs = setting.paired(lambda r: number(r.metrics, metric), "linear_probe", "catlip", "clip")
-    if one is None or other is None or not pairs or not all(map(math.isfinite, pairs)):
+    points = setting.paired(metric, "catlip", "clip")
+    if one is None or other is None or not points or not all(map(math.isfinite, points)):
         return None
-    points = [100 * pair for pair in pairs]
-    sign = "one" if len(points) == 1 else "higher" if min(points) > 0 else "lower" if max(points) < 0 else "either"
+    signs, few = set(map(sign_of, points)), ", few" if len(points) < SEEDS else ""
+    sign = {1: f"higher{few}", -1: f"lower{few}"}.get(signs.pop(), "either") if len(signs) == 1 else "either"
+    sign = "one" if len(points) == 1 else sign
     mean = sum(points) / len(points)
     seeds = f"from {_signed(min(points))} to {_signed(max(points))} over {len(points)} seeds" if len(points) > 1 else "one seed"
     task = probe_title(setting, probe).partition(",")[0]
@@ -110,6 +117,8 @@ def cheaper(setting: Setting) -> Answer:
     sentences = [text for text in (_whole_trainings(setting), _labelling(setting)) if text]
     if record is None or ratio is None or ratio.to != "catlip":
         return Answer(question, "Not yet known: this needs both methods' step times on one device.", sentences, sources)
+    if few := too_few(record.kind, record.samples):
+        return Answer(question, f"Not yet known: step times of {few}, give no ratio.", sentences, sources)
     timed = f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(ratio)}), {step_description(record)}."
     return Answer(question, _cheaper_in_short(ratio), [timed, *sentences], sources)
 
@@ -126,6 +135,8 @@ def _cheaper_in_short(ratio: Ratio) -> str:
 
 def _whole_trainings(setting: Setting) -> str:
     said = [f"{name_of(m)} {mean_and_spread(q)} s" for m in ("catlip", "clip") if (q := setting.training(m, "train_seconds"))]
+    if len(said) == 2 and (fields := setting.unlike_trainings("catlip", "clip")):
+        return f"Whole trainings are not compared: they differ in {listed(fields)}."
     return f"Whole trainings took: {', '.join(said)}." if len(said) == 2 else ""
 
 
@@ -146,6 +157,8 @@ def why(setting: Setting, waterfall: Record | None = None) -> Answer:
     sentences = [text for text in (_parameters(record) if record and split else "", parts[1], _waiting(setting)) if text]
     sources = [(anchor_of(record), "step times")] if record and split else []
     if waterfall and explained:
+        if too_few(waterfall.kind, waterfall.samples) and parts[0]:
+            explained = [parts[0], *explained[1:]]
         return Answer(question, explained[0], [*explained[1:], *sentences], [(anchor_of(waterfall), "waterfall"), *sources])
     sentences.append("What part of this is loss, text tower, memory or communication takes one-factor-at-a-time timings.")
     return Answer(question, parts[0], sentences, sources)
@@ -161,6 +174,9 @@ def _factors(waterfall: Record) -> list[str] | None:
     values = [shown(r.value, 2) for r in run[0].ratios.values() if r]
     each = f"{' and '.join(values)} times{', in two orders' if len(values) > 1 else ''}"
     said = [f"Of what the two releases do differently, the largest factor is {run[0].name}: {each}."]
+    if few := too_few(waterfall.kind, waterfall.samples):
+        said = ["Not yet known: the factors were timed too few times."]
+        said.append(f"The factors were timed in {few}: which is the largest is open.")
     claim = f"; the paper claims {shown(release.published, 1)}" if release.published else ""
     said.append(f"{release.title}, {step_description(waterfall)}: {_times(release.total)} faster{claim}.")
     said += ["A GPU weighs these factors differently than this CPU."] if is_cpu(waterfall) else []
@@ -185,6 +201,8 @@ def _phase_differences(record: Record) -> tuple[str, str]:
         if one is None or other is None:
             return "The timings do not split a step into its parts.", ""
         differences[phase] = other - one
+    if few := too_few(record.kind, record.samples):
+        return f"Not yet known: step times of {few}, do not say.", ""
     largest = max(differences, key=lambda phase: differences[phase])
     said = ", ".join(f"{_signed(ms, None)} ms {phase}" for phase, ms in differences.items())
     where = f"the {largest} pass" if largest in ("forward", "backward") else f"the {largest}"

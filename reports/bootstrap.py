@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.least_counts import FEWEST
+
 RESAMPLES = 2_000
 SEED = 0
-FEWEST = 6  # of fewer samples, not even the whole range holds the median 95 times in 100: 1 - 2 / 2**5 is 0.94
 MOST = 2_000  # all resamples are in memory at once
 SMALLEST = 1e-9  # a sample below this, zero among them, has no ratio
 

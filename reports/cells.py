@@ -10,11 +10,13 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from catlip.foreign import printable
 
 MISSING = "\N{EN DASH}"
 MOST_DECIMALS = 6
+MOST_ROWS = 500  # of a table in the page and in the markdown; its CSV has all
 FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}", "\N{FULLWIDTH COMMERCIAL AT}")
 
 
@@ -59,10 +61,10 @@ class Table:
     folded: bool = False
     kind: str = field(default="table", init=False)
 
-    @property
+    @cached_property
     def footnotes(self) -> list[str]:
         """The remarks of all cells, each once, in the order in which they are met."""
-        return list(dict.fromkeys(remark for row in self.rows for cell in row for remark in cell.remarks))
+        return list(dict.fromkeys(remark for row in self.rows[:MOST_ROWS] for cell in row for remark in cell.remarks))
 
     def marks(self, cell: Cell) -> list[int]:
         """The footnote numbers of a cell, from 1."""
@@ -80,6 +82,12 @@ def shown(value: float | None, decimals: int | None = None) -> str:
     if decimals > MOST_DECIMALS:
         return f"{value:.2e}"
     return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def sign_of(value: float, decimals: int = 1) -> int:
+    """1, 0 or -1: whether a difference is above zero, as far as it is shown; 0 for a NaN."""
+    rounded = round(value, decimals) if math.isfinite(value) else value
+    return (rounded > 0) - (rounded < 0)
 
 
 def clipped(words: object, most: int = 60) -> str:
@@ -132,7 +140,11 @@ def as_markdown(table: Table) -> str:
         _line(map(escape_markdown, table.columns)),
         _line(["---"] * len(table.columns)),
     ]
-    lines += [_line(_padded([_markdown_cell(table, cell) for cell in row], len(table.columns))) for row in table.rows]
+    kept = table.rows[:MOST_ROWS]
+    lines += [_line(_padded([_markdown_cell(table, cell) for cell in row], len(table.columns))) for row in kept]
+    if len(table.rows) > len(kept):
+        csv_file = f"[all of them as CSV](tables/{table.name}.csv)"
+        lines += ["", f"The first {len(kept)} of {len(table.rows):,} rows; {csv_file}."]
     notes = [f"{i}. {escape_sentence(note)}" for i, note in enumerate(table.footnotes, 1)]
     parts = ["\n".join(lines), "\n".join(notes), escape_sentence(table.caption)]
     return "\n\n".join(part for part in parts if part)

@@ -5,24 +5,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from reports.cells import mean_and_spread, shown
 from reports.evidence import Evidence, Trained, beyond_spread, combined, every_pair, not_lower, rising, signed
-from reports.measured import summarise
+from reports.likeness import alike
+from reports.measured import by_seed, means_by, summarise
 from reports.pretrained import ENCODERS, RESOLUTIONS, SCALES, resolution_of
 from reports.records import Record, number, text
 from reports.tables import link
-from reports.transfer_runs import TASKS, percent, runs_of, same_recipe
+from reports.transfer_runs import is_published_dense, percent, runs_of, same_recipe
 
 DENSE = {
-    "multilabel": {"map_macro": "COCO mAP"},
-    "segmentation": {"miou_fixed": "ADE20k mIoU"},
-    "detection": {"box_ap": "COCO box AP", "mask_ap": "mask AP"},
+    "multilabel": {"map_macro": "mAP"},
+    "segmentation": {"miou_fixed": "mIoU"},
+    "detection": {"box_ap": "box AP", "mask_ap": "mask AP"},
 }
+PUBLISHED = {"multilabel": "COCO", "segmentation": "ADE20k", "detection": "COCO"}
 LAST = 0.1  # of a training: its loss is compared with that of as much before it
 Levels = Mapping[str, Sequence[float]]  # what was measured -> a value a seed
 
 
 def metrics_of(group: Trained, kind: str) -> Mapping[str, str]:
     """The metrics of a kind of transfer that count, with their titles."""
-    return DENSE.get(kind) or {f"{task}_top1": title for task, title in group.tasks.items()}
+    if kind not in DENSE:
+        return {f"{task}_top1": title for task, title in group.tasks.items()}
+    own = [r for r in group.of(kind) if not number(r.metrics, "overfit")]
+    if own and all(map(is_published_dense, own)):
+        return {metric: f"{PUBLISHED[kind]} {title}" for metric, title in DENSE[kind].items()}
+    return {metric: f"{title}{_sizes(own)}" for metric, title in DENSE[kind].items()}
+
+
+def _sizes(records: Sequence[Record]) -> str:
+    """` of 21 classes on 400 images`, as far as the records agree."""
+    both = [{number(r.metrics, key) for r in records} - {None} for key in ("num_classes", "num_val")]
+    classes, images = (shown(found.pop(), 0) if len(found) == 1 else "" for found in both)
+    return (f" of {classes} classes" if classes else "") + (f" on {images} images" if images else "")
 
 
 def of_seeds(group: Trained, kind: str, method: str, metric: str) -> dict[int, Record]:
@@ -31,6 +45,7 @@ def of_seeds(group: Trained, kind: str, method: str, metric: str) -> dict[int, R
     for record in group.of(kind, method):
         is_plain = text(record.config, "init") != "transfer" and not number(record.metrics, "overfit")
         fits = group.scale not in SCALES or resolution_of(record) == RESOLUTIONS[kind]
+        fits = fits and (group.scale not in SCALES or kind not in DENSE or is_published_dense(record))
         if is_plain and fits and record.seed is not None and percent(record.metrics, metric) is not None:
             found.setdefault(record.seed, record)
     return found
@@ -97,16 +112,19 @@ def accuracies(group: Trained) -> Levels:
 
 def with_one_percent(group: Trained) -> Levels:
     """CatLIP's linear probes on 1 % of a task's training data, from a random classifier, in %."""
-    found: dict[str, list[float]] = {}
-    for run in (run for record in group.of("linear_probe", "catlip") for run in runs_of(record)):
-        if run.asked == 1 and run.init == "random" and run.task in group.tasks:
-            found.setdefault(f"{TASKS[run.task]}, 1 % of the data", []).append(run.top1)
-    return found
+    runs = [run for record in group.of("linear_probe", "catlip") for run in runs_of(record)]
+    own = {task: [run for run in runs if run.asked == 1 and run.init == "random" and run.task == task] for task in group.tasks}
+    return {
+        f"{group.tasks[task]}, 1 % of the data": list(means_by((run.record.seed, run.top1) for run in found).values())
+        for task, found in own.items()
+        if found
+    }
 
 
 def negative_loss(group: Trained) -> Levels:
     """What rises as CatLIP's final loss falls."""
-    found = [-loss for r in group.of("pretrain", "catlip") if (loss := number(r.metrics, "final_loss")) is not None]
+    own = group.of("pretrain", "catlip")
+    found = [-loss for loss in by_seed(alike(own, own).records, lambda r: number(r.metrics, "final_loss")).values()]
     return {"minus the final loss (nats per image)": found} if found else {}
 
 
@@ -114,11 +132,17 @@ def loss_still_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """In every training the mean loss of the last tenth is below that of the tenth before."""
     for group in groups:
         records = group.of("pretrain", "catlip")
-        series = [loss for record in records if len(loss := record.series("loss")) >= 2 / LAST]
-        falls = [_mean(loss[-2 * (n := int(LAST * len(loss))) : -n]) - _mean(loss[-n:]) for loss in series]
+        falls = list(by_seed(records, _last_fall).values())
         if falls:
             said = f"The last tenth is lower than the tenth before by {signed(falls, 'nats per image', 2)}."
-            yield Evidence(every_pair(falls), said, group.caveats, link(records))
+            yield Evidence(every_pair(falls, decimals=2), said, group.caveats, link(records))
+
+
+def _last_fall(record: Record) -> float | None:
+    """How much lower the loss is in the last tenth than in the tenth before; None where it was logged too rarely."""
+    loss = record.series("loss")
+    n = int(LAST * len(loss))
+    return _mean(loss[-2 * n : -n]) - _mean(loss[-n:]) if len(loss) >= 2 / LAST else None
 
 
 def _mean(values: Sequence[float]) -> float:

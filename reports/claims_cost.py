@@ -7,10 +7,12 @@ accelerator and with the paper's images; a count needs no accelerator.
 import math
 from collections.abc import Iterator, Sequence
 
+from catlip.least_counts import too_few
 from reports.cells import clipped, shown
 from reports.devices import is_cpu
 from reports.evidence import FAILS, HOLDS, OPEN, UNTESTED, Evidence, Trained, above_one, combined, is_tested, smaller
-from reports.measured import Ratio, anchor_of, ratio_at, step_ratio
+from reports.likeness import alike
+from reports.measured import Ratio, anchor_of, by_seed, ratio_of, step_ratio
 from reports.memory import batches
 from reports.pretrained import ENCODERS, architecture
 from reports.records import Record, drawable, entries, lookup, number, text
@@ -43,10 +45,10 @@ def _records(groups: Sequence[Trained], kind: str) -> list[Record]:
 def trainings_cheaper(groups: Sequence[Trained], least: float = 1.0) -> Iterator[Evidence]:
     """CLIP's time an image over CatLIP's, of whole trainings seed by seed on the same devices; each pair is above `least`."""
     for group in groups:
-        one, other = (group.of("pretrain", method) for method in PAIR)
+        one, other = (alike(own, own).records for own in (group.of("pretrain", method) for method in PAIR))
         for device in dict.fromkeys(record.device for record in one):
-            ours, theirs = ({r.seed: _seconds(r) for r in own if r.device == device} for own in (one, other))
-            times = [b / a for seed, a in ours.items() if seed is not None and a and (b := theirs.get(seed))]
+            ours, theirs = (by_seed((r for r in own if r.device == device), _seconds) for own in (one, other))
+            times = [theirs[seed] / a for seed, a in ours.items() if seed is not None and seed in theirs]
             if times:
                 outcome = _all_above(times, least)
                 said = f"CLIP's training takes {_range(times)} times as long, on {clipped(device)} (n = {len(times)})."
@@ -80,7 +82,7 @@ def step_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The interval of the ratio of step times lies above 1."""
     for record in _records(groups, "step_time"):
         ratio = step_ratio(record, "clip")
-        if ratio and ratio.to == "catlip":
+        if ratio and ratio.to == "catlip" and not too_few(record.kind, record.samples):
             said = f"CLIP's step takes {shown(ratio.value, 2)} times as long ({interval(ratio)}): {step_description(record)}."
             yield Evidence(above_one(ratio), said, _caveats(record), anchor_of(record))
 
@@ -106,7 +108,7 @@ def _counts(groups: Sequence[Trained], kind: str, key: str, unit: float, what: s
 def waits_less(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The time that a step is longer for the exchange, with intervals that do not overlap."""
     for record in _records(groups, "communication"):
-        one, other = (ratio_at(lookup(record.metrics, "methods", method, "exposed_ms")) for method in PAIR)
+        one, other = (ratio_of(record, lookup(record.metrics, "methods", method, "exposed_ms")) for method in PAIR)
         if one and other:
             said = f"Exposed: CatLIP {_ms(one)}, CLIP {_ms(other)}; {step_description(record)}."
             yield Evidence(_apart(one, other), said, _caveats(record), anchor_of(record))
@@ -116,7 +118,7 @@ def loss_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The loss alone, on an accelerator: the 5th to 95th percentiles of steps do not overlap."""
     for record in _records(groups, "step_time"):
         one, other = (_percentiles(entries(record.metrics, "methods", method, "loss_ms")) for method in PAIR)
-        if one and other:
+        if one and other and not too_few(record.kind, record.samples):
             said = f"Loss: CatLIP {_ms(one)}, CLIP {_ms(other)}; {step_description(record)}."
             outcome = UNTESTED if is_cpu(record) else _apart(one, other)
             yield Evidence(outcome, said, _caveats(record), anchor_of(record))

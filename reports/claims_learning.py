@@ -18,14 +18,13 @@ from reports.evidence import (
     signed,
 )
 from reports.longer_training import Snapshot, snapshots_of
-from reports.measured import anchor_of, summarise
+from reports.measured import anchor_of, means_by, summarise
 from reports.pretrained import SCALES, is_enough
 from reports.records import Record
 from reports.tables import link
 from reports.threshold import probes
-from reports.transfer_gain import Gain, gains_of
+from reports.transfer_gain import Gain, encoder_means, gains_of
 from reports.transfer_lines import brief_share
-from reports.transfer_runs import TASKS
 
 LESS_COMPUTE = 4  # times; Figure 4(b)
 GOOD_THRESHOLDS: tuple[float, ...] = (100, 500)  # Appendix B
@@ -48,16 +47,21 @@ def longer_helps(groups: Sequence[Trained], method: str, plateaus: bool) -> Iter
         records, outcomes, said = group.of("longer_training", method), [], []
         for task, lengths in _lengths(group, method).items():
             (short, before), (long, last) = [*lengths.items()][-2:]
-            one, other = summarise(s.top1 for s in last), summarise(s.top1 for s in before)
+            one, other = summarise(_seeds(last)), summarise(_seeds(before))
             outcomes.append(beyond_spread(one, other))
             change = " to ".join(f"{mean_and_spread(q, 1)} %" for q in (other, one) if q)
-            said.append(f"{TASKS[task]}, {short:g} to {long:g} epochs: {change}")
+            said.append(f"{group.tasks[task]}, {short:g} to {long:g} epochs: {change}")
         if said:
             outcome = combined([_turned(o) if plateaus else o for o in outcomes])
             yield Evidence(outcome, f"{'; '.join(said)}.", _on(group, "cc3m"), link(records))
         elif records:
             words = "Only one length was trained to its end; snapshots on the way there are not annealed."
             yield Evidence(UNTESTED, words, group.caveats, link(records))
+
+
+def _seeds(snapshots: Sequence[Snapshot]) -> list[float]:
+    """The mean accuracy of each seed of pre-training; where records name none, of each training."""
+    return list(means_by((s.run if s.record.seed is None else s.record.seed, s.top1) for s in snapshots).values())
 
 
 def _turned(outcome: str) -> str:
@@ -82,7 +86,7 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
             enough = [cost for accuracy, cost, _ in ours if accuracy >= top]
             times = seconds / min(enough) if enough else 0.0
             words = f"{shown(times, 1)} times less time" if enough else "no CatLIP training reaches it"
-            said = f"CLIP's best on {TASKS[task]}, {shown(top, 1)} %: {words}, on {ours[0][2]}."
+            said = f"CLIP's best on {group.tasks[task]}, {shown(top, 1)} %: {words}, on {ours[0][2]}."
             outcome = HOLDS if times >= LESS_COMPUTE else OPEN if times > 1 else FAILS
             yield Evidence(outcome, said, _on(group, "cc3m"), link(group.of("longer_training", "catlip")))
 
@@ -92,7 +96,7 @@ def _costs(lengths: Mapping[float, Sequence[Snapshot]]) -> list[tuple[float, flo
     found = []
     for own in lengths.values():
         seconds, devices = [s.seconds for s in own if s.seconds is not None], {s.device for s in own}
-        if is_tested([s.top1 for s in own]) and len(seconds) == len(own) and len(devices) == 1:
+        if is_tested(_seeds(own)) and len(seconds) == len(own) and len(devices) == 1:
             found.append((sum(s.top1 for s in own) / len(own), sum(seconds) / len(own), devices.pop()))
     return found
 
@@ -104,7 +108,8 @@ def _gains(group: Trained, kind: str) -> dict[str, list[Gain]]:
 
 
 def _points(gains: Sequence[Gain], share: float) -> list[float]:
-    return [gain.points for gain in gains if gain.share == share]
+    """The mean gain of each encoder."""
+    return encoder_means(gain for gain in gains if gain.share == share)
 
 
 def transfer_init_gains(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -112,7 +117,7 @@ def transfer_init_gains(groups: Sequence[Trained]) -> Iterator[Evidence]:
     for group in groups:
         found = {task: _points(own, min(g.share for g in own)) for task, own in _gains(group, "linear_probe").items()}
         if found:
-            said = "; ".join(f"{TASKS[task]} {signed(points)}" for task, points in found.items())
+            said = "; ".join(f"{group.tasks[task]} {signed(points)}" for task, points in found.items())
             outcome = combined([every_pair(points) for points in found.values()])
             yield Evidence(
                 outcome, f"Gain with the fewest images: {said}.", group.caveats, link(group.of("linear_probe", "catlip"))
@@ -127,7 +132,7 @@ def gain_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
             few, many = (_points(own, pick(g.share for g in own)) for pick in (min, max))
             if min(g.share for g in own) < max(g.share for g in own):
                 outcomes.append(beyond_spread(summarise(few), summarise(many)))
-                said.append(f"{TASKS[task]} {signed(few)} with the fewest images, {signed(many)} with the most")
+                said.append(f"{group.tasks[task]} {signed(few)} with the fewest images, {signed(many)} with the most")
         if said:
             yield Evidence(combined(outcomes), f"{'; '.join(said)}.", group.caveats, link(group.of("linear_probe", "catlip")))
 
@@ -142,7 +147,8 @@ def tuned_gain_is_smaller(groups: Sequence[Trained]) -> Iterator[Evidence]:
             if shares:
                 one, other = (_points(own[task], min(shares)) for own in (probed, tuned))
                 outcomes.append(beyond_spread(summarise(one), summarise(other)))
-                said.append(f"{TASKS[task]}, {brief_share(min(shares))} % of the data: LP {signed(one)}, FT {signed(other)}")
+                where = f"{group.tasks[task]}, {brief_share(min(shares))} % of the data"
+                said.append(f"{where}: LP {signed(one)}, FT {signed(other)}")
         if said:
             yield Evidence(combined(outcomes), f"{'; '.join(said)}.", group.caveats, link(group.of("finetune", "catlip")))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from reports.cells import Cell, Table, clipped, number_cell, shown
 from reports.figures import Figure, Part, bars_figure
-from reports.measured import anchor_of, name_of, ratio_at, step_methods
+from reports.measured import anchor_of, name_of, ratio_of, step_methods
 from reports.records import Record, drawable, entries, lookup, number, text
 from reports.step_times import MOST_METHODS
 from reports.tables import interval, median_cell, step_description
@@ -38,7 +38,7 @@ def _steps_table(record: Record, suffix: str) -> list[Table]:
 
 def _step_row(record: Record, method: str) -> list[Cell]:
     found, anchor = entries(record.metrics, "methods", method), anchor_of(record)
-    predicted, exposed = number(found, "predicted_sent_mb"), ratio_at(lookup(found, "exposed_ms"))
+    predicted, exposed = number(found, "predicted_sent_mb"), ratio_of(record, lookup(found, "exposed_ms"))
     small = "" if predicted is None else f"predicted {shown(predicted)}"
     row = [Cell(clipped(name_of(method), 24)), number_cell(number(found, "sent_mb"), None, anchor, small)]
     row.append(number_cell(number(found, "sent_kb_per_image"), None, anchor))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from reports.bias_init import bias_init_sections
 from reports.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.busy_machine import busy_tables
+from reports.caveats import with_warning
 from reports.cells import Table
 from reports.communication import communication_figure, communication_tables
 from reports.data_path import data_path_tables
@@ -33,6 +34,7 @@ DATA_PATH = "python -m bench.data_path --plan"
 LOOP = "python -m bench.loop_overhead"
 
 TIMED_ON_A_GPU = ("waterfall", "communication")  # where it can be: what a CPU gives there stands in for it
+TIMED = ("waterfall", "communication", "data_path")  # kinds of record whose tables hold times
 ON_A_CPU = (
     "What is marked (CPU) was measured on a processor: it shows that the program works and in which direction a number goes. "
     "A GPU weighs arithmetic, memory and waiting differently, so neither its times nor its ratios carry over."
@@ -114,7 +116,8 @@ def _data(records: Records) -> list[Block]:
         "cores a GPU needs beside it follows from its images a second."
     )
     blocks = _each(records, "data_path", (data_path_tables,), words, "The data path was not timed.", DATA_PATH)
-    loops = loop_tables(measured(records, "loop_overhead"))
+    timed = measured(records, "loop_overhead")
+    loops = [with_warning(table, timed) for table in loop_tables(timed)]
     blocks += loops or to_fill("The training loop was not timed against a bare step.", LOOP)
     return [*blocks, *busy_tables(measured(records, "busy_machine"))]
 
@@ -140,7 +143,8 @@ def _each(records: Records, kind: str, parts: Sequence[Part], words: str, missin
         for part in parts:
             found = part(record, suffix(i))
             blocks += side_by_side([f for f in found if isinstance(f, Figure)])
-            blocks += [block for block in found if isinstance(block, Table)]
+            tables = [block for block in found if isinstance(block, Table)]
+            blocks += [with_warning(table, [record]) if kind in TIMED else table for table in tables]
     if not blocks:
         return [Text(words), *to_fill(missing, command)]
     caution = [Text(ON_A_CPU)] if kind in TIMED_ON_A_GPU and any(map(is_cpu, chosen)) else []

@@ -1,10 +1,12 @@
 """How fast images come: decoding and the whole loader on one core, ours and the field's, and what starting an epoch takes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from catlip.least_counts import ROUNDS
 from reports.cells import Cell, Table, clipped, number_cell, shown
 from reports.devices import device_of
-from reports.measured import anchor_of, ratio_at
+from reports.measured import anchor_of, ratio_of
 from reports.records import Record, as_number, entries, lookup, number, text
 from reports.tables import median_cell, times_cell
 
@@ -39,7 +41,10 @@ def _rates_table(record: Record, suffix: str) -> list[Table]:
 
 
 def _rate_row(record: Record, group: str, name: str) -> list[Cell]:
-    ratio = ratio_at(lookup(record.metrics, "ratios", _pair(group, name)))
+    ratio = ratio_of(record, lookup(record.metrics, "ratios", _pair(group, name)))
+    rounds = number(record.metrics, group, name, "n")
+    if ratio and rounds is not None and rounds < ROUNDS["data_path"]:  # loaders are timed in fewer rounds than decoders
+        ratio = replace(ratio, low=None, high=None)
     rate = median_cell(lookup(record.metrics, group, name), anchor_of(record), 0)
     return [Cell(clipped(name, 40)), rate, times_cell(ratio, anchor_of(record))]
 

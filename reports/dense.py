@@ -5,15 +5,18 @@ that a harness can learn, and stands in a table of its own.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from reports.blocks import Block, Section, Text, side_by_side, to_fill
-from reports.cells import Cell, Table, number_cell, quantity_cell, shown
+from reports.cells import Cell, Table, number_cell, quantity_cell, shown, sign_of
 from reports.dense_pictures import contact_sheet, picture_figures
-from reports.measured import Setting, anchor_of, name_of, summarise
+from reports.differences import listed
+from reports.likeness import alike, unlike
+from reports.measured import Setting, anchor_of, by_seed, name_of, over_seeds
 from reports.records import Record, Records, as_number, number, text
 from reports.rules import by_scale, suffix
-from reports.tables import link
-from reports.transfer_runs import method_cell, methods_of, percent, same_recipe
+from reports.transfer_runs import accuracy_of, method_cell, methods_of, percent
 
 KINDS = {"multilabel": "multi-label classification", "segmentation": "segmentation", "detection": "detection"}
 METRICS = {  # of each kind, the first is what sentences compare
@@ -70,7 +73,7 @@ def dense_table(records: Sequence[Record], suffix: str = "") -> list[Table]:
     for method in methods_of(records):
         for is_transferred in (False, True):
             own = [r for r in records if r.method == method and (text(r.config, "init") == "transfer") == is_transferred]
-            cells = [_cell([r for r in own if r.kind == kind], metric) for kind, metric, _ in shown_metrics]
+            cells = [_cell([r for r in own if r.kind == kind], metric, records) for kind, metric, _ in shown_metrics]
             if any(cell.quantity for cell in cells):
                 name = f"{method_cell(method).text}, Transfer Init" if is_transferred else method_cell(method).text
                 rows.append([Cell(name), *cells])
@@ -81,9 +84,11 @@ def dense_table(records: Sequence[Record], suffix: str = "") -> list[Table]:
     return [Table(f"dense{suffix}", title, columns, rows, _caption(records))]
 
 
-def _cell(records: Sequence[Record], metric: str) -> Cell:
-    own = [record for record in records if percent(record.metrics, metric) is not None]
-    return quantity_cell(summarise(percent(record.metrics, metric) for record in own), 1, link(own))
+def _cell(own: Sequence[Record], metric: str, records: Sequence[Record]) -> Cell:
+    """The mean over the seeds of one method's runs that have the recipe of most."""
+    there = [record for record in own if percent(record.metrics, metric) is not None]
+    kept = alike(there, [record for record in records if there and record.kind == there[0].kind])
+    return replace(accuracy_of(kept.records, metric), remarks=kept.remarks)
 
 
 def _caption(records: Sequence[Record]) -> str:
@@ -96,8 +101,8 @@ def _caption(records: Sequence[Record]) -> str:
         if len(sizes) == 1 and None not in (size := sizes.pop()):
             train, val, classes = (shown(value, 0) for value in size)
             said.append(f"{name.capitalize()}: {classes} classes, {train} training and {val} test images.")
-        if own and not same_recipe(own):
-            said.append(f"Beware: the runs of {name} do not all have the same recipe.")
+        if fields := unlike(own):
+            said.append(f"Beware: the runs of {name} do not all have the same recipe: they differ in {listed(fields)}.")
     return " ".join(said)
 
 
@@ -107,16 +112,9 @@ def gain_sentences(records: Sequence[Record]) -> list[str]:
     for kind, metrics in METRICS.items():
         metric, title = next(iter(metrics.items()))
         own = [r for r in records if r.kind == kind and text(r.config, "init") != "transfer"]
-        base = {r.seed: percent(r.metrics, metric) for r in own if r.method == "random"}
         parts = []
-        for method in methods_of(own):
-            gains = [
-                value - floor
-                for r in own
-                if r.method == method != "random"
-                and (value := percent(r.metrics, metric)) is not None
-                and (floor := base.get(r.seed)) is not None
-            ]
+        for method in [method for method in methods_of(own) if method != "random"]:
+            gains = gains_over([r for r in own if r.method == method], [r for r in own if r.method == "random"], metric)
             if gains:
                 parts.append(_gain(name_of(method), gains))
         if parts:
@@ -124,8 +122,20 @@ def gain_sentences(records: Sequence[Record]) -> list[str]:
     return said
 
 
+def gains_over(records: Sequence[Record], base: Sequence[Record], metric: str) -> list[float]:
+    """The difference of a metric in points, a seed each, of runs of one recipe alone; a seed's repeated runs are averaged."""
+    keys = {record.told_key: None for record in records if any(record.told_key == other.told_key for other in base)}
+    found: list[dict[int | None, float]] = []
+    for key in keys:
+        sides = ([r for r in own if r.told_key == key] for own in (records, base))
+        one, other = (by_seed(own, lambda r: percent(r.metrics, metric)) for own in sides)
+        found.append({seed: one[seed] - other[seed] for seed in one if seed is not None and seed in other})
+    return list(max(found, key=len, default={}).values())
+
+
 def _gain(name: str, gains: Sequence[float]) -> str:
-    better, mean = sum(gain > 0 for gain in gains), f"{shown(sum(gains) / len(gains), 1)} points on average"
+    """Above is what is above as far as it is shown."""
+    better, mean = sum(sign_of(gain) > 0 for gain in gains), f"{shown(sum(gains) / len(gains), 1)} points on average"
     seeds = f"{len(gains)} seed{'s' * (len(gains) != 1)}"
     if better == len(gains):
         return f"{name} is above random init in each of {seeds}, by {mean}"
@@ -175,7 +185,8 @@ def class_tables(records: Sequence[Record], suffix: str = "") -> list[Table]:
         methods = methods_of(own)
         rows = []
         for place, name in enumerate(names[:MOST_CLASSES]):
-            values = [summarise(_at(r, samples, place) for r in own if r.method == method) for method in methods]
+            at = partial(_at, samples=samples, place=place)
+            values = [over_seeds((r for r in own if r.method == method), at) for method in methods]
             rows.append([Cell(str(name)[:40]), *(quantity_cell(value, 1) for value in values)])
         title = f"Each class of {KINDS[kind]}, {what} (%), {own[0].scale} scale"
         tables.append(Table(f"dense_{kind}{suffix}", title, ["Class", *map(name_of, methods)], rows, folded=True))

@@ -8,16 +8,16 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
-from reports.cells import Quantity, clipped, shown
+from reports.cells import Quantity, clipped, shown, sign_of
 from reports.measured import Ratio, summarise
 from reports.pretrained import ENCODERS, SCALES, architecture, is_whole, pretraining_of, pretrainings
 from reports.records import Record, Records, text
-from reports.transfer_runs import TASKS
+from reports.transfer_runs import CLASSES, TASKS, is_published, without_classes
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "fails", "open", "untested"
-PAPER_TASKS = ("imagenet", "places365")
 SHORTER = "after a shorter training"
 WIDEST = 2.0  # points: where seeds differ by more, a difference of nothing says nothing
 
@@ -60,10 +60,15 @@ class Trained:
         small = () if self.encoder in ENCODERS else (f"with {clipped(self.encoder, 24)}",)
         return small if all(map(is_whole, self.of("pretrain"))) else (*small, SHORTER)
 
-    @property
+    @cached_property
     def tasks(self) -> Mapping[str, str]:
         """The tasks that count, with their titles: with encoders at the paper's scale, the paper's."""
-        return {task: title for task, title in TASKS.items() if self.scale not in SCALES or task in PAPER_TASKS}
+        of = {task: [r for r in self.records if any(key.startswith(f"{task}_") for key in r.metrics)] for task in TASKS}
+        return {
+            task: without_classes(of[task], task)
+            for task in TASKS
+            if self.scale not in SCALES or (task in CLASSES and is_published(of[task], task))
+        }
 
 
 def groups_of(records: Records) -> list[Trained]:
@@ -98,11 +103,12 @@ def not_lower(differences: Sequence[float]) -> str:
     return FAILS if mean < -spread else OPEN if spread > WIDEST else HOLDS
 
 
-def every_pair(differences: Sequence[float]) -> str:
-    """A gain: every pair has it."""
+def every_pair(differences: Sequence[float], decimals: int = 1) -> str:
+    """A gain: every pair has it, as far as it is shown."""
     if not is_tested(differences):
         return UNTESTED
-    return HOLDS if min(differences) > 0 else FAILS if max(differences) <= 0 else OPEN
+    signs = [sign_of(difference, decimals) for difference in differences]
+    return HOLDS if min(signs) > 0 else FAILS if max(signs) <= 0 else OPEN
 
 
 def beyond_spread(one: Quantity | None, other: Quantity | None) -> str:

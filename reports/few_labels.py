@@ -10,12 +10,13 @@ from matplotlib.ticker import NullLocator
 
 from reports.cells import clipped, shown
 from reports.figures import MUTED, Figure, colour_of, marker_of, thinned
+from reports.likeness import alike
 from reports.measured import is_ceiling, name_of
 from reports.paper_tables import stated
 from reports.published import paper_name
 from reports.records import Record, number
-from reports.transfer_lines import MOST_LINES, Line, brief_share, draw_lines, height_for, means_of, said
-from reports.transfer_runs import INITS, Run, agreed, chance_of, methods_of, runs_of, task_title, tasks_of
+from reports.transfer_lines import MOST_LINES, Line, brief_share, draw_lines, height_for, left_undrawn, means_of, said
+from reports.transfer_runs import INITS, Run, agreed, chance_of, encoder_key, methods_of, runs_of, task_title, tasks_of
 
 MOST_TICKS = 6
 TRANSFER_MARKER = "*"
@@ -46,7 +47,9 @@ def share_figures(records: Sequence[Record], kind: str, scale: str, suffix: str 
     Args:
         records: of one root and scale; those of other kinds are left out, and so are sanity ceilings.
     """
-    own = [record for record in records if record.kind == kind and not is_ceiling(record.method)]
+    kinds = [record for record in records if record.kind == kind and not is_ceiling(record.method)]
+    of_methods = [[record for record in kinds if record.method == method] for method in methods_of(kinds)]
+    own = [record for found in of_methods for record in alike(found, found).records]
     runs = [run for record in own for run in runs_of(record) if run.top1 == run.top1]
     panels = [(task, [run for run in runs if run.task == task]) for task in tasks_of(run.task for run in runs)]
     several = [(task, of) for task, of in panels if len({run.share for run in of}) > 1]
@@ -59,7 +62,7 @@ def _figure(records: Sequence[Record], form: Form, i: int, task: str, runs: Sequ
     epochs = agreed([run.record for run in runs], lambda record: number(record.recipe, "epochs"))
     words = (
         f"{form.words} on {title} against the share of the training data, {scale} scale, in {paper_name(form.figure)}'s form.",
-        _counted(runs),
+        _counted(runs) + left_undrawn(lines),
         f"Each trains for {shown(epochs, 0)} epochs of its share." if epochs else "",
         f"Guessing gives {shown(chance, 1)} %{', dotted' if guessed else ''}." if chance is not None else "",
         _stated(form, i, task),
@@ -79,7 +82,7 @@ def lines_of(runs: Sequence[Run]) -> list[Line]:
         own = [run for run in runs if (run.record.method, run.init) == (method, init)]
         how = "Transfer Init" if init == "transfer" else "random head" if (method, "transfer") in kept else ""
         marker = TRANSFER_MARKER if init == "transfer" else marker_of(method)
-        means = means_of([(run.share, run.record.path, run.top1) for run in own])
+        means = means_of([(run.share, encoder_key(run.record), run.top1) for run in own])
         marks = [(run.share, run.top1) for run in own]
         name = clipped(name_of(method), 24)
         found.append(Line(name, how, colour_of(method), marker, means, marks, dashed=init == "transfer"))
@@ -88,8 +91,8 @@ def lines_of(runs: Sequence[Run]) -> list[Line]:
 
 def _counted(runs: Sequence[Run]) -> str:
     """How many encoders a line has, and classifiers a point."""
-    encoders = Counter((method, init) for _, method, init in {(r.record.path, r.record.method, r.init) for r in runs})
-    points = Counter((run.record.path, run.init, run.share) for run in runs)
+    encoders = Counter((method, init) for _, method, init in {(encoder_key(r.record), r.record.method, r.init) for r in runs})
+    points = Counter((run.record.method, encoder_key(run.record), run.init, run.share) for run in runs)
     each = f"{_range(points.values(), 'classifier')} each, every one a mark"
     words = f"Lines are means of {_range(encoders.values(), 'encoder')}, with {each}, moved aside a little to be seen."
     more = any(run.share > MORE * run.asked for run in runs)

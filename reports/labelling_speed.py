@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from reports.cells import Cell, Table, clipped, number_cell, shown
 from reports.figures import MUTED, Figure, write_out_powers
-from reports.measured import Ratio, anchor_of
+from reports.measured import Ratio, anchor_of, ratio_of
 from reports.records import Record, entries, number
 from reports.rules import MOST, rule_rank, rule_style
 from reports.tables import TIMES, interval
@@ -63,9 +63,7 @@ def _contender_row(record: Record, rule: str, name: str) -> list[Cell]:
 
 
 def _ratio(record: Record, rule: str, name: str) -> Ratio | None:
-    found = entries(record.metrics, rule, "ratios", f"{name}/ours")
-    value = number(found, "value")
-    return None if value is None else Ratio("ours", value, number(found, "low"), number(found, "high"))
+    return ratio_of(record, entries(record.metrics, rule, "ratios", f"{name}/ours"), "ours")
 
 
 def speed_figure(record: Record, suffix: str = "") -> list[Figure]:

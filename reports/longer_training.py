@@ -17,7 +17,7 @@ from reports.figures import Figure, colour_of, marker_of
 from reports.measured import name_of
 from reports.paper_tables import stated
 from reports.records import Record, drawable, text
-from reports.transfer_lines import MOST_LINES, Line, Point, brief, draw_lines, height_for, means_of, said
+from reports.transfer_lines import MOST_LINES, Line, Point, brief, draw_lines, height_for, left_undrawn, means_of, said
 from reports.transfer_runs import methods_of, percent, task_title, tasks_of
 
 ASIDE = 0.008  # of the axis: how far a line is drawn beside the one before it
@@ -80,11 +80,11 @@ def _panels(records: Sequence[Record], of: Sequence[Snapshot], task: str, scale:
     device = timed[0].device if timed else ""
     timed = [snapshot for snapshot in timed if snapshot.device == device]  # seconds of two devices share no axis
     epochs, seconds = lines_of(of), lines_of(timed, by_seconds=True)
-    what = f"on {title} at {scale} scale"
+    what, marks = f"on {title} at {scale} scale", _told(of) + left_undrawn(epochs)
     return [
         *_figure(
             f"longer_epochs{end}",
-            f"Accuracy {what} against epochs of pre-training, in Figure 4(a)'s form. {_told(of)} {stated('figure_4', '4(a)')}",
+            f"Accuracy {what} against epochs of pre-training, in Figure 4(a)'s form. {marks} {stated('figure_4', '4(a)')}",
             f"Accuracy {what} by epochs. {said(epochs, ' epochs', brief)}.",
             epochs,
             "epochs of pre-training",

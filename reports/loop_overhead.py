@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from reports.cells import Cell, Table, clipped, number_cell
 from reports.devices import by_device
-from reports.measured import anchor_of, ratio_at
+from reports.measured import anchor_of, ratio_of
 from reports.records import Record, lookup, number, text
 from reports.rules import suffix
 from reports.tables import median_cell, times_cell
@@ -27,7 +27,7 @@ def loop_tables(records: Sequence[Record]) -> list[Table]:
 def _row(record: Record) -> list[Cell]:
     metrics, anchor = record.metrics, anchor_of(record)
     row = [Cell(_what(record)), *(median_cell(lookup(metrics, key), anchor) for key in ("bare_ms", "loop_ms"))]
-    row.append(times_cell(ratio_at(lookup(metrics, "step_ratio")), anchor, 3))
+    row.append(times_cell(ratio_of(record, lookup(metrics, "step_ratio")), anchor, 3))
     share = number(metrics, "log_share")
     row.append(median_cell(lookup(metrics, "log_line_ms"), anchor))
     return [*row, number_cell(None if share is None else 100 * share, 3, anchor)]

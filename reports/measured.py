@@ -10,10 +10,15 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import PurePath
+from typing import TypeVar
 
+from catlip.least_counts import too_few
 from reports.cells import Quantity, clipped
+from reports.differences import listed
+from reports.likeness import Alike, alike, unlike
 from reports.records import Record, Records, lookup, number, text
 
 NAMES = {
@@ -28,6 +33,8 @@ NAMES = {
     "superclass": "SuperClass",
 }
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
+SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that no method chooses for itself
+K = TypeVar("K")
 CEILINGS = ("timm:", "openclip:")  # what the spelling of an encoder starts with that other people pre-trained
 NOT_OURS = (*CEILINGS, "released:", "random:")  # and of the others that are neither trained here nor `random`, ours untrained
 
@@ -67,23 +74,75 @@ class Setting:
 
     def accuracy(self, method: str, metric: str) -> Quantity | None:
         """A probe metric in percent over the seeds of pre-training, e.g. `concepts_top1`."""
-        return summarise(_percent(r, metric) for r in self.of("linear_probe", method))
+        return over_seeds(self.probes(method, metric).records, lambda r: _percent(r, metric))
+
+    def probes(self, method: str, metric: str) -> Alike:
+        """The linear probes of a method that its accuracy is averaged over: of one recipe, of encoders of one recipe."""
+        task = metric.removesuffix("_top1")
+        if (method, task) not in self._probes:
+            every = [r for r in self.of("linear_probe") if is_ours(r.method) and self._is_of_counted(r)]
+            own = self.of("linear_probe", method)
+            counted = [r for r in own if self._is_of_counted(r)] or own
+            self._probes[method, task] = alike(counted, every, task)
+        return self._probes[method, task]
+
+    def _is_of_counted(self, probe: Record) -> bool:
+        """Whether the encoder's training, where its record is here, is among those that count."""
+        encoder = PurePath(text(probe.config, "encoder").removesuffix(":raw")).name
+        return (probe.method, encoder) not in self._left_out
+
+    @cached_property
+    def _left_out(self) -> set[tuple[str, str]]:
+        """Method and name of the trainings that do not count."""
+        kept = {r.path for method in self.methods for r in self.counted(method).records}
+        return {(r.method, r.name) for r in self.of("pretrain") if r.path not in kept}
+
+    def counted(self, method: str) -> Alike:
+        """The trainings of a method that count: of one recipe."""
+        if method not in self._counted:
+            own = self.of("pretrain", method)
+            self._counted[method] = alike(own, own)
+        return self._counted[method]
+
+    @cached_property
+    def _counted(self) -> dict[str, Alike]:
+        return {}
+
+    @cached_property
+    def _probes(self) -> dict[tuple[str, str], Alike]:
+        return {}
 
     def training(self, method: str, metric: str) -> Quantity | None:
         """A pre-training metric over seeds, on this setting's device only."""
-        return summarise(number(r.metrics, metric) for r in self.trainings(method))
+        return over_seeds(self.trainings(method), lambda r: number(r.metrics, metric))
 
     def relative_time(self, method: str) -> Quantity | None:
-        """Seconds of training over the mean of CLIP's; None where CLIP was not trained."""
+        """Seconds of training over the mean of CLIP's; None where CLIP was not trained, or not like it."""
         clip = self.training("clip", "train_seconds")
-        if clip is None or not clip.mean > 0:
+        if clip is None or not clip.mean > 0 or self.unlike_trainings(method, "clip"):
             return None
-        seconds = [number(r.metrics, "train_seconds") for r in self.trainings(method)]
-        return summarise(None if s is None else s / clip.mean for s in seconds)
+        seconds = by_seed(self.trainings(method), lambda r: number(r.metrics, "train_seconds"))
+        return summarise(s / clip.mean for s in seconds.values())
 
     def trainings(self, method: str) -> list[Record]:
-        """The trainings of a method on this setting's device."""
-        return [r for r in self.of("pretrain", method) if r.device == self.device]
+        """The trainings of a method that count, on this setting's device."""
+        return [r for r in self.counted(method).records if r.device == self.device]
+
+    def unlike_trainings(self, one: str, other: str) -> list[str]:
+        """What keeps the trainings of two methods from being compared: the encoder, its images or how many it saw."""
+        both = [self.counted(method).records for method in (one, other)]
+        if not all(both) or one == other:
+            return []
+        first, second = (own[0] for own in both)
+        found = [field for field in SAME_FOR_ALL if first.recipe.get(field) != second.recipe.get(field)]
+        seen = [number(r.metrics, "images_seen") for r in (first, second)]
+        return found + ["images_seen"] * (None not in seen and seen[0] != seen[1])
+
+    def unlike(self, one: str, other: str, metric: str) -> list[str]:
+        """What keeps a probe metric of two methods from being compared: their trainings, or how they were probed."""
+        task = metric.removesuffix("_top1")
+        probes = [self.probes(method, metric).records for method in (one, other)]
+        return self.unlike_trainings(one, other) + (unlike([r for own in probes for r in own], task) if all(probes) else [])
 
     @cached_property
     def step_time(self) -> Record | None:
@@ -92,16 +151,20 @@ class Setting:
         timed = [r for r in self.of("step_time") if r.device == self.device and step_methods(r)]
         return next((r for r in timed if text(r.config, "model") == encoder), timed[0] if timed else None)
 
-    def paired(self, value: Callable[[Record], float | None], kind: str, one: str, other: str) -> list[float]:
-        """The differences `one - other` of a value, seed by seed, for the seeds that both have."""
-        first, second = ({r.seed: value(r) for r in self.of(kind, method)} for method in (one, other))
-        pairs = [(first[seed], second[seed]) for seed in first if seed is not None and seed in second]
-        return [a - b for a, b in pairs if a is not None and b is not None]
+    def paired(self, metric: str, one: str, other: str) -> list[float]:
+        """The differences `one - other` of a probe metric in points, a seed each, for the seeds that both have.
+
+        None where the two were not trained or probed alike.
+        """
+        if self.unlike(one, other, metric):
+            return []
+        first, second = (by_seed(self.probes(m, metric).records, lambda r: _percent(r, metric)) for m in (one, other))
+        return [first[seed] - second[seed] for seed in first if seed is not None and seed in second]
 
     @cached_property
     def warnings(self) -> list[str]:
         """What keeps the numbers of this setting from meaning what they seem to mean."""
-        found = [warning for method in self.methods for warning in self._mixed_recipes(method)]
+        found = [warning for method in self.methods for warning in self._mixed_recipes(method)] + self._unlike_methods()
         devices = sorted({r.device for r in self.of("pretrain")})
         if len(devices) > 1:
             found.append(f"Trainings ran on {len(devices)} devices; times are those of {self.device} alone.")
@@ -113,9 +176,18 @@ class Setting:
         return found
 
     def _mixed_recipes(self, method: str) -> list[str]:
-        recipes = [r.recipe for r in self.of("pretrain", method)]
-        fields = differing_fields(recipes)
-        return [f"The seeds of {name_of(method)} differ in {', '.join(fields)}, not in the seed alone."] if fields else []
+        counted = self.counted(method)
+        fields = unlike(self.of("pretrain", method))
+        words = f"The seeds of {name_of(method)} differ in {listed(fields)}, not in the seed alone"
+        return [f"{words}; {len(counted.records)} of {len(self.of('pretrain', method))} trainings count."] if fields else []
+
+    def _unlike_methods(self) -> list[str]:
+        """A sentence where CatLIP and CLIP, or how they were probed, cannot be compared."""
+        found = []
+        for metric in ("concepts_top1", "subgroups_top1"):
+            fields = self.unlike("catlip", "clip", metric)
+            found += [f"CatLIP and CLIP differ in {listed(fields)}, so their accuracies are not compared."] if fields else []
+        return list(dict.fromkeys(found))
 
 
 def settings(records: Records) -> list[Setting]:
@@ -126,6 +198,25 @@ def settings(records: Records) -> list[Setting]:
     return [
         Setting(root, scale, tuple(r for r in records.found if (r.root, r.scale) == (root, scale))) for root, scale in order
     ]
+
+
+def over_seeds(records: Iterable[Record], value: Callable[[Record], float | None]) -> Quantity | None:
+    """A value over the seeds of pre-training: n is the number of seeds, not that of runs."""
+    return summarise(by_seed(records, value).values())
+
+
+def by_seed(records: Iterable[Record], value: Callable[[Record], float | None]) -> dict[int | None, float]:
+    """Seed -> the mean of a value over its runs. Runs that do not name their seed count as one."""
+    return means_by((record.seed, value(record)) for record in records)
+
+
+def means_by(values: Iterable[tuple[K, float | None]]) -> dict[K, float]:
+    """The mean of the values of each key, without those that are not there."""
+    found: dict[K, list[float]] = {}
+    for key, value in values:
+        if value is not None:
+            found.setdefault(key, []).append(value)
+    return {key: sum(own) / len(own) for key, own in found.items()}
 
 
 def summarise(values: Iterable[float | None]) -> Quantity | None:
@@ -149,7 +240,7 @@ def step_ratio(record: Record, method: str) -> Ratio | None:
     ratios = lookup(record.metrics, "ratios")
     for key, found in ratios.items() if isinstance(ratios, dict) else ():
         above, _, below = key.partition("/")
-        if above == method and (ratio := ratio_at(found, below)):
+        if above == method and (ratio := ratio_of(record, found, below)):
             return ratio
     return None
 
@@ -158,6 +249,12 @@ def ratio_at(tree: object, to: str = "") -> Ratio | None:
     """A ratio as benches record it, with `value`, `low` and `high`; None without a value."""
     value = number(tree, "value")
     return None if value is None else Ratio(to, value, number(tree, "low"), number(tree, "high"))
+
+
+def ratio_of(record: Record, tree: object, to: str = "") -> Ratio | None:
+    """A ratio of a record; without its interval where it rests on too few rounds."""
+    ratio = ratio_at(tree, to)
+    return replace(ratio, low=None, high=None) if ratio and too_few(record.kind, record.samples) else ratio
 
 
 def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:

@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from catlip.foreign import printable
-from reports.cells import as_csv, as_markdown, escape_markdown, escape_sentence
+from reports.cells import MOST_ROWS, as_csv, as_markdown, escape_markdown, escape_sentence
 from reports.figures import Rendered, for_page, render
 from reports.sections import Page
 
@@ -41,7 +41,9 @@ def html(page: Page, drawn: dict[str, Rendered]) -> str:
     environment = _environment(autoescape=True)
     environment.filters["code"] = code
     style, *scripts = (Markup((TEMPLATES / file).read_text(encoding="utf-8")) for file in ("style.css", *SCRIPTS))
-    return printable(environment.get_template("index.html").render(page=page, svg=inline, style=style, scripts=scripts))
+    return printable(
+        environment.get_template("index.html").render(page=page, svg=inline, style=style, scripts=scripts, most_rows=MOST_ROWS)
+    )
 
 
 def markdown(page: Page) -> str:

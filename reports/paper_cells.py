@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from reports.cells import Cell, clipped, quantity_cell, shown
+from reports.cells import Cell, clipped, shown
 from reports.devices import device_of
-from reports.measured import differing_fields, summarise
+from reports.measured import differing_fields
 from reports.pretrained import (
     CONV,
     RESOLUTIONS,
@@ -25,8 +25,7 @@ from reports.pretrained import (
 )
 from reports.published import PublishedTable
 from reports.records import Record, Records, number, text
-from reports.tables import link
-from reports.transfer_runs import percent
+from reports.transfer_runs import DENSE_SETS, accuracy, accuracy_of, is_published, is_published_dense, percent, task_of
 
 NOT_RUN = "not run"
 MEASURED = {  # what a column of the paper is, here: kind of record and metric
@@ -124,13 +123,14 @@ def _whose(record: Record, pretraining: Record) -> tuple[str, str, str]:
 
 
 def _is(record: Record, what: Wanted) -> bool:
-    """Whether it holds the metric, at the resolution."""
-    is_there = record.kind == what.kind and percent(record.metrics, what.metric) is not None
-    return is_there and resolution_of(record) == what.resolution
+    """Whether it holds the metric, at the resolution, on the data set that the paper names."""
+    if record.kind != what.kind or percent(record.metrics, what.metric) is None or resolution_of(record) != what.resolution:
+        return False
+    return is_published_dense(record) if what.kind in DENSE_SETS else is_published([record], task_of(what.metric))
 
 
 def _cell(own: Sequence[Record], what: Wanted, remarks: tuple[str, ...]) -> Cell:
-    cell = quantity_cell(summarise(percent(r.metrics, what.metric) for r in own), 1, link(own))
+    cell = accuracy_of(own, what.metric)
     devices = {device_of(record) for record in own}
     where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
     return replace(cell, small=f"{cell.small}, {where}", remarks=remarks)
@@ -140,7 +140,7 @@ def _remarks(own: Sequence[Record], trained: Sequence[Record], what: Wanted) -> 
     """What a reader must know beside the number; of records only numbers get in."""
     images = sorted(n for r in trained if (n := number(r.metrics, "images_seen")) is not None)
     lengths = " to ".join(dict.fromkeys(shown(n / 1e6, 0) for n in images[:1] + images[-1:]))
-    slid = summarise(percent(r.metrics, "miou_slide") for r in own)
+    slid = accuracy(own, "miou_slide")
     said = {
         f"Pre-trained on {lengths} million images, repetitions counted.": bool(images),
         STEM: any(encoder_of(record).endswith(CONV) for record in trained),

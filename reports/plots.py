@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from reports.cells import Quantity, clipped, mean_and_spread, shown
-from reports.figures import MUTED, Figure, colour_of, label_points, marker_of
-from reports.measured import Setting, name_of, slug
+from reports.figures import MUTED, Figure, colour_of, label_points, marker_of, thinned
+from reports.measured import Setting, by_seed, name_of, slug
 from reports.paper_tables import stated
 from reports.pretrained import ENCODERS, architecture
 from reports.records import Record, number, text
@@ -21,6 +21,8 @@ LOSS_UNITS = {
     "catlip": "loss (nats per image)",
     "clip": "contrastive loss (nats)",
 }
+MOST_CURVES = 12  # in a panel
+MOST_MARKS = 300  # of a method and task
 BINS = 120  # of a loss curve: what is left after averaging
 
 
@@ -33,6 +35,8 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
         f"{name_of(m)} {_told(setting.accuracy(m, metric))} on {probe}" for probe, (metric, _) in PROBES.items() for m in probed
     ]
     caption = f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the bar their mean."
+    most = max(len(setting.of("linear_probe", method)) for method in probed)
+    caption += f" Of each row {MOST_MARKS} marks at most are drawn." if most > MOST_MARKS else ""
     alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
     height = 1.1 + 0.32 * len(PROBES) * (len(probed) + 1)
     return [Figure("probe_accuracy", caption, alt, partial(_draw_accuracy, setting=setting, methods=probed), height)]
@@ -62,7 +66,8 @@ def _draw_seeds(axes: Axes, setting: Setting, method: str, metric: str, y: float
     if quantity is None or not math.isfinite(quantity.mean):
         axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
         return
-    seeds = [100 * v for r in setting.of("linear_probe", method) if (v := number(r.metrics, metric)) is not None]
+    seeds = [100 * v for v in by_seed(setting.probes(method, metric).records, lambda r: number(r.metrics, metric)).values()]
+    seeds = [seeds[i] for i in thinned(len(seeds), MOST_MARKS)]
     colour = colour_of(method)
     axes.plot(quantity.mean, y, "|", color=colour, markersize=17, markeredgewidth=2)
     axes.plot(seeds, [y] * len(seeds), marker_of(method), color=colour, markersize=6, alpha=0.55, markeredgewidth=0)
@@ -83,9 +88,11 @@ def loss_figures(setting: Setting) -> list[Figure]:
         found = [(r, curve) for r in setting.of("pretrain", method) if (curve := loss_curve(r))]
         if not found:
             continue
+        trained, found = len(found), found[:MOST_CURVES]
         curves = dict(zip(_run_names([record for record, _ in found]), [curve for _, curve in found], strict=True))
         said = "; ".join(f"{name} from {shown(c[0][1])} to {shown(c[-1][1])}" for name, c in curves.items())
         caption = f"Pre-training loss of {name_of(method)}, in Figure 8's form: one line a training."
+        caption += f" The first {MOST_CURVES} of {trained:,} trainings." if trained > MOST_CURVES else ""
         if method == "catlip":
             caption += f" {stated('figure_8', '8')}"
         alt = f"Loss of {name_of(method)} against images seen: {said}."

@@ -1,18 +1,24 @@
-"""Where every number came from: each record as the page shows it, grouped by what one number may be averaged over."""
+"""Where every number came from: each record as the page shows it, grouped by what one number may be averaged over.
+
+Of very many records the first of each group are shown whole, as far as the page has room; the others are a line each.
+"""
 
 import json
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
-from reports.cells import Cell, Table, shown
+from reports.caveats import caveats
+from reports.cells import Cell, Table, clipped, shown
 from reports.measured import anchor_of, group_anchor, name_of
 from reports.records import Record, Records, as_number, lookup, number, text
 
 OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout", "longer_training")  # kinds with a record a method and seed
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
+ROOM = 2_000_000  # characters of the page for whole records; a hundred take half a million
 
 
 @dataclass(frozen=True)
@@ -37,15 +43,32 @@ class RecordView:
     metrics: str
     samples: Sequence[Samples]
     notes: Sequence[str]
+    caveats: Sequence[str]
+
+    @property
+    def size(self) -> int:
+        """Characters that it takes of the page, about."""
+        samples = sum(len(found.summary) + len(found.values) for found in self.samples)
+        return len(self.config) + len(self.environment) + len(self.metrics) + len(self.command) + samples
+
+
+@dataclass(frozen=True)
+class RecordLine:
+    """A record of which the page shows no more than where it lies."""
+
+    anchor: str
+    path: str
+    caveats: Sequence[str]
 
 
 @dataclass(frozen=True)
 class RecordGroup:
-    """Records of the same root, scale, kind and method: the seeds of one number."""
+    """Records of the same root, scale, kind and method: the seeds of one number; those shown whole, then the others."""
 
     anchor: str
     title: str
     records: Sequence[RecordView]
+    lines: Sequence[RecordLine] = ()
 
 
 def record_groups(records: Records) -> list[RecordGroup]:
@@ -53,7 +76,45 @@ def record_groups(records: Records) -> list[RecordGroup]:
     groups: dict[str, list[Record]] = {}
     for record in records.found:
         groups.setdefault(group_anchor(record), []).append(record)
-    return [RecordGroup(anchor, _title(found[0]), [view(r) for r in found]) for anchor, found in groups.items()]
+    whole = _whole(list(groups.values()))
+    made = []
+    for anchor, found in groups.items():
+        views = [whole[record.path] for record in found if record.path in whole]
+        lines = [RecordLine(anchor_of(r), r.path, caveats(r)) for r in found if r.path not in whole]
+        made.append(RecordGroup(anchor, _title(found[0]), views, lines))
+    return made
+
+
+def _whole(groups: Sequence[Sequence[Record]]) -> dict[str, RecordView]:
+    """By their paths the records for which there is room: the first of every group, then the second, and so on."""
+    shown_whole: dict[str, RecordView] = {}
+    room = ROOM
+    for turn in zip_longest(*groups):
+        for record in turn:
+            if record is None:
+                continue
+            found = view(record)
+            room -= found.size
+            if room < 0:
+                return shown_whole
+            shown_whole[record.path] = found
+    return shown_whole
+
+
+def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table]:
+    """Every record with its command and machine, where the page has no room for all of them."""
+    if not any(group.lines for group in groups):
+        return []
+    rows = [
+        [
+            Cell(record.path),
+            Cell(clipped(record.command, 400)),
+            Cell(clipped(_where(record), 200)),
+            Cell(" ".join(caveats(record))),
+        ]
+        for record in records.found
+    ]
+    return [Table("records", "Every record", ["File", "Command", "Where", "Beware"], rows, folded=True)]
 
 
 def view(record: Record) -> RecordView:
@@ -68,6 +129,7 @@ def view(record: Record) -> RecordView:
         metrics=_pretty(record.metrics),
         samples=[_samples(record, name) for name in record.samples],
         notes=[str(note) for note in record.notes],
+        caveats=caveats(record),
     )
 
 

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from catlip.foreign import UnreadableError, read_regular
 
 SCHEMA = 1
 LARGEST = 1e18
+NOT_TOLD = ("seed", "about")  # fields of a recipe that make no run another
 NEEDED: dict[str, type] = {
     "kind": str,
     "name": str,
@@ -75,6 +77,17 @@ class Record:
         """The recipe of a pre-training run; empty where the record has none."""
         found = self.config.get("recipe")
         return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """What a run was told that its result depends on: its recipe without the seed and what the recipe says of itself."""
+        kept = {field: value for field, value in self.recipe.items() if field not in NOT_TOLD}
+        return kept | {"cached_features": self.config.get("cached_features")}
+
+    @cached_property
+    def told_key(self) -> str:
+        """The same for all runs that were told the same."""
+        return json.dumps(self.told, sort_keys=True)
 
     def series(self, name: str) -> list[float]:
         """The raw values recorded under `name`; what is not a number is NaN, a missing list is empty."""

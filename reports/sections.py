@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from reports import plots
 from reports.answers import SCALE_CAVEAT, answers
 from reports.blocks import Answers, Block, Command, Figures, RecordList, Section, Text, side_by_side, to_fill
+from reports.caveats import broken_images
 from reports.cells import Table
 from reports.claims import claims_table
 from reports.cost import cost_sections
@@ -17,7 +18,7 @@ from reports.devices import measured
 from reports.figures import Figure
 from reports.measured import Setting, settings
 from reports.paper_tables import COMMANDS, figures_stated, published_table, result_tables
-from reports.provenance import problems_table, record_groups
+from reports.provenance import problems_table, record_groups, records_table
 from reports.recipe_tables import differences, recipe_tables
 from reports.records import Records
 from reports.step_times import phases_figure
@@ -50,7 +51,7 @@ class Page:
 def build_page(records: Records) -> Page:
     """Everything the report says, from the records and the published numbers."""
     every = settings(records)
-    main = next((setting for setting in every if setting.methods), every[0] if every else None)
+    main = next(iter(sorted(every, key=lambda s: (not s.of("pretrain"), not s.methods))), None)  # the first, of equals
     table = headline(main) if main and main.methods else None
     others = [setting for setting in every if setting is not main and setting.methods]
     sections = [
@@ -89,6 +90,8 @@ def _summary(main: Setting | None, table: Table | None, records: Records) -> Sec
     blocks += [Text(SCALE_CAVEAT[main.scale])] if main.scale in SCALE_CAVEAT else []
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     blocks += [Text(f"Beware: {warning}") for warning in main.warnings]
+    left_out = broken_images([*main.of("pretrain"), *main.of("linear_probe")])
+    blocks += [Text(f"Beware: {left_out}")] if left_out else []
     blocks += side_by_side([*plots.accuracy_figure(main), *phases_figure(main.step_time)])
     return Section("summary", title, blocks)
 
@@ -150,6 +153,10 @@ def _paper(records: Records) -> Section:
 
 def _provenance(records: Records) -> Section:
     found = f"{len(records.found)} record{'s' * (len(records.found) != 1)} read from {', '.join(records.roots) or 'no folder'}."
-    blocks: list[Block] = [Text(found), RecordList(record_groups(records))]
+    groups = record_groups(records)
+    lines = sum(len(group.lines) for group in groups)
+    if lines:
+        found += f" {len(records.found) - lines} of them are shown whole, the others by their files."
+    blocks: list[Block] = [Text(found), RecordList(groups), *records_table(records, groups)]
     blocks += [problems_table(records)] if records.problems else []
     return Section("records", "Where every number came from", blocks)

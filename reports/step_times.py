@@ -5,6 +5,7 @@ A table a device: within one record the methods took turns, so their ratio means
 
 from collections.abc import Sequence
 
+from reports.caveats import with_warning
 from reports.cells import Cell, Table, clipped, number_cell, shown
 from reports.devices import by_device
 from reports.figures import Figure, Part, bars_figure
@@ -31,7 +32,8 @@ def step_tables(records: Sequence[Record]) -> list[Table]:
     tables = []
     for i, (device, own) in enumerate(by_device(r for r in records if step_methods(r)).items()):
         rows = [(record, method, n == 0) for record in own for n, method in enumerate(step_methods(record))]
-        tables += [_parts_table(device, rows, suffix(i)), _rates_table(device, rows, suffix(i))]
+        made = (_parts_table(device, rows, suffix(i)), _rates_table(device, rows, suffix(i)))
+        tables += [with_warning(table, own) for table in made]
     return tables
 
 

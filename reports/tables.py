@@ -6,9 +6,13 @@ device, scale or root to another.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
+from catlip.least_counts import too_few
+from reports.caveats import with_warning
 from reports.cells import MISSING, Cell, Table, clipped, number_cell, quantity_cell, shown
 from reports.devices import device_of
+from reports.differences import listed
 from reports.measured import (
     Ratio,
     Setting,
@@ -38,13 +42,14 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     caption = "Mean ± sample standard deviation over n seeds; every number leads to its records. "
     if record:
         caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
-    return Table(
-        name,
-        f"Measured in {setting.root}/{setting.scale} on {setting.device or 'an unknown device'}",
-        columns,
-        rows,
-        caption.strip(),
-    )
+    title = f"Measured in {setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
+    return with_warning(Table(name, title, columns, rows, caption.strip()), timed_in(setting))
+
+
+def timed_in(setting: Setting) -> list[Record]:
+    """The records whose times a setting's tables hold."""
+    trained = [record for method in setting.methods for record in setting.trainings(method)]
+    return [*trained, *([setting.step_time] if setting.step_time else [])]
 
 
 def probe_title(setting: Setting, probe: str) -> str:
@@ -55,11 +60,23 @@ def probe_title(setting: Setting, probe: str) -> str:
 
 
 def _headline_row(setting: Setting, method: str) -> list[Cell]:
-    probes, trainings = setting.of("linear_probe", method), setting.trainings(method)
+    trainings, remarks = setting.trainings(method), setting.counted(method).remarks
     row = [Cell(name_of(method))]
-    row += [quantity_cell(setting.accuracy(method, metric), 1, link(probes)) for metric, _ in PROBES.values()]
-    row += [quantity_cell(setting.training(method, m), anchor=link(trainings)) for m in ("train_seconds", "images_per_s")]
+    row += [_accuracy_cell(setting, method, metric) for metric, _ in PROBES.values()]
+    for metric in ("train_seconds", "images_per_s"):
+        row.append(_remarked(quantity_cell(setting.training(method, metric), anchor=link(trainings)), remarks))
     return [*row, ratio_cell(setting.step_time, method)]
+
+
+def _accuracy_cell(setting: Setting, method: str, metric: str) -> Cell:
+    """The mean over the seeds that count; what was left out, and why, is a footnote."""
+    probes = setting.probes(method, metric)
+    cell = quantity_cell(setting.accuracy(method, metric), 1, link(probes.records))
+    return _remarked(cell, (*setting.counted(method).remarks, *probes.remarks))
+
+
+def _remarked(cell: Cell, remarks: tuple[str, ...]) -> Cell:
+    return replace(cell, remarks=remarks) if cell.quantity else cell
 
 
 def link(records: Sequence[Record]) -> str:
@@ -73,6 +90,8 @@ def ratio_cell(record: Record | None, method: str) -> Cell:
     """The ratio of step times with its interval; 1 for the method below the line; a dash for one that was not timed."""
     if record is None or method not in step_methods(record):
         return Cell()
+    if few := too_few(record.kind, record.samples):
+        return Cell(small=f"too few for a ratio: {few}")
     ratio = step_ratio(record, method)
     if ratio is not None:
         return times_cell(ratio, anchor_of(record))
@@ -137,14 +156,15 @@ def cost_against_accuracy(setting: Setting) -> Table:
     columns = ["Method", "Relative training time (CLIP = 1)", *(probe_title(setting, probe) for probe in PROBES)]
     rows = []
     for method in [m for m in setting.methods if setting.trainings(m)]:
-        accuracies = [
-            quantity_cell(setting.accuracy(method, metric), 1, link(setting.of("linear_probe", method)))
-            for metric, _ in PROBES.values()
-        ]
+        accuracies = [_accuracy_cell(setting, method, metric) for metric, _ in PROBES.values()]
         cost = quantity_cell(setting.relative_time(method), 3, link(setting.trainings(method)))
         rows.append([Cell(name_of(method)), cost, *accuracies])
     caption = "Mean ± sample standard deviation over seeds. Training time is that of whole runs, one after the other."
-    return Table("figure_1c_ours", f"Ours, at {setting.scale} scale on {setting.device}", columns, rows, caption)
+    unlike = {name_of(m): found for m in setting.methods if (found := setting.unlike_trainings(m, "clip"))}
+    said = "; ".join(f"{name} in {listed(fields)}" for name, fields in unlike.items())
+    caption += f" Where trainings differ from CLIP's there is no relative time: {said}." if unlike else ""
+    table = Table("figure_1c_ours", f"Ours, at {setting.scale} scale on {setting.device}", columns, rows, caption)
+    return with_warning(table, timed_in(setting))
 
 
 def trainings(setting: Setting) -> Table:
@@ -179,7 +199,8 @@ def trainings(setting: Setting) -> Table:
         cells.append(number_cell(None if parameters is None else parameters / 1e6, 2, anchor_of(record)))
         rows.append([Cell(f"{name_of(record.method)}, seed {MISSING if record.seed is None else record.seed}"), *cells])
     caption = "The losses of different methods have different units: compare within a method only."
-    return Table("trainings", f"Every training at {setting.scale} scale", [*columns, "Parameters (M)"], rows, caption)
+    table = Table("trainings", f"Every training at {setting.scale} scale", [*columns, "Parameters (M)"], rows, caption)
+    return with_warning(table, setting.of("pretrain"))
 
 
 def recipe_differences(setting: Setting) -> Table:

@@ -1,6 +1,7 @@
 """The pruning threshold: what it leaves of classes and labels, and what the probes say of it, in Figure 6's form."""
 
 from functools import partial
+from itertools import count
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -8,7 +9,7 @@ from matplotlib.ticker import NullLocator
 
 from reports.cells import Cell, Table, clipped, number_cell, quantity_cell, shown
 from reports.figures import Figure, series_style, thinned
-from reports.measured import anchor_of, summarise
+from reports.measured import anchor_of, means_by, summarise
 from reports.overlap import LABEL_SETS
 from reports.paper_tables import stated
 from reports.records import Record, entries, number
@@ -19,12 +20,13 @@ Point = tuple[float, float]  # threshold, accuracy in %
 
 
 def probes(record: Record) -> dict[str, list[Point]]:
-    """Probe -> every seed's point, of the probes with top-1 accuracies."""
-    thresholds = record.series("threshold")
+    """Probe -> every seed's point, of the probes with top-1 accuracies; repeated runs of a seed are averaged."""
+    thresholds, seeds = record.series("threshold"), record.series("seed")
     found: dict[str, list[Point]] = {}
     for name in [name for name in record.samples if name.endswith("_top1")][:MOST_PROBES]:
-        pairs = zip(thresholds, record.series(name), strict=False)
-        points = sorted((t, 100 * accuracy) for t, accuracy in pairs if (t == 0 or 1 <= t < 1e12) and 0 <= accuracy <= 1)
+        rows = zip(thresholds, seeds or count(), record.series(name), strict=False)
+        kept = [((t, seed), 100 * top1) for t, seed, top1 in rows if (t == 0 or 1 <= t < 1e12) and 0 <= top1 <= 1]
+        points = sorted((t, top1) for (t, _), top1 in means_by(kept).items())
         if points:
             probe = name.removesuffix("_top1")
             found[LABEL_SETS.get(probe, clipped(probe, 24))] = points

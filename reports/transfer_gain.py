@@ -1,14 +1,15 @@
 """What Transfer Init adds: pairs of classifiers with and without it, from the same encoder, images and seed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from reports.cells import Cell, Table, clipped, quantity_cell, shown
-from reports.measured import name_of, summarise
+from reports.cells import Cell, Table, clipped, quantity_cell, shown, sign_of
+from reports.likeness import alike
+from reports.measured import means_by, name_of, summarise
 from reports.records import Record
 from reports.tables import link
 from reports.transfer_lines import brief_share
-from reports.transfer_runs import TASKS, Run, methods_of, runs_of, task_title, tasks_of
+from reports.transfer_runs import TASKS, Run, methods_of, runs_of, task_title, tasks_of, without_classes
 
 WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}
 MOST_SHARES = 20
@@ -34,12 +35,19 @@ class Gain:
 def gains_of(records: Sequence[Record], kind: str) -> list[Gain]:
     """Every pair of the records of a kind: the same encoder, task, share of the data and classifier seed."""
     gains = []
-    for record in (record for record in records if record.kind == kind):
+    own = [record for record in records if record.kind == kind]
+    of_methods = [[record for record in own if record.method == method] for method in methods_of(own)]
+    for record in (record for found in of_methods for record in alike(found, found).records):
         runs = runs_of(record)
         at_random = {_place(run): run.top1 for run in runs if run.init == "random"}
         pairs = [run for run in runs if run.init == "transfer" and run.seed is not None and _place(run) in at_random]
         gains += [Gain(record, run.task, run.share, run.images, run.top1 - at_random[_place(run)]) for run in pairs]
     return gains
+
+
+def encoder_means(gains: Iterable[Gain]) -> list[float]:
+    """The mean gain of each encoder's pairs, in points: pairs of one encoder are not independent of each other."""
+    return list(means_by((gain.record.seed, gain.points) for gain in gains).values())
 
 
 def _place(run: Run) -> tuple[str, float, int | None]:
@@ -59,12 +67,9 @@ def _sentence(records: Sequence[Record], kind: str) -> str:
     for task in tasks_of(gain.task for gain in own):
         of = [gain for gain in own if gain.task == task]
         fewest = [gain for gain in of if gain.share == min(gain.share for gain in of)]
-        said.append(f"on {TASKS[task]} ({_data(fewest[0])}) {verdict([gain.points for gain in fewest])}")
-    encoders = len({gain.record.path for gain in own})
-    whose = f" The pairs are of {encoders} encoder{'s' * (encoders != 1)}."
-    return (
-        f"{WAYS[kind]} with the fewest images, Transfer Init against a random start: {'; '.join(said)}.{whose}" if said else ""
-    )
+        title = without_classes([gain.record for gain in of], task)
+        said.append(f"on {title} ({_data(fewest[0])}) {verdict(encoder_means(fewest))}")
+    return f"{WAYS[kind]} with the fewest images, Transfer Init against a random start: {'; '.join(said)}." if said else ""
 
 
 def _data(gain: Gain) -> str:
@@ -74,17 +79,17 @@ def _data(gain: Gain) -> str:
 
 
 def verdict(points: Sequence[float]) -> str:
-    """What differences say in words: a gain is only called one when every pair has it."""
-    if any(pair != pair for pair in points):
+    """What the mean gains of encoders say in words: a gain is only called one when every encoder has it, as it is shown."""
+    if any(gain != gain for gain in points):
         return "no answer, for an accuracy is NaN"
-    helped, mean = sum(pair > 0 for pair in points), _signed(sum(points) / len(points))
+    helped, mean = sum(sign_of(gain) > 0 for gain in points), _signed(sum(points) / len(points))
     if len(points) == 1:
-        return f"it {'gains' if helped else 'does not gain'} ({mean} points) in the one pair there is, which is too few to tell"
+        return f"it {'gains' if helped else 'does not gain'} ({mean} points) with the one encoder, which is too few to tell"
     if helped == len(points):
-        return f"it gains in every pair ({mean} points, the mean of {helped} pairs)"
+        return f"it gains with each of {helped} encoders ({mean} points on average)"
     if not helped:
-        return f"it does not gain in any pair ({mean} points, the mean of {len(points)} pairs)"
-    return f"the pairs disagree: it gains in {helped} of {len(points)} ({mean} points in the mean)"
+        return f"it does not gain with any of {len(points)} encoders ({mean} points on average)"
+    return f"the encoders disagree: it gains with {helped} of {len(points)} ({mean} points on average)"
 
 
 def gain_table(records: Sequence[Record], scale: str, suffix: str = "") -> list[Table]:
@@ -100,10 +105,10 @@ def gain_table(records: Sequence[Record], scale: str, suffix: str = "") -> list[
     if not rows:
         return []
     columns = ["Share of the training data"]
-    columns += [column for kind in gains for column in (f"{WAYS[kind]}: gain (points)", f"{WAYS[kind]}: pairs that gained")]
+    columns += [column for kind in gains for column in (f"{WAYS[kind]}: gain (points)", f"{WAYS[kind]}: encoders that gained")]
     caption = (
         "Top-1 accuracy with Transfer Init minus that with a random start, from the same encoder, images and seed of the "
-        "classifier; mean ± sample standard deviation over n pairs. Pairs of one encoder are not independent of each other."
+        "classifier. The pairs of an encoder are averaged first; then mean ± sample standard deviation over n encoders."
     )
     return [Table(f"transfer_gain{suffix}", f"What Transfer Init adds, {scale} scale", columns, rows, caption)]
 
@@ -114,8 +119,9 @@ def _row(gains: dict[str, list[Gain]], at: Gain) -> list[Cell]:
     for found in gains.values():
         own = [gain for gain in found if (gain.task, gain.share) == (at.task, at.share)]
         anchor = link(list({gain.record.path: gain.record for gain in own}.values()))
-        row.append(quantity_cell(summarise(gain.points for gain in own), 2, anchor))
-        row.append(Cell(f"{sum(gain.points > 0 for gain in own)} of {len(own)}", anchor=anchor) if own else Cell())
+        means = encoder_means(own)
+        row.append(quantity_cell(summarise(means), 2, anchor))
+        row.append(Cell(f"{sum(sign_of(mean, 2) > 0 for mean in means)} of {len(means)}", anchor=anchor) if own else Cell())
     return row
 
 

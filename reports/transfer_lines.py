@@ -7,9 +7,10 @@ from itertools import groupby
 from matplotlib.axes import Axes
 
 from reports.cells import shown
-from reports.figures import PAPER, label_points
+from reports.figures import PAPER, label_points, thinned
 
 MOST_LINES = 8
+MOST_MARKS = 300  # drawn of a line; means are of all
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
 
@@ -56,11 +57,17 @@ def draw_lines(axes: Axes, lines: Sequence[Line], moved: Callable[[float, float]
         axes.plot(*zip(*means, strict=True), "--" if line.dashed else "-", color=line.colour, linewidth=1.8)
         for points, face in ((marks, line.colour), (hollow, PAPER)):
             if points:
-                xs, ys = zip(*points, strict=True)
+                xs, ys = zip(*(points[i] for i in thinned(len(points), MOST_MARKS)), strict=True)
                 axes.plot(xs, ys, line.marker, color=line.colour, markerfacecolor=face, alpha=0.5, markersize=5.5)
         x, y = means[-1]
         names.append((x, y, f"{line.name}\n{f'{line.how} ' if line.how else ''}{shown(y, 1)} %", line.colour))
     label_points(axes, names, gap=NAME_HEIGHT / height_for(lines), leader=leader)
+
+
+def left_undrawn(lines: Sequence[Line]) -> str:
+    """A sentence where there are more marks than are drawn."""
+    most = max((len(points) for line in lines for points in (line.marks, line.hollow)), default=0)
+    return f" Of each line {MOST_MARKS} marks at most are drawn." if most > MOST_MARKS else ""
 
 
 def height_for(lines: Sequence[Line]) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 from reports.cells import MISSING, Cell, Table, clipped, number_cell, share_cell, shown
 from reports.measured import anchor_of, summarise
 from reports.records import Record, as_number, entries, number, text
-from reports.transfer_runs import TASKS, task_title, tasks_of
+from reports.transfer_runs import task_title, tasks_of, without_classes
 
 PREFIX = "origins_"
 KINDS = {
@@ -75,7 +75,7 @@ def _labels(task: str, record: Record, rows: Sequence[dict[str, Any]], end: str)
     for kind in reversed(KINDS):
         own = [row for row in rows[:MOST_LABELS] if row["kind"] == kind]
         body += [[Cell(f"{KINDS[kind]} ({len(own)})")], *(_label(row, record) for row in own)] if own else []
-    name = TASKS.get(task, clipped(task, 24))
+    name = without_classes([record], task)
     left_out = f"The first {MOST_LABELS:,} of {len(rows):,} labels." if len(rows) > MOST_LABELS else ""
     columns = ["Label", "Kind", "Similarity", "Synset → classes whose rows it gets"]
     return Table(f"origins_of{end}", f"Every label of {name}: where its row comes from", columns, body, left_out, folded=True)

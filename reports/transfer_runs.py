@@ -6,11 +6,12 @@ percent here; a NaN stays one, and a share that is none is not there.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reports.cells import Cell, Quantity, clipped, quantity_cell, shown
-from reports.measured import differing_fields, name_of, ordered, summarise
+from reports.likeness import alike
+from reports.measured import differing_fields, is_ours, name_of, ordered, over_seeds
 from reports.records import Record, drawable, number, text
 from reports.tables import link
 
@@ -21,7 +22,9 @@ TASKS = {
     "subgroups": "subgroups",
     "folder": "classes of a folder",
 }
-COUNTED = ("concepts", "subgroups", "folder")  # tasks whose number of classes their name does not say
+CLASSES = {"imagenet": 1000, "places365": 365}  # of the data sets themselves; a folder given in their place may hold others
+# Of COCO-2017 and ADE20k: classes, and test images.
+DENSE_SETS = {"multilabel": (80, 5000), "segmentation": (150, 2000), "detection": (80, 5000)}
 MOST_TASKS = 4
 INITS = ("random", "transfer")
 LEAST_SHARE = 1e-4  # of the training data, in %, that a figure has a place for
@@ -92,11 +95,33 @@ def tasks_with(records: Sequence[Record], ending: str) -> list[str]:
     return tasks_of(name for name in names if any(percent(r.metrics, name + ending) is not None for r in records))
 
 
+def is_published_dense(record: Record) -> bool:
+    """Whether a record of a dense task is of a whole published data set: its classes, and its test images."""
+    classes, images = DENSE_SETS[record.kind]
+    sizes = [number(record.metrics, key) for key in ("val_images", "num_val")]
+    return number(record.metrics, "num_classes") == classes and max(size or 0 for size in sizes) == images
+
+
 def task_title(records: Sequence[Record], task: str) -> str:
-    """`435 concepts`, the number of classes from the records; `ImageNet-1k`."""
+    """`435 concepts`, the number of classes from the records; `ImageNet-1k` where it has that many."""
+    if is_published(records, task):
+        return TASKS[task]
     classes = {number(r.metrics, f"{task}_num_classes") for r in records} - {None}
-    count = f"{shown(classes.pop(), 0)} " if len(classes) == 1 and task in COUNTED else ""
-    return count + TASKS.get(task, clipped(task, 24))
+    count = shown(classes.pop(), 0) if len(classes) == 1 else ""
+    if task in CLASSES:
+        return f"{count} classes of {task}:DIR" if count else f"{task}:DIR"
+    return f"{count} {without_classes(records, task)}".strip()
+
+
+def without_classes(records: Sequence[Record], task: str) -> str:
+    """The same, of what does not pass for a published data set without the number of classes."""
+    return task_title(records, task) if task in CLASSES else TASKS.get(task, clipped(task, 24))
+
+
+def is_published(records: Sequence[Record], task: str) -> bool:
+    """Whether every record that has the task has it with as many classes as the published data set of its name."""
+    of = [r for r in records if any(key.startswith(f"{task}_") for key in r.metrics)]
+    return task in CLASSES and bool(of) and all(number(r.metrics, f"{task}_num_classes") == CLASSES[task] for r in of)
 
 
 def chance_of(records: Sequence[Record], task: str) -> float | None:
@@ -106,6 +131,11 @@ def chance_of(records: Sequence[Record], task: str) -> float | None:
     return 100 / count if count is not None and 2 <= count < 1e9 else None
 
 
+def encoder_key(record: Record) -> str:
+    """The same for all records of one method's encoder: by the seed of pre-training; by the path where that is not known."""
+    return record.path if record.seed is None else f"seed {record.seed}"
+
+
 def methods_of(records: Iterable[Record]) -> list[str]:
     """Methods in the order of every table; those that are not ours last."""
     return ordered(record.method for record in records)
@@ -113,13 +143,30 @@ def methods_of(records: Iterable[Record]) -> list[str]:
 
 def accuracy(records: Sequence[Record], metric: str) -> Quantity | None:
     """A metric in % over the seeds of pre-training."""
-    return summarise(percent(record.metrics, metric) for record in records)
+    return over_seeds(records, lambda record: percent(record.metrics, metric))
+
+
+def accuracy_of(records: Sequence[Record], metric: str) -> Cell:
+    """The same as a cell, linked to the records."""
+    return quantity_cell(accuracy(records, metric), 1, link(records))
 
 
 def accuracy_cell(records: Sequence[Record], method: str, metric: str) -> Cell:
-    """The mean over a method's encoders, linked to those records that have the metric."""
-    own = [r for r in records if r.method == method and percent(r.metrics, metric) is not None]
-    return quantity_cell(accuracy(own, metric), 1, link(own))
+    """The mean over a method's encoders of one recipe, linked to those records that have the metric.
+
+    Args:
+        records: of one kind, of all methods; those trained here say which recipe counts.
+        metric: `<task>_top1`, or another that ends so.
+    """
+    there = [r for r in records if percent(r.metrics, metric) is not None]
+    own, ours = [r for r in there if r.method == method], [r for r in there if is_ours(r.method)]
+    kept = alike(own, ours if is_ours(method) else own, task_of(metric))
+    return replace(accuracy_of(kept.records, metric), remarks=kept.remarks)
+
+
+def task_of(metric: str) -> str:
+    """The task that a metric is of: `imagenet` of `imagenet_knn_top1`."""
+    return metric.removesuffix("_top1").removesuffix("_top5").removesuffix("_knn").removesuffix("_zero_shot")
 
 
 def method_cell(method: str) -> Cell:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reports.cells import Cell, Table, clipped, shown
+from reports.differences import listed
+from reports.likeness import unlike
 from reports.measured import is_ceiling, is_ours
 from reports.records import Record, number, text
 from reports.transfer_runs import (
     TASKS,
-    accuracy,
     accuracy_cell,
     agreed,
     chance_of,
@@ -55,8 +56,11 @@ def _worth_caption(probes: Sequence[Record], tuned: Sequence[Record], tasks: Seq
             " The probes compute features once, so they see no augmented image; the paper's, Table 7(a), augments in every "
             "epoch: the two do not give the same number."
         )
-    differ = [name for name, of in (("linear probes", probes), ("fine-tunings", tuned)) if not same_recipe(of)]
-    return words + "".join(f" Beware: the {name} here do not all have the same recipe." for name in differ)
+    for name, of in (("linear probes", probes), ("fine-tunings", tuned)):
+        if not same_recipe(of):
+            fields = listed(unlike(of))
+            words += f" Beware: the {name} here do not all have the same recipe: they differ in {fields}."
+    return words
 
 
 def _guessing(records: Sequence[Record], tasks: Sequence[str]) -> str:
@@ -106,7 +110,7 @@ def _with_top5(records: Sequence[Record], method: str, metric: str, how: str = "
     cell = accuracy_cell(records, method, f"{metric}_top1")
     if cell.quantity is None:
         return cell
-    top5 = accuracy([r for r in records if r.method == method], f"{metric}_top5")
+    top5 = accuracy_cell(records, method, f"{metric}_top5").quantity
     words = [how, f"top-5 {shown(top5.mean, 1)}" if top5 else "", cell.small]
     return replace(cell, small=", ".join(word for word in words if word))
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from catlip.least_counts import too_few
 from reports.cells import MISSING, Cell, Table, clipped, shown
-from reports.measured import Ratio, anchor_of, name_of, ratio_at
+from reports.measured import Ratio, anchor_of, name_of, ratio_at, ratio_of
 from reports.records import Record, as_number, drawable, lookup, number, text
 from reports.tables import TIMES, step_description, times_cell
 
@@ -77,7 +78,7 @@ class Way:
         for order in ORDERS:
             for step in self.steps(order):
                 by_change.setdefault((name_in(step), change_in(step)), {}).setdefault(order, step)
-        return [_factor(name, change, found) for (name, change), found in by_change.items()]
+        return [_factor(self.record, name, change, found) for (name, change), found in by_change.items()]
 
     @property
     def not_run(self) -> list[str]:
@@ -92,7 +93,7 @@ class Way:
     @property
     def total(self) -> Ratio | None:
         """The first configuration against the last, timed in turns."""
-        return ratio_at(lookup(self.record.metrics, self.name, "total", "ratio"))
+        return ratio_of(self.record, lookup(self.record.metrics, self.name, "total", "ratio"))
 
     @property
     def published(self) -> float | None:
@@ -105,8 +106,8 @@ def ways(record: Record) -> list[Way]:
     return [way for name in WAYS if (way := Way(name, record)).factors]
 
 
-def _factor(name: str, change: str, found: dict[str, Step]) -> Factor:
-    ratios = {order: ratio_at(lookup(found.get(order), "ratio")) for order in ORDERS}
+def _factor(record: Record, name: str, change: str, found: dict[str, Step]) -> Factor:
+    ratios = {order: ratio_of(record, lookup(found.get(order), "ratio")) for order in ORDERS}
     flops = next((f for step in found.values() if (f := number(step, "flops_ratio")) is not None), None)
     reason = next((why for step in found.values() if (why := text(step, "not_run"))), "")
     return Factor(name, change, ratios, flops, "" if any(ratios.values()) else reason or "no ratio recorded")
@@ -121,8 +122,10 @@ def _table(way: Way, name: str) -> Table:
     anchor = anchor_of(way.record)
     rows = [*(_factor_row(factor, anchor) for factor in way.factors), [Cell("Together")], *_together(way, anchor)]
     columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
+    few = too_few(way.record.kind, way.record.samples)
     caption = (
-        "Time of an image before the change over that after it, so above 1 is faster; below each ratio its 95 % interval. "
+        "Time of an image before the change over that after it, so above 1 is faster; "
+        f"{f'{few}: too few for intervals' if few else 'below each ratio its 95 % interval'}. "
         "Between the two orders only the sequence of the changes differs. FLOPs are counted, not measured."
     )
     return Table(name, f"{way.title}: {step_description(way.record)}", columns, rows, caption)

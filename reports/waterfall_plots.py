@@ -9,7 +9,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from reports.cells import shown
 from reports.figures import COLOURS, INK, MUTED, Figure
-from reports.measured import Ratio, ratio_at
+from reports.measured import Ratio, ratio_of
 from reports.records import Record
 from reports.tables import TIMES, interval, step_description
 from reports.waterfall import ORDERS, Way, change_in, name_in, ways
@@ -35,7 +35,7 @@ def _panels(way: Way, suffix: str) -> list[Figure]:
 
 
 def _bars(way: Way, order: str) -> list[Bar]:
-    taken = [(step, ratio_at(step.get("ratio"))) for step in way.steps(order)]
+    taken = [(step, ratio_of(way.record, step.get("ratio"))) for step in way.steps(order)]
     return [
         (f"{name_in(step)}\n{textwrap.fill(change_in(step), 24)}", r)
         for step, r in taken

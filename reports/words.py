@@ -7,6 +7,8 @@ Numbers of different scales stand in tables of their own.
 from collections.abc import Callable, Sequence
 
 from reports.blocks import Block, Section, Text, side_by_side, to_fill
+from reports.caveats import with_warning
+from reports.cells import Table
 from reports.figures import Figure
 from reports.label_accuracy import accuracy_figures, accuracy_table, missenses_table
 from reports.label_audit_tables import audit_tables, verdict_table
@@ -88,12 +90,16 @@ def _audit(main: Setting | None, records: Records) -> list[Block]:
 
 def _speed(main: Setting | None, records: Records) -> list[Block]:
     words = "The same labels, made in several ways in turns on one core; then the whole command, over processes."
-    parts = (_speed_figures, per_core_table, command_table)
+    parts = (_speed_figures, _speed_tables)
     return _each(_shown(records, main, "labelling_speed"), parts, words, "Not run.", SPEED)
 
 
 def _speed_figures(record: Record, end: str) -> list[Figure]:
     return speed_figure(record, end) + memory_figure(record, end)
+
+
+def _speed_tables(record: Record, end: str) -> list[Table]:
+    return [with_warning(table, [record]) for table in (*per_core_table(record, end), *command_table(record, end))]
 
 
 def _threshold(main: Setting | None, records: Records) -> list[Block]:

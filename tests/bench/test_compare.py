@@ -11,7 +11,7 @@ RECORD: dict[str, Any] = {
     "config": {"model": "vit_b16", "batch_size": 4, "out": "a"},
     "environment": {"device": "Abacus", "device_count": 1},
     "metrics": {"ratios": {"clip/catlip": {"value": 1.2, "low": 1.1, "high": 1.3}}},
-    "samples": {"catlip_total_ms": [10.0, 11.0, 12.0]},
+    "samples": {"catlip_total_ms": [10.0, 11.0, 12.0] * 2},
 }
 
 
@@ -34,7 +34,7 @@ def compare(program, tmp_path):
 def test_overlapping_intervals_agree_and_times_have_a_ratio(compare) -> None:
     said = compare(
         metrics={"ratios": {"clip/catlip": {"value": 1.35, "low": 1.25, "high": 1.4}}},
-        samples={"catlip_total_ms": [20.0, 22.0]},
+        samples={"catlip_total_ms": [20.0, 22.0] * 3},
     )
     assert "ratios clip/catlip: 1.200 [1.100, 1.300] and 1.350 [1.250, 1.400]: agree" in said
     assert "catlip_total_ms: other / one = 1.909" in said

@@ -254,9 +254,8 @@ def lengths(write_record, method, levels, annealed=True, scale="cc3m", seconds=1
     run = f"runs/{scale}/pretrain/{method}-seed0"
     config = {"recipe": {"encoder": "vit_b16"}}
     write_record("pretrain", f"{method}-seed0", "runs", scale, metrics={"method": method, "images_seen": 290e6}, config=config)
-    write_record(
-        "longer_training", method, "runs", scale, metrics={"method": method}, config={"runs": [run]}, samples={"runs": rows}
-    )
+    metrics = {"method": method, "imagenet_num_classes": 1000}
+    write_record("longer_training", method, "runs", scale, metrics=metrics, config={"runs": [run]}, samples={"runs": rows})
 
 
 def test_longer_training_helps_catlip_and_not_clip_and_clips_best_costs_four_times_as_much(write_record, said):
@@ -276,13 +275,13 @@ def test_snapshots_that_are_not_annealed_are_no_lengths(write_record, said, scal
 
 
 def gains(transfer, kind, differences, scale="datacomp"):
-    rows = [
-        {"task": "imagenet", "fraction": fraction, "init": init, "seed": seed, "top1": 0.2 + (init == "transfer") * gain}
-        for fraction, own in differences.items()
-        for seed, gain in enumerate(own)
-        for init in ("random", "transfer")
-    ]
-    transfer(kind, "catlip", scale, {}, samples={"runs": rows})
+    for seed in range(len(next(iter(differences.values())))):
+        rows = [
+            {"task": "imagenet", "fraction": fraction, "init": init, "seed": 0, "top1": 0.2 + (init == "transfer") * own[seed]}
+            for fraction, own in differences.items()
+            for init in ("random", "transfer")
+        ]
+        transfer(kind, "catlip", scale, {}, seed, samples={"runs": rows})
 
 
 def test_transfer_init_gains_in_every_pair_or_is_not_supported(transfer, said):

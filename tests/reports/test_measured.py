@@ -89,7 +89,7 @@ def test_seeds_of_different_recipes_are_warned_of(write_training, read):
     write_training("catlip", 0, 10.0, epochs=20)
     write_training("catlip", 1, 10.0, epochs=2, about="other words")
     (setting,) = read()
-    assert setting.warnings == ["The seeds of CatLIP differ in epochs, not in the seed alone."]
+    assert setting.warnings == ["The seeds of CatLIP differ in epochs, not in the seed alone; 1 of 2 trainings count."]
 
 
 def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(write_training, write_timing, read):
@@ -124,8 +124,10 @@ def test_cheaper_is_concluded_only_when_the_interval_leaves_one_out(write_traini
 @pytest.mark.parametrize(
     ("catlip", "clip", "short"),
     [
-        ([0.30, 0.31], [0.28, 0.29], "Here it is better"),
-        ([0.28, 0.29], [0.30, 0.31], "Here it is worse"),
+        ([0.30] * 6, [0.28] * 6, "Here it is better"),
+        ([0.28] * 6, [0.30] * 6, "Here it is worse"),
+        ([0.30, 0.31], [0.28, 0.29], "Higher in every seed here, but"),
+        ([0.28, 0.29], [0.30, 0.31], "Lower in every seed here, but"),
         ([0.30, 0.28], [0.29, 0.29], "Here the two cannot be told apart"),
         ([0.30], [0.20], "One seed each is too few"),
         ([0.30], [], "Not yet known"),

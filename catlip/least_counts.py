@@ -1,0 +1,38 @@
+"""How much must be measured before something is said: one table for the page and for `bench.compare`.
+
+Of n paired samples that are all of one sign, a sign test gives p = 2 / 2**n: 0.06 at five, 0.03 at six. And of fewer than six
+samples not even the whole range holds the median 95 times in 100.
+"""
+
+FEWEST = 6  # samples of which a median has an interval
+SEEDS = 6  # pairs of seeds, before one method is called better than another
+ROUNDS = {  # kind of record -> rounds in which both sides were measured in turns, before a ratio has an interval or a verdict
+    "step_time": 6,
+    "waterfall": 6,
+    "communication": 6,
+    "loop_overhead": 6,
+    "data_path": 6,
+    "labelling_speed": 6,
+}
+SAMPLES = {  # kind of record -> what the names of the lists end with that hold a value a round
+    "step_time": ("_total_ms",),
+    "waterfall": (" before", " after"),
+    "communication": ("_step_ms",),
+    "loop_overhead": ("loop_ms", "bare_ms"),
+    "data_path": ("ours_ms",),
+    "labelling_speed": ("_us",),
+}
+
+
+def rounds_of(kind: str, samples: dict[str, object]) -> int | None:
+    """The rounds that a record's ratios rest on, the fewest of any; None where it does not hold them."""
+    lists = (values for name, values in samples.items() if name.endswith(SAMPLES.get(kind, ())))
+    return min((len(values) for values in lists if isinstance(values, list)), default=None)
+
+
+def too_few(kind: str, samples: dict[str, object]) -> str:
+    """`2 rounds, of at least 6`, where a record's ratios rest on too few; else empty."""
+    rounds, least = rounds_of(kind, samples), ROUNDS.get(kind, 0)
+    if rounds is None or rounds >= least:
+        return ""
+    return f"{rounds} round{'s' * (rounds != 1)}, of at least {least}"

@@ -1,0 +1,94 @@
+"""Of very many records the page carries what it shows, and says where the rest is."""
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reports import provenance
+from reports.cells import MOST_ROWS, Cell, Table, as_csv, as_markdown
+from reports.figures import render
+from reports.measured import settings
+from reports.page import html, markdown
+from reports.plots import MOST_CURVES, MOST_MARKS, accuracy_figure, loss_figures
+from reports.provenance import record_groups
+from reports.records import Records, read_records
+from reports.sections import Page, build_page
+
+COUNT = MOST_ROWS + 20
+UNDRAWN = type("Undrawn", (), {"svg": "<svg></svg>"})()
+
+
+@pytest.fixture
+def many(write_record: Callable[..., Path], tmp_path: Path) -> Records:
+    """A training and a probe of each of COUNT seeds, with long samples."""
+    samples = {"images_seen": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "words": ["x" * 30] * 500}
+    for seed in range(COUNT):
+        metrics = {"method": "catlip", "seed": seed, "images_seen": 10, "train_seconds": 1.0}
+        write_record("pretrain", f"catlip-seed{seed}", metrics=metrics, samples=samples)
+        probe = {"method": "catlip", "pretrain_seed": seed, "concepts_top1": seed / COUNT}
+        write_record("linear_probe", f"catlip-seed{seed}", metrics=probe, samples=samples)
+    return read_records([tmp_path / "runs"])
+
+
+@pytest.fixture
+def page(many: Records, monkeypatch: pytest.MonkeyPatch) -> Page:
+    monkeypatch.setattr(provenance, "ROOM", 20_000)
+    return build_page(many)
+
+
+def undrawn(page: Page) -> str:
+    return html(page, {figure.name: UNDRAWN for figure in page.figures})
+
+
+def test_records_beyond_the_pages_room_are_a_line_with_their_anchor_and_all_are_in_a_csv(page, many):
+    text = undrawn(page)
+    ids = re.findall(r'id="([^"]+)"', text)
+    assert {provenance.anchor_of(record) for record in many.found} <= set(ids)
+    assert len(set(ids)) == len(ids)
+    assert 0 < text.count("<h3>Environment</h3>") < 60
+    (table,) = [table for table in page.tables if table.name == "records"]
+    rows = list(csv.reader(as_csv(table).splitlines()))
+    assert [row[0] for row in rows[1:]] == [record.path for record in many.found]
+    assert 'href="tables/records.csv"' in text
+    assert markdown(page).count('<a id="record-') == len(many.found)
+
+
+def test_the_first_records_of_every_group_are_whole(many, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOM", 20_000)
+    groups = record_groups(many)
+    assert all(group.records and group.lines for group in groups)
+    assert abs(len(groups[0].records) - len(groups[1].records)) <= 1
+
+
+def test_records_that_fit_are_all_whole_and_no_csv_of_them_is_written(page, write_record, tmp_path):
+    write_record("pretrain", "catlip-seed0", root="few")
+    few = build_page(read_records([tmp_path / "few"]))
+    assert not [table for table in few.tables if table.name == "records"]
+    assert undrawn(few).count("<h3>Environment</h3>") == 1
+
+
+def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(page):
+    (table,) = [table for table in page.tables if table.name == "trainings"]
+    assert len(table.rows) == COUNT
+    assert len(as_csv(table).splitlines()) == COUNT + 1
+    assert as_markdown(table).count("CatLIP, seed") == MOST_ROWS
+    assert f"The first {MOST_ROWS} of {COUNT} rows; [all of them as CSV](tables/trainings.csv)." in as_markdown(table)
+    assert 'href="tables/trainings.csv"' in undrawn(page)
+
+
+def test_a_table_that_fits_is_not_cut():
+    table = Table("t", "T", ["A"], [[Cell("x"), Cell("y")]] * MOST_ROWS)
+    assert "rows" not in as_markdown(table)
+
+
+def test_figures_draw_so_many_curves_and_marks_and_say_so(many):
+    (setting,) = settings(many)
+    (loss,) = loss_figures(setting)
+    assert loss.alt.count("seed ") == MOST_CURVES
+    assert f"The first {MOST_CURVES} of {COUNT} trainings." in loss.caption
+    (accuracy,) = accuracy_figure(setting)
+    assert f"{MOST_MARKS} marks at most" in accuracy.caption
+    assert render(accuracy).svg.count("<use ") < MOST_MARKS + 100
