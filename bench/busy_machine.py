@@ -129,8 +129,9 @@ def time_steps(config: Steps) -> None:
 
 @contextlib.contextmanager
 def busy_process() -> Iterator[None]:
-    """A process that keeps one core busy meanwhile."""
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    """A process that keeps one core busy meanwhile, and not after this one was killed."""
+    count = f"import os\nwhile os.getppid() == {os.getpid()}: sum(range(10_000))"
+    process = subprocess.Popen([sys.executable, "-c", count])
     try:
         yield
     finally:
