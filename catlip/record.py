@@ -104,7 +104,7 @@ class Record:
             self.environment["threads"] = _threads()  # a training chooses how many when it starts
         if self.attention:
             self.environment["attention"] = "+".join(sorted(self.attention))
-        refused = isinstance(error, InputError | OSError) and not self.begun and not any(self.samples.values())
+        refused = isinstance(error, InputError | OSError) and not self.begun
         if error is None:
             self._write(self.path)
         elif not refused:

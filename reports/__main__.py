@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catlip.cli import Program, run
+from catlip.lock import only_writer
 from reports.cells import as_text
 from reports.comparison import Compare, compare
 from reports.merging import Merge, merge
@@ -47,7 +48,8 @@ def main(config: Report) -> None:
     page = build_page(records)
     gc.freeze()
     gc.enable()  # plots have
-    path = write_report(page, config.out)
+    with only_writer(config.out):
+        path = write_report(page, config.out)
     print(as_text(page.headline) if page.headline else f"no trainings or probes recorded yet; run {RUN_ALL} first")
     if records.problems:
         print(f"\n{len(records.problems)} left out, with reasons at the end of the page")

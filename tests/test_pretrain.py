@@ -92,6 +92,29 @@ def test_killed_and_resumed_is_uninterrupted(starter, program, tmp_path, undistu
     assert not out.with_name("run.json.partial").exists()
 
 
+def test_a_second_run_in_the_folder_is_refused_and_the_first_is_not_disturbed(starter, program, tmp_path, undisturbed) -> None:
+    out = tmp_path / "run"
+    arguments = command("catlip", starter, out)
+    first = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not _has_lines(out / "log.jsonl", 2) and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # so that it has not ended when the second comes to it
+    try:
+        for more in ((), ("--restart",)):
+            second = program(*arguments, *more)
+            assert second.returncode == 2
+            assert second.stderr.count("\n") == 1
+            assert str(out) in second.stderr
+            assert str(first.pid) in second.stderr
+    finally:
+        first.send_signal(signal.SIGCONT)
+    _, errors = first.communicate()
+    assert first.returncode == 0, errors
+    assert outcome(out) == undisturbed["catlip"]
+    assert not (out / ".lock").exists()
+
+
 def _has_lines(path: Path, count: int) -> bool:
     return path.exists() and path.read_text().count("\n") >= count
 
@@ -106,6 +129,11 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(progr
     refused = program(*arguments, "--max-lr", "0.5")
     assert refused.returncode == 2
     assert "max_lr 0.001 there, 0.5 now" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
+    environment = json.loads((tmp_path / "run.json").read_text())["environment"]
+    assert environment["attention"] == "flash"
+    assert environment["cpu_s"] > 0
     assert program(*arguments, "--max-lr", "0.5", "--restart").returncode == 0
 
 

@@ -78,19 +78,16 @@ def test_a_refused_command_keeps_the_partial_of_an_earlier_run_as_it_is(tmp_path
 
 
 def test_a_run_that_fails_after_it_began_stays_as_incomplete(tmp_path: Path) -> None:
-    for number, begin in enumerate((note_begun, None)):
+    for number, begin in enumerate((lambda _: note_begun(), Record.save)):
         record = Record(tmp_path / f"{number}.json", "kind", {})
         with pytest.raises(InputError):
             _diverge(record, begin)
         assert record.partial.exists()
 
 
-def _diverge(record: Record, begin: Callable[[], None] | None) -> None:
+def _diverge(record: Record, begin: Callable[[Record], None]) -> None:
     with record:
-        if begin:
-            begin()
-        else:
-            record.samples["loss"] = [1.0]
+        begin(record)
         raise InputError("the loss is not finite")
 
 

@@ -175,6 +175,7 @@ def main(config: Label) -> None:
                 bad = [error for _, error in each("labelling", label, todo) if error]
                 seconds = time.perf_counter() - start
                 if errors or bad:
+                    record.save()  # the others are labelled
                     raise failure([*errors, *bad], len(sources) - len(bad))
                 record.metrics |= summarise(sidecars, set(todo), making, seconds)
     if changed:

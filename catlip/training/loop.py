@@ -112,6 +112,7 @@ class Trainer:
             keys.append([key for part in parts for key in part.keys])
             broken += [image for part in parts for image in part.broken]
             losses.append(self._backward([part.to(self.place.device) for part in parts], micro_step))
+        note_begun()
         loss, grad_norm = torch.stack([mean_over_ranks(torch.stack(losses).mean()), self._clip()]).tolist()
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
             refuse(self.step, self.place, losses, keys, grad_norm)
@@ -218,7 +219,6 @@ def train(
     use_threads(folder, trainer.place)
     trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.place, wandb, config)
-    note_begun()
     stream, recent, hidden = batches(trainer.step), [], quiet or not trainer.place.is_main
     with progress(total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden) as bar:
         while trainer.step < trainer.num_steps:
