@@ -34,9 +34,25 @@ def wordnet() -> WordNetCorpusReader:
 
 
 def lemmatize(word: str) -> str:
-    """NLTK's `WordNetLemmatizer().lemmatize`, on this reader."""
+    """`WordNetLemmatizer().lemmatize` of NLTK 3.8.1, to which the paper's code is pinned, on this reader.
+
+    Later versions of NLTK try one ending of a word. 3.8.1 goes on with what is left until it meets a noun or no ending.
+    """
     forms = wordnet()._morphy(word, "n")
-    return min(forms, key=len) if forms else word
+    if forms or word in wordnet()._exception_map["n"]:
+        return min(forms, key=len) if forms else word
+    left = [word]
+    while left:
+        left = [base for form in left for base in _one_ending_less(form)]
+        if found := [form for form in left if "n" in wordnet()._lemma_pos_offset_map.get(form, {})]:
+            return min(found, key=len)
+    return word
+
+
+def _one_ending_less(form: str) -> list[str]:
+    """What NLTK's own list of endings of nouns makes of a form, exceptions aside."""
+    endings = WordNetCorpusReader.MORPHOLOGICAL_SUBSTITUTIONS["n"]
+    return [form.removesuffix(ending) + base for ending, base in endings if form.endswith(ending)]
 
 
 def clean(caption: str) -> str:

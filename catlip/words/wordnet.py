@@ -45,16 +45,23 @@ class Nouns:
     exceptions: dict[str, list[str]]
 
     def lemmatize(self, word: str) -> str:
-        """The shortest base form of `word` that is a noun of WordNet, or `word` itself; what NLTK's lemmatizer gives.
+        """The shortest base form of `word` that is a noun of WordNet, or `word` itself; what NLTK 3.8.1's lemmatizer gives.
 
-        The shortest wins even where it is silly: "was" becomes "wa", "glasses" "glass", "us" "u".
+        The shortest wins even where it is silly: "was" becomes "wa", "glasses" "glass", "us" "u". While no form is a noun, one
+        more ending is taken off: "womens" becomes "woman", "possess" "posse". NLTK 3.9 and later stop after the first ending;
+        the paper's code is pinned to 3.8.1.
         """
-        forms = [word]
         if word in self.exceptions:
-            forms += self.exceptions[word]
-        else:
-            forms += [word[: -len(ending)] + base for ending, base in ENDINGS if word.endswith(ending)]
-        return min((form for form in forms if form in self.first_senses), key=len, default=word)
+            return self._shortest_noun([word, *self.exceptions[word]]) or word
+        forms = _without_ending([word])
+        lemma = self._shortest_noun([word, *forms])
+        while forms and lemma is None:
+            forms = _without_ending(forms)
+            lemma = self._shortest_noun(forms)
+        return lemma or word
+
+    def _shortest_noun(self, forms: Sequence[str]) -> str | None:
+        return min((form for form in forms if form in self.first_senses), key=len, default=None)
 
     def longest_by_first_word(self) -> dict[str, int]:
         """First word -> how many words the longest lemma that begins with it has; only of lemmas of several words."""
@@ -74,6 +81,11 @@ class Nouns:
     @functools.cached_property
     def _names(self) -> dict[int, str]:
         return dict(zip(self.offsets.tolist(), self.names, strict=True))
+
+
+def _without_ending(forms: Sequence[str]) -> list[str]:
+    """Each form with each of the endings that it has replaced."""
+    return [form[: -len(ending)] + base for form in forms for ending, base in ENDINGS if form.endswith(ending)]
 
 
 @functools.cache
