@@ -182,6 +182,7 @@ def coverage(vocabularies: Mapping[int, Vocabulary], labels: Iterable[Labels]) -
 
 def is_trained(config: PretrainCatLIP) -> bool:
     """Whether the run in this folder is finished, of this recipe and vocabulary, and so of these captions."""
+    assert config.vocabulary is not None, "it was made with one"
     weights = config.out / "weights.safetensors"
     if not (weights.exists() and _record_of(config).exists()):
         return False

@@ -4,6 +4,7 @@
 `InputError` anywhere below and ends as one line on stderr and exit code 2; a bug keeps its traceback.
 """
 
+import dataclasses
 import errno
 import inspect
 import io
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import tyro
 
 from catlip.errors import InputError as InputError  # the rest of the project takes it from here
+from catlip.flags import grouped
 from catlip.foreign import printable
 from catlip.out import check_out
 from catlip.ranges import check_ranges
@@ -54,6 +56,7 @@ def run(
         config: a frozen dataclass; its docstring is the help, examples included, and its field docstrings the flags'.
         main: the program.
         defaults: named instances, chosen by `--recipe NAME` (the first is the default); any field can still be overridden.
+            A dry run needs none of the fields that are required.
         subcommands: other programs of this module, each chosen by its name as the first argument.
     Exits: 2 after one line on stderr for what the user can mend, 130 on Ctrl-C.
     """
@@ -65,6 +68,9 @@ def run(
         default: Any = tyro.MISSING_NONPROP  # what tyro.cli itself takes for "no default"
         if defaults:
             default, arguments = _take_recipe(arguments, defaults)
+            arguments = _only_one_length(arguments, default)
+            if "--dry-run" in arguments and hasattr(default, "dry_run"):
+                default = _without_required(default)
         given = _parse(config, prog, arguments, default, defaults or {})
         check_ranges(given)
         check_out(given)
@@ -132,19 +138,54 @@ def _is_example(line: str, before: list[str]) -> bool:
 def _parse(config: type[C], prog: str, arguments: Sequence[str], default: Any, recipes: Mapping[str, C]) -> C:
     """tyro's reading of the arguments, its boxed complaints turned into an InputError of one line."""
     printed, description = io.StringIO(), with_example_lines(inspect.getdoc(config) or "")
+    whole = grouped(default)
     if recipes:
-        description += f"\n\nEvery default below is set by --recipe NAME: {', '.join(recipes)}."
+        description += "\n\nEvery default below is set by --recipe NAME:" + "".join(map(_about, recipes.items()))
     try:
         with redirect_stderr(printed):
-            return tyro.cli(config, prog=prog, args=arguments, default=default, description=description)
+            found = tyro.cli(
+                whole.view if whole else config,
+                prog=prog,
+                args=arguments,
+                default=whole.shown(default) if whole else default,
+                description=description,
+            )
     except SystemExit as end:
         if not end.code:
             raise
+    else:
+        return whole.config(found, default) if whole else found
     lines = [line.strip("│╭╮╰╯| ") for line in printed.getvalue().splitlines()]
     rule = ("─", "---")  # of a box, or where that cannot be drawn
     first = next((number + 1 for number, line in enumerate(lines) if line.startswith(rule)), 0)
     complaint = itertools.takewhile(lambda line: not line.startswith(rule), lines[first:])
     raise InputError(f"{' '.join(complaint)} (see {prog} --help)")
+
+
+def _about(named: tuple[str, Any]) -> str:
+    """A line of the help on a recipe."""
+    name, config = named
+    return f"\n\n{name}: {getattr(getattr(config, 'recipe', None), 'about', '')}"
+
+
+def _only_one_length(arguments: Sequence[str], default: Any) -> list[str]:
+    """The arguments, where one of a recipe's alternatives, say --iterations, takes back what the recipe says of the other."""
+    found = list(arguments)
+    for one, other in itertools.permutations(getattr(getattr(default, "recipe", None), "ALTERNATIVES", ()), 2):
+        given = {flag: _is_given(f"--{flag}", arguments) for flag in (one, other)}
+        if given[one] and not given[other]:
+            found += [f"--{other}", "0"]
+    return found
+
+
+def _is_given(flag: str, arguments: Sequence[str]) -> bool:
+    return any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments)
+
+
+def _without_required(default: Any) -> Any:
+    """The config with an empty string in place of what a user would have to give."""
+    missing = [name for name, value in vars(default).items() if value is tyro.MISSING]
+    return dataclasses.replace(default, **dict.fromkeys(missing, ""))
 
 
 def _take_recipe(arguments: Sequence[str], defaults: Mapping[str, C]) -> tuple[C, list[str]]:

@@ -5,10 +5,12 @@ the encoder and the seed are the program's.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
 from catlip.ranges import Count, Fraction, Natural, NotNegative, PartialFraction, Positive, PositiveFraction
+from catlip.recipe import SHARED_GROUPS, Groups, Source
 from catlip.training.schedule import Optimization
 
 OBJECT_IOU = 0.7  # an anchor that overlaps an object by so much is one, in the release and in detectron2
@@ -19,8 +21,12 @@ SIDE_MULTIPLE = 32  # pixels of which the sides of the release's squares are mul
 class DenseRecipe(Optimization):
     """How long to train on how many images at a time, and how the encoder takes part: what both tasks share."""
 
+    GROUPS: ClassVar[Groups] = {**SHARED_GROUPS, "model": ("output_stride", "drop_path", "layer_decay", "range_augment")}
+
     about: str = ""
     """What it costs and what it should reach."""
+    source: Source = "own"
+    """Whose numbers these are."""
     epochs: Positive = 50.0
     """Passes over the data."""
     micro_batch: Count = 4
@@ -59,6 +65,12 @@ class DenseRecipe(Optimization):
 class SegmentationRecipe(DenseRecipe):
     """DeepLabv3 on an encoder (Section 5.2, Table 7d)."""
 
+    GROUPS: ClassVar[Groups] = {
+        **DenseRecipe.GROUPS,
+        "images": ("short_side", "longest_side", "most_of_one_class"),
+        "head": ("head_channels", "dilations", "head_dropout"),
+    }
+
     short_side: tuple[Count, Count] = (256, 768)
     """Range in pixels of a training picture's shorter side before the crop."""
     longest_side: Count = 1024
@@ -76,6 +88,16 @@ class SegmentationRecipe(DenseRecipe):
 @dataclass(frozen=True)
 class DetectionRecipe(DenseRecipe):
     """Mask R-CNN on an encoder (Section 5.2, Table 7e); the rate falls in steps, not along a cosine."""
+
+    GROUPS: ClassVar[Groups] = {
+        **DenseRecipe.GROUPS,
+        "schedule": ("lr_step_epochs", "lr_step_factor", "warmup_from"),
+        "images": ("scale_jitter", "square_sides"),
+        "head": (
+            *("pyramid_scales", "pyramid_channels", "head_convolutions", "fc_channels", "window"),
+            *("proposals", "test_proposals", "background_iou", "roi_sampling", "roi_aligned", "least_score"),
+        ),
+    }
 
     lr_step_epochs: tuple[NotNegative, ...] = (22, 24)
     """Epochs at which the rate falls; `min_lr` means nothing here."""

@@ -1,21 +1,24 @@
 """What a pre-training run would do and cost, without doing it: `--dry-run` of any method's `pretrain`.
 
-Nothing here knows a method: parameters are counted on the built objective, floating-point operations on two images and their
-captions that really pass through it, and the speed of the device is that of a large matrix product on it.
+Nothing here knows a method: parameters are counted on the objective as built, floating-point operations by passing the
+shapes of two images and their captions through it, and the speed of the device is that of a large matrix product on it.
 """
 
 import json
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from catlip.data.loader import Batch
+from catlip.data.loader import Batch, RaggedLabels
+from catlip.dense_recipe import DenseRecipe
+from catlip.fidelity import differences
 from catlip.matmul import matmul_flops_per_s
-from catlip.recipe import Recipe
+from catlip.recipe import ImageRecipe, Recipe
 from catlip.training.distributed import Place
 
 UTILISATION = 0.4  # of the measured matrix products: what well-tuned ViT training reaches; the estimate says so
@@ -29,37 +32,68 @@ CPU_ATTENTION: dict[Any, Any] = {
 }
 
 
-def describe(recipe: Recipe, objective: nn.Module, batch: Batch, num_steps: int, accumulation: int, place: Place) -> str:
-    """The resolved recipe and what a step costs, as text.
+def describe(recipe: Recipe, objective: nn.Module, batch: Batch, num_samples: int, place: Place, method: str) -> str:
+    """The resolved recipe, what a step costs, and what differs from the release, as text.
 
     Args:
-        objective: on the CPU, in training mode.
+        objective: on the device "meta", in training mode.
         batch: a few images at the base resolution, with what the objective needs.
-        num_steps, accumulation: of the run.
+        num_samples: in the data set; 0 if unknown.
         place: whose device would train.
+        method: as records name it.
     """
-    world_size = place.world_size
+    world_size, accumulation = place.world_size, recipe.accumulation(place.world_size)
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
-    images = recipe.micro_batch * accumulation * world_size
-    step_flops = flops_per_image(objective, batch) * images
+    images = recipe.micro_batch * recipe.num_devices
+    step_flops = flops_per_image(objective, batch.to(torch.device("meta"))) * images
     rate = statistics.median(matmul_flops_per_s(place.device, recipe.precision))
     seconds = step_flops / world_size / (rate * UTILISATION)
     sent = GRADIENT_BYTES * trained * 2 * (world_size - 1) / world_size
     reached = f"{UTILISATION:.0%} of this device's measured {rate / 1e12:.3g} TFLOP/s in {recipe.precision}"
-    sizes = ", ".join(f"{size.resolution} px x {size.batch}" for size in recipe.sizes())
+    num_steps = recipe.num_steps(num_samples) if num_samples or recipe.iterations else None
+    if num_steps:
+        steps, hours = f"{num_steps:,}", f"{seconds * num_steps / 3600:.3g} h in all"
+    else:
+        steps = f"{recipe.epochs:g} epochs (of how many samples is not known without --shards)"
+        hours = f"{seconds * recipe.num_steps(10**6) / 3600:.3g} h for each million samples"
     lines = {
         "recipe": json.dumps(asdict(recipe), indent=2),
-        "sizes (per device and micro-step)": sizes,
-        "steps": f"{num_steps:,}, each of {images:,} images at the base size",
+        "sizes (per device and micro-step)": _sizes(recipe),
+        "steps": f"{steps}, each of {images:,} images at the base size",
         "layout": f"{world_size} processes on {place.device.type}, {accumulation} micro-steps; {_layout(recipe, world_size)}",
         "parameters": f"{trained:,}, of them {_size(objective.get_submodule('image_encoder')):,} in the image encoder",
         "model and optimizer state": f"{_state_bytes(trained, recipe) / 2**30:.2f} GiB a process, unsharded",
         "FLOPs a step": f"{step_flops:.3e}, all processes together (counted, forward and backward, at the base size)",
         "bytes sent a step": f"{sent / 1e6:,.0f} MB a process for gradients (ring); a contrastive loss sends features too",
-        "expected time": f"{seconds:.3g} s a step, {seconds * num_steps / 3600:.3g} h in all, at {reached}, "
-        "if data and network keep up",
+        "expected time": f"{seconds:.3g} s a step, {hours}, at {reached}, if data and network keep up",
     }
-    return "\n".join(f"{name}: {value}" for name, value in lines.items())
+    said = [f"{name}: {value}" for name, value in lines.items()]
+    return "\n".join([*said, *differences(recipe, method, num_steps)])
+
+
+def print_transfer(recipe: ImageRecipe | DenseRecipe, protocol: str, place: Place) -> None:
+    """Say, once, what a transfer by this recipe would do, and what differs from the release."""
+    if not place.is_main:
+        return
+    images, accumulation = recipe.micro_batch * recipe.num_devices, recipe.accumulation(place.world_size)
+    length = recipe.iterations if isinstance(recipe, ImageRecipe) else 0
+    print("recipe:", json.dumps(asdict(recipe), indent=2))
+    if isinstance(recipe, ImageRecipe):
+        print("sizes (per device and micro-step):", _sizes(recipe))
+    print("steps:", f"{length:,}," if length else f"{recipe.epochs:g} epochs,", f"each of {images:,} images at the base size")
+    print(f"layout: {place.world_size} processes on {place.device.type}, {accumulation} micro-steps")
+    print(*differences(recipe, protocol), sep="\n", end="\n" if recipe.source != "own" else "")
+
+
+def _sizes(recipe: ImageRecipe) -> str:
+    return ", ".join(f"{size.resolution} px x {size.batch}" for size in recipe.sizes())
+
+
+def made_up_batch(resolution: int, tokenize: Callable[[list[str]], Tensor] | None) -> Batch:
+    """Two images with a caption, and with a label each, of which nothing but their shapes is used."""
+    images = torch.zeros(2, 3, resolution, resolution, dtype=torch.uint8)
+    tokens = tokenize(["a photograph"] * 2) if tokenize else None
+    return Batch(images, ["0", "1"], RaggedLabels(torch.tensor([0, 0]), torch.tensor([0, 1, 2])), tokens)
 
 
 def flops_per_image(objective: nn.Module, batch: Batch) -> float:

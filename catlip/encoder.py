@@ -58,12 +58,15 @@ class ImageEncoder(VisionTransformer):
 
 
 class ReleaseEncoder(ImageEncoder):
-    """The encoder as the release resizes it: positions are interpolated along the row of tokens, not on their grid."""
+    """The encoder as the release resizes it: positions are interpolated along the row of tokens, not on their grid.
+
+    They are added in the tokens' own precision, which under autocast is bfloat16.
+    """
 
     def _pos_embed(self, x: Tensor) -> Tensor:
         assert self.pos_embed is not None, "timm's default is learnt positions"
         tokens = x.flatten(1, 2)
-        tokens = tokens + resize_along_tokens(self.pos_embed, tokens.shape[1])
+        tokens = tokens + resize_along_tokens(self.pos_embed, tokens.shape[1]).to(tokens.dtype)
         if self.cls_token is None:
             return tokens
         return torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)

@@ -7,7 +7,7 @@ never asks which objective it is.
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from torch import Tensor, nn
 from catlip.broken import FEW, MAX_BROKEN, MOST_LISTED, check_max_broken, read_broken
 from catlip.cli import InputError, run
 from catlip.data.loader import DataPath, LabelSource, Shards
-from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
+from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
-from catlip.dry_run import describe
+from catlip.dry_run import describe, made_up_batch
 from catlip.encoder import ImageEncoder, build_encoder
+from catlip.fidelity import differences
+from catlip.flags import HIDDEN
+from catlip.initialization import encoder_as_release, linear_as_release
 from catlip.lock import only_writer
 from catlip.objective import Categorical
 from catlip.range_augment import Augmented, RangeAugment
@@ -39,7 +42,6 @@ from catlip.training.schedule import Optimization
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
-DRY_RUN_IMAGES = 2
 UNKNOWN_LABELS_PER_CAPTION = 3  # a DataComp caption's, about
 
 
@@ -75,7 +77,7 @@ class PretrainRun:
     wandb: str = ""
     """A Weights & Biases project to log to as well."""
     dry_run: bool = False
-    """Print the resolved recipe and what a step costs, and stop."""
+    """Print the resolved recipe, what a step costs and what differs from the release, and stop; needs no data."""
     quiet: bool = False
     """No progress bar."""
 
@@ -91,8 +93,10 @@ class PretrainCatLIP(PretrainRun):
         --vocabulary runs/starter/vocabulary.json --labels-dir runs/starter/labels --out runs/starter/pretrain/catlip-seed0
     """
 
-    vocabulary: Path = Path("vocabulary.json")
-    """Made by catlip.vocabulary."""
+    vocabulary: Path | None = None
+    """Made by catlip.vocabulary; a dry run can do without."""
+    num_classes: Count = 24_320
+    """Size of the vocabulary that a dry run assumes when none is given; the release's is 24,320."""
     labels_dir: Path = Path("labels")
     """Where catlip.label put the labels of these shards."""
     chunk_classes: Natural = 0
@@ -117,18 +121,20 @@ def pretrain(
     Returns: the path of the record; None after a dry run.
     """
     recipe, place = config.recipe, find_place(config.device)
+    if config.dry_run:
+        with torch.device("meta"):  # shapes alone: the largest encoder takes no memory, and seconds
+            objective = augmented(build(), recipe)
+        num_samples = int(_shards(config, place).counts.sum()) if config.shards and not recipe.iterations else 0
+        if place.is_main:
+            print(describe(recipe, objective, made_up_batch(recipe.resolution, tokenize), num_samples, place, method))
+        return None
     shards = _shards(config, place)
-    if isinstance(labels, VocabularyLabels) and place.is_main and not config.dry_run:
+    if isinstance(labels, VocabularyLabels) and place.is_main:
         labels.check(shards, config.shards)
     accumulation = recipe.accumulation(place.world_size)
     data = _data_path(config, shards, accumulation, place, labels, tokenize)
     torch.manual_seed(config.seed)
     objective = augmented(build(), recipe)
-    if config.dry_run:
-        few = replace(data, plan=StepPlan([ImageSize(recipe.resolution, DRY_RUN_IMAGES)], 1, 1, config.seed), accumulation=1)
-        if place.is_main:
-            print(describe(recipe, objective, next(few.batches(0, num_workers=0)), len(data.plan), accumulation, place))
-        return None
     identity = recipe_identity(recipe) | identity | {"method": method, "seed": config.seed, "data": shards.digest}
     with only_writer(config.out, place.is_main):
         if config.restart:
@@ -158,6 +164,7 @@ def _train(
         _fill(record, method, config.seed, trainer, lines, data.order.total)
         read_broken(config.out).note(record)
         _note_skipped(record, data.shards)
+        record.notes += differences(recipe, method)
     return record.path
 
 
@@ -196,19 +203,22 @@ def _discard(folder: Path, place: Place) -> None:
 
 
 def recipe_identity(recipe: Optimization) -> dict[str, Any]:
-    """The fields of a recipe that determine a run: all but its words."""
-    return {name: value for name, value in plain(recipe).items() if name != "about"}
+    """The fields of a recipe that determine a run: all but what it says of itself."""
+    return {name: value for name, value in plain(recipe).items() if name not in HIDDEN}
 
 
 def encoder_of(recipe: Recipe) -> ImageEncoder:
     """The recipe's image encoder, freshly initialised."""
-    return build_encoder(
+    encoder = build_encoder(
         recipe.encoder,
         recipe.resolution,
         attention=recipe.attention,
         drop_path=recipe.drop_path,
         checkpointing=recipe.checkpointing,
     )
+    if recipe.initialization == "release":
+        encoder_as_release(encoder)
+    return encoder
 
 
 def augmented(objective: nn.Module, recipe: ImageRecipe) -> nn.Module:
@@ -274,14 +284,29 @@ def base_rates_of(vocabulary: Vocabulary) -> Tensor:
     return (counts / vocabulary.source.captions).clamp(1e-8, 0.5).float()
 
 
+def categorical(recipe: Recipe, base_rates: Tensor, chunk_classes: int = 0) -> Categorical:
+    """CatLIP's objective as the recipe starts it."""
+    objective = Categorical(encoder_of(recipe), base_rates, chunk_classes)
+    if recipe.initialization == "release":
+        linear_as_release(objective.classifier)
+    return objective
+
+
 def main(config: PretrainCatLIP) -> None:
     """Train CatLIP."""
+    recipe, chunk = config.recipe, config.chunk_classes
+    if config.vocabulary is None:
+        if not config.dry_run:
+            raise InputError("which nouns are the classes? give --vocabulary FILE, made by python -m catlip.vocabulary")
+        equal = torch.full((config.num_classes,), UNKNOWN_LABELS_PER_CAPTION / config.num_classes)
+        pretrain(config, "catlip", lambda: categorical(recipe, equal, chunk), {})
+        return
     vocabulary = Vocabulary.load(config.vocabulary)
     base_rates = base_rates_of(vocabulary)
     record = pretrain(
         config,
         "catlip",
-        lambda: Categorical(encoder_of(config.recipe), base_rates, config.chunk_classes),
+        lambda: categorical(recipe, base_rates, chunk),
         {"vocabulary": vocabulary_identity(config.vocabulary), "num_classes": len(vocabulary)},
         labels=VocabularyLabels(config.labels_dir, vocabulary),
     )

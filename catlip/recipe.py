@@ -1,7 +1,7 @@
 """What a recipe is: everything but the data, the model's origin and the seed that determines a training run."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation
@@ -9,17 +9,41 @@ from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
 from catlip.ranges import Count, Fraction, Natural, NotNegative, PartialFraction, Positive, PositiveFraction
 from catlip.training.schedule import Optimization
 
+Source = Literal["own", "paper", "release"]
+Initialization = Literal["own", "release"]
+Groups = dict[str, tuple[str, ...]]  # of flags in --help: title -> fields; those of no group are the recipe's
+
+SHARED_GROUPS: Groups = {
+    "recipe": (
+        *("epochs", "micro_batch", "num_devices", "resolution"),
+        *("max_lr", "min_lr", "warmup_iterations", "weight_decay", "precision"),
+    ),
+    "optimizer": ("betas", "eps", "grad_clip", "ema_decay", "ema_rising", "per_epoch"),
+}
+
 
 @dataclass(frozen=True)
 class ImageRecipe(Optimization):
     """How long to train, on which sizes of images, and how they are cropped: what pre-training and transfer share."""
 
+    GROUPS: ClassVar[Groups] = {
+        **SHARED_GROUPS,
+        "recipe": ("iterations", *SHARED_GROUPS["recipe"]),
+        "images": (
+            *("min_resolution", "max_resolution", "num_scales", "scale_multiple"),
+            *("crop_scale", "flip", "range_augment"),
+        ),
+    }
+    ALTERNATIVES: ClassVar[tuple[str, str]] = ("iterations", "epochs")
+
     about: str = ""
     """What it costs and what it should reach."""
+    source: Source = "own"
+    """Whose numbers these are."""
     iterations: Natural = 0
-    """Optimizer steps; 0 to train for `epochs`."""
+    """Optimizer steps; takes the place of the recipe's epochs."""
     epochs: NotNegative = 0.0
-    """Passes over the data, when `iterations` is 0."""
+    """Passes over the data; takes the place of the recipe's iterations."""
     micro_batch: Count = 1024
     """Images per device and micro-step at the base resolution."""
     num_devices: Count = 64
@@ -44,7 +68,7 @@ class ImageRecipe(Optimization):
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self.iterations) == bool(self.epochs) or self.iterations < 0 or self.epochs < 0:
-            raise InputError(f"give either iterations or epochs, above 0 (not {self.iterations} and {self.epochs})")
+            raise InputError(f"give either --iterations or --epochs, above 0 (not {self.iterations} and {self.epochs:g})")
         if self.crop_scale[0] > self.crop_scale[1]:
             raise InputError(f"--crop-scale {self.crop_scale[0]} {self.crop_scale[1]}: the least comes first")
         if len(self.range_augment) not in (0, 2):
@@ -68,27 +92,42 @@ class ImageRecipe(Optimization):
     def plan(self, num_samples: int, seed: int) -> StepPlan:
         """The image size and the samples of each step, of a data set of so many."""
         sizes = self.sizes()
-        num_steps = self.iterations or steps_for(self.epochs * num_samples, sizes, self.num_devices)
-        return StepPlan(sizes, self.num_devices, num_steps, seed)
+        return StepPlan(sizes, self.num_devices, self.num_steps(num_samples), seed)
+
+    def num_steps(self, num_samples: int) -> int:
+        """Optimizer steps of the run on a data set of so many samples."""
+        return self.iterations or steps_for(self.epochs * num_samples, self.sizes(), self.num_devices)
 
 
 @dataclass(frozen=True)
 class Recipe(ImageRecipe):
     """Everything but the data, the method and the seed that determines a pre-training run."""
 
+    GROUPS: ClassVar[Groups] = {
+        **ImageRecipe.GROUPS,
+        "recipe": ("encoder", *ImageRecipe.GROUPS["recipe"]),
+        "model": ("drop_path", "attention", "checkpointing", "initialization"),
+    }
+
     encoder: str = "vit_b16"
-    """Image encoder, one of catlip.encoder.ENCODERS."""
+    """Image encoder: hybrid_tiny, vit_tiny16, vit_small16, vit_b16, vit_l16, vit_h16, or with the release's stem
+    vit_b16_conv, vit_l16_conv, vit_h16_conv."""
     drop_path: PartialFraction = 0.0
     """Probability that the last block is skipped for an image; it rises linearly from 0 at the first."""
     attention: Literal["sdpa", "naive"] = "sdpa"
     """PyTorch's fused attention, or one that writes out every attention matrix."""
     checkpointing: bool = False
     """Compute each block's activations again in the backward pass, to save memory."""
+    initialization: Initialization = "own"
+    """own: the encoder as timm starts it, CatLIP's classifier at the frequency of each noun. release: linear layers by Xavier's
+    rule, without bias."""
 
 
 @dataclass(frozen=True)
 class TransferRecipe(ImageRecipe):
     """Everything but the data, the encoder and the seed that determines the training of a classifier on an encoder."""
+
+    GROUPS: ClassVar[Groups] = {**ImageRecipe.GROUPS, "classifier": ("label_smoothing", "layer_decay", "initialization")}
 
     ema_rising: bool = True
     """Let the decay of the average rise as (1 + step) / (10 + step): with little data a run is short, and its average would be
@@ -97,3 +136,5 @@ class TransferRecipe(ImageRecipe):
     """Share of each image's target that is spread over all classes."""
     layer_decay: PositiveFraction = 1.0
     """Each block learns at this share of the rate of the block above it; 1 for one rate."""
+    initialization: Initialization = "own"
+    """Of a classifier that starts at random, own: as torch starts it. release: by Xavier's rule, without bias."""

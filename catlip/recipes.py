@@ -17,10 +17,11 @@ from catlip.transfer_recipes import TRANSFER
 
 DATACOMP = Recipe(
     about="Table 6(b), DataComp-1.3B: 200,000 x 65,536 images, 3,100 A100-hours. Published: 84.3 % ImageNet-1k fine-tuned.",
+    source="paper",
     iterations=200_000,
 )
 # What the released configurations add to the paper's numbers, or say otherwise.
-RELEASED: dict[str, Any] = {"checkpointing": True, "encoder": "vit_b16_conv"}
+RELEASED: dict[str, Any] = {"source": "release", "checkpointing": True, "initialization": "release", "encoder": "vit_b16_conv"}
 RELEASED_CLIP: dict[str, Any] = RELEASED | {
     **{"max_lr": 1e-3, "eps": 1e-6, "precision": "fp16", "grad_clip": 0.0, "attention": "naive", "crop_scale": (0.9, 1.0)},
     **{"flip": 0.0, "min_resolution": 160, "num_scales": 5, "scale_multiple": 32},
@@ -28,6 +29,7 @@ RELEASED_CLIP: dict[str, Any] = RELEASED | {
 # Table 6(a) trains for 25, 50, 75 and 100 epochs. Its warm-up is not stated: this one is ours.
 CC3M = Recipe(
     about="Table 6(a), CC3M: 17 A100-hours. Published: 58.0 % ImageNet-1k linear probe (the number of epochs is not stated).",
+    source="paper",
     epochs=25,
     micro_batch=512,
     num_devices=4,
@@ -82,6 +84,12 @@ CATLIP = {
         num_devices=256,
     ),
 }
+for size in ("l", "h"):
+    CATLIP[f"datacomp_{size}16_release"] = replace(
+        CATLIP[f"datacomp_{size}16"],
+        about=f"As the released configuration of ViT-{size.upper()}/16: conv stem, checkpointing.",
+        **RELEASED | {"encoder": f"vit_{size}16_conv"},
+    )
 
 CC3M_CLIP = replace(CC3M, about="Table 6(a), CLIP on CC3M: 20 A100-hours.", max_lr=5e-4, min_lr=1e-6, betas=(0.9, 0.98))
 DATACOMP_CLIP = replace(
@@ -102,6 +110,16 @@ CLIP = {
         DATACOMP_CLIP,
         about="As the released configuration: other learning rate, precision, kernels, crops and sizes than CatLIP's.",
         **RELEASED_CLIP,
+    ),
+    # The release trains a larger encoder by CLIP only here, with the configuration of an earlier paper; none of ViT-L.
+    "datacomp_h16_release": replace(
+        DATACOMP_CLIP,
+        about="As the released configuration of ViT-H/16 by CLIP: 120,000 x 131,072 pairs.",
+        **RELEASED_CLIP
+        | {
+            **{"encoder": "vit_h16_conv", "max_lr": 5e-4, "precision": "bf16", "num_devices": 512},
+            **{"iterations": 120_000, "warmup_iterations": 1_000},
+        },
     ),
 }
 

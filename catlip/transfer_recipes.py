@@ -11,7 +11,7 @@ from catlip.recipe import TransferRecipe
 
 # Table 7(a) and (b). The paper states neither warm-up, precision, sizes, crops nor averaging: for fine-tuning these are the
 # release's. Of the probe the release has no configuration: it gets the same, without warm-up and RangeAugment.
-_RELEASED_TRANSFER: dict[str, Any] = {"max_lr": 3e-5, "scale_multiple": 32, "num_devices": 1}
+_RELEASED_TRANSFER: dict[str, Any] = {"source": "paper", "max_lr": 3e-5, "scale_multiple": 32, "num_devices": 1}
 TABLE_7A = TransferRecipe(
     about="Table 7(a), linear probe: 2.3 A100-hours for ViT-B/16 on ImageNet-1k. Published: 80.1 % from DataComp-1.3B.",
     epochs=30,
@@ -38,6 +38,33 @@ TABLE_7B_512 = replace(
     resolution=512,
     min_resolution=256,
     max_resolution=512,
+)
+# The release's own configurations of ImageNet-1k and Places365: 512 images a step, and schedules that change once an epoch.
+_AS_RELEASED: dict[str, Any] = {"source": "release", "per_epoch": True, "ema_rising": False, "initialization": "release"}
+IMAGENET_B16_RELEASE = replace(
+    TABLE_7B,
+    about="As the released configuration of ViT-B/16 on ImageNet-1k: 512 images on one GPU. Reported there: 84.2 %.",
+    micro_batch=512,
+    **_AS_RELEASED,
+)
+IMAGENET_RELEASE = replace(
+    IMAGENET_B16_RELEASE,
+    about="As the released configurations of ViT-L/16 and H/16 on ImageNet-1k: 128 images on each of 4 GPUs. Reported there: "
+    "86.8 and 87.1 %.",
+    micro_batch=128,
+    num_devices=4,
+)
+PLACES365_RELEASE = replace(
+    IMAGENET_RELEASE,
+    about="As the released configurations on Places365: 128 images on each of 4 GPUs. Reported there: 59.3 % of ViT-B/16.",
+)
+RELEASE_512 = replace(
+    TABLE_7B_512,
+    about="As the released configurations at 512 pixels, of ViT-B/16 and L/16: 64 images on each of 8 GPUs; of ViT-H/16 "
+    "--micro-batch 32 --num-devices 16. Reported there: 86.1 % of ViT-B/16 on ImageNet-1k.",
+    micro_batch=64,
+    num_devices=8,
+    **_AS_RELEASED,
 )
 # One size, and rates for a small encoder and some thousand drawings.
 _STARTER_TRANSFER: dict[str, Any] = {
@@ -74,6 +101,13 @@ TABLE_7C = replace(
     micro_batch=32,
     label_smoothing=0.0,
 )
+TABLE_7C_RELEASE = replace(
+    TABLE_7C,
+    about="COCO multi-label as the released configurations train it: 32 images on each of 4 GPUs. Reported there: 88.1 mAP of "
+    "ViT-B/16, 90.8 of ViT-L/16.",
+    num_devices=4,
+    **_AS_RELEASED,
+)
 STARTER_MULTILABEL = replace(
     STARTER_FINETUNE,
     about="The starter's scenes in a minute on two CPU cores. At one rate for all blocks, pre-training is soon forgotten.",
@@ -87,7 +121,13 @@ STARTER_MULTILABEL = replace(
 )
 
 # Table 7(d): the release's configuration. It resizes at random to 256 to 768, and trains in fp32 without clipping.
-_RELEASED_DENSE: dict[str, Any] = {"weight_decay": 0.1, "grad_clip": 0.0, "ema_decay": 0.9999, "precision": "fp32"}
+_RELEASED_DENSE: dict[str, Any] = {
+    "source": "paper",
+    "weight_decay": 0.1,
+    "grad_clip": 0.0,
+    "ema_decay": 0.9999,
+    "precision": "fp32",
+}
 TABLE_7D = SegmentationRecipe(
     about="Table 7(d), DeepLabv3 on ADE20k at 512 pixels. Published: 50.1 mIoU for ViT-B/16 from DataComp-1.3B.",
     epochs=50,
@@ -96,6 +136,12 @@ TABLE_7D = SegmentationRecipe(
     warmup_iterations=500,
     output_stride=8,
     **_RELEASED_DENSE,
+)
+TABLE_7D_RELEASE = replace(
+    TABLE_7D,
+    about="DeepLabv3 on ADE20k as the released configurations train it: schedules that change once an epoch.",
+    source="release",
+    per_epoch=True,
 )
 _STARTER_DENSE: dict[str, Any] = {
     **{"epochs": 8, "max_lr": 1e-3, "min_lr": 1e-5, "warmup_iterations": 20, "weight_decay": 0.05, "ema_decay": 0.99},
@@ -144,7 +190,7 @@ TABLE_7E_H16 = replace(
 )
 # The release passes over the data four times in each of its epochs, and resizes to squares, in batches of 8 to 1 a device, of
 # 2.84 on average: on COCO 65,000 steps, which batches of two images would make 92,000.
-_RELEASED_DETECTION: dict[str, Any] = {"scale_jitter": (), "square_sides": (512, 1280, 25)}
+_RELEASED_DETECTION: dict[str, Any] = {"source": "release", "scale_jitter": (), "square_sides": (512, 1280, 25)}
 TABLE_7E_B16_RELEASE = replace(
     TABLE_7E_B16,
     about="Mask R-CNN on COCO as the released configuration trains it, ViT-B/16. Published: 49.9 box and 43.6 mask AP.",
@@ -185,7 +231,15 @@ STARTER_DETECTION = DetectionRecipe(
     **_STARTER_DENSE | {"epochs": 5, "max_lr": 5e-4, "min_lr": 0.0},
 )
 PROBES = {"starter": STARTER_PROBE, "table_7a": TABLE_7A}
-FINETUNES = {"starter": STARTER_FINETUNE, "table_7b": TABLE_7B, "table_7b_512": TABLE_7B_512}
+FINETUNES = {
+    "starter": STARTER_FINETUNE,
+    "table_7b": TABLE_7B,
+    "table_7b_512": TABLE_7B_512,
+    "imagenet_b16_release": IMAGENET_B16_RELEASE,
+    "imagenet_release": IMAGENET_RELEASE,
+    "places365_release": PLACES365_RELEASE,
+    "release_512": RELEASE_512,
+}
 
 # For `--overfit 10`: enough steps to learn ten scenes by heart, and an average that so short a run can follow.
 _BY_HEART = "Ten scenes by heart in two minutes on a CPU core: can the harness learn at all?"
@@ -213,8 +267,18 @@ OVERFIT_DETECTION = replace(
     head_convolutions=4,
     ema_decay=0.9,
 )
-MULTILABELS = {"starter": STARTER_MULTILABEL, "starter_overfit": OVERFIT_MULTILABEL, "table_7c": TABLE_7C}
-SEGMENTATIONS = {"starter": STARTER_SEGMENTATION, "starter_overfit": OVERFIT_SEGMENTATION, "table_7d": TABLE_7D}
+MULTILABELS = {
+    "starter": STARTER_MULTILABEL,
+    "starter_overfit": OVERFIT_MULTILABEL,
+    "table_7c": TABLE_7C,
+    "table_7c_release": TABLE_7C_RELEASE,
+}
+SEGMENTATIONS = {
+    "starter": STARTER_SEGMENTATION,
+    "starter_overfit": OVERFIT_SEGMENTATION,
+    "table_7d": TABLE_7D,
+    "table_7d_release": TABLE_7D_RELEASE,
+}
 DETECTIONS = {
     "starter": STARTER_DETECTION,
     "starter_overfit": OVERFIT_DETECTION,

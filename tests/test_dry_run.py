@@ -17,7 +17,7 @@ def said(program, starter, tmp_path_factory) -> dict[str, str]:
     out = tmp_path_factory.mktemp("dry") / "run"
     done = program(
         "baselines.pretrain", "--method", "clip", "--shards", starter.shards, "--out", out, "--encoder", "vit_tiny16",
-        "--iterations", 50, "--epochs", 0, "--num-devices", 8, "--micro-batch", 4, "--dry-run",
+        "--iterations", 50, "--num-devices", 8, "--micro-batch", 4, "--dry-run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not out.exists()

@@ -148,6 +148,16 @@ def test_the_releases_positions_are_interpolated_on_the_plane_of_tokens_and_widt
     assert torch.equal(added[:, :1], encoder.cls_token), "the class token has no position"
 
 
+def test_the_releases_positions_are_added_in_the_precision_of_the_tokens() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder("conv_tiny", 64)
+    tokens = torch.randn(1, 4, 4, 192).bfloat16()
+    added = encoder._pos_embed(tokens)[:, 1:]
+    expected = tokens.flatten(1, 2) + encoder.pos_embed.bfloat16()
+    assert torch.equal(added.float(), expected.float())
+    assert not torch.equal(expected.float(), tokens.flatten(1, 2) + encoder.pos_embed), "float32 would tell"
+
+
 def test_positions_interpolated_along_the_tokens_by_hand() -> None:
     encoder = build_encoder("conv_tiny", 64)
     with torch.no_grad():

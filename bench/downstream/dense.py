@@ -39,6 +39,8 @@ class Dense:
     """Optimizer steps between checkpoints."""
     quiet: bool = False
     """No progress bars."""
+    dry_run: bool = False
+    """Print the resolved recipe, and what differs from the release, and stop; needs no encoder and no data."""
 
     def __post_init__(self) -> None:
         check_max_broken(self.max_broken)

@@ -17,6 +17,7 @@ from bench.downstream.dense import Dense, open_origin
 from bench.downstream.outputs import BY_NAME, is_written
 from catlip.cli import InputError, run
 from catlip.dense_recipe import DetectionRecipe
+from catlip.dry_run import print_transfer
 from catlip.record import Record
 from catlip.training.distributed import find_place
 from catlip.transfer_recipes import DETECTIONS
@@ -39,8 +40,11 @@ class Detection(Dense):
 
 def main(config: Detection) -> None:
     """Train, test, print, write the record."""
-    detecting = _detecting()
     place = find_place(config.device)
+    if config.dry_run:
+        print_transfer(config.recipe, "detection", place)
+        return
+    detecting = _detecting()
     if place.device.type == "cpu" and config.recipe.precision != "fp32":
         raise InputError(
             f"precision {config.recipe.precision} is for GPUs: pooling has none but fp32 on a CPU; use --precision fp32"

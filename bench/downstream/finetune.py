@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import tyro
 
@@ -13,6 +14,7 @@ from bench.downstream.fit import fitting
 from bench.downstream.outputs import BY_NAME, is_written
 from bench.downstream.sweep import Fit, Sweep, run_of, sweep
 from catlip.cli import run
+from catlip.dry_run import print_transfer
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place
 from catlip.transfer_recipes import FINETUNES
@@ -30,6 +32,8 @@ class Finetune(Sweep):
         --encoder timm:vit_base_patch16_224.augreg_in21k --data places365:/data/places365
     """
 
+    protocol: ClassVar[str] = "finetune"
+
     out: Path = Path("runs/bench/finetune") / BY_NAME
     """The record to write; runs go into a folder of the same name."""
 
@@ -37,6 +41,9 @@ class Finetune(Sweep):
 def main(config: Finetune) -> None:
     """Fine-tune, print, write the record."""
     place = find_place(config.device)
+    if config.dry_run:
+        print_transfer(config.recipe, config.protocol, place)
+        return
     encoder = load_encoder(config.encoder, config.seed, place.device, config.recipe.resolution)
     if is_written(config.out, config, encoder.digest(), place.is_main):
         return

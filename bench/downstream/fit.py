@@ -18,6 +18,7 @@ from catlip.broken import MAX_BROKEN, read_broken
 from catlip.data.loader import DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shards import Shard
+from catlip.fidelity import LEAST_SHARE
 from catlip.lock import only_writer
 from catlip.pretrain import augmented, recipe_identity
 from catlip.recipe import TransferRecipe
@@ -27,7 +28,6 @@ from catlip.training.folder import refuse_another
 from catlip.training.loop import Trainer, train
 
 SCORE = "score.json"
-LEAST_SHARE = 10  # warm-up takes one step in so many at most: with little data a run is shorter than Table 7's warm-up
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from bench.downstream.encoders import LoadedEncoder
 from catlip.cli import InputError
+from catlip.initialization import linear_as_release
 from catlip.ranges import PositiveFraction
+from catlip.recipe import Initialization
 from catlip.record import read_record
 from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties
 from catlip.transfer_init.head import transfer_rows
@@ -38,10 +40,13 @@ class TransferOptions:
     """Of the copied rows: as_is, fresh for the deviation of a fresh nn.Linear, unit for a mean norm of 1."""
 
 
-def random_head(num_features: int, num_classes: int, seed: int) -> nn.Linear:
-    """A linear classifier as torch initialises it."""
+def random_head(num_features: int, num_classes: int, seed: int, initialization: Initialization = "own") -> nn.Linear:
+    """A linear classifier as torch initialises it, or as the release does."""
     torch.manual_seed(seed)
-    return nn.Linear(num_features, num_classes)
+    head = nn.Linear(num_features, num_classes)
+    if initialization == "release":
+        linear_as_release(head)
+    return head
 
 
 def transfer_head(

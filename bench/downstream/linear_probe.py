@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,7 @@ from bench.downstream.heads import Init, on_standardised
 from bench.downstream.outputs import BY_NAME, is_written
 from bench.downstream.sweep import Fit, Sweep, run_of, sweep
 from catlip.cli import InputError, run
+from catlip.dry_run import print_transfer
 from catlip.recipe import TransferRecipe
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place
@@ -52,6 +54,8 @@ class LinearProbe(Sweep):
     An interrupted run goes on where it stopped, and under torchrun it uses every device; with cached features neither.
     """
 
+    protocol: ClassVar[str] = "probe"
+
     out: Path = Path("runs/bench/linear_probe") / BY_NAME
     """The record to write; runs go into a folder of the same name."""
     cached_features: bool = False
@@ -61,6 +65,9 @@ class LinearProbe(Sweep):
 def main(config: LinearProbe) -> None:
     """Probe, print, write the record."""
     place = find_place(config.device)
+    if config.dry_run:
+        print_transfer(config.recipe, config.protocol, place)
+        return
     encoder = load_encoder(config.encoder, config.seed, place.device, 0 if config.cached_features else config.recipe.resolution)
     if is_written(config.out, config, encoder.digest(), place.is_main):
         return

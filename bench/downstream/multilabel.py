@@ -31,6 +31,8 @@ from bench.downstream.outputs import BY_NAME, is_written
 from bench.downstream.preprocess import rgb_picture
 from catlip.broken import BrokenImage, BrokenImages
 from catlip.cli import InputError, run
+from catlip.dry_run import print_transfer
+from catlip.fidelity import differences
 from catlip.pictures import chosen, encoded_image
 from catlip.recipe import TransferRecipe
 from catlip.record import Record
@@ -66,6 +68,9 @@ class MultiLabel(Dense):
 def main(config: MultiLabel) -> None:
     """Train, test, print, write the record."""
     place = find_place(config.device)
+    if config.dry_run:
+        print_transfer(config.recipe, "multilabel", place)
+        return
     encoder = load_encoder(config.encoder, config.seed, place.device, config.recipe.resolution)
     if is_written(config.out, config, encoder.digest(), place.is_main):
         return
@@ -97,6 +102,7 @@ def _train(
     head = _head(config, encoder, label_names(train.names), record)
     recipe = fitting(config.recipe, encoder)
     record.notes += [f"images: {encoder.preprocess}", f"crowds {'count' if config.crowds else 'do not count'} as present"]
+    record.notes += differences(recipe, "multilabel", recipe.num_steps(len(train.images)))
     of_train, of_val = as_split(train, config.crowds), as_split(val, config.crowds)
     digest = encoder.digest()
     identity = {
@@ -180,7 +186,7 @@ def _binary(scores: Tensor, truth: Tensor) -> float:
 
 def _head(config: MultiLabel, encoder: LoadedEncoder, labels: LabelSet, record: Record) -> nn.Linear:
     if config.init == "random":
-        return random_head(encoder.num_features, len(labels.names), config.seed)
+        return random_head(encoder.num_features, len(labels.names), config.seed, config.recipe.initialization)
     head, origins = transfer_head(encoder, config.encoder, labels, config.transfer, config.seed)
     record.samples["origins"] = [origin.row() for origin in origins]
     return head

@@ -19,7 +19,9 @@ ENCODER, DATA = "{encoder}", "{data}"
 BY_NAME = f"{ENCODER}-{DATA}.json"
 LONGEST_NAME = 120  # characters of an encoder's name in a file's
 # The result is the same whatever these are.
-WITHOUT_EFFECT = frozenset({"about", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every", "max_broken"})
+WITHOUT_EFFECT = frozenset(
+    {"about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every", "max_broken", "dry_run"}
+)
 
 
 def filled_in(out: Path, data: str, *encoders: str) -> Path:

@@ -96,7 +96,9 @@ def _central_square(resolution: int, encoded: bytes) -> Tensor:
 
 def _resize_and_crop(resize: int, resolution: int, encoded: bytes) -> Tensor:
     resized = vision.resize(rgb_picture(encoded), [resize], InterpolationMode.BILINEAR)
-    return torch.from_numpy(np.array(vision.center_crop(resized, [resolution]))).permute(2, 0, 1)
+    left, top = ((side - resolution) // 2 for side in resized.size)  # torchvision's own crop rounds where the release floors
+    cropped = vision.crop(resized, top, left, resolution, resolution)
+    return torch.from_numpy(np.array(cropped)).permute(2, 0, 1)
 
 
 def _transformed(transform: Callable[[Image.Image], Any], encoded: bytes) -> Tensor:

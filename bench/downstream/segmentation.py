@@ -18,6 +18,7 @@ from bench.downstream.dense import Dense, open_origin
 from bench.downstream.outputs import BY_NAME, is_written
 from catlip.cli import InputError, run
 from catlip.dense_recipe import SegmentationRecipe
+from catlip.dry_run import print_transfer
 from catlip.record import Record
 from catlip.training.distributed import find_place
 from catlip.transfer_recipes import SEGMENTATIONS
@@ -41,8 +42,11 @@ class Segmentation(Dense):
 
 def main(config: Segmentation) -> None:
     """Train, test, print, write the record."""
-    segmenting = _segmenting()
     place = find_place(config.device)
+    if config.dry_run:
+        print_transfer(config.recipe, "segmentation", place)
+        return
+    segmenting = _segmenting()
     if place.device.type == "cpu" and place.world_size > 1:
         raise InputError("several processes need GPUs, for the statistics of batch norm; start it without torchrun")
     if place.device.type == "cpu" and config.recipe.precision != "fp32":

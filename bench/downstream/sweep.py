@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tyro
@@ -18,6 +18,7 @@ from bench.downstream.heads import Init, TransferOptions, has_classifier, random
 from bench.downstream.outputs import filled_in
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError
+from catlip.fidelity import differences
 from catlip.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.recipe import TransferRecipe
 from catlip.record import Record
@@ -27,6 +28,8 @@ from catlip.training.distributed import Place
 @dataclass(frozen=True)
 class Sweep:
     """What both programs are started with."""
+
+    protocol: ClassVar[str]  # "probe" or "finetune"
 
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     encoder: str
@@ -58,6 +61,8 @@ class Sweep:
     """Optimizer steps between checkpoints of a run."""
     quiet: bool = False
     """No progress bars."""
+    dry_run: bool = False
+    """Print the resolved recipe, and what differs from the release, and stop; needs no encoder and no data."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
@@ -103,6 +108,9 @@ def sweep(config: Sweep, encoder: LoadedEncoder, record: Record, fit: Callable[[
         for one in _fits(config, encoder, task, record):
             score = fit(one)
             broken.add(score.broken)
+            if not getattr(config, "cached_features", False):
+                found = differences(config.recipe, config.protocol, config.recipe.num_steps(len(one.train)))
+                record.notes += [note for note in found if note not in record.notes]
             row = {"task": task.name, "fraction": one.fraction, "init": one.init, "seed": one.seed}
             rows.append(row | {"top1": score.top1, "top5": score.top5, "num_train": len(one.train), "seconds": score.seconds})
             if say:
@@ -127,7 +135,7 @@ def _heads(config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record:
     heads: dict[Init, nn.Linear] = {}
     for init in config.init:
         if init == "random":
-            heads[init] = random_head(encoder.num_features, task.num_classes, seed)
+            heads[init] = random_head(encoder.num_features, task.num_classes, seed, config.recipe.initialization)
         elif len(config.init) == 1 or has_classifier(encoder):
             try:
                 heads[init], origins = transfer_head(encoder, config.encoder, task.labels, config.transfer, seed)

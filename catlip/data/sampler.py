@@ -36,12 +36,12 @@ def image_sizes(base: int, batch: int, low: int, high: int, count: int, multiple
         multiple: each size is rounded to the nearest multiple of this many pixels.
     Returns: the distinct sizes, ascending; each batch keeps the number of pixels per step.
     """
-    wanted = {*np.linspace(low, high, count, dtype=int).tolist(), base}
+    wanted = {*np.linspace(low, high, count).tolist(), base}
     resolutions = sorted({_round_to(size, multiple) for size in wanted})
     return [ImageSize(size, max(1, int(round(base * base * batch / (size * size), 2)))) for size in resolutions]
 
 
-def _round_to(size: int, multiple: int) -> int:
+def _round_to(size: float, multiple: int) -> int:
     rounded = max(multiple, int(size + multiple / 2) // multiple * multiple)
     return rounded + multiple if rounded < 0.9 * size else rounded
 

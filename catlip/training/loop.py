@@ -46,7 +46,7 @@ from catlip.training.parallel import (
     synchronised,
     whole,
 )
-from catlip.training.schedule import Optimization, adamw, autocast, learning_rate
+from catlip.training.schedule import Optimization, adamw, augmentation_progress, autocast, learning_rate
 from catlip.training.threads import use_threads
 
 OBJECTIVE = 5  # separates this random stream from others of the same seed
@@ -101,7 +101,7 @@ class Trainer:
         begin, wait, images, losses, keys, broken = time.perf_counter(), 0.0, 0, [], [], []
         tell_progress: Callable[[float], None] | None = getattr(self.objective, "set_progress", None)
         if tell_progress:
-            tell_progress(self.step / self.num_steps)
+            tell_progress(augmentation_progress(self.step, self.num_steps, self.optimization))
         self.optimizer.zero_grad(set_to_none=True)
         per_loss = self.accumulation if getattr(self.objective, "whole_step", False) else 1
         for micro_step in range(0, self.accumulation, per_loss):

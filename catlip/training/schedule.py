@@ -18,14 +18,18 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Optimization:
-    """AdamW with linear warm-up, cosine annealing by iteration, gradient clipping and weight averaging."""
+    """AdamW with linear warm-up, cosine annealing, gradient clipping and weight averaging."""
 
+    epochs: NotNegative = 0.0
+    """Passes over the data; of a run by iterations, 0."""
     max_lr: Positive = 1e-3
     """Learning rate at the end of the warm-up."""
     min_lr: NotNegative = 1e-5
     """Learning rate at the end of training."""
     warmup_iterations: Natural = 10_000
     """Optimizer steps of linear warm-up."""
+    per_epoch: bool = False
+    """Change the learning rate after the warm-up, and RangeAugment's target, once an epoch, as the release fine-tunes."""
     betas: tuple[PartialFraction, PartialFraction] = (0.9, 0.999)
     """AdamW's decay of its two moments."""
     eps: Positive = 1e-8
@@ -47,6 +51,8 @@ class Optimization:
             raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
         if self.min_lr > self.max_lr:
             raise InputError(f"--min-lr {self.min_lr} is above --max-lr {self.max_lr}")
+        if self.per_epoch and not self.epochs:
+            raise InputError("--per-epoch is for a run of epochs: give --epochs, or --no-per-epoch")
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -77,9 +83,30 @@ def adamw(objective: nn.Module, recipe: Optimization, form: Literal["fused", "fo
 
 
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:
-    """The learning rate of optimizer step `step` of `num_steps`, counted from 0: linear warm-up, then half a cosine."""
+    """The learning rate of optimizer step `step` of `num_steps`, counted from 0: linear warm-up, then half a cosine.
+
+    With `per_epoch` the cosine is taken at the beginning of the epoch: a staircase.
+    """
     warmup = min(optimization.warmup_iterations, num_steps - 1)
     if step < warmup:
-        return WARMUP_FROM + (optimization.max_lr - WARMUP_FROM) * (step + 1) / warmup
-    done = (step - warmup) / max(1, num_steps - warmup)
+        return WARMUP_FROM + (optimization.max_lr - WARMUP_FROM) * step / warmup
+    if optimization.per_epoch:
+        done = epoch_of(step, num_steps, optimization) / optimization.epochs
+    else:
+        done = (step - warmup) / max(1, num_steps - warmup)
     return optimization.min_lr + (optimization.max_lr - optimization.min_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+def augmentation_progress(step: int, num_steps: int, optimization: Optimization) -> float:
+    """How far RangeAugment's target is on its way, in [0, 1].
+
+    With `per_epoch` as in the release, whose table of targets has one entry more than there are epochs.
+    """
+    if not optimization.per_epoch:
+        return step / num_steps
+    return epoch_of(step, num_steps, optimization) / (optimization.epochs + 1)
+
+
+def epoch_of(step: int, num_steps: int, optimization: Optimization) -> int:
+    """In which pass over the data a step is, counted from 0."""
+    return int(step * optimization.epochs / num_steps)

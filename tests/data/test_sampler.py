@@ -32,6 +32,11 @@ def test_sizes_are_those_of_the_release(arguments, count, smallest, largest, mea
     assert np.mean([size.batch for size in sizes]) / arguments[1] == pytest.approx(mean, abs=0.01)
 
 
+def test_sizes_are_rounded_once() -> None:
+    """112.5 pixels are as near to 120 as to 105, and round up; cut to 112 they would not."""
+    assert [size.resolution for size in image_sizes(60, 8, 62, 163, 3, 15)] == [60, 120, 165]
+
+
 COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=30).filter(any)
 
 

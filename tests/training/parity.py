@@ -22,7 +22,7 @@ def three_steps(
     """Losses and gradient norms, and all weights and their average, whole."""
     place = find_place("cpu")
     objective = methods.build(method, model, 32, num_classes=20, seed=0)
-    recipe = replace(STARTER, precision=precision, ema_decay=0.5, warmup_iterations=1)
+    recipe = replace(STARTER, precision=precision, ema_decay=0.5, warmup_iterations=0)
     trainer = Trainer(objective, recipe, 10, accumulation=2, place=place, parallel=parallel)
     numbers = []
     for step in range(3):

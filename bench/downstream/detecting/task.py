@@ -19,6 +19,7 @@ from bench.downstream.feature_map import GLOBAL_BLOCKS, FeatureMap
 from bench.downstream.fit import SCORE, read_score
 from catlip.cli import InputError
 from catlip.dense_recipe import DetectionRecipe
+from catlip.fidelity import differences
 from catlip.lock import only_writer
 from catlip.pictures import chosen
 from catlip.pretrain import recipe_identity
@@ -76,7 +77,8 @@ def notes(recipe: DetectionRecipe, num_steps: int) -> list[str]:
     attention = f"attention: {windowed if recipe.window else 'global in all blocks (the release)'}"
     decay = "weight decay: of all matrices but the transposed convolutions of the pyramid (the release)"
     short = f"warm-up: {warmup} steps, a tenth of this run, instead of {recipe.warmup_iterations}"
-    return [images, tests, attention, decay, *([short] if warmup < recipe.warmup_iterations else [])]
+    said = [images, tests, attention, decay, *([short] if warmup < recipe.warmup_iterations else [])]
+    return said + differences(recipe, "detection")
 
 
 def _check(recipe: DetectionRecipe) -> None:

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
 from bench.downstream.detecting.model import MaskRCNN
-from bench.downstream.fit import LEAST_SHARE
 from bench.downstream.stream import seed_at
 from catlip.dense_recipe import DetectionRecipe
+from catlip.fidelity import LEAST_SHARE
 from catlip.progress import progress
 from catlip.training import checkpoint
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
 from catlip.training.parallel import distribute, gradient_norm, mean_over_ranks, synchronised
-from catlip.training.schedule import adamw, autocast
+from catlip.training.schedule import adamw, augmentation_progress, autocast
 
 OBJECTIVE = 8  # separates this random stream from others of the same seed
 LOSSES = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_range_augment")
@@ -57,7 +57,7 @@ class DetectionTrainer(SimpleTrainer):
     def run_step(self) -> None:
         """One optimizer step. Raises: FloatingPointError, detectron2's, when the loss is not finite, with nothing changed."""
         begin, wait, dropped = time.perf_counter(), 0.0, 0
-        self.detector.progress = self.iter / self.num_steps
+        self.detector.progress = augmentation_progress(self.iter, self.num_steps, self.recipe)
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for micro_step in range(self.accumulation):

@@ -20,6 +20,7 @@ from bench.downstream.segmenting.model import EncoderSegmentor, fitting_stride, 
 from bench.downstream.segmenting.training import train, warmup_steps
 from bench.downstream.stream import Positions
 from catlip.dense_recipe import SegmentationRecipe
+from catlip.fidelity import differences
 from catlip.lock import only_writer
 from catlip.pretrain import recipe_identity
 from catlip.record import Record, write_atomically
@@ -76,7 +77,7 @@ def notes(recipe: SegmentationRecipe, num_steps: int, place: Place) -> list[str]
         said.append(f"batch norm: statistics over all {place.world_size} processes (the release: of each by itself)")
     if warmup < recipe.warmup_iterations:
         said.append(f"warm-up: {warmup} steps, a tenth of this run, instead of {recipe.warmup_iterations}")
-    return said
+    return said + differences(recipe, "segmentation")
 
 
 def _splits(config: Dense, record: Record) -> tuple[AdeSplit, AdeSplit]:

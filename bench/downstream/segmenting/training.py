@@ -22,16 +22,16 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bench.downstream.fit import LEAST_SHARE
 from bench.downstream.segmenting.model import EncoderSegmentor
 from bench.downstream.stream import seed_at
 from catlip.cli import InputError
 from catlip.dense_recipe import SegmentationRecipe
+from catlip.fidelity import LEAST_SHARE
 from catlip.progress import progress
 from catlip.record import note_begun
 from catlip.training.distributed import Place
 from catlip.training.folder import refuse_another
-from catlip.training.schedule import AUTOCAST, adamw, learning_rate
+from catlip.training.schedule import AUTOCAST, adamw, augmentation_progress, learning_rate
 from catlip.training.threads import use_threads
 
 OBJECTIVE = 10  # separates this random stream from others of the same seed
@@ -74,7 +74,7 @@ class Steps(Hook):
         rate = learning_rate(step, self.num_steps, self.schedule)
         for group in runner.optim_wrapper.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        self.model.progress = step / self.num_steps
+        self.model.progress = augmentation_progress(step, self.num_steps, self.schedule)
         torch.manual_seed(seed_at(self.seed, OBJECTIVE, step, micro_step * self.place.world_size + self.place.rank))
 
     def before_train(self, runner: Runner) -> None:

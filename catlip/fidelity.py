@@ -1,0 +1,89 @@
+"""What differs from the reference release of CatLIP, on purpose or for want of a cheap way: one list.
+
+A recipe that carries the paper's or the release's numbers (`source`) is read as theirs, so each difference that concerns it is
+printed by its `--dry-run` and stands in the notes of every record made by it. What is configured as in the release, and what
+does not change a result, is not here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+LEAST_SHARE = 10  # warm-up takes one step in so many at most: with little data a run is shorter than Table 7's warm-up
+
+Recipe = Any  # ImageRecipe or DenseRecipe, which import more than a report should need
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference that stays.
+
+    Attributes:
+        what: here, and in the release.
+        concerns: whether it changes a training by this recipe and method. Methods of pre-training are named as in records;
+            those of transfer are "probe", "finetune", "multilabel", "segmentation" and "detection".
+    """
+
+    what: str
+    concerns: Callable[[Recipe, str], bool]
+
+
+def of(*methods: str) -> Callable[[Recipe, str], bool]:
+    """Concerns all recipes of these methods."""
+    return lambda recipe, method: method in methods
+
+
+PRETRAINING = ("catlip", "clip")
+CLASSIFYING = ("probe", "finetune", "multilabel")
+
+DIFFERENCES = (
+    Difference(
+        "stem: ViT's one strided convolution; in the release three with batch norm (--encoder ..._conv)",
+        lambda recipe, method: method in PRETRAINING and not recipe.encoder.endswith("_conv"),
+    ),
+    Difference(
+        "initialization: own; in the release linear layers start by Xavier's rule without bias (--initialization release)",
+        lambda recipe, method: getattr(recipe, "initialization", "") == "own" and method != "probe",
+    ),
+    Difference("the text tower is OpenCLIP's and starts as OpenCLIP starts it", of("clip")),
+    Difference(
+        "no weight decay of RangeAugment's six numbers and of CLIP's temperature; the release decays all but vectors",
+        lambda recipe, method: bool(recipe.range_augment) or method == "clip",
+    ),
+    Difference("learning rates are not rounded; the release rounds them to eight decimals", lambda recipe, method: True),
+    Difference(
+        "order: samples are mixed within windows of 16 shards; the release reads its first epoch in order and mixes all "
+        "samples of a node in later ones",
+        of(*PRETRAINING),
+    ),
+    Difference(
+        "learning rate and RangeAugment's target change every step; in the release once an epoch (--per-epoch)",
+        lambda recipe, method: method in ("finetune", "multilabel", "segmentation") and not recipe.per_epoch,
+    ),
+    Difference(
+        "RangeAugment's target changes every step; in the release once in four passes over the data",
+        of("detection"),
+    ),
+    Difference(
+        "the decay of the averaged weights rises from .1 at the first step; in the release it is constant (--no-ema-rising)",
+        lambda recipe, method: method in CLASSIFYING and recipe.ema_rising,
+    ),
+)
+
+
+def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> list[str]:
+    """What differs from the release in a training by `recipe`; nothing of a recipe of this project's own.
+
+    Args:
+        method: as in `Difference`.
+        num_steps: of the run, if known.
+    """
+    if recipe.source == "own":
+        return []
+    found = [difference.what for difference in DIFFERENCES if difference.concerns(recipe, method)]
+    if num_steps is not None and method in CLASSIFYING and num_steps // LEAST_SHARE < recipe.warmup_iterations:
+        found.append(
+            f"warm-up: {num_steps // LEAST_SHARE} steps, a tenth of this run; in the release {recipe.warmup_iterations} "
+            "however long it is"
+        )
+    return [f"not as in the release: {what}" for what in found]

@@ -1,0 +1,72 @@
+"""What differs from the release is told of the recipes that it concerns, and of no others."""
+
+import pytest
+
+from catlip.fidelity import differences
+from catlip.recipes import CATLIP, CLIP
+from catlip.transfer_recipes import DETECTIONS, FINETUNES, MULTILABELS, PROBES, SEGMENTATIONS
+
+ALL = {
+    "catlip": CATLIP,
+    "clip": CLIP,
+    "probe": PROBES,
+    "finetune": FINETUNES,
+    "multilabel": MULTILABELS,
+    "segmentation": SEGMENTATIONS,
+    "detection": DETECTIONS,
+}
+EACH = [(method, name) for method, recipes in ALL.items() for name in recipes]
+
+
+def concerns(method: str, name: str, word: str, num_steps: int | None = None) -> bool:
+    return any(word in said for said in differences(ALL[method][name], method, num_steps))
+
+
+@pytest.mark.parametrize(("method", "name"), EACH)
+def test_only_this_projects_own_recipes_have_nothing_to_tell(method, name) -> None:
+    found = differences(ALL[method][name], method)
+    assert bool(found) != name.startswith("starter")
+    assert len(set(found)) == len(found)
+
+
+def test_what_the_release_has_too_is_no_difference() -> None:
+    for word in ("--encoder ..._conv", "--initialization release"):
+        assert concerns("catlip", "datacomp_b16", word)
+        assert not concerns("catlip", "datacomp_l16_release", word)
+    for word in ("--per-epoch", "--no-ema-rising", "--initialization release"):
+        assert concerns("finetune", "table_7b", word)
+        assert not concerns("finetune", "imagenet_release", word)
+    assert concerns("clip", "datacomp_h16_release", "text tower")
+    assert not concerns("catlip", "datacomp_h16_release", "text tower")
+
+
+def test_a_warm_up_that_is_cut_short_is_told() -> None:
+    assert concerns("finetune", "imagenet_release", "warm-up: 100 steps", num_steps=1_000)
+    assert not concerns("finetune", "imagenet_release", "warm-up", num_steps=5_000)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "expected"),
+    [  # encoder, largest rate, images a device, devices: as the release configures them
+        ("catlip", "datacomp_b16_release", ("vit_b16_conv", 1e-3, 1024, 64)),
+        ("catlip", "datacomp_l16_release", ("vit_l16_conv", 6e-4, 512, 128)),
+        ("catlip", "datacomp_h16_release", ("vit_h16_conv", 4e-4, 256, 256)),
+        ("clip", "datacomp_b16_release", ("vit_b16_conv", 1e-3, 256, 256)),
+        ("clip", "datacomp_h16_release", ("vit_h16_conv", 5e-4, 256, 512)),
+    ],
+)
+def test_released_pre_training(method, name, expected) -> None:
+    recipe = ALL[method][name]
+    assert (recipe.encoder, recipe.max_lr, recipe.micro_batch, recipe.num_devices) == expected
+    assert recipe.checkpointing
+    assert recipe.source == "release"
+
+
+@pytest.mark.parametrize("name", ["imagenet_b16_release", "imagenet_release", "places365_release", "release_512"])
+def test_released_fine_tuning(name) -> None:
+    recipe = FINETUNES[name]
+    assert recipe.micro_batch * recipe.num_devices == 512
+    assert (recipe.epochs, recipe.max_lr, recipe.min_lr, recipe.warmup_iterations) == (10, 3e-5, 3e-6, 500)
+    assert (recipe.weight_decay, recipe.label_smoothing, recipe.ema_decay, recipe.grad_clip) == (0.05, 0.1, 0.9995, 1.0)
+    assert (recipe.per_epoch, recipe.ema_rising, recipe.initialization) == (True, False, "release")
+    assert (len(recipe.sizes()), recipe.precision) == (9 if name == "release_512" else 7, "bf16")

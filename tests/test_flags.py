@@ -1,0 +1,132 @@
+"""The flags of a recipe: one length takes the other's place, rare ones stand apart, and a dry run needs no data."""
+
+import contextlib
+import dataclasses
+import importlib
+import re
+import sys
+
+import pytest
+
+from catlip.cli import run
+from catlip.encoder import ENCODERS
+from catlip.flags import HIDDEN, grouped
+from catlip.pretrain import PretrainCatLIP, main
+from catlip.recipes import CATLIP
+
+DEFAULTS = {name: PretrainCatLIP(recipe) for name, recipe in CATLIP.items()}
+TRANSFERS = ("linear_probe", "finetune", "multilabel", "segmentation", "detection")
+
+
+def read(monkeypatch, *arguments: str) -> PretrainCatLIP:
+    """What `python -m catlip.pretrain` makes of the arguments."""
+    monkeypatch.setattr(sys, "argv", ["prog", *arguments])
+    found: list[PretrainCatLIP] = []
+    run(PretrainCatLIP, found.append, DEFAULTS)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "length"),
+    [
+        (("--iterations", "5"), (5, 0)),
+        (("--iterations=5",), (5, 0)),
+        (("--epochs", "2.5"), (0, 2.5)),
+        (("--recipe", "datacomp_b16", "--epochs", "2"), (0, 2)),
+        (("--recipe", "datacomp_b16", "--iterations", "7"), (7, 0)),
+        (("--iterations", "5", "--epochs", "0"), (5, 0)),
+        ((), (0, 10)),
+    ],
+)
+def test_a_length_that_is_given_takes_the_place_of_the_recipes_other(monkeypatch, arguments, length) -> None:
+    recipe = read(monkeypatch, *arguments).recipe
+    assert (recipe.iterations, recipe.epochs) == length
+
+
+def test_two_lengths_are_one_line_and_exit_2(monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read(monkeypatch, "--iterations", "5", "--epochs", "3")
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.count("\n") == 1
+    assert "--iterations or --epochs" in said
+
+
+def test_every_flag_reaches_its_field(monkeypatch) -> None:
+    config = read(
+        monkeypatch, "--recipe", "cc3m_b16", "--betas", "0.8", "0.95", "--flip", "0.2", "--drop-path", "0.1", "--seed", "3"
+    )
+    expected = dataclasses.replace(CATLIP["cc3m_b16"], betas=(0.8, 0.95), flip=0.2, drop_path=0.1)
+    assert (config.recipe, config.seed) == (expected, 3)
+
+
+def boxes(said: str) -> dict[str, list[str]]:
+    """Title of each box of a help -> its flags."""
+    found: dict[str, list[str]] = {}
+    for line in said.splitlines():
+        if title := re.match(r"\W+(\w+ )?options \W+$", line):
+            found[(title[1] or "").strip()] = flags = []
+        elif flag := re.match(r"\W (--[a-z-]+)", line):
+            flags.append(flag[1])
+    return found
+
+
+def test_what_most_people_set_stands_first_and_the_rest_in_named_groups(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with contextlib.suppress(SystemExit):
+        read(monkeypatch, "--help")
+    said = capsys.readouterr().out
+    found = boxes(said)
+    assert found["recipe"][:4] == ["--encoder", "--iterations", "--epochs", "--micro-batch"]
+    assert {"--betas", "--eps", "--grad-clip"} <= set(found["optimizer"])
+    assert {"--crop-scale", "--range-augment"} <= set(found["images"])
+    assert len(found["recipe"]) < 14
+    assert not any("--about" in flags for flags in found.values())
+    assert all(name in said for name in ENCODERS)
+    assert "Learning rate at the end of the warm-up." in " ".join(said.split())
+
+
+@pytest.mark.parametrize("name", TRANSFERS)
+def test_groups_hold_each_field_of_each_program_once(name) -> None:
+    recipes = importlib.import_module(f"bench.downstream.{name}").RECIPES
+    for config in recipes.values():
+        whole = grouped(config)
+        assert whole is not None
+        placed = [field.name for part in whole.parts.values() for field in dataclasses.fields(part)]
+        assert sorted([*placed, *HIDDEN]) == sorted(field.name for field in dataclasses.fields(config.recipe))
+        assert whole.config(whole.shown(config), config) == config
+
+
+@pytest.mark.parametrize("name", TRANSFERS)
+def test_a_dry_run_of_a_transfer_needs_no_data_and_says_what_differs(monkeypatch, capsys, tmp_path, name) -> None:
+    module = importlib.import_module(f"bench.downstream.{name}")
+    recipe = next(name for name in module.RECIPES if name.startswith("table_7"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["prog", "--recipe", recipe, "--dry-run"])
+    run(type(module.RECIPES[recipe]), module.main, module.RECIPES)
+    said = capsys.readouterr().out
+    assert "not as in the release: learning rates are not rounded" in said
+    assert '"max_lr"' in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("recipe", ["datacomp_h16_release", "cc3m_b16"])
+def test_a_dry_run_of_pre_training_needs_no_data_and_no_memory(monkeypatch, capsys, tmp_path, recipe) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["prog", "--recipe", recipe, "--dry-run", "--device", "cpu"])
+    run(PretrainCatLIP, main, DEFAULTS)
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if ": " in line)
+    assert not list(tmp_path.iterdir())
+    if recipe == "cc3m_b16":
+        assert said["steps"].startswith("25 epochs")
+    else:
+        assert said["steps"].startswith("200,000, each of 65,536 images")
+        assert said["parameters"].startswith("663,152,646, of them ")
+
+
+def test_training_without_a_vocabulary_is_one_line(monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["prog", "--shards", "x"])
+    with pytest.raises(SystemExit):
+        run(PretrainCatLIP, main, DEFAULTS)
+    assert "--vocabulary" in capsys.readouterr().err
