@@ -39,11 +39,11 @@ class BrokenImage(NamedTuple):
         return cls(named, cause_of(error))
 
 
-def cause_of(error: ValueError | OSError) -> str:
+def cause_of(error: Exception) -> str:
     """Why an image could not be read, in words that can be counted; a PictureError of catlip.data.decode has them."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.strerror:  # of the system; Pillow raises OSErrors without one for the content
         return f"file not readable ({error.strerror})"
-    return getattr(error, "cause", "damaged")
+    return str(getattr(error, "cause", "cut short" if "truncated" in str(error) else "damaged"))
 
 
 @dataclass

@@ -7,15 +7,17 @@ mean something else is refused.
 import json
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages
 from catlip.cli import InputError
 from catlip.record import Record
 
-MAX_ABSENT_SHARE = 0.01  # of the listed images
-FEW = 10  # absent images that no data set is refused for
+MAX_ABSENT_SHARE = 0.01  # of the annotations without a mask, and of the pixels of unknown classes
+FEW = 10  # annotations without a mask that no data set is refused for
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class CocoSplit:
         annotations: those of each image, in the order of `images`.
         counts: how many images are listed, absent and without objects; how many objects, crowds, and objects of a box with a
             side below one pixel; how many categories without an object.
+        broken: the listed images that are left out.
     """
 
     folder: Path
@@ -36,6 +39,7 @@ class CocoSplit:
     categories: list[dict[str, Any]]
     annotations: list[list[dict[str, Any]]]
     counts: dict[str, int]
+    broken: BrokenImages = field(default_factory=BrokenImages)
 
     @property
     def names(self) -> list[str]:
@@ -50,8 +54,13 @@ class CocoSplit:
     def first(self, count: int) -> "CocoSplit":
         """Its first images with an object on them."""
         kept = [number for number, found in enumerate(self.annotations) if any(not a.get("iscrowd") for a in found)][:count]
+        return self.of(kept)
+
+    def of(self, numbers: Iterable[int]) -> "CocoSplit":
+        """Those of its images."""
+        kept = list(numbers)
         images, annotations = [self.images[number] for number in kept], [self.annotations[number] for number in kept]
-        return CocoSplit(self.folder, images, self.categories, annotations, self.counts)
+        return replace(self, images=images, annotations=annotations)
 
     def write(self, path: Path) -> None:
         """As an annotation file of COCO's, of just these images."""
@@ -68,11 +77,11 @@ def coco_root(spelling: str) -> Path:
     return Path(place)
 
 
-def read_coco(root: Path, split: Literal["train", "val"]) -> CocoSplit:
-    """A split of COCO-2017, or of anything laid out like it.
+def read_coco(root: Path, split: Literal["train", "val"], max_broken: float = MAX_BROKEN) -> CocoSplit:
+    """A split of COCO-2017, or of anything laid out like it, without the images that are not there or empty.
 
     Raises: InputError when the file or the folder is missing, the file is no such annotation file, an annotation is of an image
-        or a category that it does not list, or more than MAX_ABSENT_SHARE of the images are absent.
+        or a category that it does not list, or more than the share `max_broken` of the images is missing or empty.
     """
     path, folder = root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017"
     for needed in (path, folder):
@@ -80,15 +89,20 @@ def read_coco(root: Path, split: Literal["train", "val"]) -> CocoSplit:
             raise InputError(f"coco:{root} has no {needed.relative_to(root)}; unpack COCO-2017's images and annotations there")
     images, annotations, categories = _read(path)
     by_image = _by_image(path, images, annotations, {category["id"] for category in categories})
-    there = set(os.listdir(folder))
-    present = [image for image in images if image["file_name"] in there]
-    absent = len(images) - len(present)
-    if not present or absent > max(FEW, MAX_ABSENT_SHARE * len(images)):
-        lost = next((image["file_name"] for image in images if image["file_name"] not in there), "any")
-        raise InputError(f"{absent} of the {len(images)} images that {path.name} lists are not in {folder}, such as {lost}")
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+    broken = BrokenImages()
+    for image in images:
+        if not sizes.get(image["file_name"]):
+            cause = "empty" if image["file_name"] in sizes else "missing"
+            broken.add([BrokenImage(f"{folder}:{image['file_name']}", cause)])
+    broken.check(len(images), max_broken)
+    present = [image for image in images if sizes.get(image["file_name"])]
+    if not present:
+        raise InputError(f"none of the {len(images)} images that {path.name} lists is there: {broken.summary()}")
     of_present = [by_image[image["id"]] for image in present]
+    absent = sum(image["file_name"] not in sizes for image in images)
     counts = _counts(of_present, len(categories)) | {"images": len(images), "absent": absent}
-    return CocoSplit(folder, present, categories, of_present, counts)
+    return CocoSplit(folder, present, categories, of_present, counts, broken)
 
 
 def note_counts(record: Record, train: CocoSplit, val: CocoSplit) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 
 from bench.downstream.encoders import LoadedEncoder, open_encoder
 from bench.downstream.outputs import filled_in
-from catlip.broken import MAX_BROKEN, check_max_broken
+from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.ranges import Count, Fraction, Natural, Seed
 from catlip.record import Record
 
@@ -67,6 +67,13 @@ def open_origin(spelling: str, seed: int) -> Origin:
     """The encoder that `spelling` names. Raises: InputError, as `open_encoder` does."""
     encoder = open_encoder(spelling, seed)
     return Origin(encoder, encoder.digest())
+
+
+def leave_out(record: Record, broken: BrokenImages, say: bool) -> None:
+    """Count and list in a record the images that are left out, and say so, if there are any."""
+    broken.note(record)
+    if say and broken:
+        print(f"left out: {broken.summary()}", flush=True)
 
 
 def note_encoder(record: Record, encoder: LoadedEncoder, digest: str, model: nn.Module) -> None:

@@ -23,7 +23,7 @@ from bench.downstream.accuracy import extract
 from bench.downstream.classification import Classification
 from bench.downstream.coco import CocoSplit, coco_root, note_counts, read_coco
 from bench.downstream.datasets import Split, name_labels
-from bench.downstream.dense import Dense, note_encoder
+from bench.downstream.dense import Dense, leave_out, note_encoder
 from bench.downstream.encoders import LoadedEncoder, load_encoder
 from bench.downstream.fit import Run, fit, fitting
 from bench.downstream.heads import Init, TransferOptions, random_head, transfer_head
@@ -76,7 +76,7 @@ def main(config: MultiLabel) -> None:
         return
     record = Record(config.out, kind="multilabel", config=config)
     with record if place.is_main else nullcontext():
-        train, val = (read_coco(coco_root(config.data), split) for split in ("train", "val"))
+        train, val = (read_coco(coco_root(config.data), split, config.max_broken) for split in ("train", "val"))
         if train.names != val.names:
             raise InputError(f"{config.data}: training and validation list different categories")
         note_counts(record, train, val)
@@ -86,9 +86,9 @@ def main(config: MultiLabel) -> None:
         score = _train(config, encoder, place, record, train, val)
         record.metrics |= {name: value for name, value in score.items() if not isinstance(value, list)}
         record.samples |= {name: value for name, value in score.items() if isinstance(value, list) and name != "broken"}
-        broken = BrokenImages()
+        broken = BrokenImages(train.broken.causes | val.broken.causes)
         broken.add(BrokenImage(*image) for image in score["broken"])
-        broken.note(record)
+        leave_out(record, broken, place.is_main)
         record.samples["loss"] = _losses(config.folder) if place.is_main else []
     if place.is_main:
         print(f"{encoder.method:8} mAP macro {score['map_macro']:.3f}  micro {score['map_micro']:.3f}")
@@ -209,7 +209,11 @@ def _score(config: MultiLabel, model: Classification, encoder: LoadedEncoder, va
     found = average_precision(scores, torch.from_numpy(val.labels[numbers]))
     drawn = [int(np.flatnonzero(numbers == n)[0]) for n in chosen(len(val), config.draw) if n in numbers]
     pictures = [_picture(val, int(numbers[row]), scores[row].sigmoid()) for row in drawn]
-    return found | {"pictures": pictures, "broken": [image for _, _, broken in parts for image in broken]}
+    return found | {
+        "num_val": len(numbers),
+        "pictures": pictures,
+        "broken": [image for _, _, broken in parts for image in broken],
+    }
 
 
 def _picture(val: Split, number: int, chances: Tensor) -> dict[str, Any]:

@@ -101,7 +101,21 @@ FAULTS = {
     "no image": lambda image, annotation: image.write_bytes(b"<html>"),
     "an empty annotation": lambda image, annotation: annotation.write_bytes(b""),
     "colours for ids": lambda image, annotation: Image.new("RGB", (40, 48)).save(annotation),
+    "an empty image": lambda image, annotation: image.write_bytes(b""),
     "16-bit ids": lambda image, annotation: Image.fromarray(np.ones((48, 40), dtype=np.uint16)).save(annotation),
+}
+
+
+CAUSES = {
+    "without_annotation": "no annotation",
+    "without_image": "annotation without an image",
+    "other_size": "annotation of another size",
+    "a truncated image": "cut short",
+    "no image": "not a JPEG, PNG, WebP or GIF",
+    "an empty annotation": "annotation empty",
+    "colours for ids": "annotation not of 8-bit ids",
+    "an empty image": "empty",
+    "16-bit ids": "annotation not of 8-bit ids",
 }
 
 
@@ -116,15 +130,20 @@ def test_a_scene_with_a_fault_is_counted_and_left_out(root, fault):
     assert split.counts["images"] == 12
     assert len(split.scenes) == 11
     assert "train_0003" not in [scene.image.stem for scene in split.scenes]
+    assert split.broken.counts() == {CAUSES[fault]: 1}
+    assert split.broken.listed() == [f"{root / 'images/training'}:train_0003.jpg ({CAUSES[fault]})"]
 
 
 def test_many_faults_are_refused_in_one_line(tmp_path):
     root = write_ade20k(tmp_path / "ade20k", train=20)
     for number in range(11):
         files(root, "train", f"train_{number:04d}")[1].unlink()
-    with pytest.raises(InputError, match=r"11 of the 20 scenes .* 11 have no annotation, such as train_0000") as error:
+    with pytest.raises(
+        InputError, match=r"11 no annotation; first: .*train_0000.* of 20 that is over --max-broken 0.01"
+    ) as error:
         read_ade20k(root, "train")
     assert "\n" not in str(error.value)
+    assert len(read_ade20k(root, "train", max_broken=0.6).scenes) == 9
 
 
 def test_what_is_odd_but_right_is_counted(root):

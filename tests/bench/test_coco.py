@@ -102,7 +102,7 @@ def test_a_broken_file_a_missing_one_and_missing_images_are_refused(root):
         read_coco(root, "train")
     for path in (root / "val2017").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match=r"6 of the 6 images .* are not in"):
+    with pytest.raises(InputError, match=r"none of the 6 images that .* 6 missing; first: .*000000001001.jpg"):
         read_coco(root, "val")
 
 
@@ -111,6 +111,17 @@ def test_the_share_of_absent_images_that_is_borne_is_one_in_a_hundred(tmp_path):
     for number in np.arange(1, 11):
         (root / "train2017" / f"{number:012d}.jpg").unlink()
     assert read_coco(root, "train").counts["absent"] == 10
-    (root / "train2017" / f"{11:012d}.jpg").unlink()
-    with pytest.raises(InputError, match="11 of the 30 images"):
+    (root / "train2017" / f"{11:012d}.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"10 missing, 1 empty; .* of 30 that is over --max-broken 0.01: download"):
         read_coco(root, "train")
+    split = read_coco(root, "train", max_broken=0.5)
+    assert split.broken.counts() == {"missing": 10, "empty": 1}
+    assert (len(split.images), split.counts["images"]) == (19, 30)
+    assert split.broken.listed()[-1] == f"{root / 'train2017'}:000000000011.jpg (empty)"
+
+
+def test_with_none_allowed_one_missing_image_is_too_many(tmp_path):
+    root = write_coco(tmp_path)
+    (root / "train2017" / f"{1:012d}.jpg").unlink()
+    with pytest.raises(InputError, match="over --max-broken 0"):
+        read_coco(root, "train", max_broken=0.0)

@@ -236,6 +236,25 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(small, tmp_path, monkey
     assert "box AP" in lines[0]
 
 
+def test_images_that_are_left_out_are_counted_and_listed_and_said(tmp_path, capsys) -> None:
+    root = write_coco(tmp_path / "coco")
+    (root / "val2017" / "000000001003.jpg").write_bytes(b"")
+    (root / "train2017" / "000000000004.jpg").unlink()
+    (root / "train2017" / "000000000005.jpg").write_bytes(b"GIF89a")
+    detect(root, tmp_path / "run.json", replace(SMALL, epochs=0.3))
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["metrics"]["broken"] == {"missing": 1, "damaged": 1, "empty": 1}
+    assert [key.split("/")[-1] for key in record["samples"]["broken_keys"]] == [
+        "train2017:000000000004.jpg (missing)",
+        "train2017:000000000005.jpg (damaged)",
+        "val2017:000000001003.jpg (empty)",
+    ]
+    assert (record["metrics"]["num_train"], record["metrics"]["num_val"]) == (10, 5)
+    assert capsys.readouterr().out.startswith("left out: 3 images cannot be read: 1 missing, 1 damaged, 1 empty")
+    with pytest.raises(InputError, match="over --max-broken 0: download"):
+        detect(root, tmp_path / "none.json", max_broken=0.0)
+
+
 def test_without_a_name_the_record_has_those_of_encoder_and_data() -> None:
     named = Detection(encoder="random:hybrid_tiny@48", data="coco:/data/scenes")
     assert named.out == Path("runs/bench/detection/random-hybrid_tiny@48-coco-scenes.json")

@@ -160,13 +160,16 @@ def test_what_cannot_be_read_is_left_out_and_counted(root) -> None:
     folder = root / "train2017"
     whole = (folder / "000000000002.jpg").read_bytes()
     (folder / "000000000001.jpg").write_bytes(b"no image")
-    (folder / "000000000002.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "000000000002.jpg").write_bytes(whole[:-200])
     Image.new("RGB", (20, 48)).save(folder / "000000000003.jpg")  # not of the size listed
     Image.open(folder / "000000000004.jpg").convert("L").save(folder / "000000000004.jpg")
     change_annotations(root, "train", lambda old: old | {"annotations": [*old["annotations"][:-1], _bare(old)]})
     found, counts = usable(read_coco(root, "train"))
     assert [image["id"] for image in found.images] == list(range(4, 13))
     assert counts == {"unreadable": 3, "without_mask": 1}
+    assert found.broken.counts() == {"not a JPEG, PNG, WebP or GIF": 1, "cut short": 1, "of another size than listed": 1}
+    with pytest.raises(InputError, match="over --max-broken 0: download"):
+        usable(read_coco(root, "train"), max_broken=0.0)
 
 
 def test_a_grey_picture_has_three_channels(root, tmp_path) -> None:

@@ -152,6 +152,24 @@ def test_the_record_says_what_was_transferred_and_names_each_class_rightly(root,
     assert default == Path("runs/bench/multilabel/random-hybrid_tiny@48-coco.json")
 
 
+def test_images_that_are_left_out_are_counted_and_listed_and_said(root, tmp_path, capsys):
+    (root / "val2017" / "000000001003.jpg").write_bytes(b"")
+    (root / "val2017" / "000000001004.jpg").write_bytes(b"GIF89a")
+    (root / "train2017" / "000000000004.jpg").unlink()
+    main(started(root, tmp_path / "run.json", recipe=replace(RECIPE, epochs=1)))
+    record = read_record(tmp_path / "run.json")
+    assert record["metrics"]["broken"] == {"missing": 1, "empty": 1, "damaged": 1}
+    assert sorted(key.split("/")[-1] for key in record["samples"]["broken_keys"]) == [
+        "train2017:000000000004.jpg (missing)",
+        "val2017:000000001003.jpg (empty)",
+        "val2017:000000001004.jpg (damaged)",
+    ]
+    assert (record["metrics"]["num_train"], record["metrics"]["num_val"]) == (11, 4)
+    assert capsys.readouterr().out.startswith("left out: 3 images cannot be read")
+    with pytest.raises(InputError, match="over --max-broken 0: download"):
+        main(started(root, tmp_path / "none.json", max_broken=0.0))
+
+
 def test_what_cannot_be_used_is_said_in_one_line(root, tmp_path):
     change_annotations(
         root, "val", lambda old: old | {"categories": [c | {"name": c["name"].upper()} for c in old["categories"]]}

@@ -19,7 +19,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from safetensors.torch import load_file
 from segmentation_ranks import Teller
-from small_ade20k import write_ade20k, write_scene
+from small_ade20k import files, write_ade20k, write_scene
 
 from bench.downstream import segmentation
 from bench.downstream.encoders import open_encoder
@@ -487,6 +487,22 @@ def test_the_record_says_what_was_transferred_to_what(run_small):
     assert [picture["key"] for picture in pictures] == ["val_0000", "val_0003"]
     assert all(picture.keys() == {"key", "image", "truth", "predicted"} for picture in pictures)
     assert any("warm-up: 0 steps" in note for note in record["notes"])
+
+
+def test_scenes_that_are_left_out_are_counted_and_listed_and_said(tmp_path, run_small, capfd):
+    root = write_ade20k(tmp_path / "some")
+    files(root, "val", "val_0002")[0].write_bytes(b"")
+    files(root, "train", "train_0001")[1].unlink()
+    record = run_small(data=f"ade20k:{root}", recipe=replace(SMALL, epochs=1))
+    assert record["metrics"]["broken"] == {"no annotation": 1, "empty": 1}
+    assert [key.split("/")[-1] for key in record["samples"]["broken_keys"]] == [
+        "training:train_0001.jpg (no annotation)",
+        "validation:val_0002.jpg (empty)",
+    ]
+    assert (record["metrics"]["num_train"], record["metrics"]["num_val"]) == (11, 5)
+    assert capfd.readouterr().out.startswith("left out: 2 images cannot be read: 1 no annotation, 1 empty")
+    with pytest.raises(InputError, match="over --max-broken 0: download"):
+        run_small("none", data=f"ade20k:{root}", max_broken=0.0)
 
 
 def test_overfitting_tests_what_was_trained_on(run_small):

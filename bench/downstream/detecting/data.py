@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.downstream.coco import FEW, MAX_ABSENT_SHARE, CocoSplit
 from bench.downstream.stream import seed_at
+from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
 from catlip.data.sampler import SampleOrder, StepPlan
@@ -36,30 +37,37 @@ from catlip.dense_recipe import DetectionRecipe
 from catlip.training.distributed import Place, barrier
 
 AUGMENTATION = 7  # separates this random stream from others of the same seed
-UNREADABLE = (OSError, ValueError, SyntaxError, SizeMismatchError, Image.DecompressionBombError)
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-def usable(split: CocoSplit) -> tuple[CocoSplit, dict[str, int]]:
+def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> tuple[CocoSplit, dict[str, int]]:
     """The images that can be read, with the objects that have a mask, and how many others there were.
 
     Every image is decoded once, each rank its share: what fails now would stop a run later, or be another image in a test.
 
-    Raises: InputError when it is more than a few of them, or an annotation has no area or number of its own.
+    Raises: InputError when more than the share `max_broken` of the listed images is broken, more than a few annotations have no
+        mask, or an annotation has no area or number of its own.
     """
     numbers = range(comm.get_rank(), len(split.images), comm.get_world_size())
     with ThreadPoolExecutor() as pool:
-        mine = dict(zip(numbers, pool.map(lambda number: _readable(split, number), numbers), strict=True))
-    readable = {number: well for part in comm.all_gather(mine) for number, well in part.items()}
-    kept = [number for number in range(len(split.images)) if readable[number]]
+        mine = dict(zip(numbers, pool.map(lambda number: _fault(split, number), numbers), strict=True))
+    faults = {number: fault for part in comm.all_gather(mine) for number, fault in part.items()}
+    kept = [number for number in range(len(split.images)) if not faults[number]]
+    broken = BrokenImages(dict(split.broken.causes))
+    broken.add(
+        BrokenImage(f"{split.folder}:{image['file_name']}", faults[number])
+        for number, image in enumerate(split.images)
+        if faults[number]
+    )
+    broken.check(split.counts["images"], max_broken)
     masked = [[found for found in split.annotations[number] if found.get("segmentation")] for number in kept]
     counts = {
         "unreadable": len(split.images) - len(kept),
         "without_mask": sum(len(split.annotations[number]) for number in kept) - sum(map(len, masked)),
     }
-    _check_share(split, "images cannot be read, or are not of the size listed", counts["unreadable"], len(split.images))
     _check_share(split, "annotations have no mask", counts["without_mask"], sum(map(len, split.annotations)))
     _check_annotations(split, masked)
-    return replace(split, images=[split.images[number] for number in kept], annotations=masked), counts
+    return replace(split.of(kept), annotations=masked, broken=broken), counts
 
 
 def register(split: CocoSplit, path: Path, is_main: bool) -> str:
@@ -173,15 +181,18 @@ def test_loader(name: str, recipe: DetectionRecipe, num_workers: int) -> Any:
     )
 
 
-def _readable(split: CocoSplit, number: int) -> bool:
+def _fault(split: CocoSplit, number: int) -> str:
+    """Why an image cannot be used, "" if it can."""
     listed = split.images[number]
     try:
         path = split.folder / listed["file_name"]
         open_picture(path.read_bytes())  # detectron2 would open any kind, of any size
         check_image_size({"file_name": "", **listed}, read_image(path, "RGB"))
-    except UNREADABLE:
-        return False
-    return True
+    except SizeMismatchError:
+        return "of another size than listed"
+    except UNREADABLE as error:
+        return cause_of(error)
+    return ""
 
 
 def _check_share(split: CocoSplit, what: str, count: int, total: int) -> None:

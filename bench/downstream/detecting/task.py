@@ -8,15 +8,17 @@ import warnings
 from typing import Any
 
 import torch
+from detectron2.utils import comm
 
 from bench.downstream.coco import CocoSplit, coco_root, note_counts, read_coco
-from bench.downstream.dense import Dense, Origin, note_encoder
+from bench.downstream.dense import Dense, Origin, leave_out, note_encoder
 from bench.downstream.detecting.data import MicroBatches, Stream, register, test_loader, train_loader, usable
 from bench.downstream.detecting.evaluation import Pictures, score
 from bench.downstream.detecting.model import MaskRCNN, mask_rcnn
 from bench.downstream.detecting.trainer import LOSSES, Checkpoints, DetectionTrainer, ProgressBar, warmup_steps
 from bench.downstream.feature_map import GLOBAL_BLOCKS, FeatureMap
 from bench.downstream.fit import SCORE, read_score
+from catlip.broken import BrokenImages
 from catlip.cli import InputError
 from catlip.dense_recipe import DetectionRecipe
 from catlip.fidelity import differences
@@ -99,12 +101,13 @@ def _quieten() -> None:
 
 def _splits(config: Dense, record: Record) -> tuple[CocoSplit, CocoSplit]:
     """What to train on, images with an object, and what to test on."""
-    train, val = (read_coco(coco_root(config.data), split) for split in ("train", "val"))
+    train, val = (read_coco(coco_root(config.data), split, config.max_broken) for split in ("train", "val"))
     if train.names != val.names:
         raise InputError(f"{config.data}: training and validation list different categories")
     note_counts(record, train, val)
-    train, of_train = usable(train)
-    val, of_val = usable(val)
+    train, of_train = usable(train, config.max_broken)
+    val, of_val = usable(val, config.max_broken)
+    leave_out(record, BrokenImages(train.broken.causes | val.broken.causes), comm.is_main_process())
     record.metrics |= {f"train_{name}": count for name, count in of_train.items()}
     record.metrics |= {f"val_{name}": count for name, count in of_val.items()}
     train = train.first(config.overfit or len(train.images))

@@ -5,10 +5,9 @@ trained. What a data set can have wrong is left out and counted; what would make
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,20 +17,16 @@ from mmseg.datasets import ADE20KDataset
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.downstream.coco import FEW, MAX_ABSENT_SHARE
+from bench.downstream.coco import MAX_ABSENT_SHARE
+from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
-from catlip.data.decode import open_picture
+from catlip.data.decode import open_picture, rgb
 from catlip.record import Record
 
 FOLDERS = {"train": "training", "val": "validation"}
 NAMES = "objectInfo150.txt"
 IGNORED = 255  # the class id of a pixel that is not judged; an annotation says it by 0, and by this
-FAULTS = {
-    "without_annotation": "have no annotation",
-    "without_image": "are annotations without an image",
-    "unreadable": "cannot be read, or their annotation is not of 8-bit ids",
-    "other_size": "are of another size than their annotation",
-}
+FAULTS = ("without_annotation", "without_image", "unreadable", "other_size")
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow says it by
 
 
@@ -56,11 +51,13 @@ class AdeSplit:
         names: of the classes, by class id.
         counts: how many scenes there are in the folders, and how many of them have which of FAULTS; of those that are used,
             how many are grey or show no class; the pixels of unknown ids; the classes that no scene shows.
+        broken: the scenes that are left out.
     """
 
     scenes: list[Scene]
     names: list[str]
     counts: dict[str, int]
+    broken: BrokenImages = field(default_factory=BrokenImages)
 
     def first(self, count: int) -> "AdeSplit":
         """Its first scenes."""
@@ -69,9 +66,11 @@ class AdeSplit:
 
 @dataclass(frozen=True)
 class _Looked:
-    """What is in a scene's files: one of FAULTS or "", whether it is grey, and how many pixels [256] have each id."""
+    """What is in a scene's files: one of FAULTS and its cause, or "" twice; whether it is grey; how many pixels [256] have each
+    id."""
 
     fault: str
+    cause: str
     grey: bool
     pixels: NDArray[np.int64]
 
@@ -99,11 +98,11 @@ def class_names(root: Path) -> list[str]:
     return [re.split("[;,]", row["Name"])[0].strip() for row in found]
 
 
-def read_ade20k(root: Path, split: Literal["train", "val"]) -> AdeSplit:
+def read_ade20k(root: Path, split: Literal["train", "val"], max_broken: float = MAX_BROKEN) -> AdeSplit:
     """A split of ADE20k, or of anything laid out like it; each rank looks at its share of the files.
 
-    Raises: InputError when a folder is missing, more than a few of the scenes have a fault, or more than MAX_ABSENT_SHARE of
-        the pixels have an id that no class has.
+    Raises: InputError when a folder is missing, more than the share `max_broken` of the scenes has a fault, or more than
+        MAX_ABSENT_SHARE of the pixels have an id that no class has.
     """
     images, annotations = (root / kind / FOLDERS[split] for kind in ("images", "annotations"))
     for needed in (images, annotations):
@@ -113,15 +112,20 @@ def read_ade20k(root: Path, split: Literal["train", "val"]) -> AdeSplit:
     scenes = [Scene(images / f"{key}.jpg", annotations / f"{key}.png") for key in sorted(keys)]
     looked = _look_at_all(scenes)
     usable = [number for number, found in enumerate(looked) if not found.fault]
-    faults = Counter(found.fault for found in looked if found.fault)
-    if not usable or faults.total() > max(FEW, MAX_ABSENT_SHARE * len(scenes)):
-        said = ", ".join(f"{count} {FAULTS[fault]}" for fault, count in faults.items()) or "there are none"
-        lost = next((f", such as {scenes[number].image.stem}" for number, found in enumerate(looked) if found.fault), "")
-        raise InputError(f"{faults.total()} of the {len(scenes)} scenes in {images} cannot be used: {said}{lost}")
-    of_usable = [looked[number] for number in usable]
-    counts = _counts(images, len(names), of_usable) | {"images": len(scenes)} | {fault: faults[fault] for fault in FAULTS}
+    broken = BrokenImages()
+    for scene, found in zip(scenes, looked, strict=True):
+        if found.fault:
+            broken.add([BrokenImage(f"{images}:{scene.image.name}", found.cause)])
+    broken.check(len(scenes), max_broken)
+    if not usable:
+        raise InputError(
+            f"none of the {len(scenes)} scenes in {images} can be used" + (f": {broken.summary()}" if scenes else "")
+        )
+    of_usable, faults = [looked[number] for number in usable], [found.fault for found in looked]
+    counts = _counts(images, len(names), of_usable) | {"images": len(scenes)}
+    counts |= {fault: faults.count(fault) for fault in FAULTS}
     kept = [replace(scenes[number], unknown=_unknown(looked[number].pixels, len(names))) for number in usable]
-    return AdeSplit(kept, names, counts)
+    return AdeSplit(kept, names, counts, broken)
 
 
 def note_counts(record: Record, train: AdeSplit, val: AdeSplit) -> None:
@@ -144,22 +148,28 @@ def _look_at_all(scenes: Sequence[Scene]) -> list[_Looked]:
 
 def _look_at(scene: Scene) -> _Looked:
     """The annotation is decoded whole, the image at an eighth of its size, which tells too whether its file is whole."""
-    fault, grey, pixels = "", False, np.zeros(256, dtype=np.int64)
+    nothing = np.zeros(256, dtype=np.int64)
+    if not scene.annotation.is_file():
+        return _Looked("without_annotation", "no annotation", False, nothing)
+    if not scene.image.is_file():
+        return _Looked("without_image", "annotation without an image", False, nothing)
     try:
-        if not scene.annotation.is_file() or not scene.image.is_file():
-            return _Looked("without_annotation" if scene.image.is_file() else "without_image", grey, pixels)
-        with open_picture(scene.annotation.read_bytes()) as annotation, open_picture(scene.image.read_bytes()) as image:
-            if annotation.mode not in ("L", "P"):
-                fault = "unreadable"
-            elif annotation.size != image.size:
-                fault = "other_size"
-            else:
-                pixels, grey = np.bincount(np.asarray(annotation).reshape(-1), minlength=256), image.mode == "L"
-            image.draft(None, (1, 1))
-            image.load()
-    except UNREADABLE:
-        fault = "unreadable"
-    return _Looked(fault, grey, pixels)
+        image = open_picture(scene.image.read_bytes())
+        size, grey = image.size, image.mode == "L"
+        image.draft(None, (1, 1))
+        rgb(image)
+    except UNREADABLE as error:
+        return _Looked("unreadable", cause_of(error), False, nothing)
+    try:
+        annotation = open_picture(scene.annotation.read_bytes())
+        if annotation.mode not in ("L", "P"):
+            return _Looked("unreadable", "annotation not of 8-bit ids", grey, nothing)
+        if annotation.size != size:
+            return _Looked("other_size", "annotation of another size", grey, nothing)
+        pixels = np.bincount(np.asarray(annotation).reshape(-1), minlength=256)
+    except UNREADABLE as error:
+        return _Looked("unreadable", f"annotation {cause_of(error)}", grey, nothing)
+    return _Looked("", "", grey, pixels)
 
 
 def _unknown(pixels: NDArray[np.int64], num_classes: int) -> tuple[int, ...]:

@@ -8,9 +8,10 @@ from hashlib import sha256
 from typing import Any
 
 import torch
+from mmengine import dist
 from torch import Tensor, nn
 
-from bench.downstream.dense import Dense, Origin, note_encoder
+from bench.downstream.dense import Dense, Origin, leave_out, note_encoder
 from bench.downstream.feature_map import FeatureMap
 from bench.downstream.fit import SCORE, read_score
 from bench.downstream.segmenting.ade20k import AdeSplit, ade20k_root, note_counts, read_ade20k
@@ -19,6 +20,7 @@ from bench.downstream.segmenting.evaluation import score
 from bench.downstream.segmenting.model import EncoderSegmentor, fitting_stride, segmentor
 from bench.downstream.segmenting.training import train, warmup_steps
 from bench.downstream.stream import Positions
+from catlip.broken import BrokenImages
 from catlip.dense_recipe import SegmentationRecipe
 from catlip.fidelity import differences
 from catlip.lock import only_writer
@@ -83,8 +85,9 @@ def notes(recipe: SegmentationRecipe, num_steps: int, place: Place) -> list[str]
 def _splits(config: Dense, record: Record) -> tuple[AdeSplit, AdeSplit]:
     """What to train on, and what to test on."""
     root = ade20k_root(config.data)
-    train_split, val_split = read_ade20k(root, "train"), read_ade20k(root, "val")
+    train_split, val_split = (read_ade20k(root, split, config.max_broken) for split in ("train", "val"))
     note_counts(record, train_split, val_split)
+    leave_out(record, BrokenImages(train_split.broken.causes | val_split.broken.causes), dist.is_main_process())
     if not config.overfit:
         return train_split, val_split
     record.metrics["overfit"] = config.overfit
