@@ -9,9 +9,10 @@ in the block before the next header and so costs no further reading. It is the s
 
 import io
 import os
+import re
 import tarfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,11 +25,13 @@ from catlip.cli import InputError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 KINDS = ("image", "text", "meta")
-EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}
+PLAIN = re.compile(r"[0-9A-Za-z_-]+\.[a-z]+")  # what nearly all members are called
 ABSENT = -1
 MAX_MEMBERS = 1_000_000  # of one tar; a shard has some thousands
 MAX_MEMBER_BYTES = 2**30  # of one image or caption
 MAX_HEADER_BYTES = 2**20  # of the long names and extended headers that a tar may have
+BUFFER_BYTES = 4096  # read at a time: some headers with the captions between them
 WHOLE_BYTES = 2**20  # a caption up to this size is in the digest whole
 DIGEST_DIGITS = 32
 HELP = "download it again, or leave it out"
@@ -56,12 +59,12 @@ class TarIndex:
 
 
 def index_tar(path: Path) -> TarIndex:
-    """Walk a tar. Raises: InputError when it is not a tar, cut short, empty, or hostile."""
+    """Walk a tar. Raises: InputError when it may not be read, or is not a tar, cut short, empty, or hostile."""
     rows: dict[str, int] = {}
     spans = {kind: array("q") for kind in KINDS}
     skipped: dict[str, dict[str, str]] = {}
     digest = sha256()
-    with _Headers(io.FileIO(path)) as file:
+    with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         for member in _files(path, file):
             if member.offset_data + member.size > size:
@@ -84,6 +87,13 @@ def index_tar(path: Path) -> TarIndex:
     left_out = {cause: (len(names), ascii(next(iter(names.values())))) for cause, names in skipped.items()}
     image, text, meta = (np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS)
     return TarIndex(list(rows), image, text, meta, digest.hexdigest()[:DIGEST_DIGITS], left_out)
+
+
+def _opened(path: Path) -> "_Headers":
+    try:
+        return _Headers(io.FileIO(path), BUFFER_BYTES)
+    except PermissionError:
+        raise InputError(f"shard {path} may not be read by you; change its permissions, or leave it out") from None
 
 
 def _files(path: Path, file: "_Headers") -> Iterator["_Member"]:
@@ -116,12 +126,17 @@ class _Member(tarfile.TarInfo):
 
     malformed = False
 
-    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+    def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        return self._or_next(tar, super()._proc_pax)  # type: ignore[misc]
+
+    def _proc_gnulong(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        return self._or_next(tar, super()._proc_gnulong)  # type: ignore[misc]
+
+    def _or_next(self, tar: tarfile.TarFile, read: Callable[[tarfile.TarFile], tarfile.TarInfo]) -> tarfile.TarInfo:
+        """What `read` makes of this header, else the member behind it, marked."""
         try:
-            return super()._proc_member(tar)  # type: ignore[misc]
+            return read(tar)
         except (ValueError, LookupError, tarfile.InvalidHeaderError):  # type: ignore[attr-defined]
-            if self.type not in EXTENDED:
-                raise tarfile.ReadError(f"a header at byte {self.offset} that cannot be made out") from None
             tar.fileobj.seek(self.offset + tarfile.BLOCKSIZE * (1 + -(-self.size // tarfile.BLOCKSIZE)))  # type: ignore
             member = cast(_Member, self.fromtarfile(tar))
             member.malformed = True
@@ -161,10 +176,11 @@ class _Headers(io.BufferedReader):
 
 def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
     """WebDataset's rule: the key is the member's path up to the first dot of its last part."""
+    if PLAIN.fullmatch(name):  # the rest would give the same
+        stem, _, suffix = name.partition(".")
+        return stem, KIND_OF.get(suffix)
     *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [""]  # pathlib keeps every name
     if name.startswith("/") or ".." in (*folders, last) or "\n" in name:
         raise InputError(f"shard {path} is refused: the path of its member {name!r} escapes")
     stem, _, suffix = last.partition(".")
-    suffix = suffix.lower()
-    kind = "image" if suffix in IMAGE_SUFFIXES else {"txt": "text", "cls": "text", "json": "meta"}.get(suffix)
-    return "/".join([*folders, stem]), kind
+    return "/".join([*folders, stem]), KIND_OF.get(suffix.lower())
