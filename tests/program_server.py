@@ -1,0 +1,61 @@
+"""Runs programs as `python -m MODULE ARGUMENTS` does, in processes forked from one that has imported the large libraries.
+
+It reads a request a line on stdin, as JSON, and answers each with the exit code. Nothing of this project is imported before the
+fork, so that a program's own imports are a part of what is tried; the libraries take seconds each time, and are not.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import runpy
+import sys
+
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "torch.utils.tensorboard",
+    "torchmetrics.functional.classification",
+    "open_clip",
+    "pandas",
+    "pyarrow.parquet",
+    "matplotlib.pyplot",
+    "jinja2",
+    "nltk",
+    "safetensors.torch",
+    "simplejpeg",
+    "tyro",
+)
+
+
+def become(module: str, arguments: list[str], cwd: str, output: str, errors: str) -> None:
+    """Be that program: its folder, its command line, its output in files."""
+    os.chdir(cwd)
+    for name, descriptor, flags in (
+        (os.devnull, 0, os.O_RDONLY),
+        (output, 1, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (errors, 2, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+    ):
+        os.dup2(os.open(name, flags, 0o644), descriptor)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def serve() -> None:
+    """Fork a process for each request; the process leaves by the end of this file, as a program does."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if not child:
+            become(**request)
+            return
+        _, status = os.waitpid(child, 0)
+        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+
+
+if __name__ == "__main__":
+    for library in LIBRARIES:
+        with contextlib.suppress(ImportError):  # an extra that is not installed
+            importlib.import_module(library)
+    serve()

@@ -1,0 +1,164 @@
+"""Every program runs to its end, at its smallest, and what it records is read by the page.
+
+The list is discovered; a program without smallest arguments fails here and says where to give them. What one program makes the
+next one takes, and each runs once, also where several test processes share the work.
+"""
+
+import ast
+import fcntl
+import json
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from smallest_programs import EVERY_RECORD, NOT_SHOWN, REPOSITORY, SMALLEST, programs
+
+from catlip import cli
+
+SERVER = Path(__file__).with_name("program_server.py")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended, and what it printed."""
+
+    code: int
+    output: str
+    errors: str
+
+
+class Programs:
+    """Runs each program once, after those that it needs, in one folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.outputs = folder / ".outputs"
+        self.outputs.mkdir(parents=True, exist_ok=True)
+        self.server = subprocess.Popen(
+            [sys.executable, str(SERVER)],
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, name: str) -> Ended:
+        """The end of this program, which another test, or another test process, may have seen before."""
+        needed = EVERY_RECORD if name == "reports" else SMALLEST[name].after
+        for other in needed:
+            assert self.run(other).code == 0, f"{name} needs {other}, which failed:\n{self.run(other).errors}"
+        paths = [self.outputs / f"{name}.{what}" for what in ("code", "output", "errors")]
+        with open(self.outputs / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not paths[0].exists():
+                paths[0].write_text(str(self._start(name, *map(str, paths[1:]))))
+        return Ended(int(paths[0].read_text()), paths[1].read_text(), paths[2].read_text())
+
+    def _start(self, name: str, output: str, errors: str) -> int:
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        module, *arguments = SMALLEST[name].command(name, self.folder)
+        request = {"module": module, "arguments": arguments, "cwd": str(self.folder), "output": output, "errors": errors}
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    def close(self) -> None:
+        """End the server."""
+        self.server.communicate()
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """The programs; their folder is one for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    programs = Programs((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs")
+    yield programs
+    programs.close()
+
+
+@pytest.mark.parametrize("name", programs())
+def test_a_program_runs_to_its_end(name: str, ran: Programs) -> None:
+    assert name in SMALLEST, f"give the smallest arguments of `python -m {name}` in tests/smallest_programs.py"
+    if not SMALLEST[name].is_installed:
+        pytest.skip(f"{SMALLEST[name].extra} is not installed")
+    ended = ran.run(name)
+    assert ended.code == 0, ended.errors
+    assert "Traceback" not in ended.errors
+    if kind := SMALLEST[name].kind:
+        records = [record for word in re.findall(r"\S+\.json\b", ended.output) if (record := as_record(ran.folder / word))]
+        assert records, f"no record is named in the output:\n{ended.output}"
+        assert {record["kind"] for record in records} == {kind}
+        assert kind in kinds_of_the_page() | NOT_SHOWN
+
+
+def as_record(path: Path) -> dict[str, Any] | None:
+    """The record in a file, None for another JSON."""
+    content = json.loads(path.read_text())
+    return content if isinstance(content, dict) and {"schema", "kind"} <= content.keys() else None
+
+
+def kinds_of_the_page() -> set[str]:
+    """The kinds that the reports ask for by name."""
+    trees = [ast.parse(path.read_text()) for path in (REPOSITORY / "reports").rglob("*.py")]
+    constants = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return {value for value in constants if isinstance(value, str)}
+
+
+def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
+    from reports.records import read_records
+
+    ended = ran.run("reports")
+    assert ended.code == 0, ended.errors
+    assert "left out" not in ended.output
+    assert (ran.folder / "report/index.html").stat().st_size > 10_000
+    records = read_records([ran.folder / "runs"])
+    assert records.problems == ()
+    assert {record.kind for record in records.found} >= {SMALLEST[name].kind for name in EVERY_RECORD}
+
+
+def test_no_entry_is_of_a_program_that_is_gone() -> None:
+    assert SMALLEST.keys() <= set(programs())
+
+
+def commands() -> list[str]:
+    """The commands of ours in the README, in run_all.sh's examples, and on the page without and with records."""
+    from reports.blocks import Command
+    from reports.records import read_records
+    from reports.sections import build_page
+
+    pages = [build_page(read_records(roots)) for roots in ([], [REPOSITORY / "reports/records"])]
+    blocks = [block for page in pages for section in page.sections for block in section.blocks]
+    shown = [block.line for block in blocks if isinstance(block, Command)]
+    readme = (REPOSITORY / "README.md").read_text().replace("\\\n", " ")
+    lines = [line for text in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL) for line in text.splitlines()]
+    return sorted({line for line in (*lines, *shown) if re.search(r"-m (catlip|baselines|bench|reports)\b", line)})
+
+
+def test_every_command_that_is_suggested_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """README and page name programs and flags that are there."""
+    real_run, found = cli.run, commands()
+    assert len(found) > 40
+    declared: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    monkeypatch.setattr(cli, "run", lambda *given, **named: declared.append((given, named)))
+    for line in found:
+        words = shlex.split(line, comments=True)
+        module, *arguments = words[words.index("-m") + 1 :]
+        runpy.run_module(module, run_name="__main__")  # which only says what it would have been run with
+        (config, _, *defaults), named = declared.pop()
+        read: list[object] = []
+        subcommands = {name: (of, read.append) for name, (of, _) in named.get("subcommands", {}).items()}
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        try:
+            real_run(config, read.append, *defaults, subcommands=subcommands)
+        except SystemExit as end:
+            pytest.fail(f"{line}\nends with exit code {end.code}")
+        assert len(read) == 1, line
