@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from catlip import __version__
 from catlip.errors import InputError as InputError  # the rest of the project takes it from here
 from catlip.flags import grouped
 from catlip.foreign import printable
@@ -61,6 +62,9 @@ def run(
     Exits: 2 after one line on stderr for what the user can mend, 130 on Ctrl-C.
     """
     prog, arguments = module_name(), sys.argv[1:]
+    if arguments == ["--version"]:
+        print(f"catlip-bench {__version__}")
+        return
     if subcommands and arguments[:1] and arguments[0] in subcommands:
         prog, (config, main) = f"{prog} {arguments[0]}", subcommands[arguments[0]]
         arguments = arguments[1:]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.methods import METHODS
+from catlip import __version__
 from catlip.cli import run
 from catlip.data.shards import write_shard
 from catlip.encoder import ENCODERS
@@ -195,3 +196,9 @@ def test_shards_with_nothing_readable_are_refused(program, tmp_path) -> None:
     done = program("baselines.pretrain", "--shards", tmp_path, "--out", tmp_path / "run", "--micro-batch", 4)
     assert done.returncode == 2
     assert "can be read" in done.stderr.splitlines()[-1]
+
+
+def test_a_program_says_which_version_it_is_of(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["prog", "--version"])
+    run(WriteRecipes, lambda config: pytest.fail("it starts"))
+    assert capsys.readouterr().out == f"catlip-bench {__version__}\n"
