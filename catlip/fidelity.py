@@ -66,7 +66,17 @@ DIFFERENCES = (
     ),
     Difference(
         "the decay of the averaged weights rises from .1 at the first step; in the release it is constant (--no-ema-rising)",
-        lambda recipe, method: method in CLASSIFYING and recipe.ema_rising,
+        lambda recipe, method: method not in PRETRAINING and recipe.ema_rising,
+    ),
+    Difference(
+        "training images are jittered in scale as in ViTDet, in batches of one size; in the release they are resized to "
+        "squares, whose batch falls as they grow (table_7e_*_release)",
+        lambda recipe, method: method == "detection" and bool(recipe.scale_jitter),
+    ),
+    Difference(
+        "the pyramid is detectron2's: each level by itself, the last a maximum; in the release coarser levels are added to "
+        "finer ones, the last is a convolution, and heads take objects from it too",
+        of("detection"),
     ),
 )
 
@@ -81,7 +91,7 @@ def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> li
     if recipe.source == "own":
         return []
     found = [difference.what for difference in DIFFERENCES if difference.concerns(recipe, method)]
-    if num_steps is not None and method in CLASSIFYING and num_steps // LEAST_SHARE < recipe.warmup_iterations:
+    if num_steps is not None and method not in PRETRAINING and num_steps // LEAST_SHARE < recipe.warmup_iterations:
         found.append(
             f"warm-up: {num_steps // LEAST_SHARE} steps, a tenth of this run; in the release {recipe.warmup_iterations} "
             "however long it is"

@@ -43,6 +43,24 @@ def test_what_the_release_has_too_is_no_difference() -> None:
 def test_a_warm_up_that_is_cut_short_is_told() -> None:
     assert concerns("finetune", "imagenet_release", "warm-up: 100 steps", num_steps=1_000)
     assert not concerns("finetune", "imagenet_release", "warm-up", num_steps=5_000)
+    for method, name in (("segmentation", "table_7d"), ("detection", "table_7e_b16"), ("multilabel", "table_7c_release")):
+        assert concerns(method, name, "warm-up: 2 steps", num_steps=25)
+
+
+def test_what_dense_transfer_does_otherwise_is_told() -> None:
+    for size in ("b", "l", "h"):
+        assert concerns("detection", f"table_7e_{size}16", "jittered in scale")
+        assert not concerns("detection", f"table_7e_{size}16_release", "jittered in scale")
+        assert concerns("detection", f"table_7e_{size}16_release", "the pyramid is detectron2's")
+    assert concerns("multilabel", "table_7c", "--no-ema-rising")
+    assert not concerns("multilabel", "table_7c_release", "--no-ema-rising")
+    assert not concerns("segmentation", "table_7d", "pyramid")
+
+
+def test_released_multi_label() -> None:
+    recipe = MULTILABELS["table_7c_release"]
+    assert (recipe.micro_batch, recipe.num_devices, recipe.epochs, recipe.max_lr) == (32, 4, 10, 1e-5)
+    assert (recipe.per_epoch, recipe.ema_rising, recipe.source) == (True, False, "release")
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def notes(recipe: DetectionRecipe, num_steps: int) -> list[str]:
     attention = f"attention: {windowed if recipe.window else 'global in all blocks (the release)'}"
     decay = "weight decay: of all matrices but the transposed convolutions of the pyramid (the release)"
     short = f"warm-up: {warmup} steps, a tenth of this run, instead of {recipe.warmup_iterations}"
-    said = [images, tests, attention, decay, *([short] if warmup < recipe.warmup_iterations else [])]
-    return said + differences(recipe, "detection")
+    said = [images, tests, attention, decay, *([short] if recipe.source == "own" and warmup < recipe.warmup_iterations else [])]
+    return said + differences(recipe, "detection", num_steps)
 
 
 def _check(recipe: DetectionRecipe) -> None:

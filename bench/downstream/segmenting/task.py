@@ -77,9 +77,9 @@ def notes(recipe: SegmentationRecipe, num_steps: int, place: Place) -> list[str]
     ]
     if place.world_size > 1:
         said.append(f"batch norm: statistics over all {place.world_size} processes (the release: of each by itself)")
-    if warmup < recipe.warmup_iterations:
+    if recipe.source == "own" and warmup < recipe.warmup_iterations:
         said.append(f"warm-up: {warmup} steps, a tenth of this run, instead of {recipe.warmup_iterations}")
-    return said + differences(recipe, "segmentation")
+    return said + differences(recipe, "segmentation", num_steps)
 
 
 def _splits(config: Dense, record: Record) -> tuple[AdeSplit, AdeSplit]:
