@@ -18,7 +18,7 @@ from reports.records import Record, Records, as_number, lookup, number, text
 
 OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout", "longer_training")  # kinds with a record a method and seed
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
-ROOM = 2_000_000  # characters of the page for whole records; a hundred take half a million
+ROOM = 1_000_000  # characters of the page for whole records; a hundred take half a million
 
 
 @dataclass(frozen=True)
