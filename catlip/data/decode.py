@@ -1,10 +1,12 @@
 """Pictures from anywhere to pixels: the one place that opens what others made.
 
 A picture is a JPEG, PNG, WebP or GIF by its first bytes, whatever its name: Pillow knows some fifty kinds, and for one of them,
-EPS, it starts Ghostscript. It is refused by its header when it would take too long or too much memory to decode. Pixels
-are RGB of 8 bits, as they are stored: a turn that a camera noted in EXIF is not made. The reference release, open_clip and
-torchvision's folders do not make it either, so that an encoder sees here what it would see there, and what it was
-trained on. Of 16 bits a sample the upper 8 are taken, as Pillow does for colour and OpenCV for all.
+EPS, it starts Ghostscript. It is refused by its header when it would take too long or too much memory to decode.
+
+Pixels are RGB of 8 bits, as they are stored: a turn that a camera noted in EXIF is not made. The release, open_clip and
+torchvision's folders do not make it either, so an encoder sees what it would see there and what it was trained on. Only
+detectron2, which reads its images itself, makes the turn, and takes boxes to be of the turned picture. Of 16 bits a sample
+the upper 8 are taken, as Pillow does for colour and OpenCV for all.
 """
 
 import io
