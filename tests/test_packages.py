@@ -1,7 +1,9 @@
 """Packages are fetched by their registries' own clients; here from local files, so that no test needs a network."""
 
+import errno
 import io
 import json
+import sys
 import tarfile
 import zipfile
 from hashlib import sha256
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from catlip import packages
 from catlip.cache import cache_dir
 from catlip.cli import InputError
 from catlip.packages import fetch_npm, fetch_wheel
@@ -110,3 +113,27 @@ def test_an_unreachable_registry_is_one_line_that_names_the_package(client, monk
     assert "online" in str(failure.value)
     assert "\n" not in str(failure.value)
     assert kept_files() == []
+
+
+@pytest.mark.parametrize(
+    ("complaint", "number"),
+    [
+        ("npm error code ENOSPC\nnpm error nospc ENOSPC: no space left on device, write", errno.ENOSPC),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", errno.ENOSPC),
+        ("ERROR: Could not install packages due to an OSError: [Errno 30] Read-only file system: '/x'", errno.EROFS),
+    ],
+)
+def test_a_full_or_forbidden_disk_is_not_blamed_on_the_network(monkeypatch, complaint, number):
+    program = f"import sys; sys.exit({complaint!r})"
+    with pytest.raises(OSError, match="CATLIP_CACHE") as failure:
+        packages._run((sys.executable, "-c", program), "words")
+    assert failure.value.errno == number
+    assert "online" not in str(failure.value)
+
+
+def test_a_cache_that_cannot_be_made_is_named_with_what_to_do(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OSError, match="set CATLIP_CACHE") as failure:
+        packages.cache_dir("words")
+    assert failure.value.filename == str(tmp_path / "file" / "cache" / "words")
