@@ -48,7 +48,8 @@ class Lines(tqdm):  # type: ignore[type-arg]
 
     def close(self) -> None:
         """Write the last state, unless the bar was to vanish at its end (`leave=False`)."""
-        if not self.disable and self.leave:
+        # An interrupt within __init__ leaves a half-made bar, which tqdm closes all the same.
+        if not getattr(self, "disable", True) and self.leave:
             self._last_line = -SECONDS_PER_LINE
             self.display()
         super().close()

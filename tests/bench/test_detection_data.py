@@ -1,5 +1,6 @@
 """COCO's images as Mask R-CNN sees them, and what COCO's scores make of right, wrong and missing answers."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,20 @@ def test_what_cannot_be_read_is_left_out_and_counted(root) -> None:
     assert found.broken.counts() == {"not a JPEG, PNG, WebP or GIF": 1, "cut short": 1, "of another size than listed": 1}
     with pytest.raises(InputError, match="over --max-broken 0: download"):
         usable(read_coco(root, "train"), max_broken=0.0)
+
+
+def test_postscript_is_not_run_and_sixteen_bits_of_grey_are_not_taken_for_white(root, tmp_path, monkeypatch) -> None:
+    mark, program = tmp_path / "started", tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    folder = root / "train2017"
+    Image.new("RGB", (48, 48)).save(folder / "000000000001.jpg", "EPS")
+    grey = Image.fromarray(np.full((48, 48), 9000, dtype=np.uint16))
+    grey.save(folder / "000000000002.jpg", "PNG")
+    assert usable(read_coco(root, "train"))[1]["unreadable"] == 2
+    assert not mark.exists()
 
 
 def test_a_grey_picture_has_three_channels(root, tmp_path) -> None:

@@ -163,7 +163,7 @@ def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_
     assert record["metrics"]["folder_top1"] == 1
     assert any("has no classifier over a vocabulary, so only random heads were trained" in note for note in record["notes"])
     with pytest.raises(InputError, match="has no classifier over a vocabulary"):
-        probe(tmp_path / "probe.json", "random:hybrid_tiny@32", cats_and_dogs, init=("transfer",))
+        probe(tmp_path / "other.json", "random:hybrid_tiny@32", cats_and_dogs, init=("transfer",))
 
 
 def test_both_starts_and_where_the_rows_came_from_are_recorded(make_run, cats_and_dogs, tmp_path) -> None:

@@ -186,7 +186,9 @@ def _fault(split: CocoSplit, number: int) -> str:
     listed = split.images[number]
     try:
         path = split.folder / listed["file_name"]
-        open_picture(path.read_bytes())  # detectron2 would open any kind, of any size
+        picture = open_picture(path.read_bytes())  # detectron2 would open any kind, of any size
+        if picture.mode.startswith("I"):
+            return "grey of 16 bits, which detectron2 makes white"
         check_image_size({"file_name": "", **listed}, read_image(path, "RGB"))
     except SizeMismatchError:
         return "of another size than listed"
