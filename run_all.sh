@@ -100,9 +100,12 @@ run_tests() {
 }
 
 testing='' venv=yes arguments=()
-[[ ${1-} != test ]] || { testing=yes && shift; }
 for argument in "$@"; do
-    if [[ $argument == --no-venv ]]; then venv=''; else arguments+=("$argument"); fi
+    case $argument in
+        test) testing=yes ;;
+        --no-venv) venv='' ;;
+        *) arguments+=("$argument") ;;
+    esac
 done
 find_python
 steps_python=$python # what a dry run shows

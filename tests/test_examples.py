@@ -54,7 +54,7 @@ def test_a_sample_without_a_readable_image_is_noted(starter, tmp_path):
         (False, ""),
     ]
     assert len(record["notes"]) == 2
-    assert "0.tar: a has no readable image: not a picture" in record["notes"][0]
+    assert "0.tar: a has no readable image: not a JPEG" in record["notes"][0]
 
 
 def test_more_are_asked_for_than_there_are(starter, tmp_path):

@@ -122,6 +122,9 @@ def _has_lines(path: Path, count: int) -> bool:
 def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(program, starter, tmp_path) -> None:
     arguments = command("catlip", starter, tmp_path / "run", "--iterations", 2)
     assert program(*arguments).returncode == 0
+    environment = json.loads((tmp_path / "run.json").read_text())["environment"]
+    assert environment["attention"] == "flash"
+    assert environment["cpu_s"] > 0
     checkpoint = next((tmp_path / "run" / "checkpoints").iterdir())
     before = checkpoint.stat().st_mtime_ns
     assert program(*arguments).returncode == 0
@@ -131,9 +134,6 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(progr
     assert "max_lr 0.001 there, 0.5 now" in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
-    environment = json.loads((tmp_path / "run.json").read_text())["environment"]
-    assert environment["attention"] == "flash"
-    assert environment["cpu_s"] > 0
     assert program(*arguments, "--max-lr", "0.5", "--restart").returncode == 0
 
 

@@ -96,12 +96,14 @@ def test_a_program_runs_to_its_end(name: str, ran: Programs) -> None:
     if kind := SMALLEST[name].kind:
         records = [record for word in re.findall(r"\S+\.json\b", ended.output) if (record := as_record(ran.folder / word))]
         assert records, f"no record is named in the output:\n{ended.output}"
-        assert {record["kind"] for record in records} == {kind}
+        assert kind in {record["kind"] for record in records}
         assert kind in kinds_of_the_page() | NOT_SHOWN
 
 
 def as_record(path: Path) -> dict[str, Any] | None:
-    """The record in a file, None for another JSON."""
+    """The record in a file, None for another JSON and for a name that is no path from here."""
+    if not path.is_file():
+        return None
     content = json.loads(path.read_text())
     return content if isinstance(content, dict) and {"schema", "kind"} <= content.keys() else None
 
@@ -147,18 +149,20 @@ def test_every_command_that_is_suggested_can_be_read(monkeypatch: pytest.MonkeyP
     """README and page name programs and flags that are there."""
     real_run, found = cli.run, commands()
     assert len(found) > 40
-    declared: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    monkeypatch.setattr(cli, "run", lambda *given, **named: declared.append((given, named)))
+    read: list[object] = []
+
+    def only_read(config: type[Any], _: object, *defaults: Any, subcommands: Any = None) -> None:
+        programs = {name: (of, read.append) for name, (of, _) in (subcommands or {}).items()}
+        real_run(config, read.append, *defaults, subcommands=programs)
+
+    monkeypatch.setattr(cli, "run", only_read)
     for line in found:
         words = shlex.split(line, comments=True)
         module, *arguments = words[words.index("-m") + 1 :]
-        runpy.run_module(module, run_name="__main__")  # which only says what it would have been run with
-        (config, _, *defaults), named = declared.pop()
-        read: list[object] = []
-        subcommands = {name: (of, read.append) for name, (of, _) in named.get("subcommands", {}).items()}
+        read.clear()
         monkeypatch.setattr(sys, "argv", [module, *arguments])
         try:
-            real_run(config, read.append, *defaults, subcommands=subcommands)
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
         except SystemExit as end:
             pytest.fail(f"{line}\nends with exit code {end.code}")
         assert len(read) == 1, line

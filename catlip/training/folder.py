@@ -8,6 +8,7 @@ from typing import Any
 
 from catlip.cli import InputError
 from catlip.lock import NAME as LOCK
+from catlip.training.threads import FILE as THREADS
 
 WRITTEN = (
     "checkpoints",
@@ -19,6 +20,7 @@ WRITTEN = (
     "wandb",
     "score.json",
     LOCK,
+    THREADS,
     ".*.tmp",
     "*.tmp",
 )

@@ -223,7 +223,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(small, tmp_path, monkey
     assert (tmp_path / "cut.json.partial").exists()
     detect(small, tmp_path / "cut.json", recipe, checkpoint_every=2, num_workers=1)
     assert ended(tmp_path / "cut.json") == ended(tmp_path / "whole.json")
-    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["score.json", "weights.safetensors"]
+    left = sorted(path.name for path in (tmp_path / "cut").iterdir())
+    assert left == ["score.json", "threads.txt", "weights.safetensors"]
     monkeypatch.setattr(DetectionTrainer, "train", None)
     detect(small, tmp_path / "cut.json", recipe)  # a finished run is not repeated
     assert ended(tmp_path / "cut.json") == ended(tmp_path / "whole.json")

@@ -16,6 +16,7 @@ from bench.measuring.step_memory import GIB, activations_of, attempt, measure, p
 from bench.memory import Memory, main
 from bench.training_step import Factors, TrainingStep
 from catlip.cli import InputError
+from catlip.ranges import check_ranges
 from catlip.training.distributed import Place, find_place
 
 SMALL = Factors(method="catlip", model="hybrid_tiny", resolution=48, batch_size=16, precision="fp32", num_classes=2_000)
@@ -228,7 +229,7 @@ def test_what_cannot_be_measured_is_named_before_anything_is_written(tmp_path, w
 
 
 def test_batch_sizes_and_budgets_are_positive() -> None:
-    with pytest.raises(InputError, match="at least 1"):
-        Memory(batch_sizes=(4, 0))
-    with pytest.raises(InputError, match="at least 0"):
-        Memory(budget_gib=-1)
+    with pytest.raises(InputError, match="--batch-sizes 0"):
+        check_ranges(Memory(batch_sizes=(4, 0)))
+    with pytest.raises(InputError, match="--budget-gib -1"):
+        check_ranges(Memory(budget_gib=-1))

@@ -585,7 +585,7 @@ def test_a_folder_of_another_run_is_refused(run_small, monkeypatch, tmp_path):
     with pytest.raises(InputError, match=r"holds a run with another recipe .*seed 0 there, 1 now"):
         run_small(seed=1)
     stopped_before_its_test(run_small, monkeypatch, "half")
-    with pytest.raises(InputError, match=r"half holds another run \(max_lr 0.001 there, 0.002 now\)"):
+    with pytest.raises(InputError, match=r"half holds a run with another recipe \(max_lr 0.001 there, 0.002 now\)"):
         run_small("half", recipe=replace(SMALL, max_lr=0.002))
 
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from baselines.openclip import CaptionTokenizer
 from bench.downstream.accuracy import extract
 from bench.downstream.datasets import Split
 from bench.downstream.preprocess import central_square
-from bench.measuring.feed import EvenLabels
 from bench.photographs import cut, shipped_photographs
 from catlip.cli import InputError, run
 from catlip.data.augment import Augmentation
@@ -116,6 +116,11 @@ def test_and_in_extraction_where_it_is_no_broken_image(num_workers) -> None:
     assert str(raised.value) == "shard 0.tar changed from 12 to 11 samples; start again"
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program without options."""
+
+
 class Dying:
     """Labels that cost the process its life."""
 
@@ -128,7 +133,7 @@ def test_a_worker_that_is_killed_is_one_line(folder, monkeypatch, capsys) -> Non
     path = data_path(folder, labels=Dying())
     monkeypatch.setattr("sys.argv", ["program"])
     with pytest.raises(SystemExit) as end:
-        run(EvenLabels, lambda _: list(path.batches(0, 1)), {"x": EvenLabels(9)})
+        run(Program, lambda _: list(path.batches(0, 1)))
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--num-workers" in line

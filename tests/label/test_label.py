@@ -382,7 +382,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_others_are_kept(tmp_path
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert full.returncode == 2
-    assert full.stderr == "error: File too large: run/labels/b-00000.paper.labels.npz\n"
+    assert full.stderr == "error: run/labels/b-00000.paper.labels.npz would be larger than files may be here\n"
     assert list(contents(tmp_path / "run" / "labels")) == ["a-00000.paper.labels.npz"]
     whole = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "labelled 1,500 captions" in whole.stdout
@@ -403,7 +403,8 @@ def test_a_full_disk_is_named_and_the_others_are_kept(tmp_path):
         f"{sys.executable} -m catlip.label a.txt b.txt --labels-dir run/labels --quiet --workers 2; echo $?; ls -A run/labels"
     )
     full = subprocess.run([*IN_A_SMALL_DISK, f"{mount} && {program}"], cwd=tmp_path, capture_output=True, text=True)
-    assert full.stderr == "error: No space left on device: run/labels/b-00000.paper.labels.npz\n"
+    assert full.stderr.startswith("error: the disk of run/labels/b-00000.paper.labels.npz is full")
+    assert full.stderr.count("\n") == 1
     assert full.stdout.split() == ["2", "a-00000.paper.labels.npz"]
 
 

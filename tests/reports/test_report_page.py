@@ -172,7 +172,8 @@ def test_nothing_of_torch_is_imported_and_of_the_method_only_the_command_line(tm
     )
     done = run_reports(tmp_path, code=code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "catlip catlip.cli catlip.foreign catlip.least_counts"
+    light = {"cli", "errors", "flags", "foreign", "least_counts", "lock", "out", "ranges"}
+    assert {name.removeprefix("catlip.") for name in done.stdout.splitlines()[-1].split()} <= light | {"catlip"}
 
 
 def test_a_place_that_cannot_be_written_is_one_line_and_exit_code_2(tmp_path):

@@ -46,7 +46,7 @@ def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(small_ru
 def test_a_data_worker_that_dies_is_an_error_not_a_hang(small_run, ranks) -> None:
     done = small_run("--num-workers", 2, "--worker-dies", "--ranks", ranks, timeout=120)
     assert done.returncode
-    assert "is killed by signal: Killed" in done.stderr
+    assert "a process that reads images died or hangs" in done.stderr
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def test_what_cannot_be_done_ends_as_one_line(program, run_folder, vocabulary, s
     cases = {
         "is not the vocabulary that the weights were trained on": (run_folder, "--vocabulary", tmp_path / "other.json"),
         "a head is for one label set": (run_folder, "--vocabulary", vocabulary, "--labels", "coco", "imagenet"),
-        "alpha 0.0 is not a path similarity": ("--vocabulary", vocabulary, "--alpha", 0),
+        "--alpha 0.0": ("--vocabulary", vocabulary, "--alpha", 0),
         "does not end in .safetensors": ("--vocabulary", vocabulary, "--out", tmp_path / "head.pt"),
         "no label set is called 'cifar'": ("--vocabulary", vocabulary, "--labels", "cifar"),
     }
