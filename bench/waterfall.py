@@ -54,6 +54,8 @@ class Waterfall:
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     num_rounds: Natural = 0
     """Timed rounds of each pair, each of one step at each image size; 0 for 5 on a GPU and 3 on a CPU (some 10 minutes)."""
+    num_sizes: Natural = 0
+    """Image sizes of each sampler in a round, evenly spaced, for a quick look; 0 for all, as released."""
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
     seed: Seed = 0
@@ -168,7 +170,14 @@ def main(config: Waterfall) -> None:
     config = resolve(config, place.device)
     gpu = place.device.type == "cuda"
     release, further = release_changes(config.batch_size, gpu), further_changes(bool(config.compile))
-    start = released_clip(config.model, config.batch_size, config.num_classes, gpu, config.seed)
+    start = released_clip(
+        config.model,
+        config.batch_size,
+        config.num_classes,
+        gpu=gpu,
+        seed=config.seed,
+        num_sizes=config.num_sizes,
+    )
     middle = apply_all(start, release)
     ways = {"release": (start, release), "further": (middle, further)}
     ranks = f"-n{place.world_size}" if place.world_size > 1 else ""

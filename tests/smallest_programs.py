@@ -111,7 +111,9 @@ SMALLEST = {
     "bench.communication": Smallest(
         f"{SMALL_MODEL} --methods catlip clip --batch-size 2 --num-steps 2 --num-warmup 2", "communication", ranks=2
     ),
-    "bench.waterfall": Smallest(f"--model hybrid_tiny --batch-size 1 --num-rounds 1 --num-classes 50 {QUIET}", "waterfall"),
+    "bench.waterfall": Smallest(
+        f"--model hybrid_tiny --batch-size 1 --num-rounds 1 --num-sizes 1 --num-classes 50 {QUIET}", "waterfall"
+    ),
     "bench.busy_machine": Smallest("--num-steps 1 --num-rounds 1 --quiet", "busy_machine"),
     "bench.busy_machine steps": Smallest("--num-steps 1"),
     "bench.analytic": Smallest("--methods catlip clip", "analytic"),

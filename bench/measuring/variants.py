@@ -21,14 +21,22 @@ NO_COMPILE = "not asked for: --compile takes minutes"
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to train: the factors of a step, and the recipe whose image sizes it draws."""
+    """A way to train: the factors of a step, and the recipe whose image sizes it draws.
+
+    Attributes:
+        num_sizes: how many of the sizes, evenly spaced; 0 for all.
+    """
 
     step: Factors
     sampler: Recipe
+    num_sizes: int = 0
 
     def sizes(self) -> list[ImageSize]:
         """The image sizes, with the batch at each."""
-        return replace(self.sampler, resolution=self.step.resolution, micro_batch=self.step.batch_size).sizes()
+        sampler = replace(self.sampler, resolution=self.step.resolution, micro_batch=self.step.batch_size)
+        sizes = sampler.sizes()
+        count = min(self.num_sizes, len(sizes)) or len(sizes)
+        return [sizes[number * len(sizes) // count] for number in range(count)]
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ def of_step(factor: str, field: str, before: Any, after: Any, not_run: str = "")
     return Change(factor, before, after, lambda v, value: replace(v, step=replace(v.step, **{field: value})), not_run)
 
 
-def released_clip(model: str, batch_size: int, num_classes: int, gpu: bool, seed: int) -> Variant:
+def released_clip(model: str, batch_size: int, num_classes: int, *, gpu: bool, seed: int, num_sizes: int = 0) -> Variant:
     """Where the way begins; on a CPU in fp32, because fp16 is no option there."""
     released = CLIP[RELEASE]
     factors = Factors(
@@ -63,7 +71,7 @@ def released_clip(model: str, batch_size: int, num_classes: int, gpu: bool, seed
         num_classes=num_classes,
         seed=seed,
     )
-    return Variant(factors, released)
+    return Variant(factors, released, num_sizes)
 
 
 def release_changes(batch_size: int, gpu: bool) -> list[Change]:
