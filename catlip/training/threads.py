@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from catlip.machine import busy_s
 from catlip.training.distributed import Place
 
 FILE = "threads.txt"
@@ -35,9 +36,9 @@ def use_threads(folder: Path, place: Place) -> None:
 
 def cores_taken_by_others(seconds: float = LOOK_S) -> float:
     """How many of the cores of this process other processes keep busy; 0 where the system does not say."""
-    before = _busy_seconds()
+    before = _others_s()
     time.sleep(seconds)
-    after = _busy_seconds()
+    after = _others_s()
     return max(0.0, (after - before) / seconds)
 
 
@@ -54,19 +55,9 @@ def _beside_others(cores: int) -> int:
     return fewer
 
 
-def _busy_seconds() -> float:
-    """Processor seconds that other processes have had on the cores of this one, since some time in the past."""
-    try:
-        lines = Path("/proc/stat").read_text().splitlines()
-    except OSError:
-        return 0.0
-    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-    ticks = 0
-    for name, *values in map(str.split, lines):
-        if name in ours:
-            user, nice, system, _idle, _iowait, *interrupts = map(int, values[:8])
-            ticks += user + nice + system + sum(interrupts)
-    return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
+def _others_s() -> float:
+    """Processor seconds of other processes on the cores of this one, since some time in the past."""
+    return (busy_s() or 0.0) - time.process_time()
 
 
 def _read(path: Path) -> int | None:
