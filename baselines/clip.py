@@ -1,6 +1,8 @@
-"""CLIP's objective: which of the captions of this step belongs to this image, and the reverse?  (Radford et al. 2021)
+"""CLIP's objective: which of the captions of this step belongs to this image, and the reverse?
+(Radford et al. 2021)
 
-A softmax over all captions for each image and over all images for each caption; the loss is OpenCLIP's.
+A softmax over all captions for each image and over all images for each caption; the loss is
+OpenCLIP's.
 
     python -m baselines.pretrain --method clip
 """
@@ -18,22 +20,27 @@ MAX_LOGIT_SCALE = np.log(100)
 
 
 class Contrastive(TwoTowers):
-    """Two towers, and the symmetric cross-entropy over the pairs of all ranks, gathered with gradient.
+    """Two towers, and the symmetric cross-entropy over the pairs of all ranks, gathered with
+    gradient.
 
-    The temperature is capped in the forward pass, as in the reference release: above the cap its gradient is zero. OpenCLIP
-    instead puts the parameter itself back to the cap after each step, where it still has a gradient.
+    The temperature is capped in the forward pass, as in the reference release: above the cap its
+    gradient is zero. OpenCLIP instead puts the parameter itself back to the cap after each step,
+    where it still has a gradient.
 
     Args:
         image_encoder: what is to be transferred.
         text: shape of the text tower.
-        local_loss: each rank compares its own pairs with everyone's, [B, W B] similarities; else every rank computes all
-            [W B, W B] of them. The gradient is the same.
+        local_loss: each rank compares its own pairs with everyone's, [B, W B] similarities; else
+            every rank computes all [W B, W B] of them. The gradient is the same.
     """
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower, local_loss: bool = True):
         super().__init__(image_encoder, text)
-        # [1], not 0-D: sharding needs a dimension, and what is 1-D has no weight decay, which is how OpenCLIP trains it.
-        self.logit_scale = nn.Parameter(torch.tensor([np.log(1 / INITIAL_TEMPERATURE)], dtype=torch.float32))
+        # [1], not 0-D: sharding needs a dimension, and what is 1-D has no weight decay, which is
+        # how OpenCLIP trains it.
+        self.logit_scale = nn.Parameter(
+            torch.tensor([np.log(1 / INITIAL_TEMPERATURE)], dtype=torch.float32)
+        )
         self.loss = ClipLoss(local_loss=local_loss, gather_with_grad=True, **ranks())
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:

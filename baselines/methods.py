@@ -1,7 +1,7 @@
 """Every baseline by name. A new method is one file with one class, and one line here.
 
-Each is an objective (`catlip.objective.Objective`) that needs "tokens". The two forms of CLIP, and of SigLIP, have the same
-gradient: they differ in what ranks compute and send.
+Each is an objective (`catlip.objective.Objective`) that needs "tokens". The two forms of CLIP, and
+of SigLIP, have the same gradient: they differ in what ranks compute and send.
 """
 
 from collections.abc import Callable

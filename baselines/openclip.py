@@ -1,7 +1,9 @@
-"""OpenCLIP's side of the baselines: its tokenizer, and two towers of which the image encoder is the one CatLIP trains.
+"""OpenCLIP's side of the baselines: its tokenizer, and two towers of which the image encoder is the
+one CatLIP trains.
 
-What CLIP and SigLIP share is here: both embed images and captions in one space and compare every image of a step with every
-caption of it. They differ in what `compare` makes of the two sets of vectors.
+What CLIP and SigLIP share is here: both embed images and captions in one space and compare every
+image of a step with every caption of it. They differ in what `compare` makes of the two sets of
+vectors.
 """
 
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ START, END = 49_406, 49_407  # those that open and close a caption; after END co
 
 @dataclass(frozen=True)
 class TextTower:
-    """Shape of a text encoder: token width, transformer blocks, attention heads, width of the joint space, tokens."""
+    """Shape of a text encoder: token width, transformer blocks, attention heads, width of the joint
+    space, tokens.
+    """
 
     width: int
     depth: int
@@ -34,7 +38,8 @@ class TextTower:
     context: int = 77
 
 
-# The reference release pairs ViT-B with OpenCLIP's text tower of that name, and L and H with a 768-wide one.
+# The reference release pairs ViT-B with OpenCLIP's text tower of that name, and L and H with a
+# 768-wide one.
 TEXT_TOWERS = {
     "hybrid_tiny": TextTower(192, 2, 3, joint=192, context=24),
     "vit_tiny16": TextTower(192, 12, 3, joint=192),
@@ -49,13 +54,15 @@ TEXT_TOWERS = {
 
 
 class TwoTowers(nn.Module):
-    """An image encoder and OpenCLIP's text tower, and a loss that compares all images and captions of a step.
+    """An image encoder and OpenCLIP's text tower, and a loss that compares all images and captions
+    of a step.
 
     Args:
         image_encoder: what is to be transferred.
         text: shape of the text tower.
     Attributes:
-        whole_step: the micro-batches of an optimizer step belong in one call, because they are compared with each other.
+        whole_step: the micro-batches of an optimizer step belong in one call, because they are
+            compared with each other.
     """
 
     needs = frozenset({"tokens"})
@@ -71,11 +78,13 @@ class TwoTowers(nn.Module):
         )
 
     def forward(self, *batches: Batch) -> Tensor:
-        """A scalar, mean per pair: of one batch, or of the micro-batches of a step as if they were one.
+        """A scalar, mean per pair: of one batch, or of the micro-batches of a step as if they were
+        one.
 
-        Of several, only the embeddings are kept, and each micro-batch is embedded again in the backward pass: the gradient of
-        the large batch, in the memory of a small one, for one more forward pass (as GradCache, Gao et al. 2021). Batch norm
-        sees micro-batches, as it does in any accumulation, and moves its running statistics twice.
+        Of several, only the embeddings are kept, and each micro-batch is embedded again in the
+        backward pass: the gradient of the large batch, in the memory of a small one, for one more
+        forward pass (as GradCache, Gao et al. 2021). Batch norm sees micro-batches, as it does in
+        any accumulation, and moves its running statistics twice.
         """
         if len(batches) == 1:
             return self.compare(*self.embed(*_pairs(*batches)))
@@ -90,7 +99,9 @@ class TwoTowers(nn.Module):
         return image, text
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
-        """The loss of this rank, a scalar: [B, joint] unit vectors of its pairs, against those of all ranks."""
+        """The loss of this rank, a scalar: [B, joint] unit vectors of its pairs, against those of
+        all ranks.
+        """
         raise NotImplementedError
 
 
@@ -105,7 +116,10 @@ class CaptionTokenizer:
 
 
 def text_tower(encoder: str) -> TextTower:
-    """The text tower that goes with the image encoder of that name. Raises: InputError when there is none."""
+    """The text tower that goes with the image encoder of that name.
+
+    Raises: InputError when there is none.
+    """
     return choose("text tower for encoder", encoder, TEXT_TOWERS)
 
 

@@ -1,4 +1,6 @@
-"""Pre-train the same image encoder with a baseline: the same data path, loop and recipes as `catlip.pretrain`."""
+"""Pre-train the same image encoder with a baseline: the same data path, loop and recipes as
+`catlip.pretrain`.
+"""
 
 from dataclasses import dataclass
 
@@ -11,16 +13,19 @@ from catlip.recipes import CLIP
 
 @dataclass(frozen=True)
 class PretrainBaseline(PretrainRun):
-    """Pre-train an image encoder with a baseline; run the same command again to go on where it stopped.
+    """Pre-train an image encoder with a baseline; run the same command again to go on where it
+    stopped.
 
     python -m baselines.pretrain --method clip --recipe starter --shards data/starter/pretrain \\
         --out runs/starter/pretrain/clip-seed0
-    python -m baselines.pretrain --method superclass --recipe starter --shards data/starter/pretrain \\
-        --out runs/starter/pretrain/superclass-seed0
+    python -m baselines.pretrain --method superclass --recipe starter \\
+        --shards data/starter/pretrain --out runs/starter/pretrain/superclass-seed0
     """
 
     method: str = "clip"
-    """What to train with: clip, siglip or superclass; clip_nonlocal and siglip_gather exchange features in another way."""
+    """What to train with: clip, siglip or superclass; clip_nonlocal and siglip_gather exchange
+    features in another way.
+    """
 
 
 def main(config: PretrainBaseline) -> None:

@@ -1,7 +1,8 @@
 """SuperClass's objective: which subwords does the caption of this image have?  (Huang et al. 2024)
 
-Classification like CatLIP's, but over raw tokens: no nouns, no WordNet, and a softmax. What says little, because most captions
-have it, is weighted down by its inverse document frequency (IDF) instead of being left out. There is no text tower.
+Classification like CatLIP's, but over raw tokens: no nouns, no WordNet, and a softmax. What says
+little, because most captions have it, is weighted down by its inverse document frequency (IDF)
+instead of being left out. There is no text tower.
 
     python -m baselines.pretrain --method superclass
 """
@@ -17,10 +18,12 @@ from catlip.objective import CLASSIFIER_STD
 
 
 class Superclass(nn.Module):
-    """An image encoder, a linear classifier over CLIP's subwords, and cross-entropy with their IDF-weighted distribution.
+    """An image encoder, a linear classifier over CLIP's subwords, and cross-entropy with their
+    IDF-weighted distribution.
 
-    Document frequencies are counted over the captions trained on so far, of all ranks, this batch included: no pass over the
-    data comes first. The counts are buffers, so a checkpoint holds them and a resumed run goes on with them.
+    Document frequencies are counted over the captions trained on so far, of all ranks, this batch
+    included: no pass over the data comes first. The counts are buffers, so a checkpoint holds them
+    and a resumed run goes on with them.
 
     Args:
         image_encoder: what is to be transferred.
@@ -53,7 +56,9 @@ class Superclass(nn.Module):
 
     @torch.no_grad()
     def count(self, subwords: Tensor, present: Tensor) -> None:
-        """Add the captions of this batch, on all ranks, to the counts. Takes what `distinct_subwords` returns."""
+        """Add the captions of this batch, on all ranks, to the counts. Takes what
+        `distinct_subwords` returns.
+        """
         found = torch.zeros_like(self.captions_with)
         found.index_add_(0, subwords.flatten(), present.flatten().long())
         world_size = ranks()["world_size"]
@@ -63,11 +68,13 @@ class Superclass(nn.Module):
         self.captions_seen += world_size * len(subwords)
 
     def weights(self, subwords: Tensor, present: Tensor) -> Tensor:
-        """Each subword's share of its caption's target: IDF = log((1 + captions) / (1 + captions with it)), divided by the sum.
+        """Each subword's share of its caption's target: IDF = log((1 + captions) / (1 + captions
+        with it)), divided by the sum.
 
         Args:
             subwords, present: [B, N], as `distinct_subwords` returns them.
-        Returns: [B, N] float64; rows sum to 1, or to 0 where no subword tells the caption from any other.
+        Returns: [B, N] float64; rows sum to 1, or to 0 where no subword tells the caption from any
+            other.
         """
         captions, captions_with = self.captions_seen.double(), self.captions_with[subwords].double()
         idf = (torch.log1p(captions) - torch.log1p(captions_with)) * present
@@ -76,15 +83,19 @@ class Superclass(nn.Module):
 
 
 def distinct_subwords(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """The subwords of each caption, without repetition; start, end and padding are none ("!" is: it is token 0, as padding is).
+    """The subwords of each caption, without repetition; start, end and padding are none ("!" is: it
+    is token 0, as padding is).
 
     Args:
         tokens: [B, N] int64, START, then subwords, then END and zeros.
-    Returns: [B, N] int64 subwords, and [B, N] bool: which of them count. The shape is that of `tokens`, so that nothing waits
+    Returns: [B, N] int64 subwords, and [B, N] bool: which of them count. The shape is that of
+        `tokens`, so that nothing waits
         for the device to know how many there are.
     """
     ended = (tokens == END).cumsum(dim=1) > 0
-    ordered = tokens.masked_fill(ended | (tokens == START), END).sort(dim=1).values  # END is the greatest: last
+    ordered = (
+        tokens.masked_fill(ended | (tokens == START), END).sort(dim=1).values
+    )  # END is the greatest: last
     first = torch.ones_like(ended)
     first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     return ordered, first & (ordered != END)
@@ -93,7 +104,8 @@ def distinct_subwords(tokens: Tensor) -> tuple[Tensor, Tensor]:
 def sparse_cross_entropy(logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy with a target distribution over few of the classes, averaged over images.
 
-    A row that sums to s costs s logsumexp(z) - sum w_i z_i: what a dense [B, V] target would give, without making it.
+    A row that sums to s costs s logsumexp(z) - sum w_i z_i: what a dense [B, V] target would give,
+    without making it.
 
     Args:
         logits: [B, V], any float dtype; reduced in float32 or wider.

@@ -1,7 +1,8 @@
-"""What a training step costs by arithmetic alone, on any number of devices: operations, parameters, bytes kept and bytes sent.
+"""What a training step costs by arithmetic alone, on any number of devices: operations, parameters,
+bytes kept and bytes sent.
 
-The parts are in `bench.arithmetic.flops`, `bench.arithmetic.state`, `bench.arithmetic.activations` and
-`bench.arithmetic.exchanges`; this program puts them in one table.
+The parts are in `bench.arithmetic.flops`, `bench.arithmetic.state`, `bench.arithmetic.activations`
+and `bench.arithmetic.exchanges`; this program puts them in one table.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,10 @@ from catlip.recipes import CATLIP, CLIP
 from catlip.record import Record
 
 GIB = 2**30
-OWN_SIZES = {"catlip": CATLIP["datacomp_b16"], "clip": CLIP["datacomp_b16_release"]}  # recipes with the released samplers
+OWN_SIZES = {
+    "catlip": CATLIP["datacomp_b16"],
+    "clip": CLIP["datacomp_b16_release"],
+}  # recipes with the released samplers
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ class Analytic:
     precision: str = "bf16"
     """fp32, bf16 or fp16."""
     attention: Literal["sdpa", "naive"] = "sdpa"
-    """PyTorch's fused attention, or one that writes out every attention matrix; of the image encoder."""
+    """PyTorch's fused attention, or one that writes out every attention matrix; of the image
+    encoder.
+    """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
@@ -65,11 +71,15 @@ class Analytic:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.world_size < 1:
-            raise InputError(f"batch size {self.batch_size} and world size {self.world_size} must be at least 1")
+            raise InputError(
+                f"batch size {self.batch_size} and world size {self.world_size} must be at least 1"
+            )
 
 
 def costs(factors: Factors, world_size: int) -> dict[str, Any]:
-    """All of one method: GFLOPs (1e9) per image, numbers of parameters, GiB kept and MB sent by one GPU."""
+    """All of one method: GFLOPs (1e9) per image, numbers of parameters, GiB kept and MB sent by one
+    GPU.
+    """
     per_image = 1e9 * factors.batch_size
     kept = activation_bytes(factors, world_size)
     return {
@@ -97,7 +107,9 @@ def sent_mb(exchanges: list[Exchange]) -> dict[str, float]:
 
 
 def ratio_with_own_sizes(config: Analytic) -> float:
-    """CLIP's operations per image by CatLIP's, each with the image sizes and the devices that it was published with."""
+    """CLIP's operations per image by CatLIP's, each with the image sizes and the devices that it
+    was published with.
+    """
     clip, catlip = (
         mean_flops_per_sample(factors_of(config, method), recipe.sizes(), recipe.num_devices)
         for method, recipe in (("clip", OWN_SIZES["clip"]), ("catlip", OWN_SIZES["catlip"]))
@@ -107,24 +119,49 @@ def ratio_with_own_sizes(config: Analytic) -> float:
 
 def main(config: Analytic) -> None:
     """Compute, print, write the record."""
-    found = {method: costs(factors_of(config, method), config.world_size) for method in config.methods}
+    found = {
+        method: costs(factors_of(config, method), config.world_size) for method in config.methods
+    }
     name = f"{config.model}-b{config.batch_size}x{config.world_size}-{config.precision}"
     with Record(config.out / f"{name}.json", kind="analytic", config=config) as record:
         first = found[config.methods[0]]["step_gflops_per_image"]
         record.metrics = {
             "methods": found,
-            "flops_ratios": {f"{m}/{config.methods[0]}": found[m]["step_gflops_per_image"] / first for m in config.methods[1:]},
+            "flops_ratios": {
+                f"{m}/{config.methods[0]}": found[m]["step_gflops_per_image"] / first
+                for m in config.methods[1:]
+            },
             "flops_ratio_with_own_sizes": ratio_with_own_sizes(config),
         }
-        record.notes.append("computed, not measured; memory is that of a GPU's kernels, without what they take for themselves")
+        record.notes.append(
+            "computed, not measured; memory is that of a GPU's kernels, without what they take for "
+            "themselves"
+        )
         print(_table(config, record))
     print(f"wrote {record.path}")
 
 
 def _table(config: Analytic, record: Record) -> str:
     devices = f"{config.batch_size} images on each of {config.world_size} devices"
-    lines = [f"{config.model}, {config.resolution} px, {config.precision}, {devices}; per device; GF per image, 1e9 operations"]
-    titles = ("image GF", "text GF", "head GF", "step GF", "ratio", "again GF", "params M", "state GiB", "kept GiB", "peak GiB")
+    lines = [
+        (
+            f"{config.model}, {config.resolution} px, {config.precision}, {devices}; per device; "
+            "GF "
+            "per image, 1e9 operations"
+        )
+    ]
+    titles = (
+        "image GF",
+        "text GF",
+        "head GF",
+        "step GF",
+        "ratio",
+        "again GF",
+        "params M",
+        "state GiB",
+        "kept GiB",
+        "peak GiB",
+    )
     lines.append(f"{'':14}" + "".join(f"{title:>10}" for title in (*titles, "sent MB")))
     first = record.metrics["methods"][config.methods[0]]["step_gflops_per_image"]
     for method, found in record.metrics["methods"].items():
@@ -134,9 +171,14 @@ def _table(config: Analytic, record: Record) -> str:
         rest = (*memory, found["peak_gib"], found["sent_mb"]["total"])
         counts = f"{sum(found['parameters'].values()) / 1e6:10.1f}"
         costs = f"{step:10.1f}{step / first:10.3f}{found['recomputed_gflops_per_image']:10.1f}"
-        lines.append(f"{method:14}{forward}{costs}{counts}" + "".join(f"{value:10.2f}" for value in rest))
+        lines.append(
+            f"{method:14}{forward}{costs}{counts}" + "".join(f"{value:10.2f}" for value in rest)
+        )
     own = f"{record.metrics['flops_ratio_with_own_sizes']:.3f}"
-    lines.append(f"clip/catlip = {own} in operations per image, with the image sizes of each one's released ViT-B/16 recipe")
+    lines.append(
+        f"clip/catlip = {own} in operations per image, with the image sizes of each one's released "
+        "ViT-B/16 recipe"
+    )
     return "\n".join([*lines, *record.notes])
 
 

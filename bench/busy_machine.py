@@ -1,9 +1,10 @@
 """What one busy process on a core costs a training on a CPU, and what can be done about it.
 
-OpenMP's threads wait for each other after each small piece of work, and spin while they wait: beside another process, one
-thread spins on a core for another thread that has no core. Steps of the same small training are timed alone and beside one
-process that does nothing but count, with several ways to wait, in turns. Each time is taken in a process of its own,
-because libgomp reads its settings when torch is loaded.
+OpenMP's threads wait for each other after each small piece of work, and spin while they wait:
+beside another process, one thread spins on a core for another thread that has no core. Steps of the
+same small training are timed alone and beside one process that does nothing but count, with several
+ways to wait, in turns. Each time is taken in a process of its own, because libgomp reads its
+settings when torch is loaded.
 """
 
 import contextlib
@@ -40,7 +41,9 @@ WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to wait: the environment of the process, and whether the number of threads is chosen as for a training."""
+    """One way to wait: the environment of the process, and whether the number of threads is chosen
+    as for a training.
+    """
 
     name: str
     environment: dict[str, str]
@@ -58,7 +61,8 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class BusyMachine:
-    """Time a small training on the CPU alone and beside one busy process, with several ways to wait.
+    """Time a small training on the CPU alone and beside one busy process, with several ways to
+    wait.
 
     python -m bench.busy_machine
     """
@@ -79,7 +83,8 @@ class BusyMachine:
 
 @dataclass(frozen=True)
 class Steps:
-    """Time the steps of one training in this process and print the seconds as JSON; the bench starts this.
+    """Time the steps of one training in this process and print the seconds as JSON; the bench
+    starts this.
 
     python -m bench.busy_machine steps --num-steps 20
     """
@@ -97,12 +102,17 @@ def main(config: BusyMachine) -> None:
         cases = [(setting, busy) for setting in SETTINGS for busy in (False, True)]
         rounds = list(itertools.product(range(config.num_rounds), cases))
         rows = record.samples["runs"] = []
-        for number, (setting, busy) in progress(rounds, "busy_machine", unit="run", disable=config.quiet):
+        for number, (setting, busy) in progress(
+            rounds, "busy_machine", unit="run", disable=config.quiet
+        ):
             with busy_process() if busy else contextlib.nullcontext():
                 timed = time_in_a_process(setting, config.num_steps)
             rows.append({"setting": setting.name, "busy": busy, "round": number, **timed})
             record.save()
-        record.metrics = {"num_steps": config.num_steps, "settings": [summary(rows, setting) for setting in SETTINGS]}
+        record.metrics = {
+            "num_steps": config.num_steps,
+            "settings": [summary(rows, setting) for setting in SETTINGS],
+        }
     for line in table(record.metrics["settings"]):
         print(line)
     print(f"wrote {record.path}")
@@ -140,17 +150,23 @@ def busy_process() -> Iterator[None]:
 
 
 def time_in_a_process(setting: Setting, num_steps: int) -> dict[str, Any]:
-    """Seconds and threads of `num_steps` steps in a process of this setting; what the user set is not passed on."""
+    """Seconds and threads of `num_steps` steps in a process of this setting; what the user set is
+    not passed on.
+    """
     command = [sys.executable, "-m", "bench.busy_machine", "steps", "--num-steps", str(num_steps)]
     command += ["--chosen-threads"] if setting.chosen_threads else []
     inherited = {name: value for name, value in os.environ.items() if name not in WAITING}
-    done = subprocess.run(command, env=inherited | setting.environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command, env=inherited | setting.environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     timed: dict[str, Any] = json.loads(done.stdout)
     return timed
 
 
 def summary(rows: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
-    """Seconds alone and beside the busy process, and how many times libgomp's own setting alone that is."""
+    """Seconds alone and beside the busy process, and how many times libgomp's own setting alone
+    that is.
+    """
     alone, beside = _seconds(rows, setting, busy=False), _seconds(rows, setting, busy=True)
     before = _seconds(rows, SETTINGS[0], busy=False)
     return {
@@ -160,12 +176,16 @@ def summary(rows: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
         "busy_s": summarise(beside),
         "alone_ratio": ratio(alone, before),
         "busy_ratio": ratio(beside, before),
-        "busy_threads": max(row["threads"] for row in rows if row["setting"] == setting.name and row["busy"]),
+        "busy_threads": max(
+            row["threads"] for row in rows if row["setting"] == setting.name and row["busy"]
+        ),
     }
 
 
 def _seconds(rows: list[dict[str, Any]], setting: Setting, *, busy: bool) -> list[float]:
-    return [row["seconds"] for row in rows if row["setting"] == setting.name and row["busy"] == busy]
+    return [
+        row["seconds"] for row in rows if row["setting"] == setting.name and row["busy"] == busy
+    ]
 
 
 def table(settings: list[dict[str, Any]]) -> Iterator[str]:

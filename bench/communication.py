@@ -1,14 +1,17 @@
-"""What the ranks of a training step tell each other, how long that takes, and how much of it the step waits for.
+"""What the ranks of a training step tell each other, how long that takes, and how much of it the
+step waits for.
 
-Collectives are intercepted in a real step (`bench.measuring.collectives.listen`), and compared with what
-`bench.arithmetic.exchanges.sent` says. Each is then timed twice: in the step, by the profiler, and bare, at the same size
-with nothing else going on. What of it the step waits for is measured in `bench.measuring.exchange_time`; a link's latency and
-bandwidth are fitted for `bench.projection`.
+Collectives are intercepted in a real step (`bench.measuring.collectives.listen`), and compared with
+what `bench.arithmetic.exchanges.sent` says. Each is then timed twice: in the step, by the profiler,
+and bare, at the same size with nothing else going on. What of it the step waits for is measured in
+`bench.measuring.exchange_time`; a link's latency and bandwidth are fitted for `bench.projection`.
 """
 
 import os
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # read when torch is loaded: else its profiler writes lines to stderr
+os.environ.setdefault(
+    "KINETO_LOG_LEVEL", "6"
+)  # read when torch is loaded: else its profiler writes lines to stderr
 
 import warnings
 from contextlib import nullcontext
@@ -38,12 +41,20 @@ class Communication:
     """Intercept and time the collectives of each method's training step, on several ranks.
 
     torchrun --nproc-per-node 2 -m bench.communication --model vit_tiny16
-    torchrun --nproc-per-node 8 -m bench.communication --model vit_b16 --methods catlip clip --parallel fsdp
+    torchrun --nproc-per-node 8 -m bench.communication --model vit_b16 --methods catlip clip \\
+        --parallel fsdp
     """
 
     model: EncoderName = "vit_b16"
     """Image encoder."""
-    methods: MethodNames = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
+    methods: MethodNames = (
+        "catlip",
+        "clip",
+        "clip_nonlocal",
+        "siglip",
+        "siglip_gather",
+        "superclass",
+    )
     """Of bench.methods.METHODS."""
     batch_size: Natural = 0
     """Images per step and rank; 0 for 256 on a GPU and 4 on a CPU."""
@@ -56,7 +67,9 @@ class Communication:
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     num_steps: Natural = 0
-    """Timed steps, with and without exchange each, and repetitions of bare collectives; 0 for 50 on a GPU and 10 on a CPU."""
+    """Timed steps, with and without exchange each, and repetitions of bare collectives; 0 for 50 on
+    a GPU and 10 on a CPU.
+    """
     num_warmup: Natural = 3
     """Steps before those, not counted; DDP finds its buckets in the first."""
     seed: Seed = 0
@@ -64,7 +77,9 @@ class Communication:
     device: str = "auto"
     """auto, cpu (gloo) or cuda (NCCL, one GPU per rank)."""
     out: Path = Path("runs/bench/communication")
-    """Folder for the record, named by model, batch, precision, parallel, ranks, torch and device."""
+    """Folder for the record, named by model, batch, precision, parallel, ranks, torch and
+    device.
+    """
     quiet: bool = False
     """No progress bar."""
 
@@ -72,22 +87,39 @@ class Communication:
         for method in self.methods:
             factors_of(self, method, precision=self.precision or RECIPE.precision)
         if self.device not in ("auto", "cpu", "cuda"):
-            raise InputError(f"device {self.device!r} is not auto, cpu or cuda: each rank takes a GPU of its own")
+            raise InputError(
+                f"device {self.device!r} is not auto, cpu or cuda: each rank takes a GPU of its own"
+            )
         if self.num_warmup < 2:
-            raise InputError(f"--num-warmup {self.num_warmup} is too few: DDP changes its buckets after the first step; try 3")
+            raise InputError(
+                f"--num-warmup {self.num_warmup} is too few: DDP changes its buckets after the "
+                "first step; try 3"
+            )
 
 
 def resolve(config: Communication) -> tuple[Communication, Place]:
-    """The config with what depends on the device filled in, and this rank's place. Raises: InputError."""
+    """The config with what depends on the device filled in, and this rank's place.
+
+    Raises: InputError.
+    """
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     if ranks < 2:
         raise InputError(f"ranks talk to each other, and here is one; start several: {START}")
-    gpu = config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
-    if not (dist.is_available() and (dist.is_nccl_available() if gpu else dist.is_gloo_available())):
-        raise InputError(f"torch {torch.__version__} was built without {'NCCL' if gpu else 'gloo'}: no ranks can talk here")
+    gpu = config.device.startswith("cuda") or (
+        config.device == "auto" and torch.cuda.is_available()
+    )
+    if not (
+        dist.is_available() and (dist.is_nccl_available() if gpu else dist.is_gloo_available())
+    ):
+        raise InputError(
+            f"torch {torch.__version__} was built without {'NCCL' if gpu else 'gloo'}: no ranks "
+            "can talk here"
+        )
     here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", ranks)), torch.cuda.device_count()
     if gpu and 0 < gpus < here:
-        raise InputError(f"{here} ranks on a machine with {gpus} GPUs; start at most {gpus}, or add --device cpu")
+        raise InputError(
+            f"{here} ranks on a machine with {gpus} GPUs; start at most {gpus}, or add --device cpu"
+        )
     place = find_place(config.device, PATIENCE)
     return replace(
         config,
@@ -99,9 +131,12 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
 
 def main(config: Communication) -> None:
     """Measure on all ranks; the first prints the table and writes the record."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="open_clip.loss|torch.distributed")  # deprecated names
+    warnings.filterwarnings(
+        "ignore", category=FutureWarning, module="open_clip.loss|torch.distributed"
+    )  # deprecated names
     config, place = resolve(config)
-    shared = f"{config.model}-b{config.batch_size}-{config.precision}-{config.parallel}-n{place.world_size}"
+    layout = f"{config.parallel}-n{place.world_size}"
+    shared = f"{config.model}-b{config.batch_size}-{config.precision}-{layout}"
     name = f"{shared}-{build_name(place.device.type)}"
     record = Record(config.out / f"{name}.json", kind="communication", config=config)
     with record if place.is_main else nullcontext():
@@ -121,9 +156,15 @@ def main(config: Communication) -> None:
 def _measure_all(config: Communication, place: Place, record: Record) -> None:
     try:
         record.metrics["link"] = exchange_time.measure_link(config.num_steps, place)
-        bar = progress(config.methods, desc=f"communication {config.model}", disable=config.quiet or not place.is_main)
+        bar = progress(
+            config.methods,
+            desc=f"communication {config.model}",
+            disable=config.quiet or not place.is_main,
+        )
         for method in bar:
-            found, samples = exchange_time.measure(factors_of(config, method), config.num_warmup, config.num_steps, place)
+            found, samples = exchange_time.measure(
+                factors_of(config, method), config.num_warmup, config.num_steps, place
+            )
             record.metrics["methods"][method] = found
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
             record.save()
@@ -131,55 +172,81 @@ def _measure_all(config: Communication, place: Place, record: Record) -> None:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         reason = str(error).splitlines()[0]
-        raise InputError(f"rank {place.rank} lost another rank, see its messages; start again ({reason})") from error
+        raise InputError(
+            f"rank {place.rank} lost another rank, see its messages; start again ({reason})"
+        ) from error
 
 
 def _notes(config: Communication, place: Place) -> list[str]:
     notes = [
-        "mb is nccl-tests' size of the calls of a step; sent_mb is what leaves a rank when each runs round a ring",
+        (
+            "mb is nccl-tests' size of the calls of a step; sent_mb is what leaves a rank when "
+            "each "
+            "runs round a ring"
+        ),
         "in_step_ms includes waiting for the other ranks, and its steps are slowed by the profiler",
-        "exposed_ms is of gradients and buffers, against the step under no_sync, which also saves copying them into buckets; "
+        "exposed_ms is of gradients and buffers, against the step under no_sync, which also saves "
+        "copying them into buckets; "
         "blocking_ms, the bare time of everything else, is exposed as well",
     ]
     if int(os.environ.get("GROUP_WORLD_SIZE", 1)) == 1:
-        notes.append("ranks on one machine share its cores and memory, so times say nothing about a network")
+        notes.append(
+            "ranks on one machine share its cores and memory, so times say nothing about a network"
+        )
     if place.device.type == "cpu":
         notes.append(
-            "gloo: a reduce_scatter is an all_reduce inside, an all_to_all is a scatter from each rank, "
+            "gloo: a reduce_scatter is an all_reduce inside, an all_to_all is a scatter from each "
+            "rank, "
             "and all need the cores that the step computes on"
         )
     if config.parallel == "fsdp":
-        notes.append("fsdp cannot compute without its exchange, so what is exposed was not measured")
+        notes.append(
+            "fsdp cannot compute without its exchange, so what is exposed was not measured"
+        )
     return notes
 
 
 def _table(config: Communication, record: Record) -> str:
     found = record.metrics
     lines = [
-        f"{config.model}, batch {config.batch_size} a rank, {config.resolution} px, {config.precision}, {found['world_size']} "
+        f"{config.model}, batch {config.batch_size} a rank, {config.resolution} px, "
+        f"{config.precision}, {found['world_size']} "
         f"ranks over {found['backend']}, {config.parallel}, {record.environment['device']}; "
-        f"all-reduce fits {found['link']['latency_us']:.0f} us and {found['link']['gb_s']:.2f} GB/s",
-        f"{'':53} {'calls':>5} {'MB':>9} {'sent MB':>9} {'in step ms':>10} {'bare ms [p5, p95]':>24} {'bus GB/s':>8}",
+        f"all-reduce fits {found['link']['latency_us']:.0f} us and {found['link']['gb_s']:.2f} "
+        "GB/s",
+        (
+            f"{'':53} {'calls':>5} {'MB':>9} {'sent MB':>9} {'in step ms':>10} "
+            f"{'bare ms [p5, p95]':>24} {'bus GB/s':>8}"
+        ),
     ]
     for method, costs in found["methods"].items():
         for row in costs["collectives"]:
-            ms, in_step = row["bare_ms"], f"{row['in_step_ms']['median']:.1f}" if row["in_step_ms"] else "-"
+            ms, in_step = (
+                row["bare_ms"],
+                f"{row['in_step_ms']['median']:.1f}" if row["in_step_ms"] else "-",
+            )
             lines.append(
-                f"{method:14} {row['what']:10} {row['kind']:18} {row['dtype']:8} {row['count']:5} {row['mb']:9.3f} "
+                f"{method:14} {row['what']:10} {row['kind']:18} {row['dtype']:8} {row['count']:5} "
+                f"{row['mb']:9.3f} "
                 f"{row['sent_mb']:9.3f} {in_step:>10} {_spread(ms):>24} {row['bus_gb_s']:8.2f}"
             )
-    return "\n".join([*lines, *(_summary(method, costs) for method, costs in found["methods"].items())])
+    return "\n".join(
+        [*lines, *(_summary(method, costs) for method, costs in found["methods"].items())]
+    )
 
 
 def _summary(method: str, costs: dict[str, Any]) -> str:
     line = (
-        f"{method}: sends {costs['sent_mb']:.3f} MB a step and rank (predicted {costs['predicted_sent_mb']:.3f}), "
+        f"{method}: sends {costs['sent_mb']:.3f} MB a step and rank (predicted "
+        f"{costs['predicted_sent_mb']:.3f}), "
         f"{costs['sent_kb_per_image']:.0f} kB an image; step {_spread(costs['step_ms'])} ms"
     )
     if exposed := costs["exposed_ms"]:
         interval = f"95 % interval {exposed['low']:.1f} to {exposed['high']:.1f}"
         line += f", without gradients {_spread(costs['step_without_exchange_ms'])}: "
-        line += f"exposed {exposed['value']:.1f} ({interval}), overlapped {costs['overlapped_ms']:.1f}"
+        line += (
+            f"exposed {exposed['value']:.1f} ({interval}), overlapped {costs['overlapped_ms']:.1f}"
+        )
         line += f", blocking {costs['blocking_ms']['median']:.1f}" if costs["blocking_ms"] else ""
     return line
 

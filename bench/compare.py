@@ -20,9 +20,11 @@ WITHOUT_EFFECT = ("out", "quiet")
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare two records of one kind that were made on one device, ratio by ratio and sample by sample.
+    """Compare two records of one kind that were made on one device, ratio by ratio and sample by
+    sample.
 
-    Ratios of interleaved samples should agree: their intervals overlap. Times may not: a machine is not as fast every day.
+    Ratios of interleaved samples should agree: their intervals overlap. Times may not: a machine is
+    not as fast every day.
 
     python -m bench.compare runs/bench/step_time/A.json elsewhere/A.json
     """
@@ -34,30 +36,49 @@ class Compare:
 
 
 def compare(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Lines that say how two records agree. Raises: InputError when they are not of one kind and device."""
-    for what, first, second in (("kinds", one["kind"], other["kind"]), ("devices", _device(one), _device(other))):
+    """Lines that say how two records agree.
+
+    Raises: InputError when they are not of one kind and device.
+    """
+    for what, first, second in (
+        ("kinds", one["kind"], other["kind"]),
+        ("devices", _device(one), _device(other)),
+    ):
         if first != second:
             raise InputError(f"records of different {what} are not compared: {first} and {second}")
     lines = [f"config differs: {line}" for line in _differences(one["config"], other["config"])]
-    few = next((words for record in (one, other) if (words := too_few(one["kind"], record["samples"]))), "")
-    lines += [_of_ratio(name, first, second, few) for name, first, second in _shared_ratios(one, other)]
+    few = next(
+        (words for record in (one, other) if (words := too_few(one["kind"], record["samples"]))), ""
+    )
+    lines += [
+        _of_ratio(name, first, second, few) for name, first, second in _shared_ratios(one, other)
+    ]
     for name, samples in one["samples"].items():
         if others := other["samples"].get(name):
             found = unpaired_ratio(others, samples)
-            interval = f" [{found['low']:.3f}, {found['high']:.3f}]" if min(len(samples), len(others)) >= FEWEST else ""
+            interval = (
+                f" [{found['low']:.3f}, {found['high']:.3f}]"
+                if min(len(samples), len(others)) >= FEWEST
+                else ""
+            )
             lines.append(f"{name}: other / one = {found['value']:.3f}{interval}")
     return lines or ["nothing in common to compare"]
 
 
 def _of_ratio(name: str, one: dict[str, float], other: dict[str, float], few: str) -> str:
     if few:
-        return f"{name}: {one['value']:.3f} and {other['value']:.3f}: {few}, so neither has an interval"
+        return (
+            f"{name}: {one['value']:.3f} and {other['value']:.3f}: {few}, so neither has an "
+            "interval"
+        )
     agree = one["low"] <= other["high"] and other["low"] <= one["high"]
     each = " and ".join(f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in (one, other))
     return f"{name}: {each}: {'agree' if agree else 'DISAGREE'}"
 
 
-def _shared_ratios(one: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, dict[str, float], dict[str, float]]]:
+def _shared_ratios(
+    one: dict[str, Any], other: dict[str, Any]
+) -> list[tuple[str, dict[str, float], dict[str, float]]]:
     first, second = (dict(_ratios(record["metrics"])) for record in (one, other))
     return [(name, first[name], second[name]) for name in first if name in second]
 
@@ -70,7 +91,11 @@ def _ratios(metrics: Any, path: str = "") -> list[tuple[str, dict[str, float]]]:
         return []
     if {"value", "low", "high"} <= metrics.keys():
         return [(path, metrics)]
-    return [found for name, below in metrics.items() for found in _ratios(below, f"{path} {name}".strip())]
+    return [
+        found
+        for name, below in metrics.items()
+        for found in _ratios(below, f"{path} {name}".strip())
+    ]
 
 
 def _device(record: dict[str, Any]) -> str:
@@ -79,7 +104,11 @@ def _device(record: dict[str, Any]) -> str:
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    names = [name for name in one | other if name not in WITHOUT_EFFECT and one.get(name) != other.get(name)]
+    names = [
+        name
+        for name in one | other
+        if name not in WITHOUT_EFFECT and one.get(name) != other.get(name)
+    ]
     return [f"{name} {one.get(name)} and {other.get(name)}" for name in names]
 
 
@@ -89,7 +118,9 @@ def main(config: Compare) -> None:
     try:
         print("\n".join(" ".join(printable(line).split()) for line in compare(one, other)))
     except (KeyError, TypeError, AttributeError):
-        raise InputError(f"not both are records of a bench: {config.one} and {config.other}") from None
+        raise InputError(
+            f"not both are records of a bench: {config.one} and {config.other}"
+        ) from None
 
 
 if __name__ == "__main__":

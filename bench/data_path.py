@@ -1,4 +1,6 @@
-"""How many images a second one core decodes, crops and batches, ours and the field's, on the same photographs in turns."""
+"""How many images a second one core decodes, crops and batches, ours and the field's, on the same
+photographs in turns.
+"""
 
 import importlib.util
 import os
@@ -26,19 +28,24 @@ from catlip.record import Record
 
 NEEDS = {"open_clip": ("open_clip",)}  # modules of peers that are no dependency of ours
 LOADER_NEEDS = {"open_clip": ("open_clip", "open_clip_train", "webdataset")}
-INSTALL = {"open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'"}  # newer ones break open_clip_train
+INSTALL = {
+    "open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'"
+}  # newer ones break open_clip_train
 
 
 @dataclass(frozen=True)
 class DataPathBench:
-    """Count the images per second of one core: decoding with a random resized crop, and the whole loader.
+    """Count the images per second of one core: decoding with a random resized crop, and the whole
+    loader.
 
     python -m bench.data_path
     python -m bench.data_path --images runs/photographs --peers pillow torchvision --plan
     """
 
     images: Path | None = None
-    """Folder of JPEG photographs, taken as they are; by default cut from those that this project ships (bench.photographs)."""
+    """Folder of JPEG photographs, taken as they are; by default cut from those that this project
+    ships (bench.photographs).
+    """
     num_images: Count = 128
     """Photographs; of a folder, the first so many."""
     peers: tuple[str, ...] = ("pillow", "torchvision", "open_clip")
@@ -68,15 +75,24 @@ def photographs(config: DataPathBench) -> list[bytes]:
     if config.images is None:
         found = cut(shipped_photographs(), config.num_images, seed=0)
     else:
-        paths = sorted(path for path in config.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+        paths = sorted(
+            path for path in config.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")
+        )
         found = [path.read_bytes() for path in paths[: config.num_images]]
     if len(found) < SHARDS:
-        raise InputError(f"{len(found)} photographs (.jpg, .jpeg) in {config.images or 'all'}; give at least {SHARDS}")
+        raise InputError(
+            f"{len(found)} photographs (.jpg, .jpeg) in {config.images or 'all'}; give at least "
+            f"{SHARDS}"
+        )
     return found
 
 
-def measure_decoders(decoders: dict[str, Decoder], images: list[bytes], rounds: int, quiet: bool) -> dict[str, list[float]]:
-    """Milliseconds of processor time per image, one value per decoder and round; a round before those is not counted."""
+def measure_decoders(
+    decoders: dict[str, Decoder], images: list[bytes], rounds: int, quiet: bool
+) -> dict[str, list[float]]:
+    """Milliseconds of processor time per image, one value per decoder and round; a round before
+    those is not counted.
+    """
     draws = draws_at(0, 0, len(images))
     found: dict[str, list[float]] = {name: [] for name in decoders}
     for number in progress(range(rounds + 1), "decoding", unit="round", disable=quiet):
@@ -93,18 +109,27 @@ def pixel_difference(decode: Decoder, peer: Decoder, images: list[bytes]) -> dic
     """Mean and greatest absolute difference of two decoders' crops, in grey levels of 0 to 255."""
     draws = draws_at(0, 0, len(images))
     gaps = [_gaps(decode(*given), peer(*given)) for given in zip(images, draws, strict=True)]
-    return {"mean": float(np.mean([gap.mean() for gap in gaps])), "max": float(max(gap.max() for gap in gaps))}
+    return {
+        "mean": float(np.mean([gap.mean() for gap in gaps])),
+        "max": float(max(gap.max() for gap in gaps)),
+    }
 
 
-def measure_loaders(config: DataPathBench, names: list[str], folder: Path) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Images per second of a core of each loader and number of workers, one value per round; and our workers' MiB."""
+def measure_loaders(
+    config: DataPathBench, names: list[str], folder: Path
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """Images per second of a core of each loader and number of workers, one value per round; and
+    our workers' MiB.
+    """
     found: dict[str, list[float]] = {}
     memory: dict[str, Any] = {}
     for _ in range(config.loader_rounds):
         for workers in config.workers:
             for name in names:
                 row = f"{name}, {workers} workers"
-                batches = LOADERS[name](folder, config.resolution, config.batch_size, config.num_batches, workers)
+                batches = LOADERS[name](
+                    folder, config.resolution, config.batch_size, config.num_batches, workers
+                )
                 rate, mib = time_loader(batches, config.batch_size, row, config.quiet)
                 found.setdefault(row, []).append(rate)
                 if name == "ours" and workers:
@@ -133,7 +158,8 @@ def main(config: DataPathBench) -> None:
             record.metrics["plan"] = plan_epoch(Path(folder, "plan"))
         record.metrics["images"] = _describe(images)
         record.notes.append(
-            "seconds are of processor time, of all processes together; ours gives bytes, open_clip normalised floats"
+            "seconds are of processor time, of all processes together; ours gives bytes, open_clip "
+            "normalised floats"
         )
         print(_table(config, record))
     print(f"wrote {record.path}")
@@ -141,15 +167,23 @@ def main(config: DataPathBench) -> None:
 
 def _decoders(config: DataPathBench, images: list[bytes], record: Record) -> None:
     peers = [peer for peer in config.peers if _installed(NEEDS.get(peer, ()))]
-    decoders = {"ours": ours(config.resolution)} | {peer: PEERS[peer](config.resolution) for peer in peers}
+    decoders = {"ours": ours(config.resolution)} | {
+        peer: PEERS[peer](config.resolution) for peer in peers
+    }
     taken = measure_decoders(decoders | whole_decodes(peers), images, config.rounds, config.quiet)
     record.samples |= {f"{name}_ms": values for name, values in taken.items()}
-    record.metrics["decoders"] = {name: summarise([1e3 / ms for ms in values]) for name, values in taken.items()}
+    record.metrics["decoders"] = {
+        name: summarise([1e3 / ms for ms in values]) for name, values in taken.items()
+    }
     record.metrics["ratios"] = {
-        f"ours/{name}": ratio(values, taken["ours"]) for name, values in taken.items() if name != "ours"
+        f"ours/{name}": ratio(values, taken["ours"])
+        for name, values in taken.items()
+        if name != "ours"
     }
     same = [peer for peer in peers if peer != "open_clip"]  # which draws a crop of its own
-    record.metrics["pixel_difference"] = {peer: pixel_difference(decoders["ours"], decoders[peer], images) for peer in same}
+    record.metrics["pixel_difference"] = {
+        peer: pixel_difference(decoders["ours"], decoders[peer], images) for peer in same
+    }
     record.metrics["not_run"] = {peer: INSTALL[peer] for peer in config.peers if peer not in peers}
 
 
@@ -165,7 +199,9 @@ def _loaders(config: DataPathBench, images: list[bytes], folder: Path, record: R
             row, other = f"ours, {workers} workers", f"{peer}, {workers} workers"
             record.metrics["ratios"][f"{row}/{other}"] = ratio(rates[row], rates[other])
     record.metrics["memory"] = memory
-    record.metrics["not_run"] |= {f"{peer}'s loader": INSTALL[peer] for peer in peers if peer not in ready}
+    record.metrics["not_run"] |= {
+        f"{peer}'s loader": INSTALL[peer] for peer in peers if peer not in ready
+    }
 
 
 def _gaps(one: Any, other: Any) -> NDArray[np.int16]:
@@ -184,21 +220,46 @@ def _describe(images: list[bytes]) -> dict[str, float]:
 
 def _table(config: DataPathBench, record: Record) -> str:
     metrics, images = record.metrics, record.metrics["images"]
-    size = f"{images['mean_width']:.0f} x {images['mean_height']:.0f} pixels and {images['mean_kib']:.0f} KiB on average"
-    lines = [f"{images['count']} photographs of {size}, crops of {config.resolution} px; {record.environment['cpu']}"]
-    lines.append(f"{'images/s of one core':24} {'median [p5, p95]':>26}   ours is so many times faster [95 % interval]")
+    size = (
+        f"{images['mean_width']:.0f} x {images['mean_height']:.0f} pixels and "
+        f"{images['mean_kib']:.0f} KiB on average"
+    )
+    lines = [
+        (
+            f"{images['count']} photographs of {size}, crops of {config.resolution} px; "
+            f"{record.environment['cpu']}"
+        )
+    ]
+    lines.append(
+        f"{'images/s of one core':24} {'median [p5, p95]':>26}   ours is so many times faster [95 "
+        "% interval]"
+    )
     for row, found in (metrics["decoders"] | metrics["loaders"]).items():
         spread = f"{found['median']:.0f} [{found['p5']:.0f}, {found['p95']:.0f}]"
-        faster = next((value for pair, value in metrics["ratios"].items() if pair.endswith(f"/{row}")), None)
+        faster = next(
+            (value for pair, value in metrics["ratios"].items() if pair.endswith(f"/{row}")), None
+        )
         lines.append(f"{row:24} {spread:>26}" + (f"   {_interval(faster)}" if faster else ""))
     for peer, found in metrics["pixel_difference"].items():
-        lines.append(f"pixels of ours and {peer}: {found['mean']:.3f} grey levels apart on average, {found['max']:.0f} at most")
+        lines.append(
+            f"pixels of ours and {peer}: {found['mean']:.3f} grey levels apart on average, "
+            f"{found['max']:.0f} at most"
+        )
     for row, found in metrics["memory"].items():
-        start, end = (", ".join(f"{mib:.0f}" for mib in found[f"workers_mib_{when}"]) for when in ("start", "end"))
-        lines.append(f"resident in each worker of {row}: {start} MiB at the start, {end} after {config.num_batches} batches")
+        start, end = (
+            ", ".join(f"{mib:.0f}" for mib in found[f"workers_mib_{when}"])
+            for when in ("start", "end")
+        )
+        lines.append(
+            f"resident in each worker of {row}: {start} MiB at the start, {end} after "
+            f"{config.num_batches} batches"
+        )
     if plan := metrics.get("plan"):
         first, middle = (
-            f"{plan[f'{where}_batch_s']:.2f} s to its {where} batch ({plan[f'{where}_batch_cpu_s']:.2f} of the processor)"
+            (
+                f"{plan[f'{where}_batch_s']:.2f} s to its {where} batch "
+                f"({plan[f'{where}_batch_cpu_s']:.2f} of the processor)"
+            )
             for where in ("first", "middle")
         )
         what = f"{plan['samples'] / 1e9:.2f} billion samples in {plan['shards']:,} shards"

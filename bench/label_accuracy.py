@@ -1,8 +1,10 @@
-"""How often a labelling rule finds the class that a sentence is known to be about, and why not when it does not.  (Section 3.1)
+"""How often a labelling rule finds the class that a sentence is known to be about, and why not when
+it does not.  (Section 3.1)
 
-CatLIP takes the first sense of a caption's nouns for what its image shows, and the paper does not say how often that is
-right. Here are 145,000 sentences about ImageNet's classes (bench/wording/prompts.py). A rule is right when the class's own
-synset is among the labels, and nearly right when one within a step or two of it in WordNet's graph is. The sentences are not
+CatLIP takes the first sense of a caption's nouns for what its image shows, and the paper does not
+say how often that is right. Here are 145,000 sentences about ImageNet's classes
+(bench/wording/prompts.py). A rule is right when the class's own synset is among the labels, and
+nearly right when one within a step or two of it in WordNet's graph is. The sentences are not
 captions of web images: most name their class outright.
 
     python -m bench.label_accuracy --rules paper corenet
@@ -40,7 +42,8 @@ NO_LABEL = 99  # steps from a class to the labels of a sentence without any; mor
 
 @dataclass(frozen=True)
 class LabelAccuracy:
-    """Label sentences about known ImageNet classes, and count how often the class is found and why it is missed.
+    """Label sentences about known ImageNet classes, and count how often the class is found and why
+    it is missed.
 
     python -m bench.label_accuracy
     python -m bench.label_accuracy --rules paper_multiword --max-prompts 10000
@@ -61,10 +64,10 @@ class Outcome:
     """What one rule made of the sentences of one kind.
 
     Attributes:
-        by_class: the class's name -> [6] int64 counts, in the order of COLUMNS.
-        causes: why a class was missed -> sentences.
-        missenses: (class, its word, the synset of the word's first sense) -> sentences in which that is why it was missed.
-        labelled: of those, how many have the wrong synset as a label.
+        by_class: the class's name -> [6] int64 counts, in the order of COLUMNS. causes: why a class
+        was missed -> sentences. missenses: (class, its word, the synset of the word's first sense)
+        -> sentences in which that is why it was missed. labelled: of those, how many have the wrong
+        synset as a label.
     """
 
     by_class: dict[str, NDArray[np.int64]] = field(default_factory=dict)
@@ -72,7 +75,9 @@ class Outcome:
     missenses: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     labelled: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
-    def add(self, prompt: Prompt, labels: Sequence[int], hops: dict[int, int], labeller: Labeller) -> None:
+    def add(
+        self, prompt: Prompt, labels: Sequence[int], hops: dict[int, int], labeller: Labeller
+    ) -> None:
         """Count one sentence; `hops` is how far each of its labels is from its class."""
         steps = min((hops[label] for label in labels), default=NO_LABEL)
         row = self.by_class.setdefault(prompt.name, np.zeros(len(COLUMNS), dtype=np.int64))
@@ -80,7 +85,9 @@ class Outcome:
         if steps == 0:
             return
         words = labeller.explain(prompt.text)
-        miss = why_missed(words, labeller.rule == "paper_multiword", prompt.synsets, prompt.name, prompt.text)
+        miss = why_missed(
+            words, labeller.rule == "paper_multiword", prompt.synsets, prompt.name, prompt.text
+        )
         self.causes[miss.cause] += 1
         if miss.cause == OTHER_SENSE:
             missense = (prompt.name, miss.word, miss.chosen)
@@ -111,23 +118,31 @@ Outcomes = dict[tuple[str, str], Outcome]  # by rule and kind
 
 
 def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
-    """Label -> its steps in WordNet's graph to the nearest of `synsets`; path similarity is 1 / (1 + steps)."""
+    """Label -> its steps in WordNet's graph to the nearest of `synsets`; path similarity is 1 / (1
+    + steps).
+    """
     targets = sorted(set(labels))
     similarities = nearest(targets, sorted(synsets)).similarities if targets else np.empty(0)
     return dict(zip(targets, (np.rint(1 / similarities) - 1).astype(int).tolist(), strict=True))
 
 
 def measure(
-    rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool, save: Callable[[Outcomes], None] = lambda found: None
+    rules: Sequence[str],
+    prompts: Sequence[Prompt],
+    quiet: bool,
+    save: Callable[[Outcomes], None] = lambda found: None,
 ) -> Outcomes:
-    """What each rule made of the sentences of each kind, in which the sentences of a class are together.
+    """What each rule made of the sentences of each kind, in which the sentences of a class are
+    together.
 
     Args:
         save: called with what was found so far, now and then.
     """
     labellers = [Labeller(rule) for rule in rules]
     outcomes = {(rule, kind): Outcome() for rule in rules for kind in KINDS}
-    classes = [list(group) for _, group in itertools.groupby(prompts, key=lambda prompt: prompt.name)]
+    classes = [
+        list(group) for _, group in itertools.groupby(prompts, key=lambda prompt: prompt.name)
+    ]
     for number, group in enumerate(progress(classes, "labelling", disable=quiet, unit=" classes")):
         labels = [labeller.batch([prompt.text for prompt in group]) for labeller in labellers]
         hops = hops_to(group[0].synsets, itertools.chain.from_iterable(itertools.chain(*labels)))
@@ -146,7 +161,10 @@ def _found(outcomes: Outcomes) -> Outcomes:
 def main(config: LabelAccuracy) -> None:
     """Measure, print, write the record."""
     if len(set(config.rules)) != len(config.rules) or config.max_prompts < 0:
-        raise InputError(f"rules {', '.join(config.rules)} must differ, and --max-prompts {config.max_prompts} not be negative")
+        raise InputError(
+            f"rules {', '.join(config.rules)} must differ, and --max-prompts {config.max_prompts} "
+            "not be negative"
+        )
     with Record(config.out, kind="label_accuracy", config=config) as record:
         prompts = _drawn(read_prompts(), config.max_prompts)
         outcomes = measure(config.rules, prompts, config.quiet, partial(_save, record, prompts))
@@ -155,14 +173,21 @@ def main(config: LabelAccuracy) -> None:
         for kind in kinds:
             print(_shares_table(kind, record.metrics))
         print(_causes_table(kinds[0], record.metrics["rules"]))
-        print(_missenses_table(config.rules[0], record.samples.get(f"{config.rules[0]}_missenses", [])))
+        print(
+            _missenses_table(
+                config.rules[0], record.samples.get(f"{config.rules[0]}_missenses", [])
+            )
+        )
     print(f"wrote {record.path}")
 
 
 def _drawn(prompts: list[Prompt], count: int) -> list[Prompt]:
     if not 0 < count < len(prompts):
         return prompts
-    return [prompts[row] for row in np.sort(np.random.default_rng(SEED).choice(len(prompts), count, replace=False))]
+    return [
+        prompts[row]
+        for row in np.sort(np.random.default_rng(SEED).choice(len(prompts), count, replace=False))
+    ]
 
 
 def _save(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None:
@@ -171,12 +196,17 @@ def _save(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None
 
 
 def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None:
-    """Metrics by rule and kind; and, as samples, the counts of each class and the commonest mis-senses."""
+    """Metrics by rule and kind; and, as samples, the counts of each class and the commonest
+    mis-senses.
+    """
     classes = {prompt.name: prompt.synsets for prompt in prompts}
     rules = list(dict.fromkeys(rule for rule, _ in outcomes))
     found: dict[str, dict[str, Any]] = {rule: {} for rule in rules}
     differences: dict[str, dict[str, Any]] = {f"{rule} - {rules[0]}": {} for rule in rules[1:]}
-    record.samples |= {"classes": list(classes), "synsets": [_names(synsets) for synsets in classes.values()]}
+    record.samples |= {
+        "classes": list(classes),
+        "synsets": [_names(synsets) for synsets in classes.values()],
+    }
     none = np.zeros(len(COLUMNS), dtype=np.int64)
     for (rule, kind), outcome in outcomes.items():
         found[rule][kind] = outcome.summary()
@@ -186,13 +216,26 @@ def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None
             differences[f"{rule} - {rules[0]}"][kind] = share(gain, first.column("prompts"))
         rows = np.array([outcome.by_class.get(name, none) for name in classes])
         record.samples[f"{kind}_prompts"] = rows[:, 0].tolist()
-        record.samples |= {f"{rule}_{kind}_{name}": rows[:, i].tolist() for i, name in enumerate(SHARES, 1)}
-    described = [rule for rule in rules if (rule, KINDS[0]) in outcomes]  # of a few prompts, none may be a description
-    record.samples |= {f"{rule}_missenses": _missenses(classes, outcomes[rule, KINDS[0]]) for rule in described}
+        record.samples |= {
+            f"{rule}_{kind}_{name}": rows[:, i].tolist() for i, name in enumerate(SHARES, 1)
+        }
+    described = [
+        rule for rule in rules if (rule, KINDS[0]) in outcomes
+    ]  # of a few prompts, none may be a description
+    record.samples |= {
+        f"{rule}_missenses": _missenses(classes, outcomes[rule, KINDS[0]]) for rule in described
+    }
     record.metrics |= {"classes": len(classes), "rules": found, "differences": differences}
     record.notes = [
-        "descriptions were written by a language model, templates are CLIP's; neither is a caption of an image",
-        "intervals are 95 %, by resampling classes; samples are counts of sentences, in the order of `classes`",
+        (
+            "descriptions were written by a language model, templates are CLIP's; neither is a "
+            "caption of an image"
+        ),
+        (
+            "intervals are 95 %, by resampling classes; samples are counts of sentences, in the "
+            "order "
+            "of `classes`"
+        ),
     ]
 
 
@@ -217,16 +260,28 @@ def _names(synsets: Iterable[int]) -> str:
 def _shares_table(kind: str, metrics: dict[str, Any]) -> str:
     rules = metrics["rules"]
     first = next(iter(rules.values()))[kind]
-    lines = [f"{first['prompts']:,} {kind}s of {first['classes']} classes: share in which the class is among the labels, in %"]
+    lines = [
+        (
+            f"{first['prompts']:,} {kind}s of {first['classes']} classes: share in which the class "
+            "is "
+            "among the labels, in %"
+        )
+    ]
     lines.append(
-        f"{'':16} {'itself':>18} {'within 1 hop':>18} {'within 2 hops':>18} {'labels':>7} {'no label':>8} {'never found':>12}"
+        f"{'':16} {'itself':>18} {'within 1 hop':>18} {'within 2 hops':>18} {'labels':>7} "
+        f"{'no label':>8} {'never found':>12}"
     )
     for rule, kinds in rules.items():
         found = kinds[kind]
         shares = " ".join(f"{_interval(found[name]):>18}" for name in SHARES)
-        rest = f"{found['labels_per_prompt']:7.2f} {found['without_label']:8,} {found['classes_never_found']:4} classes"
+        rest = (
+            f"{found['labels_per_prompt']:7.2f} {found['without_label']:8,} "
+            f"{found['classes_never_found']:4} classes"
+        )
         lines.append(f"{rule:16} {shares} {rest}")
-    lines += [f"{pair}: {_interval(kinds[kind])} points" for pair, kinds in metrics["differences"].items()]
+    lines += [
+        f"{pair}: {_interval(kinds[kind])} points" for pair, kinds in metrics["differences"].items()
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -235,10 +290,14 @@ def _interval(found: dict[str, float]) -> str:
 
 
 def _causes_table(kind: str, rules: dict[str, Any]) -> str:
-    lines = [f"{f'why it is missed, in % of the {kind}s':56}" + "".join(f"{rule:>16}" for rule in rules)]
+    lines = [
+        f"{f'why it is missed, in % of the {kind}s':56}" + "".join(f"{rule:>16}" for rule in rules)
+    ]
     found = [kinds[kind] for kinds in rules.values()]
     rows = {cause: [each["causes"][cause] for each in found] for cause in CAUSES}
-    rows["(missed, and the other synset of its word is a label)"] = [each["other_sense_labelled"] for each in found]
+    rows["(missed, and the other synset of its word is a label)"] = [
+        each["other_sense_labelled"] for each in found
+    ]
     for words, counts in rows.items():
         percent = [100 * count / each["prompts"] for count, each in zip(counts, found, strict=True)]
         if any(percent):
@@ -247,9 +306,16 @@ def _causes_table(kind: str, rules: dict[str, Any]) -> str:
 
 
 def _missenses_table(rule: str, missenses: list[dict[str, Any]]) -> str:
-    lines = [f"words most often taken in another sense by rule {rule}: class, right synset, synset taken, sentences"]
+    lines = [
+        (
+            f"words most often taken in another sense by rule {rule}: class, right synset, synset "
+            "taken, sentences"
+        )
+    ]
     for found in missenses[:PRINTED_MISSENSES]:
-        lines.append(f"  {found['class']:24} {found['right']:24} {found['chosen']:28} {found['prompts']:5,}")
+        lines.append(
+            f"  {found['class']:24} {found['right']:24} {found['chosen']:28} {found['prompts']:5,}"
+        )
     return "\n".join(lines)
 
 

@@ -1,10 +1,13 @@
-"""How fast captions become labels: ours beside plain NLTK code and the released loader's look-up, and how it scales.
+"""How fast captions become labels: ours beside plain NLTK code and the released loader's look-up,
+and how it scales.
 
     python -m bench.labelling
-    python -m bench.labelling --shards '/data/cc3m/{00000..00003}.tar' --memory 100000 1000000 10000000
+    python -m bench.labelling --shards '/data/cc3m/{00000..00003}.tar' \\
+        --memory 100000 1000000 10000000
 
-Per core: all contenders label the same captions in turns, in one process and one thread, from text to labels file. Then the
-whole command over processes, its start-up, and, when asked, its memory as the number of captions grows.
+Per core: all contenders label the same captions in turns, in one process and one thread, from text
+to labels file. Then the whole command over processes, its start-up, and, when asked, its memory as
+the number of captions grows.
 """
 
 import os
@@ -33,12 +36,19 @@ from catlip.ranges import Count
 from catlip.record import Record
 from catlip.words.wordnet import nouns
 
-PLAIN = {"paper": nltk_rules.paper, "corenet": nltk_rules.corenet, "paper_multiword": nltk_rules.paper_multiword}
+PLAIN = {
+    "paper": nltk_rules.paper,
+    "corenet": nltk_rules.corenet,
+    "paper_multiword": nltk_rules.paper_multiword,
+}
 RELEASE_CLASSES = 24_320
 DATACOMP_CAPTIONS = 1.3e9
-WARM_UP_CAPTIONS = 20_000  # two shards: after them our memory of words is that of a long run; the timed captions are new to it
+# Two shards: after them our memory of words is that of a long run; the timed captions are new to
+# it.
+WARM_UP_CAPTIONS = 20_000
 PEERS_SHARE = 10
-# The peak of this process image alone: what wait() tells includes the memory of the process that started it.
+# The peak of this process image alone: what wait() tells includes the memory of the process that
+# started it.
 LABEL_AND_TELL_PEAK = """
 import re, runpy
 runpy.run_module("catlip.label", run_name="__main__", alter_sys=True)
@@ -78,9 +88,18 @@ class Labelling:
     """No progress bar."""
 
     def __post_init__(self) -> None:
-        least = min(self.num_rounds, self.starts, self.scaling_captions, self.round_captions // PEERS_SHARE, *self.memory)
+        least = min(
+            self.num_rounds,
+            self.starts,
+            self.scaling_captions,
+            self.round_captions // PEERS_SHARE,
+            *self.memory,
+        )
         if least < 1:
-            raise InputError(f"rounds, starts and numbers of captions are at least 1, and --round-captions {PEERS_SHARE}")
+            raise InputError(
+                "rounds, starts and numbers of captions are at least 1, and --round-captions "
+                f"{PEERS_SHARE}"
+            )
         for rule in self.rules:
             choose("rule", rule, PLAIN)
 
@@ -88,7 +107,9 @@ class Labelling:
 def ours(rule: str) -> Contender:
     """This project's way, with its memory of words warm as in a long run."""
     labeller = Labeller(rule)
-    return lambda captions: label_captions(((str(i), caption) for i, caption in enumerate(captions)), labeller)
+    return lambda captions: label_captions(
+        ((str(i), caption) for i, caption in enumerate(captions)), labeller
+    )
 
 
 def plain(rule: Callable[[str], list[int]]) -> Contender:
@@ -97,13 +118,19 @@ def plain(rule: Callable[[str], list[int]]) -> Contender:
     def label(captions: Sequence[str]) -> Labels:
         found = [rule(caption) for caption in captions]
         counts = np.cumsum([0, *map(len, found)], dtype=np.uint32)
-        return Labels(np.array([synset for synsets in found for synset in synsets], dtype=np.uint32), counts, {})
+        return Labels(
+            np.array([synset for synsets in found for synset in synsets], dtype=np.uint32),
+            counts,
+            {},
+        )
 
     return label
 
 
 def contenders(rule: str) -> dict[str, Contender]:
-    """Every way to label by a rule: ours first, then plain NLTK; for the released rule also as the released code does it."""
+    """Every way to label by a rule: ours first, then plain NLTK; for the released rule also as the
+    released code does it.
+    """
     found = {"ours": ours(rule), "nltk": plain(PLAIN[rule])}
     if rule == "corenet":
         # Synsets in no special order: where in the list a key is found is a matter of chance.
@@ -114,25 +141,42 @@ def contenders(rule: str) -> dict[str, Contender]:
     return found
 
 
-def per_core(rule: str, captions: Sequence[str], config: Labelling) -> tuple[dict[str, Any], dict[str, list[float]]]:
+def per_core(
+    rule: str, captions: Sequence[str], config: Labelling
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Metrics of a rule, and microseconds a caption of each contender in each round."""
     ways, source = contenders(rule), cycle(captions)
     ways["ours"](list(islice(source, WARM_UP_CAPTIONS)))
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
-        for _ in progress(range(1 + config.num_rounds), f"labelling {rule}", unit="round", disable=config.quiet):
-            rounds.append(one_round(ways, list(islice(source, config.round_captions)), Path(folder)))
-    taken = {name: [times[name] for times in rounds[1:]] for name in ways}  # the first only warms up
-    metrics: dict[str, Any] = {name: {"us_per_caption": summarise(times)} for name, times in taken.items()}
+        for _ in progress(
+            range(1 + config.num_rounds), f"labelling {rule}", unit="round", disable=config.quiet
+        ):
+            rounds.append(
+                one_round(ways, list(islice(source, config.round_captions)), Path(folder))
+            )
+    taken = {
+        name: [times[name] for times in rounds[1:]] for name in ways
+    }  # the first only warms up
+    metrics: dict[str, Any] = {
+        name: {"us_per_caption": summarise(times)} for name, times in taken.items()
+    }
     rate = 1e6 / metrics["ours"]["us_per_caption"]["median"]
-    metrics["ratios"] = {f"{name}/ours": ratio(times, taken["ours"]) for name, times in taken.items() if name != "ours"}
+    metrics["ratios"] = {
+        f"{name}/ours": ratio(times, taken["ours"])
+        for name, times in taken.items()
+        if name != "ours"
+    }
     metrics["captions_per_s_per_core"] = rate
     metrics["core_hours_for_1_3e9_captions"] = DATACOMP_CAPTIONS / rate / 3600
     return metrics, taken
 
 
-def one_round(ways: dict[str, Contender], captions: Sequence[str], folder: Path) -> dict[str, float]:
-    """Microseconds a caption, from text to labels file; ours labels all, the others the first tenth.
+def one_round(
+    ways: dict[str, Contender], captions: Sequence[str], folder: Path
+) -> dict[str, float]:
+    """Microseconds a caption, from text to labels file; ours labels all, the others the first
+    tenth.
 
     Raises: InputError when the labels of two contenders differ.
     """
@@ -146,29 +190,39 @@ def one_round(ways: dict[str, Contender], captions: Sequence[str], folder: Path)
         found[name] = labels.values
     for name, values in found.items():
         if not np.array_equal(values, found["ours"][: len(values)]):
-            raise InputError(f"the labels of {name} and ours differ, so their times cannot be compared")
+            raise InputError(
+                f"the labels of {name} and ours differ, so their times cannot be compared"
+            )
     return taken
 
 
 def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) -> dict[str, Any]:
-    """Captions a second of `python -m catlip.label` on shards, by number of processes; everything but start-up included."""
+    """Captions a second of `python -m catlip.label` on shards, by number of processes; everything
+    but start-up included.
+    """
     rates, per_shard = {}, max(1, total // SCALING_SHARDS)
     with tempfile.TemporaryDirectory() as folder:
         source = cycle(captions)
         for shard in range(SCALING_SHARDS):
             block = islice(source, per_shard)
             write_shard(
-                Path(folder, f"{shard:02d}.tar"), ((f"{i:06d}", {"txt": text.encode()}) for i, text in enumerate(block))
+                Path(folder, f"{shard:02d}.tar"),
+                ((f"{i:06d}", {"txt": text.encode()}) for i, text in enumerate(block)),
             )
         for path in expand(folder):
             open_shard(path)  # its index is made once, whoever reads it
         for workers in _doubling(len(os.sched_getaffinity(0))):
             out = Path(folder, f"labels-{workers}")
-            seconds, _ = _command(folder, "--rule", rule, "--labels-dir", str(out), "--workers", str(workers))
+            seconds, _ = _command(
+                folder, "--rule", rule, "--labels-dir", str(out), "--workers", str(workers)
+            )
             rates[workers] = SCALING_SHARDS * per_shard / seconds
             if not quiet:
                 print(f"{rule}: {workers} processes, {rates[workers]:,.0f} captions/s")
-    return {"captions_per_s": rates, "efficiency": {n: rate / (n * rates[1]) for n, rate in rates.items()}}
+    return {
+        "captions_per_s": rates,
+        "efficiency": {n: rate / (n * rates[1]) for n, rate in rates.items()},
+    }
 
 
 def start_up_s(rule: str, starts: int) -> dict[str, dict[str, float]]:
@@ -187,21 +241,34 @@ def start_up_s(rule: str, starts: int) -> dict[str, dict[str, float]]:
 
 
 def peak_mib(rule: str, captions: Sequence[str], size: int) -> float:
-    """Peak resident memory of `python -m catlip.label` in one process on a file of so many captions."""
+    """Peak resident memory of `python -m catlip.label` in one process on a file of so many
+    captions.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{size}.txt")
         with open(path, "w", encoding="utf-8") as file:
-            file.writelines(f"{i} {' '.join(text.split())}\n" for i, text in enumerate(islice(cycle(captions), size)))
-        _, peak = _command(str(path), "--rule", rule, "--labels-dir", f"{folder}/labels", "--workers", "1")
+            file.writelines(
+                f"{i} {' '.join(text.split())}\n"
+                for i, text in enumerate(islice(cycle(captions), size))
+            )
+        _, peak = _command(
+            str(path), "--rule", rule, "--labels-dir", f"{folder}/labels", "--workers", "1"
+        )
     return peak
 
 
 def _command(*arguments: str) -> tuple[float, float]:
     """Run `python -m catlip.label`; seconds, and peak MiB of its main process."""
     begin = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", LABEL_AND_TELL_PEAK, *arguments, "--quiet"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LABEL_AND_TELL_PEAK, *arguments, "--quiet"],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
-        raise InputError(f"`python -m catlip.label {' '.join(arguments)}` failed: {done.stderr.strip()}")
+        raise InputError(
+            f"`python -m catlip.label {' '.join(arguments)}` failed: {done.stderr.strip()}"
+        )
     return time.perf_counter() - begin, int(done.stdout.split()[-1]) / 1024
 
 
@@ -224,7 +291,9 @@ def main(config: Labelling) -> None:
             record.save()
             metrics["start_up_s"] = start_up_s(rule, config.starts)
             record.save()
-            metrics["processes"] = over_processes(rule, captions, config.scaling_captions, config.quiet)
+            metrics["processes"] = over_processes(
+                rule, captions, config.scaling_captions, config.quiet
+            )
             record.save()
             for size in config.memory:
                 metrics.setdefault("peak_mib", {})[size] = peak_mib(rule, captions, size)
@@ -234,7 +303,9 @@ def main(config: Labelling) -> None:
 
 
 def _descriptions() -> list[str]:
-    """The descriptions among the prompts, shuffled: in their own order, sentences about one class repeat its words."""
+    """The descriptions among the prompts, shuffled: in their own order, sentences about one class
+    repeat its words.
+    """
     found = [prompt.text for prompt in read_prompts() if prompt.kind == "description"]
     return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
 
@@ -246,14 +317,20 @@ def _captions(patterns: Sequence[str]) -> list[str]:
 
 def _print(rule: str, metrics: dict[str, Any]) -> None:
     hours = metrics["core_hours_for_1_3e9_captions"]
-    print(f"{rule}: {metrics['captions_per_s_per_core']:,.0f} captions/s a core; 1.3 billion in {hours:.1f} core-hours")
+    print(
+        f"{rule}: {metrics['captions_per_s_per_core']:,.0f} captions/s a core; 1.3 billion in "
+        f"{hours:.1f} core-hours"
+    )
     for name, found in metrics["ratios"].items():
         print(f"  {name}: {found['value']:.1f} times ({found['low']:.1f} to {found['high']:.1f})")
-    starts = ", ".join(f"{name} {found['median']:.2f} s" for name, found in metrics["start_up_s"].items())
+    starts = ", ".join(
+        f"{name} {found['median']:.2f} s" for name, found in metrics["start_up_s"].items()
+    )
     print(f"  start-up: {starts}")
     for workers, share in metrics["processes"]["efficiency"].items():
         print(
-            f"  {workers} processes: {metrics['processes']['captions_per_s'][workers]:,.0f} captions/s, {share:.0%} of linear"
+            f"  {workers} processes: {metrics['processes']['captions_per_s'][workers]:,.0f} "
+            f"captions/s, {share:.0%} of linear"
         )
     for size, peak in metrics.get("peak_mib", {}).items():
         print(f"  {size:,} captions: {peak:.0f} MiB at most")

@@ -1,10 +1,12 @@
-"""What the training loop adds to a step: `Trainer.train_step` against the same work written out, taken in turns.
+"""What the training loop adds to a step: `Trainer.train_step` against the same work written out,
+taken in turns.
 
-Both sides train the same model on the same batch, which is ready on the device, and do a forward under autocast, a backward,
-gradient clipping, a fused AdamW step and the update of the averaged weights. The loop's side also takes the batch from its
-iterator, seeds the random numbers of the micro-batch, scales the loss, sets the learning rate, waits for the loss and the
-gradient's norm to be finite before it steps, and keeps times. A line of the log is timed by itself and counted once for
-every `log_every` steps.
+Both sides train the same model on the same batch, which is ready on the device, and do a forward
+under autocast, a backward, gradient clipping, a fused AdamW step and the update of the averaged
+weights. The loop's side also takes the batch from its iterator, seeds the random numbers of the
+micro-batch, scales the loss, sets the learning rate, waits for the loss and the gradient's norm to
+be finite before it steps, and keeps times. A line of the log is timed by itself and counted once
+for every `log_every` steps.
 """
 
 import itertools
@@ -39,7 +41,8 @@ RUN_STEPS = 1_000_000  # of the run that these steps would be the beginning of
 
 @dataclass(frozen=True)
 class LoopOverhead:
-    """Time the training loop against a bare forward, backward and optimizer of the same model, interleaved.
+    """Time the training loop against a bare forward, backward and optimizer of the same model,
+    interleaved.
 
     python -m bench.loop_overhead
     python -m bench.loop_overhead --models vit_b16 --resolution 224 --batch-size 256 --device cuda
@@ -68,7 +71,10 @@ class LoopOverhead:
 
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
-            raise InputError(f"precision {self.precision!r} is not fp32 or bf16: the bare side does not scale losses")
+            raise InputError(
+                f"precision {self.precision!r} is not fp32 or bf16: the bare side does not scale "
+                "losses"
+            )
         for model in self.models:
             choose("encoder", model, ENCODERS)
 
@@ -91,7 +97,9 @@ def bare_step(objective: nn.Module, recipe: Optimization, batch: Batch) -> Calla
 
 
 def timed_ms(step: Callable[[], object], place: Place) -> float:
-    """Milliseconds of one step: until the GPU is done, or of processor time, which other programs' load does not stretch."""
+    """Milliseconds of one step: until the GPU is done, or of processor time, which other programs'
+    load does not stretch.
+    """
     clock = time.perf_counter if place.device.type == "cuda" else time.process_time
     begin = clock()
     step()
@@ -103,19 +111,33 @@ def timed_ms(step: Callable[[], object], place: Place) -> float:
 def measure(config: LoopOverhead, model: str, place: Place) -> dict[str, list[float]]:
     """Milliseconds of each side's steps, and of each line of the log."""
     recipe = replace(Optimization(), precision=config.precision)
-    batch = methods.synthetic_batch(config.batch_size, model, config.resolution, NUM_CLASSES, config.seed).to(place.device)
-    twins = [methods.build("catlip", model, config.resolution, NUM_CLASSES, config.seed).to(place.device) for _ in range(2)]
+    batch = methods.synthetic_batch(
+        config.batch_size, model, config.resolution, NUM_CLASSES, config.seed
+    ).to(place.device)
+    twins = [
+        methods.build("catlip", model, config.resolution, NUM_CLASSES, config.seed).to(place.device)
+        for _ in range(2)
+    ]
     trainer = Trainer(twins[0], recipe, RUN_STEPS, accumulation=1, place=place)
     stream, done = itertools.repeat(batch), []
-    sides = {"loop_ms": lambda: done.append(trainer.train_step(stream)), "bare_ms": bare_step(twins[1], recipe, batch)}
+    sides = {
+        "loop_ms": lambda: done.append(trainer.train_step(stream)),
+        "bare_ms": bare_step(twins[1], recipe, batch),
+    }
     taken: dict[str, list[float]] = {name: [] for name in (*sides, "log_line_ms")}
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Path(folder), 0, place, wandb="", config={})
         rounds = range(NUM_WARMUP + config.num_steps)
-        for number in progress(rounds, desc=f"loop_overhead {model}", unit="round", disable=config.quiet):
-            for name in sorted(sides, reverse=number % 2 == 0):  # each side goes first in half of the rounds
+        for number in progress(
+            rounds, desc=f"loop_overhead {model}", unit="round", disable=config.quiet
+        ):
+            for name in sorted(
+                sides, reverse=number % 2 == 0
+            ):  # each side goes first in half of the rounds
                 taken[name].append(timed_ms(sides[name], place))
-            taken["log_line_ms"].append(timed_ms(lambda: log.write(trainer.step, done[-1:], recipe.max_lr, {}), place))
+            taken["log_line_ms"].append(
+                timed_ms(lambda: log.write(trainer.step, done[-1:], recipe.max_lr, {}), place)
+            )
         log.close()
     return {name: values[NUM_WARMUP:] for name, values in taken.items()}
 
@@ -127,9 +149,14 @@ def main(config: LoopOverhead) -> None:
         name = f"{model}-b{config.batch_size}-{config.precision}-{build_name(place.device.type)}"
         with Record(config.out / f"{name}.json", kind="loop_overhead", config=config) as record:
             record.samples |= measure(config, model, place)
-            log_line_ms, bare_ms = (summarise(record.samples[side])["median"] for side in ("log_line_ms", "bare_ms"))
+            log_line_ms, bare_ms = (
+                summarise(record.samples[side])["median"] for side in ("log_line_ms", "bare_ms")
+            )
             record.metrics = {side: summarise(values) for side, values in record.samples.items()}
-            record.metrics |= {"model": model, "step_ratio": ratio(record.samples["loop_ms"], record.samples["bare_ms"])}
+            record.metrics |= {
+                "model": model,
+                "step_ratio": ratio(record.samples["loop_ms"], record.samples["bare_ms"]),
+            }
             record.metrics |= {"log_share": log_line_ms / config.log_every / bare_ms}
             if place.device.type == "cpu":
                 record.notes.append("milliseconds of processor time, of all threads together")
@@ -139,11 +166,14 @@ def main(config: LoopOverhead) -> None:
 
 def _line(config: LoopOverhead, record: Record) -> str:
     sides, found = record.metrics, record.metrics["step_ratio"]
-    what = f"{sides['model']}, batch {config.batch_size}, {config.resolution} px, {config.precision}"
+    what = (
+        f"{sides['model']}, batch {config.batch_size}, {config.resolution} px, {config.precision}"
+    )
     return (
         f"{what}, {record.environment['device']}: "
         f"bare {sides['bare_ms']['median']:.1f} ms, loop {sides['loop_ms']['median']:.1f} ms, "
-        f"loop/bare = {found['value']:.3f} (95 % interval {found['low']:.3f} to {found['high']:.3f}); "
+        f"loop/bare = {found['value']:.3f} (95 % interval {found['low']:.3f} to "
+        f"{found['high']:.3f}); "
         f"a log line every {config.log_every} steps adds {sides['log_share']:.2%}"
     )
 

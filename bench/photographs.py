@@ -1,4 +1,5 @@
-"""JPEG photographs of the size that captions of the web come with, cut from larger ones: the same files every time.
+"""JPEG photographs of the size that captions of the web come with, cut from larger ones: the same
+files every time.
 
 python -m bench.photographs /usr/share/backgrounds/mate/nature --out runs/photographs
 """
@@ -16,7 +17,10 @@ from catlip.cli import InputError, run
 from catlip.data.decode import FORMATS
 from catlip.ranges import Count, Seed
 
-MEAN_SIZE, SPREAD = (466, 390), (100, 90)  # width and height in pixels, as measured on 300 photographs of the web
+MEAN_SIZE, SPREAD = (
+    (466, 390),
+    (100, 90),
+)  # width and height in pixels, as measured on 300 photographs of the web
 LEAST_SIDE = 128
 QUALITIES = (85, 95)  # JPEG's, at both ends of what is common
 SUBSAMPLED_SHARE = 0.75  # with chroma of half the resolution, as most cameras and web sites save it
@@ -26,7 +30,8 @@ SUBSAMPLED_SHARE = 0.75  # with chroma of half the resolution, as most cameras a
 class Photographs:
     """Cut photographs to the sizes that are usual on the web, and save them as JPEG.
 
-    python -m bench.photographs /usr/share/backgrounds/mate/nature --out runs/photographs --count 300
+    python -m bench.photographs /usr/share/backgrounds/mate/nature --out runs/photographs \\
+        --count 300
     """
 
     sources: tyro.conf.Positional[tuple[Path, ...]]
@@ -41,7 +46,11 @@ class Photographs:
 
 def shipped_photographs() -> list[Path]:
     """The photographs that this project ships as backgrounds; 512 pixels wide."""
-    return sorted(path for path in Path(str(files("catlip.data") / "backgrounds")).iterdir() if path.suffix == ".jpg")
+    return sorted(
+        path
+        for path in Path(str(files("catlip.data") / "backgrounds")).iterdir()
+        if path.suffix == ".jpg"
+    )
 
 
 def cut(sources: list[Path], count: int, seed: int) -> list[bytes]:
@@ -54,7 +63,9 @@ def _cut(source: Path, random: np.random.Generator) -> bytes:
     with Image.open(source, formats=FORMATS) as opened:
         picture = opened.convert("RGB")
     sides = np.maximum(LEAST_SIDE, random.normal(MEAN_SIZE, SPREAD))
-    largest = (np.array(picture.size) / sides).min()  # photograph's pixels per pixel, when the cut is as large as it can be
+    largest = (
+        np.array(picture.size) / sides
+    ).min()  # photograph's pixels per pixel, when the cut is as large as it can be
     sides = sides * min(1, largest)
     zoom = max(1, largest * random.uniform(0.5, 1))
     left, top = random.uniform(size=2) * np.maximum(0, picture.size - sides * zoom)
@@ -62,7 +73,9 @@ def _cut(source: Path, random: np.random.Generator) -> bytes:
     small = picture.resize((round(sides[0]), round(sides[1])), Image.Resampling.LANCZOS, box=box)
     buffer = io.BytesIO()
     chroma = "4:2:0" if random.random() < SUBSAMPLED_SHARE else "4:4:4"
-    small.save(buffer, "JPEG", quality=int(random.integers(*QUALITIES, endpoint=True)), subsampling=chroma)
+    small.save(
+        buffer, "JPEG", quality=int(random.integers(*QUALITIES, endpoint=True)), subsampling=chroma
+    )
     return buffer.getvalue()
 
 

@@ -1,7 +1,8 @@
-"""What pre-training would take on 1 to 4,096 devices, and how much of it is communication (sums: `bench.arithmetic.scaling`).
+"""What pre-training would take on 1 to 4,096 devices, and how much of it is communication (sums:
+`bench.arithmetic.scaling`).
 
-The question behind it: CLIP took 2.7 times the GPU-hours of CatLIP, on 256 devices of 256 images against 64 of 1,024 (Figure 1c
-and Table 6b). How much of that can communication explain?
+The question behind it: CLIP took 2.7 times the GPU-hours of CatLIP, on 256 devices of 256 images
+against 64 of 1,024 (Figure 1c and Table 6b). How much of that can communication explain?
 """
 
 import os
@@ -27,15 +28,27 @@ PAPER_RATIO = 2.7  # GPU-hours of CLIP over CatLIP, ViT-B/16 (Figure 1c: 1 / 0.3
 PAPER_LAYOUTS = {"clip": (256, 256), "catlip": (64, 1_024)}  # devices, images per device (Table 6b)
 NOTES = [
     "a projection, not a measurement: no stragglers, no data loading, no failures",
-    "compute is taken as linear in the batch per device: a real device is slower than that on small batches",
-    "efficiency is images/s against those of as many single devices with the same batch; a large batch may not fit a device",
-    "collectives run round rings, whose latency grows with the number of nodes; NCCL's trees do better on many",
+    (
+        "compute is taken as linear in the batch per device: a real device is slower than that on "
+        "small batches"
+    ),
+    (
+        "efficiency is images/s against those of as many single devices with the same batch; a "
+        "large "
+        "batch may not fit a device"
+    ),
+    (
+        "collectives run round rings, whose latency grows with the number of nodes; NCCL's trees "
+        "do "
+        "better on many"
+    ),
 ]
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Project step time, images/s and device-hours to 4,096 devices, and say what of it is communication.
+    """Project step time, images/s and device-hours to 4,096 devices, and say what of it is
+    communication.
 
     python -m bench.projection --tflops 312 --mfu 0.4 --link a100_8x_nvlink_200gbit
     python -m bench.projection --step-time runs/bench/step_time/X.json --network-gb-s 12.5
@@ -45,7 +58,9 @@ class Projection:
     model: EncoderName = "vit_b16"
     """Image encoder; of the step-time record when there is one."""
     methods: MethodNames = ()
-    """Of bench.methods.METHODS; by default those of the step-time record, else the five of METHODS."""
+    """Of bench.methods.METHODS; by default those of the step-time record, else the five of
+    METHODS.
+    """
     batch_size: Count = 256
     """Images per device, in weak scaling."""
     resolution: Count = 224
@@ -87,13 +102,24 @@ class Projection:
         choose("link", self.link, PRESETS)
         for method in self.methods:
             choose("method", method, methods.METHODS)
-        for name in ("batch_size", "samples", "tflops", "mfu", "node_devices", "node_gb_s", "network_gb_s"):
+        for name in (
+            "batch_size",
+            "samples",
+            "tflops",
+            "mfu",
+            "node_devices",
+            "node_gb_s",
+            "network_gb_s",
+        ):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise InputError(f"--{name.replace('_', '-')} {value} is not above 0")
 
 
 def find_compute(config: Projection) -> dict[str, Compute]:
-    """Each method's rate, from the step-time record or from the assumed device. Raises: InputError."""
+    """Each method's rate, from the step-time record or from the assumed device.
+
+    Raises: InputError.
+    """
     if config.step_time is not None:
         return measured_compute(config.step_time, config.methods)
     source = f"assumed: {config.mfu:.0%} of {config.tflops:g} TFLOP/s"
@@ -102,14 +128,29 @@ def find_compute(config: Projection) -> dict[str, Compute]:
 
 
 def find_link(config: Projection) -> Link:
-    """The preset, or what a communication record measured, with what the user set instead. Raises: InputError."""
-    link = PRESETS[config.link] if config.communication is None else measured_link(config.communication)
-    given = {name: value for name in asdict(link) if (value := getattr(config, name, None)) is not None}
-    return replace(link, **given, source=f"{link.source}; given: {', '.join(given)}") if given else link
+    """The preset, or what a communication record measured, with what the user set instead.
+
+    Raises: InputError.
+    """
+    link = (
+        PRESETS[config.link]
+        if config.communication is None
+        else measured_link(config.communication)
+    )
+    given = {
+        name: value for name in asdict(link) if (value := getattr(config, name, None)) is not None
+    }
+    return (
+        replace(link, **given, source=f"{link.source}; given: {', '.join(given)}")
+        if given
+        else link
+    )
 
 
 def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> list[dict[str, Any]]:
-    """Every method on 1 to 4,096 devices: with the same batch per device (weak), and with the paper's global batch (strong)."""
+    """Every method on 1 to 4,096 devices: with the same batch per device (weak), and with the
+    paper's global batch (strong).
+    """
     return [
         {**project(compute, devices, batch, link, config.samples), "scaling": scaling}
         for compute in computes.values()
@@ -118,7 +159,9 @@ def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> lis
     ]
 
 
-def paper_layouts(config: Projection, computes: dict[str, Compute], link: Link) -> list[dict[str, Any]]:
+def paper_layouts(
+    config: Projection, computes: dict[str, Compute], link: Link
+) -> list[dict[str, Any]]:
     """CLIP and CatLIP, each on the layout of either; the global batch is the same in all."""
     return [
         {
@@ -132,15 +175,30 @@ def paper_layouts(config: Projection, computes: dict[str, Compute], link: Link) 
 
 
 def paper_ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Device-hours of CLIP over CatLIP, as published and on equal layouts, and the part of them that communication makes."""
+    """Device-hours of CLIP over CatLIP, as published and on equal layouts, and the part of them
+    that communication makes.
+    """
     at = {(row["method"], row["devices"]): row for row in rows}
     (clip, _), (catlip, _) = PAPER_LAYOUTS["clip"], PAPER_LAYOUTS["catlip"]
     found = []
-    for name, one, other in (("as published", clip, catlip), ("both as CLIP", clip, clip), ("both as CatLIP", catlip, catlip)):
+    for name, one, other in (
+        ("as published", clip, catlip),
+        ("both as CLIP", clip, clip),
+        ("both as CatLIP", catlip, catlip),
+    ):
         above, below = at["clip", one], at["catlip", other]
         hours = above["device_hours"] / below["device_hours"]
-        compute = above["compute_ms"] * above["devices"] / (below["compute_ms"] * below["devices"])  # same global batch
-        found.append({"layouts": name, "device_hours": hours, "compute": compute, "communication": hours / compute})
+        compute = (
+            above["compute_ms"] * above["devices"] / (below["compute_ms"] * below["devices"])
+        )  # same global batch
+        found.append(
+            {
+                "layouts": name,
+                "device_hours": hours,
+                "compute": compute,
+                "communication": hours / compute,
+            }
+        )
     return found
 
 
@@ -150,15 +208,22 @@ def main(config: Projection) -> None:
     name = config.step_time.stem if config.step_time else f"{config.model}-assumed"
     name += f"-{config.communication.stem if config.communication else config.link}"
     with Record(config.out / f"{name}.json", kind="projection", config=config) as record:
-        record.metrics = {"link": asdict(link), "compute": {m: asdict(c) for m, c in computes.items()}}
-        record.metrics |= {"layouts": layouts(config, computes, link), "paper_layouts": paper_layouts(config, computes, link)}
+        record.metrics = {
+            "link": asdict(link),
+            "compute": {m: asdict(c) for m, c in computes.items()},
+        }
+        record.metrics |= {
+            "layouts": layouts(config, computes, link),
+            "paper_layouts": paper_layouts(config, computes, link),
+        }
         if PAPER_LAYOUTS.keys() <= computes.keys():
             record.metrics["paper_ratios"] = paper_ratios(record.metrics["paper_layouts"])
         if config.validate:
             load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
             record.metrics["validation"] = validate(quiet=config.quiet)
             record.notes.append(
-                f"other programs' load before the validation: {load:.1f} on {cores} cores; ranks had what was left"
+                f"other programs' load before the validation: {load:.1f} on {cores} cores; ranks "
+                "had what was left"
             )
         record.notes += NOTES
         print(_table(record.metrics))
@@ -169,24 +234,39 @@ def _table(metrics: dict[str, Any]) -> str:
     """How each method scales, the paper's two layouts side by side, and the validation."""
     link, lines = metrics["link"], []
     for scaling in ("weak", "strong"):
-        rows = [row for row in metrics["layouts"] if row["scaling"] == scaling and row["devices"] in SHOWN]
-        size = f"{rows[0]['batch_per_device']} images a device" if scaling == "weak" else f"{GLOBAL_BATCH:,} images a step"
+        rows = [
+            row
+            for row in metrics["layouts"]
+            if row["scaling"] == scaling and row["devices"] in SHOWN
+        ]
+        size = (
+            f"{rows[0]['batch_per_device']} images a device"
+            if scaling == "weak"
+            else f"{GLOBAL_BATCH:,} images a step"
+        )
         lines.append(f"{scaling} scaling, {size}: efficiency (and device-hours) on")
         lines.append(f"{'':14}" + "".join(f"{devices:>18,}" for devices in SHOWN))
         for method in metrics["compute"]:
-            cells = [f"{row['efficiency']:.1%} ({row['device_hours']:,.0f})" for row in rows if row["method"] == method]
+            cells = [
+                f"{row['efficiency']:.1%} ({row['device_hours']:,.0f})"
+                for row in rows
+                if row["method"] == method
+            ]
             lines.append(f"{method:14}" + "".join(f"{cell:>18}" for cell in cells))
     lines.append(
-        f"{'the layouts of Table 6b':24}{'step ms':>9}{'exposed':>9}{'images/s':>11}{'efficiency':>11}{'device-hours':>13}"
+        f"{'the layouts of Table 6b':24}{'step ms':>9}{'exposed':>9}{'images/s':>11}"
+        f"{'efficiency':>11}{'device-hours':>13}"
     )
     for row in metrics["paper_layouts"]:
         lines.append(
-            f"{row['method']:8}{row['devices']:>6} x {row['batch_per_device']:<7,}{row['step_ms']:9.1f}{row['exposed_ms']:9.2f}"
+            f"{row['method']:8}{row['devices']:>6} x "
+            f"{row['batch_per_device']:<7,}{row['step_ms']:9.1f}{row['exposed_ms']:9.2f}"
             f"{row['images_per_s']:11,.0f}{row['efficiency']:11.1%}{row['device_hours']:13,.0f}"
         )
     for row in metrics.get("paper_ratios", []):
         lines.append(
-            f"device-hours of CLIP / CatLIP, {row['layouts']}: {row['device_hours']:.3f} = {row['compute']:.3f} (compute) x "
+            f"device-hours of CLIP / CatLIP, {row['layouts']}: {row['device_hours']:.3f} = "
+            f"{row['compute']:.3f} (compute) x "
             f"{row['communication']:.3f} (communication); published {PAPER_RATIO}"
         )
     lines += [_validated(row) for row in metrics.get("validation", [])]
@@ -198,7 +278,8 @@ def _validated(row: dict[str, Any]) -> str:
     ms = row["measured_ms"]
     measured = f"{ms['median']:.0f} [{ms['p5']:.0f}, {ms['p95']:.0f}]"
     return (
-        f"validation, {row['method']} on {row['world_size']} rank(s) of this machine: predicted {row['predicted_ms']:.0f} ms, "
+        f"validation, {row['method']} on {row['world_size']} rank(s) of this machine: predicted "
+        f"{row['predicted_ms']:.0f} ms, "
         f"measured {measured} ms, error {row['error']:+.0%}"
     )
 

@@ -1,4 +1,6 @@
-"""The few statistics that every bench reports: a spread with each number, an interval with each ratio."""
+"""The few statistics that every bench reports: a spread with each number, an interval with each
+ratio.
+"""
 
 from collections.abc import Sequence
 
@@ -10,34 +12,48 @@ SEED = 0
 
 
 def summarise(samples: Sequence[float]) -> dict[str, float]:
-    """Median, 5th and 95th percentile, coefficient of variation and count, in the unit of the samples."""
+    """Median, 5th and 95th percentile, coefficient of variation and count, in the unit of the
+    samples.
+    """
     values = np.asarray(samples, dtype=float)
     p5, median, p95 = np.percentile(values, [5, 50, 95])
-    return {"median": median, "p5": p5, "p95": p95, "cv": values.std() / values.mean(), "n": len(values)}
+    return {
+        "median": median,
+        "p5": p5,
+        "p95": p95,
+        "cv": values.std() / values.mean(),
+        "n": len(values),
+    }
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:
     """The ratio of two medians, with its 95 % bootstrap interval.
 
     Args:
-        numerator, denominator: samples taken in turns, one of each per round; rounds are resampled whole, so that what slowed
-            the machine for a while slows both.
+        numerator, denominator: samples taken in turns, one of each per round; rounds are resampled
+            whole, so that what slowed the machine for a while slows both.
     Returns: value, low, high.
     """
     return _compare(np.divide, numerator, denominator, paired=True)
 
 
 def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:
-    """As `ratio`, of samples taken at different times: whatever slowed the machine meanwhile is in it."""
+    """As `ratio`, of samples taken at different times: whatever slowed the machine meanwhile is in
+    it.
+    """
     return _compare(np.divide, numerator, denominator, paired=False)
 
 
 def difference(samples: Sequence[float], subtracted: Sequence[float]) -> dict[str, float]:
-    """The difference of two medians, with its 95 % bootstrap interval, in the unit of the samples; else as `ratio`."""
+    """The difference of two medians, with its 95 % bootstrap interval, in the unit of the samples;
+    else as `ratio`.
+    """
     return _compare(np.subtract, samples, subtracted, paired=True)
 
 
-def _compare(operation: np.ufunc, first: Sequence[float], second: Sequence[float], paired: bool) -> dict[str, float]:
+def _compare(
+    operation: np.ufunc, first: Sequence[float], second: Sequence[float], paired: bool
+) -> dict[str, float]:
     one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if paired and len(one) != len(other):
         raise ValueError(f"interleaved samples come in pairs, not {len(one)} and {len(other)}")
@@ -49,10 +65,12 @@ def _compare(operation: np.ufunc, first: Sequence[float], second: Sequence[float
 
 
 def share(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> dict[str, float]:
-    """The share of all `totals` that all `counts` are, with its 95 % bootstrap interval over groups.
+    """The share of all `totals` that all `counts` are, with its 95 % bootstrap interval over
+    groups.
 
     Args:
-        counts, totals: [groups]; what belongs to one group stands or falls together, so groups are resampled whole.
+        counts, totals: [groups]; what belongs to one group stands or falls together, so groups are
+            resampled whole.
     Returns: value, low, high.
     """
     groups = np.random.default_rng(SEED).integers(len(totals), size=(RESAMPLES, len(totals)))

@@ -1,4 +1,6 @@
-"""What a training step costs: forward, loss, backward and optimizer of each method, interleaved in one process."""
+"""What a training step costs: forward, loss, backward and optimizer of each method, interleaved in
+one process.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -12,7 +14,16 @@ from bench.arithmetic.flops import step_flops
 from bench.measuring.ceiling import measure_ceiling
 from bench.measuring.feed import real_batches
 from bench.statistics import ratio, summarise
-from bench.training_step import BATCH_SIZE, PHASES, PRECISION, EncoderName, MethodNames, Stopwatch, TrainingStep, factors_of
+from bench.training_step import (
+    BATCH_SIZE,
+    PHASES,
+    PRECISION,
+    EncoderName,
+    MethodNames,
+    Stopwatch,
+    TrainingStep,
+    factors_of,
+)
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch
 from catlip.progress import progress
@@ -32,7 +43,8 @@ class StepTime:
     python -m bench.step_time --model vit_b16
     python -m bench.step_time --model vit_l16 --batch-size 128 --compile --device cuda
     python -m bench.step_time --model vit_b16 --methods catlip clip siglip superclass
-    python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain --workers 2
+    python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain \\
+        --workers 2
     torchrun --nproc-per-node 8 -m bench.step_time --model vit_b16
     python -m bench.compare runs/bench/step_time/A.json B.json      # do two runs agree?
     """
@@ -58,7 +70,9 @@ class StepTime:
     parallel: Parallel = "ddp"
     """Under torchrun: ddp, or fsdp."""
     data: str = ""
-    """Image-caption shards to load batches from, end to end; by default one synthetic batch stays on the device."""
+    """Image-caption shards to load batches from, end to end; by default one synthetic batch stays
+    on the device.
+    """
     workers: Natural = 2
     """Loader processes, with `data`."""
     num_steps: Natural = 0
@@ -75,11 +89,16 @@ class StepTime:
     """No progress bar."""
 
 
-Laps = dict[str, list[list[float]]]  # of each method, [step][since the step before it, then each of PHASES], in ms
+Laps = dict[
+    str, list[list[float]]
+]  # of each method, [step][since the step before it, then each of PHASES], in ms
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
-    """The config with every default that depends on the device filled in. Raises: InputError for an unknown name."""
+    """The config with every default that depends on the device filled in.
+
+    Raises: InputError for an unknown name.
+    """
     gpu = device.type == "cuda"
     found = replace(
         config,
@@ -96,8 +115,8 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
 def measure(config: StepTime, place: Place) -> tuple[Laps, dict[str, int]]:
     """The timed steps of each method, taken in turns, and its number of parameters.
 
-    Clocks are read at the end, so that a GPU never waits for the host to look; its wait for data is the time between the end of
-    one step and the begin of the next.
+    Clocks are read at the end, so that a GPU never waits for the host to look; its wait for data is
+    the time between the end of one step and the begin of the next.
     """
     steps = {method: TrainingStep(factors_of(config, method), place) for method in config.methods}
     rounds = config.num_warmup + config.num_steps
@@ -105,14 +124,19 @@ def measure(config: StepTime, place: Place) -> tuple[Laps, dict[str, int]]:
     taken: list[tuple[str, Stopwatch]] = []
     barrier()
     hidden = config.quiet or not place.is_main
-    for _ in progress(range(rounds), desc=f"step_time {config.model}", unit="round", disable=hidden):
+    for _ in progress(
+        range(rounds), desc=f"step_time {config.model}", unit="round", disable=hidden
+    ):
         for method, step in steps.items():
             taken.append((method, step(next(feed).to(place.device))))
     laps: Laps = {method: [] for method in steps}
     timed = taken[config.num_warmup * len(steps) - 1 :]
     for (_, before), (method, watch) in itertools.pairwise(timed):
         laps[method].append(watch.laps_ms(since=before))
-    return laps, {method: sum(p.numel() for p in step.objective.parameters()) for method, step in steps.items()}
+    return laps, {
+        method: sum(p.numel() for p in step.objective.parameters())
+        for method, step in steps.items()
+    }
 
 
 def _feed(config: StepTime, place: Place, step: TrainingStep, count: int) -> Iterator[Batch]:
@@ -129,50 +153,75 @@ def main(config: StepTime) -> None:
     if not place.is_main:
         measure(config, place)
         return
-    with Record(config.out / f"{_name(config, place)}.json", kind="step_time", config=config) as record:
+    with Record(
+        config.out / f"{_name(config, place)}.json", kind="step_time", config=config
+    ) as record:
         ceiling = measure_ceiling(place.device, config.precision)
         try:
             laps, parameters = measure(config, place)
         except torch.OutOfMemoryError:
             size = f"{config.model}, batch {config.batch_size}, {config.precision}"
-            raise InputError(f"{size}: out of memory; set --batch-size (bench.memory --largest finds the largest)") from None
+            raise InputError(
+                f"{size}: out of memory; set --batch-size (bench.memory --largest finds the "
+                "largest)"
+            ) from None
         _fill(record, config, place, laps, parameters, ceiling)
         print(_table(config, record))
     print(f"wrote {record.path}")
 
 
 def _fill(
-    record: Record, config: StepTime, place: Place, laps: Laps, parameters: dict[str, int], ceiling: dict[str, Any]
+    record: Record,
+    config: StepTime,
+    place: Place,
+    laps: Laps,
+    parameters: dict[str, int],
+    ceiling: dict[str, Any],
 ) -> None:
     first, world_size = config.methods[0], place.world_size
     totals = {method: [sum(lap) for lap in taken] for method, taken in laps.items()}
-    flops = {method: step_flops(factors_of(config, method), world_size) for method in config.methods}
+    flops = {
+        method: step_flops(factors_of(config, method), world_size) for method in config.methods
+    }
     record.metrics = {
         "world_size": world_size,
         "ceiling": ceiling,
         "methods": {
-            m: {"parameters": parameters[m], **_summary(config, place, laps[m], flops[m], ceiling)} for m in config.methods
+            m: {"parameters": parameters[m], **_summary(config, place, laps[m], flops[m], ceiling)}
+            for m in config.methods
         },
         "ratios": {f"{m}/{first}": ratio(totals[m], totals[first]) for m in config.methods[1:]},
         "flops_ratios": {f"{m}/{first}": flops[m] / flops[first] for m in config.methods[1:]},
     }
     names = ("data_wait", *PHASES)
-    record.samples = {f"{m}_{name}_ms": [lap[i] for lap in laps[m]] for m in laps for i, name in enumerate(names)}
+    record.samples = {
+        f"{m}_{name}_ms": [lap[i] for lap in laps[m]] for m in laps for i, name in enumerate(names)
+    }
     record.samples |= {f"{method}_total_ms": taken for method, taken in totals.items()}
     if config.data:
-        record.notes.append("one loader makes labels and tokens for all methods, and whoever steps next takes its next batch")
+        record.notes.append(
+            "one loader makes labels and tokens for all methods, and whoever steps next takes its "
+            "next batch"
+        )
     else:
         record.notes.append("one synthetic batch stays on the device: no data loading")
     if world_size == 1:
         record.notes.append("one process: no communication between devices")
     elif place.device.type == "cpu":
-        record.notes.append(f"{world_size} processes share one machine's cores: no measure of several machines")
+        record.notes.append(
+            f"{world_size} processes share one machine's cores: no measure of several machines"
+        )
 
 
-def _summary(config: StepTime, place: Place, laps: list[list[float]], flops: float, ceiling: dict[str, Any]) -> dict[str, Any]:
+def _summary(
+    config: StepTime, place: Place, laps: list[list[float]], flops: float, ceiling: dict[str, Any]
+) -> dict[str, Any]:
     """Of one method; FLOP/s are of one device, without what checkpointing computes again."""
     total = summarise([sum(lap) for lap in laps])
-    phases = {f"{name}_ms": summarise([lap[i] for lap in laps]) for i, name in enumerate(("data_wait", *PHASES))}
+    phases = {
+        f"{name}_ms": summarise([lap[i] for lap in laps])
+        for i, name in enumerate(("data_wait", *PHASES))
+    }
     images_per_s = config.batch_size * place.world_size / total["median"] * 1e3
     tflops, promised = flops / total["median"] / 1e9, ceiling["datasheet_tflops"]
     return {
@@ -196,26 +245,39 @@ def _name(config: StepTime, place: Place) -> str:
         f"{config.resolution}px": config.resolution != StepTime.resolution,
     }
     chosen = "".join(f"-{name}" for name, given in options.items() if given)
-    return f"{config.model}-b{config.batch_size}-{config.precision}{chosen}-{build_name(place.device.type)}"
+    step = f"{config.model}-b{config.batch_size}-{config.precision}{chosen}"
+    return f"{step}-{build_name(place.device.type)}"
 
 
 def _table(config: StepTime, record: Record) -> str:
     found, device = record.metrics, record.environment["device"]
     reached = found["ceiling"]["tflops"]
     lines = [
-        f"{config.model}, batch {config.batch_size} x {found['world_size']}, {config.resolution} px, {config.precision}, "
-        f"{device}; matrix products reach {reached['median']:.3g} TFLOP/s [{reached['p5']:.3g}, {reached['p95']:.3g}]",
-        ROW.format("", "total ms [p5, p95]", "wait", *PHASES, "images/s", "TFLOP/s", "MFU", "device-hours"),
+        f"{config.model}, batch {config.batch_size} x {found['world_size']}, {config.resolution} "
+        f"px, {config.precision}, "
+        f"{device}; matrix products reach {reached['median']:.3g} TFLOP/s [{reached['p5']:.3g}, "
+        f"{reached['p95']:.3g}]",
+        ROW.format(
+            "", "total ms [p5, p95]", "wait", *PHASES, "images/s", "TFLOP/s", "MFU", "device-hours"
+        ),
     ]
     for method, of in found["methods"].items():
         total = of["total_ms"]
         spread = f"{total['median']:.1f} [{total['p5']:.1f}, {total['p95']:.1f}]"
         phases = [f"{of[f'{phase}_ms']['median']:.1f}" for phase in ("data_wait", *PHASES)]
-        rates = f"{of['images_per_s']:.1f}", f"{of['tflops']:.3g}", f"{of['mfu']:.0%}", f"{of['device_hours']:,.0f}"
+        rates = (
+            f"{of['images_per_s']:.1f}",
+            f"{of['tflops']:.3g}",
+            f"{of['mfu']:.0%}",
+            f"{of['device_hours']:,.0f}",
+        )
         lines.append(ROW.format(method, spread, *phases, *rates))
     for pair, measured in found["ratios"].items():
         interval = f"95 % interval {measured['low']:.2f} to {measured['high']:.2f}"
-        lines.append(f"{pair} = {measured['value']:.2f}  ({interval}); by FLOPs alone {found['flops_ratios'][pair]:.2f}")
+        lines.append(
+            f"{pair} = {measured['value']:.2f}  ({interval}); by FLOPs alone "
+            f"{found['flops_ratios'][pair]:.2f}"
+        )
     return "\n".join([*lines, f"device-hours are for {PAPER_SAMPLES:.3g} images at this rate"])
 
 

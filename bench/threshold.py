@@ -1,8 +1,10 @@
-"""What the pruning threshold is worth: pre-train and probe with vocabularies of several sizes.  (Figure 6)
+"""What the pruning threshold is worth: pre-train and probe with vocabularies of several sizes.
+(Figure 6)
 
-A low threshold keeps rare synsets as classes, a high one leaves captions without labels. Each threshold prunes the same
-labels, so nothing is labelled again; each (threshold, seed) is a pre-training run and a probe in folders of their own below
-the record's, and what is finished there is not done again.
+A low threshold keeps rare synsets as classes, a high one leaves captions without labels. Each
+threshold prunes the same labels, so nothing is labelled again; each (threshold, seed) is a
+pre-training run and a probe in folders of their own below the record's, and what is finished there
+is not done again.
 
     python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --probe starter:data/starter --seeds 0 1 --out runs/starter/threshold/threshold.json
@@ -35,21 +37,32 @@ from catlip.training.distributed import barrier, find_place
 from catlip.vocabulary import Vocabulary, build, vocabulary_identity
 from catlip.vocabulary.counts import count
 
-STARTER_THRESHOLDS = (2, 8, 16, 32, 64)  # of the starter captions' 1,980 synsets: 1,456, 768, 306, 119 and 30
+STARTER_THRESHOLDS = (
+    2,
+    8,
+    16,
+    32,
+    64,
+)  # of the starter captions' 1,980 synsets: 1,456, 768, 306, 119 and 30
 PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
 CLASSIFIERS = 3  # probes of one encoder, whose mean counts
 NO_MATTER = ("device", "num_workers", "quiet")  # a probe is the same whatever these are
-KEPT = ("train_seconds", "images_seen")  # of a pre-training record; losses over different classes do not compare
+KEPT = (
+    "train_seconds",
+    "images_seen",
+)  # of a pre-training record; losses over different classes do not compare
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Pre-train CatLIP and probe it at each pruning threshold; run the same command again to go on where it stopped.
+    """Pre-train CatLIP and probe it at each pruning threshold; run the same command again to go on
+    where it stopped.
 
-    python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels --probe starter:data/starter \\
-        --seeds 0 1 --out runs/starter/threshold/threshold.json
-    python -m bench.threshold --recipe cc3m_b16 --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
-        --probe imagenet:/data/imagenet --out runs/cc3m/threshold/threshold.json
+    python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --probe starter:data/starter --seeds 0 1 --out runs/starter/threshold/threshold.json
+    python -m bench.threshold --recipe cc3m_b16 --shards 'cc3m/{00000..00331}.tar' \\
+        --labels-dir runs/cc3m/labels --probe imagenet:/data/imagenet \\
+        --out runs/cc3m/threshold/threshold.json
     """
 
     recipe: tyro.conf.OmitArgPrefixes[Recipe]
@@ -64,7 +77,9 @@ class Threshold:
     seeds: tuple[Seed, ...] = (0,)
     """Of the pre-training runs of each threshold, and of their probes."""
     probe: str = "starter:data/starter"
-    """What to transfer to: starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    """What to transfer to: starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
+    val/.
+    """
     probe_recipe: str = "table_7a"
     """How, one of bench.downstream.linear_probe's recipes."""
     out: Path = Path("runs/bench/threshold/threshold.json")
@@ -130,11 +145,15 @@ def main(config: Threshold) -> None:
         for threshold, seed in pairs:
             probe = config.probing(threshold, seed)
             if not is_probed(probe):
-                probe.out.unlink(missing_ok=True)  # of another training or other settings: a probe does not replace it
+                probe.out.unlink(
+                    missing_ok=True
+                )  # of another training or other settings: a probe does not replace it
                 linear_probe.main(probe)
         rows = [_row(config, threshold, seed) for threshold, seed in pairs]
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}
-        record.metrics["thresholds"] = {str(t): pruned[t] | _means(rows, t) for t in config.thresholds}
+        record.metrics["thresholds"] = {
+            str(t): pruned[t] | _means(rows, t) for t in config.thresholds
+        }
         print(_table(record.metrics["thresholds"], rows))
     print(f"wrote {record.path}")
 
@@ -143,31 +162,47 @@ def _check(config: Threshold) -> None:
     """Refuse now what would otherwise fail after days of training."""
     for name, values in (("thresholds", config.thresholds), ("seeds", config.seeds)):
         if not values or min(values) < 0 or len(set(values)) < len(values):
-            raise InputError(f"--{name} {' '.join(map(str, values))}: give one or more, each once, none below 0")
+            raise InputError(
+                f"--{name} {' '.join(map(str, values))}: give one or more, each once, none below 0"
+            )
     choose("probe recipe", config.probe_recipe, RECIPES)
     load_tasks(config.probe)
 
 
 def prune(config: Threshold) -> dict[int, dict[str, Any]]:
-    """Write each threshold's vocabulary; threshold -> its number of classes, and what it leaves of the captions' labels."""
-    sidecars = [sidecar_path(TarShard(path), config.labels_dir, config.rule) for path in _labelled(config)]
+    """Write each threshold's vocabulary; threshold -> its number of classes, and what it leaves of
+    the captions' labels.
+    """
+    sidecars = [
+        sidecar_path(TarShard(path), config.labels_dir, config.rule) for path in _labelled(config)
+    ]
     counts = count(sidecars)
     vocabularies = {threshold: build(counts, threshold) for threshold in config.thresholds}
     for threshold, vocabulary in vocabularies.items():
         vocabulary.save(config.folder(threshold) / "vocabulary.json")
     left = coverage(vocabularies, map(read_sidecar, sidecars))
-    return {threshold: {"classes": len(vocabularies[threshold]), **found} for threshold, found in left.items()}
+    return {
+        threshold: {"classes": len(vocabularies[threshold]), **found}
+        for threshold, found in left.items()
+    }
 
 
 def _labelled(config: Threshold) -> Iterator[Path]:
-    """The shards. Raises: InputError at one whose labels are missing or made from another version of it."""
+    """The shards.
+
+    Raises: InputError at one whose labels are missing or made from another version of it.
+    """
     for path in expand(config.shards):
         read_labels(open_shard(path), config.labels_dir, config.rule)
         yield path
 
 
-def coverage(vocabularies: Mapping[int, Vocabulary], labels: Iterable[Labels]) -> dict[int, dict[str, float]]:
-    """Threshold -> how many captions there are, their labels on average, and how many captions have none left."""
+def coverage(
+    vocabularies: Mapping[int, Vocabulary], labels: Iterable[Labels]
+) -> dict[int, dict[str, float]]:
+    """Threshold -> how many captions there are, their labels on average, and how many captions have
+    none left.
+    """
     left = {threshold: np.zeros(3, dtype=np.int64) for threshold in vocabularies}
     for each in labels:
         for threshold, vocabulary in vocabularies.items():
@@ -175,20 +210,28 @@ def coverage(vocabularies: Mapping[int, Vocabulary], labels: Iterable[Labels]) -
             left[threshold] += [len(kept), kept.sum(), (kept == 0).sum()]
     sums = {threshold: counted.tolist() for threshold, counted in left.items()}
     return {
-        threshold: {"captions": captions, "labels_per_caption": kept / captions, "captions_without_label": without}
+        threshold: {
+            "captions": captions,
+            "labels_per_caption": kept / captions,
+            "captions_without_label": without,
+        }
         for threshold, (captions, kept, without) in sums.items()
     }
 
 
 def is_trained(config: PretrainCatLIP) -> bool:
-    """Whether the run in this folder is finished, of this recipe and vocabulary, and so of these captions."""
+    """Whether the run in this folder is finished, of this recipe and vocabulary, and so of these
+    captions.
+    """
     assert config.vocabulary is not None, "it was made with one"
     weights = config.out / "weights.safetensors"
     if not (weights.exists() and _record_of(config).exists()):
         return False
     with safe_open(weights, "pt") as file:
         made_by = json.loads(file.metadata()["config"])
-    wanted = pretrain.recipe_identity(config.recipe) | {"vocabulary": vocabulary_identity(config.vocabulary)}
+    wanted = pretrain.recipe_identity(config.recipe) | {
+        "vocabulary": vocabulary_identity(config.vocabulary)
+    }
     return all(made_by.get(name) == value for name, value in wanted.items())
 
 
@@ -198,7 +241,9 @@ def is_probed(config: LinearProbe) -> bool:
     if not config.out.exists() or config.out.stat().st_mtime_ns < weights.stat().st_mtime_ns:
         return False
     done = json.loads(config.out.read_text())["config"]
-    return all(done.get(name) == value for name, value in plain(config).items() if name not in NO_MATTER)
+    return all(
+        done.get(name) == value for name, value in plain(config).items() if name not in NO_MATTER
+    )
 
 
 def _record_of(config: PretrainCatLIP) -> Path:
@@ -209,25 +254,41 @@ def _row(config: Threshold, threshold: int, seed: int) -> dict[str, float]:
     """What one run cost and reached."""
     trained = json.loads(_record_of(config.pretraining(threshold, seed)).read_text())["metrics"]
     probed = json.loads(config.probing(threshold, seed).out.read_text())["metrics"]
-    accuracies = {name: value for name, value in probed.items() if name.endswith(("_top1", "_top5"))}
-    return {"threshold": threshold, "seed": seed, **{name: trained[name] for name in KEPT}, **accuracies}
+    accuracies = {
+        name: value for name, value in probed.items() if name.endswith(("_top1", "_top5"))
+    }
+    return {
+        "threshold": threshold,
+        "seed": seed,
+        **{name: trained[name] for name in KEPT},
+        **accuracies,
+    }
 
 
 def _means(rows: Sequence[dict[str, float]], threshold: int) -> dict[str, float]:
     """Each number's mean over the seeds of a threshold."""
     own = [row for row in rows if row["threshold"] == threshold]
-    return {name: float(np.mean([row[name] for row in own])) for name in own[0] if name not in ("threshold", "seed")}
+    return {
+        name: float(np.mean([row[name] for row in own]))
+        for name in own[0]
+        if name not in ("threshold", "seed")
+    }
 
 
 def _table(thresholds: dict[str, dict[str, float]], rows: Sequence[dict[str, float]]) -> str:
     tops = [name for name in rows[0] if name.endswith("_top1")]
     head = f"{'threshold':>9} {'classes':>8} {'labels each':>11} {'without':>9} {'train s':>9}"
-    lines = [head + "".join(f"  {name.replace('_top1', ' top-1, mean (of each seed)'):>36}" for name in tops)]
+    lines = [
+        head
+        + "".join(f"  {name.replace('_top1', ' top-1, mean (of each seed)'):>36}" for name in tops)
+    ]
     for threshold, found in thresholds.items():
         line = f"{int(threshold):9,} {found['classes']:8,} {found['labels_per_caption']:11.2f}"
         line += f" {found['captions_without_label']:9,} {found['train_seconds']:9,.0f}"
         for name in tops:
-            each = " ".join(f"{row[name]:.3f}" for row in rows if row["threshold"] == int(threshold))
+            each = " ".join(
+                f"{row[name]:.3f}" for row in rows if row["threshold"] == int(threshold)
+            )
             line += f"  {f'{found[name]:.3f} ({each})':>36}"
         lines.append(line)
     return "\n".join(lines)
@@ -236,4 +297,8 @@ def _table(thresholds: dict[str, dict[str, float]], rows: Sequence[dict[str, flo
 STARTER = Threshold(CATLIP["starter"], thresholds=STARTER_THRESHOLDS, probe_recipe="starter")
 
 if __name__ == "__main__":
-    run(Threshold, main, {name: Threshold(recipe) for name, recipe in CATLIP.items()} | {"starter": STARTER})
+    run(
+        Threshold,
+        main,
+        {name: Threshold(recipe) for name, recipe in CATLIP.items()} | {"starter": STARTER},
+    )

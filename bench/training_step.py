@@ -1,11 +1,13 @@
-"""One training step of any method, made of the factors that its cost depends on: what every cost bench takes.
+"""One training step of any method, made of the factors that its cost depends on: what every cost
+bench takes.
 
     step = TrainingStep(Factors(method="clip", model="vit_b16", batch_size=64), find_place("cuda"))
     marks = step(step.batch())
     marks.laps_ms()         # forward, loss, backward, optimizer
 
-The defaults of `Factors` are what the training loop does for both methods; the other values are what the reference release
-does for one of them, or what people ask about. `bench.loop_overhead` shows that the loop adds nothing to speak of.
+The defaults of `Factors` are what the training loop does for both methods; the other values are
+what the reference release does for one of them, or what people ask about. `bench.loop_overhead`
+shows that the loop adds nothing to speak of.
 """
 
 import itertools
@@ -51,7 +53,9 @@ class Factors:
     precision: str = "bf16"
     """fp32, bf16 (autocast) or fp16 (autocast and loss scaling)."""
     attention: Literal["sdpa", "naive"] = "sdpa"
-    """PyTorch's fused attention, or one that writes out every attention matrix; of the image encoder."""
+    """PyTorch's fused attention, or one that writes out every attention matrix; of the image
+    encoder.
+    """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
     compile: bool = False
@@ -59,7 +63,9 @@ class Factors:
     optimizer: Literal["fused", "foreach", "loop"] = "fused"
     """How AdamW goes through the parameters."""
     grad_norm: Literal["foreach", "loop", "none"] = "foreach"
-    """How the gradient's norm is taken before clipping; "loop" asks the device once per parameter; "none" does not clip."""
+    """How the gradient's norm is taken before clipping; "loop" asks the device once per parameter;
+    "none" does not clip.
+    """
     num_classes: int = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     parallel: Parallel = "ddp"
@@ -75,8 +81,13 @@ class Factors:
 
 
 def factors_of(config: Any, method: str, **others: Any) -> Factors:
-    """The factors of a bench's config, field by field of the same name; `others` come first. Raises: InputError, as Factors."""
-    same = {name: value for name, value in vars(config).items() if name in Factors.__dataclass_fields__}
+    """The factors of a bench's config, field by field of the same name; `others` come first.
+
+    Raises: InputError, as Factors.
+    """
+    same = {
+        name: value for name, value in vars(config).items() if name in Factors.__dataclass_fields__
+    }
     return Factors(**same | {"method": method} | others)
 
 
@@ -100,7 +111,9 @@ class Stopwatch:
         self.marks.append(self.now() if moment is None else moment)
 
     def laps_ms(self, since: "Stopwatch | None" = None) -> list[float]:
-        """Milliseconds between successive marks, those from the last mark of another stopwatch first if one is given."""
+        """Milliseconds between successive marks, those from the last mark of another stopwatch
+        first if one is given.
+        """
         pairs = list(itertools.pairwise([*(since.marks[-1:] if since else []), *self.marks]))
         if self.on_gpu:
             torch.cuda.synchronize()
@@ -147,12 +160,15 @@ class TrainingStep:
         found = self.factors
         size, side = batch_size or found.batch_size, resolution or found.resolution
         seed = found.seed + self.place.rank
-        return methods.synthetic_batch(size, found.model, side, found.num_classes, seed).to(self.place.device)
+        return methods.synthetic_batch(size, found.model, side, found.num_classes, seed).to(
+            self.place.device
+        )
 
     def __call__(self, batch: Batch) -> Stopwatch:
         """One optimizer step; marks at its beginning and at the end of each of PHASES.
 
-        The forward ends, and the loss begins, when the last part of the objective that has parameters is done.
+        The forward ends, and the loss begins, when the last part of the objective that has
+        parameters is done.
         """
         self._watch = watch = Stopwatch(self.place.device)
         watch.mark()
@@ -168,17 +184,26 @@ class TrainingStep:
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss under autocast."""
-        with autocast(self.place.device, self.factors.precision), watched(self.objective, not self._watched):
+        with (
+            autocast(self.place.device, self.factors.precision),
+            watched(self.objective, not self._watched),
+        ):
             loss: Tensor = self.replica(batch)
         self._watched = True
         return loss
 
     def update(self) -> None:
-        """What follows the backward pass: the gradient's norm, clipping, AdamW, the average of the weights."""
+        """What follows the backward pass: the gradient's norm, clipping, AdamW, the average of the
+        weights.
+        """
         finish_gradients(self.replica)
         self.scaler.unscale_(self.optimizer)
         if self.factors.grad_norm != "none":
-            norm = gradient_norm(self._parameters) if self.factors.grad_norm == "foreach" else norm_by_loop(self._parameters)
+            norm = (
+                gradient_norm(self._parameters)
+                if self.factors.grad_norm == "foreach"
+                else norm_by_loop(self._parameters)
+            )
             nn.utils.clip_grads_with_norm_(self._parameters, RECIPE.grad_clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -189,6 +214,8 @@ class TrainingStep:
 
 
 def norm_by_loop(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The 2-norm of the gradient as the reference release takes it: one number fetched from the device per parameter."""
+    """The 2-norm of the gradient as the reference release takes it: one number fetched from the
+    device per parameter.
+    """
     norms: list[float] = [float(p.grad.norm()) for p in parameters if p.grad is not None]
     return torch.tensor(norms).norm()

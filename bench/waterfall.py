@@ -1,9 +1,11 @@
-"""Where a claimed 2.7x comes from: from the released CLIP configuration to the released CatLIP one, a factor at a time.
+"""Where a claimed 2.7x comes from: from the released CLIP configuration to the released CatLIP one,
+a factor at a time.
 
-The two configurations of the reference release differ in much more than the method: attention kernel, precision, image sizes,
-images per device and crops. Each factor is changed by itself, in two orders, because what one is worth depends on the others;
-before and after are timed in turns in one process. What both releases could have done better, and alike, comes after that:
-those factors explain none of the ratio, and tell what a step of either method costs where they are left undone.
+The two configurations of the reference release differ in much more than the method: attention
+kernel, precision, image sizes, images per device and crops. Each factor is changed by itself, in
+two orders, because what one is worth depends on the others; before and after are timed in turns in
+one process. What both releases could have done better, and alike, comes after that: those factors
+explain none of the ratio, and tell what a step of either method costs where they are left undone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +17,15 @@ from typing import Any
 import torch
 
 from bench.arithmetic.flops import mean_flops_per_sample
-from bench.measuring.variants import RELEASE, Change, Variant, further_changes, measure, release_changes, released_clip
+from bench.measuring.variants import (
+    RELEASE,
+    Change,
+    Variant,
+    further_changes,
+    measure,
+    release_changes,
+    released_clip,
+)
 from bench.photographs import shipped_photographs
 from bench.statistics import ratio, summarise
 from bench.training_step import EncoderName, Stopwatch
@@ -30,32 +40,49 @@ from catlip.training.distributed import Place, find_place
 
 PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
 NOTES = (
-    "a pair of variants is timed in turns in one process; a round is one training step at each image size of the sampler",
-    "synthetic images that are already on the device: crops and decoding are beside the step, not in it",
-    "learning rates, epsilons and the clipping threshold of the two releases also differ: they cost nothing",
+    (
+        "a pair of variants is timed in turns in one process; a round is one training step at each "
+        "image size of the sampler"
+    ),
+    (
+        "synthetic images that are already on the device: crops and decoding are beside the step, "
+        "not "
+        "in it"
+    ),
+    (
+        "learning rates, epsilons and the clipping threshold of the two releases also differ: they "
+        "cost nothing"
+    ),
 )
 ROW = "{:20} {:>20} {:>20} {:>20} {:>20} {:>7}"
 
 
 @dataclass(frozen=True)
 class Waterfall:
-    """Change the released CLIP configuration into the released CatLIP one, a factor at a time, and time each step of the way.
+    """Change the released CLIP configuration into the released CatLIP one, a factor at a time, and
+    time each step of the way.
 
-    python -m bench.waterfall                                        # on a CPU: a small encoder and small batches
-    python -m bench.waterfall --model vit_b16_conv --device cuda     # as released: 256 and 1,024 images per device
+    python -m bench.waterfall     # on a CPU: a small encoder and small batches
+    python -m bench.waterfall --model vit_b16_conv --device cuda
     torchrun --nproc-per-node 8 -m bench.waterfall
     """
 
     model: EncoderName = ""
     """Image encoder; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
     batch_size: Natural = 0
-    """Images per device of the CLIP configuration at 224 pixels, a quarter of CatLIP's; 0 for 256 on a GPU and 2 on a CPU."""
+    """Images per device of the CLIP configuration at 224 pixels, a quarter of CatLIP's; 0 for 256
+    on a GPU and 2 on a CPU.
+    """
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     num_rounds: Natural = 0
-    """Timed rounds of each pair, each of one step at each image size; 0 for 5 on a GPU and 3 on a CPU (some 10 minutes)."""
+    """Timed rounds of each pair, each of one step at each image size; 0 for 5 on a GPU and 3 on a
+    CPU (some 10 minutes).
+    """
     num_sizes: Natural = 0
-    """Image sizes of each sampler in a round, evenly spaced, for a quick look; 0 for all, as released."""
+    """Image sizes of each sampler in a round, evenly spaced, for a quick look; 0 for all, as
+    released.
+    """
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
     seed: Seed = 0
@@ -85,15 +112,21 @@ class Timed:
         samples: name of the pair -> ms per image of each round, as the record has it.
     """
 
-    def __init__(self, config: Waterfall, place: Place, bar: Bar, save: Callable[[], object] = lambda: None):
+    def __init__(
+        self, config: Waterfall, place: Place, bar: Bar, save: Callable[[], object] = lambda: None
+    ):
         self.num_rounds, self.place, self.bar, self.save = config.num_rounds, place, bar, save
         self.samples: dict[str, list[float]] = {}
 
     def both_orders(self, name: str, start: Variant, changes: Sequence[Change]) -> dict[str, Any]:
-        """The way from `start` through all changes, forward and in reverse, and from end to end at once."""
+        """The way from `start` through all changes, forward and in reverse, and from end to end at
+        once.
+        """
         orders = {"forward": changes, "reverse": changes[::-1]}
         return {
-            "orders": {order: self.steps(f"{name} {order}", start, way) for order, way in orders.items()},
+            "orders": {
+                order: self.steps(f"{name} {order}", start, way) for order, way in orders.items()
+            },
             "total": self.pair(f"{name} total", start, apply_all(start, changes)),
         }
 
@@ -102,24 +135,40 @@ class Timed:
         entries = []
         for change, before, after in walk(start, changes):
             head = {"factor": change.factor, "from": str(change.before), "to": str(change.after)}
-            found = {"not_run": change.not_run} if change.not_run else self.pair(f"{name} {change.factor}", before, after)
+            found = (
+                {"not_run": change.not_run}
+                if change.not_run
+                else self.pair(f"{name} {change.factor}", before, after)
+            )
             entries.append(head | found)
         return entries
 
     def pair(self, name: str, before: Variant, after: Variant) -> dict[str, Any]:
-        """The ratio before / after, above 1 where the change pays, and what FLOPs alone would give."""
+        """The ratio before / after, above 1 where the change pays, and what FLOPs alone would
+        give.
+        """
         self.bar.set_postfix_str(name)
         try:
             taken = measure((before, after), self.num_rounds, self.place)
         except torch.OutOfMemoryError:
-            return {"not_run": f"out of memory at {before.step.batch_size} or {after.step.batch_size} images per device"}
+            return {
+                "not_run": (
+                    f"out of memory at {before.step.batch_size} or {after.step.batch_size} images "
+                    "per device"
+                )
+            }
         finally:
             self.bar.update()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        self.samples |= {f"{name} {when}": found for when, found in zip(("before", "after"), taken, strict=True)}
+        self.samples |= {
+            f"{name} {when}": found for when, found in zip(("before", "after"), taken, strict=True)
+        }
         self.save()
-        flops = [mean_flops_per_sample(v.step, v.sizes(), self.place.world_size, recompute=True) for v in (before, after)]
+        flops = [
+            mean_flops_per_sample(v.step, v.sizes(), self.place.world_size, recompute=True)
+            for v in (before, after)
+        ]
         return {
             "ratio": ratio(*taken),
             "flops_ratio": flops[0] / flops[1],
@@ -135,17 +184,27 @@ def apply_all(start: Variant, changes: Sequence[Change]) -> Variant:
 
 
 def resolve(config: Waterfall, device: torch.device) -> Waterfall:
-    """The config with every default that depends on the device filled in. Raises: InputError for an unknown encoder."""
+    """The config with every default that depends on the device filled in.
+
+    Raises: InputError for an unknown encoder.
+    """
     gpu = device.type == "cuda"
     model = config.model or ("vit_b16_conv" if gpu else "vit_tiny16")
     choose("encoder", model, ENCODERS)
     compile = gpu if config.compile is None else config.compile
-    batch_size, num_rounds = config.batch_size or (256 if gpu else 2), config.num_rounds or (5 if gpu else 3)
-    return replace(config, model=model, batch_size=batch_size, num_rounds=num_rounds, compile=compile)
+    batch_size, num_rounds = (
+        config.batch_size or (256 if gpu else 2),
+        config.num_rounds or (5 if gpu else 3),
+    )
+    return replace(
+        config, model=model, batch_size=batch_size, num_rounds=num_rounds, compile=compile
+    )
 
 
 def crop_entry(num_rounds: int) -> dict[str, Any]:
-    """What the crops of both releases cost the host, per picture that this project ships; the step never sees them."""
+    """What the crops of both releases cost the host, per picture that this project ships; the step
+    never sees them.
+    """
     pictures = [path.read_bytes() for path in shipped_photographs()]
     clip, catlip = (recipes[RELEASE].augmentation() for recipes in (CLIP, CATLIP))
     draws = draws_at(0, 0, len(pictures))
@@ -159,7 +218,10 @@ def crop_entry(num_rounds: int) -> dict[str, Any]:
             watch.mark()
             taken[i] += watch.laps_ms()
     host = ratio(taken[0][1:], taken[1][1:])  # the first round warms caches
-    reason = f"on the host: crops take {host['value']:.2f}x [{host['low']:.2f}, {host['high']:.2f}] the time, beside the step"
+    reason = (
+        f"on the host: crops take {host['value']:.2f}x [{host['low']:.2f}, {host['high']:.2f}] the "
+        "time, beside the step"
+    )
     names = {"from": f"{clip.crop_scale[0]} to 1", "to": f"{catlip.crop_scale[0]} to 1, flips"}
     return {"factor": "crop", **names, "not_run": reason, "host_ratio": host}
 
@@ -169,7 +231,10 @@ def main(config: Waterfall) -> None:
     place = find_place(config.device)
     config = resolve(config, place.device)
     gpu = place.device.type == "cuda"
-    release, further = release_changes(config.batch_size, gpu), further_changes(bool(config.compile))
+    release, further = (
+        release_changes(config.batch_size, gpu),
+        further_changes(bool(config.compile)),
+    )
     start = released_clip(
         config.model,
         config.batch_size,
@@ -181,9 +246,14 @@ def main(config: Waterfall) -> None:
     middle = apply_all(start, release)
     ways = {"release": (start, release), "further": (middle, further)}
     ranks = f"-n{place.world_size}" if place.world_size > 1 else ""
-    path = config.out / f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device.type)}.json"
+    path = (
+        config.out
+        / f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device.type)}.json"
+    )
     record = Record(path, kind="waterfall", config=config)
-    count = sum(1 + 2 * sum(not change.not_run for change in changes) for _, changes in ways.values())
+    count = sum(
+        1 + 2 * sum(not change.not_run for change in changes) for _, changes in ways.values()
+    )
     hidden = config.quiet or not place.is_main
     with (
         record if place.is_main else nullcontext(),
@@ -191,7 +261,11 @@ def main(config: Waterfall) -> None:
     ):
         timed = Timed(config, place, bar, record.save)
         record.samples = timed.samples
-        record.metrics |= {"published_ratio": PUBLISHED_RATIO, "unit": "ms_per_image", "world_size": place.world_size}
+        record.metrics |= {
+            "published_ratio": PUBLISHED_RATIO,
+            "unit": "ms_per_image",
+            "world_size": place.world_size,
+        }
         for name, (begin, changes) in ways.items():
             record.metrics[name] = timed.both_orders(name, begin, changes)
         crop = crop_entry(config.num_rounds)
@@ -204,19 +278,43 @@ def main(config: Waterfall) -> None:
 
 
 def _table(record: Record) -> str:
-    """Both orders side by side; a factor is worth more in one than in the other where factors interact."""
-    lines = [f"{record.environment['device']}: how many times faster per image, each factor by itself [95 % interval]"]
+    """Both orders side by side; a factor is worth more in one than in the other where factors
+    interact.
+    """
+    lines = [
+        (
+            f"{record.environment['device']}: how many times faster per image, each factor by "
+            "itself "
+            "[95 % interval]"
+        )
+    ]
     lines.append(ROW.format("", "from", "to", "first to last", "last to first", "FLOPs"))
     for name in ("release", "further"):
         found = record.metrics[name]
         backward = {entry["factor"]: entry for entry in found["orders"]["reverse"]}
         for entry in found["orders"]["forward"]:
-            both = [_interval(e["ratio"]) if "ratio" in e else "" for e in (entry, backward[entry["factor"]])]
-            flops = f"{entry['flops_ratio']:.2f}" if "ratio" in entry else f"not run: {entry['not_run']}"
+            both = [
+                _interval(e["ratio"]) if "ratio" in e else ""
+                for e in (entry, backward[entry["factor"]])
+            ]
+            flops = (
+                f"{entry['flops_ratio']:.2f}"
+                if "ratio" in entry
+                else f"not run: {entry['not_run']}"
+            )
             lines.append(ROW.format(entry["factor"], entry["from"], entry["to"], *both, flops))
         whole = found["total"]
         value = _interval(whole["ratio"]) if "ratio" in whole else f"not run: {whole['not_run']}"
-        lines.append(ROW.format(f"all of {name}", "", "", value, "", f"{whole['flops_ratio']:.2f}" if "ratio" in whole else ""))
+        lines.append(
+            ROW.format(
+                f"all of {name}",
+                "",
+                "",
+                value,
+                "",
+                f"{whole['flops_ratio']:.2f}" if "ratio" in whole else "",
+            )
+        )
     return "\n".join([*lines, f"published for ViT-B/16: {PUBLISHED_RATIO}"])
 
 

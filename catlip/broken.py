@@ -1,7 +1,8 @@
 """Images that could not be read: which they are, why, and when there are too many.
 
-A program leaves them out and goes on. Its record has `metrics["broken"]`, the number of images by cause, and
-`samples["broken_keys"]`, the first of them; a training lists them all in `broken.jsonl` in its folder.
+A program leaves them out and goes on. Its record has `metrics["broken"]`, the number of images by
+cause, and `samples["broken_keys"]`, the first of them; a training lists them all in `broken.jsonl`
+in its folder.
 """
 
 import json
@@ -40,8 +41,12 @@ class BrokenImage(NamedTuple):
 
 
 def cause_of(error: Exception) -> str:
-    """Why an image could not be read, in words that can be counted; a PictureError of catlip.data.decode has them."""
-    if isinstance(error, OSError) and error.strerror:  # of the system; Pillow raises OSErrors without one for the content
+    """Why an image could not be read, in words that can be counted; a PictureError of
+    catlip.data.decode has them.
+    """
+    if (
+        isinstance(error, OSError) and error.strerror
+    ):  # of the system; Pillow raises OSErrors without one for the content
         return f"file not readable ({error.strerror})"
     return str(getattr(error, "cause", "cut short" if "truncated" in str(error) else "damaged"))
 
@@ -80,13 +85,19 @@ class BrokenImages:
     def summary(self) -> str:
         """How many images are broken, why, and which are the first."""
         causes = ", ".join(f"{count:,} {cause}" for cause, count in self.counts().items())
-        return f"{len(self):,} images cannot be read: {causes}; first: {', '.join(self.listed(MOST_NAMED))}"
+        return (
+            f"{len(self):,} images cannot be read: {causes}; first: "
+            f"{', '.join(self.listed(MOST_NAMED))}"
+        )
 
     def check(self, seen: int, max_broken: float) -> None:
-        """Raises: InputError when more than the share `max_broken` of `seen` images is broken, and more than FEW."""
+        """Raises: InputError when more than the share `max_broken` of `seen` images is broken, and
+        more than FEW.
+        """
         if len(self) > max(FEW if max_broken else 0, max_broken * seen):
             raise InputError(
-                f"{self.summary()}; of {seen:,} that is over --max-broken {max_broken:g}: download the images again, or raise "
+                f"{self.summary()}; of {seen:,} that is over --max-broken {max_broken:g}: download "
+                "the images again, or raise "
                 "--max-broken to leave them out"
             )
 
@@ -100,7 +111,10 @@ class BrokenImages:
 def check_max_broken(share: float) -> None:
     """Raises: InputError when `share`, as the user gave it, is none."""
     if not 0 <= share <= 1:
-        raise InputError(f"--max-broken {share:g} is a share of the images: give one from 0 to 1, say {MAX_BROKEN}")
+        raise InputError(
+            f"--max-broken {share:g} is a share of the images: give one from 0 to 1, say "
+            f"{MAX_BROKEN}"
+        )
 
 
 class BrokenLog:
@@ -127,7 +141,9 @@ class BrokenLog:
         new = self.met.add(images)
         if new and self.writes:
             with open(self.path, "a") as file:
-                file.writelines(json.dumps({"step": step, **image._asdict()}) + "\n" for image in new)
+                file.writelines(
+                    json.dumps({"step": step, **image._asdict()}) + "\n" for image in new
+                )
 
 
 def read_broken(folder: Path) -> BrokenImages:

@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 
 def cache_dir(name: str) -> Path:
-    """The folder `name` of the user's cache (`$CATLIP_CACHE`, else the system's own place), made if missing.
+    """The folder `name` of the user's cache (`$CATLIP_CACHE`, else the system's own place), made if
+    missing.
 
     Raises: OSError that names the folder and says what to do, when it cannot be made.
     """
@@ -32,9 +33,11 @@ def cache_dir(name: str) -> Path:
 
 
 def kept(path: Path, make: Callable[[], bytes], read: Callable[[Path], T]) -> T:
-    """What `read` makes of the file at `path` of the cache; of a new one by `make` if there is none, or `read` refuses it.
+    """What `read` makes of the file at `path` of the cache; of a new one by `make` if there is
+    none, or `read` refuses it.
 
-    Raises: OSError that names the file and says what to do, when it cannot be written; what `make` raises.
+    Raises: OSError that names the file and says what to do, when it cannot be written; what `make`
+        raises.
     """
     try:
         return read(path)
@@ -45,7 +48,10 @@ def kept(path: Path, make: Callable[[], bytes], read: Callable[[Path], T]) -> T:
 
 
 def write_to_cache(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, atomically. Raises: OSError that names the file and says what to do."""
+    """Put `content` at `path`, atomically.
+
+    Raises: OSError that names the file and says what to do.
+    """
     try:
         write_atomically(path, content)
     except OSError as error:
@@ -65,11 +71,15 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
 
 
 def unpacked(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file. Raises: ValueError when it is not a whole one, OSError when it cannot be opened."""
+    """The arrays of an npz file.
+
+    Raises: ValueError when it is not a whole one, OSError when it cannot be opened.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
-    except Exception as error:  # damage is found by zipfile, zlib, struct, numpy or for want of memory, each in its own way
+    # Damage is found by zipfile, zlib, struct, numpy or for want of memory, each in its own way.
+    except Exception as error:
         raise ValueError(f"not a whole npz file: {error}") from error

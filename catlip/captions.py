@@ -3,10 +3,12 @@
 Three rules. The paper and its released code differ, and neither knows "golden retriever":
 
 "paper"           the words that a part-of-speech tagger calls nouns, each by its first noun sense.
-"corenet"         the released code's: every word, whatever its part of speech, whose first noun sense is also *named* after
-                  it; so "black" counts and "couch", which WordNet files under "sofa", does not.
-"paper_multiword" as "paper", but the longest run of words that WordNet lists as one noun counts as one. Not the default: the
-                  paper tags and maps "each word", and runs mislead too ("at home" is a party, "hot dog" is not a dog).
+"corenet"         the released code's: every word, whatever its part of speech, whose first noun
+                  sense is also *named* after it; so "black" counts and "couch", which WordNet files
+                  under "sofa", does not.
+"paper_multiword" as "paper", but the longest run of words that WordNet lists as one noun counts as
+                  one. Not the default: the paper tags and maps "each word", and runs mislead too
+                  ("at home" is a party, "hot dog" is not a dog).
 """
 
 import functools
@@ -24,7 +26,9 @@ from catlip.words.tokens import WordMemo, inner_word, last_word, sentence_tokens
 from catlip.words.wordnet import VERSION, nouns
 
 MAX_CHARACTERS = 4096  # of a caption; the rest of a longer one is not read
-EDITION = 3  # raise it when a rule gives other labels than before: those made by an older edition are made again
+# Raise it when a rule gives other labels than before: those made by an older edition are made
+# again.
+EDITION = 3
 MEMO_ENTRIES = 1 << 16
 NOUN = "NN"  # how every Penn Treebank tag of a noun begins
 
@@ -35,10 +39,12 @@ SPACES = re.compile(r" {2,}")
 
 
 def clean(caption: object) -> str:
-    """The text of a caption as labels and text encoders read it; lower case, at most `MAX_CHARACTERS` of the original.
+    """The text of a caption as labels and text encoders read it; lower case, at most
+    `MAX_CHARACTERS` of the original.
 
-    In this order: percent-decoding, "+" to space, HTML tags out, line ends off, runs of spaces to one, ftfy's repairs, lower
-    case. None is an empty caption, bytes are read as UTF-8, and anything else by its `str()`.
+    In this order: percent-decoding, "+" to space, HTML tags out, line ends off, runs of spaces to
+    one, ftfy's repairs, lower case. None is an empty caption, bytes are read as UTF-8, and anything
+    else by its `str()`.
     """
     if isinstance(caption, bytes):
         caption = caption[: 4 * MAX_CHARACTERS].decode("utf-8", "replace")
@@ -76,17 +82,20 @@ class Labeller:
     """Captions to WordNet synsets, by the rule "paper", "corenet" or "paper_multiword".
 
     Attributes:
-        rule: its name.
-        edition: of the rules.
-        wordnet: the version whose noun offsets are given, "3.0".
-        tagger: whose weights tag the words, None for "corenet", which asks for no tags.
-        synset: a word -> the synset it stands for under the rule, its part of speech aside, or None.
+        rule: its name. edition: of the rules. wordnet: the version whose noun offsets are given,
+        "3.0". tagger: whose weights tag the words, None for "corenet", which asks for no tags.
+        synset: a word -> the synset it stands for under the rule, its part of speech aside, or
+        None.
     """
 
     def __init__(self, rule: str = "paper"):
         """Raises: InputError on an unknown rule, or when the words' data cannot be had."""
         self._nouns = nouns()
-        rules = {"paper": self._first_sense, "corenet": self._namesake, "paper_multiword": self._first_sense}
+        rules = {
+            "paper": self._first_sense,
+            "corenet": self._namesake,
+            "paper_multiword": self._first_sense,
+        }
         self.synset = functools.lru_cache(MEMO_ENTRIES)(choose("rule", rule, rules))
         self.rule, self.edition, self.wordnet = rule, EDITION, VERSION
         self._tagger = Tagger() if rule != "corenet" else None
@@ -142,15 +151,28 @@ class Labeller:
     def _of_nouns(self, words: list[str], tags: list[str]) -> list[int]:
         pairs = self._joined(words, tags) if self._longest else zip(words, tags, strict=True)
         synset = self.synset
-        return sorted({found for word, tag in pairs if tag.startswith(NOUN) and (found := synset(word)) is not None})
+        return sorted(
+            {
+                found
+                for word, tag in pairs
+                if tag.startswith(NOUN) and (found := synset(word)) is not None
+            }
+        )
 
     def _joined(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
-        """(word, tag), where the longest run of words that is a noun of WordNet and ends in one tagged a noun is one word."""
+        """(word, tag), where the longest run of words that is a noun of WordNet and ends in one
+        tagged a noun is one word.
+        """
         joined, place = [], 0
         while place < len(words):
             end = place + 1
-            for far in range(min(self._longest.get(words[place], 1) + place, len(words)), place + 1, -1):
-                if tags[far - 1].startswith(NOUN) and self._first_sense("_".join(words[place:far])) is not None:
+            for far in range(
+                min(self._longest.get(words[place], 1) + place, len(words)), place + 1, -1
+            ):
+                if (
+                    tags[far - 1].startswith(NOUN)
+                    and self._first_sense("_".join(words[place:far])) is not None
+                ):
                     end = far
                     break
             joined.append(("_".join(words[place:end]), tags[end - 1]))

@@ -1,7 +1,8 @@
 """Every command line: a frozen dataclass read by tyro, and one-line errors.
 
-`run(Config, main)` is the whole of a module's `if __name__ == "__main__"`. What the user got wrong is raised as
-`InputError` anywhere below and ends as one line on stderr and exit code 2; a bug keeps its traceback.
+`run(Config, main)` is the whole of a module's `if __name__ == "__main__"`. What the user got wrong
+is raised as `InputError` anywhere below and ends as one line on stderr and exit code 2; a bug keeps
+its traceback.
 """
 
 import dataclasses
@@ -27,21 +28,31 @@ from catlip.ranges import check_ranges
 C = TypeVar("C")
 Program = tuple[type[Any], Callable[[Any], object]]  # a config and what is called with it
 
-# A full or forbidden disk and a wrong path are the user's to mend; any other OSError is a bug and keeps its traceback.
+# A full or forbidden disk and a wrong path are the user's to mend; any other OSError is a bug and
+# keeps its traceback.
 USER_ERRORS = {
     "ENOSPC": "the disk of {path} is full; free some space or choose another one",
     "EDQUOT": "your quota on the disk of {path} is used up; free some space or choose another one",
     "EFBIG": "{path} would be larger than files may be here",
-    "EACCES": "{path} cannot be opened: you lack the permission; choose another place or change its permissions",
-    "EPERM": "{path} cannot be changed: you lack the permission; choose another place or change its permissions",
+    "EACCES": (
+        "{path} cannot be opened: you lack the permission; choose another place or change its "
+        "permissions"
+    ),
+    "EPERM": (
+        "{path} cannot be changed: you lack the permission; choose another place or change its "
+        "permissions"
+    ),
     "EROFS": "{path} cannot be written: its disk is read-only; choose another place",
     "ENOENT": "{path} is not there: no such file or folder",
     "EEXIST": "{path} exists already; choose another name",
     "EISDIR": "{path} is a folder, where a file is needed; name a file, say one in it",
-    "ENOTDIR": "{path} cannot be: a part of this path is a file and not a folder; choose another place",
+    "ENOTDIR": (
+        "{path} cannot be: a part of this path is a file and not a folder; choose another place"
+    ),
 }
 EXAMPLE_STARTS = ("python -m ", "torchrun ", "./run_all.sh")
-# What torch says, at any moment, of a loader's process that the system killed or that does not answer.
+# What torch says, at any moment, of a loader's process that the system killed or that does not
+# answer.
 DEAD_WORKERS = ("DataLoader worker (pid", "DataLoader timed out")
 
 
@@ -54,10 +65,11 @@ def run(
     """Read the command line into `config` and call `main` with it.
 
     Args:
-        config: a frozen dataclass; its docstring is the help, examples included, and its field docstrings the flags'.
+        config: a frozen dataclass; its docstring is the help, examples included, and its field
+            docstrings the flags'.
         main: the program.
-        defaults: named instances, chosen by `--recipe NAME` (the first is the default); any field can still be overridden.
-            A dry run needs none of the fields that are required.
+        defaults: named instances, chosen by `--recipe NAME` (the first is the default); any field
+            can still be overridden. A dry run needs none of the fields that are required.
         subcommands: other programs of this module, each chosen by its name as the first argument.
     Exits: 2 after one line on stderr for what the user can mend, 130 on Ctrl-C.
     """
@@ -93,7 +105,10 @@ def run(
     except RuntimeError as error:
         if not str(error).startswith(DEAD_WORKERS):
             raise
-        _stop(f"a process that reads images died or hangs; give fewer --num-workers if it lacked memory, or 0 ({error})")
+        _stop(
+            "a process that reads images died or hangs; give fewer --num-workers if it lacked "
+            f"memory, or 0 ({error})"
+        )
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
@@ -109,7 +124,9 @@ def module_name() -> str:
 
 def one_of(choices: Iterable[str]) -> Any:
     """For `Annotated[str, one_of(ENCODERS)]`: the help of that flag lists what there is."""
-    return tyro.conf.arg(help_behavior_hint=lambda default: f"(one of: {', '.join(choices)}; default: {default})")
+    return tyro.conf.arg(
+        help_behavior_hint=lambda default: f"(one of: {', '.join(choices)}; default: {default})"
+    )
 
 
 def choose(kind: str, name: str, choices: Mapping[str, C]) -> C:
@@ -120,7 +137,9 @@ def choose(kind: str, name: str, choices: Mapping[str, C]) -> C:
 
 
 def with_example_lines(description: str) -> str:
-    """`description` with each command in it on a line of its own, indented: tyro joins other lines to paragraphs."""
+    """`description` with each command in it on a line of its own, indented: tyro joins other lines
+    to paragraphs.
+    """
     lines: list[str] = []
     in_example = False
     for line in description.splitlines():
@@ -136,15 +155,23 @@ def with_example_lines(description: str) -> str:
 
 def _is_example(line: str, before: list[str]) -> bool:
     """Whether a line is a command, or goes on with the command of the line before."""
-    return line.startswith(EXAMPLE_STARTS) or bool(before and before[-1].startswith("    ") and before[-1].endswith("\\"))
+    return line.startswith(EXAMPLE_STARTS) or bool(
+        before and before[-1].startswith("    ") and before[-1].endswith("\\")
+    )
 
 
-def _parse(config: type[C], prog: str, arguments: Sequence[str], default: Any, recipes: Mapping[str, C]) -> C:
-    """tyro's reading of the arguments, its boxed complaints turned into an InputError of one line."""
+def _parse(
+    config: type[C], prog: str, arguments: Sequence[str], default: Any, recipes: Mapping[str, C]
+) -> C:
+    """tyro's reading of the arguments, its boxed complaints turned into an InputError of one
+    line.
+    """
     printed, description = io.StringIO(), with_example_lines(inspect.getdoc(config) or "")
     whole = grouped(default)
     if recipes:
-        description += "\n\nEvery default below is set by --recipe NAME:" + "".join(map(_about, recipes.items()))
+        description += "\n\nEvery default below is set by --recipe NAME:" + "".join(
+            map(_about, recipes.items())
+        )
     try:
         with redirect_stderr(printed):
             found = tyro.cli(
@@ -173,9 +200,13 @@ def _about(named: tuple[str, Any]) -> str:
 
 
 def _only_one_length(arguments: Sequence[str], default: Any) -> list[str]:
-    """The arguments, where one of a recipe's alternatives, say --iterations, takes back what the recipe says of the other."""
+    """The arguments, where one of a recipe's alternatives, say --iterations, takes back what the
+    recipe says of the other.
+    """
     found = list(arguments)
-    for one, other in itertools.permutations(getattr(getattr(default, "recipe", None), "ALTERNATIVES", ()), 2):
+    for one, other in itertools.permutations(
+        getattr(getattr(default, "recipe", None), "ALTERNATIVES", ()), 2
+    ):
         given = {flag: _is_given(f"--{flag}", arguments) for flag in (one, other)}
         if given[one] and not given[other]:
             found += [f"--{other}", "0"]
@@ -207,5 +238,7 @@ def _take_recipe(arguments: Sequence[str], defaults: Mapping[str, C]) -> tuple[C
 
 
 def _stop(message: str) -> None:
-    sys.stderr.write(f"error: {' '.join(printable(message).split())}\n")  # in one piece: other ranks may be writing theirs
+    sys.stderr.write(
+        f"error: {' '.join(printable(message).split())}\n"
+    )  # in one piece: other ranks may be writing theirs
     sys.exit(2)

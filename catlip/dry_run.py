@@ -1,7 +1,9 @@
-"""What a pre-training run would do and cost, without doing it: `--dry-run` of any method's `pretrain`.
+"""What a pre-training run would do and cost, without doing it: `--dry-run` of any method's
+`pretrain`.
 
-Nothing here knows a method: parameters are counted on the objective as built, floating-point operations by passing the
-shapes of two images and their captions through it, and the speed of the device is that of a large matrix product on it.
+Nothing here knows a method: parameters are counted on the objective as built, floating-point
+operations by passing the shapes of two images and their captions through it, and the speed of the
+device is that of a large matrix product on it.
 """
 
 import json
@@ -21,18 +23,23 @@ from catlip.matmul import matmul_flops_per_s
 from catlip.recipe import ImageRecipe, Recipe
 from catlip.training.distributed import Place
 
-UTILISATION = 0.4  # of the measured matrix products: what well-tuned ViT training reaches; the estimate says so
+# Of the measured matrix products: what well-tuned ViT training reaches; the estimate says so.
+UTILISATION = 0.4
 GRADIENT_BYTES = 4
 # torch's counter knows every attention kernel but the CPU's.
 CPU_ATTENTION: dict[Any, Any] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: (
+        sdpa_flop_count(q, k, v)
+    ),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
         lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
     ),
 }
 
 
-def describe(recipe: Recipe, objective: nn.Module, batch: Batch, num_samples: int, place: Place, method: str) -> str:
+def describe(
+    recipe: Recipe, objective: nn.Module, batch: Batch, num_samples: int, place: Place, method: str
+) -> str:
     """The resolved recipe, what a step costs, and what differs from the release, as text.
 
     Args:
@@ -49,7 +56,10 @@ def describe(recipe: Recipe, objective: nn.Module, batch: Batch, num_samples: in
     rate = statistics.median(matmul_flops_per_s(place.device, recipe.precision))
     seconds = step_flops / world_size / (rate * UTILISATION)
     sent = GRADIENT_BYTES * trained * 2 * (world_size - 1) / world_size
-    reached = f"{UTILISATION:.0%} of this device's measured {rate / 1e12:.3g} TFLOP/s in {recipe.precision}"
+    reached = (
+        f"{UTILISATION:.0%} of this device's measured {rate / 1e12:.3g} TFLOP/s in "
+        f"{recipe.precision}"
+    )
     num_steps = recipe.num_steps(num_samples) if num_samples or recipe.iterations else None
     if num_steps:
         steps, hours = f"{num_steps:,}", f"{seconds * num_steps / 3600:.3g} h in all"
@@ -60,12 +70,28 @@ def describe(recipe: Recipe, objective: nn.Module, batch: Batch, num_samples: in
         "recipe": json.dumps(asdict(recipe), indent=2),
         "sizes (per device and micro-step)": _sizes(recipe),
         "steps": f"{steps}, each of {images:,} images at the base size",
-        "layout": f"{world_size} processes on {place.device.type}, {accumulation} micro-steps; {_layout(recipe, world_size)}",
-        "parameters": f"{trained:,}, of them {_size(objective.get_submodule('image_encoder')):,} in the image encoder",
-        "model and optimizer state": f"{_state_bytes(trained, recipe) / 2**30:.2f} GiB a process, unsharded",
-        "FLOPs a step": f"{step_flops:.3e}, all processes together (counted, forward and backward, at the base size)",
-        "bytes sent a step": f"{sent / 1e6:,.0f} MB a process for gradients (ring); a contrastive loss sends features too",
-        "expected time": f"{seconds:.3g} s a step, {hours}, at {reached}, if data and network keep up",
+        "layout": (
+            f"{world_size} processes on {place.device.type}, {accumulation} micro-steps; "
+            f"{_layout(recipe, world_size)}"
+        ),
+        "parameters": (
+            f"{trained:,}, of them {_size(objective.get_submodule('image_encoder')):,} in the "
+            "image encoder"
+        ),
+        "model and optimizer state": (
+            f"{_state_bytes(trained, recipe) / 2**30:.2f} GiB a process, unsharded"
+        ),
+        "FLOPs a step": (
+            f"{step_flops:.3e}, all processes together (counted, forward and backward, at the "
+            "base size)"
+        ),
+        "bytes sent a step": (
+            f"{sent / 1e6:,.0f} MB a process for gradients (ring); a contrastive loss sends "
+            "features too"
+        ),
+        "expected time": (
+            f"{seconds:.3g} s a step, {hours}, at {reached}, if data and network keep up"
+        ),
     }
     said = [f"{name}: {value}" for name, value in lines.items()]
     return "\n".join([*said, *differences(recipe, method, num_steps)])
@@ -75,13 +101,22 @@ def print_transfer(recipe: ImageRecipe | DenseRecipe, protocol: str, place: Plac
     """Say, once, what a transfer by this recipe would do, and what differs from the release."""
     if not place.is_main:
         return
-    images, accumulation = recipe.micro_batch * recipe.num_devices, recipe.accumulation(place.world_size)
+    images, accumulation = (
+        recipe.micro_batch * recipe.num_devices,
+        recipe.accumulation(place.world_size),
+    )
     length = recipe.iterations if isinstance(recipe, ImageRecipe) else 0
     print("recipe:", json.dumps(asdict(recipe), indent=2))
     if isinstance(recipe, ImageRecipe | DetectionRecipe):
         print("sizes (per device and micro-step):", _sizes(recipe))
-    print("steps:", f"{length:,}," if length else f"{recipe.epochs:g} epochs,", f"each of {images:,} images at the base size")
-    print(f"layout: {place.world_size} processes on {place.device.type}, {accumulation} micro-steps")
+    print(
+        "steps:",
+        f"{length:,}," if length else f"{recipe.epochs:g} epochs,",
+        f"each of {images:,} images at the base size",
+    )
+    print(
+        f"layout: {place.world_size} processes on {place.device.type}, {accumulation} micro-steps"
+    )
     print(*differences(recipe, protocol), sep="\n", end="\n" if recipe.source != "own" else "")
 
 
@@ -90,14 +125,20 @@ def _sizes(recipe: ImageRecipe | DetectionRecipe) -> str:
 
 
 def made_up_batch(resolution: int, tokenize: Callable[[list[str]], Tensor] | None) -> Batch:
-    """Two images with a caption, and with a label each, of which nothing but their shapes is used."""
+    """Two images with a caption, and with a label each, of which nothing but their shapes is
+    used.
+    """
     images = torch.zeros(2, 3, resolution, resolution, dtype=torch.uint8)
     tokens = tokenize(["a photograph"] * 2) if tokenize else None
-    return Batch(images, ["0", "1"], RaggedLabels(torch.tensor([0, 0]), torch.tensor([0, 1, 2])), tokens)
+    return Batch(
+        images, ["0", "1"], RaggedLabels(torch.tensor([0, 0]), torch.tensor([0, 1, 2])), tokens
+    )
 
 
 def flops_per_image(objective: nn.Module, batch: Batch) -> float:
-    """Floating-point operations (two a multiply-add) of forward and backward, per image of `batch`."""
+    """Floating-point operations (two a multiply-add) of forward and backward, per image of
+    `batch`.
+    """
     with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
         objective(batch).backward()
     objective.zero_grad(set_to_none=True)

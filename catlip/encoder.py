@@ -1,8 +1,9 @@
 """The image encoder: a vision transformer (Dosovitskiy et al. 2021), as the paper pre-trains it.
 
-The blocks are timm's. What varies is the stem that turns pixels into tokens: `patchify` is ViT's one strided convolution,
-`conv` the reference release's three, and `hybrid` ViT's own hybrid, a small convolutional network whose feature map is cut
-into tokens: the proof-scale encoder, because a plain ViT learns too slowly from a few thousand pictures.
+The blocks are timm's. What varies is the stem that turns pixels into tokens: `patchify` is ViT's
+one strided convolution, `conv` the reference release's three, and `hybrid` ViT's own hybrid, a
+small convolutional network whose feature map is cut into tokens: the proof-scale encoder, because a
+plain ViT learns too slowly from a few thousand pictures.
 """
 
 from collections.abc import Callable
@@ -25,8 +26,9 @@ NORM_EPS = 1e-6  # the release's LayerNorm, and timm's default for ViT
 
 @dataclass(frozen=True)
 class Architecture:
-    """Shape of an encoder: token width, transformer blocks, attention heads, pixels per token side, stem, and what is
-    transferred: the class token ("token", as the paper) or the mean of all others ("avg")."""
+    """Shape of an encoder: token width, transformer blocks, attention heads, pixels per token side,
+    stem, and what is transferred: the class token ("token", as the paper) or the mean of all others
+    ("avg")."""
 
     width: int
     depth: int
@@ -50,15 +52,20 @@ ENCODERS = {
 
 
 class ImageEncoder(VisionTransformer):
-    """timm's ViT without a head: pictures in [0, 1], with no mean or deviation taken off, to one vector each."""
+    """timm's ViT without a head: pictures in [0, 1], with no mean or deviation taken off, to one
+    vector each.
+    """
 
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
-        """[B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]: the class token, or the mean of the others."""
+        """[B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]: the class token, or the
+        mean of the others.
+        """
         return super().forward(unit_range(images))
 
 
 class ReleaseEncoder(ImageEncoder):
-    """The encoder as the release resizes it: positions are interpolated along the row of tokens, not on their grid.
+    """The encoder as the release resizes it: positions are interpolated along the row of tokens,
+    not on their grid.
 
     They are added in the tokens' own precision, which under autocast is bfloat16.
     """
@@ -78,17 +85,23 @@ def unit_range(images: Tensor) -> Tensor:
 
 
 def resize_along_tokens(positions: Tensor, count: int) -> Tensor:
-    """Position embeddings [1, N, D] for `count` tokens, by linear interpolation along their flattened order.
+    """Position embeddings [1, N, D] for `count` tokens, by linear interpolation along their
+    flattened order.
 
-    At another width of the grid this mixes neighbours of different columns; it is what the released weights were trained with.
+    At another width of the grid this mixes neighbours of different columns; it is what the released
+    weights were trained with.
     """
     if positions.shape[1] == count:
         return positions
-    return F.interpolate(positions.transpose(1, 2), size=count, mode="linear", align_corners=False).transpose(1, 2)
+    return F.interpolate(
+        positions.transpose(1, 2), size=count, mode="linear", align_corners=False
+    ).transpose(1, 2)
 
 
 class StemEmbed(PatchEmbed):
-    """timm's patch embedding with a stack of convolutions, of the same total stride, in place of its single one."""
+    """timm's patch embedding with a stack of convolutions, of the same total stride, in place of
+    its single one.
+    """
 
     def __init__(self, stem: Callable[[int], nn.Module], *, embed_dim: int, **patch_embed: Any):
         super().__init__(embed_dim=embed_dim, **patch_embed)
@@ -96,7 +109,9 @@ class StemEmbed(PatchEmbed):
 
 
 def conv_stem(width: int) -> nn.Sequential:
-    """The release's stem, stride 16: strides 4, 2 and 2, with batch norm and GELU after the first two."""
+    """The release's stem, stride 16: strides 4, 2 and 2, with batch norm and GELU after the first
+    two.
+    """
     hidden = conv_width(width)
     return nn.Sequential(
         nn.Conv2d(3, hidden, 4, stride=4, padding=1, bias=False),
@@ -127,7 +142,9 @@ def hybrid_stem(width: int) -> nn.Sequential:
 
 
 def _residual_block(channels: int, wider: int) -> BasicBlock:
-    shortcut = nn.Sequential(nn.Conv2d(channels, wider, 1, stride=2, bias=False), nn.BatchNorm2d(wider))
+    shortcut = nn.Sequential(
+        nn.Conv2d(channels, wider, 1, stride=2, bias=False), nn.BatchNorm2d(wider)
+    )
     return BasicBlock(channels, wider, stride=2, downsample=shortcut)
 
 
@@ -149,22 +166,32 @@ def build_encoder(
 ) -> ImageEncoder:
     """The encoder `name`, freshly initialised, with position embeddings for `resolution` pixels.
 
-    Images of any other size, in whole patches, have them resampled: in 2-D, or for `conv` stems as the release does.
+    Images of any other size, in whole patches, have them resampled: in 2-D, or for `conv` stems as
+    the release does.
 
     Args:
-        pool: what is transferred, when not what the architecture says; "avg" is built without a class token.
-        attention: "sdpa" (PyTorch's fused kernels), or "naive", which writes out every attention matrix (its softmax
-            is float32 under autocast on a GPU; on a CPU autocast leaves it in bfloat16).
-        drop_path: probability that the last block is skipped for an image in training; it rises linearly from 0 at the first.
-        checkpointing: keep only the input of each block, and compute the rest again in the backward pass.
-    Raises: InputError for a name that is not in ENCODERS, a resolution that is not a whole number of patches, or a `drop_path`
+        pool: what is transferred, when not what the architecture says; "avg" is built without a
+            class token.
+        attention: "sdpa" (PyTorch's fused kernels), or "naive", which writes out every attention
+            matrix (its softmax is float32 under autocast on a GPU; on a CPU autocast leaves it in
+            bfloat16).
+        drop_path: probability that the last block is skipped for an image in training; it rises
+            linearly from 0 at the first.
+        checkpointing: keep only the input of each block, and compute the rest again in the backward
+            pass.
+    Raises: InputError for a name that is not in ENCODERS, a resolution that is not a whole number
+        of patches, or a `drop_path`
         outside [0, 1).
     """
     shape = choose("encoder", name, ENCODERS)
     if resolution % shape.patch:
-        raise InputError(f"resolution {resolution} is not a multiple of {name}'s patch, {shape.patch} pixels")
+        raise InputError(
+            f"resolution {resolution} is not a multiple of {name}'s patch, {shape.patch} pixels"
+        )
     if not 0 <= drop_path < 1:
-        raise InputError(f"drop_path {drop_path} is a probability: give one from 0 up to, but not, 1")
+        raise InputError(
+            f"drop_path {drop_path} is a probability: give one from 0 up to, but not, 1"
+        )
     pool = pool or shape.pool
     family = ReleaseEncoder if shape.stem == "conv" else ImageEncoder
     encoder = family(
@@ -179,7 +206,8 @@ def build_encoder(
         num_classes=0,
         global_pool=pool,
         class_token=pool == "token",
-        fc_norm=shape.pool == "avg",  # the last norm stays where the architecture has it, whatever is pooled
+        fc_norm=shape.pool
+        == "avg",  # the last norm stays where the architecture has it, whatever is pooled
         dynamic_img_size=True,
         no_embed_class=shape.stem == "conv",  # the release adds no position to its class token
     )

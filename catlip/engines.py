@@ -1,8 +1,9 @@
 """Where work runs: in processes of this machine, or on a Ray cluster.
 
-An engine applies a function to many items, in any order, and gives each item with its result as soon as it is there. It has
-only a few items in its hands at a time, so millions of them cost no memory. What the user can mend (a damaged file, a full
-disk) is a result like any other: the other items go on, and nobody tries it again.
+An engine applies a function to many items, in any order, and gives each item with its result as
+soon as it is there. It has only a few items in its hands at a time, so millions of them cost no
+memory. What the user can mend (a damaged file, a full disk) is a result like any other: the other
+items go on, and nobody tries it again.
 
     with local(workers=4) as apply:
         for path, size in apply(os.path.getsize, paths):
@@ -24,24 +25,30 @@ from typing import Any, Protocol, TypeVar
 from catlip.cli import USER_ERRORS, InputError
 
 RAY_RETRIES = 10  # of an item whose worker or machine died
-RAY_QUEUE = 2  # items that the cluster holds for each of its processors, so that none waits for the next
+RAY_QUEUE = (
+    2  # items that the cluster holds for each of its processors, so that none waits for the next
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Apply(Protocol):
-    """Gives (item, function(item)) for each item as it is done, with the error for a result where it is the user's to mend.
+    """Gives (item, function(item)) for each item as it is done, with the error for a result where
+    it is the user's to mend.
 
     The function and the items must be picklable.
     """
 
-    def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[T, R | InputError | OSError]]: ...
+    def __call__(
+        self, function: Callable[[T], R], items: Sequence[T]
+    ) -> Iterator[tuple[T, R | InputError | OSError]]: ...
 
 
 @contextmanager
 def local(workers: int) -> Iterator[Apply]:
-    """Over so many processes, or in this one; an error waits for the items being worked on, an interrupt does not.
+    """Over so many processes, or in this one; an error waits for the items being worked on, an
+    interrupt does not.
 
     Raises: InputError when a worker dies.
     """
@@ -56,12 +63,18 @@ def local(workers: int) -> Iterator[Apply]:
             return pool.submit(attempt, function, item)
 
     def finished(running: Collection[Any]) -> Iterator[tuple[Any, Any]]:
-        return ((future, future.result()) for future in wait(running, return_when=FIRST_COMPLETED).done)
+        return (
+            (future, future.result()) for future in wait(running, return_when=FIRST_COMPLETED).done
+        )
 
     try:
-        yield lambda function, items: _a_few_at_a_time(function, items, submit, finished, lambda: workers)
+        yield lambda function, items: _a_few_at_a_time(
+            function, items, submit, finished, lambda: workers
+        )
     except BrokenProcessPool:
-        raise InputError("a worker died, perhaps for lack of memory; run the command again with fewer --workers") from None
+        raise InputError(
+            "a worker died, perhaps for lack of memory; run the command again with fewer --workers"
+        ) from None
     except KeyboardInterrupt:
         for process in multiprocessing.active_children():
             process.terminate()
@@ -72,7 +85,8 @@ def local(workers: int) -> Iterator[Apply]:
 
 @contextmanager
 def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
-    """As tasks of the Ray cluster at `address`; a task whose worker or machine dies is done again elsewhere.
+    """As tasks of the Ray cluster at `address`; a task whose worker or machine dies is done again
+    elsewhere.
 
     Args:
         environment: variables that are to be set for the workers.
@@ -82,31 +96,48 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
     try:
         import ray
     except ImportError:
-        raise InputError("--engine ray needs Ray; run `pip install 'catlip-bench[cluster]'`") from None
+        raise InputError(
+            "--engine ray needs Ray; run `pip install 'catlip-bench[cluster]'`"
+        ) from None
     try:
-        ray.init(address, runtime_env={"env_vars": dict(environment)}, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address,
+            runtime_env={"env_vars": dict(environment)},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except ConnectionError:
-        raise InputError(f"no Ray cluster at --ray-address {address}; start one with `ray start --head`") from None
+        raise InputError(
+            f"no Ray cluster at --ray-address {address}; start one with `ray start --head`"
+        ) from None
     task: Any = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(attempt)
 
     def finished(running: Collection[Any]) -> Iterator[tuple[Any, Any]]:
         return ((reference, ray.get(reference)) for reference in ray.wait(list(running))[0])
 
     def room() -> int:
-        return RAY_QUEUE * max(1, int(ray.cluster_resources().get("CPU", 1)))  # machines come and go
+        return RAY_QUEUE * max(
+            1, int(ray.cluster_resources().get("CPU", 1))
+        )  # machines come and go
 
     with redirect_stdout(sys.stderr):  # Ray prints what it knows of a machine that died
         try:
-            yield lambda function, items: _a_few_at_a_time(function, items, task.remote, finished, room)
+            yield lambda function, items: _a_few_at_a_time(
+                function, items, task.remote, finished, room
+            )
         except ray.exceptions.RayTaskError:  # a bug in the function
             raise
         except ray.exceptions.RayError as error:
-            raise InputError(f"the Ray cluster at {address} failed: {error}; run the command again to go on") from None
+            raise InputError(
+                f"the Ray cluster at {address} failed: {error}; run the command again to go on"
+            ) from None
         finally:
             ray.shutdown()
 
 
-def _in_turn(function: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[T, R | InputError | OSError]]:
+def _in_turn(
+    function: Callable[[T], R], items: Sequence[T]
+) -> Iterator[tuple[T, R | InputError | OSError]]:
     return ((item, attempt(function, item)) for item in items)
 
 
@@ -143,9 +174,11 @@ def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Put Ctrl-C off, for this process until the block is over, and for good for the processes that it starts.
+    """Put Ctrl-C off, for this process until the block is over, and for good for the processes that
+    it starts.
 
-    A terminal interrupts the whole group; a worker that is still being started would print a traceback of its own.
+    A terminal interrupts the whole group; a worker that is still being started would print a
+    traceback of its own.
     """
     held: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))

@@ -1,4 +1,6 @@
-"""Some samples as training sees them: an image, its caption, and the classes that the caption's nouns are."""
+"""Some samples as training sees them: an image, its caption, and the classes that the caption's
+nouns are.
+"""
 
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
@@ -23,7 +25,8 @@ MOST_CHARACTERS = 300  # of a caption that a record keeps
 
 @dataclass(frozen=True)
 class Examples:
-    """Put some samples, evenly spread over the shards, into a record, for people to look at in the report.
+    """Put some samples, evenly spread over the shards, into a record, for people to look at in the
+    report.
 
     python -m catlip.examples data/starter/pretrain --vocabulary runs/starter/vocabulary.json
     """
@@ -45,11 +48,15 @@ def main(config: Examples) -> None:
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
     labeller, classes = Labeller(vocabulary.rule), {synset.name for synset in vocabulary.synsets}
     with Record(config.out, "examples", config) as record:
-        pictures = [_example(*sample, labeller, classes, record) for sample in _spread(paths, config.count)]
+        pictures = [
+            _example(*sample, labeller, classes, record) for sample in _spread(paths, config.count)
+        ]
         record.samples["pictures"] = pictures
         record.metrics |= {"rule": vocabulary.rule, "num_classes": len(vocabulary)}
     for picture in pictures:
-        print(f"{printable(picture['caption'])}\n    {', '.join(picture['classes']) or '(no class)'}")
+        print(
+            f"{printable(picture['caption'])}\n    {', '.join(picture['classes']) or '(no class)'}"
+        )
     print(f"wrote {config.out}")
 
 
@@ -62,8 +69,12 @@ def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
             yield shard, number
 
 
-def _example(shard: Shard, number: int, labeller: Labeller, classes: Set[str], record: Record) -> dict[str, Any]:
-    """What the record keeps of a sample; without an image, and a note, where that cannot be read."""
+def _example(
+    shard: Shard, number: int, labeller: Labeller, classes: Set[str], record: Record
+) -> dict[str, Any]:
+    """What the record keeps of a sample; without an image, and a note, where that cannot be
+    read.
+    """
     caption = shard.caption(number) or ""
     names = [nouns().name(offset) for offset in labeller(caption)]
     found = {
@@ -73,9 +84,13 @@ def _example(shard: Shard, number: int, labeller: Labeller, classes: Set[str], r
         "too_rare": [name for name in names if name not in classes],
     }
     try:
-        pixels = cropped_pixels(shard.image_bytes(number), lambda width, height: (0, 0, width, height))
+        pixels = cropped_pixels(
+            shard.image_bytes(number), lambda width, height: (0, 0, width, height)
+        )
     except ValueError as error:
-        record.notes.append(f"{shard.path.name}: {shard.keys[number]} has no readable image: {error}")
+        record.notes.append(
+            f"{shard.path.name}: {shard.keys[number]} has no readable image: {error}"
+        )
         return found
     return found | {"image": encoded_image(pixels)}
 

@@ -1,15 +1,18 @@
-"""What differs from the reference release of CatLIP, on purpose or for want of a cheap way: one list.
+"""What differs from the reference release of CatLIP, on purpose or for want of a cheap way: one
+list.
 
-A recipe that carries the paper's or the release's numbers (`source`) is read as theirs, so each difference that concerns it is
-printed by its `--dry-run` and stands in the notes of every record made by it. What is configured as in the release, and what
-does not change a result, is not here.
+A recipe that carries the paper's or the release's numbers (`source`) is read as theirs, so each
+difference that concerns it is printed by its `--dry-run` and stands in the notes of every record
+made by it. What is configured as in the release, and what does not change a result, is not here.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-LEAST_SHARE = 10  # warm-up takes one step in so many at most: with little data a run is shorter than Table 7's warm-up
+# Warm-up takes one step in so many at most: with little data a run is shorter than Table 7's
+# warm-up.
+LEAST_SHARE = 10
 
 Recipe = Any  # ImageRecipe or DenseRecipe, which import more than a report should need
 
@@ -19,8 +22,8 @@ class Difference:
     """One difference that stays.
 
     Attributes:
-        what: here, and in the release.
-        concerns: whether it changes a training by this recipe and method. Methods of pre-training are named as in records;
+        what: here, and in the release. concerns: whether it changes a training by this recipe and
+        method. Methods of pre-training are named as in records;
             those of transfer are "probe", "finetune", "multilabel", "segmentation" and "detection".
     """
 
@@ -38,43 +41,71 @@ CLASSIFYING = ("probe", "finetune", "multilabel")
 
 DIFFERENCES = (
     Difference(
-        "stem: ViT's one strided convolution; in the release three with batch norm (--encoder ..._conv)",
+        (
+            "stem: ViT's one strided convolution; in the release three with batch norm (--encoder "
+            "..._conv)"
+        ),
         lambda recipe, method: method in PRETRAINING and not recipe.encoder.endswith("_conv"),
     ),
     Difference(
-        "initialization: own; in the release linear layers start by Xavier's rule without bias (--initialization release)",
+        (
+            "initialization: own; in the release linear layers start by Xavier's rule without bias "
+            "(--initialization release)"
+        ),
         lambda recipe, method: getattr(recipe, "initialization", "") == "own" and method != "probe",
     ),
     Difference("the text tower is OpenCLIP's and starts as OpenCLIP starts it", of("clip")),
     Difference(
-        "no weight decay of RangeAugment's six numbers and of CLIP's temperature; the release decays all but vectors",
+        (
+            "no weight decay of RangeAugment's six numbers and of CLIP's temperature; the release "
+            "decays all but vectors"
+        ),
         lambda recipe, method: bool(recipe.range_augment) or method == "clip",
     ),
-    Difference("learning rates are not rounded; the release rounds them to eight decimals", lambda recipe, method: True),
     Difference(
-        "order: samples are mixed within windows of 16 shards; the release reads its first epoch in order and mixes all "
+        "learning rates are not rounded; the release rounds them to eight decimals",
+        lambda recipe, method: True,
+    ),
+    Difference(
+        "order: samples are mixed within windows of 16 shards; the release reads its first epoch "
+        "in order and mixes all "
         "samples of a node in later ones",
         of(*PRETRAINING),
     ),
     Difference(
-        "learning rate and RangeAugment's target change every step; in the release once an epoch (--per-epoch)",
-        lambda recipe, method: method in ("finetune", "multilabel", "segmentation") and not recipe.per_epoch,
+        (
+            "learning rate and RangeAugment's target change every step; in the release once an "
+            "epoch "
+            "(--per-epoch)"
+        ),
+        lambda recipe, method: (
+            method in ("finetune", "multilabel", "segmentation") and not recipe.per_epoch
+        ),
     ),
     Difference(
-        "RangeAugment's target changes every step; in the release once in four passes over the data",
+        (
+            "RangeAugment's target changes every step; in the release once in four passes over the "
+            "data"
+        ),
         of("detection"),
     ),
     Difference(
-        "the decay of the averaged weights rises from .1 at the first step; in the release it is constant (--no-ema-rising)",
+        (
+            "the decay of the averaged weights rises from .1 at the first step; in the release it "
+            "is "
+            "constant (--no-ema-rising)"
+        ),
         lambda recipe, method: method not in PRETRAINING and recipe.ema_rising,
     ),
     Difference(
-        "training images are jittered in scale as in ViTDet, in batches of one size; in the release they are resized to "
+        "training images are jittered in scale as in ViTDet, in batches of one size; in the "
+        "release they are resized to "
         "squares, whose batch falls as they grow (table_7e_*_release)",
         lambda recipe, method: method == "detection" and bool(recipe.scale_jitter),
     ),
     Difference(
-        "the pyramid is detectron2's: each level by itself, the last a maximum; in the release coarser levels are added to "
+        "the pyramid is detectron2's: each level by itself, the last a maximum; in the release "
+        "coarser levels are added to "
         "finer ones, the last is a convolution, and heads take objects from it too",
         of("detection"),
     ),
@@ -82,7 +113,8 @@ DIFFERENCES = (
 
 
 def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> list[str]:
-    """What differs from the release in a training by `recipe`; nothing of a recipe of this project's own.
+    """What differs from the release in a training by `recipe`; nothing of a recipe of this
+    project's own.
 
     Args:
         method: as in `Difference`.
@@ -91,9 +123,14 @@ def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> li
     if recipe.source == "own":
         return []
     found = [difference.what for difference in DIFFERENCES if difference.concerns(recipe, method)]
-    if num_steps is not None and method not in PRETRAINING and num_steps // LEAST_SHARE < recipe.warmup_iterations:
+    if (
+        num_steps is not None
+        and method not in PRETRAINING
+        and num_steps // LEAST_SHARE < recipe.warmup_iterations
+    ):
         found.append(
-            f"warm-up: {num_steps // LEAST_SHARE} steps, a tenth of this run; in the release {recipe.warmup_iterations} "
+            f"warm-up: {num_steps // LEAST_SHARE} steps, a tenth of this run; in the release "
+            f"{recipe.warmup_iterations} "
             "however long it is"
         )
     return [f"not as in the release: {what}" for what in found]

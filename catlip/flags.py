@@ -1,7 +1,8 @@
 """The flags of a recipe in groups, so that `--help` begins with what most people set.
 
-tyro shows one box of flags for each dataclass. A recipe is one dataclass of forty fields, some of which few people touch; its
-`GROUPS` say which. Here tyro is shown, in place of a config, one whose recipe is cut into a dataclass for each group.
+tyro shows one box of flags for each dataclass. A recipe is one dataclass of forty fields, some of
+which few people touch; its `GROUPS` say which. Here tyro is shown, in place of a config, one whose
+recipe is cut into a dataclass for each group.
 """
 
 import ast
@@ -42,7 +43,10 @@ class Whole:
         return self.view(**values, **{name: getattr(config, name) for name in own})
 
     def config(self, view: Any, default: Any) -> Any:
-        """The config that a view shows; what it hides is the default's. Raises: InputError, as the config does."""
+        """The config that a view shows; what it hides is the default's.
+
+        Raises: InputError, as the config does.
+        """
         changes = {
             field.name: getattr(getattr(view, name), field.name)
             for name, part in self.parts.items()
@@ -54,18 +58,24 @@ class Whole:
 
 
 def grouped(default: Any) -> Whole | None:
-    """What to show tyro in place of a config like this one; None if its recipe, or it, has no groups."""
+    """What to show tyro in place of a config like this one; None if its recipe, or it, has no
+    groups.
+    """
     recipe = getattr(default, RECIPE, None)
     groups: Mapping[str, tuple[str, ...]] = getattr(recipe, "GROUPS", {})
     if not groups:
         return None
-    of_recipe = {field: shown for field, shown in _fields(type(recipe)).items() if field not in HIDDEN}
+    of_recipe = {
+        field: shown for field, shown in _fields(type(recipe)).items() if field not in HIDDEN
+    }
     placed = [field for fields in groups.values() for field in fields]
     others = [field for field in of_recipe if field not in placed]
     fields_of = {RECIPE: (), **groups}
     fields_of[RECIPE] = (*fields_of[RECIPE], *others)
     parts = {
-        name: dataclasses.make_dataclass(name, [(field, of_recipe[field]) for field in fields], frozen=True)
+        name: dataclasses.make_dataclass(
+            name, [(field, of_recipe[field]) for field in fields], frozen=True
+        )
         for name, fields in fields_of.items()
     }
     for part in parts.values():
@@ -93,13 +103,19 @@ def _fields(config: type[Any]) -> dict[str, Any]:
 
 
 def _has_own_help(shown: Any) -> bool:
-    """Whether a type is a dataclass, whose fields have helps of their own, or says its help itself."""
+    """Whether a type is a dataclass, whose fields have helps of their own, or says its help
+    itself.
+    """
     inner, *options = get_args(shown) if get_origin(shown) is Annotated else (shown,)
-    return dataclasses.is_dataclass(inner) or any(getattr(option, "help", None) for option in options)
+    return dataclasses.is_dataclass(inner) or any(
+        getattr(option, "help", None) for option in options
+    )
 
 
 def _docstrings(config: type[Any]) -> dict[str, str]:
-    """Field -> the string below it, in the class itself or in the nearest of those that it comes from."""
+    """Field -> the string below it, in the class itself or in the nearest of those that it comes
+    from.
+    """
     found: dict[str, str] = {}
     for base in reversed(config.__mro__[:-1]):
         if not dataclasses.is_dataclass(base):
@@ -108,6 +124,8 @@ def _docstrings(config: type[Any]) -> dict[str, str]:
         assert isinstance(body, ast.ClassDef)
         for line, following in itertools.pairwise(body.body):
             match line, following:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                    value=ast.Constant(value=str(said))
+                ):
                     found[name] = " ".join(said.split())
     return found

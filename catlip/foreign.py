@@ -1,4 +1,6 @@
-"""What others wrote: files that must not hang a program or fill its memory, and words that must not steer a terminal."""
+"""What others wrote: files that must not hang a program or fill its memory, and words that must not
+steer a terminal.
+"""
 
 import errno
 import os
@@ -8,9 +10,12 @@ from pathlib import Path
 
 LARGEST_FILE = 64 * 2**20  # bytes; the largest record of this project's own has 0.3 MB
 
-# Everything that moves a cursor, ends a line where none should end, or turns text around: the control characters but tab and
-# line feed, the separators of lines and paragraphs, and the marks of direction.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
+# Everything that moves a cursor, ends a line where none should end, or turns text around: the
+# control characters but tab and line feed, the separators of lines and paragraphs, and the marks of
+# direction.
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
+)
 
 
 class UnreadableError(ValueError):
@@ -22,7 +27,8 @@ def read_regular(path: Path, most: int = LARGEST_FILE) -> bytes:
 
     A pipe would be waited for, and a device may never end, so neither is opened.
 
-    Raises: UnreadableError where it is no regular file or has more than `most` bytes, OSError as `open`.
+    Raises: UnreadableError where it is no regular file or has more than `most` bytes, OSError as
+        `open`.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):

@@ -1,8 +1,8 @@
 """How the release starts its weights: `--initialization release`.
 
-Its configuration files name other rules, which its code does not apply. What it does: Xavier's uniform rule for the weights of
-all linear layers and zero for their biases; the class token and the positions normal; convolutions and norms as torch starts
-them, which is how they start here too.
+Its configuration files name other rules, which its code does not apply. What it does: Xavier's
+uniform rule for the weights of all linear layers and zero for their biases; the class token and the
+positions normal; convolutions and norms as torch starts them, which is how they start here too.
 """
 
 from torch import nn

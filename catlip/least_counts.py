@@ -1,12 +1,15 @@
-"""How much must be measured before something is said: one table for the page and for `bench.compare`.
+"""How much must be measured before something is said: one table for the page and for
+`bench.compare`.
 
-Of n paired samples that are all of one sign, a sign test gives p = 2 / 2**n: 0.06 at five, 0.03 at six. And of fewer than six
-samples not even the whole range holds the median 95 times in 100.
+Of n paired samples that are all of one sign, a sign test gives p = 2 / 2**n: 0.06 at five, 0.03 at
+six. And of fewer than six samples not even the whole range holds the median 95 times in 100.
 """
 
 FEWEST = 6  # samples of which a median has an interval
 SEEDS = 6  # pairs of seeds, before one method is called better than another
-ROUNDS = {  # kind of record -> rounds in which both sides were measured in turns, before a ratio has an interval or a verdict
+# Kind of record -> rounds in which both sides were measured in turns, before a ratio has an
+# interval or a verdict.
+ROUNDS = {
     "step_time": 6,
     "waterfall": 6,
     "communication": 6,
@@ -25,7 +28,9 @@ SAMPLES = {  # kind of record -> what the names of the lists end with that hold 
 
 
 def rounds_of(kind: str, samples: dict[str, object]) -> int | None:
-    """The rounds that a record's ratios rest on, the fewest of any; None where it does not hold them."""
+    """The rounds that a record's ratios rest on, the fewest of any; None where it does not hold
+    them.
+    """
     lists = (values for name, values in samples.items() if name.endswith(SAMPLES.get(kind, ())))
     return min((len(values) for values in lists if isinstance(values, list)), default=None)
 

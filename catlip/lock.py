@@ -1,4 +1,6 @@
-"""One writer at a time: a lock on a folder, which the system releases when its process ends, however it ends."""
+"""One writer at a time: a lock on a folder, which the system releases when its process ends,
+however it ends.
+"""
 
 import errno
 import fcntl
@@ -20,7 +22,8 @@ def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
 
     Args:
         wanted: whether to lock at all: of several ranks, the main one does for all.
-    Raises: InputError when another process has the lock, naming it. Where the file system has no locks, a warning is printed.
+    Raises: InputError when another process has the lock, naming it. Where the file system has no
+        locks, a warning is printed.
     """
     if not wanted:
         yield
@@ -31,14 +34,18 @@ def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
         yield
     finally:
         if lock is not None:
-            (folder / NAME).unlink(missing_ok=True)  # before it is released: who opened it meanwhile sees that it is gone
+            (folder / NAME).unlink(
+                missing_ok=True
+            )  # before it is released: who opened it meanwhile sees that it is gone
             os.close(lock)
         with suppress(OSError):
             folder.rmdir()  # if nothing was written
 
 
 def _acquire(folder: Path) -> int | None:
-    """The locked file. A POSIX lock, unlike flock's, does not live on in a killed run's data workers."""
+    """The locked file. A POSIX lock, unlike flock's, does not live on in a killed run's data
+    workers.
+    """
     while True:
         lock = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -48,8 +55,13 @@ def _acquire(folder: Path) -> int | None:
             os.close(lock)
             if error.errno in HELD:
                 who = f"process {holder}" if holder else "another process"
-                raise InputError(f"{who} is writing into {folder}; wait until it ends, or give another --out") from None
-            print(f"warning: {folder} cannot be locked ({error.strerror}); start no second run in it", file=sys.stderr)
+                raise InputError(
+                    f"{who} is writing into {folder}; wait until it ends, or give another --out"
+                ) from None
+            print(
+                f"warning: {folder} cannot be locked ({error.strerror}); start no second run in it",
+                file=sys.stderr,
+            )
             return None
         if _is(lock, folder / NAME):
             os.ftruncate(lock, 0)

@@ -1,8 +1,9 @@
-"""How busy the machine was during a run: load averages, wall time, and the processor time of this run and of the others.
+"""How busy the machine was during a run: load averages, wall time, and the processor time of this
+run and of the others.
 
 usage = Usage()
 ...
-usage.so_far()      # {"load_start": 0.4, "load_end": 1.9, "wall_s": 12.1, "cpu_s": 20.3, "other_cpu_s": 0.7}
+usage.so_far()  # {"load_start": 0.4, "load_end": 1.9, "wall_s": 12.1, "cpu_s": 20.3, ...}
 """
 
 import os
@@ -10,15 +11,21 @@ import time
 from pathlib import Path
 
 PROC = Path("/proc")
-BUSY = ("user", "nice", "system", "irq", "softirq")  # columns of /proc/stat that are work of this machine's processes
+BUSY = (
+    "user",
+    "nice",
+    "system",
+    "irq",
+    "softirq",
+)  # columns of /proc/stat that are work of this machine's processes
 COLUMNS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
 
 
 class Usage:
     """Counts from its creation on.
 
-    The run is this process with its children; under torchrun, that of all processes that torchrun started on this machine.
-    Other processes count on the processors that this one may use.
+    The run is this process with its children; under torchrun, that of all processes that torchrun
+    started on this machine. Other processes count on the processors that this one may use.
     """
 
     def __init__(self) -> None:
@@ -31,7 +38,9 @@ class Usage:
         return {"load_start": round(self._load, 2)}
 
     def so_far(self) -> dict[str, float]:
-        """1-minute load averages, and seconds; `other_cpu_s` is absent where the system does not tell (no /proc)."""
+        """1-minute load averages, and seconds; `other_cpu_s` is absent where the system does not
+        tell (no /proc).
+        """
         own = self._own_s() - self._own
         found = self.at_start() | {
             "load_end": round(os.getloadavg()[0], 2),
@@ -50,7 +59,9 @@ class Usage:
 
 
 def tree_s(root: int) -> float:
-    """Processor seconds of a process, of its living descendants, and of those that ended and were waited for."""
+    """Processor seconds of a process, of its living descendants, and of those that ended and were
+    waited for.
+    """
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for entry in PROC.iterdir():
@@ -62,18 +73,28 @@ def tree_s(root: int) -> float:
             continue
         columns = text.rpartition(")")[2].split()  # the name before it may hold anything
         parents[int(entry.name)] = int(columns[1])
-        ticks[int(entry.name)] = sum(map(int, columns[11:15]))  # its own time, and that of children it waited for
-    return sum(ticks[process] for process in parents if _descends(process, root, parents)) / os.sysconf("SC_CLK_TCK")
+        ticks[int(entry.name)] = sum(
+            map(int, columns[11:15])
+        )  # its own time, and that of children it waited for
+    return sum(
+        ticks[process] for process in parents if _descends(process, root, parents)
+    ) / os.sysconf("SC_CLK_TCK")
 
 
 def busy_s() -> float | None:
-    """Seconds that the processors this process may use have worked since the machine started; None without /proc/stat."""
+    """Seconds that the processors this process may use have worked since the machine started; None
+    without /proc/stat.
+    """
     try:
         lines = (PROC / "stat").read_text().splitlines()
     except OSError:
         return None
     mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-    rows = [dict(zip(COLUMNS, map(int, line.split()[1:]), strict=False)) for line in lines if line.split(" ")[0] in mine]
+    rows = [
+        dict(zip(COLUMNS, map(int, line.split()[1:]), strict=False))
+        for line in lines
+        if line.split(" ")[0] in mine
+    ]
     return sum(row.get(column, 0) for row in rows for column in BUSY) / os.sysconf("SC_CLK_TCK")
 
 

@@ -1,4 +1,6 @@
-"""How fast a device multiplies large matrices: the ceiling that a training step is measured against."""
+"""How fast a device multiplies large matrices: the ceiling that a training step is measured
+against.
+"""
 
 import time
 

@@ -1,7 +1,8 @@
 """CatLIP's objective: which nouns does the caption of this image contain?  (Section 3.2)
 
-Pre-training becomes multi-label classification over the synset vocabulary. Targets stay sparse: a caption has about three
-nouns and the vocabulary 24,320 classes, so a dense target would be 99.99 % zeros.
+Pre-training becomes multi-label classification over the synset vocabulary. Targets stay sparse: a
+caption has about three nouns and the vocabulary 24,320 classes, so a dense target would be 99.99 %
+zeros.
 """
 
 from typing import Any, Protocol
@@ -15,19 +16,22 @@ from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
 
 CLASSIFIER_STD = 0.02  # timm's for every linear layer
-EXACT_SOFTPLUS = 40.0  # torch returns z itself above its threshold; from its default, 20, that is off by up to 2e-9
+# Torch returns z itself above its threshold; from its default, 20, that is off by up to 2e-9.
+EXACT_SOFTPLUS = 40.0
 
 
 class Objective(Protocol):
-    """A method of pre-training: a module that holds the image encoder and turns a batch into a loss.
+    """A method of pre-training: a module that holds the image encoder and turns a batch into a
+    loss.
 
     Attributes:
         needs: the optional fields of a Batch that it reads, "labels" or "tokens".
         image_encoder: what is transferred afterwards; [B, 3, H, W] to [B, num_features].
 
-    It may also have `whole_step`, true if it is called with all micro-batches of a step at once; `set_progress(share)`, called
-    before each step with the share of the run that is done; `metrics()`, scalar tensors by name for the log; and
-    `lr_scale(name)`, what the learning rate of the parameter of that name is multiplied by.
+    It may also have `whole_step`, true if it is called with all micro-batches of a step at once;
+    `set_progress(share)`, called before each step with the share of the run that is done;
+    `metrics()`, scalar tensors by name for the log; and `lr_scale(name)`, what the learning rate of
+    the parameter of that name is multiplied by.
     """
 
     needs: frozenset[str]
@@ -43,9 +47,11 @@ class Categorical(nn.Module):
 
     Args:
         image_encoder: what is to be transferred.
-        base_rates: [V] float in (0, 1), the share of training captions that hold each class. The bias starts at its
-            log-odds, so that training begins at the loss of knowing how frequent each noun is instead of V ln 2.
-        chunk_classes: classes whose logits are in memory at a time; 0 for all of them, which is a little faster.
+        base_rates: [V] float in (0, 1), the share of training captions that hold each class. The
+            bias starts at its log-odds, so that training begins at the loss of knowing how frequent
+            each noun is instead of V ln 2.
+        chunk_classes: classes whose logits are in memory at a time; 0 for all of them, which is a
+            little faster.
     Raises: InputError when `chunk_classes` is negative.
     """
 
@@ -54,7 +60,10 @@ class Categorical(nn.Module):
     def __init__(self, image_encoder: ImageEncoder, base_rates: Tensor, chunk_classes: int = 0):
         super().__init__()
         if chunk_classes < 0:
-            raise InputError(f"chunk_classes {chunk_classes} is a number of classes: give 0 for all at once, or above")
+            raise InputError(
+                f"chunk_classes {chunk_classes} is a number of classes: give 0 for all at once, or "
+                "above"
+            )
         self.chunk_classes = chunk_classes
         self.image_encoder = image_encoder
         self.classifier = nn.Linear(image_encoder.num_features, len(base_rates))
@@ -68,15 +77,17 @@ class Categorical(nn.Module):
         features = self.image_encoder(batch.images)
         if self.chunk_classes:
             weight, bias = self.classifier.weight, self.classifier.bias
-            return chunked_binary_cross_entropy(features, weight, bias, batch.labels, self.chunk_classes)
+            return chunked_binary_cross_entropy(
+                features, weight, bias, batch.labels, self.chunk_classes
+            )
         return sparse_binary_cross_entropy(self.classifier(features), batch.labels)
 
 
 def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
     """Binary cross-entropy summed over classes, averaged over images (the release's `batch_mean`).
 
-    Absent classes cost softplus(z), present ones softplus(z) - z, so one dense softplus and one gather give the same value
-    as a dense [B, V] target without ever making it.
+    Absent classes cost softplus(z), present ones softplus(z) - z, so one dense softplus and one
+    gather give the same value as a dense [B, V] target without ever making it.
 
     Args:
         logits: [B, V], any float dtype; reduced in float32 or wider.
@@ -88,14 +99,19 @@ def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
     return (F.softplus(wide, threshold=EXACT_SOFTPLUS).sum() - present) / len(logits)
 
 
-def chunked_binary_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, labels: RaggedLabels, chunk: int) -> Tensor:
-    """`sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)` without ever holding the [B, V] logits.
+def chunked_binary_cross_entropy(
+    features: Tensor, weight: Tensor, bias: Tensor, labels: RaggedLabels, chunk: int
+) -> Tensor:
+    """`sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)` without ever holding
+    the [B, V] logits.
 
-    Classes are taken `chunk` at a time, and their logits computed once more in the backward pass: memory beside the gradients
-    themselves is a few times B x chunk numbers, and a fourth matrix product joins the three of a linear layer.
+    Classes are taken `chunk` at a time, and their logits computed once more in the backward pass:
+    memory beside the gradients themselves is a few times B x chunk numbers, and a fourth matrix
+    product joins the three of a linear layer.
 
     Args:
-        features: [B, D]; under autocast the products are taken in its dtype, as those of a linear layer.
+        features: [B, D]; under autocast the products are taken in its dtype, as those of a linear
+            layer.
         weight, bias: [V, D] and [V], of the classifier.
         labels: as above.
         chunk: classes at a time, at least 1.
@@ -108,17 +124,30 @@ def chunked_binary_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor,
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Binary cross-entropy of a linear classifier, summed over classes and images, chunk by chunk."""
+    """Binary cross-entropy of a linear classifier, summed over classes and images, chunk by
+    chunk.
+    """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, values: Tensor, chunk: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        rows: Tensor,
+        values: Tensor,
+        chunk: int,
+    ) -> Tensor:
         ctx.save_for_backward(features, weight, bias, rows, values)
         ctx.chunk = chunk
         loss = _wide(features.new_zeros(()))
         for first in range(0, len(weight), chunk):
             logits = _chunk_logits(features, weight, bias, first, chunk)
             column, present = _labels_within(values, first, logits)
-            loss += F.softplus(logits, threshold=EXACT_SOFTPLUS).sum() - (logits[rows, column] * present).sum()
+            loss += (
+                F.softplus(logits, threshold=EXACT_SOFTPLUS).sum()
+                - (logits[rows, column] * present).sum()
+            )
         return loss
 
     @staticmethod
@@ -129,7 +158,11 @@ class _ChunkedLoss(torch.autograd.Function):
         for first in range(0, len(weight), ctx.chunk):
             logits = _chunk_logits(features, weight, bias, first, ctx.chunk)
             column, present = _labels_within(values, first, logits)
-            of_logits = logits.sigmoid_().index_put_((rows, column), -present, accumulate=True).mul_(*upstream)
+            of_logits = (
+                logits.sigmoid_()
+                .index_put_((rows, column), -present, accumulate=True)
+                .mul_(*upstream)
+            )
             chunk = slice(first, first + ctx.chunk)
             of_bias[chunk] = of_logits.sum(dim=0)
             of_logits = of_logits.to(features.dtype)
@@ -140,12 +173,17 @@ class _ChunkedLoss(torch.autograd.Function):
 
 def _chunk_logits(features: Tensor, weight: Tensor, bias: Tensor, first: int, chunk: int) -> Tensor:
     """[B, chunk] float32 or wider, of the classes from `first` on."""
-    weight, bias = weight[first : first + chunk].to(features.dtype), bias[first : first + chunk].to(features.dtype)
+    weight, bias = (
+        weight[first : first + chunk].to(features.dtype),
+        bias[first : first + chunk].to(features.dtype),
+    )
     return _wide(F.linear(features, weight, bias))
 
 
 def _labels_within(values: Tensor, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Each label's column among these logits, and 1 when it has one, else 0: picking those out would wait for the device."""
+    """Each label's column among these logits, and 1 when it has one, else 0: picking those out
+    would wait for the device.
+    """
     column = values - first
     last = logits.shape[1] - 1
     return column.clamp(0, last), ((column >= 0) & (column <= last)).to(logits.dtype)

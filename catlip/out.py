@@ -9,7 +9,8 @@ from catlip.errors import InputError
 
 
 def check_out(config: Any) -> None:
-    """Raises: InputError when the config's `out` has no name, is of the wrong kind, or lies where this user cannot write.
+    """Raises: InputError when the config's `out` has no name, is of the wrong kind, or lies where
+    this user cannot write.
 
     Whether a file or a folder is meant is seen from its default: of a file it has a suffix.
     """
@@ -19,7 +20,9 @@ def check_out(config: Any) -> None:
     default = next(field.default for field in dataclasses.fields(config) if field.name == "out")
     example = f", say {default}" if isinstance(default, Path) else ""
     if out.name in ("", ".."):
-        raise InputError(f"--out '{out}' has no name of its own; give the path of a new file or folder{example}")
+        raise InputError(
+            f"--out '{out}' has no name of its own; give the path of a new file or folder{example}"
+        )
     if isinstance(default, Path) and out.exists() and out.is_dir() == bool(default.suffix):
         there, meant = ("folder", "file") if out.is_dir() else ("file", "folder")
         raise InputError(f"--out {out} is a {there}, and a {meant} is to be written{example}")

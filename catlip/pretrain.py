@@ -1,7 +1,7 @@
 """Pre-train an image encoder by classifying the nouns of captions: CatLIP (Section 3.2).
 
-`pretrain` below is what every method runs: it turns a recipe, shards and an objective into a run folder and a record, and
-never asks which objective it is.
+`pretrain` below is what every method runs: it turns a recipe, shards and an objective into a run
+folder and a record, and never asks which objective it is.
 """
 
 import os
@@ -61,9 +61,13 @@ class PretrainRun:
     num_workers: Natural = 1
     """Processes that read and decode images, per rank; the batches do not depend on it."""
     max_broken: Fraction = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
+    """Share of the images that may be broken and left out; ten are never too many, unless this is
+    0.
+    """
     parallel: Parallel = "ddp"
-    """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over them."""
+    """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over
+    them.
+    """
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
     log_every: Count = 20
@@ -71,13 +75,17 @@ class PretrainRun:
     checkpoint_every: Count = 200
     """Optimizer steps between checkpoints."""
     snapshots: Count = 1
-    """At how many evenly spaced steps to keep the weights to transfer; the end, weights.safetensors, is the last of them."""
+    """At how many evenly spaced steps to keep the weights to transfer; the end,
+    weights.safetensors, is the last of them.
+    """
     restart: bool = False
     """Discard the run that is in the folder instead of going on with it."""
     wandb: str = ""
     """A Weights & Biases project to log to as well."""
     dry_run: bool = False
-    """Print the resolved recipe, what a step costs and what differs from the release, and stop; needs no data."""
+    """Print the resolved recipe, what a step costs and what differs from the release, and stop;
+    needs no data.
+    """
     quiet: bool = False
     """No progress bar."""
 
@@ -90,7 +98,8 @@ class PretrainCatLIP(PretrainRun):
     """Pre-train an image encoder with CatLIP; run the same command again to go on where it stopped.
 
     python -m catlip.pretrain --recipe starter --shards data/starter/pretrain \\
-        --vocabulary runs/starter/vocabulary.json --labels-dir runs/starter/labels --out runs/starter/pretrain/catlip-seed0
+        --vocabulary runs/starter/vocabulary.json --labels-dir runs/starter/labels \\
+        --out runs/starter/pretrain/catlip-seed0
     """
 
     vocabulary: Path | None = None
@@ -116,7 +125,8 @@ def pretrain(
     Args:
         method: its name in records.
         build: makes the objective, after the seed is set.
-        identity: what else determines the run (say, the vocabulary); a checkpoint made under another one is refused.
+        identity: what else determines the run (say, the vocabulary); a checkpoint made under
+            another one is refused.
         labels, tokenize: how to make what the objective needs.
     Returns: the path of the record; None after a dry run.
     """
@@ -124,9 +134,22 @@ def pretrain(
     if config.dry_run:
         with torch.device("meta"):  # shapes alone: the largest encoder takes no memory, and seconds
             objective = augmented(build(), recipe)
-        num_samples = int(_shards(config, place).counts.sum()) if config.shards and not recipe.iterations else 0
+        num_samples = (
+            int(_shards(config, place).counts.sum())
+            if config.shards and not recipe.iterations
+            else 0
+        )
         if place.is_main:
-            print(describe(recipe, objective, made_up_batch(recipe.resolution, tokenize), num_samples, place, method))
+            print(
+                describe(
+                    recipe,
+                    objective,
+                    made_up_batch(recipe.resolution, tokenize),
+                    num_samples,
+                    place,
+                    method,
+                )
+            )
         return None
     shards = _shards(config, place)
     if isinstance(labels, VocabularyLabels) and place.is_main:
@@ -135,7 +158,11 @@ def pretrain(
     data = _data_path(config, shards, accumulation, place, labels, tokenize)
     torch.manual_seed(config.seed)
     objective = augmented(build(), recipe)
-    identity = recipe_identity(recipe) | identity | {"method": method, "seed": config.seed, "data": shards.digest}
+    identity = (
+        recipe_identity(recipe)
+        | identity
+        | {"method": method, "seed": config.seed, "data": shards.digest}
+    )
     with only_writer(config.out, place.is_main):
         if config.restart:
             _discard(config.out, place)
@@ -143,16 +170,38 @@ def pretrain(
 
 
 def _train(
-    config: PretrainRun, method: str, objective: nn.Module, data: DataPath, place: Place, identity: dict[str, Any]
+    config: PretrainRun,
+    method: str,
+    objective: nn.Module,
+    data: DataPath,
+    place: Place,
+    identity: dict[str, Any],
 ) -> Path:
-    """Train in the run's folder, from its last checkpoint if there is one, and write the record; its path."""
+    """Train in the run's folder, from its last checkpoint if there is one, and write the record;
+    its path.
+    """
     recipe, layout = config.recipe, config.parallel
-    trainer = Trainer(objective, recipe, len(data.plan), data.accumulation, place, layout, config.compile, seed=config.seed)
-    record = Record(config.out.with_name(config.out.name + ".json"), "pretrain", plain(config) | {"method": method})
+    trainer = Trainer(
+        objective,
+        recipe,
+        len(data.plan),
+        data.accumulation,
+        place,
+        layout,
+        config.compile,
+        seed=config.seed,
+    )
+    record = Record(
+        config.out.with_name(config.out.name + ".json"),
+        "pretrain",
+        plain(config) | {"method": method},
+    )
     with record if place.is_main else nullcontext():
         lines = train(
             trainer,
-            lambda step: data.batches(step, config.num_workers, pin_memory=place.device.type == "cuda"),
+            lambda step: data.batches(
+                step, config.num_workers, pin_memory=place.device.type == "cuda"
+            ),
             config.out,
             identity,
             config.log_every,
@@ -178,11 +227,15 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
     skipped = shards.skipped_by_cause()
     count = sum(skipped.values())
     if count and place.is_main:
-        print(f"{count:,} samples of the shards are left out: {skipped}; first: {shards.first_skipped()[0]}")
+        print(
+            f"{count:,} samples of the shards are left out: {skipped}; first: "
+            f"{shards.first_skipped()[0]}"
+        )
     total = count + int(shards.counts.sum())
     if count > max(FEW if config.max_broken else 0, config.max_broken * total):
         raise InputError(
-            f"{count:,} of {total:,} samples are left out ({skipped}; first: {shards.first_skipped()[0]}), over --max-broken "
+            f"{count:,} of {total:,} samples are left out ({skipped}; first: "
+            f"{shards.first_skipped()[0]}), over --max-broken "
             f"{config.max_broken:g}: make the shards again, or raise --max-broken"
         )
     return shards
@@ -192,11 +245,16 @@ def _note_skipped(record: Record, shards: Shards) -> None:
     """Count and list what was left out of the shards among the broken images."""
     if isinstance(shards, ShardSet) and (skipped := shards.skipped_by_cause()):
         record.metrics["broken"] = record.metrics.get("broken", {}) | skipped
-        record.samples["broken_keys"] = (record.samples.get("broken_keys", []) + shards.first_skipped())[:MOST_LISTED]
+        record.samples["broken_keys"] = (
+            record.samples.get("broken_keys", []) + shards.first_skipped()
+        )[:MOST_LISTED]
 
 
 def _discard(folder: Path, place: Place) -> None:
-    """Delete the run in `folder`, but not when torchrun starts these processes again after a fault. Raises: InputError."""
+    """Delete the run in `folder`, but not when torchrun starts these processes again after a fault.
+
+    Raises: InputError.
+    """
     if place.is_main and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         discard(folder)
     barrier()
@@ -254,7 +312,14 @@ def _data_path(
     )
 
 
-def _fill(record: Record, method: str, seed: int, trainer: Trainer, lines: list[dict[str, float]], samples: int) -> None:
+def _fill(
+    record: Record,
+    method: str,
+    seed: int,
+    trainer: Trainer,
+    lines: list[dict[str, float]],
+    samples: int,
+) -> None:
     """The numbers that the report shows, from the log of a finished run."""
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
     record.metrics |= {
@@ -269,15 +334,23 @@ def _fill(record: Record, method: str, seed: int, trainer: Trainer, lines: list[
         "data_wait_share": float(np.mean([line["data_wait_share"] for line in lines])),
         "peak_gib": peak_gib(trainer.place.device),
         "parameters_total": sum(p.numel() for p in trainer.objective.parameters()),
-        "parameters_image": sum(p.numel() for p in trainer.objective.get_submodule("image_encoder").parameters()),
+        "parameters_image": sum(
+            p.numel() for p in trainer.objective.get_submodule("image_encoder").parameters()
+        ),
     }
-    record.samples |= {name: [line[name] for line in lines] for name in lines[0] if name != "broken"}
+    record.samples |= {
+        name: [line[name] for line in lines] for name in lines[0] if name != "broken"
+    }
     if trainer.accumulation > 1:
-        record.notes.append(f"{trainer.accumulation} micro-steps a step keep the recipe's global batch")
+        record.notes.append(
+            f"{trainer.accumulation} micro-steps a step keep the recipe's global batch"
+        )
 
 
 def base_rates_of(vocabulary: Vocabulary) -> Tensor:
-    """[V] float32, the share of captions that name each class; equal shares when the number of captions is unknown."""
+    """[V] float32, the share of captions that name each class; equal shares when the number of
+    captions is unknown.
+    """
     if vocabulary.source.captions is None:
         return torch.full((len(vocabulary),), UNKNOWN_LABELS_PER_CAPTION / len(vocabulary))
     counts = torch.tensor([synset.count for synset in vocabulary.synsets], dtype=torch.float64)
@@ -297,7 +370,10 @@ def main(config: PretrainCatLIP) -> None:
     recipe, chunk = config.recipe, config.chunk_classes
     if config.vocabulary is None:
         if not config.dry_run:
-            raise InputError("which nouns are the classes? give --vocabulary FILE, made by python -m catlip.vocabulary")
+            raise InputError(
+                "which nouns are the classes? give --vocabulary FILE, made by python -m "
+                "catlip.vocabulary"
+            )
         equal = torch.full((config.num_classes,), UNKNOWN_LABELS_PER_CAPTION / config.num_classes)
         pretrain(config, "catlip", lambda: categorical(recipe, equal, chunk), {})
         return

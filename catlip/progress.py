@@ -1,4 +1,6 @@
-"""Progress on stderr: tqdm's bar on a terminal, a line now and then in a log file, nothing when quiet."""
+"""Progress on stderr: tqdm's bar on a terminal, a line now and then in a log file, nothing when
+quiet.
+"""
 
 import sys
 import threading
@@ -13,7 +15,8 @@ SECONDS_PER_LINE = 30.0
 LINE = "{desc}: {n_fmt}/{total_fmt} in {elapsed}, {rate_fmt}, {remaining} left{postfix}"
 LINE_WITHOUT_TOTAL = "{desc}: {n_fmt} in {elapsed}, {rate_fmt}{postfix}"
 
-# Only the process that makes a bar draws it. tqdm's default lock is one between processes, which needs a semaphore.
+# Only the process that makes a bar draws it. tqdm's default lock is one between processes, which
+# needs a semaphore.
 tqdm.set_lock(threading.RLock())
 
 
@@ -23,7 +26,9 @@ def progress(
     total: float | None = None,
     **options: Any,
 ) -> Bar:
-    """A tqdm, with its arguments and methods: a bar if stderr is a terminal, else a line every 30 seconds and a last one."""
+    """A tqdm, with its arguments and methods: a bar if stderr is a terminal, else a line every 30
+    seconds and a last one.
+    """
     kind = tqdm if sys.stderr.isatty() else Lines
     return kind(iterable, desc, total, **options)
 
@@ -33,12 +38,15 @@ class Lines(tqdm):  # type: ignore[type-arg]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._last_line = time.monotonic()
-        # gui: this class draws, not tqdm. miniters: look at the clock in each update, since nothing redraws in between.
+        # gui: this class draws, not tqdm. miniters: look at the clock in each update, since nothing
+        # redraws in between.
         options |= {"gui": True, "miniters": 1, "mininterval": 1.0, "smoothing": 0.0}
         super().__init__(*arguments, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write a line, unless the last one is younger than 30 seconds; tqdm calls this after an update and for a postfix."""
+        """Write a line, unless the last one is younger than 30 seconds; tqdm calls this after an
+        update and for a postfix.
+        """
         now = time.monotonic()
         if now - self._last_line >= SECONDS_PER_LINE:
             self._last_line = now

@@ -1,15 +1,17 @@
 """RangeAugment: how strongly to augment is learnt (Mehta et al. 2022; the paper's Appendix A).
 
-Brightness, contrast and noise each change a random half of a batch, by magnitudes drawn from a range whose two ends are
-parameters. The ends follow the gradient of the objective and of a loss of their own, which pulls the augmented images towards
-a target PSNR. That target falls from 40 to 20 dB over training: pictures hardly change at first, and a lot at the end.
+Brightness, contrast and noise each change a random half of a batch, by magnitudes drawn from a
+range whose two ends are parameters. The ends follow the gradient of the objective and of a loss of
+their own, which pulls the augmented images towards a target PSNR. That target falls from 40 to 20
+dB over training: pictures hardly change at first, and a lot at the end.
 
-    objective = Augmented(Categorical(encoder, base_rates), RangeAugment())    # or any other objective
+    objective = Augmented(Categorical(encoder, base_rates), RangeAugment())
     images, loss = RangeAugment()(images, progress=step / num_steps)    # or by itself
 
-Nothing here counts steps or holds a random state. Who trains says how far the run is, and seeds torch's random numbers before
-each micro-batch: then a run that is stopped and resumed, or spread over other ranks and micro-steps, augments each image
-alike, and so does every method, because these draws come first.
+Nothing here counts steps or holds a random state. Who trains says how far the run is, and seeds
+torch's random numbers before each micro-batch: then a run that is stopped and resumed, or spread
+over other ranks and micro-steps, augments each image alike, and so does every method, because these
+draws come first.
 """
 
 import math
@@ -50,8 +52,8 @@ class Operation:
     """One way to change images.
 
     Attributes:
-        apply: images [n, 3, H, W], magnitudes [n, 1, 1, 1] and standard normal noise [n, 3, H, W] to images.
-        low, high: the ends of the range of its magnitudes.
+        apply: images [n, 3, H, W], magnitudes [n, 1, 1, 1] and standard normal noise [n, 3, H, W]
+        to images. low, high: the ends of the range of its magnitudes.
     """
 
     apply: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -88,10 +90,10 @@ class Draws:
     """The random numbers of one batch of B images, of which each operation changes n.
 
     Attributes:
-        order: names of the operations, in the order in which they are applied.
-        chosen: each operation's images, [n] int64 indices.
-        where: each operation's magnitudes, [n] float in [0, 1): 0 is the low end of the range, 1 the high one.
-        noise: [n, 3, H, W] float, standard normal.
+        order: names of the operations, in the order in which they are applied. chosen: each
+        operation's images, [n] int64 indices. where: each operation's magnitudes, [n] float in [0,
+        1): 0 is the low end of the range, 1 the high one. noise: [n, 3, H, W] float, standard
+        normal.
     """
 
     order: list[str]
@@ -103,8 +105,8 @@ class Draws:
 def draw(images: Tensor) -> Draws:
     """The random numbers for `images` [B, 3, H, W], in their dtype, for half of them per operation.
 
-    They come from torch's generator of the images' device. Only the order comes from that of the CPU, where it is needed:
-    nothing is copied to the device, and nothing waits for it.
+    They come from torch's generator of the images' device. Only the order comes from that of the
+    CPU, where it is needed: nothing is copied to the device, and nothing waits for it.
     """
     names, half = list(OPERATIONS), max(1, len(images) // 2)
     order = [names[i] for i in torch.randperm(len(names), device="cpu").tolist()]
@@ -121,14 +123,19 @@ class RangeAugment(nn.Module):
     Args:
         psnr: target in dB at the start and at the end of training; 40 to 10 for detection.
     Attributes:
-        psnr_db: 0-D, that of the last batch augmented, without gradient: reading its value waits for the device.
+        psnr_db: 0-D, that of the last batch augmented, without gradient: reading its value waits
+            for the device.
     """
 
     def __init__(self, psnr: tuple[float, float] = (40.0, 20.0)):
         super().__init__()
         self.psnr = psnr
-        self.low = nn.ParameterDict({name: nn.Parameter(torch.tensor(op.low.raw)) for name, op in OPERATIONS.items()})
-        self.high = nn.ParameterDict({name: nn.Parameter(torch.tensor(op.high.raw)) for name, op in OPERATIONS.items()})
+        self.low = nn.ParameterDict(
+            {name: nn.Parameter(torch.tensor(op.low.raw)) for name, op in OPERATIONS.items()}
+        )
+        self.high = nn.ParameterDict(
+            {name: nn.Parameter(torch.tensor(op.high.raw)) for name, op in OPERATIONS.items()}
+        )
         self.psnr_db = torch.tensor(math.nan)
 
     def forward(self, images: Tensor, progress: float) -> tuple[Tensor, Tensor]:
@@ -136,13 +143,17 @@ class RangeAugment(nn.Module):
 
         Args:
             images: [B, 3, H, W] uint8, or float in [0, 1].
-            progress: share of the training steps that are done, in [0, 1]; the same for all micro-steps and ranks of a step.
-        Returns: [B, 3, H, W] in [0, 1], float32 or wider, and a scalar. In evaluation mode the images as they came, and zero.
+            progress: share of the training steps that are done, in [0, 1]; the same for all
+                micro-steps and ranks of a step.
+        Returns: [B, 3, H, W] in [0, 1], float32 or wider, and a scalar. In evaluation mode the
+            images as they came, and zero.
         """
         if not self.training:
             return images, torch.zeros((), device=images.device)
         images = unit_range(images)
-        images = images.to(torch.promote_types(images.dtype, torch.float32))  # a bfloat16 has no room for an 8-bit pixel
+        images = images.to(
+            torch.promote_types(images.dtype, torch.float32)
+        )  # a bfloat16 has no room for an 8-bit pixel
         augmented = self.augment(images, draw(images))
         error = mean_squared_error(augmented, images)
         self.psnr_db = 10 * torch.log10(PEAK / error.detach().mean())
@@ -155,17 +166,24 @@ class RangeAugment(nn.Module):
         for name in draws.order:
             low, high = ranges[name]["low"], ranges[name]["high"]
             magnitude = (low + (high - low) * draws.where[name])[:, None, None, None]
-            changed = OPERATIONS[name].apply(images.index_select(0, draws.chosen[name]), magnitude, draws.noise)
+            changed = OPERATIONS[name].apply(
+                images.index_select(0, draws.chosen[name]), magnitude, draws.noise
+            )
             images = images.index_copy(0, draws.chosen[name], changed)
         return images.clamp(0, 1)
 
     def ranges(self) -> dict[str, dict[str, Tensor]]:
         """The "low" and the "high" end of each operation's magnitudes, 0-D."""
-        return {name: {"low": op.low(self.low[name]), "high": op.high(self.high[name])} for name, op in OPERATIONS.items()}
+        return {
+            name: {"low": op.low(self.low[name]), "high": op.high(self.high[name])}
+            for name, op in OPERATIONS.items()
+        }
 
 
 class Augmented(nn.Module):
-    """Any objective, fed augmented images while it trains, with RangeAugment's loss added to its own: itself an objective."""
+    """Any objective, fed augmented images while it trains, with RangeAugment's loss added to its
+    own: itself an objective.
+    """
 
     def __init__(self, objective: nn.Module, range_augment: RangeAugment):
         super().__init__()
@@ -185,9 +203,15 @@ class Augmented(nn.Module):
         self.progress = share
 
     def forward(self, *batches: Batch) -> Tensor:
-        """A scalar, mean per image; of several batches where the objective takes a step's as one."""
-        augmented, losses = zip(*(self.range_augment(batch.images, self.progress) for batch in batches), strict=True)
-        changed = (replace(batch, images=images) for batch, images in zip(batches, augmented, strict=True))
+        """A scalar, mean per image; of several batches where the objective takes a step's as
+        one.
+        """
+        augmented, losses = zip(
+            *(self.range_augment(batch.images, self.progress) for batch in batches), strict=True
+        )
+        changed = (
+            replace(batch, images=images) for batch, images in zip(batches, augmented, strict=True)
+        )
         return self.objective(*changed) + torch.stack(losses).mean()
 
     def lr_scale(self, name: str) -> float:
@@ -196,13 +220,24 @@ class Augmented(nn.Module):
         return getattr(self.objective, "lr_scale", lambda name: 1.0)(own) if own != name else 1.0
 
     def metrics(self) -> dict[str, Tensor]:
-        """For the log, 0-D each: the PSNR of the last batch, the ends of the ranges, and what the objective has to say."""
-        ends = {f"{name}_{end}": value for name, ends in self.range_augment.ranges().items() for end, value in ends.items()}
-        return {"psnr_db": self.range_augment.psnr_db, **ends, **getattr(self.objective, "metrics", dict)()}
+        """For the log, 0-D each: the PSNR of the last batch, the ends of the ranges, and what the
+        objective has to say.
+        """
+        ends = {
+            f"{name}_{end}": value
+            for name, ends in self.range_augment.ranges().items()
+            for end, value in ends.items()
+        }
+        return {
+            "psnr_db": self.range_augment.psnr_db,
+            **ends,
+            **getattr(self.objective, "metrics", dict)(),
+        }
 
 
 def target_mse(progress: float, start_db: float, end_db: float) -> float:
-    """The mean squared error of 8-bit pixels to aim at: half a cosine, in MSE, between those of two PSNRs.
+    """The mean squared error of 8-bit pixels to aim at: half a cosine, in MSE, between those of two
+    PSNRs.
 
     Args:
         progress: share of the training steps that are done, in [0, 1].

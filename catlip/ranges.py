@@ -1,4 +1,5 @@
-"""Which numbers the fields of a config may have: said where a field is declared, checked in one place.
+"""Which numbers the fields of a config may have: said where a field is declared, checked in one
+place.
 
     flip: Annotated[float, Range(at_least=0, at_most=1)] = 0.5
 
@@ -33,8 +34,15 @@ class Range:
         )
 
     def __str__(self) -> str:
-        limits = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        return " and ".join(f"{words} {limit}" for words, limit in limits.items() if limit is not None)
+        limits = {
+            "at least": self.at_least,
+            "above": self.above,
+            "at most": self.at_most,
+            "below": self.below,
+        }
+        return " and ".join(
+            f"{words} {limit}" for words, limit in limits.items() if limit is not None
+        )
 
 
 Natural = Annotated[int, Range(at_least=0)]
@@ -48,7 +56,9 @@ PositiveFraction = Annotated[float, Range(above=0, at_most=1)]
 
 
 def check_ranges(config: Any) -> None:
-    """Raises: InputError for the first number in a config, or in one below it, that is not finite or out of its range."""
+    """Raises: InputError for the first number in a config, or in one below it, that is not finite
+    or out of its range.
+    """
     kind: type = config.__class__
     for field in dataclasses.fields(config):
         value, ranges = getattr(config, field.name), _ranges_of(kind)[field.name]
@@ -64,7 +74,10 @@ def check_ranges(config: Any) -> None:
 
 @functools.cache
 def _ranges_of(config: type) -> dict[str, list[Range]]:
-    return {name: list(_ranges_in(hint)) for name, hint in typing.get_type_hints(config, include_extras=True).items()}
+    return {
+        name: list(_ranges_in(hint))
+        for name, hint in typing.get_type_hints(config, include_extras=True).items()
+    }
 
 
 def _ranges_in(hint: Any) -> Iterator[Range]:

@@ -1,4 +1,6 @@
-"""What a recipe is: everything but the data, the model's origin and the seed that determines a training run."""
+"""What a recipe is: everything but the data, the model's origin and the seed that determines a
+training run.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -6,12 +8,22 @@ from typing import ClassVar, Literal
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation
 from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
-from catlip.ranges import Count, Fraction, Natural, NotNegative, PartialFraction, Positive, PositiveFraction
+from catlip.ranges import (
+    Count,
+    Fraction,
+    Natural,
+    NotNegative,
+    PartialFraction,
+    Positive,
+    PositiveFraction,
+)
 from catlip.training.schedule import Optimization
 
 Source = Literal["own", "paper", "release"]
 Initialization = Literal["own", "release"]
-Groups = dict[str, tuple[str, ...]]  # of flags in --help: title -> fields; those of no group are the recipe's
+Groups = dict[
+    str, tuple[str, ...]
+]  # of flags in --help: title -> fields; those of no group are the recipe's
 
 SHARED_GROUPS: Groups = {
     "recipe": (
@@ -24,7 +36,9 @@ SHARED_GROUPS: Groups = {
 
 @dataclass(frozen=True)
 class ImageRecipe(Optimization):
-    """How long to train, on which sizes of images, and how they are cropped: what pre-training and transfer share."""
+    """How long to train, on which sizes of images, and how they are cropped: what pre-training and
+    transfer share.
+    """
 
     GROUPS: ClassVar[Groups] = {
         **SHARED_GROUPS,
@@ -68,11 +82,19 @@ class ImageRecipe(Optimization):
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self.iterations) == bool(self.epochs) or self.iterations < 0 or self.epochs < 0:
-            raise InputError(f"give either --iterations or --epochs, above 0 (not {self.iterations} and {self.epochs:g})")
+            raise InputError(
+                f"give either --iterations or --epochs, above 0 (not {self.iterations} and "
+                f"{self.epochs:g})"
+            )
         if self.crop_scale[0] > self.crop_scale[1]:
-            raise InputError(f"--crop-scale {self.crop_scale[0]} {self.crop_scale[1]}: the least comes first")
+            raise InputError(
+                f"--crop-scale {self.crop_scale[0]} {self.crop_scale[1]}: the least comes first"
+            )
         if len(self.range_augment) not in (0, 2):
-            raise InputError(f"range_augment takes two PSNRs, or none: not {' '.join(map(str, self.range_augment))}")
+            raise InputError(
+                "range_augment takes two PSNRs, or none: not "
+                f"{' '.join(map(str, self.range_augment))}"
+            )
 
     def sizes(self) -> list[ImageSize]:
         """The image sizes that steps draw from, with the batch per device at each."""
@@ -84,9 +106,15 @@ class ImageRecipe(Optimization):
         return Augmentation(crop_scale=self.crop_scale, flip=self.flip)
 
     def accumulation(self, world_size: int) -> int:
-        """Micro-steps per optimizer step that keep the recipe's global batch on `world_size` devices. Raises: InputError."""
+        """Micro-steps per optimizer step that keep the recipe's global batch on `world_size`
+        devices.
+        Raises: InputError.
+        """
         if self.num_devices % world_size:
-            raise InputError(f"{world_size} processes do not divide the recipe's {self.num_devices} devices; set --num-devices")
+            raise InputError(
+                f"{world_size} processes do not divide the recipe's {self.num_devices} devices; "
+                "set --num-devices"
+            )
         return self.num_devices // world_size
 
     def plan(self, num_samples: int, seed: int) -> StepPlan:
@@ -96,7 +124,9 @@ class ImageRecipe(Optimization):
 
     def num_steps(self, num_samples: int) -> int:
         """Optimizer steps of the run on a data set of so many samples."""
-        return self.iterations or steps_for(self.epochs * num_samples, self.sizes(), self.num_devices)
+        return self.iterations or steps_for(
+            self.epochs * num_samples, self.sizes(), self.num_devices
+        )
 
 
 @dataclass(frozen=True)
@@ -110,31 +140,40 @@ class Recipe(ImageRecipe):
     }
 
     encoder: str = "vit_b16"
-    """Image encoder: hybrid_tiny, vit_tiny16, vit_small16, vit_b16, vit_l16, vit_h16, or with the release's stem
-    vit_b16_conv, vit_l16_conv, vit_h16_conv."""
+    """Image encoder: hybrid_tiny, vit_tiny16, vit_small16, vit_b16, vit_l16, vit_h16, or with the
+    release's stem vit_b16_conv, vit_l16_conv, vit_h16_conv."""
     drop_path: PartialFraction = 0.0
-    """Probability that the last block is skipped for an image; it rises linearly from 0 at the first."""
+    """Probability that the last block is skipped for an image; it rises linearly from 0 at the
+    first.
+    """
     attention: Literal["sdpa", "naive"] = "sdpa"
     """PyTorch's fused attention, or one that writes out every attention matrix."""
     checkpointing: bool = False
     """Compute each block's activations again in the backward pass, to save memory."""
     initialization: Initialization = "own"
-    """own: the encoder as timm starts it, CatLIP's classifier at the frequency of each noun. release: linear layers by Xavier's
-    rule, without bias."""
+    """own: the encoder as timm starts it, CatLIP's classifier at the frequency of each noun.
+    release: linear layers by Xavier's rule, without bias."""
 
 
 @dataclass(frozen=True)
 class TransferRecipe(ImageRecipe):
-    """Everything but the data, the encoder and the seed that determines the training of a classifier on an encoder."""
+    """Everything but the data, the encoder and the seed that determines the training of a
+    classifier on an encoder.
+    """
 
-    GROUPS: ClassVar[Groups] = {**ImageRecipe.GROUPS, "classifier": ("label_smoothing", "layer_decay", "initialization")}
+    GROUPS: ClassVar[Groups] = {
+        **ImageRecipe.GROUPS,
+        "classifier": ("label_smoothing", "layer_decay", "initialization"),
+    }
 
     ema_rising: bool = True
-    """Let the decay of the average rise as (1 + step) / (10 + step): with little data a run is short, and its average would be
-    its start, of which Transfer Init makes a difference."""
+    """Let the decay of the average rise as (1 + step) / (10 + step): with little data a run is
+    short, and its average would be its start, of which Transfer Init makes a difference."""
     label_smoothing: PartialFraction = 0.0
     """Share of each image's target that is spread over all classes."""
     layer_decay: PositiveFraction = 1.0
     """Each block learns at this share of the rate of the block above it; 1 for one rate."""
     initialization: Initialization = "own"
-    """Of a classifier that starts at random, own: as torch starts it. release: by Xavier's rule, without bias."""
+    """Of a classifier that starts at random, own: as torch starts it. release: by Xavier's rule,
+    without bias.
+    """

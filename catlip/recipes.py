@@ -1,9 +1,12 @@
-"""How to pre-train: the paper's Table 6 as data, and presets that fit a laptop. How to transfer: catlip.transfer_recipes.
+"""How to pre-train: the paper's Table 6 as data, and presets that fit a laptop. How to transfer:
+catlip.transfer_recipes.
 
-    python -m catlip.recipes --out runs/starter/recipes/recipes.json     # the record that the report compares with the paper
+    python -m catlip.recipes --out runs/starter/recipes/recipes.json
 
-A recipe is an instance; any of its fields can be overridden on the command line. CATLIP and CLIP hold one of each name.
-Its GPU-hours are arithmetic: the FLOPs of its steps at 40 % of an A100's 312 TFLOP/s in bf16.
+writes the record that the report compares with the paper.
+A recipe is an instance; any of its fields can be overridden on the command line. CATLIP and CLIP
+hold one of each name. Its GPU-hours are arithmetic: the FLOPs of its steps at 40 % of an A100's 312
+TFLOP/s in bf16.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -16,19 +19,37 @@ from catlip.record import Record
 from catlip.transfer_recipes import TRANSFER
 
 DATACOMP = Recipe(
-    about="Table 6(b), DataComp-1.3B: 200,000 x 65,536 images, 3,100 A100-hours. Published: 84.3 % ImageNet-1k fine-tuned.",
+    about=(
+        "Table 6(b), DataComp-1.3B: 200,000 x 65,536 images, 3,100 A100-hours. Published: 84.3 % "
+        "ImageNet-1k fine-tuned."
+    ),
     source="paper",
     iterations=200_000,
 )
 # What the released configurations add to the paper's numbers, or say otherwise.
-RELEASED: dict[str, Any] = {"source": "release", "checkpointing": True, "initialization": "release", "encoder": "vit_b16_conv"}
+RELEASED: dict[str, Any] = {
+    "source": "release",
+    "checkpointing": True,
+    "initialization": "release",
+    "encoder": "vit_b16_conv",
+}
 RELEASED_CLIP: dict[str, Any] = RELEASED | {
-    **{"max_lr": 1e-3, "eps": 1e-6, "precision": "fp16", "grad_clip": 0.0, "attention": "naive", "crop_scale": (0.9, 1.0)},
+    **{
+        "max_lr": 1e-3,
+        "eps": 1e-6,
+        "precision": "fp16",
+        "grad_clip": 0.0,
+        "attention": "naive",
+        "crop_scale": (0.9, 1.0),
+    },
     **{"flip": 0.0, "min_resolution": 160, "num_scales": 5, "scale_multiple": 32},
 }
 # Table 6(a) trains for 25, 50, 75 and 100 epochs. Its warm-up is not stated: this one is ours.
 CC3M = Recipe(
-    about="Table 6(a), CC3M: 17 A100-hours. Published: 58.0 % ImageNet-1k linear probe (the number of epochs is not stated).",
+    about=(
+        "Table 6(a), CC3M: 17 A100-hours. Published: 58.0 % ImageNet-1k linear probe (the number "
+        "of epochs is not stated)."
+    ),
     source="paper",
     epochs=25,
     micro_batch=512,
@@ -39,7 +60,10 @@ CC3M = Recipe(
 )
 # One size only: below 64 pixels the multi-scale sampler has no room. Both methods share all of it.
 STARTER = Recipe(
-    about="The starter data on two CPU cores, minutes: shows that the pipeline learns and transfers, nothing about the paper.",
+    about=(
+        "The starter data on two CPU cores, minutes: shows that the pipeline learns and "
+        "transfers, nothing about the paper."
+    ),
     encoder="hybrid_tiny",
     epochs=10,
     micro_batch=64,
@@ -57,17 +81,27 @@ STARTER = Recipe(
     range_augment=(),
 )
 
-ONE_GPU: dict[str, Any] = {"micro_batch": 256, "num_devices": 8}  # the same 2,048 images a step in the memory of one GPU
+ONE_GPU: dict[str, Any] = {
+    "micro_batch": 256,
+    "num_devices": 8,
+}  # the same 2,048 images a step in the memory of one GPU
 
 CATLIP = {
     "starter": STARTER,
     "cc3m_b16": CC3M,
-    "cc3m_b16_1gpu": replace(CC3M, about="Table 6(a) on one GPU: the same 2,048 images a step, accumulated.", **ONE_GPU),
+    "cc3m_b16_1gpu": replace(
+        CC3M, about="Table 6(a) on one GPU: the same 2,048 images a step, accumulated.", **ONE_GPU
+    ),
     "datacomp_b16": DATACOMP,
-    "datacomp_b16_release": replace(DATACOMP, about="As the released configuration: conv stem, checkpointing.", **RELEASED),
+    "datacomp_b16_release": replace(
+        DATACOMP, about="As the released configuration: conv stem, checkpointing.", **RELEASED
+    ),
     "datacomp_l16": replace(
         DATACOMP,
-        about="Table 6(b), ViT-L/16 on DataComp-1.3B: 10,800 A100-hours. Published: 86.5 % ImageNet-1k fine-tuned.",
+        about=(
+            "Table 6(b), ViT-L/16 on DataComp-1.3B: 10,800 A100-hours. Published: 86.5 % "
+            "ImageNet-1k fine-tuned."
+        ),
         encoder="vit_l16",
         max_lr=6e-4,
         min_lr=6e-6,
@@ -76,7 +110,10 @@ CATLIP = {
     ),
     "datacomp_h16": replace(
         DATACOMP,
-        about="Table 6(b), ViT-H/16 on DataComp-1.3B: 22,300 A100-hours. Published: 86.7 % ImageNet-1k fine-tuned.",
+        about=(
+            "Table 6(b), ViT-H/16 on DataComp-1.3B: 22,300 A100-hours. Published: 86.7 % "
+            "ImageNet-1k fine-tuned."
+        ),
         encoder="vit_h16",
         max_lr=4e-4,
         min_lr=4e-6,
@@ -91,10 +128,19 @@ for size in ("l", "h"):
         **RELEASED | {"encoder": f"vit_{size}16_conv"},
     )
 
-CC3M_CLIP = replace(CC3M, about="Table 6(a), CLIP on CC3M: 20 A100-hours.", max_lr=5e-4, min_lr=1e-6, betas=(0.9, 0.98))
+CC3M_CLIP = replace(
+    CC3M,
+    about="Table 6(a), CLIP on CC3M: 20 A100-hours.",
+    max_lr=5e-4,
+    min_lr=1e-6,
+    betas=(0.9, 0.98),
+)
 DATACOMP_CLIP = replace(
     DATACOMP,
-    about="Table 6(b), CLIP on DataComp-1.3B: 3,600 A100-hours. Published: 84.4 % ImageNet-1k fine-tuned.",
+    about=(
+        "Table 6(b), CLIP on DataComp-1.3B: 3,600 A100-hours. Published: 84.4 % ImageNet-1k "
+        "fine-tuned."
+    ),
     max_lr=5e-4,
     min_lr=1e-6,
     betas=(0.9, 0.98),
@@ -104,14 +150,20 @@ DATACOMP_CLIP = replace(
 CLIP = {
     "starter": replace(STARTER, betas=(0.9, 0.98)),
     "cc3m_b16": CC3M_CLIP,
-    "cc3m_b16_1gpu": replace(CC3M_CLIP, about="Table 6(a) on one GPU: 2,048 pairs contrasted, accumulated.", **ONE_GPU),
+    "cc3m_b16_1gpu": replace(
+        CC3M_CLIP, about="Table 6(a) on one GPU: 2,048 pairs contrasted, accumulated.", **ONE_GPU
+    ),
     "datacomp_b16": DATACOMP_CLIP,
     "datacomp_b16_release": replace(
         DATACOMP_CLIP,
-        about="As the released configuration: other learning rate, precision, kernels, crops and sizes than CatLIP's.",
+        about=(
+            "As the released configuration: other learning rate, precision, kernels, crops and "
+            "sizes than CatLIP's."
+        ),
         **RELEASED_CLIP,
     ),
-    # The release trains a larger encoder by CLIP only here, with the configuration of an earlier paper; none of ViT-L.
+    # The release trains a larger encoder by CLIP only here, with the configuration of an earlier
+    # paper; none of ViT-L.
     "datacomp_h16_release": replace(
         DATACOMP_CLIP,
         about="As the released configuration of ViT-H/16 by CLIP: 120,000 x 131,072 pairs.",
@@ -151,7 +203,9 @@ def main(config: WriteRecipes) -> None:
         for method, named in (("catlip", CATLIP), ("clip", CLIP))
         for name, recipe in named.items()
     }
-    with Record(config.out, kind="recipes", config={"recipes": recipes, "transfer_recipes": TRANSFER}):
+    with Record(
+        config.out, kind="recipes", config={"recipes": recipes, "transfer_recipes": TRANSFER}
+    ):
         print(f"wrote {len(recipes)} recipes to {config.out}")
 
 

@@ -1,13 +1,16 @@
-"""A record: one run of anything, as one JSON file. The reports are a function of records and of the published numbers.
+"""A record: one run of anything, as one JSON file. The reports are a function of records and of the
+published numbers.
 
-    with Record(Path("runs/starter/step_time/vit_b16.json"), kind="step_time", config=config) as record:
+    with Record(Path("runs/starter/step_time/vit_b16.json"), kind="step_time", config=config) as
+    record:
         record.samples["catlip_ms"] = [...]
         record.metrics["catlip_ms_median"] = ...
 
-While the run goes on, `NAME.json.partial` stands beside where the record will be; it becomes the record, in one step, when
-the block ends well, and stays (and is reported as incomplete) when it does not. A long run calls `record.save()` after each
-part that it has measured, so that the partial has it whatever stops the run. A command that is refused before it has begun to
-work leaves no partial, and one of an earlier run as it is.
+While the run goes on, `NAME.json.partial` stands beside where the record will be; it becomes the
+record, in one step, when the block ends well, and stays (and is reported as incomplete) when it
+does not. A long run calls `record.save()` after each part that it has measured, so that the partial
+has it whatever stops the run. A command that is refused before it has begun to work leaves no
+partial, and one of an earlier run as it is.
 """
 
 import contextlib
@@ -47,7 +50,8 @@ _making: list["Record"] = []  # those whose blocks go on, the innermost last
 
 
 class Record:
-    """A run's config, environment, metrics and raw samples, written atomically when the `with` block ends well.
+    """A run's config, environment, metrics and raw samples, written atomically when the `with`
+    block ends well.
 
     Args:
         path: where, ending in .json; its stem is the record's name.
@@ -92,12 +96,19 @@ class Record:
         return self
 
     def save(self) -> None:
-        """Put what was measured so far into the partial; does nothing outside the block, as in ranks that do not write."""
+        """Put what was measured so far into the partial; does nothing outside the block, as in
+        ranks that do not write.
+        """
         if self in _making:
             self.begun = True
             self._write(self.partial)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         _making.remove(self)
         self.environment |= self._usage.so_far()
         if "torch" in sys.modules:
@@ -124,7 +135,9 @@ def note_attention(kernels: Iterable[str]) -> None:
 
 
 def note_begun() -> None:
-    """Have the record that is being made stay as incomplete if the run now fails: what it was given can be used."""
+    """Have the record that is being made stay as incomplete if the run now fails: what it was given
+    can be used.
+    """
     if _making:
         _making[-1].begun = True
 
@@ -141,7 +154,8 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a reader sees the old file or the whole new one, and a full disk keeps the old one.
+    """Put `content` at `path` so that a reader sees the old file or the whole new one, and a full
+    disk keeps the old one.
 
     Raises: OSError that names `path`.
     """
@@ -162,7 +176,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 def plain(value: Any) -> Any:
     """Dataclasses, paths, tuples, sets and numpy scalars as what JSON has."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (set, frozenset)):
@@ -192,18 +208,26 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Machine, device, versions and code revision of this process; nothing that identifies a person or a host."""
+    """Machine, device, versions and code revision of this process; nothing that identifies a person
+    or a host.
+    """
     found: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
         "cpu_count": len(os.sched_getaffinity(0)),
-        "host_memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "host_memory_gib": round(
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
+        ),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         **_revision(),
     }
-    return found | (_torch_environment() if "torch" in sys.modules else {"device": found["cpu"], "device_count": 1})
+    return found | (
+        _torch_environment()
+        if "torch" in sys.modules
+        else {"device": found["cpu"], "device_count": 1}
+    )
 
 
 def _threads() -> int:
@@ -224,7 +248,9 @@ def _torch_environment() -> dict[str, Any]:
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
             "nccl": ".".join(map(str, torch.cuda.nccl.version())),
-            "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"),
+            "driver": _output(
+                "nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"
+            ),
         }
     return found
 
@@ -232,8 +258,17 @@ def _torch_environment() -> dict[str, Any]:
 def _revision() -> dict[str, Any]:
     here = Path(__file__).parent
     revision = _output("git", "-C", str(here), "rev-parse", "--short=12", "HEAD")
-    # Without a lock: one that a timeout kills would leave it behind, and no commit would go through any more.
-    changed = _output("git", "--no-optional-locks", "-C", str(here), "status", "--porcelain", "--untracked-files=no")
+    # Without a lock: one that a timeout kills would leave it behind, and no commit would go through
+    # any more.
+    changed = _output(
+        "git",
+        "--no-optional-locks",
+        "-C",
+        str(here),
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+    )
     return {"revision": revision or "unknown", "dirty": bool(changed)}
 
 
@@ -251,11 +286,16 @@ def _cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or "unknown CPU"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        "unknown CPU",
+    )
 
 
 def _output(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=20, check=True
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -9,11 +9,20 @@ from typing import Any
 from catlip.dense_recipe import DetectionRecipe, SegmentationRecipe
 from catlip.recipe import TransferRecipe
 
-# Table 7(a) and (b). The paper states neither warm-up, precision, sizes, crops nor averaging: for fine-tuning these are the
-# release's. Of the probe the release has no configuration: it gets the same, without warm-up and RangeAugment.
-_RELEASED_TRANSFER: dict[str, Any] = {"source": "paper", "max_lr": 3e-5, "scale_multiple": 32, "num_devices": 1}
+# Table 7(a) and (b). The paper states neither warm-up, precision, sizes, crops nor averaging: for
+# fine-tuning these are the release's. Of the probe the release has no configuration: it gets the
+# same, without warm-up and RangeAugment.
+_RELEASED_TRANSFER: dict[str, Any] = {
+    "source": "paper",
+    "max_lr": 3e-5,
+    "scale_multiple": 32,
+    "num_devices": 1,
+}
 TABLE_7A = TransferRecipe(
-    about="Table 7(a), linear probe: 2.3 A100-hours for ViT-B/16 on ImageNet-1k. Published: 80.1 % from DataComp-1.3B.",
+    about=(
+        "Table 7(a), linear probe: 2.3 A100-hours for ViT-B/16 on ImageNet-1k. Published: 80.1 % "
+        "from DataComp-1.3B."
+    ),
     epochs=30,
     min_lr=1e-6,
     warmup_iterations=0,
@@ -23,7 +32,10 @@ TABLE_7A = TransferRecipe(
     **_RELEASED_TRANSFER,
 )
 TABLE_7B = TransferRecipe(
-    about="Table 7(b), fine-tuning at 224 pixels: 2.3 A100-hours for ViT-B/16 on ImageNet-1k. Published: 84.3 % (DataComp).",
+    about=(
+        "Table 7(b), fine-tuning at 224 pixels: 2.3 A100-hours for ViT-B/16 on ImageNet-1k. "
+        "Published: 84.3 % (DataComp)."
+    ),
     epochs=10,
     min_lr=3e-6,
     warmup_iterations=500,
@@ -34,33 +46,50 @@ TABLE_7B = TransferRecipe(
 )
 TABLE_7B_512 = replace(
     TABLE_7B,
-    about="The same at 512 pixels: 8.2 A100-hours for ViT-B/16 on ImageNet-1k. Published: 86.1 % from DataComp-1.3B.",
+    about=(
+        "The same at 512 pixels: 8.2 A100-hours for ViT-B/16 on ImageNet-1k. Published: 86.1 % "
+        "from DataComp-1.3B."
+    ),
     resolution=512,
     min_resolution=256,
     max_resolution=512,
 )
-# The release's own configurations of ImageNet-1k and Places365: 512 images a step, and schedules that change once an epoch.
-_AS_RELEASED: dict[str, Any] = {"source": "release", "per_epoch": True, "ema_rising": False, "initialization": "release"}
+# The release's own configurations of ImageNet-1k and Places365: 512 images a step, and schedules
+# that change once an epoch.
+_AS_RELEASED: dict[str, Any] = {
+    "source": "release",
+    "per_epoch": True,
+    "ema_rising": False,
+    "initialization": "release",
+}
 IMAGENET_B16_RELEASE = replace(
     TABLE_7B,
-    about="As the released configuration of ViT-B/16 on ImageNet-1k: 512 images on one GPU. Reported there: 84.2 %.",
+    about=(
+        "As the released configuration of ViT-B/16 on ImageNet-1k: 512 images on one GPU. "
+        "Reported there: 84.2 %."
+    ),
     micro_batch=512,
     **_AS_RELEASED,
 )
 IMAGENET_RELEASE = replace(
     IMAGENET_B16_RELEASE,
-    about="As the released configurations of ViT-L/16 and H/16 on ImageNet-1k: 128 images on each of 4 GPUs. Reported there: "
+    about="As the released configurations of ViT-L/16 and H/16 on ImageNet-1k: 128 images on each "
+    "of 4 GPUs. Reported there: "
     "86.8 and 87.1 %.",
     micro_batch=128,
     num_devices=4,
 )
 PLACES365_RELEASE = replace(
     IMAGENET_RELEASE,
-    about="As the released configurations on Places365: 128 images on each of 4 GPUs. Reported there: 59.3 % of ViT-B/16.",
+    about=(
+        "As the released configurations on Places365: 128 images on each of 4 GPUs. Reported "
+        "there: 59.3 % of ViT-B/16."
+    ),
 )
 RELEASE_512 = replace(
     TABLE_7B_512,
-    about="As the released configurations at 512 pixels, of ViT-B/16 and L/16: 64 images on each of 8 GPUs; of ViT-H/16 "
+    about="As the released configurations at 512 pixels, of ViT-B/16 and L/16: 64 images on each "
+    "of 8 GPUs; of ViT-H/16 "
     "--micro-batch 32 --num-devices 16. Reported there: 86.1 % of ViT-B/16 on ImageNet-1k.",
     micro_batch=64,
     num_devices=8,
@@ -68,11 +97,21 @@ RELEASE_512 = replace(
 )
 # One size, and rates for a small encoder and some thousand drawings.
 _STARTER_TRANSFER: dict[str, Any] = {
-    **{"resolution": 48, "min_resolution": 48, "max_resolution": 48, "num_scales": 1, "micro_batch": 64, "num_devices": 1},
+    **{
+        "resolution": 48,
+        "min_resolution": 48,
+        "max_resolution": 48,
+        "num_scales": 1,
+        "micro_batch": 64,
+        "num_devices": 1,
+    },
     **{"crop_scale": (0.5, 1.0), "range_augment": (), "ema_decay": 0.99},
 }
 STARTER_PROBE = TransferRecipe(
-    about="The starter's drawings in seconds: cached features, so no augmentation, and a rate for standardised ones.",
+    about=(
+        "The starter's drawings in seconds: cached features, so no augmentation, and a rate for "
+        "standardised ones."
+    ),
     epochs=30,
     max_lr=1e-3,
     min_lr=0.0,
@@ -90,10 +129,14 @@ STARTER_FINETUNE = TransferRecipe(
     label_smoothing=0.1,
     **_STARTER_TRANSFER | {"micro_batch": 32},
 )
-# Table 7(c). The warm-up, the sizes and the averaging are the release's, which trains on four times as many devices.
+# Table 7(c). The warm-up, the sizes and the averaging are the release's, which trains on four times
+# as many devices.
 TABLE_7C = replace(
     TABLE_7B_512,
-    about="Table 7(c), COCO multi-label at 512 pixels. Published: 87.9 mAP for ViT-B/16 from DataComp-1.3B.",
+    about=(
+        "Table 7(c), COCO multi-label at 512 pixels. Published: 87.9 mAP for ViT-B/16 from "
+        "DataComp-1.3B."
+    ),
     max_lr=1e-5,
     min_lr=1e-6,
     max_resolution=768,
@@ -103,14 +146,18 @@ TABLE_7C = replace(
 )
 TABLE_7C_RELEASE = replace(
     TABLE_7C,
-    about="COCO multi-label as the released configurations train it: 32 images on each of 4 GPUs. Reported there: 88.1 mAP of "
+    about="COCO multi-label as the released configurations train it: 32 images on each of 4 GPUs. "
+    "Reported there: 88.1 mAP of "
     "ViT-B/16, 90.8 of ViT-L/16.",
     num_devices=4,
     **_AS_RELEASED,
 )
 STARTER_MULTILABEL = replace(
     STARTER_FINETUNE,
-    about="The starter's scenes in a minute on two CPU cores. At one rate for all blocks, pre-training is soon forgotten.",
+    about=(
+        "The starter's scenes in a minute on two CPU cores. At one rate for all blocks, "
+        "pre-training is soon forgotten."
+    ),
     epochs=15,
     resolution=80,
     min_resolution=80,
@@ -120,7 +167,8 @@ STARTER_MULTILABEL = replace(
     layer_decay=0.5,
 )
 
-# Table 7(d): the release's configuration. It resizes at random to 256 to 768, and trains in fp32 without clipping.
+# Table 7(d): the release's configuration. It resizes at random to 256 to 768, and trains in fp32
+# without clipping.
 _RELEASED_DENSE: dict[str, Any] = {
     "source": "paper",
     "weight_decay": 0.1,
@@ -129,7 +177,10 @@ _RELEASED_DENSE: dict[str, Any] = {
     "precision": "fp32",
 }
 TABLE_7D = SegmentationRecipe(
-    about="Table 7(d), DeepLabv3 on ADE20k at 512 pixels. Published: 50.1 mIoU for ViT-B/16 from DataComp-1.3B.",
+    about=(
+        "Table 7(d), DeepLabv3 on ADE20k at 512 pixels. Published: 50.1 mIoU for ViT-B/16 from "
+        "DataComp-1.3B."
+    ),
     epochs=50,
     max_lr=3e-5,
     min_lr=3e-6,
@@ -139,16 +190,36 @@ TABLE_7D = SegmentationRecipe(
 )
 TABLE_7D_RELEASE = replace(
     TABLE_7D,
-    about="DeepLabv3 on ADE20k as the released configurations train it: schedules that change once an epoch.",
+    about=(
+        "DeepLabv3 on ADE20k as the released configurations train it: schedules that change once "
+        "an epoch."
+    ),
     source="release",
     per_epoch=True,
 )
 _STARTER_DENSE: dict[str, Any] = {
-    **{"epochs": 8, "max_lr": 1e-3, "min_lr": 1e-5, "warmup_iterations": 20, "weight_decay": 0.05, "ema_decay": 0.99},
-    **{"micro_batch": 8, "num_devices": 1, "resolution": 80, "range_augment": (), "layer_decay": 0.5, "precision": "fp32"},
+    **{
+        "epochs": 8,
+        "max_lr": 1e-3,
+        "min_lr": 1e-5,
+        "warmup_iterations": 20,
+        "weight_decay": 0.05,
+        "ema_decay": 0.99,
+    },
+    **{
+        "micro_batch": 8,
+        "num_devices": 1,
+        "resolution": 80,
+        "range_augment": (),
+        "layer_decay": 0.5,
+        "precision": "fp32",
+    },
 }
 STARTER_SEGMENTATION = SegmentationRecipe(
-    about="The starter's scenes in three minutes on a CPU core. Many small steps: of 21 classes each is rare.",
+    about=(
+        "The starter's scenes in three minutes on a CPU core. Many small steps: of 21 classes "
+        "each is rare."
+    ),
     short_side=(72, 112),
     longest_side=256,
     most_of_one_class=1.0,
@@ -157,8 +228,9 @@ STARTER_SEGMENTATION = SegmentationRecipe(
     **_STARTER_DENSE,
 )
 
-# Table 7(e), one recipe an encoder, with the augmentation of ViTDet, which the paper names. How the region proposal network is
-# trained, and how objects are pooled, the paper does not say: that is the release's.
+# Table 7(e), one recipe an encoder, with the augmentation of ViTDet, which the paper names. How the
+# region proposal network is trained, and how objects are pooled, the paper does not say: that is
+# the release's.
 TABLE_7E_B16 = DetectionRecipe(
     about="Table 7(e), Mask R-CNN on COCO, ViT-B/16. Published: 49.9 box and 43.6 mask AP.",
     epochs=25,
@@ -188,8 +260,9 @@ TABLE_7E_H16 = replace(
     layer_decay=0.9,
     drop_path=0.5,
 )
-# The release passes over the data four times in each of its epochs, and resizes to squares, in batches of 8 to 1 a device, of
-# 2.84 on average: on COCO 65,000 steps, which batches of two images would make 92,000.
+# The release passes over the data four times in each of its epochs, and resizes to squares, in
+# batches of 8 to 1 a device, of 2.84 on average: on COCO 65,000 steps, which batches of two images
+# would make 92,000.
 _RELEASED_DETECTION: dict[str, Any] = {
     "source": "release",
     "scale_jitter": (),
@@ -242,9 +315,12 @@ FINETUNES = {
     "release_512": RELEASE_512,
 }
 
-# For `--overfit 10`: enough steps to learn ten scenes by heart, and an average that so short a run can follow.
+# For `--overfit 10`: enough steps to learn ten scenes by heart, and an average that so short a run
+# can follow.
 _BY_HEART = "Ten scenes by heart in two minutes on a CPU core: can the harness learn at all?"
-OVERFIT_MULTILABEL = replace(STARTER_MULTILABEL, about=_BY_HEART, epochs=100, micro_batch=5, crop_scale=(1.0, 1.0))
+OVERFIT_MULTILABEL = replace(
+    STARTER_MULTILABEL, about=_BY_HEART, epochs=100, micro_batch=5, crop_scale=(1.0, 1.0)
+)
 OVERFIT_SEGMENTATION = replace(
     STARTER_SEGMENTATION,
     about=_BY_HEART,
@@ -301,5 +377,8 @@ TRANSFER: dict[str, dict[str, Any]] = {
     "segmentation": _COSINE | {"head": "deeplabv3"} | asdict(TABLE_7D),
     "detection": {"optimizer": "adamw", "schedule": "multi_step", "head": "mask_rcnn"}
     | _BY_ENCODER[0]
-    | {name: [recipe[name] for recipe in _BY_ENCODER] for name in ("epochs", "lr_step_epochs", "layer_decay", "drop_path")},
+    | {
+        name: [recipe[name] for recipe in _BY_ENCODER]
+        for name in ("epochs", "lr_step_epochs", "layer_decay", "drop_path")
+    },
 }

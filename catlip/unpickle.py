@@ -1,8 +1,8 @@
 """Pickles from outside, read without letting them run anything.
 
-A pickle is a program: it may import and call whatever it names. The two that this project reads, the released vocabulary
-and the tagger's weights, need only containers, strings and numbers, which have opcodes of their own; every import is
-refused but those the caller admits.
+A pickle is a program: it may import and call whatever it names. The two that this project reads,
+the released vocabulary and the tagger's weights, need only containers, strings and numbers, which
+have opcodes of their own; every import is refused but those the caller admits.
 """
 
 import io
@@ -31,7 +31,8 @@ def load_plain(content: bytes, what: str, admitted: Collection[str] = ()) -> Any
             if module in BUILTINS and name in admitted:
                 return super().find_class("builtins", name)
             raise InputError(
-                f"{what} is refused: its pickle wants to import {module}.{name}; a genuine one holds only plain data"
+                f"{what} is refused: its pickle wants to import {module}.{name}; a genuine one "
+                "holds only plain data"
             )
 
     try:
@@ -40,11 +41,19 @@ def load_plain(content: bytes, what: str, admitted: Collection[str] = ()) -> Any
     except InputError:
         raise
     except Exception as error:  # a broken pickle can raise nearly anything
-        raise InputError(f"{what} is not a whole pickle of plain data ({type(error).__name__}: {error})") from None
+        raise InputError(
+            f"{what} is not a whole pickle of plain data ({type(error).__name__}: {error})"
+        ) from None
 
 
 def _check_memo(content: bytes) -> None:
-    """Refuse memo slots numbered beyond the pickle's own length: the reader would allocate all those below."""
+    """Refuse memo slots numbered beyond the pickle's own length: the reader would allocate all
+    those below.
+    """
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "LONG_BINPUT") and isinstance(argument, int) and argument > len(content):
+        if (
+            opcode.name in ("PUT", "LONG_BINPUT")
+            and isinstance(argument, int)
+            and argument > len(content)
+        ):
             raise ValueError(f"memo slot {argument} in a pickle of {len(content)} bytes")

@@ -14,8 +14,8 @@ from pipeline.step import StepFailedError, run_step
 def main(arguments: list[str]) -> int:
     """Run or show the steps; returns the exit code.
 
-    `--stages` as the first argument prints the stages that are wanted, if the others are in order: run_all.sh asks for
-    them before it installs anything.
+    `--stages` as the first argument prints the stages that are wanted, if the others are in order:
+    run_all.sh asks for them before it installs anything.
     """
     if {"--help", "-h"} & {*arguments}:
         print(HELP, end="")
@@ -36,7 +36,9 @@ def main(arguments: list[str]) -> int:
 
 def run(options: Options) -> None:
     """Every step of the stages that are wanted, or only their commands."""
-    steps = [step for stage in options.stages if stage != "setup" for step in steps_of(stage, options)]
+    steps = [
+        step for stage in options.stages if stage != "setup" for step in steps_of(stage, options)
+    ]
     if options.dry_run:
         for step in steps:
             print(shlex.join(step.command(options.python)))
@@ -54,7 +56,9 @@ def _lock(runs: Path) -> int:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UsageError(f"another ./run_all.sh is at work in {runs}; wait for it, or choose another --out") from None
+        raise UsageError(
+            f"another ./run_all.sh is at work in {runs}; wait for it, or choose another --out"
+        ) from None
     return file
 
 

@@ -8,15 +8,24 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("catlip", "baselines", "bench")
-CONTENT_LIMIT = 256 * 2**20  # bytes of an input up to which it is read; of a larger one, sizes and times must do
+CONTENT_LIMIT = (
+    256 * 2**20
+)  # bytes of an input up to which it is read; of a larger one, sizes and times must do
 MISSING = "missing"
 
 # What only talks to the user or writes down how a run went: an edit of these changes no result.
-WORDS_ONLY = ("catlip/cli.py", "catlip/dry_run.py", "catlip/progress.py", "catlip/record.py", "catlip/training/log.py")
+WORDS_ONLY = (
+    "catlip/cli.py",
+    "catlip/dry_run.py",
+    "catlip/progress.py",
+    "catlip/record.py",
+    "catlip/training/log.py",
+)
 
 
 def digest_of_data(pattern: str) -> str:
-    """A digest of the files of a path, folder or shard pattern: of their contents, or of their sizes and times if large.
+    """A digest of the files of a path, folder or shard pattern: of their contents, or of their
+    sizes and times if large.
 
     It does not depend on where the files lie, only on their names below `pattern`.
     """
@@ -26,13 +35,17 @@ def digest_of_data(pattern: str) -> str:
     small = sum(stat.st_size for _, _, stat in files) <= CONTENT_LIMIT
     total = sha256()
     for name, path, stat in files:
-        seen = sha256(path.read_bytes()).hexdigest() if small else f"{stat.st_size} {stat.st_mtime_ns}"
+        seen = (
+            sha256(path.read_bytes()).hexdigest() if small else f"{stat.st_size} {stat.st_mtime_ns}"
+        )
         total.update(f"{name}\t{seen}\n".encode(errors="surrogateescape"))
     return total.hexdigest()[:16]
 
 
 def digest_of_code(programs: Iterable[str]) -> str:
-    """A digest of the code of programs: of all that they import from this repository, comments and docstrings aside."""
+    """A digest of the code of programs: of all that they import from this repository, comments and
+    docstrings aside.
+    """
     seen: set[Path] = set()
     todo = [file for program in programs for file in _sources(program)]
     while todo:
@@ -47,7 +60,9 @@ def digest_of_code(programs: Iterable[str]) -> str:
 
 
 def _files(pattern: str) -> Iterator[tuple[str, Path]]:
-    """The files with their names relative to the pattern. Of a finished training only its weights count."""
+    """The files with their names relative to the pattern. Of a finished training only its weights
+    count.
+    """
     path = Path(pattern)
     if path.is_file():
         yield path.name, path
@@ -83,12 +98,18 @@ def _read_source(file: Path) -> tuple[str, tuple[Path, ...]]:
 
 
 def _is_docstring(line: ast.stmt) -> bool:
-    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
+    return (
+        isinstance(line, ast.Expr)
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+    )
 
 
 @functools.cache
 def _sources(module: str) -> tuple[Path, ...]:
-    """The files that run when a module of ours is imported or started; none for a module of others."""
+    """The files that run when a module of ours is imported or started; none for a module of
+    others.
+    """
     parts = module.split(".")
     if parts[0] not in PACKAGES:
         return ()

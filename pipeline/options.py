@@ -16,11 +16,14 @@ SCALES = ("starter", "cc3m", "datacomp")
 SEEDS_AT_STARTER_SCALE = 3
 
 HELP = """\
-./run_all.sh [options]     set up, fetch the data, label, train both methods, transfer, time, write the page
+./run_all.sh [options]     set up, fetch the data, label, train both methods, transfer,
+                           time, write the page
 ./run_all.sh test          set up if needed, then run every check and test
 
-  --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under 30 minutes), cc3m or datacomp
-  --shards SHARDS  cc3m, datacomp: where the image-caption shards are, say '/data/cc3m/{00000..00331}.tar'
+  --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under 30
+                   minutes), cc3m or datacomp
+  --shards SHARDS  cc3m, datacomp: where the image-caption shards are, say
+                   '/data/cc3m/{00000..00331}.tar'
   --probe DATA     cc3m, datacomp: what to transfer to, say imagenet:/data/imagenet
   --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
   --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
@@ -35,9 +38,10 @@ HELP = """\
   --quiet          no progress bars
   --help           this text
 
-A step is skipped if what it makes is there, and its command, its code and the contents of its inputs are what they were.
-An interrupted step goes on where it stopped. Nothing is deleted: what an older step made is moved to NAME.old-DATE.
---device, --quiet, --no-venv, another --out and the number of GPUs make no finished training run again.
+A step is skipped if what it makes is there, and its command, its code and the contents of its
+inputs are what they were. An interrupted step goes on where it stopped. Nothing is deleted: what an
+older step made is moved to NAME.old-DATE. --device, --quiet, --no-venv, another --out and the
+number of GPUs make no finished training run again.
 
 Examples:
   ./run_all.sh
@@ -95,7 +99,9 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seeds", default="")
     parser.add_argument("--out", default="runs")
-    parser.add_argument("--python", default=sys.executable)  # what the steps run with; run_all.sh gives it
+    parser.add_argument(
+        "--python", default=sys.executable
+    )  # what the steps run with; run_all.sh gives it
     given = vars(parser.parse_args(arguments))
 
     scale = given["scale"]
@@ -124,7 +130,9 @@ def count_gpus(device: str) -> int:
     """How many GPUs may be used; torch is not asked, since it may not be installed yet."""
     if device == "cpu" or not shutil.which("nvidia-smi"):
         return 0
-    listing = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
+    listing = subprocess.run(
+        ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False
+    )
     return len(re.findall(r"^GPU ", listing.stdout, re.MULTILINE))
 
 
@@ -157,7 +165,8 @@ def _data(given: dict[str, Any]) -> dict[str, str]:
         }
     if not given["shards"] or not given["probe"]:
         raise UsageError(
-            f"--scale {given['scale']} needs your data: --shards 'DIR/{{00000..00331}}.tar' and --probe imagenet:DIR"
+            f"--scale {given['scale']} needs your data: --shards 'DIR/{{00000..00331}}.tar' and "
+            "--probe imagenet:DIR"
         )
     return {name: given[name] for name in ("shards", "probe", "coco", "ade20k")}
 
@@ -166,6 +175,8 @@ def _make_writable(options: Options) -> None:
     try:
         options.runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write to --out '{options.out}' ({error.strerror}); choose another folder") from None
+        raise UsageError(
+            f"cannot write to --out '{options.out}' ({error.strerror}); choose another folder"
+        ) from None
     if not os.access(options.runs, os.W_OK):
         raise UsageError(f"cannot write to --out '{options.out}'; choose another folder")

@@ -17,7 +17,9 @@ def steps_of(stage: str, options: Options) -> list[Step]:
 
 
 class Plan:
-    """What several stages have in common: folders, names, and the options that all programs take."""
+    """What several stages have in common: folders, names, and the options that all programs
+    take.
+    """
 
     def __init__(self, options: Options):
         self.options = options
@@ -37,7 +39,11 @@ class Plan:
 
     def all_trained(self) -> list[Path]:
         """Every pre-training run that is transferred."""
-        return [self.trained(method, seed) for method in ("catlip", "clip") for seed in range(self.options.seeds)]
+        return [
+            self.trained(method, seed)
+            for method in ("catlip", "clip")
+            for seed in range(self.options.seeds)
+        ]
 
     def record(self, kind: str, name: str) -> Path:
         return self.runs / kind / f"{name}.json"
@@ -127,21 +133,31 @@ def pretrain(plan: Plan) -> Iterator[Step]:
 
 
 def transfer(plan: Plan) -> Iterator[Step]:
-    """What the encoders are worth: probes along the training, shares of the data, fine-tuning, and what needs no training."""
+    """What the encoders are worth: probes along the training, shares of the data, fine-tuning, and
+    what needs no training.
+    """
     probe, reads = plan.options.probe, [plan.probe_data]
     for folder in plan.all_trained():
         record = plan.record("longer_training", folder.name)
         yield Step(
             f"longer-{folder.name}",
             program=f"{TRANSFER}.longer_training",
-            arguments=(str(folder), "--data", probe, "--recipe", "starter" if plan.starter else "table_7a"),
+            arguments=(
+                str(folder),
+                "--data",
+                probe,
+                "--recipe",
+                "starter" if plan.starter else "table_7a",
+            ),
             other_arguments=("--out", str(record), *plan.device),
             reads=[str(folder), *reads],
             makes=[record],
         )
     if plan.starter:
         recipe = ("--recipe", "starter")
-        yield efficiency(plan, "linear_probe", (*recipe, "--fraction", *STARTER_FRACTIONS, "--seeds", "3"))
+        yield efficiency(
+            plan, "linear_probe", (*recipe, "--fraction", *STARTER_FRACTIONS, "--seeds", "3")
+        )
         yield efficiency(plan, "finetune", (*recipe, "--fraction", "0.25", "1"))
     else:
         yield efficiency(plan, "linear_probe", ("--fraction", "1", "--options=--num-workers 8"))
@@ -171,14 +187,26 @@ def transfer(plan: Plan) -> Iterator[Step]:
 def efficiency(plan: Plan, program: str, arguments: Iterable[str]) -> Step:
     """All encoders on each share of the data, a GPU each where there are several."""
     trained, seeds = plan.all_trained(), plan.options.seeds
-    devices = [f"cuda:{number}" for number in range(plan.gpus)] if plan.gpus > 1 else [plan.options.device]
+    devices = (
+        [f"cuda:{number}" for number in range(plan.gpus)]
+        if plan.gpus > 1
+        else [plan.options.device]
+    )
     names = [*(folder.name for folder in trained), *(f"random-seed{seed}" for seed in range(seeds))]
     records = [plan.record(program, name) for name in names]
     return Step(
         program,
         program=f"{TRANSFER}.data_efficiency",
         arguments=(
-            *("--programs", program, "--data", plan.options.probe, "--untrained", str(seeds), *arguments),
+            *(
+                "--programs",
+                program,
+                "--data",
+                plan.options.probe,
+                "--untrained",
+                str(seeds),
+                *arguments,
+            ),
             *("--encoders", *map(str, trained), plan.untrained),
         ),
         other_arguments=("--out", str(plan.runs), "--devices", *devices, *plan.quiet),
@@ -210,12 +238,18 @@ def dense(plan: Plan) -> Iterator[Step]:
                 yield dense_training(plan, task, folder, f"{method}-seed{seed}", seed=seed)
             if task == "multilabel":
                 name = f"catlip_transfer-seed{seed}"
-                yield dense_training(plan, task, folder, name, seed=seed, arguments=("--init", "transfer"))
+                yield dense_training(
+                    plan, task, folder, name, seed=seed, arguments=("--init", "transfer")
+                )
         if plan.starter:
-            yield dense_training(plan, task, folder, "overfit", seed=0, arguments=("--overfit", "10"))
+            yield dense_training(
+                plan, task, folder, "overfit", seed=0, arguments=("--overfit", "10")
+            )
 
 
-def dense_training(plan: Plan, task: str, folder: str, name: str, *, seed: int, arguments: tuple[str, ...] = ()) -> Step:
+def dense_training(
+    plan: Plan, task: str, folder: str, name: str, *, seed: int, arguments: tuple[str, ...] = ()
+) -> Step:
     """One training of a dense task on an encoder, which the name begins with."""
     method = name.partition("-")[0].partition("_")[0]
     trained = method in ("catlip", "clip")
@@ -228,7 +262,17 @@ def dense_training(plan: Plan, task: str, folder: str, name: str, *, seed: int, 
     return Step(
         f"{task}-{name}",
         program=f"{TRANSFER}.{task}",
-        arguments=("--recipe", recipe, "--encoder", encoder, "--data", data, "--seed", str(seed), *arguments),
+        arguments=(
+            "--recipe",
+            recipe,
+            "--encoder",
+            encoder,
+            "--data",
+            data,
+            "--seed",
+            str(seed),
+            *arguments,
+        ),
         other_arguments=("--out", str(record), *plan.device),
         reads=[folder, encoder] if trained else [folder],
         makes=[record],
@@ -242,8 +286,22 @@ def bench(plan: Plan) -> Iterator[Step]:
     small = ("--model", "vit_tiny16") if plan.starter else ()
     yield cost(plan, "step_time", ("--model", "vit_b16"))
     if plan.starter:
-        encoder = ("--model", "hybrid_tiny", "--resolution", "48", "--batch-size", "64", "--precision", "bf16")
-        yield cost(plan, "step_time", (*encoder, "--num-steps", "40", "--num-classes", "750"), name="step_time_starter")
+        encoder = (
+            "--model",
+            "hybrid_tiny",
+            "--resolution",
+            "48",
+            "--batch-size",
+            "64",
+            "--precision",
+            "bf16",
+        )
+        yield cost(
+            plan,
+            "step_time",
+            (*encoder, "--num-steps", "40", "--num-classes", "750"),
+            name="step_time_starter",
+        )
     yield cost(plan, "memory", small)
     if not plan.starter:
         yield cost(plan, "waterfall")
@@ -251,7 +309,9 @@ def bench(plan: Plan) -> Iterator[Step]:
         yield cost(plan, "communication", small, processes=plan.gpus or 2)
 
 
-def cost(plan: Plan, program: str, arguments: Iterable[str] = (), *, name: str = "", processes: int = 1) -> Step:
+def cost(
+    plan: Plan, program: str, arguments: Iterable[str] = (), *, name: str = "", processes: int = 1
+) -> Step:
     """A measurement of this machine; its record is named after the device."""
     return Step(
         name or program,
@@ -268,7 +328,9 @@ def cost(plan: Plan, program: str, arguments: Iterable[str] = (), *, name: str =
 def report(plan: Plan) -> Iterator[Step]:
     """The page, made from all records."""
     recipes = plan.record("recipes", "recipes")
-    yield Step("recipes", program="catlip.recipes", other_arguments=("--out", str(recipes)), always=True)
+    yield Step(
+        "recipes", program="catlip.recipes", other_arguments=("--out", str(recipes)), always=True
+    )
     records = ("--records", str(plan.options.out), "reports/records")
     yield Step("report", program="reports", arguments=(*records, "--out", "report"), always=True)
 

@@ -22,18 +22,16 @@ class Step:
     """One program of the pipeline.
 
     Attributes:
-        name: of the step; what is known of it is kept in `.steps/NAME.json`.
-        program: a module of this repository.
-        arguments: what determines the result, beside the code and the contents of `reads`.
-        other_arguments: what does not: where the result goes, the device, no progress bars.
-        reads: paths and shard patterns. In `arguments` they count by what they hold, not by where they lie.
-        makes: files that must be there, and folders that must hold what they held when the step ended.
-        owns: what to move aside when an older version of this step made it; the files that it made, unless given.
-        updates: changes, named as in `identity`, after which the program itself knows what of its results to keep.
-        also: programs that this one starts, whose code counts as well.
-        hardware: what the result is a measurement of, if it is one.
-        processes: more than 1 starts it with torchrun.
-        always: run it each time.
+        name: of the step; what is known of it is kept in `.steps/NAME.json`. program: a module of
+        this repository. arguments: what determines the result, beside the code and the contents of
+        `reads`. other_arguments: what does not: where the result goes, the device, no progress
+        bars. reads: paths and shard patterns. In `arguments` they count by what they hold, not by
+        where they lie. makes: files that must be there, and folders that must hold what they held
+        when the step ended. owns: what to move aside when an older version of this step made it;
+        the files that it made, unless given. updates: changes, named as in `identity`, after which
+        the program itself knows what of its results to keep. also: programs that this one starts,
+        whose code counts as well. hardware: what the result is a measurement of, if it is one.
+        processes: more than 1 starts it with torchrun. always: run it each time.
     """
 
     name: str
@@ -51,7 +49,13 @@ class Step:
 
     def command(self, python: str) -> list[str]:
         """What is run, in a shell's words."""
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes)]
+        launcher = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            str(self.processes),
+        ]
         started = launcher if self.processes > 1 else []
         return [python, *started, "-m", self.program, *self.arguments, *self.other_arguments]
 
@@ -71,7 +75,9 @@ class Step:
 
 @dataclass
 class Stamp:
-    """What is known of a step: what it was when it last began, whether it ended, and the files that it made."""
+    """What is known of a step: what it was when it last began, whether it ended, and the files that
+    it made.
+    """
 
     identity: dict[str, str]
     done: bool = False
@@ -82,7 +88,9 @@ class Stamp:
         """The stamp at `path`; None if there is none that can be read."""
         try:
             found = json.loads(path.read_text())
-            return Stamp(dict(found["identity"]), bool(found["done"]), [str(file) for file in found["files"]])
+            return Stamp(
+                dict(found["identity"]), bool(found["done"]), [str(file) for file in found["files"]]
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -98,8 +106,12 @@ class StepFailedError(Exception):
     """A program ended with another exit code than 0."""
 
     def __init__(self, name: str, code: int):
-        super().__init__(f"step '{name}' stopped with exit code {code}; run the same command to go on from there")
-        self.code = code if code > 0 else 128 - code  # as a shell does for a program that a signal ended
+        super().__init__(
+            f"step '{name}' stopped with exit code {code}; run the same command to go on from there"
+        )
+        self.code = (
+            code if code > 0 else 128 - code
+        )  # as a shell does for a program that a signal ended
 
 
 def run_step(step: Step, runs: Path, python: str) -> None:
@@ -132,7 +144,9 @@ def run_step(step: Step, runs: Path, python: str) -> None:
 
 
 def move_aside(paths: Iterable[Path]) -> None:
-    """Rename what is there to NAME.old-DATE, and say so; records with such a name are not read by the reports."""
+    """Rename what is there to NAME.old-DATE, and say so; records with such a name are not read by
+    the reports.
+    """
     for path in sorted(paths):
         if path.exists():
             older = path.with_name(f"{path.name}.old-{datetime.now():%Y%m%d-%H%M%S}")
@@ -162,7 +176,12 @@ def say(line: str) -> None:
 
 
 def _written(paths: Iterable[Path], since: float, runs: Path) -> list[str]:
-    """The files at and below `paths` that were written since then; those in `runs` relative to it, so that it may move."""
+    """The files at and below `paths` that were written since then; those in `runs` relative to it,
+    so that it may move.
+    """
     files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
     new = [file for file in files if file.stat().st_mtime >= since - CLOCK_SKEW]
-    return [str(file.relative_to(runs) if file.is_relative_to(runs) else file.absolute()) for file in new]
+    return [
+        str(file.relative_to(runs) if file.is_relative_to(runs) else file.absolute())
+        for file in new
+    ]

@@ -21,12 +21,14 @@ class Report:
     python -m reports --records runs/ reports/records/ --out report/
     python -m reports --records runs/starter/vocabulary/vocabulary-statistics.json --out report/
 
-    Writes index.html (opens from disk, needs no network), report.md, tables/*.csv, figures/*.png and *.svg.
+    Writes index.html (opens from disk, needs no network), report.md, tables/*.csv, figures/*.png
+    and *.svg.
 
-    Two other programs have a --help of their own. `compare` says how two runs, or two folders of runs, differ, and what makes
-    that unfair:
+    Two other programs have a --help of their own. `compare` says how two runs, or two folders of
+    runs, differ, and what makes that unfair:
 
-    python -m reports compare runs/starter/pretrain/catlip-seed0.json runs/starter/pretrain/clip-seed0.json
+    python -m reports compare runs/starter/pretrain/catlip-seed0.json \\
+        runs/starter/pretrain/clip-seed0.json
 
     python -m reports compare runs reports/records --out comparison.md
 
@@ -36,21 +38,29 @@ class Report:
     """
 
     records: tuple[Path, ...] = (Path("runs"), Path("reports/records"))
-    """Folders that hold <scale>/<kind>/<name>.json, or such files; the first with trainings gives the headline."""
+    """Folders that hold <scale>/<kind>/<name>.json, or such files; the first with trainings gives
+    the headline.
+    """
     out: Path = Path("report")
     """Where the report is written."""
 
 
 def main(config: Report) -> None:
     """Read, build, write; then print the headline table and where the page is."""
-    gc.disable()  # records and pages have no cycles, and looking for some takes twice as long as reading 10,000 records
+    # Records and pages have no cycles, and looking for some takes twice as long as reading 10,000
+    # records.
+    gc.disable()
     records = read_records(config.records)
     page = build_page(records)
     gc.freeze()
     gc.enable()  # plots have
     with only_writer(config.out):
         path = write_report(page, config.out)
-    print(as_text(page.headline) if page.headline else f"no trainings or probes recorded yet; run {RUN_ALL} first")
+    print(
+        as_text(page.headline)
+        if page.headline
+        else f"no trainings or probes recorded yet; run {RUN_ALL} first"
+    )
     if records.problems:
         print(f"\n{len(records.problems)} left out, with reasons at the end of the page")
     print(f"\nreport: {path}")

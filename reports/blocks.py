@@ -1,4 +1,6 @@
-"""What a page is made of: sections of text, commands, tables and figures, rendered alike as HTML and as markdown."""
+"""What a page is made of: sections of text, commands, tables and figures, rendered alike as HTML
+and as markdown.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

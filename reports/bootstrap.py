@@ -17,7 +17,9 @@ SMALLEST = 1e-9  # a sample below this, zero among them, has no ratio
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % intervals of median(other) - median(one), and of median(other) / median(one) where all samples are above zero."""
+    """95 % intervals of median(other) - median(one), and of median(other) / median(one) where all
+    samples are above zero.
+    """
 
     difference: tuple[float, float]
     ratio: tuple[float, float] | None
@@ -28,14 +30,21 @@ def intervals(one: Sequence[float], other: Sequence[float]) -> Intervals | None:
 
     Args:
         one, other: samples in one unit, from runs at different times.
-    Returns: None where a list is too short or too long, or holds what is not finite. Swapping the lists mirrors the result
-        exactly: lower and upper ends change places, differences their sign, and ratios become their inverse.
+    Returns: None where a list is too short or too long, or holds what is not finite. Swapping the
+        lists mirrors the result
+        exactly: lower and upper ends change places, differences their sign, and ratios become their
+            inverse.
     """
-    if not all(FEWEST <= len(samples) <= MOST and all(map(math.isfinite, samples)) for samples in (one, other)):
+    if not all(
+        FEWEST <= len(samples) <= MOST and all(map(math.isfinite, samples))
+        for samples in (one, other)
+    ):
         return None
     if list(one) > list(other):
         found = _resampled(other, one)
-        return Intervals(_mirrored(found.difference), found.ratio and (1 / found.ratio[1], 1 / found.ratio[0]))
+        return Intervals(
+            _mirrored(found.difference), found.ratio and (1 / found.ratio[1], 1 / found.ratio[0])
+        )
     return _resampled(one, other)
 
 
@@ -47,7 +56,9 @@ def _resampled(one: Sequence[float], other: Sequence[float]) -> Intervals:
 
 
 def _medians(samples: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np.float64]:
-    return np.asarray(np.median(samples[draw.integers(len(samples), size=(RESAMPLES, len(samples)))], axis=1))
+    return np.asarray(
+        np.median(samples[draw.integers(len(samples), size=(RESAMPLES, len(samples)))], axis=1)
+    )
 
 
 def _ends(values: NDArray[np.float64]) -> tuple[float, float]:

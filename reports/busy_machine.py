@@ -11,7 +11,9 @@ from reports.tables import median_cell, times_cell
 
 
 def busy_tables(records: Sequence[Record]) -> list[Table]:
-    """Seconds of the same steps alone and beside one busy process, a row for each way in which OpenMP's threads wait."""
+    """Seconds of the same steps alone and beside one busy process, a row for each way in which
+    OpenMP's threads wait.
+    """
     columns = [
         "How threads wait",
         "Alone (s)",
@@ -21,7 +23,8 @@ def busy_tables(records: Sequence[Record]) -> list[Table]:
         "Threads then",
     ]
     caption = (
-        "The same steps of a small training in turns, each in a process of its own, with the 5th to 95th percentile of the "
+        "The same steps of a small training in turns, each in a process of its own, with the 5th "
+        "to 95th percentile of the "
         "rounds; below each ratio its 95 % interval."
     )
     tables = []

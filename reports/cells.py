@@ -1,7 +1,8 @@
 """A table as data, and the same table as markdown, CSV and plain text (HTML is the template's).
 
-A `Cell` says what is shown, where the number came from and what a reader must know beside it; a `Table` numbers the
-remarks of its cells as footnotes. A missing value is an en dash, a NaN is shown as NaN.
+A `Cell` says what is shown, where the number came from and what a reader must know beside it; a
+`Table` numbers the remarks of its cells as footnotes. A missing value is an en dash, a NaN is shown
+as NaN.
 """
 
 import csv
@@ -17,7 +18,15 @@ from catlip.foreign import printable
 MISSING = "\N{EN DASH}"
 MOST_DECIMALS = 6
 MOST_ROWS = 500  # of a table in the page and in the markdown; its CSV has all
-FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}", "\N{FULLWIDTH COMMERCIAL AT}")
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\N{FULLWIDTH EQUALS SIGN}",
+    "\N{FULLWIDTH PLUS SIGN}",
+    "\N{FULLWIDTH COMMERCIAL AT}",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,9 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, a second line in small type, the anchor of its record, and remarks that become footnotes."""
+    """One cell: its text, a second line in small type, the anchor of its record, and remarks that
+    become footnotes.
+    """
 
     text: str = MISSING
     small: str = ""
@@ -48,7 +59,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A named table. `name` is the file stem of its CSV; a row of one cell is a heading across the table.
+    """A named table. `name` is the file stem of its CSV; a row of one cell is a heading across the
+    table.
 
     A folded table is opened by the reader of the page: it is long, and not for everyone.
     """
@@ -64,7 +76,11 @@ class Table:
     @cached_property
     def footnotes(self) -> list[str]:
         """The remarks of all cells, each once, in the order in which they are met."""
-        return list(dict.fromkeys(remark for row in self.rows[:MOST_ROWS] for cell in row for remark in cell.remarks))
+        return list(
+            dict.fromkeys(
+                remark for row in self.rows[:MOST_ROWS] for cell in row for remark in cell.remarks
+            )
+        )
 
     def marks(self, cell: Cell) -> list[int]:
         """The footnote numbers of a cell, from 1."""
@@ -72,7 +88,9 @@ class Table:
 
 
 def shown(value: float | None, decimals: int | None = None) -> str:
-    """A number for people: `decimals` places, or three significant digits; thousands separated; NaN as NaN."""
+    """A number for people: `decimals` places, or three significant digits; thousands separated; NaN
+    as NaN.
+    """
     if value is None:
         return MISSING
     if not math.isfinite(value):
@@ -91,15 +109,25 @@ def sign_of(value: float, decimals: int = 1) -> int:
 
 
 def clipped(words: object, most: int = 60) -> str:
-    """Words from inside a record on one line of at most so many printable characters; a dash where there are none."""
+    """Words from inside a record on one line of at most so many printable characters; a dash where
+    there are none.
+    """
     line = " ".join(words[: 4 * most].split()) if isinstance(words, str) else ""
     line = "".join(filter(str.isprintable, line))  # without what turns text around or breaks a page
-    return f"{line[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}" if len(line) > most else line or MISSING
+    return (
+        f"{line[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+        if len(line) > most
+        else line or MISSING
+    )
 
 
 def share_cell(found: float | None, whole: float | None, anchor: str = "") -> Cell:
     """A count with its share of the whole below it."""
-    share = f"{shown(100 * found / whole, 1)} %" if found is not None and whole and math.isfinite(found / whole) else ""
+    share = (
+        f"{shown(100 * found / whole, 1)} %"
+        if found is not None and whole and math.isfinite(found / whole)
+        else ""
+    )
     return number_cell(found, 0, anchor, share)
 
 
@@ -111,7 +139,9 @@ def decimals_of(value: float) -> int:
 
 
 def quantity_cell(quantity: Quantity | None, decimals: int | None = None, anchor: str = "") -> Cell:
-    """`mean ± spread` with n below, linked to the records it came from; a dash where nothing was measured."""
+    """`mean ± spread` with n below, linked to the records it came from; a dash where nothing was
+    measured.
+    """
     if quantity is None:
         return Cell()
     return Cell(mean_and_spread(quantity, decimals), f"n = {quantity.n}", anchor, quantity)
@@ -125,7 +155,9 @@ def mean_and_spread(quantity: Quantity, decimals: int | None = None) -> str:
     return shown(quantity.mean, decimals) + spread
 
 
-def number_cell(value: float | None, decimals: int | None = None, anchor: str = "", small: str = "") -> Cell:
+def number_cell(
+    value: float | None, decimals: int | None = None, anchor: str = "", small: str = ""
+) -> Cell:
     """A single number, or a dash without link where it is missing."""
     if value is None:
         return Cell()
@@ -141,7 +173,10 @@ def as_markdown(table: Table) -> str:
         _line(["---"] * len(table.columns)),
     ]
     kept = table.rows[:MOST_ROWS]
-    lines += [_line(_padded([_markdown_cell(table, cell) for cell in row], len(table.columns))) for row in kept]
+    lines += [
+        _line(_padded([_markdown_cell(table, cell) for cell in row], len(table.columns)))
+        for row in kept
+    ]
     if len(table.rows) > len(kept):
         csv_file = f"[all of them as CSV](tables/{table.name}.csv)"
         lines += ["", f"The first {len(kept)} of {len(table.rows):,} rows; {csv_file}."]
@@ -151,17 +186,29 @@ def as_markdown(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """The table as CSV; a column of quantities becomes three: the mean, its spread and n. Remarks are the last column.
+    """The table as CSV; a column of quantities becomes three: the mean, its spread and n. Remarks
+    are the last column.
 
     No cell is a formula to a spreadsheet: see `_inert`.
     """
-    split = [any(len(row) > i and row[i].quantity for row in table.rows) for i in range(len(table.columns))]
-    head = [name for column, is_split in zip(table.columns, split, strict=True) for name in _names(column, is_split)]
+    split = [
+        any(len(row) > i and row[i].quantity for row in table.rows)
+        for i in range(len(table.columns))
+    ]
+    head = [
+        name
+        for column, is_split in zip(table.columns, split, strict=True)
+        for name in _names(column, is_split)
+    ]
     body = io.StringIO()
     writer = csv.writer(body, lineterminator="\n")
     writer.writerow(map(_inert, [*head, "remarks"]))
     for row in table.rows:
-        values = [value for cell, is_split in zip(row, split, strict=False) for value in _values(cell, is_split)]
+        values = [
+            value
+            for cell, is_split in zip(row, split, strict=False)
+            for value in _values(cell, is_split)
+        ]
         remarks = dict.fromkeys(remark for cell in row for remark in cell.remarks)
         writer.writerow(map(_inert, [*_padded(values, len(head)), " ".join(remarks)]))
     return body.getvalue()
@@ -169,23 +216,35 @@ def as_csv(table: Table) -> str:
 
 def as_text(table: Table) -> str:
     """The table in aligned columns, for a terminal."""
-    grid = [list(table.columns), *(_padded([cell.full for cell in row], len(table.columns)) for row in table.rows)]
+    grid = [
+        list(table.columns),
+        *(_padded([cell.full for cell in row], len(table.columns)) for row in table.rows),
+    ]
     widths = [max(len(row[i]) for row in grid) for i in range(len(table.columns))]
-    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in grid]
+    lines = [
+        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
+        for row in grid
+    ]
     return printable("\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]]))
 
 
 def escape_markdown(words: str) -> str:
-    """Text from a file as one line of markdown: nothing in it starts a tag, a cell, a link or emphasis."""
+    """Text from a file as one line of markdown: nothing in it starts a tag, a cell, a link or
+    emphasis.
+    """
     for mark in "\\|<>[]*_`":
         words = words.replace(mark, "\\" + mark)
     return printable(" ".join(words.split()))
 
 
 def escape_sentence(words: str) -> str:
-    """A sentence of the page, which may hold words from inside a record, as markdown: `backticked` words stay code."""
+    """A sentence of the page, which may hold words from inside a record, as markdown: `backticked`
+    words stay code.
+    """
     parts = re.split(r"`([^`]+)`", words)
-    return "".join(f"`{' '.join(part.split())}`" if i % 2 else _spaced(part) for i, part in enumerate(parts))
+    return "".join(
+        f"`{' '.join(part.split())}`" if i % 2 else _spaced(part) for i, part in enumerate(parts)
+    )
 
 
 def _spaced(part: str) -> str:
@@ -195,7 +254,8 @@ def _spaced(part: str) -> str:
 
 
 def _inert(words: str) -> str:
-    """A cell as text on one line: a spreadsheet runs what starts with one of FORMULA, so a quote stands before it.
+    """A cell as text on one line: a spreadsheet runs what starts with one of FORMULA, so a quote
+    stands before it.
 
     Numbers stay numbers.
     """

@@ -1,9 +1,11 @@
-"""The paper's claims, and what our records say: a verdict each, by a rule that is written beside it.
+"""The paper's claims, and what our records say: a verdict each, by a rule that is written beside
+it.
 
-`published/claims.csv` holds the claims in our words, where the paper makes them, the rule that judges each and the command that
-would settle it. *Supported* and *not supported* are for evidence at the paper's scale: its data and encoders, or a step of its
-encoder on an accelerator. Any other evidence points the same way or the other way, and the verdict says what it is of. A claim
-with one seed, a NaN or no record is not tested.
+`published/claims.csv` holds the claims in our words, where the paper makes them, the rule that
+judges each and the command that would settle it. *Supported* and *not supported* are for evidence
+at the paper's scale: its data and encoders, or a step of its encoder on an accelerator. Any other
+evidence points the same way or the other way, and the verdict says what it is of. A claim with one
+seed, a NaN or no record is not tested.
 """
 
 import csv
@@ -16,28 +18,65 @@ from reports import claims_cost as cost
 from reports import claims_learning as learning
 from reports import claims_words as words
 from reports.cells import Cell, Table
-from reports.evidence import FAILS, HOLDS, OPEN, UNTESTED, WIDEST, Evidence, Trained, best, groups_of
+from reports.evidence import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    UNTESTED,
+    WIDEST,
+    Evidence,
+    Trained,
+    best,
+    groups_of,
+)
 from reports.published import FOLDER
 from reports.records import Records
 
 RULES = {
-    "as_good": "Over seeds, the mean of CatLIP - CLIP is not below 0 by more than its sample standard deviation; where that is "
+    "as_good": "Over seeds, the mean of CatLIP - CLIP is not below 0 by more than its sample "
+    "standard deviation; where that is "
     f"above {WIDEST:g} points, neither way.",
-    "every_time": "In every pair of trainings of the same seed and device CLIP takes longer, per image.",
-    "speed_up": "In every pair of trainings of the same seed and device CLIP takes 2.65 times as long or longer, per image.",
+    "every_time": (
+        "In every pair of trainings of the same seed and device CLIP takes longer, per image."
+    ),
+    "speed_up": (
+        "In every pair of trainings of the same seed and device CLIP takes 2.65 times as long or "
+        "longer, per image."
+    ),
     "interval": "The 95 % interval of the ratio of step times lies above 1.",
     "apart": "The two intervals do not overlap.",
-    "count": "A count without spread: the smaller is the smaller, everywhere that both were counted.",
-    "beyond": "The difference of the means is larger than the larger of the two standard deviations over seeds or pairs.",
-    "within": "The difference of the means is not larger than the larger of the two standard deviations over seeds.",
-    "compute": "The shortest CatLIP training as accurate as CLIP's best takes a quarter of its time or less, on one device.",
-    "rising": "Each encoder differs from the next smaller one by more than the larger of their standard deviations over seeds.",
+    "count": (
+        "A count without spread: the smaller is the smaller, everywhere that both were counted."
+    ),
+    "beyond": (
+        "The difference of the means is larger than the larger of the two standard deviations "
+        "over seeds or pairs."
+    ),
+    "within": (
+        "The difference of the means is not larger than the larger of the two standard deviations "
+        "over seeds."
+    ),
+    "compute": (
+        "The shortest CatLIP training as accurate as CLIP's best takes a quarter of its time or "
+        "less, on one device."
+    ),
+    "rising": (
+        "Each encoder differs from the next smaller one by more than the larger of their standard "
+        "deviations over seeds."
+    ),
     "every_pair": "Every seed or pair has it; neither way where they disagree.",
     "share": f"Within {words.WITHIN} points.",
-    "no_rule": "No rule: these encoders differ in data and recipe and were trained once each, so no spread tells them apart.",
+    "no_rule": (
+        "No rule: these encoders differ in data and recipe and were trained once each, so no "
+        "spread tells them apart."
+    ),
 }
 PAPER = {HOLDS: "supported", FAILS: "not supported", OPEN: "not supported"}
-ELSEWHERE = {HOLDS: "points the same way", FAILS: "points the other way", OPEN: "points neither way"}
+ELSEWHERE = {
+    HOLDS: "points the same way",
+    FAILS: "points the other way",
+    OPEN: "points neither way",
+}
 NOT_TESTED = "not tested"
 
 Judge = Callable[[Sequence[Trained]], Iterable[Evidence]]
@@ -70,7 +109,9 @@ JUDGES: Mapping[str, Judge] = {
     "loss_unsaturated": accuracy.loss_still_falls,
     "more_synsets": partial(COUNTED, keys=words.SYNSETS, what="different synsets"),
     "more_matches": partial(COUNTED, keys=words.MATCHED, what="of ImageNet-1k's labels exactly"),
-    "more_samples": partial(COUNTED, keys=words.SAMPLES, what="captions of the median label found exactly"),
+    "more_samples": partial(
+        COUNTED, keys=words.SAMPLES, what="captions of the median label found exactly"
+    ),
     "exact_share": words.exact_share,
     "thresholds_alike": learning.thresholds_alike,
     "large_thresholds": learning.large_thresholds_lose,
@@ -79,7 +120,9 @@ JUDGES: Mapping[str, Judge] = {
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper in our words: where it stands, the rule that judges it, and what would settle it."""
+    """One claim of the paper in our words: where it stands, the rule that judges it, and what would
+    settle it.
+    """
 
     key: str
     topic: str
@@ -119,18 +162,28 @@ def claims_table(records: Records) -> Table:
             rows.append([Cell(topic)])
         rows.append(_row(claim, found[claim.key]))
     caption = (
-        "Supported and not supported are said of evidence at the paper's scale alone: its encoders, pre-trained on CC3M or "
-        "DataComp-1.3B, or a training step of one on an accelerator. All other evidence points the same way, the other way or "
-        "neither, and the verdict says what it is of. Not supported is not refuted: what was tested does not meet the rule. A "
-        "claim with one seed, a NaN or no record is not tested. Of several records, those nearest to the paper's scale speak."
+        "Supported and not supported are said of evidence at the paper's scale alone: its "
+        "encoders, pre-trained on CC3M or "
+        "DataComp-1.3B, or a training step of one on an accelerator. All other evidence points the "
+        "same way, the other way or "
+        "neither, and the verdict says what it is of. Not supported is not refuted: what was "
+        "tested does not meet the rule. A "
+        "claim with one seed, a NaN or no record is not tested. Of several records, those nearest "
+        "to the paper's scale speak."
     )
     return Table(
-        "claims", "Each claim, its verdict, and the numbers that it rests on", ["Claim", "Verdict", "Numbers"], rows, caption
+        "claims",
+        "Each claim, its verdict, and the numbers that it rests on",
+        ["Claim", "Verdict", "Numbers"],
+        rows,
+        caption,
     )
 
 
 def _row(claim: Claim, evidence: Evidence | None) -> list[Cell]:
-    """The rule is a footnote of the claim; the command that would settle it one of the verdict, unless that is settled."""
+    """The rule is a footnote of the claim; the command that would settle it one of the verdict,
+    unless that is settled.
+    """
     said = verdict(evidence)
     settled = evidence is not None and evidence.outcome != UNTESTED and not evidence.caveats
     settle = () if settled else (f"Would settle it: `{claim.settle}`",)

@@ -1,7 +1,8 @@
-"""How the paper's claims on cost are judged: GPU hours, a step's time, parameters, memory and bytes.
+"""How the paper's claims on cost are judged: GPU hours, a step's time, parameters, memory and
+bytes.
 
-What a step costs does not depend on the data. It is evidence at the paper's scale where the paper's encoder was measured, on an
-accelerator and with the paper's images; a count needs no accelerator.
+What a step costs does not depend on the data. It is evidence at the paper's scale where the paper's
+encoder was measured, on an accelerator and with the paper's images; a count needs no accelerator.
 """
 
 import math
@@ -10,7 +11,18 @@ from collections.abc import Iterator, Sequence
 from catlip.least_counts import too_few
 from reports.cells import clipped, shown
 from reports.devices import is_cpu
-from reports.evidence import FAILS, HOLDS, OPEN, UNTESTED, Evidence, Trained, above_one, combined, is_tested, smaller
+from reports.evidence import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    UNTESTED,
+    Evidence,
+    Trained,
+    above_one,
+    combined,
+    is_tested,
+    smaller,
+)
 from reports.likeness import alike
 from reports.measured import Ratio, anchor_of, by_seed, ratio_of, step_ratio
 from reports.memory import batches
@@ -29,11 +41,15 @@ def _caveats(record: Record, counted: bool = False) -> tuple[str, ...]:
     batch, side = number(record.config, "batch_size"), number(record.config, "resolution")
     classes = number(record.config, "num_classes")
     found = {
-        "with another encoder than the paper's": architecture(text(record.config, "model")) not in ENCODERS,
+        "with another encoder than the paper's": architecture(text(record.config, "model"))
+        not in ENCODERS,
         "with a smaller vocabulary": classes is not None and classes < CLASSES,
         "at another resolution": side is not None and side != USUAL_RESOLUTION,
         "on a CPU": is_cpu(record) and not counted,
-        "at a small batch": batch is not None and batch < LEAST_BATCH and not is_cpu(record) and not counted,
+        "at a small batch": batch is not None
+        and batch < LEAST_BATCH
+        and not is_cpu(record)
+        and not counted,
     }
     return tuple(words for words, holds in found.items() if holds)
 
@@ -43,15 +59,26 @@ def _records(groups: Sequence[Trained], kind: str) -> list[Record]:
 
 
 def trainings_cheaper(groups: Sequence[Trained], least: float = 1.0) -> Iterator[Evidence]:
-    """CLIP's time an image over CatLIP's, of whole trainings seed by seed on the same devices; each pair is above `least`."""
+    """CLIP's time an image over CatLIP's, of whole trainings seed by seed on the same devices; each
+    pair is above `least`.
+    """
     for group in groups:
-        one, other = (alike(own, own).records for own in (group.of("pretrain", method) for method in PAIR))
+        one, other = (
+            alike(own, own).records for own in (group.of("pretrain", method) for method in PAIR)
+        )
         for device in dict.fromkeys(record.device for record in one):
-            ours, theirs = (by_seed((r for r in own if r.device == device), _seconds) for own in (one, other))
-            times = [theirs[seed] / a for seed, a in ours.items() if seed is not None and seed in theirs]
+            ours, theirs = (
+                by_seed((r for r in own if r.device == device), _seconds) for own in (one, other)
+            )
+            times = [
+                theirs[seed] / a for seed, a in ours.items() if seed is not None and seed in theirs
+            ]
             if times:
                 outcome = _all_above(times, least)
-                said = f"CLIP's training takes {_range(times)} times as long, on {clipped(device)} (n = {len(times)})."
+                said = (
+                    f"CLIP's training takes {_range(times)} times as long, on {clipped(device)} (n "
+                    f"= {len(times)})."
+                )
                 yield Evidence(outcome, said, group.caveats, link(one))
 
 
@@ -63,7 +90,10 @@ def speed_up(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 def _seconds(record: Record) -> float | None:
     """Of training, an image."""
-    seconds, images = drawable(record.metrics, "train_seconds"), drawable(record.metrics, "images_seen")
+    seconds, images = (
+        drawable(record.metrics, "train_seconds"),
+        drawable(record.metrics, "images_seen"),
+    )
     return seconds / images if seconds and images else None
 
 
@@ -83,7 +113,10 @@ def step_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
     for record in _records(groups, "step_time"):
         ratio = step_ratio(record, "clip")
         if ratio and ratio.to == "catlip" and not too_few(record.kind, record.samples):
-            said = f"CLIP's step takes {shown(ratio.value, 2)} times as long ({interval(ratio)}): {step_description(record)}."
+            said = (
+                f"CLIP's step takes {shown(ratio.value, 2)} times as long ({interval(ratio)}): "
+                f"{step_description(record)}."
+            )
             yield Evidence(above_one(ratio), said, _caveats(record), anchor_of(record))
 
 
@@ -97,18 +130,28 @@ def fewer_bytes(groups: Sequence[Trained]) -> Iterator[Evidence]:
     yield from _counts(groups, "communication", "sent_mb", 1, "MB a rank and step")
 
 
-def _counts(groups: Sequence[Trained], kind: str, key: str, unit: float, what: str) -> Iterator[Evidence]:
+def _counts(
+    groups: Sequence[Trained], kind: str, key: str, unit: float, what: str
+) -> Iterator[Evidence]:
     for record in _records(groups, kind):
         one, other = (number(record.metrics, "methods", method, key) for method in PAIR)
         if one is not None and other is not None:
-            said = f"CatLIP {shown(one / unit, 1)}, CLIP {shown(other / unit, 1)} {what}: {step_description(record)}."
-            yield Evidence(smaller(one, other), said, _caveats(record, counted=True), anchor_of(record))
+            said = (
+                f"CatLIP {shown(one / unit, 1)}, CLIP {shown(other / unit, 1)} {what}: "
+                f"{step_description(record)}."
+            )
+            yield Evidence(
+                smaller(one, other), said, _caveats(record, counted=True), anchor_of(record)
+            )
 
 
 def waits_less(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The time that a step is longer for the exchange, with intervals that do not overlap."""
     for record in _records(groups, "communication"):
-        one, other = (ratio_of(record, lookup(record.metrics, "methods", method, "exposed_ms")) for method in PAIR)
+        one, other = (
+            ratio_of(record, lookup(record.metrics, "methods", method, "exposed_ms"))
+            for method in PAIR
+        )
         if one and other:
             said = f"Exposed: CatLIP {_ms(one)}, CLIP {_ms(other)}; {step_description(record)}."
             yield Evidence(_apart(one, other), said, _caveats(record), anchor_of(record))
@@ -117,7 +160,9 @@ def waits_less(groups: Sequence[Trained]) -> Iterator[Evidence]:
 def loss_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The loss alone, on an accelerator: the 5th to 95th percentiles of steps do not overlap."""
     for record in _records(groups, "step_time"):
-        one, other = (_percentiles(entries(record.metrics, "methods", method, "loss_ms")) for method in PAIR)
+        one, other = (
+            _percentiles(entries(record.metrics, "methods", method, "loss_ms")) for method in PAIR
+        )
         if one and other and not too_few(record.kind, record.samples):
             said = f"Loss: CatLIP {_ms(one)}, CLIP {_ms(other)}; {step_description(record)}."
             outcome = UNTESTED if is_cpu(record) else _apart(one, other)
@@ -148,7 +193,10 @@ def less_memory(groups: Sequence[Trained]) -> Iterator[Evidence]:
         peaks = {size: [_gib(record, size, method) for method in PAIR] for size in batches(record)}
         found = {size: (a, b) for size, (a, b) in peaks.items() if a is not None and b is not None}
         if found:
-            pairs = [f"{shown(a)} and {shown(b)} GiB at {int(size):,} images" for size, (a, b) in found.items()]
+            pairs = [
+                f"{shown(a)} and {shown(b)} GiB at {int(size):,} images"
+                for size, (a, b) in found.items()
+            ]
             said = f"CatLIP and CLIP: {', '.join(pairs)}; {step_description(record)}."
             outcome = combined([smaller(*pair) for pair in found.values()])
             yield Evidence(outcome, said, _caveats(record), anchor_of(record))
@@ -163,10 +211,16 @@ def larger_batch(groups: Sequence[Trained]) -> Iterator[Evidence]:
     for record in _records(groups, "memory"):
         one, other = (_largest(record, method) for method in PAIR)
         if one is not None and other is not None:
-            said = f"CatLIP {shown(one, 0)}, CLIP {shown(other, 0)} images; {step_description(record)}."
+            said = (
+                f"CatLIP {shown(one, 0)}, CLIP {shown(other, 0)} images; "
+                f"{step_description(record)}."
+            )
             yield Evidence(smaller(other, one), said, _caveats(record), anchor_of(record))
 
 
 def _largest(record: Record, method: str) -> float | None:
-    found = (number(record.metrics, "batches", size, "methods", method, "largest_batch") for size in batches(record))
+    found = (
+        number(record.metrics, "batches", size, "methods", method, "largest_batch")
+        for size in batches(record)
+    )
     return next((batch for batch in found if batch is not None), None)

@@ -1,4 +1,6 @@
-"""How the paper's claims on learning longer, learning from few images, and cutting the vocabulary are judged."""
+"""How the paper's claims on learning longer, learning from few images, and cutting the vocabulary
+are judged.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -35,14 +37,21 @@ def _lengths(group: Trained, method: str) -> dict[str, dict[float, list[Snapshot
     """Task -> epochs -> the trainings that ended there, of tasks with two lengths."""
     found: dict[str, dict[float, list[Snapshot]]] = {}
     for snapshot in (
-        s for r in group.of("longer_training", method) for s in snapshots_of(r) if s.annealed and s.task in group.tasks
+        s
+        for r in group.of("longer_training", method)
+        for s in snapshots_of(r)
+        if s.annealed and s.task in group.tasks
     ):
         found.setdefault(snapshot.task, {}).setdefault(snapshot.epochs, []).append(snapshot)
-    return {task: dict(sorted(lengths.items())) for task, lengths in found.items() if len(lengths) > 1}
+    return {
+        task: dict(sorted(lengths.items())) for task, lengths in found.items() if len(lengths) > 1
+    }
 
 
 def longer_helps(groups: Sequence[Trained], method: str, plateaus: bool) -> Iterator[Evidence]:
-    """From the second longest training to the longest: is the accuracy higher beyond its spread, or is it not?"""
+    """From the second longest training to the longest: is the accuracy higher beyond its spread, or
+    is it not?
+    """
     for group in groups:
         records, outcomes, said = group.of("longer_training", method), [], []
         for task, lengths in _lengths(group, method).items():
@@ -55,13 +64,20 @@ def longer_helps(groups: Sequence[Trained], method: str, plateaus: bool) -> Iter
             outcome = combined([_turned(o) if plateaus else o for o in outcomes])
             yield Evidence(outcome, f"{'; '.join(said)}.", _on(group, "cc3m"), link(records))
         elif records:
-            words = "Only one length was trained to its end; snapshots on the way there are not annealed."
+            words = (
+                "Only one length was trained to its end; snapshots on the way there are not "
+                "annealed."
+            )
             yield Evidence(UNTESTED, words, group.caveats, link(records))
 
 
 def _seeds(snapshots: Sequence[Snapshot]) -> list[float]:
     """The mean accuracy of each seed of pre-training; where records name none, of each training."""
-    return list(means_by((s.run if s.record.seed is None else s.record.seed, s.top1) for s in snapshots).values())
+    return list(
+        means_by(
+            (s.run if s.record.seed is None else s.record.seed, s.top1) for s in snapshots
+        ).values()
+    )
 
 
 def _turned(outcome: str) -> str:
@@ -75,7 +91,9 @@ def _on(group: Trained, scale: str) -> tuple[str, ...]:
 
 
 def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The seconds of CLIP's best length over those of the shortest CatLIP training that is as accurate, on one device."""
+    """The seconds of CLIP's best length over those of the shortest CatLIP training that is as
+    accurate, on one device.
+    """
     for group in groups:
         both = [_lengths(group, method) for method in ("catlip", "clip")]
         for task in (task for task in both[0] if task in both[1]):
@@ -85,26 +103,41 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
             top, seconds, _ = max(theirs)
             enough = [cost for accuracy, cost, _ in ours if accuracy >= top]
             times = seconds / min(enough) if enough else 0.0
-            words = f"{shown(times, 1)} times less time" if enough else "no CatLIP training reaches it"
-            said = f"CLIP's best on {group.tasks[task]}, {shown(top, 1)} %: {words}, on {ours[0][2]}."
+            words = (
+                f"{shown(times, 1)} times less time" if enough else "no CatLIP training reaches it"
+            )
+            said = (
+                f"CLIP's best on {group.tasks[task]}, {shown(top, 1)} %: {words}, on {ours[0][2]}."
+            )
             outcome = HOLDS if times >= LESS_COMPUTE else OPEN if times > 1 else FAILS
-            yield Evidence(outcome, said, _on(group, "cc3m"), link(group.of("longer_training", "catlip")))
+            yield Evidence(
+                outcome, said, _on(group, "cc3m"), link(group.of("longer_training", "catlip"))
+            )
 
 
 def _costs(lengths: Mapping[float, Sequence[Snapshot]]) -> list[tuple[float, float, str]]:
-    """Mean accuracy, mean seconds and device of each length with two seeds at least, timed on one device."""
+    """Mean accuracy, mean seconds and device of each length with two seeds at least, timed on one
+    device.
+    """
     found = []
     for own in lengths.values():
-        seconds, devices = [s.seconds for s in own if s.seconds is not None], {s.device for s in own}
+        seconds, devices = (
+            [s.seconds for s in own if s.seconds is not None],
+            {s.device for s in own},
+        )
         if is_tested(_seeds(own)) and len(seconds) == len(own) and len(devices) == 1:
-            found.append((sum(s.top1 for s in own) / len(own), sum(seconds) / len(own), devices.pop()))
+            found.append(
+                (sum(s.top1 for s in own) / len(own), sum(seconds) / len(own), devices.pop())
+            )
     return found
 
 
 def _gains(group: Trained, kind: str) -> dict[str, list[Gain]]:
     """Task -> CatLIP's pairs with and without Transfer Init."""
     gains = gains_of(group.of(kind, "catlip"), kind)
-    return {task: own for task in group.tasks if (own := [gain for gain in gains if gain.task == task])}
+    return {
+        task: own for task in group.tasks if (own := [gain for gain in gains if gain.task == task])
+    }
 
 
 def _points(gains: Sequence[Gain], share: float) -> list[float]:
@@ -115,30 +148,50 @@ def _points(gains: Sequence[Gain], share: float) -> list[float]:
 def transfer_init_gains(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """With the fewest images of each task, every pair of linear probes gains."""
     for group in groups:
-        found = {task: _points(own, min(g.share for g in own)) for task, own in _gains(group, "linear_probe").items()}
+        found = {
+            task: _points(own, min(g.share for g in own))
+            for task, own in _gains(group, "linear_probe").items()
+        }
         if found:
-            said = "; ".join(f"{group.tasks[task]} {signed(points)}" for task, points in found.items())
+            said = "; ".join(
+                f"{group.tasks[task]} {signed(points)}" for task, points in found.items()
+            )
             outcome = combined([every_pair(points) for points in found.values()])
             yield Evidence(
-                outcome, f"Gain with the fewest images: {said}.", group.caveats, link(group.of("linear_probe", "catlip"))
+                outcome,
+                f"Gain with the fewest images: {said}.",
+                group.caveats,
+                link(group.of("linear_probe", "catlip")),
             )
 
 
 def gain_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The mean gain with the fewest images is above that with the most, beyond the spread over pairs."""
+    """The mean gain with the fewest images is above that with the most, beyond the spread over
+    pairs.
+    """
     for group in groups:
         outcomes, said = [], []
         for task, own in _gains(group, "linear_probe").items():
             few, many = (_points(own, pick(g.share for g in own)) for pick in (min, max))
             if min(g.share for g in own) < max(g.share for g in own):
                 outcomes.append(beyond_spread(summarise(few), summarise(many)))
-                said.append(f"{group.tasks[task]} {signed(few)} with the fewest images, {signed(many)} with the most")
+                said.append(
+                    f"{group.tasks[task]} {signed(few)} with the fewest images, {signed(many)} "
+                    "with the most"
+                )
         if said:
-            yield Evidence(combined(outcomes), f"{'; '.join(said)}.", group.caveats, link(group.of("linear_probe", "catlip")))
+            yield Evidence(
+                combined(outcomes),
+                f"{'; '.join(said)}.",
+                group.caveats,
+                link(group.of("linear_probe", "catlip")),
+            )
 
 
 def tuned_gain_is_smaller(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """At the smallest share that both have, fine-tuning gains less than linear probing, beyond the spread over pairs."""
+    """At the smallest share that both have, fine-tuning gains less than linear probing, beyond the
+    spread over pairs.
+    """
     for group in groups:
         probed, tuned = _gains(group, "linear_probe"), _gains(group, "finetune")
         outcomes, said = [], []
@@ -150,14 +203,27 @@ def tuned_gain_is_smaller(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 where = f"{group.tasks[task]}, {brief_share(min(shares))} % of the data"
                 said.append(f"{where}: LP {signed(one)}, FT {signed(other)}")
         if said:
-            yield Evidence(combined(outcomes), f"{'; '.join(said)}.", group.caveats, link(group.of("finetune", "catlip")))
+            yield Evidence(
+                combined(outcomes),
+                f"{'; '.join(said)}.",
+                group.caveats,
+                link(group.of("finetune", "catlip")),
+            )
 
 
 def thresholds_alike(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """Between the thresholds 100 and 500 the accuracy differs by no more than the spread over seeds."""
+    """Between the thresholds 100 and 500 the accuracy differs by no more than the spread over
+    seeds.
+    """
     for group, record, levels in _thresholds(groups):
-        found = {name: {t: own[t] for t in GOOD_THRESHOLDS} for name, own in levels.items() if own.keys() >= {*GOOD_THRESHOLDS}}
-        pairs = [beyond_spread(*(summarise(own[t]) for t in GOOD_THRESHOLDS)) for own in found.values()]
+        found = {
+            name: {t: own[t] for t in GOOD_THRESHOLDS}
+            for name, own in levels.items()
+            if own.keys() >= {*GOOD_THRESHOLDS}
+        }
+        pairs = [
+            beyond_spread(*(summarise(own[t]) for t in GOOD_THRESHOLDS)) for own in found.values()
+        ]
         if found:
             said = "; ".join(f"{name}: {_levels(own)}" for name, own in found.items())
             outcome = combined([{HOLDS: FAILS, OPEN: HOLDS}.get(pair, pair) for pair in pairs])
@@ -165,7 +231,9 @@ def thresholds_alike(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def large_thresholds_lose(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """At the largest threshold the accuracy is below that at the best one, beyond the spread over seeds."""
+    """At the largest threshold the accuracy is below that at the best one, beyond the spread over
+    seeds.
+    """
     for group, record, levels in _thresholds(groups):
         outcomes, said = [], []
         for name, own in levels.items():
@@ -182,21 +250,30 @@ def large_thresholds_lose(groups: Sequence[Trained]) -> Iterator[Evidence]:
 Levels = Mapping[float, Sequence[float]]  # threshold -> accuracies in %, one a seed
 
 
-def _thresholds(groups: Sequence[Trained]) -> Iterator[tuple[Trained, Record, Mapping[str, Levels]]]:
+def _thresholds(
+    groups: Sequence[Trained],
+) -> Iterator[tuple[Trained, Record, Mapping[str, Levels]]]:
     """Every record of thresholds, with the levels of each of its probes."""
     for group in groups:
         for record in group.of("threshold"):
-            of = {name: {t: [a for at, a in points if at == t] for t, _ in points} for name, points in probes(record).items()}
+            of = {
+                name: {t: [a for at, a in points if at == t] for t, _ in points}
+                for name, points in probes(record).items()
+            }
             yield group, record, of
 
 
 def _of_thresholds(group: Trained, record: Record) -> tuple[str, ...]:
     """The caveats of the trainings that the record itself is of."""
-    short = group.scale in SCALES and not all(is_enough(n, group.scale) for n in record.series("images_seen") or [0.0])
+    short = group.scale in SCALES and not all(
+        is_enough(n, group.scale) for n in record.series("images_seen") or [0.0]
+    )
     return (*group.caveats, SHORTER) if short else group.caveats
 
 
 def _levels(levels: Levels) -> str:
     """`5.9 ± 0.2 % above 100 (n = 2), ...`."""
     means = {t: summarise(own) for t, own in levels.items()}
-    return ", ".join(f"{mean_and_spread(q, 1)} % above {t:,g} (n = {q.n})" for t, q in means.items() if q)
+    return ", ".join(
+        f"{mean_and_spread(q, 1)} % above {t:,g} (n = {q.n})" for t, q in means.items() if q
+    )

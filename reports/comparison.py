@@ -1,7 +1,8 @@
-"""`python -m reports compare`: what two runs, or two folders of runs, were told to do and what came out, side by side.
+"""`python -m reports compare`: what two runs, or two folders of runs, were told to do and what came
+out, side by side.
 
-A comparison says where they differ and what else but the question may be the reason. (`python -m bench.compare` asks less:
-whether two runs of one bench on one device agree.)
+A comparison says where they differ and what else but the question may be the reason. (`python -m
+bench.compare` asks less: whether two runs of one bench on one device agree.)
 """
 
 import re
@@ -28,14 +29,16 @@ LINE = 120  # characters
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare two runs, or two folders of runs: configs, metrics, and what makes the comparison unfair.
+    """Compare two runs, or two folders of runs: configs, metrics, and what makes the comparison
+    unfair.
 
-    python -m reports compare runs/starter/pretrain/catlip-seed0.json runs/starter/pretrain/clip-seed0.json
+    python -m reports compare runs/starter/pretrain/catlip-seed0.json \\
+        runs/starter/pretrain/clip-seed0.json
 
     python -m reports compare runs/starter reports/records/starter --out comparison.md
 
-    Folders are paired by the paths of their records below them, and runs that differ in the seed alone are averaged. A ratio
-    is printed only of numbers from one device, above zero.
+    Folders are paired by the paths of their records below them, and runs that differ in the seed
+    alone are averaged. A ratio is printed only of numbers from one device, above zero.
     """
 
     a: tyro.conf.Positional[Path]
@@ -76,17 +79,29 @@ def comparison(one: Path, other: Path) -> list[Part]:
     equal = len(pairing.pairs) - sum(map(len, unlike.values()))
     sentences = [f"A: {clipped(str(one), 160)}", f"B: {clipped(str(other), 160)}", *pairing.asides]
     if equal:
-        sentences.append(f"identical to the last value: {equal} of {len(pairing.pairs)} pair{'s' * (len(pairing.pairs) != 1)}")
-    return [Part("Comparison of runs", sentences), *(_part(name, pairs) for name, pairs in unlike.items())]
+        sentences.append(
+            f"identical to the last value: {equal} of {len(pairing.pairs)} "
+            f"pair{'s' * (len(pairing.pairs) != 1)}"
+        )
+    return [
+        Part("Comparison of runs", sentences),
+        *(_part(name, pairs) for name, pairs in unlike.items()),
+    ]
 
 
 def identical(pair: Pair) -> bool:
     """Whether the two records hold the same, wherever they lie."""
-    return not differing(*({part: getattr(record, part) for part in PARTS} for record in (pair.one, pair.other)))
+    return not differing(
+        *({part: getattr(record, part) for part in PARTS} for record in (pair.one, pair.other))
+    )
 
 
 def _part(name: str, pairs: Sequence[Pair]) -> Part:
-    title = f"{clipped(name, 160)}, mean of {len(pairs)} seeds" if len(pairs) > 1 else clipped(pairs[0].name, 160)
+    title = (
+        f"{clipped(name, 160)}, mean of {len(pairs)} seeds"
+        if len(pairs) > 1
+        else clipped(pairs[0].name, 160)
+    )
     config = _config_table(pairs)
     metrics, equal = metrics_table(pairs)
     sentences = [
@@ -103,10 +118,14 @@ def _part(name: str, pairs: Sequence[Pair]) -> Part:
 def _devices(pairs: Sequence[Pair]) -> str:
     """`Device A`; or `Device A (A) and Device B (B)`."""
     records = [record for pair in pairs for record in (pair.one, pair.other)]
-    sides = [dict.fromkeys(device_of(getattr(pair, side)) for pair in pairs) for side in ("one", "other")]
+    sides = [
+        dict.fromkeys(device_of(getattr(pair, side)) for pair in pairs) for side in ("one", "other")
+    ]
     if one_device(records):
         return device_of(records[0])
-    return " and ".join(f"{', '.join(names)} ({side})" for side, names in zip("AB", sides, strict=True))
+    return " and ".join(
+        f"{', '.join(names)} ({side})" for side, names in zip("AB", sides, strict=True)
+    )
 
 
 def _config_table(pairs: Sequence[Pair]) -> Table | None:
@@ -118,8 +137,12 @@ def _config_table(pairs: Sequence[Pair]) -> Table | None:
     rows = []
     for place in found:
         values = [places[place] for places in different if place in places]
-        rows.append([Cell(named(place)), *map(Cell, told([a for a, _ in values], [b for _, b in values]))])
-    return Table("config", "What differs in the config", ["Field", "A", "B"], rows) if rows else None
+        rows.append(
+            [Cell(named(place)), *map(Cell, told([a for a, _ in values], [b for _, b in values]))]
+        )
+    return (
+        Table("config", "What differs in the config", ["Field", "A", "B"], rows) if rows else None
+    )
 
 
 def _equal_metrics(equal: int, some_differ: bool) -> str:
@@ -130,26 +153,37 @@ def _equal_metrics(equal: int, some_differ: bool) -> str:
 
 def _other_samples(pairs: Sequence[Pair]) -> list[str]:
     """Which lists of raw samples differ."""
-    names = dict.fromkeys(place[0] for pair in pairs for place in differing(pair.one.samples, pair.other.samples))
+    names = dict.fromkeys(
+        place[0] for pair in pairs for place in differing(pair.one.samples, pair.other.samples)
+    )
     return [f"raw samples that differ: {listed(list(names))}"] if names else []
 
 
 def _other_notes(pairs: Sequence[Pair]) -> list[str]:
     """The notes that only one side has."""
     sides = [
-        dict.fromkeys(n for pair in pairs for n in getattr(pair, side).notes if isinstance(n, str)) for side in ("one", "other")
+        dict.fromkeys(n for pair in pairs for n in getattr(pair, side).notes if isinstance(n, str))
+        for side in ("one", "other")
     ]
     notes = [
-        (side, note) for side, own, others in (("A", *sides), ("B", *reversed(sides))) for note in own if note not in others
+        (side, note)
+        for side, own, others in (("A", *sides), ("B", *reversed(sides)))
+        for note in own
+        if note not in others
     ]
     return [f"note only in {side}: {clipped(note, 160)}" for side, note in notes[:MOST_NOTES]]
 
 
 def _as_text(part: Part) -> str:
-    tables = [f"\n{table.title}\n{as_text(table)}\n{fill(table.caption, LINE)}".rstrip() for table in part.tables]
+    tables = [
+        f"\n{table.title}\n{as_text(table)}\n{fill(table.caption, LINE)}".rstrip()
+        for table in part.tables
+    ]
     return "\n".join([part.title, *(f"  {words}" for words in part.sentences), *tables])
 
 
 def _as_markdown(part: Part) -> str:
     sentences = "\n".join(f"- {escape_markdown(words)}" for words in part.sentences)
-    return "\n\n".join([f"## {escape_markdown(part.title)}", sentences, *map(as_markdown, part.tables)])
+    return "\n\n".join(
+        [f"## {escape_markdown(part.title)}", sentences, *map(as_markdown, part.tables)]
+    )

@@ -1,4 +1,6 @@
-"""Why two records may differ for another reason than the one that is asked about: a sentence for each confound."""
+"""Why two records may differ for another reason than the one that is asked about: a sentence for
+each confound.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,36 +13,67 @@ from reports.differences import ABSENT, Place, differing, named, told
 from reports.pairing import Pair
 from reports.records import Record, lookup, text
 
-# Two runs never start together, nor take the same time; the page says by itself where a machine was busy.
+# Two runs never start together, nor take the same time; the page says by itself where a machine was
+# busy.
 NO_CONFOUND = ("started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s")
 TREATED_APART = ("device", "revision", "dirty")
-DATA = ("data", "shards", "sources", "labels", "labels_dir", "vocabulary", "probe")  # fields that say which data, at any depth
-DATA_SIZES = ("num_train", "num_test", "num_classes", "num_captions", "captions")  # what metrics of other data end in
+DATA = (
+    "data",
+    "shards",
+    "sources",
+    "labels",
+    "labels_dir",
+    "vocabulary",
+    "probe",
+)  # fields that say which data, at any depth
+DATA_SIZES = (
+    "num_train",
+    "num_test",
+    "num_classes",
+    "num_captions",
+    "captions",
+)  # what metrics of other data end in
 
 MOST_OF_A_SORT = 6
 
 
 def warnings_of(pairs: Sequence[Pair]) -> list[str]:
-    """The confounds of pairs that are averaged over, each once, with how many pairs it is of where not of all."""
+    """The confounds of pairs that are averaged over, each once, with how many pairs it is of where
+    not of all.
+    """
     counted = Counter(chain.from_iterable(dict.fromkeys(confounds(pair)) for pair in pairs))
-    return [words if count == len(pairs) else f"{words} ({count} of {len(pairs)} pairs)" for words, count in counted.items()]
+    return [
+        words if count == len(pairs) else f"{words} ({count} of {len(pairs)} pairs)"
+        for words, count in counted.items()
+    ]
 
 
 def confounds(pair: Pair) -> list[str]:
     """What else than the question may make the two differ; values of A come first."""
     one, other = pair.one, pair.other
-    return [*_of_device(one, other), *_of_code(one, other), *_of_environment(one, other), *_of_run(one, other)]
+    return [
+        *_of_device(one, other),
+        *_of_code(one, other),
+        *_of_environment(one, other),
+        *_of_run(one, other),
+    ]
 
 
 def one_device(records: Iterable[Record]) -> bool:
-    """Whether all of them were measured on the same device, and say so: only then their numbers share a ratio."""
-    devices = {(device_of(record), record.device, text(record.environment, "device")) for record in records}
+    """Whether all of them were measured on the same device, and say so: only then their numbers
+    share a ratio.
+    """
+    devices = {
+        (device_of(record), record.device, text(record.environment, "device")) for record in records
+    }
     return len(devices) == 1 and all(name for _, _, name in devices)
 
 
 def _of_device(one: Record, other: Record) -> list[str]:
     unsaid = [
-        f"{side} does not say its device" for side, record in _sides(one, other) if not text(record.environment, "device")
+        f"{side} does not say its device"
+        for side, record in _sides(one, other)
+        if not text(record.environment, "device")
     ]
     if one_device([one, other]) or unsaid:
         return unsaid
@@ -79,7 +112,9 @@ def _of_run(one: Record, other: Record) -> list[str]:
     seeds = [f"other seed: {one.seed} and {other.seed}"] if one.seed != other.seed else []
     data = {place: values for place, values in config.items() if any(key in DATA for key in place)}
     data |= {place: values for place, values in metrics.items() if place[-1].endswith(DATA_SIZES)}
-    data = {place: values for place, values in data.items() if ABSENT not in values}  # a method may need none of it
+    data = {
+        place: values for place, values in data.items() if ABSENT not in values
+    }  # a method may need none of it
     precision = {place: values for place, values in config.items() if place[-1] == "precision"}
     images = {place: values for place, values in metrics.items() if place[-1] == "images_seen"}
     return [
@@ -92,8 +127,14 @@ def _of_run(one: Record, other: Record) -> list[str]:
 
 
 def _of_method(one: Record, other: Record) -> list[str]:
-    methods = [text(record.metrics, "method") or text(record.config, "method") for record in (one, other)]
-    return ["other method: a loss of one is not comparable with a loss of the other"] if methods[0] != methods[1] else []
+    methods = [
+        text(record.metrics, "method") or text(record.config, "method") for record in (one, other)
+    ]
+    return (
+        ["other method: a loss of one is not comparable with a loss of the other"]
+        if methods[0] != methods[1]
+        else []
+    )
 
 
 def _sides(one: Record, other: Record) -> tuple[tuple[str, Record], tuple[str, Record]]:

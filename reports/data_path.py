@@ -1,4 +1,6 @@
-"""How fast images come: decoding and the whole loader on one core, ours and the field's, and what starting an epoch takes."""
+"""How fast images come: decoding and the whole loader on one core, ours and the field's, and what
+starting an epoch takes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +14,10 @@ from reports.tables import median_cell, times_cell
 
 OURS = "ours"
 MOST_ROWS, MOST_WORKERS = 16, 8
-GROUPS = {"decoders": "Decoding, with a random resized crop", "loaders": "The whole loader, from shards to batches"}
+GROUPS = {
+    "decoders": "Decoding, with a random resized crop",
+    "loaders": "The whole loader, from shards to batches",
+}
 
 
 def data_path_tables(record: Record, suffix: str = "") -> list[Table]:
@@ -24,33 +29,48 @@ def _rates_table(record: Record, suffix: str) -> list[Table]:
     rows: list[list[Cell]] = []
     for group, heading in GROUPS.items():
         names = list(entries(record.metrics, group))[:MOST_ROWS]
-        rows += [[Cell(heading)], *(_rate_row(record, group, name) for name in names)] if names else []
+        rows += (
+            [[Cell(heading)], *(_rate_row(record, group, name) for name in names)] if names else []
+        )
     if not rows:
         return []
-    rows += [[Cell(clipped(peer, 40)), Cell(f"not run: {clipped(how, 120)}"), Cell()] for peer, how in _not_run(record)]
+    rows += [
+        [Cell(clipped(peer, 40)), Cell(f"not run: {clipped(how, 120)}"), Cell()]
+        for peer, how in _not_run(record)
+    ]
     images = entries(record.metrics, "images")
     size = " x ".join(shown(number(images, f"mean_{side}"), 0) for side in ("width", "height"))
     caption = (
-        f"Images a second of processor time, of all processes together: what one core does, whatever else the machine is busy "
-        f"with. {shown(number(images, 'count'), 0)} photographs of {size} pixels on average, crops of "
-        f"{shown(number(record.config, 'resolution'), 0)} pixels, all in turns in one process; below a rate its 5th to 95th "
-        "percentile, below a ratio its 95 % interval. Who decodes the whole picture does not crop: it is a bound, not a loader."
+        "Images a second of processor time, of all processes together: what one core does, "
+        "whatever else the machine is busy "
+        f"with. {shown(number(images, 'count'), 0)} photographs of {size} pixels on average, crops "
+        "of "
+        f"{shown(number(record.config, 'resolution'), 0)} pixels, all in turns in one process; "
+        "below a rate its 5th to 95th "
+        "percentile, below a ratio its 95 % interval. Who decodes the whole picture does not crop: "
+        "it is a bound, not a loader."
     )
     columns = ["Who", "Images/s of one core", "Ours is so many times as fast"]
-    return [Table(f"data_path{suffix}", f"The data path on {device_of(record)}", columns, rows, caption)]
+    return [
+        Table(f"data_path{suffix}", f"The data path on {device_of(record)}", columns, rows, caption)
+    ]
 
 
 def _rate_row(record: Record, group: str, name: str) -> list[Cell]:
     ratio = ratio_of(record, lookup(record.metrics, "ratios", _pair(group, name)))
     rounds = number(record.metrics, group, name, "n")
-    if ratio and rounds is not None and rounds < ROUNDS["data_path"]:  # loaders are timed in fewer rounds than decoders
+    if (
+        ratio and rounds is not None and rounds < ROUNDS["data_path"]
+    ):  # loaders are timed in fewer rounds than decoders
         ratio = replace(ratio, low=None, high=None)
     rate = median_cell(lookup(record.metrics, group, name), anchor_of(record), 0)
     return [Cell(clipped(name, 40)), rate, times_cell(ratio, anchor_of(record))]
 
 
 def _pair(group: str, name: str) -> str:
-    """Under which name the ratio of ours to this one is: loaders are compared with the same number of workers."""
+    """Under which name the ratio of ours to this one is: loaders are compared with the same number
+    of workers.
+    """
     if group == "decoders":
         return f"{OURS}/{name}"
     return f"{OURS}, {name.partition(', ')[2]}/{name}"
@@ -64,13 +84,27 @@ def _not_run(record: Record) -> Sequence[tuple[str, str]]:
 def _plan_table(record: Record, suffix: str) -> list[Table]:
     anchor, plan = anchor_of(record), entries(record.metrics, "plan")
     names = list(entries(record.metrics, "memory"))[:MOST_ROWS]
-    rows = [[Cell(f"Resident in each worker, {clipped(name, 40)} (MiB)"), _workers_cell(record, name)] for name in names]
+    rows = [
+        [Cell(f"Resident in each worker, {clipped(name, 40)} (MiB)"), _workers_cell(record, name)]
+        for name in names
+    ]
     for where in ("first", "middle") if plan else ():
         seconds, processor = (number(plan, f"{where}_batch_{unit}") for unit in ("s", "cpu_s"))
         small = f"{shown(processor, 2)} of the processor" if processor is not None else ""
-        rows.append([Cell(f"Planning, to the {where} batch of the epoch (s)"), number_cell(seconds, 2, anchor, small)])
-    rows += [[Cell("Planning, at most (MiB)"), number_cell(number(plan, "peak_mib"), 0, anchor)]] if plan else []
-    what = f"{shown(number(plan, 'samples'), 0)} samples in {shown(number(plan, 'shards'), 0)} shards"
+        rows.append(
+            [
+                Cell(f"Planning, to the {where} batch of the epoch (s)"),
+                number_cell(seconds, 2, anchor, small),
+            ]
+        )
+    rows += (
+        [[Cell("Planning, at most (MiB)"), number_cell(number(plan, "peak_mib"), 0, anchor)]]
+        if plan
+        else []
+    )
+    what = (
+        f"{shown(number(plan, 'samples'), 0)} samples in {shown(number(plan, 'shards'), 0)} shards"
+    )
     caption = f"Planned is an epoch of {what}; once, so without an interval." if plan else ""
     title = f"Memory and start of the data path on {device_of(record)}"
     return [Table(f"data_plan{suffix}", title, ["What", "Measured"], rows, caption)] if rows else []
@@ -78,8 +112,13 @@ def _plan_table(record: Record, suffix: str) -> list[Table]:
 
 def _workers_cell(record: Record, name: str) -> Cell:
     """A number a worker, after the first batch and below it after the last."""
-    start, end = (_mib(lookup(record.metrics, "memory", name, f"workers_mib_{when}")) for when in ("start", "end"))
-    return Cell(start, f"after the last batch {end}", anchor_of(record)) if start and end else Cell()
+    start, end = (
+        _mib(lookup(record.metrics, "memory", name, f"workers_mib_{when}"))
+        for when in ("start", "end")
+    )
+    return (
+        Cell(start, f"after the last batch {end}", anchor_of(record)) if start and end else Cell()
+    )
 
 
 def _mib(found: object) -> str:

@@ -1,7 +1,8 @@
-"""What encoders are worth on multi-label classification, segmentation and detection: Tables 3 to 5 at the scale of the records.
+"""What encoders are worth on multi-label classification, segmentation and detection: Tables 3 to 5
+at the scale of the records.
 
-Records of kind `multilabel`, `segmentation` and `detection` hold one training each. One that learnt ten images by heart says
-that a harness can learn, and stands in a table of its own.
+Records of kind `multilabel`, `segmentation` and `detection` hold one training each. One that learnt
+ten images by heart says that a harness can learn, and stands in a table of its own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,11 +19,19 @@ from reports.records import Record, Records, as_number, number, text
 from reports.rules import by_scale, suffix
 from reports.transfer_runs import accuracy_of, method_cell, methods_of, percent
 
-KINDS = {"multilabel": "multi-label classification", "segmentation": "segmentation", "detection": "detection"}
+KINDS = {
+    "multilabel": "multi-label classification",
+    "segmentation": "segmentation",
+    "detection": "detection",
+}
 METRICS = {  # of each kind, the first is what sentences compare
     "multilabel": {"map_macro": "Labels, mAP", "map_micro": "Labels, micro mAP"},
     "segmentation": {"miou_fixed": "Segmentation, mIoU", "miou_slide": "The same, sliding window"},
-    "detection": {"box_ap": "Boxes, AP", "mask_ap": "Masks, AP", "box_ap_class_agnostic": "Boxes of any class, AP"},
+    "detection": {
+        "box_ap": "Boxes, AP",
+        "mask_ap": "Masks, AP",
+        "box_ap_class_agnostic": "Boxes of any class, AP",
+    },
 }
 DATA = {"multilabel": "coco", "segmentation": "ade20k", "detection": "coco"}
 FULL = "./run_all.sh --full"
@@ -37,9 +46,12 @@ def command_of(kind: str) -> str:
 def dense_sections(main: Setting | None, records: Records) -> list[Section]:
     """The section on tasks with several answers an image."""
     words = (
-        "Which labels, where, and exactly which pixels: the encoder is trained further with a linear classifier "
-        "(multi-label), with DeepLabv3 of mmsegmentation, and as the backbone of detectron2's Mask R-CNN. Within a task every "
-        "encoder gets the same images in the same order, the same recipe and the same number of steps."
+        "Which labels, where, and exactly which pixels: the encoder is trained further with a "
+        "linear classifier "
+        "(multi-label), with DeepLabv3 of mmsegmentation, and as the backbone of detectron2's Mask "
+        "R-CNN. Within a task every "
+        "encoder gets the same images in the same order, the same recipe and the same number of "
+        "steps."
     )
     blocks: list[Block] = [Text(words)]
     for i, found in enumerate(by_scale(records, main, "scenes")):
@@ -57,7 +69,11 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
     if missing == [*KINDS]:
         blocks += to_fill("No dense transfer has been recorded.", FULL)
     else:
-        blocks += [block for kind in missing for block in to_fill(f"There is no record of {KINDS[kind]}.", command_of(kind))]
+        blocks += [
+            block
+            for kind in missing
+            for block in to_fill(f"There is no record of {KINDS[kind]}.", command_of(kind))
+        ]
     return [Section("dense", "What it is worth for labels, masks and boxes", blocks)]
 
 
@@ -72,10 +88,21 @@ def dense_table(records: Sequence[Record], suffix: str = "") -> list[Table]:
     rows = []
     for method in methods_of(records):
         for is_transferred in (False, True):
-            own = [r for r in records if r.method == method and (text(r.config, "init") == "transfer") == is_transferred]
-            cells = [_cell([r for r in own if r.kind == kind], metric, records) for kind, metric, _ in shown_metrics]
+            own = [
+                r
+                for r in records
+                if r.method == method and (text(r.config, "init") == "transfer") == is_transferred
+            ]
+            cells = [
+                _cell([r for r in own if r.kind == kind], metric, records)
+                for kind, metric, _ in shown_metrics
+            ]
             if any(cell.quantity for cell in cells):
-                name = f"{method_cell(method).text}, Transfer Init" if is_transferred else method_cell(method).text
+                name = (
+                    f"{method_cell(method).text}, Transfer Init"
+                    if is_transferred
+                    else method_cell(method).text
+                )
                 rows.append([Cell(name), *cells])
     if not rows:
         return []
@@ -93,28 +120,45 @@ def _cell(own: Sequence[Record], metric: str, records: Sequence[Record]) -> Cell
 
 def _caption(records: Sequence[Record]) -> str:
     said = [
-        "Mean ± sample standard deviation over n seeds of pre-training. mAP is the mean over classes of the average precision."
+        (
+            "Mean ± sample standard deviation over n seeds of pre-training. mAP is the mean over "
+            "classes of the average precision."
+        )
     ]
     for kind, name in KINDS.items():
         own = [record for record in records if record.kind == kind]
-        sizes = {tuple(number(r.metrics, key) for key in ("num_train", "num_val", "num_classes")) for r in own}
+        sizes = {
+            tuple(number(r.metrics, key) for key in ("num_train", "num_val", "num_classes"))
+            for r in own
+        }
         if len(sizes) == 1 and None not in (size := sizes.pop()):
             train, val, classes = (shown(value, 0) for value in size)
-            said.append(f"{name.capitalize()}: {classes} classes, {train} training and {val} test images.")
+            said.append(
+                f"{name.capitalize()}: {classes} classes, {train} training and {val} test images."
+            )
         if fields := unlike(own):
-            said.append(f"Beware: the runs of {name} do not all have the same recipe: they differ in {listed(fields)}.")
+            said.append(
+                f"Beware: the runs of {name} do not all have the same recipe: they differ in "
+                f"{listed(fields)}."
+            )
     return " ".join(said)
 
 
 def gain_sentences(records: Sequence[Record]) -> list[str]:
-    """Whether pre-training helps: each method beside an untrained encoder of the same seed, a sentence a task."""
+    """Whether pre-training helps: each method beside an untrained encoder of the same seed, a
+    sentence a task.
+    """
     said = []
     for kind, metrics in METRICS.items():
         metric, title = next(iter(metrics.items()))
         own = [r for r in records if r.kind == kind and text(r.config, "init") != "transfer"]
         parts = []
         for method in [method for method in methods_of(own) if method != "random"]:
-            gains = gains_over([r for r in own if r.method == method], [r for r in own if r.method == "random"], metric)
+            gains = gains_over(
+                [r for r in own if r.method == method],
+                [r for r in own if r.method == "random"],
+                metric,
+            )
             if gains:
                 parts.append(_gain(name_of(method), gains))
         if parts:
@@ -123,19 +167,30 @@ def gain_sentences(records: Sequence[Record]) -> list[str]:
 
 
 def gains_over(records: Sequence[Record], base: Sequence[Record], metric: str) -> list[float]:
-    """The difference of a metric in points, a seed each, of runs of one recipe alone; a seed's repeated runs are averaged."""
-    keys = {record.told_key: None for record in records if any(record.told_key == other.told_key for other in base)}
+    """The difference of a metric in points, a seed each, of runs of one recipe alone; a seed's
+    repeated runs are averaged.
+    """
+    keys = {
+        record.told_key: None
+        for record in records
+        if any(record.told_key == other.told_key for other in base)
+    }
     found: list[dict[int | None, float]] = []
     for key in keys:
         sides = ([r for r in own if r.told_key == key] for own in (records, base))
         one, other = (by_seed(own, lambda r: percent(r.metrics, metric)) for own in sides)
-        found.append({seed: one[seed] - other[seed] for seed in one if seed is not None and seed in other})
+        found.append(
+            {seed: one[seed] - other[seed] for seed in one if seed is not None and seed in other}
+        )
     return list(max(found, key=len, default={}).values())
 
 
 def _gain(name: str, gains: Sequence[float]) -> str:
     """Above is what is above as far as it is shown."""
-    better, mean = sum(sign_of(gain) > 0 for gain in gains), f"{shown(sum(gains) / len(gains), 1)} points on average"
+    better, mean = (
+        sum(sign_of(gain) > 0 for gain in gains),
+        f"{shown(sum(gains) / len(gains), 1)} points on average",
+    )
     seeds = f"{len(gains)} seed{'s' * (len(gains) != 1)}"
     if better == len(gains):
         return f"{name} is above random init in each of {seeds}, by {mean}"
@@ -145,16 +200,27 @@ def _gain(name: str, gains: Sequence[float]) -> str:
 
 
 def other_encoders(records: Sequence[Record], every: Records) -> list[str]:
-    """A warning where encoders have the names of those that were probed under the same root and scale, and other weights."""
+    """A warning where encoders have the names of those that were probed under the same root and
+    scale, and other weights.
+    """
     where = {(record.root, record.scale) for record in records}
-    probed = _digests(r for r in (*every.of("linear_probe"), *every.of("finetune")) if (r.root, r.scale) in where)
+    probed = _digests(
+        r for r in (*every.of("linear_probe"), *every.of("finetune")) if (r.root, r.scale) in where
+    )
     trained = _digests(records)
-    other = [encoder for encoder in trained if encoder in probed and trained[encoder] != probed[encoder]]
+    other = [
+        encoder for encoder in trained if encoder in probed and trained[encoder] != probed[encoder]
+    ]
     if not other:
         return []
     shared = sum(encoder in probed for encoder in trained)
-    words = "trained by the same recipe and seed, but not the very weights, that were probed and fine-tuned above"
-    return [f"Beware: {len(other)} of {shared} encoders here are {words}. Compare within this section."]
+    words = (
+        "trained by the same recipe and seed, but not the very weights, that were probed and "
+        "fine-tuned above"
+    )
+    return [
+        f"Beware: {len(other)} of {shared} encoders here are {words}. Compare within this section."
+    ]
 
 
 def _digests(records: Iterable[Record]) -> dict[tuple[str, int | None], set[str]]:
@@ -189,7 +255,11 @@ def class_tables(records: Sequence[Record], suffix: str = "") -> list[Table]:
             values = [over_seeds((r for r in own if r.method == method), at) for method in methods]
             rows.append([Cell(str(name)[:40]), *(quantity_cell(value, 1) for value in values)])
         title = f"Each class of {KINDS[kind]}, {what} (%), {own[0].scale} scale"
-        tables.append(Table(f"dense_{kind}{suffix}", title, ["Class", *map(name_of, methods)], rows, folded=True))
+        tables.append(
+            Table(
+                f"dense_{kind}{suffix}", title, ["Class", *map(name_of, methods)], rows, folded=True
+            )
+        )
     return tables
 
 
@@ -204,7 +274,11 @@ def overfit_table(records: Sequence[Record], suffix: str = "") -> list[Table]:
     rows = []
     for record in sorted(records, key=lambda record: [*KINDS].index(record.kind)):
         steps = record.samples.get("loss")
-        losses = [row[-1] for row in steps if isinstance(row, list) and row] if isinstance(steps, list) else []
+        losses = (
+            [row[-1] for row in steps if isinstance(row, list) and row]
+            if isinstance(steps, list)
+            else []
+        )
         first, last = (as_number(losses[at]) if losses else None for at in (0, -1))
         for metric, title in METRICS[record.kind].items():
             if (value := percent(record.metrics, metric)) is not None:
@@ -221,7 +295,8 @@ def overfit_table(records: Sequence[Record], suffix: str = "") -> list[Table]:
                 )
     columns = ["Harness", "Images", "Loss at first", "Loss at last", "Metric", "Reached (%)"]
     caption = (
-        "Trained and tested on the same few images: gradients, targets and decoding work, and nothing is said of an encoder."
+        "Trained and tested on the same few images: gradients, targets and decoding work, and "
+        "nothing is said of an encoder."
     )
     title = "Can each harness learn a few images by heart?"
     return [Table(f"dense_overfit{suffix}", title, columns, rows, caption)] if rows else []

@@ -1,4 +1,6 @@
-"""Two trees of JSON, leaf by leaf: where they differ, and how both sides are told on a line each."""
+"""Two trees of JSON, leaf by leaf: where they differ, and how both sides are told on a line
+each.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -22,8 +24,9 @@ ABSENT = Absent()
 def leaves(tree: Any) -> dict[Place, Any]:
     """Every leaf by the keys that lead to it, in the order of the tree.
 
-    A list without lists or dictionaries inside is one leaf; of any other, the positions are keys. An empty dictionary or list
-    is a leaf, but for the tree itself. However deep a tree is, it is walked without recursion.
+    A list without lists or dictionaries inside is one leaf; of any other, the positions are keys.
+    An empty dictionary or list is a leaf, but for the tree itself. However deep a tree is, it is
+    walked without recursion.
     """
     found: dict[Place, Any] = {}
     ahead: list[tuple[Place, Any]] = [((), tree)]
@@ -50,7 +53,10 @@ def differing(one: Any, other: Any) -> dict[Place, tuple[Any, Any]]:
     In the order of the places, so that it is the same whichever tree comes first.
     """
     first, second = leaves(one), leaves(other)
-    pairs = {place: (first.get(place, ABSENT), second.get(place, ABSENT)) for place in sorted(first.keys() | second.keys())}
+    pairs = {
+        place: (first.get(place, ABSENT), second.get(place, ABSENT))
+        for place in sorted(first.keys() | second.keys())
+    }
     return {place: pair for place, pair in pairs.items() if not same(*pair)}
 
 
@@ -64,14 +70,18 @@ def same(one: Any, other: Any) -> bool:
 
 
 def told(one: Sequence[Any], other: Sequence[Any]) -> tuple[str, str]:
-    """The values on either side, a short text each; `3 values` where a side has several, a dash where it has none."""
+    """The values on either side, a short text each; `3 values` where a side has several, a dash
+    where it has none.
+    """
     first, second = _side(one), _side(other)
     short = clipped(first), clipped(second)
     if short[0] != short[1] or first == second:
         return short
     parted = next(i for i in range(len(first) + 1) if first[: i + 1] != second[: i + 1])
     start = max(0, parted - SAME_LEAD)
-    return clipped(f"\N{HORIZONTAL ELLIPSIS}{first[start:]!a}"), clipped(f"\N{HORIZONTAL ELLIPSIS}{second[start:]!a}")
+    return clipped(f"\N{HORIZONTAL ELLIPSIS}{first[start:]!a}"), clipped(
+        f"\N{HORIZONTAL ELLIPSIS}{second[start:]!a}"
+    )
 
 
 def _side(values: Sequence[Any]) -> str:

@@ -1,7 +1,7 @@
 """What other people's trainings reach, each with its source, and our own timings beside them.
 
-`published/external_rates.csv` has a line a rate. They were taken on other hardware, other models and other data paths: they say
-whether a number of ours is of a sensible size, not who is faster.
+`published/external_rates.csv` has a line a rate. They were taken on other hardware, other models
+and other data paths: they say whether a number of ours is of a sensible size, not who is faster.
 """
 
 import csv
@@ -36,17 +36,36 @@ def external_table() -> Table:
     """Published rates, in the order of the file."""
     rows = [[Cell(row[key]) if row[key] else Cell() for key in COLUMNS] for row in read_external()]
     caption = (
-        "MFU is model FLOPs a second over what the card's datasheet promises, computed here from the rate unless the last "
-        "column says that the source gives it. Rates are per GPU where a source gives a total. No published number was found "
+        "MFU is model FLOPs a second over what the card's datasheet promises, computed here from "
+        "the rate unless the last "
+        "column says that the source gives it. Rates are per GPU where a source gives a total. No "
+        "published number was found "
         "for the memory of a CLIP B/16 training step, nor for the time of its exchange of features."
     )
-    return Table("external_rates", "Published training rates of other systems", list(COLUMNS.values()), rows, caption)
+    return Table(
+        "external_rates",
+        "Published training rates of other systems",
+        list(COLUMNS.values()),
+        rows,
+        caption,
+    )
 
 
 def our_rates(records: Sequence[Record]) -> list[Table]:
     """Our timings in the same columns, a table a device."""
-    columns = ["Method", "Model", "Images/s per device", "MFU (%)", "Share of the measured ceiling (%)", "Precision", "Batch"]
-    caption = "Not to be divided by the rates above: another device, and a loader that has nothing to do unless a row has one."
+    columns = [
+        "Method",
+        "Model",
+        "Images/s per device",
+        "MFU (%)",
+        "Share of the measured ceiling (%)",
+        "Precision",
+        "Batch",
+    ]
+    caption = (
+        "Not to be divided by the rates above: another device, and a loader that has nothing to do "
+        "unless a row has one."
+    )
     return [
         Table(
             f"external_ours{suffix(i)}",
@@ -61,10 +80,17 @@ def our_rates(records: Sequence[Record]) -> list[Table]:
 
 def _our_row(record: Record, method: str) -> list[Cell]:
     timed, anchor = lookup(record.metrics, "methods", method), anchor_of(record)
-    row = [Cell(clipped(name_of(method))), Cell(clipped(text(record.config, "model") or record.name))]
+    row = [
+        Cell(clipped(name_of(method))),
+        Cell(clipped(text(record.config, "model") or record.name)),
+    ]
     rate, ranks = number(timed, "images_per_s"), number(record.metrics, "world_size") or 1
     row.append(number_cell(None if rate is None else rate / ranks, None, anchor))
     for key in ("mfu_datasheet", "mfu"):
         share = number(timed, key)
         row.append(number_cell(None if share is None else 100 * share, 1, anchor))
-    return [*row, Cell(clipped(text(record.config, "precision"))), Cell(shown(number(record.config, "batch_size"), 0))]
+    return [
+        *row,
+        Cell(clipped(text(record.config, "precision"))),
+        Cell(shown(number(record.config, "batch_size"), 0)),
+    ]

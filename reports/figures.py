@@ -1,7 +1,9 @@
-"""One style for every figure, and a figure as SVG, as PNG and as SVG that follows the page's colours.
+"""One style for every figure, and a figure as SVG, as PNG and as SVG that follows the page's
+colours.
 
-Colours are Okabe and Ito's, darkened where text wears them; each method also has its own marker, and lines are labelled
-where they end instead of in a legend. Output holds no date and no random ids: the same records give the same bytes.
+Colours are Okabe and Ito's, darkened where text wears them; each method also has its own marker,
+and lines are labelled where they end instead of in a legend. Output holds no date and no random
+ids: the same records give the same bytes.
 """
 
 import io
@@ -22,9 +24,20 @@ from reports.cells import clipped, shown
 from reports.measured import name_of
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
-COLOURS = {"random": "#5f666e", "catlip": "#0067a5", "clip": "#b34700", "siglip": "#007a5a", "superclass": "#a34a83"}
+COLOURS = {
+    "random": "#5f666e",
+    "catlip": "#0067a5",
+    "clip": "#b34700",
+    "siglip": "#007a5a",
+    "superclass": "#a34a83",
+}
 OTHER = "#7a6000"
-SERIES = ("catlip", "siglip", "superclass", "clip")  # whose colour and marker the n-th of several rules or label sets wears
+SERIES = (
+    "catlip",
+    "siglip",
+    "superclass",
+    "clip",
+)  # whose colour and marker the n-th of several rules or label sets wears
 MARKERS = {"random": "D", "catlip": "o", "clip": "s", "siglip": "^", "superclass": "v"}
 
 STYLE: dict[Any, Any] = {
@@ -52,9 +65,13 @@ STYLE: dict[Any, Any] = {
     "path.simplify_threshold": 0.5,
 }
 # What a colour of the file becomes in the page, where light and dark define the variable.
-PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper", OTHER: "--other"} | {
-    colour: f"--{method}" for method, colour in COLOURS.items()
-}
+PAGE_COLOURS = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--line",
+    PAPER: "--paper",
+    OTHER: "--other",
+} | {colour: f"--{method}" for method, colour in COLOURS.items()}
 PNG_DPI = 160
 
 
@@ -85,13 +102,17 @@ def render(figure: Figure, width: float = 5.2) -> Rendered:
         figure.draw(canvas.add_subplot())
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        canvas.set_layout_engine(None)  # the places that it found hold for the second file too, which is drawn once
+        canvas.set_layout_engine(
+            None
+        )  # the places that it found hold for the second file too, which is drawn once
         canvas.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return Rendered(svg.getvalue(), png.getvalue())
 
 
 def for_page(svg: str, name: str) -> str:
-    """The SVG as an element of the page: no prologue, its own ids, and colours that light and dark define."""
+    """The SVG as an element of the page: no prologue, its own ids, and colours that light and dark
+    define.
+    """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
@@ -129,25 +150,36 @@ THOUSANDS = StrMethodFormatter("{x:,.0f}")
 
 def write_out_powers(axis: Axis) -> None:
     """Write the ticks of a logarithmic axis as 1, 1,000, 10 M."""
-    axis.set_major_formatter(lambda value, _: f"{value / 1e6:,g} M" if value >= 1e6 else f"{value:,g}")
+    axis.set_major_formatter(
+        lambda value, _: f"{value / 1e6:,g} M" if value >= 1e6 else f"{value:,g}"
+    )
     axis.set_minor_formatter(NullFormatter())
 
 
-def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float, leader: str = "-") -> None:
-    """Name points in a column at the right edge, each with a thin line to its point; names are pushed apart, never on top.
+def label_points(
+    axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float, leader: str = "-"
+) -> None:
+    """Name points in a column at the right edge, each with a thin line to its point; names are
+    pushed apart, never on top.
 
     Args:
-        points: (x, y, label, colour), x and y in data units within the axes' limits, which must be set already.
+        points: (x, y, label, colour), x and y in data units within the axes' limits, which must be
+            set already.
         gap: least distance between two labels, as a share of the axes' height.
-        leader: how the thin lines are drawn, ":" where they are long and must not be taken for data.
+        leader: how the thin lines are drawn, ":" where they are long and must not be taken for
+            data.
     """
     points = sorted(points, key=lambda point: point[1])
-    to_share = axes.transScale + axes.transLimits  # of the axes' width and height, on a logarithmic scale too
+    to_share = (
+        axes.transScale + axes.transLimits
+    )  # of the axes' width and height, on a logarithmic scale too
     shares = [float(to_share.transform((x, y))[1]) for x, y, _, _ in points]
     places: list[float] = []
     for share in shares:
         places.append(max(share, places[-1] + gap) if places else share)
-    pushed = min(sum(places) / len(places) - sum(shares) / len(shares), places[0])  # not below the axis
+    pushed = min(
+        sum(places) / len(places) - sum(shares) / len(shares), places[0]
+    )  # not below the axis
     for place, (x, y, label, colour) in zip(places, points, strict=True):
         axes.annotate(
             label,
@@ -166,7 +198,9 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], ga
 Part = tuple[str, float]  # what it is, and how much
 
 
-def bars_figure(name: str, caption: str, bars: dict[str, list[Part]], unit: str, axis: str, height: float) -> Figure:
+def bars_figure(
+    name: str, caption: str, bars: dict[str, list[Part]], unit: str, axis: str, height: float
+) -> Figure:
     """A stacked bar a method, with what it says in words.
 
     Args:
@@ -174,15 +208,25 @@ def bars_figure(name: str, caption: str, bars: dict[str, list[Part]], unit: str,
         axis: what the axis is labelled with.
     """
     said = "; ".join(
-        f"{clipped(name_of(m))}: {', '.join(f'{word} {shown(size)} {unit}' for word, size in parts)}"
+        (
+            f"{clipped(name_of(m))}: "
+            f"{', '.join(f'{word} {shown(size)} {unit}' for word, size in parts)}"
+        )
         for m, parts in bars.items()
     )
     drawn = [(clipped(name_of(m), 24), colour_of(m), parts) for m, parts in bars.items()]
-    return Figure(name, caption, f"Stacked bars. {said}.", partial(stacked_bars, bars=drawn, unit=axis), height)
+    return Figure(
+        name,
+        caption,
+        f"Stacked bars. {said}.",
+        partial(stacked_bars, bars=drawn, unit=axis),
+        height,
+    )
 
 
 def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
-    """Bars of parts, each part named inside its piece, those too narrow for their name in a line below.
+    """Bars of parts, each part named inside its piece, those too narrow for their name in a line
+    below.
 
     Args:
         bars: (name, colour, parts), from the top; sizes in `unit`, above 0.
@@ -198,12 +242,29 @@ def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], un
             label = f"{textwrap.fill(word, 13)}\n{shown(size)}"
             if size > 0.019 * max(map(len, label.split("\n"))) * longest:
                 ink = PAPER if shade > 0.65 else INK
-                axes.text(left + size / 2, y, label, ha="center", va="center", color=ink, fontsize=8.5, linespacing=1.05)
+                axes.text(
+                    left + size / 2,
+                    y,
+                    label,
+                    ha="center",
+                    va="center",
+                    color=ink,
+                    fontsize=8.5,
+                    linespacing=1.05,
+                )
             else:
                 narrow.append(f"{word} {shown(size)}")
             left += size
         below = textwrap.fill(", ".join(narrow), 68)
-        axes.annotate(below, (0, y + 0.3), (2, -2), textcoords="offset points", va="top", color=MUTED, fontsize=8)
+        axes.annotate(
+            below,
+            (0, y + 0.3),
+            (2, -2),
+            textcoords="offset points",
+            va="top",
+            color=MUTED,
+            fontsize=8,
+        )
     axes.set_yticks(range(len(bars)), [textwrap.fill(name, 14) for name, _, _ in bars])
     axes.set_xlim(0, 1.02 * longest)
     axes.set_ylim(len(bars) - 0.35, -0.4)

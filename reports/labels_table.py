@@ -13,7 +13,12 @@ MOST_CAUSES = 8
 Value = Callable[[Record], Cell]
 
 
-def labels_table(labelling: Mapping[str, Record], vocabularies: Mapping[str, Record], scale: str, suffix: str = "") -> Table:
+def labels_table(
+    labelling: Mapping[str, Record],
+    vocabularies: Mapping[str, Record],
+    scale: str,
+    suffix: str = "",
+) -> Table:
     """Captions, labels and classes by rule.
 
     Args:
@@ -21,12 +26,20 @@ def labels_table(labelling: Mapping[str, Record], vocabularies: Mapping[str, Rec
         vocabularies: rule -> its record of kind `vocabulary_statistics` or `vocabulary`.
     """
     rules = sorted({*labelling, *vocabularies}, key=rule_rank)
-    rows = [[Cell(name), *(_cell(labelling, rule, value) for rule in rules)] for name, value in _labelling(labelling).items()]
-    rows += [[Cell(name), *(_cell(vocabularies, rule, value) for rule in rules)] for name, value in VOCABULARY.items()]
+    rows = [
+        [Cell(name), *(_cell(labelling, rule, value) for rule in rules)]
+        for name, value in _labelling(labelling).items()
+    ]
+    rows += [
+        [Cell(name), *(_cell(vocabularies, rule, value) for rule in rules)]
+        for name, value in VOCABULARY.items()
+    ]
     kept = [row for row in rows if any(cell.text != MISSING for cell in row[1:])]
     title = f"Captions, labels and classes, {scale} scale"
     caption = "Shares below a number are of the captions, or of ImageNet-1k's 1,000 classes."
-    return Table(f"labels{suffix}", title, ["What", *(f"Rule {rule}" for rule in rules)], kept, caption)
+    return Table(
+        f"labels{suffix}", title, ["What", *(f"Rule {rule}" for rule in rules)], kept, caption
+    )
 
 
 def _cell(records: Mapping[str, Record], rule: str, value: Value) -> Cell:
@@ -34,12 +47,18 @@ def _cell(records: Mapping[str, Record], rule: str, value: Value) -> Cell:
 
 
 def _metric(key: str, decimals: int | None = 0, small: str = "") -> Value:
-    return lambda record: number_cell(number(record.metrics, key), decimals, anchor_of(record), small)
+    return lambda record: number_cell(
+        number(record.metrics, key), decimals, anchor_of(record), small
+    )
 
 
 def _labelling(records: Mapping[str, Record]) -> dict[str, Value]:
-    """Row -> its value in a record of kind `labelling`; a row for each cause of a caption to have no label."""
-    causes = dict.fromkeys(chain.from_iterable(entries(record.metrics, "unlabelled") for record in records.values()))
+    """Row -> its value in a record of kind `labelling`; a row for each cause of a caption to have
+    no label.
+    """
+    causes = dict.fromkeys(
+        chain.from_iterable(entries(record.metrics, "unlabelled") for record in records.values())
+    )
     return {
         "captions labelled": _metric("captions"),
         "labels a caption": _metric("labels_per_caption", 2),
@@ -54,16 +73,22 @@ def _labelling(records: Mapping[str, Record]) -> dict[str, Value]:
 def _without(record: Record) -> Cell:
     counts = [as_number(value) for value in entries(record.metrics, "unlabelled").values()]
     known = [n for n in counts if n is not None]
-    return share_cell(sum(known) if known else None, number(record.metrics, "captions"), anchor_of(record))
+    return share_cell(
+        sum(known) if known else None, number(record.metrics, "captions"), anchor_of(record)
+    )
 
 
 def _because(cause: str) -> Value:
-    return lambda record: number_cell(number(record.metrics, "unlabelled", cause), 0, anchor_of(record))
+    return lambda record: number_cell(
+        number(record.metrics, "unlabelled", cause), 0, anchor_of(record)
+    )
 
 
 def _speed(record: Record) -> Cell:
     workers = number(record.config, "workers")
-    processes = f"{workers:.0f} process{'es' * (workers != 1)}" if workers and workers < math.inf else ""
+    processes = (
+        f"{workers:.0f} process{'es' * (workers != 1)}" if workers and workers < math.inf else ""
+    )
     return number_cell(number(record.metrics, "captions_per_s"), 0, anchor_of(record), processes)
 
 
@@ -74,7 +99,8 @@ def _imagenet(key: str) -> Value:
 def _classes(record: Record) -> Cell:
     """How many synsets are kept, and by which threshold or number."""
     threshold, top = (
-        number(record.metrics, key) if key in record.metrics else number(record.config, key) for key in ("threshold", "top_k")
+        number(record.metrics, key) if key in record.metrics else number(record.config, key)
+        for key in ("threshold", "top_k")
     )
     small = f"over {shown(threshold, 0)} times" if threshold is not None else ""
     small = small or (f"the {shown(top, 0)} most frequent" if top is not None else "")

@@ -1,4 +1,6 @@
-"""Which runs may be averaged or compared: those that were told the same, apart from the seed, on data of the same size."""
+"""Which runs may be averaged or compared: those that were told the same, apart from the seed, on
+data of the same size.
+"""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,9 @@ DENSE_SIZES = ("num_train", "num_val", "num_classes")  # of records that are of 
 
 @dataclass(frozen=True)
 class Alike:
-    """Runs that may be averaged, and what a reader must know of those that were left out; both may be empty."""
+    """Runs that may be averaged, and what a reader must know of those that were left out; both may
+    be empty.
+    """
 
     records: list[Record]
     remarks: tuple[str, ...] = ()
@@ -24,9 +28,11 @@ def alike(own: Sequence[Record], every: Sequence[Record], task: str = "") -> Ali
 
     Args:
         own: the runs of one method.
-        every: those of all methods, which decide which recipe counts: the one with most seeds, or the first.
+        every: those of all methods, which decide which recipe counts: the one with most seeds, or
+            the first.
         task: which the number is of; empty for records of one task.
-    Returns: where none of its own has that recipe, the largest group of its own, with a remark that names the fields.
+    Returns: where none of its own has that recipe, the largest group of its own, with a remark that
+        names the fields.
     """
     groups = _groups(every, task)
     if len(groups) < 2 or not own:
@@ -41,14 +47,22 @@ def alike(own: Sequence[Record], every: Sequence[Record], task: str = "") -> Ali
     if kept:
         runs = f"{len(left_out)} run{'s' * (len(left_out) > 1)} of another recipe"
         return Alike(kept, (f"Left out: {runs}, other in {fields}.",))
-    return Alike(_largest(_groups(own, task)), (f"Not to be compared: of another recipe than most here, other in {fields}.",))
+    return Alike(
+        _largest(_groups(own, task)),
+        (f"Not to be compared: of another recipe than most here, other in {fields}.",),
+    )
 
 
 def unlike(records: Sequence[Record], task: str = "") -> list[str]:
     """The fields in which runs differ, of those that would have to be the same."""
-    every = [record.told | _sizes(record, task) for record in {_key(r, task): r for r in records}.values()]
+    every = [
+        record.told | _sizes(record, task)
+        for record in {_key(r, task): r for r in records}.values()
+    ]
     fields = dict.fromkeys(field for fields in every for field in fields)
-    return [field for field in fields if any(other.get(field) != every[0].get(field) for other in every)]
+    return [
+        field for field in fields if any(other.get(field) != every[0].get(field) for other in every)
+    ]
 
 
 def _sizes(record: Record, task: str) -> dict[str, Any]:

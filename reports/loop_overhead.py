@@ -12,13 +12,27 @@ from reports.tables import median_cell, times_cell
 
 def loop_tables(records: Sequence[Record]) -> list[Table]:
     """Bare step, the loop's step and their ratio, a row a model."""
-    columns = ["What", "Bare step (ms)", "In the loop (ms)", "Loop / bare", "A line of the log (ms)", "Its share of a step (%)"]
+    columns = [
+        "What",
+        "Bare step (ms)",
+        "In the loop (ms)",
+        "Loop / bare",
+        "A line of the log (ms)",
+        "Its share of a step (%)",
+    ]
     caption = (
-        "Medians in turns, in one process, with the 5th to 95th percentile of single steps; below the ratio its 95 % interval. "
+        "Medians in turns, in one process, with the 5th to 95th percentile of single steps; below "
+        "the ratio its 95 % interval. "
         "The share is of a line for every so many steps as a training writes one."
     )
     return [
-        Table(f"loop_overhead{suffix(i)}", f"The training loop against a bare step on {device}", columns, rows, caption)
+        Table(
+            f"loop_overhead{suffix(i)}",
+            f"The training loop against a bare step on {device}",
+            columns,
+            rows,
+            caption,
+        )
         for i, (device, own) in enumerate(by_device(records).items())
         if (rows := [_row(record) for record in own])
     ]
@@ -26,7 +40,10 @@ def loop_tables(records: Sequence[Record]) -> list[Table]:
 
 def _row(record: Record) -> list[Cell]:
     metrics, anchor = record.metrics, anchor_of(record)
-    row = [Cell(_what(record)), *(median_cell(lookup(metrics, key), anchor) for key in ("bare_ms", "loop_ms"))]
+    row = [
+        Cell(_what(record)),
+        *(median_cell(lookup(metrics, key), anchor) for key in ("bare_ms", "loop_ms")),
+    ]
     row.append(times_cell(ratio_of(record, lookup(metrics, "step_ratio")), anchor, 3))
     share = number(metrics, "log_share")
     row.append(median_cell(lookup(metrics, "log_line_ms"), anchor))

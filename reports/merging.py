@@ -1,7 +1,8 @@
-"""`python -m reports merge`: records brought from other machines into one folder, nothing overwritten.
+"""`python -m reports merge`: records brought from other machines into one folder, nothing
+overwritten.
 
-Records are copied byte for byte, so each still says what it was called where it was made. A second merge of the same folders
-copies nothing.
+Records are copied byte for byte, so each still says what it was called where it was made. A second
+merge of the same folders copies nothing.
 """
 
 import contextlib
@@ -26,14 +27,16 @@ REVISION, DEVICE, DIGEST = 12, 32, 12  # characters of each in a file name
 
 @dataclass(frozen=True)
 class Merge:
-    """Copy the records of several folders into one; what is no record, or incomplete, is listed with its reason.
+    """Copy the records of several folders into one; what is no record, or incomplete, is listed
+    with its reason.
 
     python -m reports merge from-a100/runs from-h100/runs --out runs/together
 
     python -m reports merge /media/stick/runs --out runs
 
-    Where another record has the name already, device and git revision are added to it. The report averages what lies under
-    one root: merge runs of one experiment, and give it others as roots of their own.
+    Where another record has the name already, device and git revision are added to it. The report
+    averages what lies under one root: merge runs of one experiment, and give it others as roots of
+    their own.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
@@ -61,15 +64,20 @@ def merge(config: Merge) -> None:
         print(f"already there: {clipped(source, 160)} -> {clipped(str(target), 240)}")
     for problem in merged.left_out:
         print(f"left out: {clipped(problem.path, 160)}: {clipped(problem.reason, 160)}")
-    counts = f"{len(merged.copied)} copied, {len(merged.there)} already there, {len(merged.left_out)} left out"
+    counts = (
+        f"{len(merged.copied)} copied, {len(merged.there)} already there, {len(merged.left_out)} "
+        "left out"
+    )
     print(f"{clipped(str(config.out), 240)}: {counts}")
 
 
 def merge_folders(folders: Sequence[Path], out: Path) -> Merged:
-    """Copy every record below `folders` to the same place below `out`, or to a longer name where another has that.
+    """Copy every record below `folders` to the same place below `out`, or to a longer name where
+    another has that.
 
     Returns: what was copied, what was there before, and what was left out.
-    Raises: InputError where a folder is none, or holds nothing in the places of records; OSError where `out` cannot be written.
+    Raises: InputError where a folder is none, or holds nothing in the places of records; OSError
+        where `out` cannot be written.
     """
     records = read_records(_checked(folders))
     copied: list[tuple[str, Path]] = []
@@ -88,7 +96,12 @@ def merge_folders(folders: Sequence[Path], out: Path) -> Merged:
         if digest in held[folder]:
             there.append((record.path, held[folder][digest]))
         elif (target := _free(folder, _names(record, digest))) is None:
-            left_out.append(Problem(record.path, "another record has its name, and no longer name is free and fit for a file"))
+            left_out.append(
+                Problem(
+                    record.path,
+                    "another record has its name, and no longer name is free and fit for a file",
+                )
+            )
         else:
             _put(content, target)
             held[folder][digest] = target
@@ -103,15 +116,21 @@ def _checked(folders: Sequence[Path]) -> Sequence[Path]:
         if not folder.is_dir():
             raise InputError(f"no such folder: {folder}")
         if not any(folder.glob("*/*/*.json*")):
-            raise InputError(f"no <scale>/<kind>/<name>.json in {folder}; give the folder that holds the scales")
+            raise InputError(
+                f"no <scale>/<kind>/<name>.json in {folder}; give the folder that holds the scales"
+            )
     return folders
 
 
 def _held(folder: Path) -> dict[str, Path]:
-    """The records of a kind by what they hold: one that is called otherwise after an earlier merge is not copied again."""
+    """The records of a kind by what they hold: one that is called otherwise after an earlier merge
+    is not copied again.
+    """
     held: dict[str, Path] = {}
     for path in sorted(folder.glob("*.json")):
-        with contextlib.suppress(UnreadableError, OSError):  # no record, and so none that could be copied again
+        with contextlib.suppress(
+            UnreadableError, OSError
+        ):  # no record, and so none that could be copied again
             held[_digest(read_regular(path))] = path
     return held
 
@@ -122,7 +141,10 @@ def _digest(content: bytes) -> str:
 
 def _names(record: Record, digest: str) -> list[str]:
     """File names for a record, from its own to one that no other record has."""
-    device, revision = slug(device_of(record))[:DEVICE], slug(text(record.environment, "revision"))[:REVISION]
+    device, revision = (
+        slug(device_of(record))[:DEVICE],
+        slug(text(record.environment, "revision"))[:REVISION],
+    )
     stem = Path(record.path).name.removesuffix(".json")
     longer = "-".join(part for part in (stem, device, revision) if part)
     return [f"{name}.json" for name in (stem, longer, f"{longer}-{digest[:DIGEST]}")]

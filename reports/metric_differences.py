@@ -1,4 +1,6 @@
-"""The metrics in which pairs of records differ: both values, their difference and their ratio, each with its range."""
+"""The metrics in which pairs of records differ: both values, their difference and their ratio, each
+with its range.
+"""
 
 import math
 from collections.abc import Sequence
@@ -14,28 +16,38 @@ from reports.pairing import Pair
 
 COLUMNS = ("Metric", "A", "B", "B \N{MINUS SIGN} A", "B / A")
 OF_ONE = (
-    "In brackets after a value: the interval that its record gives, or its 5th to 95th percentile and the number of samples. "
-    f"After a difference or a ratio: its 95 % bootstrap interval, where both records hold the {FEWEST} or more raw samples "
-    "behind a median; it spans what varied within the two runs, not what varies from one run to the next."
+    "In brackets after a value: the interval that its record gives, or its 5th to 95th percentile "
+    "and the number of samples. "
+    "After a difference or a ratio: its 95 % bootstrap interval, where both records hold the "
+    f"{FEWEST} or more raw samples "
+    "behind a median; it spans what varied within the two runs, not what varies from one run to "
+    "the next."
 )
 OF_SEEDS = (
-    "Mean ± sample standard deviation over the n pairs of equal name and seed; after the mean difference and the ratio of the "
+    "Mean ± sample standard deviation over the n pairs of equal name and seed; after the mean "
+    "difference and the ratio of the "
     "means: the lowest and the highest of a pair."
 )
 NO_RATIO = "No ratios: numbers of different devices, or of a device that is not named, share none."
 
-Found = tuple[Pair, dict[Place, Any], dict[Place, Any]]  # a pair, and the measures of its two records
+Found = tuple[
+    Pair, dict[Place, Any], dict[Place, Any]
+]  # a pair, and the measures of its two records
 
 
 def metrics_table(pairs: Sequence[Pair]) -> tuple[Table | None, int]:
-    """The metrics that differ in any pair, and how many differ in none; no table where all are the same."""
+    """The metrics that differ in any pair, and how many differ in none; no table where all are the
+    same.
+    """
     found = [(pair, measures(pair.one), measures(pair.other)) for pair in pairs]
     places = dict.fromkeys(place for _, one, other in found for place in (*one, *other))
     different = set().union(*map(_different, pairs))
     share_ratio = one_device(record for pair in pairs for record in (pair.one, pair.other))
     rows = [_row(place, found, share_ratio) for place in sorted(places) if place in different]
     caption = (OF_SEEDS if len(pairs) > 1 else OF_ONE) + ("" if share_ratio else f" {NO_RATIO}")
-    table = Table("metrics", "What differs in the metrics", COLUMNS, rows, caption) if rows else None
+    table = (
+        Table("metrics", "What differs in the metrics", COLUMNS, rows, caption) if rows else None
+    )
     return table, len(places) - len(rows)
 
 
@@ -47,10 +59,17 @@ def _different(pair: Pair) -> set[Place]:
 
 
 def _row(place: Place, found: Sequence[Found], share_ratio: bool) -> list[Cell]:
-    values = [(pair, one.get(place, ABSENT), other.get(place, ABSENT)) for pair, one, other in found]
-    pairs = [(pair, a, b) for pair, a, b in values if isinstance(a, Measure) and isinstance(b, Measure)]
+    values = [
+        (pair, one.get(place, ABSENT), other.get(place, ABSENT)) for pair, one, other in found
+    ]
+    pairs = [
+        (pair, a, b) for pair, a, b in values if isinstance(a, Measure) and isinstance(b, Measure)
+    ]
     if not pairs:
-        cells = [Cell(words) for words in told([_plain(a) for _, a, _ in values], [_plain(b) for _, _, b in values])]
+        cells = [
+            Cell(words)
+            for words in told([_plain(a) for _, a, _ in values], [_plain(b) for _, _, b in values])
+        ]
     elif len(found) == 1:
         cells = _of_one(*pairs[0], share_ratio)
     else:
@@ -81,7 +100,11 @@ def _of_seeds(values: Sequence[tuple[float, float]], share_ratio: bool) -> list[
     assert mean is not None  # there is a pair
     sides = [summarise(side) for side in zip(*values, strict=True)]
     decimals = _decimals([value for pair in values for value in pair], mean.mean)
-    spans = _range((min(differences), max(differences)), signed=True) if math.isfinite(mean.mean) else ""
+    spans = (
+        _range((min(differences), max(differences)), signed=True)
+        if math.isfinite(mean.mean)
+        else ""
+    )
     return [
         *(Cell(mean_and_spread(side, decimals), f"n = {side.n}") for side in sides if side),
         Cell(_signed(mean.mean), spans),
@@ -89,9 +112,15 @@ def _of_seeds(values: Sequence[tuple[float, float]], share_ratio: bool) -> list[
     ]
 
 
-def _ratio(values: Sequence[tuple[float, float]], spans: Intervals | None, share_ratio: bool) -> list[Cell]:
-    """The ratio of the means with its interval or its range; a dash where devices differ or a number is not above zero."""
-    above_zero = all(a > 0 and b > 0 and 0 < b / a < math.inf and 0 < a / b < math.inf for a, b in values)
+def _ratio(
+    values: Sequence[tuple[float, float]], spans: Intervals | None, share_ratio: bool
+) -> list[Cell]:
+    """The ratio of the means with its interval or its range; a dash where devices differ or a
+    number is not above zero.
+    """
+    above_zero = all(
+        a > 0 and b > 0 and 0 < b / a < math.inf and 0 < a / b < math.inf for a, b in values
+    )
     if not (share_ratio and above_zero):
         return [Cell()]
     ratios = [b / a for a, b in values]
@@ -105,12 +134,16 @@ def _ratio(values: Sequence[tuple[float, float]], spans: Intervals | None, share
 def _own_range(measure: Measure, decimals: int) -> str:
     """What the record itself says of a number's spread."""
     ends = (measure.low, measure.high)
-    words = [f"{shown(ends[0], decimals)} to {shown(ends[1], decimals)}"] if None not in ends else []
+    words = (
+        [f"{shown(ends[0], decimals)} to {shown(ends[1], decimals)}"] if None not in ends else []
+    )
     return ", ".join([*words, *([f"n = {measure.n}"] if measure.n is not None else [])])
 
 
 def _decimals(values: Sequence[float], difference: float) -> int:
-    """As many as show three digits of every value, and where six are enough, two digits of the difference."""
+    """As many as show three digits of every value, and where six are enough, two digits of the
+    difference.
+    """
     if all(value.is_integer() for value in values):
         return 0
     return max(*map(decimals_of, values), min(MOST_DECIMALS, decimals_of(difference) - 1))

@@ -1,4 +1,6 @@
-"""The report's files: one self-contained page, its markdown twin, a CSV for each table, a PNG and an SVG for each figure."""
+"""The report's files: one self-contained page, its markdown twin, a CSV for each table, a PNG and
+an SVG for each figure.
+"""
 
 import os
 import re
@@ -17,10 +19,12 @@ SCRIPTS = ("open.js", "sort.js", "enlarge.js")  # what the page can do; without 
 
 
 def write_report(page: Page, out: Path) -> Path:
-    """Render everything in memory, then write it; `index.html` comes last, so an old page never links to half a report.
+    """Render everything in memory, then write it; `index.html` comes last, so an old page never
+    links to half a report.
 
     Args:
-        out: a folder, made if missing; files of an earlier report that this one has no use for are left alone.
+        out: a folder, made if missing; files of an earlier report that this one has no use for are
+            left alone.
     Returns: the page's path. Raises OSError where `out` cannot be written.
     """
     drawn = {figure.name: render(figure) for figure in page.figures}
@@ -40,16 +44,24 @@ def html(page: Page, drawn: dict[str, Rendered]) -> str:
     inline = {name: Markup(for_page(rendered.svg, name)) for name, rendered in drawn.items()}
     environment = _environment(autoescape=True)
     environment.filters["code"] = code
-    style, *scripts = (Markup((TEMPLATES / file).read_text(encoding="utf-8")) for file in ("style.css", *SCRIPTS))
+    style, *scripts = (
+        Markup((TEMPLATES / file).read_text(encoding="utf-8")) for file in ("style.css", *SCRIPTS)
+    )
     return printable(
-        environment.get_template("index.html").render(page=page, svg=inline, style=style, scripts=scripts, most_rows=MOST_ROWS)
+        environment.get_template("index.html").render(
+            page=page, svg=inline, style=style, scripts=scripts, most_rows=MOST_ROWS
+        )
     )
 
 
 def markdown(page: Page) -> str:
     """The same report as markdown; figures are linked relative to it."""
     environment = _environment(autoescape=False)
-    environment.filters |= {"table": as_markdown, "escape": escape_markdown, "sentence": escape_sentence}
+    environment.filters |= {
+        "table": as_markdown,
+        "escape": escape_markdown,
+        "sentence": escape_sentence,
+    }
     text = printable(environment.get_template("report.md").render(page=page))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -57,7 +69,10 @@ def markdown(page: Page) -> str:
 def code(words: str) -> Markup:
     """Text with its `backticked` words as code, everything else escaped."""
     parts = re.split(r"`([^`]+)`", words)
-    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if i % 2 else escape(part)
+        for i, part in enumerate(parts)
+    )
 
 
 def _environment(autoescape: bool) -> jinja2.Environment:

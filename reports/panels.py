@@ -1,7 +1,7 @@
 """Rows of small pictures with words below them, as one figure.
 
-The pictures are in the records as base64. They may come from elsewhere, so each is opened with its size checked, and what is no
-picture is left out.
+The pictures are in the records as base64. They may come from elsewhere, so each is opened with its
+size checked, and what is no picture is left out.
 """
 
 import base64
@@ -28,7 +28,9 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Panel:
-    """One cell of a figure: an image or none, boxes on it (left, top, right, bottom, colour), and lines of words below."""
+    """One cell of a figure: an image or none, boxes on it (left, top, right, bottom, colour), and
+    lines of words below.
+    """
 
     pixels: Pixels | None
     boxes: Sequence[tuple[float, float, float, float, str]] = ()
@@ -44,19 +46,30 @@ def panels_figure(name: str, caption: str, rows: Sequence[Row]) -> Figure:
     names = [name for name, _ in rows if name]
     named = f"; rows: {', '.join(names)}" if names else ", each with words below it"
     height = 0.25 + WIDTH / columns * sum(_height(panels, columns) for _, panels in rows)
-    return Figure(name, caption, f"{columns} images in columns{named}.", partial(_draw, rows=rows), height)
+    return Figure(
+        name, caption, f"{columns} images in columns{named}.", partial(_draw, rows=rows), height
+    )
 
 
 def decoded(words: Any, mode: str) -> Pixels | None:
-    """A picture in base64 as [H, W, 3] (RGB) or [H, W] (L, and 1 as 0 and 1) uint8; None for anything else."""
+    """A picture in base64 as [H, W, 3] (RGB) or [H, W] (L, and 1 as 0 and 1) uint8; None for
+    anything else.
+    """
     if not isinstance(words, str) or len(words) > 1000 * LARGEST:
         return None
     try:
-        with Image.open(io.BytesIO(base64.b64decode(words, validate=True)), formats=("JPEG", "PNG")) as picture:
+        with Image.open(
+            io.BytesIO(base64.b64decode(words, validate=True)), formats=("JPEG", "PNG")
+        ) as picture:
             if max(picture.size) > LARGEST:
                 return None
             return np.asarray(picture.convert(mode)).astype(np.uint8)
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):  # base64, Pillow, and its PNG reader
+    except (
+        ValueError,
+        OSError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ):  # base64, Pillow, and its PNG reader
         return None
 
 
@@ -101,4 +114,12 @@ def _draw_panel(axes: Axes, panel: Panel, left: float, top: float, line: float) 
             axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=1.2))
         top -= 1
     for number, words in enumerate(panel.words):
-        axes.text(left, top - line * (number + 0.55), words, ha="left", va="center", color=MUTED, fontsize=6)
+        axes.text(
+            left,
+            top - line * (number + 0.55),
+            words,
+            ha="left",
+            va="center",
+            color=MUTED,
+            fontsize=6,
+        )

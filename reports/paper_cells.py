@@ -1,7 +1,9 @@
-"""Our side of the paper's Tables 1 to 5: for each cell, what it is a measurement of, and the records that hold one.
+"""Our side of the paper's Tables 1 to 5: for each cell, what it is a measurement of, and the
+records that hold one.
 
-Only encoders that were pre-trained at the paper's scale enter, transferred at the paper's resolution. The weights of the
-release, measured here, are the paper's own encoders and have a column of their own.
+Only encoders that were pre-trained at the paper's scale enter, transferred at the paper's
+resolution. The weights of the release, measured here, are the paper's own encoders and have a
+column of their own.
 """
 
 import re
@@ -25,7 +27,15 @@ from reports.pretrained import (
 )
 from reports.published import PublishedTable
 from reports.records import Record, Records, number, text
-from reports.transfer_runs import DENSE_SETS, accuracy, accuracy_of, is_published, is_published_dense, percent, task_of
+from reports.transfer_runs import (
+    DENSE_SETS,
+    accuracy,
+    accuracy_of,
+    is_published,
+    is_published_dense,
+    percent,
+    task_of,
+)
 
 NOT_RUN = "not run"
 MEASURED = {  # what a column of the paper is, here: kind of record and metric
@@ -35,20 +45,27 @@ MEASURED = {  # what a column of the paper is, here: kind of record and metric
         "Places365 top-1, LP": ("linear_probe", "places365_top1"),
         "Places365 top-1, FT": ("finetune", "places365_top1"),
     },
-    "table_2": {"ImageNet-1k top-1": ("finetune", "imagenet_top1"), "Places365 top-1": ("finetune", "places365_top1")},
+    "table_2": {
+        "ImageNet-1k top-1": ("finetune", "imagenet_top1"),
+        "Places365 top-1": ("finetune", "places365_top1"),
+    },
     "table_3": {"COCO mAP": ("multilabel", "map_macro")},
     "table_4": {"mIoU": ("segmentation", "miou_fixed")},  # the release's protocol
     "table_5": {"COCO AP box": ("detection", "box_ap"), "COCO AP mask": ("detection", "mask_ap")},
 }
 STEM = "With the release's stem of three convolutions."
-CACHED = "On features that were computed once, without augmentation: not the protocol of Table 7(a)."
+CACHED = (
+    "On features that were computed once, without augmentation: not the protocol of Table 7(a)."
+)
 MIXED = "Beware: these runs differ in more than the seed."
 SLIDING = "Pictures resized to a square, as the release tests; with a sliding window {} %."
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a cell of ours would hold: a metric of encoders that one method pre-trained on one data set."""
+    """What a cell of ours would hold: a metric of encoders that one method pre-trained on one data
+    set.
+    """
 
     kind: str
     metric: str
@@ -67,7 +84,13 @@ def wanted(published: PublishedTable, row: int, column: str) -> Wanted | None:
     encoder = f"vit_{size.group(1).lower()}16" if size else "vit_b16"  # Table 1 is of one encoder
     scales = {name: scale for scale, name in SCALES.items()}
     resolution = int(_value(published, row, "Resolution, fine-tuning") or RESOLUTIONS[measured[0]])
-    return Wanted(*measured, method, scales[label if published.name == "table_1" else "DataComp-1.3B"], encoder, resolution)
+    return Wanted(
+        *measured,
+        method,
+        scales[label if published.name == "table_1" else "DataComp-1.3B"],
+        encoder,
+        resolution,
+    )
 
 
 def _method(name: str, label: str) -> str | None:
@@ -89,10 +112,16 @@ class Ours:
 
     @cached_property
     def _encoders(self) -> list[tuple[Record, Record | None]]:
-        """Each record of transfer that may stand in the tables, and the pre-training of its encoder."""
+        """Each record of transfer that may stand in the tables, and the pre-training of its
+        encoder.
+        """
         kinds = {kind for columns in MEASURED.values() for kind, _ in columns.values()}
         known = pretrainings(self.records)
-        own = [r for r in self.records.found if r.kind in kinds and text(r.config, "init") != "transfer"]
+        own = [
+            r
+            for r in self.records.found
+            if r.kind in kinds and text(r.config, "init") != "transfer"
+        ]
         return [(r, pretraining_of(r, known)) for r in own if not number(r.metrics, "overfit")]
 
     def trained_here(self, what: Wanted) -> Cell:
@@ -106,15 +135,21 @@ class Ours:
                 and _whose(record, pretraining) == (what.method, what.scale, what.encoder)
             ):
                 found.setdefault(pretraining.path, (record, pretraining))
-        pairs = [pair for pair in found.values() if pair[0].root == next(iter(found.values()))[0].root]
+        pairs = [
+            pair for pair in found.values() if pair[0].root == next(iter(found.values()))[0].root
+        ]
         own, trained = [record for record, _ in pairs], [pretraining for _, pretraining in pairs]
         return _cell(own, what, _remarks(own, trained, what)) if own else Cell(NOT_RUN)
 
     def released(self, what: Wanted) -> Cell:
-        """What the release's weights reach here; empty where they were not tried, and for rows that are not of them."""
+        """What the release's weights reach here; empty where they were not tried, and for rows that
+        are not of them.
+        """
         is_theirs = (what.method, what.scale) == ("catlip", "datacomp")
         spelling = f"released:{what.encoder}"
-        own = [r for r, _ in self._encoders if is_theirs and r.method == spelling and _is(r, what)][:1]
+        own = [r for r, _ in self._encoders if is_theirs and r.method == spelling and _is(r, what)][
+            :1
+        ]
         return _cell(own, what, _remarks(own, [], what)) if own else Cell("")
 
 
@@ -124,9 +159,17 @@ def _whose(record: Record, pretraining: Record) -> tuple[str, str, str]:
 
 def _is(record: Record, what: Wanted) -> bool:
     """Whether it holds the metric, at the resolution, on the data set that the paper names."""
-    if record.kind != what.kind or percent(record.metrics, what.metric) is None or resolution_of(record) != what.resolution:
+    if (
+        record.kind != what.kind
+        or percent(record.metrics, what.metric) is None
+        or resolution_of(record) != what.resolution
+    ):
         return False
-    return is_published_dense(record) if what.kind in DENSE_SETS else is_published([record], task_of(what.metric))
+    return (
+        is_published_dense(record)
+        if what.kind in DENSE_SETS
+        else is_published([record], task_of(what.metric))
+    )
 
 
 def _cell(own: Sequence[Record], what: Wanted, remarks: tuple[str, ...]) -> Cell:
@@ -145,7 +188,10 @@ def _remarks(own: Sequence[Record], trained: Sequence[Record], what: Wanted) -> 
         f"Pre-trained on {lengths} million images, repetitions counted.": bool(images),
         STEM: any(encoder_of(record).endswith(CONV) for record in trained),
         CACHED: any(record.config.get("cached_features") is True for record in own),
-        MIXED: any(differing_fields([record.recipe for record in group]) for group in (own, trained)),
-        SLIDING.format(shown(slid.mean, 1) if slid else ""): what.metric == "miou_fixed" and slid is not None,
+        MIXED: any(
+            differing_fields([record.recipe for record in group]) for group in (own, trained)
+        ),
+        SLIDING.format(shown(slid.mean, 1) if slid else ""): what.metric == "miou_fixed"
+        and slid is not None,
     }
     return tuple(words for words, holds in said.items() if holds)

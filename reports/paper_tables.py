@@ -1,8 +1,8 @@
 """The paper's Tables 1 to 5 and what its figures state, as published, with our own runs beside.
 
-Behind each of the paper's columns that is a measurement stand the release's README, where it has a value, and ours: mean ±
-spread over pre-trainings at the paper's scale, or `not run` and the command that would fill it. A number from the starter data
-has no place in it.
+Behind each of the paper's columns that is a measurement stand the release's README, where it has a
+value, and ours: mean ± spread over pre-trainings at the paper's scale, or `not run` and the command
+that would fill it. A number from the starter data has no place in it.
 """
 
 from collections.abc import Mapping
@@ -14,33 +14,58 @@ from reports.records import Records
 
 OURS, RELEASED = "ours", "release's weights, measured here"
 PROBED_AND_TUNED = (
-    "The commands below pre-train at the paper's scale, then measure the linear probes (LP) and fine-tune (FT) on ImageNet-1k; "
-    "RUN is a folder such as `runs/cc3m/pretrain/catlip-seed0`. `--data places365:/data/places365` does the same on Places365."
+    "The commands below pre-train at the paper's scale, then measure the linear probes (LP) and "
+    "fine-tune (FT) on ImageNet-1k; "
+    "RUN is a folder such as `runs/cc3m/pretrain/catlip-seed0`. `--data places365:/data/places365` "
+    "does the same on Places365."
 )
 TUNED = (
-    "The commands below fine-tune on ImageNet-1k, at 224 pixels and at 512; RUN is the folder of a pre-training, or "
+    "The commands below fine-tune on ImageNet-1k, at 224 pixels and at 512; RUN is the folder of a "
+    "pre-training, or "
     "`released:vit_b16`. `--data places365:/data/places365` does the same on Places365."
 )
-DENSE = "The {} below train{} by Table 7({}); RUN is the folder of a pre-training, or `released:vit_b16`."
-_PROBE = "python -m bench.downstream.linear_probe --recipe table_7a --encoder RUN --data imagenet:/data/imagenet"
-_FINETUNE = "python -m bench.downstream.finetune --recipe table_7b --encoder RUN --data imagenet:/data/imagenet"
+DENSE = (
+    "The {} below train{} by Table 7({}); RUN is the folder of a pre-training, or "
+    "`released:vit_b16`."
+)
+_PROBE = (
+    "python -m bench.downstream.linear_probe --recipe table_7a --encoder RUN --data "
+    "imagenet:/data/imagenet"
+)
+_FINETUNE = (
+    "python -m bench.downstream.finetune --recipe table_7b --encoder RUN --data "
+    "imagenet:/data/imagenet"
+)
 
 # What would measure our column, a line a run.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "table_1": (
-        "./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet",
-        "./run_all.sh --scale datacomp --shards '/data/datacomp/*.tar' --probe imagenet:/data/imagenet",
+        (
+            "./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe "
+            "imagenet:/data/imagenet"
+        ),
+        (
+            "./run_all.sh --scale datacomp --shards '/data/datacomp/*.tar' --probe "
+            "imagenet:/data/imagenet"
+        ),
         _PROBE,
         _FINETUNE,
     ),
     "table_2": (_FINETUNE, _FINETUNE.replace("table_7b", "table_7b_512")),
-    "table_3": ("python -m bench.downstream.multilabel --recipe table_7c --encoder RUN --data coco:/data/coco",),
+    "table_3": (
+        (
+            "python -m bench.downstream.multilabel --recipe table_7c --encoder RUN --data "
+            "coco:/data/coco"
+        ),
+    ),
     "table_4": (
-        "torchrun --nproc-per-node 8 -m bench.downstream.segmentation --recipe table_7d --encoder RUN "
+        "torchrun --nproc-per-node 8 -m bench.downstream.segmentation --recipe table_7d --encoder "
+        "RUN "
         "--data ade20k:/data/ADEChallengeData2016",
     ),
     "table_5": tuple(
-        f"torchrun --nproc-per-node 8 -m bench.downstream.detection --recipe table_7e_{size}16 --encoder RUN "
+        f"torchrun --nproc-per-node 8 -m bench.downstream.detection --recipe table_7e_{size}16 "
+        "--encoder RUN "
         "--data coco:/data/coco"
         for size in "blh"
     ),
@@ -73,7 +98,9 @@ def result_table(name: str, ours: Ours) -> Table:
             group = heading.value
             rows.append([Cell(group)])
         rows.append(_published_row(published, row, beside))
-    return Table(name, f"{paper_name(name)}: {published.title}", _columns(published, beside), rows, HOW[name])
+    return Table(
+        name, f"{paper_name(name)}: {published.title}", _columns(published, beside), rows, HOW[name]
+    )
 
 
 def published_table(name: str) -> Table:
@@ -97,31 +124,48 @@ def figures_stated() -> Table:
             ]
             for c in cells
         ]
-    return Table("figures_2_to_8", "Figures 2 to 8: axes and quoted values", ["Figure", "What", "Stated", "Source"], rows)
+    return Table(
+        "figures_2_to_8",
+        "Figures 2 to 8: axes and quoted values",
+        ["Figure", "What", "Stated", "Source"],
+        rows,
+    )
 
 
 def stated(name: str, panel: str) -> str:
     """What the paper states of one panel of a figure, as a sentence to stand beside ours."""
     cells = [cell for cell in read_published(name).cells if cell.label == panel]
-    return f"The paper's {panel}: {'; '.join(f'{c.column}, {c.value} {c.unit}'.rstrip() for c in cells)}."
+    return (
+        f"The paper's {panel}: "
+        f"{'; '.join(f'{c.column}, {c.value} {c.unit}'.rstrip() for c in cells)}."
+    )
 
 
-Beside = Mapping[str, Mapping[str, Mapping[int, Cell]]]  # a column of the paper -> what is ours beside it -> row -> cell
+Beside = Mapping[
+    str, Mapping[str, Mapping[int, Cell]]
+]  # a column of the paper -> what is ours beside it -> row -> cell
 
 
 def _beside(published: PublishedTable, column: str, ours: Ours) -> Mapping[str, Mapping[int, Cell]]:
     """Our column, and that of the release's weights if one of them was measured."""
     asked = {row: wanted(published, row, column) for row in published.rows}
     released = {row: ours.released(what) if what else Cell("") for row, what in asked.items()}
-    here = {OURS: {row: ours.trained_here(what) if what else Cell("") for row, what in asked.items()}}
+    here = {
+        OURS: {row: ours.trained_here(what) if what else Cell("") for row, what in asked.items()}
+    }
     return here | ({RELEASED: released} if any(cell.text for cell in released.values()) else {})
 
 
 def _columns(published: PublishedTable, beside: Beside) -> list[str]:
-    """The label's column, then each of the paper's with its unit, and the README's and ours beside it where it has them."""
+    """The label's column, then each of the paper's with its unit, and the README's and ours beside
+    it where it has them.
+    """
     columns = [published.label_column]
     for column in published.columns:
-        units = {cell.unit for cell in published.cells if cell.column == column and cell.value} & {"%", "px"}
+        units = {cell.unit for cell in published.cells if cell.column == column and cell.value} & {
+            "%",
+            "px",
+        }
         unit = f" ({units.pop()})" if len(units) == 1 else ""
         others = [*(["README"] if _has_readme(published, column) else []), *beside.get(column, {})]
         columns += [column + unit, *(f"{column}, {other}{unit}" for other in others)]
@@ -133,7 +177,9 @@ def _published_row(published: PublishedTable, row: int, beside: Beside) -> list[
     for column in published.columns:
         paper, readme = published.cell(row, column), published.cell(row, column, "readme")
         has_readme = _has_readme(published, column)
-        remarks = _remark(paper.note if paper else "") if has_readme else published.remarks(row, column)
+        remarks = (
+            _remark(paper.note if paper else "") if has_readme else published.remarks(row, column)
+        )
         cells.append(Cell(paper.shown if paper else "", remarks=remarks))
         if has_readme:
             cells.append(Cell(readme.shown, remarks=_remark(readme.note)) if readme else Cell(""))

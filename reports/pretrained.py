@@ -1,7 +1,8 @@
 """Which pre-training an encoder came from, and whether that was at the paper's scale.
 
-A record of transfer says where its encoder lay (`runs/cc3m/pretrain/catlip-seed0`); the record of that run says on what it was
-trained and what it is. What counts is the scale of the pre-training, not the folder that the transfer was recorded in.
+A record of transfer says where its encoder lay (`runs/cc3m/pretrain/catlip-seed0`); the record of
+that run says on what it was trained and what it is. What counts is the scale of the pre-training,
+not the folder that the transfer was recorded in.
 """
 
 from collections.abc import Mapping
@@ -9,13 +10,26 @@ from pathlib import PurePath
 
 from reports.records import Record, Records, lookup, number, text
 
-SCALES = {"cc3m": "CC3M", "datacomp": "DataComp-1.3B"}  # ours and the paper's names of the two data sets
-LEAST_IMAGES = {"cc3m": 25 * 2.9e6, "datacomp": 200_000 * 65_536}  # of the shortest trainings in Table 6
+SCALES = {
+    "cc3m": "CC3M",
+    "datacomp": "DataComp-1.3B",
+}  # ours and the paper's names of the two data sets
+LEAST_IMAGES = {
+    "cc3m": 25 * 2.9e6,
+    "datacomp": 200_000 * 65_536,
+}  # of the shortest trainings in Table 6
 NEARLY = 0.9
 ENCODERS = {"vit_b16": "ViT B/16", "vit_l16": "ViT L/16", "vit_h16": "ViT H/16"}
 CONV = "_conv"  # what the name of an encoder with the release's stem ends with
-# Pixels of a side at which the paper transfers: Appendix A. Table 2 has fine-tuning at 512 as well, in rows that say so.
-RESOLUTIONS = {"linear_probe": 224, "finetune": 224, "multilabel": 512, "segmentation": 512, "detection": 1024}
+# Pixels of a side at which the paper transfers: Appendix A. Table 2 has fine-tuning at 512 as well,
+# in rows that say so.
+RESOLUTIONS = {
+    "linear_probe": 224,
+    "finetune": 224,
+    "multilabel": 512,
+    "segmentation": 512,
+    "detection": 1024,
+}
 Pretrainings = Mapping[tuple[str, str, str], Record]
 
 
@@ -25,16 +39,30 @@ def pretrainings(records: Records) -> Pretrainings:
 
 
 def pretraining_of(record: Record, known: Pretrainings) -> Record | None:
-    """The pre-training, under the same root, of the encoder that a record of transfer is about; None where it is not known."""
+    """The pre-training, under the same root, of the encoder that a record of transfer is about;
+    None where it is not known.
+    """
     runs = lookup(record.config, "runs")  # of the records of kind longer_training
-    spelling = text(record.config, "encoder") or (runs[0] if isinstance(runs, list) and runs else "")
-    parts = PurePath(spelling.removesuffix(":raw").removesuffix(".json")).parts if isinstance(spelling, str) else ()
-    found = known.get((record.root, parts[-3], parts[-1])) if len(parts) > 2 and parts[-2] == "pretrain" else None
+    spelling = text(record.config, "encoder") or (
+        runs[0] if isinstance(runs, list) and runs else ""
+    )
+    parts = (
+        PurePath(spelling.removesuffix(":raw").removesuffix(".json")).parts
+        if isinstance(spelling, str)
+        else ()
+    )
+    found = (
+        known.get((record.root, parts[-3], parts[-1]))
+        if len(parts) > 2 and parts[-2] == "pretrain"
+        else None
+    )
     return found if found and found.method == record.method else None
 
 
 def encoder_of(pretraining: Record | None) -> str:
-    """The architecture that was pre-trained, such as `vit_b16_conv`; empty where it is not known."""
+    """The architecture that was pre-trained, such as `vit_b16_conv`; empty where it is not
+    known.
+    """
     return text(pretraining.recipe, "encoder") if pretraining else ""
 
 
@@ -44,7 +72,9 @@ def architecture(encoder: str) -> str:
 
 
 def is_whole(pretraining: Record) -> bool:
-    """Whether it was at the paper's scale: on one of its data sets, and about as long as its shortest at least."""
+    """Whether it was at the paper's scale: on one of its data sets, and about as long as its
+    shortest at least.
+    """
     return is_enough(number(pretraining.metrics, "images_seen"), pretraining.scale)
 
 

@@ -1,6 +1,8 @@
-"""Where every number came from: each record as the page shows it, grouped by what one number may be averaged over.
+"""Where every number came from: each record as the page shows it, grouped by what one number may be
+averaged over.
 
-Of very many records the first of each group are shown whole, as far as the page has room; the others are a line each.
+Of very many records the first of each group are shown whole, as far as the page has room; the
+others are a line each.
 """
 
 import json
@@ -16,7 +18,13 @@ from reports.cells import Cell, Table, clipped, shown
 from reports.measured import anchor_of, group_anchor, name_of
 from reports.records import Record, Records, as_number, lookup, number, text
 
-OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout", "longer_training")  # kinds with a record a method and seed
+OF_A_METHOD = (
+    "pretrain",
+    "linear_probe",
+    "finetune",
+    "readout",
+    "longer_training",
+)  # kinds with a record a method and seed
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
 ROOM = 1_000_000  # characters of the page for whole records; a hundred take half a million
 
@@ -49,7 +57,13 @@ class RecordView:
     def size(self) -> int:
         """Characters that it takes of the page, about."""
         samples = sum(len(found.summary) + len(found.values) for found in self.samples)
-        return len(self.config) + len(self.environment) + len(self.metrics) + len(self.command) + samples
+        return (
+            len(self.config)
+            + len(self.environment)
+            + len(self.metrics)
+            + len(self.command)
+            + samples
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,9 @@ class RecordLine:
 
 @dataclass(frozen=True)
 class RecordGroup:
-    """Records of the same root, scale, kind and method: the seeds of one number; those shown whole, then the others."""
+    """Records of the same root, scale, kind and method: the seeds of one number; those shown whole,
+    then the others.
+    """
 
     anchor: str
     title: str
@@ -86,7 +102,9 @@ def record_groups(records: Records) -> list[RecordGroup]:
 
 
 def _whole(groups: Sequence[Sequence[Record]]) -> dict[str, RecordView]:
-    """By their paths the records for which there is room: the first of every group, then the second, and so on."""
+    """By their paths the records for which there is room: the first of every group, then the
+    second, and so on.
+    """
     shown_whole: dict[str, RecordView] = {}
     room = ROOM
     for turn in zip_longest(*groups):
@@ -114,7 +132,9 @@ def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table
         ]
         for record in records.found
     ]
-    return [Table("records", "Every record", ["File", "Command", "Where", "Beware"], rows, folded=True)]
+    return [
+        Table("records", "Every record", ["File", "Command", "Where", "Beware"], rows, folded=True)
+    ]
 
 
 def view(record: Record) -> RecordView:
@@ -165,13 +185,21 @@ def _samples(record: Record, name: str) -> Samples:
     if not isinstance(values, list):
         return Samples(name, "not a list", "")
     if rows := record.rows(name):
-        first = "; ".join(", ".join(f"{key} {_short(value)}" for key, value in row.items()) for row in rows[:SHOWN_ROWS])
-        return Samples(name, f"{len(values)} rows", first + ("; …" if len(values) > SHOWN_ROWS else ""))
+        first = "; ".join(
+            ", ".join(f"{key} {_short(value)}" for key, value in row.items())
+            for row in rows[:SHOWN_ROWS]
+        )
+        return Samples(
+            name, f"{len(values)} rows", first + ("; …" if len(values) > SHOWN_ROWS else "")
+        )
     numbers = [value for value in map(as_number, values) if value is not None]
     series = [value for value in numbers if math.isfinite(value)]
     summary = f"{len(values)} values"
     if series:
-        summary += f", min {shown(min(series))}, median {shown(statistics.median(series))}, max {shown(max(series))}"
+        summary += (
+            f", min {shown(min(series))}, median {shown(statistics.median(series))}, max "
+            f"{shown(max(series))}"
+        )
     if len(series) < len(numbers):
         summary += f", {len(numbers) - len(series)} not finite"
     more = ", …" if len(values) > SHOWN_VALUES else ""

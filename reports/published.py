@@ -1,8 +1,10 @@
-"""The paper's numbers: `published/*.csv`, one file a table or figure, one line a cell, each with its source.
+"""The paper's numbers: `published/*.csv`, one file a table or figure, one line a cell, each with
+its source.
 
-A cell has one or several *readings*: `paper` (what the paper prints), `readme` (what the release's README gives) and
-`config` (what the release's configuration files say). Where another reading differs from the paper's, `remarks` says so,
-after the cell's own note; whoever shows the cell shows the remarks as footnotes.
+A cell has one or several *readings*: `paper` (what the paper prints), `readme` (what the release's
+README gives) and `config` (what the release's configuration files say). Where another reading
+differs from the paper's, `remarks` says so, after the cell's own note; whoever shows the cell shows
+the remarks as footnotes.
 """
 
 import csv
@@ -17,7 +19,9 @@ GROUP = "Group"  # not a column of the paper: the heading that a row stands unde
 
 @dataclass(frozen=True)
 class PublishedCell:
-    """One published value as printed, digit for digit; an empty value is a cell that the paper leaves empty."""
+    """One published value as printed, digit for digit; an empty value is a cell that the paper
+    leaves empty.
+    """
 
     row: int
     label: str
@@ -31,7 +35,11 @@ class PublishedCell:
     @property
     def shown(self) -> str:
         """The value with the units that the paper prints beside it."""
-        return f"{self.value} {self.unit}" if self.unit in ("M", "B", "GB") and self.value[:1].isdigit() else self.value
+        return (
+            f"{self.value} {self.unit}"
+            if self.unit in ("M", "B", "GB") and self.value[:1].isdigit()
+            else self.value
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,10 @@ class PublishedTable:
             return ()
         others = [self.cell(row, column, reading) for reading in READINGS[1:]]
         differing = [cell for cell in others if cell and not same_value(cell.value, paper.value)]
-        said = [f"{_capitalised(cell.source)}: {cell.shown}.{' ' + cell.note if cell.note else ''}" for cell in differing]
+        said = [
+            f"{_capitalised(cell.source)}: {cell.shown}.{' ' + cell.note if cell.note else ''}"
+            for cell in differing
+        ]
         return tuple([paper.note] * bool(paper.note) + said)
 
 
@@ -81,7 +92,10 @@ TITLES = {
     "figure_6": ("Panel", "The pruning threshold"),
     "figure_7": ("Panel", "Fine-tuning with little data"),
     "figure_8": ("Panel", "Pre-training loss"),
-    "table_1": ("Dataset", "Data scaling: CatLIP, ViT B/16, linear probe (LP) and fine-tuning (FT)"),
+    "table_1": (
+        "Dataset",
+        "Data scaling: CatLIP, ViT B/16, linear probe (LP) and fine-tuning (FT)",
+    ),
     "table_2": ("Model", "Fine-tuned accuracy, with other people's models"),
     "table_3": ("Model", "Multi-label classification on COCO"),
     "table_4": ("Model", "Semantic segmentation on ADE20k"),

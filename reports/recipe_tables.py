@@ -1,7 +1,8 @@
 """Tables 6 and 7 from our recipes beside the paper's, cell by cell, with what differs marked.
 
-Our side comes from a record of kind `recipes`: `config.recipes` (pre-training; each names its `paper_table` and `method`)
-and `config.transfer_recipes` (Table 7). What a recipe cannot hold, such as the memory of a GPU, is left empty.
+Our side comes from a record of kind `recipes`: `config.recipes` (pre-training; each names its
+`paper_table` and `method`) and `config.transfer_recipes` (Table 7). What a recipe cannot hold, such
+as the memory of a GPU, is left empty.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,11 @@ def plain_number(value: Any) -> str:
     found = as_number(value)
     if found is None:
         return ""
-    return f"{found:.10f}".rstrip("0").rstrip(".") if found == found and abs(found) != float("inf") else str(found)
+    return (
+        f"{found:.10f}".rstrip("0").rstrip(".")
+        if found == found and abs(found) != float("inf")
+        else str(found)
+    )
 
 
 def spelled(value: Any) -> str:
@@ -63,7 +68,8 @@ def in_brackets(value: Any) -> str:
     return f"({', '.join(map(plain_number, value))})"
 
 
-# The paper's row -> the recipe's field and how it is printed. A row that is not here is no property of a recipe.
+# The paper's row -> the recipe's field and how it is printed. A row that is not here is no property
+# of a recipe.
 FIELDS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "Backbone": ("encoder", spelled),
     "Image Backbone": ("encoder", spelled),
@@ -91,7 +97,9 @@ def recipe_tables(records: Records) -> list[Table]:
     """Tables 6(a), 6(b) and 7(a) to 7(e), our recipe beside each of the paper's columns."""
     record = next(iter(records.of("recipes")), None)
     pretraining = [_pretraining_table(record, letter) for letter in ("a", "b")]
-    return pretraining + [_transfer_table(record, name, recipe) for name, recipe in TRANSFER.items()]
+    return pretraining + [
+        _transfer_table(record, name, recipe) for name, recipe in TRANSFER.items()
+    ]
 
 
 def differences(tables: Sequence[Table]) -> int:
@@ -106,7 +114,9 @@ def _pretraining_table(record: Record | None, letter: str) -> Table:
 
 
 def _recipes_for(record: Record | None, published: PublishedTable, column: str) -> list[Recipe]:
-    """The recipes that a column stands for; several that differ in one field make one column, as 25/50/75/100 epochs do."""
+    """The recipes that a column stands for; several that differ in one field make one column, as
+    25/50/75/100 epochs do.
+    """
     found = lookup(record.config, "recipes") if record else None
     recipes = [r for r in found.values() if isinstance(r, dict)] if isinstance(found, dict) else []
     method, _, encoder = column.partition(" ")
@@ -122,13 +132,21 @@ def _recipes_for(record: Record | None, published: PublishedTable, column: str) 
 
 def _transfer_table(record: Record | None, name: str, recipe: str) -> Table:
     found = lookup(record.config, "transfer_recipes", recipe) if record else None
-    return _beside(read_published(name), {"Value": [found] if isinstance(found, dict) else []}, record)
+    return _beside(
+        read_published(name), {"Value": [found] if isinstance(found, dict) else []}, record
+    )
 
 
-def _beside(published: PublishedTable, ours: Mapping[str, Sequence[Recipe]], record: Record | None) -> Table:
+def _beside(
+    published: PublishedTable, ours: Mapping[str, Sequence[Recipe]], record: Record | None
+) -> Table:
     columns = [published.label_column]
     for column in published.columns:
-        columns += ["Paper", "Ours"] if len(published.columns) == 1 else [f"{column}: paper", f"{column}: ours"]
+        columns += (
+            ["Paper", "Ours"]
+            if len(published.columns) == 1
+            else [f"{column}: paper", f"{column}: ours"]
+        )
     rows = []
     for row, label in published.rows.items():
         cells = [Cell(label)]
@@ -136,7 +154,9 @@ def _beside(published: PublishedTable, ours: Mapping[str, Sequence[Recipe]], rec
             paper = published.cell(row, column)
             printed = paper.value if paper else ""
             cells.append(Cell(paper.shown if paper else "", remarks=published.remarks(row, column)))
-            cells.append(_our_cell(label, ours[column], printed, anchor_of(record) if record else ""))
+            cells.append(
+                _our_cell(label, ours[column], printed, anchor_of(record) if record else "")
+            )
         rows.append(cells)
     return Table(published.name, f"{paper_name(published.name)}: {published.title}", columns, rows)
 

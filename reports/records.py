@@ -1,8 +1,9 @@
 """Records on disk -> records in memory, and what could not be read, with the reason.
 
-A record is one run of anything: `ROOT/<scale>/<kind>/<name>.json`. What is read here may come from an interrupted run,
-another program or another machine, so nothing is trusted: a file that is not a record becomes a `Problem`, a metric that
-is missing or not a number becomes None, and a NaN stays NaN so that the page can say so.
+A record is one run of anything: `ROOT/<scale>/<kind>/<name>.json`. What is read here may come from
+an interrupted run, another program or another machine, so nothing is trusted: a file that is not a
+record becomes a `Problem`, a metric that is missing or not a number becomes None, and a NaN stays
+NaN so that the page can say so.
 """
 
 import json
@@ -34,7 +35,9 @@ NEEDED: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Record:
-    """One readable record. `root` is the folder it was found under, as given; `path` includes it."""
+    """One readable record. `root` is the folder it was found under, as given; `path` includes
+    it.
+    """
 
     root: str
     scale: str
@@ -52,7 +55,9 @@ class Record:
     def device(self) -> str:
         """The device's name, with its count where there are several."""
         count = number(self.environment, "device_count")
-        name = "".join(filter(str.isprintable, text(self.environment, "device"))) or "unknown device"
+        name = (
+            "".join(filter(str.isprintable, text(self.environment, "device"))) or "unknown device"
+        )
         return f"{count:.0f} x {name}" if count is not None and count > 1 else name
 
     @property
@@ -66,7 +71,11 @@ class Record:
     @property
     def seed(self) -> int | None:
         """The seed of pre-training, from the metrics or from the name `<method>-seed<k>`."""
-        for tree, key in ((self.metrics, "pretrain_seed"), (self.metrics, "seed"), (self.config, "seed")):
+        for tree, key in (
+            (self.metrics, "pretrain_seed"),
+            (self.metrics, "seed"),
+            (self.config, "seed"),
+        ):
             if (found := number(tree, key)) is not None and found.is_integer():
                 return int(found)
         match = re.search(r"-seed(\d+)$", self.name)
@@ -80,7 +89,9 @@ class Record:
 
     @cached_property
     def told(self) -> dict[str, Any]:
-        """What a run was told that its result depends on: its recipe without the seed and what the recipe says of itself."""
+        """What a run was told that its result depends on: its recipe without the seed and what the
+        recipe says of itself.
+        """
         kept = {field: value for field, value in self.recipe.items() if field not in NOT_TOLD}
         return kept | {"cached_features": self.config.get("cached_features")}
 
@@ -90,14 +101,18 @@ class Record:
         return json.dumps(self.told, sort_keys=True)
 
     def series(self, name: str) -> list[float]:
-        """The raw values recorded under `name`; what is not a number is NaN, a missing list is empty."""
+        """The raw values recorded under `name`; what is not a number is NaN, a missing list is
+        empty.
+        """
         values = self.samples.get(name)
         if not isinstance(values, list):
             return []
         return [float("nan") if (found := as_number(value)) is None else found for value in values]
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows recorded under `name`, each with its columns by name; what is not a row is left out."""
+        """The rows recorded under `name`, each with its columns by name; what is not a row is left
+        out.
+        """
         values = self.samples.get(name)
         return [row for row in values if isinstance(row, dict)] if isinstance(values, list) else []
 
@@ -112,7 +127,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Records:
-    """Everything found under the roots (as given), in the order of the roots and then of the paths."""
+    """Everything found under the roots (as given), in the order of the roots and then of the
+    paths.
+    """
 
     roots: tuple[str, ...]
     found: tuple[Record, ...]
@@ -130,8 +147,9 @@ def read_records(roots: Sequence[Path]) -> Records:
     """Read every record below `roots`, in whatever state the files are.
 
     Args:
-        roots: folders that hold `<scale>/<kind>/<name>.json`, or such files; of a file, the scale is the name of its folder's
-            folder. One that does not exist is a problem, not an error; a file that is named twice is read once.
+        roots: folders that hold `<scale>/<kind>/<name>.json`, or such files; of a file, the scale
+            is the name of its folder's folder. One that does not exist is a problem, not an error;
+            a file that is named twice is read once.
     Returns: the records and the problems; never raises for what a file contains.
     """
     found: list[Record] = []
@@ -169,7 +187,9 @@ def read_record(root: Path, path: Path) -> Record:
     if not isinstance(content, dict) or "schema" not in content:
         raise NotARecordError("foreign: JSON without `schema`, so not a record")
     if content["schema"] != SCHEMA:
-        raise NotARecordError(f"schema {str(content['schema'])[:20]}: only schema {SCHEMA} is understood")
+        raise NotARecordError(
+            f"schema {str(content['schema'])[:20]}: only schema {SCHEMA} is understood"
+        )
     for key, kind in NEEDED.items():
         if key not in content:
             raise NotARecordError(f"lacks `{key}`")
@@ -187,7 +207,9 @@ def _parse(path: Path) -> Any:
     except OSError as error:
         raise NotARecordError(f"cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
-        raise NotARecordError(f"corrupt: not JSON from line {error.lineno}, column {error.colno}") from error
+        raise NotARecordError(
+            f"corrupt: not JSON from line {error.lineno}, column {error.colno}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise NotARecordError(f"corrupt: {type(error).__name__}") from error
 
@@ -195,7 +217,8 @@ def _parse(path: Path) -> Any:
 def as_number(value: Any) -> float | None:
     """A JSON number as float; None for anything else, true and false included.
 
-    NaN and the infinities stay what they are, and what is larger than anything measured is infinite too.
+    NaN and the infinities stay what they are, and what is larger than anything measured is infinite
+    too.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -223,7 +246,9 @@ def number(tree: Any, *keys: str) -> float | None:
 
 
 def drawable(tree: Any, *keys: str) -> float | None:
-    """The number at a path of keys if a figure has a place for it: above 0, and of a size that something measured has."""
+    """The number at a path of keys if a figure has a place for it: above 0, and of a size that
+    something measured has.
+    """
     found = number(tree, *keys)
     return found if found is not None and 1e-9 < found < 1e13 else None
 

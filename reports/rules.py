@@ -1,7 +1,7 @@
 """Records about labelling rules: which speak, and how a rule is called.
 
-Numbers of different scales are never put side by side: of each scale the first root that has it speaks, and within it the first
-record of each rule.
+Numbers of different scales are never put side by side: of each scale the first root that has it
+speaks, and within it the first record of each rule.
 """
 
 from collections.abc import Sequence
@@ -12,18 +12,27 @@ from reports.measured import Setting
 from reports.records import Record, Records, text
 
 RULES = ("paper", "corenet", "paper_multiword")
-MOST = 3  # scales, rules of a scale, and records of a bench that are shown; the list of records holds the rest
+# Scales, rules of a scale, and records of a bench that are shown; the list of records holds the
+# rest.
+MOST = 3
 
 
 def by_scale(records: Records, main: Setting | None, *kinds: str) -> list[list[Record]]:
     """The records of these kinds, a list a scale; the main setting's scale and root come first."""
     found = [record for kind in kinds for record in records.of(kind)]
     if main:
-        found.sort(key=lambda record: ((record.root, record.scale) != (main.root, main.scale), record.scale != main.scale))
+        found.sort(
+            key=lambda record: (
+                (record.root, record.scale) != (main.root, main.scale),
+                record.scale != main.scale,
+            )
+        )
     roots: dict[str, str] = {}
     for record in found:
         roots.setdefault(record.scale, record.root)
-    return [[r for r in found if (r.scale, r.root) == place] for place in list(roots.items())[:MOST]]
+    return [
+        [r for r in found if (r.scale, r.root) == place] for place in list(roots.items())[:MOST]
+    ]
 
 
 def by_rule(records: Sequence[Record]) -> dict[str, Record]:

@@ -1,7 +1,8 @@
-"""What the page says, in its order: sections of text, commands, tables and figures, built from the records.
+"""What the page says, in its order: sections of text, commands, tables and figures, built from the
+records.
 
-A section that has nothing to show says which command would fill it. The same sections are rendered as HTML and as
-markdown, so the two cannot tell different stories.
+A section that has nothing to show says which command would fill it. The same sections are rendered
+as HTML and as markdown, so the two cannot tell different stories.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,17 @@ from dataclasses import dataclass
 
 from reports import plots
 from reports.answers import SCALE_CAVEAT, answers
-from reports.blocks import Answers, Block, Command, Figures, RecordList, Section, Text, side_by_side, to_fill
+from reports.blocks import (
+    Answers,
+    Block,
+    Command,
+    Figures,
+    RecordList,
+    Section,
+    Text,
+    side_by_side,
+    to_fill,
+)
 from reports.caveats import broken_images
 from reports.cells import Table
 from reports.claims import claims_table
@@ -32,7 +43,9 @@ WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.jso
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report: the line under its title, the headline table (None without records) and the sections."""
+    """The whole report: the line under its title, the headline table (None without records) and the
+    sections.
+    """
 
     about: str
     headline: Table | None
@@ -40,18 +53,30 @@ class Page:
 
     @property
     def tables(self) -> list[Table]:
-        return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]
+        return [
+            block
+            for section in self.sections
+            for block in section.blocks
+            if isinstance(block, Table)
+        ]
 
     @property
     def figures(self) -> list[Figure]:
-        groups = [block for section in self.sections for block in section.blocks if isinstance(block, Figures)]
+        groups = [
+            block
+            for section in self.sections
+            for block in section.blocks
+            if isinstance(block, Figures)
+        ]
         return [figure for group in groups for figure in group.figures]
 
 
 def build_page(records: Records) -> Page:
     """Everything the report says, from the records and the published numbers."""
     every = settings(records)
-    main = next(iter(sorted(every, key=lambda s: (not s.of("pretrain"), not s.methods))), None)  # the first, of equals
+    main = next(
+        iter(sorted(every, key=lambda s: (not s.of("pretrain"), not s.methods))), None
+    )  # the first, of equals
     table = headline(main) if main and main.methods else None
     others = [setting for setting in every if setting is not main and setting.methods]
     sections = [
@@ -73,16 +98,21 @@ def build_page(records: Records) -> Page:
 def _about(main: Setting | None) -> str:
     if main is None:
         return (
-            "Nothing is trained or timed yet: what follows is what the paper published, and the commands that measure our side."
+            "Nothing is trained or timed yet: what follows is what the paper published, and the "
+            "commands that measure our side."
         )
-    return f"Measured in {main.root}/{main.scale} on {main.device or 'an unknown device'}, beside what the paper published."
+    return (
+        f"Measured in {main.root}/{main.scale} on {main.device or 'an unknown device'}, beside "
+        "what the paper published."
+    )
 
 
 def _summary(main: Setting | None, table: Table | None, records: Records) -> Section:
     title = "Is it as good, is it cheaper, and why?"
     if main is None:
         words = (
-            "Nothing has been trained or timed yet. The command below fetches the starter data, trains CatLIP and CLIP on it, "
+            "Nothing has been trained or timed yet. The command below fetches the starter data, "
+            "trains CatLIP and CLIP on it, "
             "probes and times both, and writes this page again; it needs no GPU."
         )
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
@@ -97,16 +127,27 @@ def _summary(main: Setting | None, table: Table | None, records: Records) -> Sec
 
 
 def _claims(records: Records) -> Section:
-    return Section("claims", "The paper's claims, and what our records say", [claims_table(records)])
+    return Section(
+        "claims", "The paper's claims, and what our records say", [claims_table(records)]
+    )
 
 
 def _cost(main: Setting | None) -> Section:
     title, published = "Cost against accuracy", published_table("figure_1c")
     if main is None or not any(main.trainings(method) for method in main.methods):
-        return Section("cost", title, [*to_fill("No training has been recorded.", RUN_ALL), published])
+        return Section(
+            "cost", title, [*to_fill("No training has been recorded.", RUN_ALL), published]
+        )
     words = "The paper's own figure is of another scale; the two tables are not to be read across."
     return Section(
-        "cost", title, [*side_by_side(plots.cost_figures(main)), cost_against_accuracy(main), Text(words), published]
+        "cost",
+        title,
+        [
+            *side_by_side(plots.cost_figures(main)),
+            cost_against_accuracy(main),
+            Text(words),
+            published,
+        ],
     )
 
 
@@ -115,14 +156,23 @@ def _training(main: Setting | None) -> Section:
     if main is None or not main.of("pretrain"):
         return Section("loss", "Training", to_fill("No training has been recorded.", RUN_ALL))
     words = (
-        "CatLIP's loss is a sum over classes, in nats per image; CLIP's is the contrastive loss of a batch. They are different "
-        "quantities and cannot be compared, so each has its own panel: look at the shape, not at the level."
+        "CatLIP's loss is a sum over classes, in nats per image; CLIP's is the contrastive loss of "
+        "a batch. They are different "
+        "quantities and cannot be compared, so each has its own panel: look at the shape, not at "
+        "the level."
     )
-    return Section("loss", "Training", [Text(words), *side_by_side(figures), trainings(main), recipe_differences(main)])
+    return Section(
+        "loss",
+        "Training",
+        [Text(words), *side_by_side(figures), trainings(main), recipe_differences(main)],
+    )
 
 
 def _elsewhere(others: Sequence[Setting]) -> Section:
-    words = "Each table stands for itself: these runs had another machine, scale or source than those above."
+    words = (
+        "Each table stands for itself: these runs had another machine, scale or source than those "
+        "above."
+    )
     tables = [headline(setting, f"headline_{i}") for i, setting in enumerate(others, 2)]
     return Section("elsewhere", "Other records", [Text(words), *tables])
 
@@ -131,19 +181,28 @@ def _recipes(records: Records) -> Section:
     tables = recipe_tables(records)
     title = "Recipes: the paper's Tables 6 and 7"
     if not records.of("recipes"):
-        return Section("recipes", title, [*to_fill("No record of our recipes was found.", WRITE_RECIPES), *tables])
+        return Section(
+            "recipes",
+            title,
+            [*to_fill("No record of our recipes was found.", WRITE_RECIPES), *tables],
+        )
     words = (
-        f"Our recipes beside the paper's; of our cells, {differences(tables)} differ from the paper's and are marked ≠. "
-        "A dash is a field that our recipe does not set; footnotes say where the release's configuration files differ."
+        f"Our recipes beside the paper's; of our cells, {differences(tables)} differ from the "
+        "paper's and are marked ≠. "
+        "A dash is a field that our recipe does not set; footnotes say where the release's "
+        "configuration files differ."
     )
     return Section("recipes", title, [Text(words), *tables])
 
 
 def _paper(records: Records) -> Section:
     words = (
-        "All rows as published, other people's systems included; a footnote stands where the paper contradicts itself or the "
-        "release disagrees. Our columns hold encoders that were pre-trained on the paper's data, and never a number from the "
-        "starter data: mean ± sample standard deviation over pre-trainings, with the device and a link to the records."
+        "All rows as published, other people's systems included; a footnote stands where the paper "
+        "contradicts itself or the "
+        "release disagrees. Our columns hold encoders that were pre-trained on the paper's data, "
+        "and never a number from the "
+        "starter data: mean ± sample standard deviation over pre-trainings, with the device and a "
+        "link to the records."
     )
     blocks: list[Block] = [Text(words)]
     for table in result_tables(records):
@@ -152,11 +211,16 @@ def _paper(records: Records) -> Section:
 
 
 def _provenance(records: Records) -> Section:
-    found = f"{len(records.found)} record{'s' * (len(records.found) != 1)} read from {', '.join(records.roots) or 'no folder'}."
+    found = (
+        f"{len(records.found)} record{'s' * (len(records.found) != 1)} read from "
+        f"{', '.join(records.roots) or 'no folder'}."
+    )
     groups = record_groups(records)
     lines = sum(len(group.lines) for group in groups)
     if lines:
-        found += f" {len(records.found) - lines} of them are shown whole, the others by their files."
+        found += (
+            f" {len(records.found) - lines} of them are shown whole, the others by their files."
+        )
     blocks: list[Block] = [Text(found), RecordList(groups), *records_table(records, groups)]
     blocks += [problems_table(records)] if records.problems else []
     return Section("records", "Where every number came from", blocks)

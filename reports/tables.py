@@ -1,7 +1,8 @@
-"""The tables of one setting: headline, cost against accuracy, trainings; and the cells that other tables share.
+"""The tables of one setting: headline, cost against accuracy, trainings; and the cells that other
+tables share.
 
-Each number is linked to the records it was computed from. What was not measured is a dash; no number is carried from one
-device, scale or root to another.
+Each number is linked to the records it was computed from. What was not measured is a dash; no
+number is carried from one device, scale or root to another.
 """
 
 import json
@@ -64,7 +65,11 @@ def _headline_row(setting: Setting, method: str) -> list[Cell]:
     row = [Cell(name_of(method))]
     row += [_accuracy_cell(setting, method, metric) for metric, _ in PROBES.values()]
     for metric in ("train_seconds", "images_per_s"):
-        row.append(_remarked(quantity_cell(setting.training(method, metric), anchor=link(trainings)), remarks))
+        row.append(
+            _remarked(
+                quantity_cell(setting.training(method, metric), anchor=link(trainings)), remarks
+            )
+        )
     return [*row, ratio_cell(setting.step_time, method)]
 
 
@@ -87,7 +92,9 @@ def link(records: Sequence[Record]) -> str:
 
 
 def ratio_cell(record: Record | None, method: str) -> Cell:
-    """The ratio of step times with its interval; 1 for the method below the line; a dash for one that was not timed."""
+    """The ratio of step times with its interval; 1 for the method below the line; a dash for one
+    that was not timed.
+    """
     if record is None or method not in step_methods(record):
         return Cell()
     if few := too_few(record.kind, record.samples):
@@ -95,19 +102,29 @@ def ratio_cell(record: Record | None, method: str) -> Cell:
     ratio = step_ratio(record, method)
     if ratio is not None:
         return times_cell(ratio, anchor_of(record))
-    is_base = any(other.to == method for m in step_methods(record) if (other := step_ratio(record, m)))
+    is_base = any(
+        other.to == method for m in step_methods(record) if (other := step_ratio(record, m))
+    )
     return Cell(f"1{TIMES}", "", anchor_of(record)) if is_base else Cell()
 
 
 def times_cell(ratio: Ratio | None, anchor: str, decimals: int = 2) -> Cell:
     """`1.25x` with its interval below; a dash where there is none."""
-    return Cell(f"{shown(ratio.value, decimals)}{TIMES}", interval(ratio, decimals), anchor) if ratio else Cell()
+    return (
+        Cell(f"{shown(ratio.value, decimals)}{TIMES}", interval(ratio, decimals), anchor)
+        if ratio
+        else Cell()
+    )
 
 
 def median_cell(tree: object, anchor: str, decimals: int | None = None) -> Cell:
     """The median of what was timed, with its 5th to 95th percentile below."""
     low, high = number(tree, "p5"), number(tree, "p95")
-    spread = f"{shown(low, decimals)} to {shown(high, decimals)}" if low is not None and high is not None else ""
+    spread = (
+        f"{shown(low, decimals)} to {shown(high, decimals)}"
+        if low is not None and high is not None
+        else ""
+    )
     return number_cell(number(tree, "median"), decimals, anchor, spread)
 
 
@@ -126,7 +143,10 @@ def step_description(record: Record) -> str:
 def what_was_timed(record: Record) -> str:
     """The same without the device."""
     batch = number(record.config, "batch_size")
-    precision, torch = text(record.config, "precision"), text(record.environment, "packages", "torch").partition("+")[0]
+    precision, torch = (
+        text(record.config, "precision"),
+        text(record.environment, "packages", "torch").partition("+")[0],
+    )
     words = [
         clipped(text(record.config, "model") or record.name, 40),
         f"batch {batch:.0f}" if batch is not None else "",
@@ -152,18 +172,37 @@ def _options(record: Record) -> list[str]:
 
 
 def cost_against_accuracy(setting: Setting) -> Table:
-    """Figure 1(c)'s form at this setting's scale: training time relative to CLIP's mean, and probe accuracy."""
-    columns = ["Method", "Relative training time (CLIP = 1)", *(probe_title(setting, probe) for probe in PROBES)]
+    """Figure 1(c)'s form at this setting's scale: training time relative to CLIP's mean, and probe
+    accuracy.
+    """
+    columns = [
+        "Method",
+        "Relative training time (CLIP = 1)",
+        *(probe_title(setting, probe) for probe in PROBES),
+    ]
     rows = []
     for method in [m for m in setting.methods if setting.trainings(m)]:
         accuracies = [_accuracy_cell(setting, method, metric) for metric, _ in PROBES.values()]
         cost = quantity_cell(setting.relative_time(method), 3, link(setting.trainings(method)))
         rows.append([Cell(name_of(method)), cost, *accuracies])
-    caption = "Mean ± sample standard deviation over seeds. Training time is that of whole runs, one after the other."
-    unlike = {name_of(m): found for m in setting.methods if (found := setting.unlike_trainings(m, "clip"))}
+    caption = (
+        "Mean ± sample standard deviation over seeds. Training time is that of whole runs, one "
+        "after the other."
+    )
+    unlike = {
+        name_of(m): found for m in setting.methods if (found := setting.unlike_trainings(m, "clip"))
+    }
     said = "; ".join(f"{name} in {listed(fields)}" for name, fields in unlike.items())
-    caption += f" Where trainings differ from CLIP's there is no relative time: {said}." if unlike else ""
-    table = Table("figure_1c_ours", f"Ours, at {setting.scale} scale on {setting.device}", columns, rows, caption)
+    caption += (
+        f" Where trainings differ from CLIP's there is no relative time: {said}." if unlike else ""
+    )
+    table = Table(
+        "figure_1c_ours",
+        f"Ours, at {setting.scale} scale on {setting.device}",
+        columns,
+        rows,
+        caption,
+    )
     return with_warning(table, timed_in(setting))
 
 
@@ -196,19 +235,40 @@ def trainings(setting: Setting) -> Table:
             values["data_wait_share"] = 100 * share
         parameters = number(record.metrics, "parameters_total")
         cells = [number_cell(values[m], decimals.get(m), anchor_of(record)) for m in metrics]
-        cells.append(number_cell(None if parameters is None else parameters / 1e6, 2, anchor_of(record)))
-        rows.append([Cell(f"{name_of(record.method)}, seed {MISSING if record.seed is None else record.seed}"), *cells])
+        cells.append(
+            number_cell(None if parameters is None else parameters / 1e6, 2, anchor_of(record))
+        )
+        rows.append(
+            [
+                Cell(
+                    f"{name_of(record.method)}, seed "
+                    f"{MISSING if record.seed is None else record.seed}"
+                ),
+                *cells,
+            ]
+        )
     caption = "The losses of different methods have different units: compare within a method only."
-    table = Table("trainings", f"Every training at {setting.scale} scale", [*columns, "Parameters (M)"], rows, caption)
+    table = Table(
+        "trainings",
+        f"Every training at {setting.scale} scale",
+        [*columns, "Parameters (M)"],
+        rows,
+        caption,
+    )
     return with_warning(table, setting.of("pretrain"))
 
 
 def recipe_differences(setting: Setting) -> Table:
-    """The fields in which the recipes of the trained methods differ, from the first training of each."""
+    """The fields in which the recipes of the trained methods differ, from the first training of
+    each.
+    """
     first = {m: found[0] for m in setting.methods if (found := setting.of("pretrain", m))}
     known = {m: r.recipe for m, r in first.items() if r.recipe}
     rows = [
-        [Cell(field), *(Cell(_compact(known[m].get(field)), anchor=anchor_of(first[m])) for m in known)]
+        [
+            Cell(field),
+            *(Cell(_compact(known[m].get(field)), anchor=anchor_of(first[m])) for m in known),
+        ]
         for field in differing_fields(list(known.values()))
     ]
     caption = "Every other field of the recipes is the same."

@@ -1,4 +1,6 @@
-"""The pruning threshold: what it leaves of classes and labels, and what the probes say of it, in Figure 6's form."""
+"""The pruning threshold: what it leaves of classes and labels, and what the probes say of it, in
+Figure 6's form.
+"""
 
 from functools import partial
 from itertools import count
@@ -20,12 +22,18 @@ Point = tuple[float, float]  # threshold, accuracy in %
 
 
 def probes(record: Record) -> dict[str, list[Point]]:
-    """Probe -> every seed's point, of the probes with top-1 accuracies; repeated runs of a seed are averaged."""
+    """Probe -> every seed's point, of the probes with top-1 accuracies; repeated runs of a seed are
+    averaged.
+    """
     thresholds, seeds = record.series("threshold"), record.series("seed")
     found: dict[str, list[Point]] = {}
     for name in [name for name in record.samples if name.endswith("_top1")][:MOST_PROBES]:
         rows = zip(thresholds, seeds or count(), record.series(name), strict=False)
-        kept = [((t, seed), 100 * top1) for t, seed, top1 in rows if (t == 0 or 1 <= t < 1e12) and 0 <= top1 <= 1]
+        kept = [
+            ((t, seed), 100 * top1)
+            for t, seed, top1 in rows
+            if (t == 0 or 1 <= t < 1e12) and 0 <= top1 <= 1
+        ]
         points = sorted((t, top1) for (t, _), top1 in means_by(kept).items())
         if points:
             probe = name.removesuffix("_top1")
@@ -36,14 +44,17 @@ def probes(record: Record) -> dict[str, list[Point]]:
 def threshold_figures(record: Record, suffix: str = "") -> list[Figure]:
     """A panel a probe: accuracy against the pruning threshold."""
     found = probes(record)
-    return [_figure(record, i, probe, points, suffix) for i, (probe, points) in enumerate(found.items())]
+    return [
+        _figure(record, i, probe, points, suffix) for i, (probe, points) in enumerate(found.items())
+    ]
 
 
 def _figure(record: Record, index: int, probe: str, points: list[Point], suffix: str) -> Figure:
     means = _means(points)
     said = ", ".join(f"{shown(accuracy, 1)} % above {t:,.0f}" for t, accuracy in means)
     caption = (
-        f"Linear-probe accuracy on {probe} against the pruning threshold, at {record.scale} scale; every mark is a seed, the "
+        f"Linear-probe accuracy on {probe} against the pruning threshold, at {record.scale} scale; "
+        "every mark is a seed, the "
         f"line their mean. {stated('figure_6', '6')}"
     )
     classes = {t: number(record.metrics, "thresholds", f"{t:.0f}", "classes") for t, _ in means}
@@ -53,13 +64,30 @@ def _figure(record: Record, index: int, probe: str, points: list[Point], suffix:
 
 def _means(points: list[Point]) -> list[Point]:
     thresholds = sorted({t for t, _ in points})
-    return [(t, sum(own) / len(own)) for t in thresholds if (own := [a for threshold, a in points if threshold == t])]
+    return [
+        (t, sum(own) / len(own))
+        for t in thresholds
+        if (own := [a for threshold, a in points if threshold == t])
+    ]
 
 
-def _draw(axes: Axes, probe: str, points: list[Point], classes: dict[float, float | None], style: dict[str, Any]) -> None:
+def _draw(
+    axes: Axes,
+    probe: str,
+    points: list[Point],
+    classes: dict[float, float | None],
+    style: dict[str, Any],
+) -> None:
     means = _means(points)
     axes.plot(*zip(*means, strict=True), "-", color=style["color"], linewidth=1.6)
-    axes.plot(*zip(*points, strict=True), style["marker"], color=style["color"], alpha=0.55, markersize=7, markeredgewidth=0)
+    axes.plot(
+        *zip(*points, strict=True),
+        style["marker"],
+        color=style["color"],
+        alpha=0.55,
+        markersize=7,
+        markeredgewidth=0,
+    )
     smallest = min((t for t, _ in means if t > 0), default=1.0)
     axes.set_xscale("symlog", linthresh=smallest) if means[0][0] == 0 else axes.set_xscale("log")
     ticks = [means[i][0] for i in thinned(len(means), MOST_TICKS)]
@@ -77,17 +105,36 @@ def threshold_table(record: Record, suffix: str = "") -> list[Table]:
     if not thresholds:
         return []
     found, anchor = probes(record), anchor_of(record)
-    columns = ["Threshold", "Classes", "Labels a caption", "Captions without a label", "Training time (s)"]
+    columns = [
+        "Threshold",
+        "Classes",
+        "Labels a caption",
+        "Captions without a label",
+        "Training time (s)",
+    ]
     columns += [f"{probe}, top-1 (%)" for probe in found]
     rows = [
         [
             Cell(f"{int(t):,}"),
-            *(number_cell(number(kept, t, key), decimals, anchor) for key, decimals in KEPT.items()),
-            *(quantity_cell(summarise(a for at, a in points if at == int(t)), 1, anchor) for points in found.values()),
+            *(
+                number_cell(number(kept, t, key), decimals, anchor)
+                for key, decimals in KEPT.items()
+            ),
+            *(
+                quantity_cell(summarise(a for at, a in points if at == int(t)), 1, anchor)
+                for points in found.values()
+            ),
         ]
         for t in thresholds
     ]
-    return [Table(f"threshold{suffix}", f"The pruning threshold, {record.scale} scale on {record.device}", columns, rows)]
+    return [
+        Table(
+            f"threshold{suffix}",
+            f"The pruning threshold, {record.scale} scale on {record.device}",
+            columns,
+            rows,
+        )
+    ]
 
 
 KEPT = {"classes": 0, "labels_per_caption": 2, "captions_without_label": 0, "train_seconds": None}

@@ -1,4 +1,6 @@
-"""Lines of means through marks, a mark a seed, each line named where it ends: what Figures 4, 5 and 7 look like here."""
+"""Lines of means through marks, a mark a seed, each line named where it ends: what Figures 4, 5 and
+7 look like here.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +38,9 @@ class Line:
 
 
 def means_of(points: Sequence[tuple[float, str, float]]) -> list[Point]:
-    """The mean at each x over (x, group, y): first within a group, such as an encoder, then over the groups."""
+    """The mean at each x over (x, group, y): first within a group, such as an encoder, then over
+    the groups.
+    """
     means = []
     for x, at in groupby(sorted(points), key=lambda point: point[0]):
         groups = [[y for _, _, y in own] for _, own in groupby(at, key=lambda point: point[1])]
@@ -44,7 +48,9 @@ def means_of(points: Sequence[tuple[float, str, float]]) -> list[Point]:
     return means
 
 
-def draw_lines(axes: Axes, lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-") -> None:
+def draw_lines(
+    axes: Axes, lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
+) -> None:
     """Draw them; the axes' scales and limits must be set already.
 
     Args:
@@ -53,14 +59,32 @@ def draw_lines(axes: Axes, lines: Sequence[Line], moved: Callable[[float, float]
     names = []
     for i, line in enumerate(lines):
         steps = i - (len(lines) - 1) / 2
-        means, marks, hollow = ([(moved(x, steps), y) for x, y in points] for points in (line.means, line.marks, line.hollow))
-        axes.plot(*zip(*means, strict=True), "--" if line.dashed else "-", color=line.colour, linewidth=1.8)
+        means, marks, hollow = (
+            [(moved(x, steps), y) for x, y in points]
+            for points in (line.means, line.marks, line.hollow)
+        )
+        axes.plot(
+            *zip(*means, strict=True),
+            "--" if line.dashed else "-",
+            color=line.colour,
+            linewidth=1.8,
+        )
         for points, face in ((marks, line.colour), (hollow, PAPER)):
             if points:
                 xs, ys = zip(*(points[i] for i in thinned(len(points), MOST_MARKS)), strict=True)
-                axes.plot(xs, ys, line.marker, color=line.colour, markerfacecolor=face, alpha=0.5, markersize=5.5)
+                axes.plot(
+                    xs,
+                    ys,
+                    line.marker,
+                    color=line.colour,
+                    markerfacecolor=face,
+                    alpha=0.5,
+                    markersize=5.5,
+                )
         x, y = means[-1]
-        names.append((x, y, f"{line.name}\n{f'{line.how} ' if line.how else ''}{shown(y, 1)} %", line.colour))
+        names.append(
+            (x, y, f"{line.name}\n{f'{line.how} ' if line.how else ''}{shown(y, 1)} %", line.colour)
+        )
     label_points(axes, names, gap=NAME_HEIGHT / height_for(lines), leader=leader)
 
 

@@ -1,4 +1,6 @@
-"""What each option of Transfer Init changes: gains over a random head, one option at a time from the defaults."""
+"""What each option of Transfer Init changes: gains over a random head, one option at a time from
+the defaults.
+"""
 
 from collections.abc import Sequence
 
@@ -11,7 +13,11 @@ MOST_VARIANTS = 24
 
 def option_tables(records: Sequence[Record], suffix: str = "") -> list[Table]:
     """A table a record: a row an option, a column a task with the fewest images and with all."""
-    return [table for i, record in enumerate(records) if (table := _table(record, f"{suffix}_{i + 1}" if i else suffix))]
+    return [
+        table
+        for i, record in enumerate(records)
+        if (table := _table(record, f"{suffix}_{i + 1}" if i else suffix))
+    ]
 
 
 def _table(record: Record, suffix: str) -> Table | None:
@@ -22,17 +28,25 @@ def _table(record: Record, suffix: str) -> Table | None:
     columns = ["Option", *(f"{clipped(place, 40)} (points)" for place in places)]
     anchor = anchor_of(record)
     rows = [
-        [Cell(clipped(variant, 24)), *(quantity_cell(_gain(gains, variant, place), 1, anchor) for place in places)]
+        [
+            Cell(clipped(variant, 24)),
+            *(quantity_cell(_gain(gains, variant, place), 1, anchor) for place in places),
+        ]
         for variant in list(gains)[:MOST_VARIANTS]
     ]
     epochs = number(record.config, "recipe", "epochs")
     length = f", probes of {epochs:g} epochs" if epochs is not None else ""
     caption = (
-        "Top-1 accuracy beyond that from a random head: mean ± sample standard deviation over encoders. Least is one image of "
+        "Top-1 accuracy beyond that from a random head: mean ± sample standard deviation over "
+        "encoders. Least is one image of "
         "each class. A probe that is trained until it has converged forgets where it started."
     )
     return Table(
-        f"transfer_options{suffix}", f"The options of Transfer Init, {record.scale} scale{length}", columns, rows, caption
+        f"transfer_options{suffix}",
+        f"The options of Transfer Init, {record.scale} scale{length}",
+        columns,
+        rows,
+        caption,
     )
 
 

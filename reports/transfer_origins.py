@@ -1,4 +1,6 @@
-"""Where the rows of Transfer Init come from: how many labels are a class themselves, near one, or without any, and which."""
+"""Where the rows of Transfer Init come from: how many labels are a class themselves, near one, or
+without any, and which.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +19,20 @@ KINDS = {
 }
 MOST_LABELS = 1000  # of a folded table; ImageNet-1k's
 MOST_SYNSETS, MOST_CLASSES = 8, 3
-TIES = {"frequent": "of classes equally near, the most frequent stands", "mean": "of classes equally near, the mean stands"}
+TIES = {
+    "frequent": "of classes equally near, the most frequent stands",
+    "mean": "of classes equally near, the mean stands",
+}
 BIAS = {"copy": "biases are copied", "zero": "biases start at zero", "fresh": "biases start afresh"}
-SCALE = {"as_is": "rows keep their length", "fresh": "rows are as long as random ones", "unit": "rows have length 1"}
+SCALE = {
+    "as_is": "rows keep their length",
+    "fresh": "rows are as long as random ones",
+    "unit": "rows have length 1",
+}
 
-Found = dict[str, tuple[Record, list[dict[str, Any]]]]  # task -> the first record with origins of it, and its rows
+Found = dict[
+    str, tuple[Record, list[dict[str, Any]]]
+]  # task -> the first record with origins of it, and its rows
 
 
 def origins_of(records: Sequence[Record]) -> Found:
@@ -29,7 +40,11 @@ def origins_of(records: Sequence[Record]) -> Found:
     found: Found = {}
     for record in records:
         for name in record.samples:
-            rows = [row for row in record.rows(name) if text(row, "kind") in KINDS and text(row, "label")]
+            rows = [
+                row
+                for row in record.rows(name)
+                if text(row, "kind") in KINDS and text(row, "label")
+            ]
             if name.startswith(PREFIX) and rows:
                 found.setdefault(name.removeprefix(PREFIX), (record, rows))
     return {task: found[task] for task in tasks_of(found)}
@@ -43,8 +58,13 @@ def origin_tables(records: Sequence[Record], scale: str, suffix: str = "") -> li
     rows = [_counts(task, record, of) for task, (record, of) in found.items()]
     columns = ["Task", "Labels", *KINDS.values(), "Mean similarity"]
     title = f"Where the rows of Transfer Init come from, {scale} scale"
-    counts = Table(f"origins{suffix}", title, columns, rows, _caption(next(iter(found.values()))[0]))
-    return [counts, *(_labels(task, *of, f"_{i + 1}{suffix}") for i, (task, of) in enumerate(found.items()))]
+    counts = Table(
+        f"origins{suffix}", title, columns, rows, _caption(next(iter(found.values()))[0])
+    )
+    return [
+        counts,
+        *(_labels(task, *of, f"_{i + 1}{suffix}") for i, (task, of) in enumerate(found.items())),
+    ]
 
 
 def _counts(task: str, record: Record, rows: Sequence[dict[str, Any]]) -> list[Cell]:
@@ -64,7 +84,11 @@ def _caption(record: Record) -> str:
     alpha, chosen = number(options, "alpha"), (("ties", TIES), ("bias", BIAS), ("scale", SCALE))
     said = [words[text(options, key)] for key, words in chosen if text(options, key) in words]
     words = "Similarity is 1 / (1 + steps in WordNet's graph of kinds)"
-    words += f", and a class stands for a label from {shown(alpha, 2)} on. " if alpha is not None else ". "
+    words += (
+        f", and a class stands for a label from {shown(alpha, 2)} on. "
+        if alpha is not None
+        else ". "
+    )
     chosen_words = "; ".join(said)
     return words + (f"{chosen_words[:1].upper()}{chosen_words[1:]}." if said else "")
 
@@ -74,28 +98,51 @@ def _labels(task: str, record: Record, rows: Sequence[dict[str, Any]], end: str)
     body: list[list[Cell]] = []
     for kind in reversed(KINDS):
         own = [row for row in rows[:MOST_LABELS] if row["kind"] == kind]
-        body += [[Cell(f"{KINDS[kind]} ({len(own)})")], *(_label(row, record) for row in own)] if own else []
+        body += (
+            [[Cell(f"{KINDS[kind]} ({len(own)})")], *(_label(row, record) for row in own)]
+            if own
+            else []
+        )
     name = without_classes([record], task)
-    left_out = f"The first {MOST_LABELS:,} of {len(rows):,} labels." if len(rows) > MOST_LABELS else ""
+    left_out = (
+        f"The first {MOST_LABELS:,} of {len(rows):,} labels." if len(rows) > MOST_LABELS else ""
+    )
     columns = ["Label", "Kind", "Similarity", "Synset → classes whose rows it gets"]
-    return Table(f"origins_of{end}", f"Every label of {name}: where its row comes from", columns, body, left_out, folded=True)
+    return Table(
+        f"origins_of{end}",
+        f"Every label of {name}: where its row comes from",
+        columns,
+        body,
+        left_out,
+        folded=True,
+    )
 
 
 def _label(row: dict[str, Any], record: Record) -> list[Cell]:
     similarity = number_cell(number(row, "similarity"), 2, anchor_of(record))
-    return [Cell(clipped(text(row, "label"), 40)), Cell(text(row, "kind")), similarity, Cell(_parts(row))]
+    return [
+        Cell(clipped(text(row, "label"), 40)),
+        Cell(text(row, "kind")),
+        similarity,
+        Cell(_parts(row)),
+    ]
 
 
 def _parts(row: dict[str, Any]) -> str:
     """`kitchen.n.01 → kitchen.n.01 (1.00); spa.n.01 → none (0.12)`."""
-    synsets, similarities, classes = (found if isinstance(found := row.get(key), list) else [] for key in _PARTS)
+    synsets, similarities, classes = (
+        found if isinstance(found := row.get(key), list) else [] for key in _PARTS
+    )
     said = []
     for i, synset in enumerate(synsets[:MOST_SYNSETS]):
         of = classes[i] if i < len(classes) and isinstance(classes[i], list) else []
         names = " + ".join(clipped(name, 32) for name in of[:MOST_CLASSES]) or "none"
         more = f" + {len(of) - MOST_CLASSES} more" if len(of) > MOST_CLASSES else ""
         similar = as_number(similarities[i]) if i < len(similarities) else None
-        said.append(f"{clipped(synset, 32)} → {names}{more}{f' ({shown(similar, 2)})' if similar is not None else ''}")
+        said.append(
+            f"{clipped(synset, 32)} → "
+            f"{names}{more}{f' ({shown(similar, 2)})' if similar is not None else ''}"
+        )
     return "; ".join(said) or MISSING
 
 

@@ -1,8 +1,9 @@
 """Where a speed-up comes from: one factor changed at a time, in two orders.
 
-A factor's ratio is the time of an image before its change over that after, so above 1 is faster, and ratios multiply. Where the
-two orders give a factor different ratios, what it is worth depends on what was changed before it. A record holds two *ways*:
-from the released CLIP configuration to the released CatLIP one, which the paper's ratio is of, and on to what neither does.
+A factor's ratio is the time of an image before its change over that after, so above 1 is faster,
+and ratios multiply. Where the two orders give a factor different ratios, what it is worth depends
+on what was changed before it. A record holds two *ways*: from the released CLIP configuration to
+the released CatLIP one, which the paper's ratio is of, and on to what neither does.
 """
 
 import math
@@ -18,11 +19,20 @@ from reports.tables import TIMES, step_description, times_cell
 
 ORDERS = {"forward": "First to last", "reverse": "Last to first"}
 WAYS = {
-    "release": ("From the released CLIP configuration to the released CatLIP one", "the released CLIP configuration"),
-    "further": ("What neither release does, from the released CatLIP configuration on", "the released CatLIP configuration"),
+    "release": (
+        "From the released CLIP configuration to the released CatLIP one",
+        "the released CLIP configuration",
+    ),
+    "further": (
+        "What neither release does, from the released CatLIP configuration on",
+        "the released CatLIP configuration",
+    ),
 }
 MOST_FACTORS = 24
-INTERACTS = "The two orders' intervals do not meet: what this change is worth depends on what was changed before it."
+INTERACTS = (
+    "The two orders' intervals do not meet: what this change is worth depends on what was changed "
+    "before it."
+)
 
 Step = dict[str, Any]
 
@@ -46,7 +56,11 @@ class Factor:
     @property
     def interacts(self) -> bool:
         """Whether the intervals of the two orders lie apart."""
-        bounds = [(r.low, r.high) for r in self.ratios.values() if r and r.low is not None and r.high is not None]
+        bounds = [
+            (r.low, r.high)
+            for r in self.ratios.values()
+            if r and r.low is not None and r.high is not None
+        ]
         return len(bounds) == 2 and max(low for low, _ in bounds) > min(high for _, high in bounds)
 
 
@@ -69,7 +83,11 @@ class Way:
     def steps(self, order: str) -> list[Step]:
         """The changes of an order as recorded."""
         found = lookup(self.record.metrics, self.name, "orders", order)
-        return [step for step in found if isinstance(step, dict)][:MOST_FACTORS] if isinstance(found, list) else []
+        return (
+            [step for step in found if isinstance(step, dict)][:MOST_FACTORS]
+            if isinstance(found, list)
+            else []
+        )
 
     @cached_property
     def factors(self) -> list[Factor]:
@@ -78,7 +96,9 @@ class Way:
         for order in ORDERS:
             for step in self.steps(order):
                 by_change.setdefault((name_in(step), change_in(step)), {}).setdefault(order, step)
-        return [_factor(self.record, name, change, found) for (name, change), found in by_change.items()]
+        return [
+            _factor(self.record, name, change, found) for (name, change), found in by_change.items()
+        ]
 
     @property
     def not_run(self) -> list[str]:
@@ -108,9 +128,13 @@ def ways(record: Record) -> list[Way]:
 
 def _factor(record: Record, name: str, change: str, found: dict[str, Step]) -> Factor:
     ratios = {order: ratio_of(record, lookup(found.get(order), "ratio")) for order in ORDERS}
-    flops = next((f for step in found.values() if (f := number(step, "flops_ratio")) is not None), None)
+    flops = next(
+        (f for step in found.values() if (f := number(step, "flops_ratio")) is not None), None
+    )
     reason = next((why for step in found.values() if (why := text(step, "not_run"))), "")
-    return Factor(name, change, ratios, flops, "" if any(ratios.values()) else reason or "no ratio recorded")
+    return Factor(
+        name, change, ratios, flops, "" if any(ratios.values()) else reason or "no ratio recorded"
+    )
 
 
 def waterfall_tables(record: Record, suffix: str = "") -> list[Table]:
@@ -120,13 +144,18 @@ def waterfall_tables(record: Record, suffix: str = "") -> list[Table]:
 
 def _table(way: Way, name: str) -> Table:
     anchor = anchor_of(way.record)
-    rows = [*(_factor_row(factor, anchor) for factor in way.factors), [Cell("Together")], *_together(way, anchor)]
+    rows = [
+        *(_factor_row(factor, anchor) for factor in way.factors),
+        [Cell("Together")],
+        *_together(way, anchor),
+    ]
     columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
     few = too_few(way.record.kind, way.record.samples)
     caption = (
         "Time of an image before the change over that after it, so above 1 is faster; "
         f"{f'{few}: too few for intervals' if few else 'below each ratio its 95 % interval'}. "
-        "Between the two orders only the sequence of the changes differs. FLOPs are counted, not measured."
+        "Between the two orders only the sequence of the changes differs. FLOPs are counted, not "
+        "measured."
     )
     return Table(name, f"{way.title}: {step_description(way.record)}", columns, rows, caption)
 
@@ -134,17 +163,41 @@ def _table(way: Way, name: str) -> Table:
 def _factor_row(factor: Factor, anchor: str) -> list[Cell]:
     row = [Cell(factor.name, remarks=(INTERACTS,) if factor.interacts else ()), Cell(factor.change)]
     if factor.not_run:
-        return [*row, Cell(f"not run: {clipped(factor.not_run, 160)}", "", anchor), Cell("not run"), Cell()]
-    return [*row, *(times_cell(factor.ratios[order], anchor) for order in ORDERS), _plain(factor.flops, anchor)]
+        return [
+            *row,
+            Cell(f"not run: {clipped(factor.not_run, 160)}", "", anchor),
+            Cell("not run"),
+            Cell(),
+        ]
+    return [
+        *row,
+        *(times_cell(factor.ratios[order], anchor) for order in ORDERS),
+        _plain(factor.flops, anchor),
+    ]
 
 
 def _together(way: Way, anchor: str) -> list[list[Cell]]:
-    rows = [[Cell("Product of the above"), Cell(""), *(_plain(way.product(order), anchor) for order in ORDERS), Cell("")]]
+    rows = [
+        [
+            Cell("Product of the above"),
+            Cell(""),
+            *(_plain(way.product(order), anchor) for order in ORDERS),
+            Cell(""),
+        ]
+    ]
     total = times_cell(way.total, anchor)
     rows.append([Cell("First against last, in turns"), Cell(""), total, total, Cell("")])
     if way.published is not None:
         claim = _plain(way.published, "")
-        rows.append([Cell("The paper's claim, of whole trainings at its scale"), Cell(""), claim, claim, Cell("")])
+        rows.append(
+            [
+                Cell("The paper's claim, of whole trainings at its scale"),
+                Cell(""),
+                claim,
+                claim,
+                Cell(""),
+            ]
+        )
     return rows
 
 
@@ -167,6 +220,10 @@ def _word(value: Any) -> str:
     if isinstance(value, bool) or value in ("True", "False"):
         return "on" if value in (True, "True") else "off"
     if isinstance(value, str):
-        return shown(float(value), 0) if value.isdecimal() and len(value) < 9 else clipped(name_of(value), 28)
+        return (
+            shown(float(value), 0)
+            if value.isdecimal() and len(value) < 9
+            else clipped(name_of(value), 28)
+        )
     found = as_number(value)
     return MISSING if found is None else shown(found, 0 if found.is_integer() else None)

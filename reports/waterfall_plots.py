@@ -1,4 +1,6 @@
-"""A waterfall on a logarithmic axis, a panel an order: where each change begins, and where it ends."""
+"""A waterfall on a logarithmic axis, a panel an order: where each change begins, and where it
+ends.
+"""
 
 import math
 import textwrap
@@ -53,13 +55,21 @@ def _reach(bars: list[Bar]) -> list[float]:
 
 
 def _figure(way: Way, order: str, bars: list[Bar], limits: Limits, suffix: str) -> Figure:
-    said = "; ".join(f"{_on_one_line(label)}: {shown(ratio.value, 2)} ({interval(ratio)})" for label, ratio in bars)
-    caption = f"{ORDERS[order]}: how many times faster an image passes than with {way.start} ({step_description(way.record)})"
+    said = "; ".join(
+        f"{_on_one_line(label)}: {shown(ratio.value, 2)} ({interval(ratio)})"
+        for label, ratio in bars
+    )
+    caption = (
+        f"{ORDERS[order]}: how many times faster an image passes than with {way.start} "
+        f"({step_description(way.record)})"
+    )
     caption += "; the dashed line is the paper's claim." if way.published else "."
     caption += f" Not run: {', '.join(way.not_run)}." if way.not_run else ""
     alt = f"Waterfall on a logarithmic axis. {said}. Together {shown(way.product(order), 2)}."
     draw = partial(_draw, bars=bars, limits=limits, published=way.published)
-    return Figure(f"waterfall_{way.name}_{order}{suffix}", caption, alt, draw, 1.2 + 0.5 * (len(bars) + 1))
+    return Figure(
+        f"waterfall_{way.name}_{order}{suffix}", caption, alt, draw, 1.2 + 0.5 * (len(bars) + 1)
+    )
 
 
 def _on_one_line(label: str) -> str:
@@ -84,7 +94,9 @@ def _draw(axes: Axes, bars: list[Bar], limits: Limits, published: float | None) 
     if published:
         colour, said = COLOURS["superclass"], f"paper: {shown(published, 1)}{TIMES}"
         axes.axvline(published, color=colour, linestyle="--", linewidth=1.4)
-        axes.annotate(said, (published, -0.62), (-4, 0), textcoords="offset points", ha="right", color=colour)
+        axes.annotate(
+            said, (published, -0.62), (-4, 0), textcoords="offset points", ha="right", color=colour
+        )
     _set_axes(axes, [*(label for label, _ in bars), "all together"], limits)
 
 
@@ -103,20 +115,38 @@ def _set_axes(axes: Axes, labels: list[str], limits: Limits) -> None:
 
 def _draw_interval(axes: Axes, y: float, at: float, ratio: Ratio) -> None:
     if ratio.low is not None and ratio.high is not None and 0 < ratio.low <= ratio.high < 1e6:
-        axes.plot([at * ratio.low, at * ratio.high], [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
+        axes.plot(
+            [at * ratio.low, at * ratio.high],
+            [y, y],
+            color=INK,
+            linewidth=1.2,
+            solid_capstyle="butt",
+        )
 
 
 def _label(axes: Axes, y: float, ratio: Ratio, colour: str) -> None:
     """The ratio and its interval, in a column at the right edge."""
-    words = f"{shown(ratio.value, 2)}{TIMES}" + (f"\n{interval(ratio)}" if ratio.low is not None else "")
-    axes.annotate(words, (1.02, y), xycoords=("axes fraction", "data"), va="center", color=colour, fontsize=8.5)
+    words = f"{shown(ratio.value, 2)}{TIMES}" + (
+        f"\n{interval(ratio)}" if ratio.low is not None else ""
+    )
+    axes.annotate(
+        words,
+        (1.02, y),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        color=colour,
+        fontsize=8.5,
+    )
 
 
 def _ticks(limits: Limits) -> list[float]:
     """Round numbers within the limits, not nearer to each other than a tick's label is wide."""
     kept: list[float] = []
     for tick in sorted(TICKS, key=lambda tick: tick != 1):  # 1 is always among them
-        apart = all(abs(math.log(tick / other)) > LEAST_APART * math.log(limits[1] / limits[0]) for other in kept)
+        apart = all(
+            abs(math.log(tick / other)) > LEAST_APART * math.log(limits[1] / limits[0])
+            for other in kept
+        )
         if limits[0] <= tick <= limits[1] and apart:
             kept.append(tick)
     return sorted(kept)

@@ -20,7 +20,9 @@ REPOSITORY = Path(__file__).parent.parent
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def run_module(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_module(
+    module: str, *arguments: object, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """`python -m module arguments`, as a user runs it."""
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],

@@ -1,7 +1,9 @@
-"""Runs programs as `python -m MODULE ARGUMENTS` does, in processes forked from one that has imported the large libraries.
+"""Runs programs as `python -m MODULE ARGUMENTS` does, in processes forked from one that has
+imported the large libraries.
 
-It reads a request a line on stdin, as JSON, and answers each with the exit code. Nothing of this project is imported before the
-fork, so that a program's own imports are a part of what is tried; the libraries take seconds each time, and are not.
+It reads a request a line on stdin, as JSON, and answers each with the exit code. Nothing of this
+project is imported before the fork, so that a program's own imports are a part of what is tried;
+the libraries take seconds each time, and are not.
 """
 
 import contextlib
@@ -43,7 +45,9 @@ def become(module: str, arguments: list[str], cwd: str, output: str, errors: str
 
 
 def serve() -> None:
-    """Fork a process for each request; the process leaves by the end of this file, as a program does."""
+    """Fork a process for each request; the process leaves by the end of this file, as a program
+    does.
+    """
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()

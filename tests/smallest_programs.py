@@ -1,6 +1,8 @@
-"""Every program of this project at its smallest: its arguments, the record that it writes, and what has to be there before.
+"""Every program of this project at its smallest: its arguments, the record that it writes, and what
+has to be there before.
 
-The programs run in one folder, as a user's in a clone, so that one takes what another made. A new program needs an entry here.
+The programs run in one folder, as a user's in a clone, so that one takes what another made. A new
+program needs an entry here.
 """
 
 import ast
@@ -23,7 +25,12 @@ ENCODER = f"--encoder {CATLIP}"
 SMALL_MODEL = f"--model hybrid_tiny --resolution 48 --num-classes 50 {QUIET}"
 DENSE = f"{ENCODER} --draw 1 --epochs 0.5 --micro-batch 4 --num-workers 0 {QUIET}"
 STEP_TIME = "runs/bench/step_time"
-DATA, LABELLED, TRAINED, CLIP_TRAINED = "catlip.data.starter", "catlip.vocabulary", "catlip.pretrain", "baselines.pretrain"
+DATA, LABELLED, TRAINED, CLIP_TRAINED = (
+    "catlip.data.starter",
+    "catlip.vocabulary",
+    "catlip.pretrain",
+    "baselines.pretrain",
+)
 SCENES = "catlip.data.annotated_scenes"
 
 
@@ -53,8 +60,16 @@ class Smallest:
     def command(self, name: str, folder: Path) -> list[str]:
         """The module and its arguments, with globs replaced by what is in `folder`."""
         words = [*name.split(), *shlex.split(self.arguments)]
-        words = [found for word in words for found in (_in(folder, word) if "*" in word else [word])]
-        launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self.ranks), "-m"]
+        words = [
+            found for word in words for found in (_in(folder, word) if "*" in word else [word])
+        ]
+        launch = [
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            str(self.ranks),
+            "-m",
+        ]
         return [*launch, *words] if self.ranks > 1 else words
 
 
@@ -65,71 +80,129 @@ def _in(folder: Path, pattern: str) -> list[str]:
 SMALLEST = {
     "catlip.words": Smallest(""),
     DATA: Smallest("--limit 24 --scenes 40 --size 48 --quiet"),
-    SCENES: Smallest("--size 48 --train 60 --val 20 --record runs/starter/scenes/scenes.json --quiet", "scenes"),
+    SCENES: Smallest(
+        "--size 48 --train 60 --val 20 --record runs/starter/scenes/scenes.json --quiet", "scenes"
+    ),
     "catlip.label": Smallest(f"{SHARDS} --labels-dir {LABELS} --quiet", "labelling", (DATA,)),
     "catlip.label explain": Smallest("'Two bikes and a golden retriever on a couch'"),
-    "catlip.label audit": Smallest(f"{SHARDS} --labels-dir {LABELS} --quiet", "label_audit", ("catlip.label",)),
-    "catlip.vocabulary": Smallest(f"{LABELS} --threshold 2 --out {VOCABULARY} --quiet", "vocabulary", ("catlip.label",)),
-    "catlip.vocabulary merge": Smallest(f"{VOCABULARY} --top-k 20 --out runs/starter/merged.json", "vocabulary", (LABELLED,)),
-    "catlip.vocabulary stats": Smallest(f"{VOCABULARY} --against coco", "vocabulary_statistics", (LABELLED,)),
+    "catlip.label audit": Smallest(
+        f"{SHARDS} --labels-dir {LABELS} --quiet", "label_audit", ("catlip.label",)
+    ),
+    "catlip.vocabulary": Smallest(
+        f"{LABELS} --threshold 2 --out {VOCABULARY} --quiet", "vocabulary", ("catlip.label",)
+    ),
+    "catlip.vocabulary merge": Smallest(
+        f"{VOCABULARY} --top-k 20 --out runs/starter/merged.json", "vocabulary", (LABELLED,)
+    ),
+    "catlip.vocabulary stats": Smallest(
+        f"{VOCABULARY} --against coco", "vocabulary_statistics", (LABELLED,)
+    ),
     "catlip.examples": Smallest(
-        f"{SHARDS} --vocabulary {VOCABULARY} --count 2 --out runs/starter/examples/examples.json", "examples", (LABELLED,)
+        f"{SHARDS} --vocabulary {VOCABULARY} --count 2 --out runs/starter/examples/examples.json",
+        "examples",
+        (LABELLED,),
     ),
     "catlip.recipes": Smallest("", "recipes"),
     "catlip.pretrain": Smallest(
-        f"--shards {SHARDS} --vocabulary {VOCABULARY} --labels-dir {LABELS} --snapshots 2 --out {CATLIP} {FEW}",
+        (
+            f"--shards {SHARDS} --vocabulary {VOCABULARY} --labels-dir {LABELS} --snapshots 2 "
+            "--out "
+            f"{CATLIP} {FEW}"
+        ),
         "pretrain",
         (LABELLED,),
     ),
-    CLIP_TRAINED: Smallest(f"--method clip --shards {SHARDS} --out {CLIP} {FEW}", "pretrain", (DATA,)),
+    CLIP_TRAINED: Smallest(
+        f"--method clip --shards {SHARDS} --out {CLIP} {FEW}", "pretrain", (DATA,)
+    ),
     "catlip.weights": Smallest(f"{CATLIP} --to timm --out runs/timm.safetensors", after=(TRAINED,)),
-    "catlip.weights convert": Smallest(f"{CATLIP} --to huggingface --out runs/huggingface", after=(TRAINED,)),
+    "catlip.weights convert": Smallest(
+        f"{CATLIP} --to huggingface --out runs/huggingface", after=(TRAINED,)
+    ),
     "catlip.weights show": Smallest(CATLIP, after=(TRAINED,)),
-    "catlip.transfer_init": Smallest(f"{CATLIP} --vocabulary {VOCABULARY} --labels coco", "transfer_init", (TRAINED,)),
+    "catlip.transfer_init": Smallest(
+        f"{CATLIP} --vocabulary {VOCABULARY} --labels coco", "transfer_init", (TRAINED,)
+    ),
     "bench.downstream.linear_probe": Smallest(f"{ENCODER} {PROBE}", "linear_probe", (TRAINED,)),
     "bench.downstream.finetune": Smallest(f"{ENCODER} {PROBE}", "finetune", (TRAINED,)),
-    "bench.downstream.readouts": Smallest(f"--encoder {CLIP} --data starter:data/starter {QUIET}", "readout", (CLIP_TRAINED,)),
-    "bench.downstream.longer_training": Smallest(f"{CATLIP} {PROBE}", "longer_training", (TRAINED,)),
-    "bench.downstream.transfer_options": Smallest(f"--encoders {CATLIP} --seeds 1 {PROBE}", "transfer_options", (TRAINED,)),
+    "bench.downstream.readouts": Smallest(
+        f"--encoder {CLIP} --data starter:data/starter {QUIET}", "readout", (CLIP_TRAINED,)
+    ),
+    "bench.downstream.longer_training": Smallest(
+        f"{CATLIP} {PROBE}", "longer_training", (TRAINED,)
+    ),
+    "bench.downstream.transfer_options": Smallest(
+        f"--encoders {CATLIP} --seeds 1 {PROBE}", "transfer_options", (TRAINED,)
+    ),
     "bench.downstream.data_efficiency": Smallest(
-        "--programs linear_probe --recipe starter --fraction 1 --init random --data starter:data/starter --quiet "
+        "--programs linear_probe --recipe starter --fraction 1 --init random --data "
+        "starter:data/starter --quiet "
         f"--encoders {CATLIP} --options='--epochs 0 --iterations 2' --devices cpu",
         "linear_probe",
         (TRAINED,),
     ),
-    "bench.downstream.multilabel": Smallest(f"{DENSE} --data coco:data/starter-scenes/coco", "multilabel", (TRAINED, SCENES)),
+    "bench.downstream.multilabel": Smallest(
+        f"{DENSE} --data coco:data/starter-scenes/coco", "multilabel", (TRAINED, SCENES)
+    ),
     "bench.downstream.segmentation": Smallest(
-        f"{DENSE} --data ade20k:data/starter-scenes/ade20k", "segmentation", (TRAINED, SCENES), extra="mmseg"
+        f"{DENSE} --data ade20k:data/starter-scenes/ade20k",
+        "segmentation",
+        (TRAINED, SCENES),
+        extra="mmseg",
     ),
     "bench.downstream.detection": Smallest(
-        f"{DENSE} --data coco:data/starter-scenes/coco", "detection", (TRAINED, SCENES), extra="detectron2"
+        f"{DENSE} --data coco:data/starter-scenes/coco",
+        "detection",
+        (TRAINED, SCENES),
+        extra="detectron2",
     ),
-    "bench.step_time": Smallest(f"{SMALL_MODEL} --num-steps 2 --num-warmup 1 --batch-size 2", "step_time"),
+    "bench.step_time": Smallest(
+        f"{SMALL_MODEL} --num-steps 2 --num-warmup 1 --batch-size 2", "step_time"
+    ),
     "bench.compare": Smallest(f"{STEP_TIME}/*.json {STEP_TIME}/*.json", after=("bench.step_time",)),
     "bench.memory": Smallest(f"{SMALL_MODEL} --batch-size 2", "memory"),
-    "bench.loop_overhead": Smallest(f"--models hybrid_tiny --batch-size 2 --num-steps 2 {QUIET}", "loop_overhead"),
+    "bench.loop_overhead": Smallest(
+        f"--models hybrid_tiny --batch-size 2 --num-steps 2 {QUIET}", "loop_overhead"
+    ),
     "bench.communication": Smallest(
-        f"{SMALL_MODEL} --methods catlip clip --batch-size 2 --num-steps 2 --num-warmup 2", "communication", ranks=2
+        f"{SMALL_MODEL} --methods catlip clip --batch-size 2 --num-steps 2 --num-warmup 2",
+        "communication",
+        ranks=2,
     ),
     "bench.waterfall": Smallest(
-        f"--model hybrid_tiny --batch-size 1 --num-rounds 1 --num-sizes 1 --num-classes 50 {QUIET}", "waterfall"
+        f"--model hybrid_tiny --batch-size 1 --num-rounds 1 --num-sizes 1 --num-classes 50 {QUIET}",
+        "waterfall",
     ),
     "bench.busy_machine": Smallest("--num-steps 1 --num-rounds 1 --quiet", "busy_machine"),
     "bench.busy_machine steps": Smallest("--num-steps 1"),
     "bench.analytic": Smallest("--methods catlip clip", "analytic"),
-    "bench.projection": Smallest(f"--step-time {STEP_TIME}/*.json", "projection", ("bench.step_time",)),
+    "bench.projection": Smallest(
+        f"--step-time {STEP_TIME}/*.json", "projection", ("bench.step_time",)
+    ),
     "bench.bias_init": Smallest(FEW, "bias_init", (LABELLED,)),
     "bench.threshold": Smallest(
-        f"--shards {SHARDS} --labels-dir {LABELS} --probe starter:data/starter --thresholds 2 4 {FEW}", "threshold", (LABELLED,)
+        (
+            f"--shards {SHARDS} --labels-dir {LABELS} --probe starter:data/starter --thresholds 2 "
+            "4 "
+            f"{FEW}"
+        ),
+        "threshold",
+        (LABELLED,),
     ),
     "bench.labelling": Smallest(
-        "--rules corenet --num-rounds 2 --round-captions 100 --starts 1 --scaling-captions 160 --memory 100 --quiet",
+        (
+            "--rules corenet --num-rounds 2 --round-captions 100 --starts 1 --scaling-captions 160 "
+            "--memory 100 --quiet"
+        ),
         "labelling_speed",
     ),
     "bench.label_accuracy": Smallest("--max-prompts 100 --quiet", "label_accuracy"),
-    "bench.photographs": Smallest(f"{REPOSITORY}/catlip/data/backgrounds --out runs/photographs --count 8"),
+    "bench.photographs": Smallest(
+        f"{REPOSITORY}/catlip/data/backgrounds --out runs/photographs --count 8"
+    ),
     "bench.data_path": Smallest(
-        "--images runs/photographs --num-images 8 --rounds 2 --workers 0 --batch-size 2 --num-batches 2 --loader-rounds 1 "
+        "--images runs/photographs --num-images 8 --rounds 2 --workers 0 --batch-size 2 "
+        "--num-batches 2 --loader-rounds 1 "
         "--quiet",
         "data_path",
         ("bench.photographs",),
@@ -139,17 +212,27 @@ SMALLEST = {
     "reports": Smallest("--records runs --out report"),
     "pipeline": Smallest("--only report --out more-runs --quiet"),
 }
-NOT_SHOWN = {"analytic"}  # kinds that the page only lists among its records: arithmetic, which the measured ones hold too
-EVERY_RECORD = tuple(name for name, smallest in SMALLEST.items() if smallest.kind and smallest.is_installed)
+NOT_SHOWN = {
+    "analytic"
+}  # kinds that the page only lists among its records: arithmetic, which the measured ones hold too
+EVERY_RECORD = tuple(
+    name for name, smallest in SMALLEST.items() if smallest.kind and smallest.is_installed
+)
 
 
 def programs() -> list[str]:
-    """Every module of this project that can be started, and each of its subcommands: `catlip.label`, `catlip.label audit`."""
+    """Every module of this project that can be started, and each of its subcommands:
+    `catlip.label`, `catlip.label audit`.
+    """
     found = []
-    for path in sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")):
+    for path in sorted(
+        path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")
+    ):
         source = path.read_text()
         if ENTRY in source:
-            module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__main__")
+            module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(
+                ".__main__"
+            )
             found += [module, *(f"{module} {name}" for name in _subcommands(ast.parse(source)))]
     return found
 

@@ -1,4 +1,6 @@
-"""Imports point one way: reports read records only; bench -> baselines -> catlip; data and training know no method."""
+"""Imports point one way: reports read records only; bench -> baselines -> catlip; data and training
+know no method.
+"""
 
 import ast
 from pathlib import Path
@@ -8,7 +10,13 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 FORBIDDEN = {
     "catlip": ("baselines", "bench", "reports"),
-    "catlip/data": ("catlip.training", "catlip.objective", "catlip.pretrain", "catlip.recipes", "catlip.transfer_recipes"),
+    "catlip/data": (
+        "catlip.training",
+        "catlip.objective",
+        "catlip.pretrain",
+        "catlip.recipes",
+        "catlip.transfer_recipes",
+    ),
     "catlip/training": (
         "catlip.data",
         "catlip.objective",

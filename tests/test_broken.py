@@ -1,4 +1,6 @@
-"""What cannot be read is counted once, by cause, survives a resume, and ends a run when it is too much."""
+"""What cannot be read is counted once, by cause, survives a resume, and ends a run when it is too
+much.
+"""
 
 import json
 from pathlib import Path
@@ -17,7 +19,10 @@ def some(count: int, cause: str = "cut short", first: int = 0) -> list[BrokenIma
 def test_an_image_is_counted_once_however_often_it_is_met() -> None:
     broken = BrokenImages()
     assert broken.add([*some(2), *some(2)]) == some(2)
-    assert broken.add([*some(3), *some(4, "empty", first=10)]) == [*some(1, first=2), *some(4, "empty", first=10)]
+    assert broken.add([*some(3), *some(4, "empty", first=10)]) == [
+        *some(1, first=2),
+        *some(4, "empty", first=10),
+    ]
     assert len(broken) == 7
     assert list(broken.counts().items()) == [("empty", 4), ("cut short", 3)]
 
@@ -29,7 +34,9 @@ def test_a_record_counts_all_and_lists_a_hundred(tmp_path: Path) -> None:
         broken.note(record)
     written = read_record(tmp_path / "a.json")
     assert written["metrics"]["broken"] == {"cut short": 150}
-    assert written["samples"]["broken_keys"] == [f"0.tar:{number} (cut short)" for number in range(100)]
+    assert written["samples"]["broken_keys"] == [
+        f"0.tar:{number} (cut short)" for number in range(100)
+    ]
     with Record(tmp_path / "b.json", "some", {}) as record:
         BrokenImages().note(record)
     assert "broken" not in read_record(tmp_path / "b.json")["metrics"]
@@ -63,7 +70,9 @@ def test_a_resumed_run_knows_what_it_met_before_its_checkpoint(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
     log.add(5, some(2))
     log.add(10, some(3))
-    assert [json.loads(line)["step"] for line in (tmp_path / "broken.jsonl").read_text().splitlines()] == [5, 5, 10]
+    assert [
+        json.loads(line)["step"] for line in (tmp_path / "broken.jsonl").read_text().splitlines()
+    ] == [5, 5, 10]
     with open(tmp_path / "broken.jsonl", "a") as file:
         file.write('{"step": 10, "key": "half a li')  # a kill
     resumed = BrokenLog(tmp_path, 5, writes=True)

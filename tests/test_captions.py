@@ -65,13 +65,21 @@ def test_the_rule_paper_equals_plain_nltk_code_on_20000_sentences(paper):
 
 def test_the_rule_paper_multiword_equals_plain_nltk_code_on_5000_sentences():
     sentences = oracle.glosses()[4::20][:5_000]
-    assert Labeller("paper_multiword").batch(sentences) == [oracle.paper_multiword(sentence) for sentence in sentences]
+    assert Labeller("paper_multiword").batch(sentences) == [
+        oracle.paper_multiword(sentence) for sentence in sentences
+    ]
 
 
 def test_the_longest_noun_counts_whole():
-    names = [word.synset for word in Labeller("paper_multiword").explain("a golden retriever in new york city") if word.kept]
+    names = [
+        word.synset
+        for word in Labeller("paper_multiword").explain("a golden retriever in new york city")
+        if word.kept
+    ]
     assert names == ["golden_retriever.n.01", "new_york.n.01"]
-    assert [word.synset for word in Labeller("paper").explain("a golden retriever") if word.kept] == ["retriever.n.01"]
+    assert [
+        word.synset for word in Labeller("paper").explain("a golden retriever") if word.kept
+    ] == ["retriever.n.01"]
 
 
 def test_a_full_stop_between_sentences_is_no_part_of_a_word(labeller):
@@ -89,7 +97,11 @@ def test_the_rules_differ_where_paper_and_release_differ(paper, corenet):
 
 
 def test_canonical_names_admit_38343_synsets_and_395_imagenet_classes():
-    named = {synset for lemma, synset in nouns().first_senses.items() if "_" not in lemma and is_named(synset, lemma)}
+    named = {
+        synset
+        for lemma, synset in nouns().first_senses.items()
+        if "_" not in lemma and is_named(synset, lemma)
+    }
     assert len(named) == 38_343
     assert len(named & set(imagenet_synsets())) == 395
 
@@ -124,17 +136,27 @@ def test_labels_do_not_depend_on_the_other_captions_of_a_batch(labeller, caption
 def test_odd_captions_never_crash(labeller, caption):
     labels = labeller(caption)
     assert set(labels) <= set(nouns().offsets.tolist())
-    assert {word.synset for word in labeller.explain(caption) if word.kept} == {nouns().name(synset) for synset in labels}
+    assert {word.synset for word in labeller.explain(caption) if word.kept} == {
+        nouns().name(synset) for synset in labels
+    }
 
 
 @settings(max_examples=400)
-@given(st.lists(st.one_of(st.text(), st.binary(), st.lists(st.text(), max_size=3)), min_size=25, max_size=25))
+@given(
+    st.lists(
+        st.one_of(st.text(), st.binary(), st.lists(st.text(), max_size=3)), min_size=25, max_size=25
+    )
+)
 @example(["dog \ud83d cat"])
 def test_any_of_10000_captions_gives_known_synsets(labeller, captions):
     labels = labeller.batch(captions)
     assert [sorted(set(synsets)) for synsets in labels] == labels
     assert {synset for synsets in labels for synset in synsets} <= KNOWN
-    assert all(labeller.why_none(caption) for caption, synsets in zip(captions, labels, strict=True) if not synsets)
+    assert all(
+        labeller.why_none(caption)
+        for caption, synsets in zip(captions, labels, strict=True)
+        if not synsets
+    )
 
 
 @settings(max_examples=500)

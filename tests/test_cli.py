@@ -30,13 +30,41 @@ from catlip.recipes import WriteRecipes
         ("baselines.pretrain", ["--shards", "nowhere", "--device", "tpu"], "tpu"),
         ("bench.step_time", ["--model", "resnet50"], "vit_b16"),
         ("bench.step_time", ["--methods", "catlip", "moco"], "moco"),
-        ("bench.downstream.linear_probe", ["--encoder", "nowhere", "--data", "starter:x"], "nowhere/weights.safetensors"),
-        ("bench.downstream.linear_probe", ["--encoder", "random:vit_tiny16@64", "--data", "cifar:x"], "imagenet:DIR"),
-        ("bench.downstream.linear_probe", ["--encoder", "random:vit_tiny16", "--data", "folder:x"], "resolution"),
-        ("bench.downstream.finetune", ["--encoder", "nowhere", "--data", "starter:x"], "nowhere/weights.safetensors"),
-        ("bench.downstream.readouts", ["--encoder", "random:hybrid_tiny@48", "--data", "cifar:x"], "imagenet:DIR"),
-        ("bench.downstream.longer_training", ["nowhere", "--data", "starter:x"], "no finished pre-training run"),
-        ("bench.downstream.data_efficiency", ["--encoders", "random:a", "random:b", "--data", "starter:x"], "the same name"),
+        (
+            "bench.downstream.linear_probe",
+            ["--encoder", "nowhere", "--data", "starter:x"],
+            "nowhere/weights.safetensors",
+        ),
+        (
+            "bench.downstream.linear_probe",
+            ["--encoder", "random:vit_tiny16@64", "--data", "cifar:x"],
+            "imagenet:DIR",
+        ),
+        (
+            "bench.downstream.linear_probe",
+            ["--encoder", "random:vit_tiny16", "--data", "folder:x"],
+            "resolution",
+        ),
+        (
+            "bench.downstream.finetune",
+            ["--encoder", "nowhere", "--data", "starter:x"],
+            "nowhere/weights.safetensors",
+        ),
+        (
+            "bench.downstream.readouts",
+            ["--encoder", "random:hybrid_tiny@48", "--data", "cifar:x"],
+            "imagenet:DIR",
+        ),
+        (
+            "bench.downstream.longer_training",
+            ["nowhere", "--data", "starter:x"],
+            "no finished pre-training run",
+        ),
+        (
+            "bench.downstream.data_efficiency",
+            ["--encoders", "random:a", "random:b", "--data", "starter:x"],
+            "the same name",
+        ),
         ("catlip.label", ["nowhere/{0..2}.tar"], "nowhere/0.tar"),
     ],
 )
@@ -54,7 +82,9 @@ def test_a_mistake_is_one_line_and_exit_2(program, tmp_path, module, arguments, 
 def out_of(module: str, folder: Path) -> list[object]:
     if module == "catlip.label":
         return []
-    writes_record = module.startswith("bench.downstream.") and not module.endswith("data_efficiency")
+    writes_record = module.startswith("bench.downstream.") and not module.endswith(
+        "data_efficiency"
+    )
     return ["--out", folder / ("probe.json" if writes_record else "run")]
 
 
@@ -62,14 +92,24 @@ def _vocabulary(folder: Path) -> Path:
     from catlip.vocabulary import Source, Synset, Vocabulary
 
     synsets = (Synset(2084071, "dog.n.01", 9), Synset(2121620, "cat.n.01", 8))
-    Vocabulary("paper", "3.0", None, Source(10, ("0",)), 3, None, synsets).save(folder / "vocabulary.json")
+    Vocabulary("paper", "3.0", None, Source(10, ("0",)), 3, None, synsets).save(
+        folder / "vocabulary.json"
+    )
     return folder / "vocabulary.json"
 
 
 def test_an_unwritable_out_says_so(program, tmp_path, starter) -> None:
     (tmp_path / "file").write_text("in the way")
     done = program(
-        "baselines.pretrain", "--shards", starter.shards, "--out", tmp_path / "file" / "run", "--iterations", 1, "--epochs", 0
+        "baselines.pretrain",
+        "--shards",
+        starter.shards,
+        "--out",
+        tmp_path / "file" / "run",
+        "--iterations",
+        1,
+        "--epochs",
+        0,
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -84,18 +124,33 @@ def test_help_shows_an_example(program, module) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["linear_probe", "finetune", "readouts", "longer_training", "data_efficiency", "transfer_options"]
+    "name",
+    [
+        "linear_probe",
+        "finetune",
+        "readouts",
+        "longer_training",
+        "data_efficiency",
+        "transfer_options",
+    ],
 )
-def test_the_examples_of_a_transfer_bench_are_in_its_help_and_can_be_read(monkeypatch, capsys, name) -> None:
+def test_the_examples_of_a_transfer_bench_are_in_its_help_and_can_be_read(
+    monkeypatch, capsys, name
+) -> None:
     module = importlib.import_module(f"bench.downstream.{name}")
     config = next(
-        found for found in vars(module).values() if getattr(found, "__module__", "") == module.__name__ and "out" in vars(found)
+        found
+        for found in vars(module).values()
+        if getattr(found, "__module__", "") == module.__name__ and "out" in vars(found)
     )
     examples = inspect.getdoc(config).replace("\\\n", " ").splitlines()
     examples = [line for line in examples if f"-m bench.downstream.{name} " in line]
     assert examples
     read: list[object] = []
-    for arguments in [["--help"], *(shlex.split(line.partition(f"bench.downstream.{name} ")[2]) for line in examples)]:
+    for arguments in [
+        ["--help"],
+        *(shlex.split(line.partition(f"bench.downstream.{name} ")[2]) for line in examples),
+    ]:
         monkeypatch.setattr(sys, "argv", ["prog", *arguments])
         with contextlib.suppress(SystemExit):
             run(config, read.append, getattr(module, "RECIPES", None))
@@ -116,7 +171,9 @@ HELPED = {
 
 
 @pytest.mark.parametrize(("module", "name"), HELPED.items())
-def test_every_example_in_a_help_has_a_line_of_its_own(monkeypatch, capsys, module: str, name: str) -> None:
+def test_every_example_in_a_help_has_a_line_of_its_own(
+    monkeypatch, capsys, module: str, name: str
+) -> None:
     loaded = importlib.import_module(module)
     config = getattr(loaded, name)
     monkeypatch.setattr(sys, "argv", ["prog", "--help"])
@@ -125,18 +182,35 @@ def test_every_example_in_a_help_has_a_line_of_its_own(monkeypatch, capsys, modu
         run(config, print, getattr(loaded, "RECIPES", None))
     shown = capsys.readouterr().out.splitlines()
     lines = inspect.getdoc(config).splitlines()
-    examples = [line for line in lines if line.startswith(("python -m", "torchrun", "    --", "    python -m"))]
+    examples = [
+        line
+        for line in lines
+        if line.startswith(("python -m", "torchrun", "    --", "    python -m"))
+    ]
     assert len(examples) >= 2
     for example in examples:
         assert example.strip() in [line.strip() for line in shown], example
 
 
 @pytest.mark.parametrize(
-    "name", ["step_time", "memory", "waterfall", "communication", "analytic", "projection", "loop_overhead"]
+    "name",
+    [
+        "step_time",
+        "memory",
+        "waterfall",
+        "communication",
+        "analytic",
+        "projection",
+        "loop_overhead",
+    ],
 )
 def test_the_help_of_a_bench_lists_the_encoders_and_methods(monkeypatch, capsys, name: str) -> None:
     module = importlib.import_module(f"bench.{name}")
-    config = next(found for found in vars(module).values() if getattr(found, "__module__", "") == module.__name__)
+    config = next(
+        found
+        for found in vars(module).values()
+        if getattr(found, "__module__", "") == module.__name__
+    )
     monkeypatch.setattr(sys, "argv", ["prog", "--help"])
     monkeypatch.setenv("COLUMNS", "400")
     with pytest.raises(SystemExit):
@@ -148,9 +222,14 @@ def test_the_help_of_a_bench_lists_the_encoders_and_methods(monkeypatch, capsys,
 
 @pytest.mark.parametrize(
     ("make", "number", "says"),
-    [(Path.mkdir, errno.EISDIR, "is a folder"), (Path.touch, errno.ENOTDIR, "a file and not a folder")],
+    [
+        (Path.mkdir, errno.EISDIR, "is a folder"),
+        (Path.touch, errno.ENOTDIR, "a file and not a folder"),
+    ],
 )
-def test_a_folder_for_a_file_and_the_reverse_are_a_sentence(monkeypatch, capsys, tmp_path, make, number, says) -> None:
+def test_a_folder_for_a_file_and_the_reverse_are_a_sentence(
+    monkeypatch, capsys, tmp_path, make, number, says
+) -> None:
     made = tmp_path / "made"
     make(made)
 
@@ -177,7 +256,9 @@ def test_a_folder_for_a_file_and_the_reverse_are_a_sentence(monkeypatch, capsys,
         ("bench.compare", ""),
     ],
 )
-def test_a_folder_given_as_a_file_is_one_line_that_names_it(module, option, monkeypatch, capsys, tmp_path) -> None:
+def test_a_folder_given_as_a_file_is_one_line_that_names_it(
+    module, option, monkeypatch, capsys, tmp_path
+) -> None:
     monkeypatch.chdir(tmp_path)
     first = {"catlip.examples": ["shards"], "bench.compare": [str(tmp_path)]}.get(module, [])
     monkeypatch.setattr(sys, "argv", ["prog", *first, *([option] if option else []), str(tmp_path)])
@@ -192,8 +273,12 @@ def test_a_folder_given_as_a_file_is_one_line_that_names_it(module, option, monk
 
 
 def test_shards_with_nothing_readable_are_refused(program, tmp_path) -> None:
-    write_shard(tmp_path / "0.tar", [(str(i), {"png": b"not a picture", "txt": b"a dog"}) for i in range(4)])
-    done = program("baselines.pretrain", "--shards", tmp_path, "--out", tmp_path / "run", "--micro-batch", 4)
+    write_shard(
+        tmp_path / "0.tar", [(str(i), {"png": b"not a picture", "txt": b"a dog"}) for i in range(4)]
+    )
+    done = program(
+        "baselines.pretrain", "--shards", tmp_path, "--out", tmp_path / "run", "--micro-batch", 4
+    )
     assert done.returncode == 2
     assert "can be read" in done.stderr.splitlines()[-1]
 

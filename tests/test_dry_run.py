@@ -16,12 +16,15 @@ def said(program, starter, tmp_path_factory) -> dict[str, str]:
     """What a dry run of CLIP prints, by the words before the colon."""
     out = tmp_path_factory.mktemp("dry") / "run"
     done = program(
-        "baselines.pretrain", "--method", "clip", "--shards", starter.shards, "--out", out, "--encoder", "vit_tiny16",
+        "baselines.pretrain", "--method", "clip", "--shards", starter.shards, "--out", out,
+        "--encoder", "vit_tiny16",
         "--iterations", 50, "--num-devices", 8, "--micro-batch", 4, "--dry-run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not out.exists()
-    return dict(line.split(": ", 1) for line in done.stdout.splitlines() if re.match(r"\w[^\"]*: ", line))
+    return dict(
+        line.split(": ", 1) for line in done.stdout.splitlines() if re.match(r"\w[^\"]*: ", line)
+    )
 
 
 def test_it_counts_steps_images_and_parameters(said) -> None:
@@ -35,8 +38,11 @@ def test_it_counts_steps_images_and_parameters(said) -> None:
 
 def test_its_flops_are_those_of_the_whole_step(said) -> None:
     objective = methods.build("clip", "vit_tiny16", 48, num_classes=1, seed=0)
-    each = flops_per_image(objective, methods.synthetic_batch(2, "vit_tiny16", 48, num_classes=1, seed=0))
+    each = flops_per_image(
+        objective, methods.synthetic_batch(2, "vit_tiny16", 48, num_classes=1, seed=0)
+    )
     found = float(said["FLOPs a step"].split(",")[0])
-    # By the plain formula of attention; the kernel of a CPU or GPU computes one product of five twice, 1 % here.
+    # By the plain formula of attention; the kernel of a CPU or GPU computes one product of five
+    # twice, 1 % here.
     assert found == pytest.approx(32 * each, rel=0.02)
     assert "at 40% of this device's measured" in said["expected time"]

@@ -1,4 +1,6 @@
-"""Encoders have the paper's shapes, read pictures as the release does, and compute the same whatever saves time or memory."""
+"""Encoders have the paper's shapes, read pictures as the release does, and compute the same
+whatever saves time or memory.
+"""
 
 import pytest
 import torch
@@ -19,11 +21,14 @@ def _a_small_encoder_with_the_releases_stem(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "published"), [("vit_b16_conv", 104_657_414), ("vit_l16_conv", 328_766_214), ("vit_h16_conv", 663_152_646)]
+    ("name", "published"),
+    [("vit_b16_conv", 104_657_414), ("vit_l16_conv", 328_766_214), ("vit_h16_conv", 663_152_646)],
 )
 def test_parameters_of_the_whole_objective_are_those_of_the_release(name, published) -> None:
     with torch.device("meta"):
-        objective = Augmented(Categorical(build_encoder(name, 224), torch.full((VOCABULARY,), 0.1)), RangeAugment())
+        objective = Augmented(
+            Categorical(build_encoder(name, 224), torch.full((VOCABULARY,), 0.1)), RangeAugment()
+        )
     assert sum(parameter.numel() for parameter in objective.parameters()) == published
 
 
@@ -63,7 +68,9 @@ def build_twice(name: str, resolution: int, **options) -> list[nn.Module]:
 def test_naive_attention_computes_what_fused_attention_does(name, monkeypatch) -> None:
     fused, naive = build_twice(name, 4 * ENCODERS[name].patch, attention="naive")
     images, calls, kernel = images_for(name), [], F.scaled_dot_product_attention
-    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *a, **k: calls.append(a) or kernel(*a, **k))
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda *a, **k: calls.append(a) or kernel(*a, **k)
+    )
     features = [encoder(images) for encoder in (fused, naive)]
     assert len(calls) == ENCODERS[name].depth, "every block of one encoder, and none of the other"
     torch.testing.assert_close(features[1], features[0], rtol=1e-4, atol=1e-5)
@@ -72,7 +79,10 @@ def test_naive_attention_computes_what_fused_attention_does(name, monkeypatch) -
 
 @pytest.mark.parametrize("drop_path", [0.0, 0.5])
 def test_checkpointing_changes_no_gradient_and_keeps_less(drop_path) -> None:
-    encoders = [build_encoder("vit_tiny16", 64, drop_path=drop_path, checkpointing=on) for on in (False, True)]
+    encoders = [
+        build_encoder("vit_tiny16", 64, drop_path=drop_path, checkpointing=on)
+        for on in (False, True)
+    ]
     encoders[1].load_state_dict(encoders[0].state_dict())
     kept, features = [0, 0], []
     for which, encoder in enumerate(encoders):
@@ -89,7 +99,9 @@ def test_checkpointing_changes_no_gradient_and_keeps_less(drop_path) -> None:
     assert_same_gradients(*encoders, features, rtol=0, atol=0)
 
 
-def assert_same_gradients(one: nn.Module, other: nn.Module, features: list[torch.Tensor], rtol: float, atol: float) -> None:
+def assert_same_gradients(
+    one: nn.Module, other: nn.Module, features: list[torch.Tensor], rtol: float, atol: float
+) -> None:
     for found in features:
         found.square().sum().backward()
     others = dict(other.named_parameters())
@@ -115,7 +127,9 @@ def test_a_drop_path_that_is_no_probability_is_refused(drop_path) -> None:
 
 @pytest.mark.parametrize("name", ["vit_tiny16", "conv_tiny"])
 def test_the_mean_is_that_of_normed_tokens_without_a_class_token(name) -> None:
-    """As the release does without one; the weights of all blocks and of the last norm keep their names."""
+    """As the release does without one; the weights of all blocks and of the last norm keep their
+    names.
+    """
     torch.manual_seed(0)
     encoder = build_encoder(name, 64, pool="avg").eval()
     images = images_for(name)
@@ -133,7 +147,9 @@ def test_a_class_token_can_stand_in_for_the_mean() -> None:
     with torch.inference_mode():
         tokens = encoder.forward_features(images_for("hybrid_tiny"))
         assert tokens.shape == (2, 17, encoder.num_features)
-        torch.testing.assert_close(encoder(images_for("hybrid_tiny")), encoder.fc_norm(tokens[:, 0]))
+        torch.testing.assert_close(
+            encoder(images_for("hybrid_tiny")), encoder.fc_norm(tokens[:, 0])
+        )
 
 
 @pytest.mark.parametrize("grid", [(2, 2), (4, 4), (6, 3), (7, 7)])
@@ -143,7 +159,9 @@ def test_the_releases_positions_are_interpolated_on_the_plane_of_tokens_and_widt
     encoder = build_encoder("conv_tiny", 64)
     added = encoder._pos_embed(torch.zeros(1, *grid, 192))
     count = grid[0] * grid[1]
-    expected = F.interpolate(encoder.pos_embed[:, None], size=(count, 192), mode="bilinear", align_corners=False)[:, 0]
+    expected = F.interpolate(
+        encoder.pos_embed[:, None], size=(count, 192), mode="bilinear", align_corners=False
+    )[:, 0]
     torch.testing.assert_close(added[:, 1:], expected)
     assert torch.equal(added[:, :1], encoder.cls_token), "the class token has no position"
 
@@ -155,7 +173,9 @@ def test_the_releases_positions_are_added_in_the_precision_of_the_tokens() -> No
     added = encoder._pos_embed(tokens)[:, 1:]
     expected = tokens.flatten(1, 2) + encoder.pos_embed.bfloat16()
     assert torch.equal(added.float(), expected.float())
-    assert not torch.equal(expected.float(), tokens.flatten(1, 2) + encoder.pos_embed), "float32 would tell"
+    assert not torch.equal(expected.float(), tokens.flatten(1, 2) + encoder.pos_embed), (
+        "float32 would tell"
+    )
 
 
 def test_positions_interpolated_along_the_tokens_by_hand() -> None:

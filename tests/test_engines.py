@@ -74,14 +74,19 @@ def test_a_worker_that_dies_is_one_line():
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"pip install 'catlip-bench\[cluster\]'"), on_ray("auto", {}):
+    with (
+        pytest.raises(InputError, match=r"pip install 'catlip-bench\[cluster\]'"),
+        on_ray("auto", {}),
+    ):
         pass
 
 
 def test_without_a_cluster_the_error_says_how_to_start_one():
     pytest.importorskip("ray")
     with (
-        pytest.raises(InputError, match=r"no Ray cluster at --ray-address auto; start one with `ray start"),
+        pytest.raises(
+            InputError, match=r"no Ray cluster at --ray-address auto; start one with `ray start"
+        ),
         on_ray("auto", {}),
     ):
         pass
@@ -93,7 +98,9 @@ def cluster():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    cluster = cluster_utils.Cluster(
+        initialize_head=True, head_node_args={**node, "include_dashboard": False}
+    )
     try:
         cluster.second = cluster.add_node(**node)
         yield cluster
@@ -115,7 +122,11 @@ def test_a_user_s_error_is_a_result_and_not_tried_again_but_a_dead_worker_is(clu
 
     with on_ray(cluster.address, {"GIVEN": "x"}) as apply:
         found = dict(apply(attempt, range(4)))
-    assert {number: found[number] for number in (0, 2, 3)} == {0: ("x", 0), 2: ("x", 2), 3: ("x", 3)}
+    assert {number: found[number] for number in (0, 2, 3)} == {
+        0: ("x", 0),
+        2: ("x", 2),
+        3: ("x", 3),
+    }
     assert str(found[1]) == "one is refused"
     assert sorted(log.read_text().split()) == ["0", "1", "2", "2", "3"]
 
@@ -123,9 +134,21 @@ def test_a_user_s_error_is_a_result_and_not_tried_again_but_a_dead_worker_is(clu
 def test_a_machine_that_dies_changes_nothing_in_the_labels(cluster, tmp_path):
     """The last test here: afterwards the cluster has one machine."""
     sentences = oracle.glosses()[::20]
-    (tmp_path / "captions.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in sentences))
-    command = [sys.executable, "-m", "catlip.label", "captions.jsonl", "--part-rows", "200", "--quiet"]
-    subprocess.run([*command, "--labels-dir", "local/labels"], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "captions.jsonl").write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in sentences)
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "catlip.label",
+        "captions.jsonl",
+        "--part-rows",
+        "200",
+        "--quiet",
+    ]
+    subprocess.run(
+        [*command, "--labels-dir", "local/labels"], cwd=tmp_path, check=True, capture_output=True
+    )
     expected = {path.name: path.read_bytes() for path in (tmp_path / "local/labels").iterdir()}
     assert len(expected) > 20
 

@@ -43,7 +43,11 @@ def test_what_the_release_has_too_is_no_difference() -> None:
 def test_a_warm_up_that_is_cut_short_is_told() -> None:
     assert concerns("finetune", "imagenet_release", "warm-up: 100 steps", num_steps=1_000)
     assert not concerns("finetune", "imagenet_release", "warm-up", num_steps=5_000)
-    for method, name in (("segmentation", "table_7d"), ("detection", "table_7e_b16"), ("multilabel", "table_7c_release")):
+    for method, name in (
+        ("segmentation", "table_7d"),
+        ("detection", "table_7e_b16"),
+        ("multilabel", "table_7c_release"),
+    ):
         assert concerns(method, name, "warm-up: 2 steps", num_steps=25)
 
 
@@ -59,7 +63,12 @@ def test_what_dense_transfer_does_otherwise_is_told() -> None:
 
 def test_released_multi_label() -> None:
     recipe = MULTILABELS["table_7c_release"]
-    assert (recipe.micro_batch, recipe.num_devices, recipe.epochs, recipe.max_lr) == (32, 4, 10, 1e-5)
+    assert (recipe.micro_batch, recipe.num_devices, recipe.epochs, recipe.max_lr) == (
+        32,
+        4,
+        10,
+        1e-5,
+    )
     assert (recipe.per_epoch, recipe.ema_rising, recipe.source) == (True, False, "release")
 
 
@@ -80,11 +89,23 @@ def test_released_pre_training(method, name, expected) -> None:
     assert recipe.source == "release"
 
 
-@pytest.mark.parametrize("name", ["imagenet_b16_release", "imagenet_release", "places365_release", "release_512"])
+@pytest.mark.parametrize(
+    "name", ["imagenet_b16_release", "imagenet_release", "places365_release", "release_512"]
+)
 def test_released_fine_tuning(name) -> None:
     recipe = FINETUNES[name]
     assert recipe.micro_batch * recipe.num_devices == 512
-    assert (recipe.epochs, recipe.max_lr, recipe.min_lr, recipe.warmup_iterations) == (10, 3e-5, 3e-6, 500)
-    assert (recipe.weight_decay, recipe.label_smoothing, recipe.ema_decay, recipe.grad_clip) == (0.05, 0.1, 0.9995, 1.0)
+    assert (recipe.epochs, recipe.max_lr, recipe.min_lr, recipe.warmup_iterations) == (
+        10,
+        3e-5,
+        3e-6,
+        500,
+    )
+    assert (recipe.weight_decay, recipe.label_smoothing, recipe.ema_decay, recipe.grad_clip) == (
+        0.05,
+        0.1,
+        0.9995,
+        1.0,
+    )
     assert (recipe.per_epoch, recipe.ema_rising, recipe.initialization) == (True, False, "release")
     assert (len(recipe.sizes()), recipe.precision) == (9 if name == "release_512" else 7, "bf16")

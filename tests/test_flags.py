@@ -1,4 +1,6 @@
-"""The flags of a recipe: one length takes the other's place, rare ones stand apart, and a dry run needs no data."""
+"""The flags of a recipe: one length takes the other's place, rare ones stand apart, and a dry run
+needs no data.
+"""
 
 import contextlib
 import dataclasses
@@ -38,7 +40,9 @@ def read(monkeypatch, *arguments: str) -> PretrainCatLIP:
         ((), (0, 10)),
     ],
 )
-def test_a_length_that_is_given_takes_the_place_of_the_recipes_other(monkeypatch, arguments, length) -> None:
+def test_a_length_that_is_given_takes_the_place_of_the_recipes_other(
+    monkeypatch, arguments, length
+) -> None:
     recipe = read(monkeypatch, *arguments).recipe
     assert (recipe.iterations, recipe.epochs) == length
 
@@ -54,7 +58,18 @@ def test_two_lengths_are_one_line_and_exit_2(monkeypatch, capsys) -> None:
 
 def test_every_flag_reaches_its_field(monkeypatch) -> None:
     config = read(
-        monkeypatch, "--recipe", "cc3m_b16", "--betas", "0.8", "0.95", "--flip", "0.2", "--drop-path", "0.1", "--seed", "3"
+        monkeypatch,
+        "--recipe",
+        "cc3m_b16",
+        "--betas",
+        "0.8",
+        "0.95",
+        "--flip",
+        "0.2",
+        "--drop-path",
+        "0.1",
+        "--seed",
+        "3",
     )
     expected = dataclasses.replace(CATLIP["cc3m_b16"], betas=(0.8, 0.95), flip=0.2, drop_path=0.1)
     assert (config.recipe, config.seed) == (expected, 3)
@@ -71,7 +86,9 @@ def boxes(said: str) -> dict[str, list[str]]:
     return found
 
 
-def test_what_most_people_set_stands_first_and_the_rest_in_named_groups(monkeypatch, capsys) -> None:
+def test_what_most_people_set_stands_first_and_the_rest_in_named_groups(
+    monkeypatch, capsys
+) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     with contextlib.suppress(SystemExit):
         read(monkeypatch, "--help")
@@ -93,12 +110,16 @@ def test_groups_hold_each_field_of_each_program_once(name) -> None:
         whole = grouped(config)
         assert whole is not None
         placed = [field.name for part in whole.parts.values() for field in dataclasses.fields(part)]
-        assert sorted([*placed, *HIDDEN]) == sorted(field.name for field in dataclasses.fields(config.recipe))
+        assert sorted([*placed, *HIDDEN]) == sorted(
+            field.name for field in dataclasses.fields(config.recipe)
+        )
         assert whole.config(whole.shown(config), config) == config
 
 
 @pytest.mark.parametrize("name", TRANSFERS)
-def test_a_dry_run_of_a_transfer_needs_no_data_and_says_what_differs(monkeypatch, capsys, tmp_path, name) -> None:
+def test_a_dry_run_of_a_transfer_needs_no_data_and_says_what_differs(
+    monkeypatch, capsys, tmp_path, name
+) -> None:
     module = importlib.import_module(f"bench.downstream.{name}")
     recipe = next(name for name in module.RECIPES if name.startswith("table_7"))
     monkeypatch.chdir(tmp_path)
@@ -111,11 +132,15 @@ def test_a_dry_run_of_a_transfer_needs_no_data_and_says_what_differs(monkeypatch
 
 
 @pytest.mark.parametrize("recipe", ["datacomp_h16_release", "cc3m_b16"])
-def test_a_dry_run_of_pre_training_needs_no_data_and_no_memory(monkeypatch, capsys, tmp_path, recipe) -> None:
+def test_a_dry_run_of_pre_training_needs_no_data_and_no_memory(
+    monkeypatch, capsys, tmp_path, recipe
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["prog", "--recipe", recipe, "--dry-run", "--device", "cpu"])
     run(PretrainCatLIP, main, DEFAULTS)
-    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if ": " in line)
+    said = dict(
+        line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if ": " in line
+    )
     assert not list(tmp_path.iterdir())
     if recipe == "cc3m_b16":
         assert said["steps"].startswith("25 epochs")

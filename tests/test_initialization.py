@@ -36,7 +36,9 @@ def released() -> torch.nn.Module:
 @pytest.mark.parametrize("name", SEEN)
 def test_the_encoder_starts_as_wide_as_the_releases(released, name) -> None:
     found = dict(released.image_encoder.named_parameters())[name]
-    assert float(found.detach().std()) == pytest.approx(SEEN[name], rel=0.06 if name == "cls_token" else 0.02)
+    assert float(found.detach().std()) == pytest.approx(
+        SEEN[name], rel=0.06 if name == "cls_token" else 0.02
+    )
 
 
 def test_linear_layers_start_uniform_and_without_bias(released) -> None:

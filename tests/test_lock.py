@@ -16,7 +16,9 @@ from catlip.lock import NAME, only_writer
 
 @contextmanager
 def held_by_another(folder: Path, with_worker: bool = False):
-    """A process that has the lock; `with_worker` it has forked another, as data loading does. Its id."""
+    """A process that has the lock; `with_worker` it has forked another, as data loading does. Its
+    id.
+    """
     ready, tell = os.pipe()
     child = os.fork()
     if not child:
@@ -36,7 +38,11 @@ def held_by_another(folder: Path, with_worker: bool = False):
 
 
 def test_the_second_is_refused_with_the_folder_and_the_process(tmp_path: Path) -> None:
-    with held_by_another(tmp_path / "run") as process, pytest.raises(InputError) as refused, only_writer(tmp_path / "run"):
+    with (
+        held_by_another(tmp_path / "run") as process,
+        pytest.raises(InputError) as refused,
+        only_writer(tmp_path / "run"),
+    ):
         pytest.fail("both are in")
     assert str(process) in str(refused.value)
     assert str(tmp_path / "run") in str(refused.value)

@@ -1,4 +1,6 @@
-"""A record says how busy the machine was: what the run took of the processors, and what others took."""
+"""A record says how busy the machine was: what the run took of the processors, and what others
+took.
+"""
 
 import json
 import os
@@ -12,7 +14,9 @@ import pytest
 from catlip.machine import Usage, tree_s
 from catlip.record import Record
 
-BURN = "import time\nbegin = time.process_time()\nwhile time.process_time() - begin < {seconds}: pass"
+BURN = (
+    "import time\nbegin = time.process_time()\nwhile time.process_time() - begin < {seconds}: pass"
+)
 
 
 def burn(seconds: float) -> None:
@@ -34,7 +38,9 @@ def test_own_processor_time_is_that_of_the_process_and_its_children() -> None:
 
 def test_a_child_that_still_runs_counts_as_own() -> None:
     usage = Usage()
-    child = subprocess.Popen([sys.executable, "-c", BURN.format(seconds=0.3) + "\nprint()\ninput()"], stdin=-1, stdout=-1)
+    child = subprocess.Popen(
+        [sys.executable, "-c", BURN.format(seconds=0.3) + "\nprint()\ninput()"], stdin=-1, stdout=-1
+    )
     try:
         child.stdout.readline()
         assert usage.so_far()["cpu_s"] > 0.25
@@ -42,12 +48,16 @@ def test_a_child_that_still_runs_counts_as_own() -> None:
         child.communicate(b"\n")
 
 
-@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="other processes are counted in /proc only")
+@pytest.mark.skipif(
+    not Path("/proc/stat").exists(), reason="other processes are counted in /proc only"
+)
 def test_a_process_that_is_not_ours_counts_as_another() -> None:
     """Started through a shell that ends at once, it has another parent than this process."""
     usage, busy = Usage(), BURN.format(seconds=1.0)
     done = subprocess.run(
-        ["sh", "-c", '"$0" -c "$1" >/dev/null & echo $!', sys.executable, busy], capture_output=True, text=True
+        ["sh", "-c", '"$0" -c "$1" >/dev/null & echo $!', sys.executable, busy],
+        capture_output=True,
+        text=True,
     )
     other, deadline = Path("/proc") / done.stdout.strip(), time.monotonic() + 60
     while other.exists() and time.monotonic() < deadline:
@@ -57,11 +67,15 @@ def test_a_process_that_is_not_ours_counts_as_another() -> None:
     assert found["cpu_s"] < 0.9
 
 
-@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="processes are told apart in /proc only")
+@pytest.mark.skipif(
+    not Path("/proc/stat").exists(), reason="processes are told apart in /proc only"
+)
 def test_the_ranks_of_a_launcher_are_one_run(monkeypatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert Usage().root == os.getppid()
-    own = tree_s(os.getpid())  # read first: the time of this process goes on between the two readings
+    own = tree_s(
+        os.getpid()
+    )  # read first: the time of this process goes on between the two readings
     assert tree_s(os.getppid()) >= own > 0
 
 
@@ -77,9 +91,15 @@ assert "torch" not in sys.modules
     subprocess.run([sys.executable, "-c", script], check=True)
     environment = json.loads((tmp_path / "name.json").read_text())["environment"]
     assert {"load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s"} <= environment.keys()
-    assert all(environment[name] >= 0 for name in ("load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s"))
+    assert all(
+        environment[name] >= 0
+        for name in ("load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s")
+    )
     assert "attention" not in environment
-    assert json.loads((tmp_path / "begun.json").read_text())["environment"]["load_start"] == environment["load_start"]
+    assert (
+        json.loads((tmp_path / "begun.json").read_text())["environment"]["load_start"]
+        == environment["load_start"]
+    )
 
 
 def test_a_run_that_burns_two_processes_shows_in_its_record(tmp_path: Path) -> None:

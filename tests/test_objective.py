@@ -39,7 +39,9 @@ def test_value_and_gradient_are_those_of_the_dense_formula(label_sets, scale, se
     target = dense(label_sets, 12)
     theirs = F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(label_sets)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(gradient, torch.autograd.grad(theirs, logits)[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        gradient, torch.autograd.grad(theirs, logits)[0], rtol=1e-12, atol=1e-12
+    )
 
 
 def test_half_precision_logits_are_reduced_in_full_precision() -> None:
@@ -53,14 +55,23 @@ def test_half_precision_logits_are_reduced_in_full_precision() -> None:
     )
 
 
-def linear_classifier(label_sets, num_classes: int, width: int, seed: int, dtype=torch.float64) -> list[torch.Tensor]:
+def linear_classifier(
+    label_sets, num_classes: int, width: int, seed: int, dtype=torch.float64
+) -> list[torch.Tensor]:
     draw = torch.Generator().manual_seed(seed)
     shapes = [(len(label_sets), width), (num_classes, width), (num_classes,)]
     return [torch.randn(shape, generator=draw, dtype=dtype).requires_grad_() for shape in shapes]
 
 
-@given(label_sets=LABEL_SETS, chunk=st.integers(1, 14), scale=st.sampled_from([0.1, 3.0, 30.0]), seed=st.integers(0, 99))
-def test_chunks_have_the_value_and_the_gradients_of_the_dense_formula(label_sets, chunk, scale, seed) -> None:
+@given(
+    label_sets=LABEL_SETS,
+    chunk=st.integers(1, 14),
+    scale=st.sampled_from([0.1, 3.0, 30.0]),
+    seed=st.integers(0, 99),
+)
+def test_chunks_have_the_value_and_the_gradients_of_the_dense_formula(
+    label_sets, chunk, scale, seed
+) -> None:
     features, weight, bias = inputs = linear_classifier(label_sets, 12, 5, seed)
     ours = chunked_binary_cross_entropy(features, weight * scale, bias, ragged(label_sets), chunk)
     target = dense(label_sets, 12)
@@ -68,7 +79,9 @@ def test_chunks_have_the_value_and_the_gradients_of_the_dense_formula(label_sets
     theirs = F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(label_sets)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     # times 3: what comes from above, say a loss scale, must be passed on
-    gradients = zip(torch.autograd.grad(3 * ours, inputs), torch.autograd.grad(3 * theirs, inputs), strict=True)
+    gradients = zip(
+        torch.autograd.grad(3 * ours, inputs), torch.autograd.grad(3 * theirs, inputs), strict=True
+    )
     for gradient, expected in gradients:
         torch.testing.assert_close(gradient, expected, rtol=1e-11, atol=1e-11)
 
@@ -88,12 +101,16 @@ def test_chunks_under_autocast_are_as_near_to_the_truth_as_all_at_once() -> None
         assert loss.dtype == torch.float32
         assert loss.item() == pytest.approx(truth.item(), rel=1e-3)
         for gradient, expected in zip(
-            torch.autograd.grad(loss, inputs), torch.autograd.grad(truth, exact, retain_graph=True), strict=True
+            torch.autograd.grad(loss, inputs),
+            torch.autograd.grad(truth, exact, retain_graph=True),
+            strict=True,
         ):
             assert gradient.dtype == torch.float32
             assert (gradient - expected).abs().max() < 0.01 * expected.abs().max()
             if expected.ndim == 2:
-                assert torch.equal(gradient, gradient.bfloat16().float()), "a product in bfloat16, in the backward pass too"
+                assert torch.equal(gradient, gradient.bfloat16().float()), (
+                    "a product in bfloat16, in the backward pass too"
+                )
 
 
 def test_chunks_keep_no_logits_for_the_backward_pass() -> None:
@@ -115,19 +132,30 @@ def test_chunks_keep_no_logits_for_the_backward_pass() -> None:
 
     labels = ragged(label_sets)
     label_bytes = 2 * labels.values.nbytes
-    assert kept_bytes(lambda: chunked_binary_cross_entropy(*inputs, labels, 100)) <= given_bytes + label_bytes
+    assert (
+        kept_bytes(lambda: chunked_binary_cross_entropy(*inputs, labels, 100))
+        <= given_bytes + label_bytes
+    )
     logits_bytes = 64 * num_classes * 8
-    assert kept_bytes(lambda: sparse_binary_cross_entropy(F.linear(*inputs), labels)) >= logits_bytes
+    assert (
+        kept_bytes(lambda: sparse_binary_cross_entropy(F.linear(*inputs), labels)) >= logits_bytes
+    )
 
 
 def test_a_classifier_in_chunks_trains_like_one_that_is_not() -> None:
-    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     batch, gradients = Batch(images, ["", ""], ragged([{1, 4}, set()])), []
     for chunk_classes in (0, 2):
         torch.manual_seed(0)
-        objective = Categorical(build_encoder("hybrid_tiny", 32), torch.full((5,), 0.1), chunk_classes)
+        objective = Categorical(
+            build_encoder("hybrid_tiny", 32), torch.full((5,), 0.1), chunk_classes
+        )
         shapes = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda kept, to=shapes: to.append(kept.shape) or kept, lambda kept: kept):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda kept, to=shapes: to.append(kept.shape) or kept, lambda kept: kept
+        ):
             objective(batch).backward()
         assert ((2, 5) in shapes) == (chunk_classes == 0), "the logits are kept, or are not"
         gradients.append({name: parameter.grad for name, parameter in objective.named_parameters()})
@@ -144,7 +172,13 @@ def test_training_starts_at_the_loss_of_knowing_the_base_rates() -> None:
     rates = torch.tensor([0.5, 0.1, 0.01])
     objective = Categorical(build_encoder("hybrid_tiny", 32), rates)
     torch.nn.init.zeros_(objective.classifier.weight)
-    loss = objective(Batch(torch.zeros(10, 3, 32, 32, dtype=torch.uint8), [""] * 10, ragged([{0}] * 5 + [{1}] + [set()] * 4)))
+    loss = objective(
+        Batch(
+            torch.zeros(10, 3, 32, 32, dtype=torch.uint8),
+            [""] * 10,
+            ragged([{0}] * 5 + [{1}] + [set()] * 4),
+        )
+    )
     entropy = math.log(2) - 0.1 * math.log(0.1) - 0.9 * math.log(0.9) - math.log(0.99)
     assert loss.item() == pytest.approx(entropy, abs=1e-4)
 
@@ -155,21 +189,30 @@ def zipf_base_rates(labels_per_caption: float) -> torch.Tensor:
 
 
 def test_over_the_whole_vocabulary_the_bias_saves_the_first_16_800_nats() -> None:
-    """Labels are drawn independently at the base rates; a bias of zero starts at V ln 2 = 16,857."""
+    """Labels are drawn independently at the base rates; a bias of zero starts at V ln 2 =
+    16,857.
+    """
     rates = zipf_base_rates(3)
     drawn = torch.rand(256, VOCABULARY, generator=torch.Generator().manual_seed(0)) < rates
     labels = ragged([set(row.nonzero().flatten().tolist()) for row in drawn])
-    entropy = -(torch.special.xlogy(rates, rates) + torch.special.xlog1py(1 - rates, -rates)).sum().item()
+    entropy = (
+        -(torch.special.xlogy(rates, rates) + torch.special.xlog1py(1 - rates, -rates)).sum().item()
+    )
 
     def first_loss(base_rates: torch.Tensor) -> float:
         torch.manual_seed(0)
         objective = Categorical(build_encoder("hybrid_tiny", 16), base_rates)
         with torch.inference_mode():
-            return objective(Batch(torch.zeros(256, 3, 16, 16, dtype=torch.uint8), [""] * 256, labels)).item()
+            return objective(
+                Batch(torch.zeros(256, 3, 16, 16, dtype=torch.uint8), [""] * 256, labels)
+            ).item()
 
-    # Weights of deviation 0.02 on normed features of width 192 add noise of that variance to each logit.
+    # Weights of deviation 0.02 on normed features of width 192 add noise of that variance to each
+    # logit.
     variance = 192 * 0.02**2
-    assert first_loss(torch.full((VOCABULARY,), 0.5)) == pytest.approx(VOCABULARY * (math.log(2) + variance / 8), rel=0.002)
+    assert first_loss(torch.full((VOCABULARY,), 0.5)) == pytest.approx(
+        VOCABULARY * (math.log(2) + variance / 8), rel=0.002
+    )
     assert first_loss(rates) == pytest.approx(entropy, rel=0.03)
     assert entropy < 30
 
@@ -178,5 +221,7 @@ def test_it_is_an_objective_and_trains_the_encoder() -> None:
     objective = Categorical(build_encoder("hybrid_tiny", 32), torch.full((5,), 0.1))
     assert objective.needs == {"labels"}
     assert isinstance(objective.image_encoder, ImageEncoder)
-    objective(Batch(torch.full((2, 3, 32, 32), 9, dtype=torch.uint8), ["", ""], ragged([{1}, set()]))).backward()
+    objective(
+        Batch(torch.full((2, 3, 32, 32), 9, dtype=torch.uint8), ["", ""], ragged([{1}, set()]))
+    ).backward()
     assert all(parameter.grad is not None for parameter in objective.parameters())

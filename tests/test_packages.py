@@ -1,4 +1,6 @@
-"""Packages are fetched by their registries' own clients; here from local files, so that no test needs a network."""
+"""Packages are fetched by their registries' own clients; here from local files, so that no test
+needs a network.
+"""
 
 import errno
 import io
@@ -28,8 +30,13 @@ def write_wheel(path: Path) -> str:
     """A minimal wheel that pip accepts; returns its digest."""
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("words.txt", "dog\n")
-        wheel.writestr("words-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: words\nVersion: 1.0\n")
-        wheel.writestr("words-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            "words-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: words\nVersion: 1.0\n"
+        )
+        wheel.writestr(
+            "words-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         wheel.writestr("words-1.0.dist-info/RECORD", "")
     return sha256(path.read_bytes()).hexdigest()
 
@@ -95,7 +102,9 @@ def test_a_package_that_brings_scripts_runs_none_of_them(tmp_path):
     folder.mkdir()
     names = ("prepack", "prepare", "preinstall", "install", "postinstall", "postpack")
     scripts = dict.fromkeys(names, f"touch {marker}")
-    (folder / "package.json").write_text(json.dumps({"name": "hostile", "version": "1.0.0", "scripts": scripts}))
+    (folder / "package.json").write_text(
+        json.dumps({"name": "hostile", "version": "1.0.0", "scripts": scripts})
+    )
     with pytest.raises(InputError, match="refused"):
         fetch_npm("hostile", f"file:{folder}", WRONG)
     assert not marker.exists()
@@ -107,7 +116,9 @@ def test_an_unreachable_registry_is_one_line_that_names_the_package(client, monk
     monkeypatch.setenv("npm_config_registry", nobody)
     monkeypatch.setenv("PIP_INDEX_URL", nobody)
     with pytest.raises(InputError) as failure:
-        fetch_npm("no-such-words", "1.0.0", WRONG) if client == "npm" else fetch_wheel("no-such-words==1.0", WRONG)
+        fetch_npm("no-such-words", "1.0.0", WRONG) if client == "npm" else fetch_wheel(
+            "no-such-words==1.0", WRONG
+        )
     assert "cannot fetch no-such-words" in str(failure.value)
     assert ("ECONNREFUSED" if client == "npm" else "No matching distribution") in str(failure.value)
     assert "online" in str(failure.value)
@@ -118,9 +129,24 @@ def test_an_unreachable_registry_is_one_line_that_names_the_package(client, monk
 @pytest.mark.parametrize(
     ("complaint", "number"),
     [
-        ("npm error code ENOSPC\nnpm error nospc ENOSPC: no space left on device, write", errno.ENOSPC),
-        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", errno.ENOSPC),
-        ("ERROR: Could not install packages due to an OSError: [Errno 30] Read-only file system: '/x'", errno.EROFS),
+        (
+            "npm error code ENOSPC\nnpm error nospc ENOSPC: no space left on device, write",
+            errno.ENOSPC,
+        ),
+        (
+            (
+                "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on "
+                "device"
+            ),
+            errno.ENOSPC,
+        ),
+        (
+            (
+                "ERROR: Could not install packages due to an OSError: [Errno 30] Read-only file "
+                "system: '/x'"
+            ),
+            errno.EROFS,
+        ),
     ],
 )
 def test_a_full_or_forbidden_disk_is_not_blamed_on_the_network(monkeypatch, complaint, number):

@@ -16,5 +16,9 @@ def test_the_version_is_that_of_the_project() -> None:
 
 def test_packages_fit_together_but_for_what_detectron2_asks_for_and_does_not_need() -> None:
     done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
-    others = [line for line in done.stdout.splitlines() if not line.startswith(("sal-detectron2", "No broken"))]
+    others = [
+        line
+        for line in done.stdout.splitlines()
+        if not line.startswith(("sal-detectron2", "No broken"))
+    ]
     assert others == []

@@ -1,4 +1,6 @@
-"""The steps of run_all.sh: when one is skipped, when it runs again, and that nothing is ever deleted."""
+"""The steps of run_all.sh: when one is skipped, when it runs again, and that nothing is ever
+deleted.
+"""
 
 import os
 import signal
@@ -19,7 +21,8 @@ from pipeline.step import Step, StepFailedError, run_step
 
 REPOSITORY = Path(__file__).parent.parent
 
-# A training: it goes on with what it finds in its folder, and stops half-way when there is a file called `stop`.
+# A training: it goes on with what it finds in its folder, and stops half-way when there is a file
+# called `stop`.
 STUB = """
 import pathlib, sys
 out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
@@ -91,7 +94,9 @@ def test_data_that_were_moved_or_copied_are_the_same_data(stub: Step) -> None:
     assert run(replace(stub, reads=["copy"], arguments=("--lr=1", "copy"))) == 1
 
 
-def test_what_an_older_version_made_is_moved_aside_and_not_deleted(stub: Step, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_an_older_version_made_is_moved_aside_and_not_deleted(
+    stub: Step, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(stub)
     assert run(replace(stub, arguments=("--lr=2",))) == 1
     (older,) = moved()
@@ -176,7 +181,9 @@ def test_a_stamp_that_cannot_be_read_is_as_none(stub: Step) -> None:
     assert not moved()
 
 
-def test_small_data_count_by_content_and_large_data_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_data_count_by_content_and_large_data_by_size_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shards = tmp_path / "shards"
     shards.mkdir()
     for number in range(2):
@@ -184,7 +191,9 @@ def test_small_data_count_by_content_and_large_data_by_size_and_time(tmp_path: P
     first = digest_of_data(str(shards))
     os.utime(shards / "0.tar", (1, 1))
     assert digest_of_data(str(shards)) == first
-    assert digest_of_data(str(shards / "{0..1}.tar")) == digest_of_data(str(shards / "*.tar")) == first
+    assert (
+        digest_of_data(str(shards / "{0..1}.tar")) == digest_of_data(str(shards / "*.tar")) == first
+    )
     (shards / "0.tar").write_bytes(b"Images")
     assert digest_of_data(str(shards)) != first
     monkeypatch.setattr(pipeline.inputs, "CONTENT_LIMIT", 1)
@@ -193,7 +202,11 @@ def test_small_data_count_by_content_and_large_data_by_size_and_time(tmp_path: P
     second = digest_of_data(str(shards))
     (shards / "1.tar").write_bytes(b"more images")
     assert len({first, second, digest_of_data(str(shards))}) == 3
-    assert digest_of_data(str(shards / "{2..3}.tar")) == digest_of_data(str(tmp_path / "none")) == "missing"
+    assert (
+        digest_of_data(str(shards / "{2..3}.tar"))
+        == digest_of_data(str(tmp_path / "none"))
+        == "missing"
+    )
 
 
 def test_of_a_finished_training_only_its_weights_are_read(tmp_path: Path) -> None:
@@ -208,11 +221,24 @@ def test_of_a_finished_training_only_its_weights_are_read(tmp_path: Path) -> Non
 def test_code_is_what_a_program_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     read = pipeline.inputs._read_source
-    monkeypatch.setattr(pipeline.inputs, "_read_source", lambda file: seen.append(file.relative_to(REPOSITORY)) or read(file))
+    monkeypatch.setattr(
+        pipeline.inputs,
+        "_read_source",
+        lambda file: seen.append(file.relative_to(REPOSITORY)) or read(file),
+    )
     digest_of_code(["catlip.pretrain"])
     names = {str(name) for name in seen}
-    assert {"catlip/pretrain.py", "catlip/encoder.py", "catlip/training/loop.py", "catlip/data/augment.py"} <= names
-    assert not [name for name in names if name.startswith(("bench", "baselines", "reports")) or name == "catlip/cli.py"]
+    assert {
+        "catlip/pretrain.py",
+        "catlip/encoder.py",
+        "catlip/training/loop.py",
+        "catlip/data/augment.py",
+    } <= names
+    assert not [
+        name
+        for name in names
+        if name.startswith(("bench", "baselines", "reports")) or name == "catlip/cli.py"
+    ]
 
 
 def options(*arguments: object) -> Plan:
@@ -230,13 +256,20 @@ def test_every_program_of_the_plan_exists() -> None:
         assert "--device" not in step.arguments
 
 
-def test_trainings_are_the_same_on_another_device_and_measurements_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    here, there = options("--device", "cpu"), options("--device", "cuda", "--quiet", "--out", "elsewhere")
+def test_trainings_are_the_same_on_another_device_and_measurements_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here, there = (
+        options("--device", "cpu"),
+        options("--device", "cuda", "--quiet", "--out", "elsewhere"),
+    )
     there.gpus = 8
     for one, other in zip(pretrain(here), pretrain(there), strict=True):
         words = [word.replace("elsewhere", "runs") for word in other.arguments]
         assert list(one.arguments) == words
-    assert {step.hardware for step in STEPS["bench"](here)} != {step.hardware for step in STEPS["bench"](there)}
+    assert {step.hardware for step in STEPS["bench"](here)} != {
+        step.hardware for step in STEPS["bench"](there)
+    }
 
 
 def test_dense_trainings_read_their_encoder() -> None:
@@ -247,7 +280,9 @@ def test_dense_trainings_read_their_encoder() -> None:
     assert steps_of("dense", read_options(["--dry-run"])) == []
 
 
-def test_two_at_once_in_one_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_at_once_in_one_folder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import fcntl
 
     (tmp_path / "starter" / ".steps").mkdir(parents=True)
@@ -264,13 +299,17 @@ def test_results_need_a_folder_of_their_own(out: str, capsys: pytest.CaptureFixt
 
 
 def test_what_stops_the_pipeline_stops_its_program(stub: Step, tmp_path: Path) -> None:
-    Path("stub.py").write_text("import time, pathlib\npathlib.Path('began').touch()\ntime.sleep(60)")
+    Path("stub.py").write_text(
+        "import time, pathlib\npathlib.Path('began').touch()\ntime.sleep(60)"
+    )
     script = (
         "import sys; from pathlib import Path; from pipeline.step import *\n"
         "try: run_step(Step('train', program='stub'), Path('runs'), sys.executable)\n"
         "except StepFailedError as error: sys.exit(error.code)"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    )
     while not Path("began").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)

@@ -1,4 +1,6 @@
-"""The same seed gives the same run: whatever the workers, stopped and resumed or not, for every method."""
+"""The same seed gives the same run: whatever the workers, stopped and resumed or not, for every
+method.
+"""
 
 import json
 import os
@@ -13,13 +15,27 @@ from pathlib import Path
 
 import pytest
 
-SHORT = ("--iterations", 12, "--epochs", 0, "--micro-batch", 8, "--warmup-iterations", 3, "--log-every", 1, "--quiet")
+SHORT = (
+    "--iterations",
+    12,
+    "--epochs",
+    0,
+    "--micro-batch",
+    8,
+    "--warmup-iterations",
+    3,
+    "--log-every",
+    1,
+    "--quiet",
+)
 
 
 def command(method: str, starter, out: Path, *extra: object) -> list[str]:
     module = "catlip.pretrain" if method == "catlip" else "baselines.pretrain"
     labels = (
-        ("--vocabulary", starter.vocabulary, "--labels-dir", starter.labels) if method == "catlip" else ("--method", method)
+        ("--vocabulary", starter.vocabulary, "--labels-dir", starter.labels)
+        if method == "catlip"
+        else ("--method", method)
     )
     return [module, *map(str, ("--shards", starter.shards, "--out", out, *labels, *SHORT, *extra))]
 
@@ -41,7 +57,9 @@ def undisturbed(program, starter, tmp_path_factory) -> dict[str, tuple[list[floa
 
 @pytest.mark.parametrize("method", ["catlip", "clip", "siglip", "superclass"])
 def test_a_run_learns(program, starter, tmp_path, method) -> None:
-    done = program(*command(method, starter, tmp_path / "run", "--iterations", 60, "--micro-batch", 32))
+    done = program(
+        *command(method, starter, tmp_path / "run", "--iterations", 60, "--micro-batch", 32)
+    )
     assert done.returncode == 0, done.stderr
     loss, _ = outcome(tmp_path / "run")
     assert len(loss) == 60
@@ -49,14 +67,20 @@ def test_a_run_learns(program, starter, tmp_path, method) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_the_curve_does_not_depend_on_the_workers(program, starter, tmp_path, undisturbed, num_workers) -> None:
+def test_the_curve_does_not_depend_on_the_workers(
+    program, starter, tmp_path, undisturbed, num_workers
+) -> None:
     done = program(*command("catlip", starter, tmp_path / "run", "--num-workers", num_workers))
     assert done.returncode == 0, done.stderr
     assert outcome(tmp_path / "run") == undisturbed["catlip"]
 
 
-def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(program, starter, tmp_path) -> None:
-    arguments = command("catlip", starter, tmp_path / "one", "--encoder", "vit_tiny16", "--num-devices", 2)  # no batch norm
+def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
+    program, starter, tmp_path
+) -> None:
+    arguments = command(
+        "catlip", starter, tmp_path / "one", "--encoder", "vit_tiny16", "--num-devices", 2
+    )  # no batch norm
     arguments += ["--micro-batch", "4", "--range-augment", "40", "20"]
     assert program(*arguments).returncode == 0
     launch = ("--standalone", "--nproc-per-node", 2, "-m", *arguments, "--out", tmp_path / "two")
@@ -75,13 +99,19 @@ def test_another_seed_gives_another_run(program, starter, tmp_path, undisturbed)
 
 
 @pytest.mark.parametrize("method", ["catlip", "clip"])
-def test_killed_and_resumed_is_uninterrupted(starter, program, tmp_path, undisturbed, method) -> None:
+def test_killed_and_resumed_is_uninterrupted(
+    starter, program, tmp_path, undisturbed, method
+) -> None:
     out = tmp_path / "run"
     arguments = command(method, starter, out, "--checkpoint-every", 1)
     for lines in (3, 7):  # killed as soon as so many steps are in the log
         process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
         deadline = time.monotonic() + 120
-        while not _has_lines(out / "log.jsonl", lines) and process.poll() is None and time.monotonic() < deadline:
+        while (
+            not _has_lines(out / "log.jsonl", lines)
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -92,12 +122,18 @@ def test_killed_and_resumed_is_uninterrupted(starter, program, tmp_path, undistu
     assert not out.with_name("run.json.partial").exists()
 
 
-def test_a_second_run_in_the_folder_is_refused_and_the_first_is_not_disturbed(starter, program, tmp_path, undisturbed) -> None:
+def test_a_second_run_in_the_folder_is_refused_and_the_first_is_not_disturbed(
+    starter, program, tmp_path, undisturbed
+) -> None:
     out = tmp_path / "run"
     arguments = command("catlip", starter, out)
     first = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not _has_lines(out / "log.jsonl", 2) and first.poll() is None and time.monotonic() < deadline:
+    while (
+        not _has_lines(out / "log.jsonl", 2)
+        and first.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     first.send_signal(signal.SIGSTOP)  # so that it has not ended when the second comes to it
     try:
@@ -119,7 +155,9 @@ def _has_lines(path: Path, count: int) -> bool:
     return path.exists() and path.read_text().count("\n") >= count
 
 
-def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(program, starter, tmp_path) -> None:
+def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(
+    program, starter, tmp_path
+) -> None:
     arguments = command("catlip", starter, tmp_path / "run", "--iterations", 2)
     assert program(*arguments).returncode == 0
     environment = json.loads((tmp_path / "run.json").read_text())["environment"]
@@ -140,12 +178,16 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(progr
 def test_labels_of_another_rule_are_refused(program, starter, tmp_path) -> None:
     vocabulary = json.loads(starter.vocabulary.read_text()) | {"rule": "corenet"}
     (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))
-    done = program(*command("catlip", starter, tmp_path / "run", "--vocabulary", tmp_path / "vocabulary.json"))
+    done = program(
+        *command("catlip", starter, tmp_path / "run", "--vocabulary", tmp_path / "vocabulary.json")
+    )
     assert done.returncode == 2
     assert "corenet" in done.stderr.splitlines()[-1]
 
 
-def test_what_is_left_out_of_shards_is_in_the_record_and_more_than_the_share_is_refused(program, starter, tmp_path) -> None:
+def test_what_is_left_out_of_shards_is_in_the_record_and_more_than_the_share_is_refused(
+    program, starter, tmp_path
+) -> None:
     """Of a shard one name is made no UTF-8."""
     shards = tmp_path / "shards"
     shutil.copytree(starter.shards, shards)

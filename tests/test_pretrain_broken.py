@@ -17,21 +17,38 @@ from catlip.pretrain import PretrainRun, encoder_of, pretrain
 from catlip.recipes import STARTER
 from catlip.record import read_record
 
-TINY = {"resolution": 32, "min_resolution": 32, "max_resolution": 32, "iterations": 4, "epochs": 0, "micro_batch": 4}
+TINY = {
+    "resolution": 32,
+    "min_resolution": 32,
+    "max_resolution": 32,
+    "iterations": 4,
+    "epochs": 0,
+    "micro_batch": 4,
+}
 CLASSES = 30
 
 
 def picture(number: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(number).integers(256, size=(40, 40, 3), dtype=np.uint8)).save(buffer, "PNG")
+    Image.fromarray(
+        np.random.default_rng(number).integers(256, size=(40, 40, 3), dtype=np.uint8)
+    ).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def run(folder: Path, **options) -> dict:
-    content = [b"" if number == 1 else picture(number)[:300] if number == 2 else picture(number) for number in range(12)]
-    write_shard(folder / "0.tar", [(str(number), {"png": image, "txt": b""}) for number, image in enumerate(content)])
+    content = [
+        b"" if number == 1 else picture(number)[:300] if number == 2 else picture(number)
+        for number in range(12)
+    ]
+    write_shard(
+        folder / "0.tar",
+        [(str(number), {"png": image, "txt": b""}) for number, image in enumerate(content)],
+    )
     recipe = replace(STARTER, **TINY, warmup_iterations=1, precision="fp32")
-    config = PretrainRun(recipe, (str(folder),), folder / "run", device="cpu", num_workers=0, quiet=True, **options)
+    config = PretrainRun(
+        recipe, (str(folder),), folder / "run", device="cpu", num_workers=0, quiet=True, **options
+    )
 
     def objective() -> Categorical:
         return Categorical(encoder_of(recipe), torch.full((CLASSES,), 0.1))
@@ -43,7 +60,10 @@ def run(folder: Path, **options) -> dict:
 def test_broken_images_are_in_the_record_each_once(tmp_path) -> None:
     record = run(tmp_path)
     assert record["metrics"]["broken"] == {"empty": 1, "cut short": 1}
-    assert sorted(record["samples"]["broken_keys"]) == [f"{tmp_path}/0.tar:1 (empty)", f"{tmp_path}/0.tar:2 (cut short)"]
+    assert sorted(record["samples"]["broken_keys"]) == [
+        f"{tmp_path}/0.tar:1 (empty)",
+        f"{tmp_path}/0.tar:2 (cut short)",
+    ]
 
 
 def test_max_broken_of_0_ends_the_run_with_a_line_that_says_what_to_do(tmp_path) -> None:

@@ -1,7 +1,8 @@
 """Every program runs to its end, at its smallest, and what it records is read by the page.
 
-The list is discovered; a program without smallest arguments fails here and says where to give them. What one program makes the
-next one takes, and each runs once, also where several test processes share the work.
+The list is discovered; a program without smallest arguments fails here and says where to give them.
+What one program makes the next one takes, and each runs once, also where several test processes
+share the work.
 """
 
 import ast
@@ -51,10 +52,14 @@ class Programs:
         )
 
     def run(self, name: str) -> Ended:
-        """The end of this program, which another test, or another test process, may have seen before."""
+        """The end of this program, which another test, or another test process, may have seen
+        before.
+        """
         needed = EVERY_RECORD if name == "reports" else SMALLEST[name].after
         for other in needed:
-            assert self.run(other).code == 0, f"{name} needs {other}, which failed:\n{self.run(other).errors}"
+            assert self.run(other).code == 0, (
+                f"{name} needs {other}, which failed:\n{self.run(other).errors}"
+            )
         paths = [self.outputs / f"{name}.{what}" for what in ("code", "output", "errors")]
         with open(self.outputs / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -66,7 +71,13 @@ class Programs:
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         module, *arguments = SMALLEST[name].command(name, self.folder)
-        request = {"module": module, "arguments": arguments, "cwd": str(self.folder), "output": output, "errors": errors}
+        request = {
+            "module": module,
+            "arguments": arguments,
+            "cwd": str(self.folder),
+            "output": output,
+            "errors": errors,
+        }
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
         return int(self.server.stdout.readline())
@@ -87,14 +98,20 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
 
 @pytest.mark.parametrize("name", programs())
 def test_a_program_runs_to_its_end(name: str, ran: Programs) -> None:
-    assert name in SMALLEST, f"give the smallest arguments of `python -m {name}` in tests/smallest_programs.py"
+    assert name in SMALLEST, (
+        f"give the smallest arguments of `python -m {name}` in tests/smallest_programs.py"
+    )
     if not SMALLEST[name].is_installed:
         pytest.skip(f"{SMALLEST[name].extra} is not installed")
     ended = ran.run(name)
     assert ended.code == 0, ended.errors
     assert "Traceback" not in ended.errors
     if kind := SMALLEST[name].kind:
-        records = [record for word in re.findall(r"\S+\.json\b", ended.output) if (record := as_record(ran.folder / word))]
+        records = [
+            record
+            for word in re.findall(r"\S+\.json\b", ended.output)
+            if (record := as_record(ran.folder / word))
+        ]
         assert records, f"no record is named in the output:\n{ended.output}"
         assert kind in {record["kind"] for record in records}
         assert kind in kinds_of_the_page() | NOT_SHOWN
@@ -111,7 +128,9 @@ def as_record(path: Path) -> dict[str, Any] | None:
 def kinds_of_the_page() -> set[str]:
     """The kinds that the reports ask for by name."""
     trees = [ast.parse(path.read_text()) for path in (REPOSITORY / "reports").rglob("*.py")]
-    constants = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    constants = [
+        node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)
+    ]
     return {value for value in constants if isinstance(value, str)}
 
 
@@ -124,7 +143,9 @@ def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
     assert (ran.folder / "report/index.html").stat().st_size > 10_000
     records = read_records([ran.folder / "runs"])
     assert records.problems == ()
-    assert {record.kind for record in records.found} >= {SMALLEST[name].kind for name in EVERY_RECORD}
+    assert {record.kind for record in records.found} >= {
+        SMALLEST[name].kind for name in EVERY_RECORD
+    }
 
 
 def test_no_entry_is_of_a_program_that_is_gone() -> None:
@@ -132,7 +153,9 @@ def test_no_entry_is_of_a_program_that_is_gone() -> None:
 
 
 def commands() -> list[str]:
-    """The commands of ours in the README, in run_all.sh's examples, and on the page without and with records."""
+    """The commands of ours in the README, in run_all.sh's examples, and on the page without and
+    with records.
+    """
     from reports.blocks import Command
     from reports.records import read_records
     from reports.sections import build_page
@@ -141,8 +164,18 @@ def commands() -> list[str]:
     blocks = [block for page in pages for section in page.sections for block in section.blocks]
     shown = [block.line for block in blocks if isinstance(block, Command)]
     readme = (REPOSITORY / "README.md").read_text().replace("\\\n", " ")
-    lines = [line for text in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL) for line in text.splitlines()]
-    return sorted({line for line in (*lines, *shown) if re.search(r"-m (catlip|baselines|bench|reports)\b", line)})
+    lines = [
+        line
+        for text in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)
+        for line in text.splitlines()
+    ]
+    return sorted(
+        {
+            line
+            for line in (*lines, *shown)
+            if re.search(r"-m (catlip|baselines|bench|reports)\b", line)
+        }
+    )
 
 
 def test_every_command_that_is_suggested_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,13 +16,17 @@ from catlip.progress import progress
 REPOSITORY = Path(__file__).parent.parent
 
 
-def test_off_a_terminal_two_thousand_updates_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_off_a_terminal_two_thousand_updates_are_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with progress(total=2000, desc="catlip-seed0", unit="step") as bar:
         for step in range(2000):
             bar.update()
             bar.set_postfix(loss=f"{step / 1000:.3f}")
     written = capsys.readouterr().err
-    assert re.fullmatch(r"catlip-seed0: 2000/2000 in 00:0\d, [\d.]+step/s, 00:00 left, loss=1.999\n", written)
+    assert re.fullmatch(
+        r"catlip-seed0: 2000/2000 in 00:0\d, [\d.]+step/s, 00:00 left, loss=1.999\n", written
+    )
 
 
 def test_off_a_terminal_a_line_comes_every_thirty_seconds(
@@ -69,13 +73,19 @@ def test_the_log_of_a_program_holds_whole_lines(program: Any, tmp_path: Path) ->
     captions, labels = tmp_path / "captions.txt", tmp_path / "labels"
     captions.write_text("A dog on a couch\n" * 300)
     made = program("catlip.label", captions, "--labels-dir", labels, "--part-rows", 10)
-    counted = program("catlip.vocabulary", labels, "--threshold", 1, "--out", tmp_path / "vocabulary.json")
+    counted = program(
+        "catlip.vocabulary", labels, "--threshold", 1, "--out", tmp_path / "vocabulary.json"
+    )
     assert made.returncode == counted.returncode == 0
     assert "\r" not in made.stderr + counted.stderr
     assert len(made.stderr.splitlines() + counted.stderr.splitlines()) <= 3
 
 
 def test_every_program_shows_its_progress_in_this_way() -> None:
-    sources = [path for package in ("catlip", "baselines", "bench", "reports") for path in (REPOSITORY / package).rglob("*.py")]
+    sources = [
+        path
+        for package in ("catlip", "baselines", "bench", "reports")
+        for path in (REPOSITORY / package).rglob("*.py")
+    ]
     others = [path for path in sources if re.search(r"import tqdm|\btqdm\(", path.read_text())]
     assert others == [REPOSITORY / "catlip" / "progress.py"]

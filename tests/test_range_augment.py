@@ -1,4 +1,6 @@
-"""RangeAugment reads as the release's, learns its ranges, and augments each image alike however a run is cut up."""
+"""RangeAugment reads as the release's, learns its ranges, and augments each image alike however a
+run is cut up.
+"""
 
 import math
 from dataclasses import replace
@@ -14,8 +16,12 @@ from catlip.range_augment import Augmented, Draws, RangeAugment, draw, target_ms
 NAMES = ("brightness", "contrast", "noise")
 
 
-def pictures(count: int, side: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+def pictures(
+    count: int, side: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    return torch.rand(
+        count, 3, side, side, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
 
 
 def drawn_with(seed: int, images: Tensor) -> Draws:
@@ -38,7 +44,10 @@ def by_hand(images: np.ndarray, draws: Draws) -> np.ndarray:
     def sigmoid(x: float) -> float:
         return 1 / (1 + math.exp(-x))
 
-    scaling, noise = (0.1 + 0.8 * sigmoid(0.5), 1.1 + 8.9 * sigmoid(1.5)), (5e-5 / 2, 1e-4 + (1 - 1e-4) * sigmoid(0.1))
+    scaling, noise = (
+        (0.1 + 0.8 * sigmoid(0.5), 1.1 + 8.9 * sigmoid(1.5)),
+        (5e-5 / 2, 1e-4 + (1 - 1e-4) * sigmoid(0.1)),
+    )
     ranges = {"brightness": scaling, "contrast": scaling, "noise": noise}
     images = images.copy()
     for name in draws.order:
@@ -74,7 +83,10 @@ def test_images_and_loss_are_those_of_a_reading_by_hand(count, seed) -> None:
 
 
 def test_ranges_start_where_the_releases_do() -> None:
-    ranges = {name: [end.item() for end in ends.values()] for name, ends in RangeAugment().ranges().items()}
+    ranges = {
+        name: [end.item() for end in ends.values()]
+        for name, ends in RangeAugment().ranges().items()
+    }
     assert ranges["brightness"] == ranges["contrast"] == pytest.approx([0.598, 8.376], abs=5e-4)
     assert ranges["noise"] == pytest.approx([2.5e-5, 0.525], abs=5e-4)
     assert ranges["noise"][0] == pytest.approx(2.5e-5, rel=1e-6)
@@ -91,7 +103,10 @@ def test_ranges_stay_within_their_bounds_whatever_is_learnt(raw) -> None:
     assert found == pytest.approx(bounds, abs=1e-6)
 
 
-@pytest.mark.parametrize(("progress", "expected"), [(0, 40), (0.1, 34.7), (0.25, 28.1), (0.5, 23.0), (0.75, 20.7), (1, 20)])
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [(0, 40), (0.1, 34.7), (0.25, 28.1), (0.5, 23.0), (0.75, 20.7), (1, 20)],
+)
 def test_the_target_falls_along_a_cosine_of_the_error(progress, expected) -> None:
     assert decibels(target_mse(progress, 40, 20)) == pytest.approx(expected, abs=0.05)
 
@@ -113,7 +128,9 @@ def test_six_scalars_learn_from_their_own_loss_and_from_the_objectives(part) -> 
 @pytest.mark.parametrize("end_db", [20, 15])
 @pytest.mark.parametrize("narrowed", [False, True])
 def test_the_loss_pulls_the_psnr_to_its_target_from_both_sides(end_db, narrowed) -> None:
-    """Not onto it: an image that no operation chose counts with an error of 0, so batches settle about 2 dB above."""
+    """Not onto it: an image that no operation chose counts with an error of 0, so batches settle
+    about 2 dB above.
+    """
     augment = RangeAugment(psnr=(40, end_db))
     if narrowed:
         with torch.no_grad():
@@ -153,9 +170,13 @@ def test_each_operation_changes_half_of_the_images(name, count, half) -> None:
 def test_halves_and_orders_are_drawn_evenly_and_independently() -> None:
     drawn = [drawn_with(seed, pictures(4, side=1)) for seed in range(600)]
     orders = [" ".join(one.order) for one in drawn]
-    assert {orders.count(order) > 60 for order in set(orders)} == {True}  # 100 each, 9 standard deviations apart
+    assert {orders.count(order) > 60 for order in set(orders)} == {
+        True
+    }  # 100 each, 9 standard deviations apart
     assert len(set(orders)) == 6
-    chosen = {name: np.array([np.isin(range(4), one.chosen[name]) for one in drawn]) for name in NAMES}
+    chosen = {
+        name: np.array([np.isin(range(4), one.chosen[name]) for one in drawn]) for name in NAMES
+    }
     for name in NAMES:
         assert np.abs(chosen[name].mean(axis=0) - 0.5).max() < 0.1
     both = (chosen["brightness"] & chosen["noise"]).mean(axis=0)
@@ -184,13 +205,19 @@ def test_autocast_and_half_precision_leave_the_error_in_full_precision(dtype) ->
 
 
 def test_progress_moves_the_target_alone() -> None:
-    (early, early_loss), (late, late_loss) = (augmented_with(0, pictures(8), progress) for progress in (0.1, 0.9))
+    (early, early_loss), (late, late_loss) = (
+        augmented_with(0, pictures(8), progress) for progress in (0.1, 0.9)
+    )
     assert torch.equal(early, late)
-    assert early_loss > late_loss, "the initial ranges are too strong throughout, most of all at the start"
+    assert early_loss > late_loss, (
+        "the initial ranges are too strong throughout, most of all at the start"
+    )
 
 
 def test_no_number_is_read_back_from_the_device(monkeypatch) -> None:
-    """A graph without a break, and tensors without data, leave nothing for `.item()` or a shape that depends on values."""
+    """A graph without a break, and tensors without data, leave nothing for `.item()` or a shape
+    that depends on values.
+    """
     images, augment = pictures(4), RangeAugment()
     drawn = drawn_with(0, images)
     compiled = torch.compile(augment.augment, backend="eager", fullgraph=True)
@@ -201,7 +228,10 @@ def test_no_number_is_read_back_from_the_device(monkeypatch) -> None:
 
 
 def _on_meta(drawn: Draws) -> Draws:
-    chosen, where = ({name: tensor.to("meta") for name, tensor in of.items()} for of in (drawn.chosen, drawn.where))
+    chosen, where = (
+        {name: tensor.to("meta") for name, tensor in of.items()}
+        for of in (drawn.chosen, drawn.where)
+    )
     return Draws(drawn.order, chosen, where, drawn.noise.to("meta"))
 
 
@@ -212,7 +242,10 @@ def build(method: str = "catlip") -> nn.Module:
 @pytest.mark.parametrize("method", methods.METHODS)
 def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
     plain, augment = build(method), RangeAugment()
-    objective, batch = Augmented(plain, augment), methods.synthetic_batch(4, "hybrid_tiny", 16, 20, seed=0)
+    objective, batch = (
+        Augmented(plain, augment),
+        methods.synthetic_batch(4, "hybrid_tiny", 16, 20, seed=0),
+    )
     assert objective.needs == plain.needs
     assert objective.image_encoder is plain.image_encoder
 
@@ -221,7 +254,9 @@ def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
     loss = objective(batch)
     torch.manual_seed(3)
     images, own = augment(batch.images, 0.75)
-    assert loss.item() == pytest.approx((plain(replace(batch, images=images)) + own).item(), rel=1e-6)
+    assert loss.item() == pytest.approx(
+        (plain(replace(batch, images=images)) + own).item(), rel=1e-6
+    )
     loss.backward()
     assert all(parameter.grad is not None for parameter in objective.parameters())
     objective.eval()
@@ -262,7 +297,9 @@ def weights_after(num_steps: int, resume_at: int | None) -> dict[str, Tensor]:
         optimizer.zero_grad()
         for micro_batch in range(2 * step, 2 * step + 2):
             torch.manual_seed(micro_batch)
-            objective(methods.synthetic_batch(4, "hybrid_tiny", 16, 20, seed=micro_batch)).backward()
+            objective(
+                methods.synthetic_batch(4, "hybrid_tiny", 16, 20, seed=micro_batch)
+            ).backward()
         optimizer.step()
     return objective.state_dict()
 

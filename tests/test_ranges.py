@@ -1,4 +1,6 @@
-"""A number that makes no sense is refused before anything is done, with its flag, its value and what it may be."""
+"""A number that makes no sense is refused before anything is done, with its flag, its value and
+what it may be.
+"""
 
 import importlib
 import inspect
@@ -41,7 +43,13 @@ def test_an_optimization_of_impossible_numbers_cannot_be_made(name, value) -> No
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("flip", 7.0), ("drop_path", 1.0), ("crop_scale", (0.0, 1.0)), ("crop_scale", (1.0, 0.1)), ("micro_batch", 0)],
+    [
+        ("flip", 7.0),
+        ("drop_path", 1.0),
+        ("crop_scale", (0.0, 1.0)),
+        ("crop_scale", (1.0, 0.1)),
+        ("micro_batch", 0),
+    ],
 )
 def test_nor_can_a_recipe(name, value) -> None:
     with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} "):
@@ -64,16 +72,24 @@ def test_nor_can_a_recipe(name, value) -> None:
         ("bench.data_path", ["--rounds", "0"]),
         ("bench.projection", ["--mfu", "nan"]),
         ("bench.memory", ["--batch-sizes", "4", "0"]),
-        ("bench.downstream.linear_probe", ["--encoder", "random:x@48", "--data", "starter:x", "--fraction", "0.5", "2"]),
+        (
+            "bench.downstream.linear_probe",
+            ["--encoder", "random:x@48", "--data", "starter:x", "--fraction", "0.5", "2"],
+        ),
     ],
 )
-def test_every_command_line_refuses_in_one_line_with_the_flag_and_the_value(monkeypatch, capsys, module, arguments) -> None:
+def test_every_command_line_refuses_in_one_line_with_the_flag_and_the_value(
+    monkeypatch, capsys, module, arguments
+) -> None:
     program = importlib.import_module(module)
     config = next(
-        found for found in vars(program).values()
-        if inspect.isclass(found) and found.__module__ == module and "out" in getattr(found, "__dataclass_fields__", {})
+        found
+        for found in vars(program).values()
+        if inspect.isclass(found)
+        and found.__module__ == module
+        and "out" in getattr(found, "__dataclass_fields__", {})
         and not found.__name__.endswith("Run")
-    )  # fmt: skip
+    )
     recipes = getattr(program, "RECIPES", None)
     if module == "catlip.pretrain":
         recipes = {name: program.PretrainCatLIP(recipe) for name, recipe in program.CATLIP.items()}

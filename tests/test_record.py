@@ -25,7 +25,9 @@ def test_a_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None
     assert read["config"]["encoder"] == "hybrid_tiny"
     assert read["metrics"] == {"share": 0.5}
     assert read["samples"]["ms"][:2] == [1, 2]
-    assert {"device", "cpu", "python", "packages", "revision", "dirty", "started"} <= read["environment"].keys()
+    assert {"device", "cpu", "python", "packages", "revision", "dirty", "started"} <= read[
+        "environment"
+    ].keys()
     assert not record.partial.exists()
 
 

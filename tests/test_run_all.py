@@ -21,7 +21,18 @@ def run_all(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_stage_and_option() -> None:
     done = run_all("--help")
     assert done.returncode == 0
-    for word in [*STAGES, "--only", "--from", "--scale", "--device", "--out", "--seeds", "--dry-run", "--quiet", "--no-venv"]:
+    for word in [
+        *STAGES,
+        "--only",
+        "--from",
+        "--scale",
+        "--device",
+        "--out",
+        "--seeds",
+        "--dry-run",
+        "--quiet",
+        "--no-venv",
+    ]:
         assert word in done.stdout
 
 
@@ -51,7 +62,11 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> Non
     modules = re.findall(r"-m ([a-z_.]+)", done.stdout)
     assert modules.count("catlip.pretrain") == modules.count("baselines.pretrain") == 2
     assert modules.count("bench.downstream.data_efficiency") == 2
-    assert modules.count("bench.downstream.longer_training") == modules.count("bench.downstream.readouts") == 4
+    assert (
+        modules.count("bench.downstream.longer_training")
+        == modules.count("bench.downstream.readouts")
+        == 4
+    )
     assert {
         "catlip.words",
         "catlip.data.starter",
@@ -66,25 +81,40 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> Non
 
 def test_every_flag_that_it_passes_exists(tmp_path: Path) -> None:
     passed: dict[str, set[str]] = {}
-    for line in run_all("--dry-run", "--full", "--quiet", "--seeds", 1, "--out", tmp_path).stdout.splitlines():
+    for line in run_all(
+        "--dry-run", "--full", "--quiet", "--seeds", 1, "--out", tmp_path
+    ).stdout.splitlines():
         if found := re.search(r"-m ((?:catlip|baselines|bench|reports)\S*)(.*)", line):
             passed.setdefault(found[1], set()).update(re.findall(r"--[a-z-]+", found[2]))
     assert len(passed) == 20
     for module, flags in passed.items():
-        known = subprocess.run([sys.executable, "-m", module, "--help"], cwd=REPOSITORY, capture_output=True, text=True).stdout
+        known = subprocess.run(
+            [sys.executable, "-m", module, "--help"], cwd=REPOSITORY, capture_output=True, text=True
+        ).stdout
         assert not {flag for flag in flags if flag not in known}, module
 
 
 def test_dense_transfer_is_run_when_asked_for_or_given_data() -> None:
     assert "bench.downstream.detection" not in run_all("--dry-run").stdout
-    lines = [line for line in run_all("--dry-run", "--full", "--seeds", 3).stdout.splitlines() if "starter-scenes/" in line]
-    assert len(lines) == 3 * (3 * 3 + 1) + 3, "three methods and seeds a task, ten images by heart, and Transfer Init"
+    lines = [
+        line
+        for line in run_all("--dry-run", "--full", "--seeds", 3).stdout.splitlines()
+        if "starter-scenes/" in line
+    ]
+    assert len(lines) == 3 * (3 * 3 + 1) + 3, (
+        "three methods and seeds a task, ten images by heart, and Transfer Init"
+    )
     assert all(("segmentation" in line) == ("ade20k:" in line) for line in lines)
     data = ("--scale", "cc3m", "--shards", "cc3m/0.tar", "--probe", "imagenet:/data/imagenet")
     lines = [
-        line for line in run_all("--dry-run", *data, "--coco", "/data/coco").stdout.splitlines() if "coco:/data/coco" in line
+        line
+        for line in run_all("--dry-run", *data, "--coco", "/data/coco").stdout.splitlines()
+        if "coco:/data/coco" in line
     ]
-    assert [line.split("--recipe ")[1].split()[0] for line in lines] == [*["table_7c"] * 4, *["table_7e_b16"] * 3]
+    assert [line.split("--recipe ")[1].split()[0] for line in lines] == [
+        *["table_7c"] * 4,
+        *["table_7e_b16"] * 3,
+    ]
     assert "segmentation" not in run_all("--dry-run", *data, "--coco", "/data/coco").stdout
 
 
@@ -99,15 +129,27 @@ def test_only_and_from_choose_stages() -> None:
 
 
 def test_web_scale_follows_from_one_dial() -> None:
-    done = run_all("--dry-run", "--scale", "cc3m", "--shards", "cc3m/{00000..00331}.tar", "--probe", "imagenet:/data/imagenet")
+    done = run_all(
+        "--dry-run",
+        "--scale",
+        "cc3m",
+        "--shards",
+        "cc3m/{00000..00331}.tar",
+        "--probe",
+        "imagenet:/data/imagenet",
+    )
     assert done.returncode == 0
     assert "--recipe cc3m_b16" in done.stdout
     assert "--threshold 500" in done.stdout
     assert "random:vit_b16@224" in done.stdout
 
 
-def in_a_clone_without_venv(tmp_path: Path, pythons: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """./run_all.sh where no .venv is, and where only these interpreters are: name -> shell script."""
+def in_a_clone_without_venv(
+    tmp_path: Path, pythons: dict[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """./run_all.sh where no .venv is, and where only these interpreters are: name -> shell
+    script.
+    """
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, script in pythons.items():
@@ -118,25 +160,41 @@ def in_a_clone_without_venv(tmp_path: Path, pythons: dict[str, str], *arguments:
     shutil.copy(REPOSITORY / "run_all.sh", tmp_path)
     shutil.copytree(REPOSITORY / "pipeline", tmp_path / "pipeline")
     return subprocess.run(
-        ["./run_all.sh", *arguments], cwd=tmp_path, env={"PATH": str(programs)}, capture_output=True, text=True, timeout=60
+        ["./run_all.sh", *arguments],
+        cwd=tmp_path,
+        env={"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
 WORKS = f'exec {sys.executable} "$@"'
-OLD = f"""[[ $1 == -c ]] && exec {sys.executable} -c "import sys; sys.version_info = (3, 10); $2"; {WORKS}"""
-WITHOUT_VENV = f"""[[ $1 == -c ]] && exec {sys.executable} -c "import sys; sys.modules['ensurepip'] = None; $2"; {WORKS}"""
+CHANGED = f'[[ $1 == -c ]] && exec {sys.executable} -c "import sys; CHANGE; $2"; {WORKS}'
+OLD = CHANGED.replace("CHANGE", "sys.version_info = (3, 10)")
+WITHOUT_VENV = CHANGED.replace("CHANGE", "sys.modules['ensurepip'] = None")
 
 
 @pytest.mark.parametrize(
     ("pythons", "chosen"),
     [
         ({"python3.12": WORKS, "python3.11": WORKS, "python3": WORKS}, "python3.12"),
-        ({"python3.14": "exit 127", "python3.13": WITHOUT_VENV, "python3.11": WORKS, "python3": OLD}, "python3.11"),
+        (
+            {
+                "python3.14": "exit 127",
+                "python3.13": WITHOUT_VENV,
+                "python3.11": WORKS,
+                "python3": OLD,
+            },
+            "python3.11",
+        ),
         ({"python3": WORKS}, "python3"),
     ],
     ids=["the newest", "the newest that works", "the only one"],
 )
-def test_set_up_takes_the_newest_python_that_works(tmp_path: Path, pythons: dict[str, str], chosen: str) -> None:
+def test_set_up_takes_the_newest_python_that_works(
+    tmp_path: Path, pythons: dict[str, str], chosen: str
+) -> None:
     done = in_a_clone_without_venv(tmp_path, pythons, "--dry-run", "--only", "setup")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == f"{chosen} -m venv .venv"
@@ -158,7 +216,9 @@ def test_a_wrong_option_is_refused_before_anything_is_installed(tmp_path: Path) 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_the_scripts_are_sound() -> None:
-    done = subprocess.run(["shellcheck", "run_all.sh", ".ci/run"], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        ["shellcheck", "run_all.sh", ".ci/run"], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -166,9 +226,13 @@ SUBCOMMANDS = {"explain", "audit", "merge", "stats", "convert", "show", "compare
 
 
 def readme_commands() -> list[str]:
-    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```(?:bash|sh)\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL
+    )
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.split("  #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+    return [
+        line.split("  #")[0].strip() for line in lines if line.strip() and not line.startswith("#")
+    ]
 
 
 @pytest.mark.parametrize("command", readme_commands())
@@ -181,7 +245,9 @@ def test_the_commands_of_the_readme_are_understood(command: str) -> None:
         assert done.returncode == 0, done.stderr
     elif words[:2] == ["python", "-m"]:
         program = words[1 : 4 if words[3:4] and words[3] in SUBCOMMANDS else 3]
-        done = subprocess.run([sys.executable, *program, "--help"], cwd=REPOSITORY, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, *program, "--help"], cwd=REPOSITORY, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         for flag in (word for word in words[3:] if word.startswith("--")):
             assert flag in done.stdout, f"{words[2]} has no {flag}"

@@ -22,11 +22,15 @@ class Calls:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("call", [(os.system, "touch {}"), (eval, "open('{}', 'w')"), (getattr, "", "join")])
+@pytest.mark.parametrize(
+    "call", [(os.system, "touch {}"), (eval, "open('{}', 'w')"), (getattr, "", "join")]
+)
 def test_a_pickle_that_runs_code_is_refused(tmp_path, call, protocol):
     function, *arguments = call
     trap = tmp_path / "trap"
-    content = pickle.dumps({"n2084071": Calls(function, *(a.format(trap) for a in arguments))}, protocol)
+    content = pickle.dumps(
+        {"n2084071": Calls(function, *(a.format(trap) for a in arguments))}, protocol
+    )
     with pytest.raises(InputError, match="wants to import"):
         load_plain(content, "the file")
     assert not trap.exists()

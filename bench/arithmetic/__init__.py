@@ -1,1 +1,3 @@
-"""What a training step costs by arithmetic: operations, bytes kept, bytes sent, and many devices."""
+"""What a training step costs by arithmetic: operations, bytes kept, bytes sent, and many
+devices.
+"""

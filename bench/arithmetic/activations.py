@@ -1,13 +1,16 @@
 """What a step holds between its forward and its backward pass, and at its peak, from shapes alone.
 
-Per token of width d, a transformer block keeps the inputs of its two norms (8 d bytes: the sum that runs past the blocks is
-float32, under autocast too) and 14 d numbers of the type that products are taken in: one d before and three after the query,
-key and value product, one before the projection, one before the MLP, and four before and four after its GELU. Fused attention
-adds one float32 per head and token; naive attention keeps a row of the attention matrix. That is 36 d bytes in bf16 and 64 d
-in fp32. (OpenCLIP's own image tower adds its positions in bf16, so that its sum is bf16 too: 32 d.)
+Per token of width d, a transformer block keeps the inputs of its two norms (8 d bytes: the sum that
+runs past the blocks is float32, under autocast too) and 14 d numbers of the type that products are
+taken in: one d before and three after the query, key and value product, one before the projection,
+one before the MLP, and four before and four after its GELU. Fused attention adds one float32 per
+head and token; naive attention keeps a row of the attention matrix. That is 36 d bytes in bf16 and
+64 d in fp32. (OpenCLIP's own image tower adds its positions in bf16, so that its sum is bf16 too:
+32 d.)
 
-Under autocast the 16-bit copy of each weight of a product is kept as well, whatever the batch. Checkpointing keeps the 4 d
-bytes of each block's input. Less than 1 % is left out: statistics of norms, numbers of tokens and labels, copies of masks.
+Under autocast the 16-bit copy of each weight of a product is kept as well, whatever the batch.
+Checkpointing keeps the 4 d bytes of each block's input. Less than 1 % is left out: statistics of
+norms, numbers of tokens and labels, copies of masks.
 
     activation_bytes(Factors(method="clip", batch_size=256), world_size=256)
 """
@@ -21,16 +24,23 @@ from catlip.encoder import ENCODERS, conv_width
 from catlip.training.schedule import AUTOCAST
 
 BLOCK_NUMBERS = 14  # of the type of the products, per token and unit of width
-ATTENTION_COPY = 1  # more in the text tower on a GPU, where torch's attention makes its result contiguous
+ATTENTION_COPY = (
+    1  # more in the text tower on a GPU, where torch's attention makes its result contiguous
+)
 
 
-def activation_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> dict[str, float]:
-    """What autograd keeps on one device between the forward and the backward pass, without the batch and the parameters.
+def activation_bytes(
+    factors: Factors, world_size: int = 1, device_type: str = "cuda"
+) -> dict[str, float]:
+    """What autograd keeps on one device between the forward and the backward pass, without the
+    batch and the parameters.
 
     Args:
-        world_size: devices; a contrastive loss holds the embeddings of all, and similarities to them.
+        world_size: devices; a contrastive loss holds the embeddings of all, and similarities to
+            them.
         device_type: "cuda" or "cpu", whose kernels and autocast differ a little.
-    Returns: bytes by part: image_encoder, text_tower, and logits (heads, embeddings, logits and targets).
+    Returns: bytes by part: image_encoder, text_tower, and logits (heads, embeddings, logits and
+        targets).
     """
     text = text_bytes(factors, device_type) if factors.method in TWO_TOWERS else 0
     return {
@@ -41,11 +51,13 @@ def activation_bytes(factors: Factors, world_size: int = 1, device_type: str = "
 
 
 def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> float:
-    """At most, in a whole step of one process, state and batch included; without what kernels take for themselves.
+    """At most, in a whole step of one process, state and batch included; without what kernels take
+    for themselves.
 
-    Parameters, optimizer and averaged weights stay. Gradients come as activations go, so the greatest of four moments counts:
-    when the loss is computed; when the head has its gradient (under autocast for a moment in 16 bits too) and the last tower
-    begins; when the image encoder begins; and at its first block, with all gradients made.
+    Parameters, optimizer and averaged weights stay. Gradients come as activations go, so the
+    greatest of four moments counts: when the loss is computed; when the head has its gradient
+    (under autocast for a moment in 16 bits too) and the last tower begins; when the image encoder
+    begins; and at its first block, with all gradients made.
     """
     shape, text = ENCODERS[factors.model], text_tower(factors.model)
     tokens, batch = num_tokens(factors.model, factors.resolution), factors.batch_size
@@ -53,12 +65,20 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
     gradients = {part: FLOAT32 * number for part, number in parameters(factors).items()}
     narrow = product_bytes(factors) if factors.precision in AUTOCAST else 0
     copies = narrow * block_weights(shape.width)
-    block = copies + batch * block_bytes(factors, tokens, shape.width, shape.heads, factors.attention, device_type)
+    block = copies + batch * block_bytes(
+        factors, tokens, shape.width, shape.heads, factors.attention, device_type
+    )
     again, cached = (block, shape.depth * copies) if factors.checkpointing else (0, 0)
-    working = batch * working_bytes(factors, tokens, shape.width, shape.heads if factors.attention == "naive" else 0)
-    text_working = batch * working_bytes(factors, text.context, text.width, 0) if kept["text_tower"] else 0
+    working = batch * working_bytes(
+        factors, tokens, shape.width, shape.heads if factors.attention == "naive" else 0
+    )
+    text_working = (
+        batch * working_bytes(factors, text.context, text.width, 0) if kept["text_tower"] else 0
+    )
     moments = (
-        sum(kept.values()) + cached + loss_working_bytes(factors, world_size),  # autocast drops its copies after the loss
+        sum(kept.values())
+        + cached
+        + loss_working_bytes(factors, world_size),  # autocast drops its copies after the loss
         kept["image_encoder"]
         + kept["text_tower"]
         + gradients["head"]
@@ -67,34 +87,51 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
         sum(gradients.values()) + block + working,
     )
     pixels = 3 * batch * factors.resolution**2
-    return state["parameters"] + state["buffers"] + state["optimizer"] + state["average"] + pixels + max(moments)
+    return (
+        state["parameters"]
+        + state["buffers"]
+        + state["optimizer"]
+        + state["average"]
+        + pixels
+        + max(moments)
+    )
 
 
 def working_bytes(factors: Factors, tokens: int, width: int, naive_heads: int) -> int:
-    """Of one sample in the middle of a block's backward: gradients of the sum, and of the MLP's inside or of attention."""
+    """Of one sample in the middle of a block's backward: gradients of the sum, and of the MLP's
+    inside or of attention.
+    """
     hidden = max(MLP_RATIO * width, 2 * naive_heads * tokens)
     return tokens * (FLOAT32 * width + product_bytes(factors) * hidden)
 
 
 def loss_working_bytes(factors: Factors, world_size: int) -> int:
-    """Beside the kept logits when the loss goes backward: float32 gradients of its terms, each as large as the logits."""
+    """Beside the kept logits when the loss goes backward: float32 gradients of its terms, each as
+    large as the logits.
+    """
     batch, everyone = factors.batch_size, factors.batch_size * world_size
     if factors.method in TWO_TOWERS:
         return 2 * FLOAT32 * (everyone if factors.method == "clip_nonlocal" else batch) * everyone
     if factors.method == "superclass":
         return 3 * FLOAT32 * batch * TEXT_VOCABULARY
-    if factors.method == "catlip_chunked":  # of one chunk: logits, their gradient, and what leads from one to the other
+    if (
+        factors.method == "catlip_chunked"
+    ):  # of one chunk: logits, their gradient, and what leads from one to the other
         return 5 * FLOAT32 * batch * min(CHUNK_CLASSES, factors.num_classes)
     return 2 * FLOAT32 * batch * factors.num_classes
 
 
-def block_bytes(factors: Factors, tokens: int, width: int, heads: int, attention: str, device_type: str) -> int:
+def block_bytes(
+    factors: Factors, tokens: int, width: int, heads: int, attention: str, device_type: str
+) -> int:
     """Of one sample in one block."""
     wide = product_bytes(factors)
     if attention == "sdpa":
         row = FLOAT32  # the logarithm of the softmax's sum
     elif device_type == "cuda" and factors.precision in AUTOCAST:
-        row = tokens * (FLOAT32 + wide)  # autocast takes the softmax in float32 there, and the product needs it in 16 bits
+        row = tokens * (
+            FLOAT32 + wide
+        )  # autocast takes the softmax in float32 there, and the product needs it in 16 bits
     else:
         row = tokens * wide
     return tokens * (2 * FLOAT32 * width + BLOCK_NUMBERS * wide * width + row * heads)
@@ -108,7 +145,9 @@ def image_bytes(factors: Factors, device_type: str) -> int:
     one = residual
     if not factors.checkpointing:
         one = block_bytes(factors, tokens, shape.width, shape.heads, factors.attention, device_type)
-    last = residual if shape.pool == "token" else FLOAT32 * shape.width  # of the final norm; after pooling it has one row
+    last = (
+        residual if shape.pool == "token" else FLOAT32 * shape.width
+    )  # of the final norm; after pooling it has one row
     per_image = wide * stem_numbers(factors) + shape.depth * one + last
     copies = 0
     if wide < FLOAT32:
@@ -118,18 +157,26 @@ def image_bytes(factors: Factors, device_type: str) -> int:
 
 
 def text_bytes(factors: Factors, device_type: str) -> int:
-    """Of the text tower, the whole batch; its attention is always fused, and it is not checkpointed."""
+    """Of the text tower, the whole batch; its attention is always fused, and it is not
+    checkpointed.
+    """
     text, wide = text_tower(factors.model), product_bytes(factors)
     one = block_bytes(factors, text.context, text.width, text.heads, "sdpa", device_type)
     if device_type == "cuda":
         one += ATTENTION_COPY * wide * text.context * text.width
     per_caption = text.depth * one + FLOAT32 * text.context * text.width
-    copies = wide * (text.depth * block_weights(text.width) + text.width * text.joint) if wide < FLOAT32 else 0
+    copies = (
+        wide * (text.depth * block_weights(text.width) + text.width * text.joint)
+        if wide < FLOAT32
+        else 0
+    )
     return factors.batch_size * per_caption + copies
 
 
 def logits_bytes(factors: Factors, world_size: int, device_type: str) -> int:
-    """Of what follows the towers: the input of the head, embeddings, logits, and dense targets where there are any."""
+    """Of what follows the towers: the input of the head, embeddings, logits, and dense targets
+    where there are any.
+    """
     wide, width, batch = product_bytes(factors), ENCODERS[factors.model].width, factors.batch_size
     if factors.method in TWO_TOWERS:
         return head_input_bytes(factors) + _similarity_bytes(factors, world_size, device_type)
@@ -142,14 +189,23 @@ def logits_bytes(factors: Factors, world_size: int, device_type: str) -> int:
 
 
 def head_input_bytes(factors: Factors) -> int:
-    """Of the image features. In fp32 the class token is a view of all normalised tokens, which keeps all of them."""
+    """Of the image features. In fp32 the class token is a view of all normalised tokens, which
+    keeps all of them.
+    """
     shape, wide = ENCODERS[factors.model], product_bytes(factors)
     views = wide == FLOAT32 and shape.pool == "token"
-    return wide * factors.batch_size * shape.width * (num_tokens(factors.model, factors.resolution) if views else 1)
+    return (
+        wide
+        * factors.batch_size
+        * shape.width
+        * (num_tokens(factors.model, factors.resolution) if views else 1)
+    )
 
 
 def _similarity_bytes(factors: Factors, world_size: int, device_type: str) -> int:
-    """Embeddings of this rank's pairs, those of the others, and similarities, float32 where a softmax takes them."""
+    """Embeddings of this rank's pairs, those of the others, and similarities, float32 where a
+    softmax takes them.
+    """
     wide, width, batch = product_bytes(factors), ENCODERS[factors.model].width, factors.batch_size
     joint, everyone = text_tower(factors.model).joint, factors.batch_size * world_size
     feature = wide if device_type == "cpu" else FLOAT32  # a GPU's autocast takes norms in float32
@@ -160,25 +216,33 @@ def _similarity_bytes(factors: Factors, world_size: int, device_type: str) -> in
         own = 2 * joint * batch * (2 * wide + feature)
         return copies + own + others + 2 * FLOAT32 * rows * everyone
     own = joint * batch * (4 * wide + feature)
-    per_pair = 3 * feature if device_type == "cpu" else 2 * feature  # target, product with it, and on a CPU its exponential
+    per_pair = (
+        3 * feature if device_type == "cpu" else 2 * feature
+    )  # target, product with it, and on a CPU its exponential
     return copies + own + (world_size - 1) * joint * wide * batch + per_pair * batch * everyone
 
 
 def stem_numbers(factors: Factors) -> int:
-    """Numbers that a stem keeps of one image: the pixels, and around each norm of a convolution's output."""
+    """Numbers that a stem keeps of one image: the pixels, and around each norm of a convolution's
+    output.
+    """
     shape, side = ENCODERS[factors.model], factors.resolution
     pixels = 3 * side**2
     if shape.stem == "patchify":
         return pixels
     if shape.stem == "conv":  # before the norm, before and after the GELU
         return pixels + 3 * conv_width(shape.width) * ((side // 4) ** 2 + (side // 8) ** 2)
-    # Before the norm and after the ReLU; in a residual block of two convolutions and a shortcut, three and two of those.
+    # Before the norm and after the ReLU; in a residual block of two convolutions and a shortcut,
+    # three and two of those.
     return pixels + 2 * 32 * (side // 2) ** 2 + 5 * (64 * (side // 4) ** 2 + 128 * (side // 8) ** 2)
 
 
 def stem_weights(factors: Factors) -> int:
     """Weights of a stem's convolutions."""
-    return sum(product.inner * product.columns for product in stem_products(factors.model, factors.resolution))
+    return sum(
+        product.inner * product.columns
+        for product in stem_products(factors.model, factors.resolution)
+    )
 
 
 def block_weights(width: int) -> int:

@@ -1,16 +1,18 @@
 """How many floating-point operations a training step takes, from the shapes of its matrix products.
 
-An operation is a multiply or an add. The backward pass of a product is two more of its size, one for each operand, except that
-nothing asks for the gradient of pixels. So a step is three forward passes less one of the first convolution. What is not a
-product (norms, GELU, softmax, the optimizer) is left out, as in every published count.
+An operation is a multiply or an add. The backward pass of a product is two more of its size, one
+for each operand, except that nothing asks for the gradient of pixels. So a step is three forward
+passes less one of the first convolution. What is not a product (norms, GELU, softmax, the
+optimizer) is left out, as in every published count.
 
     step_flops(Factors(method="clip"), world_size=256)      # what MFU takes
-    step_flops(factors, recompute=True)                     # with what is computed twice: what the device really does
+    step_flops(factors, recompute=True)                     # what the device really does
 
-At 224 pixels and 65,536 pairs in steps of 256 a device, CLIP takes 1.173 times the operations of CatLIP with ViT-B/16 (1.66 if
-the loss is not local), 1.109 times with L, and 1.053 with H, which the reference release pairs with the text tower of L; with
-OpenCLIP's for H, 1,024 wide and 24 deep, it would be 1.19. With the image sizes of each one's released sampler it is 1.46 per
-image with B and 1.30 with H. The paper's 2.7 and 2.78 (Fig. 1c) are more than operations explain.
+At 224 pixels and 65,536 pairs in steps of 256 a device, CLIP takes 1.173 times the operations of
+CatLIP with ViT-B/16 (1.66 if the loss is not local), 1.109 times with L, and 1.053 with H, which
+the reference release pairs with the text tower of L; with OpenCLIP's for H, 1,024 wide and 24 deep,
+it would be 1.19. With the image sizes of each one's released sampler it is 1.46 per image with B
+and 1.30 with H. The paper's 2.7 and 2.78 (Fig. 1c) are more than operations explain.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +30,9 @@ TWO_TOWERS = ("clip", "clip_nonlocal", "siglip", "siglip_gather")
 
 @dataclass(frozen=True)
 class Product:
-    """`count` products of a [rows, inner] and an [inner, columns] matrix; of a convolution, rows are its output pixels."""
+    """`count` products of a [rows, inner] and an [inner, columns] matrix; of a convolution, rows
+    are its output pixels.
+    """
 
     rows: int
     inner: int
@@ -91,26 +95,42 @@ def image_products(model: str, resolution: int) -> list[Product]:
 
 
 def text_products(model: str) -> list[Product]:
-    """Of one caption in the text tower that goes with `model`, padded to its context; the projection is of one token."""
+    """Of one caption in the text tower that goes with `model`, padded to its context; the
+    projection is of one token.
+    """
     text = text_tower(model)
     block = block_products(text.context, text.width, text.heads)
     return [*[*block.values()] * text.depth, Product(1, text.width, text.joint)]
 
 
 def head_products(factors: Factors, world_size: int = 1) -> list[Product]:
-    """Of one device and step: the classifier, or the image projection and the similarities of images and captions."""
-    batch, width, joint = factors.batch_size, ENCODERS[factors.model].width, text_tower(factors.model).joint
+    """Of one device and step: the classifier, or the image projection and the similarities of
+    images and captions.
+    """
+    batch, width, joint = (
+        factors.batch_size,
+        ENCODERS[factors.model].width,
+        text_tower(factors.model).joint,
+    )
     everyone = batch * world_size
     projection = Product(batch, width, joint)
-    if factors.method == "clip_nonlocal" and world_size > 1:  # captions to images are the transpose of images to captions
+    if (
+        factors.method == "clip_nonlocal" and world_size > 1
+    ):  # captions to images are the transpose of images to captions
         return [projection, Product(everyone, joint, everyone)]
     if factors.method in ("clip", "clip_nonlocal"):
         return [projection, Product(batch, joint, everyone, count=2)]
-    if factors.method == "siglip_gather" and world_size > 1:  # OpenCLIP computes its own pairs again, times zero
+    if (
+        factors.method == "siglip_gather" and world_size > 1
+    ):  # OpenCLIP computes its own pairs again, times zero
         return [projection, Product(batch, joint, batch, count=world_size + 1)]
     if factors.method in ("siglip", "siglip_gather"):
         return [projection, Product(batch, joint, batch, count=world_size)]
-    return [Product(batch, width, TEXT_VOCABULARY if factors.method == "superclass" else factors.num_classes)]
+    return [
+        Product(
+            batch, width, TEXT_VOCABULARY if factors.method == "superclass" else factors.num_classes
+        )
+    ]
 
 
 def image_flops(model: str, resolution: int) -> int:
@@ -119,7 +139,9 @@ def image_flops(model: str, resolution: int) -> int:
 
 
 def text_flops(model: str) -> int:
-    """Of one caption's forward pass through the text tower, projection included. The one of ViT-B/16: 6.0e9."""
+    """Of one caption's forward pass through the text tower, projection included. The one of
+    ViT-B/16: 6.0e9.
+    """
     return forward_flops(text_products(model))
 
 
@@ -134,11 +156,13 @@ def training_flops(products: Iterable[Product]) -> int:
 
 
 def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -> int:
-    """Of one device and training step: forward and backward, heads and similarities included; the optimizer is not.
+    """Of one device and training step: forward and backward, heads and similarities included; the
+    optimizer is not.
 
     Args:
         world_size: devices; a contrastive loss compares with the pairs of all.
-        recompute: add what the backward pass computes again. Model FLOPs utilisation (MFU) leaves it out.
+        recompute: add what the backward pass computes again. Model FLOPs utilisation (MFU) leaves
+            it out.
     """
     once = training_flops(image_products(factors.model, factors.resolution))
     if factors.method in TWO_TOWERS:
@@ -150,8 +174,9 @@ def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -
 def recomputed_flops(factors: Factors) -> int:
     """What the backward pass of one device computes again.
 
-    Fused attention takes the scores once more. Checkpointing takes a block once more up to its last product, whose result
-    nothing needs: 3.67 forward passes of a block and not 4. `catlip_chunked` takes the logits once more.
+    Fused attention takes the scores once more. Checkpointing takes a block once more up to its last
+    product, whose result nothing needs: 3.67 forward passes of a block and not 4. `catlip_chunked`
+    takes the logits once more.
     """
     shape, text = ENCODERS[factors.model], text_tower(factors.model)
     block = block_products(num_tokens(factors.model, factors.resolution), shape.width, shape.heads)
@@ -164,11 +189,16 @@ def recomputed_flops(factors: Factors) -> int:
     return again * factors.batch_size + logits
 
 
-def mean_flops_per_sample(factors: Factors, sizes: Sequence[ImageSize], world_size: int = 1, recompute: bool = False) -> float:
-    """Of a multi-scale sampler that draws a step's size uniformly: FLOPs of all its steps by their samples.
+def mean_flops_per_sample(
+    factors: Factors, sizes: Sequence[ImageSize], world_size: int = 1, recompute: bool = False
+) -> float:
+    """Of a multi-scale sampler that draws a step's size uniformly: FLOPs of all its steps by their
+    samples.
 
     Args:
         factors: resolution and batch size are taken from `sizes` (`catlip.recipes.Recipe.sizes()`).
     """
     steps = [replace(factors, resolution=size.resolution, batch_size=size.batch) for size in sizes]
-    return sum(step_flops(step, world_size, recompute) for step in steps) / sum(size.batch for size in sizes)
+    return sum(step_flops(step, world_size, recompute) for step in steps) / sum(
+        size.batch for size in sizes
+    )

@@ -1,11 +1,13 @@
-"""What a collective takes by arithmetic: a latency for each message and a bandwidth for the bytes, in a node and between nodes.
+"""What a collective takes by arithmetic: a latency for each message and a bandwidth for the bytes,
+in a node and between nodes.
 
     link = PRESETS["a100_8x_nvlink_200gbit"]
     exchange_ms(exchange, link)         # of bench.arithmetic.exchanges.sent
 
-The alpha-beta model: a message of S bytes takes alpha + S / beta. Collectives run round rings, in two levels where there are
-several nodes: g devices of a node share out the work, and each goes round a ring of its own with its likes on the m nodes.
-No contention between jobs, no stragglers, no cost of starting a kernel but what is in the latency.
+The alpha-beta model: a message of S bytes takes alpha + S / beta. Collectives run round rings, in
+two levels where there are several nodes: g devices of a node share out the work, and each goes
+round a ring of its own with its likes on the m nodes. No contention between jobs, no stragglers, no
+cost of starting a kernel but what is in the latency.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,9 @@ from bench.arithmetic.exchanges import Exchange
 
 @dataclass(frozen=True)
 class Link:
-    """How devices are connected; bandwidths are what one device sends, while it receives as much."""
+    """How devices are connected; bandwidths are what one device sends, while it receives as
+    much.
+    """
 
     node_devices: int
     """Devices of a node."""
@@ -43,15 +47,18 @@ LATENCIES = "latencies are assumed, 5 us in a node and 20 us between nodes"
 PRESETS = {
     "a100_8x_nvlink_200gbit": Link(
         8, 300, 5, 25, 20,
-        f"datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; DGX A100, a 200 Gbit/s adapter per GPU; {LATENCIES}",
+        ("datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; DGX A100, a 200 Gbit/s "
+f"adapter per GPU; {LATENCIES}"),
     ),
     "a100_8x_nvlink_50gbit": Link(
         8, 300, 5, 6.25, 20,
-        f"datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; AWS p4d.24xlarge, 400 Gbit/s per 8 GPUs; {LATENCIES}",
+        ("datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; AWS p4d.24xlarge, 400 "
+f"Gbit/s per 8 GPUs; {LATENCIES}"),
     ),
     "h100_8x_nvlink_400gbit": Link(
         8, 450, 5, 50, 20,
-        f"datasheet: NVIDIA H100 SXM, NVLink 900 GB/s both ways together; DGX H100, a 400 Gbit/s adapter per GPU; {LATENCIES}",
+        ("datasheet: NVIDIA H100 SXM, NVLink 900 GB/s both ways together; DGX H100, a 400 Gbit/s "
+f"adapter per GPU; {LATENCIES}"),
     ),
 }  # fmt: skip
 
@@ -59,11 +66,14 @@ PRESETS = {
 def scatter_ms(total_bytes: float, devices: int, link: Link) -> float:
     """A reduce_scatter of `total_bytes`, or, backwards, an all_gather that makes as many.
 
-    (g-1) (alpha_node + S/g / beta_node) in the node, then (m-1) (alpha_net + S/(g m) / beta_net) between nodes.
+    (g-1) (alpha_node + S/g / beta_node) in the node, then (m-1) (alpha_net + S/(g m) / beta_net)
+    between nodes.
     """
     g, m = link.levels(devices)
     inside = (g - 1) * _message_ms(total_bytes / g, link.node_gb_s, link.node_latency_us)
-    return inside + (m - 1) * _message_ms(total_bytes / (g * m), link.network_gb_s, link.network_latency_us)
+    return inside + (m - 1) * _message_ms(
+        total_bytes / (g * m), link.network_gb_s, link.network_latency_us
+    )
 
 
 def all_reduce_ms(total_bytes: float, devices: int, link: Link) -> float:
@@ -78,11 +88,15 @@ def all_to_all_ms(total_bytes: float, devices: int, link: Link) -> float:
     """Every device to every other, S/n each: g-1 of the messages stay in the node, n-g leave it."""
     g, _ = link.levels(devices)
     inside = (g - 1) * _message_ms(total_bytes / devices, link.node_gb_s, link.node_latency_us)
-    return inside + (devices - g) * _message_ms(total_bytes / devices, link.network_gb_s, link.network_latency_us)
+    return inside + (devices - g) * _message_ms(
+        total_bytes / devices, link.network_gb_s, link.network_latency_us
+    )
 
 
 def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """A pipeline through all devices, as slow as its slowest link: a latency for each, and the bytes once."""
+    """A pipeline through all devices, as slow as its slowest link: a latency for each, and the
+    bytes once.
+    """
     g, m = link.levels(devices)
     slowest = min(link.node_gb_s, link.network_gb_s) if m > 1 else link.node_gb_s
     hops_us = (g - 1) * m * link.node_latency_us + (m - 1) * link.network_latency_us
@@ -90,14 +104,18 @@ def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
 
 
 def neighbour_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """Captions round a ring of all devices in both directions at once, and their gradients back: SigLIP's exchange of a step.
+    """Captions round a ring of all devices in both directions at once, and their gradients back:
+    SigLIP's exchange of a step.
 
-    2 ceil((n-1)/2) rounds, each as slow as the slowest link: that many latencies, and all the bytes that one device sends.
+    2 ceil((n-1)/2) rounds, each as slow as the slowest link: that many latencies, and all the bytes
+    that one device sends.
     """
     _, m = link.levels(devices)
     across = m > 1
     gb_s = min(link.node_gb_s, link.network_gb_s) if across else link.node_gb_s
-    latency_us = max(link.node_latency_us, link.network_latency_us) if across else link.node_latency_us
+    latency_us = (
+        max(link.node_latency_us, link.network_latency_us) if across else link.node_latency_us
+    )
     return 2 * (devices // 2) * latency_us / 1e3 + total_bytes / gb_s / 1e6
 
 
@@ -117,15 +135,24 @@ def exchange_ms(exchange: Exchange, link: Link) -> float:
     return exchange.count * one(size, n, link)
 
 
-def fit(sizes_bytes: Sequence[float], all_reduces_ms: Sequence[float], devices: int) -> tuple[float, float]:
-    """Latency (us) and bandwidth (GB/s) of a ring from all-reduces of several sizes, by least squares of the relative error.
+def fit(
+    sizes_bytes: Sequence[float], all_reduces_ms: Sequence[float], devices: int
+) -> tuple[float, float]:
+    """Latency (us) and bandwidth (GB/s) of a ring from all-reduces of several sizes, by least
+    squares of the relative error.
 
-    t = 2 (n-1) alpha + 2 (n-1)/n S / beta. A latency or time per byte that comes out negative is set to zero.
+    t = 2 (n-1) alpha + 2 (n-1)/n S / beta. A latency or time per byte that comes out negative is
+    set to zero.
     """
     sizes, times = np.asarray(sizes_bytes, dtype=float), np.asarray(all_reduces_ms, dtype=float)
     steps = 2 * (devices - 1)
-    columns = np.stack([np.full_like(times, steps / 1e3), steps / devices * sizes / 1e6], axis=1) / times[:, None]
-    latency_us, ns_per_byte = np.linalg.lstsq(columns, np.ones_like(times), rcond=None)[0].clip(min=0)
+    columns = (
+        np.stack([np.full_like(times, steps / 1e3), steps / devices * sizes / 1e6], axis=1)
+        / times[:, None]
+    )
+    latency_us, ns_per_byte = np.linalg.lstsq(columns, np.ones_like(times), rcond=None)[0].clip(
+        min=0
+    )
     return float(latency_us), float(1 / ns_per_byte) if ns_per_byte > 0 else float("inf")
 
 

@@ -1,10 +1,12 @@
 """A training step on many devices, by arithmetic from the cost of one and of its links.
 
-A step is compute and what of the exchange is exposed. Compute is the FLOPs of the step (`bench.arithmetic.flops`), which grow
-with the number of devices where images are compared with everyone's captions, at the rate that one device reached or is
-assumed to reach. Gradients are sent while the backward pass computes the next ones, so of their time only the last bucket is
-exposed and what the backward pass does not cover; everything else that is sent, embeddings above all, is waited for. The time
-of each collective is `bench.arithmetic.link`'s. No stragglers, no data loading, no failures.
+A step is compute and what of the exchange is exposed. Compute is the FLOPs of the step
+(`bench.arithmetic.flops`), which grow with the number of devices where images are compared with
+everyone's captions, at the rate that one device reached or is assumed to reach. Gradients are sent
+while the backward pass computes the next ones, so of their time only the last bucket is exposed and
+what the backward pass does not cover; everything else that is sent, embeddings above all, is waited
+for. The time of each collective is `bench.arithmetic.link`'s. No stragglers, no data loading, no
+failures.
 """
 
 from collections.abc import Sequence
@@ -28,9 +30,9 @@ class Compute:
     """How fast one device gets through the FLOPs of a method's step.
 
     Attributes:
-        factors: of the step; batch size and number of devices are what is projected.
-        flops_per_ms: constant, so half of the batch takes half of the time; a real device is slower than that on small batches.
-        source: where the rate comes from.
+        factors: of the step; batch size and number of devices are what is projected. flops_per_ms:
+        constant, so half of the batch takes half of the time; a real device is slower than that on
+        small batches. source: where the rate comes from.
     """
 
     factors: Factors
@@ -45,8 +47,8 @@ class Compute:
 def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) -> float:
     """What a step waits for: all that is sent, but for the gradients that the backward pass covers.
 
-    k buckets of gradients, taken as equal, of t each: t + max(0, (k-1) t - backward_ms). The last is complete only when the
-    backward pass is.
+    k buckets of gradients, taken as equal, of t each: t + max(0, (k-1) t - backward_ms). The last
+    is complete only when the backward pass is.
     """
     found = 0.0
     for exchange in exchanges:
@@ -58,13 +60,16 @@ def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) ->
     return found
 
 
-def project(compute: Compute, devices: int, batch_size: int, link: Link, samples: float) -> dict[str, Any]:
+def project(
+    compute: Compute, devices: int, batch_size: int, link: Link, samples: float
+) -> dict[str, Any]:
     """One layout, replicated by DDP: step_ms = compute_ms + exposed_ms, and what follows from it.
 
     Args:
         batch_size: images per device and step.
         samples: images of the whole training, for device_hours.
-    Returns: among others efficiency, images/s over `devices` times those of one device with the same batch.
+    Returns: among others efficiency, images/s over `devices` times those of one device with the
+        same batch.
     """
     factors = replace(compute.factors, batch_size=batch_size)
     compute_ms = compute.step_ms(batch_size, devices)
@@ -86,34 +91,55 @@ def project(compute: Compute, devices: int, batch_size: int, link: Link, samples
 
 
 def measured_compute(path: Path, wanted: Sequence[str]) -> dict[str, Compute]:
-    """The rate on one device of the `wanted` methods, or of all, from a record of bench.step_time. Raises: InputError."""
+    """The rate on one device of the `wanted` methods, or of all, from a record of bench.step_time.
+
+    Raises: InputError.
+    """
     record = read(path, "step_time")
     found, one = record["metrics"]["methods"], record["config"]
     if (ranks := record["metrics"].get("world_size", 1)) != 1:
         raise InputError(f"{path} is of {ranks} ranks; a projection begins with one")
     if missing := [method for method in wanted if method not in found]:
-        raise InputError(f"{path} has no times of {', '.join(missing)}; set --methods to some of: {', '.join(found)}")
+        raise InputError(
+            f"{path} has no times of {', '.join(missing)}; set --methods to some of: "
+            f"{', '.join(found)}"
+        )
     computes = {}
     for method in wanted or found:
-        factors, ms = factors_of(SimpleNamespace(**one), method), found[method]["total_ms"]["median"]
-        source = f"measured: {ms:.1f} ms at batch {factors.batch_size} on {record['environment']['device']}, {path.name}"
+        factors, ms = (
+            factors_of(SimpleNamespace(**one), method),
+            found[method]["total_ms"]["median"],
+        )
+        source = (
+            f"measured: {ms:.1f} ms at batch {factors.batch_size} on "
+            f"{record['environment']['device']}, {path.name}"
+        )
         computes[method] = Compute(factors, step_flops(factors) / ms, source)
     return computes
 
 
 def measured_link(path: Path) -> Link:
-    """What a record of bench.communication fitted, as one node whose links are all alike. Raises: InputError."""
+    """What a record of bench.communication fitted, as one node whose links are all alike.
+
+    Raises: InputError.
+    """
     record = read(path, "communication")
     found, ranks = record["metrics"]["link"], record["metrics"]["world_size"]
-    source = f"measured: all-reduces of {ranks} ranks over {record['metrics']['backend']}, {path.name}"
-    return Link(ranks, found["gb_s"], found["latency_us"], found["gb_s"], found["latency_us"], source)
+    source = (
+        f"measured: all-reduces of {ranks} ranks over {record['metrics']['backend']}, {path.name}"
+    )
+    return Link(
+        ranks, found["gb_s"], found["latency_us"], found["gb_s"], found["latency_us"], source
+    )
 
 
 def read(path: Path, kind: str) -> dict[str, Any]:
     """A finished record of that kind. Raises: InputError."""
     record = read_record(path)
     if record["kind"] != kind:
-        raise InputError(f"{path} is a record of {record['kind']}; python -m bench.{kind} makes what is needed")
+        raise InputError(
+            f"{path} is a record of {record['kind']}; python -m bench.{kind} makes what is needed"
+        )
     if not record["metrics"]:
         raise InputError(f"{path} is of a run that was cut short")
     return record

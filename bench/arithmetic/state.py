@@ -33,7 +33,9 @@ def objective_of(factors: Factors) -> nn.Module:
 
 
 def parameters(factors: Factors) -> dict[str, int]:
-    """How many, by part: image_encoder, text_tower (with its projection), head (classifier, or image projection and scale)."""
+    """How many, by part: image_encoder, text_tower (with its projection), head (classifier, or
+    image projection and scale).
+    """
     counts = {"image_encoder": 0, "text_tower": 0, "head": 0}
     parts = {"image_encoder": "image_encoder", "text_encoder": "text_tower"}
     for name, parameter in objective_of(factors).named_parameters():
@@ -42,9 +44,11 @@ def parameters(factors: Factors) -> dict[str, int]:
 
 
 def state_bytes(factors: Factors) -> dict[str, int]:
-    """What a process holds between steps, unsharded: parameters, gradients, AdamW's two moments, the averaged weights.
+    """What a process holds between steps, unsharded: parameters, gradients, AdamW's two moments,
+    the averaged weights.
 
-    All of it is float32, but for counters. `buffers` are masks and running statistics; the average holds the persistent ones.
+    All of it is float32, but for counters. `buffers` are masks and running statistics; the average
+    holds the persistent ones.
     """
     objective = objective_of(factors)
     one = FLOAT32 * sum(parameters(factors).values())

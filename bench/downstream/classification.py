@@ -1,4 +1,6 @@
-"""Training a classifier on an encoder, the encoder with it or not, for images of one class each or of any number."""
+"""Training a classifier on an encoder, the encoder with it or not, for images of one class each or
+of any number.
+"""
 
 import re
 from collections.abc import Sequence
@@ -27,26 +29,35 @@ BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
 class Classification(nn.Module):
-    """An image encoder, a linear classifier over the classes of a data set, and softmax cross-entropy; where an image can be of
-    several classes, CatLIP's own binary cross-entropy.
+    """An image encoder, a linear classifier over the classes of a data set, and softmax
+    cross-entropy; where an image can be of several classes, CatLIP's own binary cross-entropy.
 
     Args:
         image_encoder: [B, 3, H, W] to [B, D].
         head: [B, D] to [B, classes].
         recipe: its label smoothing and the decay of the learning rate from block to block.
-        frozen: leave the encoder as it is, in evaluation mode and on its device, and train the head alone.
+        frozen: leave the encoder as it is, in evaluation mode and on its device, and train the head
+            alone.
         multi_label: whether an image can be of several classes, or none.
-    Raises: InputError when rates are to decay over the blocks of an encoder that has not one row of them.
+    Raises: InputError when rates are to decay over the blocks of an encoder that has not one row of
+        them.
     """
 
     needs = frozenset({"labels"})
 
     def __init__(
-        self, image_encoder: nn.Module, head: nn.Linear, recipe: TransferRecipe, frozen: bool, multi_label: bool = False
+        self,
+        image_encoder: nn.Module,
+        head: nn.Linear,
+        recipe: TransferRecipe,
+        frozen: bool,
+        multi_label: bool = False,
     ):
         super().__init__()
         if frozen:
-            self.__dict__["image_encoder"] = image_encoder  # no part of what is averaged, checkpointed and written
+            self.__dict__["image_encoder"] = (
+                image_encoder  # no part of what is averaged, checkpointed and written
+            )
         else:
             self.image_encoder = image_encoder
         self.head = head
@@ -57,8 +68,14 @@ class Classification(nn.Module):
         blocks = {place: found for place, name in enumerate(names) if (found := BLOCK.search(name))}
         self.depth = 1 + max((int(block[1]) for block in blocks.values()), default=-1)
         self.stem = frozenset(names[: min(blocks, default=0)])  # whatever its library calls them
-        if recipe.layer_decay != 1 and len({block.string[: block.start()] for block in blocks.values()}) != 1:
-            raise InputError("--layer-decay is for an encoder of one row of numbered blocks, and this one has none")
+        if (
+            recipe.layer_decay != 1
+            and len({block.string[: block.start()] for block in blocks.values()}) != 1
+        ):
+            raise InputError(
+                "--layer-decay is for an encoder of one row of numbered blocks, and this one has "
+                "none"
+            )
         self.train()
 
     def train(self, mode: bool = True) -> "Classification":
@@ -75,10 +92,14 @@ class Classification(nn.Module):
         logits = self.head(features)
         if self.multi_label:
             return sparse_binary_cross_entropy(logits, batch.labels)
-        return F.cross_entropy(logits.float(), batch.labels.values, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(
+            logits.float(), batch.labels.values, label_smoothing=self.label_smoothing
+        )
 
     def lr_scale(self, name: str) -> float:
-        """1 for the head, r for the last norm and the last block, r^depth for the first, r^(depth + 1) for the stem."""
+        """1 for the head, r for the last norm and the last block, r^depth for the first, r^(depth +
+        1) for the stem.
+        """
         own = name.removeprefix("image_encoder.")
         if own == name:
             return 1.0
@@ -89,7 +110,8 @@ class Classification(nn.Module):
 
 @dataclass(frozen=True)
 class Score:
-    """How good a classifier is: shares of the test images in [0, 1], how long its training took, and how its loss ended.
+    """How good a classifier is: shares of the test images in [0, 1], how long its training took,
+    and how its loss ended.
 
     Attributes:
         broken: the images, of training and of testing, that could not be read and were left out.
@@ -102,21 +124,35 @@ class Score:
     broken: Sequence[BrokenImage] = ()
 
 
-def train_classifier(run: Run, encoder: LoadedEncoder, head: nn.Linear, train_split: Split, task: Task) -> Score:
-    """Train by `run`, and test the averaged weights on the task's test images. Raises: InputError, as `fit` does."""
+def train_classifier(
+    run: Run, encoder: LoadedEncoder, head: nn.Linear, train_split: Split, task: Task
+) -> Score:
+    """Train by `run`, and test the averaged weights on the task's test images.
+
+    Raises: InputError, as `fit` does.
+    """
     classification = Classification(encoder.module, head, run.recipe, run.frozen)
-    found = fit(run, classification, train_split, partial(evaluate, classification, encoder.preprocess, task.test, run))
+    found = fit(
+        run,
+        classification,
+        train_split,
+        partial(evaluate, classification, encoder.preprocess, task.test, run),
+    )
     return Score(**found | {"broken": [BrokenImage(*image) for image in found["broken"]]})
 
 
 @torch.inference_mode()
-def evaluate(classification: Classification, preprocess: Preprocess, test: Split, run: Run) -> dict[str, Any]:
+def evaluate(
+    classification: Classification, preprocess: Preprocess, test: Split, run: Run
+) -> dict[str, Any]:
     """Its `top1` and `top5`, and the `broken` images; each rank tests its share."""
     classification.eval()
     place = run.place
     mine = test.take(np.arange(place.rank, len(test), place.world_size))
     quiet = run.quiet or not place.is_main
-    features = extract(classification.image_encoder, preprocess, mine, run.num_workers, quiet, run.max_broken)
+    features = extract(
+        classification.image_encoder, preprocess, mine, run.num_workers, quiet, run.max_broken
+    )
     right = hits(classification.head(features.values), features.labels)
     counts = torch.cat([right, right.new_tensor([len(features)])])
     broken = [features.broken.images()] * place.world_size
@@ -124,4 +160,8 @@ def evaluate(classification: Classification, preprocess: Preprocess, test: Split
         dist.all_reduce(counts)
         dist.all_gather_object(broken, features.broken.images())
     top1, top5, total = counts.tolist()
-    return {"top1": top1 / total, "top5": top5 / total, "broken": [image for part in broken for image in part]}
+    return {
+        "top1": top1 / total,
+        "top5": top5 / total,
+        "broken": [image for part in broken for image in part],
+    }

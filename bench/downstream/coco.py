@@ -1,7 +1,8 @@
-"""COCO in its own layout: ROOT/annotations/instances_{train,val}2017.json, and the images in ROOT/{train,val}2017/.
+"""COCO in its own layout: ROOT/annotations/instances_{train,val}2017.json, and the images in
+ROOT/{train,val}2017/.
 
-Names and ids of the categories come from the annotation file. What a file can have wrong is counted; what would make a number
-mean something else is refused.
+Names and ids of the categories come from the annotation file. What a file can have wrong is
+counted; what would make a number mean something else is refused.
 """
 
 import json
@@ -25,11 +26,10 @@ class CocoSplit:
     """The images of a split that are there, and what is said about them.
 
     Attributes:
-        folder: of the images.
-        images: as in the file: id, file_name, height, width.
-        categories: as in the file, by ascending id; a class id is a position in it.
-        annotations: those of each image, in the order of `images`.
-        counts: how many images are listed, absent and without objects; how many objects, crowds, and objects of a box with a
+        folder: of the images. images: as in the file: id, file_name, height, width. categories: as
+        in the file, by ascending id; a class id is a position in it. annotations: those of each
+        image, in the order of `images`. counts: how many images are listed, absent and without
+        objects; how many objects, crowds, and objects of a box with a
             side below one pixel; how many categories without an object.
         broken: the listed images that are left out.
     """
@@ -53,40 +53,62 @@ class CocoSplit:
 
     def first(self, count: int) -> "CocoSplit":
         """Its first images with an object on them."""
-        kept = [number for number, found in enumerate(self.annotations) if any(not a.get("iscrowd") for a in found)][:count]
+        kept = [
+            number
+            for number, found in enumerate(self.annotations)
+            if any(not a.get("iscrowd") for a in found)
+        ][:count]
         return self.of(kept)
 
     def of(self, numbers: Iterable[int]) -> "CocoSplit":
         """Those of its images."""
         kept = list(numbers)
-        images, annotations = [self.images[number] for number in kept], [self.annotations[number] for number in kept]
+        images, annotations = (
+            [self.images[number] for number in kept],
+            [self.annotations[number] for number in kept],
+        )
         return replace(self, images=images, annotations=annotations)
 
     def write(self, path: Path) -> None:
         """As an annotation file of COCO's, of just these images."""
         everything = [annotation for annotations in self.annotations for annotation in annotations]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"images": self.images, "annotations": everything, "categories": self.categories}))
+        path.write_text(
+            json.dumps(
+                {"images": self.images, "annotations": everything, "categories": self.categories}
+            )
+        )
 
 
 def coco_root(spelling: str) -> Path:
     """The folder that `coco:DIR` names. Raises: InputError."""
     kind, _, place = spelling.partition(":")
     if kind != "coco" or not place:
-        raise InputError(f"data {spelling!r} is not coco:DIR, with DIR/annotations/instances_train2017.json and DIR/train2017/")
+        raise InputError(
+            f"data {spelling!r} is not coco:DIR, with DIR/annotations/instances_train2017.json and "
+            "DIR/train2017/"
+        )
     return Path(place)
 
 
-def read_coco(root: Path, split: Literal["train", "val"], max_broken: float = MAX_BROKEN) -> CocoSplit:
-    """A split of COCO-2017, or of anything laid out like it, without the images that are not there or empty.
+def read_coco(
+    root: Path, split: Literal["train", "val"], max_broken: float = MAX_BROKEN
+) -> CocoSplit:
+    """A split of COCO-2017, or of anything laid out like it, without the images that are not there
+    or empty.
 
-    Raises: InputError when the file or the folder is missing, the file is no such annotation file, an annotation is of an image
-        or a category that it does not list, or more than the share `max_broken` of the images is missing or empty.
+    Raises: InputError when the file or the folder is missing, the file is no such annotation file,
+        an annotation is of an image
+        or a category that it does not list, or more than the share `max_broken` of the images is
+        missing or empty.
     """
     path, folder = root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017"
     for needed in (path, folder):
         if not needed.exists():
-            raise InputError(f"coco:{root} has no {needed.relative_to(root)}; unpack COCO-2017's images and annotations there")
+            raise InputError(
+                f"coco:{root} has no {needed.relative_to(root)}; unpack COCO-2017's images and "
+                "annotations there"
+            )
     images, annotations, categories = _read(path)
     by_image = _by_image(path, images, annotations, {category["id"] for category in categories})
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
@@ -98,7 +120,9 @@ def read_coco(root: Path, split: Literal["train", "val"], max_broken: float = MA
     broken.check(len(images), max_broken)
     present = [image for image in images if sizes.get(image["file_name"])]
     if not present:
-        raise InputError(f"none of the {len(images)} images that {path.name} lists is there: {broken.summary()}")
+        raise InputError(
+            f"none of the {len(images)} images that {path.name} lists is there: {broken.summary()}"
+        )
     of_present = [by_image[image["id"]] for image in present]
     absent = sum(image["file_name"] not in sizes for image in images)
     counts = _counts(of_present, len(categories)) | {"images": len(images), "absent": absent}
@@ -123,14 +147,19 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[
             for entry in entries:
                 entry[name]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no annotation file of COCO's: {type(error).__name__} {error}") from None
+        raise InputError(
+            f"{path} is no annotation file of COCO's: {type(error).__name__} {error}"
+        ) from None
     if not images or not categories:
         raise InputError(f"{path} lists {len(images)} images and {len(categories)} categories")
     return images, annotations, categories
 
 
 def _by_image(
-    path: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: set[int]
+    path: Path,
+    images: list[dict[str, Any]],
+    annotations: list[dict[str, Any]],
+    categories: set[int],
 ) -> dict[int, list[dict[str, Any]]]:
     ids = {image["id"] for image in images}
     if len(ids) != len(images):
@@ -152,5 +181,6 @@ def _counts(annotations: list[list[dict[str, Any]]], num_categories: int) -> dic
         "objects": len(objects),
         "crowds": len(flat) - len(objects),
         "below_a_pixel": sum(min(annotation["bbox"][2:]) < 1 for annotation in objects),
-        "empty_categories": num_categories - len({annotation["category_id"] for annotation in objects}),
+        "empty_categories": num_categories
+        - len({annotation["category_id"] for annotation in objects}),
     }

@@ -1,7 +1,8 @@
 """How little data does an encoder need, and does Transfer Init help?  (Figures 5 and 7)
 
-A linear probe or fine-tuning of each encoder with each share of the data and each start of the classifier: one program run and
-one record an encoder, several at a time where there are several devices. What has its record is not run again.
+A linear probe or fine-tuning of each encoder with each share of the data and each start of the
+classifier: one program run and one record an encoder, several at a time where there are several
+devices. What has its record is not run again.
 """
 
 import itertools
@@ -27,13 +28,17 @@ UNTRAINED = "random:"
 
 @dataclass(frozen=True)
 class DataEfficiency:
-    """Sweep shares of the data and starts of the classifier over encoders; run the same command again to go on.
+    """Sweep shares of the data and starts of the classifier over encoders; run the same command
+    again to go on.
 
-    python -m bench.downstream.data_efficiency --recipe starter --data starter:data/starter --out runs/starter \\
-        --encoders runs/starter/pretrain/catlip-seed0 runs/starter/pretrain/clip-seed0 random:hybrid_tiny@48
+    python -m bench.downstream.data_efficiency --recipe starter --data starter:data/starter \\
+        --out runs/starter \\
+        --encoders runs/starter/pretrain/catlip-seed0 runs/starter/pretrain/clip-seed0 \\
+        random:hybrid_tiny@48
 
-    python -m bench.downstream.data_efficiency --programs finetune --data imagenet:/data/imagenet --devices cuda:0 cuda:1 \\
-        --encoders released:vit_b16 released:vit_l16 --options="--vocabulary datacomp_1_2B_vocab.pkl"
+    python -m bench.downstream.data_efficiency --programs finetune --data imagenet:/data/imagenet \\
+        --devices cuda:0 cuda:1 --encoders released:vit_b16 released:vit_l16 \\
+        --options="--vocabulary datacomp_1_2B_vocab.pkl"
     """
 
     encoders: tuple[str, ...]
@@ -66,7 +71,9 @@ def main(config: DataEfficiency) -> None:
     """Run what has no record yet."""
     jobs, free = list(_jobs(config)), Queue[str]()
     if len({path for path, _ in jobs}) < len(jobs):
-        raise InputError("two of --encoders have the same name; give them in two runs with different --out")
+        raise InputError(
+            "two of --encoders have the same name; give them in two runs with different --out"
+        )
     for device in config.devices:
         free.put(device)
 
@@ -84,11 +91,16 @@ def main(config: DataEfficiency) -> None:
     with ThreadPoolExecutor(len(config.devices)) as pool:
         codes = list(pool.map(work, jobs))
     if failed := [str(path) for (path, _), code in zip(jobs, codes, strict=True) if code]:
-        raise InputError(f"{len(failed)} of {len(jobs)} failed, see above: {', '.join(failed)}; run it again to go on")
+        raise InputError(
+            f"{len(failed)} of {len(jobs)} failed, see above: {', '.join(failed)}; run it again to "
+            "go on"
+        )
 
 
 def _jobs(config: DataEfficiency) -> Iterator[tuple[Path, list[str]]]:
-    """Each record with the command that makes it; an untrained encoder is another one for each seed."""
+    """Each record with the command that makes it; an untrained encoder is another one for each
+    seed.
+    """
     for program, spelling in itertools.product(config.programs, config.encoders):
         untrained = spelling.startswith(UNTRAINED)
         for seed in range(config.untrained) if untrained else [0]:
@@ -97,23 +109,43 @@ def _jobs(config: DataEfficiency) -> Iterator[tuple[Path, list[str]]]:
             yield path, _command(config, program, spelling, path, seed)
 
 
-def _command(config: DataEfficiency, program: str, spelling: str, path: Path, seed: int) -> list[str]:
-    command = [sys.executable, "-m", f"bench.downstream.{program}", "--recipe", config.recipe or TABLE_7[program]]
+def _command(
+    config: DataEfficiency, program: str, spelling: str, path: Path, seed: int
+) -> list[str]:
+    command = [
+        sys.executable,
+        "-m",
+        f"bench.downstream.{program}",
+        "--recipe",
+        config.recipe or TABLE_7[program],
+    ]
     command += ["--encoder", spelling, "--data", config.data, "--out", str(path)]
     command += ["--seed", str(seed), "--seeds", str(config.seeds)]
-    command += ["--fraction", *map(str, config.fraction), "--init", *config.init, *shlex.split(config.options)]
+    command += [
+        "--fraction",
+        *map(str, config.fraction),
+        "--init",
+        *config.init,
+        *shlex.split(config.options),
+    ]
     return [*command, "--quiet"] if config.quiet else command
 
 
 def _name(spelling: str) -> str:
-    """A run by its folder's name, anything else by its spelling without what a file's name cannot have."""
+    """A run by its folder's name, anything else by its spelling without what a file's name cannot
+    have.
+    """
     path = Path(spelling)
     return path.name if path.is_dir() else re.sub(r"[^A-Za-z0-9_.@-]+", "-", spelling)
 
 
 def is_done(path: Path, command: list[str]) -> bool:
-    """Whether the record is there, of the same command, and no older than the weights that it is about."""
-    if not path.is_file() or _what_matters(shlex.split(read_record(path)["command"])) != _what_matters(command):
+    """Whether the record is there, of the same command, and no older than the weights that it is
+    about.
+    """
+    if not path.is_file() or _what_matters(
+        shlex.split(read_record(path)["command"])
+    ) != _what_matters(command):
         return False
     encoder = Path(command[command.index("--encoder") + 1])
     weights = encoder / "weights.safetensors" if encoder.is_dir() else encoder

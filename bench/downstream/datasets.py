@@ -1,8 +1,9 @@
 """Labelled images by one spelling: the starter probes, or a data set of yours.
 
-starter:data/starter            two tasks on drawing teams never seen in pre-training: concepts and subgroups
-imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE, or tars of KEY.jpg and KEY.cls in train/ and val/;
-                                likewise places365: and folder:
+starter:data/starter            two tasks on drawing teams never seen in pre-training: concepts and
+                                subgroups
+imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE, or tars of KEY.jpg and
+                                KEY.cls in train/ and val/; likewise places365: and folder:
 """
 
 import re
@@ -33,10 +34,9 @@ class Split:
     """Encoded images and their classes; it can stand where the data path expects a shard.
 
     Attributes:
-        path: where the images are, for messages.
-        keys: [N] names of the images.
-        labels: [N] int64, positions in the task's class names; or [N, C] bool, where an image can be of several classes.
-        image_bytes: number of an image -> the encoded image.
+        path: where the images are, for messages. keys: [N] names of the images. labels: [N] int64,
+        positions in the task's class names; or [N, C] bool, where an image can be of several
+        classes. image_bytes: number of an image -> the encoded image.
     """
 
     path: Path
@@ -50,10 +50,13 @@ class Split:
     def take(self, numbers: NDArray[np.int64]) -> "Split":
         """The images of these numbers, in this order."""
         keys = [self.keys[number] for number in numbers]
-        return Split(self.path, keys, self.labels[numbers], partial(_nth, self.image_bytes, numbers.tolist()))
+        return Split(
+            self.path, keys, self.labels[numbers], partial(_nth, self.image_bytes, numbers.tolist())
+        )
 
     def subset(self, fraction: float, seed: int) -> "Split":
-        """This share of the images of every class, at least one of each; a smaller share is part of a larger one.
+        """This share of the images of every class, at least one of each; a smaller share is part of
+        a larger one.
 
         Args:
             fraction: in (0, 1].
@@ -63,7 +66,9 @@ class Split:
             return self
         draw = np.random.default_rng([seed, SUBSET])
         mixed = draw.permutation(len(self))
-        order = mixed[np.argsort(self.labels[mixed], kind="stable")]  # class by class, mixed within each
+        order = mixed[
+            np.argsort(self.labels[mixed], kind="stable")
+        ]  # class by class, mixed within each
         sizes = np.unique(self.labels, return_counts=True)[1]
         rank = np.arange(len(self)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         kept = np.maximum(1, np.round(fraction * sizes).astype(np.int64))
@@ -86,7 +91,10 @@ class Task:
 
 
 def load_tasks(spelling: str) -> list[Task]:
-    """The tasks that `spelling` names. Raises: InputError for an unknown kind or data that are not as described above."""
+    """The tasks that `spelling` names.
+
+    Raises: InputError for an unknown kind or data that are not as described above.
+    """
     kind, _, place = spelling.partition(":")
     if kind == "starter" and place:
         return [_starter(Path(place), name) for name in ("concepts", "subgroups")]
@@ -94,12 +102,20 @@ def load_tasks(spelling: str) -> list[Task]:
         root = Path(place)
         for split in ("train", "val"):
             if not (root / split).is_dir():
-                raise InputError(f"{spelling} has no folder {split}/ with a folder of images per class, or with tars")
+                raise InputError(
+                    f"{spelling} has no folder {split}/ with a folder of images per class, or with "
+                    "tars"
+                )
         return [_tars(kind, root) if any((root / "train").glob("*.tar")) else _folders(kind, root)]
-    raise InputError(f"data {spelling!r} is not starter:DIR, {', '.join(f'{kind}:DIR' for kind in KINDS[:-1])} or folder:DIR")
+    raise InputError(
+        f"data {spelling!r} is not starter:DIR, {', '.join(f'{kind}:DIR' for kind in KINDS[:-1])} "
+        "or folder:DIR"
+    )
 
 
-def ragged(labels: NDArray[np.int64] | NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def ragged(
+    labels: NDArray[np.int64] | NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The labels of n images, as of a `Split`, as `values` [sum K] and `offsets` [n + 1], int64."""
     if labels.dtype != bool:
         return labels.astype(np.int64, copy=False), np.arange(len(labels) + 1)
@@ -107,7 +123,9 @@ def ragged(labels: NDArray[np.int64] | NDArray[np.bool_]) -> tuple[NDArray[np.in
 
 
 def name_labels(task: str, names: Sequence[str]) -> LabelSet:
-    """Class names with the synsets they mean: a wnid says so itself, of any other name the nouns are looked up."""
+    """Class names with the synsets they mean: a wnid says so itself, of any other name the nouns
+    are looked up.
+    """
     known = set(nouns().offsets.tolist())
 
     def synsets(name: str) -> tuple[int, ...]:
@@ -115,7 +133,9 @@ def name_labels(task: str, names: Sequence[str]) -> LabelSet:
             return (offset,) if (offset := int(name[1:])) in known else ()
         if name.isdecimal():  # the number of a class, and not the noun "seven"
             return ()
-        return synsets_of(name.replace("-", "/") if task == "places365" else name)  # there a variety follows the hyphen
+        return synsets_of(
+            name.replace("-", "/") if task == "places365" else name
+        )  # there a variety follows the hyphen
 
     return LabelSet(task, tuple(names), tuple(map(synsets, names)))
 
@@ -135,7 +155,10 @@ def _folders(kind: str, root: Path) -> Task:
     train, test = (_image_folder(root / split) for split in ("train", "val"))
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))
-        raise InputError(f"{kind}:{root}: {len(odd)} classes are in only one of train/ and val/, such as {odd[0]}")
+        raise InputError(
+            f"{kind}:{root}: {len(odd)} classes are in only one of train/ and val/, such as "
+            f"{odd[0]}"
+        )
     return Task(kind, name_labels(kind, train.classes), _from_folder(train), _from_folder(test))
 
 
@@ -143,7 +166,9 @@ def _image_folder(folder: Path) -> ImageFolder:
     try:
         return ImageFolder(str(folder))
     except FileNotFoundError as error:  # no class, or one without a picture
-        raise InputError(f"{folder} is not a folder of images per class: {str(error).partition(' Supported')[0]}") from None
+        raise InputError(
+            f"{folder} is not a folder of images per class: {str(error).partition(' Supported')[0]}"
+        ) from None
 
 
 def _from_folder(folder: ImageFolder) -> Split:
@@ -160,8 +185,14 @@ def _tars(kind: str, root: Path) -> Task:
 
 def _from_tars(folder: Path) -> Split:
     shards = open_shards(expand(str(folder)))
-    samples = [(shard, number) for shard, count in enumerate(shards.counts.tolist()) for number in range(count)]
-    labels = np.array([_class_id(shards[shard], number) for shard, number in samples], dtype=np.int64)
+    samples = [
+        (shard, number)
+        for shard, count in enumerate(shards.counts.tolist())
+        for number in range(count)
+    ]
+    labels = np.array(
+        [_class_id(shards[shard], number) for shard, number in samples], dtype=np.int64
+    )
     keys = [f"{shards.paths[shard].name}:{number}" for shard, number in samples]
     return Split(folder, keys, labels, partial(_of_shards, shards, samples))
 
@@ -192,7 +223,9 @@ def _class_id(shard: Shard, number: int) -> int:
         text = _label(shard, number) or text
     if not text.isdecimal() or len(text) > MAX_DIGITS:
         key, most = f"{shard.path}: {shard.keys[number]}", 10**MAX_DIGITS - 1
-        raise InputError(f"{key} has no class: its .cls should hold a number from 0 to {most}, not {text[:40]!r}")
+        raise InputError(
+            f"{key} has no class: its .cls should hold a number from 0 to {most}, not {text[:40]!r}"
+        )
     return int(text)
 
 
@@ -204,11 +237,16 @@ def _label(shard: Shard, number: int) -> str:
 
 
 def _class_names(kind: str, root: Path, num_classes: int) -> Sequence[str]:
-    """The names of class numbers in the order of their data set. Raises: InputError when it has fewer."""
+    """The names of class numbers in the order of their data set.
+
+    Raises: InputError when it has fewer.
+    """
     names = {
         "imagenet": lambda: [f"n{synset:08d}" for synset in imagenet_synsets()],
         "places365": lambda: [name.replace("/", "-") for name in places_names(root)],
     }.get(kind, lambda: [str(number) for number in range(num_classes)])()
     if num_classes > len(names):
-        raise InputError(f"{kind}:{root} has a class number {num_classes - 1}, and {kind} {len(names)} classes")
+        raise InputError(
+            f"{kind}:{root} has a class number {num_classes - 1}, and {kind} {len(names)} classes"
+        )
     return names

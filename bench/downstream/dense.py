@@ -1,4 +1,6 @@
-"""What segmentation and detection have in common: how they are started, and what their records say of the encoder."""
+"""What segmentation and detection have in common: how they are started, and what their records say
+of the encoder.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,8 @@ class Dense:
     """What both programs are started with."""
 
     encoder: str
-    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE], timm:NAME[:FILE] of a plain ViT, or
-    random:NAME@RESOLUTION; see bench.downstream.encoders."""
+    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE], timm:NAME[:FILE]
+    of a plain ViT, or random:NAME@RESOLUTION; see bench.downstream.encoders."""
     data: str
     """Where the data set lies, in its own layout."""
     out: Path
@@ -26,13 +28,17 @@ class Dense:
     seed: Seed = 0
     """Of the order, the crops, the head, and a random encoder."""
     overfit: Natural = 0
-    """Train on the first so many training images and test on the same: can the harness learn at all? 0 for the real task."""
+    """Train on the first so many training images and test on the same: can the harness learn at
+    all? 0 for the real task.
+    """
     draw: Natural = 6
     """Test images whose predictions the record keeps, to be drawn in the report."""
     num_workers: Natural = 1
     """Processes that read images, per rank."""
     max_broken: Fraction = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
+    """Share of the images that may be broken and left out; ten are never too many, unless this is
+    0.
+    """
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     checkpoint_every: Count = 500
@@ -40,7 +46,9 @@ class Dense:
     quiet: bool = False
     """No progress bars."""
     dry_run: bool = False
-    """Print the resolved recipe, and what differs from the release, and stop; needs no encoder and no data."""
+    """Print the resolved recipe, and what differs from the release, and stop; needs no encoder and
+    no data.
+    """
 
     def __post_init__(self) -> None:
         check_max_broken(self.max_broken)
@@ -54,7 +62,8 @@ class Dense:
 
 @dataclass(frozen=True)
 class Origin:
-    """What is transferred: an encoder on the CPU, and the digest of its weights as they were loaded.
+    """What is transferred: an encoder on the CPU, and the digest of its weights as they were
+    loaded.
 
     A feature map drops the encoder's class token, so the digest is taken before.
     """

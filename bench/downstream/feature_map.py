@@ -1,7 +1,9 @@
-"""An encoder's last feature map, as segmentation and detection read it: no class token, one vector for each place.
+"""An encoder's last feature map, as segmentation and detection read it: no class token, one vector
+for each place.
 
-What dense transfer adds to the encoder is here, none of it with weights: half the stride (Section 5.2 segments at 8 pixels),
-attention within windows (Li et al. 2022, ViTDet), and blocks that are skipped at random.
+What dense transfer adds to the encoder is here, none of it with weights: half the stride (Section
+5.2 segments at 8 pixels), attention within windows (Li et al. 2022, ViTDet), and blocks that are
+skipped at random.
 """
 
 from collections.abc import Iterable
@@ -22,22 +24,33 @@ GLOBAL_BLOCKS = 4  # of ViTDet, spread evenly, the last one among them
 
 
 class FeatureMap(nn.Module):
-    """[B, 3, H, W] uint8, or float in [0, 1], with sides in whole patches, to [B, D, H / stride, W / stride].
+    """[B, 3, H, W] uint8, or float in [0, 1], with sides in whole patches, to [B, D, H / stride, W
+    / stride].
 
     The weights are those of `encoder`, and are trained.
 
     Args:
-        output_stride: pixels from one feature to the next: the encoder's own (also 0), or half of that.
-        window: side in tokens of attention windows in all but GLOBAL_BLOCKS blocks; 0 for global attention in all.
-        drop_path: probability that the last block is skipped for an image in training; it rises linearly from 0 at the first.
-    Raises: InputError for an encoder that is no ViT of this project, of the release or of timm, or an `output_stride` that its
+        output_stride: pixels from one feature to the next: the encoder's own (also 0), or half of
+            that.
+        window: side in tokens of attention windows in all but GLOBAL_BLOCKS blocks; 0 for global
+            attention in all.
+        drop_path: probability that the last block is skipped for an image in training; it rises
+            linearly from 0 at the first.
+    Raises: InputError for an encoder that is no ViT of this project, of the release or of timm, or
+        an `output_stride` that its
         stem cannot have.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, encoder: LoadedEncoder, output_stride: int = 0, window: int = 0, drop_path: float = 0.0):
+    def __init__(
+        self,
+        encoder: LoadedEncoder,
+        output_stride: int = 0,
+        window: int = 0,
+        drop_path: float = 0.0,
+    ):
         super().__init__()
         mean, std = encoder.preprocess.mean, encoder.preprocess.std
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
@@ -46,7 +59,11 @@ class FeatureMap(nn.Module):
         self.vit.requires_grad_(True)
         _drop_class_token(self.vit)
         self.output_stride = _set_stride(self.vit, output_stride)
-        for block, rate in zip(self.vit.blocks, torch.linspace(0, drop_path, self.depth, device="cpu").tolist(), strict=True):
+        for block, rate in zip(
+            self.vit.blocks,
+            torch.linspace(0, drop_path, self.depth, device="cpu").tolist(),
+            strict=True,
+        ):
             if rate:
                 block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
         everywhere = range(self.depth) if not window else _spread(self.depth, GLOBAL_BLOCKS)
@@ -71,14 +88,18 @@ class FeatureMap(nn.Module):
         tokens = vit.norm_pre(vit._pos_embed(grid))
         with watched(self, not self._watched):
             for block, window in zip(vit.blocks, self.windows, strict=True):
-                tokens = _within_windows(block, tokens, height, width, window) if window else block(tokens)
+                tokens = (
+                    _within_windows(block, tokens, height, width, window)
+                    if window
+                    else block(tokens)
+                )
         self._watched = True
         tokens = vit.fc_norm(vit.norm(tokens))  # one of the two is the identity
         return tokens.transpose(1, 2).reshape(batch, -1, height, width)
 
     def lr_scale(self, name: str, decay: float) -> float:
-        """What the learning rate of this parameter of it is multiplied by, at layer decay r: r for the last norm, r^depth for
-        the first block, r^(depth + 1) for the stem and the positions."""
+        """What the learning rate of this parameter of it is multiplied by, at layer decay r: r for
+        the last norm, r^depth for the first block, r^(depth + 1) for the stem and the positions."""
         parts = name.split(".")
         if parts[:2] == ["vit", "blocks"]:
             return decay ** (self.depth - int(parts[2]))
@@ -86,8 +107,9 @@ class FeatureMap(nn.Module):
 
 
 def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> float:
-    """What the rate of a parameter of a model on a feature map is multiplied by: the feature map's own, whose names begin with
-    `prefix`, say themselves; RangeAugment's learn as the stem (the release); 1 for all others."""
+    """What the rate of a parameter of a model on a feature map is multiplied by: the feature map's
+    own, whose names begin with `prefix`, say themselves; RangeAugment's learn as the stem (the
+    release); 1 for all others."""
     if name.startswith("range_augment."):
         return float(decay ** (features.depth + 1))
     own = name.removeprefix(prefix)
@@ -95,10 +117,16 @@ def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> f
 
 
 def vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
-    """The ViT in an encoder. Raises: InputError when it is none, or takes one size of images only."""
+    """The ViT in an encoder.
+
+    Raises: InputError when it is none, or takes one size of images only.
+    """
     module = encoder.module.encoder if isinstance(encoder.module, Normalised) else encoder.module
     if not isinstance(module, VisionTransformer) or not encoder.any_size:
-        raise InputError(f"{encoder.method} has no feature map: give a run of ours, released:..., or a plain ViT of timm's")
+        raise InputError(
+            f"{encoder.method} has no feature map: give a run of ours, released:..., or a plain "
+            "ViT of timm's"
+        )
     return module
 
 
@@ -111,12 +139,17 @@ def _drop_class_token(vit: VisionTransformer) -> None:
 
 
 def _set_stride(vit: VisionTransformer, wanted: int) -> int:
-    """The stride of the stem, after its first convolution's is halved, if it is half of the patch that is wanted."""
+    """The stride of the stem, after its first convolution's is halved, if it is half of the patch
+    that is wanted.
+    """
     patch = int(vit.patch_embed.patch_size[0])
     if wanted in (0, patch):
         return patch
     if 2 * wanted != patch:
-        raise InputError(f"output stride {wanted} is neither this encoder's patch, {patch} pixels, nor half of it")
+        raise InputError(
+            f"output stride {wanted} is neither this encoder's patch, {patch} pixels, nor half of "
+            "it"
+        )
     first = next(module for module in vit.patch_embed.modules() if isinstance(module, nn.Conv2d))
     stride, kernel = first.stride[0], first.kernel_size[0]
     first.stride = (stride // 2, stride // 2)
@@ -131,11 +164,17 @@ def _spread(depth: int, count: int) -> Iterable[int]:
 
 
 def _within_windows(block: nn.Module, tokens: Tensor, height: int, width: int, side: int) -> Tensor:
-    """A block on each window of `side` x `side` tokens [B, H W, D], the map padded with zeros to whole windows."""
+    """A block on each window of `side` x `side` tokens [B, H W, D], the map padded with zeros to
+    whole windows.
+    """
     batch, _, channels = tokens.shape
-    grid = F.pad(tokens.view(batch, height, width, channels), (0, 0, 0, -width % side, 0, -height % side))
+    grid = F.pad(
+        tokens.view(batch, height, width, channels), (0, 0, 0, -width % side, 0, -height % side)
+    )
     down, across = grid.shape[1] // side, grid.shape[2] // side
     windows = grid.view(batch, down, side, across, side, channels).transpose(2, 3)
-    changed = block(windows.reshape(-1, side * side, channels)).view(batch, down, across, side, side, channels)
+    changed = block(windows.reshape(-1, side * side, channels)).view(
+        batch, down, across, side, side, channels
+    )
     whole = changed.transpose(2, 3).reshape(batch, down * side, across * side, channels)
     return whole[:, :height, :width].reshape(batch, height * width, channels)

@@ -22,14 +22,18 @@ from catlip.transfer_recipes import FINETUNES
 
 @dataclass(frozen=True)
 class Finetune(Sweep):
-    """Train an encoder and a linear classifier on it; run the same command again to go on where it stopped.
+    """Train an encoder and a linear classifier on it; run the same command again to go on where it
+    stopped.
 
-    python -m bench.downstream.finetune --encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter
+    python -m bench.downstream.finetune --encoder runs/starter/pretrain/catlip-seed0 \\
+        --data starter:data/starter
 
-    python -m bench.downstream.finetune --recipe table_7b --encoder runs/cc3m/pretrain/catlip-seed0 --data imagenet:DIR
+    python -m bench.downstream.finetune --recipe table_7b \\
+        --encoder runs/cc3m/pretrain/catlip-seed0 --data imagenet:DIR
 
-    torchrun --nproc-per-node 8 -m bench.downstream.finetune --recipe table_7b_512 --num-devices 8 --micro-batch 64 \\
-        --encoder timm:vit_base_patch16_224.augreg_in21k --data places365:/data/places365
+    torchrun --nproc-per-node 8 -m bench.downstream.finetune --recipe table_7b_512 \\
+        --num-devices 8 --micro-batch 64 --encoder timm:vit_base_patch16_224.augreg_in21k \\
+        --data places365:/data/places365
     """
 
     protocol: ClassVar[str] = "finetune"
@@ -50,19 +54,27 @@ def main(config: Finetune) -> None:
     record = Record(config.out, kind="finetune", config=config)
     with record if place.is_main else nullcontext():
         if not encoder.any_size and len(config.recipe.sizes()) > 1:
-            record.notes.append(f"{config.encoder} takes images of one size, so it was trained without the other sizes")
+            record.notes.append(
+                f"{config.encoder} takes images of one size, so it was trained without the other "
+                "sizes"
+            )
         sweep(config, encoder, record, partial(_finetune, config, place), place.is_main)
     if place.is_main:
         print(f"wrote {record.path}")
 
 
 def _finetune(config: Finetune, place: Place, fit: Fit) -> Score:
-    encoder = load_encoder(config.encoder, config.seed, place.device, config.recipe.resolution)  # each run changes its own
+    encoder = load_encoder(
+        config.encoder, config.seed, place.device, config.recipe.resolution
+    )  # each run changes its own
     run_of_fit = run_of(fit, config, fitting(config.recipe, encoder), encoder, place, frozen=False)
     return train_classifier(run_of_fit, encoder, fit.head, fit.train, fit.task)
 
 
-RECIPES = {name: Finetune(recipe, encoder=tyro.MISSING, data=tyro.MISSING) for name, recipe in FINETUNES.items()}
+RECIPES = {
+    name: Finetune(recipe, encoder=tyro.MISSING, data=tyro.MISSING)
+    for name, recipe in FINETUNES.items()
+}
 
 if __name__ == "__main__":
     run(Finetune, main, RECIPES)

@@ -35,8 +35,8 @@ class Run:
     """How to train a classifier, apart from the data, the encoder and the head.
 
     Attributes:
-        folder: of the run: its checkpoints, its log and at the end its weights and score.
-        identity: what determines the run besides the recipe; a checkpoint made under another one is refused.
+        folder: of the run: its checkpoints, its log and at the end its weights and score. identity:
+        what determines the run besides the recipe; a checkpoint made under another one is refused.
         frozen: train the head alone.
     """
 
@@ -54,16 +54,22 @@ class Run:
     max_broken: float = MAX_BROKEN
 
 
-def fit(run: Run, classification: nn.Module, train_split: Split, score: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Train from the last checkpoint in the run's folder, if there is one, and score the averaged weights.
+def fit(
+    run: Run, classification: nn.Module, train_split: Split, score: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Train from the last checkpoint in the run's folder, if there is one, and score the averaged
+    weights.
 
-    A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are kept.
+    A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are
+    kept.
 
     Args:
-        score: called when `classification` holds the averaged weights; what it gives must be of JSON, the `broken` images
-            of testing among it.
-    Returns: the score, with `seconds` of training and `final_loss`; `broken` has the images of training too.
-    Raises: InputError when the folder holds another run, the loss is not finite, or too many images cannot be read.
+        score: called when `classification` holds the averaged weights; what it gives must be of
+            JSON, the `broken` images of testing among it.
+    Returns: the score, with `seconds` of training and `final_loss`; `broken` has the images of
+        training too.
+    Raises: InputError when the folder holds another run, the loss is not finite, or too many images
+        cannot be read.
     """
     identity = recipe_identity(run.recipe) | run.identity | {"frozen": run.frozen, "seed": run.seed}
     if (found := read_score(run.folder / SCORE, identity)) is not None:
@@ -73,12 +79,27 @@ def fit(run: Run, classification: nn.Module, train_split: Split, score: Callable
 
 
 def _train(
-    run: Run, classification: nn.Module, identity: dict[str, Any], train_split: Split, score: Callable[[], dict[str, Any]]
+    run: Run,
+    classification: nn.Module,
+    identity: dict[str, Any],
+    train_split: Split,
+    score: Callable[[], dict[str, Any]],
 ) -> dict[str, Any]:
     data = _data_path(run, train_split)
     objective = augmented(classification, run.recipe)
-    recipe = replace(run.recipe, warmup_iterations=min(run.recipe.warmup_iterations, len(data.plan) // LEAST_SHARE))
-    trainer = Trainer(objective, recipe, len(data.plan), data.accumulation, run.place, compile=run.compile, seed=run.seed)
+    recipe = replace(
+        run.recipe,
+        warmup_iterations=min(run.recipe.warmup_iterations, len(data.plan) // LEAST_SHARE),
+    )
+    trainer = Trainer(
+        objective,
+        recipe,
+        len(data.plan),
+        data.accumulation,
+        run.place,
+        compile=run.compile,
+        seed=run.seed,
+    )
     pin = run.place.device.type == "cuda"
     lines = train(
         trainer,
@@ -94,7 +115,9 @@ def _train(
     found = {"seconds": lines[-1]["seconds"], "final_loss": lines[-1]["loss"], **score()}
     found["broken"] = [*read_broken(run.folder).images(), *found["broken"]]
     if run.place.is_main:
-        write_atomically(run.folder / SCORE, json.dumps({"identity": identity, "score": found}).encode())
+        write_atomically(
+            run.folder / SCORE, json.dumps({"identity": identity, "score": found}).encode()
+        )
         shutil.rmtree(run.folder / "checkpoints")
     return found
 
@@ -103,7 +126,9 @@ def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
     """The recipe without its other image sizes, where the encoder takes one size only."""
     if encoder.any_size:
         return recipe
-    return replace(recipe, min_resolution=recipe.resolution, max_resolution=recipe.resolution, num_scales=1)
+    return replace(
+        recipe, min_resolution=recipe.resolution, max_resolution=recipe.resolution, num_scales=1
+    )
 
 
 def _data_path(run: Run, split: Split) -> DataPath:
@@ -123,12 +148,17 @@ def _data_path(run: Run, split: Split) -> DataPath:
     )
 
 
-def _labels_of(split: Split, samples: Sequence[tuple[Shard, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _labels_of(
+    split: Split, samples: Sequence[tuple[Shard, int]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return ragged(split.labels[[number for _, number in samples]])
 
 
 def read_score(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The score of the finished run in this folder, None without one. Raises: InputError when it is of another identity."""
+    """The score of the finished run in this folder, None without one.
+
+    Raises: InputError when it is of another identity.
+    """
     if not path.is_file():
         return None
     found = json.loads(path.read_text())

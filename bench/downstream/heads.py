@@ -1,4 +1,6 @@
-"""Where a classifier on an encoder's features starts: at random, or from the pre-trained one (Transfer Init, Section 4.2)."""
+"""Where a classifier on an encoder's features starts: at random, or from the pre-trained one
+(Transfer Init, Section 4.2).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,21 +28,29 @@ Init = Literal["random", "transfer"]
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """What the paper leaves open about Transfer Init; see `python -m catlip.transfer_init --help`."""
+    """What the paper leaves open about Transfer Init; see `python -m catlip.transfer_init
+    --help`.
+    """
 
     vocabulary: Path | None = None
     """Of the encoder's own classifier; by default the one that its run's record names."""
     alpha: PositiveFraction = ALPHA
-    """Least path similarity of a class that may stand for a label, 1 / (1 + steps); 1 for exact matches only."""
+    """Least path similarity of a class that may stand for a label, 1 / (1 + steps); 1 for exact
+    matches only.
+    """
     ties: Ties = "frequent"
     """Of classes equally near: the most frequent one, or the mean of all."""
     bias: Bias = "zero"
     """Of the copied rows: zero, copy, or fresh."""
     scale: Scale = "as_is"
-    """Of the copied rows: as_is, fresh for the deviation of a fresh nn.Linear, unit for a mean norm of 1."""
+    """Of the copied rows: as_is, fresh for the deviation of a fresh nn.Linear, unit for a mean norm
+    of 1.
+    """
 
 
-def random_head(num_features: int, num_classes: int, seed: int, initialization: Initialization = "own") -> nn.Linear:
+def random_head(
+    num_features: int, num_classes: int, seed: int, initialization: Initialization = "own"
+) -> nn.Linear:
     """A linear classifier as torch initialises it, or as the release does."""
     torch.manual_seed(seed)
     head = nn.Linear(num_features, num_classes)
@@ -52,39 +62,57 @@ def random_head(num_features: int, num_classes: int, seed: int, initialization: 
 def transfer_head(
     encoder: LoadedEncoder, spelling: str, labels: LabelSet, options: TransferOptions, seed: int
 ) -> tuple[nn.Linear, Sequence[Origin]]:
-    """A linear classifier over `labels` made of the rows that pre-training learnt for the same nouns; where each came from.
+    """A linear classifier over `labels` made of the rows that pre-training learnt for the same
+    nouns; where each came from.
 
     Args:
         spelling: of the encoder, beside whose folder its record names the vocabulary.
         seed: of the rows without a class.
-    Raises: InputError when the encoder has no classifier over a vocabulary, its vocabulary is not known or another, or none of
+    Raises: InputError when the encoder has no classifier over a vocabulary, its vocabulary is not
+        known or another, or none of
         the labels has a class.
     """
     if not has_classifier(encoder):
-        raise InputError(f"{spelling} has no classifier over a vocabulary; Transfer Init needs one pre-trained by catlip")
+        raise InputError(
+            f"{spelling} has no classifier over a vocabulary; Transfer Init needs one pre-trained "
+            "by catlip"
+        )
     assert encoder.checkpoint is not None, "it has a classifier"
     classifier = encoder.checkpoint.classifier
     vocabulary = _vocabulary(encoder, spelling, options.vocabulary, len(classifier["bias"]))
     chosen = (options.alpha, options.ties, options.bias, options.scale, seed)
     head = transfer_rows(classifier["weight"], classifier["bias"], vocabulary, labels, *chosen)
     if not any(origin.found for origin in head.origins):
-        raise InputError(f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}: no row to transfer")
+        raise InputError(
+            f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}: no row to "
+            "transfer"
+        )
     linear = nn.Linear(head.weight.shape[1], len(head.bias))
     linear.load_state_dict({"weight": head.weight.float(), "bias": head.bias.float()})
     return linear, head.origins
 
 
 def has_classifier(encoder: LoadedEncoder) -> bool:
-    """Whether it comes with the classifier over a vocabulary that CatLIP pre-trained it by; SuperClass's is over subwords."""
+    """Whether it comes with the classifier over a vocabulary that CatLIP pre-trained it by;
+    SuperClass's is over subwords.
+    """
     found = encoder.checkpoint
-    if found is None or {*found.classifier} != {"weight", "bias"} or found.config.get("method") != "catlip":
+    if (
+        found is None
+        or {*found.classifier} != {"weight", "bias"}
+        or found.config.get("method") != "catlip"
+    ):
         return False
-    return found.layout is None or found.layout.num_classes == RELEASED_CLASSES  # the release's others are fine-tuned
+    return (
+        found.layout is None or found.layout.num_classes == RELEASED_CLASSES
+    )  # the release's others are fine-tuned
 
 
 @torch.no_grad()
 def on_standardised(head: nn.Linear, mean: Tensor, deviation: Tensor) -> nn.Linear:
-    """The same classifier for features of which `mean` was taken off and which were divided by `deviation`, both [D]."""
+    """The same classifier for features of which `mean` was taken off and which were divided by
+    `deviation`, both [D].
+    """
     changed = nn.Linear(head.in_features, head.out_features)
     mean, deviation = mean.cpu(), deviation.cpu()
     changed.weight.copy_(head.weight * deviation)
@@ -92,7 +120,9 @@ def on_standardised(head: nn.Linear, mean: Tensor, deviation: Tensor) -> nn.Line
     return changed
 
 
-def _vocabulary(encoder: LoadedEncoder, spelling: str, given: Path | None, num_classes: int) -> Vocabulary:
+def _vocabulary(
+    encoder: LoadedEncoder, spelling: str, given: Path | None, num_classes: int
+) -> Vocabulary:
     assert encoder.checkpoint is not None, "asked for with its classifier"
     path = given or _of_record(spelling)
     if path.suffix == ".pkl":
@@ -110,4 +140,6 @@ def _of_record(spelling: str) -> Path:
         path = Path(str(read_record(record).get("config", {}).get("vocabulary", "")))
         if path.is_file():
             return path
-    raise InputError(f"which vocabulary {spelling} was trained on is not known here; say so by --vocabulary")
+    raise InputError(
+        f"which vocabulary {spelling} was trained on is not known here; say so by --vocabulary"
+    )

@@ -1,6 +1,7 @@
 """Image encoders of timm and OpenCLIP, with the preprocessing that each comes with.
 
-Weights that are not on this machine are fetched by the library; without a network that ends in one line.
+Weights that are not on this machine are fetched by the library; without a network that ends in one
+line.
 """
 
 import difflib
@@ -34,35 +35,57 @@ def timm_encoder(
     """A model of timm's without its classifier.
 
     Args:
-        name: as `timm.create_model` takes it: vit_base_patch16_224.augreg_in21k, local-dir:FOLDER, hf-hub:ORG/NAME.
+        name: as `timm.create_model` takes it: vit_base_patch16_224.augreg_in21k, local-dir:FOLDER,
+            hf-hub:ORG/NAME.
         file: its weights under timm's names, instead of those that timm would fetch.
         pretrained: false for a random initialisation.
         resolution: pixels of the images that it is for; 0 for those that it comes for.
-    Raises: InputError for an unknown name, weights that cannot be fetched, or a file that does not fit.
+    Raises: InputError for an unknown name, weights that cannot be fetched, or a file that does not
+        fit.
     """
     import timm
     from timm.data import create_transform, resolve_model_data_config
 
-    if not name.startswith(tuple(f"{source}:" for source in TIMM_SOURCES)) and not timm.is_model(name):
+    if not name.startswith(tuple(f"{source}:" for source in TIMM_SOURCES)) and not timm.is_model(
+        name
+    ):
         raise InputError(f"timm has no model {name!r}{_close(name, timm.list_models())}")
-    instead = f"without a network give a local file with its weights, timm:{name}:FILE, or random:timm/{name}"
+    instead = (
+        f"without a network give a local file with its weights, timm:{name}:FILE, or "
+        f"random:timm/{name}"
+    )
     if name.startswith("local-dir:"):
         instead = "of a folder that catlip.weights wrote give the file in it, model.safetensors"
-    with _fetching(f"timm's {name}", instead, from_hub=pretrained and not file and not name.startswith("local-dir:")):
-        model = _any_size(name, pretrained and file is None, 0 if file else resolution)  # a file has positions of its own
+    with _fetching(
+        f"timm's {name}",
+        instead,
+        from_hub=pretrained and not file and not name.startswith("local-dir:"),
+    ):
+        model = _any_size(
+            name, pretrained and file is None, 0 if file else resolution
+        )  # a file has positions of its own
     if file:
         _load_timm(model, file)
     config = resolve_model_data_config(model)
     if resolution:
         config["input_size"] = (3, resolution, resolution)
-    transform = create_transform(**config, use_prefetcher=True)  # so that it ends in bytes, before mean and deviation
-    words = f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {config['input_size'][-1]} ({config['interpolation']})"
-    preprocess = from_library(transform, config["input_size"][-1], words, config["mean"], config["std"])
+    transform = create_transform(
+        **config, use_prefetcher=True
+    )  # so that it ends in bytes, before mean and deviation
+    words = (
+        f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {config['input_size'][-1]} "
+        f"({config['interpolation']})"
+    )
+    preprocess = from_library(
+        transform, config["input_size"][-1], words, config["mean"], config["std"]
+    )
     return Normalised(model, preprocess), preprocess
 
 
 def _any_size(name: str, pretrained: bool, resolution: int) -> nn.Module:
-    """A model of timm's that takes images of any size: a ViT has to be told so, a convolutional network knows no other way."""
+    """A model of timm's that takes images of any size: a ViT has to be told so, a convolutional
+    network knows no other way.
+    """
     import timm
 
     plain: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0}
@@ -77,16 +100,21 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
     """The image tower of an OpenCLIP model, up to the features that CLIP would project.
 
     Args:
-        name, tag: as `open_clip.create_model` takes them; the tag may be a file, and without one nothing is pretrained.
+        name, tag: as `open_clip.create_model` takes them; the tag may be a file, and without one
+            nothing is pretrained.
         resolution: pixels of the images that it is for, and takes; 0 for those that it comes for.
-    Raises: InputError without OpenCLIP, for an unknown name or tag, or weights that cannot be fetched.
+    Raises: InputError without OpenCLIP, for an unknown name or tag, or weights that cannot be
+        fetched.
     """
     model = openclip_model(name, tag, resolution)
     import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     config = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
-    plain: dict[str, Any] = vars(config) | {"mean": NO_MEAN, "std": NO_STD}  # its transform, to pixels in [0, 1]
+    plain: dict[str, Any] = vars(config) | {
+        "mean": NO_MEAN,
+        "std": NO_STD,
+    }  # its transform, to pixels in [0, 1]
     side = config.size if isinstance(config.size, int) else config.size[-1]
     words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
     transform = _Bytes(image_transform_v2(PreprocessCfg(**plain), is_train=False))
@@ -102,12 +130,23 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
         raise InputError("openclip needs OpenCLIP: pip install 'catlip-bench[clip]'") from None
     if name not in (known := open_clip.list_models()):
         raise InputError(f"OpenCLIP has no model {name!r}{_close(name, known)}")
-    if tag and tag not in (tags := open_clip.list_pretrained_tags_by_model(name)) and not Path(tag).is_file():
-        raise InputError(f"OpenCLIP's {name} has no weights {tag!r}, and no such file is there; it has {listed(tags, 10)}")
+    if (
+        tag
+        and tag not in (tags := open_clip.list_pretrained_tags_by_model(name))
+        and not Path(tag).is_file()
+    ):
+        raise InputError(
+            f"OpenCLIP's {name} has no weights {tag!r}, and no such file is there; it has "
+            f"{listed(tags, 10)}"
+        )
     what = f"OpenCLIP's {name}" + (f"/{tag}" if tag else "")
-    instead = f"without a network give a local file, openclip:{name}/FILE, or random:openclip/{name}"
+    instead = (
+        f"without a network give a local file, openclip:{name}/FILE, or random:openclip/{name}"
+    )
     with _fetching(what, instead, from_hub=bool(tag) and not Path(tag).is_file()):
-        return open_clip.create_model(name, pretrained=tag or None, force_image_size=resolution or None)
+        return open_clip.create_model(
+            name, pretrained=tag or None, force_image_size=resolution or None
+        )
 
 
 class _Bytes:
@@ -122,20 +161,30 @@ class _Bytes:
 
 
 def _unprojected(tower: nn.Module) -> nn.Module:
-    """Features before the projection into the space shared with texts, where the tower has it as a part of its own."""
+    """Features before the projection into the space shared with texts, where the tower has it as a
+    part of its own.
+    """
     if isinstance(getattr(tower, "proj", None), nn.Parameter):
         tower.register_parameter("proj", None)
-    elif isinstance(getattr(tower, "trunk", None), nn.Module) and isinstance(getattr(tower, "head", None), nn.Module):
+    elif isinstance(getattr(tower, "trunk", None), nn.Module) and isinstance(
+        getattr(tower, "head", None), nn.Module
+    ):
         tower.head = nn.Identity()
     return tower
 
 
 def _load_timm(model: nn.Module, file: Path) -> None:
-    """Exactly the weights of `file`; only its classifier may be left over, which the features do without."""
+    """Exactly the weights of `file`; only its classifier may be left over, which the features do
+    without.
+    """
     tensors, expected = plain_tensors(read_file(file)[0], file), model.state_dict()
     classifier: Any = getattr(model, "pretrained_cfg", {}).get("classifier") or "head"
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    body = {n: t for n, t in tensors.items() if n in expected or not n.startswith(tuple(f"{head}." for head in heads))}
+    body = {
+        n: t
+        for n, t in tensors.items()
+        if n in expected or not n.startswith(tuple(f"{head}." for head in heads))
+    }
     if found := differences(body, {name: tuple(tensor.shape) for name, tensor in expected.items()}):
         raise InputError(f"{file} does not hold timm's model: {'; '.join(found)}")
     model.load_state_dict(body)
@@ -151,8 +200,9 @@ def _fetching(what: str, instead: str, from_hub: bool) -> Iterator[None]:
     """Turns a failure into one line; what the libraries log meanwhile says no more.
 
     Args:
-        from_hub: whether the weights come from the Hugging Face hub. Where that cannot be reached, its library is told to look
-            into its cache alone: otherwise it asks again and again, for half a minute a file.
+        from_hub: whether the weights come from the Hugging Face hub. Where that cannot be reached,
+            its library is told to look into its cache alone: otherwise it asks again and again, for
+            half a minute a file.
     """
     cut_off = from_hub and not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT)
     logging.disable(logging.CRITICAL)
@@ -160,9 +210,13 @@ def _fetching(what: str, instead: str, from_hub: bool) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = True
     try:
         yield
-    except Exception as error:  # the libraries pass on whatever the network, the hub or a broken file gives them
+    except (
+        Exception
+    ) as error:  # the libraries pass on whatever the network, the hub or a broken file gives them
         if cut_off and isinstance(error, OSError):
-            reason = f"its weights are not on this machine, and {constants.ENDPOINT} cannot be reached"
+            reason = (
+                f"its weights are not on this machine, and {constants.ENDPOINT} cannot be reached"
+            )
             raise InputError(f"{what} cannot be opened: {reason}; {instead}") from error
         raise InputError(f"{what} cannot be opened: {_first_sentence(error)}; {instead}") from error
     finally:
@@ -174,7 +228,9 @@ def _fetching(what: str, instead: str, from_hub: bool) -> Iterator[None]:
 def _answers(address: str) -> bool:
     """Whether a server is there, whatever it says; proxies as the environment names them."""
     try:
-        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=HUB_PATIENCE_S).close()
+        urllib.request.urlopen(
+            urllib.request.Request(address, method="HEAD"), timeout=HUB_PATIENCE_S
+        ).close()
     except urllib.error.HTTPError:
         return True
     except (OSError, HTTPException):
@@ -184,4 +240,6 @@ def _answers(address: str) -> bool:
 
 def _first_sentence(error: Exception) -> str:
     words = " ".join(str(error).split()) or type(error).__name__
-    return textwrap.shorten(re.split(r"(?<=[.!?]) ", words)[0], LONGEST_REASON, placeholder=" ...").rstrip(".")
+    return textwrap.shorten(
+        re.split(r"(?<=[.!?]) ", words)[0], LONGEST_REASON, placeholder=" ..."
+    ).rstrip(".")

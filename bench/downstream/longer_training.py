@@ -1,8 +1,9 @@
-"""Does longer pre-training help?  (Figure 4) Probes of cached features along a run, against epochs and the time spent.
+"""Does longer pre-training help?  (Figure 4) Probes of cached features along a run, against epochs
+and the time spent.
 
-The paper trains once for each number of epochs. `--snapshots N` of a pre-training run keeps the weights on the way instead:
-cheaper, but on the way the learning rate is not yet at its end, which costs accuracy; the record says which points those are.
-Runs of several lengths can be given too.
+The paper trains once for each number of epochs. `--snapshots N` of a pre-training run keeps the
+weights on the way instead: cheaper, but on the way the learning rate is not yet at its end, which
+costs accuracy; the record says which points those are. Runs of several lengths can be given too.
 """
 
 from collections.abc import Iterator
@@ -28,11 +29,14 @@ from catlip.transfer_recipes import PROBES
 
 @dataclass(frozen=True)
 class LongerTraining:
-    """Probe the weights that pre-training runs of one method kept on their way, with cached features.
+    """Probe the weights that pre-training runs of one method kept on their way, with cached
+    features.
 
-    python -m bench.downstream.longer_training runs/starter/pretrain/catlip-seed0 --data starter:data/starter
+    python -m bench.downstream.longer_training runs/starter/pretrain/catlip-seed0 \\
+        --data starter:data/starter
 
-    python -m bench.downstream.longer_training runs/cc3m/catlip-25 runs/cc3m/catlip-50 runs/cc3m/catlip-100 \\
+    python -m bench.downstream.longer_training \\
+        runs/cc3m/catlip-25 runs/cc3m/catlip-50 runs/cc3m/catlip-100 \\
         --recipe table_7a --data imagenet:/data/imagenet
     """
 
@@ -48,7 +52,9 @@ class LongerTraining:
     num_workers: Natural = 1
     """Processes that decode images."""
     max_broken: float = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
+    """Share of the images that may be broken and left out; ten are never too many, unless this is
+    0.
+    """
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     quiet: bool = False
@@ -74,12 +80,18 @@ def main(config: LongerTraining) -> None:
         for file in files:
             rows += _probe(config, file, record)
         if any(not row["annealed"] for row in rows):
-            record.notes.append("along a run the learning rate is not at its end yet; the paper trains anew for each length")
+            record.notes.append(
+                "along a run the learning rate is not at its end yet; the paper trains anew for "
+                "each length"
+            )
     print(f"wrote {record.path}")
 
 
 def _weights(folder: Path) -> Iterator[Path]:
-    """The files of weights that a run kept, the earliest first. Raises: InputError when it is not finished."""
+    """The files of weights that a run kept, the earliest first.
+
+    Raises: InputError when it is not finished.
+    """
     if not (folder / "weights.safetensors").is_file():
         raise InputError(f"{folder} is no finished pre-training run: it has no weights.safetensors")
     yield from sorted(folder.glob("weights-step-*.safetensors"))
@@ -90,30 +102,56 @@ def _probe(config: LongerTraining, file: Path, record: Record) -> list[dict[str,
     encoder = load_encoder(str(file), 0, find_place(config.device).device)
     who = {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed}
     if record.metrics.setdefault("method", encoder.method) != encoder.method:
-        raise InputError(f"{file} was trained by {encoder.method}, the first run by {record.metrics['method']}: one at a time")
+        raise InputError(
+            f"{file} was trained by {encoder.method}, the first run by {record.metrics['method']}: "
+            "one at a time"
+        )
     record.metrics |= who
-    options: dict[str, Any] = {name: getattr(config, name) for name in ("seeds", "num_workers", "quiet", "max_broken")}
-    probe = LinearProbe(config.recipe, str(file), config.data, config.out, cached_features=True, **options)
-    own = Record(config.out, kind="linear_probe", config=probe)  # never written: its rows become ours
+    options: dict[str, Any] = {
+        name: getattr(config, name) for name in ("seeds", "num_workers", "quiet", "max_broken")
+    }
+    probe = LinearProbe(
+        config.recipe, str(file), config.data, config.out, cached_features=True, **options
+    )
+    own = Record(
+        config.out, kind="linear_probe", config=probe
+    )  # never written: its rows become ours
     sweep(probe, encoder, own, CachedFeatures(probe, encoder), say=False)
     record.notes += [note for note in own.notes if note not in record.notes]
-    record.metrics |= {name: value for name, value in own.metrics.items() if name.endswith("_num_classes") or name == "broken"}
+    record.metrics |= {
+        name: value
+        for name, value in own.metrics.items()
+        if name.endswith("_num_classes") or name == "broken"
+    }
     record.samples |= {name: value for name, value in own.samples.items() if name == "broken_keys"}
     assert encoder.checkpoint is not None, "it came from a file of ours"
     at = _progress(encoder.checkpoint.config.get("progress"), file)
     for row in own.samples["runs"]:
-        print(f"{encoder.method:8} {at['epochs']:6.2f} epochs  {row['task']:10} top-1 {row['top1']:.3f}")
-    return [at | {name: row[name] for name in ("task", "seed", "top1", "top5")} for row in own.samples["runs"]]
+        print(
+            f"{encoder.method:8} {at['epochs']:6.2f} epochs  {row['task']:10} top-1 "
+            f"{row['top1']:.3f}"
+        )
+    return [
+        at | {name: row[name] for name in ("task", "seed", "top1", "top5")}
+        for row in own.samples["runs"]
+    ]
 
 
 def _progress(progress: Any, file: Path) -> dict[str, Any]:
-    """How far a run was when it kept these weights. Raises: InputError when the file, or the run's record, does not say."""
+    """How far a run was when it kept these weights.
+
+    Raises: InputError when the file, or the run's record, does not say.
+    """
     record = file.parent.with_name(f"{file.parent.name}.json")
     if not isinstance(progress, dict) or not record.is_file():
         raise InputError(f"{file} does not say how far its run was, or {record} is missing")
     found = read_record(record)
     seen, seconds = (found["samples"].get(name, []) for name in ("images_seen", "seconds"))
-    images, done, device = progress["images_seen"], progress["step"] / progress["num_steps"], found["environment"]
+    images, done, device = (
+        progress["images_seen"],
+        progress["step"] / progress["num_steps"],
+        found["environment"],
+    )
     # What the recipe means: seeds draw other image sizes, and so see a few images more or less.
     meant = found["config"]["recipe"]["epochs"] or found["metrics"]["epochs_seen"]
     return {
@@ -121,12 +159,17 @@ def _progress(progress: Any, file: Path) -> dict[str, Any]:
         "images_seen": images,
         "epochs": meant * done,
         "seconds": float(np.interp(images, [0, *seen], [0, *seconds])) if seen else None,
-        "device": f"{device['device_count']} x {device['device']}" if device.get("device_count", 1) > 1 else device["device"],
+        "device": f"{device['device_count']} x {device['device']}"
+        if device.get("device_count", 1) > 1
+        else device["device"],
         "annealed": done == 1,
     }
 
 
-RECIPES = {name: LongerTraining(recipe, runs=tyro.MISSING, data=tyro.MISSING) for name, recipe in PROBES.items()}
+RECIPES = {
+    name: LongerTraining(recipe, runs=tyro.MISSING, data=tyro.MISSING)
+    for name, recipe in PROBES.items()
+}
 
 if __name__ == "__main__":
     run(LongerTraining, main, RECIPES)

@@ -1,7 +1,8 @@
 """Where a transfer program writes, and what it does where a record is already.
 
-Without `--out` the record is named by its encoder and data, so that two encoders do not share one. A record of the same run is
-kept and not made again; one of another run is refused, as a finished training is.
+Without `--out` the record is named by its encoder and data, so that two encoders do not share one.
+A record of the same run is kept and not made again; one of another run is refused, as a finished
+training is.
 """
 
 import json
@@ -20,7 +21,18 @@ BY_NAME = f"{ENCODER}-{DATA}.json"
 LONGEST_NAME = 120  # characters of an encoder's name in a file's
 # The result is the same whatever these are.
 WITHOUT_EFFECT = frozenset(
-    {"about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every", "max_broken", "dry_run"}
+    {
+        "about",
+        "source",
+        "out",
+        "device",
+        "num_workers",
+        "quiet",
+        "compile",
+        "checkpoint_every",
+        "max_broken",
+        "dry_run",
+    }
 )
 
 
@@ -37,7 +49,9 @@ def filled_in(out: Path, data: str, *encoders: str) -> Path:
 
 
 def encoder_name(spelling: str) -> str:
-    """An encoder in a file's name: `starter-catlip-seed0` of runs/starter/pretrain/catlip-seed0, else its spelling."""
+    """An encoder in a file's name: `starter-catlip-seed0` of runs/starter/pretrain/catlip-seed0,
+    else its spelling.
+    """
     parts = [part for part in Path(spelling).parts if part not in ("runs", "pretrain", "/", "..")]
     return _slug("-".join(parts).removesuffix(".safetensors").removesuffix(".json"))
 
@@ -62,7 +76,10 @@ def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
     record = read_record(path)
     before = identity(record.get("config"), record["metrics"].get("encoder_digest"))
     if changed := differences(before, identity(config, digest)):
-        raise InputError(f"{path} is the record of another run ({'; '.join(changed)}); give another --out, or remove it")
+        raise InputError(
+            f"{path} is the record of another run ({'; '.join(changed)}); give another --out, or "
+            "remove it"
+        )
     if say:
         print(f"{path} is there, from the same run; remove it to have it made again")
     return True

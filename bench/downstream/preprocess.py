@@ -1,7 +1,9 @@
-"""What is done to a picture before an encoder sees it: resize, crop, and a mean and deviation taken off.
+"""What is done to a picture before an encoder sees it: resize, crop, and a mean and deviation taken
+off.
 
-Each encoder brings what it was trained with, because the same weights behind another preprocessing are another encoder. Images
-travel as bytes; the mean and the deviation are taken off on the encoder's device, by `Normalised`.
+Each encoder brings what it was trained with, because the same weights behind another preprocessing
+are another encoder. Images travel as bytes; the mean and the deviation are taken off on the
+encoder's device, by `Normalised`.
 """
 
 from collections.abc import Callable
@@ -47,12 +49,16 @@ class Preprocess:
     def __str__(self) -> str:
         if (self.mean, self.std) == (NO_MEAN, NO_STD):
             return f"{self.words}; pixels in [0, 1]"
-        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        mean, std = (
+            ", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std)
+        )
         return f"{self.words}; mean {mean}; std {std}"
 
 
 class Normalised(nn.Module):
-    """An encoder behind the mean and deviation of its training: [B, 3, H, W] uint8, or float in [0, 1], to its features."""
+    """An encoder behind the mean and deviation of its training: [B, 3, H, W] uint8, or float in [0,
+    1], to its features.
+    """
 
     mean: Tensor
     std: Tensor
@@ -71,16 +77,22 @@ class Normalised(nn.Module):
 
 def central_square(resolution: int) -> Preprocess:
     """This project's own: the central square, resampled at once to `resolution`."""
-    return Preprocess(resolution, partial(_central_square, resolution), f"central square to {resolution}")
+    return Preprocess(
+        resolution, partial(_central_square, resolution), f"central square to {resolution}"
+    )
 
 
 def resize_and_crop(resize: int, resolution: int) -> Preprocess:
-    """The release's: the shorter side to `resize` pixels, bilinear, and the central `resolution`."""
+    """The release's: the shorter side to `resize` pixels, bilinear, and the central
+    `resolution`.
+    """
     words = f"shorter side to {resize} (bilinear), central {resolution}"
     return Preprocess(resolution, partial(_resize_and_crop, resize, resolution), words)
 
 
-def from_library(transform: Callable[[Image.Image], Any], resolution: int, words: str, mean: Any, std: Any) -> Preprocess:
+def from_library(
+    transform: Callable[[Image.Image], Any], resolution: int, words: str, mean: Any, std: Any
+) -> Preprocess:
     """A library's own transform of an RGB picture, up to [3, H, W] uint8."""
     return Preprocess(resolution, partial(_transformed, transform), words, tuple(mean), tuple(std))
 
@@ -96,7 +108,9 @@ def _central_square(resolution: int, encoded: bytes) -> Tensor:
 
 def _resize_and_crop(resize: int, resolution: int, encoded: bytes) -> Tensor:
     resized = vision.resize(rgb_picture(encoded), [resize], InterpolationMode.BILINEAR)
-    left, top = ((side - resolution) // 2 for side in resized.size)  # torchvision's own crop rounds where the release floors
+    left, top = (
+        (side - resolution) // 2 for side in resized.size
+    )  # torchvision's own crop rounds where the release floors
     cropped = vision.crop(resized, top, left, resolution, resolution)
     return torch.from_numpy(np.array(cropped)).permute(2, 0, 1)
 

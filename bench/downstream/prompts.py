@@ -1,4 +1,6 @@
-"""Zero-shot classification by prompts: the text tower embeds the names of the classes, and an image is given the nearest."""
+"""Zero-shot classification by prompts: the text tower embeds the names of the classes, and an image
+is given the nearest.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -12,27 +14,41 @@ from bench.downstream.libraries import openclip_model
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
 
-PLAIN = (lambda name: name, lambda name: f"a picture of a {name}.", lambda name: f"a drawing of a {name}.")
+PLAIN = (
+    lambda name: name,
+    lambda name: f"a picture of a {name}.",
+    lambda name: f"a drawing of a {name}.",
+)
 TEXT_BATCH = 256
 
 Template = Callable[[str], str]
 
 
-def prompted_rows(encoder: LoadedEncoder, spelling: str, task: Task) -> Callable[[Tensor], Tensor] | None:
-    """Features [n, D] of the encoder to cosines [n, classes] with the prompts; None for an encoder without a text tower."""
+def prompted_rows(
+    encoder: LoadedEncoder, spelling: str, task: Task
+) -> Callable[[Tensor], Tensor] | None:
+    """Features [n, D] of the encoder to cosines [n, classes] with the prompts; None for an encoder
+    without a text tower.
+    """
     device = next(encoder.module.parameters()).device
     if spelling.startswith("openclip:"):
         return _of_openclip(spelling.removeprefix("openclip:"), task, device)
-    if encoder.checkpoint is not None and any("text_encoder." in name for name in encoder.checkpoint.rest):
+    if encoder.checkpoint is not None and any(
+        "text_encoder." in name for name in encoder.checkpoint.rest
+    ):
         return _of_run(encoder, task, device)
     return None
 
 
 def class_names(task: Task) -> list[str]:
-    """What a prompt calls the classes: OpenCLIP's names of ImageNet's, and any other's own, in words."""
+    """What a prompt calls the classes: OpenCLIP's names of ImageNet's, and any other's own, in
+    words.
+    """
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
-    known = dict(zip((f"n{synset:08d}" for synset in imagenet_synsets()), IMAGENET_CLASSNAMES, strict=True))
+    known = dict(
+        zip((f"n{synset:08d}" for synset in imagenet_synsets()), IMAGENET_CLASSNAMES, strict=True)
+    )
     names = task.labels.names
     return [known.get(name) or _in_words(name) for name in names]
 
@@ -60,7 +76,13 @@ def _of_openclip(rest: str, task: Task, device: torch.device) -> Callable[[Tenso
     head = getattr(model.visual, "head", None)  # of towers that are timm's
 
     def project(features: Tensor) -> Tensor:
-        return features @ projection if isinstance(projection, nn.Parameter) else head(features) if head else features
+        return (
+            features @ projection
+            if isinstance(projection, nn.Parameter)
+            else head(features)
+            if head
+            else features
+        )
 
     return _cosines(project, rows)
 
@@ -72,17 +94,29 @@ def _of_run(encoder: LoadedEncoder, task: Task, device: torch.device) -> Callabl
     assert encoder.checkpoint is not None, "it has a text tower"
     shape = text_tower(encoder.checkpoint.encoder_name)
     towers = TwoTowers(encoder.checkpoint.build(), shape)
-    own = {name.removeprefix("objective."): tensor for name, tensor in encoder.checkpoint.rest.items()}
+    own = {
+        name.removeprefix("objective."): tensor for name, tensor in encoder.checkpoint.rest.items()
+    }
     for part in ("projection", "text_encoder"):
-        weights = {name.removeprefix(f"{part}."): tensor for name, tensor in own.items() if name.startswith(f"{part}.")}
+        weights = {
+            name.removeprefix(f"{part}."): tensor
+            for name, tensor in own.items()
+            if name.startswith(f"{part}.")
+        }
         towers.get_submodule(part).load_state_dict(weights)
     towers.to(device).eval()
-    return _cosines(towers.projection, embed_classes(towers.text_encoder, CaptionTokenizer(shape.context), task, device))
+    return _cosines(
+        towers.projection,
+        embed_classes(towers.text_encoder, CaptionTokenizer(shape.context), task, device),
+    )
 
 
 @torch.inference_mode()
 def embed_classes(
-    embed: Callable[[Tensor], Tensor], tokenize: Callable[[list[str]], Tensor], task: Task, device: torch.device
+    embed: Callable[[Tensor], Tensor],
+    tokenize: Callable[[list[str]], Tensor],
+    task: Task,
+    device: torch.device,
 ) -> Tensor:
     """[classes, joint]: the mean of a class's prompts, each a unit vector, as a unit vector."""
     rows = []

@@ -1,7 +1,9 @@
-"""What an encoder knows before anything is trained on its features: k nearest neighbours, and zero-shot classification.
+"""What an encoder knows before anything is trained on its features: k nearest neighbours, and
+zero-shot classification.
 
-Zero-shot, CLIP compares an image with prompts that name the classes. CatLIP has no text tower, but its classifier has a row for
-each noun of its vocabulary: the rows that Transfer Init would copy classify as they are, labels without a row never winning.
+Zero-shot, CLIP compares an image with prompts that name the classes. CatLIP has no text tower, but
+its classifier has a row for each noun of its vocabulary: the rows that Transfer Init would copy
+classify as they are, labels without a row never winning.
 """
 
 from collections.abc import Callable
@@ -26,19 +28,25 @@ from catlip.ranges import Count, Natural, Seed
 from catlip.record import Record
 from catlip.training.distributed import find_place
 
-TEMPERATURE = 0.07  # of a neighbour's vote; it and k = 20 as in Wu et al. 2018 and DINO (Caron et al. 2021)
+TEMPERATURE = (
+    0.07  # of a neighbour's vote; it and k = 20 as in Wu et al. 2018 and DINO (Caron et al. 2021)
+)
 TEST_BATCH = 1024
 
 
 @dataclass(frozen=True)
 class Readouts:
-    """Classify by k nearest neighbours and, where the encoder allows it, zero-shot; nothing is trained.
+    """Classify by k nearest neighbours and, where the encoder allows it, zero-shot; nothing is
+    trained.
 
-    python -m bench.downstream.readouts --encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter
+    python -m bench.downstream.readouts --encoder runs/starter/pretrain/catlip-seed0 \\
+        --data starter:data/starter
 
-    python -m bench.downstream.readouts --encoder openclip:ViT-B-16/datacomp_xl_s13b_b90k --data imagenet:/data/imagenet
+    python -m bench.downstream.readouts --encoder openclip:ViT-B-16/datacomp_xl_s13b_b90k \\
+        --data imagenet:/data/imagenet
 
-    Zero-shot takes a run of CatLIP (its classifier's rows), a run of CLIP or an OpenCLIP model (prompts).
+    Zero-shot takes a run of CatLIP (its classifier's rows), a run of CLIP or an OpenCLIP model
+    (prompts).
     """
 
     encoder: str
@@ -55,7 +63,9 @@ class Readouts:
     num_workers: Natural = 1
     """Processes that decode images."""
     max_broken: float = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
+    """Share of the images that may be broken and left out; ten are never too many, unless this is
+    0.
+    """
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     quiet: bool = False
@@ -64,7 +74,9 @@ class Readouts:
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
         if self.neighbours < 1:
-            raise InputError(f"--neighbours {self.neighbours}: at least one training image has to vote")
+            raise InputError(
+                f"--neighbours {self.neighbours}: at least one training image has to vote"
+            )
         check_max_broken(self.max_broken)
 
 
@@ -75,27 +87,47 @@ def main(config: Readouts) -> None:
     if is_written(config.out, config, encoder.digest()):
         return
     with Record(config.out, kind="readout", config=config) as record:
-        record.metrics |= {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed, "encoder_digest": encoder.digest()}
+        record.metrics |= {
+            "method": encoder.method,
+            "pretrain_seed": encoder.pretrain_seed,
+            "encoder_digest": encoder.digest(),
+        }
         record.notes.append(f"images: {encoder.preprocess}")
         broken = BrokenImages()
         for task in load_tasks(config.data):
             found = _read_out(config, encoder, task, record, broken)
             broken.note(record)
             record.metrics |= {f"{task.name}_{name}": value for name, value in found.items()}
-            said = "  ".join(f"{name} {value:.3f}" for name, value in found.items() if name.endswith("top1"))
+            said = "  ".join(
+                f"{name} {value:.3f}" for name, value in found.items() if name.endswith("top1")
+            )
             print(f"{encoder.method:8} {task.name:10} {said}")
     print(f"wrote {record.path}")
 
 
-def _read_out(config: Readouts, encoder: LoadedEncoder, task: Task, record: Record, broken: BrokenImages) -> dict[str, Any]:
+def _read_out(
+    config: Readouts, encoder: LoadedEncoder, task: Task, record: Record, broken: BrokenImages
+) -> dict[str, Any]:
     scores = zero_shot(config, encoder, task, record)
     train, test = (
-        extract(encoder.module, encoder.preprocess, split, config.num_workers, config.quiet, config.max_broken)
+        extract(
+            encoder.module,
+            encoder.preprocess,
+            split,
+            config.num_workers,
+            config.quiet,
+            config.max_broken,
+        )
         for split in (task.train, task.test)
     )
     broken.add([*train.broken.images(), *test.broken.images()])
     top1, top5 = neighbour_hits(train, test, task.num_classes, config.neighbours)
-    found = {"knn_top1": top1, "knn_top5": top5, "num_classes": task.num_classes, "num_test": len(test)}
+    found = {
+        "knn_top1": top1,
+        "knn_top5": top5,
+        "num_classes": task.num_classes,
+        "num_test": len(test),
+    }
     if scores is not None:
         top1, top5 = (hits(scores(test.values), test.labels) / len(test)).tolist()
         found |= {"zero_shot_top1": top1, "zero_shot_top5": top5}
@@ -103,10 +135,19 @@ def _read_out(config: Readouts, encoder: LoadedEncoder, task: Task, record: Reco
 
 
 @torch.inference_mode()
-def neighbour_hits(train: Features, test: Features, num_classes: int, neighbours: int) -> tuple[float, float]:
-    """Top-1 and top-5 accuracy in [0, 1] of a vote of the nearest training images by cosine, weighted by exp(cosine / 0.07)."""
-    known, counts = F.normalize(train.values, dim=1), torch.zeros(2, dtype=torch.int64, device=train.labels.device)
-    for values, labels in zip(test.values.split(TEST_BATCH), test.labels.split(TEST_BATCH), strict=True):
+def neighbour_hits(
+    train: Features, test: Features, num_classes: int, neighbours: int
+) -> tuple[float, float]:
+    """Top-1 and top-5 accuracy in [0, 1] of a vote of the nearest training images by cosine,
+    weighted by exp(cosine / 0.07).
+    """
+    known, counts = (
+        F.normalize(train.values, dim=1),
+        torch.zeros(2, dtype=torch.int64, device=train.labels.device),
+    )
+    for values, labels in zip(
+        test.values.split(TEST_BATCH), test.labels.split(TEST_BATCH), strict=True
+    ):
         nearest = (F.normalize(values, dim=1) @ known.T).topk(min(neighbours, len(train)))
         votes = torch.zeros(len(values), num_classes, device=values.device)
         votes.scatter_add_(1, train.labels[nearest.indices], (nearest.values / TEMPERATURE).exp())
@@ -115,11 +156,17 @@ def neighbour_hits(train: Features, test: Features, num_classes: int, neighbours
     return top1, top5
 
 
-def zero_shot(config: Readouts, encoder: LoadedEncoder, task: Task, record: Record) -> Callable[[Tensor], Tensor] | None:
-    """Features [n, D] to scores [n, classes] without any training; None for an encoder that cannot."""
+def zero_shot(
+    config: Readouts, encoder: LoadedEncoder, task: Task, record: Record
+) -> Callable[[Tensor], Tensor] | None:
+    """Features [n, D] to scores [n, classes] without any training; None for an encoder that
+    cannot.
+    """
     if has_classifier(encoder):
         try:
-            head, origins = transfer_head(encoder, config.encoder, task.labels, config.transfer, config.seed)
+            head, origins = transfer_head(
+                encoder, config.encoder, task.labels, config.transfer, config.seed
+            )
         except InputError as error:
             record.notes.append(f"{task.name} was not classified zero-shot: {error}")
             return None

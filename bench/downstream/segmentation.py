@@ -1,7 +1,8 @@
-"""Semantic segmentation: how good are label maps on top of an encoder?  (Section 5.2, Tables 4 and 7d)
+"""Semantic segmentation: how good are label maps on top of an encoder?  (Section 5.2, Tables 4 and
+7d)
 
-The model is DeepLabv3 of mmsegmentation's own parts on the encoder's last feature map, trained by mmengine's runner and judged
-by mmsegmentation's IoU.
+The model is DeepLabv3 of mmsegmentation's own parts on the encoder's last feature map, trained by
+mmengine's runner and judged by mmsegmentation's IoU.
 """
 
 import importlib
@@ -26,16 +27,19 @@ from catlip.transfer_recipes import SEGMENTATIONS
 
 @dataclass(frozen=True)
 class Segmentation(Dense):
-    """Train DeepLabv3 on an encoder, the encoder with it; run the same command again to go on where it stopped.
+    """Train DeepLabv3 on an encoder, the encoder with it; run the same command again to go on where
+    it stopped.
 
     python -m bench.downstream.segmentation --encoder runs/starter/pretrain/catlip-seed0 \\
         --data ade20k:data/starter-scenes/ade20k
 
-    torchrun --nproc-per-node 8 -m bench.downstream.segmentation --recipe table_7d --data ade20k:/data/ADEChallengeData2016 \\
-        --encoder runs/datacomp/pretrain/catlip-seed0
+    torchrun --nproc-per-node 8 -m bench.downstream.segmentation --recipe table_7d \\
+        --data ade20k:/data/ADEChallengeData2016 --encoder runs/datacomp/pretrain/catlip-seed0
     """
 
-    recipe: tyro.conf.OmitArgPrefixes[SegmentationRecipe] = field(default_factory=lambda: SEGMENTATIONS["starter"])
+    recipe: tyro.conf.OmitArgPrefixes[SegmentationRecipe] = field(
+        default_factory=lambda: SEGMENTATIONS["starter"]
+    )
     out: Path = Path("runs/bench/segmentation") / BY_NAME
     """The record to write; the run goes into a folder of the same name."""
 
@@ -48,9 +52,14 @@ def main(config: Segmentation) -> None:
         return
     segmenting = _segmenting()
     if place.device.type == "cpu" and place.world_size > 1:
-        raise InputError("several processes need GPUs, for the statistics of batch norm; start it without torchrun")
+        raise InputError(
+            "several processes need GPUs, for the statistics of batch norm; start it without "
+            "torchrun"
+        )
     if place.device.type == "cpu" and config.recipe.precision != "fp32":
-        raise InputError(f"precision {config.recipe.precision} is for GPUs, mmengine has none but fp32 on a CPU")
+        raise InputError(
+            f"precision {config.recipe.precision} is for GPUs, mmengine has none but fp32 on a CPU"
+        )
     origin = open_origin(config.encoder, config.seed)
     if is_written(config.out, config, origin.digest, place.is_main):
         return
@@ -71,10 +80,15 @@ def _segmenting() -> Any:
             warnings.simplefilter("ignore")
             return importlib.import_module("bench.downstream.segmenting.task")
     except ImportError as error:
-        raise InputError(f"segmentation needs mmsegmentation ({error}): pip install 'catlip-bench[segmentation]'") from None
+        raise InputError(
+            f"segmentation needs mmsegmentation ({error}): pip install 'catlip-bench[segmentation]'"
+        ) from None
 
 
-RECIPES = {name: Segmentation(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe) for name, recipe in SEGMENTATIONS.items()}
+RECIPES = {
+    name: Segmentation(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe)
+    for name, recipe in SEGMENTATIONS.items()
+}
 
 if __name__ == "__main__":
     run(Segmentation, main, RECIPES)

@@ -1,6 +1,8 @@
-"""Which images a rank sees when, as positions in an endless stream of epochs: the same for any number of ranks and workers.
+"""Which images a rank sees when, as positions in an endless stream of epochs: the same for any
+number of ranks and workers.
 
-What is random about an image is drawn from a seed that its position gives, so a run that is stopped and resumed sees the same.
+What is random about an image is drawn from a seed that its position gives, so a run that is stopped
+and resumed sees the same.
 """
 
 from collections.abc import Iterator
@@ -14,8 +16,8 @@ from catlip.training.distributed import Place
 class Positions(Sampler[int]):
     """The positions that one rank sees, micro-batch after micro-batch.
 
-    Micro-batches are numbered over the run, and a rank takes every `world_size`-th: their images are the same on any number of
-    devices that the global batch is spread over.
+    Micro-batches are numbered over the run, and a rank takes every `world_size`-th: their images
+    are the same on any number of devices that the global batch is spread over.
 
     Args:
         micro_batch: images of each.
@@ -34,7 +36,9 @@ class Positions(Sampler[int]):
         return len(self.micro_batches) * self.micro_batch
 
     def skip(self, num_samples: int) -> None:
-        """Go on after so many images of this rank; mmengine asks for it by this name when it resumes."""
+        """Go on after so many images of this rank; mmengine asks for it by this name when it
+        resumes.
+        """
         self.micro_batches = self.micro_batches[num_samples // self.micro_batch :]
 
 

@@ -1,4 +1,6 @@
-"""What linear probes and fine-tuning have in common: one encoder, one data set, and every share of it, start and seed."""
+"""What linear probes and fine-tuning have in common: one encoder, one data set, and every share of
+it, start and seed.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -33,17 +35,20 @@ class Sweep:
 
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     encoder: str
-    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE], timm:NAME[:FILE], openclip:NAME/TAG,
-    random:NAME@RESOLUTION, random:timm/NAME; each brings its own preprocessing."""
+    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE],
+    timm:NAME[:FILE], openclip:NAME/TAG, random:NAME@RESOLUTION, random:timm/NAME; each brings its
+    own preprocessing."""
     data: str
     """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
     out: Path
     """The record to write; runs go into a folder of the same name."""
     fraction: tuple[PositiveFraction, ...] = (1.0,)
-    """Shares of the training images of each class, in (0, 1], one image at least; a smaller one is part of a larger, and of
-    those with the same images only the largest is trained on."""
+    """Shares of the training images of each class, in (0, 1], one image at least; a smaller one is
+    part of a larger, and of those with the same images only the largest is trained on."""
     init: tuple[Init, ...] = ("random",)
-    """Where the classifier starts: random, or transfer (Transfer Init, for encoders pre-trained by CatLIP)."""
+    """Where the classifier starts: random, or transfer (Transfer Init, for encoders pre-trained by
+    CatLIP).
+    """
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
     seeds: Count = 1
     """Classifiers of each kind; each sees another choice of the data, where it does not see all."""
@@ -52,7 +57,9 @@ class Sweep:
     num_workers: Natural = 1
     """Processes that decode images, per rank."""
     max_broken: float = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
+    """Share of the images that may be broken and left out; ten are never too many, unless this is
+    0.
+    """
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     compile: bool = False
@@ -62,12 +69,16 @@ class Sweep:
     quiet: bool = False
     """No progress bars."""
     dry_run: bool = False
-    """Print the resolved recipe, and what differs from the release, and stop; needs no encoder and no data."""
+    """Print the resolved recipe, and what differs from the release, and stop; needs no encoder and
+    no data.
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
         if not self.fraction or not all(0 < share <= 1 for share in self.fraction):
-            raise InputError(f"--fraction {' '.join(map(str, self.fraction))}: shares are above 0 and up to 1")
+            raise InputError(
+                f"--fraction {' '.join(map(str, self.fraction))}: shares are above 0 and up to 1"
+            )
         if not self.init or self.seeds < 1:
             raise InputError("give one --init at least, and one of --seeds")
         check_max_broken(self.max_broken)
@@ -90,17 +101,30 @@ class Fit:
         return f"{self.task.name}-{self.fraction:g}-{self.init}-seed{self.seed}"
 
 
-def sweep(config: Sweep, encoder: LoadedEncoder, record: Record, fit: Callable[[Fit], Score], say: bool = True) -> None:
+def sweep(
+    config: Sweep,
+    encoder: LoadedEncoder,
+    record: Record,
+    fit: Callable[[Fit], Score],
+    say: bool = True,
+) -> None:
     """Train every classifier of the sweep, and put what each reached into the record.
 
     Args:
         fit: trains one and scores it.
         say: whether this process prints.
     """
-    record.metrics |= {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed, "encoder_digest": encoder.digest()}
+    record.metrics |= {
+        "method": encoder.method,
+        "pretrain_seed": encoder.pretrain_seed,
+        "encoder_digest": encoder.digest(),
+    }
     record.notes.append(f"images: {encoder.preprocess}")
     if "transfer" in config.init and not has_classifier(encoder) and len(config.init) > 1:
-        record.notes.append(f"{config.encoder} has no classifier over a vocabulary, so only random heads were trained")
+        record.notes.append(
+            f"{config.encoder} has no classifier over a vocabulary, so only random heads were "
+            "trained"
+        )
     rows: list[dict[str, Any]] = []
     record.samples["runs"] = rows
     broken = BrokenImages()
@@ -109,13 +133,26 @@ def sweep(config: Sweep, encoder: LoadedEncoder, record: Record, fit: Callable[[
             score = fit(one)
             broken.add(score.broken)
             if not getattr(config, "cached_features", False):
-                found = differences(config.recipe, config.protocol, config.recipe.num_steps(len(one.train)))
+                found = differences(
+                    config.recipe, config.protocol, config.recipe.num_steps(len(one.train))
+                )
                 record.notes += [note for note in found if note not in record.notes]
             row = {"task": task.name, "fraction": one.fraction, "init": one.init, "seed": one.seed}
-            rows.append(row | {"top1": score.top1, "top5": score.top5, "num_train": len(one.train), "seconds": score.seconds})
+            rows.append(
+                row
+                | {
+                    "top1": score.top1,
+                    "top5": score.top5,
+                    "num_train": len(one.train),
+                    "seconds": score.seconds,
+                }
+            )
             if say:
                 what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
-                print(f"{encoder.method:8} {what:40} top-1 {score.top1:.3f}  top-5 {score.top5:.3f}", flush=True)
+                print(
+                    f"{encoder.method:8} {what:40} top-1 {score.top1:.3f}  top-5 {score.top5:.3f}",
+                    flush=True,
+                )
         broken.note(record)
         record.metrics |= _summary(task, [row for row in rows if row["task"] == task.name])
 
@@ -123,22 +160,36 @@ def sweep(config: Sweep, encoder: LoadedEncoder, record: Record, fit: Callable[[
 def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> Iterator[Fit]:
     for seed in range(config.seed, config.seed + config.seeds):
         heads = _heads(config, encoder, task, seed, record)
-        parts = {fraction: task.train.subset(fraction, seed) for fraction in sorted(config.fraction)}
-        distinct = {len(part): fraction for fraction, part in parts.items()}  # small shares are one image of each class
+        parts = {
+            fraction: task.train.subset(fraction, seed) for fraction in sorted(config.fraction)
+        }
+        distinct = {
+            len(part): fraction for fraction, part in parts.items()
+        }  # small shares are one image of each class
         for fraction in sorted(distinct.values()):
             for init, head in heads.items():
-                yield Fit(task, fraction, init, seed, parts[fraction], deepcopy(head))  # it will be trained
+                yield Fit(
+                    task, fraction, init, seed, parts[fraction], deepcopy(head)
+                )  # it will be trained
 
 
-def _heads(config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record: Record) -> dict[Init, nn.Linear]:
-    """The heads to start from; where nothing can be transferred, the random one alone, if it was asked for."""
+def _heads(
+    config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record: Record
+) -> dict[Init, nn.Linear]:
+    """The heads to start from; where nothing can be transferred, the random one alone, if it was
+    asked for.
+    """
     heads: dict[Init, nn.Linear] = {}
     for init in config.init:
         if init == "random":
-            heads[init] = random_head(encoder.num_features, task.num_classes, seed, config.recipe.initialization)
+            heads[init] = random_head(
+                encoder.num_features, task.num_classes, seed, config.recipe.initialization
+            )
         elif len(config.init) == 1 or has_classifier(encoder):
             try:
-                heads[init], origins = transfer_head(encoder, config.encoder, task.labels, config.transfer, seed)
+                heads[init], origins = transfer_head(
+                    encoder, config.encoder, task.labels, config.transfer, seed
+                )
                 record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
             except InputError as error:
                 if len(config.init) == 1:
@@ -148,7 +199,9 @@ def _heads(config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record:
 
 
 def _summary(task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of a task: its size, and the mean accuracy with all data and a random start, of its `rows`."""
+    """Of a task: its size, and the mean accuracy with all data and a random start, of its
+    `rows`.
+    """
     found: dict[str, Any] = {
         f"{task.name}_num_classes": task.num_classes,
         f"{task.name}_num_train": len(task.train),
@@ -156,18 +209,34 @@ def _summary(task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     whole = [row for row in rows if row["fraction"] == 1 and row["init"] == "random"]
     if whole:
-        found |= {f"{task.name}_{top}": float(np.mean([row[top] for row in whole])) for top in ("top1", "top5")}
+        found |= {
+            f"{task.name}_{top}": float(np.mean([row[top] for row in whole]))
+            for top in ("top1", "top5")
+        }
     return found
 
 
-def run_of(fit: Fit, config: Sweep, recipe: TransferRecipe, encoder: LoadedEncoder, place: Place, frozen: bool) -> Run:
+def run_of(
+    fit: Fit,
+    config: Sweep,
+    recipe: TransferRecipe,
+    encoder: LoadedEncoder,
+    place: Place,
+    frozen: bool,
+) -> Run:
     """The training run of one classifier of a sweep, by a recipe that suits the encoder."""
     ours = encoder.checkpoint
     identity = {
-        "encoder": ours.encoder_name if ours else encoder.method,  # what opens its weights as an encoder again
+        "encoder": ours.encoder_name
+        if ours
+        else encoder.method,  # what opens its weights as an encoder again
         "method": f"{encoder.method} {'probed' if frozen else 'fine-tuned'}",
         "transferred": config.encoder,
-        **({"resolution": ours.resolution, "pool": ours.pool, "resize": ours.resize} if ours else {}),
+        **(
+            {"resolution": ours.resolution, "pool": ours.pool, "resize": ours.resize}
+            if ours
+            else {}
+        ),
         "trained_at": recipe.resolution,
         "encoder_digest": encoder.digest(),
         "data": config.data,

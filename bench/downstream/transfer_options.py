@@ -1,7 +1,8 @@
-"""What the paper leaves open about Transfer Init, measured: alpha, ties, bias and scale, one at a time from the defaults.
+"""What the paper leaves open about Transfer Init, measured: alpha, ties, bias and scale, one at a
+time from the defaults.
 
-Linear probes of cached features, with the fewest images (one of each class) and with all, of every encoder that is given; what
-is compared is the gain over a random head of the same seed.
+Linear probes of cached features, with the fewest images (one of each class) and with all, of every
+encoder that is given; what is compared is the gain over a random head of the same seed.
 """
 
 from collections.abc import Iterator
@@ -57,7 +58,9 @@ class Options:
     num_workers: Natural = 1
     """Processes that decode images."""
     max_broken: float = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is 0."""
+    """Share of the images that may be broken and left out; ten are never too many, unless this is
+    0.
+    """
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     quiet: bool = False
@@ -72,7 +75,11 @@ class Options:
 def variants(vocabulary: Path | None) -> dict[str, TransferOptions]:
     """The defaults, and every other choice of one option."""
     default = TransferOptions(vocabulary)
-    others = {f"{name} {value}": replace(default, **{name: value}) for name, values in CHOICES.items() for value in values}
+    others = {
+        f"{name} {value}": replace(default, **{name: value})
+        for name, values in CHOICES.items()
+        for value in values
+    }
     return {"default": default} | others
 
 
@@ -88,18 +95,29 @@ def main(config: Options) -> None:
         record.notes.append(CACHED_NOTE)
         record.metrics["default"] = {name: getattr(TransferOptions(), name) for name in CHOICES}
         broken = BrokenImages()
-        rows = [row for spelling, encoder in encoders.items() for row in _of_encoder(config, spelling, encoder, broken)]
+        rows = [
+            row
+            for spelling, encoder in encoders.items()
+            for row in _of_encoder(config, spelling, encoder, broken)
+        ]
         broken.note(record)
         record.samples["runs"] = rows
         record.metrics["gains"] = gains = _gains(rows)
         for variant, found in gains.items():
-            said = "  ".join(f"{place} {100 * gain['mean']:+.1f} ± {100 * gain['spread']:.1f}" for place, gain in found.items())
+            said = "  ".join(
+                f"{place} {100 * gain['mean']:+.1f} ± {100 * gain['spread']:.1f}"
+                for place, gain in found.items()
+            )
             print(f"{variant:12} {said}")
     print(f"wrote {record.path}")
 
 
-def _of_encoder(config: Options, spelling: str, encoder: LoadedEncoder, broken: BrokenImages) -> Iterator[dict[str, Any]]:
-    options: dict[str, Any] = {name: getattr(config, name) for name in ("num_workers", "quiet", "max_broken")}
+def _of_encoder(
+    config: Options, spelling: str, encoder: LoadedEncoder, broken: BrokenImages
+) -> Iterator[dict[str, Any]]:
+    options: dict[str, Any] = {
+        name: getattr(config, name) for name in ("num_workers", "quiet", "max_broken")
+    }
     probe = LinearProbe(config.recipe, spelling, config.data, **options)
     fit = CachedFeatures(probe, encoder)
     for task in load_tasks(config.data):
@@ -110,22 +128,48 @@ def _of_encoder(config: Options, spelling: str, encoder: LoadedEncoder, broken: 
             for share in (LEAST, ALL):
                 part = task.train.subset(share, seed)
                 for name, head in heads.items():
-                    score = fit(Fit(task, share, "random" if name == "random" else "transfer", seed, part, head))
+                    score = fit(
+                        Fit(
+                            task,
+                            share,
+                            "random" if name == "random" else "transfer",
+                            seed,
+                            part,
+                            head,
+                        )
+                    )
                     broken.add(score.broken)
-                    place = {"task": task.name, "share": "least" if share == LEAST else "all", "num_train": len(part)}
-                    yield {"encoder": spelling, "variant": name, "seed": seed, **place, "top1": score.top1}
+                    place = {
+                        "task": task.name,
+                        "share": "least" if share == LEAST else "all",
+                        "num_train": len(part),
+                    }
+                    yield {
+                        "encoder": spelling,
+                        "variant": name,
+                        "seed": seed,
+                        **place,
+                        "top1": score.top1,
+                    }
 
 
 def _gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Variant -> task and share -> mean and sample deviation, over encoders, of the gain in top-1 over a random head."""
+    """Variant -> task and share -> mean and sample deviation, over encoders, of the gain in top-1
+    over a random head.
+    """
     random = {_pair(row): row["top1"] for row in rows if row["variant"] == "random"}
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for row in rows:
         if row["variant"] != "random":
-            of_encoder = found.setdefault(row["variant"], {}).setdefault(f"{row['task']}, {row['share']}", {})
+            of_encoder = found.setdefault(row["variant"], {}).setdefault(
+                f"{row['task']}, {row['share']}", {}
+            )
             of_encoder.setdefault(row["encoder"], []).append(row["top1"] - random[_pair(row)])
     return {
-        variant: {place: _spread([float(np.mean(own)) for own in gains.values()]) for place, gains in places.items()}
+        variant: {
+            place: _spread([float(np.mean(own)) for own in gains.values()])
+            for place, gains in places.items()
+        }
         for variant, places in found.items()
     }
 
@@ -142,7 +186,10 @@ def _spread(values: list[float]) -> dict[str, float]:
     }
 
 
-RECIPES = {name: Options(recipe, encoders=tyro.MISSING, data=tyro.MISSING) for name, recipe in PROBES.items()}
+RECIPES = {
+    name: Options(recipe, encoders=tyro.MISSING, data=tyro.MISSING)
+    for name, recipe in PROBES.items()
+}
 
 if __name__ == "__main__":
     run(Options, main, RECIPES)

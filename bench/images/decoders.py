@@ -1,7 +1,8 @@
 """From the bytes of a JPEG to a training image: ours, and how the field does it, on one core.
 
-Each takes the same bytes and the same numbers in [0, 1), so each gives the same crop; open_clip's own transform draws its own.
-Whole decodes stand beside them: what a decoder costs when nothing is cropped or resized.
+Each takes the same bytes and the same numbers in [0, 1), so each gives the same crop; open_clip's
+own transform draws its own. Whole decodes stand beside them: what a decoder costs when nothing is
+cropped or resized.
 """
 
 import importlib
@@ -31,7 +32,9 @@ def ours(resolution: int) -> Decoder:
 
 
 def pillow(resolution: int) -> Decoder:
-    """Pillow decodes, torchvision crops, resizes and flips Pillow's image: RandomResizedCrop as most training code has it."""
+    """Pillow decodes, torchvision crops, resizes and flips Pillow's image: RandomResizedCrop as
+    most training code has it.
+    """
 
     def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
         picture = Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
@@ -53,19 +56,31 @@ def torchvision(resolution: int) -> Decoder:
 
 
 def open_clip(resolution: int) -> Decoder:
-    """open_clip's training transform as it is: Pillow, a crop of 0.9 to 1, bicubic, normalised floats, no flip."""
+    """open_clip's training transform as it is: Pillow, a crop of 0.9 to 1, bicubic, normalised
+    floats, no flip.
+    """
     transform = importlib.import_module("open_clip").image_transform(resolution, is_train=True)
-    return lambda encoded, draws: transform(Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB"))
+    return lambda encoded, draws: transform(
+        Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
+    )
 
 
-PEERS: dict[str, Callable[[int], Decoder]] = {"pillow": pillow, "torchvision": torchvision, "open_clip": open_clip}
+PEERS: dict[str, Callable[[int], Decoder]] = {
+    "pillow": pillow,
+    "torchvision": torchvision,
+    "open_clip": open_clip,
+}
 
 
 def whole_decodes(names: Sequence[str]) -> dict[str, Decoder]:
-    """Decoders of the whole picture and no more: our library's, and those of the peers that have one of their own."""
+    """Decoders of the whole picture and no more: our library's, and those of the peers that have
+    one of their own.
+    """
     found: dict[str, Decoder] = {
         "ours": lambda encoded, draws: _whole(encoded),
-        "pillow": lambda encoded, draws: np.asarray(Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")),
+        "pillow": lambda encoded, draws: np.asarray(
+            Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
+        ),
         "torchvision": lambda encoded, draws: decode_jpeg(_bytes(encoded), ImageReadMode.RGB),
     }
     return {f"{name}, whole picture": found[name] for name in ("ours", *names) if name in found}
@@ -76,9 +91,13 @@ def _whole(encoded: bytes) -> NDArray[np.uint8] | None:
     return decode_rows(encoded, frame, frame.height) if frame else None
 
 
-def _resized_crop(image: Any, height: int, width: int, resolution: int, draws: NDArray[np.float64]) -> Any:
+def _resized_crop(
+    image: Any, height: int, width: int, resolution: int, draws: NDArray[np.float64]
+) -> Any:
     left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws)
-    image = F.resized_crop(image, top, left, bottom - top, right - left, [resolution, resolution], antialias=True)
+    image = F.resized_crop(
+        image, top, left, bottom - top, right - left, [resolution, resolution], antialias=True
+    )
     return F.horizontal_flip(image) if draws[-1] < AUGMENTATION.flip else image
 
 

@@ -1,4 +1,6 @@
-"""From shards to batches: our loader, and open_clip's own WebDataset pipeline, over the same files."""
+"""From shards to batches: our loader, and open_clip's own WebDataset pipeline, over the same
+files.
+"""
 
 import gc
 import importlib
@@ -27,17 +29,26 @@ def write_shards(images: list[bytes], folder: Path) -> None:
     """The images in SHARDS tars, each with a caption."""
     for number in range(SHARDS):
         chosen = range(number, len(images), SHARDS)
-        write_shard(folder / f"{number}.tar", ((f"{i:06d}", {"jpg": images[i], "txt": b"a photograph"}) for i in chosen))
+        write_shard(
+            folder / f"{number}.tar",
+            ((f"{i:06d}", {"jpg": images[i], "txt": b"a photograph"}) for i in chosen),
+        )
 
 
-def ours(folder: Path, resolution: int, batch: int, num_batches: int, num_workers: int) -> Iterator[object]:
+def ours(
+    folder: Path, resolution: int, batch: int, num_batches: int, num_workers: int
+) -> Iterator[object]:
     """Batches of bytes, as training gets them; images only."""
     shards = open_shards(expand(str(folder)), quiet=True)
     plan = StepPlan([ImageSize(resolution, batch)], 1, num_batches, seed=0)
-    return DataPath(shards, SampleOrder(shards.counts, 0), plan, AUGMENTATION, seed=0).batches(0, num_workers)
+    return DataPath(shards, SampleOrder(shards.counts, 0), plan, AUGMENTATION, seed=0).batches(
+        0, num_workers
+    )
 
 
-def open_clip(folder: Path, resolution: int, batch: int, num_batches: int, num_workers: int) -> Iterator[object]:
+def open_clip(
+    folder: Path, resolution: int, batch: int, num_batches: int, num_workers: int
+) -> Iterator[object]:
     """open_clip_train's data loader with its training transform; captions are not tokenized."""
     transform = importlib.import_module("open_clip").image_transform(resolution, is_train=True)
     arguments = SimpleNamespace(
@@ -51,15 +62,21 @@ def open_clip(folder: Path, resolution: int, batch: int, num_batches: int, num_w
         seed=0,
     )
     data = importlib.import_module("open_clip_train.data")
-    info = data.get_wds_dataset(arguments, transform, is_train=True, tokenizer=lambda caption: torch.zeros(1, 77))
+    info = data.get_wds_dataset(
+        arguments, transform, is_train=True, tokenizer=lambda caption: torch.zeros(1, 77)
+    )
     return iter(info.dataloader)
 
 
 LOADERS: dict[str, Loader] = {"ours": ours, "open_clip": open_clip}
 
 
-def time_loader(batches: Iterator[object], batch: int, title: str, quiet: bool) -> tuple[float, list[list[float]]]:
-    """Images per second of processor time, this process's and its workers'; and the MiB resident in each worker, by batch."""
+def time_loader(
+    batches: Iterator[object], batch: int, title: str, quiet: bool
+) -> tuple[float, list[list[float]]]:
+    """Images per second of processor time, this process's and its workers'; and the MiB resident in
+    each worker, by batch.
+    """
     gc.freeze()  # the collection below need not look at what was there before
     memory, start = [], _processor_s()
     for _ in progress(batches, title, unit="batch", leave=False, disable=quiet):
@@ -71,10 +88,15 @@ def time_loader(batches: Iterator[object], batch: int, title: str, quiet: bool) 
 
 def _processor_s() -> float:
     return sum(
-        usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     )
 
 
 def _workers_mib() -> list[float]:
     pages = (Path(f"/proc/{worker.pid}/statm") for worker in multiprocessing.active_children())
-    return [int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 for path in pages if path.exists()]
+    return [
+        int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        for path in pages
+        if path.exists()
+    ]

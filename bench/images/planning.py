@@ -1,4 +1,6 @@
-"""What it costs to plan an epoch, before the first batch: seconds and memory, from its start and from its middle."""
+"""What it costs to plan an epoch, before the first batch: seconds and memory, from its start and
+from its middle.
+"""
 
 import functools
 import time
@@ -19,11 +21,14 @@ NUM_STEPS = 200_000  # the paper's, Table 6(b)
 
 
 def plan_epoch(folder: Path, num_shards: int = SHARDS) -> dict[str, float]:
-    """Plan from the start and from the middle, and once more with memory traced, which takes several times as long.
+    """Plan from the start and from the middle, and once more with memory traced, which takes
+    several times as long.
 
     Args:
-        folder: an empty one, where the shards will stand: without content, counted as if each had about SAMPLES.
-    Returns: seconds, by the clock and of the processor, to the first batch of the epoch and to one in its middle; peak of MiB.
+        folder: an empty one, where the shards will stand: without content, counted as if each had
+            about SAMPLES.
+    Returns: seconds, by the clock and of the processor, to the first batch of the epoch and to one
+        in its middle; peak of MiB.
     """
     for number in range(num_shards):
         (folder / f"{number:06d}.tar").touch()

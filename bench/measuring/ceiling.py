@@ -1,4 +1,6 @@
-"""What a device reaches in large matrix products, and what its datasheet promises: MFU is a share of the one or the other."""
+"""What a device reaches in large matrix products, and what its datasheet promises: MFU is a share
+of the one or the other.
+"""
 
 import re
 from typing import Any
@@ -8,7 +10,8 @@ import torch
 from bench.statistics import summarise
 from catlip.matmul import matmul_flops_per_s
 
-# Dense TFLOP/s of the vendor's datasheets; fp32 without tensor cores. Of two that begin alike, the longer comes first.
+# Dense TFLOP/s of the vendor's datasheets; fp32 without tensor cores. Of two that begin alike, the
+# longer comes first.
 DATASHEETS: dict[str, dict[str, float]] = {
     "H200": {"bf16": 989, "fp16": 989, "fp32": 67},
     "H100 PCIe": {"bf16": 756, "fp16": 756, "fp32": 51},
@@ -31,9 +34,20 @@ def measure_ceiling(device: torch.device, precision: str) -> dict[str, Any]:
     """
     samples = [rate / 1e12 for rate in matmul_flops_per_s(device, precision)]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return {"precision": precision, "tflops": summarise(samples), "datasheet_tflops": datasheet_tflops(name, precision)}
+    return {
+        "precision": precision,
+        "tflops": summarise(samples),
+        "datasheet_tflops": datasheet_tflops(name, precision),
+    }
 
 
 def datasheet_tflops(device_name: str, precision: str) -> float | None:
     """TFLOP/s that the datasheet of a GPU of this name states for dense products, or None."""
-    return next((rates.get(precision) for name, rates in DATASHEETS.items() if re.search(rf"\b{name}\b", device_name)), None)
+    return next(
+        (
+            rates.get(precision)
+            for name, rates in DATASHEETS.items()
+            if re.search(rf"\b{name}\b", device_name)
+        ),
+        None,
+    )

@@ -2,11 +2,12 @@
 
     with listen() as heard:
         step(batch)
-    heard       # [Collective("buffers", "broadcast", ...), Collective("features", "all_gather", ...), ...]
+    heard  # [Collective("buffers", "broadcast", ...), ...]
 
-Whoever asks for a collective, a loss in Python or DDP's reducer in C++, torch sends it through its dispatcher as an operator
-of the namespace `c10d`, whatever the backend. A dispatch mode hears them all, in order, with their tensors; autograd takes it
-along to the threads of a backward pass. An operator that is not in OPERATORS stops the bench: nothing is missed in silence.
+Whoever asks for a collective, a loss in Python or DDP's reducer in C++, torch sends it through its
+dispatcher as an operator of the namespace `c10d`, whatever the backend. A dispatch mode hears them
+all, in order, with their tensors; autograd takes it along to the threads of a backward pass. An
+operator that is not in OPERATORS stops the bench: nothing is missed in silence.
 """
 
 import contextlib
@@ -28,7 +29,8 @@ from bench.arithmetic.exchanges import Exchange
 from bench.training_step import Stopwatch
 from catlip.training.distributed import Place, barrier
 
-# c10d's operator: its kind, and which argument holds what this rank hands in. A receive is heard at its sender.
+# c10d's operator: its kind, and which argument holds what this rank hands in. A receive is heard at
+# its sender.
 OPERATORS = {
     "allreduce_": ("all_reduce", 0),
     "allgather_": ("all_gather", 1),
@@ -40,7 +42,8 @@ OPERATORS = {
     "send": ("neighbour_exchange", 0),
 }
 ROOT_ARGUMENT = {"scatter_": 3, "send": 2}
-ASKED_BY = {  # the nearest caller: what the collective is for; DDP's reducer, in C++, is called by none of them
+# The nearest caller: what the collective is for; DDP's reducer, in C++, is called by none of them.
+ASKED_BY = {
     "torch/distributed/nn/functional.py": "features",
     "open_clip/loss.py": "features",
     "baselines/superclass.py": "counts",
@@ -73,9 +76,9 @@ class Collective:
     """One call of one rank.
 
     Attributes:
-        what: what it is for: gradients, parameters, features, counts, buffers or norm, as in bench.arithmetic.exchanges.
-        kind: a key of TRACED_AS.
-        elements: what one rank hands in, as in `bench.arithmetic.exchanges.Exchange`; of a scatter, what it gets: gloo's
+        what: what it is for: gradients, parameters, features, counts, buffers or norm, as in
+        bench.arithmetic.exchanges. kind: a key of TRACED_AS. elements: what one rank hands in, as
+        in `bench.arithmetic.exchanges.Exchange`; of a scatter, what it gets: gloo's
             all_to_all is a scatter from each rank, and n of them hand in what the one would.
         dtype: of the elements.
         peer: the root of a scatter, the receiver of a neighbour_exchange.
@@ -103,7 +106,9 @@ class Collective:
 
 
 def bus_factor(kind: str, world_size: int) -> float:
-    """Bus over algorithm bandwidth, by nccl-tests' PERFORMANCE.md: what makes the figure that of the links, for any n."""
+    """Bus over algorithm bandwidth, by nccl-tests' PERFORMANCE.md: what makes the figure that of
+    the links, for any n.
+    """
     share = (world_size - 1) / world_size
     return {"all_reduce": 2 * share, "broadcast": 1.0, "neighbour_exchange": 1.0}.get(kind, share)
 
@@ -132,7 +137,10 @@ def listen() -> Iterator[list[Collective]]:
 def _collective(operator: Any, arguments: Sequence[Any]) -> Collective:
     name = operator._opname
     if operator.namespace != "c10d" or name not in OPERATORS:
-        raise NotImplementedError(f"{operator} sends something, and bench.measuring.collectives.OPERATORS does not say what")
+        raise NotImplementedError(
+            f"{operator} sends something, and bench.measuring.collectives.OPERATORS does not say "
+            "what"
+        )
     kind, handed_in = OPERATORS[name]
     tensors: list[Tensor] = tree_leaves(arguments[handed_in])
     peer = arguments[ROOT_ARGUMENT[name]] if name in ROOT_ARGUMENT else 0
@@ -148,17 +156,23 @@ def _what(kind: str) -> str:
     return "gradients"
 
 
-def profiled_ms(run: Callable[[], object], heard: Sequence[Collective], place: Place) -> list[float | None]:
-    """How long each collective of `run` took while it ran, waiting for the other ranks included, as torch's profiler saw it.
+def profiled_ms(
+    run: Callable[[], object], heard: Sequence[Collective], place: Place
+) -> list[float | None]:
+    """How long each collective of `run` took while it ran, waiting for the other ranks included, as
+    torch's profiler saw it.
 
     Args:
         run: what issues them.
         heard: what it issues, in order, as `listen` found.
-    Returns: milliseconds, in the order of `heard`; None where the profile does not tell: several sends in one kernel.
+    Returns: milliseconds, in the order of `heard`; None where the profile does not tell: several
+        sends in one kernel.
     """
     spans: dict[str, list[tuple[float, float]]] = {}
     on_gpu = place.device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiler:
+    with profile(
+        activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
+    ) as profiler:
         run()
         if on_gpu:
             torch.cuda.synchronize()
@@ -168,17 +182,23 @@ def profiled_ms(run: Callable[[], object], heard: Sequence[Collective], place: P
         spans.setdefault(kernel[1] if kernel else event.name, []).append(span)
     names = [TRACED_AS[dist.get_backend()].get(collective.kind, "") for collective in heard]
     found = {name: [ms for _, ms in sorted(spans.get(name, []))] for name in names}
-    rows = {name: iter(found[name]) if len(found[name]) == names.count(name) else None for name in names}
+    rows = {
+        name: iter(found[name]) if len(found[name]) == names.count(name) else None for name in names
+    }
     return [next(row) if (row := rows[name]) is not None else None for name in names]
 
 
 def bare(collectives: Sequence[Collective], place: Place) -> Callable[[], None]:
-    """What performs these collectives one after another, each at its size and type, with nothing else going on.
+    """What performs these collectives one after another, each at its size and type, with nothing
+    else going on.
 
     The memory is as much as the largest of them needs, and reused.
     """
     n = place.world_size
-    most = max(collective.elements * (1 if collective.kind in ("all_reduce", "broadcast") else n) for collective in collectives)
+    most = max(
+        collective.elements * (1 if collective.kind in ("all_reduce", "broadcast") else n)
+        for collective in collectives
+    )
     dtypes = {collective.dtype for collective in collectives}
     memory = {dtype: torch.ones(2, most, dtype=dtype, device=place.device) for dtype in dtypes}
 
@@ -202,10 +222,17 @@ def _perform(collective: Collective, memory: Tensor, place: Place) -> None:
         case "broadcast":
             dist.broadcast(mine, src=0)
         case "scatter":
-            dist.scatter(mine, list(other[: n * elements].chunk(n)) if place.rank == peer else None, src=peer)
-        case "neighbour_exchange":  # round the ring: what goes on to `peer` comes from the other side
+            dist.scatter(
+                mine, list(other[: n * elements].chunk(n)) if place.rank == peer else None, src=peer
+            )
+        case (
+            "neighbour_exchange"
+        ):  # round the ring: what goes on to `peer` comes from the other side
             source = (2 * place.rank - peer) % n
-            pair = [dist.P2POp(dist.isend, mine, peer), dist.P2POp(dist.irecv, other[:elements], source)]
+            pair = [
+                dist.P2POp(dist.isend, mine, peer),
+                dist.P2POp(dist.irecv, other[:elements], source),
+            ]
             for work in dist.batch_isend_irecv(pair):
                 work.wait()
 

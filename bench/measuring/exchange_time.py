@@ -1,8 +1,10 @@
-"""One method's exchange between ranks: intercepted, timed in the step and bare, and split into exposed and overlapped.
+"""One method's exchange between ranks: intercepted, timed in the step and bare, and split into
+exposed and overlapped.
 
-DDP sends gradients while the backward pass still computes. What the step waits for is the difference between the step and the
-same step under `no_sync`, taken in turns; the rest of the bare time is overlapped. The exchange of embeddings, without which no
-loss can be computed, is outside of that difference: nothing overlaps with it, so all of its bare time is exposed.
+DDP sends gradients while the backward pass still computes. What the step waits for is the
+difference between the step and the same step under `no_sync`, taken in turns; the rest of the bare
+time is overlapped. The exchange of embeddings, without which no loss can be computed, is outside of
+that difference: nothing overlaps with it, so all of its bare time is exposed.
 """
 
 import gc
@@ -15,7 +17,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.link import fit
-from bench.measuring.collectives import Collective, bare, bus_factor, listen, profiled_ms, slowest, timed_ms
+from bench.measuring.collectives import (
+    Collective,
+    bare,
+    bus_factor,
+    listen,
+    profiled_ms,
+    slowest,
+    timed_ms,
+)
 from bench.statistics import difference, summarise
 from bench.training_step import Factors, TrainingStep
 from catlip.data.loader import Batch
@@ -27,7 +37,9 @@ NUM_PROFILED = 5
 OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 
 
-def measure(factors: Factors, warmup: int, rounds: int, place: Place) -> tuple[dict[str, Any], dict[str, list[float]]]:
+def measure(
+    factors: Factors, warmup: int, rounds: int, place: Place
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """A method's metrics, as the record has them, and its raw samples; all ranks must ask.
 
     Args:
@@ -39,23 +51,35 @@ def measure(factors: Factors, warmup: int, rounds: int, place: Place) -> tuple[d
     groups = grouped(heard)
     bare_ms = time_bare([[heard[i] for i in group] for group in groups], rounds, place)
     rows = [
-        _row([heard[i] for i in group], [[profile[i] for i in group] for profile in profiles], taken, place.world_size)
+        _row(
+            [heard[i] for i in group],
+            [[profile[i] for i in group] for profile in profiles],
+            taken,
+            place.world_size,
+        )
         for group, taken in zip(groups, bare_ms, strict=True)
     ]
-    predicted = sum(exchange.sent_bytes for exchange in sent(factors, place.world_size, place.device.type))
+    predicted = sum(
+        exchange.sent_bytes for exchange in sent(factors, place.world_size, place.device.type)
+    )
     sent_mb = sum(row["sent_mb"] for row in rows)
     found = {"collectives": rows, "sent_mb": sent_mb, "predicted_sent_mb": predicted / 1e6}
-    found |= {"sent_kb_per_image": sent_mb * 1e3 / factors.batch_size} | _exposure(rows, bare_ms, steps_ms)
+    found |= {"sent_kb_per_image": sent_mb * 1e3 / factors.batch_size} | _exposure(
+        rows, bare_ms, steps_ms
+    )
     samples = {f"{name}_ms": taken for name, taken in steps_ms.items()}
     return found, samples | {
-        f"{row['what']}_{row['kind']}_{row['dtype']}_bare_ms": taken for row, taken in zip(rows, bare_ms, strict=True)
+        f"{row['what']}_{row['kind']}_{row['dtype']}_bare_ms": taken
+        for row, taken in zip(rows, bare_ms, strict=True)
     }
 
 
 def observe(
     factors: Factors, warmup: int, rounds: int, place: Place
 ) -> tuple[list[Collective], list[list[float | None]], dict[str, list[float]]]:
-    """The collectives of a step, their times in each of NUM_PROFILED steps, and the times of whole steps (`time_steps`)."""
+    """The collectives of a step, their times in each of NUM_PROFILED steps, and the times of whole
+    steps (`time_steps`).
+    """
     step = TrainingStep(factors, place)
     batch = step.batch()
     for _ in range(warmup):
@@ -66,20 +90,29 @@ def observe(
     return heard, profiles, time_steps(step, batch, rounds, place)
 
 
-def time_steps(step: TrainingStep, batch: Batch, rounds: int, place: Place) -> dict[str, list[float]]:
-    """Milliseconds of whole steps, of the slowest rank: as they are, and, of DDP only, without exchange, in turns.
+def time_steps(
+    step: TrainingStep, batch: Batch, rounds: int, place: Place
+) -> dict[str, list[float]]:
+    """Milliseconds of whole steps, of the slowest rank: as they are, and, of DDP only, without
+    exchange, in turns.
 
     Returns: "step", and "step_without_exchange".
     """
     replica = step.replica
 
     def one(exchange: bool) -> None:
-        if isinstance(replica, DistributedDataParallel):  # which else sends buffers one step late, in the wrong kind of step
+        if isinstance(
+            replica, DistributedDataParallel
+        ):  # which else sends buffers one step late, in the wrong kind of step
             replica.require_forward_param_sync = exchange
         with synchronised(replica, last=exchange):
             step(batch)
 
-    sides = {"step": True, "step_without_exchange": False} if isinstance(replica, DistributedDataParallel) else {"step": True}
+    sides = (
+        {"step": True, "step_without_exchange": False}
+        if isinstance(replica, DistributedDataParallel)
+        else {"step": True}
+    )
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
         for name in sorted(sides, reverse=number % 2 == 0):
@@ -88,15 +121,21 @@ def time_steps(step: TrainingStep, batch: Batch, rounds: int, place: Place) -> d
 
 
 def grouped(heard: Sequence[Collective]) -> list[list[int]]:
-    """Positions in `heard` of the calls that are for the same thing, and of the same kind and type."""
+    """Positions in `heard` of the calls that are for the same thing, and of the same kind and
+    type.
+    """
     found: dict[tuple[str, str, torch.dtype], list[int]] = {}
     for i, collective in enumerate(heard):
         found.setdefault((collective.what, collective.kind, collective.dtype), []).append(i)
     return list(found.values())
 
 
-def time_bare(groups: Sequence[Sequence[Collective]], rounds: int, place: Place) -> list[list[float]]:
-    """Milliseconds of each group's calls, one after another and of the slowest rank; groups in turns, the first not counted."""
+def time_bare(
+    groups: Sequence[Sequence[Collective]], rounds: int, place: Place
+) -> list[list[float]]:
+    """Milliseconds of each group's calls, one after another and of the slowest rank; groups in
+    turns, the first not counted.
+    """
     runs = [bare(group, place) for group in groups]
     taken: list[list[float]] = [[] for _ in groups]
     for _ in range(1 + rounds):
@@ -106,8 +145,13 @@ def time_bare(groups: Sequence[Sequence[Collective]], rounds: int, place: Place)
 
 
 def measure_link(rounds: int, place: Place) -> dict[str, Any]:
-    """Bare all-reduces of several sizes, and the latency and bandwidth that fit them (`bench.arithmetic.link.fit`)."""
-    sizes = [Collective("gradients", "all_reduce", elements, torch.float32) for elements in SWEEP_ELEMENTS]
+    """Bare all-reduces of several sizes, and the latency and bandwidth that fit them
+    (`bench.arithmetic.link.fit`).
+    """
+    sizes = [
+        Collective("gradients", "all_reduce", elements, torch.float32)
+        for elements in SWEEP_ELEMENTS
+    ]
     taken = [summarise(samples) for samples in time_bare([[size] for size in sizes], rounds, place)]
     sizes_bytes = [size.payload_bytes for size in sizes]
     latency_us, gb_s = fit(sizes_bytes, [ms["median"] for ms in taken], place.world_size)
@@ -116,11 +160,18 @@ def measure_link(rounds: int, place: Place) -> dict[str, Any]:
 
 
 def _row(
-    calls: Sequence[Collective], profiles: Sequence[Sequence[float | None]], bare_ms: Sequence[float], world_size: int
+    calls: Sequence[Collective],
+    profiles: Sequence[Sequence[float | None]],
+    bare_ms: Sequence[float],
+    world_size: int,
 ) -> dict[str, Any]:
     """A group of calls, as the record has it."""
     size_mb = sum(call.size_bytes(world_size) for call in calls) / 1e6
-    in_step = [sum(call_ms for call_ms in profile if call_ms is not None) for profile in profiles if None not in profile]
+    in_step = [
+        sum(call_ms for call_ms in profile if call_ms is not None)
+        for profile in profiles
+        if None not in profile
+    ]
     median_ms = summarise(bare_ms)["median"]
     return {
         "what": calls[0].what,
@@ -140,14 +191,25 @@ def _row(
 def _exposure(
     rows: Sequence[dict[str, Any]], bare_ms: Sequence[list[float]], steps_ms: dict[str, list[float]]
 ) -> dict[str, Any]:
-    """What the step waits for, of DDP: gradients and buffers by measurement, embeddings and counts by construction."""
-    found: dict[str, Any] = {"step_ms": summarise(steps_ms["step"]), "step_without_exchange_ms": None}
+    """What the step waits for, of DDP: gradients and buffers by measurement, embeddings and counts
+    by construction.
+    """
+    found: dict[str, Any] = {
+        "step_ms": summarise(steps_ms["step"]),
+        "step_without_exchange_ms": None,
+    }
     found |= {"exposed_ms": None, "overlapped_ms": None, "blocking_ms": None}
     if without := steps_ms.get("step_without_exchange"):
         exposed = difference(steps_ms["step"], without)
         total_ms = sum(row["bare_ms"]["median"] for row in rows if row["what"] in OVERLAPPED)
-        blocking = [taken for row, taken in zip(rows, bare_ms, strict=True) if row["what"] not in OVERLAPPED]
+        blocking = [
+            taken for row, taken in zip(rows, bare_ms, strict=True) if row["what"] not in OVERLAPPED
+        ]
         found |= {"step_without_exchange_ms": summarise(without), "exposed_ms": exposed}
         found |= {"overlapped_ms": max(0.0, total_ms - max(0.0, exposed["value"]))}
-        found |= {"blocking_ms": summarise([sum(each) for each in zip(*blocking, strict=True)]) if blocking else None}
+        found |= {
+            "blocking_ms": summarise([sum(each) for each in zip(*blocking, strict=True)])
+            if blocking
+            else None
+        }
     return found

@@ -1,4 +1,6 @@
-"""Real batches for a bench: the project's loader over shards, with everything that any method may need."""
+"""Real batches for a bench: the project's loader over shards, with everything that any method may
+need.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,19 +19,30 @@ from catlip.training.distributed import Place
 
 
 class EvenLabels:
-    """The same few classes for every sample: what labels cost a step does not depend on which they are."""
+    """The same few classes for every sample: what labels cost a step does not depend on which they
+    are.
+    """
 
     def __init__(self, num_classes: int):
-        self.classes = np.arange(LABELS_PER_CAPTION, dtype=np.int64) * (num_classes // LABELS_PER_CAPTION)
+        self.classes = np.arange(LABELS_PER_CAPTION, dtype=np.int64) * (
+            num_classes // LABELS_PER_CAPTION
+        )
 
-    def __call__(self, samples: Sequence[tuple[Shard, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def __call__(
+        self, samples: Sequence[tuple[Shard, int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Values [3 n] and offsets [n + 1] of n samples."""
         count = len(self.classes)
-        return np.tile(self.classes, len(samples)), np.arange(0, count * len(samples) + 1, count, dtype=np.int64)
+        return np.tile(self.classes, len(samples)), np.arange(
+            0, count * len(samples) + 1, count, dtype=np.int64
+        )
 
 
-def real_batches(shards: str, factors: Factors, place: Place, count: int, workers: int) -> Iterator[Batch]:
-    """`count` batches of this rank from shards, of the size that `factors` name, with labels and tokens.
+def real_batches(
+    shards: str, factors: Factors, place: Place, count: int, workers: int
+) -> Iterator[Batch]:
+    """`count` batches of this rank from shards, of the size that `factors` name, with labels and
+    tokens.
 
     Raises: InputError when there are no shards, or too many of their samples cannot be read.
     """

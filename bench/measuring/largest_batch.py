@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 
 def largest_batch(fits: Callable[[int], bool], start: int = 1) -> int:
-    """The largest batch that fits, by growing steps away from `start` and then halving the gap; 0 when not even one does.
+    """The largest batch that fits, by growing steps away from `start` and then halving the gap; 0
+    when not even one does.
 
     Args:
         fits: whether a batch of so many does; of all above one that does not, none may.

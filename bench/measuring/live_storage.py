@@ -1,11 +1,13 @@
-"""How many bytes of tensors are alive, and were at most: what a CPU has in place of an allocator that can be asked.
+"""How many bytes of tensors are alive, and were at most: what a CPU has in place of an allocator
+that can be asked.
 
     with LiveStorage(held) as live:
         step(batch)
     live.peak_bytes
 
-Each operator's results are counted by storage, so that views count once, from when they are made until nothing refers to them.
-What a kernel takes for itself while it runs, and what the system's allocator keeps, is not seen.
+Each operator's results are counted by storage, so that views count once, from when they are made
+until nothing refers to them. What a kernel takes for itself while it runs, and what the system's
+allocator keeps, is not seen.
 """
 
 import weakref

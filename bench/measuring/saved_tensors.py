@@ -1,4 +1,5 @@
-"""What autograd keeps between the forward and the backward pass, by the part of the objective that made it keep it.
+"""What autograd keeps between the forward and the backward pass, by the part of the objective that
+made it keep it.
 
 kept = saved_bytes(step, batch)
 kept["image_encoder"], kept["text_tower"], kept["logits"]
@@ -13,12 +14,16 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from bench.training_step import TrainingStep
 from catlip.data.loader import Batch
 
-TOWERS = {"image_encoder": "image_encoder", "text_encoder": "text_tower"}  # members of an objective: parts
+TOWERS = {
+    "image_encoder": "image_encoder",
+    "text_encoder": "text_tower",
+}  # members of an objective: parts
 REST = "logits"  # heads, embeddings, logits and targets
 
 
 class SavedTensors(saved_tensors_hooks):
-    """While entered, notes each storage that autograd saves, once, for the part that saves it first.
+    """While entered, notes each storage that autograd saves, once, for the part that saves it
+    first.
 
     Args:
         objective: its members in TOWERS are parts, what it does beside them is REST.
@@ -33,7 +38,9 @@ class SavedTensors(saved_tensors_hooks):
         for member, part in TOWERS.items():
             if hasattr(objective, member):
                 tower = objective.get_submodule(member)
-                self._handles.append(tower.register_forward_pre_hook(lambda *_, part=part: self._enter(part)))
+                self._handles.append(
+                    tower.register_forward_pre_hook(lambda *_, part=part: self._enter(part))
+                )
                 self._handles.append(tower.register_forward_hook(lambda *_: self._enter(REST)))
 
     def bytes(self) -> dict[str, int]:
@@ -54,14 +61,19 @@ class SavedTensors(saved_tensors_hooks):
     def _keep(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         known = self._saved.get(storage._cdata)
-        # An expired one had the same address: what checkpointing drops is replaced by other tensors.
+        # An expired one had the same address: what checkpointing drops is replaced by other
+        # tensors.
         if storage._cdata not in self._apart and (known is None or known[0].expired()):
             self._saved[storage._cdata] = StorageWeakRef(storage), self._part, storage.nbytes()
-        return tensor.detach()  # an operation's result, kept with its history, would keep itself alive for ever
+        return (
+            tensor.detach()
+        )  # an operation's result, kept with its history, would keep itself alive for ever
 
 
 def saved_bytes(step: TrainingStep, batch: Batch) -> dict[str, int]:
-    """What one forward pass keeps: bytes of distinct storages by part, without parameters, buffers and the batch."""
+    """What one forward pass keeps: bytes of distinct storages by part, without parameters, buffers
+    and the batch.
+    """
     known = [*step.objective.parameters(), *step.objective.buffers(), *tensors_of(batch)]
     saved = SavedTensors(step.objective, {tensor.untyped_storage()._cdata for tensor in known})
     with saved:

@@ -1,8 +1,10 @@
-"""Is `bench.arithmetic.scaling` right? Real steps on 1, 2 and 4 ranks of this machine, against what it predicts.
+"""Is `bench.arithmetic.scaling` right? Real steps on 1, 2 and 4 ranks of this machine, against what
+it predicts.
 
-The programs that a user would run measure everything: bench.step_time one rank, bench.communication the others and the link
-between them. Ranks share cores: when there are more of them than cores, compute is predicted to take ranks / cores as long.
-The link is fitted to bare all-reduces of the same number of ranks, so that it shares the cores in the same way.
+The programs that a user would run measure everything: bench.step_time one rank, bench.communication
+the others and the link between them. Ranks share cores: when there are more of them than cores,
+compute is predicted to take ranks / cores as long. The link is fitted to bare all-reduces of the
+same number of ranks, so that it shares the cores in the same way.
 """
 
 import json
@@ -31,9 +33,11 @@ def validate(rounds: int = 3, num_steps: int = 6, quiet: bool = False) -> list[d
     """Predicted and measured step time of each method and number of ranks.
 
     Args:
-        rounds: times that all numbers of ranks are measured, in turns; what slows the machine for a while then slows all.
+        rounds: times that all numbers of ranks are measured, in turns; what slows the machine for a
+            while then slows all.
         num_steps: timed steps, each time.
-    Returns: rows with predicted_ms, measured_ms (a summary), and error, predicted / measured median - 1.
+    Returns: rows with predicted_ms, measured_ms (a summary), and error, predicted / measured median
+        - 1.
     """
     with tempfile.TemporaryDirectory() as folder:
         turns = [(turn, ranks) for turn in range(rounds) for ranks in RANKS]
@@ -49,11 +53,21 @@ def _measure(ranks: int, num_steps: int, out: Path) -> Path:
     launch = [sys.executable, "-m"]
     if ranks > 1:
         launch += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
-    launch += ["bench.communication" if ranks > 1 else "bench.step_time", "--quiet", "--methods", *METHODS]
+    launch += [
+        "bench.communication" if ranks > 1 else "bench.step_time",
+        "--quiet",
+        "--methods",
+        *METHODS,
+    ]
     launch += [str(word) for option in options.items() for word in option]
-    done = subprocess.run(launch, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    done = subprocess.run(
+        launch, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
     if done.returncode:
-        raise InputError(f"the measurement of {ranks} ranks failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise InputError(
+            f"the measurement of {ranks} ranks failed: "
+            f"{(done.stderr.strip().splitlines() or ['no message'])[-1]}"
+        )
     (path,) = out.glob("*.json")
     return path
 

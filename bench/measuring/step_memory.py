@@ -1,12 +1,14 @@
-"""The memory of one training step, by part: measured, and as `bench.arithmetic.activations` predicts it.
+"""The memory of one training step, by part: measured, and as `bench.arithmetic.activations`
+predicts it.
 
     parts, peaks = measure(Factors(method="clip", batch_size=64), place)
     parts["peak_gib"], parts["activations_text_gib"]
 
-On a GPU the peak is that of PyTorch's allocator. A CPU's cannot be asked, so there it is the most bytes of tensors that were
-alive at once (`bench.measuring.live_storage`). Parameters, optimizer and averaged weights are there all the time. Activations
-go as gradients come, so the peak holds about the larger of the two; `other` is all beside those: the batch, what is computed
-with, and whatever of the smaller overlaps.
+On a GPU the peak is that of PyTorch's allocator. A CPU's cannot be asked, so there it is the most
+bytes of tensors that were alive at once (`bench.measuring.live_storage`). Parameters, optimizer and
+averaged weights are there all the time. Activations go as gradients come, so the peak holds about
+the larger of the two; `other` is all beside those: the batch, what is computed with, and whatever
+of the smaller overlaps.
 """
 
 import gc
@@ -37,7 +39,9 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Peak:
-    """Of one step: bytes allocated at most; and on a GPU bytes reserved, and how often the allocator had to try again."""
+    """Of one step: bytes allocated at most; and on a GPU bytes reserved, and how often the
+    allocator had to try again.
+    """
 
     allocated: int
     reserved: int = 0
@@ -57,11 +61,15 @@ def peak_of(step: TrainingStep, batch: Batch) -> Peak:
     step(batch)
     torch.cuda.synchronize(device)
     retries = torch.cuda.memory_stats(device)["num_alloc_retries"] - before
-    return Peak(torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device), retries)
+    return Peak(
+        torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device), retries
+    )
 
 
 def state_of(step: TrainingStep) -> Iterator[Tensor]:
-    """Every tensor that a step finds when it begins: weights, the last gradients, optimizer, average."""
+    """Every tensor that a step finds when it begins: weights, the last gradients, optimizer,
+    average.
+    """
     yield from step.objective.parameters()
     yield from step.objective.buffers()
     yield from (p.grad for p in step.objective.parameters() if p.grad is not None)
@@ -75,7 +83,10 @@ def moments_of(step: TrainingStep) -> list[Tensor]:
 
 
 def measure(factors: Factors, place: Place) -> tuple[dict[str, float], list[Peak]]:
-    """A step's peak and parts in GiB, and the peak of each repetition. Raises: torch.OutOfMemoryError."""
+    """A step's peak and parts in GiB, and the peak of each repetition.
+
+    Raises: torch.OutOfMemoryError.
+    """
     step = TrainingStep(factors, place)
     batch = step.batch()
     for _ in range(NUM_WARMUP):
@@ -112,16 +123,24 @@ def predict(factors: Factors, device_type: str) -> dict[str, float]:
     """What `measure` should find, in GiB."""
     state = state_bytes(factors)
     found: dict[str, float] = {"peak_gib": peak_bytes(factors, device_type=device_type)}
-    found |= {f"{part}_gib": state[part] for part in ("parameters", "gradients", "optimizer", "average")}
-    found |= {ACTIVATIONS[part]: size for part, size in activation_bytes(factors, device_type=device_type).items()}
+    found |= {
+        f"{part}_gib": state[part] for part in ("parameters", "gradients", "optimizer", "average")
+    }
+    found |= {
+        ACTIVATIONS[part]: size
+        for part, size in activation_bytes(factors, device_type=device_type).items()
+    }
     found["other_gib"] = found["peak_gib"] - sum_of_parts(found)
     return {name: size / GIB for name, size in found.items()}
 
 
-def attempt(factors: Factors, place: Place, budget: float) -> tuple[dict[str, float], list[Peak]] | None:
+def attempt(
+    factors: Factors, place: Place, budget: float
+) -> tuple[dict[str, float], list[Peak]] | None:
     """`measure`, or None when a step does not fit; what it held is free again.
 
-    On a CPU nothing is tried that is predicted not to fit `budget` (bytes): a machine without memory stops answering.
+    On a CPU nothing is tried that is predicted not to fit `budget` (bytes): a machine without
+    memory stops answering.
     """
     result = None
     if place.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget:

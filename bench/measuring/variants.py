@@ -1,7 +1,8 @@
-"""The ways to train between the reference release's two configurations, and a stopwatch for any of them.
+"""The ways to train between the reference release's two configurations, and a stopwatch for any of
+them.
 
-A `Variant` is one way; a `Change` makes another of it. `release_changes` lead from the released CLIP configuration to the
-released CatLIP one, `further_changes` to what either could do better.
+A `Variant` is one way; a `Change` makes another of it. `release_changes` lead from the released
+CLIP configuration to the released CatLIP one, `further_changes` to what either could do better.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +34,9 @@ class Variant:
 
     def sizes(self) -> list[ImageSize]:
         """The image sizes, with the batch at each."""
-        sampler = replace(self.sampler, resolution=self.step.resolution, micro_batch=self.step.batch_size)
+        sampler = replace(
+            self.sampler, resolution=self.step.resolution, micro_batch=self.step.batch_size
+        )
         sizes = sampler.sizes()
         count = min(self.num_sizes, len(sizes)) or len(sizes)
         return [sizes[number * len(sizes) // count] for number in range(count)]
@@ -56,10 +59,18 @@ class Change:
 
 def of_step(factor: str, field: str, before: Any, after: Any, not_run: str = "") -> Change:
     """A change of one of the fields of Factors."""
-    return Change(factor, before, after, lambda v, value: replace(v, step=replace(v.step, **{field: value})), not_run)
+    return Change(
+        factor,
+        before,
+        after,
+        lambda v, value: replace(v, step=replace(v.step, **{field: value})),
+        not_run,
+    )
 
 
-def released_clip(model: str, batch_size: int, num_classes: int, *, gpu: bool, seed: int, num_sizes: int = 0) -> Variant:
+def released_clip(
+    model: str, batch_size: int, num_classes: int, *, gpu: bool, seed: int, num_sizes: int = 0
+) -> Variant:
     """Where the way begins; on a CPU in fp32, because fp16 is no option there."""
     released = CLIP[RELEASE]
     factors = Factors(
@@ -78,14 +89,20 @@ def release_changes(batch_size: int, gpu: bool) -> list[Change]:
     """From the released CLIP to the released CatLIP configuration."""
     clip, catlip = CLIP[RELEASE], CATLIP[RELEASE]
     samplers = {
-        f"{len(recipe.sizes())}, {recipe.min_resolution} to {recipe.max_resolution} px": recipe for recipe in (clip, catlip)
+        f"{len(recipe.sizes())}, {recipe.min_resolution} to {recipe.max_resolution} px": recipe
+        for recipe in (clip, catlip)
     }
     few, many = samplers
     return [
         of_step("attention", "attention", clip.attention, catlip.attention),
         of_step("precision", "precision", clip.precision, catlip.precision, "" if gpu else NO_FP16),
         Change("image sizes", few, many, lambda v, name: replace(v, sampler=samplers[name])),
-        of_step("images per device", "batch_size", batch_size, batch_size * catlip.micro_batch // clip.micro_batch),
+        of_step(
+            "images per device",
+            "batch_size",
+            batch_size,
+            batch_size * catlip.micro_batch // clip.micro_batch,
+        ),
         of_step("method", "method", "clip", "catlip_dense"),
     ]
 
@@ -102,7 +119,8 @@ def further_changes(compile: bool) -> list[Change]:
 
 
 def measure(pair: Sequence[Variant], num_rounds: int, place: Place) -> list[list[float]]:
-    """Milliseconds per image of each of two variants, one number per round; a round is a step at each of its sizes.
+    """Milliseconds per image of each of two variants, one number per round; a round is a step at
+    each of its sizes.
 
     Raises: torch.OutOfMemoryError.
     """
@@ -126,7 +144,9 @@ class Sweep:
         self.batches = [self.step.batch(size.batch, size.resolution) for size in variant.sizes()]
 
     def warm_up(self) -> None:
-        """Steps that are not counted. On a GPU kernels are chosen, and blocks compiled, for each size."""
+        """Steps that are not counted. On a GPU kernels are chosen, and blocks compiled, for each
+        size.
+        """
         for batch in self.batches if self.device.type == "cuda" else self.batches[:1]:
             self.step(batch)
 

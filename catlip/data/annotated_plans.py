@@ -1,7 +1,8 @@
 """What annotated scenes are: which drawings, where, and what COCO and ADE20k would say of them.
 
-`plan` chooses the drawings of every scene, `make` composes one. Every random choice comes from a generator seeded by the data
-set's seed and the scene's own number, so a scene is the same whoever makes it, when, and beside whichever others.
+`plan` chooses the drawings of every scene, `make` composes one. Every random choice comes from a
+generator seeded by the data set's seed and the scene's own number, so a scene is the same whoever
+makes it, when, and beside whichever others.
 """
 
 import io
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.data.emoji import Drawing, Source, read_concepts, read_drawings
-from catlip.data.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Placement, Sprite, compose, photo_crop
+from catlip.data.scenes import (
+    HELD_OUT_PHOTOS,
+    TRAINING_PHOTOS,
+    Placement,
+    Sprite,
+    compose,
+    photo_crop,
+)
 from catlip.data.starter_samples import generator, is_thing
 
 LEAST_DRAWINGS = 12  # of a class, on each side
@@ -31,7 +39,9 @@ Choice = tuple[int, Drawing]  # a class id and one drawing of it
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the data: what COCO and ADE20k call it, the split of the drawings it is made of, and its photographs."""
+    """One side of the data: what COCO and ADE20k call it, the split of the drawings it is made of,
+    and its photographs.
+    """
 
     coco: str
     ade20k: str
@@ -63,7 +73,9 @@ class Classes:
 
 @dataclass(frozen=True)
 class Choices:
-    """Which drawings make a scene: its objects, the lowest first, and a crowd of one class below them, often none."""
+    """Which drawings make a scene: its objects, the lowest first, and a crowd of one class below
+    them, often none.
+    """
 
     side: str
     number: int
@@ -91,7 +103,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Made:
-    """A scene: its image, [H, W] 1 + class id of each pixel and 0 for the photograph, and COCO's annotations without ids."""
+    """A scene: its image, [H, W] 1 + class id of each pixel and 0 for the photograph, and COCO's
+    annotations without ids.
+    """
 
     jpeg: bytes
     label_map: NDArray[np.uint8]
@@ -99,7 +113,9 @@ class Made:
 
 
 def read_classes(sources: Sequence[Source]) -> Classes:
-    """Unicode's subgroups of things that have at least LEAST_DRAWINGS drawings on either side, by name."""
+    """Unicode's subgroups of things that have at least LEAST_DRAWINGS drawings on either side, by
+    name.
+    """
     things = [concept for concept in read_concepts() if is_thing(concept)]
     drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
     svg: dict[Drawing, str] = {}
@@ -110,7 +126,11 @@ def read_classes(sources: Sequence[Source]) -> Classes:
             for drawing in found:
                 drawings[side][drawing.concept.subgroup].append(drawing)
     groups = {concept.subgroup: concept.group for concept in things}
-    kept = [name for name in sorted(groups) if all(len(drawings[side][name]) >= LEAST_DRAWINGS for side in SIDES)]
+    kept = [
+        name
+        for name in sorted(groups)
+        if all(len(drawings[side][name]) >= LEAST_DRAWINGS for side in SIDES)
+    ]
     return Classes({name: groups[name] for name in kept}, drawings, svg)
 
 
@@ -123,8 +143,12 @@ def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
         return class_id, drawings[int(rng.integers(len(drawings)))]
 
     num_objects = int(rng.integers(1, MOST_OBJECTS + 1))
-    of_crowd, *of_objects = (int(class_id) for class_id in rng.choice(len(names), num_objects + 1, replace=False))
-    size_of_crowd = int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1)) if rng.random() < CROWD_SHARE else 0
+    of_crowd, *of_objects = (
+        int(class_id) for class_id in rng.choice(len(names), num_objects + 1, replace=False)
+    )
+    size_of_crowd = (
+        int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1)) if rng.random() < CROWD_SHARE else 0
+    )
     crowd = tuple(one_of(of_crowd) for _ in range(size_of_crowd))
     return Choices(side, number, tuple(map(one_of, of_objects)), crowd)
 
@@ -164,7 +188,9 @@ def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[s
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """A mask [H, W] as COCO's uncompressed RLE: lengths of runs of 0 and 1 in turns, column by column, a run of 0 first."""
+    """A mask [H, W] as COCO's uncompressed RLE: lengths of runs of 0 and 1 in turns, column by
+    column, a run of 0 first.
+    """
     flat = np.concatenate([[False], mask.ravel(order="F")])
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     found: list[int] = np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
@@ -172,4 +198,6 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def _union(placements: Sequence[Placement[int]], size: int) -> NDArray[np.bool_]:
-    return np.any([np.zeros((size, size), dtype=bool), *(placement.mask for placement in placements)], axis=0)
+    return np.any(
+        [np.zeros((size, size), dtype=bool), *(placement.mask for placement in placements)], axis=0
+    )

@@ -21,7 +21,9 @@ def describe(data: Path, path: Path, config: Any) -> None:
     """Write the record of the scenes under `data` to `path`."""
     with Record(path, kind="scenes", config=config) as record:
         for name, side in SIDES.items():
-            content = json.loads((data / "coco" / "annotations" / f"instances_{side.coco}.json").read_text())
+            content = json.loads(
+                (data / "coco" / "annotations" / f"instances_{side.coco}.json").read_text()
+            )
             names = [category["name"] for category in content["categories"]]
             objects = [found for found in content["annotations"] if not found["iscrowd"]]
             counts = Counter(found["category_id"] for found in objects)
@@ -34,24 +36,36 @@ def describe(data: Path, path: Path, config: Any) -> None:
             record.samples["classes"] = names
             record.samples[f"{name}_objects_by_class"] = [counts[i + 1] for i in range(len(names))]
             record.samples[f"{name}_pictures"] = [
-                _picture(data / "coco" / side.coco, content["images"][number], content["annotations"])
+                _picture(
+                    data / "coco" / side.coco, content["images"][number], content["annotations"]
+                )
                 for number in chosen(len(content["images"]), SHOWN)
             ]
     print(f"wrote {path}")
 
 
-def _picture(folder: Path, image: dict[str, Any], annotations: list[dict[str, Any]]) -> dict[str, Any]:
+def _picture(
+    folder: Path, image: dict[str, Any], annotations: list[dict[str, Any]]
+) -> dict[str, Any]:
     """A scene with what is annotated on it, as the records of detection have it."""
     with Image.open(folder / image["file_name"], formats=FORMATS) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     own = [found for found in annotations if found["image_id"] == image["id"]]
-    return {"key": image["file_name"], "image": encoded_image(pixels), "truth": [_object(found) for found in own]}
+    return {
+        "key": image["file_name"],
+        "image": encoded_image(pixels),
+        "truth": [_object(found) for found in own],
+    }
 
 
 def _object(found: dict[str, Any]) -> dict[str, Any]:
     left, top, width, height = found["bbox"]
     mask = encoded_mask(mask_of(found["segmentation"]))
-    return {"class": found["category_id"] - 1, "box": [left, top, left + width, top + height], "mask": mask}
+    return {
+        "class": found["category_id"] - 1,
+        "box": [left, top, left + width, top + height],
+        "mask": mask,
+    }
 
 
 def mask_of(coded: dict[str, Any]) -> NDArray[np.bool_]:

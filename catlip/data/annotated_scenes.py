@@ -1,14 +1,19 @@
-"""Annotated scenes for dense transfer, from the starter's drawings, in the layouts of COCO and of ADE20k.
+"""Annotated scenes for dense transfer, from the starter's drawings, in the layouts of COCO and of
+ADE20k.
 
-One or two drawings of things on a photograph, each of another of Unicode's subgroups ("animal-bird"), which are the classes;
-sometimes a crowd of small ones of one class. Training scenes are of the two teams that the probes train on, validation scenes
-of the two that they test on: no drawing, team or photograph is on both sides, and none of these drawings is in pre-training.
+One or two drawings of things on a photograph, each of another of Unicode's subgroups
+("animal-bird"), which are the classes; sometimes a crowd of small ones of one class. Training
+scenes are of the two teams that the probes train on, validation scenes of the two that they test
+on: no drawing, team or photograph is on both sides, and none of these drawings is in pre-training.
 
-    OUT/coco/annotations/instances_{train,val}2017.json   boxes and masks (RLE) of what can be seen, areas, crowds
+    OUT/coco/annotations/instances_{train,val}2017.json
+        boxes and masks (RLE) of what can be seen, areas, crowds
     OUT/coco/{train,val}2017/000000000001.jpg
     OUT/ade20k/images/{training,validation}/ADE_train_00000001.jpg
-    OUT/ade20k/annotations/{training,validation}/ADE_train_00000001.png   class of each pixel, 0 for the photograph
-    OUT/ade20k/objectInfo150.txt                          the names of the classes
+    OUT/ade20k/annotations/{training,validation}/ADE_train_00000001.png
+        class of each pixel, 0 for the photograph
+    OUT/ade20k/objectInfo150.txt
+        the names of the classes
 """
 
 import json
@@ -22,7 +27,17 @@ from typing import Any
 from PIL import Image
 
 from catlip.cli import InputError, run
-from catlip.data.annotated_plans import LEAST_DRAWINGS, SIDES, Choice, Choices, Classes, Plan, choose, make, read_classes
+from catlip.data.annotated_plans import (
+    LEAST_DRAWINGS,
+    SIDES,
+    Choice,
+    Choices,
+    Classes,
+    Plan,
+    choose,
+    make,
+    read_classes,
+)
 from catlip.data.annotated_record import describe
 from catlip.data.emoji import read_sources, render
 from catlip.data.parallel import Map, in_processes
@@ -37,18 +52,21 @@ SIZES = range(32, 513)
 MANIFEST = "scenes.json"
 CARD = """# Annotated scenes
 
-Generated layouts of real drawings; not photographs of things, and no evidence for or against the paper.
+Generated layouts of real drawings; not photographs of things, and no evidence for or against the
+paper.
 
-Built by `python -m catlip.data.annotated_scenes` with {arguments}: {classes} classes, each of at least {least} drawings on
-either side. The same arguments and versions give the same bytes.
+Built by `python -m catlip.data.annotated_scenes` with {arguments}: {classes} classes, each of at
+least {least} drawings on either side. The same arguments and versions give the same bytes.
 
 | side | drawn by | photographs |
 |---|---|---|
 {sides}
 
-What the photographs show has no label: in COCO's terms it is no object, in ADE20k's it is not judged.
+What the photographs show has no label: in COCO's terms it is no object, in ADE20k's it is not
+judged.
 
-The drawings are under their teams' licences, the photographs are CC0: see NOTICE and catlip/data/backgrounds/ATTRIBUTION.md.
+The drawings are under their teams' licences, the photographs are CC0: see NOTICE and
+catlip/data/backgrounds/ATTRIBUTION.md.
 """
 
 
@@ -70,7 +88,9 @@ class Scenes:
     seed: Seed = 0
     """Chooses drawings, places and photographs; the same seed gives the same bytes."""
     record: Path | None = None
-    """Where a record goes, for the report: how many objects of each class, and some scenes with their annotations."""
+    """Where a record goes, for the report: how many objects of each class, and some scenes with
+    their annotations.
+    """
     workers: Natural = 2
     """Processes that render and compose; the scenes do not depend on it."""
     quiet: bool = False
@@ -78,7 +98,9 @@ class Scenes:
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
-            raise InputError(f"--size {self.size} is out of range; choose {SIZES.start} to {SIZES.stop - 1}")
+            raise InputError(
+                f"--size {self.size} is out of range; choose {SIZES.start} to {SIZES.stop - 1}"
+            )
         if min(self.train, self.val, self.workers) < 1 or self.seed < 0:
             raise InputError("--train, --val and --workers must be 1 or more, and --seed 0 or more")
 
@@ -102,19 +124,31 @@ def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
     with in_processes(config.workers) as in_parallel:
         plans = _plans(config, classes, in_parallel)
         for side in SIDES:
-            _write(config, side, classes, [plan for plan in plans if plan.side == side], in_parallel)
+            _write(
+                config, side, classes, [plan for plan in plans if plan.side == side], in_parallel
+            )
     _write_names(config.out / "ade20k", classes)
     write_atomically(config.out / "DATA_CARD.md", _card(wanted["arguments"], classes).encode())
-    write_atomically(config.out / f"{MANIFEST}.partial", json.dumps(wanted, indent=1).encode() + b"\n")
+    write_atomically(
+        config.out / f"{MANIFEST}.partial", json.dumps(wanted, indent=1).encode() + b"\n"
+    )
     os.replace(config.out / f"{MANIFEST}.partial", config.out / MANIFEST)
-    print(f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to {config.out}")
+    print(
+        f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to "
+        f"{config.out}"
+    )
 
 
 def _is_complete(config: Scenes, wanted: dict[str, Any]) -> bool:
     """Whether a finished build of what is wanted is there, with all of its images."""
     try:
-        counts = [len([*(config.out / "coco" / side.coco).glob("*.jpg")]) for side in SIDES.values()]
-        return bool(json.loads((config.out / MANIFEST).read_text()) == wanted and counts == [config.train, config.val])
+        counts = [
+            len([*(config.out / "coco" / side.coco).glob("*.jpg")]) for side in SIDES.values()
+        ]
+        return bool(
+            json.loads((config.out / MANIFEST).read_text()) == wanted
+            and counts == [config.train, config.val]
+        )
     except (FileNotFoundError, ValueError):
         return False
 
@@ -135,37 +169,68 @@ def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
     """Every scene, with the drawings that it needs rendered."""
     sides = ["train"] * config.train + ["val"] * config.val
     chosen = [choose(classes, side, number, config.seed) for number, side in enumerate(sides, 1)]
-    needed = list(dict.fromkeys(drawing for scene in chosen for _, drawing in (*scene.objects, *scene.crowd)))
-    rendered = in_parallel(render, map(classes.svg.get, needed), [round(config.size * RENDER_SCALE)] * len(needed))
+    needed = list(
+        dict.fromkeys(drawing for scene in chosen for _, drawing in (*scene.objects, *scene.crowd))
+    )
+    rendered = in_parallel(
+        render, map(classes.svg.get, needed), [round(config.size * RENDER_SCALE)] * len(needed)
+    )
     bar = progress(rendered, desc="render", total=len(needed), unit="drawing", disable=config.quiet)
     pixels = dict(zip(needed, bar, strict=True))
 
     def sprites(part: Sequence[Choice]) -> tuple[Sprite[int], ...]:
-        return tuple(Sprite(class_id, pixels[drawing]) for class_id, drawing in part if pixels[drawing].size)
+        return tuple(
+            Sprite(class_id, pixels[drawing]) for class_id, drawing in part if pixels[drawing].size
+        )
 
     def plan(scene: Choices) -> Plan:
-        return Plan(scene.side, scene.number, sprites(scene.objects), sprites(scene.crowd), config.size, config.seed)
+        return Plan(
+            scene.side,
+            scene.number,
+            sprites(scene.objects),
+            sprites(scene.crowd),
+            config.size,
+            config.seed,
+        )
 
     return [plan(scene) for scene in chosen]
 
 
-def _write(config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], in_parallel: Map) -> None:
+def _write(
+    config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], in_parallel: Map
+) -> None:
     """The images and annotations of one side, in both layouts."""
     side, coco, ade20k = SIDES[name], config.out / "coco", config.out / "ade20k"
-    folders = [coco / side.coco, coco / "annotations", ade20k / "images" / side.ade20k, ade20k / "annotations" / side.ade20k]
+    folders = [
+        coco / side.coco,
+        coco / "annotations",
+        ade20k / "images" / side.ade20k,
+        ade20k / "annotations" / side.ade20k,
+    ]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    bar = progress(in_parallel(make, plans), desc=f"compose {name}", total=len(plans), unit="scene", disable=config.quiet)
+    bar = progress(
+        in_parallel(make, plans),
+        desc=f"compose {name}",
+        total=len(plans),
+        unit="scene",
+        disable=config.quiet,
+    )
     for plan, made in zip(plans, bar, strict=True):
         file_name, stem = f"{plan.number:012d}.jpg", f"{side.prefix}_{plan.number:08d}"
         (folders[0] / file_name).write_bytes(made.jpeg)
         (folders[2] / f"{stem}.jpg").write_bytes(made.jpeg)
         Image.fromarray(made.label_map).save(folders[3] / f"{stem}.png")
-        images.append({"id": plan.number, "file_name": file_name, "height": config.size, "width": config.size})
+        images.append(
+            {"id": plan.number, "file_name": file_name, "height": config.size, "width": config.size}
+        )
         first = 1000 * plan.number  # ids are unique over both sides, as COCO's
-        annotations += [{"id": first + i, "image_id": plan.number} | found for i, found in enumerate(made.annotations)]
+        annotations += [
+            {"id": first + i, "image_id": plan.number} | found
+            for i, found in enumerate(made.annotations)
+        ]
     categories = [
         {"id": number, "name": subgroup, "supercategory": group}
         for number, (subgroup, group) in enumerate(classes.groups.items(), 1)
@@ -177,7 +242,10 @@ def _write(config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], i
 def _write_names(folder: Path, classes: Classes) -> None:
     """ADE20k's own table; shares of pixels and numbers of images are left at 0."""
     rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
-    write_atomically(folder / "objectInfo150.txt", "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""]).encode())
+    write_atomically(
+        folder / "objectInfo150.txt",
+        "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""]).encode(),
+    )
 
 
 def _card(arguments: dict[str, int], classes: Classes) -> str:
@@ -186,7 +254,9 @@ def _card(arguments: dict[str, int], classes: Classes) -> str:
     for name, side in SIDES.items():
         teams = {d.source.title for drawings in classes.drawings[name].values() for d in drawings}
         rows.append(f"| {name} | {', '.join(sorted(teams))} | {', '.join(side.photos)} |")
-    return CARD.format(arguments=words, classes=len(classes.groups), least=LEAST_DRAWINGS, sides="\n".join(rows))
+    return CARD.format(
+        arguments=words, classes=len(classes.groups), least=LEAST_DRAWINGS, sides="\n".join(rows)
+    )
 
 
 if __name__ == "__main__":

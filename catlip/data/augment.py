@@ -1,6 +1,8 @@
-"""Decode, random resized crop, flip: the paper's pre-training augmentation on one encoded image (Appendix A).
+"""Decode, random resized crop, flip: the paper's pre-training augmentation on one encoded image
+(Appendix A).
 
-What is drawn for an image depends on the seed and on its position in the stream alone, never on a worker or a method.
+What is drawn for an image depends on the seed and on its position in the stream alone, never on a
+worker or a method.
 """
 
 import math
@@ -16,7 +18,9 @@ from catlip.cli import InputError
 from catlip.data.decode import Box, cropped_pixels, open_picture, rgb
 
 CROP_ATTEMPTS = 10  # then the largest centred crop whose aspect ratio is allowed
-DRAWS = 2 * CROP_ATTEMPTS + 3  # numbers in [0, 1) an image uses: area and ratio per attempt, left, top, flip
+DRAWS = (
+    2 * CROP_ATTEMPTS + 3
+)  # numbers in [0, 1) an image uses: area and ratio per attempt, left, top, flip
 AUGMENT = 3  # separates this random stream from the sampler's of the same seed
 
 
@@ -37,26 +41,37 @@ class Augmentation:
     def __post_init__(self) -> None:
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
-            raise InputError(f"crop scale {low} {high} must be two shares of the area, 0 < low <= high <= 1")
+            raise InputError(
+                f"crop scale {low} {high} must be two shares of the area, 0 < low <= high <= 1"
+            )
 
 
 def draws_at(seed: int, position: int, count: int) -> NDArray[np.float64]:
-    """[count, DRAWS] numbers in [0, 1) of `count` consecutive stream positions, reached without drawing those before."""
+    """[count, DRAWS] numbers in [0, 1) of `count` consecutive stream positions, reached without
+    drawing those before.
+    """
     generator = np.random.PCG64([seed, AUGMENT])
     generator.advance(position * DRAWS)
     return np.random.Generator(generator).random((count, DRAWS))
 
 
-def random_crop(encoded: bytes, resolution: int, augmentation: Augmentation, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """A crop of the picture at [resolution, resolution, 3], RGB, within two grey levels of torchvision's resized_crop.
+def random_crop(
+    encoded: bytes, resolution: int, augmentation: Augmentation, draws: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """A crop of the picture at [resolution, resolution, 3], RGB, within two grey levels of
+    torchvision's resized_crop.
 
     Args:
         encoded: a picture as `catlip.data.decode` takes it.
         draws: [DRAWS] numbers in [0, 1).
     Raises: PictureError when it cannot be used.
     """
-    crop = cropped_pixels(encoded, lambda width, height: crop_box(width, height, augmentation, draws))
-    image = torch.from_numpy(crop)[None].permute(0, 3, 1, 2)  # so its strides say "channels last", and no plane is copied
+    crop = cropped_pixels(
+        encoded, lambda width, height: crop_box(width, height, augmentation, draws)
+    )
+    image = torch.from_numpy(crop)[None].permute(
+        0, 3, 1, 2
+    )  # so its strides say "channels last", and no plane is copied
     image = F.interpolate(image, (resolution, resolution), mode="bilinear", antialias=True)
     if draws[-1] < augmentation.flip:
         image = image.flip(-1)  # a copy: NumPy's reversed view is ten times slower to read
@@ -64,16 +79,24 @@ def random_crop(encoded: bytes, resolution: int, augmentation: Augmentation, dra
 
 
 def centre_crop(encoded: bytes, resolution: int, resize: int | None = None) -> NDArray[np.uint8]:
-    """For evaluation: shorter side to `resize` (default `resolution`), then the central [resolution, resolution, 3], RGB."""
+    """For evaluation: shorter side to `resize` (default `resolution`), then the central
+    [resolution, resolution, 3], RGB.
+    """
     picture = open_picture(encoded)
     side = min(picture.size) * resolution / (resize or resolution)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     box = (left, top, left + side, top + side)
-    return np.array(rgb(picture).resize((resolution, resolution), Image.Resampling.BILINEAR, box=box))
+    return np.array(
+        rgb(picture).resize((resolution, resolution), Image.Resampling.BILINEAR, box=box)
+    )
 
 
-def crop_box(width: int, height: int, augmentation: Augmentation, draws: NDArray[np.float64]) -> Box:
-    """Left, top, right and bottom of a random crop, in pixels; the distribution is torchvision's RandomResizedCrop's."""
+def crop_box(
+    width: int, height: int, augmentation: Augmentation, draws: NDArray[np.float64]
+) -> Box:
+    """Left, top, right and bottom of a random crop, in pixels; the distribution is torchvision's
+    RandomResizedCrop's.
+    """
     (small, large), (narrow, wide) = augmentation.crop_scale, augmentation.crop_ratio
     for area, ratio in draws[: 2 * CROP_ATTEMPTS].reshape(CROP_ATTEMPTS, 2).tolist():
         pixels = width * height * (small + area * (large - small))

@@ -1,12 +1,14 @@
 """Pictures from anywhere to pixels: the one place that opens what others made.
 
-A picture is a JPEG, PNG, WebP or GIF by its first bytes, whatever its name: Pillow knows some fifty kinds, and for one of them,
-EPS, it starts Ghostscript. It is refused by its header when it would take too long or too much memory to decode.
+A picture is a JPEG, PNG, WebP or GIF by its first bytes, whatever its name: Pillow knows some fifty
+kinds, and for one of them, EPS, it starts Ghostscript. It is refused by its header when it would
+take too long or too much memory to decode.
 
-Pixels are RGB of 8 bits, as they are stored: a turn that a camera noted in EXIF is not made. The release, open_clip and
-torchvision's folders do not make it either, so an encoder sees what it would see there and what it was trained on. Only
-detectron2, which reads its images itself, makes the turn, and takes boxes to be of the turned picture. Of 16 bits a sample
-the upper 8 are taken, as Pillow does for colour and OpenCV for all.
+Pixels are RGB of 8 bits, as they are stored: a turn that a camera noted in EXIF is not made. The
+release, open_clip and torchvision's folders do not make it either, so an encoder sees what it would
+see there and what it was trained on. Only detectron2, which reads its images itself, makes the
+turn, and takes boxes to be of the turned picture. Of 16 bits a sample the upper 8 are taken, as
+Pillow does for colour and OpenCV for all.
 """
 
 import io
@@ -22,10 +24,13 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 FIRST_BYTES = (jpeg.START, b"\x89PNG", b"RIFF", b"GIF8")
-MAX_PIXELS = 100_000_000  # checked in the header: a larger picture is refused before a byte of it is decoded
-# Each scan of a progressive JPEG visits every block of the picture again, even one of 20 bytes: about .8 ns a pixel on an AMD
-# EPYC. libjpeg writes 10 scans, other encoders some more and none a hundred. The product bounds large pictures to what 100
-# scans of 20 megapixels take, under 2 s; at MAX_PIXELS it still allows 20 scans.
+MAX_PIXELS = (
+    100_000_000  # checked in the header: a larger picture is refused before a byte of it is decoded
+)
+# Each scan of a progressive JPEG visits every block of the picture again, even one of 20 bytes:
+# about .8 ns a pixel on an AMD EPYC. libjpeg writes 10 scans, other encoders some more and none a
+# hundred. The product bounds large pictures to what 100 scans of 20 megapixels take, under 2 s; at
+# MAX_PIXELS it still allows 20 scans.
 MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 2_000_000_000
 
@@ -71,7 +76,9 @@ def rgb(picture: Image.Image) -> Image.Image:
     """The picture decoded, in RGB of 8 bits. Raises: PictureError."""
     try:
         picture.load()
-        if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion would cut off at 255
+        if picture.mode.startswith(
+            "I"
+        ):  # 16 bits of grey, which Pillow's own conversion would cut off at 255
             return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
         if picture.mode == "P":  # Pillow wants a palette with transparency converted in two steps
             picture = picture.convert("RGBA")
@@ -82,10 +89,11 @@ def rgb(picture: Image.Image) -> Image.Image:
 
 
 def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDArray[np.uint8]:
-    """The pixels in the box that `choose_box` gives for a picture of this width and height, [h, w, 3] RGB.
+    """The pixels in the box that `choose_box` gives for a picture of this width and height, [h, w,
+    3] RGB.
 
-    The same whichever decoder they come from. Raises: PictureError when it is not a picture, is cut short, or would take too
-    much to decode.
+    The same whichever decoder they come from. Raises: PictureError when it is not a picture, is cut
+    short, or would take too much to decode.
     """
     if frame := jpeg.find_frame(encoded):
         _check_size(frame.width, frame.height)
@@ -102,13 +110,23 @@ def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDA
 def _check_size(width: int, height: int) -> None:
     """Refuse a picture of more than MAX_PIXELS by its header. Raises: PictureError."""
     if width * height > MAX_PIXELS:
-        raise PictureError("too many pixels", f"a picture of {width} x {height}, over {MAX_PIXELS:,}")
+        raise PictureError(
+            "too many pixels", f"a picture of {width} x {height}, over {MAX_PIXELS:,}"
+        )
 
 
 def _check_scans(encoded: bytes, width: int, height: int) -> None:
-    """Refuse a progressive JPEG of more scans than photographs have, before one is decoded. Raises: PictureError."""
+    """Refuse a progressive JPEG of more scans than photographs have, before one is decoded.
+
+    Raises: PictureError.
+    """
     data = np.frombuffer(encoded, dtype=np.uint8)
     marks = np.flatnonzero(data[:-1] == jpeg.SCAN[0])  # four times as fast as bytes.count
-    scans, most = np.count_nonzero(data[marks + 1] == jpeg.SCAN[1]), min(MAX_SCANS, MAX_SCANNED_PIXELS // (width * height))
+    scans, most = (
+        np.count_nonzero(data[marks + 1] == jpeg.SCAN[1]),
+        min(MAX_SCANS, MAX_SCANNED_PIXELS // (width * height)),
+    )
     if scans > most:
-        raise PictureError("too many scans", f"a JPEG of {scans:,} scans of {width} x {height} pixels, over {most}")
+        raise PictureError(
+            "too many scans", f"a JPEG of {scans:,} scans of {width} x {height} pixels, over {most}"
+        )

@@ -1,9 +1,9 @@
 """The starter data's sources: one set of concepts, drawn by nine teams, named by people.
 
-A *concept* is one base emoji of Unicode with the name, the keywords and the place in the hierarchy that emojibase and the
-Unicode CLDR give it. A *drawing* is one team's picture of a concept, an SVG with its own transparency. The packages, pinned
-by version and digest, are in starter_sources.json. Left out are skin tones, flags, symbols and components: variants and
-signs rather than things.
+A *concept* is one base emoji of Unicode with the name, the keywords and the place in the hierarchy
+that emojibase and the Unicode CLDR give it. A *drawing* is one team's picture of a concept, an SVG
+with its own transparency. The packages, pinned by version and digest, are in starter_sources.json.
+Left out are skin tones, flags, symbols and components: variants and signs rather than things.
 """
 
 import io
@@ -23,9 +23,15 @@ from PIL import Image
 
 from catlip.packages import fetch_npm
 
-TEXT = ("emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a")
+TEXT = (
+    "emojibase-data",
+    "17.0.0",
+    "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a",
+)
 LEFT_OUT_GROUPS = {"component", "symbols", "flags"}
-VARIANT = re.compile(r"-\d+$")  # "boy-1" and "boy-2" are two drawings of one concept; the first is used
+VARIANT = re.compile(
+    r"-\d+$"
+)  # "boy-1" and "boy-2" are two drawings of one concept; the first is used
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,10 @@ class Source:
     """One team's drawings: an npm package of icons.
 
     Attributes:
-        name: as samples name it.
-        licence: an SPDX identifier.
-        split: where its drawings go: pretrain, probe-train or probe-test.
-        misnamed: concepts whose drawing, found by that name, shows something else (a "keyboard" that is a piano's): left out.
-        digest: sha256 of the package's tarball.
+        name: as samples name it. licence: an SPDX identifier. split: where its drawings go:
+        pretrain, probe-train or probe-test. misnamed: concepts whose drawing, found by that name,
+        shows something else (a "keyboard" that is a piano's): left out. digest: sha256 of the
+        package's tarball.
     """
 
     name: str
@@ -53,7 +58,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Concept:
-    """One base emoji: its Unicode code points, what people call it, and Unicode's group and subgroup ("food-fruit")."""
+    """One base emoji: its Unicode code points, what people call it, and Unicode's group and
+    subgroup ("food-fruit").
+    """
 
     hexcode: str
     name: str
@@ -82,12 +89,18 @@ def read_sources() -> list[Source]:
 
 
 def read_concepts() -> list[Concept]:
-    """The 1,420 base concepts in Unicode's order. Raises InputError when their package cannot be fetched."""
+    """The 1,420 base concepts in Unicode's order. Raises InputError when their package cannot be
+    fetched.
+    """
     package = fetch_npm(*TEXT)
     levels, entries = _read_json(package, "meta/groups.json"), _read_json(package, "en/data.json")
     concepts = []
-    for entry in sorted((entry for entry in entries if "group" in entry), key=lambda entry: entry["order"]):
-        group, subgroup = (levels[f"{level}s"][str(entry[level])] for level in ("group", "subgroup"))
+    for entry in sorted(
+        (entry for entry in entries if "group" in entry), key=lambda entry: entry["order"]
+    ):
+        group, subgroup = (
+            levels[f"{level}s"][str(entry[level])] for level in ("group", "subgroup")
+        )
         if group not in LEFT_OUT_GROUPS:
             name, *tags = (text.replace("\u2019", "'") for text in (entry["label"], *entry["tags"]))
             concepts.append(Concept(entry["hexcode"], name, tuple(tags), group, subgroup))
@@ -95,7 +108,8 @@ def read_concepts() -> list[Concept]:
 
 
 def read_drawings(source: Source, concepts: Sequence[Concept]) -> dict[Drawing, str]:
-    """The SVG text of each drawing that `source` has of `concepts`, found by code point where it lists them, else by name.
+    """The SVG text of each drawing that `source` has of `concepts`, found by code point where it
+    lists them, else by name.
 
     Raises: InputError when the package cannot be fetched.
     """
@@ -108,7 +122,9 @@ def read_drawings(source: Source, concepts: Sequence[Concept]) -> dict[Drawing, 
         by_name.setdefault(_letters(name), name)
         by_name.setdefault(_letters(VARIANT.sub("", name)), name)
     named = [concept for concept in concepts if concept.name not in source.misnamed]
-    found = [(c, by_code.get(_code_points(c.hexcode)) or by_name.get(_letters(c.name))) for c in named]
+    found = [
+        (c, by_code.get(_code_points(c.hexcode)) or by_name.get(_letters(c.name))) for c in named
+    ]
     return {Drawing(source, concept): _svg(icons, name) for concept, name in found if name}
 
 
@@ -130,13 +146,22 @@ def _svg(icons: dict[str, Any], name: str) -> str:
     alias = icons.get("aliases", {}).get(name, {})
     icon = icons["icons"][alias.get("parent", name)]
     width, height = (icon.get(side, icons[side]) for side in ("width", "height"))
-    body = f'<g transform="translate({width} 0) scale(-1 1)">{icon["body"]}</g>' if alias.get("hFlip") else icon["body"]
+    body = (
+        f'<g transform="translate({width} 0) scale(-1 1)">{icon["body"]}</g>'
+        if alias.get("hFlip")
+        else icon["body"]
+    )
     space = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return f'<svg {space} viewBox="0 0 {width} {height}" width="{width}" height="{height}">{body}</svg>'
+    return (
+        f'<svg {space} viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}">{body}</svg>'
+    )
 
 
 def _code_points(code: str) -> str:
-    return code.lower().replace("-fe0f", "")  # the variation selector asks for colour; packages differ on writing it
+    return code.lower().replace(
+        "-fe0f", ""
+    )  # the variation selector asks for colour; packages differ on writing it
 
 
 def _letters(name: str) -> str:

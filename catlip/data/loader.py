@@ -1,7 +1,7 @@
 """Shards, sampler and augmentation to batches: what every objective trains on.
 
-The images of a step, their order, crops and flips follow from the seed alone. An objective names the other fields that it
-needs, and only those are made.
+The images of a step, their order, crops and flips follow from the seed alone. An objective names
+the other fields that it needs, and only those are made.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,11 +49,10 @@ class Batch:
     """One micro-batch of one device.
 
     Attributes:
-        images: [B, 3, H, W] uint8.
-        keys: [B] sample keys.
-        labels: the class ids of each image, when the objective needs "labels".
-        tokens: [B, 77] int64, the tokenized captions, when the objective needs "tokens".
-        broken: the samples that could not be read; another sample of the batch stands in the place of each.
+        images: [B, 3, H, W] uint8. keys: [B] sample keys. labels: the class ids of each image, when
+        the objective needs "labels". tokens: [B, 77] int64, the tokenized captions, when the
+        objective needs "tokens". broken: the samples that could not be read; another sample of the
+        batch stands in the place of each.
     """
 
     images: Tensor
@@ -66,7 +65,9 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch with its tensors on `device`; the copy overlaps with work there when the memory is pinned."""
+        """The same batch with its tensors on `device`; the copy overlaps with work there when the
+        memory is pinned.
+        """
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
@@ -86,9 +87,13 @@ class Shards(Protocol):
 
 
 class LabelSource(Protocol):
-    """Class ids of samples: `values` [sum K] int64 and `offsets` [n + 1] int64 of n (shard, sample number) pairs."""
+    """Class ids of samples: `values` [sum K] int64 and `offsets` [n + 1] int64 of n (shard, sample
+    number) pairs.
+    """
 
-    def __call__(self, samples: Sequence[tuple[Shard, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+    def __call__(
+        self, samples: Sequence[tuple[Shard, int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,11 @@ class DataPath:
     """Everything that determines the batches of a run.
 
     Attributes:
-        shards: what to train on.
-        order, plan: which samples stand where in the stream, and which of them each step takes.
-        augmentation, seed: how each image is cropped and flipped.
-        accumulation, rank, world_size: a step's batch is split over micro-steps, and each of those over ranks.
-        labels, tokenize: how to make the two optional fields.
-        max_broken: the share of the samples that may be broken.
+        shards: what to train on. order, plan: which samples stand where in the stream, and which of
+        them each step takes. augmentation, seed: how each image is cropped and flipped.
+        accumulation, rank, world_size: a step's batch is split over micro-steps, and each of those
+        over ranks. labels, tokenize: how to make the two optional fields. max_broken: the share of
+        the samples that may be broken.
     """
 
     shards: Shards
@@ -116,11 +120,14 @@ class DataPath:
     tokenize: Callable[[list[str]], Tensor] | None = None
     max_broken: float = MAX_BROKEN
 
-    def batches(self, first_step: int, num_workers: int, pin_memory: bool = False) -> Iterator[Batch]:
-        """The micro-batches of this rank from `first_step` to the end of the plan, `accumulation` of them per step.
+    def batches(
+        self, first_step: int, num_workers: int, pin_memory: bool = False
+    ) -> Iterator[Batch]:
+        """The micro-batches of this rank from `first_step` to the end of the plan, `accumulation`
+        of them per step.
 
-        The batches do not depend on `num_workers`. Raises: InputError when more than `max_broken` of the samples
-        cannot be read, or a worker dies.
+        The batches do not depend on `num_workers`. Raises: InputError when more than `max_broken`
+        of the samples cannot be read, or a worker dies.
         """
         numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
         seen, broken = 0, BrokenImages()
@@ -132,7 +139,9 @@ class DataPath:
 
 
 class _MicroBatches(Dataset[Batch]):
-    """Micro-batch number (step x accumulation + micro-step) -> Batch; built whole inside one worker."""
+    """Micro-batch number (step x accumulation + micro-step) -> Batch; built whole inside one
+    worker.
+    """
 
     def __init__(self, path: DataPath):
         self.path = path
@@ -143,8 +152,12 @@ class _MicroBatches(Dataset[Batch]):
         step = path.plan[number]
         start = step.start + (micro_step * path.world_size + path.rank) * step.batch
         shards, numbers = path.order(np.arange(start, start + step.batch))
-        samples = [(path.shards[shard], int(number)) for shard, number in zip(shards, numbers, strict=True)]
-        images, samples, broken = self._images(samples, step.resolution, draws_at(path.seed, start, step.batch))
+        samples = [
+            (path.shards[shard], int(number)) for shard, number in zip(shards, numbers, strict=True)
+        ]
+        images, samples, broken = self._images(
+            samples, step.resolution, draws_at(path.seed, start, step.batch)
+        )
         batch = Batch(images, [shard.keys[number] for shard, number in samples], broken=broken)
         if path.labels is not None:
             values, offsets = path.labels(samples)
@@ -160,7 +173,9 @@ class _MicroBatches(Dataset[Batch]):
         broken, whole = [], []
         for i, (shard, number) in enumerate(samples):
             try:
-                pixels[i] = random_crop(shard.image_bytes(number), resolution, self.path.augmentation, draws[i])
+                pixels[i] = random_crop(
+                    shard.image_bytes(number), resolution, self.path.augmentation, draws[i]
+                )
                 whole.append(i)
             except InputError:  # a shard that changed, say
                 raise
@@ -168,7 +183,9 @@ class _MicroBatches(Dataset[Batch]):
                 broken.append(BrokenImage.of(shard.path, shard.keys[number], error))
         if not whole:
             key, cause = broken[0]
-            raise InputError(f"no image of a whole batch of {len(samples)} can be read, such as {key} ({cause})")
+            raise InputError(
+                f"no image of a whole batch of {len(samples)} can be read, such as {key} ({cause})"
+            )
         for i in sorted(set(range(len(samples))) - set(whole)):
             stand_in = whole[i % len(whole)]
             pixels[i], samples[i] = pixels[stand_in], samples[stand_in]

@@ -1,9 +1,11 @@
-"""The starter scale's two probes: which thing is drawn, and of which kind is it, on drawings of teams never seen in training.
+"""The starter scale's two probes: which thing is drawn, and of which kind is it, on drawings of
+teams never seen in training.
 
-A linear classifier on frozen features is fitted to the drawings of two teams and tested on those of two others; pre-training
-saw neither. *concepts* asks for the concept ("violin"), *subgroups* for Unicode's subgroup of it ("musical-instrument").
-Faces and people are left out: they differ by expression, gesture and gender, not by what they are. So are the classes that
-lack a drawing on either side. That leaves 435 concepts and 48 subgroups of the whole data set.
+A linear classifier on frozen features is fitted to the drawings of two teams and tested on those of
+two others; pre-training saw neither. *concepts* asks for the concept ("violin"), *subgroups* for
+Unicode's subgroup of it ("musical-instrument"). Faces and people are left out: they differ by
+expression, gesture and gender, not by what they are. So are the classes that lack a drawing on
+either side. That leaves 435 concepts and 48 subgroups of the whole data set.
 """
 
 from collections.abc import Callable
@@ -47,19 +49,28 @@ def load_task(root: Path, task: str) -> Task:
 
     Args:
         task: "concepts" or "subgroups".
-    Raises: InputError when the task is unknown, the data set is not there, or no class is on both sides.
+    Raises: InputError when the task is unknown, the data set is not there, or no class is on both
+        sides.
     """
     class_of = choose("probe task", task, TASKS)
     train, train_classes = _samples(root / "probe-train", class_of)
     test, test_classes = _samples(root / "probe-test", class_of)
     class_names = sorted(set(train_classes) & set(test_classes))
     if not class_names:
-        raise InputError(f"{root} has no class with a drawing in both probe splits; build it without --limit")
+        raise InputError(
+            f"{root} has no class with a drawing in both probe splits; build it without --limit"
+        )
     label_of = {name: label for label, name in enumerate(class_names)}
-    return Task(*_labelled(train, train_classes, label_of), *_labelled(test, test_classes, label_of), class_names)
+    return Task(
+        *_labelled(train, train_classes, label_of),
+        *_labelled(test, test_classes, label_of),
+        class_names,
+    )
 
 
-def _samples(folder: Path, class_of: Callable[[dict[str, Any]], str]) -> tuple[list[Sample], list[str]]:
+def _samples(
+    folder: Path, class_of: Callable[[dict[str, Any]], str]
+) -> tuple[list[Sample], list[str]]:
     """The drawings of things in a split, and the class of each."""
     found = []
     for shard in map(open_shard, expand(str(folder))):
@@ -70,7 +81,13 @@ def _samples(folder: Path, class_of: Callable[[dict[str, Any]], str]) -> tuple[l
     return [sample for sample, _ in found], [name for _, name in found]
 
 
-def _labelled(samples: list[Sample], classes: list[str], label_of: dict[str, int]) -> tuple[list[Sample], NDArray[np.int64]]:
+def _labelled(
+    samples: list[Sample], classes: list[str], label_of: dict[str, int]
+) -> tuple[list[Sample], NDArray[np.int64]]:
     """The samples whose class has a label, and those labels."""
-    kept = [(sample, label_of[name]) for sample, name in zip(samples, classes, strict=True) if name in label_of]
+    kept = [
+        (sample, label_of[name])
+        for sample, name in zip(samples, classes, strict=True)
+        if name in label_of
+    ]
     return [sample for sample, _ in kept], np.array([label for _, label in kept], dtype=np.int64)

@@ -1,9 +1,11 @@
-"""Which samples a step sees, in which order and at which size: a pure function of the seed and the step.
+"""Which samples a step sees, in which order and at which size: a pure function of the seed and the
+step.
 
-Two ideas. The data set is an endless stream, epoch after epoch, and a *position* in it is a number: `SampleOrder` says which
-sample stands there. Each step draws one image size, and its batch grows as the image shrinks so that the work stays the
-same (the multi-scale variable batch sampler of the paper's Appendix A): `StepPlan` says which positions a step takes.
-Resuming at any step therefore costs nothing and is exact, and every rank knows what every other rank does.
+Two ideas. The data set is an endless stream, epoch after epoch, and a *position* in it is a number:
+`SampleOrder` says which sample stands there. Each step draws one image size, and its batch grows as
+the image shrinks so that the work stays the same (the multi-scale variable batch sampler of the
+paper's Appendix A): `StepPlan` says which positions a step takes. Resuming at any step therefore
+costs nothing and is exact, and every rank knows what every other rank does.
 """
 
 import functools
@@ -15,20 +17,27 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 
-WINDOW_SHARDS = 16  # samples are mixed across this many shards at a time, so that cold shards stream
+WINDOW_SHARDS = (
+    16  # samples are mixed across this many shards at a time, so that cold shards stream
+)
 ORDER, SIZES = 1, 2  # separate the random streams of one seed
 
 
 @dataclass(frozen=True)
 class ImageSize:
-    """One size of the multi-scale sampler: square images of `resolution` pixels, `batch` of them per device."""
+    """One size of the multi-scale sampler: square images of `resolution` pixels, `batch` of them
+    per device.
+    """
 
     resolution: int
     batch: int
 
 
-def image_sizes(base: int, batch: int, low: int, high: int, count: int, multiple: int) -> list[ImageSize]:
-    """The sizes of a multi-scale variable batch sampler (Mehta & Rastegari 2021), as the reference release realises them.
+def image_sizes(
+    base: int, batch: int, low: int, high: int, count: int, multiple: int
+) -> list[ImageSize]:
+    """The sizes of a multi-scale variable batch sampler (Mehta & Rastegari 2021), as the reference
+    release realises them.
 
     Args:
         base, batch: the base resolution in pixels and the batch per device at it.
@@ -38,7 +47,10 @@ def image_sizes(base: int, batch: int, low: int, high: int, count: int, multiple
     """
     wanted = {*np.linspace(low, high, count).tolist(), base}
     resolutions = sorted({_round_to(size, multiple) for size in wanted})
-    return [ImageSize(size, max(1, int(round(base * base * batch / (size * size), 2)))) for size in resolutions]
+    return [
+        ImageSize(size, max(1, int(round(base * base * batch / (size * size), 2))))
+        for size in resolutions
+    ]
 
 
 def _round_to(size: float, multiple: int) -> int:
@@ -48,7 +60,9 @@ def _round_to(size: float, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimizer step takes from the stream: `batch` samples per device and micro-step, from position `start` on."""
+    """What one optimizer step takes from the stream: `batch` samples per device and micro-step,
+    from position `start` on.
+    """
 
     resolution: int
     batch: int
@@ -60,7 +74,8 @@ class StepPlan:
 
     Args:
         sizes: what to draw from, uniformly, one a step; the same on all ranks.
-        replicas: devices times micro-steps, each of which takes one batch of the drawn size per step.
+        replicas: devices times micro-steps, each of which takes one batch of the drawn size per
+            step.
         num_steps: optimizer steps of the whole run.
         seed: of the run.
     """
@@ -87,8 +102,8 @@ def steps_for(num_samples: float, sizes: Sequence[ImageSize], replicas: int) -> 
 class SampleOrder:
     """Position in the endless stream -> (shard number, sample number).
 
-    Shards are shuffled each epoch, then samples within a window of consecutive shards. Only the counts of the shards and the
-    permutation of one window are ever in memory.
+    Shards are shuffled each epoch, then samples within a window of consecutive shards. Only the
+    counts of the shards and the permutation of one window are ever in memory.
 
     Args:
         counts: [S] samples in each shard.
@@ -96,7 +111,9 @@ class SampleOrder:
         window: shards mixed at a time.
     """
 
-    def __init__(self, counts: Sequence[int] | NDArray[np.int64], seed: int, window: int = WINDOW_SHARDS):
+    def __init__(
+        self, counts: Sequence[int] | NDArray[np.int64], seed: int, window: int = WINDOW_SHARDS
+    ):
         self.counts = np.asarray(counts, dtype=np.int64)
         self.total = int(self.counts.sum())
         if self.total == 0:
@@ -133,5 +150,7 @@ class SampleOrder:
         counts = self.counts[members]
         shards = np.repeat(members, counts)
         numbers = np.concatenate([np.arange(count) for count in counts])
-        mixed = np.random.default_rng([self.seed, ORDER, epoch, window + 1]).permutation(len(shards))
+        mixed = np.random.default_rng([self.seed, ORDER, epoch, window + 1]).permutation(
+            len(shards)
+        )
         return shards[mixed], numbers[mixed]

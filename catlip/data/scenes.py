@@ -1,8 +1,10 @@
-"""Generated layouts of real drawings: sprites pasted by their own transparency on a photograph, with exact boxes and masks.
+"""Generated layouts of real drawings: sprites pasted by their own transparency on a photograph,
+with exact boxes and masks.
 
-`compose` is all of it: it places sprites so that each stays recognisable, pastes them in order, and tells where each can be
-seen. A sprite that finds no place is left out, so that whoever writes the caption or the annotation names what is there.
-Backgrounds are the photographs in backgrounds/ (see its ATTRIBUTION.md); three of them appear in no training image.
+`compose` is all of it: it places sprites so that each stays recognisable, pastes them in order, and
+tells where each can be seen. A sprite that finds no place is left out, so that whoever writes the
+caption or the annotation names what is there. Backgrounds are the photographs in backgrounds/ (see
+its ATTRIBUTION.md); three of them appear in no training image.
 """
 
 import functools
@@ -17,7 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 BACKGROUNDS = Path(__file__).with_name("backgrounds")
-HELD_OUT_PHOTOS = frozenset({"blue-periwinkle", "lake-sherburne", "roman-colosseum"})  # for test scenes only
+HELD_OUT_PHOTOS = frozenset(
+    {"blue-periwinkle", "lake-sherburne", "roman-colosseum"}
+)  # for test scenes only
 PHOTOS = tuple(sorted(path.stem for path in BACKGROUNDS.glob("*.jpg")))
 TRAINING_PHOTOS = tuple(name for name in PHOTOS if name not in HELD_OUT_PHOTOS)
 
@@ -25,7 +29,9 @@ CROP_SHARE = (0.3, 1.0)  # side of a photo's crop, relative to its short side
 TRIES = 20
 MAX_COVERED = 0.25  # of a sprite's box by any other's: both stay recognisable
 OPAQUE = 128  # a pixel belongs to the last sprite at least this opaque there
-CONTRAST = 90  # least distance in RGB, of 442, between a plain background and a drawing's mean colour
+CONTRAST = (
+    90  # least distance in RGB, of 442, between a plain background and a drawing's mean colour
+)
 
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
@@ -33,7 +39,9 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sprite(Generic[T]):
-    """What is pasted: what it is (any value of the caller's), and its pixels, straight-alpha RGBA [h, w, 4] uint8."""
+    """What is pasted: what it is (any value of the caller's), and its pixels, straight-alpha RGBA
+    [h, w, 4] uint8.
+    """
 
     what: T
     pixels: Pixels
@@ -64,7 +72,8 @@ def compose(
         sprites: later ones lie over earlier ones.
         rng: what all choices are drawn from.
         share: range of a sprite's longer side relative to the shorter side of the image.
-    Returns: the image [H, W, 3] uint8, and a placement for each sprite that found a place, in the order of pasting.
+    Returns: the image [H, W, 3] uint8, and a placement for each sprite that found a place, in the
+        order of pasting.
     """
     image = background.copy()
     owner = np.full(image.shape[:2], -1)
@@ -72,7 +81,9 @@ def compose(
     placed: list[T] = []
     for sprite in sprites:
         scaled = _scale(sprite.pixels, rng.uniform(*share) * min(image.shape[:2]))
-        box = _free_box(scaled.shape[0], scaled.shape[1], image.shape[0], image.shape[1], boxes, rng)
+        box = _free_box(
+            scaled.shape[0], scaled.shape[1], image.shape[0], image.shape[1], boxes, rng
+        )
         if box is None:
             continue
         left, top, right, bottom = box
@@ -81,20 +92,30 @@ def compose(
         boxes.append(box)
         placed.append(sprite.what)
     masks = [owner == number for number in range(len(placed))]
-    return image, [Placement(what, _extent(mask), mask) for what, mask in zip(placed, masks, strict=True) if mask.any()]
+    return image, [
+        Placement(what, _extent(mask), mask)
+        for what, mask in zip(placed, masks, strict=True)
+        if mask.any()
+    ]
 
 
 def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
-    """A random square of the photograph `name`, mirrored half of the time, as [size, size, 3] uint8."""
+    """A random square of the photograph `name`, mirrored half of the time, as [size, size, 3]
+    uint8.
+    """
     photo = _photo(name)
     side = round(min(photo.size) * rng.uniform(*CROP_SHARE))
     left, top = (int(rng.integers(length - side + 1)) for length in photo.size)
-    crop = photo.resize((size, size), Image.Resampling.LANCZOS, (left, top, left + side, top + side))
+    crop = photo.resize(
+        (size, size), Image.Resampling.LANCZOS, (left, top, left + side, top + side)
+    )
     return np.array(crop)[:, :: -1 if rng.integers(2) else 1]
 
 
 def plain(sprite: Sprite[T], size: int, rng: Generator) -> Pixels:
-    """A background of one random colour against which the sprite can be seen, as [size, size, 3] uint8."""
+    """A background of one random colour against which the sprite can be seen, as [size, size, 3]
+    uint8.
+    """
     opacity = sprite.pixels[..., 3:].astype(np.float64)
     mean = (sprite.pixels[..., :3] * opacity).sum((0, 1)) / opacity.sum()
     colour = rng.integers(256, size=3)
@@ -104,7 +125,9 @@ def plain(sprite: Sprite[T], size: int, rng: Generator) -> Pixels:
 
 
 def _scale(pixels: Pixels, longer_side: float) -> Pixels:
-    """Pixels resized so that the longer side is `longer_side`; Pillow weighs colours by their opacity."""
+    """Pixels resized so that the longer side is `longer_side`; Pillow weighs colours by their
+    opacity.
+    """
     factor = longer_side / max(pixels.shape[:2])
     height, width = (max(1, round(length * factor)) for length in pixels.shape[:2])
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
@@ -119,7 +142,10 @@ def _free_box(
     rng: Generator,
 ) -> tuple[int, int, int, int] | None:
     for _ in range(TRIES):
-        left, top = int(rng.integers(image_width - width + 1)), int(rng.integers(image_height - height + 1))
+        left, top = (
+            int(rng.integers(image_width - width + 1)),
+            int(rng.integers(image_height - height + 1)),
+        )
         box = (left, top, left + width, top + height)
         if all(_covered(box, other) <= MAX_COVERED for other in taken):
             return box

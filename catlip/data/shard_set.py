@@ -1,8 +1,8 @@
 """All shards of a data set, opened when a sample of theirs is asked for.
 
-To plan an epoch takes the number of samples of each shard and no more, and to tell one set from another their digests. Both
-are kept in one small file of the user's cache. The first start walks every shard, over all cores; a later one looks at each
-shard's size, times and inode.
+To plan an epoch takes the number of samples of each shard and no more, and to tell one set from
+another their digests. Both are kept in one small file of the user's cache. The first start walks
+every shard, over all cores; a later one looks at each shard's size, times and inode.
 """
 
 import functools
@@ -28,7 +28,9 @@ FEW = 16  # shards are counted here before other processes have started
 MOST_NAMED = 5  # shards that cannot be read
 DIGEST = f"S{DIGEST_DIGITS}"
 
-Skipped = Mapping[str, tuple[int, str]]  # cause -> how many samples of a shard, and the first of them
+Skipped = Mapping[
+    str, tuple[int, str]
+]  # cause -> how many samples of a shard, and the first of them
 
 
 class ShardSet:
@@ -58,15 +60,25 @@ class ShardSet:
         return len(self.paths)
 
     def __getitem__(self, number: int) -> Shard:
-        """The shard of this number. Raises: InputError when it cannot be read, or is not the one that was counted."""
+        """The shard of this number.
+
+        Raises: InputError when it cannot be read, or is not the one that was counted.
+        """
         return self._opened(int(number))
 
     def __reduce__(self) -> tuple[type["ShardSet"], tuple[Any, ...]]:
-        return ShardSet, (self.paths, self.counts, self.digests, self.skipped)  # a worker opens shards of its own
+        return ShardSet, (
+            self.paths,
+            self.counts,
+            self.digests,
+            self.skipped,
+        )  # a worker opens shards of its own
 
     @property
     def digest(self) -> str:
-        """Stands for the content of all shards in their order, wherever they lie and whatever they are called."""
+        """Stands for the content of all shards in their order, wherever they lie and whatever they
+        are called.
+        """
         return sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def skipped_by_cause(self) -> dict[str, int]:
@@ -77,9 +89,13 @@ class ShardSet:
         return dict(counts)
 
     def first_skipped(self) -> list[str]:
-        """The first sample that was left out of each shard for each cause, as "PATH:NAME (CAUSE)"."""
+        """The first sample that was left out of each shard for each cause, as "PATH:NAME
+        (CAUSE)".
+        """
         found = ((self.paths[number], what) for number, what in self.skipped.items())
-        return [f"{path}:{name} ({cause})" for path, what in found for cause, (_, name) in what.items()]
+        return [
+            f"{path}:{name} ({cause})" for path, what in found for cause, (_, name) in what.items()
+        ]
 
     def _open(self, number: int) -> Shard:
         if number >= len(self):
@@ -91,7 +107,8 @@ class ShardSet:
 
 
 def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
-    """The shards at `paths`, counted if they are new or changed; the progress bar is on stderr unless `quiet`.
+    """The shards at `paths`, counted if they are new or changed; the progress bar is on stderr
+    unless `quiet`.
 
     Raises: InputError that names the shards that are missing or refused.
     """
@@ -111,7 +128,10 @@ def keep_counts(paths: Sequence[Path], counts: NDArray[np.int64]) -> None:
 def _keep(shards: ShardSet, statuses: NDArray[np.int64]) -> None:
     skipped = json.dumps({number: dict(found) for number, found in shards.skipped.items()}).encode()
     arrays = {"counts": shards.counts, "digests": shards.digests, "statuses": statuses}
-    write_to_cache(_counts_file(shards.paths), packed({**arrays, "skipped": np.frombuffer(skipped, dtype=np.uint8)}))
+    write_to_cache(
+        _counts_file(shards.paths),
+        packed({**arrays, "skipped": np.frombuffer(skipped, dtype=np.uint8)}),
+    )
 
 
 def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
@@ -123,7 +143,10 @@ def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
         if counts.shape != digests.shape or counts.shape != (len(paths),):
             raise ValueError("the counts of other shards")
         kept = json.loads(arrays["skipped"].tobytes())
-        skipped = {int(n): {cause: (count, first) for cause, (count, first) in kept[n].items()} for n in kept}
+        skipped = {
+            int(n): {cause: (count, first) for cause, (count, first) in kept[n].items()}
+            for n in kept
+        }
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         unknown = np.full(len(paths), -1, dtype=np.int64)
         return ShardSet(paths, unknown, np.zeros(len(paths), dtype=DIGEST), {})
@@ -144,14 +167,19 @@ def _counts_file(paths: Sequence[Path]) -> Path:
 
 
 def _counted(shards: ShardSet, new: Sequence[int], quiet: bool) -> ShardSet:
-    """The shards with those of these numbers walked. Raises: InputError that names those that are refused."""
+    """The shards with those of these numbers walked.
+
+    Raises: InputError that names those that are refused.
+    """
     paths = list(dict.fromkeys(shards.paths[number] for number in new))
     found: dict[Path, tuple[int, bytes, Skipped]] = {}
     bad: dict[Path, InputError] = {}
     with local(len(os.sched_getaffinity(0)) if len(paths) > FEW else 1) as apply:
         results = apply(_look_into, paths)
         hidden = quiet or len(paths) <= FEW
-        for path, result in progress(results, "indexing", len(paths), disable=hidden, unit=" shards", leave=False):
+        for path, result in progress(
+            results, "indexing", len(paths), disable=hidden, unit=" shards", leave=False
+        ):
             if isinstance(result, OSError):
                 raise result
             if isinstance(result, InputError):
@@ -163,7 +191,9 @@ def _counted(shards: ShardSet, new: Sequence[int], quiet: bool) -> ShardSet:
     counts, digests, skipped = shards.counts.copy(), shards.digests.copy(), dict(shards.skipped)
     for number in new:
         counts[number], digests[number], skipped[number] = found[shards.paths[number]]
-    return ShardSet(shards.paths, counts, digests, {number: what for number, what in skipped.items() if what})
+    return ShardSet(
+        shards.paths, counts, digests, {number: what for number, what in skipped.items() if what}
+    )
 
 
 def _look_into(path: Path) -> tuple[int, bytes, Skipped]:
@@ -171,11 +201,15 @@ def _look_into(path: Path) -> tuple[int, bytes, Skipped]:
     return len(shard), shard.digest.encode(), shard.skipped
 
 
-def _refusal(paths: Sequence[Path], errors: Mapping[Path, InputError], num_shards: int) -> InputError:
+def _refusal(
+    paths: Sequence[Path], errors: Mapping[Path, InputError], num_shards: int
+) -> InputError:
     """One error for all shards that cannot be read."""
     first = errors[paths[0]]
     if len(paths) == 1:
         return first
     names = ", ".join(path.name for path in paths[1:MOST_NAMED])
     more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
-    return InputError(f"{len(paths)} of {num_shards} shards cannot be read: {first}; also {names}{more}")
+    return InputError(
+        f"{len(paths)} of {num_shards} shards cannot be read: {first}; also {names}{more}"
+    )

@@ -1,9 +1,10 @@
 """WebDataset tar shards, read by sample number.
 
-A shard is a tar whose members `KEY.jpg|png|webp`, `KEY.txt` and `KEY.json` stand together. It is walked once; where each
-member lies is kept in the user's cache, tied to the shard's place, size, times and inode. After that any sample is one
-`pread`: order costs nothing, and nothing is ever extracted. A digest of the content is kept with it: to that, and not to a
-place or time, are labels and runs tied, so that shards may be moved and copied, but not exchanged.
+A shard is a tar whose members `KEY.jpg|png|webp`, `KEY.txt` and `KEY.json` stand together. It is
+walked once; where each member lies is kept in the user's cache, tied to the shard's place, size,
+times and inode. After that any sample is one `pread`: order costs nothing, and nothing is ever
+extracted. A digest of the content is kept with it: to that, and not to a place or time, are labels
+and runs tied, so that shards may be moved and copied, but not exchanged.
 """
 
 import functools
@@ -27,7 +28,9 @@ from catlip.cli import InputError
 from catlip.data.tar_index import ABSENT, KINDS, index_tar
 from catlip.record import write_atomically
 
-REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|pipe:", re.IGNORECASE)  # s3://, http://, gs://, hf:// ...
+REMOTE = re.compile(
+    r"[a-z][a-z0-9+.-]*://|pipe:", re.IGNORECASE
+)  # s3://, http://, gs://, hf:// ...
 OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
 
 
@@ -36,11 +39,10 @@ class Shard:
     """Where the members of each sample of one tar lie.
 
     Attributes:
-        path: the tar.
-        identity: changes when the file at `path` does (its place, size, times or inode).
-        keys: [N] sample keys, in the order of the tar.
-        image, text, meta: [N, 2] int64, offset and size in bytes of the image, `.txt` and `.json` members; -1 where absent.
-        digest, skipped: as those of `TarIndex`.
+        path: the tar. identity: changes when the file at `path` does (its place, size, times or
+        inode). keys: [N] sample keys, in the order of the tar. image, text, meta: [N, 2] int64,
+        offset and size in bytes of the image, `.txt` and `.json` members; -1 where absent. digest,
+        skipped: as those of `TarIndex`.
     """
 
     path: Path
@@ -60,17 +62,23 @@ class Shard:
         return self._read(self.image[number])
 
     def metadata(self, number: int) -> dict[str, object]:
-        """The `.json` member of sample `number`, or {} when it has none. Raises ValueError when it is not a JSON object."""
+        """The `.json` member of sample `number`, or {} when it has none. Raises ValueError when it
+        is not a JSON object.
+        """
         try:
             found = json.loads(self._read(self.meta[number]) or b"{}")
         except RecursionError:
-            raise ValueError(f"{self.path}: {self.keys[number]}.json is nested too deeply") from None
+            raise ValueError(
+                f"{self.path}: {self.keys[number]}.json is nested too deeply"
+            ) from None
         if not isinstance(found, dict):
             raise ValueError(f"{self.path}: {self.keys[number]}.json is not an object")
         return found
 
     def caption(self, number: int) -> str | None:
-        """The caption of sample `number`: its `.txt`, else `caption` of its `.json`; undecodable bytes become U+FFFD."""
+        """The caption of sample `number`: its `.txt`, else `caption` of its `.json`; undecodable
+        bytes become U+FFFD.
+        """
         if self.text[number, 0] != ABSENT:
             return self._read(self.text[number]).decode("utf-8", "replace")
         try:
@@ -81,19 +89,26 @@ class Shard:
 
     def _read(self, span: NDArray[np.int64]) -> bytes:
         offset, size = int(span[0]), int(span[1])
-        return b"" if offset == ABSENT else os.pread(_file(self.path, self.identity).fileno(), size, offset)
+        return (
+            b""
+            if offset == ABSENT
+            else os.pread(_file(self.path, self.identity).fileno(), size, offset)
+        )
 
 
 def expand(patterns: str | Iterable[str]) -> list[Path]:
-    """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted within each pattern.
+    """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted within each
+    pattern.
 
-    Raises: InputError naming the pattern that matches nothing or is remote, or the brace-listed shard that is missing.
+    Raises: InputError naming the pattern that matches nothing or is remote, or the brace-listed
+        shard that is missing.
     """
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if REMOTE.match(pattern):
             raise InputError(
-                f"{pattern!r} is remote, which is not supported yet; copy the files to a disk, or mount the place, and give "
+                f"{pattern!r} is remote, which is not supported yet; copy the files to a disk, or "
+                "mount the place, and give "
                 "their path"
             )
         if Path(pattern).is_dir():
@@ -102,7 +117,10 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
         for name in braceexpand.braceexpand(pattern):
             found = sorted(glob.glob(name)) if magic else [name] * os.path.exists(name)
             if not found:
-                raise InputError(f"no shard matches {name!r}; give paths, globs or braces such as 'cc3m/{{00000..00331}}.tar'")
+                raise InputError(
+                    f"no shard matches {name!r}; give paths, globs or braces such as "
+                    "'cc3m/{00000..00331}.tar'"
+                )
             paths += map(Path, found)
     if not paths:
         raise InputError("no shards given")
@@ -118,7 +136,8 @@ def open_shard(path: Path) -> Shard:
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
-    """Write `(key, {suffix: content})` samples as a tar, the same bytes for the same samples, atomically.
+    """Write `(key, {suffix: content})` samples as a tar, the same bytes for the same samples,
+    atomically.
 
     Returns: how many samples were written.
     """
@@ -136,7 +155,8 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
 
 
 def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
-    """Size, two times in nanoseconds and inode: all that is looked at to tell whether a shard has changed.
+    """Size, two times in nanoseconds and inode: all that is looked at to tell whether a shard has
+    changed.
 
     Args:
         file: the descriptor of the open file that is meant, if it is open.
@@ -155,9 +175,15 @@ def _identity(path: Path, file: int | None = None) -> str:
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _indexed(path: Path, identity: str) -> Shard:
-    place = sha256(str(path.resolve()).encode()).hexdigest()[:32]  # a newer version's index takes the place of the older's
+    place = sha256(str(path.resolve()).encode()).hexdigest()[
+        :32
+    ]  # a newer version's index takes the place of the older's
     index = functools.partial(_packed_index, path, identity)
-    return kept(cache_dir("indexes") / f"{place}.npz", index, functools.partial(_unpacked_index, path, identity))
+    return kept(
+        cache_dir("indexes") / f"{place}.npz",
+        index,
+        functools.partial(_unpacked_index, path, identity),
+    )
 
 
 def _packed_index(path: Path, identity: str) -> bytes:
@@ -175,10 +201,16 @@ def _unpacked_index(path: Path, identity: str, file: Path) -> Shard:
         head = json.loads(arrays["head"].tobytes())
         keys = arrays["keys"].tobytes().decode().split("\n")
         spans = image, text, meta = [arrays[kind] for kind in KINDS]
-        if head["identity"] != identity or any(span.shape != (len(keys), 2) or span.dtype != np.int64 for span in spans):
+        if head["identity"] != identity or any(
+            span.shape != (len(keys), 2) or span.dtype != np.int64 for span in spans
+        ):
             raise ValueError("the index of something else")
-        skipped = {cause: (int(count), str(first)) for cause, (count, first) in head["skipped"].items()}
-        return Shard(path, identity, keys, image, text, meta, digest=str(head["digest"]), skipped=skipped)
+        skipped = {
+            cause: (int(count), str(first)) for cause, (count, first) in head["skipped"].items()
+        }
+        return Shard(
+            path, identity, keys, image, text, meta, digest=str(head["digest"]), skipped=skipped
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an index: {error}") from None
 

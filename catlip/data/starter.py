@@ -1,9 +1,11 @@
-"""The embedded default data set: fetch the drawings, render them, compose the samples, write the shards.
+"""The embedded default data set: fetch the drawings, render them, compose the samples, write the
+shards.
 
-Real drawings with the names and keywords that people gave them: five teams' for pre-training (alone, and as generated scenes
-of several), two others' for fitting a linear probe, two more for testing it. It shows that the pipeline learns and transfers;
-it is not a collection of web photos. The shards are a pure function of package versions, size, scenes and seed, whichever
-number of processes makes them. `starter.json`, written last, is the mark of a complete build.
+Real drawings with the names and keywords that people gave them: five teams' for pre-training
+(alone, and as generated scenes of several), two others' for fitting a linear probe, two more for
+testing it. It shows that the pipeline learns and transfers; it is not a collection of web photos.
+The shards are a pure function of package versions, size, scenes and seed, whichever number of
+processes makes them. `starter.json`, written last, is the mark of a complete build.
 """
 
 import json
@@ -17,7 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from catlip.cli import InputError, run
-from catlip.data.emoji import TEXT, Concept, Drawing, Source, read_concepts, read_drawings, read_sources, render
+from catlip.data.emoji import (
+    TEXT,
+    Concept,
+    Drawing,
+    Source,
+    read_concepts,
+    read_drawings,
+    read_sources,
+    render,
+)
 from catlip.data.parallel import Map, in_processes
 from catlip.data.scenes import Sprite
 from catlip.data.shards import write_shard
@@ -29,14 +40,17 @@ from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments come to give other shards
 SHARD_SAMPLES = 1000
-RENDER_SCALE = 1.5  # a drawing is rendered larger than the image, so that cutting its margin does not blur it
+RENDER_SCALE = (
+    1.5  # a drawing is rendered larger than the image, so that cutting its margin does not blur it
+)
 SIZES = range(16, 161)  # larger ones would hold more than 2 GiB of rendered drawings in memory
 MANIFEST = "starter.json"
 
 
 @dataclass(frozen=True)
 class Starter:
-    """Build the starter data set: drawings with human-written captions, and scenes of them, as shards.
+    """Build the starter data set: drawings with human-written captions, and scenes of them, as
+    shards.
 
     python -m catlip.data.starter --out data/starter
     """
@@ -59,19 +73,33 @@ class Starter:
 
 def main(config: Starter) -> None:
     _check(config)
-    arguments = {"size": config.size, "scenes": config.scenes, "seed": config.seed, "limit": config.limit}
+    arguments = {
+        "size": config.size,
+        "scenes": config.scenes,
+        "seed": config.seed,
+        "limit": config.limit,
+    }
     sources = read_sources()
-    wanted: dict[str, Any] = {"edition": EDITION, "arguments": arguments, "packages": _packages(sources)}
+    wanted: dict[str, Any] = {
+        "edition": EDITION,
+        "arguments": arguments,
+        "packages": _packages(sources),
+    }
     if _is_complete(config.out, wanted):
         print(f"{config.out} is up to date")
         return
     _start_over(config.out)
     manifest = wanted | _build(config, sources)
     write_atomically(config.out / "DATA_CARD.md", data_card(config.out, sources, manifest).encode())
-    write_atomically(config.out / f"{MANIFEST}.partial", json.dumps(manifest, indent=1).encode() + b"\n")
+    write_atomically(
+        config.out / f"{MANIFEST}.partial", json.dumps(manifest, indent=1).encode() + b"\n"
+    )
     os.replace(config.out / f"{MANIFEST}.partial", config.out / MANIFEST)
     for split, count in manifest["counts"].items():
-        print(f"{split}: {sum(count.values())} samples ({', '.join(f'{name} {n}' for name, n in count.items())})")
+        print(
+            f"{split}: {sum(count.values())} samples "
+            f"({', '.join(f'{name} {n}' for name, n in count.items())})"
+        )
     print(f"written to {config.out}; what it holds: {config.out / 'DATA_CARD.md'}")
 
 
@@ -89,7 +117,9 @@ def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
 
 def _check(config: Starter) -> None:
     if config.size not in SIZES:
-        raise InputError(f"--size {config.size} is out of range; choose {SIZES.start} to {SIZES.stop - 1}")
+        raise InputError(
+            f"--size {config.size} is out of range; choose {SIZES.start} to {SIZES.stop - 1}"
+        )
     for name, least in (("scenes", 0), ("workers", 1), ("limit", 1), ("seed", 0)):
         value = getattr(config, name)
         if value is not None and value < least:
@@ -102,7 +132,9 @@ def _packages(sources: Sequence[Source]) -> dict[str, str]:
 
 
 def _is_complete(out: Path, wanted: dict[str, Any]) -> bool:
-    """Whether `out` holds a finished build of what is wanted: its shards unchanged, and no others."""
+    """Whether `out` holds a finished build of what is wanted: its shards unchanged, and no
+    others.
+    """
     try:
         manifest = json.loads((out / MANIFEST).read_text())
         if any(manifest[key] != value for key, value in wanted.items()):
@@ -119,7 +151,8 @@ def _start_over(out: Path) -> None:
     shards = _shards(out)
     if shards and not ours:
         raise InputError(
-            f"{shards[0]} was not written by this program and would be mixed with its shards; choose another --out"
+            f"{shards[0]} was not written by this program and would be mixed with its shards; "
+            "choose another --out"
         )
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / f"{MANIFEST}.partial", b"{}\n")
@@ -139,12 +172,20 @@ def _spread(concepts: Sequence[Concept], limit: int | None) -> Sequence[Concept]
 def _sprites(
     sources: Sequence[Source], concepts: Sequence[Concept], config: Starter, in_parallel: Map
 ) -> list[Sprite[Drawing]]:
-    """The rendered drawings; where a team uses one picture for several concepts, only the first stands."""
+    """The rendered drawings; where a team uses one picture for several concepts, only the first
+    stands.
+    """
     fetching = progress(sources, desc="fetch", unit="package", disable=config.quiet)
-    drawings = {drawing: svg for source in fetching for drawing, svg in read_drawings(source, concepts).items()}
+    drawings = {
+        drawing: svg
+        for source in fetching
+        for drawing, svg in read_drawings(source, concepts).items()
+    }
     side = round(config.size * RENDER_SCALE)
     rendered = in_parallel(render, drawings.values(), [side] * len(drawings))
-    bar = progress(rendered, desc="render", total=len(drawings), unit="drawing", disable=config.quiet)
+    bar = progress(
+        rendered, desc="render", total=len(drawings), unit="drawing", disable=config.quiet
+    )
     distinct: dict[tuple[Any, ...], Sprite[Drawing]] = {}
     for drawing, pixels in zip(drawings, bar, strict=True):
         if pixels.size:
@@ -153,9 +194,15 @@ def _sprites(
     return list(distinct.values())
 
 
-def _write_shards(plans: dict[str, list[Plan]], config: Starter, in_parallel: Map) -> dict[str, dict[str, Any]]:
-    """Write every split; returns each shard's sample count and sha256 by its path inside the data set."""
-    everything = [(split, start) for split in SPLITS for start in range(0, len(plans[split]), SHARD_SAMPLES)]
+def _write_shards(
+    plans: dict[str, list[Plan]], config: Starter, in_parallel: Map
+) -> dict[str, dict[str, Any]]:
+    """Write every split; returns each shard's sample count and sha256 by its path inside the data
+    set.
+    """
+    everything = [
+        (split, start) for split in SPLITS for start in range(0, len(plans[split]), SHARD_SAMPLES)
+    ]
     total = sum(map(len, plans.values()))
     shards = {}
     with progress(desc="compose", total=total, unit="sample", disable=config.quiet) as bar:
@@ -176,7 +223,11 @@ def _counted(samples: Iterable[Any], bar: Bar) -> Iterator[Any]:
 def _count(plans: Sequence[Plan], sources: Sequence[Source]) -> dict[str, int]:
     """Samples by drawing team, in the order of `sources`, and the scenes."""
     found = Counter("scenes" if p.kind == "scene" else p.sprites[0].what.source.name for p in plans)
-    return {name: found[name] for name in [*(source.name for source in sources), "scenes"] if found[name]}
+    return {
+        name: found[name]
+        for name in [*(source.name for source in sources), "scenes"]
+        if found[name]
+    }
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,6 @@
-"""The starter data's card: what the shards hold, where it comes from, under which licences, and what it is not."""
+"""The starter data's card: what the shards hold, where it comes from, under which licences, and
+what it is not.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +16,14 @@ EXAMPLES = 10  # captions of each kind
 
 CARD = """# The starter data set
 
-Real, human-made captioned images, and generated layouts of real drawings; not web photos. The same concepts drawn by nine
-teams, under the names and keywords that people gave them in Unicode's CLDR and emojibase. A result on it is evidence that the
-pipeline learns and transfers, and is no evidence for or against the paper.
+Real, human-made captioned images, and generated layouts of real drawings; not web photos. The same
+concepts drawn by nine teams, under the names and keywords that people gave them in Unicode's CLDR
+and emojibase. A result on it is evidence that the pipeline learns and transfers, and is no evidence
+for or against the paper.
 
-Built by `python -m catlip.data.starter` with size {size}, scenes {scenes}, seed {seed}, limit {limit}: the same arguments and
-versions ({made_with}) give the same bytes. Images are {size} x {size} lossless PNG.
+Built by `python -m catlip.data.starter` with size {size}, scenes {scenes}, seed {seed}, limit
+{limit}: the same arguments and versions ({made_with}) give the same bytes. Images are {size} x
+{size} lossless PNG.
 
 ## What the shards hold
 
@@ -27,15 +31,19 @@ versions ({made_with}) give the same bytes. Images are {size} x {size} lossless 
 |---|---|---|---|---|
 {rows}
 
-{concepts} concepts in all. Every concept was searched for in every team's set; where a team uses one picture for several
-concepts, only the first stands, and drawings found to show something else than their name says are left out.
+{concepts} concepts in all. Every concept was searched for in every team's set; where a team uses
+one picture for several concepts, only the first stands, and drawings found to show something else
+than their name says are left out.
 
-- **pretrain**: each drawing once, on a plain colour (3 in 4) or on a crop of a photograph (1 in 4), and {scene_count} scenes:
-  one to four drawings of things, each of another concept, pasted on a crop of a photograph without hiding one another.
-- **probe-train**, **probe-test**: each drawing once, on a plain colour. No team is in two splits. Concepts are shared: that is
-  what the probes ask for. Their tasks (faces and people left out): {task_concepts} concepts, {task_subgroups} subgroups.
+- **pretrain**: each drawing once, on a plain colour (3 in 4) or on a crop of a photograph (1 in 4),
+  and {scene_count} scenes: one to four drawings of things, each of another concept, pasted on a
+  crop of a photograph without hiding one another.
+- **probe-train**, **probe-test**: each drawing once, on a plain colour. No team is in two splits.
+  Concepts are shared: that is what the probes ask for. Their tasks (faces and people left out):
+  {task_concepts} concepts, {task_subgroups} subgroups.
 
-The {photos} photographs used here are {photo_names}. {held_out} appear in no sample: they are kept for test scenes.
+The {photos} photographs used here are {photo_names}. {held_out} appear in no sample: they are kept
+for test scenes.
 
 ## Captions
 
@@ -49,15 +57,17 @@ A scene's caption lists what is in it, and nothing that is not:
 
 ## Each sample
 
-`KEY.png`, `KEY.txt` (the caption) and `KEY.json`: `kind` (drawing or scene), `split`, `background`, and `objects`, each with
-`source`, `licence`, `concept` (Unicode code points), `name`, `group`, `subgroup` and `box` (left, top, right, bottom of its
-visible pixels; right and bottom are exclusive). A drawing repeats these, but for the box, at the top level.
+`KEY.png`, `KEY.txt` (the caption) and `KEY.json`: `kind` (drawing or scene), `split`, `background`,
+and `objects`, each with `source`, `licence`, `concept` (Unicode code points), `name`, `group`,
+`subgroup` and `box` (left, top, right, bottom of its visible pixels; right and bottom are
+exclusive). A drawing repeats these, but for the box, at the top level.
 
 ## Licences and attribution
 
-Names, keywords and hierarchy: {text}, MIT, by Miles Johnson; from Unicode CLDR, Unicode License v3. The drawings are changed
-only by scaling, placing and pasting on a background. A scene is under the licences of all its drawings, which its `.json`
-names. The photographs are CC0. Full texts and attributions: NOTICE, and catlip/data/backgrounds/ATTRIBUTION.md.
+Names, keywords and hierarchy: {text}, MIT, by Miles Johnson; from Unicode CLDR, Unicode License v3.
+The drawings are changed only by scaling, placing and pasting on a background. A scene is under the
+licences of all its drawings, which its `.json` names. The photographs are CC0. Full texts and
+attributions: NOTICE, and catlip/data/backgrounds/ATTRIBUTION.md.
 
 {attributions}
 """
@@ -67,12 +77,15 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
     """DATA_CARD.md of the shards under `out`, as Markdown.
 
     Args:
-        manifest: the build's, with its `arguments`, `made_with`, `counts` by split and source, and number of `concepts`.
+        manifest: the build's, with its `arguments`, `made_with`, `counts` by split and source, and
+            number of `concepts`.
     """
     drawings, scenes = _captions(out, "drawing"), _captions(out, "scene")
     return CARD.format(
         **manifest["arguments"],
-        made_with=", ".join(f"{package} {version}" for package, version in manifest["made_with"].items()),
+        made_with=", ".join(
+            f"{package} {version}" for package, version in manifest["made_with"].items()
+        ),
         rows="\n".join(_rows(sources, manifest["counts"])),
         concepts=manifest["concepts"],
         scene_count=manifest["counts"]["pretrain"].get("scenes", 0),
@@ -82,9 +95,12 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
         photo_names=", ".join(TRAINING_PHOTOS),
         held_out=", ".join(sorted(HELD_OUT_PHOTOS)),
         drawing_examples="\n".join(f"- {caption}" for caption in drawings),
-        scene_examples="\n".join(f"- {caption}" for caption in scenes) or "- (no scenes were asked for)",
+        scene_examples="\n".join(f"- {caption}" for caption in scenes)
+        or "- (no scenes were asked for)",
         text=f"{TEXT[0]} {TEXT[1]}",
-        attributions="\n".join(f"- {s.title}, by {s.authors}, {s.licence} ({s.package} {s.version})" for s in sources),
+        attributions="\n".join(
+            f"- {s.title}, by {s.authors}, {s.licence} ({s.package} {s.version})" for s in sources
+        ),
     )
 
 
@@ -94,8 +110,15 @@ def _rows(sources: Sequence[Source], counts: dict[str, dict[str, int]]) -> list[
     for split, found in counts.items():
         for name, count in found.items():
             source = by_name.get(name)
-            licence, authors = (source.licence, source.authors) if source else ("those of its drawings", "composed here")
-            rows.append(f"| {split} | {source.title if source else name} | {count} | {licence} | {authors} |")
+            licence, authors = (
+                (source.licence, source.authors)
+                if source
+                else ("those of its drawings", "composed here")
+            )
+            rows.append(
+                f"| {split} | {source.title if source else name} | {count} | {licence} | {authors} "
+                "|"
+            )
         rows.append(f"| **{split}** | **total** | **{sum(found.values())}** | | |")
     return rows
 

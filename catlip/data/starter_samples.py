@@ -1,8 +1,9 @@
 """What the starter data's samples are: which drawings, on which background, under which caption.
 
-`plan` lists every sample of every split as a recipe small enough to send to another process; `make` turns one into the
-members of a shard. Every random choice comes from a generator seeded by the data set's seed and the sample's own key, so a
-sample is the same whoever makes it, when, and beside whichever others.
+`plan` lists every sample of every split as a recipe small enough to send to another process; `make`
+turns one into the members of a shard. Every random choice comes from a generator seeded by the data
+set's seed and the sample's own key, so a sample is the same whoever makes it, when, and beside
+whichever others.
 """
 
 import io
@@ -17,7 +18,15 @@ import numpy as np
 from PIL import Image
 
 from catlip.data.emoji import Concept, Drawing
-from catlip.data.scenes import TRAINING_PHOTOS, Pixels, Placement, Sprite, compose, photo_crop, plain
+from catlip.data.scenes import (
+    TRAINING_PHOTOS,
+    Pixels,
+    Placement,
+    Sprite,
+    compose,
+    photo_crop,
+    plain,
+)
 from catlip.data.wording import drawing_caption, scene_caption
 
 SPLITS = ("pretrain", "probe-train", "probe-test")
@@ -27,7 +36,9 @@ SCENE_SIZE = (0.3, 0.6)  # longer side of an object in a scene
 SCENE_OBJECTS = 4  # at most
 
 THING_GROUPS = frozenset({"animals-nature", "food-drink", "activities", "objects"})
-THING_SUBGROUPS = frozenset({"transport-ground", "transport-water", "transport-air", "sky-weather"})  # of travel-places
+THING_SUBGROUPS = frozenset(
+    {"transport-ground", "transport-water", "transport-air", "sky-weather"}
+)  # of travel-places
 
 
 @dataclass(frozen=True)
@@ -35,11 +46,9 @@ class Plan:
     """One sample to be made.
 
     Attributes:
-        key: its name in the shard.
-        kind: "drawing" (one sprite, nearly filling the image) or "scene" (one to four, on a photograph).
-        sprites: what is on it, the lowest first.
-        size: side of the image in pixels.
-        seed: the data set's.
+        key: its name in the shard. kind: "drawing" (one sprite, nearly filling the image) or
+        "scene" (one to four, on a photograph). sprites: what is on it, the lowest first. size: side
+        of the image in pixels. seed: the data set's.
     """
 
     key: str
@@ -50,8 +59,12 @@ class Plan:
     seed: int
 
 
-def plan(sprites: Sequence[Sprite[Drawing]], scenes: int, size: int, seed: int) -> dict[str, list[Plan]]:
-    """The samples of each split: every sprite once, and `scenes` scenes of those for pre-training, mixed among them."""
+def plan(
+    sprites: Sequence[Sprite[Drawing]], scenes: int, size: int, seed: int
+) -> dict[str, list[Plan]]:
+    """The samples of each split: every sprite once, and `scenes` scenes of those for pre-training,
+    mixed among them.
+    """
     plans: dict[str, list[Plan]] = {split: [] for split in SPLITS}
     for sprite in sprites:
         split = sprite.what.source.split
@@ -74,17 +87,23 @@ def plan(sprites: Sequence[Sprite[Drawing]], scenes: int, size: int, seed: int) 
 
 
 def is_thing(concept: Concept) -> bool:
-    """Whether a concept can be one object among others in a scene: not a face, a person, a place or a time of day."""
+    """Whether a concept can be one object among others in a scene: not a face, a person, a place or
+    a time of day.
+    """
     return concept.group in THING_GROUPS or concept.subgroup in THING_SUBGROUPS
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
     """Random numbers that depend on the seed and on what they are for, and on nothing else."""
-    return np.random.default_rng(int.from_bytes(sha256(f"{seed}/{name}".encode()).digest()[:16], "big"))
+    return np.random.default_rng(
+        int.from_bytes(sha256(f"{seed}/{name}".encode()).digest()[:16], "big")
+    )
 
 
 def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
-    """A planned sample as `(key, {"png": ..., "txt": ..., "json": ...})`, ready for `write_shard`."""
+    """A planned sample as `(key, {"png": ..., "txt": ..., "json": ...})`, ready for
+    `write_shard`.
+    """
     rng = generator(sample.seed, f"{sample.split}/{sample.key}")
     place, background = _background(sample, rng)
     share = DRAWING_SIZE if sample.kind == "drawing" else SCENE_SIZE
@@ -106,8 +125,12 @@ def _background(sample: Plan, rng: np.random.Generator) -> tuple[str, Pixels]:
     return "plain", plain(sample.sprites[0], sample.size, rng)
 
 
-def _metadata(sample: Plan, background: str, placements: Sequence[Placement[Drawing]]) -> dict[str, Any]:
-    """The `.json` member. A drawing says at its top level what a scene says of each of its objects."""
+def _metadata(
+    sample: Plan, background: str, placements: Sequence[Placement[Drawing]]
+) -> dict[str, Any]:
+    """The `.json` member. A drawing says at its top level what a scene says of each of its
+    objects.
+    """
     objects = [_identity(placement.what) | {"box": placement.box} for placement in placements]
     head = {"kind": sample.kind, "split": sample.split, "background": background}
     if sample.kind == "drawing":

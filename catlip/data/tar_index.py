@@ -1,10 +1,13 @@
-"""Where the members of each sample of a tar lie: one walk over its headers, bounded whoever wrote it.
+"""Where the members of each sample of a tar lie: one walk over its headers, bounded whoever wrote
+it.
 
-Nothing is extracted. What is not a sample (links, devices, folders) is passed over, and a sample that no name or header can
-be made out of is left out and counted; what could lead out of the tar, fill the memory or never end is refused in one line.
+Nothing is extracted. What is not a sample (links, devices, folders) is passed over, and a sample
+that no name or header can be made out of is left out and counted; what could lead out of the tar,
+fill the memory or never end is refused in one line.
 
-The walk also takes a digest of the shard: of every name and size, of all captions, and of the end of each image, which lies
-in the block before the next header and so costs no further reading. It is the same wherever the shard is copied to.
+The walk also takes a digest of the shard: of every name and size, of all captions, and of the end
+of each image, which lies in the block before the next header and so costs no further reading. It is
+the same wherever the shard is copied to.
 """
 
 import io
@@ -35,7 +38,11 @@ BUFFER_BYTES = 4096  # read at a time: some headers with the captions between th
 WHOLE_BYTES = 2**20  # a caption up to this size is in the digest whole
 DIGEST_DIGITS = 32
 HELP = "download it again, or leave it out"
-NOT_UTF8, MALFORMED, SPARSE = "a name that is not UTF-8", "a malformed extended header", "a sparse file"
+NOT_UTF8, MALFORMED, SPARSE = (
+    "a name that is not UTF-8",
+    "a malformed extended header",
+    "a sparse file",
+)
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,12 @@ class TarIndex:
     """The samples of a tar, in its order.
 
     Attributes:
-        keys: [N] sample keys.
-        image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or `.cls`) and of the `.json`
+        keys: [N] sample keys. image, text, meta: [N, 2] int64, offset and size in bytes of the
+        image, of the `.txt` (or `.cls`) and of the `.json`
             member; -1 where absent.
-        digest: of the names and sizes of these members, of the captions, and of the end of each image.
-        skipped: cause -> how many samples were left out, and the name of the first member among them.
+        digest: of the names and sizes of these members, of the captions, and of the end of each
+        image. skipped: cause -> how many samples were left out, and the name of the first member
+        among them.
     """
 
     keys: list[str]
@@ -59,7 +67,10 @@ class TarIndex:
 
 
 def index_tar(path: Path) -> TarIndex:
-    """Walk a tar. Raises: InputError when it may not be read, or is not a tar, cut short, empty, or hostile."""
+    """Walk a tar.
+
+    Raises: InputError when it may not be read, or is not a tar, cut short, empty, or hostile.
+    """
     rows: dict[str, int] = {}
     spans = {kind: array("q") for kind in KINDS}
     skipped: dict[str, dict[str, str]] = {}
@@ -69,7 +80,9 @@ def index_tar(path: Path) -> TarIndex:
         for member in _files(path, file):
             if member.offset_data + member.size > size:
                 before = f"{len(rows)} samples begin before it"
-                raise InputError(f"shard {path} is cut short inside {member.name!a} ({before}); {HELP}")
+                raise InputError(
+                    f"shard {path} is cut short inside {member.name!a} ({before}); {HELP}"
+                )
             key, kind = _key_and_kind(path, member.name)
             if not kind:
                 continue
@@ -81,10 +94,17 @@ def index_tar(path: Path) -> TarIndex:
                 for span in spans.values():
                     span.extend((ABSENT, 0))
             spans[kind][row], spans[kind][row + 1] = member.offset_data, member.size
-            digest.update(b"%s\n%d\n%s" % (member.name.encode(), member.size, _sampled(file.fileno(), member, kind)))
+            digest.update(
+                b"%s\n%d\n%s"
+                % (member.name.encode(), member.size, _sampled(file.fileno(), member, kind))
+            )
     if not rows:
-        raise InputError(f"shard {path} holds no samples (members named KEY.jpg|png|webp, KEY.txt, KEY.json)")
-    left_out = {cause: (len(names), ascii(next(iter(names.values())))) for cause, names in skipped.items()}
+        raise InputError(
+            f"shard {path} holds no samples (members named KEY.jpg|png|webp, KEY.txt, KEY.json)"
+        )
+    left_out = {
+        cause: (len(names), ascii(next(iter(names.values())))) for cause, names in skipped.items()
+    }
     image, text, meta = (np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS)
     return TarIndex(list(rows), image, text, meta, digest.hexdigest()[:DIGEST_DIGITS], left_out)
 
@@ -93,7 +113,9 @@ def _opened(path: Path) -> "_Headers":
     try:
         return _Headers(io.FileIO(path), BUFFER_BYTES)
     except PermissionError:
-        raise InputError(f"shard {path} may not be read by you; change its permissions, or leave it out") from None
+        raise InputError(
+            f"shard {path} may not be read by you; change its permissions, or leave it out"
+        ) from None
 
 
 def _files(path: Path, file: "_Headers") -> Iterator["_Member"]:
@@ -105,20 +127,30 @@ def _files(path: Path, file: "_Headers") -> Iterator["_Member"]:
                 tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
                 count += 1
                 if count > MAX_MEMBERS:
-                    raise InputError(f"shard {path} is refused: over {MAX_MEMBERS:,} members; split it")
+                    raise InputError(
+                        f"shard {path} is refused: over {MAX_MEMBERS:,} members; split it"
+                    )
                 if member.size > MAX_MEMBER_BYTES or tar.offset <= member.offset:
-                    raise InputError(f"shard {path} is refused: its member {member.name!a} says it has {member.size:,} bytes")
+                    raise InputError(
+                        f"shard {path} is refused: its member {member.name!a} says it has "
+                        f"{member.size:,} bytes"
+                    )
                 if member.isreg():
                     yield cast(_Member, member)
             file.seek(tar.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a header cut in two for the end
-                raise InputError(f"shard {path} is cut short: no end mark after its {count} members; {HELP}")
+            if file.read(tarfile.BLOCKSIZE) != bytes(
+                tarfile.BLOCKSIZE
+            ):  # tarfile takes a header cut in two for the end
+                raise InputError(
+                    f"shard {path} is cut short: no end mark after its {count} members; {HELP}"
+                )
     except tarfile.TarError as error:
         raise InputError(f"shard {path} is not a whole tar file: {error}; {HELP}") from None
 
 
 class _Member(tarfile.TarInfo):
-    """A member of a tar; one behind an extended header that cannot be made out is marked instead of ending the walk.
+    """A member of a tar; one behind an extended header that cannot be made out is marked instead of
+    ending the walk.
 
     Attributes:
         malformed: whether such a header precedes it.
@@ -132,12 +164,16 @@ class _Member(tarfile.TarInfo):
     def _proc_gnulong(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         return self._or_next(tar, super()._proc_gnulong)  # type: ignore[misc]
 
-    def _or_next(self, tar: tarfile.TarFile, read: Callable[[tarfile.TarFile], tarfile.TarInfo]) -> tarfile.TarInfo:
+    def _or_next(
+        self, tar: tarfile.TarFile, read: Callable[[tarfile.TarFile], tarfile.TarInfo]
+    ) -> tarfile.TarInfo:
         """What `read` makes of this header, else the member behind it, marked."""
         try:
             return read(tar)
         except (ValueError, LookupError, tarfile.InvalidHeaderError):  # type: ignore[attr-defined]
-            tar.fileobj.seek(self.offset + tarfile.BLOCKSIZE * (1 + -(-self.size // tarfile.BLOCKSIZE)))  # type: ignore
+            tar.fileobj.seek(
+                self.offset + tarfile.BLOCKSIZE * (1 + -(-self.size // tarfile.BLOCKSIZE))
+            )  # type: ignore
             member = cast(_Member, self.fromtarfile(tar))
             member.malformed = True
             return member
@@ -166,7 +202,9 @@ def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
 
 
 class _Headers(io.BufferedReader):
-    """A file of which only headers are read: a size that a header claims is no reason to fill the memory."""
+    """A file of which only headers are read: a size that a header claims is no reason to fill the
+    memory.
+    """
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= MAX_HEADER_BYTES:
@@ -179,7 +217,9 @@ def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
     if PLAIN.fullmatch(name):  # the rest would give the same
         stem, _, suffix = name.partition(".")
         return stem, KIND_OF.get(suffix)
-    *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [""]  # pathlib keeps every name
+    *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [
+        ""
+    ]  # pathlib keeps every name
     if name.startswith("/") or ".." in (*folders, last) or "\n" in name:
         raise InputError(f"shard {path} is refused: the path of its member {name!r} escapes")
     stem, _, suffix = last.partition(".")

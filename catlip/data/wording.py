@@ -1,7 +1,8 @@
-"""Captions of the starter data: names and keywords people gave, in the forms in which people write them below a picture.
+"""Captions of the starter data: names and keywords people gave, in the forms in which people write
+them below a picture.
 
-No template ("a photo of a ...") is added. A drawing's caption is its name, alone or among some of its keywords; a scene's
-lists the names of what is in it, as a sentence part or as plain words.
+No template ("a photo of a ...") is added. A drawing's caption is its name, alone or among some of
+its keywords; a scene's lists the names of what is in it, as a sentence part or as plain words.
 """
 
 import re
@@ -36,7 +37,9 @@ def drawing_caption(concept: Concept, rng: Generator) -> str:
 
 
 def scene_caption(names: Sequence[str], rng: Generator) -> str:
-    """The names in random order: "a dog, grapes and an umbrella" (3 in 4) or "grapes, dog, umbrella" (1 in 4)."""
+    """The names in random order: "a dog, grapes and an umbrella" (3 in 4) or "grapes, dog,
+    umbrella" (1 in 4).
+    """
     names = [names[i] for i in rng.permutation(len(names))]
     if rng.integers(4) == 0:
         return ", ".join(names)

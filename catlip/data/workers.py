@@ -1,6 +1,7 @@
 """Processes that read images for a loader: what goes wrong in one is one line in the program.
 
-torch carries an error out of a worker as the text of its traceback. Here it comes as a value, and is raised where it arrives.
+torch carries an error out of a worker as the text of its traceback. Here it comes as a value, and
+is raised where it arrives.
 """
 
 import multiprocessing
@@ -16,7 +17,9 @@ from catlip.engines import attempt
 T = TypeVar("T")
 
 TIMEOUT_S = 60  # for a batch
-START_S = 240  # a worker that is not forked imports torch before its first batch; on a busy machine that takes minutes
+# A worker that is not forked imports torch before its first batch; on a busy machine that takes
+# minutes.
+START_S = 240
 
 
 class _Attempts(Dataset[T | InputError | OSError]):
@@ -30,16 +33,19 @@ class _Attempts(Dataset[T | InputError | OSError]):
 
 
 class Items(Generic[T]):
-    """The items of a data set, read by so many other processes, or in this one; they do not depend on how many.
+    """The items of a data set, read by so many other processes, or in this one; they do not depend
+    on how many.
 
-    A data set gives whole batches. It must be picklable: workers are forked, spawned or started by a server, as Python's
-    version and `multiprocessing.set_start_method` say.
+    A data set gives whole batches. It must be picklable: workers are forked, spawned or started by
+    a server, as Python's version and `multiprocessing.set_start_method` say.
 
     Args:
         numbers: which items, in order.
     """
 
-    def __init__(self, items: Dataset[T], numbers: range, num_workers: int, pin_memory: bool = False):
+    def __init__(
+        self, items: Dataset[T], numbers: range, num_workers: int, pin_memory: bool = False
+    ):
         self.loader: DataLoader[Any] = DataLoader(
             _Attempts(items),
             sampler=numbers,
@@ -55,7 +61,9 @@ class Items(Generic[T]):
         return len(self.loader)
 
     def __iter__(self) -> Iterator[T]:
-        """Raises: InputError and OSError as in a worker; RuntimeError when one dies or hangs, which `catlip.cli` knows."""
+        """Raises: InputError and OSError as in a worker; RuntimeError when one dies or hangs, which
+        `catlip.cli` knows.
+        """
         for item in self.loader:
             if isinstance(item, (InputError, OSError)):
                 raise item

@@ -1,10 +1,12 @@
-"""Labels for captions: the synsets of every caption of shards and tables, written beside them or into a folder.
+"""Labels for captions: the synsets of every caption of shards and tables, written beside them or
+into a folder.
 
     python -m catlip.label 'cc3m/{00000..00331}.tar' --rule paper --labels-dir runs/cc3m/labels
     python -m catlip.label captions.parquet --text-column caption
 
-A shard, or a part of a table, is a unit of work that depends on nothing else, so any number of processes, on one machine or on
-many, may share them. What is already labelled stays; a run that was stopped goes on where it was.
+A shard, or a part of a table, is a unit of work that depends on nothing else, so any number of
+processes, on one machine or on many, may share them. What is already labelled stays; a run that was
+stopped goes on where it was.
 """
 
 import functools
@@ -28,7 +30,14 @@ from catlip.cli import InputError
 from catlip.engines import Apply, local, on_ray
 from catlip.foreign import printable
 from catlip.label.plan import counted, delete_stale, failure, sidecars_of, split_all
-from catlip.label.sidecar import Labels, add_caption, captions_digest, read_sidecar, sidecar_path, write_sidecar
+from catlip.label.sidecar import (
+    Labels,
+    add_caption,
+    captions_digest,
+    read_sidecar,
+    sidecar_path,
+    write_sidecar,
+)
 from catlip.label.sources import Source, find
 from catlip.label.summary import report, summarise
 from catlip.label.tables.columns import Caption, Unusable
@@ -50,7 +59,8 @@ class Label:
 
     python -m catlip.label Train_GCC-training.tsv --text-column 0
 
-    To see what becomes of each word of one caption, or which words a rule drops or may mistake most often:
+    To see what becomes of each word of one caption, or which words a rule drops or may mistake most
+    often:
 
     python -m catlip.label explain "Two bikes and a golden retriever on a couch"
 
@@ -58,19 +68,31 @@ class Label:
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """Paths, folders, globs or braces of shards (.tar) or tables (.parquet .csv .tsv .jsonl .ndjson .txt, also .csv.gz ...)."""
+    """Paths, folders, globs or braces of shards (.tar) or tables (.parquet .csv .tsv .jsonl .ndjson
+    .txt, also .csv.gz ...).
+    """
     rule: str = "paper"
-    """"paper": the tagger's nouns by first sense; "paper_multiword": also nouns of several words; "corenet": as released."""
+    """"paper": the tagger's nouns by first sense; "paper_multiword": also nouns of several words;
+    "corenet": as released.
+    """
     labels_dir: Path | None = None
-    """Where the labels go, a record in labelling/ beside; without it beside the captions, a record in runs/labelling/."""
+    """Where the labels go, a record in labelling/ beside; without it beside the captions, a record
+    in runs/labelling/.
+    """
     text_column: str | None = None
-    """A table's column of captions (by default caption, text, TEXT or texts); its number, from 0, if there is no header row."""
+    """A table's column of captions (by default caption, text, TEXT or texts); its number, from 0,
+    if there is no header row.
+    """
     part_rows: Count = PART_ROWS
     """Rows of a table in one unit of work; fewer for a small table on many cores."""
     engine: Literal["local", "ray"] = "local"
-    """"local": processes of this machine; "ray": a cluster; all its machines must see captions and labels at the same paths."""
+    """"local": processes of this machine; "ray": a cluster; all its machines must see captions and
+    labels at the same paths.
+    """
     ray_address: str = "auto"
-    """The Ray cluster; "auto" is the one whose machine this is. This project must be installed on all of them."""
+    """The Ray cluster; "auto" is the one whose machine this is. This project must be installed on
+    all of them.
+    """
     workers: Natural = 0
     """Processes of the local engine; 0 is one a core."""
     quiet: bool = False
@@ -79,7 +101,8 @@ class Label:
 
 @dataclass(frozen=True)
 class Explain:
-    """Show each word of a caption: its tag, base form and synset, and why it is no label where it is none.
+    """Show each word of a caption: its tag, base form and synset, and why it is no label where it
+    is none.
 
     python -m catlip.label explain "Two bikes and a golden retriever on a couch" --rule corenet
     """
@@ -101,7 +124,9 @@ def label_source(source: Source, labels_dir: Path | None, rule: str) -> None:
 
 
 def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -> Labels:
-    """The labels of (key, caption) pairs, wherever they come from; the meta lacks only the origin."""
+    """The labels of (key, caption) pairs, wherever they come from; the meta lacks only the
+    origin.
+    """
     digest, unlabelled, cut = sha256(), Counter[str](), 0
     first: dict[str, str] = {}
     values, counts = array("I"), array("I")
@@ -137,7 +162,9 @@ def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
 
 
 def _fed(digest: Any, samples: Iterable[tuple[str, Caption]]) -> Iterator[tuple[str, Caption]]:
-    """The samples, fed to the digest; a caption is cut to one character more than is read, lest a batch take much memory."""
+    """The samples, fed to the digest; a caption is cut to one character more than is read, lest a
+    batch take much memory.
+    """
     for key, caption in samples:
         add_caption(digest, key, caption)
         yield key, caption[: MAX_CHARACTERS + 1] if isinstance(caption, str) else caption
@@ -156,16 +183,31 @@ def _labeller(rule: str) -> Labeller:
 def main(config: Label) -> None:
     """Label what is not labelled yet, then sum up all labels in a record."""
     if config.part_rows < 1 or config.workers < 0:
-        raise InputError(f"--part-rows {config.part_rows} must be at least 1, --workers {config.workers} at least 0")
-    root = Path.cwd() if config.engine == "ray" else Path()  # a cluster's workers have working folders of their own
-    paths, labels_dir = [root / path for path in find(config.sources)], config.labels_dir and root / config.labels_dir
+        raise InputError(
+            f"--part-rows {config.part_rows} must be at least 1, --workers {config.workers} at "
+            "least 0"
+        )
+    root = (
+        Path.cwd() if config.engine == "ray" else Path()
+    )  # a cluster's workers have working folders of their own
+    paths, labels_dir = (
+        [root / path for path in find(config.sources)],
+        config.labels_dir and root / config.labels_dir,
+    )
     folder = labels_dir or paths[0].parent
     record_path = labelling_record(paths, labels_dir, config.rule)
-    making = _making(_labeller(config.rule))  # fetches the words once, before the workers start; refuses an unknown rule
-    check, label = (functools.partial(f, labels_dir=labels_dir, rule=config.rule) for f in (is_labelled, label_source))
+    making = _making(
+        _labeller(config.rule)
+    )  # fetches the words once, before the workers start; refuses an unknown rule
+    check, label = (
+        functools.partial(f, labels_dir=labels_dir, rule=config.rule)
+        for f in (is_labelled, label_source)
+    )
     with _engine(config) as apply:
         each = functools.partial(_each, apply, config.quiet)
-        sources, errors = split_all(paths, functools.partial(each, "cutting"), config.text_column, config.part_rows)
+        sources, errors = split_all(
+            paths, functools.partial(each, "cutting"), config.text_column, config.part_rows
+        )
         sidecars = sidecars_of(sources, labels_dir, config.rule)
         delete_stale(sources, labels_dir, config.rule)
         todo = _unlabelled(functools.partial(each, "checking", check), sidecars)
@@ -185,7 +227,9 @@ def main(config: Label) -> None:
 
 
 def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) -> Path:
-    """Where the record of a labelling goes: labelling/ beside the folder of labels, else in runs/, a name for each folder."""
+    """Where the record of a labelling goes: labelling/ beside the folder of labels, else in runs/,
+    a name for each folder.
+    """
     if labels_dir is None:
         folder = paths[0].resolve().parent
         place = sha256(str(folder).encode()).hexdigest()[:6]  # two folders may have the same name
@@ -194,24 +238,43 @@ def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) 
     return labels_dir.parent / "labelling" / f"{prefix}{name}.json"
 
 
-def _unlabelled(check: Callable[[list[Source]], Iterator[tuple[Source, Any]]], sidecars: Mapping[Source, Path]) -> list[Source]:
-    """The sources whose labels are missing or, as `check` finds by reading their captions, of something else."""
-    done = {source for source, found in check([source for source in sidecars if sidecars[source].exists()]) if found is True}
+def _unlabelled(
+    check: Callable[[list[Source]], Iterator[tuple[Source, Any]]], sidecars: Mapping[Source, Path]
+) -> list[Source]:
+    """The sources whose labels are missing or, as `check` finds by reading their captions, of
+    something else.
+    """
+    done = {
+        source
+        for source, found in check([source for source in sidecars if sidecars[source].exists()])
+        if found is True
+    }
     return [source for source in sidecars if source not in done]
 
 
 def _engine(config: Label) -> AbstractContextManager[Apply]:
     if config.engine == "local":
         return local(config.workers or len(os.sched_getaffinity(0)))
-    return on_ray(config.ray_address, {name: os.environ[name] for name in ("CATLIP_CACHE",) if name in os.environ})
+    return on_ray(
+        config.ray_address,
+        {name: os.environ[name] for name in ("CATLIP_CACHE",) if name in os.environ},
+    )
 
 
 def _each(
     apply: Apply, quiet: bool, doing: str, function: Callable[..., Any], items: Sequence[Any]
 ) -> Iterator[tuple[Any, Any]]:
-    """Each item with what the function gave or the InputError it ended in, and a progress bar. Raises: OSError at once."""
+    """Each item with what the function gave or the InputError it ended in, and a progress bar.
+
+    Raises: OSError at once.
+    """
     for item, result in progress(
-        apply(function, items), doing, len(items), disable=quiet or not items, unit=" units", leave=False
+        apply(function, items),
+        doing,
+        len(items),
+        disable=quiet or not items,
+        unit=" units",
+        leave=False,
     ):
         if isinstance(result, OSError):  # say, a full disk, which the next item would meet as well
             raise result

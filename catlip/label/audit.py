@@ -2,11 +2,15 @@
 
     python -m catlip.label audit captions.parquet --rule corenet
 
-Three tables of words by their base form, each with the number of captions and one caption to look at:
+Three tables of words by their base form, each with the number of captions and one caption to look
+at:
 
-dropped        words that WordNet or the tagger calls nouns and that are no label, by the reason why.
-not_nouns      labels of rule "corenet", which asks for no part of speech, where the tagger of rule "paper" sees no noun.
-many_senses    labels that may be another sense: every rule takes the first, and these nouns have `MANY_SENSES` or more.
+dropped        words that WordNet or the tagger calls nouns and that are no label, by the reason
+               why.
+not_nouns      labels of rule "corenet", which asks for no part of speech, where the tagger of rule
+               "paper" sees no noun.
+many_senses    labels that may be another sense: every rule takes the first, and these nouns have
+               `MANY_SENSES` or more.
 """
 
 from collections import Counter
@@ -36,9 +40,16 @@ EXAMPLE_CHARACTERS = 100
 TITLES = {
     "dropped": "dropped, though WordNet or the tagger calls them nouns",
     "not_nouns": "labels, though the tagger calls them no nouns",
-    "many_senses": f"labels that may be another sense: nouns of {MANY_SENSES} senses or more, of which the first is taken",
+    "many_senses": (
+        f"labels that may be another sense: nouns of {MANY_SENSES} senses or more, of which the "
+        "first is taken"
+    ),
 }
-TABLES = {"dropped": ("word", "reason"), "not_nouns": ("word", "synset", "tag"), "many_senses": ("word", "synset", "senses")}
+TABLES = {
+    "dropped": ("word", "reason"),
+    "not_nouns": ("word", "synset", "tag"),
+    "many_senses": ("word", "synset", "senses"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,9 @@ class Audit:
     max_captions: Count = 100_000
     """Captions to look at, taken evenly from the shards and parts."""
     labels_dir: Path | None = None
-    """Where the labels of these sources are: the record goes to labelling/ beside this folder, else to runs/labelling/."""
+    """Where the labels of these sources are: the record goes to labelling/ beside this folder, else
+    to runs/labelling/.
+    """
     quiet: bool = False
     """No progress bar."""
 
@@ -76,13 +89,22 @@ class Tally:
             self.examples.setdefault(row, caption[:EXAMPLE_CHARACTERS])
 
     def top(self, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """The most frequent rows as dictionaries, with `captions` and `example`; ties in the order of their values."""
+        """The most frequent rows as dictionaries, with `captions` and `example`; ties in the order
+        of their values.
+        """
         ranked = sorted(self.captions.items(), key=lambda item: (-item[1], item[0]))[:RECORDED_ROWS]
-        return [{**dict(zip(columns, row, strict=True)), "captions": n, "example": self.examples[row]} for row, n in ranked]
+        return [
+            {**dict(zip(columns, row, strict=True)), "captions": n, "example": self.examples[row]}
+            for row, n in ranked
+        ]
 
 
-def audit_captions(captions: Iterable[str], rule: str) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """Counts of captions, of words and of what became of these; and the first `RECORDED_ROWS` of each table of `TABLES`."""
+def audit_captions(
+    captions: Iterable[str], rule: str
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Counts of captions, of words and of what became of these; and the first `RECORDED_ROWS` of
+    each table of `TABLES`.
+    """
     labeller, senses, num_captions = Labeller(rule), _noun_senses(), 0
     tagger = labeller if labeller.tagger else Labeller("paper")
     verdicts, tallies = Counter[str](), {name: Tally() for name in TABLES}
@@ -91,16 +113,30 @@ def audit_captions(captions: Iterable[str], rule: str) -> tuple[dict[str, Any], 
         words = labeller.explain(caption)
         tags = [word.tag for word in (words if tagger is labeller else tagger.explain(caption))]
         verdicts.update(map(_verdict, words))
-        tallies["dropped"].add({(w.lemma, w.reason) for w, tag in zip(words, tags, strict=True) if _is_lost(w, tag)}, caption)
+        tallies["dropped"].add(
+            {(w.lemma, w.reason) for w, tag in zip(words, tags, strict=True) if _is_lost(w, tag)},
+            caption,
+        )
         kept = [(word, tag) for word, tag in zip(words, tags, strict=True) if word.kept]
-        tallies["not_nouns"].add({(w.lemma, w.synset, tag) for w, tag in kept if not tag.startswith(NOUN)}, caption)
-        tallies["many_senses"].add({(w.lemma, w.synset, n) for w, _ in kept if (n := senses[w.lemma]) >= MANY_SENSES}, caption)
-    metrics = {"captions": num_captions, "words": verdicts.total(), "words_by_verdict": dict(verdicts.most_common())}
+        tallies["not_nouns"].add(
+            {(w.lemma, w.synset, tag) for w, tag in kept if not tag.startswith(NOUN)}, caption
+        )
+        tallies["many_senses"].add(
+            {(w.lemma, w.synset, n) for w, _ in kept if (n := senses[w.lemma]) >= MANY_SENSES},
+            caption,
+        )
+    metrics = {
+        "captions": num_captions,
+        "words": verdicts.total(),
+        "words_by_verdict": dict(verdicts.most_common()),
+    }
     return metrics, {name: tallies[name].top(columns) for name, columns in TABLES.items()}
 
 
 def take_captions(sources: Sequence[Source], most: int) -> Iterator[str]:
-    """At most so many captions: the first of each of up to `MOST_SOURCES` sources, of each as many, or one more."""
+    """At most so many captions: the first of each of up to `MOST_SOURCES` sources, of each as many,
+    or one more.
+    """
     chosen = sources[:: -(-len(sources) // MOST_SOURCES)]
     share, rest = divmod(most, len(chosen))
     for place, source in enumerate(chosen):
@@ -116,7 +152,12 @@ def audit(config: Audit) -> None:
     sources = [source for path in paths for source in split(path, config.text_column, PART_ROWS)]
     record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
     with Record(record_path, "label_audit", config) as record:
-        captions = progress(take_captions(sources, config.max_captions), "auditing", disable=config.quiet, unit=" captions")
+        captions = progress(
+            take_captions(sources, config.max_captions),
+            "auditing",
+            disable=config.quiet,
+            unit=" captions",
+        )
         record.metrics, record.samples = audit_captions(captions, config.rule)
     print(f"{record.metrics['words']:,} words of {record.metrics['captions']:,} captions")
     for verdict, count in record.metrics["words_by_verdict"].items():
@@ -134,7 +175,9 @@ def _verdict(word: Word) -> str:
 
 
 def _is_lost(word: Word, tag: str) -> bool:
-    """Whether a word that is no label looks like a noun; the tagger calls brackets and the like nouns, too."""
+    """Whether a word that is no label looks like a noun; the tagger calls brackets and the like
+    nouns, too.
+    """
     named = tag.startswith(NOUN) and any(map(str.isalpha, word.token))
     return not word.kept and (named or bool(word.synset))
 
@@ -142,7 +185,11 @@ def _is_lost(word: Word, tag: str) -> bool:
 def _noun_senses() -> dict[str, int]:
     """Lemma -> how many noun senses it has. A line of WordNet's index: lemma n count ..."""
     lines = words_file(wordnet_dir, "index.noun").decode("ascii").splitlines()
-    return {fields[0]: int(fields[2]) for line in lines if not line.startswith(" ") and (fields := line.split(maxsplit=3))}
+    return {
+        fields[0]: int(fields[2])
+        for line in lines
+        if not line.startswith(" ") and (fields := line.split(maxsplit=3))
+    }
 
 
 def _print(name: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -14,7 +14,9 @@ from catlip.label.tables.parts import Part, table_kind
 Each = Callable[[Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 
 
-def split_all(paths: Sequence[Path], each: Each, text_column: str | None, rows: int) -> tuple[list[Source], list[InputError]]:
+def split_all(
+    paths: Sequence[Path], each: Each, text_column: str | None, rows: int
+) -> tuple[list[Source], list[InputError]]:
     """The sources in all files, in order, and what is wrong with the tables that have none.
 
     Args:
@@ -31,7 +33,9 @@ def split_all(paths: Sequence[Path], each: Each, text_column: str | None, rows: 
     return sources, errors
 
 
-def sidecars_of(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> dict[Source, Path]:
+def sidecars_of(
+    sources: Sequence[Source], labels_dir: Path | None, rule: str
+) -> dict[Source, Path]:
     """Where the labels of each source go. Raises: InputError when two would share a file."""
     sidecars: dict[Source, Path] = {}
     taken: dict[Path, Source] = {}
@@ -39,24 +43,34 @@ def sidecars_of(sources: Sequence[Source], labels_dir: Path | None, rule: str) -
         sidecar = sidecar_path(source, labels_dir, rule)
         if sidecar in taken:
             one, two = taken[sidecar].path, source.path
-            raise InputError(f"{one} and {two} would share the labels file {sidecar}; give each a --labels-dir of its own")
+            raise InputError(
+                f"{one} and {two} would share the labels file {sidecar}; give each a --labels-dir "
+                "of its own"
+            )
         sidecars[source], taken[sidecar] = sidecar, source
     return sidecars
 
 
 def delete_stale(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> None:
-    """Delete the labels of parts that a table had, and no longer has since it shrank or is cut into larger parts."""
+    """Delete the labels of parts that a table had, and no longer has since it shrank or is cut into
+    larger parts.
+    """
     last_parts = {source.path: source for source in sources if isinstance(source, Part)}
     for part in last_parts.values():
         number = part.number + 1
-        while _is_of(stale := sidecar_path(replace(part, number=number), labels_dir, rule), part.path.name):
+        while _is_of(
+            stale := sidecar_path(replace(part, number=number), labels_dir, rule), part.path.name
+        ):
             stale.unlink()
             number += 1
 
 
 def counted(sources: Sequence[Source]) -> str:
     """Such as "332 shards", or "3 parts" where there is a table among them."""
-    return f"{len(sources)} {'parts' if any(isinstance(source, Part) for source in sources) else 'shards'}"
+    return (
+        f"{len(sources)} "
+        f"{'parts' if any(isinstance(source, Part) for source in sources) else 'shards'}"
+    )
 
 
 def failure(errors: Sequence[InputError], num_others: int) -> InputError:

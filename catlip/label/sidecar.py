@@ -1,8 +1,9 @@
 """The labels of a shard or of a part of a table, in a file beside it or in a folder of labels.
 
-`00012.tar` has its labels by the rule "paper" in `00012.paper.labels.npz`, and the fourth part of `captions.csv` in
-`captions-00003.paper.labels.npz`: the synsets of every sample, so that choosing another vocabulary never needs another
-labelling. The file says what made it and from which captions, and is the same bytes whenever those are the same.
+`00012.tar` has its labels by the rule "paper" in `00012.paper.labels.npz`, and the fourth part of
+`captions.csv` in `captions-00003.paper.labels.npz`: the synsets of every sample, so that choosing
+another vocabulary never needs another labelling. The file says what made it and from which
+captions, and is the same bytes whenever those are the same.
 """
 
 import errno
@@ -24,7 +25,15 @@ from catlip.label.tables.columns import Caption
 from catlip.record import write_atomically
 
 SUFFIX = ".labels.npz"
-META = {"rule": str, "wordnet": str, "shard": str, "size": int, "captions_sha256": str, "unlabelled": dict, "cut": int}
+META = {
+    "rule": str,
+    "wordnet": str,
+    "shard": str,
+    "size": int,
+    "captions_sha256": str,
+    "unlabelled": dict,
+    "cut": int,
+}
 
 
 @dataclass(frozen=True)
@@ -33,11 +42,13 @@ class Labels:
 
     Attributes:
         values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a sample, each once.
-        offsets: [N+1] uint32; sample n has `values[offsets[n]:offsets[n + 1]]`.
-        meta: `rule`, `edition`, `tagger`, `wordnet`; `shard` (the file's name), `size` (its bytes), `part` (its number, of a
-            table only) and `captions_sha256`; of a shard `content`, its digest, and `skipped`, the samples left out: cause ->
-            how many, and the first; `unlabelled`, how many captions have no label and why, `first_unlabelled`, the
-            key of the first of them for each cause, and `cut`, how many were too long to be read whole.
+        offsets: [N+1] uint32; sample n has `values[offsets[n]:offsets[n + 1]]`. meta: `rule`,
+        `edition`, `tagger`, `wordnet`; `shard` (the file's name), `size` (its bytes), `part` (its
+        number, of a
+            table only) and `captions_sha256`; of a shard `content`, its digest, and `skipped`, the
+            samples left out: cause -> how many, and the first; `unlabelled`, how many captions have
+            no label and why, `first_unlabelled`, the key of the first of them for each cause, and
+            `cut`, how many were too long to be read whole.
     """
 
     values: NDArray[np.uint32]
@@ -49,12 +60,17 @@ class Labels:
 
 
 def sidecar_path(source: Source, labels_dir: Path | None, rule: str) -> Path:
-    """Where the labels of `source` by `rule` are kept: in `labels_dir`, or beside its file when that is None."""
+    """Where the labels of `source` by `rule` are kept: in `labels_dir`, or beside its file when
+    that is None.
+    """
     return (labels_dir or source.path.parent) / f"{source.name}.{rule}{SUFFIX}"
 
 
 def write_sidecar(path: Path, labels: Labels) -> None:
-    """Put the labels at `path`, atomically. Raises: OSError that names `path`, say on a full disk."""
+    """Put the labels at `path`, atomically.
+
+    Raises: OSError that names `path`, say on a full disk.
+    """
     meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
     content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
     try:
@@ -63,7 +79,9 @@ def write_sidecar(path: Path, labels: Labels) -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EROFS):
             raise
-        raise OSError(error.errno, f"{error.strerror} (give a --labels-dir that you may write to)", str(path)) from None
+        raise OSError(
+            error.errno, f"{error.strerror} (give a --labels-dir that you may write to)", str(path)
+        ) from None
 
 
 def read_sidecar(path: Path) -> Labels:
@@ -74,18 +92,26 @@ def read_sidecar(path: Path) -> Labels:
         _check(labels)
     except (ValueError, KeyError, RecursionError) as error:
         raise InputError(
-            f"{path} is not a whole labels file ({error}); delete it and run `python -m catlip.label` again"
+            f"{path} is not a whole labels file ({error}); delete it and run `python -m "
+            "catlip.label` again"
         ) from None
     return labels
 
 
 def _check(labels: Labels) -> None:
-    """Raises: ValueError when the arrays do not belong together, KeyError when the meta lacks something."""
+    """Raises: ValueError when the arrays do not belong together, KeyError when the meta lacks
+    something.
+    """
     values, offsets, meta = labels.values, labels.offsets, labels.meta
     for array in (values, offsets):
         if array.ndim != 1 or array.dtype != np.uint32:
             raise ValueError("no lists of numbers")
-    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(values) or (offsets[1:] < offsets[:-1]).any():
+    if (
+        not len(offsets)
+        or offsets[0] != 0
+        or offsets[-1] != len(values)
+        or (offsets[1:] < offsets[:-1]).any()
+    ):
         raise ValueError("its offsets are not those of its values")
     if not isinstance(meta, dict):
         raise ValueError("its meta is no object")
@@ -119,6 +145,10 @@ def captions_digest(samples: Iterable[tuple[str, Caption]]) -> str:
 
 
 def add_caption(digest: Any, key: str, caption: Caption) -> None:
-    """Feed one sample to `captions_digest`'s hash; no two lists of samples with captions feed it the same bytes."""
+    """Feed one sample to `captions_digest`'s hash; no two lists of samples with captions feed it
+    the same bytes.
+    """
     content = caption.encode("utf-8", "surrogatepass") if isinstance(caption, str) else b""
-    digest.update(b"%s\n%d %d\n%s" % (key.encode(), isinstance(caption, str), len(content), content))
+    digest.update(
+        b"%s\n%d %d\n%s" % (key.encode(), isinstance(caption, str), len(content), content)
+    )

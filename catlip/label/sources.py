@@ -1,4 +1,6 @@
-"""Where captions come from: a tar shard, or a part of a table. Labelling asks no more of either than a `Source` gives."""
+"""Where captions come from: a tar shard, or a part of a table. Labelling asks no more of either
+than a `Source` gives.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,9 +29,11 @@ class Source(Protocol):
     @property
     def name(self) -> str: ...
     def origin(self) -> dict[str, Any]:
-        """What the labels are tied to besides keys and captions: at least `shard`, the file's name, and `size`, its bytes.
+        """What the labels are tied to besides keys and captions: at least `shard`, the file's name,
+        and `size`, its bytes.
 
-        A shard adds `content`, its digest, which stands for all its captions, and `skipped`, what was left out of it.
+        A shard adds `content`, its digest, which stands for all its captions, and `skipped`, what
+        was left out of it.
         """
 
     def samples(self) -> Iterator[tuple[str, Caption]]:
@@ -49,7 +53,12 @@ class TarShard:
     def origin(self) -> dict[str, Any]:
         shard = open_shard(self.path)
         skipped = {cause: list(found) for cause, found in shard.skipped.items()}
-        return {"shard": self.path.name, "size": self.path.stat().st_size, "content": shard.digest, "skipped": skipped}
+        return {
+            "shard": self.path.name,
+            "size": self.path.stat().st_size,
+            "content": shard.digest,
+            "skipped": skipped,
+        }
 
     def samples(self) -> Iterator[tuple[str, Caption]]:
         shard = open_shard(self.path)
@@ -61,18 +70,22 @@ class TarShard:
 def find(patterns: Sequence[str]) -> list[Path]:
     """The shards and tables of paths, folders, globs and braces.
 
-    A folder stands for its tars, or if it has none, for its tables of the first of `TABLE_KINDS` that it has: what lies beside
-    the tars is often their own captions once more.
+    A folder stands for its tars, or if it has none, for its tables of the first of `TABLE_KINDS`
+    that it has: what lies beside the tars is often their own captions once more.
     Raises: InputError naming what is missing, or is neither a shard nor a table.
     """
     paths = [
-        path for pattern in patterns for path in (_in_folder(Path(pattern)) if Path(pattern).is_dir() else expand(pattern))
+        path
+        for pattern in patterns
+        for path in (_in_folder(Path(pattern)) if Path(pattern).is_dir() else expand(pattern))
     ]
     if not paths:
         raise InputError("no shards or tables given")
     for path in paths:
         if not _kind(path):
-            raise InputError(f"{path} is neither a shard ({TAR}) nor a table ({', '.join(TABLE_KINDS)})")
+            raise InputError(
+                f"{path} is neither a shard ({TAR}) nor a table ({', '.join(TABLE_KINDS)})"
+            )
     return list(dict.fromkeys(paths))
 
 

@@ -12,7 +12,9 @@ from catlip.label.sidecar import read_sidecar
 from catlip.label.sources import Source
 
 
-def summarise(sidecars: Mapping[Source, Path], new: Set[Source], making: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def summarise(
+    sidecars: Mapping[Source, Path], new: Set[Source], making: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
     """Metrics of the labels in `sidecars`, and of how fast those of `new` were made.
 
     Args:
@@ -25,7 +27,11 @@ def summarise(sidecars: Mapping[Source, Path], new: Set[Source], making: Mapping
     for source, sidecar in sidecars.items():
         found = read_sidecar(sidecar)
         _check_making(sidecar, found.meta, making)
-        captions, labels, cut = captions + len(found), labels + len(found.values), cut + found.meta["cut"]
+        captions, labels, cut = (
+            captions + len(found),
+            labels + len(found.values),
+            cut + found.meta["cut"],
+        )
         size += sidecar.stat().st_size
         new_captions += len(found) * (source in new)
         unlabelled.update(found.meta["unlabelled"])
@@ -49,16 +55,31 @@ def summarise(sidecars: Mapping[Source, Path], new: Set[Source], making: Mapping
     }
 
 
-def report(metrics: Mapping[str, Any], num_done_before: int, folder: Path, record_path: Path) -> None:
+def report(
+    metrics: Mapping[str, Any], num_done_before: int, folder: Path, record_path: Path
+) -> None:
     """Print what a reader wants to know of the metrics, and where everything is."""
     rate = f" at {metrics['captions_per_s']:,.0f} captions/s" if metrics["captions_per_s"] else ""
-    now, labels, size = metrics["captions_labelled_now"], metrics["labels_per_caption"], metrics["bytes_per_caption"]
-    print(f"labelled {now:,} captions{rate}; {num_done_before} of {metrics['sources']} labels files were there before")
+    now, labels, size = (
+        metrics["captions_labelled_now"],
+        metrics["labels_per_caption"],
+        metrics["bytes_per_caption"],
+    )
+    print(
+        f"labelled {now:,} captions{rate}; {num_done_before} of {metrics['sources']} labels files "
+        "were there before"
+    )
     print(f"{metrics['captions']:,} captions, {labels:.2f} labels and {size:.1f} bytes each")
     for cause, count in metrics["unlabelled"].items():
-        print(f"  {count:,} without a label: {cause} (first: {printable(metrics['first_unlabelled'][cause])})")
+        print(
+            f"  {count:,} without a label: {cause} (first: "
+            f"{printable(metrics['first_unlabelled'][cause])})"
+        )
     for cause, count in metrics["skipped"].items():
-        print(f"  {count:,} samples skipped: {cause} (first: {printable(metrics['first_skipped'][cause])})")
+        print(
+            f"  {count:,} samples skipped: {cause} (first: "
+            f"{printable(metrics['first_skipped'][cause])})"
+        )
     if metrics["cut"]:
         print(f"  {metrics['cut']:,} read only to {MAX_CHARACTERS} characters")
     print(f"labels: {folder}\nrecord: {record_path}")
@@ -68,6 +89,7 @@ def _check_making(sidecar: Path, meta: Mapping[str, Any], making: Mapping[str, A
     for name, value in making.items():
         if meta[name] != value:
             raise InputError(
-                f"{sidecar} was made with {name} {meta[name]}, not {value} as here; have the same words on all machines "
+                f"{sidecar} was made with {name} {meta[name]}, not {value} as here; have the same "
+                "words on all machines "
                 "(a common $CATLIP_CACHE) and run the command again"
             )

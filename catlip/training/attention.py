@@ -1,7 +1,9 @@
-"""Which kernel of scaled-dot-product attention runs: PyTorch chooses one anew for each call, by device, type, shape and mask.
+"""Which kernel of scaled-dot-product attention runs: PyTorch chooses one anew for each call, by
+device, type, shape and mask.
 
-What it chose is seen where operations are dispatched, also in the parts of other libraries. Compiled blocks are not looked
-into: they would run uncompiled meanwhile, and not to the same last bit.
+What it chose is seen where operations are dispatched, also in the parts of other libraries.
+Compiled blocks are not looked into: they would run uncompiled meanwhile, and not to the same last
+bit.
 """
 
 from collections.abc import Sequence
@@ -18,17 +20,25 @@ KERNELS = {
     "aten::_scaled_dot_product_flash_attention_for_cpu": "flash",
     "aten::_scaled_dot_product_efficient_attention": "efficient",
     "aten::_scaled_dot_product_cudnn_attention": "cudnn",
-    "aten::_scaled_dot_product_attention_math": "math",  # seen in inference mode; else only its parts are, and
-    "aten::_safe_softmax": "math",  # this is one of the composition that stands in where no kernel fits, and of nothing else
+    # Seen in inference mode; else only its parts are, and.
+    "aten::_scaled_dot_product_attention_math": "math",
+    # This is one of the composition that stands in where no kernel fits, and of nothing else.
+    "aten::_safe_softmax": "math",
 }
 
 
 class _Watch(TorchDispatchMode):
     def __torch_dispatch__(
-        self, function: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        function: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         name = function._schema.name
-        if name == "aten::scaled_dot_product_attention":  # in inference mode it comes before its kernel is chosen
+        if (
+            name == "aten::scaled_dot_product_attention"
+        ):  # in inference mode it comes before its kernel is chosen
             with self:
                 return function.decompose(*args, **(kwargs or {}))
         if name in KERNELS:
@@ -37,7 +47,9 @@ class _Watch(TorchDispatchMode):
 
 
 def watched(module: nn.Module, wanted: bool = True) -> AbstractContextManager[object]:
-    """Around a forward pass of `module`: the record that is being made will say which attention kernels ran in it."""
+    """Around a forward pass of `module`: the record that is being made will say which attention
+    kernels ran in it.
+    """
     if not wanted or any(part._compiled_call_impl is not None for part in module.modules()):
         return nullcontext()
     return _Watch()

@@ -1,7 +1,8 @@
 """The exponential moving average of an objective's weights: what is transferred at the end.
 
-torch's AveragedModel copies the whole module, which FSDP2 refuses, and averages its constants too. This keeps one tensor
-for each entry of the state dict, sharded as the objective is, and updates all of them in one fused call.
+torch's AveragedModel copies the whole module, which FSDP2 refuses, and averages its constants too.
+This keeps one tensor for each entry of the state dict, sharded as the objective is, and updates all
+of them in one fused call.
 """
 
 import torch
@@ -11,10 +12,12 @@ from catlip.training.parallel import local
 
 
 class WeightAverage:
-    """The average of an objective's parameters and of its floating-point buffers; other buffers are copied.
+    """The average of an objective's parameters and of its floating-point buffers; other buffers are
+    copied.
 
     Args:
-        rising: let the decay rise to `decay` as (1 + step) / (10 + step), so that the average of a short run is not its start.
+        rising: let the decay rise to `decay` as (1 + step) / (10 + step), so that the average of a
+            short run is not its start.
     Attributes:
         values: name -> tensor, as in the objective's state dict.
     """
@@ -23,12 +26,19 @@ class WeightAverage:
         self.decay, self.rising = decay, rising
         self._current: dict[str, Tensor] = objective.state_dict(keep_vars=True)
         self.values = {name: tensor.detach().clone() for name, tensor in self._current.items()}
-        self._averaged = [name for name, tensor in self.values.items() if tensor.is_floating_point()]
+        self._averaged = [
+            name for name, tensor in self.values.items() if tensor.is_floating_point()
+        ]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the objective's state after the step of this number, from 0; onto it after the first."""
-        averages, current = ([local(tensors[name]) for name in self._averaged] for tensors in (self.values, self._current))
+        """Move towards the objective's state after the step of this number, from 0; onto it after
+        the first.
+        """
+        averages, current = (
+            [local(tensors[name]) for name in self._averaged]
+            for tensors in (self.values, self._current)
+        )
         decay = min(self.decay, (1 + step) / (10 + step)) if self.rising else self.decay
         torch._foreach_lerp_(averages, current, 1.0 if step == 0 else 1 - decay)
         for name in self.values.keys() - set(self._averaged):

@@ -1,4 +1,6 @@
-"""The transformer blocks of an objective of any method: the unit in which models are sharded and compiled."""
+"""The transformer blocks of an objective of any method: the unit in which models are sharded and
+compiled.
+"""
 
 import torch
 from torch import nn
@@ -7,18 +9,25 @@ MAX_GRAPHS = 64  # compiled forms of a block: one for each image size, in traini
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """The members of each outermost stack, that is an nn.ModuleList or nn.Sequential of modules of one class with weights."""
+    """The members of each outermost stack, that is an nn.ModuleList or nn.Sequential of modules of
+    one class with weights.
+    """
     members = list(module.children())
-    alike = isinstance(module, nn.ModuleList | nn.Sequential) and len({type(member) for member in members}) == 1
+    alike = (
+        isinstance(module, nn.ModuleList | nn.Sequential)
+        and len({type(member) for member in members}) == 1
+    )
     if alike and len(members) > 1 and any(True for _ in module.parameters()):
         return members
     return [block for member in members for block in blocks(member)]
 
 
 def compile_blocks(module: nn.Module) -> None:
-    """Compile the blocks in place; those that are alike share their graphs, of which each image size has its own.
+    """Compile the blocks in place; those that are alike share their graphs, of which each image
+    size has its own.
 
-    Graphs for any size would differ with the order in which sizes came, and so with where a run was stopped.
+    Graphs for any size would differ with the order in which sizes came, and so with where a run was
+    stopped.
     """
     torch._dynamo.config.recompile_limit = MAX_GRAPHS
     for block in blocks(module):

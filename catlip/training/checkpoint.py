@@ -1,9 +1,11 @@
-"""Checkpoints: the whole state of a run, written so that a kill or a full disk never costs the last good one.
+"""Checkpoints: the whole state of a run, written so that a kill or a full disk never costs the last
+good one.
 
-A checkpoint is `step-00000200.pt`, one file that rank 0 writes, or under FSDP2 a folder `step-00000200` to which every rank
-writes its share (torch.distributed.checkpoint). Either is written under a temporary name, synced to disk, and renamed: what
-has the name is whole. Both are read in place, into the tensors of a run that is ready to start, so a file may go on sharded
-and a folder whole, on any number of ranks.
+A checkpoint is `step-00000200.pt`, one file that rank 0 writes, or under FSDP2 a folder
+`step-00000200` to which every rank writes its share (torch.distributed.checkpoint). Either is
+written under a temporary name, synced to disk, and renamed: what has the name is whole. Both are
+read in place, into the tensors of a run that is ready to start, so a file may go on sharded and a
+folder whole, on any number of ranks.
 """
 
 import errno
@@ -37,7 +39,8 @@ State = dict[str, dict[str, Tensor]]
 
 
 def save(folder: Path, step: int, state: State, config: dict[str, Any]) -> Path:
-    """Write `state` after `step` optimizer steps, and the `config` that it belongs to, as one file; keep the newest KEEP.
+    """Write `state` after `step` optimizer steps, and the `config` that it belongs to, as one file;
+    keep the newest KEEP.
 
     Raises: OSError when it cannot be written whole; older checkpoints are then untouched.
     """
@@ -75,20 +78,27 @@ def save_sharded(folder: Path, step: int, state: State, config: dict[str, Any], 
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint in `folder`, or None. Raises: InputError when not all ranks see the same one."""
+    """The newest checkpoint in `folder`, or None.
+
+    Raises: InputError when not all ranks see the same one.
+    """
     path = max(_all(folder), key=_step, default=None)
     if dist.is_initialized():
         seen: list[Path | None] = [None] * dist.get_world_size()
         dist.all_gather_object(seen, path)
         if len(set(seen)) > 1:
-            raise InputError(f"ranks see different checkpoints ({seen}); the run's folder must be on storage that all share")
+            raise InputError(
+                f"ranks see different checkpoints ({seen}); the run's folder must be on storage "
+                "that all share"
+            )
     return path
 
 
 def load(path: Path, config: dict[str, Any], state: State) -> int:
     """Fill the tensors of `state` from the checkpoint at `path`; the steps done.
 
-    Raises: InputError when it was made under another config, naming what differs, or does not hold what `state` does.
+    Raises: InputError when it was made under another config, naming what differs, or does not hold
+        what `state` does.
     """
     if path.is_file():
         saved = _read(path)
@@ -102,11 +112,15 @@ def load(path: Path, config: dict[str, Any], state: State) -> int:
     reader.read_metadata()  # what is wrong with it is said here in one line
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # it is meant: one process may go on alone
+            warnings.filterwarnings(
+                "ignore", "torch.distributed is disabled"
+            )  # it is meant: one process may go on alone
             dcp.load(state, storage_reader=reader)
     except CheckpointException as failure:  # not an Exception, so it would pass every handler
         error, _ = next(iter(failure.failures.values()))
-        raise InputError(f"{path} cannot be read ({error}); remove it to go on from the one before") from failure
+        raise InputError(
+            f"{path} cannot be read ({error}); remove it to go on from the one before"
+        ) from failure
     return head["step"]
 
 
@@ -115,15 +129,22 @@ def _read(path: Path) -> dict[str, Any]:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path} cannot be read ({reason}); remove it to go on from the one before") from error
+        raise InputError(
+            f"{path} cannot be read ({reason}); remove it to go on from the one before"
+        ) from error
     return saved
 
 
 def _check_names(path: Path, saved: State, state: State) -> None:
-    there, here = ({(part, name) for part in each for name in each[part]} for each in (saved, state))
+    there, here = (
+        {(part, name) for part in each for name in each[part]} for each in (saved, state)
+    )
     if there != here:
         odd = ", ".join("/".join(name) for name in sorted(there ^ here)[:3])
-        raise InputError(f"{path} does not hold this run's state (only one of them has {odd}); remove it or give another --out")
+        raise InputError(
+            f"{path} does not hold this run's state (only one of them has {odd}); remove it or "
+            "give another --out"
+        )
 
 
 @torch.no_grad()
@@ -132,7 +153,9 @@ def _fill(state: State, saved: State) -> None:
         for name, tensor in tensors.items():
             value = saved[part][name]
             if isinstance(tensor, DTensor):
-                value = distribute_tensor(value.to(tensor.device), tensor.device_mesh, tensor.placements)
+                value = distribute_tensor(
+                    value.to(tensor.device), tensor.device_mesh, tensor.placements
+                )
             tensor.copy_(value)
 
 
@@ -141,10 +164,21 @@ def _whole_or_absent(step: int, folder: Path, temporary: Path | None) -> Iterato
     """Turns any failure to write into one kind of error, and leaves no `temporary` behind."""
     try:
         yield
-    except (RuntimeError, OSError, CheckpointException) as error:  # how torch reports a write that failed half-way
-        cause = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
+    except (
+        RuntimeError,
+        OSError,
+        CheckpointException,
+    ) as error:  # how torch reports a write that failed half-way
+        cause = (
+            next(iter(error.failures.values()))[0]
+            if isinstance(error, CheckpointException)
+            else error
+        )
         number = getattr(cause, "errno", None) or errno.ENOSPC
-        message = f"checkpoint of step {step} could not be written, the last one is kept ({folder}: {cause})"
+        message = (
+            f"checkpoint of step {step} could not be written, the last one is kept ({folder}: "
+            f"{cause})"
+        )
         raise OSError(number, message) from error
     finally:
         if temporary:
@@ -160,7 +194,9 @@ def _drop_old(folder: Path) -> None:
     doomed = folder / ".old.tmp"
     for old in _all(folder)[:-KEEP]:
         _remove(doomed)
-        _remove(old.rename(doomed))  # renamed first: a kill leaves no half of a folder under a whole one's name
+        _remove(
+            old.rename(doomed)
+        )  # renamed first: a kill leaves no half of a folder under a whole one's name
 
 
 def _remove(path: Path) -> None:
@@ -171,7 +207,10 @@ def _remove(path: Path) -> None:
 
 
 def _all(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+(\.pt)?", path.name)), key=_step)
+    return sorted(
+        (path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+(\.pt)?", path.name)),
+        key=_step,
+    )
 
 
 def _step(path: Path) -> int:

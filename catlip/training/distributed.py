@@ -15,7 +15,11 @@ import torch.distributed as dist
 
 from catlip.cli import InputError
 
-GLIBC = {"M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_PAD": (-2, 64 * 2**20), "M_MMAP_MAX": (-4, 0)}  # malloc.h: number, value
+GLIBC = {
+    "M_TRIM_THRESHOLD": (-1, 2**31 - 1),
+    "M_TOP_PAD": (-2, 64 * 2**20),
+    "M_MMAP_MAX": (-4, 0),
+}  # malloc.h: number, value
 LET_GO_S = 0.1  # what a thread of gloo's needs, after an exchange is over, to drop its tensors
 
 
@@ -40,16 +44,21 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
 
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
-        timeout: how long to wait for the other ranks in one collective; by default as long as torch does, 10 minutes or more.
+        timeout: how long to wait for the other ranks in one collective; by default as long as torch
+            does, 10 minutes or more.
     Raises: InputError when there is no such device.
     """
-    world_size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    world_size, local_rank = (
+        int(os.environ.get("WORLD_SIZE", 1)),
+        int(os.environ.get("LOCAL_RANK", 0)),
+    )
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if not kind.startswith(("cpu", "cuda")):
         raise InputError(f"device {device!r} is not auto, cpu, cuda or cuda:N")
     if kind.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(
-            f"device {device!r} was asked for, but torch {torch.__version__} sees no CUDA device; use --device cpu"
+            f"device {device!r} was asked for, but torch {torch.__version__} sees no CUDA device; "
+            "use --device cpu"
         )
     chosen = torch.device(kind, local_rank) if kind == "cuda" else torch.device(kind)
     if chosen.type == "cuda":
@@ -64,9 +73,10 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
 def _join(backend: str, world_size: int, timeout: timedelta | None) -> None:
     """Join the process group, also after torchrun has restarted its processes.
 
-    Its agent keeps one store for all attempts (pytorch issue 135712), in which a restarted process would look up addresses of
-    dead ones, so each attempt gets a part of its own. Several nodes count attempts differently: there, start torchrun with
-    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which makes a new store for each.
+    Its agent keeps one store for all attempts (pytorch issue 135712), in which a restarted process
+    would look up addresses of dead ones, so each attempt gets a part of its own. Several nodes
+    count attempts differently: there, start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1,
+    which makes a new store for each.
     """
     if backend == "gloo":
         atexit.register(_leave)
@@ -74,14 +84,18 @@ def _join(backend: str, world_size: int, timeout: timedelta | None) -> None:
     if found.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or found.get("GROUP_WORLD_SIZE") != "1":
         dist.init_process_group(backend, timeout=timeout)
         return
-    agent = dist.TCPStore(found["MASTER_ADDR"], int(found["MASTER_PORT"]), world_size, is_master=False)
+    agent = dist.TCPStore(
+        found["MASTER_ADDR"], int(found["MASTER_PORT"]), world_size, is_master=False
+    )
     attempt = dist.PrefixStore(f"attempt {found['TORCHELASTIC_RESTART_COUNT']}", agent)
-    dist.init_process_group(backend, timeout=timeout, store=attempt, rank=int(found["RANK"]), world_size=world_size)
+    dist.init_process_group(
+        backend, timeout=timeout, store=attempt, rank=int(found["RANK"]), world_size=world_size
+    )
 
 
 def _keep_memory() -> None:
-    """Have glibc keep what is freed. By default it gives large blocks back to the system, and a step asks for them anew: a CPU
-    then spends a tenth to two thirds of its time on page faults."""
+    """Have glibc keep what is freed. By default it gives large blocks back to the system, and a
+    step asks for them anew: a CPU then spends a tenth to two thirds of its time on page faults."""
     if platform.libc_ver()[0] == "glibc":
         for parameter, value in GLIBC.values():
             ctypes.CDLL(None).mallopt(parameter, value)
@@ -90,8 +104,9 @@ def _keep_memory() -> None:
 def _leave() -> None:
     """Leave the group while Python still runs.
 
-    A thread that drops a tensor once it does not aborts the process, with all its work done (pytorch pull request 179291).
-    Those threads end with the group; but where DTensor's caches still hold that, they have to be waited for.
+    A thread that drops a tensor once it does not aborts the process, with all its work done
+    (pytorch pull request 179291). Those threads end with the group; but where DTensor's caches
+    still hold that, they have to be waited for.
     """
     gc.collect()
     if dist.is_initialized():
@@ -107,7 +122,9 @@ def barrier() -> None:
 
 
 def peak_gib(device: torch.device) -> float:
-    """Most memory held at once so far: allocated on the GPU, or resident in this process on a CPU."""
+    """Most memory held at once so far: allocated on the GPU, or resident in this process on a
+    CPU.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if platform.system() == "Darwin" else 1024  # macOS counts bytes, Linux KiB

@@ -29,27 +29,41 @@ MOST_SHOWN, MOST_CHARACTERS = 6, 60  # differences in a message, and of a value 
 
 
 def refuse_another(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises: InputError, naming what differs, when the run in `folder` was determined by something else than this one."""
+    """Raises: InputError, naming what differs, when the run in `folder` was determined by something
+    else than this one.
+    """
     now = json.loads(json.dumps(now))  # as `before` was read
     names = [*now, *(name for name in before if name not in now)]
     differ = [name for name in names if before.get(name) != now.get(name)]
     if not differ:
         return
-    shown = [f"{name} {_clipped(before.get(name))} there, {_clipped(now.get(name))} now" for name in differ[:MOST_SHOWN]]
+    shown = [
+        f"{name} {_clipped(before.get(name))} there, {_clipped(now.get(name))} now"
+        for name in differ[:MOST_SHOWN]
+    ]
     if len(differ) > MOST_SHOWN:
         shown.append(f"and {len(differ) - MOST_SHOWN} more")
-    raise InputError(f"{folder} holds a run with another recipe ({'; '.join(shown)}); remove it or give another --out")
+    raise InputError(
+        f"{folder} holds a run with another recipe ({'; '.join(shown)}); remove it or give another "
+        "--out"
+    )
 
 
 def discard(folder: Path) -> None:
-    """Delete the run in `folder`. Raises: InputError, with nothing deleted, when it holds anything that no run writes."""
+    """Delete the run in `folder`.
+
+    Raises: InputError, with nothing deleted, when it holds anything that no run writes.
+    """
     found = sorted(folder.iterdir()) if folder.exists() else []
     inside = sorted((folder / "checkpoints").iterdir()) if (folder / "checkpoints").is_dir() else []
     foreign = [path for path in found if not _is_one_of(path, WRITTEN)]
     foreign += [path for path in inside if not _is_one_of(path, CHECKPOINTS)]
     if foreign:
         names = ", ".join(str(path.relative_to(folder)) for path in foreign[:3])
-        raise InputError(f"--restart deletes a run, and {folder} holds what no run writes ({names}); give another --out")
+        raise InputError(
+            f"--restart deletes a run, and {folder} holds what no run writes ({names}); give "
+            "another --out"
+        )
     for path in found:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

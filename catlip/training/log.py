@@ -1,7 +1,8 @@
-"""The log of a run: `log.jsonl`, TensorBoard, and Weights & Biases for those who want it, one line every few steps.
+"""The log of a run: `log.jsonl`, TensorBoard, and Weights & Biases for those who want it, one line
+every few steps.
 
-`log.jsonl` is the log; the others show it. A run that goes on from a checkpoint drops the lines after it, so that its log
-ends as an uninterrupted run's does.
+`log.jsonl` is the log; the others show it. A run that goes on from a checkpoint drops the lines
+after it, so that its log ends as an uninterrupted run's does.
 """
 
 import json
@@ -44,7 +45,8 @@ class Log:
     Args:
         folder: of the run.
         step: of the checkpoint that the run goes on from; later lines are dropped.
-        wandb: name of a Weights & Biases project; empty for none. Raises: InputError when the package is not installed.
+        wandb: name of a Weights & Biases project; empty for none. Raises: InputError when the
+            package is not installed.
         config: what determines the run, shown there.
     Attributes:
         lines: of the whole run, from its first step.
@@ -56,18 +58,28 @@ class Log:
         self.place = place
         self.path = folder / "log.jsonl"
         if self.path.exists():
-            written = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
+            written = [
+                json.loads(line)
+                for line in self.path.read_text().splitlines()
+                if line.endswith("}")
+            ]
             self.lines = [line for line in written if line["step"] <= step]
         self.broken = BrokenLog(folder, step, writes=place.is_main)
         if not place.is_main:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode())
+        write_atomically(
+            self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode()
+        )
         self.board = SummaryWriter(str(folder), purge_step=step + 1)
         self.wandb = _start_wandb(folder, wandb, config) if wandb else None
 
-    def write(self, step: int, recent: list[Progress], learning_rate: float, metrics: dict[str, float]) -> dict[str, float]:
-        """Add the line of the `recent` steps, up to and with `step`; `metrics` are the objective's own."""
+    def write(
+        self, step: int, recent: list[Progress], learning_rate: float, metrics: dict[str, float]
+    ) -> dict[str, float]:
+        """Add the line of the `recent` steps, up to and with `step`; `metrics` are the objective's
+        own.
+        """
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
         shown = {
@@ -121,5 +133,7 @@ def _start_wandb(folder: Path, project: str, config: dict[str, Any]) -> Any:
     try:
         import wandb
     except ImportError:
-        raise InputError(f"--wandb {project} needs a package that is not installed: pip install wandb") from None
+        raise InputError(
+            f"--wandb {project} needs a package that is not installed: pip install wandb"
+        ) from None
     return wandb.init(project=project, name=folder.name, dir=folder, config=config, resume="auto")

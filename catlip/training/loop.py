@@ -1,10 +1,12 @@
-"""The training loop: steps, precision, accumulation, clipping, averaging, checkpoints and the log. Plain PyTorch.
+"""The training loop: steps, precision, accumulation, clipping, averaging, checkpoints and the log.
+Plain PyTorch.
 
-It knows an objective only as a module that turns a batch into a scalar loss, and batches only as something with a length,
-`keys`, `broken` and `to(device)`. A run is a folder: `checkpoints/`, `log.jsonl` and TensorBoard events (one line every
-`log_every` steps), `broken.jsonl` if images could not be read, and at the end `weights.safetensors`. Starting it again in the
-same folder goes on from the last checkpoint, to the same weights: nothing depends on how often it was stopped, and random
-numbers only on the seed, the step and the micro-batch.
+It knows an objective only as a module that turns a batch into a scalar loss, and batches only as
+something with a length, `keys`, `broken` and `to(device)`. A run is a folder: `checkpoints/`,
+`log.jsonl` and TensorBoard events (one line every `log_every` steps), `broken.jsonl` if images
+could not be read, and at the end `weights.safetensors`. Starting it again in the same folder goes
+on from the last checkpoint, to the same weights: nothing depends on how often it was stopped, and
+random numbers only on the seed, the step and the micro-batch.
 """
 
 import errno
@@ -46,7 +48,13 @@ from catlip.training.parallel import (
     synchronised,
     whole,
 )
-from catlip.training.schedule import Optimization, adamw, augmentation_progress, autocast, learning_rate
+from catlip.training.schedule import (
+    Optimization,
+    adamw,
+    augmentation_progress,
+    autocast,
+    learning_rate,
+)
 from catlip.training.threads import use_threads
 
 OBJECTIVE = 5  # separates this random stream from others of the same seed
@@ -57,15 +65,15 @@ class Trainer:
     """An objective, its optimizer and the average of its weights, stepping through batches.
 
     Attributes:
-        objective: a module; `objective(batch)` is a scalar loss, mean per image. What else it may have is said at
+        objective: a module; `objective(batch)` is a scalar loss, mean per image. What else it may
+        have is said at
             `catlip.objective.Objective`.
-        optimization: the recipe's numbers.
-        num_steps: optimizer steps of the whole run; the learning rate's cosine ends there.
-        accumulation: micro-batches per optimizer step.
-        place: rank and device.
-        parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks; the run is the same.
-        compile: compile the transformer blocks, once for each image size.
-        seed: of what the objective draws (dropped paths, augmentation): each of its calls in a step has random numbers of its
+        optimization: the recipe's numbers. num_steps: optimizer steps of the whole run; the
+        learning rate's cosine ends there. accumulation: micro-batches per optimizer step. place:
+        rank and device. parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over
+        ranks; the run is the same. compile: compile the transformer blocks, once for each image
+        size. seed: of what the objective draws (dropped paths, augmentation): each of its calls in
+        a step has random numbers of its
             own, which belong to the micro-batch and not to the rank.
     """
 
@@ -85,21 +93,29 @@ class Trainer:
         if self.compile:
             compile_blocks(self.objective)
         self.replica = distribute(self.objective, self.place, self.parallel, recipe.precision)
-        self._parameters = list(self.objective.parameters())  # to look for them in each step would take as long as clipping
+        self._parameters = list(
+            self.objective.parameters()
+        )  # to look for them in each step would take as long as clipping
         self._watched = False
         self.optimizer = adamw(self.objective, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self.average = WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising) if recipe.ema_decay else None
+        self.average = (
+            WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising)
+            if recipe.ema_decay
+            else None
+        )
 
     def train_step(self, batches: Iterator[Any]) -> Progress:
         """One optimizer step over the next `accumulation` batches.
 
-        The host waits for the device once, for the loss and the gradient's norm: without them it could not stop before the
-        optimizer steps. Raises: InputError, on all ranks, when either is not finite on any; the weights are then those
-        before the step.
+        The host waits for the device once, for the loss and the gradient's norm: without them it
+        could not stop before the optimizer steps. Raises: InputError, on all ranks, when either is
+        not finite on any; the weights are then those before the step.
         """
         begin, wait, images, losses, keys, broken = time.perf_counter(), 0.0, 0, [], [], []
-        tell_progress: Callable[[float], None] | None = getattr(self.objective, "set_progress", None)
+        tell_progress: Callable[[float], None] | None = getattr(
+            self.objective, "set_progress", None
+        )
         if tell_progress:
             tell_progress(augmentation_progress(self.step, self.num_steps, self.optimization))
         self.optimizer.zero_grad(set_to_none=True)
@@ -111,53 +127,93 @@ class Trainer:
             images += sum(len(part) for part in parts)
             keys.append([key for part in parts for key in part.keys])
             broken += [image for part in parts for image in part.broken]
-            losses.append(self._backward([part.to(self.place.device) for part in parts], micro_step))
+            losses.append(
+                self._backward([part.to(self.place.device) for part in parts], micro_step)
+            )
         note_begun()
-        loss, grad_norm = torch.stack([mean_over_ranks(torch.stack(losses).mean()), self._clip()]).tolist()
+        loss, grad_norm = torch.stack(
+            [mean_over_ranks(torch.stack(losses).mean()), self._clip()]
+        ).tolist()
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
             refuse(self.step, self.place, losses, keys, grad_norm)
         self._update()
-        return Progress(loss, grad_norm, time.perf_counter() - begin, wait, images * self.place.world_size, broken)
+        return Progress(
+            loss,
+            grad_norm,
+            time.perf_counter() - begin,
+            wait,
+            images * self.place.world_size,
+            broken,
+        )
 
     def state(self) -> checkpoint.State:
-        """Everything that the rest of the run depends on: the very tensors, so that filling them restores it."""
+        """Everything that the rest of the run depends on: the very tensors, so that filling them
+        restores it.
+        """
         scaler = {name: torch.tensor(value) for name, value in self.scaler.state_dict().items()}
         moments: Any = get_optimizer_state_dict(self.objective, self.optimizer)["state"]
         return {
             "objective": self.objective.state_dict(),
-            "optimizer": {f"{name}/{moment}": value for name, found in moments.items() for moment, value in found.items()},
+            "optimizer": {
+                f"{name}/{moment}": value
+                for name, found in moments.items()
+                for moment, value in found.items()
+            },
             "average": self.average.values if self.average else {},
             "scaler": scaler,
         }
 
     def save(self, folder: Path, config: dict[str, Any]) -> None:
-        """Write a checkpoint into `folder`; all ranks call it. Raises: OSError, with the last one untouched."""
+        """Write a checkpoint into `folder`; all ranks call it.
+
+        Raises: OSError, with the last one untouched.
+        """
         if isinstance(self.replica, FSDPModule):
             state = self.state()
-            share_replicated(tensor for part in ("objective", "average") for tensor in state[part].values())
+            share_replicated(
+                tensor for part in ("objective", "average") for tensor in state[part].values()
+            )
             checkpoint.save_sharded(folder, self.step, state, config, self.place.is_main)
         elif self.place.is_main:
             checkpoint.save(folder, self.step, self.state(), config)
 
     def resume(self, folder: Path, config: dict[str, Any]) -> None:
-        """Take up the newest checkpoint in `folder`, if there is one. Raises: InputError when it is not of this run."""
+        """Take up the newest checkpoint in `folder`, if there is one.
+
+        Raises: InputError when it is not of this run.
+        """
         if path := checkpoint.newest(folder):
             state = self.state()
             self.step = checkpoint.load(path, config, state)
-            self.scaler.load_state_dict({name: value.item() for name, value in state["scaler"].items()})
+            self.scaler.load_state_dict(
+                {name: value.item() for name, value in state["scaler"].items()}
+            )
 
     def check_finite(self) -> None:
         """Raises: InputError, on all ranks, when a weight or an average is not finite on any."""
-        tensors = self.objective.state_dict() | {f"average of {name}": value for name, value in self._averages().items()}
-        numbers = [local(tensor).detach() for tensor in tensors.values() if tensor.is_floating_point() and tensor.numel()]
+        tensors = self.objective.state_dict() | {
+            f"average of {name}": value for name, value in self._averages().items()
+        }
+        numbers = [
+            local(tensor).detach()
+            for tensor in tensors.values()
+            if tensor.is_floating_point() and tensor.numel()
+        ]
         largest = nn.utils.get_total_norm(numbers, math.inf).float()
         if not math.isfinite(mean_over_ranks(largest).item()):
-            guilty = [name for name, tensor in tensors.items() if not local(tensor).isfinite().all()]
+            guilty = [
+                name for name, tensor in tensors.items() if not local(tensor).isfinite().all()
+            ]
             names = ", ".join(guilty[:3]) or "on another rank"
-            raise InputError(f"weights are not finite after step {self.step} ({names}) and are not written; look at the recipe")
+            raise InputError(
+                f"weights are not finite after step {self.step} ({names}) and are not written; "
+                "look at the recipe"
+            )
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights to transfer, whole: their moving average when there is one. All ranks call it."""
+        """The weights to transfer, whole: their moving average when there is one. All ranks call
+        it.
+        """
         values = self._averages() or self.objective.state_dict()
         return {name: whole(tensor) for name, tensor in values.items()}
 
@@ -166,9 +222,14 @@ class Trainer:
 
     def _backward(self, batches: list[Any], micro_step: int) -> Tensor:
         last = micro_step + len(batches) == self.accumulation
-        torch.manual_seed(_seed_at(self.seed, self.step, micro_step * self.place.world_size + self.place.rank))
+        torch.manual_seed(
+            _seed_at(self.seed, self.step, micro_step * self.place.world_size + self.place.rank)
+        )
         with synchronised(self.replica, last):
-            with autocast(self.place.device, self.optimization.precision), watched(self.objective, not self._watched):
+            with (
+                autocast(self.place.device, self.optimization.precision),
+                watched(self.objective, not self._watched),
+            ):
                 loss = self.replica(*batches)
             self._watched = True
             self.scaler.scale(loss * (len(batches) / self.accumulation)).backward()
@@ -212,7 +273,8 @@ def train(
         config: what determines the run; a checkpoint made under another one is refused.
         log_every, checkpoint_every: in optimizer steps.
         wandb: a Weights & Biases project to log to as well.
-        snapshots: at how many evenly spaced steps the weights to transfer are written, the last step among them.
+        snapshots: at how many evenly spaced steps the weights to transfer are written, the last
+            step among them.
     Returns: the lines of the log, from the first step on.
     """
     kept = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
@@ -220,20 +282,32 @@ def train(
     trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.place, wandb, config)
     stream, recent, hidden = batches(trainer.step), [], quiet or not trainer.place.is_main
-    with progress(total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden) as bar:
+    with progress(
+        total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden
+    ) as bar:
         while trainer.step < trainer.num_steps:
             recent.append(trainer.train_step(stream))
             bar.update()
-            saves = trainer.step == trainer.num_steps or trainer.step % checkpoint_every == 0 or trainer.step in kept
-            if saves or trainer.step % log_every == 0:  # with each checkpoint, so that a resumed run has the same log
+            saves = (
+                trainer.step == trainer.num_steps
+                or trainer.step % checkpoint_every == 0
+                or trainer.step in kept
+            )
+            if (
+                saves or trainer.step % log_every == 0
+            ):  # with each checkpoint, so that a resumed run has the same log
                 rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
                 line = log.write(trainer.step, recent, rate, _metrics(trainer.objective))
-                bar.set_postfix(loss=f"{line['loss']:.3f}", images_per_s=f"{line['images_per_s']:.0f}")
+                bar.set_postfix(
+                    loss=f"{line['loss']:.3f}", images_per_s=f"{line['images_per_s']:.0f}"
+                )
                 recent = []
             if saves:
                 trainer.check_finite()
             if trainer.step in kept:
-                _write_weights(trainer, folder / f"weights-step-{trainer.step:08d}.safetensors", log, config)
+                _write_weights(
+                    trainer, folder / f"weights-step-{trainer.step:08d}.safetensors", log, config
+                )
             if saves:
                 trainer.save(folder / "checkpoints", config)
     _write_weights(trainer, folder / "weights.safetensors", log, config)
@@ -245,7 +319,9 @@ def train(
 
 
 def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any]) -> None:
-    """The weights to transfer, with what determines the run and how far it is; all ranks call it."""
+    """The weights to transfer, with what determines the run and how far it is; all ranks call
+    it.
+    """
     weights, done = trainer.weights(), {"step": trainer.step, "num_steps": trainer.num_steps}
     if trainer.place.is_main:
         images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
@@ -260,8 +336,14 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any])
     temporary = path.with_suffix(".tmp")
     try:
         temporary.touch()
-        mode = temporary.stat().st_mode  # as the user wants it; safetensors would let nobody else read its file
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, {"config": json.dumps(config)})
+        mode = (
+            temporary.stat().st_mode
+        )  # as the user wants it; safetensors would let nobody else read its file
+        save_file(
+            {name: tensor.contiguous() for name, tensor in weights.items()},
+            temporary,
+            {"config": json.dumps(config)},
+        )
         temporary.chmod(mode)
         temporary.replace(path)
     except SafetensorError as error:
@@ -279,4 +361,6 @@ def _metrics(objective: nn.Module) -> dict[str, float]:
 
 
 def _seed_at(seed: int, step: int, micro_batch: int) -> int:
-    return int(np.random.SeedSequence([seed, OBJECTIVE, step, micro_batch]).generate_state(1, np.uint64)[0])
+    return int(
+        np.random.SeedSequence([seed, OBJECTIVE, step, micro_batch]).generate_state(1, np.uint64)[0]
+    )

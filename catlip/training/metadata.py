@@ -1,7 +1,8 @@
 """What a sharded checkpoint says about itself, read without letting it run anything.
 
-torch.distributed.checkpoint keeps its index as a pickle, which may import and call whatever it names. A trainer's state holds
-tensors only, so its index needs a dozen names; every other import is refused, and with it entries that are pickles themselves.
+torch.distributed.checkpoint keeps its index as a pickle, which may import and call whatever it
+names. A trainer's state holds tensors only, so its index needs a dozen names; every other import is
+refused, and with it entries that are pickles themselves.
 """
 
 import pickle
@@ -16,8 +17,14 @@ from catlip.cli import InputError
 
 _HERE = "torch.distributed.checkpoint"
 ADMITTED = {
-    *(f"{_HERE}.metadata.{name}" for name in ("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties")),
-    *(f"{_HERE}.metadata.{name}" for name in ("TensorStorageMetadata", "ChunkStorageMetadata", "_MEM_FORMAT_ENCODING")),
+    *(
+        f"{_HERE}.metadata.{name}"
+        for name in ("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties")
+    ),
+    *(
+        f"{_HERE}.metadata.{name}"
+        for name in ("TensorStorageMetadata", "ChunkStorageMetadata", "_MEM_FORMAT_ENCODING")
+    ),
     f"{_HERE}.filesystem._StorageInfo",
     "torch.serialization._get_layout",
     "torch.Size",
@@ -30,7 +37,9 @@ ADMITTED = {
 class _IndexUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" not in ADMITTED:
-            raise InputError(f"its index wants to import {module}.{name}; a genuine one holds only tensors")
+            raise InputError(
+                f"its index wants to import {module}.{name}; a genuine one holds only tensors"
+            )
         return super().find_class(module, name)
 
 
@@ -38,13 +47,19 @@ class PlainMetadataReader(FileSystemReader):
     """torch's reader of a folder, with its index read by the rule above."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """The index. Raises: InputError when it is not whole, or imports anything that an index of tensors does not need."""
+        """The index.
+
+        Raises: InputError when it is not whole, or imports anything that an index of tensors does
+            not need.
+        """
         path = Path(self.path)
         try:
             with open(path / ".metadata", "rb") as file:
                 metadata = _IndexUnpickler(file).load()
         except Exception as error:  # a broken pickle can raise nearly anything
-            raise InputError(f"{path} cannot be read ({error}); remove it to go on from the one before") from error
+            raise InputError(
+                f"{path} cannot be read ({error}); remove it to go on from the one before"
+            ) from error
         metadata.storage_meta = metadata.storage_meta or StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata

@@ -1,10 +1,12 @@
-"""One objective on several devices: replicated (DDP) or sharded (FSDP2), with the same loss, gradient norm and weights.
+"""One objective on several devices: replicated (DDP) or sharded (FSDP2), with the same loss,
+gradient norm and weights.
 
-DDP keeps everything on every device. FSDP2 keeps a share of each parameter, of its gradient and of its optimizer state, and
-gathers one transformer block at a time. The loop meets the difference only here. What FSDP2 cannot shard, parameters
-without a dimension, stays whole on every rank; its gradient is averaged by `finish_gradients`.
+DDP keeps everything on every device. FSDP2 keeps a share of each parameter, of its gradient and of
+its optimizer state, and gathers one transformer block at a time. The loop meets the difference only
+here. What FSDP2 cannot shard, parameters without a dimension, stays whole on every rank; its
+gradient is averaged by `finish_gradients`.
 
-    replica = distribute(objective, place, "fsdp", "bf16")      # call this in place of the objective
+    replica = distribute(objective, place, "fsdp", "bf16")      # call this instead
 """
 
 from collections.abc import Iterable
@@ -27,10 +29,11 @@ Parallel = Literal["ddp", "fsdp"]
 
 
 def distribute(objective: nn.Module, place: Place, parallel: Parallel, precision: str) -> nn.Module:
-    """What to call in place of `objective` on each rank; the objective itself when there is one process.
+    """What to call in place of `objective` on each rank; the objective itself when there is one
+    process.
 
-    All ranks start from rank 0's weights. FSDP2 gathers the blocks in `precision`, so between them activations are in it too;
-    gradients are reduced, and weights kept, in float32.
+    All ranks start from rank 0's weights. FSDP2 gathers the blocks in `precision`, so between them
+    activations are in it too; gradients are reduced, and weights kept, in float32.
     """
     if place.world_size == 1:
         return objective
@@ -55,8 +58,14 @@ def synchronised(replica: nn.Module, last: bool) -> AbstractContextManager[None]
 
 
 def finish_gradients(replica: nn.Module) -> None:
-    """After the last backward of a step: average over ranks the gradients that FSDP2 leaves alone."""
-    gradients = [p.grad for p in _scalars(replica) if p.grad is not None] if isinstance(replica, FSDPModule) else []
+    """After the last backward of a step: average over ranks the gradients that FSDP2 leaves
+    alone.
+    """
+    gradients = (
+        [p.grad for p in _scalars(replica) if p.grad is not None]
+        if isinstance(replica, FSDPModule)
+        else []
+    )
     if gradients:
         mean = torch.stack(gradients)
         dist.all_reduce(mean)
@@ -70,7 +79,9 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
     if not sharded:
         return nn.utils.get_total_norm(whole)
-    square = nn.utils.get_total_norm(sharded) ** 2  # one exchange for all parameters; DTensor's own norm takes one each
+    square = (
+        nn.utils.get_total_norm(sharded) ** 2
+    )  # one exchange for all parameters; DTensor's own norm takes one each
     dist.all_reduce(square)
     return (square + nn.utils.get_total_norm(whole) ** 2 if whole else square).sqrt()
 
@@ -86,7 +97,9 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def share_replicated(tensors: Iterable[Tensor]) -> None:
-    """Give all ranks rank 0's values of what is not sharded: running statistics, which each rank has its own of."""
+    """Give all ranks rank 0's values of what is not sharded: running statistics, which each rank
+    has its own of.
+    """
     for tensor in tensors:
         if not isinstance(tensor, DTensor) and dist.is_initialized():
             dist.broadcast(tensor, src=0)

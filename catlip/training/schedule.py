@@ -1,4 +1,6 @@
-"""How the weights are optimised: the numbers of a recipe, its optimizer, and the learning rate at a step."""
+"""How the weights are optimised: the numbers of a recipe, its optimizer, and the learning rate at a
+step.
+"""
 
 import math
 from collections.abc import Callable
@@ -29,19 +31,27 @@ class Optimization:
     warmup_iterations: Natural = 10_000
     """Optimizer steps of linear warm-up."""
     per_epoch: bool = False
-    """Change the learning rate after the warm-up, and RangeAugment's target, once an epoch, as the release fine-tunes."""
+    """Change the learning rate after the warm-up, and RangeAugment's target, once an epoch, as the
+    release fine-tunes.
+    """
     betas: tuple[PartialFraction, PartialFraction] = (0.9, 0.999)
     """AdamW's decay of its two moments."""
     eps: Positive = 1e-8
     """AdamW's epsilon."""
     weight_decay: NotNegative = 0.2
-    """Decoupled decay, of parameters of two dimensions or more: not of biases, norms, and learnable temperatures or ranges."""
+    """Decoupled decay, of parameters of two dimensions or more: not of biases, norms, and learnable
+    temperatures or ranges.
+    """
     grad_clip: NotNegative = 1.0
     """Largest gradient norm; 0 for no clipping."""
     ema_decay: PartialFraction = 0.9995
-    """Decay of the exponential moving average of the weights, which is what is transferred; 0 for none."""
+    """Decay of the exponential moving average of the weights, which is what is transferred; 0 for
+    none.
+    """
     ema_rising: bool = False
-    """Let the decay rise as (1 + step) / (10 + step), so that the average of a short run is not its start."""
+    """Let the decay rise as (1 + step) / (10 + step), so that the average of a short run is not its
+    start.
+    """
     precision: str = "bf16"
     """fp32, bf16 (autocast) or fp16 (autocast and loss scaling)."""
 
@@ -60,14 +70,18 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
-def adamw(objective: nn.Module, recipe: Optimization, form: Literal["fused", "foreach", "loop"] = "fused") -> torch.optim.AdamW:
-    """AdamW; what has fewer than two dimensions, or what the objective's `decays` denies, does not decay, and what its
-    `lr_scale` says learns slower.
+def adamw(
+    objective: nn.Module, recipe: Optimization, form: Literal["fused", "foreach", "loop"] = "fused"
+) -> torch.optim.AdamW:
+    """AdamW; what has fewer than two dimensions, or what the objective's `decays` denies, does not
+    decay, and what its `lr_scale` says learns slower.
 
-    That is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release decays 0-D parameters.
+    That is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release
+    decays 0-D parameters.
 
     Args:
-        form: one kernel for all parameters, one per operation, or one per operation and parameter. The result is the same.
+        form: one kernel for all parameters, one per operation, or one per operation and parameter.
+            The result is the same.
     """
     lr_scale: Callable[[str], float] = getattr(objective, "lr_scale", lambda name: 1.0)
     decays: Callable[[str], bool] = getattr(objective, "decays", lambda name: True)
@@ -77,13 +91,17 @@ def adamw(objective: nn.Module, recipe: Optimization, form: Literal["fused", "fo
             decay = recipe.weight_decay if parameter.ndim >= 2 and decays(name) else 0.0
             groups.setdefault((decay, lr_scale(name)), []).append(parameter)
     by_decay = sorted(groups.items(), key=lambda item: -item[0][0])
-    options = [{"params": found, "weight_decay": decay, "lr_scale": scale} for (decay, scale), found in by_decay]
+    options = [
+        {"params": found, "weight_decay": decay, "lr_scale": scale}
+        for (decay, scale), found in by_decay
+    ]
     forms = {"fused": form == "fused", "foreach": form == "foreach"}
     return torch.optim.AdamW(options, lr=recipe.max_lr, betas=recipe.betas, eps=recipe.eps, **forms)
 
 
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:
-    """The learning rate of optimizer step `step` of `num_steps`, counted from 0: linear warm-up, then half a cosine.
+    """The learning rate of optimizer step `step` of `num_steps`, counted from 0: linear warm-up,
+    then half a cosine.
 
     With `per_epoch` the cosine is taken at the beginning of the epoch: a staircase.
     """
@@ -94,13 +112,17 @@ def learning_rate(step: int, num_steps: int, optimization: Optimization) -> floa
         done = epoch_of(step, num_steps, optimization) / optimization.epochs
     else:
         done = (step - warmup) / max(1, num_steps - warmup)
-    return optimization.min_lr + (optimization.max_lr - optimization.min_lr) * (1 + math.cos(math.pi * done)) / 2
+    return (
+        optimization.min_lr
+        + (optimization.max_lr - optimization.min_lr) * (1 + math.cos(math.pi * done)) / 2
+    )
 
 
 def augmentation_progress(step: int, num_steps: int, optimization: Optimization) -> float:
     """How far RangeAugment's target is on its way, in [0, 1].
 
-    With `per_epoch` as in the release, whose table of targets has one entry more than there are epochs.
+    With `per_epoch` as in the release, whose table of targets has one entry more than there are
+    epochs.
     """
     if not optimization.per_epoch:
         return step / num_steps

@@ -1,8 +1,9 @@
 """How many threads a training on a CPU uses: a core fewer for each that other processes keep busy.
 
-Threads that share cores with another process wait for the one that has none: a training with as many threads as cores
-takes several times as long beside one busy process, a training with one thread fewer hardly longer than alone. The number
-decides the last bits of the weights, so it is chosen once for a run and kept in the run's folder.
+Threads that share cores with another process wait for the one that has none: a training with as
+many threads as cores takes several times as long beside one busy process, a training with one
+thread fewer hardly longer than alone. The number decides the last bits of the weights, so it is
+chosen once for a run and kept in the run's folder.
 """
 
 import functools
@@ -22,7 +23,9 @@ LOOK_S = 0.5  # how long to watch the other processes
 
 
 def use_threads(folder: Path, place: Place) -> None:
-    """Set the number of threads of the training in `folder`; a user's OMP_NUM_THREADS (torchrun's too) is left alone."""
+    """Set the number of threads of the training in `folder`; a user's OMP_NUM_THREADS (torchrun's
+    too) is left alone.
+    """
     if place.device.type != "cpu":
         return
     cores, kept = len(os.sched_getaffinity(0)), folder / FILE
@@ -35,7 +38,9 @@ def use_threads(folder: Path, place: Place) -> None:
 
 
 def cores_taken_by_others(seconds: float = LOOK_S) -> float:
-    """How many of the cores of this process other processes keep busy; 0 where the system does not say."""
+    """How many of the cores of this process other processes keep busy; 0 where the system does not
+    say.
+    """
     before = _others_s()
     time.sleep(seconds)
     after = _others_s()
@@ -48,7 +53,8 @@ def _beside_others(cores: int) -> int:
     fewer = max(1, min(ALL, cores - taken))
     if fewer < ALL:
         print(
-            f"other processes keep {taken} of {cores} cores busy: training with {fewer} of {ALL} threads; "
+            f"other processes keep {taken} of {cores} cores busy: training with {fewer} of {ALL} "
+            "threads; "
             "set OMP_NUM_THREADS for another number",
             file=sys.stderr,
         )
@@ -56,7 +62,9 @@ def _beside_others(cores: int) -> int:
 
 
 def _others_s() -> float:
-    """Processor seconds of other processes on the cores of this one, since some time in the past."""
+    """Processor seconds of other processes on the cores of this one, since some time in the
+    past.
+    """
     return (busy_s() or 0.0) - time.process_time()
 
 

@@ -1,17 +1,23 @@
-"""Transfer Init: a classifier for new labels, made of the rows that pre-training learnt for the same nouns.  (Section 4.2)
+"""Transfer Init: a classifier for new labels, made of the rows that pre-training learnt for the
+same nouns.  (Section 4.2)
 
-    origins = find_origins(label_set("imagenet"), vocabulary)          # which classes stand for which label; needs no torch
-    head = transfer_rows(weight, bias, vocabulary, label_set("coco"))  # catlip.transfer_init.head
+    # Which classes stand for which label; needs no torch.
+    origins = find_origins(label_set("imagenet"), vocabulary)
+    # The rows themselves; of catlip.transfer_init.head.
+    head = transfer_rows(weight, bias, vocabulary, label_set("coco"))
 
-    python -m catlip.transfer_init --vocabulary runs/starter/vocabulary.json --labels imagenet coco ade20k
+    python -m catlip.transfer_init --vocabulary runs/starter/vocabulary.json \\
+        --labels imagenet coco ade20k
 
-A label is one synset or several ("restaurant_kitchen"). Each is looked for among the classes by WordNet's path similarity:
-the class itself, or else the most similar one if it reaches alpha. The label's row is the mean over its synsets that were
-found; without any ("archaeological_excavation") it is random. The paper states neither alpha, nor what becomes of ties and of
-the bias; here they are options.
+A label is one synset or several ("restaurant_kitchen"). Each is looked for among the classes by
+WordNet's path similarity: the class itself, or else the most similar one if it reaches alpha. The
+label's row is the mean over its synsets that were found; without any ("archaeological_excavation")
+it is random. The paper states neither alpha, nor what becomes of ties and of the bias; here they
+are options.
 
-Captions are labelled by a word's first sense, label sets by the sense in the picture: a caption's banana is banana.n.01, the
-herb, and COCO's banana.n.02, the fruit, so that the path leads from the one past the other. Path similarity cannot tell.
+Captions are labelled by a word's first sense, label sets by the sense in the picture: a caption's
+banana is banana.n.01, the herb, and COCO's banana.n.02, the fruit, so that the path leads from the
+one past the other. Path similarity cannot tell.
 """
 
 from collections.abc import Sequence
@@ -24,12 +30,16 @@ from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.label_sets import LabelSet
 from catlip.words.wordnet import nouns
 
-ALPHA = 0.3  # not stated in the paper; two steps, which give all but 29 of ImageNet's labels a row, nearly "all" as it says
+# Not stated in the paper; two steps, which give all but 29 of ImageNet's labels a row, nearly "all"
+# as it says.
+ALPHA = 0.3
 EXACT = 1.0
 
 Kind = Literal["exact", "near", "mean", "random"]
 Ties = Literal["frequent", "mean"]
-Bias = Literal["copy", "zero", "fresh"]  # of the head, as are the scales: see catlip.transfer_init.head
+Bias = Literal[
+    "copy", "zero", "fresh"
+]  # of the head, as are the scales: see catlip.transfer_init.head
 Scale = Literal["as_is", "fresh", "unit"]
 
 
@@ -64,7 +74,9 @@ class Origin:
 
     @property
     def kind(self) -> Kind:
-        """exact or near for a label of one synset, mean for one of several, random when no class reaches alpha."""
+        """exact or near for a label of one synset, mean for one of several, random when no class
+        reaches alpha.
+        """
         if not self.found:
             return "random"
         if len(self.parts) > 1:
@@ -78,11 +90,15 @@ class Origin:
 
     @property
     def shares(self) -> dict[int, float]:
-        """How much of the row each class is, by class id; they add up to 1. Empty for a random row."""
+        """How much of the row each class is, by class id; they add up to 1. Empty for a random
+        row.
+        """
         shares: dict[int, float] = {}
         for part in self.found:
             for class_id in part.class_ids:
-                shares[class_id] = shares.get(class_id, 0.0) + 1 / (len(self.found) * len(part.class_ids))
+                shares[class_id] = shares.get(class_id, 0.0) + 1 / (
+                    len(self.found) * len(part.class_ids)
+                )
         return shares
 
     def row(self) -> dict[str, Any]:
@@ -101,26 +117,37 @@ class Origin:
         if not self.parts:
             return "random: no noun of WordNet"
         if not self.found:
-            return f"random: {', '.join(f'{part.synset} (nearest class {part.similarity:.2f})' for part in self.parts)}"
+            nearest = [
+                f"{part.synset} (nearest class {part.similarity:.2f})" for part in self.parts
+            ]
+            return f"random: {', '.join(nearest)}"
         words = [f"{_listed(part.classes)} ({part.similarity:.2f})" for part in self.found]
         missing = [f"without {part.synset}" for part in self.parts if not part.class_ids]
         return f"{self.kind}: {', '.join([*words, *missing])}"
 
 
-def find_origins(labels: LabelSet, vocabulary: Vocabulary, alpha: float = ALPHA, ties: Ties = "frequent") -> tuple[Origin, ...]:
+def find_origins(
+    labels: LabelSet, vocabulary: Vocabulary, alpha: float = ALPHA, ties: Ties = "frequent"
+) -> tuple[Origin, ...]:
     """The classes that stand for each label, in the order of the labels; no weights are needed.
 
     Args:
-        alpha: least path similarity of a class that may stand for a synset, in (0, 1]; 1 takes exact matches only.
-        ties: of classes equally near, "frequent" takes the one that most captions name (then the lowest offset), "mean" all.
+        alpha: least path similarity of a class that may stand for a synset, in (0, 1]; 1 takes
+            exact matches only.
+        ties: of classes equally near, "frequent" takes the one that most captions name (then the
+            lowest offset), "mean" all.
     Raises: InputError when alpha is out of range.
     """
     if not 0 < alpha <= 1:
-        raise InputError(f"alpha {alpha} is not a path similarity; give one above 0 and up to 1, such as {ALPHA}")
+        raise InputError(
+            f"alpha {alpha} is not a path similarity; give one above 0 and up to 1, such as {ALPHA}"
+        )
     flat = [synset for synsets in labels.synsets for synset in synsets]
     nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
     return tuple(
-        Origin(name, tuple(_part(synset, next(nearest), vocabulary, alpha, ties) for synset in synsets))
+        Origin(
+            name, tuple(_part(synset, next(nearest), vocabulary, alpha, ties) for synset in synsets)
+        )
         for name, synsets in zip(labels.names, labels.synsets, strict=True)
     )
 
@@ -128,7 +155,12 @@ def find_origins(labels: LabelSet, vocabulary: Vocabulary, alpha: float = ALPHA,
 def _part(synset: int, nearest: Nearest, vocabulary: Vocabulary, alpha: float, ties: Ties) -> Part:
     class_ids = nearest.class_ids if nearest.similarity >= alpha else ()
     if ties == "frequent" and class_ids:
-        class_ids = (max(class_ids, key=lambda id: (vocabulary.synsets[id].count, -vocabulary.synsets[id].offset)),)
+        class_ids = (
+            max(
+                class_ids,
+                key=lambda id: (vocabulary.synsets[id].count, -vocabulary.synsets[id].offset),
+            ),
+        )
     names = tuple(vocabulary.synsets[class_id].name for class_id in class_ids)
     return Part(nouns().name(synset), nearest.similarity, class_ids, names)
 
@@ -136,18 +168,21 @@ def _part(synset: int, nearest: Nearest, vocabulary: Vocabulary, alpha: float, t
 def coverage(origins: Sequence[Origin]) -> dict[str, float | None]:
     """How many labels are of each kind, and
 
-    total: how many labels there are.
-    partial: of the means, how many lack one of their synsets.
-    distinct_rows: how many different rows the labels that are not random have; labels with the same row start as one.
-    mean_similarity: over the labels that are not random; None without any.
+    total: how many labels there are. partial: of the means, how many lack one of their synsets.
+    distinct_rows: how many different rows the labels that are not random have; labels with the same
+    row start as one. mean_similarity: over the labels that are not random; None without any.
     """
     kinds = [origin.kind for origin in origins]
     similarities = [origin.similarity for origin in origins if origin.similarity is not None]
     return {
         **{kind: kinds.count(kind) for kind in ("exact", "near", "mean", "random")},
         "total": len(origins),
-        "partial": sum(origin.kind == "mean" and len(origin.found) < len(origin.parts) for origin in origins),
-        "distinct_rows": len({frozenset(origin.shares.items()) for origin in origins if origin.found}),
+        "partial": sum(
+            origin.kind == "mean" and len(origin.found) < len(origin.parts) for origin in origins
+        ),
+        "distinct_rows": len(
+            {frozenset(origin.shares.items()) for origin in origins if origin.found}
+        ),
         "mean_similarity": sum(similarities) / len(similarities) if similarities else None,
     }
 

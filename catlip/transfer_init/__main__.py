@@ -1,4 +1,6 @@
-"""What `python -m catlip.transfer_init` does: say which classes stand for the labels of a data set, and write the head."""
+"""What `python -m catlip.transfer_init` does: say which classes stand for the labels of a data set,
+and write the head.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,32 +21,44 @@ COLUMNS = ("labels", "exact", "near", "mean", "random", "distinct rows", "mean s
 
 @dataclass(frozen=True)
 class TransferInit:
-    """Initialise a classifier for new labels from the pre-trained one (Transfer Init, Section 4.2), or show how well it fits.
+    """Initialise a classifier for new labels from the pre-trained one (Transfer Init, Section 4.2),
+    or show how well it fits.
 
-    python -m catlip.transfer_init --vocabulary runs/starter/vocabulary.json --labels imagenet coco ade20k
+    python -m catlip.transfer_init --vocabulary runs/starter/vocabulary.json \\
+        --labels imagenet coco ade20k
 
-    python -m catlip.transfer_init runs/starter/pretrain/catlip-seed0 --vocabulary runs/starter/vocabulary.json \\
-        --labels imagenet --out runs/starter/transfer_init/imagenet.safetensors
+    python -m catlip.transfer_init runs/starter/pretrain/catlip-seed0 \\
+        --vocabulary runs/starter/vocabulary.json --labels imagenet \\
+        --out runs/starter/transfer_init/imagenet.safetensors
 
-    python -m catlip.transfer_init vit_base.pt --vocabulary datacomp_1_2B_vocab.pkl --labels places365:/data/places365
+    python -m catlip.transfer_init vit_base.pt --vocabulary datacomp_1_2B_vocab.pkl \\
+        --labels places365:/data/places365
 
     The head is read back by `nn.Linear.load_state_dict(safetensors.torch.load_file(PATH))`.
     """
 
     weights: tyro.conf.Positional[Path | None] = None
-    """A run's folder, or a file that `python -m catlip.weights` reads; without it only the coverage is shown."""
+    """A run's folder, or a file that `python -m catlip.weights` reads; without it only the coverage
+    is shown.
+    """
     vocabulary: Path = Path("vocabulary.json")
     """Of these weights: made by catlip.vocabulary, or the release's, ending in .pkl."""
     labels: tuple[str, ...] = ("imagenet",)
     """What to classify: imagenet, coco, ade20k, places365:DIR; several only without weights."""
     alpha: PositiveFraction = ALPHA
-    """Least path similarity of a class that may stand for a label, 1 / (1 + steps); 1 for exact matches only."""
+    """Least path similarity of a class that may stand for a label, 1 / (1 + steps); 1 for exact
+    matches only.
+    """
     ties: Ties = "frequent"
     """Of classes equally near: the most frequent one, or the mean of all."""
     bias: Bias = "zero"
-    """zero, which suits a softmax; copy it with the rows, which suits many yes or no questions; or fresh as of nn.Linear."""
+    """zero, which suits a softmax; copy it with the rows, which suits many yes or no questions; or
+    fresh as of nn.Linear.
+    """
     scale: Scale = "as_is"
-    """Of the copied rows: as_is, fresh for the deviation of a fresh nn.Linear, unit for a mean norm of 1."""
+    """Of the copied rows: as_is, fresh for the deviation of a fresh nn.Linear, unit for a mean norm
+    of 1.
+    """
     seed: Seed = 0
     """Of the random rows."""
     top_k: Count = 24_320
@@ -60,18 +74,27 @@ def main(config: TransferInit) -> None:
     _check(config)
     label_sets = [label_set(spec) for spec in config.labels]
     vocabulary = _read_vocabulary(config)
-    origins = {labels.name: find_origins(labels, vocabulary, config.alpha, config.ties) for labels in label_sets}
+    origins = {
+        labels.name: find_origins(labels, vocabulary, config.alpha, config.ties)
+        for labels in label_sets
+    }
     head = _head_file(config.weights, vocabulary, label_sets[0], config) if config.weights else b""
     covered = {name: coverage(found) for name, found in origins.items()}
     with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
         record.metrics |= {"num_classes": len(vocabulary), "labels": covered}
-        record.samples |= {f"origins_{name}": [origin.row() for origin in found] for name, found in origins.items()}
-        record.notes.append("the paper states neither alpha, nor how ties, the bias and the scale are treated")
+        record.samples |= {
+            f"origins_{name}": [origin.row() for origin in found] for name, found in origins.items()
+        }
+        record.notes.append(
+            "the paper states neither alpha, nor how ties, the bias and the scale are treated"
+        )
         if head:
             write_atomically(config.out, head)
     if config.table:
         _print_table(origins)
-    print(f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, of ties {config.ties}")
+    print(
+        f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, of ties {config.ties}"
+    )
     print(_coverage_table(covered))
     if head:
         print(f"wrote {config.out}")
@@ -84,7 +107,10 @@ def _check(config: TransferInit) -> None:
     if len(set(config.labels)) < len(config.labels) or not config.labels:
         raise InputError("--labels takes one label set or more, each once")
     if config.weights and len(config.labels) > 1:
-        raise InputError(f"a head is for one label set; --labels {' '.join(config.labels)} are {len(config.labels)}")
+        raise InputError(
+            f"a head is for one label set; --labels {' '.join(config.labels)} are "
+            f"{len(config.labels)}"
+        )
 
 
 def _read_vocabulary(config: TransferInit) -> Vocabulary:
@@ -93,8 +119,12 @@ def _read_vocabulary(config: TransferInit) -> Vocabulary:
     return Vocabulary.load(config.vocabulary)
 
 
-def _head_file(weights: Path, vocabulary: Vocabulary, labels: LabelSet, config: TransferInit) -> bytes:
-    """The head made of the classifier in `weights`, as safetensors with its table and what made it as metadata."""
+def _head_file(
+    weights: Path, vocabulary: Vocabulary, labels: LabelSet, config: TransferInit
+) -> bytes:
+    """The head made of the classifier in `weights`, as safetensors with its table and what made it
+    as metadata.
+    """
     from safetensors.torch import save  # torch takes seconds to load, and the coverage does without
 
     from catlip.transfer_init.head import transfer_rows
@@ -102,18 +132,30 @@ def _head_file(weights: Path, vocabulary: Vocabulary, labels: LabelSet, config: 
 
     checkpoint = read_run(weights) if weights.is_dir() else read_checkpoint(weights)
     if set(checkpoint.classifier) != {"weight", "bias"}:
-        raise InputError(f"{weights} has no classifier over a vocabulary; Transfer Init needs weights pre-trained by catlip")
+        raise InputError(
+            f"{weights} has no classifier over a vocabulary; Transfer Init needs weights "
+            "pre-trained by catlip"
+        )
     check_trained_on(config.vocabulary, checkpoint.config.get("vocabulary"), "the weights were")
     options = (config.alpha, config.ties, config.bias, config.scale, config.seed)
-    head = transfer_rows(checkpoint.classifier["weight"], checkpoint.classifier["bias"], vocabulary, labels, *options)
+    head = transfer_rows(
+        checkpoint.classifier["weight"], checkpoint.classifier["bias"], vocabulary, labels, *options
+    )
     table = [origin.row() for origin in head.origins]
-    return save({"weight": head.weight, "bias": head.bias}, {"config": json.dumps(plain(config)), "table": json.dumps(table)})
+    return save(
+        {"weight": head.weight, "bias": head.bias},
+        {"config": json.dumps(plain(config)), "table": json.dumps(table)},
+    )
 
 
 def _print_table(origins: Mapping[str, Sequence[Origin]]) -> None:
     for name, found in origins.items():
         width = max(len(origin.label) for origin in found)
-        print(f"{name}\n" + "\n".join(f"  {origin.label:{width}}  {origin}" for origin in found) + "\n")
+        print(
+            f"{name}\n"
+            + "\n".join(f"  {origin.label:{width}}  {origin}" for origin in found)
+            + "\n"
+        )
 
 
 def _coverage_table(covered: Mapping[str, Mapping[str, float | None]]) -> str:
@@ -121,8 +163,13 @@ def _coverage_table(covered: Mapping[str, Mapping[str, float | None]]) -> str:
     lines = ["".join([f"{'':12}", *(f"{heading:>{len(heading) + 2}}" for heading in COLUMNS)])]
     for name, found in covered.items():
         similarity = found["mean_similarity"]
-        cells = [*(f"{found[key]:,}" for key in keys), "-" if similarity is None else f"{similarity:.3f}"]
-        padded = (f"{cell:>{len(heading) + 2}}" for cell, heading in zip(cells, COLUMNS, strict=True))
+        cells = [
+            *(f"{found[key]:,}" for key in keys),
+            "-" if similarity is None else f"{similarity:.3f}",
+        ]
+        padded = (
+            f"{cell:>{len(heading) + 2}}" for cell, heading in zip(cells, COLUMNS, strict=True)
+        )
         lines.append("".join([f"{name:12}", *padded]))
     return "\n".join(lines)
 

@@ -1,7 +1,8 @@
 """Every class that is nearest to a synset, and not only the first of them.
 
-`catlip.words.similarity.nearest` gives one class a target, of equals the lowest id; Transfer Init has to know all the equals,
-so that it may average them, or choose between them by something that does not hang on the order of the classes.
+`catlip.words.similarity.nearest` gives one class a target, of equals the lowest id; Transfer Init
+has to know all the equals, so that it may average them, or choose between them by something that
+does not hang on the order of the classes.
 """
 
 import functools
@@ -16,7 +17,9 @@ Edges = Mapping[int, Sequence[int]]  # a row of the noun graph to rows
 
 @dataclass(frozen=True)
 class Nearest:
-    """The classes nearest to a synset, as places in the classes, by ascending offset; and their path similarity, in (0, 1]."""
+    """The classes nearest to a synset, as places in the classes, by ascending offset; and their
+    path similarity, in (0, 1].
+    """
 
     similarity: float
     class_ids: tuple[int, ...]
@@ -44,9 +47,13 @@ def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[Nearest]
 
     found = []
     for target in graph.rows(targets).tolist():
-        steps = {row: up + below[row] for row, up in _steps_up([target], parents).items() if row in below}
+        steps = {
+            row: up + below[row] for row, up in _steps_up([target], parents).items() if row in below
+        }
         least = min(steps.values())  # every class is below entity.n.01, and so is the target
-        rows = frozenset[int]().union(*(nearest_below(row) for row, total in steps.items() if total == least))
+        rows = frozenset[int]().union(
+            *(nearest_below(row) for row, total in steps.items() if total == least)
+        )
         found.append(Nearest(1 / (1 + least), tuple(class_ids[row] for row in sorted(rows))))
     return found
 
@@ -56,7 +63,9 @@ def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:
     steps, frontier = dict.fromkeys(rows, 0), set(rows)
     while frontier:
         depth = steps[next(iter(frontier))] + 1
-        frontier = {parent for row in frontier for parent in parents.get(row, ()) if parent not in steps}
+        frontier = {
+            parent for row in frontier for parent in parents.get(row, ()) if parent not in steps
+        }
         steps |= dict.fromkeys(frontier, depth)
     return steps
 

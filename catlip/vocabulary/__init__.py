@@ -1,12 +1,14 @@
-"""The classes: which synsets are frequent enough in the captions to be worth predicting.  (Section 3.2, "Synset vocabulary")
+"""The classes: which synsets are frequent enough in the captions to be worth predicting.  (Section
+3.2, "Synset vocabulary")
 
     python -m catlip.vocabulary runs/cc3m/labels --threshold 500 --out runs/cc3m/vocabulary.json
     python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
     python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against imagenet coco
 
-Captions follow a long tail, so synsets are kept only if they occur often: more than a threshold (the paper's V_tau), or the
-top k (its released code). They are ordered by descending count, ties by offset; a synset's place is its class id. The
-pruned ones stay in the file after the classes, so that another threshold needs no other counting.
+Captions follow a long tail, so synsets are kept only if they occur often: more than a threshold
+(the paper's V_tau), or the top k (its released code). They are ordered by descending count, ties by
+offset; a synset's place is its class id. The pruned ones stay in the file after the classes, so
+that another threshold needs no other counting.
 """
 
 import functools
@@ -37,12 +39,11 @@ class Vocabulary:
     """Synsets as classes; class id = place in `synsets`.
 
     Attributes:
-        rule, wordnet, tagger, edition: how the captions were labelled; labels made otherwise are refused.
-        source: what was counted.
-        threshold, top_k: how the synsets were chosen, one of them None.
-        synsets: the classes, by descending count, ties by offset.
-        pruned: the other synsets that occur, likewise.
-        captions_by_labels: how many captions have 0, 1, 2, ... labels (see `Counts`), None where unknown.
+        rule, wordnet, tagger, edition: how the captions were labelled; labels made otherwise are
+        refused. source: what was counted. threshold, top_k: how the synsets were chosen, one of
+        them None. synsets: the classes, by descending count, ties by offset. pruned: the other
+        synsets that occur, likewise. captions_by_labels: how many captions have 0, 1, 2, ... labels
+        (see `Counts`), None where unknown.
     """
 
     rule: str
@@ -59,14 +60,19 @@ class Vocabulary:
     def __post_init__(self) -> None:
         offsets = [synset.offset for synset in (*self.synsets, *self.pruned)]
         if len(self.synsets) < 2 or len(offsets) != len(set(offsets)):
-            raise InputError(f"a vocabulary needs two or more synsets, each once; this has {len(self.synsets)}")
+            raise InputError(
+                f"a vocabulary needs two or more synsets, each once; this has {len(self.synsets)}"
+            )
 
     def __len__(self) -> int:
         """The number of classes."""
         return len(self.synsets)
 
-    def encode(self, values: NDArray[np.uint32], offsets: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Synsets to class ids; those outside the vocabulary are dropped, samples without any left stay, empty.
+    def encode(
+        self, values: NDArray[np.uint32], offsets: NDArray[np.integer]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Synsets to class ids; those outside the vocabulary are dropped, samples without any left
+        stay, empty.
 
         Args:
             values: [sum K], synsets; sample n has `values[offsets[n]:offsets[n + 1]]`.
@@ -92,7 +98,10 @@ class Vocabulary:
         return Making(self.rule, self.wordnet, self.tagger, self.edition)
 
     def counts(self) -> Counts:
-        """What the vocabulary was chosen from. Raises: InputError when a synset is not one of WordNet 3.0."""
+        """What the vocabulary was chosen from.
+
+        Raises: InputError when a synset is not one of WordNet 3.0.
+        """
         by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
         for synset in (*self.synsets, *self.pruned):
             nouns().name(synset.offset)
@@ -100,20 +109,32 @@ class Vocabulary:
         return Counts(by_synset, self.making, self.source, self.captions_by_labels)
 
     def check(self, labels: Labels) -> None:
-        """Raises: InputError when the labels were made by another rule, edition, WordNet or tagger than the vocabulary."""
+        """Raises: InputError when the labels were made by another rule, edition, WordNet or tagger
+        than the vocabulary.
+        """
         theirs = Making.of(labels.meta)
         if self.making != theirs:
             raise InputError(
-                f"the vocabulary was made by {self.making}, but the labels of {labels.meta['shard']} by {theirs}; "
+                f"the vocabulary was made by {self.making}, but the labels of "
+                f"{labels.meta['shard']} by {theirs}; "
                 f"label the shards with --rule {self.rule}, or build a vocabulary from these labels"
             )
 
     def save(self, path: Path) -> None:
         """Write it as JSON, a synset a line, atomically."""
-        lists = {key: [json.dumps(astuple(synset)) for synset in getattr(self, key)] for key in ("synsets", "pruned")}
-        body = {key.name: plain(getattr(self, key.name)) for key in fields(self) if key.name not in lists}
+        lists = {
+            key: [json.dumps(astuple(synset)) for synset in getattr(self, key)]
+            for key in ("synsets", "pruned")
+        }
+        body = {
+            key.name: plain(getattr(self, key.name))
+            for key in fields(self)
+            if key.name not in lists
+        }
         head = json.dumps({"schema": SCHEMA, **body}, indent=1).removesuffix("\n}")
-        tail = "".join(f',\n "{key}": [\n  ' + ",\n  ".join(lines) + "\n ]" for key, lines in lists.items())
+        tail = "".join(
+            f',\n "{key}": [\n  ' + ",\n  ".join(lines) + "\n ]" for key, lines in lists.items()
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, f"{head}{tail}\n}}\n".encode())
 
@@ -123,26 +144,44 @@ class Vocabulary:
         try:
             return cls(**_fields(json.loads(path.read_bytes())))
         except FileNotFoundError:
-            raise InputError(f"there is no vocabulary at {path}; build one with `python -m catlip.vocabulary`") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # InputError is a ValueError
+            raise InputError(
+                f"there is no vocabulary at {path}; build one with `python -m catlip.vocabulary`"
+            ) from None
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:  # InputError is a ValueError
             reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-            raise InputError(f"{path} is not a vocabulary: {reason}; build one with `python -m catlip.vocabulary`") from None
+            raise InputError(
+                f"{path} is not a vocabulary: {reason}; build one with `python -m "
+                "catlip.vocabulary`"
+            ) from None
 
     @classmethod
     def from_release(cls, path: Path, top_k: int) -> "Vocabulary":
-        """The released code's vocabulary: a pickle of {"n2084071": count}, of which the `top_k` first are the classes.
+        """The released code's vocabulary: a pickle of {"n2084071": count}, of which the `top_k`
+        first are the classes.
 
-        The released weights have 24,320 classes. Raises: InputError when it is anything else than such a pickle.
+        The released weights have 24,320 classes. Raises: InputError when it is anything else than
+        such a pickle.
         """
         ranked, digest = read_release(path)
         if not 2 <= top_k <= len(ranked):
-            raise InputError(f"top_k {top_k} is not between 2 and the {len(ranked)} synsets of {path}")
+            raise InputError(
+                f"top_k {top_k} is not between 2 and the {len(ranked)} synsets of {path}"
+            )
         source = Source(None, (digest,))
         return cls("corenet", VERSION, None, source, None, top_k, ranked[:top_k], ranked[top_k:])
 
 
 def _fields(body: dict[str, Any]) -> dict[str, Any]:
-    """The content of a vocabulary's file as the fields of `Vocabulary`. Raises: any of the errors that `load` expects."""
+    """The content of a vocabulary's file as the fields of `Vocabulary`.
+
+    Raises: any of the errors that `load` expects.
+    """
     if body["schema"] != SCHEMA:
         raise ValueError("it was written by another version of this program")
     source = body["source"]
@@ -191,7 +230,11 @@ def build(counts: Counts, threshold: int | None = None, top_k: int | None = None
     if (threshold is None) == (top_k is None):
         raise InputError("give either --threshold or --top-k")
     ranked = counts.ranked()
-    num_kept = min(top_k or 0, len(ranked)) if threshold is None else sum(synset.count > threshold for synset in ranked)
+    num_kept = (
+        min(top_k or 0, len(ranked))
+        if threshold is None
+        else sum(synset.count > threshold for synset in ranked)
+    )
     if num_kept < max(2, top_k or 2):
         raise InputError(_too_few(ranked, num_kept, threshold, top_k))
     return Vocabulary(
@@ -205,14 +248,17 @@ def build(counts: Counts, threshold: int | None = None, top_k: int | None = None
     )
 
 
-def _too_few(ranked: Sequence[Synset], num_kept: int, threshold: int | None, top_k: int | None) -> str:
+def _too_few(
+    ranked: Sequence[Synset], num_kept: int, threshold: int | None, top_k: int | None
+) -> str:
     if len(ranked) < 2:
         return f"the labels name {len(ranked)} synsets; a vocabulary needs two or more"
     cut = f"threshold {threshold}" if top_k is None else f"top-k {top_k}"
     fix = f"--threshold {ranked[1].count - 1}" if top_k is None else f"--top-k {len(ranked)}"
     most = ranked[0]
     return (
-        f"{cut} leaves {num_kept} of {len(ranked)} synsets: the most frequent, {most.name}, occurs {most.count} times; "
+        f"{cut} leaves {num_kept} of {len(ranked)} synsets: the most frequent, {most.name}, occurs "
+        f"{most.count} times; "
         f"try {fix} at most"
     )
 
@@ -223,11 +269,14 @@ def vocabulary_identity(path: Path) -> str:
 
 
 def check_trained_on(path: Path, trained: object, whose: str) -> None:
-    """Raises: InputError when the vocabulary in a file is not the one that weights say they were trained on.
+    """Raises: InputError when the vocabulary in a file is not the one that weights say they were
+    trained on.
 
     Args:
         trained: its identity as they have it; None when they do not say.
         whose: the weights and a verb: "the weights were".
     """
     if trained is not None and trained != (identity := vocabulary_identity(path)):
-        raise InputError(f"{path} ({identity}) is not the vocabulary that {whose} trained on ({trained})")
+        raise InputError(
+            f"{path} ({identity}) is not the vocabulary that {whose} trained on ({trained})"
+        )

@@ -1,4 +1,6 @@
-"""What `python -m catlip.vocabulary` does: build a vocabulary from labels, merge several, or show their statistics."""
+"""What `python -m catlip.vocabulary` does: build a vocabulary from labels, merge several, or show
+their statistics.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +15,29 @@ from catlip.ranges import Count, Natural
 from catlip.record import Record
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count, merge
-from catlip.vocabulary.statistics import VocabularyStatistics, describe, record_path, show_statistics, summary
+from catlip.vocabulary.statistics import (
+    VocabularyStatistics,
+    describe,
+    record_path,
+    show_statistics,
+    summary,
+)
 
 
 @dataclass(frozen=True)
 class BuildVocabulary:
-    """Count the synsets in labels made by `python -m catlip.label` and keep the frequent ones as classes.
+    """Count the synsets in labels made by `python -m catlip.label` and keep the frequent ones as
+    classes.
 
     python -m catlip.vocabulary runs/cc3m/labels --threshold 500 --out runs/cc3m/vocabulary.json
 
-    To choose another threshold, or to add up vocabularies of several machines, without counting again:
+    To choose another threshold, or to add up vocabularies of several machines, without counting
+    again:
 
     python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
 
-    To see how many synsets a threshold leaves, and how near they are to the labels of other data sets:
+    To see how many synsets a threshold leaves, and how near they are to the labels of other data
+    sets:
 
     python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against imagenet coco
     """
@@ -47,11 +58,13 @@ class BuildVocabulary:
 
 @dataclass(frozen=True)
 class MergeVocabularies:
-    """Add up the counts of vocabularies and choose the classes anew; with one vocabulary, only choose them anew.
+    """Add up the counts of vocabularies and choose the classes anew; with one vocabulary, only
+    choose them anew.
 
     python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
 
-    The result is that of building from all their labels at once. They must be made alike and share no captions.
+    The result is that of building from all their labels at once. They must be made alike and share
+    no captions.
     """
 
     vocabularies: tyro.conf.Positional[tuple[Path, ...]]
@@ -90,7 +103,9 @@ def _finish(vocabulary: Vocabulary, config: BuildVocabulary | MergeVocabularies)
     vocabulary.save(config.out)
     with Record(record_path(config.out), "vocabulary", config) as record:
         record.metrics |= describe(vocabulary)
-        record.samples["counts"] = [synset.count for synset in (*vocabulary.synsets, *vocabulary.pruned)]
+        record.samples["counts"] = [
+            synset.count for synset in (*vocabulary.synsets, *vocabulary.pruned)
+        ]
     print(summary(record.metrics))
     for synset in vocabulary.synsets[:10]:
         print(f"  {synset.count:>12,}  {synset.name}")
@@ -100,9 +115,15 @@ def _finish(vocabulary: Vocabulary, config: BuildVocabulary | MergeVocabularies)
 def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
     """Labels files in and among `places`, each folder's sorted, of one rule if one is named."""
     pattern = f"*.{rule}{SUFFIX}" if rule else f"*{SUFFIX}"
-    files = [path for place in places for path in (sorted(place.glob(pattern)) if place.is_dir() else [place])]
+    files = [
+        path
+        for place in places
+        for path in (sorted(place.glob(pattern)) if place.is_dir() else [place])
+    ]
     if not files:
-        raise InputError(f"no {pattern} in {', '.join(map(str, places))}; run `python -m catlip.label` first")
+        raise InputError(
+            f"no {pattern} in {', '.join(map(str, places))}; run `python -m catlip.label` first"
+        )
     return files
 
 

@@ -1,4 +1,6 @@
-"""How often each synset occurs in the labels of a data set, and what that says about it.  (Figures 2(b), 3(a), 3(b))"""
+"""How often each synset occurs in the labels of a data set, and what that says about it.  (Figures
+2(b), 3(a), 3(b))
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,9 +16,26 @@ from catlip.label.sidecar import read_sidecar
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
 
-THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10000)  # with the five of Figure 3(b)
+THRESHOLDS = (
+    0,
+    1,
+    2,
+    5,
+    10,
+    20,
+    50,
+    100,
+    200,
+    500,
+    1000,
+    2500,
+    5000,
+    10000,
+)  # with the five of Figure 3(b)
 HISTOGRAM = 33  # entries of a histogram of labels: 0 to 31, and 32 or more
-MOST = 1 << 53  # occurrences of a synset, and captions: up to here a float is exact, and sums do not overflow
+MOST = (
+    1 << 53
+)  # occurrences of a synset, and captions: up to here a float is exact, and sums do not overflow
 PART_DIGITS = 16  # of a sha256; enough to tell a million shards apart
 
 
@@ -31,7 +50,9 @@ class Synset:
 
 @dataclass(frozen=True)
 class Source:
-    """What was counted: how many captions (None where unknown), and digests that stand for its parts, such as shards."""
+    """What was counted: how many captions (None where unknown), and digests that stand for its
+    parts, such as shards.
+    """
 
     captions: int | None
     parts: tuple[str, ...]
@@ -48,9 +69,15 @@ class Making:
 
     @classmethod
     def of(cls, meta: dict[str, Any]) -> "Making":
-        """How the labels with this `meta` were made. Raises: InputError when they are older than editions."""
+        """How the labels with this `meta` were made.
+
+        Raises: InputError when they are older than editions.
+        """
         if "edition" not in meta:
-            raise InputError(f"the labels of {meta['shard']} are of an older version; run `python -m catlip.label` again")
+            raise InputError(
+                f"the labels of {meta['shard']} are of an older version; run `python -m "
+                "catlip.label` again"
+            )
         return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"])
 
     def __str__(self) -> str:
@@ -63,10 +90,9 @@ class Counts:
     """How often each synset occurs.
 
     Attributes:
-        by_synset: [82,115] int64, in the order of `nouns().offsets`.
-        making: of the labels.
-        source: the captions.
-        captions_by_labels: how many captions have 0, 1, 2, ... labels, the last entry for all with more; None where unknown.
+        by_synset: [82,115] int64, in the order of `nouns().offsets`. making: of the labels. source:
+        the captions. captions_by_labels: how many captions have 0, 1, 2, ... labels, the last entry
+        for all with more; None where unknown.
     """
 
     by_synset: NDArray[np.int64]
@@ -82,7 +108,8 @@ class Counts:
         return [Synset(int(offsets[row]), names[row], int(self.by_synset[row])) for row in order]
 
     def statistics(self) -> dict[str, Any]:
-        """Captions with and without labels, unique synsets by threshold, and how many of ImageNet-1k's classes occur.
+        """Captions with and without labels, unique synsets by threshold, and how many of
+        ImageNet-1k's classes occur.
 
         What needs the captions is None where they are unknown.
         """
@@ -90,18 +117,25 @@ class Counts:
         captions = self.source.captions
         return {
             "num_captions": captions,
-            "captions_without_label": self.captions_by_labels[0] if self.captions_by_labels else None,
+            "captions_without_label": self.captions_by_labels[0]
+            if self.captions_by_labels
+            else None,
             "labels_per_caption": int(occurring.sum()) / captions if captions else None,
             "unique_synsets": len(occurring),
-            "unique_synsets_above": {str(threshold): int((occurring > threshold).sum()) for threshold in THRESHOLDS},
-            "imagenet_classes_occurring": num_imagenet_classes(synset.offset for synset in self.ranked()),
+            "unique_synsets_above": {
+                str(threshold): int((occurring > threshold).sum()) for threshold in THRESHOLDS
+            },
+            "imagenet_classes_occurring": num_imagenet_classes(
+                synset.offset for synset in self.ranked()
+            ),
         }
 
 
 def count(paths: Iterable[Path]) -> Counts:
     """Count the synsets in labels files.
 
-    Raises: InputError when there are none, they were made in different ways, or the same captions come twice.
+    Raises: InputError when there are none, they were made in different ways, or the same captions
+        come twice.
     """
     by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
     histogram = np.zeros(HISTOGRAM, dtype=np.int64)
@@ -112,21 +146,34 @@ def count(paths: Iterable[Path]) -> Counts:
         found = Making.of(labels.meta)
         if making not in (None, found):
             raise InputError(
-                f"{path} was made by {found}, the labels before it by {making}; a vocabulary needs one: give --rule"
+                f"{path} was made by {found}, the labels before it by {making}; a vocabulary needs "
+                "one: give --rule"
             )
         making = found
         part = _part(labels.meta)
         if part in parts:
-            raise InputError(f"the captions of {path} are counted already; give each labels file once")
+            raise InputError(
+                f"the captions of {path} are counted already; give each labels file once"
+            )
         parts.add(part)
         rows = np.minimum(np.searchsorted(nouns().offsets, labels.values), len(by_synset) - 1)
         if (nouns().offsets[rows] != labels.values).any():
-            raise InputError(f"{path} has labels that are no synsets; delete it and run `python -m catlip.label` again")
+            raise InputError(
+                f"{path} has labels that are no synsets; delete it and run `python -m "
+                "catlip.label` again"
+            )
         by_synset += np.bincount(rows, minlength=len(by_synset))
-        histogram += np.bincount(np.minimum(np.diff(labels.offsets), HISTOGRAM - 1), minlength=HISTOGRAM)
+        histogram += np.bincount(
+            np.minimum(np.diff(labels.offsets), HISTOGRAM - 1), minlength=HISTOGRAM
+        )
     if making is None:
         raise InputError("no labels given; run `python -m catlip.label` first")
-    return Counts(by_synset, making, Source(int(histogram.sum()), tuple(sorted(parts))), tuple(histogram.tolist()))
+    return Counts(
+        by_synset,
+        making,
+        Source(int(histogram.sum()), tuple(sorted(parts))),
+        tuple(histogram.tolist()),
+    )
 
 
 def _part(meta: dict[str, Any]) -> str:
@@ -136,11 +183,13 @@ def _part(meta: dict[str, Any]) -> str:
 
 
 def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
-    """The sum of counts, equal to counting all their captions at once; what one of them does not know, the sum doesn't.
+    """The sum of counts, equal to counting all their captions at once; what one of them does not
+    know, the sum doesn't.
 
     Args:
         counted: one or more, each with a name for errors.
-    Raises: InputError when the labels were made in different ways, or the same captions are in two of them.
+    Raises: InputError when the labels were made in different ways, or the same captions are in two
+        of them.
     """
     _check_disjoint(counted)
     all_counts = [counts for _, counts in counted]
@@ -151,7 +200,9 @@ def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
         np.sum([counts.by_synset for counts in all_counts], axis=0),
         all_counts[0].making,
         Source(None if None in captions else sum(filter(None, captions)), tuple(parts)),
-        None if None in histograms else tuple(map(sum, zip(*filter(None, histograms), strict=True))),
+        None
+        if None in histograms
+        else tuple(map(sum, zip(*filter(None, histograms), strict=True))),
     )
 
 
@@ -159,10 +210,16 @@ def _check_disjoint(counted: Sequence[tuple[str, Counts]]) -> None:
     (first, start), parts = counted[0], set[str]()
     for name, counts in counted:
         if counts.making != start.making:
-            raise InputError(f"{name} was made by {counts.making}, {first} by {start.making}; merge only what was made alike")
+            raise InputError(
+                f"{name} was made by {counts.making}, {first} by {start.making}; merge only what "
+                "was made alike"
+            )
         if again := parts & set(counts.source.parts):
             num_parts = len(counts.source.parts)
-            raise InputError(f"{len(again)} of the {num_parts} parts of {name} are in those before it; merge each source once")
+            raise InputError(
+                f"{len(again)} of the {num_parts} parts of {name} are in those before it; merge "
+                "each source once"
+            )
         parts |= set(counts.source.parts)
 
 

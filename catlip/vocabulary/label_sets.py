@@ -1,10 +1,13 @@
-"""The labels of the data sets that CatLIP is transferred to, as WordNet synsets.  (Sections 3.1 and 4.2)
+"""The labels of the data sets that CatLIP is transferred to, as WordNet synsets.  (Sections 3.1 and
+4.2)
 
-    label_set("imagenet"), label_set("coco"), label_set("ade20k"), label_set("places365:/data/places365")
+    label_set("imagenet"), label_set("coco"), label_set("ade20k"),
+    label_set("places365:/data/places365")
 
-ImageNet's classes are synsets. For COCO's and ADE20k's names the sense was chosen by hand (`label_names/*.csv`): COCO's mouse
-is a computer's. Places365's names are read from the user's copy and become synsets by a rule, `synsets_of`, which finds
-two in "restaurant_kitchen" and none for "archaeological_excavation", the paper's examples.
+ImageNet's classes are synsets. For COCO's and ADE20k's names the sense was chosen by hand
+(`label_names/*.csv`): COCO's mouse is a computer's. Places365's names are read from the user's copy
+and become synsets by a rule, `synsets_of`, which finds two in "restaurant_kitchen" and none for
+"archaeological_excavation", the paper's examples.
 """
 
 import csv
@@ -21,7 +24,9 @@ from catlip.words.wordnet import nouns
 NAMES_DIR = Path(__file__).parent / "label_names"
 PLACES_FILE = "categories_places365.txt"
 PLACES_LINE = re.compile(r"/\w/(\S+) \d+")  # "/a/apartment_building/outdoor 8"
-VARIETY = re.compile(r"[\s_]*[/(].*")  # what follows is which kind it is: "church/outdoor", "crane (bird)"
+VARIETY = re.compile(
+    r"[\s_]*[/(].*"
+)  # what follows is which kind it is: "church/outdoor", "crane (bird)"
 
 
 @dataclass(frozen=True)
@@ -43,42 +48,60 @@ def label_set(spec: str) -> LabelSet:
     """The labels of "imagenet", "coco", "ade20k" or "places365:DIR".
 
     Args:
-        spec: DIR is the data set's folder with `train/` or `categories_places365.txt`, or that file.
+        spec: DIR is the data set's folder with `train/` or `categories_places365.txt`, or that
+            file.
     Raises: InputError when there is no such set, or DIR is missing or holds no names.
     """
     name, _, place = spec.partition(":")
     read = choose("label set", name, READERS)
     if bool(place) != (name == "places365"):
-        raise InputError(f"{spec!r} is not a label set; write one of: {', '.join(READERS)}, with places365:DIR for your copy")
+        raise InputError(
+            f"{spec!r} is not a label set; write one of: {', '.join(READERS)}, with places365:DIR "
+            "for your copy"
+        )
     names, synsets = read(place)
     return LabelSet(name, tuple(names), tuple(synsets))
 
 
 def synsets_of(name: str) -> tuple[int, ...]:
-    """The synsets that a label's name is made of, each word or run of words by its first noun sense, as in a caption.
+    """The synsets that a label's name is made of, each word or run of words by its first noun
+    sense, as in a caption.
 
-    The whole name if it is a noun of WordNet ("swimming_pool"), else its longest part that is, and likewise what is left on
-    both sides of it ("restaurant_kitchen"). Unless every word belongs to such a part there are none: what "archaeological"
-    adds to an excavation is not for us to say. Varieties ("church/outdoor", "crane (bird)") are left out.
+    The whole name if it is a noun of WordNet ("swimming_pool"), else its longest part that is, and
+    likewise what is left on both sides of it ("restaurant_kitchen"). Unless every word belongs to
+    such a part there are none: what "archaeological" adds to an excavation is not for us to say.
+    Varieties ("church/outdoor", "crane (bird)") are left out.
     """
     whole = "_".join(re.split(r"[\s_]+", VARIETY.sub("", name.strip().lower())))
     if (synset := _first_sense(whole)) is not None:
         return (synset,)
     parts = _parts(whole.replace("-", "_").split("_"))
-    return () if None in parts else tuple(dict.fromkeys(synset for synset in parts if synset is not None))
+    return (
+        ()
+        if None in parts
+        else tuple(dict.fromkeys(synset for synset in parts if synset is not None))
+    )
 
 
 def imagenet_synsets() -> list[int]:
-    """The synsets of ImageNet-1k's classes, in the order of its class ids, from timm's list (which does not load torch)."""
+    """The synsets of ImageNet-1k's classes, in the order of its class ids, from timm's list (which
+    does not load torch).
+    """
     package = importlib.util.find_spec("timm")
     if package is None or not package.submodule_search_locations:
-        raise InputError("timm, which lists ImageNet's classes, is not installed; run `pip install timm`")
-    text = (Path(package.submodule_search_locations[0]) / "data/_info/imagenet_synsets.txt").read_text()
+        raise InputError(
+            "timm, which lists ImageNet's classes, is not installed; run `pip install timm`"
+        )
+    text = (
+        Path(package.submodule_search_locations[0]) / "data/_info/imagenet_synsets.txt"
+    ).read_text()
     return [int(wnid.removeprefix("n")) for wnid in text.split()]
 
 
 def _parts(words: Sequence[str]) -> list[int | None]:
-    """The synsets of the parts of a name, None for a word that is in none; the longest part first, the left of equals."""
+    """The synsets of the parts of a name, None for a word that is in none; the longest part first,
+    the left of equals.
+    """
     for length in range(len(words), 0, -1):
         for start in range(len(words) - length + 1):
             end = start + length
@@ -112,20 +135,29 @@ def _places365(place: str) -> NamesAndSynsets:
 
 
 def places_names(place: Path) -> list[str]:
-    """Names as in the list of categories, where a variety follows a slash; folders have a hyphen in its place."""
+    """Names as in the list of categories, where a variety follows a slash; folders have a hyphen in
+    its place.
+    """
     listing = place / PLACES_FILE if place.is_dir() else place
     if listing.is_file():
         lines = listing.read_text(encoding="utf-8", errors="replace").split("\n")
         found = [PLACES_LINE.fullmatch(line.strip()) for line in lines if line.strip()]
         names = [match[1] for match in found if match]
         if len(names) != len(found):
-            raise InputError(f"{listing} is not a list of categories, with lines such as /a/airfield 0")
+            raise InputError(
+                f"{listing} is not a list of categories, with lines such as /a/airfield 0"
+            )
     elif (place / "train").is_dir():
-        names = sorted(path.name.replace("-", "/") for path in (place / "train").iterdir() if path.is_dir())
+        names = sorted(
+            path.name.replace("-", "/") for path in (place / "train").iterdir() if path.is_dir()
+        )
     else:
         raise InputError(f"{place} holds neither {PLACES_FILE} nor train/ with a folder a category")
     if not names:
-        raise InputError(f"{place} names no category; it should hold {PLACES_FILE}, or train/ with a folder a category")
+        raise InputError(
+            f"{place} names no category; it should hold {PLACES_FILE}, or train/ with a folder a "
+            "category"
+        )
     return names
 
 

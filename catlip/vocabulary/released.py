@@ -1,4 +1,6 @@
-"""The vocabulary file of CatLIP's released code: a pickle of {"n2084071": count}, most frequent first."""
+"""The vocabulary file of CatLIP's released code: a pickle of {"n2084071": count}, most frequent
+first.
+"""
 
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +23,9 @@ def read_release(path: Path) -> tuple[tuple[Synset, ...], str]:
     content = path.read_bytes()
     counts = load_plain(content, str(path))
     if not isinstance(counts, dict) or not all(_is_entry(*entry) for entry in counts.items()):
-        raise InputError(f"{path} is not a dictionary of noun synsets and counts, such as n2084071: 12345")
+        raise InputError(
+            f"{path} is not a dictionary of noun synsets and counts, such as n2084071: 12345"
+        )
     offsets = [(int(key[1:]), times) for key, times in counts.items()]
     synsets = tuple(Synset(offset, nouns().name(offset), times) for offset, times in offsets)
     return synsets, sha256(content).hexdigest()[:PART_DIGITS]

@@ -1,4 +1,6 @@
-"""The class ids of samples, from the labels files of their shards: all looked at before a training, read when needed."""
+"""The class ids of samples, from the labels files of their shards: all looked at before a training,
+read when needed.
+"""
 
 import functools
 import json
@@ -32,9 +34,14 @@ class VocabularyLabels:
         self._of = functools.lru_cache(maxsize=64)(self._encode)
 
     def __reduce__(self) -> tuple[type["VocabularyLabels"], tuple[Path, Vocabulary]]:
-        return VocabularyLabels, (self.labels_dir, self.vocabulary)  # a worker reads labels of its own
+        return VocabularyLabels, (
+            self.labels_dir,
+            self.vocabulary,
+        )  # a worker reads labels of its own
 
-    def __call__(self, samples: Sequence[tuple[Shard, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def __call__(
+        self, samples: Sequence[tuple[Shard, int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Values [sum K] and offsets [n + 1] of n (shard, sample number) pairs."""
         found = [self._of(shard.path)[number] for shard, number in samples]
         return np.concatenate(found), np.cumsum([0, *map(len, found)], dtype=np.int64)
@@ -44,28 +51,42 @@ class VocabularyLabels:
 
         Args:
             patterns: how the user named the shards.
-        Raises: InputError when there is not one for each shard, of its samples, made as those of the vocabulary were.
+        Raises: InputError when there is not one for each shard, of its samples, made as those of
+            the vocabulary were.
         """
         with ThreadPoolExecutor(THREADS) as pool:
-            found = pool.map(self._fault, shards.paths, shards.counts.tolist(), shards.digests.tolist())
+            found = pool.map(
+                self._fault, shards.paths, shards.counts.tolist(), shards.digests.tolist()
+            )
             faults = [fault for fault in found if fault]
         if faults:
             how = f"--rule {self.vocabulary.rule} --labels-dir {self.labels_dir}"
             raise InputError(
-                f"{len(faults):,} of {len(shards):,} shards have no labels that can be used; the first: {faults[0]}; run "
-                f"`python -m catlip.label {shlex.join(patterns)} {how}`, and `python -m catlip.vocabulary` where the "
+                f"{len(faults):,} of {len(shards):,} shards have no labels that can be used; the "
+                f"first: {faults[0]}; run "
+                f"`python -m catlip.label {shlex.join(patterns)} {how}`, and `python -m "
+                "catlip.vocabulary` where the "
                 "vocabulary is older than the labels"
             )
 
     def _fault(self, path: Path, count: int, digest: bytes) -> str:
-        """Why the labels of a shard with so many samples and this content cannot be used; empty when they can."""
+        """Why the labels of a shard with so many samples and this content cannot be used; empty
+        when they can.
+        """
         sidecar = sidecar_path(TarShard(path), self.labels_dir, self.vocabulary.rule)
         try:
             meta, labelled = _read_head(sidecar)
             making, made_from = Making.of(meta), (str(meta.get("content")).encode(), labelled)
         except FileNotFoundError:
             return f"{path} has none at {sidecar}"
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            EOFError,
+            zipfile.BadZipFile,
+        ) as error:
             return f"{sidecar} is not a whole labels file ({error})"
         if made_from != (digest, count):
             return f"{path} has changed since {sidecar} was made"
@@ -81,7 +102,9 @@ class VocabularyLabels:
 
 
 def _read_head(sidecar: Path) -> tuple[dict[str, Any], int]:
-    """What made the labels in a file, and of how many samples they are: its smallest member, and the header of another."""
+    """What made the labels in a file, and of how many samples they are: its smallest member, and
+    the header of another.
+    """
     with zipfile.ZipFile(sidecar) as file:
         with file.open("meta.npy") as member:
             meta = json.loads(np.lib.format.read_array(member, allow_pickle=False).tobytes())

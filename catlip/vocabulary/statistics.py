@@ -1,9 +1,12 @@
-"""What the captions hold, and how near the classes are to the labels of other data sets.  (Figures 2(b), 2(c), 3(a), 3(b))
+"""What the captions hold, and how near the classes are to the labels of other data sets.  (Figures
+2(b), 2(c), 3(a), 3(b))
 
-    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against imagenet coco places365:/data/places365
+    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json \\
+        --against imagenet coco places365:/data/places365
 
-A label of a target data set *matches* the class of highest path similarity to any of its synsets; Figure 2(b) counts the labels
-that match at least so well, Figure 2(c) how often the classes occur that match exactly.
+A label of a target data set *matches* the class of highest path similarity to any of its synsets;
+Figure 2(b) counts the labels that match at least so well, Figure 2(c) how often the classes occur
+that match exactly.
 """
 
 import subprocess
@@ -33,7 +36,8 @@ EXACT = 1.0
 class VocabularyStatistics:
     """Show a vocabulary's statistics as tables, write them down and draw them.
 
-    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against imagenet coco places365:/data/places365
+    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json \\
+        --against imagenet coco places365:/data/places365
     """
 
     vocabulary: tyro.conf.Positional[Path]
@@ -57,7 +61,9 @@ class Match:
 
 
 def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
-    """The class that is nearest to each label; of a label of several synsets, to the best of them, ties to the lowest id."""
+    """The class that is nearest to each label; of a label of several synsets, to the best of them,
+    ties to the lowest id.
+    """
     flat = [synset for synsets in labels.synsets for synset in synsets]
     found = nearest(flat, [synset.offset for synset in vocabulary.synsets])
     candidates = iter(zip(found.similarities.tolist(), (-found.class_ids).tolist(), strict=True))
@@ -84,7 +90,8 @@ def describe(vocabulary: Vocabulary) -> dict[str, Any]:
 def summary(metrics: dict[str, Any]) -> str:
     """What `describe` found, in a few lines."""
     captions = (
-        f"{metrics['num_captions']:,} captions, {metrics['captions_without_label']:,} of them without a label, "
+        f"{metrics['num_captions']:,} captions, {metrics['captions_without_label']:,} of them "
+        "without a label, "
         f"{metrics['labels_per_caption']:.2f} labels a caption"
         if metrics["captions_without_label"] is not None
         else "how many labels a caption has is not known"
@@ -95,18 +102,21 @@ def summary(metrics: dict[str, Any]) -> str:
     )
 
 
-def statistics(vocabulary: Vocabulary, label_sets: Sequence[LabelSet]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def statistics(
+    vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """The metrics and samples of a record of kind `vocabulary_statistics`.
 
     Returns: metrics, those of `describe` and
-            rule, threshold, top_k: of the vocabulary.
-            overlap: label set -> similarity "0.1" to "1.0" -> number of labels whose best class is at least so similar.
-            labels: label set -> `labels`, how many it has; `without_synset` of them; `exact` matches; and of these the
+            rule, threshold, top_k: of the vocabulary. overlap: label set -> similarity "0.1" to
+            "1.0" -> number of labels whose best class is at least so similar. labels: label set ->
+            `labels`, how many it has; `without_synset` of them; `exact` matches; and of these the
                 `least`, `median` and `most` samples of a class, None without any.
         and samples
-            tail_rank, tail_count: at most 500 points of the long tail, rank 1 being the most frequent synset.
-            captions_by_labels: how many captions have 0, 1, 2, ... labels, the last for all with more; empty where unknown.
-            matches_NAME: for each label set, its labels in order, each as the fields of `Match`.
+            tail_rank, tail_count: at most 500 points of the long tail, rank 1 being the most
+            frequent synset. captions_by_labels: how many captions have 0, 1, 2, ... labels, the
+            last for all with more; empty where unknown. matches_NAME: for each label set, its
+            labels in order, each as the fields of `Match`.
     """
     matches = {labels.name: match(labels, vocabulary) for labels in label_sets}
     metrics = describe(vocabulary) | {
@@ -120,14 +130,20 @@ def statistics(vocabulary: Vocabulary, label_sets: Sequence[LabelSet]) -> tuple[
         "tail_rank": ranks,
         "tail_count": [counts[rank - 1] for rank in ranks],
         "captions_by_labels": list(vocabulary.captions_by_labels or ()),
-        **{f"matches_{name}": [asdict(found) for found in found_matches] for name, found_matches in matches.items()},
+        **{
+            f"matches_{name}": [asdict(found) for found in found_matches]
+            for name, found_matches in matches.items()
+        },
     }
     return metrics, samples
 
 
 def overlap(matches: Sequence[Match]) -> dict[str, int]:
     """For each of `SIMILARITIES`, how many labels match at least so well: Figure 2(b)."""
-    return {f"{least:.1f}": sum(found.similarity >= least for found in matches) for least in SIMILARITIES}
+    return {
+        f"{least:.1f}": sum(found.similarity >= least for found in matches)
+        for least in SIMILARITIES
+    }
 
 
 def _summed_up(matches: Sequence[Match]) -> dict[str, float | None]:
@@ -144,19 +160,29 @@ def _summed_up(matches: Sequence[Match]) -> dict[str, float | None]:
 
 def tables(metrics: dict[str, Any], samples: dict[str, list[Any]]) -> dict[str, pd.DataFrame]:
     """What `statistics` found, as tables by name."""
-    above = [(int(threshold), synsets) for threshold, synsets in metrics["unique_synsets_above"].items()]
+    above = [
+        (int(threshold), synsets) for threshold, synsets in metrics["unique_synsets_above"].items()
+    ]
     numbers = [*map(str, range(HISTOGRAM - 1)), f"{HISTOGRAM - 1} or more"]
     histogram = np.trim_zeros(samples["captions_by_labels"], "b")
     found = {
         "unique_synsets": pd.DataFrame(above, columns=["threshold", "synsets"]),
-        "long_tail": pd.DataFrame({"rank": samples["tail_rank"], "captions": samples["tail_count"]}),
-        "captions_by_labels": pd.DataFrame(zip(numbers, histogram, strict=False), columns=["labels", "captions"]),
+        "long_tail": pd.DataFrame(
+            {"rank": samples["tail_rank"], "captions": samples["tail_count"]}
+        ),
+        "captions_by_labels": pd.DataFrame(
+            zip(numbers, histogram, strict=False), columns=["labels", "captions"]
+        ),
         "overlap": pd.DataFrame(metrics["overlap"]).rename_axis("similarity").reset_index(),
         "labels": pd.DataFrame.from_dict(metrics["labels"], orient="index", dtype=object)
         .rename_axis("label set")
         .reset_index(),
     }
-    return found | {name: pd.DataFrame(rows, dtype=object) for name, rows in samples.items() if name.startswith("matches_")}
+    return found | {
+        name: pd.DataFrame(rows, dtype=object)
+        for name, rows in samples.items()
+        if name.startswith("matches_")
+    }
 
 
 PRINTED = {
@@ -177,7 +203,9 @@ def show_statistics(config: VocabularyStatistics) -> None:
         record.samples |= samples
     print(summary(metrics))
     for name, table in tables(metrics, samples).items():
-        write_atomically(path.with_name(f"{path.stem}-{name}.csv"), table.to_csv(index=False).encode())
+        write_atomically(
+            path.with_name(f"{path.stem}-{name}.csv"), table.to_csv(index=False).encode()
+        )
         if name in PRINTED and len(table):
             print(f"\n{PRINTED[name]}\n{_as_text(table)}")
     print(f"\nrecord: {path}\ntables: {path.with_name(path.stem)}-*.csv")
@@ -206,9 +234,19 @@ def _cell(value: float | str | None) -> str:
 
 
 def _draw(record: Path) -> Path:
-    """The report's page of one record, made by the report's own program, which catlip does not know."""
+    """The report's page of one record, made by the report's own program, which catlip does not
+    know.
+    """
     page = record.parent / "report"
-    command = (sys.executable, "-m", "reports", "--records", str(record.resolve()), "--out", str(page))
+    command = (
+        sys.executable,
+        "-m",
+        "reports",
+        "--records",
+        str(record.resolve()),
+        "--out",
+        str(page),
+    )
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]

@@ -1,11 +1,13 @@
 """Weights in and out: of a run, of the release, as timm and the Hugging Face hub know them.
 
     read_checkpoint(Path("vit_base.pt")).build()      # the released encoder, exactly its weights
-    read_run(Path("runs/cc3m/pretrain/catlip-seed0")) # averaged; raw=True for those of its last checkpoint
+    read_run(Path("runs/cc3m/pretrain/catlip-seed0")) # averaged; raw=True for those of its last
+    checkpoint
 
-A file becomes a `Checkpoint`, which holds encoder, classifier, RangeAugment and the rest under one set of names, and a
-checkpoint becomes a file of any target that can hold it (`catlip.weights.targets`). Every weight is accounted for: it is
-mapped, or dropped by name with a reason, or the file is refused.
+A file becomes a `Checkpoint`, which holds encoder, classifier, RangeAugment and the rest under one
+set of names, and a checkpoint becomes a file of any target that can hold it
+(`catlip.weights.targets`). Every weight is accounted for: it is mapped, or dropped by name with a
+reason, or the file is refused.
 
 `python -m catlip.weights convert` and `show` are the command line.
 """

@@ -26,28 +26,33 @@ class Convert:
 
     python -m catlip.weights convert vit_base.pt --to timm --out vit_base.safetensors
     python -m catlip.weights convert vit_base.pt --to huggingface --out vit_base/
-    python -m catlip.weights convert runs/cc3m/pretrain/catlip-seed0 --to timm --out vit_b16.safetensors
+    python -m catlip.weights convert runs/cc3m/pretrain/catlip-seed0 --to timm \\
+        --out vit_b16.safetensors
     python -m catlip.weights show vit_base.pt
 
-    What is read: the release's pre-training, classification, multi-label, DeepLabv3, Mask R-CNN and CLIP checkpoints of ViT
-    B, L and H (torch.save or safetensors, or its trainer's file, whose averaged weights are taken); the folder of a finished
-    run, its weights.safetensors and its checkpoints/step-*.pt; and what this program wrote. Every weight is accounted for, or
-    the file is refused.
+    What is read: the release's pre-training, classification, multi-label, DeepLabv3, Mask R-CNN and
+    CLIP checkpoints of ViT B, L and H (torch.save or safetensors, or its trainer's file, whose
+    averaged weights are taken); the folder of a finished run, its weights.safetensors and its
+    checkpoints/step-*.pt; and what this program wrote. Every weight is accounted for, or the file
+    is refused.
 
     What each target holds:
 
-    ours: everything. The encoder, the classifier and RangeAugment's ranges get the names of this project's objective; what
-    it has no name for, say a segmentation head, keeps its own. `--encoder FILE` of the benches reads it.
+    ours: everything. The encoder, the classifier and RangeAugment's ranges get the names of this
+    project's objective; what it has no name for, say a segmentation head, keeps its own. `--encoder
+    FILE` of the benches reads it.
 
-    timm: the encoder and a linear classifier, for timm's VisionTransformer. Of an encoder that cuts its patches, such as
-    vit_b16, timm.create_model("vit_base_patch16_224", num_classes=...) loads it as it is. No model of timm's has the
-    release's stem of three convolutions, and GELU between them keeps it from being folded into one: there, as for the hybrid
-    stem, timm's model needs embed_layer=catlip.encoder.STEMS["conv"] and no_embed_class=True. timm resizes positions on
-    their grid and the release along their row, so give --resolution for any but 224 pixels. What is dropped is listed, with
-    the reason, here and whole in the file's metadata.
+    timm: the encoder and a linear classifier, for timm's VisionTransformer. Of an encoder that cuts
+    its patches, such as vit_b16, timm.create_model("vit_base_patch16_224", num_classes=...) loads
+    it as it is. No model of timm's has the release's stem of three convolutions, and GELU between
+    them keeps it from being folded into one: there, as for the hybrid stem, timm's model needs
+    embed_layer=catlip.encoder.STEMS["conv"] and no_embed_class=True. timm resizes positions on
+    their grid and the release along their row, so give --resolution for any but 224 pixels. What is
+    dropped is listed, with the reason, here and whole in the file's metadata.
 
-    huggingface: a folder with the same in model.safetensors, and a config.json and a model card with which
-    timm.create_model("local-dir:FOLDER", pretrained=True) builds it, and "hf-hub:" once it is uploaded.
+    huggingface: a folder with the same in model.safetensors, and a config.json and a model card
+    with which timm.create_model("local-dir:FOLDER", pretrained=True) builds it, and "hf-hub:" once
+    it is uploaded.
 
     released: the release's names, for encoders with its stem; the inverse of the first.
     """
@@ -59,7 +64,9 @@ class Convert:
     out: Path
     """A .safetensors file, a .pt file for `released`, a folder for `huggingface`."""
     resolution: Natural = 0
-    """Pixels of the images, for `timm` and `huggingface`: the release's positions are resized for them; 0 leaves them."""
+    """Pixels of the images, for `timm` and `huggingface`: the release's positions are resized for
+    them; 0 leaves them.
+    """
 
 
 def main(config: Convert) -> None:
@@ -74,7 +81,10 @@ def main(config: Convert) -> None:
     else:
         converted = to_timm(checkpoint, config.resolution)
     _write(config, checkpoint, converted)
-    print(f"{checkpoint.encoder_name}: {len(converted.tensors)} weights, {parameter_count(converted.tensors):,} parameters")
+    print(
+        f"{checkpoint.encoder_name}: {len(converted.tensors)} weights, "
+        f"{parameter_count(converted.tensors):,} parameters"
+    )
     for reason, names in converted.dropped.items():
         print(f"dropped {len(names)}, {reason}: {listed(names, SHOWN)}")
     print(f"wrote {config.out}")
@@ -90,7 +100,10 @@ def _check(config: Convert, file: Path) -> None:
         if written.exists() and written.samefile(file):
             raise InputError(f"--out {config.out} is what is to be converted; give another name")
     if config.resolution and config.to not in ("timm", "huggingface"):
-        raise InputError(f"--resolution is for timm and huggingface; --to {config.to} keeps the positions as they are")
+        raise InputError(
+            f"--resolution is for timm and huggingface; --to {config.to} keeps the positions as "
+            "they are"
+        )
 
 
 def _write(config: Convert, checkpoint: Checkpoint, converted: Converted) -> None:

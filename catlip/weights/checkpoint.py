@@ -1,8 +1,11 @@
 """A checkpoint by its parts, whichever of the known layouts its file has.
 
-ours        an objective's weights with the config that made them: `weights.safetensors` of a run, or a trainer's `step-*.pt`
-released    the release's names (`catlip.weights.released`), as torch.save or safetensors, or in a trainer's file of it
-timm        timm's names, as `python -m catlip.weights convert --to timm` writes them, with the same config
+ours        an objective's weights with the config that made them: `weights.safetensors` of a run,
+            or a trainer's `step-*.pt`
+released    the release's names (`catlip.weights.released`), as torch.save or safetensors, or in a
+            trainer's file of it
+timm        timm's names, as `python -m catlip.weights convert --to timm` writes them, with the same
+            config
 """
 
 from collections.abc import Mapping
@@ -17,14 +20,28 @@ from torch import Tensor
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
 from catlip.weights.files import differences, listed, plain_tensors, read_config, read_file
-from catlip.weights.released import RESOLUTION, Layout, OutProj, Part, Task, faults, find_layout, split
+from catlip.weights.released import (
+    RESOLUTION,
+    Layout,
+    OutProj,
+    Part,
+    Task,
+    faults,
+    find_layout,
+    split,
+)
 
 ENCODER = "image_encoder."
 MAX_RESOLUTION = 1 << 14
-RESIZE = 232  # of the shorter side before the release's central crop of 224; at other resolutions it crops what it resizes to
+# Of the shorter side before the release's central crop of 224; at other resolutions it crops what
+# it resizes to.
+RESIZE = 232
 METHODS = {"clip": "clip"}  # by task; every other released checkpoint began with CatLIP
 AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
-RELEASED_TRAINER = ("ema_state_dict", "model_state_dict")  # the same of the release's trainer, the averaged first
+RELEASED_TRAINER = (
+    "ema_state_dict",
+    "model_state_dict",
+)  # the same of the release's trainer, the averaged first
 
 Kind = Literal["ours", "released", "timm"]
 
@@ -34,16 +51,14 @@ class Checkpoint:
     """Weights by what they belong to, under this project's names.
 
     Attributes:
-        kind: the layout of the file.
-        encoder_name: of catlip.encoder.ENCODERS.
-        resolution: pixels of the images that its positions are for.
-        pool: "avg" for an encoder without a class token.
-        encoder: the state dict of `build_encoder(encoder_name, resolution, pool=pool)`.
-        classifier: "weight" [V, D] and "bias" [V]; of CLIP "proj" [D, joint width]; empty without one.
-        range_augment: the state dict of `catlip.range_augment.RangeAugment`, or empty.
-        rest: everything else, under the names of the file.
-        config: what made the weights: encoder, resolution, method, seed, ...
-        layout: of a released checkpoint, and of one that was converted from it.
+        kind: the layout of the file. encoder_name: of catlip.encoder.ENCODERS. resolution: pixels
+        of the images that its positions are for. pool: "avg" for an encoder without a class token.
+        encoder: the state dict of `build_encoder(encoder_name, resolution, pool=pool)`. classifier:
+        "weight" [V, D] and "bias" [V]; of CLIP "proj" [D, joint width]; empty without one.
+        range_augment: the state dict of `catlip.range_augment.RangeAugment`, or empty. rest:
+        everything else, under the names of the file. config: what made the weights: encoder,
+        resolution, method, seed, ... layout: of a released checkpoint, and of one that was
+        converted from it.
     """
 
     kind: Kind
@@ -59,7 +74,9 @@ class Checkpoint:
 
     @property
     def resize(self) -> int | None:
-        """Pixels of the shorter side before the central crop; None when the central square is resized at once, as ours is."""
+        """Pixels of the shorter side before the central crop; None when the central square is
+        resized at once, as ours is.
+        """
         return self.config.get("resize")
 
     def parts(self) -> dict[Part, Mapping[str, Tensor]]:
@@ -79,37 +96,58 @@ def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
 
     Args:
         raw: of a trainer's file the weights themselves, and not their moving average.
-    Raises: InputError when it has none of the layouts above, or any weight too many, too few or of another shape.
+    Raises: InputError when it has none of the layouts above, or any weight too many, too few or of
+        another shape.
     """
     return checkpoint_of(*open_weights(path, raw), path)
 
 
 def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights in a file by name, whatever they are of, and this project's config if it is there.
+    """The weights in a file by name, whatever they are of, and this project's config if it is
+    there.
 
     Raises: InputError when it holds anything else.
     """
     contents, config = read_file(path)
     if not config and isinstance(contents.get("state"), dict):
-        config, contents = read_config(contents.get("config"), path), _of_trainer(contents["state"], raw)
+        config, contents = (
+            read_config(contents.get("config"), path),
+            _of_trainer(contents["state"], raw),
+        )
     else:
-        contents = next((contents[name] for name in RELEASED_TRAINER if isinstance(contents.get(name), dict)), contents)
+        contents = next(
+            (contents[name] for name in RELEASED_TRAINER if isinstance(contents.get(name), dict)),
+            contents,
+        )
     return plain_tensors(contents, path), config
 
 
-def checkpoint_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path) -> Checkpoint:
-    """The checkpoint that these weights make, which came with `config` from `path`. Raises: InputError, as above."""
+def checkpoint_of(
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path
+) -> Checkpoint:
+    """The checkpoint that these weights make, which came with `config` from `path`.
+
+    Raises: InputError, as above.
+    """
     try:
         if config:
-            return _of_timm(tensors, config) if config.get("layout") == "timm" else _of_objective(tensors, config)
+            return (
+                _of_timm(tensors, config)
+                if config.get("layout") == "timm"
+                else _of_objective(tensors, config)
+            )
         if layout := find_layout(tensors):
             return _of_release(tensors, layout, path)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if "blocks.0.attn.qkv.weight" in tensors:
-        raise InputError(f"{path} has timm's names and no word of how its images are normalised; open it as timm:NAME:{path}")
+        raise InputError(
+            f"{path} has timm's names and no word of how its images are normalised; open it as "
+            f"timm:NAME:{path}"
+        )
     raise InputError(
-        f"{path} is no checkpoint of this project or of the release: it holds {listed(list(tensors))}; "
+        f"{path} is no checkpoint of this project or of the release: it holds "
+        f"{listed(list(tensors))}; "
         "`python -m catlip.weights --help` lists what can be read"
     )
 
@@ -137,7 +175,10 @@ def _of_trainer(state: dict[Any, Any], raw: bool) -> Any:
 
 def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
     if found := faults(tensors, layout):
-        raise InputError(f"it is not a whole released {layout.task} checkpoint of {layout.encoder}: {'; '.join(found)}")
+        raise InputError(
+            f"it is not a whole released {layout.task} checkpoint of {layout.encoder}: "
+            f"{'; '.join(found)}"
+        )
     weights = split(tensors, layout)
     return Checkpoint(
         "released",
@@ -166,33 +207,69 @@ def _of_objective(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> C
             range_augment[name.removeprefix("range_augment.")] = tensor
         else:
             rest[name] = tensor
-    return replace(_described("ours", config, encoder), classifier=classifier, range_augment=range_augment, rest=rest)
+    return replace(
+        _described("ours", config, encoder),
+        classifier=classifier,
+        range_augment=range_augment,
+        rest=rest,
+    )
 
 
 def _of_timm(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
     encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
-    head = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name not in encoder}
+    head = {
+        name.removeprefix("head."): tensor
+        for name, tensor in tensors.items()
+        if name not in encoder
+    }
     return replace(_described("timm", config, encoder), classifier=head)
 
 
 def _described(kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tensor]) -> Checkpoint:
-    """The encoder that `config` names. Raises: InputError when it names none, or `encoder` is another."""
+    """The encoder that `config` names.
+
+    Raises: InputError when it names none, or `encoder` is another.
+    """
     name, resolution = config.get("encoder"), config.get("resolution")
-    if not isinstance(name, str) or type(resolution) is not int or not 0 < resolution <= MAX_RESOLUTION:
-        raise InputError(f"its config says encoder {name!r} at {resolution!r} pixels; it is not of a run of this project")
+    if (
+        not isinstance(name, str)
+        or type(resolution) is not int
+        or not 0 < resolution <= MAX_RESOLUTION
+    ):
+        raise InputError(
+            f"its config says encoder {name!r} at {resolution!r} pixels; it is not of a run of "
+            "this project"
+        )
     resize = config.get("resize")
-    if resize is not None and (type(resize) is not int or not resolution <= resize <= MAX_RESOLUTION):
-        raise InputError(f"its config says that images are resized to {resize!r} before a crop of {resolution}")
+    if resize is not None and (
+        type(resize) is not int or not resolution <= resize <= MAX_RESOLUTION
+    ):
+        raise InputError(
+            f"its config says that images are resized to {resize!r} before a crop of {resolution}"
+        )
     if name not in ENCODERS:
         raise InputError(f"its encoder is {name!r}; this version has {', '.join(ENCODERS)}")
     pool: Pool = config.get("pool") or ENCODERS[name].pool
     if pool not in get_args(Pool):
         raise InputError(f"its config says pool {pool!r}; there are {' and '.join(get_args(Pool))}")
     with torch.device("meta"):
-        expected = {n: tuple(t.shape) for n, t in build_encoder(name, resolution, pool=pool).state_dict().items()}
+        expected = {
+            n: tuple(t.shape)
+            for n, t in build_encoder(name, resolution, pool=pool).state_dict().items()
+        }
     if found := differences(encoder, expected):
-        raise InputError(f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(found)}")
-    return Checkpoint(kind, name, resolution, pool, encoder, config=config, layout=_layout(config.get("released"), name))
+        raise InputError(
+            f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(found)}"
+        )
+    return Checkpoint(
+        kind,
+        name,
+        resolution,
+        pool,
+        encoder,
+        config=config,
+        layout=_layout(config.get("released"), name),
+    )
 
 
 def _layout(released: Any, encoder_name: str) -> Layout | None:
@@ -202,8 +279,14 @@ def _layout(released: Any, encoder_name: str) -> Layout | None:
     try:
         layout = Layout(**released)
     except TypeError:
-        raise InputError("its config has an entry 'released' that this version did not write") from None
-    valid = layout.encoder == encoder_name and layout.task in get_args(Task) and layout.out_proj in get_args(OutProj)
+        raise InputError(
+            "its config has an entry 'released' that this version did not write"
+        ) from None
+    valid = (
+        layout.encoder == encoder_name
+        and layout.task in get_args(Task)
+        and layout.out_proj in get_args(OutProj)
+    )
     if not valid or type(layout.num_classes) is not int:
         raise InputError(f"its config says that it was {layout}, which the release has not")
     return layout

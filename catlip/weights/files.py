@@ -1,7 +1,8 @@
 """Files of weights from outside, read without letting them run anything.
 
-torch.save's files are read by `torch.load(weights_only=True)`, mapped and not copied, after a look at the archive itself;
-everything else has to be safetensors. Whatever is wrong with a file ends as one line.
+torch.save's files are read by `torch.load(weights_only=True)`, mapped and not copied, after a look
+at the archive itself; everything else has to be safetensors. Whatever is wrong with a file ends as
+one line.
 """
 
 import json
@@ -21,7 +22,8 @@ from catlip.cli import InputError
 ZIP = b"PK\x03\x04"
 GIT_LFS_POINTER = b"version https://git-lfs"
 OLD_PICKLE = b"\x80"
-HEADER_AT = 8  # bytes of safetensors before its header, which are the length of it and may look like anything
+# Bytes of safetensors before its header, which are the length of it and may look like anything.
+HEADER_AT = 8
 LONGEST_REASON = 200  # characters of torch's own message
 SHOWN = 3  # names that an error message lists of each sort
 
@@ -31,11 +33,17 @@ Shapes = Mapping[str, tuple[int, ...]]
 def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
     """What a file of weights holds, and the config that this project wrote into it.
 
-    Returns: for safetensors the tensors by name, for torch.save's the dictionary that was saved; and the config, or {}.
-    Raises: InputError when there is no such file, or it is neither of the two, cut short, or wants to run something.
+    Returns: for safetensors the tensors by name, for torch.save's the dictionary that was saved;
+        and the config, or {}.
+    Raises: InputError when there is no such file, or it is neither of the two, cut short, or wants
+        to run something.
     """
     if not path.is_file():
-        raise InputError(f"{path} is a folder; name a file in it" if path.is_dir() else f"there is no file {path}")
+        raise InputError(
+            f"{path} is a folder; name a file in it"
+            if path.is_dir()
+            else f"there is no file {path}"
+        )
     with open(path, "rb") as file:
         start = file.read(len(GIT_LFS_POINTER))
     if start[HEADER_AT : HEADER_AT + 1] == b"{":
@@ -43,23 +51,36 @@ def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
     if start.startswith(ZIP):
         return _read_archive(path), {}
     if start == GIT_LFS_POINTER:
-        raise InputError(f"{path} is a Git LFS pointer, not the weights; fetch the file that it stands for")
+        raise InputError(
+            f"{path} is a Git LFS pointer, not the weights; fetch the file that it stands for"
+        )
     if start.startswith(OLD_PICKLE):
-        raise InputError(f"{path} is a bare pickle, which is not read; torch.save of PyTorch 1.6 or newer writes an archive")
+        raise InputError(
+            f"{path} is a bare pickle, which is not read; torch.save of PyTorch 1.6 or newer "
+            "writes an archive"
+        )
     raise InputError(f"{path} is neither a torch.save file nor safetensors")
 
 
 def _read_archive(path: Path) -> dict[Any, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
-            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+            packed = [
+                entry.filename
+                for entry in archive.infolist()
+                if entry.compress_type != zipfile.ZIP_STORED
+            ]
         if packed:  # torch.save packs nothing; what unpacks may have any size
-            raise InputError(f"{path} is refused: {packed[0]!r} in it is compressed, which torch.save never does")
+            raise InputError(
+                f"{path} is refused: {packed[0]!r} in it is compressed, which torch.save never does"
+            )
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except InputError:
         raise
     except Exception as error:  # a broken archive or pickle can raise nearly anything
-        raise InputError(f"{path} is not a whole torch.save file of weights: {_reason(error)}") from None
+        raise InputError(
+            f"{path} is not a whole torch.save file of weights: {_reason(error)}"
+        ) from None
     if not isinstance(contents, dict):
         raise InputError(f"{path} holds a {type(contents).__name__}, not weights by name")
     return contents
@@ -85,7 +106,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_config(text: Any, path: Path) -> dict[str, Any]:
-    """The config that this project writes beside weights. Raises: InputError when it is not a JSON object."""
+    """The config that this project writes beside weights.
+
+    Raises: InputError when it is not a JSON object.
+    """
     try:
         config = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
@@ -96,21 +120,31 @@ def read_config(text: Any, path: Path) -> dict[str, Any]:
 
 
 def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:
-    """`contents` as tensors by name. Raises: InputError for anything in it that is not a name and an ordinary tensor."""
+    """`contents` as tensors by name.
+
+    Raises: InputError for anything in it that is not a name and an ordinary tensor.
+    """
     if not isinstance(contents, dict) or not contents:
         raise InputError(f"{path} holds no weights by name")
     for name, value in contents.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise InputError(f"{path} is not a file of weights: {name!r} in it is a {type(value).__name__}")
+            raise InputError(
+                f"{path} is not a file of weights: {name!r} in it is a {type(value).__name__}"
+            )
         if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
             raise InputError(f"{path}: {name!r} is not an ordinary dense tensor")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise InputError(f"{path}: {name!r} claims a shape of {list(value.shape)}, more than the file stores for it")
+            raise InputError(
+                f"{path}: {name!r} claims a shape of {list(value.shape)}, more than the file "
+                "stores for it"
+            )
     return {name: value.detach() for name, value in contents.items()}
 
 
 def differences(tensors: Mapping[str, Tensor], expected: Shapes) -> list[str]:
-    """What separates `tensors` from the names and shapes that were expected, in words; nothing when they agree."""
+    """What separates `tensors` from the names and shapes that were expected, in words; nothing when
+    they agree.
+    """
     misshapen = [
         f"{name} is {list(tensors[name].shape)} and not {list(shape)}"
         for name, shape in expected.items()
@@ -119,11 +153,17 @@ def differences(tensors: Mapping[str, Tensor], expected: Shapes) -> list[str]:
     mistyped = [
         f"{name} is {tensors[name].dtype}"
         for name in expected
-        if name in tensors and tensors[name].is_floating_point() == name.endswith("num_batches_tracked")
+        if name in tensors
+        and tensors[name].is_floating_point() == name.endswith("num_batches_tracked")
     ]
     missing = [name for name in expected if name not in tensors]
     unknown = [name for name in tensors if name not in expected]
-    found = {"missing": missing, "not understood": unknown, "of another shape": misshapen, "of another type": mistyped}
+    found = {
+        "missing": missing,
+        "not understood": unknown,
+        "of another shape": misshapen,
+        "of another type": mistyped,
+    }
     return [f"{len(names)} {sort} ({listed(names)})" for sort, names in found.items() if names]
 
 

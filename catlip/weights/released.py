@@ -1,11 +1,13 @@
 """What the release calls its weights, and what we call them.
 
-Its checkpoints are dictionaries of tensors without a wrapper. A classification checkpoint is the encoder with its classifier;
-segmentation, detection and CLIP ones hold that encoder below a prefix, without a classifier or a class token where there is
-nothing to classify, and their own parts beside it. RangeAugment's six scalars lie with the encoder.
+Its checkpoints are dictionaries of tensors without a wrapper. A classification checkpoint is the
+encoder with its classifier; segmentation, detection and CLIP ones hold that encoder below a prefix,
+without a classifier or a class token where there is nothing to classify, and their own parts beside
+it. RangeAugment's six scalars lie with the encoder.
 
-One quirk of its code is not followed: without a class token it takes tokens for channels where there are as many of them as the
-width, which is ViT-L on images of 512 pixels, and normalises over the wrong ones.
+One quirk of its code is not followed: without a class token it takes tokens for channels where
+there are as many of them as the width, which is ViT-L on images of 512 pixels, and normalises over
+the wrong ones.
 """
 
 import itertools
@@ -32,7 +34,9 @@ PREFIXES: dict[Task, str] = {
     "detection": "model.backbone.encoder.",
     "clip": "image_encoder.",
 }
-CLASSIFIERS: dict[Task, tuple[str, int]] = {  # the weight that has a dimension for the classes, and which it is
+CLASSIFIERS: dict[
+    Task, tuple[str, int]
+] = {  # the weight that has a dimension for the classes, and which it is
     "classification": ("classifier.weight", 0),
     "segmentation": ("seg_head.classifier.block.conv.weight", 0),
     "detection": ("model.roi_heads.box_predictor.cls_score.weight", 0),
@@ -42,7 +46,13 @@ RESOLUTION = 224  # of the 14 x 14 positions, whatever the checkpoint was fine-t
 POSITIONS = "pos_embed.pos_embed.pos_embed"
 TEXT_SIDE = ("text_encoder.", "logit_scale")  # CLIP's other half
 
-STEM = {"0": "0.block.conv", "1": "0.block.norm", "3": "1.block.conv", "4": "1.block.norm", "6": "2.block.conv"}
+STEM = {
+    "0": "0.block.conv",
+    "1": "0.block.norm",
+    "3": "1.block.conv",
+    "4": "1.block.norm",
+    "6": "2.block.conv",
+}
 BLOCK = {
     "norm1": "pre_norm_mha.0",
     "attn.qkv": "pre_norm_mha.1.qkv_proj",
@@ -54,7 +64,9 @@ BLOCK = {
 
 
 class Entry(NamedTuple):
-    """Where a released weight belongs: a part of a checkpoint, its name and shape there, and its shape in the release."""
+    """Where a released weight belongs: a part of a checkpoint, its name and shape there, and its
+    shape in the release.
+    """
 
     part: Part
     name: str
@@ -84,23 +96,33 @@ class Layout:
         return "avg" if self.task in ("segmentation", "detection") else "token"
 
     def entries(self) -> dict[str, Entry]:
-        """Every weight that a checkpoint with this layout has, by its released name; CLIP's text side apart."""
+        """Every weight that a checkpoint with this layout has, by its released name; CLIP's text
+        side apart.
+        """
         prefix, width = PREFIXES[self.task], ENCODERS[self.encoder].width
-        found = {prefix + released_name(name, self.out_proj): entry for name, entry in self._encoder().items()}
+        found = {
+            prefix + released_name(name, self.out_proj): entry
+            for name, entry in self._encoder().items()
+        }
         if self.augmented:
             for operation, end in itertools.product(OPERATIONS, ("low", "high")):
                 name = f"{prefix}neural_augmentor.{operation}._{end}"
                 found[name] = Entry("range_augment", f"{end}.{operation}", (), ())
         for name, shape in self._classifier(width).items():
             found[f"{prefix}classifier.{name}"] = Entry("classifier", name, shape, shape)
-        return found | {name: Entry("rest", name, shape, shape) for name, shape in self._head(width).items()}
+        return found | {
+            name: Entry("rest", name, shape, shape) for name, shape in self._head(width).items()
+        }
 
     def _encoder(self) -> dict[str, Entry]:
         with torch.device("meta"):
             weights = build_encoder(self.encoder, RESOLUTION, pool=self.pool).state_dict()
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         longer = {"pos_embed": (1, *shapes["pos_embed"])}
-        return {name: Entry("encoder", name, shape, longer.get(name, shape)) for name, shape in shapes.items()}
+        return {
+            name: Entry("encoder", name, shape, longer.get(name, shape))
+            for name, shape in shapes.items()
+        }
 
     def _classifier(self, width: int) -> dict[str, tuple[int, ...]]:
         if self.task == "classification":
@@ -118,7 +140,9 @@ class Layout:
 
 
 def released_name(name: str, out_proj: OutProj = "out_proj_attn") -> str:
-    """The release's name, without prefix, of a weight of `build_encoder("vit_b16_conv", ...)` and its like."""
+    """The release's name, without prefix, of a weight of `build_encoder("vit_b16_conv", ...)` and
+    its like.
+    """
     if name == "pos_embed":
         return POSITIONS
     module, _, kind = name.rpartition(".")
@@ -134,7 +158,8 @@ def released_name(name: str, out_proj: OutProj = "out_proj_attn") -> str:
 
 
 def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
-    """The layout that these weights have or come closest to; None when they are not of the release at all.
+    """The layout that these weights have or come closest to; None when they are not of the release
+    at all.
 
     Raises: InputError when they are, but of an encoder of another size.
     """
@@ -143,12 +168,26 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
         return None
     prefix = PREFIXES[task]
     blocks = f"{prefix}transformer."
-    depth = len({name.removeprefix(blocks).split(".", 1)[0] for name in tensors if name.startswith(blocks)})
+    depth = len(
+        {name.removeprefix(blocks).split(".", 1)[0] for name in tensors if name.startswith(blocks)}
+    )
     width = tensors[prefix + POSITIONS].shape[-1:]
-    encoder = next((n for n, s in ENCODERS.items() if s.stem == "conv" and ((s.width,), s.depth) == (width, depth)), None)
+    encoder = next(
+        (
+            n
+            for n, s in ENCODERS.items()
+            if s.stem == "conv" and ((s.width,), s.depth) == (width, depth)
+        ),
+        None,
+    )
     if encoder is None:
-        sizes = ", ".join(f"{n} ({s.width} x {s.depth})" for n, s in ENCODERS.items() if s.stem == "conv")
-        raise InputError(f"its encoder is {'x'.join(map(str, width))} wide and has {depth} blocks; the release has {sizes}")
+        sizes = ", ".join(
+            f"{n} ({s.width} x {s.depth})" for n, s in ENCODERS.items() if s.stem == "conv"
+        )
+        raise InputError(
+            f"its encoder is {'x'.join(map(str, width))} wide and has {depth} blocks; the release "
+            f"has {sizes}"
+        )
     return Layout(
         encoder,
         task,
@@ -164,9 +203,13 @@ def _num_classes(tensors: Mapping[str, Tensor], task: Task) -> int:
 
 
 def faults(tensors: Mapping[str, Tensor], layout: Layout) -> list[str]:
-    """What keeps `tensors` from being a whole checkpoint of this layout, in words; nothing when they are one."""
+    """What keeps `tensors` from being a whole checkpoint of this layout, in words; nothing when
+    they are one.
+    """
     checked = {name: tensor for name, tensor in tensors.items() if not layout.is_carried(name)}
-    return differences(checked, {name: entry.released_shape for name, entry in layout.entries().items()})
+    return differences(
+        checked, {name: entry.released_shape for name, entry in layout.entries().items()}
+    )
 
 
 def split(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dict[str, Tensor]]:
@@ -179,10 +222,21 @@ def split(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dict[str,
 
 
 def join(parts: Mapping[Part, Mapping[str, Tensor]], layout: Layout) -> dict[str, Tensor]:
-    """The inverse of `split`. Raises: InputError when the parts do not hold what the layout needs."""
+    """The inverse of `split`.
+
+    Raises: InputError when the parts do not hold what the layout needs.
+    """
     entries = layout.entries()
     missing = [name for name, entry in entries.items() if entry.name not in parts[entry.part]]
     if missing:
-        raise InputError(f"a released {layout.task} checkpoint also has {', '.join(missing[:3])}, which is not there")
-    tensors = {name: parts[entry.part][entry.name].reshape(entry.released_shape) for name, entry in entries.items()}
-    return tensors | {name: tensor for name, tensor in parts["rest"].items() if layout.is_carried(name)}
+        raise InputError(
+            f"a released {layout.task} checkpoint also has {', '.join(missing[:3])}, which is not "
+            "there"
+        )
+    tensors = {
+        name: parts[entry.part][entry.name].reshape(entry.released_shape)
+        for name, entry in entries.items()
+    }
+    return tensors | {
+        name: tensor for name, tensor in parts["rest"].items() if layout.is_carried(name)
+    }

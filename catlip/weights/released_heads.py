@@ -1,7 +1,8 @@
-"""Names and shapes of what the release's segmentation and detection checkpoints hold beside the encoder.
+"""Names and shapes of what the release's segmentation and detection checkpoints hold beside the
+encoder.
 
-They have no place in an image encoder; they are checked, and carried along under their own names. The totals are the paper's
-parameter counts (`tests/weights/test_released_heads.py`).
+They have no place in an image encoder; they are checked, and carried along under their own names.
+The totals are the paper's parameter counts (`tests/weights/test_released_heads.py`).
 """
 
 from collections.abc import Iterable
@@ -12,18 +13,27 @@ PYRAMID_CHANNELS = 256  # Mask R-CNN, Section 4.3
 BOX_FEATURES = 1024
 BOX_SIDE = 7  # of the pooled features that the box head reads
 ANCHORS = 3
-LEVELS = (4, 8, 16, 32)  # strides that the encoder's features are brought to; one more, 64, is made from the last
+LEVELS = (
+    4,
+    8,
+    16,
+    32,
+)  # strides that the encoder's features are brought to; one more, 64, is made from the last
 
 Shapes = dict[str, tuple[int, ...]]
 Norm = Literal["batch", "layer"]
 
 
 def deeplabv3(width: int, num_classes: int) -> Shapes:
-    """DeepLabv3's head on features `width` wide: five branches, their projection, and the classifier."""
+    """DeepLabv3's head on features `width` wide: five branches, their projection, and the
+    classifier.
+    """
     branches, channels = "seg_head.aspp.aspp_layer", ASPP_CHANNELS
     return {
         **_convolution(f"{branches}.convs.0", width, channels, 1, "batch"),
-        **_all(_convolution(f"{branches}.convs.{i}", width, channels, 3, "batch") for i in (1, 2, 3)),
+        **_all(
+            _convolution(f"{branches}.convs.{i}", width, channels, 3, "batch") for i in (1, 2, 3)
+        ),
         **_convolution(f"{branches}.convs.4.aspp_pool.conv_1x1", width, channels, 1, "batch"),
         **_convolution(f"{branches}.project", 5 * channels, channels, 1, "batch"),
         **_convolution("seg_head.classifier", channels, num_classes, 1, bias=True),
@@ -31,12 +41,24 @@ def deeplabv3(width: int, num_classes: int) -> Shapes:
 
 
 def mask_rcnn(width: int, num_classes: int) -> Shapes:
-    """The simple feature pyramid on an encoder `width` wide, and Mask R-CNN's region proposal, box and mask heads."""
-    return _feature_pyramid(width) | _region_proposals() | _box_head(num_classes) | _mask_head(num_classes)
+    """The simple feature pyramid on an encoder `width` wide, and Mask R-CNN's region proposal, box
+    and mask heads.
+    """
+    return (
+        _feature_pyramid(width)
+        | _region_proposals()
+        | _box_head(num_classes)
+        | _mask_head(num_classes)
+    )
 
 
 def _feature_pyramid(width: int) -> Shapes:
-    simple, half, quarter, channels = "model.backbone.encoder.simple_fpn", width // 2, width // 4, PYRAMID_CHANNELS
+    simple, half, quarter, channels = (
+        "model.backbone.encoder.simple_fpn",
+        width // 2,
+        width // 4,
+        PYRAMID_CHANNELS,
+    )
     widths = dict(zip(LEVELS, (quarter, half, width, width), strict=True))
     project, smooth = "model.backbone.backbone_proj_layers", "model.backbone.fpn_proj_layers"
     return {
@@ -44,8 +66,14 @@ def _feature_pyramid(width: int) -> Shapes:
         **_norm(f"{simple}.out_l2.0.block.norm", half),
         **_deconvolution(f"{simple}.out_l2.1", half, quarter, bias=True),
         **_deconvolution(f"{simple}.out_l3", width, half, bias=True),
-        **_all(_convolution(f"{project}.{stride}", widths[stride], channels, 1, "layer", True) for stride in LEVELS),
-        **_all(_convolution(f"{smooth}.{stride}", channels, channels, 3, "layer", True) for stride in LEVELS),
+        **_all(
+            _convolution(f"{project}.{stride}", widths[stride], channels, 1, "layer", True)
+            for stride in LEVELS
+        ),
+        **_all(
+            _convolution(f"{smooth}.{stride}", channels, channels, 3, "layer", True)
+            for stride in LEVELS
+        ),
         **_convolution("model.backbone.extra_layers.64", channels, channels, 3, "layer", True),
     }
 
@@ -82,11 +110,15 @@ def _mask_head(num_classes: int) -> Shapes:
 def _tower(name: str, depth: int) -> Shapes:
     """`depth` times a 3x3 convolution, layer norm and ReLU, numbered through."""
     channels = PYRAMID_CHANNELS
-    convolutions = _all(_convolution(f"{name}.{3 * i}", channels, channels, 3) for i in range(depth))
+    convolutions = _all(
+        _convolution(f"{name}.{3 * i}", channels, channels, 3) for i in range(depth)
+    )
     return convolutions | _all(_norm(f"{name}.{3 * i + 1}", channels) for i in range(depth))
 
 
-def _convolution(name: str, inputs: int, outputs: int, kernel: int, norm: Norm | None = None, bias: bool = False) -> Shapes:
+def _convolution(
+    name: str, inputs: int, outputs: int, kernel: int, norm: Norm | None = None, bias: bool = False
+) -> Shapes:
     shapes: Shapes = {f"{name}.block.conv.weight": (outputs, inputs, kernel, kernel)}
     if bias:
         shapes[f"{name}.block.conv.bias"] = (outputs,)

@@ -1,4 +1,6 @@
-"""The weights of a pre-training run: averaged, as transferred, or the raw ones of its last checkpoint."""
+"""The weights of a pre-training run: averaged, as transferred, or the raw ones of its last
+checkpoint.
+"""
 
 import json
 from pathlib import Path
@@ -25,15 +27,21 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
     if not raw:
         path = folder / "weights.safetensors"
         if not path.exists():
-            raise InputError(f"no weights at {path}; give the folder of a finished run, or one of the other spellings")
+            raise InputError(
+                f"no weights at {path}; give the folder of a finished run, or one of the other "
+                "spellings"
+            )
         return read_checkpoint(path)
     if (step := newest(folder / "checkpoints")) is None:
-        raise InputError(f"no checkpoint in {folder / 'checkpoints'}; its raw weights are kept there")
+        raise InputError(
+            f"no checkpoint in {folder / 'checkpoints'}; its raw weights are kept there"
+        )
     return read_checkpoint(step, raw=True) if step.is_file() else _read_sharded(step)
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote; any other path as it is.
+    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote;
+    any other path as it is.
 
     Raises: InputError for a folder without weights.
     """
@@ -42,7 +50,10 @@ def weights_file(path: Path) -> Path:
     for name in ("weights.safetensors", "model.safetensors"):
         if (path / name).is_file():
             return path / name
-    raise InputError(f"{path} is a folder without weights.safetensors; give that of a finished run, or a file of weights")
+    raise InputError(
+        f"{path} is a folder without weights.safetensors; give that of a finished run, or a file "
+        "of weights"
+    )
 
 
 def _read_sharded(path: Path) -> Checkpoint:
@@ -57,6 +68,13 @@ def _read_sharded(path: Path) -> Checkpoint:
             if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata)
         }
         dcp.load({RAW: weights}, storage_reader=reader)
-    except (CheckpointException, OSError, KeyError, ValueError, AttributeError, RuntimeError) as error:
+    except (
+        CheckpointException,
+        OSError,
+        KeyError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+    ) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     return checkpoint_of(plain_tensors(weights, path), read_config(config, path), path)

@@ -15,12 +15,18 @@ from catlip.weights.released import Layout, faults, find_layout
 from catlip.weights.run import weights_file
 from catlip.weights.write import parameter_count
 
-DATA_SETS = {24_320: "CatLIP's DataComp vocabulary", 1_000: "ImageNet-1k", 365: "Places365", 80: "COCO, multi-label"}
+DATA_SETS = {
+    24_320: "CatLIP's DataComp vocabulary",
+    1_000: "ImageNet-1k",
+    365: "Places365",
+    80: "COCO, multi-label",
+}
 
 
 @dataclass(frozen=True)
 class Show:
-    """Say what a file of weights is: layout, encoder, task, classes, parameters, and what in it is not understood.
+    """Say what a file of weights is: layout, encoder, task, classes, parameters, and what in it is
+    not understood.
 
     python -m catlip.weights show vit_base.pt
     python -m catlip.weights show runs/starter/pretrain/catlip-seed0
@@ -43,12 +49,23 @@ def summary(path: Path) -> dict[str, str]:
     try:
         layout = None if config else find_layout(tensors)
         if layout and (found := faults(tensors, layout)):
-            return {"layout": "released", **_of_release(layout), **counts, "faults": "; ".join(found)}
+            return {
+                "layout": "released",
+                **_of_release(layout),
+                **counts,
+                "faults": "; ".join(found),
+            }
         checkpoint = checkpoint_of(tensors, config, path)
     except InputError as error:
         return {"layout": "unknown", **counts, "holds": listed(list(tensors)), "faults": str(error)}
     own = _of_release(layout) if layout else _of_run(checkpoint)
-    return {"layout": checkpoint.kind, **own, **counts, **_ranges(checkpoint.range_augment), "faults": "none"}
+    return {
+        "layout": checkpoint.kind,
+        **own,
+        **counts,
+        **_ranges(checkpoint.range_augment),
+        "faults": "none",
+    }
 
 
 def _of_release(layout: Layout) -> dict[str, str]:
@@ -63,7 +80,9 @@ def _of_run(checkpoint: Checkpoint) -> dict[str, str]:
     classes = checkpoint.classifier["bias"].shape[0] if "bias" in checkpoint.classifier else 0
     method, seed = (checkpoint.config.get(name, "not said") for name in ("method", "seed"))
     return {
-        "encoder": f"{checkpoint.encoder_name} at {checkpoint.resolution} pixels, pool {checkpoint.pool}",
+        "encoder": (
+            f"{checkpoint.encoder_name} at {checkpoint.resolution} pixels, pool {checkpoint.pool}"
+        ),
         "method": f"{method}, seed {seed}",
         "classes": f"{classes:,}" if classes else "no classifier",
     }
@@ -75,4 +94,7 @@ def _ranges(scalars: Mapping[str, Tensor]) -> dict[str, str]:
         return {}
     learnt = RangeAugment()
     learnt.load_state_dict(dict(scalars))
-    return {name: f"{ends['low'].item():.3g} to {ends['high'].item():.3g}" for name, ends in learnt.ranges().items()}
+    return {
+        name: f"{ends['low'].item():.3g} to {ends['high'].item():.3g}"
+        for name, ends in learnt.ranges().items()
+    }

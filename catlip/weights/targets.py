@@ -1,4 +1,6 @@
-"""A checkpoint as each target names it, with what the target cannot hold dropped by name and for a reason."""
+"""A checkpoint as each target names it, with what the target cannot hold dropped by name and for a
+reason.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +17,9 @@ RANGE_AUGMENT = "RangeAugment acts in training only"
 PROJECTION = "CLIP's projection is not part of the encoder's features"
 REST = "no part of an image encoder"
 
-TIMM_NAMES = {  # timm's models of the same shape; any other is one of the second, with its width, depth and heads given
+# Timm's models of the same shape; any other is one of the second, with its width, depth and heads
+# given.
+TIMM_NAMES = {
     (192, 12, 3, 16): "vit_tiny_patch16_224",
     (768, 12, 12, 16): "vit_base_patch16_224",
     (384, 12, 6, 16): "vit_small_patch16_224",
@@ -29,9 +33,9 @@ class Converted:
     """What goes into a file.
 
     Attributes:
-        tensors: by the target's names.
-        config: what made them, for this project to read them again.
-        dropped: reason -> names, as this project calls them, of the weights that are not in the file.
+        tensors: by the target's names. config: what made them, for this project to read them again.
+        dropped: reason -> names, as this project calls them, of the weights that are not in the
+        file.
     """
 
     tensors: dict[str, Tensor]
@@ -40,14 +44,21 @@ class Converted:
 
 
 def to_ours(checkpoint: Checkpoint) -> Converted:
-    """The weights of an objective, as a run writes them: with RangeAugment, those of `Augmented(Categorical(...), ...)`.
+    """The weights of an objective, as a run writes them: with RangeAugment, those of
+    `Augmented(Categorical(...), ...)`.
 
     What the objective has no name for, say a segmentation head, keeps its released one.
     """
     objective = "objective." if checkpoint.range_augment else ""
     tensors = {
-        **{f"{objective}image_encoder.{name}": tensor for name, tensor in checkpoint.encoder.items()},
-        **{f"{objective}classifier.{name}": tensor for name, tensor in checkpoint.classifier.items()},
+        **{
+            f"{objective}image_encoder.{name}": tensor
+            for name, tensor in checkpoint.encoder.items()
+        },
+        **{
+            f"{objective}classifier.{name}": tensor
+            for name, tensor in checkpoint.classifier.items()
+        },
         **{f"range_augment.{name}": tensor for name, tensor in checkpoint.range_augment.items()},
         **checkpoint.rest,
     }
@@ -58,9 +69,10 @@ def to_timm(checkpoint: Checkpoint, resolution: int) -> Converted:
     """The state dict of timm's VisionTransformer, its head included.
 
     Args:
-        resolution: of the images; 0 for that of the checkpoint. The release's positions are resized to it along their row,
-            as its own encoder does, because timm would do it on their grid.
-    Raises: InputError for another resolution of an encoder that timm resizes as we do, or no multiple of the patch.
+        resolution: of the images; 0 for that of the checkpoint. The release's positions are resized
+            to it along their row, as its own encoder does, because timm would do it on their grid.
+    Raises: InputError for another resolution of an encoder that timm resizes as we do, or no
+        multiple of the patch.
     """
     checkpoint = _at(checkpoint, resolution) if resolution else checkpoint
     tensors, dropped = dict(checkpoint.encoder), {}
@@ -76,16 +88,27 @@ def to_timm(checkpoint: Checkpoint, resolution: int) -> Converted:
 
 
 def to_released(checkpoint: Checkpoint) -> Converted:
-    """The release's names and shapes: the inverse of reading it. Raises: InputError when the release has no such model."""
+    """The release's names and shapes: the inverse of reading it.
+
+    Raises: InputError when the release has no such model.
+    """
     shape = ENCODERS[checkpoint.encoder_name]
     if shape.stem != "conv" or checkpoint.resolution != RESOLUTION:
         what = f"{checkpoint.encoder_name} at {checkpoint.resolution} pixels"
-        raise InputError(f"the release has only encoders with three convolutions at {RESOLUTION} pixels, and this is {what}")
+        raise InputError(
+            f"the release has only encoders with three convolutions at {RESOLUTION} pixels, and "
+            f"this is {what}"
+        )
     layout = checkpoint.layout
     if layout is None:
         weight = checkpoint.classifier.get("weight")
         num_classes = len(weight) if weight is not None else 0
-        layout = Layout(checkpoint.encoder_name, "classification", num_classes, augmented=bool(checkpoint.range_augment))
+        layout = Layout(
+            checkpoint.encoder_name,
+            "classification",
+            num_classes,
+            augmented=bool(checkpoint.range_augment),
+        )
     if layout.augmented and not checkpoint.range_augment:
         layout = replace(layout, augmented=False)
     tensors = join(checkpoint.parts(), layout)
@@ -95,9 +118,11 @@ def to_released(checkpoint: Checkpoint) -> Converted:
 
 
 def timm_model(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
-    """The name of timm's model for this encoder, and the arguments that `timm.create_model` needs beside it.
+    """The name of timm's model for this encoder, and the arguments that `timm.create_model` needs
+    beside it.
 
-    The stem of an encoder that does not cut its patches is one more, which no file can hold: `embed_layer`.
+    The stem of an encoder that does not cut its patches is one more, which no file can hold:
+    `embed_layer`.
     """
     shape = ENCODERS[checkpoint.encoder_name]
     name, arguments = _named(shape)
@@ -113,7 +138,12 @@ def timm_model(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
 def _named(shape: Architecture) -> tuple[str, dict[str, Any]]:
     if name := TIMM_NAMES.get((shape.width, shape.depth, shape.heads, shape.patch)):
         return name, {}
-    size = {"patch_size": shape.patch, "embed_dim": shape.width, "depth": shape.depth, "num_heads": shape.heads}
+    size = {
+        "patch_size": shape.patch,
+        "embed_dim": shape.width,
+        "depth": shape.depth,
+        "num_heads": shape.heads,
+    }
     return TIMM_BASE, size
 
 
@@ -121,10 +151,17 @@ def _at(checkpoint: Checkpoint, resolution: int) -> Checkpoint:
     """The same encoder for images of another resolution."""
     shape = ENCODERS[checkpoint.encoder_name]
     if shape.stem != "conv":
-        raise InputError(f"timm resizes the positions of {checkpoint.encoder_name} as we do; leave --resolution out")
+        raise InputError(
+            f"timm resizes the positions of {checkpoint.encoder_name} as we do; leave --resolution "
+            "out"
+        )
     if resolution <= 0 or resolution % shape.patch:
-        raise InputError(f"resolution {resolution} is not a multiple of the patch, {shape.patch} pixels")
-    positions = resize_along_tokens(checkpoint.encoder["pos_embed"], (resolution // shape.patch) ** 2)
+        raise InputError(
+            f"resolution {resolution} is not a multiple of the patch, {shape.patch} pixels"
+        )
+    positions = resize_along_tokens(
+        checkpoint.encoder["pos_embed"], (resolution // shape.patch) ** 2
+    )
     encoder: Mapping[str, Tensor] = {**checkpoint.encoder, "pos_embed": positions}
     resize = checkpoint.resize and (RESIZE if resolution == RESOLUTION else resolution)
     config = {**checkpoint.config, "resolution": resolution, "resize": resize}

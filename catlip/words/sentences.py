@@ -1,8 +1,9 @@
 """Captions into sentences, as NLTK's Punkt model for English does it.
 
-Where a sentence ends matters to labels, because only there a full stop is cut off its word: "a dog. a cat" holds a dog only if
-it is two sentences. Most captions have no stop inside and never meet the model. For the others, what it decides depends on
-the words at each side of the stop alone, and is remembered.
+Where a sentence ends matters to labels, because only there a full stop is cut off its word: "a dog.
+a cat" holds a dog only if it is two sentences. Most captions have no stop inside and never meet the
+model. For the others, what it decides depends on the words at each side of the stop alone, and is
+remembered.
 """
 
 import functools
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
 MEMO_ENTRIES = 1 << 16
-# Where Punkt asks whether a sentence ends: a stop before another mark, or before a space and a word.
+# Where Punkt asks whether a sentence ends: a stop before another mark, or before a space and a
+# word.
 POSSIBLE_END = re.compile(r"""[.?!](?=[)";}\]*:@'({\[\u2018\u2019\u201c\u201d\xab\xbb!?]|\s+\S)""")
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, equal to `nltk.sent_tokenize`. Raises: InputError when the model cannot be had."""
+    """The sentences of a text, equal to `nltk.sent_tokenize`.
+
+    Raises: InputError when the model cannot be had.
+    """
     if POSSIBLE_END.search(text):
         return _punkt().tokenize(text)
     text = text.rstrip()
@@ -29,7 +34,9 @@ def sentences(text: str) -> list[str]:
 
 @functools.cache
 def _punkt() -> "PunktSentenceTokenizer":
-    from nltk.tokenize.punkt import PunktSentenceTokenizer  # late: importing NLTK takes longer than all else
+    from nltk.tokenize.punkt import (
+        PunktSentenceTokenizer,
+    )  # late: importing NLTK takes longer than all else
 
     model = PunktSentenceTokenizer()
     model._params = _parameters()

@@ -1,11 +1,13 @@
-"""How near two synsets are in WordNet, and the class of a vocabulary that is nearest to a label.  (Section 3.1)
+"""How near two synsets are in WordNet, and the class of a vocabulary that is nearest to a label.
+(Section 3.1)
 
-    nearest([3636248], classes)     # a lamp: its best class among `classes`, and how similar the two are
+    nearest([3636248], classes)     # a lamp's best class, and how similar it is
 
-The paper calls synsets similar by WordNet's path similarity, 1 / (1 + d): d counts the steps up from the one to a common
-ancestor and down to the other, by hypernyms ("is a kind of") and instance hypernyms ("is one"). A thousand labels against
-24,320 classes are 24 million pairs, but one walk serves them all: let every synset learn the nearest class below itself,
-from the leaves up, then the nearest class by way of each ancestor, from the root down.
+The paper calls synsets similar by WordNet's path similarity, 1 / (1 + d): d counts the steps up
+from the one to a common ancestor and down to the other, by hypernyms ("is a kind of") and instance
+hypernyms ("is one"). A thousand labels against 24,320 classes are 24 million pairs, but one walk
+serves them all: let every synset learn the nearest class below itself, from the leaves up, then the
+nearest class by way of each ancestor, from the root down.
 """
 
 import functools
@@ -21,7 +23,9 @@ from catlip.cli import InputError
 from catlip.words import stamp, wordnet_dir, words_file
 from catlip.words.wordnet import VERSION
 
-GRAPH_FILE = "hypernyms-2.npz"  # kept beside WordNet's files; the number changes when what is kept does
+GRAPH_FILE = (
+    "hypernyms-2.npz"  # kept beside WordNet's files; the number changes when what is kept does
+)
 UPWARD = ("@", "@i")  # WordNet's symbols for hypernym and instance hypernym
 FAR = np.iinfo(np.int64).max >> 1  # more than any path, and one more step does not overflow
 
@@ -53,8 +57,8 @@ class Nearest:
     """The best match of each of n targets.
 
     Attributes:
-        class_ids: [n] int64, places in the classes; of equally near ones the lowest, that is the most frequent.
-        similarities: [n] float64 in (0, 1], path similarity; 1 is the same synset.
+        class_ids: [n] int64, places in the classes; of equally near ones the lowest, that is the
+        most frequent. similarities: [n] float64 in (0, 1], path similarity; 1 is the same synset.
     """
 
     class_ids: NDArray[np.int64]
@@ -62,7 +66,8 @@ class Nearest:
 
 
 def nearest(targets: Sequence[int], classes: Sequence[int]) -> Nearest:
-    """For each target the class of highest path similarity; equal to NLTK's `path_similarity` over all pairs.
+    """For each target the class of highest path similarity; equal to NLTK's `path_similarity` over
+    all pairs.
 
     Args:
         targets: n noun synsets.
@@ -70,7 +75,8 @@ def nearest(targets: Sequence[int], classes: Sequence[int]) -> Nearest:
     Raises: InputError when any of them is no noun synset of WordNet 3.0.
     """
     graph = noun_graph()
-    # Steps and class id in one number, so that the least number is the nearest class, and of several the lowest id.
+    # Steps and class id in one number, so that the least number is the nearest class, and of
+    # several the lowest id.
     best = np.full(len(graph.offsets), FAR)
     best[graph.rows(classes)] = np.arange(len(classes))
     _spread(best, graph.lower, graph.upper, len(classes))
@@ -79,7 +85,9 @@ def nearest(targets: Sequence[int], classes: Sequence[int]) -> Nearest:
     return Nearest(class_ids, 1 / (1 + steps))
 
 
-def _spread(best: NDArray[np.int64], sources: NDArray[np.int64], ends: NDArray[np.int64], step: int) -> None:
+def _spread(
+    best: NDArray[np.int64], sources: NDArray[np.int64], ends: NDArray[np.int64], step: int
+) -> None:
     """Lower `best` in place until no end of an edge is above its source plus one step."""
     changed = True
     while changed:
@@ -90,7 +98,10 @@ def _spread(best: NDArray[np.int64], sources: NDArray[np.int64], ends: NDArray[n
 
 @functools.cache
 def noun_graph() -> NounGraph:
-    """WordNet 3.0's noun graph, from the cache or from its data file. Raises: InputError when WordNet cannot be had."""
+    """WordNet 3.0's noun graph, from the cache or from its data file.
+
+    Raises: InputError when WordNet cannot be had.
+    """
     return kept(wordnet_dir() / GRAPH_FILE, _packed_graph, _unpacked_graph)
 
 
@@ -118,7 +129,9 @@ def _read_edges(data: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 
 def _hypernyms(line: str) -> Iterator[int]:
-    """A line: offset file n count (lemma id)... pointers (symbol offset part ends)... | gloss; `count` is hexadecimal."""
+    """A line: offset file n count (lemma id)... pointers (symbol offset part ends)... | gloss;
+    `count` is hexadecimal.
+    """
     fields = line.split(" | ", 1)[0].split()
     first = 5 + 2 * int(fields[3], 16)
     pointers = zip(fields[first::4], fields[first + 1 :: 4], strict=False)

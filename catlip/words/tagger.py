@@ -1,10 +1,12 @@
 """The averaged-perceptron part-of-speech tagger, for many captions at once.
 
-A word's tag is the class with the largest sum of weights, one weight vector for each of 14 features: the word, its first letter
-and its suffix, four neighbours, and the two tags before it. NLTK walks dictionaries word by word. Here the vectors
-are rows of one matrix; whatever does not depend on tags is summed for all words of a batch together, and the tags are
-then found for all captions in step, first words first. The tags are NLTK's own: weights are whole thousandths, so these
-sums are exact, and where two classes tie exactly the sum is taken again as NLTK takes it, rounding included.
+A word's tag is the class with the largest sum of weights, one weight vector for each of 14
+features: the word, its first letter and its suffix, four neighbours, and the two tags before it.
+NLTK walks dictionaries word by word. Here the vectors are rows of one matrix; whatever does not
+depend on tags is summed for all words of a batch together, and the tags are then found for all
+captions in step, first words first. The tags are NLTK's own: weights are whole thousandths, so
+these sums are exact, and where two classes tie exactly the sum is taken again as NLTK takes it,
+rounding included.
 """
 
 import functools
@@ -25,7 +27,10 @@ TABLES = ("classes", "features", "known", "paired")  # kept as lines of text
 UNIT = 1000  # weights are kept as thousandths
 START, START2, END, END2 = "-START-", "-START2-", "-END-", "-END2-"
 PADS = (START, START2, END, END2)  # words 0 to 3 of the memo
-MEMO_WORDS, MEMO_START = 1 << 16, 1 << 12  # words looked up before it starts again, and room for at first
+MEMO_WORDS, MEMO_START = (
+    1 << 16,
+    1 << 12,
+)  # words looked up before it starts again, and room for at first
 NO_TAG = -1
 PAIR = "i-1 tag+i word"  # the feature of a word together with the tag before it
 
@@ -52,10 +57,14 @@ class Tagger:
         self.classes, features, known, paired = (_texts(arrays[name]) for name in TABLES)
         self._weights = arrays["weights"]
         known_tags = dict(zip(known, arrays["known_tags"].tolist(), strict=True))
-        self._rows = {feature: row for row, feature in enumerate(features, start=1)}  # row 0 is all zeros
+        self._rows = {
+            feature: row for row, feature in enumerate(features, start=1)
+        }  # row 0 is all zeros
         self._previous = [*self.classes, START, START2]  # what may stand before a word
         self._by_tags = self._sum_tag_features()
-        self._new_memo = functools.partial(_Memo, self._rows, self._previous, known_tags, frozenset(paired))
+        self._new_memo = functools.partial(
+            _Memo, self._rows, self._previous, known_tags, frozenset(paired)
+        )
         self._memo = self._new_memo()
 
     def tag(self, captions: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -74,10 +83,14 @@ class Tagger:
         return found
 
     def _decode(self, words: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Tag captions laid end to end, longest first, each between two pads before and two after."""
+        """Tag captions laid end to end, longest first, each between two pads before and two
+        after.
+        """
         ends = np.cumsum(lengths)
         first = ends - lengths  # of each caption, among all tokens
-        shift = 4 * np.arange(len(lengths)) + 2  # from a token's place among all tokens to its place in `words`
+        shift = (
+            4 * np.arange(len(lengths)) + 2
+        )  # from a token's place among all tokens to its place in `words`
         places = np.arange(lengths.sum()) + np.repeat(shift, lengths)
         scores = self._sum_word_features(words, places)
         own = words[places]
@@ -88,39 +101,66 @@ class Tagger:
         for step in range(int(lengths.max(initial=0))):
             active = int(np.searchsorted(-lengths, -step))  # captions longer than `step`
             at, previous, before = first[:active] + step, previous[:active], before[:active]
-            total = scores[at] + self._by_tags[previous, before] + self._weights[self._memo.with_previous[own[at], previous]]
+            total = (
+                scores[at]
+                + self._by_tags[previous, before]
+                + self._weights[self._memo.with_previous[own[at], previous]]
+            )
             best = total.argmax(axis=1)
             tied = (total == total[np.arange(active), best][:, None]).sum(axis=1) > 1
             for row in np.flatnonzero(tied & (known[at] == NO_TAG)):
                 place = int(places[at[row]])
-                best[row] = self._break_tie(words[place - 2 : place + 3], int(previous[row]), int(before[row]), total[row])
+                best[row] = self._break_tie(
+                    words[place - 2 : place + 3], int(previous[row]), int(before[row]), total[row]
+                )
             tags[at] = np.where(known[at] == NO_TAG, best, known[at])
             previous, before = tags[at], previous
         return tags
 
-    def _sum_word_features(self, words: NDArray[np.int32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _sum_word_features(
+        self, words: NDArray[np.int32], places: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         scores = np.zeros((len(places), len(self.classes)), dtype=np.float32)
         for column, (_, distance, _) in enumerate(WORD_FEATURES):
             scores += self._weights[self._memo.word_rows[words[places + distance], column]]
         return scores
 
     def _sum_tag_features(self) -> NDArray[np.float32]:
-        """[tag before, tag before that, class]: the features that depend on tags only, and the bias."""
+        """[tag before, tag before that, class]: the features that depend on tags only, and the
+        bias.
+        """
 
         def total(one: str, two: str) -> NDArray[np.float32]:
-            return self._weights[[self._row(feature) for feature in ("bias", *_tag_features(one, two))]].sum(axis=0)
+            return self._weights[
+                [self._row(feature) for feature in ("bias", *_tag_features(one, two))]
+            ].sum(axis=0)
 
         return np.array([[total(one, two) for two in self._previous] for one in self._previous])
 
-    def _break_tie(self, around: NDArray[np.int32], previous: int, before: int, total: NDArray[np.float32]) -> int:
-        """Of the classes with the largest `total`, that with the largest float64 sum in NLTK's order; then the last by name."""
+    def _break_tie(
+        self, around: NDArray[np.int32], previous: int, before: int, total: NDArray[np.float32]
+    ) -> int:
+        """Of the classes with the largest `total`, that with the largest float64 sum in NLTK's
+        order; then the last by name.
+        """
         middle = int(around[2])
         word_rows = [
-            int(self._memo.word_rows[around[2 + distance], column]) for column, (_, distance, _) in enumerate(WORD_FEATURES)
+            int(self._memo.word_rows[around[2 + distance], column])
+            for column, (_, distance, _) in enumerate(WORD_FEATURES)
         ]
-        tag_rows = [self._row(name) for name in _tag_features(self._previous[previous], self._previous[before])]
+        tag_rows = [
+            self._row(name)
+            for name in _tag_features(self._previous[previous], self._previous[before])
+        ]
         pair_row = int(self._memo.with_previous[middle, previous])
-        rows = [self._row("bias"), *word_rows[:2], *tag_rows, word_rows[2], pair_row, *word_rows[3:]]
+        rows = [
+            self._row("bias"),
+            *word_rows[:2],
+            *tag_rows,
+            word_rows[2],
+            pair_row,
+            *word_rows[3:],
+        ]
         exact = np.zeros(len(self.classes))
         for row in rows:
             exact += self._weights[row].astype(np.float64) / UNIT
@@ -135,20 +175,35 @@ class _Memo:
     """What has been looked up of each word met so far, by the word's number.
 
     Attributes:
-        known: [words] the tag that the weights' dictionary fixes, or NO_TAG.
-        word_rows: [words, WORD_FEATURES] the word's weights as a feature of itself and of its neighbours.
+        known: [words] the tag that the weights' dictionary fixes, or NO_TAG. word_rows: [words,
+        WORD_FEATURES] the word's weights as a feature of itself and of its neighbours.
         with_previous: [words, tags] its weights together with the tag before it.
     """
 
     def __init__(
-        self, rows: Mapping[str, int], previous: Sequence[str], known_tags: Mapping[str, int], paired: Collection[str]
+        self,
+        rows: Mapping[str, int],
+        previous: Sequence[str],
+        known_tags: Mapping[str, int],
+        paired: Collection[str],
     ):
-        """Look up features in `rows`; only the words of `paired` have weights together with a tag of `previous`."""
-        self._rows, self._previous, self._known_tags, self._paired = rows, previous, known_tags, paired
+        """Look up features in `rows`; only the words of `paired` have weights together with a tag
+        of `previous`.
+        """
+        self._rows, self._previous, self._known_tags, self._paired = (
+            rows,
+            previous,
+            known_tags,
+            paired,
+        )
         self._numbers: dict[str, int] = {}
         self.known: NDArray[np.int32] = np.full(MEMO_START, NO_TAG, dtype=np.int32)
-        self.word_rows: NDArray[np.int32] = np.zeros((MEMO_START, len(WORD_FEATURES)), dtype=np.int32)
-        self.with_previous: NDArray[np.int32] = np.zeros((MEMO_START, len(previous)), dtype=np.int32)
+        self.word_rows: NDArray[np.int32] = np.zeros(
+            (MEMO_START, len(WORD_FEATURES)), dtype=np.int32
+        )
+        self.with_previous: NDArray[np.int32] = np.zeros(
+            (MEMO_START, len(previous)), dtype=np.int32
+        )
         for number, pad in enumerate(PADS):
             self._fill(number, pad, pad)
 
@@ -171,16 +226,28 @@ class _Memo:
         number = len(self._numbers) + len(PADS)
         if number == len(self.known):
             self.known = _doubled(self.known)
-            self.word_rows, self.with_previous = _doubled(self.word_rows), _doubled(self.with_previous)
+            self.word_rows, self.with_previous = (
+                _doubled(self.word_rows),
+                _doubled(self.with_previous),
+            )
         self._fill(number, word, _normal(word))
         self.known[number] = self._known_tags.get(word, NO_TAG)
         self._numbers[word] = number
 
     def _fill(self, number: int, word: str, normal: str) -> None:
-        forms = {"suffix": word[-3:], "first": word[:1], "normal": normal, "normal suffix": normal[-3:]}
-        self.word_rows[number] = [self._rows.get(f"{name} {forms[form]}", 0) for name, _, form in WORD_FEATURES]
+        forms = {
+            "suffix": word[-3:],
+            "first": word[:1],
+            "normal": normal,
+            "normal suffix": normal[-3:],
+        }
+        self.word_rows[number] = [
+            self._rows.get(f"{name} {forms[form]}", 0) for name, _, form in WORD_FEATURES
+        ]
         if normal in self._paired:
-            self.with_previous[number] = [self._rows.get(f"{PAIR} {tag} {normal}", 0) for tag in self._previous]
+            self.with_previous[number] = [
+                self._rows.get(f"{PAIR} {tag} {normal}", 0) for tag in self._previous
+            ]
 
 
 def _doubled(table: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -201,9 +268,12 @@ def _tag_features(one: str, two: str) -> tuple[str, str, str]:
 
 
 def _packed_weights() -> bytes:
-    """The JSON files as an npz file: one row of thousandths a feature, one column a class; text is kept as lines."""
+    """The JSON files as an npz file: one row of thousandths a feature, one column a class; text is
+    kept as lines.
+    """
     weights, known, classes = (
-        json.loads(words_file(tagger_dir, f"{TAGGER}.{part}.json")) for part in ("weights", "tagdict", "classes")
+        json.loads(words_file(tagger_dir, f"{TAGGER}.{part}.json"))
+        for part in ("weights", "tagdict", "classes")
     )
     classes = sorted(classes)
     columns = {tag: column for column, tag in enumerate(classes)}
@@ -213,12 +283,17 @@ def _packed_weights() -> bytes:
             table[row, columns[tag]] = weight * UNIT
     if np.abs(table - table.round()).max() > 1e-6:
         raise InputError(
-            f"the tagger's weights in {tagger_dir()} are not whole thousandths; delete the folder to fetch them again"
+            f"the tagger's weights in {tagger_dir()} are not whole thousandths; delete the folder "
+            "to fetch them again"
         )
     paired = sorted({feature.split(" ")[-1] for feature in weights if feature.startswith(PAIR)})
     texts = {"classes": classes, "features": weights, "known": known, "paired": paired}
     tags = np.array([columns[tag] for tag in known.values()], dtype=np.int32)
-    numbers = {"weights": table.round().astype(np.float32), "known_tags": tags, "stamp": np.array(stamp(tagger_dir()))}
+    numbers = {
+        "weights": table.round().astype(np.float32),
+        "known_tags": tags,
+        "stamp": np.array(stamp(tagger_dir())),
+    }
     return packed({**{name: _lines(lines) for name, lines in texts.items()}, **numbers})
 
 

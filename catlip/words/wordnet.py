@@ -1,8 +1,8 @@
 """WordNet's nouns in a form that loads in a fraction of a second.
 
-Labelling needs three things of WordNet: the base form of a word, the first sense of a noun, and a synset's name. They are read
-once from the data files and kept beside them. A *synset* is its offset in WordNet 3.0's noun
-file, so `dog.n.01` is 2084071 and ImageNet's `n02084071`.
+Labelling needs three things of WordNet: the base form of a word, the first sense of a noun, and a
+synset's name. They are read once from the data files and kept beside them. A *synset* is its offset
+in WordNet 3.0's noun file, so `dog.n.01` is 2084071 and ImageNet's `n02084071`.
 """
 
 import functools
@@ -33,9 +33,9 @@ class Nouns:
     """WordNet's nouns.
 
     Attributes:
-        first_senses: lemma (lower case, words joined by "_") -> synset of its first sense; 117,798 lemmas.
-        offsets: [82,115] int64, every noun synset, ascending.
-        names: the canonical name of each of `offsets`: its first lemma and that lemma's sense number, such as "dog.n.01".
+        first_senses: lemma (lower case, words joined by "_") -> synset of its first sense; 117,798
+        lemmas. offsets: [82,115] int64, every noun synset, ascending. names: the canonical name of
+        each of `offsets`: its first lemma and that lemma's sense number, such as "dog.n.01".
         exceptions: irregular form -> base forms.
     """
 
@@ -45,11 +45,13 @@ class Nouns:
     exceptions: dict[str, list[str]]
 
     def lemmatize(self, word: str) -> str:
-        """The shortest base form of `word` that is a noun of WordNet, or `word` itself; what NLTK 3.8.1's lemmatizer gives.
+        """The shortest base form of `word` that is a noun of WordNet, or `word` itself; what NLTK
+        3.8.1's lemmatizer gives.
 
-        The shortest wins even where it is silly: "was" becomes "wa", "glasses" "glass", "us" "u". While no form is a noun, one
-        more ending is taken off: "womens" becomes "woman", "possess" "posse". NLTK 3.9 and later stop after the first ending;
-        the paper's code is pinned to 3.8.1.
+        The shortest wins even where it is silly: "was" becomes "wa", "glasses" "glass", "us" "u".
+        While no form is a noun, one more ending is taken off: "womens" becomes "woman", "possess"
+        "posse". NLTK 3.9 and later stop after the first ending; the paper's code is pinned to
+        3.8.1.
         """
         if word in self.exceptions:
             return self._shortest_noun([word, *self.exceptions[word]]) or word
@@ -64,7 +66,9 @@ class Nouns:
         return min((form for form in forms if form in self.first_senses), key=len, default=None)
 
     def longest_by_first_word(self) -> dict[str, int]:
-        """First word -> how many words the longest lemma that begins with it has; only of lemmas of several words."""
+        """First word -> how many words the longest lemma that begins with it has; only of lemmas of
+        several words.
+        """
         longest: dict[str, int] = {}
         for lemma in self.first_senses:
             first, *more = lemma.split("_")
@@ -73,7 +77,10 @@ class Nouns:
         return longest
 
     def name(self, synset: int) -> str:
-        """The canonical name of a synset. Raises: InputError when WordNet 3.0 has no such noun synset."""
+        """The canonical name of a synset.
+
+        Raises: InputError when WordNet 3.0 has no such noun synset.
+        """
         if synset not in self._names:
             raise InputError(f"{synset} is not a noun synset of WordNet {VERSION}")
         return self._names[synset]
@@ -85,23 +92,36 @@ class Nouns:
 
 def _without_ending(forms: Sequence[str]) -> list[str]:
     """Each form with each of the endings that it has replaced."""
-    return [form[: -len(ending)] + base for form in forms for ending, base in ENDINGS if form.endswith(ending)]
+    return [
+        form[: -len(ending)] + base
+        for form in forms
+        for ending, base in ENDINGS
+        if form.endswith(ending)
+    ]
 
 
 @functools.cache
 def nouns() -> Nouns:
-    """WordNet 3.0's nouns, from the cache or from its data files. Raises: InputError when WordNet cannot be had."""
+    """WordNet 3.0's nouns, from the cache or from its data files.
+
+    Raises: InputError when WordNet cannot be had.
+    """
     return kept(wordnet_dir() / INDEX_FILE, _packed_nouns, _unpacked_nouns)
 
 
 def _packed_nouns() -> bytes:
-    """The attributes of `Nouns` as JSON, from WordNet's own files, behind a line with their digest."""
+    """The attributes of `Nouns` as JSON, from WordNet's own files, behind a line with their
+    digest.
+    """
     senses = _senses(_lines("index.noun"))
     first_lemmas = _first_lemmas(_lines("data.noun"))
     tables = {
         "first_senses": {lemma: offsets[0] for lemma, offsets in senses.items()},
         "offsets": list(first_lemmas),
-        "names": [f"{lemma}.n.{senses[lemma].index(offset) + 1:02d}" for offset, lemma in first_lemmas.items()],
+        "names": [
+            f"{lemma}.n.{senses[lemma].index(offset) + 1:02d}"
+            for offset, lemma in first_lemmas.items()
+        ],
         "exceptions": {form: bases for form, *bases in map(str.split, _lines("noun.exc"))},
     }
     body = json.dumps(tables).encode()
@@ -123,11 +143,17 @@ def _digest(folder: Path, body: bytes) -> bytes:
 
 def _lines(name: str) -> list[str]:
     """The lines of a file of WordNet but those of its licence."""
-    return [line for line in words_file(wordnet_dir, name).decode("ascii").splitlines() if not line.startswith(" ")]
+    return [
+        line
+        for line in words_file(wordnet_dir, name).decode("ascii").splitlines()
+        if not line.startswith(" ")
+    ]
 
 
 def _senses(lines: Sequence[str]) -> dict[str, list[int]]:
-    """Lemma -> its synsets, commonest first. A line: lemma n count pointers symbol... count tagged offset..."""
+    """Lemma -> its synsets, commonest first. A line: lemma n count pointers symbol... count tagged
+    offset...
+    """
     entries = map(str.split, lines)
     return {fields[0]: [int(offset) for offset in fields[-int(fields[2]) :]] for fields in entries}
 

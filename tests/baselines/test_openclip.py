@@ -1,4 +1,6 @@
-"""The text tower and the tokenizer are OpenCLIP's, on our captions, and every baseline is an objective on our batches."""
+"""The text tower and the tokenizer are OpenCLIP's, on our captions, and every baseline is an
+objective on our batches.
+"""
 
 import pytest
 import torch
@@ -33,12 +35,15 @@ def test_captions_are_cleaned_as_for_labelling_before_they_are_tokenized() -> No
 
 
 @pytest.mark.parametrize("method", BASELINES)
-def test_a_baseline_is_an_objective_that_starts_from_the_encoder_of_every_other_and_trains_all_of_itself(method) -> None:
+def test_a_baseline_starts_from_the_encoder_of_every_other_and_trains_all_of_itself(method) -> None:
     objective = methods.build(method, "hybrid_tiny", 32, num_classes=10, seed=3)
     assert objective.needs == {"tokens"}
     torch.manual_seed(3)
     encoder = build_encoder("hybrid_tiny", 32).state_dict()
-    assert all(torch.equal(value, encoder[name]) for name, value in objective.image_encoder.state_dict().items())
+    assert all(
+        torch.equal(value, encoder[name])
+        for name, value in objective.image_encoder.state_dict().items()
+    )
     objective(methods.synthetic_batch(4, "hybrid_tiny", 32, num_classes=10, seed=0)).backward()
     for name, parameter in objective.named_parameters():
         assert parameter.ndim > 0, f"{name} could not be sharded"

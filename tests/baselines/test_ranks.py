@@ -1,4 +1,6 @@
-"""However the pairs of a step are spread over ranks and micro-batches, each baseline has the gradient of one large batch."""
+"""However the pairs of a step are spread over ranks and micro-batches, each baseline has the
+gradient of one large batch.
+"""
 
 import subprocess
 import sys
@@ -30,12 +32,26 @@ CASES: list[tuple[str, Parallel, int]] = [
 
 @pytest.fixture(scope="module")
 def spread(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Folders of what one, two and three ranks computed. Two ranks of a ring are one exchange, three the two-way one."""
-    folders = {world_size: tmp_path_factory.mktemp(f"{world_size}-ranks") for world_size in (1, 2, 3)}
+    """Folders of what one, two and three ranks computed. Two ranks of a ring are one exchange,
+    three the two-way one.
+    """
+    folders = {
+        world_size: tmp_path_factory.mktemp(f"{world_size}-ranks") for world_size in (1, 2, 3)
+    }
     compute(find_place("cpu"), folders[1])
     for world_size in (2, 3):
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", world_size, __file__, folders[world_size]]
-        done = subprocess.run([sys.executable, *map(str, launch)], capture_output=True, text=True, timeout=300)
+        launch = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            world_size,
+            __file__,
+            folders[world_size],
+        ]
+        done = subprocess.run(
+            [sys.executable, *map(str, launch)], capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr
     return folders
 
@@ -46,7 +62,10 @@ def test_ranks_and_micro_batches_give_the_loss_and_gradient_of_one_batch(
     spread, world_size, method, parallel, micro_batches
 ) -> None:
     one_batch = load_file(spread[1] / f"{method}-ddp-1.safetensors")
-    assert_same(load_file(spread[world_size] / f"{method}-{parallel}-{micro_batches}.safetensors"), one_batch)
+    assert_same(
+        load_file(spread[world_size] / f"{method}-{parallel}-{micro_batches}.safetensors"),
+        one_batch,
+    )
 
 
 @pytest.mark.parametrize(("one", "other"), [("clip", "clip_nonlocal"), ("siglip", "siglip_gather")])
@@ -57,7 +76,9 @@ def test_the_two_forms_of_a_method_have_the_same_gradient(spread, one, other) ->
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5 * float(value.abs().max()))
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-4, atol=1e-5 * float(value.abs().max())
+        )
 
 
 def test_micro_batches_of_a_step_hold_the_activations_of_none() -> None:
@@ -99,7 +120,9 @@ def test_what_is_drawn_at_random_is_drawn_alike_when_a_micro_batch_is_embedded_a
 
 
 def build(method: str, drop_path: float = 0.0) -> nn.Module:
-    """A baseline on a ViT of two blocks: without batch norm, which sees only what is on its rank."""
+    """A baseline on a ViT of two blocks: without batch norm, which sees only what is on its
+    rank.
+    """
     torch.manual_seed(0)
     shape = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 2, "num_heads": 2}
     return BASELINES[method](ImageEncoder(**shape, num_classes=0, drop_path_rate=drop_path), TEXT)
@@ -118,13 +141,18 @@ def split(batch: Batch, count: int) -> list[Batch]:
 
 
 def compute(place: Place, folder: Path) -> None:
-    """Loss, gradients and buffers of every case, on this rank's share of the pairs; rank 0 writes them."""
+    """Loss, gradients and buffers of every case, on this rank's share of the pairs; rank 0 writes
+    them.
+    """
     torch.set_num_threads(1)
     for method, parallel, count in CASES:
         objective = build(method)
         replica = distribute(objective, place, parallel, "fp32")
         # micro-batches first, then ranks: as the data path lays out a step
-        mine = [split(micro_batch, place.world_size)[place.rank] for micro_batch in split(pairs(), count)]
+        mine = [
+            split(micro_batch, place.world_size)[place.rank]
+            for micro_batch in split(pairs(), count)
+        ]
         loss = replica(*mine)
         loss.backward()
         found = {"loss": mean_over_ranks(loss.detach()), **dict(objective.named_buffers())}

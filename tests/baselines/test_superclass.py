@@ -1,4 +1,6 @@
-"""SuperClass here is the softmax cross-entropy with a dense, IDF-weighted target, without the dense target."""
+"""SuperClass here is the softmax cross-entropy with a dense, IDF-weighted target, without the dense
+target.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -44,8 +46,12 @@ COUNTS = superclass()
 
 
 @given(captions, captions)
-def test_loss_and_gradient_are_those_of_the_dense_target(earlier: list[list[int]], now: list[list[int]]) -> None:
-    logits = torch.randn(len(now), 30, dtype=torch.float64, generator=torch.Generator().manual_seed(len(now)))
+def test_loss_and_gradient_are_those_of_the_dense_target(
+    earlier: list[list[int]], now: list[list[int]]
+) -> None:
+    logits = torch.randn(
+        len(now), 30, dtype=torch.float64, generator=torch.Generator().manual_seed(len(now))
+    )
     sparse, dense = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     counts = COUNTS
     counts.captions_with.zero_()
@@ -55,7 +61,9 @@ def test_loss_and_gradient_are_those_of_the_dense_target(earlier: list[list[int]
     counts.count(subwords, present)
     classes = subwords.clamp(max=29)  # what does not count is END, beyond these 30 classes
     loss = sparse_cross_entropy(sparse, classes, counts.weights(subwords, present))
-    expected = -(dense_target(now, earlier + now, 30) * F.log_softmax(dense, dim=1)).sum(dim=1).mean()
+    expected = (
+        -(dense_target(now, earlier + now, 30) * F.log_softmax(dense, dim=1)).sum(dim=1).mean()
+    )
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
     loss.backward()
     expected.backward()
@@ -70,25 +78,35 @@ def test_the_subwords_are_those_of_the_caption_each_once(now: list[list[int]]) -
         assert found[counts].tolist() == sorted(set(some))
 
 
-def test_real_captions_give_no_special_token_and_keep_the_exclamation_mark_that_padding_looks_like() -> None:
+def test_captions_give_no_special_token_and_keep_the_exclamation_mark_that_looks_like_padding():
     tokens = CaptionTokenizer(CONTEXT)(["a dog !%", "a dog", "", " ".join(["dog"] * 99)])
     assert tokens[0, 3] == tokens[0, -1] == 0
     subwords, present = distinct_subwords(tokens)
     found = [set(row[counts].tolist()) for row, counts in zip(subwords, present, strict=True)]
-    assert found == [{0, *tokens[0, 1:5].tolist()}, set(tokens[1, 1:3].tolist()), set(), {tokens[3, 1].item()}]
+    assert found == [
+        {0, *tokens[0, 1:5].tolist()},
+        set(tokens[1, 1:3].tolist()),
+        set(),
+        {tokens[3, 1].item()},
+    ]
 
 
 def test_what_every_caption_says_is_no_target_and_a_rare_word_is_most_of_one() -> None:
     subwords, present = distinct_subwords(tokens_of([[1, 2, 3], [1, 2], [1, 2], [1, 4]]))
     objective = superclass()
     objective.count(subwords, present)
-    first = dict(zip(subwords[0].tolist(), objective.weights(subwords, present)[0].tolist(), strict=True))
+    first = dict(
+        zip(subwords[0].tolist(), objective.weights(subwords, present)[0].tolist(), strict=True)
+    )
     assert first[1] == 0
     assert first[3] == pytest.approx(log(5 / 2) / (log(5 / 2) + log(5 / 4)))
 
 
 def test_a_caption_that_says_nothing_adds_nothing() -> None:
-    objective, batch = superclass(), methods.synthetic_batch(2, "hybrid_tiny", 32, num_classes=10, seed=0)
+    objective, batch = (
+        superclass(),
+        methods.synthetic_batch(2, "hybrid_tiny", 32, num_classes=10, seed=0),
+    )
     objective(replace(batch, tokens=tokens_of([[], [5]]))).backward()
     assert all(p.grad.isfinite().all() for p in objective.parameters())
     both = objective.eval()(replace(batch, tokens=tokens_of([[], [5]])))
@@ -98,7 +116,10 @@ def test_a_caption_that_says_nothing_adds_nothing() -> None:
 
 
 def test_captions_are_counted_in_training_only() -> None:
-    objective, batch = superclass(), methods.synthetic_batch(4, "hybrid_tiny", 32, num_classes=10, seed=0)
+    objective, batch = (
+        superclass(),
+        methods.synthetic_batch(4, "hybrid_tiny", 32, num_classes=10, seed=0),
+    )
     objective.eval()(batch)
     assert objective.captions_seen.item() == 0
     objective.train()(batch)

@@ -1,4 +1,6 @@
-"""Small inputs of the transfer benches: two classes of pictures, recipes of seconds, runs to transfer."""
+"""Small inputs of the transfer benches: two classes of pictures, recipes of seconds, runs to
+transfer.
+"""
 
 import json
 from collections.abc import Callable
@@ -23,7 +25,13 @@ from catlip.transfer_recipes import STARTER_FINETUNE
 from catlip.vocabulary import vocabulary_identity
 
 SIZE: dict[str, Any] = {"resolution": 32, "min_resolution": 32, "max_resolution": 32}
-STEPS: dict[str, Any] = {"iterations": 4, "epochs": 0, "micro_batch": 4, "warmup_iterations": 1, "precision": "fp32"}
+STEPS: dict[str, Any] = {
+    "iterations": 4,
+    "epochs": 0,
+    "micro_batch": 4,
+    "warmup_iterations": 1,
+    "precision": "fp32",
+}
 CLASSES = ("dog", "cat", "violin", "guitar", "boat", "car")
 
 
@@ -50,7 +58,11 @@ def cats_and_dogs(tmp_path_factory: pytest.TempPathFactory) -> str:
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Makes a run that was never trained, with its vocabulary and its record."""
 
-    def make(name: str = "run", synsets: tuple[str, ...] = tuple(f"{name}.n.01" for name in CLASSES), seed: int = 0) -> Path:
+    def make(
+        name: str = "run",
+        synsets: tuple[str, ...] = tuple(f"{name}.n.01" for name in CLASSES),
+        seed: int = 0,
+    ) -> Path:
         vocabulary = tmp_path / f"{name}-vocabulary.json"
         vocabulary_of(*synsets).save(vocabulary)
         torch.manual_seed(seed)
@@ -58,7 +70,9 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         config = {"encoder": "hybrid_tiny", "resolution": 32, "method": "catlip", "seed": seed}
         (tmp_path / name).mkdir()
         path = tmp_path / name / "weights.safetensors"
-        save_weights(path, objective.state_dict(), config | {"vocabulary": vocabulary_identity(vocabulary)})
+        save_weights(
+            path, objective.state_dict(), config | {"vocabulary": vocabulary_identity(vocabulary)}
+        )
         record = {"kind": "pretrain", "metrics": {}, "config": {"vocabulary": str(vocabulary)}}
         (tmp_path / f"{name}.json").write_text(json.dumps(record))
         return tmp_path / name
@@ -86,8 +100,22 @@ def untrained(tmp_path: Path) -> Callable[[str], Path]:
 def trained(starter: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs of the starter, by method: four steps of CatLIP with two snapshots, two of CLIP."""
     recipe, folder = replace(STARTER, **STEPS), tmp_path_factory.mktemp("pretrain")
-    shared: dict[str, Any] = {"shards": (str(starter.shards),), "device": "cpu", "num_workers": 0, "quiet": True}
-    own: dict[str, Any] = {"vocabulary": starter.vocabulary, "labels_dir": starter.labels, "snapshots": 2, "log_every": 1}
+    shared: dict[str, Any] = {
+        "shards": (str(starter.shards),),
+        "device": "cpu",
+        "num_workers": 0,
+        "quiet": True,
+    }
+    own: dict[str, Any] = {
+        "vocabulary": starter.vocabulary,
+        "labels_dir": starter.labels,
+        "snapshots": 2,
+        "log_every": 1,
+    }
     pretrain.main(pretrain.PretrainCatLIP(recipe, out=folder / "catlip-seed0", **shared, **own))
-    baseline.main(baseline.PretrainBaseline(replace(recipe, iterations=2), out=folder / "clip-seed0", **shared))
+    baseline.main(
+        baseline.PretrainBaseline(
+            replace(recipe, iterations=2), out=folder / "clip-seed0", **shared
+        )
+    )
     return {"catlip": folder / "catlip-seed0", "clip": folder / "clip-seed0"}

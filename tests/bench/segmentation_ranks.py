@@ -1,4 +1,5 @@
-"""What each rank finds in a data set in ADE20k's layout, how it scores a segmentor, and what it trains, as RANK.pt in FOLDER.
+"""What each rank finds in a data set in ADE20k's layout, how it scores a segmentor, and what it
+trains, as RANK.pt in FOLDER.
 
 torchrun --nproc-per-node 2 tests/bench/segmentation_ranks.py DATA FOLDER
 """
@@ -23,8 +24,21 @@ from catlip.transfer_recipes import STARTER_SEGMENTATION
 
 RECIPE = replace(
     STARTER_SEGMENTATION,
-    **{"resolution": 32, "short_side": (32, 48), "head_channels": 8, "micro_batch": 2, "num_devices": 4, "output_stride": 8},
-    **{"range_augment": (40.0, 20.0), "drop_path": 0.2, "grad_clip": 1.0, "ema_decay": 0.5, "max_lr": 1e-3},
+    **{
+        "resolution": 32,
+        "short_side": (32, 48),
+        "head_channels": 8,
+        "micro_batch": 2,
+        "num_devices": 4,
+        "output_stride": 8,
+    },
+    **{
+        "range_augment": (40.0, 20.0),
+        "drop_path": 0.2,
+        "grad_clip": 1.0,
+        "ema_decay": 0.5,
+        "max_lr": 1e-3,
+    },
     eps=1e-3,  # AdamW makes much of rounding errors in gradients that are far smaller than this
 )
 STEPS = 3
@@ -46,7 +60,9 @@ class Teller:
 
 
 def found_in(root: Path) -> dict:
-    """The counts of the test images, and the score of a segmentor that takes class 1 for class 0."""
+    """The counts of the test images, and the score of a segmentor that takes class 1 for class
+    0.
+    """
     split = read_ade20k(root, "val")
     confused = Teller(lambda truth: torch.where(truth == 1, 0, truth))
     return split.counts | score(confused, split, 32, draw=3, num_workers=0, hidden=True)
@@ -55,7 +71,9 @@ def found_in(root: Path) -> dict:
 def trained_on(root: Path, folder: Path, place: Place) -> dict[str, torch.Tensor]:
     """The parameters after STEPS steps, averaged."""
     torch.manual_seed(0)
-    model = segmentor(FeatureMap(open_encoder("random:vit_tiny16@32"), 8, drop_path=RECIPE.drop_path), RECIPE, 3)
+    model = segmentor(
+        FeatureMap(open_encoder("random:vit_tiny16@32"), 8, drop_path=RECIPE.drop_path), RECIPE, 3
+    )
     positions = Positions(RECIPE.micro_batch, STEPS * RECIPE.accumulation(place.world_size), place)
     loader = training_loader(Stream(read_ade20k(root, "train"), RECIPE, 0), positions, 0)
     train(model, RECIPE, loader, STEPS, folder / "checkpoints", {}, place, 0, 2, hidden=True)

@@ -1,18 +1,28 @@
-"""A data set in ADE20k's layout, of coloured squares on nothing: small, and its colours say what its labels are."""
+"""A data set in ADE20k's layout, of coloured squares on nothing: small, and its colours say what
+its labels are.
+"""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-COLOURS = {"person": (220, 30, 30), "tree": (30, 200, 30), "sea": (30, 30, 220)}  # of class ids 0, 1, 2
+COLOURS = {
+    "person": (220, 30, 30),
+    "tree": (30, 200, 30),
+    "sea": (30, 30, 220),
+}  # of class ids 0, 1, 2
 GREY = 128  # where there is no class
 HEADER = "Idx\tRatio\tTrain\tVal\tStuff\tName"
 FOLDERS = {"train": "training", "val": "validation"}
 
 
-def write_ade20k(root: Path, train: int = 12, val: int = 6, height: int = 48, width: int = 40, seed: int = 0) -> Path:
-    """`train` and `val` images of three squares each, one of each class, apart from each other; returns `root`."""
+def write_ade20k(
+    root: Path, train: int = 12, val: int = 6, height: int = 48, width: int = 40, seed: int = 0
+) -> Path:
+    """`train` and `val` images of three squares each, one of each class, apart from each other;
+    returns `root`.
+    """
     rng = np.random.default_rng(seed)
     for split, count in (("train", train), ("val", val)):
         for number in range(count):
@@ -21,7 +31,9 @@ def write_ade20k(root: Path, train: int = 12, val: int = 6, height: int = 48, wi
                 top, left = row * height // 3, rng.integers(0, width - 13)
                 labels[top + 1 : top + 14, left : left + 13] = annotated
             write_scene(root, split, f"{split}_{number:04d}", labels)
-    rows = [f"{number}\t0.1\t1\t1\t0\t{name}, or so" for number, name in enumerate(COLOURS, start=1)]
+    rows = [
+        f"{number}\t0.1\t1\t1\t0\t{name}, or so" for number, name in enumerate(COLOURS, start=1)
+    ]
     (root / "objectInfo150.txt").write_text("\n".join([HEADER, *rows]) + "\n")
     return root
 
@@ -39,4 +51,6 @@ def write_scene(root: Path, split: str, key: str, labels: np.ndarray) -> None:
 
 def files(root: Path, split: str, key: str) -> tuple[Path, Path]:
     """The image and the annotation of that name."""
-    return root / "images" / FOLDERS[split] / f"{key}.jpg", root / "annotations" / FOLDERS[split] / f"{key}.png"
+    return root / "images" / FOLDERS[split] / f"{key}.jpg", root / "annotations" / FOLDERS[
+        split
+    ] / f"{key}.png"

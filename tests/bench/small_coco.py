@@ -1,4 +1,6 @@
-"""A data set in COCO's layout, of coloured squares on grey: small, and with what real files have wrong in it."""
+"""A data set in COCO's layout, of coloured squares on grey: small, and with what real files have
+wrong in it.
+"""
 
 import json
 from pathlib import Path
@@ -27,12 +29,21 @@ def write_coco(root: Path, train: int = 12, val: int = 6, side: int = 48, seed: 
                 mask = np.zeros((side, side), dtype=bool)
                 mask[top : top + 16, left : left + 16] = True
                 pixels[mask] = COLOURS[name]
-                entry = annotation(0, mask, is_crowd=False) | {"id": len(annotations) + first * 10, "image_id": number}
+                entry = annotation(0, mask, is_crowd=False) | {
+                    "id": len(annotations) + first * 10,
+                    "image_id": number,
+                }
                 annotations.append(entry | {"category_id": IDS[name]})
             Image.fromarray(pixels).save(folder / f"{number:012d}.jpg", quality=95)
-            images.append({"id": number, "file_name": f"{number:012d}.jpg", "height": side, "width": side})
+            images.append(
+                {"id": number, "file_name": f"{number:012d}.jpg", "height": side, "width": side}
+            )
         categories = [{"id": IDS[name], "name": name, "supercategory": "thing"} for name in COLOURS]
-        change_annotations(root, split, lambda old, new=(images, annotations, categories): dict(zip(PARTS, new, strict=True)))
+        change_annotations(
+            root,
+            split,
+            lambda old, new=(images, annotations, categories): dict(zip(PARTS, new, strict=True)),
+        )
     return root
 
 

@@ -1,4 +1,6 @@
-"""What the tests of the transfer benches are made of: pictures that any features tell apart, and vocabularies."""
+"""What the tests of the transfer benches are made of: pictures that any features tell apart, and
+vocabularies.
+"""
 
 import io
 from pathlib import Path
@@ -19,7 +21,9 @@ def png(level: int, seed: int, size: tuple[int, int] = (40, 50)) -> bytes:
 
 
 def write_folders(root: Path, names: tuple[str, ...], count: int = 4) -> str:
-    """A folder of images per class, each class of a grey level of its own; the spelling of that data set."""
+    """A folder of images per class, each class of a grey level of its own; the spelling of that
+    data set.
+    """
     for split in ("train", "val"):
         for number, name in enumerate(names):
             folder = root / split / name

@@ -13,12 +13,21 @@ from catlip.transfer_recipes import STARTER_DETECTION
 
 SMALL: DetectionRecipe = replace(
     STARTER_DETECTION,
-    **{"epochs": 2, "micro_batch": 4, "resolution": 48, "max_lr": 2e-3, "warmup_iterations": 1, "lr_step_epochs": (1,)},
+    **{
+        "epochs": 2,
+        "micro_batch": 4,
+        "resolution": 48,
+        "max_lr": 2e-3,
+        "warmup_iterations": 1,
+        "lr_step_epochs": (1,),
+    },
     **{"pyramid_channels": 16, "fc_channels": 16, "proposals": (20, 8)},
 )
 
 
-def micro_batches(recipe: DetectionRecipe, first_step: int, num_steps: int, place: Place) -> MicroBatches:
+def micro_batches(
+    recipe: DetectionRecipe, first_step: int, num_steps: int, place: Place
+) -> MicroBatches:
     """Those of a rank from a step on."""
     plan = StepPlan(recipe.sizes(), recipe.num_devices, num_steps, seed=0)
     return MicroBatches(plan, recipe.accumulation(place.world_size), place, first_step)
@@ -26,5 +35,11 @@ def micro_batches(recipe: DetectionRecipe, first_step: int, num_steps: int, plac
 
 def detect(data: Path, out: Path, recipe: DetectionRecipe = SMALL, **options: Any) -> None:
     """Run the program on a CPU, in this process."""
-    fixed: dict[str, Any] = {"encoder": "random:hybrid_tiny@48", "device": "cpu", "num_workers": 0, "draw": 2, "quiet": True}
+    fixed: dict[str, Any] = {
+        "encoder": "random:hybrid_tiny@48",
+        "device": "cpu",
+        "num_workers": 0,
+        "draw": 2,
+        "quiet": True,
+    }
     main(Detection(**fixed | {"data": f"coco:{data}", "out": out, "recipe": recipe} | options))

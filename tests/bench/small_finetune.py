@@ -1,4 +1,5 @@
-"""Fine-tuning as processes: undisturbed, and killed and gone on with. Prints how each ended, as JSON.
+"""Fine-tuning as processes: undisturbed, and killed and gone on with. Prints how each ended, as
+JSON.
 
 python tests/bench/small_finetune.py folder:DATA OUT
 
@@ -25,7 +26,14 @@ KILLED_AT = 5  # one step after a checkpoint
 RECIPE = replace(
     STARTER_FINETUNE,
     **{"resolution": 32, "min_resolution": 32, "max_resolution": 48, "num_scales": 2},
-    **{"iterations": 8, "epochs": 0, "micro_batch": 4, "warmup_iterations": 2, "precision": "fp32", "layer_decay": 0.7},
+    **{
+        "iterations": 8,
+        "epochs": 0,
+        "micro_batch": 4,
+        "warmup_iterations": 2,
+        "precision": "fp32",
+        "layer_decay": 0.7,
+    },
 )
 
 
@@ -39,7 +47,12 @@ def finetune(data: str, out: Path, killed_at: int = -1) -> int:
         if killed_at >= 0:
             die_at(killed_at)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        options: dict[str, Any] = {"num_workers": 0, "device": "cpu", "checkpoint_every": 2, "quiet": True}
+        options: dict[str, Any] = {
+            "num_workers": 0,
+            "device": "cpu",
+            "checkpoint_every": 2,
+            "quiet": True,
+        }
         main(Finetune(RECIPE, "random:hybrid_tiny@32", data, out, **options))
         status = 0
     except BaseException:
@@ -74,7 +87,9 @@ def both_ways(data: str, folder: Path) -> dict[str, Any]:
     whole, cut = folder / "whole.json", folder / "killed.json"
     assert finetune(data, whole) == 0
     assert finetune(data, cut, killed_at=KILLED_AT) == -signal.SIGKILL
-    left = [path.name for path in cut.with_suffix("").glob("*/*") if not path.name.startswith("events")]
+    left = [
+        path.name for path in cut.with_suffix("").glob("*/*") if not path.name.startswith("events")
+    ]
     assert finetune(data, cut) == 0
     return {"whole": ended(whole), "killed": ended(cut), "left": sorted(left)}
 

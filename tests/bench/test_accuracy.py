@@ -1,4 +1,6 @@
-"""Features are the encoder's own, accuracies are everybody's, and a picture that cannot be read is told, not counted."""
+"""Features are the encoder's own, accuracies are everybody's, and a picture that cannot be read is
+told, not counted.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -35,11 +37,18 @@ class Mean(nn.Module):
 
 def split_of(pictures: list[bytes]) -> Split:
     labels = np.arange(len(pictures), dtype=np.int64) % 2
-    return Split(Path("pictures"), [f"{number}.png" for number in range(len(pictures))], labels, pictures.__getitem__)
+    return Split(
+        Path("pictures"),
+        [f"{number}.png" for number in range(len(pictures))],
+        labels,
+        pictures.__getitem__,
+    )
 
 
 def features_of(encoder: nn.Module, pictures: list[bytes], **options: Any):
-    return extract(encoder, central_square(8), split_of(pictures), num_workers=0, quiet=True, **options)
+    return extract(
+        encoder, central_square(8), split_of(pictures), num_workers=0, quiet=True, **options
+    )
 
 
 @given(
@@ -49,10 +58,16 @@ def features_of(encoder: nn.Module, pictures: list[bytes], **options: Any):
 )
 def test_top_1_and_top_5_are_those_of_torchmetrics(size, classes, seed) -> None:
     draw = torch.Generator().manual_seed(seed)
-    scores, labels = torch.randn(size, classes, generator=draw), torch.randint(classes, (size,), generator=draw)
+    scores, labels = (
+        torch.randn(size, classes, generator=draw),
+        torch.randint(classes, (size,), generator=draw),
+    )
     found = (hits(scores, labels) / size).tolist()
     expected = [
-        multiclass_accuracy(scores, labels, num_classes=classes, top_k=min(k, classes), average="micro").item() for k in (1, 5)
+        multiclass_accuracy(
+            scores, labels, num_classes=classes, top_k=min(k, classes), average="micro"
+        ).item()
+        for k in (1, 5)
     ]
     assert found == pytest.approx(expected)
 
@@ -60,7 +75,11 @@ def test_top_1_and_top_5_are_those_of_torchmetrics(size, classes, seed) -> None:
 def test_a_class_that_cannot_win_is_not_among_the_five_best() -> None:
     scores = torch.full((1, 8), -torch.inf)
     scores[0, 7] = 0.0
-    assert [hits(scores, torch.tensor([label])).tolist() for label in (7, 0, 6)] == [[1, 1], [0, 0], [0, 0]]
+    assert [hits(scores, torch.tensor([label])).tolist() for label in (7, 0, 6)] == [
+        [1, 1],
+        [0, 0],
+        [0, 0],
+    ]
 
 
 def test_features_keep_the_order_of_the_images_over_batches() -> None:
@@ -81,13 +100,17 @@ def test_features_are_the_same_twice_and_leave_the_encoder_as_it_is(name) -> Non
     first, again = (found_by(encoder, pictures) for _ in range(2))
     assert first.shape == (6, encoder.num_features)
     assert torch.equal(first, again)
-    torch.testing.assert_close(first[:1], found_by(encoder, pictures[:1]), rtol=1e-4, atol=1e-5)  # not of its companions
+    torch.testing.assert_close(
+        first[:1], found_by(encoder, pictures[:1]), rtol=1e-4, atol=1e-5
+    )  # not of its companions
     assert encoder.digest() == before
     assert not first.requires_grad
 
 
 def found_by(encoder: LoadedEncoder, pictures: list[bytes]) -> Tensor:
-    return extract(encoder.module, encoder.preprocess, split_of(pictures), num_workers=0, quiet=True).values
+    return extract(
+        encoder.module, encoder.preprocess, split_of(pictures), num_workers=0, quiet=True
+    ).values
 
 
 @pytest.mark.parametrize("broken", [b"", b"GIF89a", png(0, 0)[:200]])
@@ -100,12 +123,17 @@ def test_ten_broken_pictures_are_named_and_left_out(broken) -> None:
     assert found.labels.tolist() == [1] * 10
     assert len(found) == len(found.values) == 10
     assert (found.values > 0.5).all()
-    assert [image.key for image in found.broken.images()] == [f"pictures:{number}.png" for number in range(0, 20, 2)]
+    assert [image.key for image in found.broken.images()] == [
+        f"pictures:{number}.png" for number in range(0, 20, 2)
+    ]
 
 
 def test_more_than_a_hundredth_and_ten_broken_pictures_are_refused() -> None:
     few = [b""] * 11 + [png(200, 0, (8, 8))] * 20
-    with pytest.raises(InputError, match=r"11 images cannot be read: 11 empty; first: pictures:0\.png .*--max-broken"):
+    with pytest.raises(
+        InputError,
+        match=r"11 images cannot be read: 11 empty; first: pictures:0\.png .*--max-broken",
+    ):
         features_of(Mean(), few)
     assert len(features_of(Mean(), few + few[-1:] * 1069).broken) == 11  # of 1,100
     with pytest.raises(InputError, match="none of the 2 images"):
@@ -126,7 +154,9 @@ def test_a_file_that_vanished_is_broken_too(tmp_path: Path) -> None:
     (gone,) = list((tmp_path / "data/train/dog").glob("0.png"))
     gone.unlink()
     found = extract(Mean(), central_square(8), task.train, num_workers=0, quiet=True)
-    assert found.broken.images() == [BrokenImage(str(gone), "file not readable (No such file or directory)")]
+    assert found.broken.images() == [
+        BrokenImage(str(gone), "file not readable (No such file or directory)")
+    ]
     assert len(found) == 7
 
 

@@ -1,4 +1,6 @@
-"""ADE20k's layout: what its ids mean, what is wrong with files, and what the model is given of them."""
+"""ADE20k's layout: what its ids mean, what is wrong with files, and what the model is given of
+them.
+"""
 
 from dataclasses import replace
 
@@ -12,14 +14,26 @@ from small_ade20k import COLOURS, GREY, HEADER, files, write_ade20k, write_scene
 from bench.downstream.encoders import open_encoder
 from bench.downstream.feature_map import FeatureMap
 from bench.downstream.segmenting.ade20k import ade20k_root, class_names, read_ade20k
-from bench.downstream.segmenting.data import SceneDataset, Stream, training_loader, validation_pipeline
+from bench.downstream.segmenting.data import (
+    SceneDataset,
+    Stream,
+    training_loader,
+    validation_pipeline,
+)
 from bench.downstream.segmenting.model import segmentor
 from bench.downstream.stream import Positions
 from catlip.cli import InputError
 from catlip.training.distributed import Place
 from catlip.transfer_recipes import STARTER_SEGMENTATION
 
-RECIPE = replace(STARTER_SEGMENTATION, resolution=32, short_side=(24, 64), longest_side=100, micro_batch=4, head_channels=8)
+RECIPE = replace(
+    STARTER_SEGMENTATION,
+    resolution=32,
+    short_side=(24, 64),
+    longest_side=100,
+    micro_batch=4,
+    head_channels=8,
+)
 
 
 @pytest.fixture
@@ -28,12 +42,18 @@ def root(tmp_path):
 
 
 def labels_of(split, number=0):
-    return SceneDataset(split, validation_pipeline(32, keep_ratio=False))[number]["data_samples"].gt_sem_seg.data[0].numpy()
+    return (
+        SceneDataset(split, validation_pipeline(32, keep_ratio=False))[number]["data_samples"]
+        .gt_sem_seg.data[0]
+        .numpy()
+    )
 
 
 def test_a_name_is_the_first_of_several(root):
     assert class_names(root) == ["person", "tree", "sea"]
-    (root / "objectInfo150.txt").write_text(f"{HEADER}\n1\t0\t0\t0\t0\tbuilding;edifice\n2\t0\t0\t0\t1\tsky \n")
+    (root / "objectInfo150.txt").write_text(
+        f"{HEADER}\n1\t0\t0\t0\t0\tbuilding;edifice\n2\t0\t0\t0\t1\tsky \n"
+    )
     assert class_names(root) == ["building", "sky"]
 
 
@@ -74,7 +94,9 @@ def test_a_few_pixels_of_ids_that_no_class_has_are_counted_and_not_judged(root):
 
 
 def test_many_of_them_are_refused(root):
-    (root / "objectInfo150.txt").write_text(f"{HEADER}\n1\t0\t0\t0\t0\tperson\n2\t0\t0\t0\t0\ttree\n")
+    (root / "objectInfo150.txt").write_text(
+        f"{HEADER}\n1\t0\t0\t0\t0\tperson\n2\t0\t0\t0\t0\ttree\n"
+    )
     with pytest.raises(InputError, match=r"33% of the pixels annotated for .* have an id above 2"):
         read_ade20k(root, "train")
 
@@ -102,7 +124,9 @@ FAULTS = {
     "an empty annotation": lambda image, annotation: annotation.write_bytes(b""),
     "colours for ids": lambda image, annotation: Image.new("RGB", (40, 48)).save(annotation),
     "an empty image": lambda image, annotation: image.write_bytes(b""),
-    "16-bit ids": lambda image, annotation: Image.fromarray(np.ones((48, 40), dtype=np.uint16)).save(annotation),
+    "16-bit ids": lambda image, annotation: Image.fromarray(
+        np.ones((48, 40), dtype=np.uint16)
+    ).save(annotation),
 }
 
 
@@ -124,9 +148,8 @@ def test_a_scene_with_a_fault_is_counted_and_left_out(root, fault):
     FAULTS[fault](*files(root, "train", "train_0003"))
     split = read_ade20k(root, "train")
     kind = fault if fault in split.counts else "unreadable"
-    assert {name: split.counts[name] for name in ("without_annotation", "without_image", "other_size", "unreadable")} == {
-        "without_annotation": 0, "without_image": 0, "other_size": 0, "unreadable": 0, kind: 1
-    }  # fmt: skip
+    kinds = ("without_annotation", "without_image", "other_size", "unreadable")
+    assert {name: split.counts[name] for name in kinds} == {**dict.fromkeys(kinds, 0), kind: 1}
     assert split.counts["images"] == 12
     assert len(split.scenes) == 11
     assert "train_0003" not in [scene.image.stem for scene in split.scenes]
@@ -139,7 +162,8 @@ def test_many_faults_are_refused_in_one_line(tmp_path):
     for number in range(11):
         files(root, "train", f"train_{number:04d}")[1].unlink()
     with pytest.raises(
-        InputError, match=r"11 no annotation; first: .*train_0000.* of 20 that is over --max-broken 0.01"
+        InputError,
+        match=r"11 no annotation; first: .*train_0000.* of 20 that is over --max-broken 0.01",
     ) as error:
         read_ade20k(root, "train")
     assert "\n" not in str(error.value)
@@ -158,7 +182,12 @@ def test_what_is_odd_but_right_is_counted(root):
         grey = picture.convert("L")
     grey.save(image)
     counts = read_ade20k(root, "val").counts
-    assert [counts[name] for name in ("images", "grey", "without_classes", "empty_classes")] == [7, 1, 1, 1]
+    assert [counts[name] for name in ("images", "grey", "without_classes", "empty_classes")] == [
+        7,
+        1,
+        1,
+        1,
+    ]
 
 
 def test_a_folder_that_is_not_there_is_named(root):
@@ -177,8 +206,13 @@ def test_the_model_gets_rgb_in_0_to_1_with_labels_that_fit_and_padding_that_is_n
     """However a scene is resized, flipped and cropped, pixels of a class have its colour."""
     stream = Stream(read_ade20k(root, "train"), RECIPE, seed=0)
     model = segmentor(FeatureMap(open_encoder("random:vit_tiny16@32"), 8), RECIPE, 3)
-    batch = model.data_preprocessor(pseudo_collate([stream[position] for position in range(24)]), training=True)
-    images, labels = batch["inputs"], torch.stack([sample.gt_sem_seg.data[0] for sample in batch["data_samples"]])
+    batch = model.data_preprocessor(
+        pseudo_collate([stream[position] for position in range(24)]), training=True
+    )
+    images, labels = (
+        batch["inputs"],
+        torch.stack([sample.gt_sem_seg.data[0] for sample in batch["data_samples"]]),
+    )
     assert images.shape == (24, 3, 32, 32)
     assert (images == 0).all(dim=1).any(), "some scenes were smaller than the crop"
     assert (labels[(images == 0).all(dim=1)] == 255).all()
@@ -190,7 +224,9 @@ def test_the_model_gets_rgb_in_0_to_1_with_labels_that_fit_and_padding_that_is_n
 
 
 def test_pictures_are_resized_as_pillow_does_it(tmp_path):
-    """Which averages where it makes an image smaller: a fine pattern becomes grey, and does not flicker."""
+    """Which averages where it makes an image smaller: a fine pattern becomes grey, and does not
+    flicker.
+    """
     root = write_ade20k(tmp_path / "ade20k", train=0, val=1, height=160, width=160)
     image, _ = files(root, "val", "val_0000")
     noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
@@ -200,12 +236,20 @@ def test_pictures_are_resized_as_pillow_does_it(tmp_path):
     split = read_ade20k(root, "val")
     for keep_ratio in (False, True):
         scene = SceneDataset(split, validation_pipeline(32, keep_ratio))[0]
-        found = scene["inputs"].flip(0).permute(1, 2, 0).numpy().astype(int)  # mmsegmentation's images are BGR
+        found = (
+            scene["inputs"].flip(0).permute(1, 2, 0).numpy().astype(int)
+        )  # mmsegmentation's images are BGR
         assert np.abs(found - expected).max() <= 3, "but for the decoder"
     write_scene(root, "train", "same", np.asarray(Image.open(files(root, "val", "val_0000")[1])))
     Image.fromarray(noise).save(files(root, "train", "same")[0], quality=100, subsampling=0)
     recipe = replace(RECIPE, short_side=(32, 32))
-    crop = Stream(read_ade20k(root, "train"), recipe, seed=0)[0]["inputs"].flip(0).permute(1, 2, 0).numpy().astype(int)
+    crop = (
+        Stream(read_ade20k(root, "train"), recipe, seed=0)[0]["inputs"]
+        .flip(0)
+        .permute(1, 2, 0)
+        .numpy()
+        .astype(int)
+    )
     flipped = expected[:, ::-1]
     assert min(np.abs(crop - expected).max(), np.abs(crop - flipped).max()) <= 3
 
@@ -224,7 +268,9 @@ def test_crops_that_one_class_fills_are_drawn_again(tmp_path):
     labels = np.ones((100, 100), dtype=np.uint8)
     labels[:, 60:] = 2
     write_scene(tmp_path, "train", "half", labels)
-    (tmp_path / "objectInfo150.txt").write_text(f"{HEADER}\n1\t0\t0\t0\t0\tperson\n2\t0\t0\t0\t0\ttree\n")
+    (tmp_path / "objectInfo150.txt").write_text(
+        f"{HEADER}\n1\t0\t0\t0\t0\tperson\n2\t0\t0\t0\t0\ttree\n"
+    )
 
     def share_of_one(most):
         recipe = replace(RECIPE, short_side=(100, 100), most_of_one_class=most)
@@ -238,16 +284,26 @@ def test_crops_that_one_class_fills_are_drawn_again(tmp_path):
 def test_a_position_holds_the_same_for_any_workers_and_another_one_in_the_next_epoch(root):
     split, place = read_ade20k(root, "train"), Place(0, 1, torch.device("cpu"))
     by_workers = [
-        [batch["inputs"] for batch in training_loader(Stream(split, RECIPE, seed=1), Positions(4, 6, place), workers)]
+        [
+            batch["inputs"]
+            for batch in training_loader(
+                Stream(split, RECIPE, seed=1), Positions(4, 6, place), workers
+            )
+        ]
         for workers in (0, 2)
     ]
     for alone, apart in zip(*by_workers, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(alone, apart, strict=True))
     stream = Stream(split, RECIPE, seed=1)
-    epochs = [{stream[position]["data_samples"].img_path for position in range(first, first + 12)} for first in (0, 12)]
+    epochs = [
+        {stream[position]["data_samples"].img_path for position in range(first, first + 12)}
+        for first in (0, 12)
+    ]
     assert epochs[0] == epochs[1]
     assert len(epochs[0]) == 12
-    assert not any(torch.equal(a, b) for a, b in zip(by_workers[0][0], by_workers[0][3], strict=True))
+    assert not any(
+        torch.equal(a, b) for a, b in zip(by_workers[0][0], by_workers[0][3], strict=True)
+    )
 
 
 def test_ranks_share_the_micro_batches_of_one():

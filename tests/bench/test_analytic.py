@@ -13,7 +13,13 @@ from bench import methods
 from bench.analytic import Analytic, main
 from bench.arithmetic.activations import activation_bytes
 from bench.arithmetic.exchanges import Exchange, sent
-from bench.arithmetic.flops import image_flops, mean_flops_per_sample, recomputed_flops, step_flops, text_flops
+from bench.arithmetic.flops import (
+    image_flops,
+    mean_flops_per_sample,
+    recomputed_flops,
+    step_flops,
+    text_flops,
+)
 from bench.arithmetic.state import parameters, state_bytes
 from bench.measuring.saved_tensors import saved_bytes
 from bench.training_step import Factors, TrainingStep
@@ -22,14 +28,23 @@ from catlip.dry_run import CPU_ATTENTION
 from catlip.recipes import CATLIP, CLIP
 from catlip.training.distributed import find_place
 
-SMALL = Factors(method="catlip", model="hybrid_tiny", resolution=48, batch_size=3, precision="fp32", num_classes=500)
+SMALL = Factors(
+    method="catlip",
+    model="hybrid_tiny",
+    resolution=48,
+    batch_size=3,
+    precision="fp32",
+    num_classes=500,
+)
 EVERY_METHOD = pytest.mark.parametrize("method", methods.METHODS)
 ALL_AND_A_PLAIN_ONE = [
     *(("hybrid_tiny", method) for method in methods.METHODS),
     ("vit_tiny16", "catlip"),
     ("vit_tiny16", "clip"),
 ]
-EVERY_FORM = pytest.mark.parametrize(("attention", "checkpointing"), [("sdpa", False), ("naive", False), ("sdpa", True)])
+EVERY_FORM = pytest.mark.parametrize(
+    ("attention", "checkpointing"), [("sdpa", False), ("naive", False), ("sdpa", True)]
+)
 
 
 def build(factors: Factors) -> TrainingStep:
@@ -52,7 +67,8 @@ def test_operations_are_those_that_pytorch_counts(method, attention, checkpointi
 
 
 @pytest.mark.parametrize(
-    ("model", "resolution"), [("vit_tiny16", 32), ("vit_tiny16", 64), ("vit_b16_conv", 32), ("hybrid_tiny", 64)]
+    ("model", "resolution"),
+    [("vit_tiny16", 32), ("vit_tiny16", 64), ("vit_b16_conv", 32), ("hybrid_tiny", 64)],
 )
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_operations_are_counted_for_every_stem_and_size(model, resolution, checkpointing) -> None:
@@ -62,17 +78,26 @@ def test_operations_are_counted_for_every_stem_and_size(model, resolution, check
 
 def test_without_what_is_computed_twice_attention_and_checkpointing_cost_the_same() -> None:
     naive = replace(SMALL, attention="naive")
-    assert step_flops(naive) == step_flops(SMALL) == step_flops(replace(SMALL, checkpointing=True)) == counted_flops(naive)
+    assert (
+        step_flops(naive)
+        == step_flops(SMALL)
+        == step_flops(replace(SMALL, checkpointing=True))
+        == counted_flops(naive)
+    )
     assert recomputed_flops(naive) == 0
 
 
 def test_the_published_sketch_of_costs() -> None:
     forward = {model: image_flops(model, 224) / 1e9 for model in ("vit_b16", "vit_l16", "vit_h16")}
-    assert forward == pytest.approx({"vit_b16": 35.13, "vit_l16": 123.11, "vit_h16": 254.63}, abs=0.005)
+    assert forward == pytest.approx(
+        {"vit_b16": 35.13, "vit_l16": 123.11, "vit_h16": 254.63}, abs=0.005
+    )
     assert text_flops("vit_b16") / 1e9 == pytest.approx(5.96, abs=0.005)
     assert text_flops("vit_l16") == text_flops("vit_h16") == pytest.approx(13.30e9, rel=1e-3)
     for model, ratio in (("vit_b16", 1.172), ("vit_l16", 1.109), ("vit_h16", 1.05)):
-        clip, catlip = (step_flops(Factors(method, model), world_size=256) for method in ("clip", "catlip"))
+        clip, catlip = (
+            step_flops(Factors(method, model), world_size=256) for method in ("clip", "catlip")
+        )
         assert clip / catlip == pytest.approx(ratio, rel=3e-3)
     nonlocal_loss = step_flops(Factors("clip_nonlocal"), world_size=256)
     assert nonlocal_loss / step_flops(Factors("catlip")) == pytest.approx(1.66, rel=2e-3)
@@ -80,11 +105,17 @@ def test_the_published_sketch_of_costs() -> None:
 
 def test_the_published_samplers_make_clip_cost_more_per_image() -> None:
     catlip = mean_flops_per_sample(Factors("catlip"), CATLIP["datacomp_b16"].sizes(), world_size=64)
-    clip = mean_flops_per_sample(Factors("clip"), CLIP["datacomp_b16_release"].sizes(), world_size=256)
+    clip = mean_flops_per_sample(
+        Factors("clip"), CLIP["datacomp_b16_release"].sizes(), world_size=256
+    )
     assert clip / catlip == pytest.approx(1.457, rel=3e-3)
     one_size = CATLIP["datacomp_b16"].sizes()[7:8]
-    alone = replace(Factors("catlip"), resolution=one_size[0].resolution, batch_size=one_size[0].batch)
-    assert mean_flops_per_sample(Factors("catlip"), one_size) == step_flops(alone) / one_size[0].batch
+    alone = replace(
+        Factors("catlip"), resolution=one_size[0].resolution, batch_size=one_size[0].batch
+    )
+    assert (
+        mean_flops_per_sample(Factors("catlip"), one_size) == step_flops(alone) / one_size[0].batch
+    )
 
 
 @pytest.mark.parametrize(("model", "method"), ALL_AND_A_PLAIN_ONE)
@@ -95,7 +126,9 @@ def test_the_state_is_that_of_the_real_step(method, model) -> None:
     objective, counts = step.objective, parameters(factors)
     assert sum(counts.values()) == sum(p.numel() for p in objective.parameters())
     assert counts["image_encoder"] == sum(p.numel() for p in objective.image_encoder.parameters())
-    moments = [state[name] for state in step.optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    moments = [
+        state[name] for state in step.optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")
+    ]
     assert state_bytes(factors) == {
         "parameters": sum(p.nbytes for p in objective.parameters()),
         "gradients": sum(p.grad.nbytes for p in objective.parameters()),
@@ -116,7 +149,9 @@ def test_parameters_are_the_published_ones() -> None:
 @pytest.mark.parametrize(("model", "method"), ALL_AND_A_PLAIN_ONE)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @EVERY_FORM
-def test_what_autograd_keeps_is_predicted_by_part(model, method, precision, attention, checkpointing) -> None:
+def test_what_autograd_keeps_is_predicted_by_part(
+    model, method, precision, attention, checkpointing
+) -> None:
     factors = Factors(method, model, 48, 4, precision, attention, checkpointing, num_classes=2_000)
     step = build(factors)
     kept, predicted = saved_bytes(step, step.batch()), activation_bytes(factors, device_type="cpu")
@@ -139,10 +174,19 @@ def total_mb(factors: Factors, world_size: int, what: str) -> float:
 
 @pytest.mark.parametrize(
     ("method", "batch_size", "world_size", "gradients_mb"),
-    [("clip", 256, 256, 1192), ("clip", 1024, 64, 1178), ("catlip", 1024, 64, 823), ("catlip", 256, 256, 833)],
+    [
+        ("clip", 256, 256, 1192),
+        ("clip", 1024, 64, 1178),
+        ("catlip", 1024, 64, 823),
+        ("catlip", 256, 256, 833),
+    ],
 )
-def test_bytes_sent_for_gradients_are_the_published_ones(method, batch_size, world_size, gradients_mb) -> None:
-    assert total_mb(Factors(method, batch_size=batch_size), world_size, "gradients") == pytest.approx(gradients_mb, abs=0.5)
+def test_bytes_sent_for_gradients_are_the_published_ones(
+    method, batch_size, world_size, gradients_mb
+) -> None:
+    assert total_mb(
+        Factors(method, batch_size=batch_size), world_size, "gradients"
+    ) == pytest.approx(gradients_mb, abs=0.5)
 
 
 def test_embeddings_are_sent_as_wide_as_autocast_leaves_them() -> None:
@@ -150,27 +194,41 @@ def test_embeddings_are_sent_as_wide_as_autocast_leaves_them() -> None:
     narrow = sum(found.sent_bytes for found in on_cpu if found.what == "features") / 1e6
     assert narrow == pytest.approx(2 * 133.7, rel=1e-3)  # what a 16-bit implementation sends
     assert total_mb(Factors("clip"), 256, "features") == pytest.approx(2 * narrow)
-    assert [found.kind for found in on_gpu if found.what == "features"] == ["all_gather", "reduce_scatter"]
-    assert [found.kind for found in on_cpu if found.what == "features"] == ["all_gather", "all_to_all"]
+    assert [found.kind for found in on_gpu if found.what == "features"] == [
+        "all_gather",
+        "reduce_scatter",
+    ]
+    assert [found.kind for found in on_cpu if found.what == "features"] == [
+        "all_gather",
+        "all_to_all",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("kind", "sent_bytes"), [("all_reduce", 150), ("all_gather", 300), ("reduce_scatter", 75), ("broadcast", 75)]
+    ("kind", "sent_bytes"),
+    [("all_reduce", 150), ("all_gather", 300), ("reduce_scatter", 75), ("broadcast", 75)],
 )
 def test_a_ring_sends(kind, sent_bytes) -> None:
-    assert Exchange("gradients", kind, count=1, payload_bytes=100, world_size=4).sent_bytes == sent_bytes
+    assert (
+        Exchange("gradients", kind, count=1, payload_bytes=100, world_size=4).sent_bytes
+        == sent_bytes
+    )
 
 
 @EVERY_METHOD
 def test_one_process_sends_nothing_and_catlip_no_embeddings(method) -> None:
     assert sent(Factors(method), world_size=1) == []
     what = {found.what for found in sent(Factors(method), world_size=4)}
-    assert ("features" in what) == (method not in ("catlip", "catlip_chunked", "catlip_dense", "superclass"))
+    assert ("features" in what) == (
+        method not in ("catlip", "catlip_chunked", "catlip_dense", "superclass")
+    )
     assert ("counts" in what) == (method == "superclass")
 
 
 def test_the_table_is_printed_and_recorded(program: Callable, tmp_path) -> None:
-    done = program("bench.analytic", "--model", "hybrid_tiny", "--resolution", 48, "--out", tmp_path)
+    done = program(
+        "bench.analytic", "--model", "hybrid_tiny", "--resolution", 48, "--out", tmp_path
+    )
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
     assert done.stdout.splitlines()[-1] == f"wrote {path}"
@@ -178,11 +236,16 @@ def test_the_table_is_printed_and_recorded(program: Callable, tmp_path) -> None:
     assert record["kind"] == "analytic"
     assert set(record["metrics"]["methods"]) == set(methods.METHODS)
     clip = record["metrics"]["methods"]["clip"]
-    assert clip["sent_mb"]["total"] == pytest.approx(sum(v for k, v in clip["sent_mb"].items() if k != "total"))
+    assert clip["sent_mb"]["total"] == pytest.approx(
+        sum(v for k, v in clip["sent_mb"].items() if k != "total")
+    )
     assert record["metrics"]["flops_ratios"]["clip/catlip"] > 1
 
 
-@pytest.mark.parametrize("wrong", [{"model": "vit_b17"}, {"methods": ("klip",)}, {"precision": "fp8"}, {"resolution": 50}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"model": "vit_b17"}, {"methods": ("klip",)}, {"precision": "fp8"}, {"resolution": 50}],
+)
 def test_what_is_unknown_is_named_before_anything_is_written(tmp_path, wrong) -> None:
     with pytest.raises(InputError, match=re.escape(str(next(iter(wrong.values()))).strip("()',"))):
         main(replace(Analytic(model="hybrid_tiny", out=tmp_path), **wrong))

@@ -1,4 +1,6 @@
-"""The bench trains what catlip.pretrain would, from two biases on the same batches, and counts what is saved as it says."""
+"""The bench trains what catlip.pretrain would, from two biases on the same batches, and counts what
+is saved as it says.
+"""
 
 import json
 import math
@@ -21,17 +23,28 @@ STEPS, BATCH = 6, 16
 
 
 def config(starter, out: Path, **recipe: Any) -> BiasInit:
-    small = replace(DEFAULTS["starter"].recipe, **{"iterations": STEPS, "micro_batch": BATCH} | recipe)
-    places = {"shards": (str(starter.shards),), "labels_dir": starter.labels, "vocabulary": starter.vocabulary, "out": out}
-    return replace(DEFAULTS["starter"], recipe=small, device="cpu", num_workers=0, quiet=True, **places)
+    small = replace(
+        DEFAULTS["starter"].recipe, **{"iterations": STEPS, "micro_batch": BATCH} | recipe
+    )
+    places = {
+        "shards": (str(starter.shards),),
+        "labels_dir": starter.labels,
+        "vocabulary": starter.vocabulary,
+        "out": out,
+    }
+    return replace(
+        DEFAULTS["starter"], recipe=small, device="cpu", num_workers=0, quiet=True, **places
+    )
 
 
 @pytest.fixture(scope="module")
 def record(program, starter, tmp_path_factory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("bias_init") / "bias_init.json"
     done = program(
-        "bench.bias_init", "--shards", starter.shards, "--labels-dir", starter.labels, "--vocabulary", starter.vocabulary,
-        "--iterations", STEPS, "--micro-batch", BATCH, "--seeds", 2, "--device", "cpu", "--out", out, "--quiet",
+        "bench.bias_init", "--shards", starter.shards, "--labels-dir", starter.labels,
+        "--vocabulary", starter.vocabulary,
+        "--iterations", STEPS, "--micro-batch", BATCH, "--seeds", 2, "--device", "cpu", "--out",
+        out, "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"wrote {out}" in done.stdout
@@ -47,7 +60,9 @@ def test_the_record_has_every_step_of_both_and_sums_each_seed_up(starter, record
     assert metrics["images_seen"] == STEPS * BATCH
     assert metrics["num_classes"] == len(Vocabulary.load(starter.vocabulary))
     assert metrics["steps_saved"] is None
-    assert not [name for name in metrics if "_to_" in name], "no span of these fits into so few steps"
+    assert not [name for name in metrics if "_to_" in name], (
+        "no span of these fits into so few steps"
+    )
     for bias in BIASES:
         losses = samples[f"{bias}_loss"]
         firsts = [losses[0], losses[STEPS]]
@@ -56,7 +71,9 @@ def test_the_record_has_every_step_of_both_and_sums_each_seed_up(starter, record
         assert metrics[f"{bias}_initial_loss"] == pytest.approx(sum(firsts) / 2)
 
 
-def test_a_zero_bias_begins_at_v_ln_2_and_the_base_rates_at_what_frequencies_alone_give(record) -> None:
+def test_a_zero_bias_begins_at_v_ln_2_and_the_base_rates_at_what_frequencies_alone_give(
+    record,
+) -> None:
     metrics, samples = record["metrics"], record["samples"]
     assert metrics["uniform_loss"] == pytest.approx(metrics["num_classes"] * math.log(2))
     assert metrics["zero_initial_loss"] == pytest.approx(metrics["uniform_loss"], rel=0.05)
@@ -66,7 +83,9 @@ def test_a_zero_bias_begins_at_v_ln_2_and_the_base_rates_at_what_frequencies_alo
     assert metrics["base_rates_alone_loss"] == pytest.approx(metrics["base_rate_entropy"], rel=0.1)
 
 
-def test_both_runs_see_the_same_images_and_differ_in_nothing_but_the_bias(starter, tmp_path, monkeypatch) -> None:
+def test_both_runs_see_the_same_images_and_differ_in_nothing_but_the_bias(
+    starter, tmp_path, monkeypatch
+) -> None:
     seen: dict[int, list[str]] = {}
     step = Trainer.train_step
 
@@ -84,7 +103,9 @@ def test_both_runs_see_the_same_images_and_differ_in_nothing_but_the_bias(starte
     assert one == other
     base_rates = base_rates_of(Vocabulary.load(starter.vocabulary))
     zero, rates = (build(bias, given.recipe, base_rates, seed=3).state_dict() for bias in BIASES)
-    assert [name for name in zero if not torch.equal(zero[name], rates[name])] == ["classifier.bias"]
+    assert [name for name in zero if not torch.equal(zero[name], rates[name])] == [
+        "classifier.bias"
+    ]
     assert not zero["classifier.bias"].any()
 
 
@@ -92,14 +113,24 @@ def test_from_the_base_rates_it_is_the_run_of_catlip_pretrain(starter, tmp_path)
     """Accumulated, and behind RangeAugment, whose own loss only the log of the run has in it."""
     given = config(starter, tmp_path / "bias_init.json", num_devices=2)
     main(given)
-    run = {"vocabulary": given.vocabulary, "labels_dir": given.labels_dir, "device": "cpu", "num_workers": 0, "quiet": True}
+    run = {
+        "vocabulary": given.vocabulary,
+        "labels_dir": given.labels_dir,
+        "device": "cpu",
+        "num_workers": 0,
+        "quiet": True,
+    }
     pretrain.main(PretrainCatLIP(given.recipe, given.shards, tmp_path / "run", log_every=1, **run))
     ours = json.loads(given.out.read_text())["samples"]["base_rates_loss"]
-    assert ours == pytest.approx(json.loads((tmp_path / "run.json").read_text())["samples"]["loss"], rel=1e-5)
+    assert ours == pytest.approx(
+        json.loads((tmp_path / "run.json").read_text())["samples"]["loss"], rel=1e-5
+    )
     main(replace(given, recipe=replace(given.recipe, range_augment=(40.0, 20.0))))
     augmented = json.loads(given.out.read_text())
     assert augmented["samples"]["base_rates_loss"] != ours
-    assert augmented["metrics"]["zero_initial_loss"] == pytest.approx(augmented["metrics"]["uniform_loss"], rel=0.05)
+    assert augmented["metrics"]["zero_initial_loss"] == pytest.approx(
+        augmented["metrics"]["uniform_loss"], rel=0.05
+    )
 
 
 def test_steps_are_saved_until_the_moving_average_is_below() -> None:

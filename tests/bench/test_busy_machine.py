@@ -1,17 +1,29 @@
-"""The bench times a training alone and beside a busy process, each way to wait in a process of its own."""
+"""The bench times a training alone and beside a busy process, each way to wait in a process of its
+own.
+"""
 
 import os
 
 import pytest
 
 from bench import busy_machine
-from bench.busy_machine import SETTINGS, BusyMachine, Setting, busy_process, summary, table, time_in_a_process
+from bench.busy_machine import (
+    SETTINGS,
+    BusyMachine,
+    Setting,
+    busy_process,
+    summary,
+    table,
+    time_in_a_process,
+)
 from catlip.cli import InputError
 
 
 def test_a_setting_is_that_of_its_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    timed = time_in_a_process(Setting("one thread", {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}), num_steps=1)
+    timed = time_in_a_process(
+        Setting("one thread", {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}), num_steps=1
+    )
     assert timed["threads"] == 1
     assert timed["seconds"] > 0
     assert os.environ["OMP_NUM_THREADS"] == "7"
@@ -31,7 +43,13 @@ def children_of(pid: int) -> set[str]:
 
 def test_times_are_compared_with_libgomp_s_own_alone() -> None:
     rows = [
-        {"setting": setting.name, "busy": busy, "round": number, "threads": 1 + (not busy), "seconds": seconds}
+        {
+            "setting": setting.name,
+            "busy": busy,
+            "round": number,
+            "threads": 1 + (not busy),
+            "seconds": seconds,
+        }
         for number in range(3)
         for setting, alone in zip(SETTINGS, (10.0, 11.0, 12.0, 13.0), strict=True)
         for busy, seconds in ((False, alone), (True, 4 * alone))
@@ -55,7 +73,9 @@ def test_nothing_to_time_is_refused(numbers: dict[str, int]) -> None:
         BusyMachine(**numbers)
 
 
-def test_it_writes_a_record(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_writes_a_record(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def timed(setting: Setting, num_steps: int) -> dict[str, float]:
         return {"seconds": 2.0 * num_steps, "threads": 2}
 

@@ -35,16 +35,22 @@ def classification(spelling: str, recipe, frozen: bool = False) -> Classificatio
 
 def batch_of(count: int = 4, side: int = 32) -> Batch:
     labels = RaggedLabels(torch.arange(count) % 3, torch.arange(count + 1))
-    images = torch.randint(256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images = torch.randint(
+        256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     return Batch(images, [str(number) for number in range(count)], labels)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_the_loss_is_torch_s_cross_entropy_of_the_head_s_logits(tiny_recipe, vit_two, smoothing, frozen) -> None:
+def test_the_loss_is_torch_s_cross_entropy_of_the_head_s_logits(
+    tiny_recipe, vit_two, smoothing, frozen
+) -> None:
     made = classification(vit_two, replace(tiny_recipe, label_smoothing=smoothing), frozen)
     batch = batch_of()
-    expected = F.cross_entropy(made.head(made.image_encoder(batch.images)), batch.labels.values, label_smoothing=smoothing)
+    expected = F.cross_entropy(
+        made.head(made.image_encoder(batch.images)), batch.labels.values, label_smoothing=smoothing
+    )
     torch.testing.assert_close(made(batch), expected)
 
 
@@ -52,7 +58,11 @@ def rates(module: nn.Module, recipe) -> dict[str, float]:
     """Name -> what its learning rate is multiplied by, from the optimizer's own groups."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     groups = adamw(module, recipe).param_groups
-    found = [(names[id(parameter)], group["lr_scale"]) for group in groups for parameter in group["params"]]
+    found = [
+        (names[id(parameter)], group["lr_scale"])
+        for group in groups
+        for parameter in group["params"]
+    ]
     assert len(found) == len(dict(found)) == len(names)
     return dict(found)
 
@@ -66,7 +76,9 @@ def test_rates_fall_from_the_head_to_the_stem_block_by_block(tiny_recipe, wrappe
     found = rates(made, recipe)
     prefix = "objective." if wrapped else ""
     expected = {f"{prefix}head.weight": 1, f"{prefix}image_encoder.norm.weight": R}
-    expected |= {f"{prefix}image_encoder.blocks.{i}.attn.qkv.weight": R ** (12 - i) for i in range(12)}
+    expected |= {
+        f"{prefix}image_encoder.blocks.{i}.attn.qkv.weight": R ** (12 - i) for i in range(12)
+    }
     stem = ("cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias")
     expected |= {f"{prefix}image_encoder.{name}": R**13 for name in stem}
     assert {name: found[name] for name in expected} == pytest.approx(expected)
@@ -83,7 +95,9 @@ def test_rates_fall_from_the_head_to_the_stem_block_by_block(tiny_recipe, wrappe
         ("random:openclip/ViT-S-32", 12, "encoder.conv1.weight", "encoder.ln_post.weight"),
     ],
 )
-def test_any_row_of_blocks_has_a_stem_before_it_and_a_norm_behind(tiny_recipe, spelling, depth, stem, last) -> None:
+def test_any_row_of_blocks_has_a_stem_before_it_and_a_norm_behind(
+    tiny_recipe, spelling, depth, stem, last
+) -> None:
     made = classification(spelling, replace(tiny_recipe, layer_decay=R))
     assert made.lr_scale(f"image_encoder.{stem}") == pytest.approx(R ** (depth + 1))
     assert made.lr_scale(f"image_encoder.{last}") == pytest.approx(R)
@@ -93,7 +107,10 @@ def test_any_row_of_blocks_has_a_stem_before_it_and_a_norm_behind(tiny_recipe, s
 def test_an_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe, name) -> None:
     classification(f"random:timm/{name}", tiny_recipe)
     with pytest.raises(
-        InputError, match="--layer-decay is for an encoder of one row of numbered blocks, and this one has none"
+        InputError,
+        match=(
+            "--layer-decay is for an encoder of one row of numbered blocks, and this one has none"
+        ),
     ):
         classification(f"random:timm/{name}", replace(tiny_recipe, layer_decay=R))
 
@@ -101,7 +118,9 @@ def test_an_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe
 def test_without_decay_there_are_the_two_groups_of_any_objective(tiny_recipe, vit_two) -> None:
     made = classification(vit_two, tiny_recipe)
     decayed, free = adamw(made, tiny_recipe).param_groups
-    assert [parameter.ndim >= 2 for parameter in decayed["params"]] == [True] * len(decayed["params"])
+    assert [parameter.ndim >= 2 for parameter in decayed["params"]] == [True] * len(
+        decayed["params"]
+    )
     assert {parameter.ndim for parameter in free["params"]} == {1}
     assert (decayed["weight_decay"], free["weight_decay"]) == (tiny_recipe.weight_decay, 0)
     assert decayed["lr_scale"] == free["lr_scale"] == 1
@@ -114,9 +133,18 @@ def test_the_trainer_multiplies_the_rate_of_each_group(tiny_recipe, vit_two) -> 
     before = {name: parameter.detach().clone() for name, parameter in made.named_parameters()}
     trainer = Trainer(made, replace(recipe, weight_decay=0.0), 10, 1, HERE)
     trainer.train_step(iter([batch_of()]))
-    assert {group["lr"] for group in trainer.optimizer.param_groups} == {recipe.max_lr * 0.5**power for power in range(4)}
-    moved = {name: (parameter.detach() - before[name]).abs().max().item() for name, parameter in made.named_parameters()}
-    for name, power in (("head.weight", 0), ("image_encoder.norm.weight", 1), ("image_encoder.cls_token", 3)):
+    assert {group["lr"] for group in trainer.optimizer.param_groups} == {
+        recipe.max_lr * 0.5**power for power in range(4)
+    }
+    moved = {
+        name: (parameter.detach() - before[name]).abs().max().item()
+        for name, parameter in made.named_parameters()
+    }
+    for name, power in (
+        ("head.weight", 0),
+        ("image_encoder.norm.weight", 1),
+        ("image_encoder.cls_token", 3),
+    ):
         assert moved[name] == pytest.approx(recipe.max_lr * 0.5**power, rel=0.05), (
             name
         )  # AdamW's first step has the rate's size
@@ -127,14 +155,22 @@ def test_a_frozen_encoder_stays_in_evaluation_mode_and_out_of_the_optimizer(tiny
     made.train()
     assert made.head.training
     assert not any(module.training for module in made.image_encoder.modules())
-    learning = [parameter for group in adamw(made, tiny_recipe).param_groups for parameter in group["params"]]
-    assert {id(parameter) for parameter in learning} == {id(parameter) for parameter in made.head.parameters()}
+    learning = [
+        parameter
+        for group in adamw(made, tiny_recipe).param_groups
+        for parameter in group["params"]
+    ]
+    assert {id(parameter) for parameter in learning} == {
+        id(parameter) for parameter in made.head.parameters()
+    }
     free = classification("random:hybrid_tiny@32", tiny_recipe)
     assert free.image_encoder.training
     assert all(parameter.requires_grad for parameter in free.parameters())
 
 
-def trained(folder: Path, spelling: str, data: str, recipe, frozen: bool) -> tuple[LoadedEncoder, nn.Linear]:
+def trained(
+    folder: Path, spelling: str, data: str, recipe, frozen: bool
+) -> tuple[LoadedEncoder, nn.Linear]:
     encoder = load_encoder(spelling, 0, CPU)
     head = random_head(encoder.num_features, 2, 0)
     (task,) = load_tasks(data)
@@ -150,14 +186,22 @@ def test_a_probe_leaves_the_encoder_as_it_is_and_fine_tuning_does_not(
 ) -> None:
     recipe = replace(tiny_recipe, range_augment=ranges)
     before = load_encoder("random:hybrid_tiny@32", 0, CPU)
-    encoder, head = trained(tmp_path / "run", "random:hybrid_tiny@32", cats_and_dogs, recipe, frozen)
+    encoder, head = trained(
+        tmp_path / "run", "random:hybrid_tiny@32", cats_and_dogs, recipe, frozen
+    )
     assert (encoder.digest() == before.digest()) == frozen  # batch norm's statistics are part of it
     assert not torch.equal(head.weight, random_head(encoder.num_features, 2, 0).weight)
     weights = load_file(tmp_path / "run" / "weights.safetensors")
     prefix = "objective." if ranges else ""
-    assert torch.equal(weights[f"{prefix}head.weight"], head.weight)  # what is tested is the average that is kept
+    assert torch.equal(
+        weights[f"{prefix}head.weight"], head.weight
+    )  # what is tested is the average that is kept
     encoders = [name for name in weights if "image_encoder." in name]
-    assert not encoders if frozen else weights[f"{prefix}image_encoder.patch_embed.proj.1.num_batches_tracked"] == 4
+    assert (
+        not encoders
+        if frozen
+        else weights[f"{prefix}image_encoder.patch_embed.proj.1.num_batches_tracked"] == 4
+    )
 
 
 class Recording(nn.Module):
@@ -173,14 +217,26 @@ class Recording(nn.Module):
         return self.encoder(images)
 
 
-def test_accuracy_is_measured_in_evaluation_mode_over_the_images_that_can_be_read(cats_and_dogs, tiny_recipe) -> None:
+def test_accuracy_is_measured_in_evaluation_mode_over_the_images_that_can_be_read(
+    cats_and_dogs, tiny_recipe
+) -> None:
     encoder = load_encoder("random:hybrid_tiny@32", 0, CPU)
-    made = Classification(Recording(encoder.module), random_head(encoder.num_features, 2, 0), tiny_recipe, frozen=False)
+    made = Classification(
+        Recording(encoder.module),
+        random_head(encoder.num_features, 2, 0),
+        tiny_recipe,
+        frozen=False,
+    )
     (task,) = load_tasks(cats_and_dogs)
     found = evaluate(
-        made, encoder.preprocess, task.test, SimpleNamespace(place=HERE, num_workers=0, quiet=True, max_broken=0.01)
+        made,
+        encoder.preprocess,
+        task.test,
+        SimpleNamespace(place=HERE, num_workers=0, quiet=True, max_broken=0.01),
     )
     assert made.image_encoder.modes == [False]
     features = extract(encoder.module, encoder.preprocess, task.test, 0, quiet=True)
     with torch.inference_mode():
-        assert [found["top1"], found["top5"]] == pytest.approx((hits(made.head(features.values), features.labels) / 8).tolist())
+        assert [found["top1"], found["top5"]] == pytest.approx(
+            (hits(made.head(features.values), features.labels) / 8).tolist()
+        )

@@ -1,4 +1,6 @@
-"""COCO's annotation files: what is there is read, what is missing is counted, what is wrong is refused in one line."""
+"""COCO's annotation files: what is there is read, what is missing is counted, what is wrong is
+refused in one line.
+"""
 
 import json
 
@@ -63,11 +65,17 @@ def test_what_is_written_for_an_evaluator_lists_only_what_is_there(root, tmp_pat
     written = json.loads((tmp_path / "run" / "val.json").read_text())
     assert written["images"] == found.images
     assert len(written["images"]) == 5
-    assert {a["image_id"] for a in written["annotations"]} <= {image["id"] for image in written["images"]}
+    assert {a["image_id"] for a in written["annotations"]} <= {
+        image["id"] for image in written["images"]
+    }
 
 
 def test_the_first_images_are_those_with_an_object(root):
-    change_annotations(root, "train", lambda old: old | {"annotations": [a for a in old["annotations"] if a["image_id"] > 3]})
+    change_annotations(
+        root,
+        "train",
+        lambda old: old | {"annotations": [a for a in old["annotations"] if a["image_id"] > 3]},
+    )
     found = read_coco(root, "train").first(2)
     assert [image["id"] for image in found.images] == [4, 5]
     assert all(found.annotations)
@@ -77,8 +85,14 @@ def test_the_first_images_are_those_with_an_object(root):
     ("change", "complaint"),
     [
         (lambda old: old["annotations"], "is no annotation file of COCO's"),
-        (lambda old: {"images": old["images"]}, "is no annotation file of COCO's: KeyError 'categories'"),
-        (lambda old: old | {"categories": [{"id": 1}]}, "is no annotation file of COCO's: KeyError 'name'"),
+        (
+            lambda old: {"images": old["images"]},
+            "is no annotation file of COCO's: KeyError 'categories'",
+        ),
+        (
+            lambda old: old | {"categories": [{"id": 1}]},
+            "is no annotation file of COCO's: KeyError 'name'",
+        ),
         (lambda old: old | {"images": []}, "lists 0 images"),
         (lambda old: old | {"images": old["images"] * 2}, "lists 12 images twice"),
         (lambda old: old | {"images": old["images"][:5]}, "of which it lists not both"),
@@ -102,7 +116,9 @@ def test_a_broken_file_a_missing_one_and_missing_images_are_refused(root):
         read_coco(root, "train")
     for path in (root / "val2017").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match=r"none of the 6 images that .* 6 missing; first: .*000000001001.jpg"):
+    with pytest.raises(
+        InputError, match=r"none of the 6 images that .* 6 missing; first: .*000000001001.jpg"
+    ):
         read_coco(root, "val")
 
 
@@ -112,7 +128,9 @@ def test_the_share_of_absent_images_that_is_borne_is_one_in_a_hundred(tmp_path):
         (root / "train2017" / f"{number:012d}.jpg").unlink()
     assert read_coco(root, "train").counts["absent"] == 10
     (root / "train2017" / f"{11:012d}.jpg").write_bytes(b"")
-    with pytest.raises(InputError, match=r"10 missing, 1 empty; .* of 30 that is over --max-broken 0.01: download"):
+    with pytest.raises(
+        InputError, match=r"10 missing, 1 empty; .* of 30 that is over --max-broken 0.01: download"
+    ):
         read_coco(root, "train")
     split = read_coco(root, "train", max_broken=0.5)
     assert split.broken.counts() == {"missing": 10, "empty": 1}

@@ -1,4 +1,6 @@
-"""Ranks send what arithmetic says, the bare collectives are those of the step, and a run that cannot go on says why."""
+"""Ranks send what arithmetic says, the bare collectives are those of the step, and a run that
+cannot go on says why.
+"""
 
 import json
 import os
@@ -25,21 +27,53 @@ from catlip.training.parallel import Parallel
 
 METHODS = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
 SIDES: dict[Parallel, str] = {"ddp": "fp32", "fsdp": "bf16"}
-CASES: list[tuple[int, str, Parallel]] = [(2, method, parallel) for method in METHODS for parallel in SIDES]
-CASES += [(3, "clip", "ddp"), (3, "siglip", "ddp"), (3, "catlip", "fsdp")]  # a ring of two ranks is no ring
+CASES: list[tuple[int, str, Parallel]] = [
+    (2, method, parallel) for method in METHODS for parallel in SIDES
+]
+CASES += [
+    (3, "clip", "ddp"),
+    (3, "siglip", "ddp"),
+    (3, "catlip", "fsdp"),
+]  # a ring of two ranks is no ring
 JOINT = 192  # of hybrid_tiny's text tower
 BATCH = 2
-TINY = ("--model", "hybrid_tiny", "--resolution", 32, "--batch-size", BATCH, "--num-classes", 50, "--num-steps", 3, "--quiet")
+TINY = (
+    "--model",
+    "hybrid_tiny",
+    "--resolution",
+    32,
+    "--batch-size",
+    BATCH,
+    "--num-classes",
+    50,
+    "--num-steps",
+    3,
+    "--quiet",
+)
 
 
 def factors(method: str, parallel: Parallel) -> Factors:
-    return Factors(method, "hybrid_tiny", 32, BATCH, SIDES[parallel], num_classes=50, parallel=parallel)
+    return Factors(
+        method, "hybrid_tiny", 32, BATCH, SIDES[parallel], num_classes=50, parallel=parallel
+    )
 
 
 def torchrun(ranks: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", ranks, *arguments]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        ranks,
+        *arguments,
+    ]
     return subprocess.run(
-        [str(word) for word in launch], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+        [str(word) for word in launch],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
@@ -59,7 +93,10 @@ def test_a_step_sends_what_arithmetic_says(ranks, method, parallel) -> None:
         scattered = kind == "scatter"  # gloo's all_to_all is a scatter from each rank
         found[what, "all_to_all" if scattered else kind][0] += 1 / ranks if scattered else 1
         found[what, "all_to_all" if scattered else kind][1] += sent_bytes
-    expected = {(e.what, e.kind): [e.count, e.sent_bytes] for e in sent(factors(method, parallel), ranks, "cpu")}
+    expected = {
+        (e.what, e.kind): [e.count, e.sent_bytes]
+        for e in sent(factors(method, parallel), ranks, "cpu")
+    }
     assert found.keys() == expected.keys()
     for name, (count, sent_bytes) in expected.items():
         assert found[name] == [pytest.approx(count), pytest.approx(sent_bytes)], name
@@ -67,8 +104,12 @@ def test_a_step_sends_what_arithmetic_says(ranks, method, parallel) -> None:
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_a_rank_hands_in_its_embeddings_and_gets_their_gradients_back(ranks) -> None:
-    """By hand: images and captions of a rank to each of the others, and a gradient for each from them."""
-    features = sum(sent_bytes for what, _, sent_bytes in heard(ranks)["clip ddp"]["sent"] if what == "features")
+    """By hand: images and captions of a rank to each of the others, and a gradient for each from
+    them.
+    """
+    features = sum(
+        sent_bytes for what, _, sent_bytes in heard(ranks)["clip ddp"]["sent"] if what == "features"
+    )
     assert features == pytest.approx(2 * 2 * (ranks - 1) * BATCH * JOINT * 4)
 
 
@@ -78,9 +119,16 @@ def test_the_bare_collectives_are_those_of_the_step(ranks, method, parallel) -> 
     assert step["bare"] == step["calls"]
 
 
-def test_without_exchange_a_step_sends_embeddings_only_and_goes_first_in_every_other_round() -> None:
+def test_without_exchange_a_step_sends_embeddings_only_and_goes_first_in_every_other_round() -> (
+    None
+):
     steps = heard(2)["timed"]
-    assert steps == [["features"], ["buffers", "features", "gradients"], ["buffers", "features", "gradients"], ["features"]]
+    assert steps == [
+        ["features"],
+        ["buffers", "features", "gradients"],
+        ["buffers", "features", "gradients"],
+        ["features"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -120,10 +168,16 @@ def test_sizes_of_a_hundred_floats_on_four_ranks(kind, size_bytes, sent_bytes) -
     ("kernel", "kind"),
     [
         ("ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "all_reduce"),
-        ("ncclDevKernel_ReduceScatter_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "reduce_scatter"),
+        (
+            "ncclDevKernel_ReduceScatter_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)",
+            "reduce_scatter",
+        ),
         ("ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "all_gather"),
         ("ncclDevKernel_SendRecv(ncclDevKernelArgsStorage<4096ul>)", "neighbour_exchange"),
-        ("ncclKernel_Broadcast_RING_LL_Sum_int8_t(ncclDevComm*, unsigned long, ncclWork*)", "broadcast"),
+        (
+            "ncclKernel_Broadcast_RING_LL_Sum_int8_t(ncclDevComm*, unsigned long, ncclWork*)",
+            "broadcast",
+        ),
     ],
 )
 def test_a_gpus_kernels_are_known_by_name(kernel, kind) -> None:
@@ -133,7 +187,10 @@ def test_a_gpus_kernels_are_known_by_name(kernel, kind) -> None:
 
 
 def test_calls_for_the_same_thing_of_the_same_kind_and_type_are_one_row() -> None:
-    one, other = Collective("features", "all_gather", 4, torch.float32), Collective("gradients", "all_reduce", 9, torch.float32)
+    one, other = (
+        Collective("features", "all_gather", 4, torch.float32),
+        Collective("gradients", "all_reduce", 9, torch.float32),
+    )
     assert grouped([one, other, one]) == [[0, 2], [1]]
 
 
@@ -172,7 +229,11 @@ def test_a_run_writes_one_record_with_every_time_and_its_spread(tmp_path, parall
             assert row["in_step_ms"]["n"] == 5
             assert row["algorithm_gb_s"] == pytest.approx(row["mb"] / row["bare_ms"]["median"])
         if parallel == "ddp":
-            assert costs["exposed_ms"]["low"] <= costs["exposed_ms"]["value"] <= costs["exposed_ms"]["high"]
+            assert (
+                costs["exposed_ms"]["low"]
+                <= costs["exposed_ms"]["value"]
+                <= costs["exposed_ms"]["high"]
+            )
             assert len(record["samples"][f"{method}_step_without_exchange_ms"]) == 3
         else:
             assert costs["exposed_ms"] is None
@@ -205,11 +266,30 @@ def test_when_a_rank_dies_the_others_say_so_and_end(tmp_path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "bench.communication", *map(str, TINY), "--num-steps", "1000", "--out", str(tmp_path)]
+    shared = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "bench.communication",
+        *map(str, TINY),
+        "--num-steps",
+        "1000",
+        "--out",
+        str(tmp_path),
+    ]
     command += ["--device", "cpu"]
     processes = [
-        subprocess.Popen(command, env=os.environ | shared | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command,
+            env=os.environ | shared | {"RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for rank in (0, 1)
     ]
     try:
@@ -240,7 +320,9 @@ class Overheard:
 
 
 def listen_to_all(place: Place) -> dict[str, Any]:
-    """On each of several ranks: what a step of every case sends, and what the bare collectives made of it are."""
+    """On each of several ranks: what a step of every case sends, and what the bare collectives made
+    of it are.
+    """
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
     for _, method, parallel in (case for case in CASES if case[0] == place.world_size):
@@ -252,7 +334,9 @@ def listen_to_all(place: Place) -> dict[str, Any]:
             step(batch)
         with listen() as again:
             bare(calls, place)()
-        found[f"{method} {parallel}"] = _plain(calls, place) | {"bare": _plain(again, place)["calls"]}
+        found[f"{method} {parallel}"] = _plain(calls, place) | {
+            "bare": _plain(again, place)["calls"]
+        }
         if (method, parallel) == ("clip", "ddp"):
             overheard = Overheard(step)
             time_steps(overheard, batch, 2, place)  # type: ignore[arg-type]

@@ -42,17 +42,24 @@ def test_overlapping_intervals_agree_and_times_have_a_ratio(compare) -> None:
 
 
 def test_intervals_apart_do_not_agree(compare) -> None:
-    assert "DISAGREE" in compare(metrics={"ratios": {"clip/catlip": {"value": 1.5, "low": 1.4, "high": 1.6}}})
+    assert "DISAGREE" in compare(
+        metrics={"ratios": {"clip/catlip": {"value": 1.5, "low": 1.4, "high": 1.6}}}
+    )
 
 
 def test_what_differs_in_the_configs_is_said(compare) -> None:
-    assert "config differs: batch_size 4 and 8" in compare(config=RECORD["config"] | {"batch_size": 8})
+    assert "config differs: batch_size 4 and 8" in compare(
+        config=RECORD["config"] | {"batch_size": 8}
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"environment": {"device": "Loom", "device_count": 1}}, "different devices are not compared: 1 x Abacus and 1 x Loom"),
+        (
+            {"environment": {"device": "Loom", "device_count": 1}},
+            "different devices are not compared: 1 x Abacus and 1 x Loom",
+        ),
         ({"environment": {"device": "Abacus", "device_count": 2}}, "different devices"),
         ({"kind": "memory"}, "different kinds"),
         ({"samples": None}, "not both are records"),

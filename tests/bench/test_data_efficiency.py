@@ -1,4 +1,6 @@
-"""The sweep over encoders: one record each, nothing twice, and one that fails takes no other with it."""
+"""The sweep over encoders: one record each, nothing twice, and one that fails takes no other with
+it.
+"""
 
 import json
 import os
@@ -33,14 +35,19 @@ def test_each_encoder_has_a_record_which_is_not_made_again_and_a_failure_is_name
 ) -> None:
     run, out = make_run("my run"), tmp_path / "out"
     encoders = (str(run), UNTRAINED)
-    with pytest.raises(InputError, match=r"1 of 3 failed, see above: .*no-such-run\.json; run it again to go on"):
+    with pytest.raises(
+        InputError, match=r"1 of 3 failed, see above: .*no-such-run\.json; run it again to go on"
+    ):
         main(config((str(run), "no such run", UNTRAINED), cats_and_dogs, out))
     assert "no weights at no such run/weights.safetensors" in capfd.readouterr().err
     records = {path.stem: json.loads(path.read_text()) for path in out.glob("linear_probe/*.json")}
     assert sorted(records) == ["my run", "random-seed0"]
     found = [(row["fraction"], row["init"]) for row in records["my run"]["samples"]["runs"]]
     assert found == [(0.5, "random"), (0.5, "transfer"), (1.0, "random"), (1.0, "transfer")]
-    assert [row["init"] for row in records["random-seed0"]["samples"]["runs"]] == ["random", "random"]
+    assert [row["init"] for row in records["random-seed0"]["samples"]["runs"]] == [
+        "random",
+        "random",
+    ]
     assert [record["config"]["transfer"]["alpha"] for record in records.values()] == [0.5, 0.5]
     before = {path: path.stat().st_mtime_ns for path in out.glob("linear_probe/*.json")}
     main(config(encoders, cats_and_dogs, out))
@@ -56,17 +63,30 @@ def started(monkeypatch) -> list[list[str]]:
     class Done:
         returncode = 0
 
-    monkeypatch.setattr(data_efficiency.subprocess, "run", lambda command, check: commands.append(command) or Done)
+    monkeypatch.setattr(
+        data_efficiency.subprocess, "run", lambda command, check: commands.append(command) or Done
+    )
     return commands
 
 
-def test_untrained_encoders_are_as_many_as_asked_for_and_a_trained_one_is_one(started, tmp_path) -> None:
-    main(config(("timm:a/b", UNTRAINED), "folder:x", tmp_path, seeds=5, untrained=3, devices=("cpu",)))
+def test_untrained_encoders_are_as_many_as_asked_for_and_a_trained_one_is_one(
+    started, tmp_path
+) -> None:
+    main(
+        config(
+            ("timm:a/b", UNTRAINED), "folder:x", tmp_path, seeds=5, untrained=3, devices=("cpu",)
+        )
+    )
     said = [
-        {name: command[command.index(f"--{name}") + 1] for name in ("encoder", "out", "seed", "seeds")} for command in started
+        {
+            name: command[command.index(f"--{name}") + 1]
+            for name in ("encoder", "out", "seed", "seeds")
+        }
+        for command in started
     ]
     places = [
-        tmp_path / "linear_probe" / f"{name}.json" for name in ("timm-a-b", "random-seed0", "random-seed1", "random-seed2")
+        tmp_path / "linear_probe" / f"{name}.json"
+        for name in ("timm-a-b", "random-seed0", "random-seed1", "random-seed2")
     ]
     assert [Path(one["out"]) for one in said] == places
     assert [(one["encoder"], one["seed"], one["seeds"]) for one in said] == [
@@ -75,8 +95,19 @@ def test_untrained_encoders_are_as_many_as_asked_for_and_a_trained_one_is_one(st
 
 
 @pytest.mark.parametrize("program", [*TABLE_7])
-def test_each_program_is_started_with_its_recipe_its_options_and_a_device(program, started, tmp_path) -> None:
-    main(config(("a", "b"), "folder:x", tmp_path, programs=(program,), recipe="", devices=("cuda:0", "cuda:1")))
+def test_each_program_is_started_with_its_recipe_its_options_and_a_device(
+    program, started, tmp_path
+) -> None:
+    main(
+        config(
+            ("a", "b"),
+            "folder:x",
+            tmp_path,
+            programs=(program,),
+            recipe="",
+            devices=("cuda:0", "cuda:1"),
+        )
+    )
     for command in started:
         assert command[1:5] == ["-m", f"bench.downstream.{program}", "--recipe", TABLE_7[program]]
         assert command[command.index("--alpha") + 1] == "0.5"
@@ -103,7 +134,15 @@ def test_a_record_older_than_the_weights_is_made_anew(started, tmp_path, make_ru
     main(here)
     record = tmp_path / "linear_probe" / f"{run.name}.json"
     record.parent.mkdir()
-    record.write_text(json.dumps({"kind": "linear_probe", "metrics": {}, "command": shlex.join(["python", *started[0][1:]])}))
+    record.write_text(
+        json.dumps(
+            {
+                "kind": "linear_probe",
+                "metrics": {},
+                "command": shlex.join(["python", *started[0][1:]]),
+            }
+        )
+    )
     main(replace(here, quiet=True))  # silence does not matter
     assert len(started) == 1
     os.utime(record, (0, 0))
@@ -117,7 +156,10 @@ def test_two_encoders_of_one_name_are_refused(started, tmp_path) -> None:
     folders = tuple(str(tmp_path / name / "catlip-seed0") for name in ("one", "other"))
     for encoders in (folders, (UNTRAINED, "random:vit_tiny16@32")):
         with pytest.raises(
-            InputError, match="two of --encoders have the same name; give them in two runs with different --out"
+            InputError,
+            match=(
+                "two of --encoders have the same name; give them in two runs with different --out"
+            ),
         ):
             main(config(encoders, "folder:x", tmp_path))
     assert started == []

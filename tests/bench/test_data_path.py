@@ -1,4 +1,6 @@
-"""The bench compares the same crops of the same photographs, and writes down what it did and what it could not."""
+"""The bench compares the same crops of the same photographs, and writes down what it did and what
+it could not.
+"""
 
 import io
 import json
@@ -13,7 +15,20 @@ from bench.images.planning import plan_epoch
 from bench.photographs import cut, shipped_photographs
 from catlip.data.augment import draws_at
 
-SHORT = ("--num-images", 6, "--resolution", 32, "--rounds", 2, "--batch-size", 4, "--num-batches", 3, "--loader-rounds", 2)
+SHORT = (
+    "--num-images",
+    6,
+    "--resolution",
+    32,
+    "--rounds",
+    2,
+    "--batch-size",
+    4,
+    "--num-batches",
+    3,
+    "--loader-rounds",
+    2,
+)
 
 
 def run(program, out, *arguments) -> tuple[dict, str]:
@@ -30,7 +45,9 @@ def test_a_run_writes_every_sample_and_each_ratio_with_its_interval(program, tmp
     assert record["kind"] == "data_path"
     for name in ("ours", "pillow", "torchvision", "ours, whole picture", "pillow, whole picture"):
         assert len(samples[f"{name}_ms"]) == 2
-        assert metrics["decoders"][name]["median"] == pytest.approx(np.median([1e3 / ms for ms in samples[f"{name}_ms"]]))
+        assert metrics["decoders"][name]["median"] == pytest.approx(
+            np.median([1e3 / ms for ms in samples[f"{name}_ms"]])
+        )
     for pair, found in metrics["ratios"].items():
         assert found["low"] <= found["value"] <= found["high"], pair
     faster = np.median(samples["pillow_ms"]) / np.median(samples["ours_ms"])
@@ -43,20 +60,36 @@ def test_a_run_writes_every_sample_and_each_ratio_with_its_interval(program, tmp
 
 
 def test_photographs_of_a_folder_are_taken_as_they_are(program, tmp_path) -> None:
-    done = program("bench.photographs", shipped_photographs()[0].parent, "--out", tmp_path / "web", "--count", 4)
+    done = program(
+        "bench.photographs",
+        shipped_photographs()[0].parent,
+        "--out",
+        tmp_path / "web",
+        "--count",
+        4,
+    )
     assert done.returncode == 0, done.stderr
-    record, _ = run(program, tmp_path / "out", "--images", tmp_path / "web", "--peers", "pillow", "--workers", 0)
+    record, _ = run(
+        program, tmp_path / "out", "--images", tmp_path / "web", "--peers", "pillow", "--workers", 0
+    )
     files = sorted((tmp_path / "web").iterdir())
     assert record["metrics"]["images"]["count"] == len(files) == 4
-    assert record["metrics"]["images"]["mean_kib"] == pytest.approx(np.mean([file.stat().st_size for file in files]) / 1024)
+    assert record["metrics"]["images"]["mean_kib"] == pytest.approx(
+        np.mean([file.stat().st_size for file in files]) / 1024
+    )
 
 
 @pytest.mark.parametrize("missing", [("webdataset",), ("open_clip", "webdataset")])
-def test_a_peer_that_is_not_installed_is_named_with_the_command_to_install_it(tmp_path, monkeypatch, capsys, missing) -> None:
-    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))  # and set back, after the bench has set its own
+def test_a_peer_that_is_not_installed_is_named_with_the_command_to_install_it(
+    tmp_path, monkeypatch, capsys, missing
+) -> None:
+    monkeypatch.setenv(
+        "CATLIP_CACHE", str(tmp_path)
+    )  # and set back, after the bench has set its own
     monkeypatch.setattr(data_path, "_installed", lambda modules: not set(modules) & set(missing))
     config = data_path.DataPathBench(
-        num_images=4, peers=("open_clip",), resolution=32, rounds=1, workers=(0,), num_batches=1, loader_rounds=1, out=tmp_path,
+        num_images=4, peers=("open_clip",), resolution=32, rounds=1, workers=(0,), num_batches=1,
+        loader_rounds=1, out=tmp_path,
         batch_size=2, quiet=True,
     )  # fmt: skip
     data_path.main(config)
@@ -66,7 +99,10 @@ def test_a_peer_that_is_not_installed_is_named_with_the_command_to_install_it(tm
 
 
 def test_an_unknown_peer_or_an_empty_folder_is_one_line(program, tmp_path) -> None:
-    for arguments, words in ((("--peers", "nobody"), "no peer is called"), (("--images", tmp_path), "0 photographs")):
+    for arguments, words in (
+        (("--peers", "nobody"), "no peer is called"),
+        (("--images", tmp_path), "0 photographs"),
+    ):
         done = program("bench.data_path", *arguments, "--out", tmp_path)
         assert done.returncode == 2
         assert words in done.stderr
@@ -83,7 +119,10 @@ def test_the_photographs_are_of_web_size_and_the_same_every_time() -> None:
 
 def test_large_photographs_are_cut_to_web_size(tmp_path) -> None:
     Image.linear_gradient("L").resize((3000, 2000)).save(tmp_path / "large.jpg")
-    sizes = [Image.open(io.BytesIO(encoded)).size for encoded in cut([tmp_path / "large.jpg"], 60, seed=0)]
+    sizes = [
+        Image.open(io.BytesIO(encoded)).size
+        for encoded in cut([tmp_path / "large.jpg"], 60, seed=0)
+    ]
     assert np.mean(sizes, axis=0) == pytest.approx(photographs.MEAN_SIZE, rel=0.15)
 
 
@@ -91,7 +130,10 @@ def test_large_photographs_are_cut_to_web_size(tmp_path) -> None:
 def test_every_decoder_takes_the_same_crop(peer) -> None:
     (photograph,) = cut(shipped_photographs()[3:], 1, seed=2)
     for draws in draws_at(5, 0, 8):
-        one, other = (np.asarray(decode(photograph, draws), dtype=int) for decode in (ours(64), PEERS[peer](64)))
+        one, other = (
+            np.asarray(decode(photograph, draws), dtype=int)
+            for decode in (ours(64), PEERS[peer](64))
+        )
         assert abs(one - other).max() <= 2
 
 
@@ -101,4 +143,7 @@ def test_planning_is_timed_from_the_start_and_from_the_middle(tmp_path, monkeypa
     found = plan_epoch(tmp_path / "shards", num_shards=300)
     assert found["shards"] == 300
     assert 300 * 9_000 < found["samples"] < 300 * 11_000
-    assert all(found[name] > 0 for name in ("first_batch_s", "first_batch_cpu_s", "middle_batch_s", "peak_mib"))
+    assert all(
+        found[name] > 0
+        for name in ("first_batch_s", "first_batch_cpu_s", "middle_batch_s", "peak_mib")
+    )

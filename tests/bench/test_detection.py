@@ -43,18 +43,25 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_coco(tmp_path_factory.mktemp("coco"))
 
 
-def model_of(spelling: str, recipe: Any = SMALL, classes: int = 3, seed: int = 0, **how: Any) -> MaskRCNN:
+def model_of(
+    spelling: str, recipe: Any = SMALL, classes: int = 3, seed: int = 0, **how: Any
+) -> MaskRCNN:
     torch.manual_seed(seed)
     return mask_rcnn(FeatureMap(open_encoder(spelling), **how), recipe, classes)
 
 
 def batches(root: Path, folder: Path, recipe: Any, steps: int) -> list[Any]:
     stream = Stream(register(read_coco(root, "train"), folder / "train.json", True), seed=0)
-    return list(train_loader(stream, recipe, micro_batches(recipe, 0, steps, HERE), seed=0, num_workers=0))
+    return list(
+        train_loader(stream, recipe, micro_batches(recipe, 0, steps, HERE), seed=0, num_workers=0)
+    )
 
 
 def test_the_model_holds_the_encoder_s_own_weights() -> None:
-    vit, own = open_encoder("random:vit_tiny16@64").module, model_of("random:vit_tiny16@64", VIT).backbone.net.features.vit
+    vit, own = (
+        open_encoder("random:vit_tiny16@64").module,
+        model_of("random:vit_tiny16@64", VIT).backbone.net.features.vit,
+    )
     for name, tensor in own.state_dict().items():
         expected = vit.state_dict()[name]
         assert torch.equal(tensor, expected[:, 1:] if name == "pos_embed" else expected), name
@@ -64,37 +71,63 @@ def test_the_model_holds_the_encoder_s_own_weights() -> None:
 @pytest.mark.parametrize(
     ("spelling", "scales", "levels", "sides"),
     [
-        ("random:vit_tiny16@64", (4.0, 2.0, 1.0, 0.5), ["p2", "p3", "p4", "p5", "p6"], [32, 64, 128, 256, 512]),
+        (
+            "random:vit_tiny16@64",
+            (4.0, 2.0, 1.0, 0.5),
+            ["p2", "p3", "p4", "p5", "p6"],
+            [32, 64, 128, 256, 512],
+        ),
         ("random:hybrid_tiny@48", (2.0, 1.0, 0.5), ["p2", "p3", "p4", "p5"], [32, 64, 128, 256]),
     ],
 )
 @torch.inference_mode()
-def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(spelling, scales, levels, sides) -> None:
+def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(
+    spelling, scales, levels, sides
+) -> None:
     model = model_of(spelling, replace(SMALL, pyramid_scales=scales)).eval()
     features = model.backbone(torch.rand(1, 3, 64, 64))
     assert {name: tuple(level.shape) for name, level in features.items()} == {
         name: (1, 16, 16 >> number, 16 >> number) for number, name in enumerate(levels)
     }
-    areas = [cell.area().mean().sqrt().item() for cell in model.proposal_generator.anchor_generator(list(features.values()))]
+    areas = [
+        cell.area().mean().sqrt().item()
+        for cell in model.proposal_generator.anchor_generator(list(features.values()))
+    ]
     assert areas == pytest.approx(sides, rel=1e-3)
     assert list(model.proposal_generator.in_features) == levels
-    assert list(model.roi_heads.box_in_features) == list(model.roi_heads.mask_in_features) == levels[:-1]
+    assert (
+        list(model.roi_heads.box_in_features)
+        == list(model.roi_heads.mask_in_features)
+        == levels[:-1]
+    )
 
 
 @torch.inference_mode()
 def test_what_scores_too_little_counts_as_not_found() -> None:
     image = [{"image": torch.rand(3, 48, 48), "height": 48, "width": 48}]
     for least, is_found in ((0.0, True), (1.0, False)):
-        (found,) = model_of("random:hybrid_tiny@48", replace(SMALL, least_score=least)).eval()(image)
+        (found,) = model_of("random:hybrid_tiny@48", replace(SMALL, least_score=least)).eval()(
+            image
+        )
         assert (len(found["instances"]) > 0) == is_found
 
 
-@pytest.mark.parametrize(("size", "released"), [("b", 111_559_099), ("l", 331_686_907), ("h", 662_682_171)])
+@pytest.mark.parametrize(
+    ("size", "released"), [("b", 111_559_099), ("l", 331_686_907), ("h", 662_682_171)]
+)
 def test_the_release_has_the_parameters_more_that_are_accounted_for(size, released) -> None:
     with torch.device("meta"):
         model = model_of(f"random:vit_{size}16_conv@224", DETECTIONS[f"table_7e_{size}16"], 80)
-    convolution, biases, norms, background = 256 * 256 * 9 + 256 + 512, 8 * 256, 3 * 256, 4 * (1024 + 1) + 257
-    assert released - sum(p.numel() for p in model.parameters()) == convolution + biases + norms + background
+    convolution, biases, norms, background = (
+        256 * 256 * 9 + 256 + 512,
+        8 * 256,
+        3 * 256,
+        4 * (1024 + 1) + 257,
+    )
+    assert (
+        released - sum(p.numel() for p in model.parameters())
+        == convolution + biases + norms + background
+    )
 
 
 def test_rates_and_decays_of_all_parameters() -> None:
@@ -102,19 +135,29 @@ def test_rates_and_decays_of_all_parameters() -> None:
     model = model_of("random:vit_tiny16@64", recipe)
     groups = DetectionTrainer(model, recipe, 1000, HERE, 0).optimizer.param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    found = {names[id(p)]: (group["lr"] / 3e-4, group["weight_decay"]) for group in groups for p in group["params"]}
+    found = {
+        names[id(p)]: (group["lr"] / 3e-4, group["weight_decay"])
+        for group in groups
+        for p in group["params"]
+    }
     assert set(found) == set(names.values())
     vit = "backbone.net.features.vit."
     assert found[vit + "patch_embed.proj.weight"] == (pytest.approx(0.7**13), 0.1)
     assert found[vit + "blocks.3.attn.qkv.weight"] == (pytest.approx(0.7**9), 0.1)
     assert found[vit + "norm.weight"] == (pytest.approx(0.7), 0.0)
     assert found["range_augment.low.noise"] == (pytest.approx(0.7**13), 0.0)
-    rest = {name: value for name, value in found.items() if not name.startswith((vit, "range_augment"))}
+    rest = {
+        name: value for name, value in found.items() if not name.startswith((vit, "range_augment"))
+    }
     assert [rate for rate, _ in rest.values()] == pytest.approx([1.0] * len(rest))
     decaying = {name for name, (_, decay) in rest.items() if decay}
     assert {decay for _, decay in rest.values()} == {0.0, 0.1}
     matrices = {name for name in rest if dict(model.named_parameters())[name].ndim >= 2}
-    of_pyramid = {"backbone.simfp_2.0.weight", "backbone.simfp_2.3.weight", "backbone.simfp_3.0.weight"}
+    of_pyramid = {
+        "backbone.simfp_2.0.weight",
+        "backbone.simfp_2.3.weight",
+        "backbone.simfp_3.0.weight",
+    }
     assert matrices - decaying == of_pyramid, "its transposed convolutions"
     assert len(decaying) == 25, "26 in the release, whose last level is a convolution"
     assert "roi_heads.mask_head.deconv.weight" in decaying
@@ -124,9 +167,13 @@ def test_proposals_are_chosen_as_in_the_release() -> None:
     """An anchor that overlaps an object by half is background, and of the starter's neither."""
     overlaps = torch.tensor([[0.1, 0.5, 0.75], [0.2, 0.1, 0.1]])
     for recipe, half in ((replace(VIT, background_iou=0.7), 0), (VIT, -1)):
-        _, labels = model_of("random:vit_tiny16@64", recipe).proposal_generator.anchor_matcher(overlaps)
+        _, labels = model_of("random:vit_tiny16@64", recipe).proposal_generator.anchor_matcher(
+            overlaps
+        )
         assert labels.tolist() == [1, half, 1], "the first overlaps the second object most of all"
-    generator = model_of("random:vit_tiny16@64", replace(TABLE, pyramid_channels=16, fc_channels=16)).proposal_generator
+    generator = model_of(
+        "random:vit_tiny16@64", replace(TABLE, pyramid_channels=16, fc_channels=16)
+    ).proposal_generator
     assert generator.anchor_matcher.thresholds[1:-1] == [0.7, 0.7]
     assert generator.pre_nms_topk == {True: 2000, False: 1000}
     assert generator.post_nms_topk == {True: 2000, False: 1000}
@@ -139,7 +186,9 @@ def test_objects_are_pooled_as_in_the_release() -> None:
     box = torch.tensor([[3.0, 5.0, 41.0, 30.0]])
     maps = [torch.randn(1, 16, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
     for pooler, side in ((heads.box_pooler, 7), (heads.mask_pooler, 14)):
-        expected = roi_align(maps[0], [box], side, spatial_scale=1 / 8, sampling_ratio=2, aligned=False)
+        expected = roi_align(
+            maps[0], [box], side, spatial_scale=1 / 8, sampling_ratio=2, aligned=False
+        )
         torch.testing.assert_close(pooler(maps, [Boxes(box)]), expected)
 
 
@@ -153,7 +202,9 @@ def test_the_release_s_batches_grow_as_its_squares_shrink(size) -> None:
     plan = recipe.plan(117_266, seed=0)
     assert len(plan) == recipe.num_steps(117_266) == round(passes * 117_266 / (64 * 2.84))
     assert plan.starts[-1] / 117_266 == pytest.approx(passes, rel=0.01)
-    assert recipe.lr_step_epochs == tuple(4 * epoch for epoch in DETECTIONS[f"table_7e_{size}16"].lr_step_epochs)
+    assert recipe.lr_step_epochs == tuple(
+        4 * epoch for epoch in DETECTIONS[f"table_7e_{size}16"].lr_step_epochs
+    )
 
 
 def test_the_rate_warms_up_and_falls_twice() -> None:
@@ -161,9 +212,9 @@ def test_the_rate_warms_up_and_falls_twice() -> None:
     rate = schedule(TABLE, steps)
     assert rate(0.0) * TABLE.max_lr == pytest.approx(1e-5)
     assert rate(125 / steps) * TABLE.max_lr == pytest.approx((1e-5 + 3e-4) / 2)
-    assert [rate(step / steps) for step in (250, 21_999, 22_000, 23_999, 24_000, 24_999)] == pytest.approx(
-        [1, 1, 0.1, 0.1, 0.01, 0.01]
-    )
+    assert [
+        rate(step / steps) for step in (250, 21_999, 22_000, 23_999, 24_000, 24_999)
+    ] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
     assert schedule(TABLE, 100)(10 / 100) == 1, "a short run warms up for a tenth of it"
     assert schedule(replace(TABLE, epochs=1), 1)(0.0) == 1, "and one of a single step not at all"
 
@@ -171,19 +222,25 @@ def test_the_rate_warms_up_and_falls_twice() -> None:
 @torch.inference_mode()
 def test_a_window_over_everything_is_global_attention(vit_two) -> None:
     images = torch.rand(1, 3, 64, 64)
-    whole, windowed = (model_of(vit_two, VIT, window=window).eval().backbone(images) for window in (0, 4))
+    whole, windowed = (
+        model_of(vit_two, VIT, window=window).eval().backbone(images) for window in (0, 4)
+    )
     for name, level in whole.items():
         torch.testing.assert_close(windowed[name], level)
 
 
-def test_two_micro_batches_of_two_give_the_gradient_of_one_of_four(small, tmp_path, vit_two) -> None:
+def test_two_micro_batches_of_two_give_the_gradient_of_one_of_four(
+    small, tmp_path, vit_two
+) -> None:
     """Of one image four times: its losses are means over what is sampled, which is all there is."""
     ((image, *_),) = batches(small, tmp_path, VIT, 1)
     gradients = []
     for micro_batch in (4, 2):
         recipe = replace(VIT, micro_batch=micro_batch, num_devices=4 // micro_batch)
         trainer = DetectionTrainer(model_of(vit_two, recipe), recipe, 1, HERE, 0)
-        trainer.reset_data_loader(lambda size=micro_batch: [[copy.copy(image)] * size] * (4 // size))
+        trainer.reset_data_loader(
+            lambda size=micro_batch: [[copy.copy(image)] * size] * (4 // size)
+        )
         trainer.train(0, 1)
         gradients.append({name: p.grad for name, p in trainer.detector.named_parameters()})
         assert trainer.history["losses"].isfinite().all()
@@ -208,15 +265,23 @@ def ended(out: Path) -> dict[str, Any]:
     record = json.loads(out.read_text())
     kept = {name: value for name, value in record["metrics"].items() if name != "seconds"}
     weights = load_file(out.with_suffix("") / "weights.safetensors")
-    return {"metrics": kept, "samples": record["samples"], "weights": {name: w.tolist() for name, w in weights.items()}}
+    return {
+        "metrics": kept,
+        "samples": record["samples"],
+        "weights": {name: w.tolist() for name, w in weights.items()},
+    }
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(small, tmp_path, monkeypatch, capsys) -> None:
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    small, tmp_path, monkeypatch, capsys
+) -> None:
     recipe = replace(SMALL, num_devices=2, micro_batch=2)  # two micro-batches a step
     detect(small, tmp_path / "whole.json", recipe, checkpoint_every=2)
     step = DetectionTrainer.run_step
     with monkeypatch.context() as patch:
-        patch.setattr(DetectionTrainer, "run_step", lambda self: step(self) if self.iter < 5 else sys.exit(9))
+        patch.setattr(
+            DetectionTrainer, "run_step", lambda self: step(self) if self.iter < 5 else sys.exit(9)
+        )
         with pytest.raises(SystemExit):
             detect(small, tmp_path / "cut.json", recipe, checkpoint_every=2)
     assert (tmp_path / "cut/checkpoints/step-00000004.pt").exists()
@@ -228,7 +293,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(small, tmp_path, monkey
     monkeypatch.setattr(DetectionTrainer, "train", None)
     detect(small, tmp_path / "cut.json", recipe)  # a finished run is not repeated
     assert ended(tmp_path / "cut.json") == ended(tmp_path / "whole.json")
-    with pytest.raises(InputError, match=r"cut.json is the record of another run .*seed 0 there, 1 now"):
+    with pytest.raises(
+        InputError, match=r"cut.json is the record of another run .*seed 0 there, 1 now"
+    ):
         detect(small, tmp_path / "cut.json", recipe, seed=1)
     assert not (tmp_path / "cut.json.partial").exists()
     lines = capsys.readouterr().out.splitlines()
@@ -251,7 +318,9 @@ def test_images_that_are_left_out_are_counted_and_listed_and_said(tmp_path, caps
         "val2017:000000001003.jpg (empty)",
     ]
     assert (record["metrics"]["num_train"], record["metrics"]["num_val"]) == (10, 5)
-    assert capsys.readouterr().out.startswith("left out: 3 images cannot be read: 1 missing, 1 damaged, 1 empty")
+    assert capsys.readouterr().out.startswith(
+        "left out: 3 images cannot be read: 1 missing, 1 damaged, 1 empty"
+    )
     with pytest.raises(InputError, match="over --max-broken 0: download"):
         detect(root, tmp_path / "none.json", max_broken=0.0)
 
@@ -270,7 +339,9 @@ def test_a_run_cut_short_by_another_recipe_is_refused(small, tmp_path, monkeypat
 
 
 def test_ten_images_can_be_learnt_by_heart(small, tmp_path) -> None:
-    recipe = replace(SMALL, epochs=100, lr_step_epochs=(80,), scale_jitter=(), ema_decay=0.8, pyramid_channels=32)
+    recipe = replace(
+        SMALL, epochs=100, lr_step_epochs=(80,), scale_jitter=(), ema_decay=0.8, pyramid_channels=32
+    )
     detect(small, tmp_path / "run.json", recipe, overfit=4)
     record = json.loads((tmp_path / "run.json").read_text())
     losses = [loss for _, loss in record["samples"]["loss"]]
@@ -279,9 +350,9 @@ def test_ten_images_can_be_learnt_by_heart(small, tmp_path) -> None:
     assert record["metrics"]["box_ap50"] > 0.3
     assert record["metrics"]["overfit"] == 4
     assert record["metrics"]["num_train"] == record["metrics"]["num_val"] == 4
-    assert sum(curve[-1][1] for name, curve in record["samples"].items() if name.startswith("loss_")) == pytest.approx(
-        losses[-1]
-    )
+    assert sum(
+        curve[-1][1] for name, curve in record["samples"].items() if name.startswith("loss_")
+    ) == pytest.approx(losses[-1])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(small, tmp_path) -> None:
@@ -299,7 +370,11 @@ def test_what_the_program_cannot_do_is_said_in_one_line(small, tmp_path, monkeyp
     with pytest.raises(InputError, match="resnet18 has no feature map"):
         detect(small, tmp_path / "run.json", encoder="random:timm/resnet18")
     crowds = write_coco(tmp_path / "crowds", train=3, val=1)
-    change_annotations(crowds, "train", lambda old: old | {"annotations": [a | {"iscrowd": 1} for a in old["annotations"]]})
+    change_annotations(
+        crowds,
+        "train",
+        lambda old: old | {"annotations": [a | {"iscrowd": 1} for a in old["annotations"]]},
+    )
     with pytest.raises(InputError, match="no training image has an object"):
         detect(crowds, tmp_path / "run.json")
     monkeypatch.setitem(sys.modules, "detectron2", None)
@@ -329,12 +404,39 @@ def test_two_ranks_train_and_test_as_one(small, tmp_path) -> None:
         if name != "about" and not isinstance(value, bool):
             values = [value] if not isinstance(value, tuple) else value
             options += [f"--{name.replace('_', '-')}", *values]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launch, "-m", "bench.downstream.detection", *map(str, options), "--num-workers", "0", "--draw", "2", "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=600)
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    command = [
+        *launch,
+        "-m",
+        "bench.downstream.detection",
+        *map(str, options),
+        "--num-workers",
+        "0",
+        "--draw",
+        "2",
+        "--quiet",
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
-    assert [loss for _, loss in two["samples"]["loss"]] == pytest.approx([loss for _, loss in one["samples"]["loss"]], rel=1e-2)
+    assert [loss for _, loss in two["samples"]["loss"]] == pytest.approx(
+        [loss for _, loss in one["samples"]["loss"]], rel=1e-2
+    )
     assert two["metrics"]["objects_cropped_away"] == one["metrics"]["objects_cropped_away"]
-    assert [picture["key"] for picture in two["samples"]["pictures"]] == [p["key"] for p in one["samples"]["pictures"]]
+    assert [picture["key"] for picture in two["samples"]["pictures"]] == [
+        p["key"] for p in one["samples"]["pictures"]
+    ]
     assert math.isfinite(two["metrics"]["box_ap"])

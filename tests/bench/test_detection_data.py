@@ -1,4 +1,6 @@
-"""COCO's images as Mask R-CNN sees them, and what COCO's scores make of right, wrong and missing answers."""
+"""COCO's images as Mask R-CNN sees them, and what COCO's scores make of right, wrong and missing
+answers.
+"""
 
 import os
 from dataclasses import replace
@@ -32,7 +34,9 @@ CPU = torch.device("cpu")
 
 
 def mapper_of(recipe: DetectionRecipe) -> TrainingMapper:
-    return TrainingMapper(recipe, StepPlan(recipe.sizes(), recipe.num_devices, num_steps=100, seed=0), seed=0)
+    return TrainingMapper(
+        recipe, StepPlan(recipe.sizes(), recipe.num_devices, num_steps=100, seed=0), seed=0
+    )
 
 
 @pytest.fixture
@@ -41,7 +45,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def stream_of(root: Path, folder: Path, seed: int = 0) -> Stream:
-    return Stream(register(usable(read_coco(root, "train"))[0], folder / "train.json", is_main=True), seed)
+    return Stream(
+        register(usable(read_coco(root, "train"))[0], folder / "train.json", is_main=True), seed
+    )
 
 
 def polygons(annotation: dict[str, Any]) -> dict[str, Any]:
@@ -51,10 +57,15 @@ def polygons(annotation: dict[str, Any]) -> dict[str, Any]:
     return annotation | {"segmentation": [[left, top, right, top, right, bottom, left, bottom]]}
 
 
-@pytest.mark.parametrize("recipe", [PLAIN, replace(SMALL, scale_jitter=(1.0, 1.0)), replace(SMALL, scale_jitter=(2.0, 2.0))])
+@pytest.mark.parametrize(
+    "recipe",
+    [PLAIN, replace(SMALL, scale_jitter=(1.0, 1.0)), replace(SMALL, scale_jitter=(2.0, 2.0))],
+)
 def test_polygons_and_run_lengths_give_the_same_masks_and_boxes(root, tmp_path, recipe) -> None:
     stream, mapper = stream_of(root, tmp_path / "rle"), mapper_of(recipe)
-    change_annotations(root, "train", lambda old: old | {"annotations": [polygons(a) for a in old["annotations"]]})
+    change_annotations(
+        root, "train", lambda old: old | {"annotations": [polygons(a) for a in old["annotations"]]}
+    )
     outlined = stream_of(root, tmp_path / "polygons")
     for position in range(12):
         of_rle, of_polygons = (mapper(found[position])["instances"] for found in (stream, outlined))
@@ -69,16 +80,24 @@ def test_boxes_fit_the_masks_and_lie_on_the_squares(root, tmp_path) -> None:
         mapped = mapper(stream[position])
         assert mapped["image"].shape == (3, 48, 48)
         assert mapped["dropped"] == 0
-        for box, mask in zip(mapped["instances"].gt_boxes, mapped["instances"].gt_masks, strict=True):
+        for box, mask in zip(
+            mapped["instances"].gt_boxes, mapped["instances"].gt_masks, strict=True
+        ):
             left, top, right, bottom = box.int().tolist()
             assert mask.sum() == (right - left) * (bottom - top) == 16 * 16
             assert mask[top:bottom, left:right].all()
-            assert (mapped["image"][:, mask] != 128).any(dim=0).float().mean() > 0.9, "none of the grey around"
+            assert (mapped["image"][:, mask] != 128).any(dim=0).float().mean() > 0.9, (
+                "none of the grey around"
+            )
 
 
 def test_crowds_are_not_trained_on_and_images_without_objects_are_left_out(root, tmp_path) -> None:
     def change(old: dict[str, Any]) -> dict[str, Any]:
-        kept = [a | {"iscrowd": int(a["image_id"] == 2)} for a in old["annotations"] if a["image_id"] != 1]
+        kept = [
+            a | {"iscrowd": int(a["image_id"] == 2)}
+            for a in old["annotations"]
+            if a["image_id"] != 1
+        ]
         first = next(a for a in kept if a["image_id"] == 3)
         crowd = first | {"id": 999_999, "iscrowd": 1}
         return old | {"annotations": [*kept, crowd]}
@@ -113,19 +132,41 @@ def test_a_pixel_is_an_object_until_it_vanishes(root, tmp_path) -> None:
 
 
 def as_numbers(images: list[dict[str, Any]]) -> list[Any]:
-    return [(image["image_id"], image["image"].sum().item(), image["instances"].gt_boxes.tensor.tolist()) for image in images]
+    return [
+        (
+            image["image_id"],
+            image["image"].sum().item(),
+            image["instances"].gt_boxes.tensor.tolist(),
+        )
+        for image in images
+    ]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_what_a_step_sees_depends_on_the_seed_and_the_step_alone(root, tmp_path, num_workers) -> None:
-    recipe, stream, here = replace(SMALL, micro_batch=2, num_devices=2), stream_of(root, tmp_path), Place(0, 1, CPU)
-    whole = [as_numbers(b) for b in train_loader(stream, recipe, micro_batches(recipe, 0, 8, here), 0, 0)]
+def test_what_a_step_sees_depends_on_the_seed_and_the_step_alone(
+    root, tmp_path, num_workers
+) -> None:
+    recipe, stream, here = (
+        replace(SMALL, micro_batch=2, num_devices=2),
+        stream_of(root, tmp_path),
+        Place(0, 1, CPU),
+    )
+    whole = [
+        as_numbers(b) for b in train_loader(stream, recipe, micro_batches(recipe, 0, 8, here), 0, 0)
+    ]
     np.random.seed(1)  # what else draws numbers changes nothing
-    later = [as_numbers(b) for b in train_loader(stream, recipe, micro_batches(recipe, 3, 8, here), 0, num_workers)]
+    later = [
+        as_numbers(b)
+        for b in train_loader(stream, recipe, micro_batches(recipe, 3, 8, here), 0, num_workers)
+    ]
     assert len(whole) == 16
     assert later == whole[6:]
-    assert sorted(image[0] for batch in whole[:6] for image in batch) == list(range(1, 13)), "an epoch sees each image once"
-    other = [as_numbers(b) for b in train_loader(stream, recipe, micro_batches(recipe, 0, 8, here), 1, 0)]
+    assert sorted(image[0] for batch in whole[:6] for image in batch) == list(range(1, 13)), (
+        "an epoch sees each image once"
+    )
+    other = [
+        as_numbers(b) for b in train_loader(stream, recipe, micro_batches(recipe, 0, 8, here), 1, 0)
+    ]
     assert other != whole
 
 
@@ -144,7 +185,9 @@ def test_squares_and_batches_differ_from_step_to_step_only(root, tmp_path, num_w
     recipe = replace(PLAIN, resolution=64, square_sides=(32, 96, 3), micro_batch=2, num_devices=2)
     assert recipe.sizes() == [ImageSize(32, 8), ImageSize(64, 2), ImageSize(96, 1)]
     stream = stream_of(root, tmp_path)
-    batches = list(train_loader(stream, recipe, micro_batches(recipe, 0, 12, Place(0, 1, CPU)), 0, num_workers))
+    batches = list(
+        train_loader(stream, recipe, micro_batches(recipe, 0, 12, Place(0, 1, CPU)), 0, num_workers)
+    )
     drawn = [{(len(batch), *image["image"].shape[1:]) for image in batch} for batch in batches]
     steps = list(zip(drawn[::2], drawn[1::2], strict=True))
     assert len(steps) == 12
@@ -153,7 +196,9 @@ def test_squares_and_batches_differ_from_step_to_step_only(root, tmp_path, num_w
     seen = [image["image_id"] for batch in batches for image in batch]
     expected = [stream[position]["image_id"] for position in range(len(seen))]
     assert seen == expected, "the whole stream, in its order"
-    later = list(train_loader(stream, recipe, micro_batches(recipe, 5, 12, Place(0, 1, CPU)), 0, num_workers))
+    later = list(
+        train_loader(stream, recipe, micro_batches(recipe, 5, 12, Place(0, 1, CPU)), 0, num_workers)
+    )
     assert [as_numbers(batch) for batch in later] == [as_numbers(batch) for batch in batches[10:]]
 
 
@@ -164,16 +209,24 @@ def test_what_cannot_be_read_is_left_out_and_counted(root) -> None:
     (folder / "000000000002.jpg").write_bytes(whole[:-200])
     Image.new("RGB", (20, 48)).save(folder / "000000000003.jpg")  # not of the size listed
     Image.open(folder / "000000000004.jpg").convert("L").save(folder / "000000000004.jpg")
-    change_annotations(root, "train", lambda old: old | {"annotations": [*old["annotations"][:-1], _bare(old)]})
+    change_annotations(
+        root, "train", lambda old: old | {"annotations": [*old["annotations"][:-1], _bare(old)]}
+    )
     found, counts = usable(read_coco(root, "train"))
     assert [image["id"] for image in found.images] == list(range(4, 13))
     assert counts == {"unreadable": 3, "without_mask": 1}
-    assert found.broken.counts() == {"not a JPEG, PNG, WebP or GIF": 1, "cut short": 1, "of another size than listed": 1}
+    assert found.broken.counts() == {
+        "not a JPEG, PNG, WebP or GIF": 1,
+        "cut short": 1,
+        "of another size than listed": 1,
+    }
     with pytest.raises(InputError, match="over --max-broken 0: download"):
         usable(read_coco(root, "train"), max_broken=0.0)
 
 
-def test_postscript_is_not_run_and_sixteen_bits_of_grey_are_not_taken_for_white(root, tmp_path, monkeypatch) -> None:
+def test_postscript_is_not_run_and_sixteen_bits_of_grey_are_not_taken_for_white(
+    root, tmp_path, monkeypatch
+) -> None:
     mark, program = tmp_path / "started", tmp_path / "bin" / "gs"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\ntouch {mark}\n")
@@ -196,13 +249,25 @@ def test_a_grey_picture_has_three_channels(root, tmp_path) -> None:
 
 
 def test_annotations_that_cannot_be_scored_are_refused(root, monkeypatch) -> None:
-    change_annotations(root, "train", lambda old: old | {"annotations": [a | {"id": 1} for a in old["annotations"]]})
+    change_annotations(
+        root,
+        "train",
+        lambda old: old | {"annotations": [a | {"id": 1} for a in old["annotations"]]},
+    )
     with pytest.raises(InputError, match="do not have an id each"):
         usable(read_coco(root, "train"))
-    change_annotations(root, "val", lambda old: old | {"annotations": [_without(a, "area") for a in old["annotations"]]})
+    change_annotations(
+        root,
+        "val",
+        lambda old: old | {"annotations": [_without(a, "area") for a in old["annotations"]]},
+    )
     with pytest.raises(InputError, match="has no area"):
         usable(read_coco(root, "val"))
-    change_annotations(root, "train", lambda old: old | {"annotations": [a | {"segmentation": []} for a in old["annotations"]]})
+    change_annotations(
+        root,
+        "train",
+        lambda old: old | {"annotations": [a | {"segmentation": []} for a in old["annotations"]]},
+    )
     monkeypatch.setattr(data, "FEW", 1)
     with pytest.raises(InputError, match="annotations have no mask in train2017"):
         usable(read_coco(root, "train"))
@@ -226,30 +291,50 @@ class Oracle(nn.Module):
         return Instances(
             (image["height"], image["width"]),
             pred_boxes=Boxes(torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)),
-            pred_masks=torch.stack(masks) if masks else torch.zeros(0, image["height"], image["width"], dtype=torch.bool),
-            pred_classes=torch.tensor([self.split.class_ids[a["category_id"]] for a in annotations], dtype=torch.int64),
+            pred_masks=torch.stack(masks)
+            if masks
+            else torch.zeros(0, image["height"], image["width"], dtype=torch.bool),
+            pred_classes=torch.tensor(
+                [self.split.class_ids[a["category_id"]] for a in annotations], dtype=torch.int64
+            ),
             scores=torch.linspace(0.99, 0.5, len(annotations)),
         )
 
 
-def scores_of(root: Path, folder: Path, change: Any = lambda found: found, draw: tuple[int, ...] = (0, 3)) -> dict[str, Any]:
+def scores_of(
+    root: Path, folder: Path, change: Any = lambda found: found, draw: tuple[int, ...] = (0, 3)
+) -> dict[str, Any]:
     val = usable(read_coco(root, "val"))[0]
     name = register(val, folder / "val.json", is_main=True)
     oracle = Oracle(val, COCO(folder / "val.json"), change)
-    return score(oracle, data.test_loader(name, SMALL, 0), name, Pictures(val, list(draw)), hidden=True)
+    return score(
+        oracle, data.test_loader(name, SMALL, 0), name, Pictures(val, list(draw)), hidden=True
+    )
 
 
 def test_the_truth_scores_one(root, tmp_path) -> None:
     def change(old: dict[str, Any]) -> dict[str, Any]:
         """A crowd, an image without objects, polygons, and a class without objects."""
-        kept = [a for a in old["annotations"] if a["image_id"] != 1002 and a["category_id"] != IDS["microwave"]]
+        kept = [
+            a
+            for a in old["annotations"]
+            if a["image_id"] != 1002 and a["category_id"] != IDS["microwave"]
+        ]
         crowd = kept[0] | {"id": 999_999, "iscrowd": 1}
-        return old | {"annotations": [crowd, *(polygons(a) if a["image_id"] == 1003 else a for a in kept)]}
+        return old | {
+            "annotations": [crowd, *(polygons(a) if a["image_id"] == 1003 else a for a in kept)]
+        }
 
     change_annotations(root, "val", change)
     found = scores_of(root, tmp_path)
     for kind in ("box", "mask"):
-        assert found[f"{kind}_ap"] == found[f"{kind}_ap50"] == found[f"{kind}_ap_small"] == found[f"{kind}_ar100"] == 1.0
+        assert (
+            found[f"{kind}_ap"]
+            == found[f"{kind}_ap50"]
+            == found[f"{kind}_ap_small"]
+            == found[f"{kind}_ar100"]
+            == 1.0
+        )
         assert found[f"{kind}_ap_by_class"] == [pytest.approx(1.0), 1.0, None]
         assert found[f"{kind}_ap_large"] is None
     assert found["classes_without_objects"] == 1
@@ -269,17 +354,28 @@ def renamed(found: Instances, by: int = 1) -> Instances:
         (lambda found: Instances.cat([renamed(found), renamed(found, by=2)]), 1.0),
     ],
 )
-def test_finding_nothing_or_the_wrong_classes_scores_nothing(root, tmp_path, change, whatever_class) -> None:
+def test_finding_nothing_or_the_wrong_classes_scores_nothing(
+    root, tmp_path, change, whatever_class
+) -> None:
     def alone(old: dict[str, Any]) -> dict[str, Any]:
         """One object an image, so that another class is wrong."""
-        return old | {"annotations": [next(a for a in old["annotations"] if a["image_id"] == i["id"]) for i in old["images"]]}
+        return old | {
+            "annotations": [
+                next(a for a in old["annotations"] if a["image_id"] == i["id"])
+                for i in old["images"]
+            ]
+        }
 
     change_annotations(root, "val", alone)
     found = scores_of(root, tmp_path, change)
     assert found["box_ap"] == found["mask_ap"] == found["mask_ar100"] == 0.0
     assert {ap for ap in found["mask_ap_by_class"] if ap is not None} == {0.0}
     assert found["mask_ap_large"] is None
-    assert found["box_ap_class_agnostic"] == found["mask_ap_class_agnostic"] == pytest.approx(whatever_class)
+    assert (
+        found["box_ap_class_agnostic"]
+        == found["mask_ap_class_agnostic"]
+        == pytest.approx(whatever_class)
+    )
 
 
 def test_pictures_show_the_truth_and_the_best_of_what_was_found(root, tmp_path) -> None:

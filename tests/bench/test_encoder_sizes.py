@@ -1,4 +1,6 @@
-"""Encoders at other sizes than they were pre-trained on: what goes through, what does not, and what is said about it."""
+"""Encoders at other sizes than they were pre-trained on: what goes through, what does not, and what
+is said about it.
+"""
 
 from pathlib import Path
 
@@ -54,13 +56,27 @@ def test_an_encoder_takes_images_of_its_size_and_others_where_it_says_so(
 @pytest.mark.parametrize(
     ("spelling", "resolution", "says"),
     [
-        ("random:vit_tiny16@32", 100, "resolution 100 is not a multiple of vit_tiny16's patch, 16 pixels"),
+        (
+            "random:vit_tiny16@32",
+            100,
+            "resolution 100 is not a multiple of vit_tiny16's patch, 16 pixels",
+        ),
         ("{run}", 100, "resolution 100 is not a multiple of hybrid_tiny's patch, 8 pixels"),
-        ("random:timm/vit_tiny_patch16_224", 100, "takes no images of 100 pixels; give a multiple of its patch"),
-        ("random:timm/mixer_s32_224", 96, "takes no images of 96 pixels; .* the size that it is for"),
+        (
+            "random:timm/vit_tiny_patch16_224",
+            100,
+            "takes no images of 100 pixels; give a multiple of its patch",
+        ),
+        (
+            "random:timm/mixer_s32_224",
+            96,
+            "takes no images of 96 pixels; .* the size that it is for",
+        ),
     ],
 )
-def test_a_size_that_does_not_go_through_is_said_in_one_line(spelling, resolution, says, make_run) -> None:
+def test_a_size_that_does_not_go_through_is_said_in_one_line(
+    spelling, resolution, says, make_run
+) -> None:
     with pytest.raises(InputError, match=says) as caught:
         open_encoder(spelling.format(run=make_run()), 0, resolution)
     assert "\n" not in str(caught.value)
@@ -81,5 +97,8 @@ def test_the_weights_of_a_file_are_taken_at_another_size_too(tmp_path: Path) -> 
     image = encoder.preprocess(png(100, 0, (300, 260)))[None]
     assert image.shape[-1] == 96
     with torch.inference_mode():
-        mean, std = (torch.tensor(values)[:, None, None] for values in (encoder.preprocess.mean, encoder.preprocess.std))
+        mean, std = (
+            torch.tensor(values)[:, None, None]
+            for values in (encoder.preprocess.mean, encoder.preprocess.std)
+        )
         torch.testing.assert_close(encoder.module(image), trained((image / 255 - mean) / std))

@@ -1,4 +1,6 @@
-"""Any encoder opens by its spelling, sees pictures as its makers prepared them, and computes what it does there."""
+"""Any encoder opens by its spelling, sees pictures as its makers prepared them, and computes what
+it does there.
+"""
 
 import io
 import os
@@ -52,7 +54,9 @@ def picture() -> bytes:
 
 def objective(seed: int) -> torch.nn.Module:
     torch.manual_seed(seed)
-    made = Augmented(Categorical(build_encoder("conv_tiny", 224), torch.full((5,), 0.1)), RangeAugment())
+    made = Augmented(
+        Categorical(build_encoder("conv_tiny", 224), torch.full((5,), 0.1)), RangeAugment()
+    )
     for module in made.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean, -1, 1)
@@ -64,7 +68,12 @@ def objective(seed: int) -> torch.nn.Module:
 def run(tmp_path: Path) -> Path:
     """A run whose averaged weights have seed 2 and whose raw ones have seed 1."""
     folder = tmp_path / "run"
-    state = {"objective": objective(1).state_dict(), "average": objective(2).state_dict(), "optimizer": {}, "scaler": {}}
+    state = {
+        "objective": objective(1).state_dict(),
+        "average": objective(2).state_dict(),
+        "optimizer": {},
+        "scaler": {},
+    }
     checkpoint.save(folder / "checkpoints", 3, state, CONFIG)
     save_weights(folder / "weights.safetensors", objective(2).state_dict(), CONFIG)
     (tmp_path / "run.json").write_text("{}")
@@ -76,7 +85,11 @@ def released(tmp_path: Path) -> Path:
     """A released checkpoint of the encoder with seed 2."""
     made = objective(2)
     weights = Checkpoint("ours", "conv_tiny", 224, "token", made.image_encoder.state_dict())
-    whole = replace(weights, classifier=made.objective.classifier.state_dict(), range_augment=made.range_augment.state_dict())
+    whole = replace(
+        weights,
+        classifier=made.objective.classifier.state_dict(),
+        range_augment=made.range_augment.state_dict(),
+    )
     write_archive(tmp_path / "vit_tiny.pt", to_released(whole))
     return tmp_path / "vit_tiny.pt"
 
@@ -93,9 +106,16 @@ def own_features(seed: int, pixels: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("spelling", "seed", "method"),
-    [("{}", 2, "catlip"), ("{}.json", 2, "catlip"), ("{}:raw", 1, "catlip:raw"), ("{}/weights.safetensors", 2, "catlip")],
+    [
+        ("{}", 2, "catlip"),
+        ("{}.json", 2, "catlip"),
+        ("{}:raw", 1, "catlip:raw"),
+        ("{}/weights.safetensors", 2, "catlip"),
+    ],
 )
-def test_a_run_gives_its_average_or_its_raw_weights_on_its_own_crops(spelling, seed, method, run, picture) -> None:
+def test_a_run_gives_its_average_or_its_raw_weights_on_its_own_crops(
+    spelling, seed, method, run, picture
+) -> None:
     encoder = open_encoder(spelling.format(run))
     pixels = torch.from_numpy(centre_crop(picture, 224)).permute(2, 0, 1)
     assert torch.equal(encoder.preprocess(picture), pixels)
@@ -108,8 +128,12 @@ def test_a_trainers_own_file_opens_too(run, picture) -> None:
     assert torch.equal(features(encoder, picture), own_features(2, encoder.preprocess(picture)))
 
 
-@pytest.mark.parametrize(("at", "resize", "side"), [("", 232, 224), ("@160", 160, 160), ("@224", 232, 224)])
-def test_a_released_file_sees_what_the_release_evaluated_on(at, resize, side, released, picture) -> None:
+@pytest.mark.parametrize(
+    ("at", "resize", "side"), [("", 232, 224), ("@160", 160, 160), ("@224", 232, 224)]
+)
+def test_a_released_file_sees_what_the_release_evaluated_on(
+    at, resize, side, released, picture
+) -> None:
     encoder = open_encoder(f"released:tiny{at}:{released}")
     resized = vision.resize(Image.open(io.BytesIO(picture)), resize)
     left, top = ((extent - side) // 2 for extent in resized.size)  # the release floors
@@ -117,11 +141,16 @@ def test_a_released_file_sees_what_the_release_evaluated_on(at, resize, side, re
     assert torch.equal(encoder.preprocess(picture), pixels)
     assert torch.equal(features(encoder, picture), own_features(2, pixels))
     assert encoder.method == f"released:tiny{at}:vit_tiny"
-    assert str(encoder.preprocess) == f"shorter side to {resize} (bilinear), central {side}; pixels in [0, 1]"
+    assert (
+        str(encoder.preprocess)
+        == f"shorter side to {resize} (bilinear), central {side}; pixels in [0, 1]"
+    )
 
 
 @pytest.mark.parametrize("resolution", [0, 160])
-def test_what_was_converted_keeps_its_preprocessing(resolution, released, tmp_path, picture) -> None:
+def test_what_was_converted_keeps_its_preprocessing(
+    resolution, released, tmp_path, picture
+) -> None:
     write_safetensors(tmp_path / "timm.safetensors", to_timm(read_checkpoint(released), resolution))
     found = open_encoder(str(tmp_path / "timm.safetensors"))
     expected = open_encoder(f"released:tiny@{resolution or 224}:{released}")
@@ -130,14 +159,18 @@ def test_what_was_converted_keeps_its_preprocessing(resolution, released, tmp_pa
     assert found.method == "released:conv_tiny"
 
 
-def test_the_released_file_is_fetched_once_from_where_it_is_published(released, tmp_path, monkeypatch, picture) -> None:
+def test_the_released_file_is_fetched_once_from_where_it_is_published(
+    released, tmp_path, monkeypatch, picture
+) -> None:
     monkeypatch.setattr(encoders, "ADDRESS", f"{released.parent.as_uri()}/")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     first = open_encoder("released:tiny")
     content = released.read_bytes()
     released.unlink()
     assert torch.equal(features(first, picture), features(open_encoder("released:tiny"), picture))
-    (tmp_path / "hub" / "checkpoints" / "catlip_vit_tiny.pt").write_bytes(content[: len(content) // 2])
+    (tmp_path / "hub" / "checkpoints" / "catlip_vit_tiny.pt").write_bytes(
+        content[: len(content) // 2]
+    )
     with pytest.raises(InputError, match="remove it to have it downloaded again"):
         open_encoder("released:tiny")
 
@@ -145,16 +178,23 @@ def test_the_released_file_is_fetched_once_from_where_it_is_published(released, 
 def test_without_a_network_a_local_file_is_asked_for(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(encoders, "ADDRESS", "http://127.0.0.1:9/")  # where nobody answers
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    with pytest.raises(InputError, match=r"cannot download http://127.0.0.1:9/vit_base.pt: .*released:vit_b16:FILE"):
+    with pytest.raises(
+        InputError, match=r"cannot download http://127.0.0.1:9/vit_base.pt: .*released:vit_b16:FILE"
+    ):
         open_encoder("released:vit_b16")
 
 
 def test_the_published_addresses_are_the_releases() -> None:
     base = "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/pretrained_models/"
     names = ("vit_b16", "vit_l16", "vit_h16")
-    found = [(encoders.RELEASED[name][0], encoders.ADDRESS + encoders.RELEASED[name][1]) for name in names]
+    found = [
+        (encoders.RELEASED[name][0], encoders.ADDRESS + encoders.RELEASED[name][1])
+        for name in names
+    ]
     sizes = ("base", "large", "huge")
-    assert found == [(f"{name}_conv", f"{base}vit_{size}.pt") for name, size in zip(names, sizes, strict=True)]
+    assert found == [
+        (f"{name}_conv", f"{base}vit_{size}.pt") for name, size in zip(names, sizes, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet", "vit_tiny_patch16_224"])
@@ -181,7 +221,10 @@ def test_a_model_of_timms_takes_exactly_the_weights_of_a_file(tmp_path, picture)
         expected = trained.forward_head(tokens, pre_logits=True)
     torch.testing.assert_close(features(encoder, picture), expected, rtol=1e-4, atol=1e-5)
     fewer = {name: tensor for name, tensor in trained.state_dict().items() if name != "norm.weight"}
-    for weights, says in ((fewer, "norm.weight"), (trained.state_dict() | {"extra": torch.zeros(2)}, "extra")):
+    for weights, says in (
+        (fewer, "norm.weight"),
+        (trained.state_dict() | {"extra": torch.zeros(2)}, "extra"),
+    ):
         save_file(weights, tmp_path / "other.safetensors")
         with pytest.raises(InputError, match=says):
             open_encoder(f"timm:test_vit:{tmp_path / 'other.safetensors'}")
@@ -245,23 +288,37 @@ def test_what_cannot_be_opened_is_said_in_one_line(spelling, says, released, tmp
 
 @pytest.mark.parametrize("spelling", ["timm:vit_tiny_patch16_224", "openclip:ViT-B-32/openai"])
 def test_the_probe_says_offline_what_would_be_needed(spelling, program, tmp_path) -> None:
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "http_proxy": "http://127.0.0.1:9", "https_proxy": ""}
-    done = program("bench.downstream.linear_probe", "--encoder", spelling, "--data", "folder:none", **offline)
+    offline = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path),
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "",
+    }
+    done = program(
+        "bench.downstream.linear_probe", "--encoder", spelling, "--data", "folder:none", **offline
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "give a local file" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("spelling", ["timm:test_vit.r160_in1k", "timm:hf-hub:timm/test_vit.r160_in1k"])
-def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(spelling, monkeypatch, tmp_path) -> None:
+@pytest.mark.parametrize(
+    "spelling", ["timm:test_vit.r160_in1k", "timm:hf-hub:timm/test_vit.r160_in1k"]
+)
+def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(
+    spelling, monkeypatch, tmp_path
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"it waits {seconds} s to ask again"))
+    monkeypatch.setattr(
+        time, "sleep", lambda seconds: pytest.fail(f"it waits {seconds} s to ask again")
+    )
     with pytest.raises(
-        InputError, match=r"http://127.0.0.1:9 cannot be reached; without a network give a local file .*"
+        InputError,
+        match=r"http://127.0.0.1:9 cannot be reached; without a network give a local file .*",
     ) as caught:
         open_encoder(spelling)
     assert "\n" not in str(caught.value)
@@ -276,7 +333,9 @@ def folders(tmp_path: Path) -> str:
             (tmp_path / "data" / split / name).mkdir(parents=True)
             for number in range(4):
                 noise = np.random.default_rng(number).integers(20, size=(40, 50, 3), dtype=np.uint8)
-                Image.fromarray(np.abs(level - noise).astype(np.uint8)).save(tmp_path / "data" / split / name / f"{number}.png")
+                Image.fromarray(np.abs(level - noise).astype(np.uint8)).save(
+                    tmp_path / "data" / split / name / f"{number}.png"
+                )
     return f"folder:{tmp_path / 'data'}"
 
 
@@ -284,7 +343,18 @@ def folders(tmp_path: Path) -> str:
 def test_the_probe_takes_any_of_them(spelling, folders, released, tmp_path) -> None:
     out = tmp_path / "probe.json"
     spelling, recipe = spelling.format(released), replace(STARTER_PROBE, epochs=20)
-    main(LinearProbe(recipe, spelling, folders, out, num_workers=0, device="cpu", quiet=True, cached_features=True))
+    main(
+        LinearProbe(
+            recipe,
+            spelling,
+            folders,
+            out,
+            num_workers=0,
+            device="cpu",
+            quiet=True,
+            cached_features=True,
+        )
+    )
     text = out.read_text()
     assert os.fspath(tmp_path) in text
     assert '"folder_top1": 1.0' in text

@@ -1,4 +1,6 @@
-"""The feature map: the encoder's own tokens, at its stride or half of it, globally or within windows."""
+"""The feature map: the encoder's own tokens, at its stride or half of it, globally or within
+windows.
+"""
 
 import pytest
 import torch
@@ -41,13 +43,22 @@ def test_the_features_are_those_of_the_encoder_without_its_class_token():
 )
 def test_the_map_has_a_vector_for_each_stride_of_an_image_of_any_size(spelling, stride, channels):
     pixels = torch.rand(1, 3, 96, 64)
-    assert features(spelling, pixels, output_stride=stride).shape == (1, channels, 96 // stride, 64 // stride)
+    assert features(spelling, pixels, output_stride=stride).shape == (
+        1,
+        channels,
+        96 // stride,
+        64 // stride,
+    )
 
 
 @torch.inference_mode()
 def test_a_halved_stride_has_the_weights_of_the_whole_one():
-    """Every second token in both directions of a patchify stem sees what one of the whole stride sees, shifted by a quarter."""
-    plain, halved = (FeatureMap(open_encoder(VIT), output_stride=stride).vit.patch_embed for stride in (16, 8))
+    """Every second token in both directions of a patchify stem sees what one of the whole stride
+    sees, shifted by a quarter.
+    """
+    plain, halved = (
+        FeatureMap(open_encoder(VIT), output_stride=stride).vit.patch_embed for stride in (16, 8)
+    )
     shifted = torch.zeros(2, 3, 64, 64)
     shifted[:, :, 4:, 4:] = images()[:, :, :-4, :-4]
     torch.testing.assert_close(halved(images())[:, ::2, ::2], plain(shifted))
@@ -66,7 +77,12 @@ def test_windows_keep_apart_what_global_blocks_bring_together():
     assert [number for number, window in enumerate(model.windows) if not window] == [2, 5, 8, 11]
     model.windows = [2] * 12
     far = (model(changed) - model(images())).abs().amax(dim=(0, 1)) == 0
-    assert far.tolist() == [[True] * 4, [True] * 4, [True, True, False, False], [True, True, False, False]]
+    assert far.tolist() == [
+        [True] * 4,
+        [True] * 4,
+        [True, True, False, False],
+        [True, True, False, False],
+    ]
 
 
 @torch.inference_mode()
@@ -94,5 +110,8 @@ def test_rates_fall_from_block_to_block():
 def test_an_encoder_without_a_row_of_tokens_or_a_stride_it_cannot_have_is_refused():
     with pytest.raises(InputError, match="resnet18 has no feature map"):
         FeatureMap(open_encoder("random:timm/resnet18"))
-    with pytest.raises(InputError, match="output stride 4 is neither this encoder's patch, 16 pixels, nor half of it"):
+    with pytest.raises(
+        InputError,
+        match="output stride 4 is neither this encoder's patch, 16 pixels, nor half of it",
+    ):
         FeatureMap(open_encoder(VIT), output_stride=4)

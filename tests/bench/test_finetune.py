@@ -1,4 +1,6 @@
-"""Fine-tuning: whatever stops it or however many share it, it ends alike; it learns; and nothing is trained twice."""
+"""Fine-tuning: whatever stops it or however many share it, it ends alike; it learns; and nothing is
+trained twice.
+"""
 
 import json
 import os
@@ -30,23 +32,56 @@ FIT = "folder-1-random-seed0"  # a run's name
 def test_killed_and_gone_on_with_is_undisturbed_bit_for_bit(cats_and_dogs, tmp_path) -> None:
     command = [sys.executable, HERE / "small_finetune.py", cats_and_dogs, tmp_path]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [*map(str, command)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert {"checkpoints", "log.jsonl"} <= {*found["left"]}
-    assert not {"score.json", "weights.safetensors"} & {*found["left"]}  # the kill left a run that was not done
+    assert not {"score.json", "weights.safetensors"} & {
+        *found["left"]
+    }  # the kill left a run that was not done
     assert found["killed"] == found["whole"]
 
 
-def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(program, cats_and_dogs, tiny_recipe, tmp_path) -> None:
-    recipe = replace(tiny_recipe, micro_batch=2, num_devices=2, range_augment=(40.0, 20.0), layer_decay=0.7)
+def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
+    program, cats_and_dogs, tiny_recipe, tmp_path
+) -> None:
+    recipe = replace(
+        tiny_recipe, micro_batch=2, num_devices=2, range_augment=(40.0, 20.0), layer_decay=0.7
+    )
     encoder = "random:vit_tiny16@32"  # without batch norm, which sees each micro-batch alone
-    main(Finetune(recipe, encoder, cats_and_dogs, tmp_path / "one.json", num_workers=0, device="cpu", quiet=True))
-    changed = {name: value for name, value in asdict(recipe).items() if value != getattr(STARTER_FINETUNE, name)}
-    options = [word for name, value in changed.items() for word in (f"--{name.replace('_', '-')}", *as_words(value))]
+    main(
+        Finetune(
+            recipe,
+            encoder,
+            cats_and_dogs,
+            tmp_path / "one.json",
+            num_workers=0,
+            device="cpu",
+            quiet=True,
+        )
+    )
+    changed = {
+        name: value
+        for name, value in asdict(recipe).items()
+        if value != getattr(STARTER_FINETUNE, name)
+    }
+    options = [
+        word
+        for name, value in changed.items()
+        for word in (f"--{name.replace('_', '-')}", *as_words(value))
+    ]
     done = program(
-        "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "bench.downstream.finetune", *options,
-        "--encoder", encoder, "--data", cats_and_dogs, "--out", tmp_path / "two.json", "--device", "cpu", "--quiet",
+        "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m",
+        "bench.downstream.finetune", *options,
+        "--encoder", encoder, "--data", cats_and_dogs, "--out", tmp_path / "two.json", "--device",
+        "cpu", "--quiet",
         OMP_NUM_THREADS="1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -56,7 +91,10 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(program
     assert sum(name.startswith("range_augment.") for name in one) == 6
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=2e-3, atol=2e-5, msg=name)
-    scores = [json.loads((tmp_path / name / FIT / "score.json").read_text())["score"] for name in ("one", "two")]
+    scores = [
+        json.loads((tmp_path / name / FIT / "score.json").read_text())["score"]
+        for name in ("one", "two")
+    ]
     assert scores[1]["final_loss"] == pytest.approx(scores[0]["final_loss"], rel=2e-3)
     assert scores[1]["top1"] == scores[0]["top1"]
 
@@ -70,8 +108,15 @@ def as_words(value: Any) -> list[str]:
 def finetune(cats_and_dogs, tiny_recipe, tmp_path):
     """Fine-tunes in this process; its record."""
 
-    def start(recipe=tiny_recipe, encoder="random:hybrid_tiny@32", data=cats_and_dogs, **options: Any) -> dict[str, Any]:
-        plain: dict[str, Any] = {"out": tmp_path / "tune.json", "num_workers": 0, "device": "cpu", "quiet": True}
+    def start(
+        recipe=tiny_recipe, encoder="random:hybrid_tiny@32", data=cats_and_dogs, **options: Any
+    ) -> dict[str, Any]:
+        plain: dict[str, Any] = {
+            "out": tmp_path / "tune.json",
+            "num_workers": 0,
+            "device": "cpu",
+            "quiet": True,
+        }
         main(Finetune(recipe, encoder, data, **plain | options))
         return json.loads((tmp_path / "tune.json").read_text())
 
@@ -83,13 +128,23 @@ def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refuse
 ) -> None:
     first = finetune()
     run = tmp_path / "tune" / FIT
-    assert {path.name for path in run.iterdir() if path.is_file()} >= {"score.json", "weights.safetensors", "log.jsonl"}
+    assert {path.name for path in run.iterdir() if path.is_file()} >= {
+        "score.json",
+        "weights.safetensors",
+        "log.jsonl",
+    }
     assert not (run / "checkpoints").exists()
     monkeypatch.setattr(fit, "train", lambda *_: pytest.fail("it trains again"))
     assert finetune()["samples"] == first["samples"]
-    for changes, says in (({"recipe": replace(tiny_recipe, max_lr=0.5)}, r"max_lr 0\.001 there, 0\.5 now"),
-                          ({"encoder": "random:hybrid_tiny@48"}, "encoder 'random:hybrid_tiny@32' there")):  # fmt: skip
-        with pytest.raises(InputError, match=rf"tune.json is the record of another run .*{says}.*; give another --out"):
+    for changes, says in (({"recipe": replace(tiny_recipe, max_lr=0.5)}, (r"max_lr 0\.001 there, "
+r"0\.5 "
+r"now")),
+                          ({"encoder": "random:hybrid_tiny@48"}, ("encoder 'random:hybrid_tiny@32' "
+"there"))):  # fmt: skip
+        with pytest.raises(
+            InputError,
+            match=rf"tune.json is the record of another run .*{says}.*; give another --out",
+        ):
             finetune(**changes)
     assert (run / "weights.safetensors").exists()
 
@@ -106,20 +161,28 @@ def test_an_unfinished_run_of_another_recipe_is_refused(finetune, tiny_recipe, m
     with pytest.raises(KeyboardInterrupt):
         finetune(checkpoint_every=2)
     monkeypatch.setattr(Trainer, "train_step", original)
-    with pytest.raises(InputError, match=r"holds a run with another recipe \(layer_decay 1\.0 there, 0\.9 now\)"):
+    with pytest.raises(
+        InputError, match=r"holds a run with another recipe \(layer_decay 1\.0 there, 0\.9 now\)"
+    ):
         finetune(replace(tiny_recipe, layer_decay=0.9))
     assert finetune()["metrics"]["folder_num_train"] == 8
 
 
-def start(program: Any, recipe: Any, encoder: Path, data: str, out: Path, **options: Any) -> list[dict[str, Any]]:
+def start(
+    program: Any, recipe: Any, encoder: Path, data: str, out: Path, **options: Any
+) -> list[dict[str, Any]]:
     """The rows of a sweep."""
     config = {main: Finetune, linear_probe.main: linear_probe.LinearProbe}[program]
-    program(config(recipe, str(encoder), data, out, num_workers=0, device="cpu", quiet=True, **options))
+    program(
+        config(recipe, str(encoder), data, out, num_workers=0, device="cpu", quiet=True, **options)
+    )
     return json.loads(out.read_text())["samples"]["runs"]
 
 
 @pytest.mark.parametrize("program", [main, linear_probe.main])
-def test_every_run_of_a_sweep_begins_where_it_would_alone(program, tiny_recipe, make_run, cats_and_dogs, tmp_path) -> None:
+def test_every_run_of_a_sweep_begins_where_it_would_alone(
+    program, tiny_recipe, make_run, cats_and_dogs, tmp_path
+) -> None:
     run = make_run()
     both = {"fraction": (0.5, 1.0), "init": ("random", "transfer")}
     rows = start(program, tiny_recipe, run, cats_and_dogs, tmp_path / "all.json", seeds=2, **both)
@@ -127,8 +190,13 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(program, tiny_recipe, 
         (0.5, "random", 0), (0.5, "transfer", 0), (1.0, "random", 0), (1.0, "transfer", 0)
     ]  # fmt: skip
     assert [row["num_train"] for row in rows] == [4, 4, 8, 8] * 2
-    (alone,) = start(program, tiny_recipe, run, cats_and_dogs, tmp_path / "alone.json", init=("transfer",))
-    one, other = (load_file(tmp_path / name / "folder-1-transfer-seed0/weights.safetensors") for name in ("all", "alone"))
+    (alone,) = start(
+        program, tiny_recipe, run, cats_and_dogs, tmp_path / "alone.json", init=("transfer",)
+    )
+    one, other = (
+        load_file(tmp_path / name / "folder-1-transfer-seed0/weights.safetensors")
+        for name in ("all", "alone")
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert alone | {"seconds": 0} == rows[3] | {"seconds": 0}
 
@@ -136,7 +204,9 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(program, tiny_recipe, 
 def test_a_fine_tuned_run_of_ours_is_an_encoder_again(finetune, make_run, tmp_path) -> None:
     run = make_run()
     finetune(encoder=str(run))
-    tuned, before = (load_encoder(str(path), 0, torch.device("cpu")) for path in (tmp_path / "tune" / FIT, run))
+    tuned, before = (
+        load_encoder(str(path), 0, torch.device("cpu")) for path in (tmp_path / "tune" / FIT, run)
+    )
     assert (tuned.method, tuned.resolution) == ("catlip fine-tuned", 32)
     assert tuned.module.state_dict().keys() == before.module.state_dict().keys()
     assert tuned.digest() != before.digest()
@@ -149,18 +219,31 @@ def test_ten_images_are_learnt_by_heart(finetune, tiny_recipe, tmp_path) -> None
             (tmp_path / "noise" / split / str(number)).mkdir(parents=True)
             Image.fromarray(noise).save(tmp_path / "noise" / split / str(number) / "0.png")
     still = {"crop_scale": (1.0, 1.0), "flip": 0.0, "label_smoothing": 0.0}
-    recipe = replace(tiny_recipe, iterations=40, micro_batch=10, max_lr=2e-3, min_lr=2e-3, ema_decay=0.5, **still)
+    recipe = replace(
+        tiny_recipe, iterations=40, micro_batch=10, max_lr=2e-3, min_lr=2e-3, ema_decay=0.5, **still
+    )
     record = finetune(recipe, data=f"folder:{tmp_path / 'noise'}")
     assert record["metrics"]["folder_top1"] == 1
     assert "NaN" not in json.dumps(record)
 
 
-def test_an_encoder_of_one_size_is_trained_on_that_size_and_the_record_says_so(finetune, tiny_recipe) -> None:
+def test_an_encoder_of_one_size_is_trained_on_that_size_and_the_record_says_so(
+    finetune, tiny_recipe
+) -> None:
     recipe = replace(
-        tiny_recipe, resolution=64, min_resolution=32, max_resolution=96, num_scales=3, scale_multiple=32, iterations=2
+        tiny_recipe,
+        resolution=64,
+        min_resolution=32,
+        max_resolution=96,
+        num_scales=3,
+        scale_multiple=32,
+        iterations=2,
     )
     one_size = finetune(recipe, encoder="random:openclip/ViT-S-32")
-    assert any("takes images of one size, so it was trained without the other sizes" in note for note in one_size["notes"])
+    assert any(
+        "takes images of one size, so it was trained without the other sizes" in note
+        for note in one_size["notes"]
+    )
     encoder = load_encoder("random:openclip/ViT-S-32", 0, torch.device("cpu"), 64)
     assert [size.resolution for size in fitting(recipe, encoder).sizes()] == [64]
     any_size = load_encoder("random:hybrid_tiny@32", 0, torch.device("cpu"), 64)
@@ -168,7 +251,12 @@ def test_an_encoder_of_one_size_is_trained_on_that_size_and_the_record_says_so(f
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"), [({"fraction": (0.0,)}, "above 0"), ({"fraction": (1.1,)}, "up to 1"), ({"seeds": 0}, "--seeds")]
+    ("changes", "says"),
+    [
+        ({"fraction": (0.0,)}, "above 0"),
+        ({"fraction": (1.1,)}, "up to 1"),
+        ({"seeds": 0}, "--seeds"),
+    ],
 )
 def test_a_sweep_of_nothing_is_refused(changes, says, tiny_recipe) -> None:
     with pytest.raises(InputError, match=says):
@@ -180,11 +268,14 @@ def test_a_step_of_vit_b16_at_512_pixels(program, tmp_path) -> None:
     for split in ("train", "val"):
         for number, name in enumerate(("cat", "dog")):
             (tmp_path / "data" / split / name).mkdir(parents=True)
-            Image.new("RGB", (600, 550), (200 * number, 100, 50)).save(tmp_path / "data" / split / name / "0.jpg")
+            Image.new("RGB", (600, 550), (200 * number, 100, 50)).save(
+                tmp_path / "data" / split / name / "0.jpg"
+            )
     done = program(
         "bench.downstream.finetune", "--recipe", "table_7b_512", "--encoder", "random:vit_b16@224",
         "--iterations", 1, "--epochs", 0, "--micro-batch", 1, "--min-resolution", 512,
-        "--data", f"folder:{tmp_path / 'data'}", "--out", tmp_path / "tune.json", "--device", "cpu", "--quiet",
+        "--data", f"folder:{tmp_path / 'data'}", "--out", tmp_path / "tune.json", "--device", "cpu",
+        "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "tune.json").read_text())

@@ -1,4 +1,6 @@
-"""Where classifiers start: at random, or at the rows of the encoder's own classifier over the right vocabulary."""
+"""Where classifiers start: at random, or at the rows of the encoder's own classifier over the right
+vocabulary.
+"""
 
 import json
 from dataclasses import replace
@@ -13,7 +15,13 @@ from torch import nn
 
 from bench.downstream.datasets import name_labels
 from bench.downstream.encoders import load_encoder
-from bench.downstream.heads import TransferOptions, has_classifier, on_standardised, random_head, transfer_head
+from bench.downstream.heads import (
+    TransferOptions,
+    has_classifier,
+    on_standardised,
+    random_head,
+    transfer_head,
+)
 from catlip.cli import InputError
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary
@@ -50,7 +58,9 @@ def test_a_transferred_head_has_the_rows_of_its_labels_nouns(make_run, end) -> N
     classifier = load_encoder(str(run), 0, CPU).checkpoint.classifier
     head, origins = transferred(f"{run}{end}")
     assert [origin.kind for origin in origins] == ["exact", "exact", "random"]
-    assert torch.equal(head.weight[:2], classifier["weight"][[1, 0]])  # the vocabulary begins with dog and cat
+    assert torch.equal(
+        head.weight[:2], classifier["weight"][[1, 0]]
+    )  # the vocabulary begins with dog and cat
     assert head.bias.tolist() == [0, 0, 0]
     copied, _ = transferred(f"{run}{end}", options=TransferOptions(bias="copy"))
     assert torch.equal(copied.bias[:2], classifier["bias"][[1, 0]])
@@ -68,36 +78,53 @@ def test_every_option_reaches_the_head(make_run) -> None:
         options = replace(TransferOptions(), **changed)
         head, _ = transferred(run, labels, options, seed=3)
         chosen = (options.alpha, options.ties, options.bias, options.scale, 3)
-        expected = transfer_rows(classifier["weight"], classifier["bias"], vocabulary, labels, *chosen)
+        expected = transfer_rows(
+            classifier["weight"], classifier["bias"], vocabulary, labels, *chosen
+        )
         assert torch.equal(head.weight, expected.weight)
         assert torch.equal(head.bias, expected.bias)
         assert not torch.equal(head.weight, plain)
 
 
-@pytest.mark.parametrize("spelling", ["random:hybrid_tiny@32", "random:timm/test_vit", "clip", "superclass"])
+@pytest.mark.parametrize(
+    "spelling", ["random:hybrid_tiny@32", "random:timm/test_vit", "clip", "superclass"]
+)
 def test_an_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untrained) -> None:
     spelling = spelling if ":" in spelling else str(untrained(spelling))
     assert not has_classifier(load_encoder(spelling, 0, CPU))
-    with pytest.raises(InputError, match="has no classifier over a vocabulary; Transfer Init needs one pre-trained by catlip"):
+    with pytest.raises(
+        InputError,
+        match="has no classifier over a vocabulary; Transfer Init needs one pre-trained by catlip",
+    ):
         transferred(spelling)
 
 
 def test_labels_of_which_none_has_a_class_are_refused(make_run) -> None:
-    with pytest.raises(InputError, match=r"none of folder's labels has a class at alpha 1: no row to transfer"):
-        transferred(make_run(), name_labels("folder", ("table", "qwertz")), TransferOptions(alpha=1))
+    with pytest.raises(
+        InputError, match=r"none of folder's labels has a class at alpha 1: no row to transfer"
+    ):
+        transferred(
+            make_run(), name_labels("folder", ("table", "qwertz")), TransferOptions(alpha=1)
+        )
 
 
 def test_another_vocabulary_is_refused_wherever_it_comes_from(make_run, tmp_path) -> None:
     run = make_run()
     other = tmp_path / "other.json"
     vocabulary_of("cat.n.01", "dog.n.01").save(other)
-    with pytest.raises(InputError, match=r"other\.json .* is not the vocabulary that .* was trained on"):
+    with pytest.raises(
+        InputError, match=r"other\.json .* is not the vocabulary that .* was trained on"
+    ):
         transferred(run, options=TransferOptions(vocabulary=other))
     record = tmp_path / "run.json"
-    record.write_text(json.dumps({"kind": "pretrain", "metrics": {}, "config": {"vocabulary": str(other)}}))
+    record.write_text(
+        json.dumps({"kind": "pretrain", "metrics": {}, "config": {"vocabulary": str(other)}})
+    )
     with pytest.raises(InputError, match=r"other\.json .* is not the vocabulary"):
         transferred(run)
-    head, _ = transferred(run, options=TransferOptions(vocabulary=tmp_path / "run-vocabulary.json"))  # what is said wins
+    head, _ = transferred(
+        run, options=TransferOptions(vocabulary=tmp_path / "run-vocabulary.json")
+    )  # what is said wins
     assert len(head.bias) == 3
 
 
@@ -106,7 +133,11 @@ def test_a_vocabulary_that_cannot_be_found_is_asked_for(make_run, tmp_path) -> N
     moved = (tmp_path / "run-vocabulary.json").rename(tmp_path / "elsewhere.json")
     for _ in range(2):  # the record names a file that is gone, then it is gone itself
         with pytest.raises(
-            InputError, match=r"which vocabulary .*run was trained on is not known here; say so by --vocabulary"
+            InputError,
+            match=(
+                r"which vocabulary .*run was trained on is not known here; say so by "
+                r"--vocabulary"
+            ),
         ):
             transferred(run)
         (tmp_path / "run.json").unlink(missing_ok=True)

@@ -1,4 +1,6 @@
-"""Sentences have the class that they are about, hits are those that NLTK counts, and a miss has its true cause."""
+"""Sentences have the class that they are about, hits are those that NLTK counts, and a miss has its
+true cause.
+"""
 
 import itertools
 import json
@@ -38,7 +40,9 @@ def prompts() -> list[Prompt]:
 @pytest.fixture(scope="module")
 def some(prompts: list[Prompt]) -> list[Prompt]:
     """300 prompts of 150 classes, those of a class together."""
-    by_name = [list(group) for _, group in itertools.groupby(prompts, key=lambda prompt: prompt.name)]
+    by_name = [
+        list(group) for _, group in itertools.groupby(prompts, key=lambda prompt: prompt.name)
+    ]
     return [prompt for group in by_name[::7] for prompt in (group[3], group[-1])]
 
 
@@ -74,7 +78,13 @@ def test_classes_and_sentences_are_in_the_same_order(prompts: list[Prompt]) -> N
 
 
 def test_without_the_package_there_is_one_line(program, tmp_path) -> None:
-    done = program("bench.label_accuracy", "--out", tmp_path / "out.json", CATLIP_CACHE=str(tmp_path), PIP_NO_INDEX="1")
+    done = program(
+        "bench.label_accuracy",
+        "--out",
+        tmp_path / "out.json",
+        CATLIP_CACHE=str(tmp_path),
+        PIP_NO_INDEX="1",
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot fetch clip-benchmark==1.6.2")
     assert done.stderr.count("\n") == 1
@@ -97,13 +107,55 @@ def test_counts_are_those_of_plain_nltk(some: list[Prompt], rule: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "text", "right", "cause", "word", "chosen"),
     [
-        ("paper", "A crane bird wades in the water.", "crane.n.05", OTHER_SENSE, "crane", "crane.n.01"),
-        ("corenet", "A crane bird wades in the water.", "crane.n.05", OTHER_SENSE, "crane", "crane.n.01"),
-        ("paper", "Golden retrievers on a couch.", "golden_retriever.n.01", SEVERAL_WORDS, "golden_retriever", ""),
-        ("corenet", "Golden retrievers on a couch.", "golden_retriever.n.01", SEVERAL_WORDS, "golden_retriever", ""),
+        (
+            "paper",
+            "A crane bird wades in the water.",
+            "crane.n.05",
+            OTHER_SENSE,
+            "crane",
+            "crane.n.01",
+        ),
+        (
+            "corenet",
+            "A crane bird wades in the water.",
+            "crane.n.05",
+            OTHER_SENSE,
+            "crane",
+            "crane.n.01",
+        ),
+        (
+            "paper",
+            "Golden retrievers on a couch.",
+            "golden_retriever.n.01",
+            SEVERAL_WORDS,
+            "golden_retriever",
+            "",
+        ),
+        (
+            "corenet",
+            "Golden retrievers on a couch.",
+            "golden_retriever.n.01",
+            SEVERAL_WORDS,
+            "golden_retriever",
+            "",
+        ),
         ("paper", "Here is a French horn.", "french_horn.n.01", SEVERAL_WORDS, "french_horn", ""),
-        ("paper_multiword", "A photo of a hot dog.", "frank.n.02", OTHER_SENSE, "hot_dog", "hotdog.n.01"),
-        ("corenet", "Golden retrievers on a couch.", "sofa.n.01", NAMED_OTHERWISE, "couch", "sofa.n.01"),
+        (
+            "paper_multiword",
+            "A photo of a hot dog.",
+            "frank.n.02",
+            OTHER_SENSE,
+            "hot_dog",
+            "hotdog.n.01",
+        ),
+        (
+            "corenet",
+            "Golden retrievers on a couch.",
+            "sofa.n.01",
+            NAMED_OTHERWISE,
+            "couch",
+            "sofa.n.01",
+        ),
         (
             "paper",
             "This promontory offers stunning views.",
@@ -113,31 +165,80 @@ def test_counts_are_those_of_plain_nltk(some: list[Prompt], rule: str) -> None:
             "promontory.n.01",
         ),
         ("paper", "a painting of a moped.", "moped.n.01", TAGGED_VERB, "moped", "moped.n.01"),
-        ("paper", "a photo of a hard to see oboe.", "oboe.n.01", TAGGED_OTHERWISE, "oboe", "oboe.n.01"),
-        ("paper_multiword", "a rendering of a milk can.", "milk_can.n.01", TAGGED_OTHERWISE, "milk_can", ""),
-        ("paper", "A set of two bars, parallel to each other.", "parallel_bars.n.01", OTHER_BASE, "bar", "barroom.n.01"),
-        ("paper_multiword", "A computer monitor with a blue screen.", "monitor.n.04", JOINED, "monitor", ""),
+        (
+            "paper",
+            "a photo of a hard to see oboe.",
+            "oboe.n.01",
+            TAGGED_OTHERWISE,
+            "oboe",
+            "oboe.n.01",
+        ),
+        (
+            "paper_multiword",
+            "a rendering of a milk can.",
+            "milk_can.n.01",
+            TAGGED_OTHERWISE,
+            "milk_can",
+            "",
+        ),
+        (
+            "paper",
+            "A set of two bars, parallel to each other.",
+            "parallel_bars.n.01",
+            OTHER_BASE,
+            "bar",
+            "barroom.n.01",
+        ),
+        (
+            "paper_multiword",
+            "A computer monitor with a blue screen.",
+            "monitor.n.04",
+            JOINED,
+            "monitor",
+            "",
+        ),
         ("paper", "A photo of a thing on the street.", "head_cabbage.n.02", OTHER_NAME, "", ""),
         ("paper", "It is long and thin.", "garter_snake.n.01", NO_NAME, "", ""),
     ],
 )
-def test_a_miss_has_its_cause(rule: str, text: str, right: str, cause: str, word: str, chosen: str) -> None:
+def test_a_miss_has_its_cause(
+    rule: str, text: str, right: str, cause: str, word: str, chosen: str
+) -> None:
     labeller, synset = Labeller(rule), synset_of(right)
     assert synset not in labeller(text)
-    miss = why_missed(labeller.explain(text), rule == "paper_multiword", frozenset({synset}), "thing", text)
+    miss = why_missed(
+        labeller.explain(text), rule == "paper_multiword", frozenset({synset}), "thing", text
+    )
     assert (miss.cause, miss.word, miss.chosen) == (cause, word, chosen)
 
 
 def test_the_nearest_cause_is_the_one_reported() -> None:
-    """Of two words that name the class, the one that only its tag kept out comes before the one with another sense."""
+    """Of two words that name the class, the one that only its tag kept out comes before the one
+    with another sense.
+    """
     text = "a crane by a painting of a moped."
-    words, synsets = Labeller("paper").explain(text), frozenset({synset_of("moped.n.01"), synset_of("crane.n.05")})
+    words, synsets = (
+        Labeller("paper").explain(text),
+        frozenset({synset_of("moped.n.01"), synset_of("crane.n.05")}),
+    )
     assert why_missed(words, False, synsets, "", text).cause == TAGGED_VERB
-    assert why_missed([word for word in words if word.token != "moped"], False, synsets, "", text).cause == OTHER_SENSE
+    assert (
+        why_missed(
+            [word for word in words if word.token != "moped"], False, synsets, "", text
+        ).cause
+        == OTHER_SENSE
+    )
 
 
 def test_the_words_of_a_synset_are_nltk_s() -> None:
-    for name in ("crane.n.05", "golden_retriever.n.01", "sofa.n.01", "dog.n.01", "entity.n.01", "yellow_lady's_slipper.n.01"):
+    for name in (
+        "crane.n.05",
+        "golden_retriever.n.01",
+        "sofa.n.01",
+        "dog.n.01",
+        "entity.n.01",
+        "yellow_lady's_slipper.n.01",
+    ):
         expected = {lemma.lower() for lemma in nltk_rules.wordnet().synset(name).lemma_names()}
         assert lemmas(synset_of(name)) == expected
 
@@ -159,7 +260,9 @@ def test_each_rule_misses_only_as_it_can(some: list[Prompt]) -> None:
 def test_an_interval_over_classes_does_not_shrink_with_more_sentences_a_class() -> None:
     draw = np.random.default_rng(0)
     prompts = draw.integers(1, 60, size=200)
-    hits = np.where(prompts > 40, prompts, draw.binomial(prompts, 0.2))  # so that a mean over classes is another number
+    hits = np.where(
+        prompts > 40, prompts, draw.binomial(prompts, 0.2)
+    )  # so that a mean over classes is another number
     few, many = share(hits, prompts), share(hits * 100, prompts * 100)
     assert few == many
     assert few["low"] < few["value"] == hits.sum() / prompts.sum() < few["high"]
@@ -177,7 +280,16 @@ def test_the_interval_holds_the_true_share_about_as_often_as_it_says() -> None:
 
 def test_a_run_writes_what_it_prints(program, tmp_path) -> None:
     out = tmp_path / "label_accuracy" / "prompts.json"
-    arguments = ("--rules", "corenet", "paper_multiword", "--max-prompts", 150, "--out", out, "--quiet")
+    arguments = (
+        "--rules",
+        "corenet",
+        "paper_multiword",
+        "--max-prompts",
+        150,
+        "--out",
+        out,
+        "--quiet",
+    )
     done = program("bench.label_accuracy", *arguments)
     assert done.returncode == 0, done.stderr
     record = json.loads(out.read_text())
@@ -187,14 +299,30 @@ def test_a_run_writes_what_it_prints(program, tmp_path) -> None:
     for rule, kind in itertools.product(("corenet", "paper_multiword"), KINDS):
         found, total = metrics["rules"][rule][kind], sum(samples[f"{kind}_prompts"])
         assert found["prompts"] == total
-        assert f"{total:,} {kind}s of {sum(map(bool, samples[f'{kind}_prompts']))} classes" in done.stdout
+        assert (
+            f"{total:,} {kind}s of {sum(map(bool, samples[f'{kind}_prompts']))} classes"
+            in done.stdout
+        )
         for name in SHARES:
-            assert len(samples[f"{rule}_{kind}_{name}"]) == len(samples["classes"]) == metrics["classes"]
-            assert found[name]["value"] == pytest.approx(sum(samples[f"{rule}_{kind}_{name}"]) / total)
+            assert (
+                len(samples[f"{rule}_{kind}_{name}"])
+                == len(samples["classes"])
+                == metrics["classes"]
+            )
+            assert found[name]["value"] == pytest.approx(
+                sum(samples[f"{rule}_{kind}_{name}"]) / total
+            )
             assert f"{100 * found[name]['value']:.1f} [" in done.stdout
-        assert found["exact"]["value"] <= found["within_1_hop"]["value"] <= found["within_2_hops"]["value"]
+        assert (
+            found["exact"]["value"]
+            <= found["within_1_hop"]["value"]
+            <= found["within_2_hops"]["value"]
+        )
     gain = metrics["differences"]["paper_multiword - corenet"]["description"]
-    exact = [metrics["rules"][rule]["description"]["exact"]["value"] for rule in ("corenet", "paper_multiword")]
+    exact = [
+        metrics["rules"][rule]["description"]["exact"]["value"]
+        for rule in ("corenet", "paper_multiword")
+    ]
     assert gain["value"] == pytest.approx(exact[1] - exact[0])
     assert f"wrote {out}" in done.stdout
     again = program("bench.label_accuracy", *arguments)

@@ -9,7 +9,13 @@ from bench import labelling
 from bench.labelling import Labelling, main, start_up_s
 from catlip.cli import InputError
 
-FEW: dict[str, Any] = {"num_rounds": 1, "round_captions": 10, "starts": 1, "scaling_captions": 32, "quiet": True}
+FEW: dict[str, Any] = {
+    "num_rounds": 1,
+    "round_captions": 10,
+    "starts": 1,
+    "scaling_captions": 32,
+    "quiet": True,
+}
 
 
 def test_a_run_that_is_cut_short_keeps_what_it_measured(tmp_path, monkeypatch) -> None:
@@ -20,7 +26,11 @@ def test_a_run_that_is_cut_short_keeps_what_it_measured(tmp_path, monkeypatch) -
     monkeypatch.setattr(labelling, "start_up_s", lambda *_: {"ours": {"median": 0.1}})
     monkeypatch.setattr(labelling, "over_processes", cut_short)
     kept: list[dict[str, Any]] = []
-    monkeypatch.setattr(labelling.Record, "__exit__", lambda record, *_: kept.append(json.loads(record.partial.read_text())))
+    monkeypatch.setattr(
+        labelling.Record,
+        "__exit__",
+        lambda record, *_: kept.append(json.loads(record.partial.read_text())),
+    )
     with pytest.raises(KeyboardInterrupt):
         main(Labelling(rules=("corenet",), out=out, **FEW))
     assert not out.exists()
@@ -37,7 +47,9 @@ def test_a_new_interpreter_starts_with_each_rule(rule: str) -> None:
     assert all(times["median"] > 0 for times in found.values())
 
 
-@pytest.mark.parametrize("options", [{"num_rounds": 0}, {"starts": 0}, {"round_captions": 9}, {"memory": (0,)}])
+@pytest.mark.parametrize(
+    "options", [{"num_rounds": 0}, {"starts": 0}, {"round_captions": 9}, {"memory": (0,)}]
+)
 def test_nothing_to_measure_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="at least 1"):
         Labelling(**FEW | options)

@@ -1,4 +1,6 @@
-"""The probe finds what is there and nothing where nothing is, leaves the encoder alone, and says what it could not read."""
+"""The probe finds what is there and nothing where nothing is, leaves the encoder alone, and says
+what it could not read.
+"""
 
 import json
 from dataclasses import replace
@@ -20,7 +22,9 @@ from catlip.cli import InputError
 from catlip.transfer_recipes import STARTER_PROBE
 
 CPU = torch.device("cpu")
-PROBE = replace(STARTER_PROBE, max_lr=1e-2, micro_batch=64, precision="fp32")  # a rate at which a few steps are enough
+PROBE = replace(
+    STARTER_PROBE, max_lr=1e-2, micro_batch=64, precision="fp32"
+)  # a rate at which a few steps are enough
 
 
 def clusters(count: int, seed: int, spread: float = 0.1) -> Features:
@@ -33,7 +37,9 @@ def clusters(count: int, seed: int, spread: float = 0.1) -> Features:
 
 
 def fitted(train: Features, test: Features, recipe=PROBE, seed: int = 0):
-    return fit_linear(train, test, random_head(train.values.shape[1], 20, seed), "random", recipe, seed)
+    return fit_linear(
+        train, test, random_head(train.values.shape[1], 20, seed), "random", recipe, seed
+    )
 
 
 def test_separable_features_are_separated() -> None:
@@ -45,13 +51,17 @@ def test_separable_features_are_separated() -> None:
 def test_features_of_very_different_sizes_are_separated_too() -> None:
     train, test = clusters(400, 1), clusters(200, 2)
     sizes = torch.logspace(-4, 4, 32)
-    train, test = (replace(part, values=part.values * sizes + 1e4 * sizes) for part in (train, test))
+    train, test = (
+        replace(part, values=part.values * sizes + 1e4 * sizes) for part in (train, test)
+    )
     assert fitted(train, test).top1 == 1
 
 
 def test_shuffled_labels_give_chance() -> None:
     train, test = clusters(1000, 1, spread=1), clusters(1000, 2, spread=1)
-    shuffled = replace(train, labels=train.labels[torch.randperm(1000, generator=torch.Generator().manual_seed(0))])
+    shuffled = replace(
+        train, labels=train.labels[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
+    )
     score = fitted(shuffled, test, replace(PROBE, epochs=20))
     assert 0 < score.top1 < 0.2
     assert 0.05 < score.top5 < 0.5
@@ -65,9 +75,13 @@ def test_top_5_counts_the_five_best() -> None:
     assert 0 < score.top5 < 1
 
 
-def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_one_is_not() -> None:
+def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_one_is_not() -> (
+    None
+):
     train, head = clusters(400, 1), random_head(32, 20, 0)
-    with torch.no_grad():  # the right classifier of the features as they are, and far from their mean
+    with (
+        torch.no_grad()
+    ):  # the right classifier of the features as they are, and far from their mean
         centres = torch.stack([train.values[train.labels == label].mean(0) for label in range(20)])
         head.weight.copy_(centres)
         head.bias.copy_(-centres.square().sum(1) / 2)
@@ -75,20 +89,35 @@ def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_
     shifted = replace(train, values=train.values * torch.linspace(0.1, 3, 32))
     with torch.no_grad():
         head.weight.div_(torch.linspace(0.1, 3, 32))
-    transferred, random = (fit_linear(shifted, shifted, head, init, still, 0).top1 for init in ("transfer", "random"))
+    transferred, random = (
+        fit_linear(shifted, shifted, head, init, still, 0).top1 for init in ("transfer", "random")
+    )
     assert transferred == 1
     assert random < 1
 
 
 @pytest.mark.parametrize(
     ("changes", "steps"),
-    [({"epochs": 3}, 21), ({"epochs": 0.5}, 4), ({"epochs": 0, "iterations": 5}, 5), ({"epochs": 1e-6}, 1)],
+    [
+        ({"epochs": 3}, 21),
+        ({"epochs": 0.5}, 4),
+        ({"epochs": 0, "iterations": 5}, 5),
+        ({"epochs": 1e-6}, 1),
+    ],
 )
-def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(changes, steps, monkeypatch) -> None:
+def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(
+    changes, steps, monkeypatch
+) -> None:
     taken = []
     original = torch.optim.AdamW.step
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: taken.append(self.param_groups[0]["lr"]) or original(self))
-    score = fitted(clusters(400, 1), clusters(40, 2), replace(PROBE, **changes))  # seven batches an epoch
+    monkeypatch.setattr(
+        torch.optim.AdamW,
+        "step",
+        lambda self: taken.append(self.param_groups[0]["lr"]) or original(self),
+    )
+    score = fitted(
+        clusters(400, 1), clusters(40, 2), replace(PROBE, **changes)
+    )  # seven batches an epoch
     assert len(taken) == steps
     assert taken[0] == PROBE.max_lr
     assert np.isfinite(score.final_loss)
@@ -102,31 +131,63 @@ def probe(out: Path, encoder: object, data: str, recipe=PROBE, **options: Any) -
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_a_probe_is_the_same_twice_and_its_rows_are_those_of_the_sweep(cached, cats_and_dogs, tiny_recipe, tmp_path) -> None:
+def test_a_probe_is_the_same_twice_and_its_rows_are_those_of_the_sweep(
+    cached, cats_and_dogs, tiny_recipe, tmp_path
+) -> None:
     recipe = PROBE if cached else tiny_recipe
     options = {"cached_features": cached, "fraction": (0.5, 1.0), "seeds": 2, "seed": 3}
-    one, two = (probe(tmp_path / f"{name}.json", "random:hybrid_tiny@32", cats_and_dogs, recipe, **options) for name in "ab")
-    rows, again = ([row | {"seconds": 0} for row in record["samples"]["runs"]] for record in (one, two))
+    one, two = (
+        probe(tmp_path / f"{name}.json", "random:hybrid_tiny@32", cats_and_dogs, recipe, **options)
+        for name in "ab"
+    )
+    rows, again = (
+        [row | {"seconds": 0} for row in record["samples"]["runs"]] for record in (one, two)
+    )
     assert rows == again
     found = [(row["fraction"], row["init"], row["seed"], row["num_train"]) for row in rows]
-    assert found == [(0.5, "random", 3, 4), (1.0, "random", 3, 8), (0.5, "random", 4, 4), (1.0, "random", 4, 8)]
+    assert found == [
+        (0.5, "random", 3, 4),
+        (1.0, "random", 3, 8),
+        (0.5, "random", 4, 4),
+        (1.0, "random", 4, 8),
+    ]
     metrics = one["metrics"]
     assert metrics["encoder_digest"] == load_encoder("random:hybrid_tiny@32", 3, CPU).digest()
-    assert [metrics[f"folder_{name}"] for name in ("num_classes", "num_train", "num_test")] == [2, 8, 8]
-    assert metrics["folder_top1"] == pytest.approx(np.mean([row["top1"] for row in rows if row["fraction"] == 1]))
-    assert (metrics["method"], metrics["pretrain_seed"], one["kind"]) == ("random", 3, "linear_probe")
+    assert [metrics[f"folder_{name}"] for name in ("num_classes", "num_train", "num_test")] == [
+        2,
+        8,
+        8,
+    ]
+    assert metrics["folder_top1"] == pytest.approx(
+        np.mean([row["top1"] for row in rows if row["fraction"] == 1])
+    )
+    assert (metrics["method"], metrics["pretrain_seed"], one["kind"]) == (
+        "random",
+        3,
+        "linear_probe",
+    )
     assert "NaN" not in (tmp_path / "a.json").read_text()
     assert any("not the protocol of Table 7(a)" in note for note in one["notes"]) == cached
     if cached:
         assert metrics["folder_top1"] == 1  # light and dark
 
 
-def test_a_classifier_on_cached_features_sees_its_share_of_them(cats_and_dogs, tmp_path, monkeypatch) -> None:
+def test_a_classifier_on_cached_features_sees_its_share_of_them(
+    cats_and_dogs, tmp_path, monkeypatch
+) -> None:
     seen: list[Features] = []
     original = linear_probe.fit_linear
-    monkeypatch.setattr(linear_probe, "fit_linear", lambda train, *rest: seen.append(train) or original(train, *rest))
-    probe(tmp_path / "probe.json", "random:hybrid_tiny@32", cats_and_dogs, fraction=(0.25, 0.5, 1.0))
-    parts = [load_tasks(cats_and_dogs)[0].train.subset(fraction, 0) for fraction in (0.25, 0.5, 1.0)]
+    monkeypatch.setattr(
+        linear_probe,
+        "fit_linear",
+        lambda train, *rest: seen.append(train) or original(train, *rest),
+    )
+    probe(
+        tmp_path / "probe.json", "random:hybrid_tiny@32", cats_and_dogs, fraction=(0.25, 0.5, 1.0)
+    )
+    parts = [
+        load_tasks(cats_and_dogs)[0].train.subset(fraction, 0) for fraction in (0.25, 0.5, 1.0)
+    ]
     assert [len(part) for part in seen] == [len(part) for part in parts] == [2, 4, 8]
     whole = seen[-1]
     for features, part in zip(seen, parts, strict=True):
@@ -136,12 +197,18 @@ def test_a_classifier_on_cached_features_sees_its_share_of_them(cats_and_dogs, t
 
 def test_the_starter_s_tasks_are_probed_alike_by_the_program(program, starter, tmp_path) -> None:
     done = program(
-        "bench.downstream.linear_probe", "--encoder", "random:hybrid_tiny@48", "--data", f"starter:{starter.root}",
+        "bench.downstream.linear_probe", "--encoder", "random:hybrid_tiny@48", "--data",
+        f"starter:{starter.root}",
         "--out", tmp_path / "probe.json", "--epochs", 5, "--seeds", 2, "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "probe.json").read_text())
-    assert [row["task"] for row in record["samples"]["runs"]] == ["concepts", "concepts", "subgroups", "subgroups"]
+    assert [row["task"] for row in record["samples"]["runs"]] == [
+        "concepts",
+        "concepts",
+        "subgroups",
+        "subgroups",
+    ]
     assert {"concepts_top1", "subgroups_top5", "concepts_num_classes"} <= record["metrics"].keys()
     assert done.stdout.count("100 % of concepts, random, seed") == 2
     assert done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'probe.json'}"
@@ -151,26 +218,42 @@ def test_a_run_is_probed_by_its_own_weights(trained, cats_and_dogs, tmp_path) ->
     record = probe(tmp_path / "probe.json", trained["clip"], cats_and_dogs)
     assert (record["metrics"]["method"], record["metrics"]["pretrain_seed"]) == ("clip", 0)
     loaded = load_encoder(str(trained["clip"]), 0, CPU)
-    assert record["metrics"]["encoder_digest"] == loaded.digest() != load_encoder("random:hybrid_tiny@48", 0, CPU).digest()
+    assert (
+        record["metrics"]["encoder_digest"]
+        == loaded.digest()
+        != load_encoder("random:hybrid_tiny@48", 0, CPU).digest()
+    )
     assert not loaded.module.training
     assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
 
 
 @pytest.mark.parametrize("inits", [("random", "transfer"), ("transfer", "random")])
-def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_so(inits, cats_and_dogs, tmp_path) -> None:
+def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_so(
+    inits, cats_and_dogs, tmp_path
+) -> None:
     record = probe(tmp_path / "probe.json", "random:hybrid_tiny@32", cats_and_dogs, init=inits)
     assert [row["init"] for row in record["samples"]["runs"]] == ["random"]
     assert record["metrics"]["folder_top1"] == 1
-    assert any("has no classifier over a vocabulary, so only random heads were trained" in note for note in record["notes"])
+    assert any(
+        "has no classifier over a vocabulary, so only random heads were trained" in note
+        for note in record["notes"]
+    )
     with pytest.raises(InputError, match="has no classifier over a vocabulary"):
         probe(tmp_path / "other.json", "random:hybrid_tiny@32", cats_and_dogs, init=("transfer",))
 
 
-def test_both_starts_and_where_the_rows_came_from_are_recorded(make_run, cats_and_dogs, tmp_path) -> None:
+def test_both_starts_and_where_the_rows_came_from_are_recorded(
+    make_run, cats_and_dogs, tmp_path
+) -> None:
     run = make_run()
-    record = probe(tmp_path / "probe.json", run, cats_and_dogs, init=("random", "transfer"), fraction=(0.25,))
+    record = probe(
+        tmp_path / "probe.json", run, cats_and_dogs, init=("random", "transfer"), fraction=(0.25,)
+    )
     assert [row["init"] for row in record["samples"]["runs"]] == ["random", "transfer"]
-    assert [(row["label"], row["kind"]) for row in record["samples"]["origins_folder"]] == [("cat", "exact"), ("dog", "exact")]
+    assert [(row["label"], row["kind"]) for row in record["samples"]["origins_folder"]] == [
+        ("cat", "exact"),
+        ("dog", "exact"),
+    ]
     assert "folder_top1" not in record["metrics"]  # which is of all the images
     options = TransferOptions(vocabulary=tmp_path / "run.json")
     with pytest.raises(InputError, match=r"run\.json"):
@@ -178,21 +261,30 @@ def test_both_starts_and_where_the_rows_came_from_are_recorded(make_run, cats_an
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_broken_pictures_are_named_in_the_record_and_not_trained_on(cached, tiny_recipe, tmp_path) -> None:
+def test_broken_pictures_are_named_in_the_record_and_not_trained_on(
+    cached, tiny_recipe, tmp_path
+) -> None:
     data = write_folders(tmp_path / "data", ("cat", "dog"))
     bad = [tmp_path / "data" / split / "dog" / "9.png" for split in ("train", "val")]
     for path in bad:
         path.write_bytes(png(0, 0)[:100])
     recipe = PROBE if cached else tiny_recipe
-    record = probe(tmp_path / "probe.json", "random:hybrid_tiny@32", data, recipe, cached_features=cached)
+    record = probe(
+        tmp_path / "probe.json", "random:hybrid_tiny@32", data, recipe, cached_features=cached
+    )
     assert record["metrics"]["broken"] == {"cut short": 2}
     assert record["samples"]["broken_keys"] == [f"{path} (cut short)" for path in bad]
     assert record["metrics"]["folder_top1"] * 8 in range(9)  # of eight images, not nine
     for number in range(11):
         (tmp_path / "data" / "val" / "dog" / f"bad{number}.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"1\d images cannot be read: 1\d empty"):
-        probe(tmp_path / "again.json", "random:hybrid_tiny@32", data, recipe, cached_features=cached)
+        probe(
+            tmp_path / "again.json", "random:hybrid_tiny@32", data, recipe, cached_features=cached
+        )
 
 
 def test_the_recipes_are_table_7_through_the_encoder_and_the_starter_on_cached_features() -> None:
-    assert {name: recipe.cached_features for name, recipe in RECIPES.items()} == {"starter": True, "table_7a": False}
+    assert {name: recipe.cached_features for name, recipe in RECIPES.items()} == {
+        "starter": True,
+        "table_7a": False,
+    }

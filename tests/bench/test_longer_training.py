@@ -14,7 +14,18 @@ from catlip.transfer_recipes import STARTER_PROBE
 
 
 def probed(out: Path, runs: list[Path], data: str, **options: Any) -> dict[str, Any]:
-    main(LongerTraining(STARTER_PROBE, tuple(runs), data, out, num_workers=0, device="cpu", quiet=True, **options))
+    main(
+        LongerTraining(
+            STARTER_PROBE,
+            tuple(runs),
+            data,
+            out,
+            num_workers=0,
+            device="cpu",
+            quiet=True,
+            **options,
+        )
+    )
     assert "NaN" not in out.read_text()
     return json.loads(out.read_text())
 
@@ -24,38 +35,61 @@ def test_each_of_a_run_s_weights_has_a_row_at_its_place(trained, cats_and_dogs, 
     rows = record["samples"]["runs"]
     whole = json.loads(trained["catlip"].with_suffix(".json").read_text())
     epochs = whole["config"]["recipe"]["epochs"] or whole["metrics"]["epochs_seen"]
-    assert [row["images_seen"] for row in rows] == [8, 8, 16, 16]  # four images a step, and two snapshots of four steps
+    assert [row["images_seen"] for row in rows] == [
+        8,
+        8,
+        16,
+        16,
+    ]  # four images a step, and two snapshots of four steps
     assert [row["epochs"] for row in rows] == pytest.approx([epochs / 2] * 2 + [epochs] * 2)
     assert [row["annealed"] for row in rows] == [False, False, True, True]
     seconds = whole["samples"]["seconds"]
     assert [row["seconds"] for row in rows] == pytest.approx([seconds[1]] * 2 + [seconds[3]] * 2)
-    assert [(row["task"], row["seed"], row["run"]) for row in rows] == [("folder", seed, "catlip-seed0") for seed in (0, 1)] * 2
+    assert [(row["task"], row["seed"], row["run"]) for row in rows] == [
+        ("folder", seed, "catlip-seed0") for seed in (0, 1)
+    ] * 2
     assert all(row["top1"] == 1 for row in rows)
     assert (record["metrics"]["method"], record["metrics"]["pretrain_seed"]) == ("catlip", 0)
-    assert any(note.startswith("along a run the learning rate is not at its end yet") for note in record["notes"])
+    assert any(
+        note.startswith("along a run the learning rate is not at its end yet")
+        for note in record["notes"]
+    )
     assert any(note.startswith("features without augmentation") for note in record["notes"])
 
 
-def test_a_run_without_snapshots_is_one_row_and_needs_no_warning(trained, cats_and_dogs, tmp_path) -> None:
+def test_a_run_without_snapshots_is_one_row_and_needs_no_warning(
+    trained, cats_and_dogs, tmp_path
+) -> None:
     record = probed(tmp_path / "longer.json", [trained["clip"]], cats_and_dogs)
-    assert [(row["images_seen"], row["annealed"]) for row in record["samples"]["runs"]] == [(8, True)]
+    assert [(row["images_seen"], row["annealed"]) for row in record["samples"]["runs"]] == [
+        (8, True)
+    ]
     assert not any("along a run" in note for note in record["notes"])
 
 
-def test_what_is_no_finished_run_of_the_same_method_is_refused_in_one_line(trained, cats_and_dogs, tmp_path) -> None:
+def test_what_is_no_finished_run_of_the_same_method_is_refused_in_one_line(
+    trained, cats_and_dogs, tmp_path
+) -> None:
     with pytest.raises(
-        InputError, match=r"clip-seed0/weights\.safetensors was trained by clip, the first run by catlip: one at a"
+        InputError,
+        match=(
+            r"clip-seed0/weights\.safetensors was trained by clip, the first run by catlip: one "
+            r"at a"
+        ),
     ):
         probed(tmp_path / "both.json", [trained["catlip"], trained["clip"]], cats_and_dogs)
     (tmp_path / "unfinished").mkdir()
     with pytest.raises(
-        InputError, match=r"unfinished is no finished pre-training run: it has no weights\.safetensors"
+        InputError,
+        match=r"unfinished is no finished pre-training run: it has no weights\.safetensors",
     ) as caught:
         probed(tmp_path / "none.json", [tmp_path / "unfinished"], cats_and_dogs)
     assert "\n" not in str(caught.value)
     weights = load_file(trained["catlip"] / "weights.safetensors")
     save_weights(
-        tmp_path / "unfinished/weights.safetensors", weights, {"encoder": "hybrid_tiny", "resolution": 48, "method": "catlip"}
+        tmp_path / "unfinished/weights.safetensors",
+        weights,
+        {"encoder": "hybrid_tiny", "resolution": 48, "method": "catlip"},
     )
     with pytest.raises(InputError, match="does not say how far its run was"):
         probed(tmp_path / "old.json", [tmp_path / "unfinished"], cats_and_dogs)

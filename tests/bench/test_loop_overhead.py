@@ -14,14 +14,19 @@ from catlip.training.schedule import WARMUP_FROM, Optimization
 
 def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_path) -> None:
     done = program(
-        "bench.loop_overhead", "--models", "hybrid_tiny", "--resolution", 32, "--batch-size", 4, "--num-steps", 4,
+        "bench.loop_overhead", "--models", "hybrid_tiny", "--resolution", 32, "--batch-size", 4,
+        "--num-steps", 4,
         "--device", "cpu", "--out", tmp_path, "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
     record = json.loads(path.read_text())
     assert record["kind"] == "loop_overhead"
-    assert {name: len(values) for name, values in record["samples"].items()} == {"loop_ms": 4, "bare_ms": 4, "log_line_ms": 4}
+    assert {name: len(values) for name, values in record["samples"].items()} == {
+        "loop_ms": 4,
+        "bare_ms": 4,
+        "log_line_ms": 4,
+    }
     found = record["metrics"]["step_ratio"]
     assert found["low"] <= found["value"] <= found["high"]
     assert f"loop/bare = {found['value']:.3f}" in done.stdout
@@ -30,7 +35,10 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_pa
 def test_both_sides_do_the_same_work() -> None:
     """At the rate that the loop's first step has, they come to the same weights and averages."""
     recipe = Optimization(precision="fp32", max_lr=WARMUP_FROM, min_lr=WARMUP_FROM, ema_decay=0.5)
-    place, batch = Place(0, 1, torch.device("cpu")), methods.synthetic_batch(4, "hybrid_tiny", 32, NUM_CLASSES, seed=0)
+    place, batch = (
+        Place(0, 1, torch.device("cpu")),
+        methods.synthetic_batch(4, "hybrid_tiny", 32, NUM_CLASSES, seed=0),
+    )
     one, other = (methods.build("catlip", "hybrid_tiny", 32, NUM_CLASSES, seed=0) for _ in range(2))
     trainer, step = Trainer(one, recipe, 100, 1, place), bare_step(other, recipe, batch)
     for _ in range(2):

@@ -12,14 +12,29 @@ from bench.arithmetic.activations import peak_bytes
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import SavedTensors, saved_bytes, tensors_of
-from bench.measuring.step_memory import GIB, activations_of, attempt, measure, predict, state_of, sum_of_parts
+from bench.measuring.step_memory import (
+    GIB,
+    activations_of,
+    attempt,
+    measure,
+    predict,
+    state_of,
+    sum_of_parts,
+)
 from bench.memory import Memory, main
 from bench.training_step import Factors, TrainingStep
 from catlip.cli import InputError
 from catlip.ranges import check_ranges
 from catlip.training.distributed import Place, find_place
 
-SMALL = Factors(method="catlip", model="hybrid_tiny", resolution=48, batch_size=16, precision="fp32", num_classes=2_000)
+SMALL = Factors(
+    method="catlip",
+    model="hybrid_tiny",
+    resolution=48,
+    batch_size=16,
+    precision="fp32",
+    num_classes=2_000,
+)
 METHODS = ("catlip", "catlip_chunked", "catlip_dense", "clip", "siglip", "superclass")
 
 
@@ -51,10 +66,20 @@ def test_live_storage_sees_the_backward_pass() -> None:
     assert live.peak_bytes >= 3 * weight.nbytes
 
 
-@pytest.mark.parametrize(("precision", "checkpointing", "batch_size"), [("fp32", False, 16), ("bf16", True, 48)])
+@pytest.mark.parametrize(
+    ("precision", "checkpointing", "batch_size"), [("fp32", False, 16), ("bf16", True, 48)]
+)
 @pytest.mark.parametrize("method", METHODS)
-def test_parts_are_in_the_peak_and_predicted(place, method, precision, checkpointing, batch_size) -> None:
-    factors = replace(SMALL, method=method, precision=precision, checkpointing=checkpointing, batch_size=batch_size)
+def test_parts_are_in_the_peak_and_predicted(
+    place, method, precision, checkpointing, batch_size
+) -> None:
+    factors = replace(
+        SMALL,
+        method=method,
+        precision=precision,
+        checkpointing=checkpointing,
+        batch_size=batch_size,
+    )
     measured, peaks = measure(factors, place)
     predicted = predict(factors, "cpu")
     assert measured["other_gib"] >= 0
@@ -75,7 +100,10 @@ def test_a_deep_checkpointed_step_peaks_with_all_gradients_and_one_block(place) 
     assert measured["other_gib"] > 0.05 * measured["peak_gib"]  # the block
 
 
-@pytest.mark.parametrize("factors", [SMALL, replace(SMALL, method="clip"), replace(SMALL, attention="naive", precision="bf16")])
+@pytest.mark.parametrize(
+    "factors",
+    [SMALL, replace(SMALL, method="clip"), replace(SMALL, attention="naive", precision="bf16")],
+)
 def test_activations_grow_by_the_same_for_each_image(place, factors) -> None:
     step = TrainingStep(factors, place)
     kept = {size: saved_bytes(step, step.batch(size)) for size in (8, 16, 32)}
@@ -86,8 +114,12 @@ def test_activations_grow_by_the_same_for_each_image(place, factors) -> None:
 
 
 def test_checkpointing_keeps_less_of_the_image_encoder_and_all_of_the_text(place) -> None:
-    all_of_it, less = (measure(replace(SMALL, method="clip", checkpointing=on), place)[0] for on in (False, True))
-    assert less["activations_image_gib"] < 0.6 * all_of_it["activations_image_gib"]  # the stem is not checkpointed
+    all_of_it, less = (
+        measure(replace(SMALL, method="clip", checkpointing=on), place)[0] for on in (False, True)
+    )
+    assert (
+        less["activations_image_gib"] < 0.6 * all_of_it["activations_image_gib"]
+    )  # the stem is not checkpointed
     assert less["activations_text_gib"] == all_of_it["activations_text_gib"]
 
 
@@ -171,10 +203,14 @@ def test_on_a_cpu_nothing_is_tried_that_will_not_fit(place, monkeypatch) -> None
     assert attempt(SMALL, place, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
 
 
-def test_the_largest_batch_fits_its_budget_and_the_next_does_not(program: Callable, tmp_path) -> None:
+def test_the_largest_batch_fits_its_budget_and_the_next_does_not(
+    program: Callable, tmp_path
+) -> None:
     done = program(
-        "bench.memory", "--model", "hybrid_tiny", "--resolution", 32, "--num-classes", 500, "--methods", "catlip", "clip",
-        "--batch-sizes", 8, 16, "--largest", "--budget-gib", 0.25, "--device", "cpu", "--out", tmp_path, "--quiet",
+        "bench.memory", "--model", "hybrid_tiny", "--resolution", 32, "--num-classes", 500,
+        "--methods", "catlip", "clip",
+        "--batch-sizes", 8, 16, "--largest", "--budget-gib", 0.25, "--device", "cpu", "--out",
+        tmp_path, "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
@@ -189,7 +225,9 @@ def test_the_largest_batch_fits_its_budget_and_the_next_does_not(program: Callab
         catlip, clip = (found["methods"][method] for method in ("catlip", "clip"))
         peak = catlip["measured"]["peak_gib"]
         assert record["samples"][f"catlip_b{size}_peak_bytes"] == [peak * GIB] * 2
-        assert found["ratios"]["clip/catlip"]["peak"] == pytest.approx(clip["measured"]["peak_gib"] / peak)
+        assert found["ratios"]["clip/catlip"]["peak"] == pytest.approx(
+            clip["measured"]["peak_gib"] / peak
+        )
         kept = activations_of(clip["measured"]) / activations_of(catlip["measured"])
         assert found["ratios"]["clip/catlip"]["activations"] == pytest.approx(kept)
         assert catlip["retries"] == 0
@@ -203,7 +241,8 @@ def test_the_largest_batch_fits_its_budget_and_the_next_does_not(program: Callab
 
 def test_a_batch_that_does_not_fit_is_one_line(program: Callable, tmp_path) -> None:
     done = program(
-        "bench.memory", "--model", "hybrid_tiny", "--resolution", 32, "--batch-size", 4096, "--budget-gib", 0.25,
+        "bench.memory", "--model", "hybrid_tiny", "--resolution", 32, "--batch-size", 4096,
+        "--budget-gib", 0.25,
         "--device", "cpu", "--out", tmp_path, "--quiet",
     )  # fmt: skip
     assert done.returncode == 2
@@ -222,7 +261,9 @@ def test_a_batch_that_does_not_fit_is_one_line(program: Callable, tmp_path) -> N
         ({"largest": True}, "--budget-gib"),
     ],
 )
-def test_what_cannot_be_measured_is_named_before_anything_is_written(tmp_path, wrong, named) -> None:
+def test_what_cannot_be_measured_is_named_before_anything_is_written(
+    tmp_path, wrong, named
+) -> None:
     with pytest.raises(InputError, match=named):
         main(replace(Memory(model="hybrid_tiny", device="cpu", quiet=True, out=tmp_path), **wrong))
     assert not list(tmp_path.iterdir())

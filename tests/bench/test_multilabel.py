@@ -1,4 +1,6 @@
-"""Multi-label classification: the metric, the labels, and the whole program on a small data set in COCO's layout."""
+"""Multi-label classification: the metric, the labels, and the whole program on a small data set in
+COCO's layout.
+"""
 
 import json
 import pickle
@@ -23,7 +25,13 @@ from catlip.vocabulary.label_sets import label_set
 
 SIZE = {"resolution": 48, "min_resolution": 48, "max_resolution": 48}
 RECIPE = replace(
-    STARTER_MULTILABEL, **SIZE, epochs=3, micro_batch=4, warmup_iterations=1, crop_scale=(1.0, 1.0), precision="fp32"
+    STARTER_MULTILABEL,
+    **SIZE,
+    epochs=3,
+    micro_batch=4,
+    warmup_iterations=1,
+    crop_scale=(1.0, 1.0),
+    precision="fp32",
 )
 
 
@@ -33,7 +41,14 @@ def root(tmp_path):
 
 
 def started(root, out, **changes) -> MultiLabel:
-    plain = {"encoder": "random:hybrid_tiny@48", "recipe": RECIPE, "num_workers": 0, "draw": 2, "device": "cpu", "quiet": True}
+    plain = {
+        "encoder": "random:hybrid_tiny@48",
+        "recipe": RECIPE,
+        "num_workers": 0,
+        "draw": 2,
+        "device": "cpu",
+        "quiet": True,
+    }
     return MultiLabel(data=f"coco:{root}", out=out, **plain | changes)
 
 
@@ -46,7 +61,9 @@ def test_average_precision_is_that_of_scikit_learn(seed, n, classes):
     scores = rng.integers(0, 8, (n, classes)).astype(np.float32)  # with ties
     found = average_precision(torch.from_numpy(scores), torch.from_numpy(truth))
     for name in ("macro", "micro", "weighted"):
-        assert found[f"map_{name}"] == pytest.approx(average_precision_score(truth, scores, average=name), abs=1e-5)
+        assert found[f"map_{name}"] == pytest.approx(
+            average_precision_score(truth, scores, average=name), abs=1e-5
+        )
     assert found["ap_by_class"] == pytest.approx(
         np.atleast_1d(average_precision_score(truth, scores, average=None)).tolist(), abs=1e-5
     )
@@ -62,7 +79,9 @@ def test_logits_of_any_size_are_ranked_as_they_are(largest):
     grown = scores * (largest / np.abs(scores).max())
     found = average_precision(torch.from_numpy(grown), torch.from_numpy(truth))
     for name in ("macro", "micro", "weighted"):
-        assert found[f"map_{name}"] == pytest.approx(average_precision_score(truth, grown, average=name), abs=1e-6)
+        assert found[f"map_{name}"] == pytest.approx(
+            average_precision_score(truth, grown, average=name), abs=1e-6
+        )
         assert found[f"map_{name}"] == pytest.approx(expected[f"map_{name}"], abs=1e-6)
 
 
@@ -93,7 +112,9 @@ def test_labels_are_what_the_file_says_and_crowds_count_when_asked(root):
     assert not without.labels[0].any()
     assert not with_crowds.labels[1].any(), "an image without annotations is an example of no class"
     np.testing.assert_array_equal(with_crowds.labels[2:], without.labels[2:])
-    in_a_worker = pickle.loads(pickle.dumps(with_crowds))  # as it reaches a process that is not forked
+    in_a_worker = pickle.loads(
+        pickle.dumps(with_crowds)
+    )  # as it reaches a process that is not forked
     assert in_a_worker.image_bytes(2) == with_crowds.image_bytes(2)
     third = {a["category_id"] for a in coco.annotations[2]}
     assert {coco.categories[i]["id"] for i in np.flatnonzero(without.labels[2])} == third
@@ -139,12 +160,16 @@ def test_the_record_says_what_was_transferred_and_names_each_class_rightly(root,
     assert len(metrics["encoder_digest"]) == 16
     assert metrics["train_images"] == 12
     assert metrics["num_val"] == 6
-    assert [set(picture) for picture in samples["pictures"]] == [{"key", "image", "truth", "predicted"}] * 2
+    assert [set(picture) for picture in samples["pictures"]] == [
+        {"key", "image", "truth", "predicted"}
+    ] * 2
     again = json.loads(out.read_text())["metrics"]
     main(started(root, out))  # a finished run is read, not repeated
     assert read_record(out)["metrics"] == again
     before = out.read_bytes()
-    with pytest.raises(InputError, match=r"is the record of another run \(crowds True there, False now\)"):
+    with pytest.raises(
+        InputError, match=r"is the record of another run \(crowds True there, False now\)"
+    ):
         main(started(root, out, crowds=False))
     assert out.read_bytes() == before
     assert not (tmp_path / "run.json.partial").exists()
@@ -172,7 +197,11 @@ def test_images_that_are_left_out_are_counted_and_listed_and_said(root, tmp_path
 
 def test_what_cannot_be_used_is_said_in_one_line(root, tmp_path):
     change_annotations(
-        root, "val", lambda old: old | {"categories": [c | {"name": c["name"].upper()} for c in old["categories"]]}
+        root,
+        "val",
+        lambda old: (
+            old | {"categories": [c | {"name": c["name"].upper()} for c in old["categories"]]}
+        ),
     )
     with pytest.raises(InputError, match="list different categories"):
         main(started(root, tmp_path / "run.json"))

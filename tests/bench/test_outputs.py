@@ -1,4 +1,6 @@
-"""Each encoder and data set has a record of its own, and none is replaced by that of another run."""
+"""Each encoder and data set has a record of its own, and none is replaced by that of another
+run.
+"""
 
 import json
 from collections.abc import Callable
@@ -18,7 +20,9 @@ QUIET: dict[str, Any] = {"num_workers": 0, "device": "cpu", "quiet": True}
 
 
 def probe(recipe: Any, encoder: str, data: str, **options: Any) -> None:
-    linear_probe.main(linear_probe.LinearProbe(recipe, encoder, data, cached_features=True, **QUIET | options))
+    linear_probe.main(
+        linear_probe.LinearProbe(recipe, encoder, data, cached_features=True, **QUIET | options)
+    )
 
 
 def tune(recipe: Any, encoder: str, data: str, **options: Any) -> None:
@@ -30,7 +34,9 @@ def read_out(recipe: Any, encoder: str, data: str, **options: Any) -> None:
     readouts.main(readouts.Readouts(encoder, data, **changed))
 
 
-@pytest.mark.parametrize(("start", "kind"), [(probe, "linear_probe"), (tune, "finetune"), (read_out, "readout")])
+@pytest.mark.parametrize(
+    ("start", "kind"), [(probe, "linear_probe"), (tune, "finetune"), (read_out, "readout")]
+)
 def test_two_encoders_have_two_records_and_another_config_is_refused(
     start: Callable[..., None], kind: str, cats_and_dogs, tiny_recipe, tmp_path, monkeypatch
 ) -> None:
@@ -42,14 +48,22 @@ def test_two_encoders_have_two_records_and_another_config_is_refused(
     records = [json.loads(path.read_text()) for path in paths]
     assert [record["kind"] for record in records] == [kind, kind]
     assert {record["config"]["encoder"] for record in records} == {ONE, OTHER}
-    assert all(record["config"]["out"] == str(path) for record, path in zip(records, paths, strict=True))
+    assert all(
+        record["config"]["out"] == str(path) for record, path in zip(records, paths, strict=True)
+    )
 
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
     start(few, ONE, cats_and_dogs, num_workers=1)  # the same run: its record is kept
     with pytest.raises(InputError, match=r"micro_batch|neighbours"):
         start(replace(few, micro_batch=3), ONE, cats_and_dogs)
     with pytest.raises(InputError, match=r"encoder_digest .* there"):
-        start(few, ONE, cats_and_dogs, seed=5, out=next(path for path in paths if "hybrid" in path.name))
+        start(
+            few,
+            ONE,
+            cats_and_dogs,
+            seed=5,
+            out=next(path for path in paths if "hybrid" in path.name),
+        )
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths} == before
     assert not list(Path("runs").rglob("*.partial"))
 
@@ -61,13 +75,17 @@ def test_other_data_has_another_record(cats_and_dogs, tiny_recipe, tmp_path, mon
     assert len(list(Path("runs/bench/linear_probe").glob("*.json"))) == 2
 
 
-def test_programs_of_several_encoders_keep_theirs_too(trained, starter, tiny_recipe, tmp_path, monkeypatch) -> None:
+def test_programs_of_several_encoders_keep_theirs_too(
+    trained, starter, tiny_recipe, tmp_path, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     data = f"starter:{starter.root}"
     for run in trained.values():
         longer_training.main(longer_training.LongerTraining(tiny_recipe, (run,), data, **QUIET))
     assert len(list(Path("runs/bench/longer_training").glob("*.json"))) == 2
-    options = transfer_options.Options(tiny_recipe, (str(trained["catlip"]),), data, seeds=1, **QUIET)
+    options = transfer_options.Options(
+        tiny_recipe, (str(trained["catlip"]),), data, seeds=1, **QUIET
+    )
     transfer_options.main(options)
     assert "catlip" in options.out.name
     with pytest.raises(InputError, match="seeds 1 there, 2 now"):
@@ -91,15 +109,21 @@ def test_an_encoder_is_named_by_its_spelling(spelling: str, name: str) -> None:
 
 def test_a_data_set_is_named_by_its_kind_and_its_folder() -> None:
     names = map(
-        data_name, ("imagenet:/data/imagenet", "starter:data/starter", "folder:/data/pets/", "coco:data/starter-scenes/coco")
+        data_name,
+        (
+            "imagenet:/data/imagenet",
+            "starter:data/starter",
+            "folder:/data/pets/",
+            "coco:data/starter-scenes/coco",
+        ),
     )
     assert list(names) == ["imagenet", "starter", "folder-pets", "coco"]
 
 
 def test_a_name_that_the_user_gave_stays() -> None:
-    assert filled_in(Path("runs/{encoder}/mine.json"), "imagenet:x", "random:a@48", "random:b@48") == Path(
-        "runs/random-a@48-and-1-more/mine.json"
-    )
+    assert filled_in(
+        Path("runs/{encoder}/mine.json"), "imagenet:x", "random:a@48", "random:b@48"
+    ) == Path("runs/random-a@48-and-1-more/mine.json")
     assert filled_in(Path("mine.json"), "imagenet:x", ONE) == Path("mine.json")
 
 

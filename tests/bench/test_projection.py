@@ -1,4 +1,6 @@
-"""The formulas against cases computed by hand, what must hold of any projection, and the program as it is run."""
+"""The formulas against cases computed by hand, what must hold of any projection, and the program as
+it is run.
+"""
 
 import json
 from dataclasses import replace
@@ -25,7 +27,9 @@ from bench.projection import Projection, find_compute, find_link
 from bench.training_step import Factors
 from catlip.cli import InputError
 
-LINK = Link(node_devices=8, node_gb_s=100, node_latency_us=5, network_gb_s=10, network_latency_us=20)
+LINK = Link(
+    node_devices=8, node_gb_s=100, node_latency_us=5, network_gb_s=10, network_latency_us=20
+)
 MB = 1_000_000
 METHODS_SHOWN = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
 devices_of = st.integers(0, 12).map(lambda power: 2**power)
@@ -48,7 +52,9 @@ def test_an_all_reduce_over_two_nodes_by_hand() -> None:
 
 def test_other_collectives_by_hand() -> None:
     assert scatter_ms(16 * MB, 16, LINK) == pytest.approx(7 * 0.025 + 0.120)
-    assert all_to_all_ms(16 * MB, 16, LINK) == pytest.approx(7 * (0.005 + 0.010) + 8 * (0.020 + 0.100))
+    assert all_to_all_ms(16 * MB, 16, LINK) == pytest.approx(
+        7 * (0.005 + 0.010) + 8 * (0.020 + 0.100)
+    )
     assert broadcast_ms(1 * MB, 4, LINK) == pytest.approx(3 * 0.005 + 0.010)
     assert broadcast_ms(1 * MB, 16, LINK) == pytest.approx(14 * 0.005 + 0.020 + 0.100)
     assert neighbour_ms(2 * MB, 2, LINK) == pytest.approx(2 * 0.005 + 0.020)  # there and back
@@ -57,13 +63,19 @@ def test_other_collectives_by_hand() -> None:
 
 
 def test_a_gather_hands_in_one_share_and_its_calls_add_up() -> None:
-    gather = Exchange("features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4)  # 2 calls that make 8 MB each
+    gather = Exchange(
+        "features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4
+    )  # 2 calls that make 8 MB each
     assert exchange_ms(gather, LINK) == pytest.approx(2 * 3 * 0.025)
 
 
 def test_gradients_are_exposed_where_the_backward_pass_does_not_cover_them() -> None:
-    gradients = Exchange("gradients", "all_reduce", count=4, payload_bytes=32 * MB, world_size=4)  # 0.15 ms a bucket
-    features = Exchange("features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4)  # 0.15 ms
+    gradients = Exchange(
+        "gradients", "all_reduce", count=4, payload_bytes=32 * MB, world_size=4
+    )  # 0.15 ms a bucket
+    features = Exchange(
+        "features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4
+    )  # 0.15 ms
     assert exposed_ms([gradients], backward_ms=1.0, link=LINK) == pytest.approx(0.15)
     assert exposed_ms([gradients], backward_ms=0.2, link=LINK) == pytest.approx(0.15 + 0.45 - 0.2)
     assert exposed_ms([gradients, features], backward_ms=1.0, link=LINK) == pytest.approx(0.30)
@@ -73,7 +85,9 @@ def test_gradients_are_exposed_where_the_backward_pass_does_not_cover_them() -> 
 def test_a_fit_finds_the_latency_and_bandwidth_that_made_the_times(ranks) -> None:
     link = replace(LINK, node_gb_s=1.5, node_latency_us=120)
     sizes = [4_096, 65_536, MB, 64 * MB]
-    assert fit(sizes, [all_reduce_ms(size, ranks, link) for size in sizes], ranks) == pytest.approx((120, 1.5))
+    assert fit(sizes, [all_reduce_ms(size, ranks, link) for size in sizes], ranks) == pytest.approx(
+        (120, 1.5)
+    )
 
 
 def test_a_fit_has_no_negative_latency() -> None:
@@ -82,7 +96,12 @@ def test_a_fit_has_no_negative_latency() -> None:
     assert gb_s > 0
 
 
-@given(method=some_methods, devices=devices_of, batch_size=st.integers(1, 2_048), link=st.sampled_from([*PRESETS.values()]))
+@given(
+    method=some_methods,
+    devices=devices_of,
+    batch_size=st.integers(1, 2_048),
+    link=st.sampled_from([*PRESETS.values()]),
+)
 @settings(max_examples=50)
 def test_efficiency_is_1_on_one_device_and_never_above(method, devices, batch_size, link) -> None:
     row = project(compute(method), devices, batch_size, link, samples=13.1e9)
@@ -92,26 +111,39 @@ def test_efficiency_is_1_on_one_device_and_never_above(method, devices, batch_si
     assert row["images_per_s"] * row["device_hours"] * 3600 / devices == pytest.approx(13.1e9)
 
 
-@given(method=some_methods, devices=devices_of, faster=st.floats(1, 100), name=st.sampled_from(["node_gb_s", "network_gb_s"]))
+@given(
+    method=some_methods,
+    devices=devices_of,
+    faster=st.floats(1, 100),
+    name=st.sampled_from(["node_gb_s", "network_gb_s"]),
+)
 @settings(max_examples=50)
 def test_more_bandwidth_never_makes_a_step_slower(method, devices, faster, name) -> None:
     link = replace(LINK, **{name: getattr(LINK, name) * faster})
     step_ms = project(compute(method), devices, 64, link, samples=1e9)["step_ms"]
-    assert step_ms <= project(compute(method), devices, 64, LINK, samples=1e9)["step_ms"] * (1 + 1e-12)
+    assert step_ms <= project(compute(method), devices, 64, LINK, samples=1e9)["step_ms"] * (
+        1 + 1e-12
+    )
 
 
 @pytest.mark.parametrize("model", ["hybrid_tiny", "vit_b16", "vit_l16", "vit_h16"])
 @pytest.mark.parametrize("devices", [2, 8, 4_096])
 def test_catlip_never_sends_more_than_clip(model, devices) -> None:
     catlip, clip = (
-        sum(exchange.sent_bytes for exchange in sent(Factors(method, model, batch_size=64), devices))
+        sum(
+            exchange.sent_bytes for exchange in sent(Factors(method, model, batch_size=64), devices)
+        )
         for method in ("catlip", "clip")
     )
     assert catlip < clip
 
 
-def test_a_projection_has_both_scalings_and_takes_the_papers_layouts_apart(program, tmp_path) -> None:
-    done = program("bench.projection", "--methods", "catlip", "clip", "--network-gb-s", 12.5, "--out", tmp_path)
+def test_a_projection_has_both_scalings_and_takes_the_papers_layouts_apart(
+    program, tmp_path
+) -> None:
+    done = program(
+        "bench.projection", "--methods", "catlip", "clip", "--network-gb-s", 12.5, "--out", tmp_path
+    )
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
     record = json.loads(path.read_text())
@@ -120,24 +152,42 @@ def test_a_projection_has_both_scalings_and_takes_the_papers_layouts_apart(progr
     assert "datasheet" in found["link"]["source"]
     assert "given: network_gb_s" in found["link"]["source"]
     rows = found["layouts"]
-    assert [r["devices"] for r in rows if (r["method"], r["scaling"]) == ("clip", "weak")] == [2**i for i in range(13)]
+    assert [r["devices"] for r in rows if (r["method"], r["scaling"]) == ("clip", "weak")] == [
+        2**i for i in range(13)
+    ]
     assert {r["global_batch"] for r in rows if r["scaling"] == "strong"} == {65_536}
     assert {(r["method"], r["devices"], r["batch_per_device"]) for r in found["paper_layouts"]} == {
         (method, *layout) for method in ("catlip", "clip") for layout in ((256, 256), (64, 1_024))
     }
-    assert {(r["method"], r["devices"], r["scaling"]) for r in found["paper_layouts"]} == {  # as the report's table names them
+    assert {
+        (r["method"], r["devices"], r["scaling"]) for r in found["paper_layouts"]
+    } == {  # as the report's table names them
         *(("clip", 256, "as published"), ("clip", 64, "as catlip")),
         *(("catlip", 64, "as published"), ("catlip", 256, "as clip")),
     }
     for ratio in found["paper_ratios"]:
         assert ratio["device_hours"] == pytest.approx(ratio["compute"] * ratio["communication"])
-        assert ratio["compute"] == pytest.approx(1.172, abs=2e-3)  # FLOPs of CLIP over CatLIP at 65,536 pairs
+        assert ratio["compute"] == pytest.approx(
+            1.172, abs=2e-3
+        )  # FLOPs of CLIP over CatLIP at 65,536 pairs
     assert "published 2.7" in done.stdout
     assert "validation" not in found
 
 
 def test_a_measured_step_time_is_where_the_projection_begins(program, tmp_path) -> None:
-    tiny = ("--model", "hybrid_tiny", "--resolution", 32, "--batch-size", 4, "--methods", "catlip", "--num-steps", 3, "--quiet")
+    tiny = (
+        "--model",
+        "hybrid_tiny",
+        "--resolution",
+        32,
+        "--batch-size",
+        4,
+        "--methods",
+        "catlip",
+        "--num-steps",
+        3,
+        "--quiet",
+    )
     measured = program("bench.step_time", *tiny, "--device", "cpu", "--out", tmp_path / "step_time")
     assert measured.returncode == 0, measured.stderr
     (path,) = (tmp_path / "step_time").iterdir()
@@ -146,7 +196,9 @@ def test_a_measured_step_time_is_where_the_projection_begins(program, tmp_path) 
     (projected,) = tmp_path.glob("*.json")
     found = json.loads(projected.read_text())["metrics"]
     total_ms = json.loads(path.read_text())["metrics"]["methods"]["catlip"]["total_ms"]["median"]
-    alone = next(row for row in found["layouts"] if row["devices"] == 1 and row["scaling"] == "weak")
+    alone = next(
+        row for row in found["layouts"] if row["devices"] == 1 and row["scaling"] == "weak"
+    )
     assert alone["step_ms"] == pytest.approx(total_ms)
     assert found["compute"]["catlip"]["source"].startswith("measured")
     assert "paper_ratios" not in found
@@ -173,7 +225,9 @@ def test_what_cannot_be_projected_is_refused(options, complaint) -> None:
 @pytest.mark.slow
 def test_the_validation_measures_one_two_and_four_ranks() -> None:
     rows = validate(rounds=1, num_steps=2, quiet=True)
-    assert [(row["method"], row["world_size"]) for row in rows] == [(method, ranks) for method in METHODS for ranks in RANKS]
+    assert [(row["method"], row["world_size"]) for row in rows] == [
+        (method, ranks) for method in METHODS for ranks in RANKS
+    ]
     for row in rows:
         assert row["error"] == pytest.approx(row["predicted_ms"] / row["measured_ms"]["median"] - 1)
         assert (row["predicted_exposed_ms"] > 0) == (row["world_size"] > 1)

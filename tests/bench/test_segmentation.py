@@ -1,4 +1,6 @@
-"""Segmentation: the model is the paper's, its training is the recipe's and can be stopped, and its score is what it says."""
+"""Segmentation: the model is the paper's, its training is the recipe's and can be stopped, and its
+score is what it says.
+"""
 
 import copy
 import math
@@ -40,7 +42,13 @@ VIT = "random:vit_two@32"
 CPU = Place(0, 1, torch.device("cpu"))
 SMALL = replace(
     STARTER_SEGMENTATION,
-    **{"resolution": 32, "short_side": (32, 48), "longest_side": 100, "micro_batch": 4, "head_channels": 16},
+    **{
+        "resolution": 32,
+        "short_side": (32, 48),
+        "longest_side": 100,
+        "micro_batch": 4,
+        "head_channels": 16,
+    },
     **{"epochs": 2, "warmup_iterations": 2, "output_stride": 8, "ema_decay": 0.5},
 )
 
@@ -60,7 +68,14 @@ def run_small(root, tmp_path):
     """Runs it on the small data; what it was started with, and its record."""
 
     def run(name="run", recipe=SMALL, **changes):
-        options = {"encoder": VIT, "data": f"ade20k:{root}", "num_workers": 0, "device": "cpu", "quiet": True, "draw": 2}
+        options = {
+            "encoder": VIT,
+            "data": f"ade20k:{root}",
+            "num_workers": 0,
+            "device": "cpu",
+            "quiet": True,
+            "draw": 2,
+        }
         config = Segmentation(recipe=recipe, out=tmp_path / f"{name}.json", **options | changes)
         segmentation.main(config)
         return read_record(config.out)
@@ -74,7 +89,9 @@ def built(spelling=VIT, recipe=SMALL, num_classes=3):
 
 
 def batch(height=32, width=32, count=4, num_classes=3, seed=0):
-    """Images in [0, 1], and mmsegmentation's samples of random labels, a fifth of them not judged."""
+    """Images in [0, 1], and mmsegmentation's samples of random labels, a fifth of them not
+    judged.
+    """
     rng = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, num_classes, (count, height, width), generator=rng)
     labels[torch.rand(labels.shape, generator=rng) < 0.2] = 255
@@ -91,7 +108,8 @@ def sample(labels):
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("vit_b16_conv", 98_751_644), ("vit_l16_conv", 320_435_356), ("vit_h16_conv", 652_396_700)]
+    ("name", "count"),
+    [("vit_b16_conv", 98_751_644), ("vit_l16_conv", 320_435_356), ("vit_h16_conv", 652_396_700)],
 )
 def test_the_model_has_as_many_parameters_as_the_releases(name, count):
     with torch.device("meta"):
@@ -110,9 +128,13 @@ def test_the_encoders_weights_are_the_loaded_ones_also_when_mmengine_has_initial
         assert torch.equal(tensor, expected[name]), name
 
 
-@pytest.mark.parametrize(("stride", "side", "dilations"), [(8, 8, (12, 24, 36)), (16, 4, (6, 12, 18))])
+@pytest.mark.parametrize(
+    ("stride", "side", "dilations"), [(8, 8, (12, 24, 36)), (16, 4, (6, 12, 18))]
+)
 def test_at_twice_the_stride_the_head_sees_as_many_pixels(stride, side, dilations):
-    model = built("random:vit_tiny16@64", replace(TABLE_7D, output_stride=stride, head_channels=8)).eval()
+    model = built(
+        "random:vit_tiny16@64", replace(TABLE_7D, output_stride=stride, head_channels=8)
+    ).eval()
     assert model.backbone(torch.rand(1, 3, 64, 64))[0].shape == (1, 192, side, side)
     convolutions = [module.conv for module in model.decode_head.aspp_modules]
     assert [conv.kernel_size for conv in convolutions] == [(1, 1), (3, 3), (3, 3), (3, 3)]
@@ -121,20 +143,31 @@ def test_at_twice_the_stride_the_head_sees_as_many_pixels(stride, side, dilation
 
 
 def released_head(own, x):
-    """Logits of features [B, D, H, W] by the release's head, read off its weights under its own names."""
+    """Logits of features [B, D, H, W] by the release's head, read off its weights under its own
+    names.
+    """
 
     def convolved(name, x, dilation=1):
         weight = own[f"{name}.block.conv.weight"]
-        x = torch.nn.functional.conv2d(x, weight, dilation=dilation, padding=dilation * (weight.shape[-1] // 2))
+        x = torch.nn.functional.conv2d(
+            x, weight, dilation=dilation, padding=dilation * (weight.shape[-1] // 2)
+        )
         mean, var, scale, shift = (
-            own[f"{name}.block.norm.{what}"][:, None, None] for what in ("running_mean", "running_var", "weight", "bias")
+            own[f"{name}.block.norm.{what}"][:, None, None]
+            for what in ("running_mean", "running_var", "weight", "bias")
         )
         x = (x - mean) / torch.sqrt(var + 1e-5) * scale + shift
         return x * (1 + torch.erf(x / math.sqrt(2))) / 2  # GELU
 
     branches = [convolved("convs.0", x)]
-    branches += [convolved(f"convs.{i}", x, dilation) for i, dilation in ((1, 12), (2, 24), (3, 36))]
-    branches.append(convolved("convs.4.aspp_pool.conv_1x1", x.mean(dim=(2, 3), keepdim=True)).expand_as(branches[0]))
+    branches += [
+        convolved(f"convs.{i}", x, dilation) for i, dilation in ((1, 12), (2, 24), (3, 36))
+    ]
+    branches.append(
+        convolved("convs.4.aspp_pool.conv_1x1", x.mean(dim=(2, 3), keepdim=True)).expand_as(
+            branches[0]
+        )
+    )
     mixed = convolved("project", torch.cat(branches, dim=1))
     weight, bias = own["classifier.block.conv.weight"], own["classifier.block.conv.bias"]
     return torch.nn.functional.conv2d(mixed, weight, bias)
@@ -148,35 +181,56 @@ def test_the_head_is_the_release_s():
     own, draw = {}, torch.Generator().manual_seed(0)
     for here, there in names.items():
         module = head.get_submodule(here)
-        own[f"{there}.block.conv.weight"] = torch.randn(module.conv.weight.shape, generator=draw) / 4
+        own[f"{there}.block.conv.weight"] = (
+            torch.randn(module.conv.weight.shape, generator=draw) / 4
+        )
         for what in ("running_mean", "running_var", "weight", "bias"):
             drawn = torch.randn(8, generator=draw)
-            own[f"{there}.block.norm.{what}"] = drawn.abs() + 0.5 if what == "running_var" else drawn
+            own[f"{there}.block.norm.{what}"] = (
+                drawn.abs() + 0.5 if what == "running_var" else drawn
+            )
         for what, tensor in module.bn.state_dict().items():
             if what != "num_batches_tracked":
                 tensor.copy_(own[f"{there}.block.norm.{what}"])
-        pooled_first = own[f"{there}.block.conv.weight"].roll(8, dims=1)  # mmsegmentation puts the pooled branch first
-        module.conv.weight.data.copy_(pooled_first if there == "project" else own[f"{there}.block.conv.weight"])
+        pooled_first = own[f"{there}.block.conv.weight"].roll(
+            8, dims=1
+        )  # mmsegmentation puts the pooled branch first
+        module.conv.weight.data.copy_(
+            pooled_first if there == "project" else own[f"{there}.block.conv.weight"]
+        )
     own["classifier.block.conv.weight"] = torch.randn(head.conv_seg.weight.shape, generator=draw)
     own["classifier.block.conv.bias"] = torch.randn(3, generator=draw)
-    head.conv_seg.load_state_dict({what: own[f"classifier.block.conv.{what}"] for what in ("weight", "bias")})
+    head.conv_seg.load_state_dict(
+        {what: own[f"classifier.block.conv.{what}"] for what in ("weight", "bias")}
+    )
     features = torch.randn(2, 192, 8, 8, generator=draw)
     with torch.inference_mode():
-        torch.testing.assert_close(head((features,)), released_head(own, features), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            head((features,)), released_head(own, features), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_what_cannot_be_built_is_refused():
-    with pytest.raises(InputError, match=r"resolution 40 is not a multiple of .* 16 pixels; give --resolution 32"):
+    with pytest.raises(
+        InputError, match=r"resolution 40 is not a multiple of .* 16 pixels; give --resolution 32"
+    ):
         built(recipe=replace(SMALL, resolution=40))
     with pytest.raises(InputError, match="give --dilations of 2 or more, or --output-stride 4"):
         built(recipe=replace(SMALL, dilations=(1, 2, 3)))
 
 
 @pytest.mark.parametrize(
-    ("spelling", "stride"), [("random:vit_tiny16@64", 8), ("random:timm/vit_tiny_patch16_224", 8), ("random:hybrid_tiny@48", 0)]
+    ("spelling", "stride"),
+    [
+        ("random:vit_tiny16@64", 8),
+        ("random:timm/vit_tiny_patch16_224", 8),
+        ("random:hybrid_tiny@48", 0),
+    ],
 )
 def test_a_vit_of_any_stride_segments_by_the_starter_s_recipe(spelling, stride):
-    """Its dilations are for features 8 pixels apart, which are those of the starter's encoder, and half of a plain ViT's."""
+    """Its dilations are for features 8 pixels apart, which are those of the starter's encoder, and
+    half of a plain ViT's.
+    """
     encoder = open_encoder(spelling)
     assert fitting_stride(encoder, STARTER_SEGMENTATION) == stride
     features = FeatureMap(encoder, stride)
@@ -195,7 +249,9 @@ def test_the_record_says_so_where_a_stride_was_halved(run_small):
 
 def test_the_loss_is_the_mean_over_the_pixels_that_are_judged():
     model, (images, samples) = built().eval(), batch()
-    logits = torch.nn.functional.interpolate(model(images, mode="tensor"), size=(32, 32), mode="bilinear", align_corners=True)
+    logits = torch.nn.functional.interpolate(
+        model(images, mode="tensor"), size=(32, 32), mode="bilinear", align_corners=True
+    )
     labels = torch.stack([found.gt_sem_seg.data[0] for found in samples])
     expected = torch.nn.functional.cross_entropy(logits, labels, ignore_index=255)
     torch.testing.assert_close(model(images, samples, mode="loss")["decode.loss_ce"], expected)
@@ -217,7 +273,9 @@ def test_range_augment_has_its_loss_in_training_and_changes_nothing_in_a_test():
     for name in ("loss_range_augment", "decode.loss_ce"):  # the head sees augmented images
         augmented.zero_grad()
         augmented.train()(images, samples, mode="loss")[name].backward()
-        assert all(parameter.grad.abs() > 0 for parameter in augmented.range_augment.parameters()), name
+        assert all(
+            parameter.grad.abs() > 0 for parameter in augmented.range_augment.parameters()
+        ), name
 
 
 # The recipe
@@ -228,14 +286,21 @@ def test_each_layer_learns_at_its_own_rate_and_only_matrices_decay():
     model = built(recipe=recipe)
     names = {parameter: name for name, parameter in model.named_parameters()}
     groups = training.optim_wrapper(model, recipe, 1).optimizer.param_groups
-    found = {names[parameter]: (group["lr_scale"], group["weight_decay"]) for group in groups for parameter in group["params"]}
+    found = {
+        names[parameter]: (group["lr_scale"], group["weight_decay"])
+        for group in groups
+        for parameter in group["params"]
+    }
     assert found.keys() == set(names.values())
     vit = "backbone.features.vit."
     assert {name: found[name] for name in (
-        f"{vit}patch_embed.proj.weight", f"{vit}blocks.0.attn.qkv.weight", f"{vit}blocks.1.mlp.fc1.bias", f"{vit}norm.weight",
-        "decode_head.conv_seg.weight", "decode_head.bottleneck.bn.weight", "range_augment.low.noise",
+        f"{vit}patch_embed.proj.weight", f"{vit}blocks.0.attn.qkv.weight",
+        f"{vit}blocks.1.mlp.fc1.bias", f"{vit}norm.weight",
+        "decode_head.conv_seg.weight", "decode_head.bottleneck.bn.weight",
+        "range_augment.low.noise",
     )} == {
-        f"{vit}patch_embed.proj.weight": (0.125, 0.1), f"{vit}blocks.0.attn.qkv.weight": (0.25, 0.1),
+        f"{vit}patch_embed.proj.weight": (0.125, 0.1), f"{vit}blocks.0.attn.qkv.weight": (0.25,
+        0.1),
         f"{vit}blocks.1.mlp.fc1.bias": (0.5, 0.0), f"{vit}norm.weight": (0.5, 0.0),
         "decode_head.conv_seg.weight": (1.0, 0.1), "decode_head.bottleneck.bn.weight": (1.0, 0.0),
         "range_augment.low.noise": (0.125, 0.0),
@@ -251,7 +316,12 @@ class Watch(Hook):
         self.model, self.rates, self.progress, self.weights = model, [], [], []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.rates.append({group["lr_scale"]: group["lr"] for group in runner.optim_wrapper.optimizer.param_groups})
+        self.rates.append(
+            {
+                group["lr_scale"]: group["lr"]
+                for group in runner.optim_wrapper.optimizer.param_groups
+            }
+        )
         self.progress.append(self.model.progress)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -273,14 +343,32 @@ def watched(root, tmp_path, monkeypatch):
         stream = task.Stream(read_ade20k(root, "train"), recipe, 0)
         positions = task.Positions(recipe.micro_batch, num_steps * recipe.accumulation(1), CPU)
         loader = task.training_loader(stream, positions, 0)
-        found = training.train(model, recipe, loader, num_steps, tmp_path / "run" / "work", {}, CPU, 0, 100, hidden=True)
+        found = training.train(
+            model,
+            recipe,
+            loader,
+            num_steps,
+            tmp_path / "run" / "work",
+            {},
+            CPU,
+            0,
+            100,
+            hidden=True,
+        )
         return watch, model, found
 
     return run
 
 
 def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_takes(watched):
-    recipe = replace(SMALL, num_devices=3, micro_batch=2, layer_decay=0.5, range_augment=(40.0, 20.0), warmup_iterations=1)
+    recipe = replace(
+        SMALL,
+        num_devices=3,
+        micro_batch=2,
+        layer_decay=0.5,
+        range_augment=(40.0, 20.0),
+        warmup_iterations=1,
+    )
     watch, _, found = watched(recipe, num_steps=10)
     expected = [learning_rate(number // 3, 10, recipe) for number in range(30)]
     assert [rates[1.0] for rates in watch.rates] == pytest.approx(expected)
@@ -288,7 +376,10 @@ def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_take
     assert watch.progress == pytest.approx([number // 3 / 10 for number in range(30)])
     assert len(found["loss"]) == 10
     name = "decode_head.conv_seg.weight"
-    changes = [not torch.equal(a[name], b[name]) for a, b in zip(watch.weights, watch.weights[1:], strict=False)]
+    changes = [
+        not torch.equal(a[name], b[name])
+        for a, b in zip(watch.weights, watch.weights[1:], strict=False)
+    ]
     assert changes == [(number + 1) % 3 == 2 for number in range(29)]
 
 
@@ -308,7 +399,9 @@ def test_the_average_is_that_of_pre_training(watched, rising):
 
 def test_without_averaging_the_last_weights_are_tested(watched):
     watch, model, _ = watched(replace(SMALL, ema_decay=0.0), num_steps=2)
-    assert all(torch.equal(tensor, watch.weights[-1][name]) for name, tensor in model.state_dict().items())
+    assert all(
+        torch.equal(tensor, watch.weights[-1][name]) for name, tensor in model.state_dict().items()
+    )
 
 
 def test_a_short_run_warms_up_for_a_tenth_of_it():
@@ -359,7 +452,10 @@ def test_one_class_everywhere_scores_what_it_covers(root):
 
 
 def test_only_wrong_classes_score_0(root):
-    assert scored(root, lambda truth: torch.where(truth == 255, 255, (truth + 1) % 3))["miou_fixed"] == 0
+    assert (
+        scored(root, lambda truth: torch.where(truth == 255, 255, (truth + 1) % 3))["miou_fixed"]
+        == 0
+    )
 
 
 def test_a_class_that_is_nowhere_does_not_count(tmp_path):
@@ -386,7 +482,10 @@ def by_hand(truths, predictions, num_classes):
 @settings(max_examples=50, deadline=None)
 @given(st.data(), st.integers(2, 6), st.integers(1, 3))
 def test_iou_is_that_of_a_confusion_matrix(data, num_classes, count):
-    pixels = st.lists(st.tuples(st.sampled_from([*range(num_classes), 255]), st.integers(0, num_classes - 1)), min_size=1)
+    pixels = st.lists(
+        st.tuples(st.sampled_from([*range(num_classes), 255]), st.integers(0, num_classes - 1)),
+        min_size=1,
+    )
     scenes = [data.draw(pixels) for _ in range(count)]
     metric = SceneIoU()
     metric.dataset_meta = {"classes": list(range(num_classes))}
@@ -414,7 +513,11 @@ def test_a_picture_of_any_size_is_predicted_whole(tmp_path):
 
 
 def test_a_window_slides_by_two_thirds_of_its_side():
-    assert protocol_config("slide", 512) == {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
+    assert protocol_config("slide", 512) == {
+        "mode": "slide",
+        "crop_size": (512, 512),
+        "stride": (341, 341),
+    }
 
 
 # Several processes
@@ -422,11 +525,23 @@ def test_a_window_slides_by_two_thirds_of_its_side():
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory):
-    """The data, the folder, and what each of two ranks found and trained; five test images are not shared evenly."""
+    """The data, the folder, and what each of two ranks found and trained; five test images are not
+    shared evenly.
+    """
     folder = tmp_path_factory.mktemp("ranks")
     root = write_ade20k(folder / "ade20k", val=5)
     program = Path(__file__).with_name("segmentation_ranks.py")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", program, root, folder]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        program,
+        root,
+        folder,
+    ]
     ended = subprocess.run(launch, capture_output=True, text=True, timeout=120, cwd=folder)
     assert ended.returncode == 0, ended.stderr
     return root, folder, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
@@ -436,7 +551,12 @@ def test_ranks_together_find_what_one_finds_alone(two_ranks):
     root, folder, ranks = two_ranks
     alone = segmentation_ranks.found_in(root)
     assert [found for found, _ in ranks] == [alone, alone]
-    assert sorted(path.name for path in folder.iterdir()) == ["0.pt", "1.pt", "ade20k", "checkpoints"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "0.pt",
+        "1.pt",
+        "ade20k",
+        "checkpoints",
+    ]
 
 
 def test_ranks_together_train_what_one_trains_alone(two_ranks, tmp_path):
@@ -453,19 +573,29 @@ def weights_of(tmp_path, name):
     return load_file(tmp_path / name / "weights.safetensors")
 
 
-def test_a_run_learns_leaves_its_weights_and_says_two_lines(run_small, root, tmp_path, capfd, monkeypatch):
+def test_a_run_learns_leaves_its_weights_and_says_two_lines(
+    run_small, root, tmp_path, capfd, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     record = run_small(recipe=replace(SMALL, epochs=40, max_lr=5e-3), quiet=False)
     said = capfd.readouterr()
     assert said.out.splitlines() == [
-        f"random   mIoU fixed {record['metrics']['miou_fixed']:.3f}  slide {record['metrics']['miou_slide']:.3f}",
+        (
+            f"random   mIoU fixed {record['metrics']['miou_fixed']:.3f}  slide "
+            f"{record['metrics']['miou_slide']:.3f}"
+        ),
         f"wrote {tmp_path / 'run.json'}",
     ]
     assert all(
-        line.strip().startswith(("run:", "fixed:", "slide:")) for line in said.err.replace("\r", "\n").splitlines() if line
+        line.strip().startswith(("run:", "fixed:", "slide:"))
+        for line in said.err.replace("\r", "\n").splitlines()
+        if line
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["score.json", "weights.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "score.json",
+        "weights.safetensors",
+    ]
     losses = [loss for _, loss in record["samples"]["loss"]]
     assert len(losses) == 120
     assert losses[-1] < 0.5 * losses[0]
@@ -480,7 +610,13 @@ def test_a_run_learns_leaves_its_weights_and_says_two_lines(run_small, root, tmp
 def test_the_record_says_what_was_transferred_to_what(run_small):
     record = run_small(recipe=replace(SMALL, epochs=1))
     encoder = open_encoder(VIT)
-    found = {"method": "random", "pretrain_seed": 0, "encoder_digest": encoder.digest(), "num_train": 12, "num_val": 6}
+    found = {
+        "method": "random",
+        "pretrain_seed": 0,
+        "encoder_digest": encoder.digest(),
+        "num_train": 12,
+        "num_val": 6,
+    }
     found |= {"num_classes": 3, "train_images": 12, "val_images": 6, "val_unknown_pixels": 0}
     assert found.items() <= record["metrics"].items()
     pictures = record["samples"]["pictures"]
@@ -500,7 +636,9 @@ def test_scenes_that_are_left_out_are_counted_and_listed_and_said(tmp_path, run_
         "validation:val_0002.jpg (empty)",
     ]
     assert (record["metrics"]["num_train"], record["metrics"]["num_val"]) == (11, 5)
-    assert capfd.readouterr().out.startswith("left out: 2 images cannot be read: 1 no annotation, 1 empty")
+    assert capfd.readouterr().out.startswith(
+        "left out: 2 images cannot be read: 1 no annotation, 1 empty"
+    )
     with pytest.raises(InputError, match="over --max-broken 0: download"):
         run_small("none", data=f"ade20k:{root}", max_broken=0.0)
 
@@ -508,14 +646,29 @@ def test_scenes_that_are_left_out_are_counted_and_listed_and_said(tmp_path, run_
 def test_overfitting_tests_what_was_trained_on(run_small):
     record = run_small(overfit=4, recipe=replace(SMALL, epochs=6))
     metrics = record["metrics"]
-    assert (metrics["overfit"], metrics["num_train"], metrics["num_val"], metrics["train_images"]) == (4, 4, 4, 12)
-    assert [picture["key"] for picture in record["samples"]["pictures"]] == ["train_0000", "train_0002"]
+    assert (
+        metrics["overfit"],
+        metrics["num_train"],
+        metrics["num_val"],
+        metrics["train_images"],
+    ) == (4, 4, 4, 12)
+    assert [picture["key"] for picture in record["samples"]["pictures"]] == [
+        "train_0000",
+        "train_0002",
+    ]
 
 
 @pytest.mark.parametrize(("num_workers", "num_devices"), [(0, 1), (2, 2)])
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(run_small, tmp_path, monkeypatch, num_workers, num_devices):
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    run_small, tmp_path, monkeypatch, num_workers, num_devices
+):
     recipe = replace(
-        SMALL, micro_batch=4 // num_devices, num_devices=num_devices, range_augment=(40.0, 20.0), drop_path=0.2, grad_clip=1.0
+        SMALL,
+        micro_batch=4 // num_devices,
+        num_devices=num_devices,
+        range_augment=(40.0, 20.0),
+        drop_path=0.2,
+        grad_clip=1.0,
     )
     options = {"recipe": recipe, "num_workers": num_workers, "checkpoint_every": 2}
     whole = run_small("whole", **options)
@@ -585,12 +738,17 @@ def test_a_folder_of_another_run_is_refused(run_small, monkeypatch, tmp_path):
     with pytest.raises(InputError, match=r"holds a run with another recipe .*seed 0 there, 1 now"):
         run_small(seed=1)
     stopped_before_its_test(run_small, monkeypatch, "half")
-    with pytest.raises(InputError, match=r"half holds a run with another recipe \(max_lr 0.001 there, 0.002 now\)"):
+    with pytest.raises(
+        InputError, match=r"half holds a run with another recipe \(max_lr 0.001 there, 0.002 now\)"
+    ):
         run_small("half", recipe=replace(SMALL, max_lr=0.002))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(run_small):
-    with pytest.raises(InputError, match="the loss is nan at step 1; go on from the last checkpoint with another --seed"):
+    with pytest.raises(
+        InputError,
+        match="the loss is nan at step 1; go on from the last checkpoint with another --seed",
+    ):
         run_small(recipe=replace(SMALL, max_lr=1e30, grad_clip=0.0, warmup_iterations=0))
 
 
@@ -604,10 +762,20 @@ def test_what_mmengine_cannot_do_on_a_cpu_is_refused(run_small, monkeypatch):
 
 def test_without_mmsegmentation_one_line_says_what_to_install(tmp_path):
     code = (
-        "import sys; sys.modules['mmseg'] = None; from bench.downstream.segmentation import *; run(Segmentation, main, RECIPES)"
+        "import sys; sys.modules['mmseg'] = None; from bench.downstream.segmentation import *; "
+        "run(Segmentation, main, RECIPES)"
     )
-    options = ["--encoder", VIT, "--data", f"ade20k:{tmp_path}", "--out", str(tmp_path / "out.json")]
-    ended = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, timeout=60)
+    options = [
+        "--encoder",
+        VIT,
+        "--data",
+        f"ade20k:{tmp_path}",
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *options], capture_output=True, text=True, timeout=60
+    )
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("error: segmentation needs mmsegmentation")
     assert ended.stderr.endswith("pip install 'catlip-bench[segmentation]'\n")

@@ -44,19 +44,25 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_pa
     record = record_in(tmp_path)
     for method in ("catlip", "clip"):
         phases = [record["samples"][f"{method}_{phase}_ms"] for phase in ("data_wait", *PHASES)]
-        assert [sum(step) for step in zip(*phases, strict=True)] == pytest.approx(record["samples"][f"{method}_total_ms"])
+        assert [sum(step) for step in zip(*phases, strict=True)] == pytest.approx(
+            record["samples"][f"{method}_total_ms"]
+        )
         found = record["metrics"]["methods"][method]
         assert len(phases[0]) == found["total_ms"]["n"] == 5
         assert found["images_per_s"] == pytest.approx(4e3 / found["total_ms"]["median"])
         assert found["device_hours"] == pytest.approx(13.1e9 / found["images_per_s"] / 3600)
-        assert found["mfu"] == pytest.approx(found["tflops"] / record["metrics"]["ceiling"]["tflops"]["median"])
+        assert found["mfu"] == pytest.approx(
+            found["tflops"] / record["metrics"]["ceiling"]["tflops"]["median"]
+        )
     found = record["metrics"]["ratios"]["clip/catlip"]
     assert found["low"] <= found["value"] <= found["high"]
     assert f"clip/catlip = {found['value']:.2f}" in done.stdout
 
 
 def test_real_shards_are_timed_end_to_end(program, starter, tmp_path) -> None:
-    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path, "--data", starter.shards, "--workers", 0)
+    done = program(
+        "bench.step_time", *TINY, *CPU, "--out", tmp_path, "--data", starter.shards, "--workers", 0
+    )
     assert done.returncode == 0, done.stderr
     record = record_in(tmp_path)
     assert "-data-" in record["name"]
@@ -66,7 +72,9 @@ def test_real_shards_are_timed_end_to_end(program, starter, tmp_path) -> None:
 
 def test_ranks_share_a_record_of_one(program, tmp_path) -> None:
     launch = ("--standalone", "--nproc-per-node", 2, "-m", "bench.step_time")
-    done = program("torch.distributed.run", *launch, *TINY, *CPU, "--out", tmp_path, OMP_NUM_THREADS="1")
+    done = program(
+        "torch.distributed.run", *launch, *TINY, *CPU, "--out", tmp_path, OMP_NUM_THREADS="1"
+    )
     assert done.returncode == 0, done.stderr
     record = record_in(tmp_path)
     assert record["metrics"]["world_size"] == 2
@@ -93,13 +101,20 @@ def test_what_does_not_exist_is_one_line(program, tmp_path, flags, complaint) ->
 
 def test_methods_start_from_the_same_encoder() -> None:
     one, other = (
-        methods.build(method, "hybrid_tiny", 32, 10, seed=3).image_encoder.state_dict() for method in ("catlip", "clip")
+        methods.build(method, "hybrid_tiny", 32, 10, seed=3).image_encoder.state_dict()
+        for method in ("catlip", "clip")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def step(**factors: object) -> TrainingStep:
-    chosen = {"model": "vit_tiny16", "resolution": 32, "batch_size": 3, "precision": "fp32", "num_classes": 50} | factors
+    chosen = {
+        "model": "vit_tiny16",
+        "resolution": 32,
+        "batch_size": 3,
+        "precision": "fp32",
+        "num_classes": 50,
+    } | factors
     return TrainingStep(Factors(**chosen), find_place("cpu"))
 
 

@@ -1,4 +1,6 @@
-"""Data sets: shares of them, folders and tars of the same images, and the synsets that class names mean."""
+"""Data sets: shares of them, folders and tars of the same images, and the synsets that class names
+mean.
+"""
 
 import itertools
 import json
@@ -40,10 +42,16 @@ def test_a_share_is_of_every_class_part_of_any_larger_one_and_the_seed_s_own(lab
     whole, sizes = split_of(labels), Counter(labels)
     parts = [whole.subset(fraction, seed) for fraction in FRACTIONS]
     for fraction, part in zip(FRACTIONS, parts, strict=True):
-        assert Counter(part.labels.tolist()) == {label: max(1, round(fraction * size)) for label, size in sizes.items()}
+        assert Counter(part.labels.tolist()) == {
+            label: max(1, round(fraction * size)) for label, size in sizes.items()
+        }
         assert [part.image_bytes(number).decode() for number in range(len(part))] == list(part.keys)
-        assert part.keys == [key for key in whole.keys if key in set(part.keys)]  # in the order of the whole
-        assert all(key.endswith(f"-of-{label}") for key, label in zip(part.keys, part.labels, strict=True))
+        assert part.keys == [
+            key for key in whole.keys if key in set(part.keys)
+        ]  # in the order of the whole
+        assert all(
+            key.endswith(f"-of-{label}") for key, label in zip(part.keys, part.labels, strict=True)
+        )
         assert list(whole.subset(fraction, seed).keys) == list(part.keys)
     for smaller, larger in itertools.pairwise(parts):
         assert set(smaller.keys) <= set(larger.keys)
@@ -58,11 +66,15 @@ def test_another_seed_chooses_other_images() -> None:
 
 @pytest.fixture
 def images(tmp_path, monkeypatch) -> Path:
-    """The same images three times: in folders, and in tars whose classes are in .cls or in .json."""
+    """The same images three times: in folders, and in tars whose classes are in .cls or in
+    .json.
+    """
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
     for split in ("train", "val"):
         found = [
-            (f"{label}-{number}", label, f"{split} {label} {number}".encode()) for label in range(3) for number in range(2)
+            (f"{label}-{number}", label, f"{split} {label} {number}".encode())
+            for label in range(3)
+            for number in range(2)
         ]
         for key, label, content in found:
             (tmp_path / "folders" / split / str(label)).mkdir(parents=True, exist_ok=True)
@@ -70,15 +82,24 @@ def images(tmp_path, monkeypatch) -> Path:
         for shard in (0, 1):
             part = found[3 * shard : 3 * shard + 3]
             name = Path(split) / f"{shard:05}.tar"
-            write_shard(tmp_path / "cls" / name, [(key, {"png": b, "cls": b"%d\n" % label}) for key, label, b in part])
-            meta = [(key, {"png": b, "json": json.dumps({"label": label}).encode()}) for key, label, b in part]
+            write_shard(
+                tmp_path / "cls" / name,
+                [(key, {"png": b, "cls": b"%d\n" % label}) for key, label, b in part],
+            )
+            meta = [
+                (key, {"png": b, "json": json.dumps({"label": label}).encode()})
+                for key, label, b in part
+            ]
             write_shard(tmp_path / "json" / name, meta)
     return tmp_path
 
 
 @pytest.mark.parametrize("kind", ["cls", "json"])
 def test_tars_are_the_same_task_as_folders(images, kind) -> None:
-    (folders,), (tars,) = load_tasks(f"folder:{images / 'folders'}"), load_tasks(f"folder:{images / kind}")
+    (folders,), (tars,) = (
+        load_tasks(f"folder:{images / 'folders'}"),
+        load_tasks(f"folder:{images / kind}"),
+    )
     assert tars.labels == folders.labels
     assert (tars.name, tars.num_classes) == ("folder", 3)
     for ours, theirs in ((tars.train, folders.train), (tars.test, folders.test)):
@@ -91,7 +112,9 @@ def test_splits_of_any_kind_reach_a_worker_that_is_started_anew(images) -> None:
     for kind in ("folders", "cls"):
         train = load_tasks(f"folder:{images / kind}")[0].train.subset(0.5, 0)
         sent = pickle.loads(pickle.dumps(train))
-        assert [sent.image_bytes(i) for i in range(len(sent))] == [train.image_bytes(i) for i in range(len(train))]
+        assert [sent.image_bytes(i) for i in range(len(sent))] == [
+            train.image_bytes(i) for i in range(len(train))
+        ]
 
 
 def test_class_numbers_of_imagenet_are_its_own_in_their_usual_order(images) -> None:
@@ -108,19 +131,32 @@ def test_folders_and_tars_of_places_have_the_same_names(images) -> None:
     for split in ("train", "val"):
         for number, name in enumerate(names):
             (images / "folders" / split / str(number)).rename(images / "folders" / split / name)
-    (folders,), (tars,) = load_tasks(f"places365:{images / 'folders'}"), load_tasks(f"places365:{images / 'cls'}")
+    (folders,), (tars,) = (
+        load_tasks(f"places365:{images / 'folders'}"),
+        load_tasks(f"places365:{images / 'cls'}"),
+    )
     assert tars.labels == folders.labels
     assert tars.labels.names == names
     found = [[nouns().name(synset) for synset in synsets] for synsets in tars.labels.synsets]
-    assert found == [["airfield.n.01"], ["apartment_building.n.01"], ["restaurant.n.01", "kitchen.n.01"]]
+    assert found == [
+        ["airfield.n.01"],
+        ["apartment_building.n.01"],
+        ["restaurant.n.01", "kitchen.n.01"],
+    ]
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
         (("n02084071", "n99999999", "n0208407"), [["dog.n.01"], [], []]),
-        (("musical-instrument", "animal-mammal"), [["musical_instrument.n.01"], ["animal.n.01", "mammal.n.01"]]),
-        (("t-shirt", "yo-yo", "e-mail"), [["jersey.n.03"], ["yo-yo.n.01"], ["electronic_mail.n.01"]]),
+        (
+            ("musical-instrument", "animal-mammal"),
+            [["musical_instrument.n.01"], ["animal.n.01", "mammal.n.01"]],
+        ),
+        (
+            ("t-shirt", "yo-yo", "e-mail"),
+            [["jersey.n.03"], ["yo-yo.n.01"], ["electronic_mail.n.01"]],
+        ),
         (("dog_house", "qwertz"), [["kennel.n.01"], []]),
     ],
 )
@@ -183,8 +219,16 @@ TARS = {
         ("folder", "no val", "no folder val/ with a folder of images per class, or with tars"),
         ("folder", "no classes in val", "val is not a folder of images per class"),
         ("folder", "an empty class", "owl"),
-        ("folder", "a class of one split", "1 classes are in only one of train/ and val/, such as owl"),
-        ("imagenette", "", "data 'imagenette:.*' is not starter:DIR, imagenet:DIR, places365:DIR or folder:DIR"),
+        (
+            "folder",
+            "a class of one split",
+            "1 classes are in only one of train/ and val/, such as owl",
+        ),
+        (
+            "imagenette",
+            "",
+            "data 'imagenette:.*' is not starter:DIR, imagenet:DIR, places365:DIR or folder:DIR",
+        ),
         ("folder", "class 3", ""),
     ],
 )
@@ -199,5 +243,7 @@ def test_data_that_make_no_task_are_refused_in_one_line(images, kind, what, says
 
 
 def test_tars_of_places_without_the_list_of_its_categories_are_refused(images) -> None:
-    with pytest.raises(InputError, match=r"names no category; it should hold categories_places365\.txt"):
+    with pytest.raises(
+        InputError, match=r"names no category; it should hold categories_places365\.txt"
+    ):
         load_tasks(f"places365:{images / 'cls'}")

@@ -1,4 +1,6 @@
-"""The threshold bench trains what catlip.pretrain would, counts what is left of the labels, and does nothing twice."""
+"""The threshold bench trains what catlip.pretrain would, counts what is left of the labels, and
+does nothing twice.
+"""
 
 import json
 import os
@@ -23,12 +25,36 @@ from catlip.vocabulary.counts import count
 
 THRESHOLDS, SEEDS = (3, 6), (0, 1)
 RECIPE = replace(STARTER.recipe, iterations=3, epochs=0, micro_batch=8)
-TINY = ("--iterations", 3, "--epochs", 0, "--micro-batch", 8, "--device", "cpu", "--num-workers", 0, "--quiet")
+TINY = (
+    "--iterations",
+    3,
+    "--epochs",
+    0,
+    "--micro-batch",
+    8,
+    "--device",
+    "cpu",
+    "--num-workers",
+    0,
+    "--quiet",
+)
 
 
 def config(starter, out: Path, **changes: Any) -> Threshold:
-    places = {"shards": (str(starter.shards),), "labels_dir": starter.labels, "probe": f"starter:{starter.root}", "out": out}
-    small = {"recipe": RECIPE, "thresholds": THRESHOLDS, "seeds": SEEDS, "device": "cpu", "num_workers": 0, "quiet": True}
+    places = {
+        "shards": (str(starter.shards),),
+        "labels_dir": starter.labels,
+        "probe": f"starter:{starter.root}",
+        "out": out,
+    }
+    small = {
+        "recipe": RECIPE,
+        "thresholds": THRESHOLDS,
+        "seeds": SEEDS,
+        "device": "cpu",
+        "num_workers": 0,
+        "quiet": True,
+    }
     return replace(STARTER, **places | small | changes)
 
 
@@ -36,12 +62,21 @@ def accuracies(out: Path) -> dict[tuple[int, int], tuple[float, float]]:
     """(threshold, seed) -> top-1 of the two tasks."""
     samples = json.loads(out.read_text())["samples"]
     pairs = zip(samples["threshold"], samples["seed"], strict=True)
-    return dict(zip(pairs, zip(samples["concepts_top1"], samples["subgroups_top1"], strict=True), strict=True))
+    return dict(
+        zip(
+            pairs,
+            zip(samples["concepts_top1"], samples["subgroups_top1"], strict=True),
+            strict=True,
+        )
+    )
 
 
 def stamps(out: Path) -> dict[Path, int]:
     """When each run's weights and records were written."""
-    files = [*out.with_suffix("").glob("*/*-seed?.json"), *out.with_suffix("").glob("*/*/weights.safetensors")]
+    files = [
+        *out.with_suffix("").glob("*/*-seed?.json"),
+        *out.with_suffix("").glob("*/*/weights.safetensors"),
+    ]
     return {path: path.stat().st_mtime_ns for path in files}
 
 
@@ -70,7 +105,10 @@ def test_the_record_counts_what_each_threshold_leaves(starter, undisturbed) -> N
 
 
 def test_the_record_holds_every_run_and_their_means(undisturbed) -> None:
-    found, metrics = accuracies(undisturbed), json.loads(undisturbed.read_text())["metrics"]["thresholds"]
+    found, metrics = (
+        accuracies(undisturbed),
+        json.loads(undisturbed.read_text())["metrics"]["thresholds"],
+    )
     assert sorted(found) == [(threshold, seed) for threshold in THRESHOLDS for seed in SEEDS]
     for (threshold, seed), (concepts, subgroups) in found.items():
         folder = undisturbed.with_suffix("") / f"above-{threshold}"
@@ -79,15 +117,30 @@ def test_the_record_holds_every_run_and_their_means(undisturbed) -> None:
         assert (probed["method"], probed["pretrain_seed"]) == ("catlip", seed)
     for threshold in THRESHOLDS:
         both = np.mean([found[threshold, seed] for seed in SEEDS], axis=0)
-        assert [metrics[str(threshold)][f"{task}_top1"] for task in ("concepts", "subgroups")] == pytest.approx(both)
+        assert [
+            metrics[str(threshold)][f"{task}_top1"] for task in ("concepts", "subgroups")
+        ] == pytest.approx(both)
 
 
 def test_a_run_is_the_one_that_catlip_pretrain_does(starter, undisturbed, tmp_path) -> None:
     built = vocabulary.build(count(sorted(starter.labels.glob("*.npz"))), THRESHOLDS[1])
     built.save(tmp_path / "vocabulary.json")
-    places = {"shards": (str(starter.shards),), "labels_dir": starter.labels, "vocabulary": tmp_path / "vocabulary.json"}
-    pretrain.main(PretrainCatLIP(RECIPE, out=tmp_path / "run", seed=1, device="cpu", num_workers=0, quiet=True, **places))
-    ours = undisturbed.with_suffix("") / f"above-{THRESHOLDS[1]}" / "catlip-seed1" / "weights.safetensors"
+    places = {
+        "shards": (str(starter.shards),),
+        "labels_dir": starter.labels,
+        "vocabulary": tmp_path / "vocabulary.json",
+    }
+    pretrain.main(
+        PretrainCatLIP(
+            RECIPE, out=tmp_path / "run", seed=1, device="cpu", num_workers=0, quiet=True, **places
+        )
+    )
+    ours = (
+        undisturbed.with_suffix("")
+        / f"above-{THRESHOLDS[1]}"
+        / "catlip-seed1"
+        / "weights.safetensors"
+    )
     theirs = tmp_path / "run" / "weights.safetensors"
     assert sha256(ours.read_bytes()).hexdigest() == sha256(theirs.read_bytes()).hexdigest()
 
@@ -106,11 +159,27 @@ def test_a_second_run_only_adds_what_is_new(starter, undisturbed) -> None:
     assert accuracies(undisturbed) == before
 
 
-def test_killed_between_runs_it_goes_on_to_the_same_record(program, starter, undisturbed, tmp_path) -> None:
+def test_killed_between_runs_it_goes_on_to_the_same_record(
+    program, starter, undisturbed, tmp_path
+) -> None:
     out = tmp_path / "threshold.json"
-    places = ("--shards", starter.shards, "--labels-dir", starter.labels, "--probe", f"starter:{starter.root}", "--out", out)
-    arguments = ["bench.threshold", *map(str, (*places, "--thresholds", *THRESHOLDS, "--seeds", *SEEDS, *TINY))]
-    process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    places = (
+        "--shards",
+        starter.shards,
+        "--labels-dir",
+        starter.labels,
+        "--probe",
+        f"starter:{starter.root}",
+        "--out",
+        out,
+    )
+    arguments = [
+        "bench.threshold",
+        *map(str, (*places, "--thresholds", *THRESHOLDS, "--seeds", *SEEDS, *TINY)),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     first = out.with_suffix("") / f"above-{THRESHOLDS[0]}" / f"catlip-seed{SEEDS[0]}.json"
     deadline = time.monotonic() + 120
     while not first.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -140,8 +209,12 @@ def test_another_recipe_is_refused_and_restart_trains_and_probes_again(starter, 
     assert not before.items() & stamps(out).items()
 
 
-def test_runs_of_other_labels_are_not_taken_for_these(program, starter, undisturbed, tmp_path) -> None:
-    done = program("catlip.label", starter.shards, "--rule", "corenet", "--labels-dir", tmp_path, "--quiet")
+def test_runs_of_other_labels_are_not_taken_for_these(
+    program, starter, undisturbed, tmp_path
+) -> None:
+    done = program(
+        "catlip.label", starter.shards, "--rule", "corenet", "--labels-dir", tmp_path, "--quiet"
+    )
     assert done.returncode == 0, done.stderr
     written = stamps(undisturbed)
     with pytest.raises(InputError, match="another recipe"):
@@ -154,7 +227,9 @@ def test_another_probe_recipe_probes_again_and_trains_nothing(starter, tmp_path)
     main(config(starter, out, thresholds=(3,), seeds=(0,)))
     before = stamps(out)
     main(config(starter, out, thresholds=(3,), seeds=(0,), probe_recipe="table_7a"))
-    assert {path.name for path in before if stamps(out)[path] != before[path]} == {"probe-seed0.json"}
+    assert {path.name for path in before if stamps(out)[path] != before[path]} == {
+        "probe-seed0.json"
+    }
 
 
 @pytest.mark.parametrize(
@@ -169,7 +244,9 @@ def test_another_probe_recipe_probes_again_and_trains_nothing(starter, tmp_path)
         ({"shards": ("nowhere",)}, "nowhere"),
     ],
 )
-def test_a_mistake_is_found_before_anything_is_trained(starter, tmp_path, changes: dict[str, Any], says: str) -> None:
+def test_a_mistake_is_found_before_anything_is_trained(
+    starter, tmp_path, changes: dict[str, Any], says: str
+) -> None:
     with pytest.raises(InputError, match=says):
         main(config(starter, tmp_path / "threshold.json", **changes))
     assert not list(tmp_path.rglob("*.pt"))

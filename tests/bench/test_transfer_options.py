@@ -1,4 +1,6 @@
-"""Each option of Transfer Init is measured against a random head of the same seed, on the same images."""
+"""Each option of Transfer Init is measured against a random head of the same seed, on the same
+images.
+"""
 
 import json
 from dataclasses import replace
@@ -36,4 +38,8 @@ def test_gains_are_those_of_pairs(make_run, cats_and_dogs, tmp_path) -> None:
             for name in ("random", "default")
         }
         gain = record["metrics"]["gains"]["default"][f"folder, {share}"]
-        assert gain == {"mean": pytest.approx(fmean(of["default"]) - fmean(of["random"])), "spread": 0, "n": 1}
+        assert gain == {
+            "mean": pytest.approx(fmean(of["default"]) - fmean(of["random"])),
+            "spread": 0,
+            "n": 1,
+        }

@@ -1,4 +1,6 @@
-"""The way from one release's configuration to the other's is whole, in both orders, and each step changes one thing."""
+"""The way from one release's configuration to the other's is whole, in both orders, and each step
+changes one thing.
+"""
 
 import dataclasses
 import json
@@ -6,7 +8,14 @@ import math
 
 import pytest
 
-from bench.measuring.variants import Change, Variant, further_changes, of_step, release_changes, released_clip
+from bench.measuring.variants import (
+    Change,
+    Variant,
+    further_changes,
+    of_step,
+    release_changes,
+    released_clip,
+)
 from bench.training_step import Factors
 from bench.waterfall import Timed, Waterfall, apply_all, walk
 from catlip.progress import progress
@@ -23,13 +32,22 @@ def test_the_way_begins_and_ends_at_the_released_configurations() -> None:
     for variant, recipe, method in ((START, CLIP, "clip"), (end, CATLIP, "catlip_dense")):
         released = recipe["datacomp_b16_release"]
         step = variant.step
-        assert (step.method, step.attention, step.precision) == (method, released.attention, released.precision)
-        assert (step.checkpointing, step.batch_size) == (released.checkpointing, released.micro_batch)
+        assert (step.method, step.attention, step.precision) == (
+            method,
+            released.attention,
+            released.precision,
+        )
+        assert (step.checkpointing, step.batch_size) == (
+            released.checkpointing,
+            released.micro_batch,
+        )
         assert variant.sizes() == released.sizes()
 
 
 @pytest.mark.parametrize(
-    "changes", [RELEASE, RELEASE[::-1], further_changes(compile=True)], ids=["forward", "reverse", "further"]
+    "changes",
+    [RELEASE, RELEASE[::-1], further_changes(compile=True)],
+    ids=["forward", "reverse", "further"],
 )
 def test_each_step_changes_one_thing(changes: list[Change]) -> None:
     start = START if changes[0] in RELEASE else apply_all(START, RELEASE)
@@ -40,13 +58,18 @@ def test_each_step_changes_one_thing(changes: list[Change]) -> None:
 
 def test_both_orders_end_alike_and_what_cannot_run_is_left_as_it_was() -> None:
     assert apply_all(START, RELEASE) == apply_all(START, RELEASE[::-1])
-    on_a_cpu = apply_all(released_clip(MODEL, 4, 50, gpu=False, seed=0), release_changes(4, gpu=False))
+    on_a_cpu = apply_all(
+        released_clip(MODEL, 4, 50, gpu=False, seed=0), release_changes(4, gpu=False)
+    )
     assert on_a_cpu.step.precision == "fp32"
     assert on_a_cpu.step.batch_size == 16
 
 
 def test_both_orders_and_the_whole_way_are_timed_alike() -> None:
-    start = Variant(Factors("clip", "vit_tiny16", 48, 2, "fp32", checkpointing=True, num_classes=50), CATLIP["starter"])
+    start = Variant(
+        Factors("clip", "vit_tiny16", 48, 2, "fp32", checkpointing=True, num_classes=50),
+        CATLIP["starter"],
+    )
     changes = [
         of_step("checkpointing", "checkpointing", True, False),
         of_step("method", "method", "clip", "catlip"),
@@ -61,8 +84,12 @@ def test_both_orders_and_the_whole_way_are_timed_alike() -> None:
     for entry in (*forward[:2], *reverse[1:], found["total"]):
         assert entry["ratio"]["low"] <= entry["ratio"]["value"] <= entry["ratio"]["high"]
     for order in (forward[:2], reverse[1:]):
-        assert math.prod(entry["flops_ratio"] for entry in order) == pytest.approx(found["total"]["flops_ratio"])
-    assert found["total"]["flops_ratio"] > 1.5  # a text tower as large as the image's, and a third of a step computed again
+        assert math.prod(entry["flops_ratio"] for entry in order) == pytest.approx(
+            found["total"]["flops_ratio"]
+        )
+    assert (
+        found["total"]["flops_ratio"] > 1.5
+    )  # a text tower as large as the image's, and a third of a step computed again
     assert len(timed.samples) == 10
     assert all(len(samples) == 2 for samples in timed.samples.values())
 
@@ -70,7 +97,8 @@ def test_both_orders_and_the_whole_way_are_timed_alike() -> None:
 @pytest.mark.slow
 def test_a_run_times_every_factor_in_both_orders(program, tmp_path) -> None:
     done = program(
-        "bench.waterfall", "--model", "vit_tiny16", "--batch-size", 1, "--num-rounds", 1, "--num-classes", 50,
+        "bench.waterfall", "--model", "vit_tiny16", "--batch-size", 1, "--num-rounds", 1,
+        "--num-classes", 50,
         "--device", "cpu", "--out", tmp_path, "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -86,6 +114,10 @@ def test_a_run_times_every_factor_in_both_orders(program, tmp_path) -> None:
         for entry in forward:
             product *= entry.get("flops_ratio", 1.0)
         assert product == pytest.approx(metrics[name]["total"]["flops_ratio"])
-    not_run = {entry["factor"]: entry["not_run"] for entry in metrics["release"]["orders"]["forward"] if "not_run" in entry}
+    not_run = {
+        entry["factor"]: entry["not_run"]
+        for entry in metrics["release"]["orders"]["forward"]
+        if "not_run" in entry
+    }
     assert "fp16 needs a GPU" in not_run["precision"]
     assert not_run["crop"].startswith("on the host")

@@ -31,7 +31,11 @@ def build(out: Path, **changes) -> Path:
 
 
 def digests(root: Path) -> dict[str, str]:
-    return {str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest() for path in root.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,9 @@ def classes():
 
 
 @pytest.mark.parametrize("side", ["train", "val"])
-def test_pycocotools_reads_it_and_finds_boxes_areas_and_masks_to_be_those_of_the_pixels(built, side):
+def test_pycocotools_reads_it_and_finds_boxes_areas_and_masks_to_be_those_of_the_pixels(
+    built, side
+):
     coco = COCO(str(built / "coco" / "annotations" / f"instances_{side}2017.json"))
     folder = SIDES[side].ade20k, SIDES[side].prefix
     assert len(coco.getImgIds()) == {"train": 60, "val": 30}[side]
@@ -58,7 +64,12 @@ def test_pycocotools_reads_it_and_finds_boxes_areas_and_masks_to_be_those_of_the
             mask = coco.annToMask(entry).astype(bool)
             left, top, width, height = map(int, entry["bbox"])
             rows, columns = np.nonzero(mask)
-            assert [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1] == [left, top, width, height]
+            assert [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1] == [
+                left,
+                top,
+                width,
+                height,
+            ]
             assert entry["area"] == mask.sum() > 0
             assert not seen[mask].any(), "no two annotations share a pixel"
             seen[mask] = entry["category_id"]
@@ -69,14 +80,19 @@ def test_pycocotools_reads_it_and_finds_boxes_areas_and_masks_to_be_those_of_the
 def test_the_names_are_those_of_both_layouts(built):
     rows = (built / "ade20k" / "objectInfo150.txt").read_text().splitlines()
     names = [row.split("\t")[5] for row in rows[1:]]
-    categories = json.loads((built / "coco" / "annotations" / "instances_train2017.json").read_text())["categories"]
+    categories = json.loads(
+        (built / "coco" / "annotations" / "instances_train2017.json").read_text()
+    )["categories"]
     assert names == [category["name"] for category in categories]
     assert [category["id"] for category in categories] == list(range(1, len(categories) + 1))
     assert 20 <= len(categories) <= 60
 
 
 def test_no_team_drawing_or_photograph_is_on_both_sides(classes):
-    teams = {side: {d.source.name for found in by_class.values() for d in found} for side, by_class in classes.drawings.items()}
+    teams = {
+        side: {d.source.name for found in by_class.values() for d in found}
+        for side, by_class in classes.drawings.items()
+    }
     assert teams == {"train": {"noto-v1", "emojione-v1"}, "val": {"fxemoji", "streamline-emojis"}}
     assert set(SIDES["val"].photos) == HELD_OUT_PHOTOS
     assert not HELD_OUT_PHOTOS & set(SIDES["train"].photos)
@@ -90,33 +106,57 @@ def test_scenes_have_one_or_two_objects_of_different_classes_and_some_a_crowd(cl
     crowds = [{class_id for class_id, _ in scene.crowd} for scene in chosen if scene.crowd]
     assert 8 <= len(crowds) <= 35
     assert all(len(found) == 1 for found in crowds)
-    assert all(d.concept.subgroup == list(classes.groups)[class_id] for scene in chosen for class_id, d in scene.objects)
+    assert all(
+        d.concept.subgroup == list(classes.groups)[class_id]
+        for scene in chosen
+        for class_id, d in scene.objects
+    )
 
 
 def test_a_crowd_is_one_annotation_of_what_the_objects_leave_of_it():
-    red, blue = (np.tile(np.array(colour, np.uint8), (20, 20, 1)) for colour in ((255, 0, 0, 255), (0, 0, 255, 255)))
-    made = make(Plan("train", 1, (Sprite(0, blue),), tuple(Sprite(1, red) for _ in range(5)), 64, seed=1))
+    red, blue = (
+        np.tile(np.array(colour, np.uint8), (20, 20, 1))
+        for colour in ((255, 0, 0, 255), (0, 0, 255, 255))
+    )
+    made = make(
+        Plan("train", 1, (Sprite(0, blue),), tuple(Sprite(1, red) for _ in range(5)), 64, seed=1)
+    )
     crowd, thing = made.annotations
-    assert (crowd["iscrowd"], crowd["category_id"], thing["iscrowd"], thing["category_id"]) == (1, 2, 0, 1)
+    assert (crowd["iscrowd"], crowd["category_id"], thing["iscrowd"], thing["category_id"]) == (
+        1,
+        2,
+        0,
+        1,
+    )
     assert (made.label_map == 2).sum() == crowd["area"]
     assert (made.label_map == 1).sum() == thing["area"]
 
 
 @given(mask=arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_run_lengths_are_read_by_pycocotools_as_the_mask(mask):
-    coded = coco_masks.frPyObjects({"size": list(mask.shape), "counts": run_lengths(mask)}, *mask.shape)
+    coded = coco_masks.frPyObjects(
+        {"size": list(mask.shape), "counts": run_lengths(mask)}, *mask.shape
+    )
     np.testing.assert_array_equal(coco_masks.decode(coded).astype(bool), mask)
-    np.testing.assert_array_equal(mask_of({"size": list(mask.shape), "counts": run_lengths(mask)}), mask)
+    np.testing.assert_array_equal(
+        mask_of({"size": list(mask.shape), "counts": run_lengths(mask)}), mask
+    )
 
 
 def test_the_record_counts_the_objects_and_holds_some_scenes(built, tmp_path):
     build(built, record=tmp_path / "scenes.json")
     record = read_record(tmp_path / "scenes.json")
     for side, images in (("train", 60), ("val", 30)):
-        found = json.loads((built / "coco" / "annotations" / f"instances_{side}2017.json").read_text())["annotations"]
+        found = json.loads(
+            (built / "coco" / "annotations" / f"instances_{side}2017.json").read_text()
+        )["annotations"]
         assert record["metrics"][f"{side}_images"] == images
-        assert record["metrics"][f"{side}_objects"] == sum(record["samples"][f"{side}_objects_by_class"])
-        assert record["metrics"][f"{side}_objects"] + record["metrics"][f"{side}_crowds"] == len(found)
+        assert record["metrics"][f"{side}_objects"] == sum(
+            record["samples"][f"{side}_objects_by_class"]
+        )
+        assert record["metrics"][f"{side}_objects"] + record["metrics"][f"{side}_crowds"] == len(
+            found
+        )
         assert [len(p["truth"]) > 0 for p in record["samples"][f"{side}_pictures"]] == [True] * 6
 
 
@@ -130,7 +170,9 @@ def test_another_seed_gives_other_scenes(built, tmp_path):
     assert same == {"ade20k/objectInfo150.txt"}
 
 
-def test_a_finished_build_stays_an_incomplete_one_is_made_anew_and_what_is_not_ours_is_left(built, tmp_path, capsys):
+def test_a_finished_build_stays_an_incomplete_one_is_made_anew_and_what_is_not_ours_is_left(
+    built, tmp_path, capsys
+):
     before = digests(built)
     build(built)
     assert "is up to date" in capsys.readouterr().out

@@ -1,4 +1,6 @@
-"""Crops are drawn as torchvision draws them, from the position alone, and no picture is decoded that should not be."""
+"""Crops are drawn as torchvision draws them, from the position alone, and no picture is decoded
+that should not be.
+"""
 
 import io
 import struct
@@ -38,11 +40,17 @@ def test_draws_are_reached_without_drawing_those_before() -> None:
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (300, 200), (100, 500)])
 def test_crops_are_distributed_as_torchvision_draws_them(width, height) -> None:
     augmentation = Augmentation(crop_scale=(0.2, 1.0))
-    ours = np.array([crop_box(width, height, augmentation, draws) for draws in draws_at(0, 0, 4000)])
+    ours = np.array(
+        [crop_box(width, height, augmentation, draws) for draws in draws_at(0, 0, 4000)]
+    )
     torch.manual_seed(0)
     image = torch.zeros(3, height, width)
-    theirs = np.array([RandomResizedCrop.get_params(image, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)])
-    boxes = np.stack([theirs[:, 1], theirs[:, 0], theirs[:, 1] + theirs[:, 3], theirs[:, 0] + theirs[:, 2]], 1)
+    theirs = np.array(
+        [RandomResizedCrop.get_params(image, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]
+    )
+    boxes = np.stack(
+        [theirs[:, 1], theirs[:, 0], theirs[:, 1] + theirs[:, 3], theirs[:, 0] + theirs[:, 2]], 1
+    )
     for column in range(4):
         spread = boxes[:, column].std() + 1
         assert abs(ours[:, column].mean() - boxes[:, column].mean()) < 0.1 * spread
@@ -52,7 +60,9 @@ def test_crops_are_distributed_as_torchvision_draws_them(width, height) -> None:
     assert (ours[:, 2:] > ours[:, :2]).all()
 
 
-def as_torchvision_does(picture: bytes, resolution: int, augmentation: Augmentation, draws: np.ndarray) -> np.ndarray:
+def as_torchvision_does(
+    picture: bytes, resolution: int, augmentation: Augmentation, draws: np.ndarray
+) -> np.ndarray:
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     left, top, right, bottom = crop_box(*image.size, augmentation, draws)
     image = resized_crop(image, top, left, bottom - top, right - left, [resolution, resolution])
@@ -60,7 +70,9 @@ def as_torchvision_does(picture: bytes, resolution: int, augmentation: Augmentat
 
 
 @pytest.mark.parametrize("resolution", [128, 224, 320])
-def test_crops_of_photographs_are_torchvisions_within_two_grey_levels(photographs, resolution) -> None:
+def test_crops_of_photographs_are_torchvisions_within_two_grey_levels(
+    photographs, resolution
+) -> None:
     gaps = [
         abs(
             random_crop(picture, resolution, Augmentation(), draws)
@@ -74,16 +86,28 @@ def test_crops_of_photographs_are_torchvisions_within_two_grey_levels(photograph
 
 def test_a_flipped_crop_is_the_mirror_image() -> None:
     picture, draws = encoded(90, 70), draws_at(0, 7, 1)[0]
-    straight, flipped = (random_crop(picture, 32, Augmentation(flip=flip), draws) for flip in (0.0, 1.0))
+    straight, flipped = (
+        random_crop(picture, 32, Augmentation(flip=flip), draws) for flip in (0.0, 1.0)
+    )
     assert (flipped == straight[:, ::-1]).all()
-    assert abs(straight - as_torchvision_does(picture, 32, Augmentation(flip=0.0), draws)).max() <= 1
+    assert (
+        abs(straight - as_torchvision_does(picture, 32, Augmentation(flip=0.0), draws)).max() <= 1
+    )
 
 
-def test_pillow_gives_the_same_crops_where_the_fast_decoder_is_missing(photographs, monkeypatch) -> None:
+def test_pillow_gives_the_same_crops_where_the_fast_decoder_is_missing(
+    photographs, monkeypatch
+) -> None:
     draws = draws_at(3, 0, len(photographs))
-    fast = [random_crop(picture, 96, Augmentation(), row) for picture, row in zip(photographs, draws, strict=True)]
+    fast = [
+        random_crop(picture, 96, Augmentation(), row)
+        for picture, row in zip(photographs, draws, strict=True)
+    ]
     monkeypatch.setattr(jpeg, "simplejpeg", None)
-    slow = [random_crop(picture, 96, Augmentation(), row) for picture, row in zip(photographs, draws, strict=True)]
+    slow = [
+        random_crop(picture, 96, Augmentation(), row)
+        for picture, row in zip(photographs, draws, strict=True)
+    ]
     assert (np.array(fast) == np.array(slow)).all()
 
 
@@ -95,7 +119,15 @@ def test_photographs_never_meet_pillow(photographs, monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [("PNG", "RGB"), ("PNG", "L"), ("PNG", "RGBA"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("WEBP", "RGB"), ("PNG", "P")],
+    [
+        ("PNG", "RGB"),
+        ("PNG", "L"),
+        ("PNG", "RGBA"),
+        ("JPEG", "RGB"),
+        ("JPEG", "CMYK"),
+        ("WEBP", "RGB"),
+        ("PNG", "P"),
+    ],
 )
 def test_every_kind_of_picture_becomes_rgb(kind, mode) -> None:
     for pixels in (
@@ -116,10 +148,17 @@ def test_the_centre_crop_keeps_the_middle() -> None:
 
 def test_a_bomb_is_refused_by_its_header() -> None:
     def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
-    bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10))) + chunk(b"IEND", b"")
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + chunk(b"IDAT", zlib.compress(bytes(10)))
+        + chunk(b"IEND", b"")
+    )
     with pytest.raises(ValueError, match="60000 x 60000"):
         open_picture(bomb)
 
@@ -143,7 +182,14 @@ def test_a_jpeg_cut_short_is_a_value_error_wherever_the_crop_lies(photographs, s
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + b"\0" * 30, encoded(50, 50)[:-2000], encoded(50, 50, "JPEG")[:300]]
+    "content",
+    [
+        b"",
+        b"GIF89a",
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 30,
+        encoded(50, 50)[:-2000],
+        encoded(50, 50, "JPEG")[:300],
+    ],
 )
 def test_what_is_no_whole_picture_is_a_value_error(content) -> None:
     with pytest.raises(ValueError, match=r"picture"):

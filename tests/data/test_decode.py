@@ -1,4 +1,6 @@
-"""Pictures of strangers: no program is started, no decoder is kept busy, and pixels are those that are stored."""
+"""Pictures of strangers: no program is started, no decoder is kept busy, and pixels are those that
+are stored.
+"""
 
 import io
 import os
@@ -69,8 +71,14 @@ def test_nor_does_a_library_that_opens_it_itself(ghostscript) -> None:
 
 
 def test_whoever_opens_a_picture_says_which_kinds() -> None:
-    sources = [path for folder in ("catlip", "baselines", "bench", "reports") for path in (SOURCES / folder).rglob("*.py")]
-    lines = [line for path in sources for line in path.read_text().splitlines() if "Image.open(" in line]
+    sources = [
+        path
+        for folder in ("catlip", "baselines", "bench", "reports")
+        for path in (SOURCES / folder).rglob("*.py")
+    ]
+    lines = [
+        line for path in sources for line in path.read_text().splitlines() if "Image.open(" in line
+    ]
     assert lines
     assert [line for line in lines if "formats=" not in line] == []
 
@@ -113,15 +121,24 @@ def test_how_many_scans_there_may_be_depends_on_the_pixels(monkeypatch) -> None:
 
 
 def png16(values: np.ndarray) -> bytes:
-    """A PNG of 16 bits a sample, [h, w] of grey or [h, w, 3] RGB, without a library that might scale it."""
+    """A PNG of 16 bits a sample, [h, w] of grey or [h, w, 3] RGB, without a library that might
+    scale it.
+    """
 
     def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     height, width = values.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, 16, 0 if values.ndim == 2 else 2, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -135,14 +152,18 @@ def test_sixteen_bits_of_grey_are_scaled_to_eight(reader) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize(("kind", "options"), [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {})])
+@pytest.mark.parametrize(
+    ("kind", "options"), [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {})]
+)
 def test_a_turn_that_the_camera_noted_is_not_made(reader, kind, options) -> None:
     picture = Image.open(shipped_photographs()[0]).convert("RGB").crop((0, 0, 60, 40))
     turned = Image.Exif()
     turned[0x0112] = 6  # Orientation: to be turned by 90 degrees
     noted = save(picture, kind, exif=turned, **options)
     assert Image.open(io.BytesIO(noted)).getexif()[0x0112] == 6
-    np.testing.assert_array_equal(READERS[reader](noted), READERS[reader](save(picture, kind, **options)))
+    np.testing.assert_array_equal(
+        READERS[reader](noted), READERS[reader](save(picture, kind, **options))
+    )
     assert whole(noted).shape == (40, 60, 3)
 
 

@@ -36,7 +36,9 @@ def save(picture: Image.Image, **options: object) -> bytes:
     ),
 )
 @settings(max_examples=200)
-def test_the_rows_are_those_of_a_whole_decode_bit_for_bit(number, size, share, mode, options) -> None:
+def test_the_rows_are_those_of_a_whole_decode_bit_for_bit(
+    number, size, share, mode, options
+) -> None:
     encoded = save(PHOTOGRAPHS[number].crop((0, 0, *size)).convert(mode), **options)
     whole = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
     frame = find_frame(encoded)
@@ -59,7 +61,12 @@ def test_rows_below_are_not_decoded() -> None:
 
 
 def test_a_profile_or_comment_before_the_frame_is_passed_over() -> None:
-    encoded = save(PHOTOGRAPHS[0], exif=bytes(60_000), comment=b"\xff\xc0" * 100, icc_profile=b"\xff\xda" * 40_000)
+    encoded = save(
+        PHOTOGRAPHS[0],
+        exif=bytes(60_000),
+        comment=b"\xff\xc0" * 100,
+        icc_profile=b"\xff\xda" * 40_000,
+    )
     assert find_frame(encoded).width == PHOTOGRAPHS[0].width
 
 
@@ -76,10 +83,16 @@ FRAME_AT = find_frame(USUAL).height_at - 5
         USUAL[1:],
         USUAL + b"\0",
         save(PHOTOGRAPHS[0].convert("CMYK")),
-        *(USUAL[:FRAME_AT] + bytes([0xFF, marker]) + USUAL[FRAME_AT + 2 :] for marker in (0xC3, 0xC9, 0xCF, 0xDA, 0xFF, 0x01)),
+        *(
+            USUAL[:FRAME_AT] + bytes([0xFF, marker]) + USUAL[FRAME_AT + 2 :]
+            for marker in (0xC3, 0xC9, 0xCF, 0xDA, 0xFF, 0x01)
+        ),
         USUAL[: FRAME_AT + 4] + b"\x0c" + USUAL[FRAME_AT + 5 :],  # 12 bits
         USUAL[: FRAME_AT + 5] + b"\0\0" + USUAL[FRAME_AT + 7 :],  # a height that is told later
-        *(USUAL[:2] + marker + b"\0\x04\0\0" + USUAL[2:] for marker in (b"\xff\xff", b"\xff\x01", b"\xff\xd0")),  # of no length
+        *(
+            USUAL[:2] + marker + b"\0\x04\0\0" + USUAL[2:]
+            for marker in (b"\xff\xff", b"\xff\x01", b"\xff\xd0")
+        ),  # of no length
         USUAL[:4] + b"\xff\xff" + USUAL[6:],  # a segment that reaches past the end
         USUAL[:3],
     ],
@@ -89,7 +102,11 @@ def test_what_is_unusual_is_left_to_pillow(unusual) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(2, FRAME_AT + 20), st.sampled_from([0, 1, 2, 16, 0xC0, 0xDA, 0xFF])), min_size=1, max_size=4)
+    st.lists(
+        st.tuples(st.integers(2, FRAME_AT + 20), st.sampled_from([0, 1, 2, 16, 0xC0, 0xDA, 0xFF])),
+        min_size=1,
+        max_size=4,
+    )
 )
 @example([(2, 0xFF), (3, 0xFF)])  # bytes that fill, to some
 @example([(4, 0), (5, 0)])  # a length that does not count itself
@@ -101,4 +118,6 @@ def test_the_frame_of_a_damaged_header_is_the_one_that_a_decoder_finds(changes) 
     frame = find_frame(bytes(damaged))
     if frame and frame.width * frame.height < 10**7:
         rows = decode_rows(bytes(damaged), frame, 20)
-        assert rows is None or (len(rows) >= min(20, frame.height) and rows.shape[1:] == (frame.width, 3))
+        assert rows is None or (
+            len(rows) >= min(20, frame.height) and rows.shape[1:] == (frame.width, 3)
+        )

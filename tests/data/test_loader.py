@@ -25,11 +25,16 @@ from catlip.vocabulary import Vocabulary
 def data_path(shards: list[Shard], *, replicas: int = 1, steps: int = 6, **fields) -> DataPath:
     sizes = [ImageSize(32, 6), ImageSize(48, 4)]
     order = SampleOrder([len(shard) for shard in shards], seed=0)
-    return DataPath(shards, order, StepPlan(sizes, replicas, steps, 0), Augmentation(), seed=0, **fields)
+    return DataPath(
+        shards, order, StepPlan(sizes, replicas, steps, 0), Augmentation(), seed=0, **fields
+    )
 
 
 def digest(path: DataPath, num_workers: int = 0, first_step: int = 0) -> list[str]:
-    return [sha256(batch.images.contiguous().numpy().tobytes()).hexdigest() for batch in path.batches(first_step, num_workers)]
+    return [
+        sha256(batch.images.contiguous().numpy().tobytes()).hexdigest()
+        for batch in path.batches(first_step, num_workers)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,9 @@ def test_starting_at_any_step_gives_the_batches_from_there(shards) -> None:
 
 def test_ranks_and_micro_steps_share_out_the_same_images(shards) -> None:
     def images(rank: int, world_size: int, accumulation: int) -> list[torch.Tensor]:
-        path = data_path(shards, replicas=4, rank=rank, world_size=world_size, accumulation=accumulation)
+        path = data_path(
+            shards, replicas=4, rank=rank, world_size=world_size, accumulation=accumulation
+        )
         micro = [batch.images for batch in path.batches(0, 0)]
         return [torch.cat(micro[i : i + accumulation]) for i in range(0, len(micro), accumulation)]
 
@@ -69,10 +76,16 @@ def test_labels_are_those_of_the_captions(starter, shards) -> None:
     class_of = {synset.offset: number for number, synset in enumerate(vocabulary.synsets)}
     captions = {shard.keys[i]: shard.caption(i) for shard in shards for i in range(len(shard))}
     labelled = 0
-    for batch in data_path(shards, labels=VocabularyLabels(starter.labels, vocabulary)).batches(0, 0):
+    for batch in data_path(shards, labels=VocabularyLabels(starter.labels, vocabulary)).batches(
+        0, 0
+    ):
         for i, key in enumerate(batch.keys):
-            found = batch.labels.values[batch.labels.offsets[i] : batch.labels.offsets[i + 1]].tolist()
-            assert sorted(found) == sorted(class_of[s] for s in labeller(captions[key]) if s in class_of)
+            found = batch.labels.values[
+                batch.labels.offsets[i] : batch.labels.offsets[i + 1]
+            ].tolist()
+            assert sorted(found) == sorted(
+                class_of[s] for s in labeller(captions[key]) if s in class_of
+            )
             labelled += bool(found)
         assert batch.tokens is None
     assert labelled > 10
@@ -91,7 +104,10 @@ def png(colour: int) -> bytes:
 
 
 def test_a_broken_sample_is_replaced_by_a_neighbour_and_named(tmp_path: Path) -> None:
-    write_shard(tmp_path / "0.tar", [(str(i), {"png": b"broken" if i == 7 else png(i), "txt": b""}) for i in range(200)])
+    write_shard(
+        tmp_path / "0.tar",
+        [(str(i), {"png": b"broken" if i == 7 else png(i), "txt": b""}) for i in range(200)],
+    )
     batches = list(data_path([open_shard(tmp_path / "0.tar")], steps=30).batches(0, 0))
     named = {image for batch in batches for image in batch.broken}
     assert named == {(f"{tmp_path}/0.tar:7", "not a JPEG, PNG, WebP or GIF")}
@@ -101,7 +117,10 @@ def test_a_broken_sample_is_replaced_by_a_neighbour_and_named(tmp_path: Path) ->
 
 
 def test_too_many_broken_samples_end_the_run(tmp_path: Path) -> None:
-    write_shard(tmp_path / "0.tar", [(str(i), {"png": b"broken" if i % 4 == 0 else png(i), "txt": b""}) for i in range(100)])
+    write_shard(
+        tmp_path / "0.tar",
+        [(str(i), {"png": b"broken" if i % 4 == 0 else png(i), "txt": b""}) for i in range(100)],
+    )
     shards = [open_shard(tmp_path / "0.tar")]
     with pytest.raises(InputError, match=r"not a JPEG.*0\.tar:\d+.*--max-broken"):
         list(data_path(shards, steps=60).batches(0, 0))

@@ -30,14 +30,19 @@ def root(tmp_path, monkeypatch):
             for number, name in list(enumerate(names))[shard::2]:
                 group, subgroup = KINDS[name]
                 meta = {"name": name, "group": group, "subgroup": subgroup}
-                samples.append((f"{split}-{number}", {"png": b"", "json": json.dumps(meta).encode()}))
+                samples.append(
+                    (f"{split}-{number}", {"png": b"", "json": json.dumps(meta).encode()})
+                )
             write_shard(tmp_path / split / f"{shard:05d}.tar", samples)
     return tmp_path
 
 
 def named(samples, labels, class_names):
     """(name in the metadata, name of the label) of each sample."""
-    return sorted((shard.metadata(i)["name"], class_names[label]) for (shard, i), label in zip(samples, labels, strict=True))
+    return sorted(
+        (shard.metadata(i)["name"], class_names[label])
+        for (shard, i), label in zip(samples, labels, strict=True)
+    )
 
 
 def test_concepts_are_the_things_that_both_sides_drew(root):
@@ -48,7 +53,10 @@ def test_concepts_are_the_things_that_both_sides_drew(root):
         ("violin", "violin"),
         ("violin", "violin"),
     ]
-    assert named(task.test, task.test_labels, task.class_names) == [("dog", "dog"), ("violin", "violin")]
+    assert named(task.test, task.test_labels, task.class_names) == [
+        ("dog", "dog"),
+        ("violin", "violin"),
+    ]
     assert task.train_labels.dtype == task.test_labels.dtype == np.int64
 
 
@@ -79,7 +87,16 @@ def test_a_missing_data_set_is_said_to_be_missing(tmp_path):
 def test_splits_without_a_common_class_are_refused(root):
     write_shard(
         root / "probe-test" / "00000.tar",
-        [("a", {"json": json.dumps({"name": "axe", "group": "objects", "subgroup": "tool"}).encode()})],
+        [
+            (
+                "a",
+                {
+                    "json": json.dumps(
+                        {"name": "axe", "group": "objects", "subgroup": "tool"}
+                    ).encode()
+                },
+            )
+        ],
     )
     (root / "probe-test" / "00001.tar").unlink()
     with pytest.raises(InputError, match="no class"):

@@ -17,7 +17,10 @@ from catlip.data.scenes import (
     plain,
 )
 
-DISC = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><ellipse cx="4" cy="4" rx="4" ry="3" fill="{}"/></svg>'
+DISC = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><ellipse cx="4" cy="4" rx="4" '
+    'ry="3" fill="{}"/></svg>'
+)
 COLOURS = ("#ff0000", "#00ff00", "#0000ff", "#ffff00")
 
 
@@ -35,28 +38,42 @@ def grey(height: int = 64, width: int = 64) -> np.ndarray:
 
 def test_a_sprite_is_blended_by_its_own_opacity():
     sprite = discs(1, size=24)[0]
-    image, (placement,) = compose(grey(), [sprite], rng(), (24 / 64, 24 / 64))  # at its own size: not resampled
+    image, (placement,) = compose(
+        grey(), [sprite], rng(), (24 / 64, 24 / 64)
+    )  # at its own size: not resampled
     solid = sprite.pixels[..., 3] >= 128
     rows, columns = np.flatnonzero(placement.mask.any(1)), np.flatnonzero(placement.mask.any(0))
-    top, left = rows[0] - np.flatnonzero(solid.any(1))[0], columns[0] - np.flatnonzero(solid.any(0))[0]
+    top, left = (
+        rows[0] - np.flatnonzero(solid.any(1))[0],
+        columns[0] - np.flatnonzero(solid.any(0))[0],
+    )
     height, width = sprite.pixels.shape[:2]
     opacity = sprite.pixels[..., 3:] / 255
     expected = np.round(sprite.pixels[..., :3] * opacity + 128 * (1 - opacity))
     found = image[top : top + height, left : left + width]
     np.testing.assert_allclose(found, expected, atol=1)
     np.testing.assert_array_equal(placement.mask[top : top + height, left : left + width], solid)
-    assert (opacity[(opacity > 0) & (opacity < 1)]).size, "the drawing has soft edges, or this test shows nothing"
+    assert (opacity[(opacity > 0) & (opacity < 1)]).size, (
+        "the drawing has soft edges, or this test shows nothing"
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), count=st.integers(1, 4), height=st.integers(40, 90), width=st.integers(40, 90))
+@given(
+    seed=st.integers(0, 10**6),
+    count=st.integers(1, 4),
+    height=st.integers(40, 90),
+    width=st.integers(40, 90),
+)
 def test_masks_and_boxes_are_where_each_colour_is_seen(seed, count, height, width):
     image, placements = compose(grey(height, width), discs(count), rng(seed), (0.3, 0.6))
     assert placements
     for placement in placements:
         colour = np.array([int(placement.what[i : i + 2], 16) for i in (1, 3, 5)])
         distance = np.abs(image.astype(int) - colour).max(2)
-        assert (distance[placement.mask] <= 192).all()  # half opaque, under a half opaque edge: a quarter of it
+        assert (
+            distance[placement.mask] <= 192
+        ).all()  # half opaque, under a half opaque edge: a quarter of it
         assert placement.mask[distance <= 2].all()
         left, top, right, bottom = placement.box
         inside = np.zeros_like(placement.mask)
@@ -66,7 +83,9 @@ def test_masks_and_boxes_are_where_each_colour_is_seen(seed, count, height, widt
         assert placement.mask[bottom - 1].any()
         assert placement.mask[:, left].any()
         assert placement.mask[:, right - 1].any()
-    assert sum(placement.mask.astype(int) for placement in placements).max() == 1, "two objects own one pixel"
+    assert sum(placement.mask.astype(int) for placement in placements).max() == 1, (
+        "two objects own one pixel"
+    )
 
 
 @settings(max_examples=60, deadline=None)

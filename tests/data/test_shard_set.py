@@ -32,7 +32,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the shards that are opened from now on."""
     opened: list[str] = []
-    monkeypatch.setattr(shard_set, "open_shard", lambda path: opened.append(path.name) or open_shard(path))
+    monkeypatch.setattr(
+        shard_set, "open_shard", lambda path: opened.append(path.name) or open_shard(path)
+    )
     return opened
 
 
@@ -41,10 +43,14 @@ def test_shards_and_counts_are_those_of_opening_each(tmp_path: Path, number: int
     paths = write_shards(tmp_path, [1 + i % 7 for i in range(number)])
     found = open_shards(paths, quiet=True)
     assert found.counts.tolist() == [len(open_shard(path)) for path in paths]
-    assert [list(found[i].keys) for i in range(len(found))] == [list(open_shard(path).keys) for path in paths]
+    assert [list(found[i].keys) for i in range(len(found))] == [
+        list(open_shard(path).keys) for path in paths
+    ]
 
 
-def test_a_second_start_opens_nothing_and_a_changed_shard_alone_is_counted_again(tmp_path: Path, monkeypatch) -> None:
+def test_a_second_start_opens_nothing_and_a_changed_shard_alone_is_counted_again(
+    tmp_path: Path, monkeypatch
+) -> None:
     paths = write_shards(tmp_path, [2, 3, 4])
     open_shards(paths)
     opened = opens(monkeypatch)
@@ -55,7 +61,9 @@ def test_a_second_start_opens_nothing_and_a_changed_shard_alone_is_counted_again
     assert opened == ["0001.tar"]
 
 
-def test_the_counts_of_other_shards_of_the_same_names_are_not_taken(tmp_path: Path, monkeypatch) -> None:
+def test_the_counts_of_other_shards_of_the_same_names_are_not_taken(
+    tmp_path: Path, monkeypatch
+) -> None:
     for folder, counts in (("a", [2, 3]), ("b", [4, 5])):
         (tmp_path / folder).mkdir()
         for path in write_shards(tmp_path / folder, counts):
@@ -114,7 +122,10 @@ def test_damaged_counts_are_made_again(tmp_path: Path, cache: Path, content: byt
     (kept,) = (cache / "counts").iterdir()
     whole = kept.read_bytes()
     kept.write_bytes(content)
-    assert (open_shards(paths).counts.tolist(), open_shards(paths).digest) == ([2, 3, 4], first.digest)
+    assert (open_shards(paths).counts.tolist(), open_shards(paths).digest) == (
+        [2, 3, 4],
+        first.digest,
+    )
     assert kept.read_bytes() == whole
 
 
@@ -133,7 +144,9 @@ def test_what_was_left_out_of_shards_is_known_at_every_start(tmp_path: Path) -> 
     for _ in range(2):
         found = open_shards(paths)
         assert found.counts.tolist() == [2, 1]
-        assert {number: [count for count, _ in what.values()] for number, what in found.skipped.items()} == {1: [1]}
+        assert {
+            number: [count for count, _ in what.values()] for number, what in found.skipped.items()
+        } == {1: [1]}
 
 
 def test_few_indexes_and_files_are_open_at_a_time(tmp_path: Path, monkeypatch) -> None:
@@ -163,6 +176,9 @@ def test_training_sees_what_it_sees_with_every_shard_open(starter) -> None:
     def batches(shards, counts) -> list[tuple[list[str], bytes]]:
         plan = StepPlan([ImageSize(32, 6)], 1, 5, 0)
         path = DataPath(shards, SampleOrder(counts, 0), plan, Augmentation(), seed=0)
-        return [(batch.keys, batch.images.contiguous().numpy().tobytes()) for batch in path.batches(0, 0)]
+        return [
+            (batch.keys, batch.images.contiguous().numpy().tobytes())
+            for batch in path.batches(0, 0)
+        ]
 
     assert batches(every, [len(shard) for shard in every]) == batches(lazy, lazy.counts)

@@ -17,10 +17,19 @@ from catlip.data.shards import expand, open_shard, write_shard
 KEYS = st.text("abcdefghij0123456789_-", min_size=1, max_size=20)
 
 
-@given(samples=st.dictionaries(KEYS, st.tuples(st.binary(max_size=600), st.text(max_size=50)), min_size=1, max_size=20))
-def test_what_was_written_is_read_in_any_order(tmp_path_factory: pytest.TempPathFactory, samples) -> None:
+@given(
+    samples=st.dictionaries(
+        KEYS, st.tuples(st.binary(max_size=600), st.text(max_size=50)), min_size=1, max_size=20
+    )
+)
+def test_what_was_written_is_read_in_any_order(
+    tmp_path_factory: pytest.TempPathFactory, samples
+) -> None:
     path = tmp_path_factory.mktemp("shard") / "0.tar"
-    write_shard(path, [(key, {"png": image, "txt": text.encode()}) for key, (image, text) in samples.items()])
+    write_shard(
+        path,
+        [(key, {"png": image, "txt": text.encode()}) for key, (image, text) in samples.items()],
+    )
     shard = open_shard(path)
     assert list(shard.keys) == list(samples)
     for number in reversed(range(len(shard))):
@@ -28,12 +37,24 @@ def test_what_was_written_is_read_in_any_order(tmp_path_factory: pytest.TempPath
 
 
 def test_the_caption_may_stand_in_the_json(tmp_path: Path) -> None:
-    members = [("a", {"json": b'{"caption": "a dog"}'}), ("b", {"json": b"[1]"}), ("c", {"jpg": b""}), ("d", {"txt": b"\xff!"})]
+    members = [
+        ("a", {"json": b'{"caption": "a dog"}'}),
+        ("b", {"json": b"[1]"}),
+        ("c", {"jpg": b""}),
+        ("d", {"txt": b"\xff!"}),
+    ]
     write_shard(tmp_path / "0.tar", members)
-    assert [open_shard(tmp_path / "0.tar").caption(i) for i in range(4)] == ["a dog", None, None, "�!"]
+    assert [open_shard(tmp_path / "0.tar").caption(i) for i in range(4)] == [
+        "a dog",
+        None,
+        None,
+        "�!",
+    ]
 
 
-def test_the_second_opening_reads_the_index_and_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_opening_reads_the_index_and_gives_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_shard(tmp_path / "0.tar", [("a", {"txt": b"one"}), ("b", {"png": b"two"})])
     first = open_shard(tmp_path / "0.tar")
     shards._indexed.cache_clear()
@@ -52,7 +73,9 @@ def same_size_and_time(path: Path, samples: list[tuple[str, dict[str, bytes]]]) 
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
-def test_a_shard_of_the_same_size_and_time_is_not_read_through_the_old_index(tmp_path: Path) -> None:
+def test_a_shard_of_the_same_size_and_time_is_not_read_through_the_old_index(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "0.tar"
     write_shard(path, [("a", {"txt": b"x" * 600}), ("b", {"txt": b"a dog"})])
     assert open_shard(path).caption(1) == "a dog"
@@ -60,7 +83,9 @@ def test_a_shard_of_the_same_size_and_time_is_not_read_through_the_old_index(tmp
     assert open_shard(path).caption(0) == "a cat"
 
 
-def test_a_shard_overwritten_in_place_with_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
+def test_a_shard_overwritten_in_place_with_the_same_size_and_time_is_noticed(
+    tmp_path: Path,
+) -> None:
     path, other = tmp_path / "0.tar", tmp_path / "1.tar"
     write_shard(path, [("a", {"txt": b"x" * 600}), ("b", {"txt": b"a dog"})])
     write_shard(other, [("a", {"txt": b"a cat"}), ("b", {"txt": b"x" * 600})])
@@ -71,7 +96,10 @@ def test_a_shard_overwritten_in_place_with_the_same_size_and_time_is_noticed(tmp
     assert open_shard(path).caption(0) == "a cat"
 
 
-SAMPLES = [("a", {"png": b"1" * 2000, "txt": b"a dog", "json": b"{}"}), ("b", {"png": b"2" * 512, "txt": b"a cat"})]
+SAMPLES = [
+    ("a", {"png": b"1" * 2000, "txt": b"a dog", "json": b"{}"}),
+    ("b", {"png": b"2" * 512, "txt": b"a cat"}),
+]
 
 
 def digest_of(path: Path, samples: list[tuple[str, dict[str, bytes]]]) -> str:
@@ -94,19 +122,38 @@ def test_the_digest_is_that_of_the_content_wherever_it_lies(tmp_path: Path) -> N
         {"jpg": b"1" * 2000, "txt": b"a dog", "json": b"{}"},
     ],
 )
-def test_the_digest_changes_with_captions_images_and_names_of_the_same_sizes(tmp_path: Path, members) -> None:
-    assert digest_of(tmp_path / "0.tar", SAMPLES) != digest_of(tmp_path / "1.tar", [("a", members), SAMPLES[1]])
+def test_the_digest_changes_with_captions_images_and_names_of_the_same_sizes(
+    tmp_path: Path, members
+) -> None:
+    assert digest_of(tmp_path / "0.tar", SAMPLES) != digest_of(
+        tmp_path / "1.tar", [("a", members), SAMPLES[1]]
+    )
 
 
 def test_the_digest_holds_long_captions_whole(tmp_path: Path) -> None:
     long = [b"a dog " * 500 + end + b" and so on" * 500 for end in (b"bit", b"sat")]
-    assert len({digest_of(tmp_path / f"{n}.tar", [("a", {"txt": text})]) for n, text in enumerate(long)}) == 2
+    assert (
+        len(
+            {
+                digest_of(tmp_path / f"{n}.tar", [("a", {"txt": text})])
+                for n, text in enumerate(long)
+            }
+        )
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"random bytes" * 100, lambda whole: b""]
+    "damage",
+    [
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: b"random bytes" * 100,
+        lambda whole: b"",
+    ],
 )
-def test_a_damaged_index_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage) -> None:
+def test_a_damaged_index_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage
+) -> None:
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
     write_shard(tmp_path / "0.tar", SAMPLES)
     first = open_shard(tmp_path / "0.tar")
@@ -129,7 +176,11 @@ def tar_of(path: Path, members: list[tuple[tarfile.TarInfo, bytes]], **options: 
 
 def test_a_name_that_is_not_utf8_leaves_out_its_sample_alone(tmp_path: Path) -> None:
     names = ["a.txt", "\udcff\udcfe.txt", "\udcff\udcfe.json", "b.txt", "\udcff.bin"]
-    path = tar_of(tmp_path / "0.tar", [(tarfile.TarInfo(name), b"{}") for name in names], errors="surrogateescape")
+    path = tar_of(
+        tmp_path / "0.tar",
+        [(tarfile.TarInfo(name), b"{}") for name in names],
+        errors="surrogateescape",
+    )
     shard = open_shard(path)
     assert list(shard.keys) == ["a", "b"]
     assert {cause: count for cause, (count, _) in shard.skipped.items()} == {tar_index.NOT_UTF8: 1}
@@ -139,12 +190,24 @@ def test_a_name_that_is_not_utf8_leaves_out_its_sample_alone(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("where", [0, 1, 2])
 @pytest.mark.parametrize(
-    "record", [{"GNU.sparse.major": "0", "GNU.sparse.map": "1,x"}, {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}]
+    "record",
+    [
+        {"GNU.sparse.major": "0", "GNU.sparse.map": "1,x"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+    ],
 )
-def test_a_malformed_extended_header_leaves_out_its_sample_alone(tmp_path: Path, where: int, record: dict[str, str]) -> None:
+def test_a_malformed_extended_header_leaves_out_its_sample_alone(
+    tmp_path: Path, where: int, record: dict[str, str]
+) -> None:
     members = [tarfile.TarInfo(f"{key}.txt") for key in "abc"]
     members[where].pax_headers = record
-    shard = open_shard(tar_of(tmp_path / "0.tar", [(member, b"a dog") for member in members], format=tarfile.PAX_FORMAT))
+    shard = open_shard(
+        tar_of(
+            tmp_path / "0.tar",
+            [(member, b"a dog") for member in members],
+            format=tarfile.PAX_FORMAT,
+        )
+    )
     assert list(shard.keys) == [key for number, key in enumerate("abc") if number != where]
     assert [shard.caption(number) for number in range(2)] == ["a dog"] * 2
     assert sum(count for count, _ in shard.skipped.values()) == 1
@@ -153,7 +216,9 @@ def test_a_malformed_extended_header_leaves_out_its_sample_alone(tmp_path: Path,
 def test_a_header_of_no_form_leaves_out_its_sample_alone(tmp_path: Path) -> None:
     members = [tarfile.TarInfo(f"{key}.txt") for key in "abc"]
     members[1].pax_headers = {"comment": "of the second member"}
-    path = tar_of(tmp_path / "0.tar", [(member, b"a dog") for member in members], format=tarfile.PAX_FORMAT)
+    path = tar_of(
+        tmp_path / "0.tar", [(member, b"a dog") for member in members], format=tarfile.PAX_FORMAT
+    )
     content = path.read_bytes()
     length = content.index(b" comment=of the second member") - 2
     path.write_bytes(content[:length] + b"00" + content[length + 2 :])
@@ -164,7 +229,12 @@ def test_a_header_of_no_form_leaves_out_its_sample_alone(tmp_path: Path) -> None
 def test_deeply_nested_json_is_no_caption(tmp_path: Path) -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
     write_shard(
-        tmp_path / "0.tar", [("a", {"json": deep}), ("b", {"json": b'{"caption": ' + deep + b"}"}), ("c", {"txt": b"a dog"})]
+        tmp_path / "0.tar",
+        [
+            ("a", {"json": deep}),
+            ("b", {"json": b'{"caption": ' + deep + b"}"}),
+            ("c", {"txt": b"a dog"}),
+        ],
     )
     shard = open_shard(tmp_path / "0.tar")
     assert [shard.caption(number) for number in range(3)] == [None, None, "a dog"]
@@ -213,7 +283,13 @@ def test_a_path_that_escapes_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_links_and_devices_are_no_samples(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "0.tar", "w") as tar:
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
+        for kind in (
+            tarfile.SYMTYPE,
+            tarfile.LNKTYPE,
+            tarfile.CHRTYPE,
+            tarfile.FIFOTYPE,
+            tarfile.DIRTYPE,
+        ):
             member = tarfile.TarInfo("bad.png")
             member.type, member.linkname = kind, "/etc/passwd"
             tar.addfile(member)
@@ -234,7 +310,9 @@ def member(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> tarfile.T
     return made
 
 
-def test_many_tiny_members_take_little_memory_each_and_too_many_are_refused(tmp_path: Path, monkeypatch) -> None:
+def test_many_tiny_members_take_little_memory_each_and_too_many_are_refused(
+    tmp_path: Path, monkeypatch
+) -> None:
     path, count = tmp_path / "0.tar", 5_000
     write_headers(path, [member(f"{i:08d}.txt") for i in range(count)])
     tracemalloc.start()
@@ -256,7 +334,9 @@ def test_many_tiny_members_take_little_memory_each_and_too_many_are_refused(tmp_
         member("extended header", 2**40, tarfile.XHDTYPE),
     ],
 )
-def test_a_header_that_lies_about_a_size_is_refused(tmp_path: Path, hostile: tarfile.TarInfo) -> None:
+def test_a_header_that_lies_about_a_size_is_refused(
+    tmp_path: Path, hostile: tarfile.TarInfo
+) -> None:
     write_headers(tmp_path / "0.tar", [member("good.txt"), hostile])
     with pytest.raises(InputError, match=r"0\.tar"):
         open_shard(tmp_path / "0.tar")

@@ -26,7 +26,10 @@ def build(out: Path, **changes) -> Path:
 
 
 def digests(root: Path) -> dict[str, str]:
-    return {str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest() for path in sorted(root.rglob("*.tar"))}
+    return {
+        str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*.tar"))
+    }
 
 
 def samples(root: Path, split: str):
@@ -50,11 +53,19 @@ def test_another_seed_gives_other_shards_of_the_same_size(built, tmp_path):
     other = build(tmp_path, seed=4)
     assert digests(other).keys() == digests(built).keys()
     assert not set(digests(other).values()) & set(digests(built).values())
-    assert json.loads((other / MANIFEST).read_text())["counts"] == json.loads((built / MANIFEST).read_text())["counts"]
+    assert (
+        json.loads((other / MANIFEST).read_text())["counts"]
+        == json.loads((built / MANIFEST).read_text())["counts"]
+    )
 
 
 def test_no_drawing_team_is_in_two_splits(built):
-    teams = {split: {entry["source"] for _, meta, _ in samples(built, split) for entry in meta["objects"]} for split in SPLITS}
+    teams = {
+        split: {
+            entry["source"] for _, meta, _ in samples(built, split) for entry in meta["objects"]
+        }
+        for split in SPLITS
+    }
     assert teams == {
         "pretrain": {"noto", "twemoji", "openmoji", "emojione", "fluent-emoji-flat"},
         "probe-train": {"noto-v1", "emojione-v1"},
@@ -70,7 +81,9 @@ def test_the_card_and_the_manifest_state_what_the_shards_hold(built):
         found = Counter(meta.get("source", "scenes") for _, meta, _ in samples(built, split))
         assert manifest["counts"][split] == found
         for name, count in found.items():
-            assert re.search(rf"^\| {split} \| {re.escape(titles[name])} \| {count} \|", card, re.MULTILINE)
+            assert re.search(
+                rf"^\| {split} \| {re.escape(titles[name])} \| {count} \|", card, re.MULTILINE
+            )
         assert f"| **{split}** | **total** | **{found.total()}** |" in card
     assert {name: entry["sha256"] for name, entry in manifest["shards"].items()} == digests(built)
     for source in read_sources():
@@ -115,7 +128,10 @@ def test_boxes_lie_inside_the_image_and_hold_something(built):
 
 
 def test_held_out_photographs_are_in_no_sample_and_probes_stand_on_plain_colours(built):
-    backgrounds = {split: Counter(meta["background"] for _, meta, _ in samples(built, split)) for split in SPLITS}
+    backgrounds = {
+        split: Counter(meta["background"] for _, meta, _ in samples(built, split))
+        for split in SPLITS
+    }
     assert not HELD_OUT_PHOTOS & backgrounds["pretrain"].keys()
     assert len(backgrounds["pretrain"]) > 8
     assert backgrounds["probe-train"].keys() == backgrounds["probe-test"].keys() == {"plain"}
@@ -162,7 +178,10 @@ def test_shards_of_someone_else_are_never_taken_away(tmp_path):
     assert open_shard(theirs).caption(0) == "a photo"
 
 
-@pytest.mark.parametrize("wrong", [{"size": 8}, {"size": 4096}, {"scenes": -1}, {"workers": 0}, {"limit": 0}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 8}, {"size": 4096}, {"scenes": -1}, {"workers": 0}, {"limit": 0}, {"seed": -1}],
+)
 def test_arguments_out_of_range_are_refused_by_name(tmp_path, wrong):
     with pytest.raises(InputError, match=f"--{next(iter(wrong))} "):
         build(tmp_path, **wrong)

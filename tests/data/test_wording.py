@@ -8,7 +8,13 @@ import pytest
 from catlip.data.emoji import Concept
 from catlip.data.wording import drawing_caption, scene_caption, with_article
 
-APPLE = Concept("1F34E", "red apple", ("apple", "diet", "food", "fruit", "health", "red", "ripe"), "food-drink", "food-fruit")
+APPLE = Concept(
+    "1F34E",
+    "red apple",
+    ("apple", "diet", "food", "fruit", "health", "red", "ripe"),
+    "food-drink",
+    "food-fruit",
+)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +50,10 @@ def test_a_scene_is_written_as_a_list_in_both_forms():
 
 
 def test_a_scene_of_one_object_is_its_name():
-    assert {scene_caption(["dog"], np.random.default_rng(seed)) for seed in range(50)} == {"a dog", "dog"}
+    assert {scene_caption(["dog"], np.random.default_rng(seed)) for seed in range(50)} == {
+        "a dog",
+        "dog",
+    }
 
 
 def test_a_drawing_is_always_named_and_only_its_own_keywords_are_added():

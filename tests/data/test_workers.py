@@ -1,4 +1,6 @@
-"""Loaders work however their processes are started, and an error in one of them is the program's, in one line."""
+"""Loaders work however their processes are started, and an error in one of them is the program's,
+in one line.
+"""
 
 import multiprocessing
 import os
@@ -47,7 +49,10 @@ def method(request) -> Iterator[str]:
 def folder(tmp_path) -> Path:
     """Twelve photographs with captions, and their labels."""
     images = cut(shipped_photographs(), 12, seed=0)
-    samples = [(f"{number}", {"jpg": image, "txt": b"a dog and a cat"}) for number, image in enumerate(images)]
+    samples = [
+        (f"{number}", {"jpg": image, "txt": b"a dog and a cat"})
+        for number, image in enumerate(images)
+    ]
     write_shard(tmp_path / "shards" / "0.tar", samples)
     label_source(TarShard(tmp_path / "shards" / "0.tar"), tmp_path / "labels", "corenet")
     return tmp_path
@@ -81,7 +86,10 @@ def test_labels_that_were_read_are_pickled_without_what_was_read(folder) -> None
     path = data_path(folder, labels=VocabularyLabels(folder / "labels", vocabulary()))
     before = [batch.labels.values for batch in path.batches(0, 0)]
     again = pickle.loads(pickle.dumps(path))
-    assert all(torch.equal(*pair) for pair in zip(before, [batch.labels.values for batch in again.batches(0, 0)], strict=True))
+    assert all(
+        torch.equal(*pair)
+        for pair in zip(before, [batch.labels.values for batch in again.batches(0, 0)], strict=True)
+    )
 
 
 class Mean(nn.Module):

@@ -1,4 +1,6 @@
-"""Labels beside shards and tables: right, resumable, the same whoever makes them, and tied to their captions."""
+"""Labels beside shards and tables: right, resumable, the same whoever makes them, and tied to their
+captions.
+"""
 
 import io
 import itertools
@@ -48,7 +50,13 @@ def shards(tmp_path):
 
 
 def label(shards, labels_dir, **options):
-    main(Label(tuple(map(str, shards)), labels_dir=labels_dir, **{"workers": 1, "quiet": True, **options}))
+    main(
+        Label(
+            tuple(map(str, shards)),
+            labels_dir=labels_dir,
+            **{"workers": 1, "quiet": True, **options},
+        )
+    )
 
 
 def digest_of(path):
@@ -57,7 +65,9 @@ def digest_of(path):
 
 def alive_in(group):
     """The processes of a group that have not ended."""
-    found = subprocess.run(["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True).stdout.split("\n")
+    found = subprocess.run(
+        ["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True
+    ).stdout.split("\n")
     return [line for line in found if line.split()[:1] == [str(group)] and "Z" not in line]
 
 
@@ -101,7 +111,10 @@ def test_only_what_is_missing_or_changed_is_labelled_again(shards, tmp_path, cap
     label(shards, tmp_path / "labels")
     assert "1 of 3 labels files were there before" in capsys.readouterr().out
     assert (tmp_path / "labels" / "2.paper.labels.npz").stat().st_mtime_ns == untouched
-    assert read_labels(open_shard(shards[1]), tmp_path / "labels", "paper").values.tolist() == [DOG, SOFA]
+    assert read_labels(open_shard(shards[1]), tmp_path / "labels", "paper").values.tolist() == [
+        DOG,
+        SOFA,
+    ]
 
 
 def test_a_changed_shard_is_noticed_even_at_the_same_size(tmp_path):
@@ -125,7 +138,9 @@ def test_a_changed_shard_is_noticed_even_at_the_same_size(tmp_path):
     ],
 )
 def test_labels_that_were_made_otherwise_are_made_again(tmp_path, other):
-    """And are an error where they turn up among others, as when machines of a cluster have other words."""
+    """And are an error where they turn up among others, as when machines of a cluster have other
+    words.
+    """
     source = TarShard(make_shard(tmp_path / "0.tar", ["a dog"]))
     label([source.path], None)
     sidecar = tmp_path / "0.paper.labels.npz"
@@ -134,7 +149,10 @@ def test_labels_that_were_made_otherwise_are_made_again(tmp_path, other):
     assert not is_labelled(source, None, "paper")
     making = {name: labels.meta[name] for name in ("rule", "edition", "tagger", "wordnet")}
     if other.keys() <= making.keys():
-        with pytest.raises(InputError, match=rf"0\.paper\.labels\.npz was made with {next(iter(other))} .*, not .* as here"):
+        with pytest.raises(
+            InputError,
+            match=rf"0\.paper\.labels\.npz was made with {next(iter(other))} .*, not .* as here",
+        ):
             summarise({source: sidecar}, set(), making, 1.0)
     label([source.path], None)
     assert sidecar.read_bytes() == whole
@@ -142,7 +160,9 @@ def test_labels_that_were_made_otherwise_are_made_again(tmp_path, other):
 
 def test_labels_are_refused_when_missing_or_of_another_shard(tmp_path):
     path = make_shard(tmp_path / "0.tar", ["a dog", "a cat"])
-    with pytest.raises(InputError, match=r"has no labels at .*run `python -m catlip.label .*0.tar --rule paper`"):
+    with pytest.raises(
+        InputError, match=r"has no labels at .*run `python -m catlip.label .*0.tar --rule paper`"
+    ):
         read_labels(open_shard(path), None, "paper")
     label_source(TarShard(path), None, "paper")
     make_shard(path, ["a dog", "a cat", "a bird"])
@@ -154,7 +174,9 @@ def test_labels_of_captions_overwritten_at_the_same_size_are_refused_and_made_ag
     path = make_shard(tmp_path / "0.tar", ["a dog", "a cat"])
     label([path], None)
     make_shard(path, ["a cat", "a dog"])
-    with pytest.raises(InputError, match=r"0\.paper\.labels\.npz are not of shard .*0\.tar as it is now"):
+    with pytest.raises(
+        InputError, match=r"0\.paper\.labels\.npz are not of shard .*0\.tar as it is now"
+    ):
         read_labels(open_shard(path), None, "paper")
     label([path], None)
     assert read_labels(open_shard(path), None, "paper").values[-1] == DOG
@@ -191,10 +213,17 @@ def test_a_labels_file_that_does_not_hold_together_is_refused_and_made_again(tmp
     assert sidecar.read_bytes() == whole
 
 
-def test_samples_that_cannot_be_made_out_are_counted_by_cause_and_the_others_labelled(tmp_path, capsys):
+def test_samples_that_cannot_be_made_out_are_counted_by_cause_and_the_others_labelled(
+    tmp_path, capsys
+):
     deep = b"[" * 100_000
     with tarfile.open(tmp_path / "0.tar", "w", errors="surrogateescape") as tar:
-        for name, content in [("a.txt", b"a dog"), ("\udcff.txt", b"a cat"), ("c.json", deep), ("d.txt", b"a couch")]:
+        for name, content in [
+            ("a.txt", b"a dog"),
+            ("\udcff.txt", b"a cat"),
+            ("c.json", deep),
+            ("d.txt", b"a couch"),
+        ]:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -250,9 +279,19 @@ def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
 def test_an_interrupted_run_stops_soon_and_says_how_to_go_on(tmp_path):
     for n in range(16):
         make_shard(tmp_path / "data" / f"{n}.tar", oracle.glosses()[n::120])
-    command = [sys.executable, "-m", "catlip.label", str(tmp_path / "data"), "--labels-dir", str(tmp_path / "labels")]
+    command = [
+        sys.executable,
+        "-m",
+        "catlip.label",
+        str(tmp_path / "data"),
+        "--labels-dir",
+        str(tmp_path / "labels"),
+    ]
     process = subprocess.Popen(
-        [*command, "--workers", "2", "--quiet"], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--workers", "2", "--quiet"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     while not list((tmp_path / "labels").glob("*.npz")):
         assert process.poll() is None
@@ -266,10 +305,24 @@ def test_an_interrupted_run_stops_soon_and_says_how_to_go_on(tmp_path):
 
 @pytest.mark.parametrize("delay_s", [0, 0.02, 0.1, 0.3, 0.7])
 def test_an_interrupt_while_the_workers_start_is_one_line(tmp_path, delay_s):
-    """A terminal sends Ctrl-C to them all, however far each has come; nobody waits for what has been begun."""
+    """A terminal sends Ctrl-C to them all, however far each has come; nobody waits for what has
+    been begun.
+    """
     make_text(tmp_path / "captions.txt", 60_000)
-    command = [sys.executable, "-m", "catlip.label", "captions.txt", "--part-rows", "20000", "--workers", "3", "--quiet"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "catlip.label",
+        "captions.txt",
+        "--part-rows",
+        "20000",
+        "--workers",
+        "3",
+        "--quiet",
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while not children.read_text():
         assert process.poll() is None
@@ -333,11 +386,17 @@ def test_a_table_without_the_column_is_named_and_the_others_are_labelled(tmp_pat
     good.write_text("title,url\na dog,u\n")
     bad.write_text("caption,url\na dog,u\n")
     with pytest.raises(
-        InputError, match=r"1 not labelled, 1 others are; first: .*bad\.csv has no column title; there are: cap"
+        InputError,
+        match=(
+            r"1 not labelled, 1 others are; first: .*bad\.csv has no column title; there are: "
+            r"cap"
+        ),
     ):
         label([bad, good], None, text_column="title")
     assert read_sidecar(tmp_path / "good-00000.paper.labels.npz").values.tolist() == [DOG]
-    with pytest.raises(InputError, match=r"2 not labelled, nothing else is; first: .*bad\.csv has no column x"):
+    with pytest.raises(
+        InputError, match=r"2 not labelled, nothing else is; first: .*bad\.csv has no column x"
+    ):
         label([bad, good], None, text_column="x")
 
 
@@ -353,12 +412,18 @@ def test_shards_and_tables_can_be_labelled_together(tmp_path):
     paths[1].write_text('{"caption": "a couch"}\nnonsense\n')
     label(paths, tmp_path / "labels", workers=2)
     metrics = json.loads((tmp_path / "labelling" / "paper.json").read_text())["metrics"]
-    assert (metrics["sources"], metrics["captions"], metrics["unlabelled"]) == (2, 3, {"not JSON": 1})
+    assert (metrics["sources"], metrics["captions"], metrics["unlabelled"]) == (
+        2,
+        3,
+        {"not JSON": 1},
+    )
     assert metrics["first_unlabelled"] == {"not JSON": "1 of t.jsonl"}
 
 
 def test_a_file_that_cannot_be_written_is_named_and_the_others_are_kept(tmp_path):
-    """By a limit on the size of files, which is reached as a full disk is: in the middle of writing."""
+    """By a limit on the size of files, which is reached as a full disk is: in the middle of
+    writing.
+    """
     make_text(tmp_path / "a.txt", 100)
     make_text(tmp_path / "b.txt", 1500)
     command = [
@@ -382,7 +447,10 @@ def test_a_file_that_cannot_be_written_is_named_and_the_others_are_kept(tmp_path
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert full.returncode == 2
-    assert full.stderr == "error: run/labels/b-00000.paper.labels.npz would be larger than files may be here\n"
+    assert (
+        full.stderr
+        == "error: run/labels/b-00000.paper.labels.npz would be larger than files may be here\n"
+    )
     assert list(contents(tmp_path / "run" / "labels")) == ["a-00000.paper.labels.npz"]
     whole = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "labelled 1,500 captions" in whole.stdout
@@ -395,14 +463,20 @@ IN_A_SMALL_DISK = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"
 def test_a_full_disk_is_named_and_the_others_are_kept(tmp_path):
     mount = f"mount -t tmpfs -o size=24k none {tmp_path}/run"
     (tmp_path / "run").mkdir()
-    if not shutil.which("unshare") or subprocess.run([*IN_A_SMALL_DISK, mount], capture_output=True).returncode:
+    if (
+        not shutil.which("unshare")
+        or subprocess.run([*IN_A_SMALL_DISK, mount], capture_output=True).returncode
+    ):
         pytest.skip("this user cannot mount a small disk")
     for name, rows in (("a", 100), ("b", 1500)):
         make_text(tmp_path / f"{name}.txt", rows)
     program = (
-        f"{sys.executable} -m catlip.label a.txt b.txt --labels-dir run/labels --quiet --workers 2; echo $?; ls -A run/labels"
+        f"{sys.executable} -m catlip.label a.txt b.txt --labels-dir run/labels --quiet --workers "
+        "2; echo $?; ls -A run/labels"
     )
-    full = subprocess.run([*IN_A_SMALL_DISK, f"{mount} && {program}"], cwd=tmp_path, capture_output=True, text=True)
+    full = subprocess.run(
+        [*IN_A_SMALL_DISK, f"{mount} && {program}"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert full.stderr.startswith("error: the disk of run/labels/b-00000.paper.labels.npz is full")
     assert full.stderr.count("\n") == 1
     assert full.stdout.split() == ["2", "a-00000.paper.labels.npz"]
@@ -410,7 +484,9 @@ def test_a_full_disk_is_named_and_the_others_are_kept(tmp_path):
 
 def test_a_bad_shard_is_named_and_the_others_are_labelled(shards, tmp_path):
     shards[1].write_bytes(shards[1].read_bytes()[:5000])
-    with pytest.raises(InputError, match=r"1 not labelled, 2 others are; first: shard .*1\.tar is not a whole tar"):
+    with pytest.raises(
+        InputError, match=r"1 not labelled, 2 others are; first: shard .*1\.tar is not a whole tar"
+    ):
         label(shards, tmp_path / "labels")
     assert len(contents(tmp_path / "labels")) == 2
     with pytest.raises(InputError, match=r"^shard .*1\.tar is not a whole tar"):
@@ -419,17 +495,30 @@ def test_a_bad_shard_is_named_and_the_others_are_labelled(shards, tmp_path):
 
 def test_the_record_counts_captions_without_a_label_by_cause(tmp_path):
     path = tmp_path / "data" / "0.tar"
-    samples = [("a", b"a dog"), ("b", b""), ("c", b"quickly and really"), ("d", b"xqzt"), ("e", b"dog " * 2000)]
+    samples = [
+        ("a", b"a dog"),
+        ("b", b""),
+        ("c", b"quickly and really"),
+        ("d", b"xqzt"),
+        ("e", b"dog " * 2000),
+    ]
     write_shard(path, [*((key, {"txt": text}) for key, text in samples), ("f", {"png": b""})])
     label([path], tmp_path / "run" / "labels")
     record = json.loads((tmp_path / "run" / "labelling" / "paper.json").read_text())
-    assert record["metrics"]["unlabelled"] == {"an empty caption": 1, "no noun": 1, "no noun of WordNet": 1, "no caption": 1}
+    assert record["metrics"]["unlabelled"] == {
+        "an empty caption": 1,
+        "no noun": 1,
+        "no noun of WordNet": 1,
+        "no caption": 1,
+    }
     first = record["metrics"]["first_unlabelled"]
     assert (first["no caption"], first["no noun"]) == ("f of 0.tar", "c of 0.tar")
     assert record["metrics"]["cut"] == 1
     assert record["metrics"]["captions"] == 6
     assert record["metrics"]["captions_per_s"] > 0
-    assert record["metrics"]["bytes_per_caption"] * 6 == os.path.getsize(tmp_path / "run" / "labels" / "0.paper.labels.npz")
+    assert record["metrics"]["bytes_per_caption"] * 6 == os.path.getsize(
+        tmp_path / "run" / "labels" / "0.paper.labels.npz"
+    )
 
 
 def test_each_folder_of_labels_has_its_record(tmp_path, monkeypatch):
@@ -439,15 +528,27 @@ def test_each_folder_of_labels_has_its_record(tmp_path, monkeypatch):
         label([path], tmp_path / "run" / f"labels-{name}")
         label([path], None)
     records = [json.loads(path.read_text()) for path in (tmp_path / "run" / "labelling").iterdir()]
-    assert {Path(record["config"]["labels_dir"]).name for record in records} == {"labels-a", "labels-b"}
+    assert {Path(record["config"]["labels_dir"]).name for record in records} == {
+        "labels-a",
+        "labels-b",
+    }
     assert len(list((tmp_path / "runs" / "labelling").iterdir())) == 2
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["data"], "nothing beside the user's data"
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["data"], (
+        "nothing beside the user's data"
+    )
     label([path], tmp_path / "run" / "labels")
     assert (tmp_path / "run" / "labelling" / "paper.json").exists()
 
 
 @pytest.mark.parametrize(
-    "pattern", ["s3://bucket/{0..9}.tar", "https://x.org/0.tar", "gs://b/0.tar", "hf://d/0.tar", "pipe:cat 0.tar"]
+    "pattern",
+    [
+        "s3://bucket/{0..9}.tar",
+        "https://x.org/0.tar",
+        "gs://b/0.tar",
+        "hf://d/0.tar",
+        "pipe:cat 0.tar",
+    ],
 )
 def test_remote_shards_are_refused_as_such(pattern):
     with pytest.raises(InputError, match="is remote, which is not supported yet"):
@@ -469,10 +570,17 @@ def test_a_missing_caption_and_an_empty_one_have_different_digests(tmp_path):
 
 
 def test_the_digest_tells_keys_and_captions_apart(tmp_path):
-    variants = [[("a", "b"), ("c", "d")], [("a", "bc"), ("c", "d")], [("ab", "b"), ("c", "d")], [("a", "b\nc"), ("c", "d")]]
+    variants = [
+        [("a", "b"), ("c", "d")],
+        [("a", "bc"), ("c", "d")],
+        [("ab", "b"), ("c", "d")],
+        [("a", "b\nc"), ("c", "d")],
+    ]
     digests = set()
     for number, samples in enumerate(variants):
-        write_shard(tmp_path / f"{number}.tar", ((key, {"txt": text.encode()}) for key, text in samples))
+        write_shard(
+            tmp_path / f"{number}.tar", ((key, {"txt": text.encode()}) for key, text in samples)
+        )
         digests.add(digest_of(tmp_path / f"{number}.tar"))
     assert len(digests) == len(variants)
 
@@ -491,7 +599,9 @@ def test_explaining_prints_no_control_characters(capsys):
 
 def test_the_command_explains_and_reports_errors_in_one_line():
     command = [sys.executable, "-m", "catlip.label"]
-    explained = subprocess.run([*command, "explain", "a dog", "--rule", "corenet"], capture_output=True, text=True)
+    explained = subprocess.run(
+        [*command, "explain", "a dog", "--rule", "corenet"], capture_output=True, text=True
+    )
     assert "label dog.n.01" in explained.stdout
     failed = subprocess.run([*command, "nowhere/*.tar"], capture_output=True, text=True)
     assert failed.returncode == 2

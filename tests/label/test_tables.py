@@ -23,7 +23,19 @@ from catlip.label.tables.parts import cut
 KINDS = ("csv", "tsv", "jsonl", "parquet")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 WORDS = st.sampled_from(
-    ['a dog\non a "couch"', "two\tbikes, a cat", "", " ", '"', "\r", "\r\n", "über 犬", "don't", "\x00", "\ufeff"]
+    [
+        'a dog\non a "couch"',
+        "two\tbikes, a cat",
+        "",
+        " ",
+        '"',
+        "\r",
+        "\r\n",
+        "über 犬",
+        "don't",
+        "\x00",
+        "\ufeff",
+    ]
 )
 
 
@@ -38,7 +50,9 @@ def write_table(path, captions, row_group_size=3):
             rows = csv.writer(file, "excel" if kind == "csv" else "excel-tab")
             rows.writerows([["url", "caption"], *(["u", caption] for caption in captions)])
     else:
-        path.write_text("".join(json.dumps({"url": "u", "caption": caption}) + "\n" for caption in captions))
+        path.write_text(
+            "".join(json.dumps({"url": "u", "caption": caption}) + "\n" for caption in captions)
+        )
     return path
 
 
@@ -63,9 +77,13 @@ def folder(tmp_path_factory):
 @settings(max_examples=60)
 @given(texts=st.lists(TEXTS | WORDS, min_size=1, max_size=12), part_rows=st.integers(1, 13))
 @example(texts=["a dog", '"a\ncat"', "\r\n", "", '",\t"'], part_rows=2)
-def test_labels_are_those_of_a_shard_whatever_the_kind_and_the_parts(folder, labeller, texts, part_rows):
+def test_labels_are_those_of_a_shard_whatever_the_kind_and_the_parts(
+    folder, labeller, texts, part_rows
+):
     """Keys and captions, too: the digest is made of them."""
-    write_shard(folder / "0.tar", ((str(n), {"txt": text.encode()}) for n, text in enumerate(texts)))
+    write_shard(
+        folder / "0.tar", ((str(n), {"txt": text.encode()}) for n, text in enumerate(texts))
+    )
     expected = label_captions(TarShard(folder / "0.tar").samples(), labeller)
     for kind in KINDS:
         parts = cut(write_table(folder / f"t.{kind}", texts), part_rows=part_rows)
@@ -77,16 +95,24 @@ def test_labels_are_those_of_a_shard_whatever_the_kind_and_the_parts(folder, lab
         assert [part.first_row for part in parts] == list(range(0, len(texts), part_rows))
 
 
-@given(texts=st.lists(TEXTS.filter(lambda text: not set(text) & {"\n", "\r"}), min_size=1), part_rows=st.integers(1, 5))
+@given(
+    texts=st.lists(TEXTS.filter(lambda text: not set(text) & {"\n", "\r"}), min_size=1),
+    part_rows=st.integers(1, 5),
+)
 def test_every_line_of_a_text_file_is_a_caption(folder, texts, part_rows):
     (folder / "t.txt").write_bytes("\n".join([*texts, ""]).encode())
-    assert samples(folder / "t.txt", None, part_rows) == [(str(n), text) for n, text in enumerate(texts)]
+    assert samples(folder / "t.txt", None, part_rows) == [
+        (str(n), text) for n, text in enumerate(texts)
+    ]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
 def test_any_line_ends_will_do_and_the_last_may_be_missing(tmp_path, kind, end):
-    lines = {"csv": ["caption,x", "a dog,1", "a cat,2"], "jsonl": ['{"caption": "a dog"}', '{"caption": "a cat"}']}
+    lines = {
+        "csv": ["caption,x", "a dog,1", "a cat,2"],
+        "jsonl": ['{"caption": "a dog"}', '{"caption": "a cat"}'],
+    }
     path = tmp_path / f"t.{kind}"
     path.write_bytes(end.join(lines.get(kind, ["a dog", "a cat"])).encode())
     assert captions(path, part_rows=1) == ["a dog", "a cat"]
@@ -132,14 +158,19 @@ def test_a_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma)
     assert captions(path, "1") == ["u", "v"]
     with pytest.raises(InputError, match="has 2 columns, so none with the number 2"):
         cut(path, "2")
-    with pytest.raises(InputError, match=r"no column caption or text .*there are: a dog, u; .*number from 0"):
+    with pytest.raises(
+        InputError, match=r"no column caption or text .*there are: a dog, u; .*number from 0"
+    ):
         cut(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_missing_column_is_an_error_that_lists_those_that_are_there(tmp_path, kind):
     path = write_table(tmp_path / f"t.{kind}", ["a dog"])
-    with pytest.raises(InputError, match=rf"t\.{kind}.* has no column title; there are: url, caption; give --text-column"):
+    with pytest.raises(
+        InputError,
+        match=rf"t\.{kind}.* has no column title; there are: url, caption; give --text-column",
+    ):
         cut(path, "title")
     assert captions(path, "url") == ["u"]
 
@@ -173,7 +204,12 @@ def test_a_row_without_a_caption_says_why(tmp_path):
     (tmp_path / "t.jsonl").write_text("\n".join(rows))
     assert captions(tmp_path / "t.jsonl", part_rows=4) == list(rows.values())
     (tmp_path / "t.csv").write_text("x,caption\n1,a dog\n2\n3,\n4,a cat,5\n")
-    assert captions(tmp_path / "t.csv") == ["a dog", Unusable("a row that ends before its caption"), "", "a cat"]
+    assert captions(tmp_path / "t.csv") == [
+        "a dog",
+        Unusable("a row that ends before its caption"),
+        "",
+        "a cat",
+    ]
     pq.write_table(pa.table({"caption": ["a dog", None, ""]}), tmp_path / "t.parquet")
     assert captions(tmp_path / "t.parquet") == ["a dog", None, ""]
 
@@ -183,17 +219,29 @@ def test_what_is_not_utf8_is_replaced(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"caption\n" + content + b"\n")
     (tmp_path / "t.jsonl").write_bytes(b'{"caption": "' + content + b'"}\n')
     (tmp_path / "t.txt").write_bytes(content)
-    text = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, len(content)], np.int32)), pa.py_buffer(content))
+    text = pa.StringArray.from_buffers(
+        1, pa.py_buffer(np.array([0, len(content)], np.int32)), pa.py_buffer(content)
+    )
     pq.write_table(pa.table({"caption": text}), tmp_path / "t.parquet")
     assert [captions(path) for path in sorted(tmp_path.iterdir())] == [["a caf\ufffd \ufffd"]] * 4
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.dictionary(pa.int8(), pa.string())], ids=str
+    "kind",
+    [
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.binary(),
+        pa.dictionary(pa.int8(), pa.string()),
+    ],
+    ids=str,
 )
 def test_every_kind_of_text_column_of_parquet_is_read(tmp_path, kind):
     texts = ["a dog", None, "über", "a dog"]
-    pq.write_table(pa.table({"caption": pa.array(texts).cast(kind)}), tmp_path / "t.parquet", row_group_size=3)
+    pq.write_table(
+        pa.table({"caption": pa.array(texts).cast(kind)}), tmp_path / "t.parquet", row_group_size=3
+    )
     assert captions(tmp_path / "t.parquet", part_rows=2) == texts
 
 
@@ -205,7 +253,10 @@ def test_a_column_of_nothing_has_no_captions(tmp_path):
 @pytest.mark.parametrize("column", [[1, 2], [["a dog"], ["a cat"]]])
 def test_a_parquet_column_that_is_not_text_is_refused(tmp_path, column):
     pq.write_table(pa.table({"caption": column, "title": ["a", "b"]}), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match=r"column caption of .*t\.parquet holds .*, not text; columns of text: title"):
+    with pytest.raises(
+        InputError,
+        match=r"column caption of .*t\.parquet holds .*, not text; columns of text: title",
+    ):
         cut(tmp_path / "t.parquet")
 
 
@@ -218,7 +269,9 @@ def test_a_damaged_parquet_file_is_named(tmp_path, size):
 
 
 def test_a_parquet_file_damaged_inside_is_named(tmp_path):
-    path = write_table(tmp_path / "t.parquet", [f"caption {n}" for n in range(1000)], row_group_size=1000)
+    path = write_table(
+        tmp_path / "t.parquet", [f"caption {n}" for n in range(1000)], row_group_size=1000
+    )
     content = bytearray(path.read_bytes())
     content[50:3000] = bytes(2950)
     path.write_bytes(content)
@@ -264,9 +317,17 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, kind):
 
 def test_memory_does_not_grow_with_the_row_groups_of_parquet(tmp_path):
     random = np.random.default_rng(0)
-    path = write_table(tmp_path / "t.parquet", [random.bytes(60).hex() for _ in range(100_000)], row_group_size=100_000)
+    path = write_table(
+        tmp_path / "t.parquet",
+        [random.bytes(60).hex() for _ in range(100_000)],
+        row_group_size=100_000,
+    )
     before = pa.total_allocated_bytes()
-    held = [pa.total_allocated_bytes() - before for part in cut(path, part_rows=40_000) for _ in part.samples()]
+    held = [
+        pa.total_allocated_bytes() - before
+        for part in cut(path, part_rows=40_000)
+        for _ in part.samples()
+    ]
     assert max(held) < path.stat().st_size / 2
 
 
@@ -287,7 +348,9 @@ def test_sources_are_found_by_globs_and_braces_and_each_once(tmp_path):
     names = [f"{n}.jsonl" for n in range(3)]
     for name in names:
         (tmp_path / name).touch()
-    assert find([f"{tmp_path}/*.jsonl", f"{tmp_path}/{{0..1}}.jsonl"]) == [tmp_path / name for name in names]
+    assert find([f"{tmp_path}/*.jsonl", f"{tmp_path}/{{0..1}}.jsonl"]) == [
+        tmp_path / name for name in names
+    ]
     with pytest.raises(InputError, match="no shard matches"):
         find([f"{tmp_path}/{{0..3}}.jsonl"])
     with pytest.raises(InputError, match="no shards or tables given"):
@@ -297,5 +360,7 @@ def test_sources_are_found_by_globs_and_braces_and_each_once(tmp_path):
 @pytest.mark.parametrize("name", ["notes.md", "a.parquet.gz", "a.tar.gz", "captions"])
 def test_a_file_of_another_kind_is_refused(tmp_path, name):
     (tmp_path / name).touch()
-    with pytest.raises(InputError, match=r"is neither a shard \(\.tar\) nor a table \(\.parquet, \.csv"):
+    with pytest.raises(
+        InputError, match=r"is neither a shard \(\.tar\) nor a table \(\.parquet, \.csv"
+    ):
         find([str(tmp_path / name)])

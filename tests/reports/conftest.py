@@ -11,10 +11,22 @@ import pytest
 from reports.records import read_records
 from reports.sections import Page, build_page
 
-WHOLE = {"cc3m": 72.5e6, "datacomp": 13.1e9}  # images that a training at the paper's scale has seen, at least
+WHOLE = {
+    "cc3m": 72.5e6,
+    "datacomp": 13.1e9,
+}  # images that a training at the paper's scale has seen, at least
 # Pixels of a side that the paper transfers at.
-SIDES = {"linear_probe": 224, "finetune": 224, "multilabel": 512, "segmentation": 512, "detection": 1024}
-CLASSES = {"imagenet": 1000, "places365": 365}  # of the published data sets, and of the dense ones with their test images:
+SIDES = {
+    "linear_probe": 224,
+    "finetune": 224,
+    "multilabel": 512,
+    "segmentation": 512,
+    "detection": 1024,
+}
+CLASSES = {
+    "imagenet": 1000,
+    "places365": 365,
+}  # of the published data sets, and of the dense ones with their test images:
 PUBLISHED = {
     "multilabel": {"num_classes": 80, "num_val": 5000},
     "segmentation": {"num_classes": 150, "num_val": 2000},
@@ -36,9 +48,13 @@ HEAD: dict[str, Any] = {
 
 @pytest.fixture
 def write_record(tmp_path: Path) -> WriteRecord:
-    """Write `ROOT/<scale>/<kind>/<name>.json` under the test's folder; keywords replace parts of the head."""
+    """Write `ROOT/<scale>/<kind>/<name>.json` under the test's folder; keywords replace parts of
+    the head.
+    """
 
-    def write(kind: str, name: str, root: str = "runs", scale: str = "starter", **parts: Any) -> Path:
+    def write(
+        kind: str, name: str, root: str = "runs", scale: str = "starter", **parts: Any
+    ) -> Path:
         path = tmp_path / root / scale / kind / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(copy.deepcopy(HEAD) | {"kind": kind, "name": name} | parts))
@@ -80,10 +96,32 @@ def transfer(write_record: WriteRecord) -> Callable[..., None]:
     ) -> None:
         name = f"{method}-{encoder}-seed{seed}"
         seen = {"method": method, "seed": seed, "images_seen": images or WHOLE.get(scale, 84_000)}
-        write_record("pretrain", name, root, scale, metrics=seen, config={"recipe": {"encoder": encoder, "seed": seed}})
-        told = {"encoder": f"out/{scale}/pretrain/{name}", "recipe": {"resolution": side or SIDES[kind]}}
+        write_record(
+            "pretrain",
+            name,
+            root,
+            scale,
+            metrics=seen,
+            config={"recipe": {"encoder": encoder, "seed": seed}},
+        )
+        told = {
+            "encoder": f"out/{scale}/pretrain/{name}",
+            "recipe": {"resolution": side or SIDES[kind]},
+        }
         own = {"method": method, "pretrain_seed": seed} | PUBLISHED.get(kind, {}) | metrics
-        own |= {f"{task}_num_classes": classes for task, classes in CLASSES.items() if f"{task}_num_classes" not in own}
-        write_record(kind, f"{name}-{side}", root, folder or scale, metrics=own, config=told | (config or {}), **parts)
+        own |= {
+            f"{task}_num_classes": classes
+            for task, classes in CLASSES.items()
+            if f"{task}_num_classes" not in own
+        }
+        write_record(
+            kind,
+            f"{name}-{side}",
+            root,
+            folder or scale,
+            metrics=own,
+            config=told | (config or {}),
+            **parts,
+        )
 
     return write

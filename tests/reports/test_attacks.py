@@ -1,4 +1,6 @@
-"""Records that were made to harm: files that never end, cells that a spreadsheet runs, words that steer a terminal."""
+"""Records that were made to harm: files that never end, cells that a spreadsheet runs, words that
+steer a terminal.
+"""
 
 import json
 import os
@@ -75,7 +77,10 @@ def test_a_trap_named_by_itself_is_one_line(trap, tmp_path):
     path, reason = trap
     assert [problem.reason for problem in read_records([path]).problems] == [reason]
     good = path.with_name("catlip-seed0.json")
-    for program in (lambda: compare(Compare(path, good)), lambda: bench_compare(BenchCompare(good, path))):
+    for program in (
+        lambda: compare(Compare(path, good)),
+        lambda: bench_compare(BenchCompare(good, path)),
+    ):
         with pytest.raises(InputError, match=reason):
             program()
     with pytest.raises(InputError, match=reason):
@@ -93,7 +98,9 @@ def test_a_trap_is_neither_merged_nor_read_where_it_lies(trap, tmp_path):
     out = path.parents[2]
     other = tmp_path / "other/starter/pretrain"
     other.mkdir(parents=True)
-    (other / "clip-seed0.json").write_bytes(path.with_name("catlip-seed0.json").read_bytes() + b"\n")
+    (other / "clip-seed0.json").write_bytes(
+        path.with_name("catlip-seed0.json").read_bytes() + b"\n"
+    )
     merged = merge_folders([tmp_path / "other", out], out)
     assert [source for source, _ in merged.copied] == [str(other / "clip-seed0.json")]
     assert [problem.reason for problem in merged.left_out] == [reason]
@@ -107,10 +114,17 @@ def test_a_link_to_a_record_is_that_record(write_record, tmp_path):
     assert read_record(link)["kind"] == "pretrain"
 
 
-@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+1 and more", "-cmd|' /C calc'!A0", "\t=1", "\r=1", " =1", "\uff1d1"])
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "@SUM(A1)", "+1 and more", "-cmd|' /C calc'!A0", "\t=1", "\r=1", " =1", "\uff1d1"],
+)
 def test_no_cell_of_a_csv_is_a_formula(text):
     table = Table("t", "T", ["Field", text], [[Cell(text), Cell("1", small=text, remarks=(text,))]])
-    cells = [cell.strip('"') for line in as_csv(table).splitlines() for cell in re.findall(r'"[^"]*"|[^,]+', line)]
+    cells = [
+        cell.strip('"')
+        for line in as_csv(table).splitlines()
+        for cell in re.findall(r'"[^"]*"|[^,]+', line)
+    ]
     assert not [cell for cell in cells if cell.lstrip().startswith(("=", "@", "+", "-", "\uff1d"))]
     assert "\t" not in as_csv(table)
     assert "\r" not in as_csv(table)
@@ -123,18 +137,47 @@ def test_a_number_of_a_csv_stays_a_number(number):
 
 @pytest.fixture
 def attacked(write_record, tmp_path) -> Page:
-    """The page of records with ATTACK in every string and key that a record chooses, in three ways of going about it."""
+    """The page of records with ATTACK in every string and key that a record chooses, in three ways
+    of going about it.
+    """
     probe = {"method": "catlip", "concepts_top1": 0.5, f"{ATTACK}_top1": 0.5}
-    environment = {"device": f"D {ATTACK}", "device_count": 1, "revision": ATTACK, "packages": {"torch": ATTACK}}
-    poison = {"environment": environment, "notes": [ATTACK], "command": ATTACK, "samples": {ATTACK: [1.0, ATTACK]}}
+    environment = {
+        "device": f"D {ATTACK}",
+        "device_count": 1,
+        "revision": ATTACK,
+        "packages": {"torch": ATTACK},
+    }
+    poison = {
+        "environment": environment,
+        "notes": [ATTACK],
+        "command": ATTACK,
+        "samples": {ATTACK: [1.0, ATTACK]},
+    }
     for seed in range(2):
         recipe = {"encoder": "x", ATTACK: seed, f"`{ATTACK}`": seed}
         metrics = {"method": "catlip", "seed": seed, ATTACK: {ATTACK: ATTACK}}
-        write_record("pretrain", f"catlip-seed{seed}", metrics=metrics, config={"recipe": recipe, ATTACK: ATTACK}, **poison)
-        write_record("linear_probe", f"catlip-seed{seed}", metrics=probe | {"pretrain_seed": seed}, **poison)
+        write_record(
+            "pretrain",
+            f"catlip-seed{seed}",
+            metrics=metrics,
+            config={"recipe": recipe, ATTACK: ATTACK},
+            **poison,
+        )
+        write_record(
+            "linear_probe", f"catlip-seed{seed}", metrics=probe | {"pretrain_seed": seed}, **poison
+        )
     timed = {"total_ms": {"median": 1.0}, "parameters": 1e6}
-    step = {"methods": {"catlip": timed, "clip": timed, ATTACK: timed}, "ratios": {"clip/catlip": {"value": 1.2}}}
-    write_record("step_time", "step", metrics=step, config={"model": f"m {ATTACK}", "precision": ATTACK}, **poison)
+    step = {
+        "methods": {"catlip": timed, "clip": timed, ATTACK: timed},
+        "ratios": {"clip/catlip": {"value": 1.2}},
+    }
+    write_record(
+        "step_time",
+        "step",
+        metrics=step,
+        config={"model": f"m {ATTACK}", "precision": ATTACK},
+        **poison,
+    )
     (tmp_path / "runs/starter/pretrain" / "bad \x1b[2J.json").write_text('{"schema": "\\u001b[2J"}')
     return build_page(read_records([tmp_path / "runs"]))
 
@@ -152,7 +195,9 @@ def test_no_word_of_a_record_is_markdown_or_html_or_steers_a_terminal(attacked, 
 
 
 def test_pages_and_tables_hold_no_control_characters_before_they_are_written(attacked):
-    undrawn = {figure.name: type("Undrawn", (), {"svg": "<svg></svg>"})() for figure in attacked.figures}
+    undrawn = {
+        figure.name: type("Undrawn", (), {"svg": "<svg></svg>"})() for figure in attacked.figures
+    }
     assert not CONTROL.search(html(attacked, undrawn))
     assert not CONTROL.search(markdown(attacked))
     for table in attacked.tables:
@@ -160,9 +205,18 @@ def test_pages_and_tables_hold_no_control_characters_before_they_are_written(att
 
 
 def test_comparisons_steer_no_terminal(write_record, tmp_path, capsys):
-    head = {"environment": {"device": "A", "device_count": 1}, "samples": {f"s {ATTACK}": [1.0, 2.0]}}
+    head = {
+        "environment": {"device": "A", "device_count": 1},
+        "samples": {f"s {ATTACK}": [1.0, 2.0]},
+    }
     paths = [
-        write_record("step_time", name, config={f"field {ATTACK}": f"{name} {ATTACK}"}, notes=[f"{name} {ATTACK}"], **head)
+        write_record(
+            "step_time",
+            name,
+            config={f"field {ATTACK}": f"{name} {ATTACK}"},
+            notes=[f"{name} {ATTACK}"],
+            **head,
+        )
         for name in ("one", "other")
     ]
     compare(Compare(*paths))

@@ -19,23 +19,57 @@ RECIPE = {"encoder": "vit_example", "iterations": STEPS}
 ZERO = [530.0 * 0.97**step + 10 for step in range(STEPS)]
 RATES = [13.0 * 0.999**step for step in range(STEPS)]
 SEEDS = [
-    {"seed": 0, "zero_initial_loss": 540.0, "base_rates_initial_loss": 13.0, "zero_loss_1_to_10": 480.0},
-    {"seed": 1, "zero_initial_loss": 542.0, "base_rates_initial_loss": 14.0, "zero_loss_1_to_10": 482.0},
+    {
+        "seed": 0,
+        "zero_initial_loss": 540.0,
+        "base_rates_initial_loss": 13.0,
+        "zero_loss_1_to_10": 480.0,
+    },
+    {
+        "seed": 1,
+        "zero_initial_loss": 542.0,
+        "base_rates_initial_loss": 14.0,
+        "zero_loss_1_to_10": 482.0,
+    },
 ]
 METRICS = {
-    **{"num_classes": 768, "uniform_loss": 532.337, "base_rate_entropy": 13.6, "base_rates_alone_loss": 13.5},
-    **{"images_seen": 64_000.0, "zero_initial_loss": 541.0, "base_rates_initial_loss": 13.5, "zero_loss_1_to_10": 481.0},
+    **{
+        "num_classes": 768,
+        "uniform_loss": 532.337,
+        "base_rate_entropy": 13.6,
+        "base_rates_alone_loss": 13.5,
+    },
+    **{
+        "images_seen": 64_000.0,
+        "zero_initial_loss": 541.0,
+        "base_rates_initial_loss": 13.5,
+        "zero_loss_1_to_10": 481.0,
+    },
     **{"steps_saved": 168.0, "seeds": SEEDS},
 }
-SAMPLES = {"seed": [0] * STEPS, "step": [*range(1, STEPS + 1)], "zero_loss": ZERO, "base_rates_loss": RATES}
+SAMPLES = {
+    "seed": [0] * STEPS,
+    "step": [*range(1, STEPS + 1)],
+    "zero_loss": ZERO,
+    "base_rates_loss": RATES,
+}
 
 
 @pytest.fixture
 def page_of(write_record, tmp_path):
     """The page of one record with these parts."""
 
-    def build(metrics: object = METRICS, samples: object = SAMPLES, recipe: object = RECIPE) -> Page:
-        write_record("bias_init", "bias_init", scale="bench", metrics=metrics, samples=samples, config={"recipe": recipe})
+    def build(
+        metrics: object = METRICS, samples: object = SAMPLES, recipe: object = RECIPE
+    ) -> Page:
+        write_record(
+            "bias_init",
+            "bias_init",
+            scale="bench",
+            metrics=metrics,
+            samples=samples,
+            config={"recipe": recipe},
+        )
         return build_page(read_records([tmp_path / "runs"]))
 
     return build
@@ -52,8 +86,18 @@ def test_the_table_has_each_loss_with_its_spread_and_what_is_expected(page_of):
     expected, first, span = found.rows
     assert [cell.text for cell in expected[1:]] == ["532.34", "13.50", MISSING]
     assert expected[1].small == "V ln 2, of 768 classes"
-    assert [cell.text for cell in first] == ["First step", "541.00 ± 1.41", "13.50 ± 0.71", "527.50 ± 0.71"]
-    assert [cell.text for cell in span] == ["Mean of steps 1 to 10", "481.00 ± 1.41", MISSING, MISSING]
+    assert [cell.text for cell in first] == [
+        "First step",
+        "541.00 ± 1.41",
+        "13.50 ± 0.71",
+        "527.50 ± 0.71",
+    ]
+    assert [cell.text for cell in span] == [
+        "Mean of steps 1 to 10",
+        "481.00 ± 1.41",
+        MISSING,
+        MISSING,
+    ]
     assert "168 steps (10,752 images)" in found.caption
     assert "chance" not in found.caption, "there are two seeds"
 
@@ -66,7 +110,10 @@ def test_both_losses_are_drawn_on_logarithmic_axes_with_the_dotted_one_and_the_m
     axes = Canvas().add_subplot()
     drawn.draw(axes)
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    lines = [(list(line.get_xdata()), list(line.get_ydata()), line.get_linestyle()) for line in axes.get_lines()]
+    lines = [
+        (list(line.get_xdata()), list(line.get_ydata()), line.get_linestyle())
+        for line in axes.get_lines()
+    ]
     assert lines[0][1] == pytest.approx(ZERO)
     assert lines[2][1] == pytest.approx(RATES)
     assert lines[4] == ([0, 1], [13.5, 13.5], ":")
@@ -84,7 +131,9 @@ def test_what_was_never_saved_is_said_and_not_drawn(page_of):
     assert len(axes.get_lines()) == 5
 
 
-@pytest.mark.parametrize("strange", [math.nan, math.inf, -1, 0, 10**400, 5e-324, "12", None, [[]], {}])
+@pytest.mark.parametrize(
+    "strange", [math.nan, math.inf, -1, 0, 10**400, 5e-324, "12", None, [[]], {}]
+)
 @pytest.mark.parametrize("part", ["metrics", "samples", "recipe"])
 def test_a_record_of_strange_values_gives_a_page(page_of, part, strange):
     whole = {"metrics": METRICS, "samples": SAMPLES, "recipe": RECIPE}
@@ -98,6 +147,13 @@ def test_a_record_of_strange_values_gives_a_page(page_of, part, strange):
 def test_no_word_of_a_record_becomes_part_of_the_page(page_of):
     attacked = {f"zero_loss_1_to_2<script>alert(1){i}": 1.0 for i in range(3)}
     page = page_of(METRICS | attacked, recipe=poisoned(RECIPE))
-    assert "<script>alert" not in html(page, {f.name: render(f) for f in page.figures}).replace("<!-- <script>alert", "")
-    assert not any("script" in block.words for s in page.sections for block in s.blocks if isinstance(block, Text))
+    assert "<script>alert" not in html(page, {f.name: render(f) for f in page.figures}).replace(
+        "<!-- <script>alert", ""
+    )
+    assert not any(
+        "script" in block.words
+        for s in page.sections
+        for block in s.blocks
+        if isinstance(block, Text)
+    )
     assert "<script>" not in markdown(page).replace("\\<script\\>", "")

@@ -1,6 +1,8 @@
-"""The page in a browser: it fits, folds open, sorts, enlarges and prints, and asks the network for nothing.
+"""The page in a browser: it fits, folds open, sorts, enlarges and prints, and asks the network for
+nothing.
 
-Needs Debian's Chromium (`apt-get install chromium`) and Playwright; without them these tests are skipped.
+Needs Debian's Chromium (`apt-get install chromium`) and Playwright; without them these tests are
+skipped.
 """
 
 import os
@@ -19,21 +21,27 @@ from reports.records import read_records
 from reports.sections import Page, Section, build_page
 
 REPOSITORY = Path(__file__).parents[2]
-RECORDS = {"golden": (Path(__file__).parent / "golden", "records"), "committed": (REPOSITORY, "reports/records")}
+RECORDS = {
+    "golden": (Path(__file__).parent / "golden", "records"),
+    "committed": (REPOSITORY, "reports/records"),
+}
 WIDTHS = (360, 768, 1280)
+# Of each column: whether rising and falling differ, and whether the third click restores the order.
 THREE_CLICKS = """[...document.querySelectorAll("thead button")].map((button) => {
   const { rows } = button.closest("table");
   const orders = [[...rows]];
   for (let click = 0; click < 3; click++) { button.click(); orders.push([...rows]); }
   const same = (one, other) => one.every((row, place) => row === other[place]);
   return [!same(orders[1], orders[2]), same(orders[0], orders[3])];
-})"""  # of each column: whether rising and falling differ, and whether the third click restores the order
+})"""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Debian's Chromium; nothing is downloaded."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'"
+    )
     chromium = shutil.which("chromium")
     if not chromium:
         pytest.skip("needs Chromium: apt-get install chromium")
@@ -44,7 +52,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module", params=RECORDS)
-def report(request: pytest.FixtureRequest, browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(
+    request: pytest.FixtureRequest, browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The path of a page: that of the golden records, and that of those which are committed."""
     folder, records = RECORDS[request.param]
     out, before = tmp_path_factory.mktemp(request.param), Path.cwd()
@@ -86,22 +96,39 @@ def test_the_page_fits_at_any_width_and_neither_complains_nor_asks_the_network(r
 
 def test_a_page_says_what_everything_is(report, tab):
     tab.goto(report.as_uri())
-    targets = tab.evaluate("[...document.querySelectorAll('a[href^=\"#\"]')].map(link => link.hash.slice(1))")
-    assert set(targets) <= set(tab.evaluate("[...document.querySelectorAll('[id]')].map(part => part.id)"))
-    files = tab.evaluate("[...document.querySelectorAll('.files a')].map(link => link.getAttribute('href'))")
+    targets = tab.evaluate(
+        "[...document.querySelectorAll('a[href^=\"#\"]')].map(link => link.hash.slice(1))"
+    )
+    assert set(targets) <= set(
+        tab.evaluate("[...document.querySelectorAll('[id]')].map(part => part.id)")
+    )
+    files = tab.evaluate(
+        "[...document.querySelectorAll('.files a')].map(link => link.getAttribute('href'))"
+    )
     assert files
     assert all((report.parent / file).is_file() for file in files)
-    undescribed = "[...document.querySelectorAll('.figures > figure')].filter(f => !f.querySelector('[role=img]').ariaLabel)"
+    undescribed = (
+        "[...document.querySelectorAll('.figures > figure')].filter(f => "
+        "!f.querySelector('[role=img]').ariaLabel)"
+    )
     assert tab.evaluate(f"{undescribed}.length") == 0
-    title = "(table.closest('.table').querySelector('figcaption') ?? table.closest('details').querySelector('summary'))"
-    titles = tab.evaluate(f"[...document.querySelectorAll('table')].map(table => {title}.textContent.trim())")
+    title = (
+        "(table.closest('.table').querySelector('figcaption') ?? "
+        "table.closest('details').querySelector('summary'))"
+    )
+    titles = tab.evaluate(
+        f"[...document.querySelectorAll('table')].map(table => {title}.textContent.trim())"
+    )
     assert titles
     assert all(titles)
 
 
 def test_headings_step_down_one_at_a_time_and_the_first_tab_stop_skips_to_the_contents(report, tab):
     tab.goto(report.as_uri())
-    levels = tab.evaluate("[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(heading => +heading.tagName[1])")
+    levels = tab.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(heading => "
+        "+heading.tagName[1])"
+    )
     assert levels[0] == 1
     assert all(lower <= upper + 1 for upper, lower in pairwise(levels))
     tab.keyboard.press("Tab")
@@ -128,7 +155,10 @@ GONE = [MISSING, "NaN", "not run: needs a GPU", ""]
 
 def tab_with_table(tab: Any, rows: list[list[str]]) -> Any:
     """A page with one table of three columns; gives the button of the second column's head."""
-    cells = [[Cell(text, "n = 3", remarks=("a footnote",) if not text else ()) for text in row] for row in rows]
+    cells = [
+        [Cell(text, "n = 3", remarks=("a footnote",) if not text else ()) for text in row]
+        for row in rows
+    ]
     table = Table("mine", "A table", ["Name", "Value", "Mixed"], cells)
     tab.set_content(html(Page("", None, [Section("only", "Only", [table])]), {}))
     return tab.get_by_role("button", name="Value")
@@ -143,7 +173,9 @@ def column(tab: Any, index: int = 1) -> list[str]:
 
 def test_a_column_sorts_as_numbers_rising_then_falling_then_as_it_was(tab):
     values = [*GONE[:2], *RISING[::2], *GONE[2:], *reversed(RISING[1::2])]
-    button = tab_with_table(tab, [[f"row {i}", value, "1" if i else "a word"] for i, value in enumerate(values)])
+    button = tab_with_table(
+        tab, [[f"row {i}", value, "1" if i else "a word"] for i, value in enumerate(values)]
+    )
     head = tab.locator("th", has=button)
     expected = {"ascending": RISING + GONE, "descending": RISING[::-1] + GONE, None: values}
     for press in (button.click, lambda: button.press("Enter")):
@@ -163,7 +195,14 @@ def test_words_sort_as_people_count_and_one_column_at_a_time(tab):
 
 
 def test_rows_stay_under_their_heading(tab):
-    rows = [["first"], ["a", "3", "x"], ["b", "1", "x"], ["second"], ["c", "2", "x"], ["d", "0", "x"]]
+    rows = [
+        ["first"],
+        ["a", "3", "x"],
+        ["b", "1", "x"],
+        ["second"],
+        ["c", "2", "x"],
+        ["d", "0", "x"],
+    ]
     button = tab_with_table(tab, rows)
     button.click()
     assert column(tab) == ["first", "1", "3", "second", "0", "2"]
@@ -183,13 +222,23 @@ def test_every_table_sorts_and_comes_back_to_its_order(report, tab):
 def test_a_figure_opens_large_and_escape_gives_the_focus_back(report, tab):
     tab.goto(report.as_uri())
     figure, dialog = tab.locator(".figures > figure").first, tab.get_by_role("dialog")
-    drawing, button = figure.get_by_role("img"), figure.get_by_role("button", name=re.compile("^Enlarge"))
-    for width, opening in zip(WIDTHS, (drawing.click, lambda: button.press("Enter"), button.click), strict=True):
+    drawing, button = (
+        figure.get_by_role("img"),
+        figure.get_by_role("button", name=re.compile("^Enlarge")),
+    )
+    for width, opening in zip(
+        WIDTHS, (drawing.click, lambda: button.press("Enter"), button.click), strict=True
+    ):
         tab.set_viewport_size({"width": width, "height": 800})
         opening()
-        assert dialog.get_by_role("img").get_attribute("aria-label") == drawing.get_attribute("aria-label")
+        assert dialog.get_by_role("img").get_attribute("aria-label") == drawing.get_attribute(
+            "aria-label"
+        )
         assert dialog.get_by_role("link").count() == 2
-        assert dialog.locator("svg").bounding_box()["width"] > 1.15 * figure.locator("svg").bounding_box()["width"]
+        assert (
+            dialog.locator("svg").bounding_box()["width"]
+            > 1.15 * figure.locator("svg").bounding_box()["width"]
+        )
         tab.keyboard.press("Escape")
         assert tab.locator("dialog[open]").count() == 0
         assert button.evaluate("button => button === document.activeElement")
@@ -239,13 +288,17 @@ def colours_of(style: str) -> dict[str, str]:
 def luminance(colour: str) -> float:
     """Relative luminance of #rrggbb; WCAG 2.2."""
     shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    red, green, blue = (
+        share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 @pytest.mark.parametrize("part", [0, 1], ids=["light", "dark"])
 def test_text_stands_out_from_every_ground_as_wcag_aa_asks(part):
-    colours = colours_of((TEMPLATES / "style.css").read_text().split("prefers-color-scheme: dark")[part])
+    colours = colours_of(
+        (TEMPLATES / "style.css").read_text().split("prefers-color-scheme: dark")[part]
+    )
     grounds = {name: colours.pop(name) for name in ("paper", "soft", "differs")}
     del colours["line"]  # which no text wears
     assert {"ink", "muted", "link", "catlip", "clip"} <= set(colours)

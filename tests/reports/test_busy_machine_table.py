@@ -16,7 +16,13 @@ def setting(name: str, alone: float, busy: float) -> dict[str, Any]:
     """As bench.busy_machine records it."""
     found: dict[str, Any] = {"name": name, "environment": {}, "busy_threads": 2}
     for key, seconds in (("alone", alone), ("busy", busy)):
-        found[f"{key}_s"] = {"median": seconds, "p5": seconds - 1, "p95": seconds + 1, "cv": 0.1, "n": 3}
+        found[f"{key}_s"] = {
+            "median": seconds,
+            "p5": seconds - 1,
+            "p95": seconds + 1,
+            "cv": 0.1,
+            "n": 3,
+        }
         found[f"{key}_ratio"] = {"value": seconds / 20, "low": seconds / 21, "high": seconds / 19}
     return found
 
@@ -25,20 +31,36 @@ def rows_of(tmp_path: Path, write_record: Any, settings: Any) -> list[list[str]]
     write_record("busy_machine", "tiny", scale="bench", metrics={"settings": settings})
     page = build_page(read_records([tmp_path / "runs"]))
     assert markdown(page)
-    return [[cell.text for cell in row] for table in page.tables if table.name == "busy_machine" for row in table.rows]
+    return [
+        [cell.text for cell in row]
+        for table in page.tables
+        if table.name == "busy_machine"
+        for row in table.rows
+    ]
 
 
 def test_each_way_to_wait_is_a_row(tmp_path: Path, write_record: Any) -> None:
-    rows = rows_of(tmp_path, write_record, [setting("libgomp's own", 20, 80), setting("fewer spins", 20.5, 40)])
+    rows = rows_of(
+        tmp_path, write_record, [setting("libgomp's own", 20, 80), setting("fewer spins", 20.5, 40)]
+    )
     assert rows == [
         ["libgomp's own", "20.0", f"1.00{TIMES}", "80.0", f"4.00{TIMES}", "2"],
         ["fewer spins", "20.5", f"1.02{TIMES}", "40.0", f"2.00{TIMES}", "2"],
     ]
 
 
-STRANGE = [None, {}, "12", [None], [{}], [{"name": [], "alone_s": math.nan, "busy_ratio": {"value": -1}}]]
+STRANGE = [
+    None,
+    {},
+    "12",
+    [None],
+    [{}],
+    [{"name": [], "alone_s": math.nan, "busy_ratio": {"value": -1}}],
+]
 
 
 @pytest.mark.parametrize("strange", STRANGE)
-def test_a_record_of_strange_numbers_gives_a_page(tmp_path: Path, write_record: Any, strange: Any) -> None:
+def test_a_record_of_strange_numbers_gives_a_page(
+    tmp_path: Path, write_record: Any, strange: Any
+) -> None:
     rows_of(tmp_path, write_record, strange)

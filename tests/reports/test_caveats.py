@@ -11,7 +11,14 @@ from reports.provenance import record_groups
 from reports.records import read_records
 from reports.sections import Page, build_page
 
-QUIET = {"device": "CPU", "cpu": "CPU", "device_count": 1, "wall_s": 100.0, "cpu_s": 90.0, "other_cpu_s": 25.0}
+QUIET = {
+    "device": "CPU",
+    "cpu": "CPU",
+    "device_count": 1,
+    "wall_s": 100.0,
+    "cpu_s": 90.0,
+    "other_cpu_s": 25.0,
+}
 BUSY = QUIET | {"other_cpu_s": 25.1}
 OLD = {"device": "CPU", "cpu": "CPU", "device_count": 1}
 
@@ -21,12 +28,28 @@ def page_of(golden: Path, write_record: Callable[..., Path], tmp_path: Path) -> 
     """A page of a training and of everything that is timed, all made in this environment."""
 
     def make(environment: dict[str, object], **metrics: object) -> Page:
-        trained = {"method": "catlip", "seed": 0, "train_seconds": 100.0, "images_seen": 1000, "images_per_s": 10.0}
+        trained = {
+            "method": "catlip",
+            "seed": 0,
+            "train_seconds": 100.0,
+            "images_seen": 1000,
+            "images_per_s": 10.0,
+        }
         config = {"recipe": {"encoder": "tiny"}}
-        write_record("pretrain", "catlip-seed0", metrics=trained | metrics, config=config, environment=environment)
-        parts = {f"{part}_ms": {"median": 1.0} for part in ("total", "forward", "backward", "optimizer")}
+        write_record(
+            "pretrain",
+            "catlip-seed0",
+            metrics=trained | metrics,
+            config=config,
+            environment=environment,
+        )
+        parts = {
+            f"{part}_ms": {"median": 1.0} for part in ("total", "forward", "backward", "optimizer")
+        }
         metrics = {"methods": {"catlip": parts, "clip": parts}}
-        write_record("step_time", "s", metrics=metrics, config={"model": "tiny"}, environment=environment)
+        write_record(
+            "step_time", "s", metrics=metrics, config={"model": "tiny"}, environment=environment
+        )
         loop = {"bare_ms": {"median": 1.0}, "loop_ms": {"median": 1.0}}
         write_record("loop_overhead", "l", metrics=loop, environment=environment)
         return build_page(read_records([tmp_path / "runs"]))
@@ -38,7 +61,9 @@ TIMED = ("headline", "figure_1c_ours", "trainings", "step_time", "step_rates", "
 
 
 @pytest.mark.parametrize(("environment", "is_warned"), [(QUIET, False), (BUSY, True), (OLD, False)])
-def test_tables_of_times_warn_where_the_machine_was_busy_and_so_does_the_list_of_records(page_of, environment, is_warned):
+def test_tables_of_times_warn_where_the_machine_was_busy_and_so_does_the_list_of_records(
+    page_of, environment, is_warned
+):
     page = page_of(environment)
     captions = {table.name: table.caption for table in page.tables}
     assert {name: "busy" in captions[name] for name in TIMED} == dict.fromkeys(TIMED, is_warned)
@@ -48,8 +73,16 @@ def test_tables_of_times_warn_where_the_machine_was_busy_and_so_does_the_list_of
 def test_the_warning_names_the_records(page_of, write_record, tmp_path):
     page_of(QUIET)
     metrics = {"method": "catlip", "seed": 1, "train_seconds": 9.0, "images_seen": 1000}
-    write_record("pretrain", "catlip-seed1", metrics=metrics, config={"recipe": {"encoder": "tiny"}}, environment=BUSY)
-    captions = {table.name: table.caption for table in build_page(read_records([tmp_path / "runs"])).tables}
+    write_record(
+        "pretrain",
+        "catlip-seed1",
+        metrics=metrics,
+        config={"recipe": {"encoder": "tiny"}},
+        environment=BUSY,
+    )
+    captions = {
+        table.name: table.caption for table in build_page(read_records([tmp_path / "runs"])).tables
+    }
     assert "1 of 2 records (catlip-seed1)" in captions["trainings"]
     assert "busy" not in captions["step_time"]
 
@@ -57,7 +90,11 @@ def test_the_warning_names_the_records(page_of, write_record, tmp_path):
 @pytest.mark.parametrize("strange", [None, "x", [], float("nan"), 0, -1])
 def test_what_is_no_number_warns_of_nothing(write_record, tmp_path, strange):
     for key in ("other_cpu_s", "wall_s"):
-        write_record("pretrain", key, environment=BUSY | {key: strange} | ({"other_cpu_s": 0} if key == "wall_s" else {}))
+        write_record(
+            "pretrain",
+            key,
+            environment=BUSY | {key: strange} | ({"other_cpu_s": 0} if key == "wall_s" else {}),
+        )
     assert not [r for r in read_records([tmp_path / "runs"]).found if is_busy(r)]
 
 
@@ -65,7 +102,12 @@ def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_
     page = page_of(QUIET, broken={"cut off": 3, "<b>empty</b>": 1})
     (record,) = read_records([tmp_path / "runs"]).of("pretrain")
     assert broken_words(record) == "Broken images, left out: 3 cut off, 1 <b>empty</b>."
-    (view,) = [v for group in record_groups(read_records([tmp_path / "runs"])) for v in group.records if "pretrain" in v.path]
+    (view,) = [
+        v
+        for group in record_groups(read_records([tmp_path / "runs"]))
+        for v in group.records
+        if "pretrain" in v.path
+    ]
     assert view.caveats == [broken_words(record)]
     text = markdown(page)
     assert "Images could not be read in 1 of 1 records (catlip-seed0)." in text

@@ -1,4 +1,6 @@
-"""`python -m reports compare`: what differs is shown, with how sure it is and what else may be the reason."""
+"""`python -m reports compare`: what differs is shown, with how sure it is and what else may be the
+reason.
+"""
 
 import json
 import math
@@ -18,7 +20,13 @@ from reports.cells import MISSING
 from reports.comparison import Compare, Part, compare, comparison
 from reports.differences import differing, leaves, told
 
-ENVIRONMENT = {"device": "Device A", "device_count": 1, "revision": "abc", "dirty": False, "threads": 2}
+ENVIRONMENT = {
+    "device": "Device A",
+    "device_count": 1,
+    "revision": "abc",
+    "dirty": False,
+    "threads": 2,
+}
 HOSTILE = "\x1b[31m <script>alert(1)</script> | [a](b)\n\u202e\ud800"
 MINUS = "\N{MINUS SIGN}"
 SAMPLES = st.lists(st.floats(1e-3, 1e6), min_size=6, max_size=20)
@@ -26,30 +34,54 @@ SAMPLES = st.lists(st.floats(1e-3, 1e6), min_size=6, max_size=20)
 
 def rows(part: Part, name: str) -> dict[str, list[str]]:
     """The cells of a table of a part by the word in front; none where there is no such table."""
-    return {row[0].text: [cell.full for cell in row[1:]] for table in part.tables if table.name == name for row in table.rows}
+    return {
+        row[0].text: [cell.full for cell in row[1:]]
+        for table in part.tables
+        if table.name == name
+        for row in table.rows
+    }
 
 
 def warnings(part: Part) -> list[str]:
-    return [words.removeprefix("warning: ") for words in part.sentences if words.startswith("warning: ")]
+    return [
+        words.removeprefix("warning: ") for words in part.sentences if words.startswith("warning: ")
+    ]
 
 
-def of_two(write_record, one: dict, other: dict, kind: str = "pretrain", name: str = "catlip-seed0") -> Part:
+def of_two(
+    write_record, one: dict, other: dict, kind: str = "pretrain", name: str = "catlip-seed0"
+) -> Part:
     """The comparison of two records with these parts."""
-    paths = [write_record(kind, name, root=root, **parts) for root, parts in (("a", one), ("b", other))]
+    paths = [
+        write_record(kind, name, root=root, **parts) for root, parts in (("a", one), ("b", other))
+    ]
     return comparison(*paths)[1]
 
 
 def timed(samples: list[float]) -> dict:
     """Metrics and samples of a bench that timed something."""
-    summary = {"median": statistics.median(samples), "p5": min(samples), "p95": max(samples), "cv": 0.1, "n": len(samples)}
+    summary = {
+        "median": statistics.median(samples),
+        "p5": min(samples),
+        "p95": max(samples),
+        "cv": 0.1,
+        "n": len(samples),
+    }
     return {"metrics": {"catlip": {"total_ms": summary}}, "samples": {"catlip_total_ms": samples}}
 
 
 def test_settings_are_compared_field_by_field_and_metrics_by_difference_and_ratio(write_record):
     recipe = {"max_lr": 1e-3, "betas": [0.9, 0.999], "epochs": 10}
-    one = {"config": {"recipe": recipe, "quiet": True}, "metrics": {"images": 5, "top1": 0.4, "name": "x"}}
+    one = {
+        "config": {"recipe": recipe, "quiet": True},
+        "metrics": {"images": 5, "top1": 0.4, "name": "x"},
+    }
     other = {
-        "config": {"recipe": recipe | {"max_lr": 1e-5, "betas": [0.9, 0.98]}, "quiet": True, "extra": None},
+        "config": {
+            "recipe": recipe | {"max_lr": 1e-5, "betas": [0.9, 0.98]},
+            "quiet": True,
+            "extra": None,
+        },
         "metrics": {"images": 5, "top1": 0.5, "name": "y", "more": 3},
     }
     part = of_two(write_record, one, other)
@@ -75,9 +107,17 @@ def test_a_small_difference_can_be_seen_in_the_values(write_record):
     ("one", "other", "warning"),
     [
         ({"device": "A100"}, {"device": "H100"}, "other device: A100 and H100"),
-        ({"device": "H100"}, {"device": "H100", "device_count": 4}, "other device: H100 and 4 x H100"),
+        (
+            {"device": "H100"},
+            {"device": "H100", "device_count": 4},
+            "other device: H100 and 4 x H100",
+        ),
         ({"device": ""}, {"device": ""}, "A does not say its device"),
-        ({"packages": {"torch": "2.1"}}, {"packages": {"torch": "2.2"}}, "other torch: 2.1 and 2.2"),
+        (
+            {"packages": {"torch": "2.1"}},
+            {"packages": {"torch": "2.2"}},
+            "other torch: 2.1 and 2.2",
+        ),
         ({"cuda": "12.4"}, {}, f"other cuda: 12.4 and {MISSING}"),
         ({"threads": 1}, {"threads": 8}, "other threads: 1 and 8"),
         ({"revision": "abc"}, {"revision": "def"}, "other git revision: abc and def"),
@@ -86,7 +126,10 @@ def test_a_small_difference_can_be_seen_in_the_values(write_record):
     ],
 )
 def test_another_machine_or_another_code_is_warned_of(write_record, one, other, warning):
-    sides = [{"environment": ENVIRONMENT | side, "metrics": {"x": i}} for i, side in enumerate((one, other))]
+    sides = [
+        {"environment": ENVIRONMENT | side, "metrics": {"x": i}}
+        for i, side in enumerate((one, other))
+    ]
     assert warning in warnings(of_two(write_record, *sides))
 
 
@@ -102,7 +145,12 @@ def test_another_machine_or_another_code_is_warned_of(write_record, one, other, 
             {"recipe": {"precision": "fp32"}},
             "other precision (recipe.precision): bf16 and fp32",
         ),
-        ("metrics", {"images_seen": 10}, {"images_seen": 20}, "another number of images seen (images_seen): 10 and 20"),
+        (
+            "metrics",
+            {"images_seen": 10},
+            {"images_seen": 20},
+            "another number of images seen (images_seen): 10 and 20",
+        ),
         (
             "config",
             {"method": "catlip"},
@@ -122,17 +170,27 @@ def test_data_that_only_one_method_takes_are_no_other_data(write_record):
 
 
 def test_a_seed_is_a_name_without_difference_or_ratio(write_record):
-    assert rows(of_two(write_record, {"metrics": {"seed": 1}}, {"metrics": {"seed": 2}}), "metrics") == {"seed": ["1", "2"]}
+    assert rows(
+        of_two(write_record, {"metrics": {"seed": 1}}, {"metrics": {"seed": 2}}), "metrics"
+    ) == {"seed": ["1", "2"]}
 
 
 def test_nothing_is_warned_of_where_only_the_outcome_and_the_hour_differ(write_record):
-    sides = [{"environment": ENVIRONMENT | {"started": hour}, "metrics": {"loss": hour}} for hour in (1, 2)]
+    sides = [
+        {"environment": ENVIRONMENT | {"started": hour}, "metrics": {"loss": hour}}
+        for hour in (1, 2)
+    ]
     assert not warnings(of_two(write_record, *sides))
 
 
 @pytest.mark.parametrize("devices", [("A100", "H100"), ("", "")])
-def test_numbers_of_different_or_unnamed_devices_share_no_ratio_and_the_reason_is_given(write_record, devices):
-    sides = [{"environment": {"device": device}} | timed([5.0 + i] * 8) for i, device in enumerate(devices)]
+def test_numbers_of_different_or_unnamed_devices_share_no_ratio_and_the_reason_is_given(
+    write_record, devices
+):
+    sides = [
+        {"environment": {"device": device}} | timed([5.0 + i] * 8)
+        for i, device in enumerate(devices)
+    ]
     part = of_two(write_record, *sides, kind="step_time")
     assert rows(part, "metrics")["catlip.total_ms"][3] == MISSING
     assert "No ratios: numbers of different devices" in part.tables[-1].caption
@@ -140,7 +198,10 @@ def test_numbers_of_different_or_unnamed_devices_share_no_ratio_and_the_reason_i
 
 def test_a_processor_and_the_gpu_beside_it_are_two_devices(write_record):
     machine = {"device": "H100", "cpu": "EPYC"}
-    sides = [{"environment": machine, "config": {"device": device}, "metrics": {"ms": 5}} for device in ("cpu", "cuda")]
+    sides = [
+        {"environment": machine, "config": {"device": device}, "metrics": {"ms": 5}}
+        for device in ("cpu", "cuda")
+    ]
     sides[1]["metrics"] = {"ms": 1}
     part = of_two(write_record, *sides)
     assert "other device: EPYC (CPU) and H100" in warnings(part)
@@ -160,9 +221,13 @@ def test_raw_samples_on_both_sides_give_an_interval_around_the_difference_of_med
     found = intervals(one, other)
     difference = statistics.median(other) - statistics.median(one)
     assert found.difference[0] < difference < found.difference[1]
-    assert 0.5 < found.difference[1] - found.difference[0] < 4  # the standard error of such a difference is 0.46
+    assert (
+        0.5 < found.difference[1] - found.difference[0] < 4
+    )  # the standard error of such a difference is 0.46
     cells = rows(part, "metrics")["catlip.total_ms"]
-    assert cells[2] == f"+{difference:.3g} (+{found.difference[0]:.3g} to +{found.difference[1]:.3g})"
+    assert (
+        cells[2] == f"+{difference:.3g} (+{found.difference[0]:.3g} to +{found.difference[1]:.3g})"
+    )
     assert cells[3].endswith(f"({found.ratio[0]:.3g} to {found.ratio[1]:.3g})")
     assert "n = 60" in cells[0]
     assert "not what varies from one run to the next" in part.tables[-1].caption
@@ -170,16 +235,28 @@ def test_raw_samples_on_both_sides_give_an_interval_around_the_difference_of_med
 
 def test_an_interval_holds_the_true_difference_as_often_as_it_says():
     draw = np.random.default_rng(0)
-    found = [intervals(list(draw.exponential(1, 30)), list(draw.exponential(2, 30))) for _ in range(200)]
-    inside = sum(interval.difference[0] <= math.log(2) <= interval.difference[1] for interval in found)
+    found = [
+        intervals(list(draw.exponential(1, 30)), list(draw.exponential(2, 30))) for _ in range(200)
+    ]
+    inside = sum(
+        interval.difference[0] <= math.log(2) <= interval.difference[1] for interval in found
+    )
     assert 180 <= inside <= 200  # 190 are expected
 
 
-@pytest.mark.parametrize("samples", [[5.0] * 5, [5.0] * 2_001, [5.0] * 5 + ["x"], [5.0] * 5 + [math.nan]])
+@pytest.mark.parametrize(
+    "samples", [[5.0] * 5, [5.0] * 2_001, [5.0] * 5 + ["x"], [5.0] * 5 + [math.nan]]
+)
 def test_too_few_too_many_or_broken_samples_give_no_interval(write_record, samples):
     other = timed([6.0] * 8)
-    metrics = {"catlip": {"total_ms": other["metrics"]["catlip"]["total_ms"] | {"median": 5.0, "n": len(samples)}}}
-    part = of_two(write_record, {"metrics": metrics, "samples": {"catlip_total_ms": samples}}, other)
+    metrics = {
+        "catlip": {
+            "total_ms": other["metrics"]["catlip"]["total_ms"] | {"median": 5.0, "n": len(samples)}
+        }
+    }
+    part = of_two(
+        write_record, {"metrics": metrics, "samples": {"catlip_total_ms": samples}}, other
+    )
     assert rows(part, "metrics")["catlip.total_ms"][2:] == ["+1", "1.20 (no interval)"]
 
 
@@ -193,7 +270,10 @@ def test_samples_are_those_behind_a_median_where_number_and_median_agree(write_r
 
 def test_a_list_that_the_metric_does_not_sum_up_gives_no_interval(write_record):
     """A loss along a training is no set of repetitions."""
-    sides = [{"metrics": {"loss": last}, "samples": {"loss": [9.0, 8, 7, 6, 5, 4, last]}} for last in (3.0, 2.0)]
+    sides = [
+        {"metrics": {"loss": last}, "samples": {"loss": [9.0, 8, 7, 6, 5, 4, last]}}
+        for last in (3.0, 2.0)
+    ]
     part = of_two(write_record, *sides)
     assert rows(part, "metrics")["loss"][2:] == [f"{MINUS}1", "0.667 (no interval)"]
     assert "raw samples that differ: loss" in part.sentences
@@ -213,7 +293,9 @@ def test_seeds_of_two_folders_are_paired_and_averaged(write_record, tmp_path):
     values = {0: (10, 12), 1: (20, 21), 2: (30, 36)}
     for seed, pair in values.items():
         for root, value in zip("ab", pair, strict=True):
-            write_record("pretrain", f"catlip-seed{seed}", root=root, metrics={"top1": value, "seed": seed})
+            write_record(
+                "pretrain", f"catlip-seed{seed}", root=root, metrics={"top1": value, "seed": seed}
+            )
     write_record("pretrain", "catlip-seed3", root="a", metrics={"top1": 1e9})
     head, part = comparison(tmp_path / "a", tmp_path / "b")
     assert part.title == "starter/pretrain/catlip, mean of 3 seeds"
@@ -265,7 +347,10 @@ def test_what_is_incomplete_or_no_record_in_a_folder_is_said(write_record, tmp_p
 
 
 def test_equal_records_are_said_to_be_identical(write_record, tmp_path):
-    strange = {"metrics": {"x": math.nan, "deep": {"y": [{"z": []}, None]}}, "samples": {"x": [math.nan, 1]}}
+    strange = {
+        "metrics": {"x": math.nan, "deep": {"y": [{"z": []}, None]}},
+        "samples": {"x": [math.nan, 1]},
+    }
     one, other = (write_record("pretrain", "catlip-seed0", root=root, **strange) for root in "ab")
     for pair in ((one, other), (one, one), (tmp_path / "a", tmp_path / "b")):
         (head,) = comparison(*pair)
@@ -277,15 +362,21 @@ def test_true_is_not_one_and_nothing_is_not_null():
     assert not differing({"a": 1, "b": [math.nan]}, {"a": 1.0, "b": [math.nan]})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(config=ANY_JSON, metrics=ANY_JSON, samples=ANY_JSON)
-def test_whatever_a_record_holds_it_does_not_differ_from_itself(write_record, config, metrics, samples):
+def test_whatever_a_record_holds_it_does_not_differ_from_itself(
+    write_record, config, metrics, samples
+):
     parts = {"config": {"x": config}, "metrics": {"x": metrics}, "samples": {"x": samples}}
     path = write_record("pretrain", "catlip-seed0", **parts)
     assert len(comparison(path, path)) == 1
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.dictionaries(st.sampled_from("pqr"), ANY_JSON), min_size=4, max_size=4))
 def test_b_against_a_is_the_mirror_of_a_against_b(write_record, trees):
     one, other = (
@@ -297,7 +388,10 @@ def test_b_against_a_is_the_mirror_of_a_against_b(write_record, trees):
     for first, second in zip(there, back, strict=True):
         assert len(warnings(first)) == len(warnings(second))
         for name in ("config", "metrics"):
-            mirrored = {field: [b, a, *map(negated, rest[:1])] for field, (a, b, *rest) in rows(second, name).items()}
+            mirrored = {
+                field: [b, a, *map(negated, rest[:1])]
+                for field, (a, b, *rest) in rows(second, name).items()
+            }
             assert {field: cells[:3] for field, cells in rows(first, name).items()} == mirrored
 
 
@@ -305,25 +399,42 @@ def negated(difference: str) -> str:
     return difference.translate(str.maketrans(f"+{MINUS}", f"{MINUS}+"))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(ANY_JSON, min_size=8, max_size=8))
 def test_whatever_two_records_hold_they_are_compared(write_record, tmp_path, capsys, strange):
     for root, values in (("a", strange[:4]), ("b", strange[4:])):
         for seed in (0, 1):
             parts = dict(zip(("config", "environment", "metrics", "samples"), values, strict=True))
-            parts = {name: {"x": value, "median": value, "n": seed, "device": value} for name, value in parts.items()}
+            parts = {
+                name: {"x": value, "median": value, "n": seed, "device": value}
+                for name, value in parts.items()
+            }
             write_record("pretrain", f"catlip-seed{seed}", root=root, **parts)
     compare(Compare(tmp_path / "a", tmp_path / "b", tmp_path / "out.md"))
     assert capsys.readouterr().out
 
 
-def test_words_from_records_cannot_steer_a_terminal_or_become_part_of_a_page(write_record, tmp_path, capsys):
+def test_words_from_records_cannot_steer_a_terminal_or_become_part_of_a_page(
+    write_record, tmp_path, capsys
+):
     sides = [
-        {"config": {HOSTILE: HOSTILE + side}, "metrics": {HOSTILE: side + HOSTILE, "m": i}, "notes": [HOSTILE + side]}
-        | {"environment": ENVIRONMENT | {"device": HOSTILE + side, HOSTILE: side}, "samples": {HOSTILE: [side]}}
+        {
+            "config": {HOSTILE: HOSTILE + side},
+            "metrics": {HOSTILE: side + HOSTILE, "m": i},
+            "notes": [HOSTILE + side],
+        }
+        | {
+            "environment": ENVIRONMENT | {"device": HOSTILE + side, HOSTILE: side},
+            "samples": {HOSTILE: [side]},
+        }
         for i, side in enumerate("ab", 1)
     ]
-    one, other = (write_record("pretrain", "x", root=root, **side) for root, side in zip("ab", sides, strict=True))
+    one, other = (
+        write_record("pretrain", "x", root=root, **side)
+        for root, side in zip("ab", sides, strict=True)
+    )
     compare(Compare(one, other, tmp_path / "out.md"))
     printed, written = capsys.readouterr().out, (tmp_path / "out.md").read_text()
     assert all(line.isprintable() for text in (printed, written) for line in text.splitlines())
@@ -352,16 +463,26 @@ def test_the_comparison_is_printed_and_written_as_markdown(write_record, tmp_pat
     )
     done = run_reports(tmp_path, "compare", one, other, "--out", tmp_path / "new/out.md")
     assert done.returncode == 0, done.stderr
-    assert "pretrain: catlip-seed0 and clip-seed0\n  measured on Device A\n  warning: other method" in done.stdout
+    assert (
+        "pretrain: catlip-seed0 and clip-seed0\n  measured on Device A\n  warning: other method"
+        in done.stdout
+    )
     assert "top1    1  2  +1     2.00 (no interval)" in done.stdout
     written = (tmp_path / "new/out.md").read_text()
-    assert "## pretrain: catlip-seed0 and clip-seed0\n\n- measured on Device A\n- warning: other method" in written
+    assert (
+        "## pretrain: catlip-seed0 and clip-seed0\n\n- measured on Device A\n- warning: other "
+        "method"
+    ) in written
     assert "| top1 | 1 | 2 | +1 | 2.00 (no interval) |" in written
 
 
 def test_the_help_explains_all_three_programs(tmp_path):
     said = run_reports(tmp_path, "--help").stdout
-    for example in ("python -m reports --records", "python -m reports compare", "python -m reports merge"):
+    for example in (
+        "python -m reports --records",
+        "python -m reports compare",
+        "python -m reports merge",
+    ):
         assert example in said
     assert "python -m reports compare [-h]" in run_reports(tmp_path, "compare", "--help").stdout
 
@@ -369,14 +490,32 @@ def test_the_help_explains_all_three_programs(tmp_path):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda folder: (folder / "nowhere.json", folder / "a.json"), "no such file or folder: .*nowhere.json"),
+        (
+            lambda folder: (folder / "nowhere.json", folder / "a.json"),
+            "no such file or folder: .*nowhere.json",
+        ),
         (lambda folder: (folder / "a.json", folder), "a file and a folder have nothing in common"),
-        (lambda folder: (folder / "a.json", folder / "cut.json"), "not a record: .*cut.json: corrupt: not JSON from line 1"),
-        (lambda folder: (folder / "a.json", folder / "run.json.partial"), "not a record: .*: incomplete: the run goes on"),
-        (lambda folder: (folder / "a.json", folder / "b.json"), "nothing in common: .* is a pretrain, .* a step_time"),
+        (
+            lambda folder: (folder / "a.json", folder / "cut.json"),
+            "not a record: .*cut.json: corrupt: not JSON from line 1",
+        ),
+        (
+            lambda folder: (folder / "a.json", folder / "run.json.partial"),
+            "not a record: .*: incomplete: the run goes on",
+        ),
+        (
+            lambda folder: (folder / "a.json", folder / "b.json"),
+            "nothing in common: .* is a pretrain, .* a step_time",
+        ),
         (lambda folder: (folder, folder / "empty"), "no records in .*empty$"),
-        (lambda folder: (folder, folder / "foreign"), "no records in .*; 1 left out, such as .*x.json: foreign"),
-        (lambda folder: (folder, folder / "others"), "nothing in common: no record of one kind has the same name .*\\(c\\)"),
+        (
+            lambda folder: (folder, folder / "foreign"),
+            "no records in .*; 1 left out, such as .*x.json: foreign",
+        ),
+        (
+            lambda folder: (folder, folder / "others"),
+            "nothing in common: no record of one kind has the same name .*\\(c\\)",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(write_record, tmp_path, make, complaint):
@@ -396,7 +535,11 @@ def test_what_cannot_be_compared_is_one_line(write_record, tmp_path, make, compl
 
 def test_a_mistake_exits_with_2_and_one_line(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"schema": 7}))
-    for arguments in (("a.json", "a.json"), ("a.json", "b.json"), ("a.json", "a.json", "--out", "page.html")):
+    for arguments in (
+        ("a.json", "a.json"),
+        ("a.json", "b.json"),
+        ("a.json", "a.json", "--out", "page.html"),
+    ):
         done = run_reports(tmp_path, "compare", *arguments)
         assert done.returncode == 2
         assert done.stderr.startswith("error: ")

@@ -1,4 +1,6 @@
-"""The sections on cost: the right numbers with their intervals, never of two devices, and what was not run."""
+"""The sections on cost: the right numbers with their intervals, never of two devices, and what was
+not run.
+"""
 
 import importlib.util
 import itertools
@@ -22,7 +24,15 @@ from reports.records import read_records
 from reports.sections import Page, build_page
 from reports.tables import TIMES
 
-ANCHORS = ("step-time", "waterfall", "memory", "communication", "projection", "data-path", "external")
+ANCHORS = (
+    "step-time",
+    "waterfall",
+    "memory",
+    "communication",
+    "projection",
+    "data-path",
+    "external",
+)
 
 
 def figure(page: Page, name: str) -> Figure:
@@ -31,7 +41,9 @@ def figure(page: Page, name: str) -> Figure:
 
 
 def row(found: Table, *start: str) -> list:
-    (only,) = [row for row in found.rows if [cell.text for cell in row[: len(start)]] == list(start)]
+    (only,) = [
+        row for row in found.rows if [cell.text for cell in row[: len(start)]] == list(start)
+    ]
     return only
 
 
@@ -59,7 +71,11 @@ def test_the_sections_on_cost_follow_training_in_one_sequence(page):
 
 
 def test_timings_of_two_devices_never_share_a_table_and_a_cpu_is_called_one(page):
-    tables = [found for found in page.tables if found.name.startswith(("step_time", "step_rates", "external_ours"))]
+    tables = [
+        found
+        for found in page.tables
+        if found.name.startswith(("step_time", "step_rates", "external_ours"))
+    ]
     assert len(tables) == 9
     for found in tables:
         devices = {"Example GPU": "bench", "NVIDIA H100": "h100", "Intel(R)": "cpu"}
@@ -77,13 +93,20 @@ def test_a_run_on_the_processor_of_a_machine_with_a_gpu_has_the_processors_name(
     write(tmp_path, content)
     titles = [found.title for found in build_page(read_records([tmp_path / "runs"])).tables]
     assert "Time of one training step on Example CPU (CPU)" in titles
-    assert not any("GPU 80GB" in title for title in titles if title.startswith(("Time of", "Rate", "Our steps")))
+    assert not any(
+        "GPU 80GB" in title
+        for title in titles
+        if title.startswith(("Time of", "Rate", "Our steps"))
+    )
 
 
 def test_the_measured_ratio_stands_beside_the_ratio_of_flops_with_its_interval(page):
     found = table(page, "step_time")
     clip = row(found, "as above", "CLIP")
-    assert (clip[column(found, "Relative step time")].text, clip[-1].text) == (f"1.25{TIMES}", f"1.17{TIMES}")
+    assert (clip[column(found, "Relative step time")].text, clip[-1].text) == (
+        f"1.25{TIMES}",
+        f"1.17{TIMES}",
+    )
     assert clip[column(found, "Relative step time")].small == "1.21 to 1.29"
     assert clip[column(found, "Step (ms)")].small == "147 to 156"
 
@@ -103,11 +126,27 @@ def test_a_phase_is_drawn_as_long_as_it_takes(golden, tmp_path):
     content = golden_content(golden, "step_time")
     content["metrics"]["methods"]["clip"]["data_wait_ms"] = {"median": 20.0}
     write(tmp_path, content)
-    (drawn,) = [f for f in build_page(read_records([tmp_path / "runs"])).figures if f.name == "step_phases"]
+    (drawn,) = [
+        f for f in build_page(read_records([tmp_path / "runs"])).figures if f.name == "step_phases"
+    ]
     assert "CatLIP: forward 36.0 ms, loss 3.00 ms, backward 78.0 ms, optimizer 3.00 ms" in drawn.alt
     axes = Canvas().add_subplot()
     drawn.draw(axes)
-    assert [bar.get_width() for bar in axes.patches] == [36, 3, 78, 3, 20, 43, 5, 98, 4, 43, 4, 97, 4]
+    assert [bar.get_width() for bar in axes.patches] == [
+        36,
+        3,
+        78,
+        3,
+        20,
+        43,
+        5,
+        98,
+        4,
+        43,
+        4,
+        97,
+        4,
+    ]
 
 
 def test_memory_is_shown_beside_its_prediction(page):
@@ -127,7 +166,10 @@ def test_memory_on_a_device_without_an_allocator_says_how_it_was_counted(golden,
     content = golden_content(golden, "memory")
     content["metrics"]["how"] = "live storage of tensors"
     write(tmp_path, content)
-    assert "tensors that are alive" in table(build_page(read_records([tmp_path / "runs"])), "memory").caption
+    assert (
+        "tensors that are alive"
+        in table(build_page(read_records([tmp_path / "runs"])), "memory").caption
+    )
 
 
 def test_what_is_sent_adds_up_over_collectives(page):
@@ -156,15 +198,22 @@ def test_a_factor_has_both_orders_side_by_side_and_its_interaction_is_said(page)
 def test_the_product_of_factors_stands_beside_what_was_measured_and_published(page):
     found = table(page, "waterfall_release")
     assert [cell.text for cell in row(found, "Product of the above")[2:4]] == [
-        f"{math.prod(ratios):.2f}{TIMES}" for ratios in ((1.15, 0.98, 1.38, 1.02, 1.16), (1.14, 1.03, 1.40, 0.98, 1.24))
+        f"{math.prod(ratios):.2f}{TIMES}"
+        for ratios in ((1.15, 0.98, 1.38, 1.02, 1.16), (1.14, 1.03, 1.40, 0.98, 1.24))
     ]
     assert row(found, "First against last, in turns")[2].text == f"1.83{TIMES}"
-    assert row(found, "The paper's claim, of whole trainings at its scale")[2].text == f"2.70{TIMES}"
-    assert "paper" not in str(table(page, "waterfall_further").rows), "what neither release does is not in the claim"
+    assert (
+        row(found, "The paper's claim, of whole trainings at its scale")[2].text == f"2.70{TIMES}"
+    )
+    assert "paper" not in str(table(page, "waterfall_further").rows), (
+        "what neither release does is not in the claim"
+    )
 
 
 def test_factors_that_were_not_run_say_why_and_are_named_below_the_figure(page):
-    assert row(table(page, "waterfall_release"), "crop")[2].text.startswith("not run: on the host: crops take 0.80x")
+    assert row(table(page, "waterfall_release"), "crop")[2].text.startswith(
+        "not run: on the host: crops take 0.80x"
+    )
     assert "Not run: crop." in figure(page, "waterfall_release_forward").caption
     assert "Not run: compile." in figure(page, "waterfall_further_reverse").caption
 
@@ -174,7 +223,9 @@ def test_bars_of_a_waterfall_begin_where_the_last_ended_on_one_logarithmic_axis(
     for order, axes in panels.items():
         figure(page, f"waterfall_release_{order}").draw(axes)
         bars = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
-        ratios = (1.15, 0.98, 1.38, 1.02, 1.16) if order == "forward" else (1.14, 1.03, 1.40, 0.98, 1.24)
+        ratios = (
+            (1.15, 0.98, 1.38, 1.02, 1.16) if order == "forward" else (1.14, 1.03, 1.40, 0.98, 1.24)
+        )
         at = [math.prod(ratios[:i]) for i in range(len(ratios) + 1)]
         assert bars[:-1] == [pytest.approx(sorted(ends)) for ends in itertools.pairwise(at)]
         assert bars[-1] == pytest.approx((1.0, at[-1]))
@@ -205,13 +256,17 @@ def test_the_waterfall_of_this_settings_device_answers_first(golden, tmp_path, w
 def test_times_of_a_cpu_are_cautioned_against_where_a_gpu_is_meant(golden, tmp_path, kind):
     content = golden_content(golden, kind)
     for device, expected in (("Example GPU", False), ("Example CPU", True)):
-        write(tmp_path, content, device=device)  # the record's environment names "Example CPU" as its processor
+        write(
+            tmp_path, content, device=device
+        )  # the record's environment names "Example CPU" as its processor
         sections = cost_sections(None, read_records([tmp_path / "runs"]))
         (found,) = [section for section in sections if section.anchor == kind]
         assert (Text(cost.ON_A_CPU) in found.blocks) is expected
 
 
-@pytest.mark.parametrize("kind", ["memory", "communication", "waterfall", "projection", "data_path"])
+@pytest.mark.parametrize(
+    "kind", ["memory", "communication", "waterfall", "projection", "data_path"]
+)
 def test_a_record_that_holds_nothing_leaves_the_command(golden, tmp_path, kind):
     write(tmp_path, golden_content(golden, kind) | {"metrics": {}})
     sections = cost_sections(None, read_records([tmp_path / "runs"]))
@@ -227,7 +282,10 @@ def test_a_waterfall_without_a_run_factor_answers_nothing(golden, tmp_path, writ
     write_record("pretrain", "catlip-seed0")
     page = build_page(read_records([tmp_path / "runs"]))
     assert page.sections[0].blocks[0].answers[-1].short.startswith("Not yet known")
-    assert [f.name for f in page.figures] == ["waterfall_further_forward", "waterfall_further_reverse"]
+    assert [f.name for f in page.figures] == [
+        "waterfall_further_forward",
+        "waterfall_further_reverse",
+    ]
 
 
 def test_a_projection_is_called_one_and_checked_against_what_was_measured(page):
@@ -239,10 +297,15 @@ def test_a_projection_is_called_one_and_checked_against_what_was_measured(page):
 
 def test_a_projection_from_a_cpus_step_says_so(golden, tmp_path):
     content = golden_content(golden, "projection")
-    content["metrics"]["compute"]["catlip"]["source"] = "measured: 900.0 ms at batch 4 on Example CPU, x.json"
+    content["metrics"]["compute"]["catlip"]["source"] = (
+        "measured: 900.0 ms at batch 4 on Example CPU, x.json"
+    )
     write(tmp_path, content)
     found = table(build_page(read_records([tmp_path / "runs"])), "projection_basis")
-    assert [cell.small for cell in (row[1] for row in found.rows)][:2] == ["a CPU: its hours say nothing of the paper's", ""]
+    assert [cell.small for cell in (row[1] for row in found.rows)][:2] == [
+        "a CPU: its hours say nothing of the paper's",
+        "",
+    ]
 
 
 def test_weak_and_strong_scaling_have_panels_of_their_own(page):
@@ -255,7 +318,10 @@ def test_weak_and_strong_scaling_have_panels_of_their_own(page):
 
 def test_loaders_are_compared_with_the_same_number_of_workers(page):
     found = table(page, "data_path")
-    assert (row(found, "open_clip, 0 workers")[-1].text, row(found, "ours, 2 workers")[-1].text) == (f"5.60{TIMES}", MISSING)
+    assert (
+        row(found, "open_clip, 0 workers")[-1].text,
+        row(found, "ours, 2 workers")[-1].text,
+    ) == (f"5.60{TIMES}", MISSING)
     assert row(found, "pillow")[-1].small == "1.94 to 2.06"
     assert row(found, "torchvision")[1].text == "not run: pip install torchvision"
     assert "(CPU)" in found.title
@@ -272,8 +338,14 @@ def test_the_same_run_under_two_roots_is_shown_once_and_the_first_root_speaks(go
     write(tmp_path, content, root="brought")
     write(tmp_path, content | {"name": "another"}, root="brought", device="Another")
     page = build_page(read_records([tmp_path / "runs", tmp_path / "brought"]))
-    assert [len(found.rows) for found in page.tables if found.name.startswith("loop_overhead")] == [1, 1]
-    for name, device, root in (("loop_overhead", "Another", "brought"), ("loop_overhead_2", "Example CPU", "runs")):
+    assert [len(found.rows) for found in page.tables if found.name.startswith("loop_overhead")] == [
+        1,
+        1,
+    ]
+    for name, device, root in (
+        ("loop_overhead", "Another", "brought"),
+        ("loop_overhead_2", "Example CPU", "runs"),
+    ):
         found = table(page, name)
         assert device in found.title
         assert f"-{root}-bench-" in found.rows[0][1].anchor
@@ -295,10 +367,15 @@ def test_every_published_rate_has_a_source_and_a_caveat_and_ours_stand_apart():
 
 def test_the_rates_of_totals_are_those_of_their_sources():
     """Rates that a source gives for all GPUs, per GPU as the file has them."""
-    found = {(row["model"], row["hardware"]): row for row in read_external() if row["system"] == "NVIDIA NeMo"}
+    found = {
+        (row["model"], row["hardware"]): row
+        for row in read_external()
+        if row["system"] == "NVIDIA NeMo"
+    }
     for (_, hardware), line in found.items():
         total, count = (
-            float(number.replace(",", "")) for number in re.search(r"as ([\d,]+) images/s on (\d+)", line["caveat"]).groups()
+            float(number.replace(",", ""))
+            for number in re.search(r"as ([\d,]+) images/s on (\d+)", line["caveat"]).groups()
         )
         assert float(line["images_per_s_per_gpu"]) == pytest.approx(total / count, abs=0.06)
         assert hardware.startswith(f"{count:.0f} ")
@@ -314,7 +391,9 @@ def test_rates_of_several_ranks_are_given_per_device(golden, tmp_path):
 
 def test_what_was_not_run_says_with_which_command_it_is():
     sections = cost_sections(None, read_records([]))
-    lines = [block.line for section in sections for block in section.blocks if isinstance(block, Command)]
+    lines = [
+        block.line for section in sections for block in section.blocks if isinstance(block, Command)
+    ]
     assert lines == [
         cost.TIME_STEPS,
         cost.WATERFALL,

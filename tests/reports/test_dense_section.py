@@ -1,4 +1,6 @@
-"""The section on labels, masks and boxes: what each method reaches, whether pre-training helps, and what was predicted."""
+"""The section on labels, masks and boxes: what each method reaches, whether pre-training helps, and
+what was predicted.
+"""
 
 import base64
 import io
@@ -7,7 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.dense import METRICS, class_tables, dense_sections, dense_table, gain_sentences, other_encoders, overfit_table
+from reports.dense import (
+    METRICS,
+    class_tables,
+    dense_sections,
+    dense_table,
+    gain_sentences,
+    other_encoders,
+    overfit_table,
+)
 from reports.dense_pictures import picture_figures
 from reports.figures import render
 from reports.panels import decoded
@@ -25,7 +35,11 @@ MAP = np.zeros((12, 12), dtype=np.uint8)
 MAP[3:8, 3:8] = 1
 OBJECT = {"class": 1, "box": [3, 3, 8, 8], "mask": coded(MAP.astype(bool)), "score": 0.9}
 PICTURES = {
-    "multilabel": {"image": IMAGE, "truth": [1], "predicted": [{"class": 1, "score": 0.8}, {"class": 0, "score": 0.1}]},
+    "multilabel": {
+        "image": IMAGE,
+        "truth": [1],
+        "predicted": [{"class": 1, "score": 0.8}, {"class": 0, "score": 0.1}],
+    },
     "segmentation": {"image": IMAGE, "truth": coded(MAP), "predicted": coded(MAP.T.copy())},
     "detection": {"image": IMAGE, "truth": [OBJECT], "predicted": [OBJECT, OBJECT]},
 }
@@ -46,7 +60,10 @@ def records_of(write_record, tmp_path):
                         "ap_by_class": [level, None],
                         "pictures": [{"key": "7"} | PICTURES[kind]],
                     }
-                    parts = {"metrics": {"method": method, "pretrain_seed": seed} | values | size, "samples": classes}
+                    parts = {
+                        "metrics": {"method": method, "pretrain_seed": seed} | values | size,
+                        "samples": classes,
+                    }
                     write_record(kind, f"{method}-seed{seed}", **parts | changes)
         return read_records([tmp_path / "runs"])
 
@@ -55,19 +72,31 @@ def records_of(write_record, tmp_path):
 
 def test_a_row_a_method_and_a_column_a_metric_in_percent(records_of):
     (table,) = dense_table(records_of().found)
-    assert table.columns == ["Method", *(f"{title} (%)" for metrics in METRICS.values() for title in metrics.values())]
+    assert table.columns == [
+        "Method",
+        *(f"{title} (%)" for metrics in METRICS.values() for title in metrics.values()),
+    ]
     assert [row[0].text for row in table.rows] == ["Random init", "CatLIP", "CLIP"]
     assert table.rows[1][1].text == "21.0 ± 1.4"
     assert table.rows[1][1].small == "n = 2"
     assert "2 classes, 1,200 training and 400 test images" in table.caption
 
 
-def test_transfer_init_has_a_row_of_its_own_and_no_say_in_whether_pre_training_helps(records_of, write_record, tmp_path):
+def test_transfer_init_has_a_row_of_its_own_and_no_say_in_whether_pre_training_helps(
+    records_of, write_record, tmp_path
+):
     records_of()
     metrics = {"method": "catlip", "pretrain_seed": 0, "map_macro": 0.9}
-    write_record("multilabel", "catlip_transfer-seed0", metrics=metrics, config={"init": "transfer"})
+    write_record(
+        "multilabel", "catlip_transfer-seed0", metrics=metrics, config={"init": "transfer"}
+    )
     records = read_records([tmp_path / "runs"]).found
-    assert [row[0].text for row in dense_table(records)[0].rows] == ["Random init", "CatLIP", "CatLIP, Transfer Init", "CLIP"]
+    assert [row[0].text for row in dense_table(records)[0].rows] == [
+        "Random init",
+        "CatLIP",
+        "CatLIP, Transfer Init",
+        "CLIP",
+    ]
     assert gain_sentences(records)[0] == (
         "Labels, mAP: CatLIP is above random init in each of 2 seeds, by 10.0 points on average; "
         "CLIP is above random init in each of 2 seeds, by 5.0 points on average."
@@ -82,16 +111,27 @@ def test_that_pre_training_does_not_help_is_said(write_record, tmp_path):
         ("catlip", 1, 0.15),
         ("clip", 0, 0.1),
     ):
-        write_record("detection", f"{method}-seed{seed}", metrics={"method": method, "pretrain_seed": seed, "box_ap": value})
+        write_record(
+            "detection",
+            f"{method}-seed{seed}",
+            metrics={"method": method, "pretrain_seed": seed, "box_ap": value},
+        )
     (said,) = gain_sentences(read_records([tmp_path / "runs"]).found)
     assert "CatLIP is above random init in 1 of 2 seeds only" in said
     assert "CLIP is not above random init in any of 1 seed" in said
 
 
 @pytest.mark.parametrize(("probed", "warned"), [("aa", False), ("bb", True), ("", False)])
-def test_encoders_of_other_weights_than_those_probed_are_said_to_be(write_record, tmp_path, probed, warned):
+def test_encoders_of_other_weights_than_those_probed_are_said_to_be(
+    write_record, tmp_path, probed, warned
+):
     for kind, digest in (("multilabel", "aa"), ("linear_probe", probed)):
-        metrics = {"method": "catlip", "pretrain_seed": 0, "map_macro": 0.2, "encoder_digest": digest}
+        metrics = {
+            "method": "catlip",
+            "pretrain_seed": 0,
+            "map_macro": 0.2,
+            "encoder_digest": digest,
+        }
         write_record(kind, "catlip-seed0", metrics=metrics)
     records = read_records([tmp_path / "runs"])
     said = other_encoders(records.of("multilabel"), records)
@@ -114,20 +154,35 @@ def test_what_was_learnt_by_heart_stands_apart(write_record, tmp_path):
     (section,) = dense_sections(None, records)
     tables = [block for block in section.blocks if block.kind == "table"]
     assert [table.name for table in tables] == ["dense_overfit"]
-    assert [cell.text for cell in tables[0].rows[0]] == ["Detection", "10", "5.20", "0.250", "Boxes, AP", "80.0"]
-    assert [block.line for block in section.blocks if block.kind == "command"], "what is missing can be run"
+    assert [cell.text for cell in tables[0].rows[0]] == [
+        "Detection",
+        "10",
+        "5.20",
+        "0.250",
+        "Boxes, AP",
+        "80.0",
+    ]
+    assert [block.line for block in section.blocks if block.kind == "command"], (
+        "what is missing can be run"
+    )
 
 
 def test_predictions_are_drawn_beside_the_truth(records_of):
     figures = picture_figures(records_of().found)
-    assert [figure.name for figure in figures] == ["dense_multilabel", "dense_segmentation", "dense_detection"]
+    assert [figure.name for figure in figures] == [
+        "dense_multilabel",
+        "dense_segmentation",
+        "dense_detection",
+    ]
     for figure in figures:
         assert "Truth, Random init, CatLIP, CLIP" in figure.alt
         assert "seed 0" in figure.caption
         assert render(figure).png[:4] == b"\x89PNG"
 
 
-@pytest.mark.parametrize("words", [None, 7, "", "!!!", base64.b64encode(b"no picture").decode(), "A" * 10**6])
+@pytest.mark.parametrize(
+    "words", [None, 7, "", "!!!", base64.b64encode(b"no picture").decode(), "A" * 10**6]
+)
 def test_what_is_no_picture_is_left_out(words):
     assert decoded(words, "RGB") is None
 
@@ -140,8 +195,22 @@ def test_a_picture_larger_than_a_record_keeps_is_left_out():
 @pytest.mark.parametrize(
     "samples",
     [
-        {"pictures": [{"key": "7", "image": IMAGE, "truth": 5, "predicted": [{"class": 10**400, "box": ["x"] * 4}]}]},
-        {"pictures": [{"image": "AAAA"}], "classes": 3, "loss": [1, [2], ["a", "b"]], "ap_by_class": {"a": 1}},
+        {
+            "pictures": [
+                {
+                    "key": "7",
+                    "image": IMAGE,
+                    "truth": 5,
+                    "predicted": [{"class": 10**400, "box": ["x"] * 4}],
+                }
+            ]
+        },
+        {
+            "pictures": [{"image": "AAAA"}],
+            "classes": 3,
+            "loss": [1, [2], ["a", "b"]],
+            "ap_by_class": {"a": 1},
+        },
         {"pictures": "none", "classes": ["a", 5], "box_ap_by_class": [None], "loss": "x"},
         {
             "pictures": [
@@ -165,5 +234,7 @@ def test_samples_of_any_form_make_a_page(records_of, samples):
 
 def test_without_records_the_section_says_what_to_run(tmp_path):
     (section,) = dense_sections(None, read_records([tmp_path]))
-    assert [block.line for block in section.blocks if block.kind == "command"] == ["./run_all.sh --full"]
+    assert [block.line for block in section.blocks if block.kind == "command"] == [
+        "./run_all.sh --full"
+    ]
     assert overfit_table([]) == []

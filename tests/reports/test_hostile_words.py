@@ -1,4 +1,6 @@
-"""Records that mean harm or no sense: the sections on captions and labels show what they can, and nothing breaks."""
+"""Records that mean harm or no sense: the sections on captions and labels show what they can, and
+nothing breaks.
+"""
 
 import math
 import re
@@ -14,7 +16,14 @@ from reports.page import write_report
 from reports.records import read_records
 from reports.sections import build_page
 
-NEW_KINDS = ("vocabulary_statistics", "examples", "label_audit", "label_accuracy", "labelling_speed", "threshold")
+NEW_KINDS = (
+    "vocabulary_statistics",
+    "examples",
+    "label_audit",
+    "label_accuracy",
+    "labelling_speed",
+    "threshold",
+)
 ATTACK = "$\\frac{1$ <script>alert(1)</script> \u202e\x00\ud800 | [a](b)"
 
 
@@ -36,15 +45,24 @@ def poisoned(tree: object) -> object:
     """Every string, and every key of free choice, with an attack behind it."""
     if isinstance(tree, dict):
         free = ("no noun", "tagged", "its ", "a label")
-        return {f"{key} {ATTACK}" if key.startswith(free) else key: poisoned(value) for key, value in tree.items()}
+        return {
+            f"{key} {ATTACK}" if key.startswith(free) else key: poisoned(value)
+            for key, value in tree.items()
+        }
     if isinstance(tree, list):
         return [poisoned(value) for value in tree]
-    return f"{tree} {ATTACK}" if isinstance(tree, str) and not re.fullmatch(r"paper|corenet|\w+\.n\.\d+", tree) else tree
+    return (
+        f"{tree} {ATTACK}"
+        if isinstance(tree, str) and not re.fullmatch(r"paper|corenet|\w+\.n\.\d+", tree)
+        else tree
+    )
 
 
 @pytest.mark.parametrize("kind", NEW_KINDS)
 @pytest.mark.parametrize("part", ["metrics", "samples"])
-@pytest.mark.parametrize("strange", [math.nan, 10**400, 5e-324, -1, None, "x", [[]], {"a": {"b": []}}])
+@pytest.mark.parametrize(
+    "strange", [math.nan, 10**400, 5e-324, -1, None, "x", [[]], {"a": {"b": []}}]
+)
 def test_a_record_of_strange_values_gives_a_page(golden, tmp_path, kind, part, strange):
     content = golden_record(golden, kind)
     content[part] = with_leaves(content[part], strange)
@@ -68,7 +86,10 @@ def test_what_records_call_things_cannot_choose_where_files_go(golden, tmp_path,
     content["samples"]["../../../outside_top1"] = content["samples"].pop("concepts_top1")
     written(tmp_path, content)
     write_record(
-        "pretrain", "x-seed0", metrics={"method": "../../outside"}, samples={"images_seen": [1, 2], "loss": [2.0, 1.0]}
+        "pretrain",
+        "x-seed0",
+        metrics={"method": "../../outside"},
+        samples={"images_seen": [1, 2], "loss": [2.0, 1.0]},
     )
     page = build_page(read_records([tmp_path / "runs"]))
     names = [figure.name for figure in page.figures] + [found.name for found in page.tables]

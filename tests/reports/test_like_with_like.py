@@ -1,4 +1,6 @@
-"""n counts seeds, only like runs are compared, nothing below what is shown is a difference, few rounds give no ratio."""
+"""n counts seeds, only like runs are compared, nothing below what is shown is a difference, few
+rounds give no ratio.
+"""
 
 import math
 from collections.abc import Callable
@@ -31,10 +33,31 @@ RECIPE = {"max_lr": 0.1, "epochs": 30, "resolution": 48}
 def probe(write_record) -> Callable[..., None]:
     """Write a linear probe of one encoder."""
 
-    def write(method: str, seed: int, top1: float, name: str = "", task: str = "concepts", **recipe: object) -> None:
-        metrics = {"method": method, "pretrain_seed": seed, f"{task}_top1": top1, f"{task}_num_classes": 435}
-        config = {"recipe": RECIPE | recipe, "encoder": f"runs/starter/pretrain/{method}-seed{seed}"}
-        write_record("linear_probe", name or f"{method}-seed{seed}", metrics=metrics, config=config, environment=DEVICE)
+    def write(
+        method: str,
+        seed: int,
+        top1: float,
+        name: str = "",
+        task: str = "concepts",
+        **recipe: object,
+    ) -> None:
+        metrics = {
+            "method": method,
+            "pretrain_seed": seed,
+            f"{task}_top1": top1,
+            f"{task}_num_classes": 435,
+        }
+        config = {
+            "recipe": RECIPE | recipe,
+            "encoder": f"runs/starter/pretrain/{method}-seed{seed}",
+        }
+        write_record(
+            "linear_probe",
+            name or f"{method}-seed{seed}",
+            metrics=metrics,
+            config=config,
+            environment=DEVICE,
+        )
 
     return write
 
@@ -43,10 +66,23 @@ def probe(write_record) -> Callable[..., None]:
 def training(write_record) -> Callable[..., None]:
     """Write a training."""
 
-    def write(method: str, seed: int, seconds: float = 10.0, name: str = "", images: int = 1000, **recipe: object) -> None:
+    def write(
+        method: str,
+        seed: int,
+        seconds: float = 10.0,
+        name: str = "",
+        images: int = 1000,
+        **recipe: object,
+    ) -> None:
         metrics = {"method": method, "seed": seed, "train_seconds": seconds, "images_seen": images}
         config = {"recipe": {"encoder": "tiny", "resolution": 48} | recipe}
-        write_record("pretrain", name or f"{method}-seed{seed}", metrics=metrics, config=config, environment=DEVICE)
+        write_record(
+            "pretrain",
+            name or f"{method}-seed{seed}",
+            metrics=metrics,
+            config=config,
+            environment=DEVICE,
+        )
 
     return write
 
@@ -67,14 +103,18 @@ def of_kind(tmp_path) -> Callable[[str], list[Record]]:
     return read
 
 
-def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first(probe, training, setting):
+def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first(
+    probe, training, setting
+):
     for name, top1, seconds in (("catlip-a", 0.1, 10.0), ("catlip-b", 0.3, 30.0)):
         probe("catlip", 0, top1, name)
         training("catlip", 0, seconds, name)
     probe("catlip", 1, 0.4)
     training("catlip", 1, 40.0)
     found = setting()
-    assert found.accuracy("catlip", "concepts_top1") == Quantity(pytest.approx(30.0), pytest.approx(200**0.5), 2)
+    assert found.accuracy("catlip", "concepts_top1") == Quantity(
+        pytest.approx(30.0), pytest.approx(200**0.5), 2
+    )
     assert found.training("catlip", "train_seconds") == Quantity(30.0, pytest.approx(200**0.5), 2)
     assert headline(found).rows[0][1].small == "n = 2"
 
@@ -124,13 +164,17 @@ def test_probes_of_encoders_of_another_recipe_are_left_out(probe, training, sett
         training("catlip", seed, epochs=10 if seed < 2 else 99)
         probe("catlip", seed, 0.1 if seed < 2 else 0.9)
     found = setting()
-    assert found.accuracy("catlip", "concepts_top1") == Quantity(pytest.approx(10.0), pytest.approx(0.0), 2)
+    assert found.accuracy("catlip", "concepts_top1") == Quantity(
+        pytest.approx(10.0), pytest.approx(0.0), 2
+    )
     assert found.training("catlip", "train_seconds").n == 2
     assert any("epochs" in warning and "2 of 3" in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize("other", [{"images": 5000}, {"encoder": "large"}, {"resolution": 224}])
-def test_trainings_of_another_length_or_encoder_have_no_relative_time_and_no_comparison(probe, training, setting, other):
+def test_trainings_of_another_length_or_encoder_have_no_relative_time_and_no_comparison(
+    probe, training, setting, other
+):
     for seed in range(2):
         training("catlip", seed, 10.0)
         training("clip", seed, 20.0, **other)
@@ -145,7 +189,9 @@ def test_trainings_of_another_length_or_encoder_have_no_relative_time_and_no_com
     assert field in cost_against_accuracy(found).caption
 
 
-def test_a_difference_in_what_no_method_shares_keeps_nothing_from_being_compared(probe, training, setting):
+def test_a_difference_in_what_no_method_shares_keeps_nothing_from_being_compared(
+    probe, training, setting
+):
     for seed in range(2):
         training("catlip", seed, 10.0, betas=[0.9, 0.999])
         training("clip", seed, 20.0, betas=[0.9, 0.98])
@@ -155,7 +201,9 @@ def test_a_difference_in_what_no_method_shares_keeps_nothing_from_being_compared
     assert len(setting().paired("concepts_top1", "catlip", "clip")) == 2
 
 
-@pytest.mark.parametrize(("value", "decimals", "sign"), [(0.04, 1, 0), (0.06, 1, 1), (-0.04, 1, 0), (-0.06, 1, -1)])
+@pytest.mark.parametrize(
+    ("value", "decimals", "sign"), [(0.04, 1, 0), (0.06, 1, 1), (-0.04, 1, 0), (-0.06, 1, -1)]
+)
 def test_a_difference_below_what_is_displayed_has_no_sign(value, decimals, sign):
     assert sign_of(value, decimals) == sign
     assert sign_of(math.nan) == 0
@@ -179,8 +227,19 @@ def test_what_is_shown_as_zero_is_not_higher(probe, setting):
 
 
 def dense(write_record, method, seed, miou, name="", **recipe):
-    metrics = {"method": method, "pretrain_seed": seed, "miou_fixed": miou, "num_classes": 21, "num_val": 400}
-    write_record("segmentation", name or f"{method}-seed{seed}", metrics=metrics, config={"recipe": RECIPE | recipe})
+    metrics = {
+        "method": method,
+        "pretrain_seed": seed,
+        "miou_fixed": miou,
+        "num_classes": 21,
+        "num_val": 400,
+    }
+    write_record(
+        "segmentation",
+        name or f"{method}-seed{seed}",
+        metrics=metrics,
+        config={"recipe": RECIPE | recipe},
+    )
 
 
 def test_above_random_init_counts_seeds_like_with_like_as_far_as_is_shown(write_record, of_kind):
@@ -205,7 +264,13 @@ def runs(gains_of_classifiers, task="concepts"):
     rows = []
     for seed, gain in enumerate(gains_of_classifiers):
         rows += [
-            {"task": task, "fraction": 0.1, "init": init, "seed": seed, "top1": 0.3 + (init == "transfer") * gain}
+            {
+                "task": task,
+                "fraction": 0.1,
+                "init": init,
+                "seed": seed,
+                "top1": 0.3 + (init == "transfer") * gain,
+            }
             for init in ("random", "transfer")
         ]
     return rows
@@ -215,7 +280,13 @@ def test_pairs_of_one_encoder_are_averaged_before_encoders_are_counted(write_rec
     for seed in range(2):
         metrics = {"method": "catlip", "pretrain_seed": seed, "concepts_num_classes": 4}
         rows = runs([0.01, 0.02, 0.03])
-        write_record("linear_probe", f"catlip-seed{seed}", metrics=metrics, samples={"runs": rows}, config={"recipe": RECIPE})
+        write_record(
+            "linear_probe",
+            f"catlip-seed{seed}",
+            metrics=metrics,
+            samples={"runs": rows},
+            config={"recipe": RECIPE},
+        )
     (table,) = gain_table(of_kind("linear_probe"), "starter")
     gain, gained = table.rows[1][1:3]
     assert gain.quantity == Quantity(pytest.approx(2.0), pytest.approx(0.0, abs=1e-9), 2)
@@ -225,15 +296,24 @@ def test_pairs_of_one_encoder_are_averaged_before_encoders_are_counted(write_rec
 
 def test_classifiers_of_one_encoder_are_no_seeds_of_a_claim(write_record, tmp_path):
     metrics = {"method": "catlip", "pretrain_seed": 0}
-    write_record("linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1, 0.2, 0.3])})
+    write_record(
+        "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1, 0.2, 0.3])}
+    )
     rows = claims_table(read_records([tmp_path / "runs"])).rows
-    (row,) = [row for row in rows if len(row) > 1 and "gains accuracy where images are few" in row[0].text]
+    (row,) = [
+        row for row in rows if len(row) > 1 and "gains accuracy where images are few" in row[0].text
+    ]
     assert row[1].text.startswith("not tested")
 
 
 def test_a_line_counts_encoders_by_their_seeds(write_record, of_kind):
     for name in ("a", "b"):
-        samples = {"runs": [{"task": "concepts", "fraction": f, "init": "random", "seed": 0, "top1": f} for f in (0.1, 0.5)]}
+        samples = {
+            "runs": [
+                {"task": "concepts", "fraction": f, "init": "random", "seed": 0, "top1": f}
+                for f in (0.1, 0.5)
+            ]
+        }
         metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_num_classes": 4}
         write_record("linear_probe", name, metrics=metrics, samples=samples)
     (figure,) = share_figures(of_kind("linear_probe"), "linear_probe", "starter")
@@ -248,7 +328,9 @@ def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
 
 
 @pytest.mark.parametrize(("rounds", "is_enough"), [(2, False), (5, False), (6, True)])
-def test_a_ratio_from_few_timed_steps_is_no_ratio(training, write_record, setting, rounds, is_enough):
+def test_a_ratio_from_few_timed_steps_is_no_ratio(
+    training, write_record, setting, rounds, is_enough
+):
     times = {f"{m}_total_ms": [float(k + 1)] * rounds for k, m in enumerate(("catlip", "clip"))}
     parts = {"total_ms": {"median": 1.0, "n": rounds}} | {
         f"{p}_ms": {"median": 1.0} for p in ("forward", "backward", "optimizer")
@@ -257,22 +339,41 @@ def test_a_ratio_from_few_timed_steps_is_no_ratio(training, write_record, settin
     metrics["ratios"] = {"clip/catlip": {"value": 2.7, "low": 2.6, "high": 2.8}}
     training("catlip", 0)
     training("clip", 0)
-    write_record("step_time", "s", metrics=metrics, samples=times, config={"model": "tiny"}, environment=DEVICE)
+    write_record(
+        "step_time",
+        "s",
+        metrics=metrics,
+        samples=times,
+        config={"model": "tiny"},
+        environment=DEVICE,
+    )
     found = setting()
-    words = [cell.full for row in headline(found).rows + step_tables(found.of("step_time"))[0].rows for cell in row]
+    words = [
+        cell.full
+        for row in headline(found).rows + step_tables(found.of("step_time"))[0].rows
+        for cell in row
+    ]
     words += [text for answer in answers(found) for text in (answer.short, *answer.sentences)]
     assert any("2.70" in word for word in words) == is_enough
     assert any(f"{rounds} round" in word for word in words) != is_enough
     claims = claims_table(read_records([Path(found.root)])).rows
-    (claim,) = [row for row in claims if len(row) > 1 and any("CLIP's step takes" in cell.text for cell in row)] or [None]
+    (claim,) = [
+        row
+        for row in claims
+        if len(row) > 1 and any("CLIP's step takes" in cell.text for cell in row)
+    ] or [None]
     assert (claim is not None) == is_enough
 
 
 @pytest.mark.parametrize(("rounds", "interval"), [(3, "no interval"), (6, "1.10 to 1.30")])
-def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(write_record, of_kind, rounds, interval):
+def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
+    write_record, of_kind, rounds, interval
+):
     ratio = {"value": 1.2, "low": 1.1, "high": 1.3}
     step = {"factor": "attention", "from": "naive", "to": "sdpa", "ratio": ratio}
-    metrics = {"release": {"orders": {"forward": [step], "reverse": [step]}, "total": {"ratio": ratio}}}
+    metrics = {
+        "release": {"orders": {"forward": [step], "reverse": [step]}, "total": {"ratio": ratio}}
+    }
     samples = {f"release forward attention {side}": [1.0] * rounds for side in ("before", "after")}
     write_record("waterfall", "w", metrics=metrics, samples=samples, environment=DEVICE)
     (record,) = of_kind("waterfall")
@@ -305,24 +406,37 @@ def test_two_benches_with_few_rounds_neither_agree_nor_disagree():
 
 
 @pytest.mark.parametrize(("classes", "is_named"), [(12, False), (1000, True), (None, False)])
-def test_only_a_folder_of_a_thousand_classes_is_imagenet(write_record, of_kind, tmp_path, classes, is_named):
+def test_only_a_folder_of_a_thousand_classes_is_imagenet(
+    write_record, of_kind, tmp_path, classes, is_named
+):
     metrics = {"method": "catlip", "pretrain_seed": 0, "imagenet_top1": 0.5}
     metrics |= {} if classes is None else {"imagenet_num_classes": classes}
-    write_record("linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1], "imagenet")})
+    write_record(
+        "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1], "imagenet")}
+    )
     page = build_page(read_records([tmp_path / "runs"]))
     (table,) = worth_table(of_kind("linear_probe"), "starter")
     assert ("ImageNet-1k" in table.columns[1]) == is_named
     assert classes is None or is_named or "12 classes" in table.columns[1]
-    said = [text.words for section in page.sections if section.anchor == "transfer-init" for text in section.blocks[:2]]
+    said = [
+        text.words
+        for section in page.sections
+        if section.anchor == "transfer-init"
+        for text in section.blocks[:2]
+    ]
     assert any("ImageNet-1k" in words for words in said) == is_named
 
 
 def test_a_folder_of_twelve_classes_fills_no_cell_of_the_papers(transfer, tmp_path):
     transfer("linear_probe", "catlip", "cc3m", {"imagenet_top1": 0.9, "imagenet_num_classes": 12})
-    transfer("segmentation", "catlip", "datacomp", {"miou_fixed": 0.9, "num_classes": 21, "num_val": 400})
+    transfer(
+        "segmentation", "catlip", "datacomp", {"miou_fixed": 0.9, "num_classes": 21, "num_val": 400}
+    )
     page = build_page(read_records([tmp_path / "runs"]))
     paper = [table for table in page.tables if table.name.startswith("table_")]
-    assert not [cell for table in paper for row in table.rows for cell in row if cell.text == "90.0"]
+    assert not [
+        cell for table in paper for row in table.rows for cell in row if cell.text == "90.0"
+    ]
 
 
 def test_generated_scenes_are_neither_coco_nor_ade20k(write_record, tmp_path):
@@ -335,8 +449,18 @@ def test_generated_scenes_are_neither_coco_nor_ade20k(write_record, tmp_path):
 
 
 def test_the_headline_is_of_a_scale_with_trainings(probe, training, write_record, tmp_path):
-    write_record("linear_probe", "x", scale="bench", metrics={"method": "catlip", "pretrain_seed": 0, "concepts_top1": 0.9})
-    write_record("linear_probe", "y", root="first", metrics={"method": "clip", "pretrain_seed": 0, "concepts_top1": 0.9})
+    write_record(
+        "linear_probe",
+        "x",
+        scale="bench",
+        metrics={"method": "catlip", "pretrain_seed": 0, "concepts_top1": 0.9},
+    )
+    write_record(
+        "linear_probe",
+        "y",
+        root="first",
+        metrics={"method": "clip", "pretrain_seed": 0, "concepts_top1": 0.9},
+    )
     training("catlip", 0)
     probe("catlip", 0, 0.1)
     page = build_page(read_records([tmp_path / "first", tmp_path / "runs"]))

@@ -43,7 +43,9 @@ def undrawn(page: Page) -> str:
     return html(page, {figure.name: UNDRAWN for figure in page.figures})
 
 
-def test_records_beyond_the_pages_room_are_a_line_with_their_anchor_and_all_are_in_a_csv(page, many):
+def test_records_beyond_the_pages_room_are_a_line_with_their_anchor_and_all_are_in_a_csv(
+    page, many
+):
     text = undrawn(page)
     ids = re.findall(r'id="([^"]+)"', text)
     assert {provenance.anchor_of(record) for record in many.found} <= set(ids)
@@ -75,7 +77,10 @@ def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(page):
     assert len(table.rows) == COUNT
     assert len(as_csv(table).splitlines()) == COUNT + 1
     assert as_markdown(table).count("CatLIP, seed") == MOST_ROWS
-    assert f"The first {MOST_ROWS} of {COUNT} rows; [all of them as CSV](tables/trainings.csv)." in as_markdown(table)
+    assert (
+        f"The first {MOST_ROWS} of {COUNT} rows; [all of them as CSV](tables/trainings.csv)."
+        in as_markdown(table)
+    )
     assert 'href="tables/trainings.csv"' in undrawn(page)
 
 

@@ -1,4 +1,6 @@
-"""Means, spreads, ratios and the sentences on them: what may be averaged, compared and concluded."""
+"""Means, spreads, ratios and the sentences on them: what may be averaged, compared and
+concluded.
+"""
 
 import pytest
 
@@ -20,7 +22,12 @@ def write_probes(write_record):
 
     def write(method: str, accuracies: list[float], **where: str) -> None:
         for seed, accuracy in enumerate(accuracies):
-            metrics = {"method": method, "pretrain_seed": seed, "concepts_top1": accuracy, "concepts_num_classes": 438}
+            metrics = {
+                "method": method,
+                "pretrain_seed": seed,
+                "concepts_top1": accuracy,
+                "concepts_num_classes": 438,
+            }
             write_record("linear_probe", f"{method}-seed{seed}", metrics=metrics, **where)
 
     return write
@@ -33,7 +40,13 @@ def write_training(write_record):
     def write(method: str, seed: int, seconds: float, environment=CPU, **recipe: object) -> None:
         metrics = {"method": method, "seed": seed, "train_seconds": seconds, "images_seen": 1000}
         config = {"recipe": {"encoder": "tiny", **recipe}}
-        write_record("pretrain", f"{method}-seed{seed}", metrics=metrics, config=config, environment=environment)
+        write_record(
+            "pretrain",
+            f"{method}-seed{seed}",
+            metrics=metrics,
+            config=config,
+            environment=environment,
+        )
 
     return write
 
@@ -45,8 +58,13 @@ def write_timing(write_record):
     def write(name: str, model: str, ratio: dict[str, float] | None, environment=CPU) -> None:
         phases = {"total_ms": {"median": 10.0, "p5": 9.0, "p95": 12.0}}
         phases |= {f"{phase}_ms": {"median": 3.0} for phase in ("forward", "backward", "optimizer")}
-        metrics = {"methods": {"catlip": phases, "clip": phases}, "ratios": {"clip/catlip": ratio} if ratio else {}}
-        write_record("step_time", name, metrics=metrics, config={"model": model}, environment=environment)
+        metrics = {
+            "methods": {"catlip": phases, "clip": phases},
+            "ratios": {"clip/catlip": ratio} if ratio else {},
+        }
+        write_record(
+            "step_time", name, metrics=metrics, config={"model": model}, environment=environment
+        )
 
     return write
 
@@ -89,10 +107,14 @@ def test_seeds_of_different_recipes_are_warned_of(write_training, read):
     write_training("catlip", 0, 10.0, epochs=20)
     write_training("catlip", 1, 10.0, epochs=2, about="other words")
     (setting,) = read()
-    assert setting.warnings == ["The seeds of CatLIP differ in epochs, not in the seed alone; 1 of 2 trainings count."]
+    assert setting.warnings == [
+        "The seeds of CatLIP differ in epochs, not in the seed alone; 1 of 2 trainings count."
+    ]
 
 
-def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(write_training, write_timing, read):
+def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(
+    write_training, write_timing, read
+):
     write_training("catlip", 0, 10.0)
     write_training("clip", 0, 10.0)
     write_timing("a-gpu", "tiny", {"value": 9.0, "low": 8.9, "high": 9.1}, environment=GPU)
@@ -100,10 +122,16 @@ def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(write_
     write_timing("c-tiny", "tiny", {"value": 1.3, "low": 1.2, "high": 1.4})
     (setting,) = read()
     catlip, clip = headline(setting).rows
-    assert (catlip[-1].text, clip[-1].text, clip[-1].small) == (f"1{TIMES}", f"1.30{TIMES}", "1.20 to 1.40")
+    assert (catlip[-1].text, clip[-1].text, clip[-1].small) == (
+        f"1{TIMES}",
+        f"1.30{TIMES}",
+        "1.20 to 1.40",
+    )
 
 
-def test_a_ratio_without_interval_is_shown_as_such_and_concludes_nothing(write_training, write_timing, read):
+def test_a_ratio_without_interval_is_shown_as_such_and_concludes_nothing(
+    write_training, write_timing, read
+):
     write_training("catlip", 0, 10.0)
     write_timing("a", "tiny", {"value": 1.3})
     (setting,) = read()
@@ -113,9 +141,15 @@ def test_a_ratio_without_interval_is_shown_as_such_and_concludes_nothing(write_t
 
 @pytest.mark.parametrize(
     ("low", "high", "short"),
-    [(1.2, 1.4, "Yes: CLIP's step takes 1.30"), (0.9, 1.4, "No difference"), (0.6, 0.8, "No: CLIP's step takes 0.70")],
+    [
+        (1.2, 1.4, "Yes: CLIP's step takes 1.30"),
+        (0.9, 1.4, "No difference"),
+        (0.6, 0.8, "No: CLIP's step takes 0.70"),
+    ],
 )
-def test_cheaper_is_concluded_only_when_the_interval_leaves_one_out(write_training, write_timing, read, low, high, short):
+def test_cheaper_is_concluded_only_when_the_interval_leaves_one_out(
+    write_training, write_timing, read, low, high, short
+):
     write_training("catlip", 0, 10.0)
     write_timing("a", "tiny", {"value": 1.3 if low > 0.8 else 0.7, "low": low, "high": high})
     assert answers(read()[0])[1].short.startswith(short)
@@ -133,7 +167,9 @@ def test_cheaper_is_concluded_only_when_the_interval_leaves_one_out(write_traini
         ([0.30], [], "Not yet known"),
     ],
 )
-def test_a_difference_is_only_called_one_when_every_seed_agrees(write_probes, read, catlip, clip, short):
+def test_a_difference_is_only_called_one_when_every_seed_agrees(
+    write_probes, read, catlip, clip, short
+):
     write_probes("catlip", catlip)
     write_probes("clip", clip)
     assert answers(read()[0])[0].short.startswith(short)
@@ -142,7 +178,10 @@ def test_a_difference_is_only_called_one_when_every_seed_agrees(write_probes, re
 def test_what_the_agreement_of_few_seeds_is_worth_is_said(write_probes, read):
     write_probes("catlip", [0.30, 0.31, 0.32])
     write_probes("clip", [0.28, 0.29, 0.29])
-    assert any("3 seeds agree on a sign by chance 1 time in 4" in said for said in answers(read()[0])[0].sentences)
+    assert any(
+        "3 seeds agree on a sign by chance 1 time in 4" in said
+        for said in answers(read()[0])[0].sentences
+    )
 
 
 def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, read):
@@ -154,8 +193,13 @@ def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, 
     assert "CLIP clearly beats an untrained encoder" in sentences
 
 
-def test_a_loss_curve_leaves_out_what_is_not_finite_and_keeps_the_mean_of_the_rest(write_record, tmp_path):
-    samples = {"images_seen": list(range(1000)), "loss": [float("nan") if i == 3 else 2.0 for i in range(1000)]}
+def test_a_loss_curve_leaves_out_what_is_not_finite_and_keeps_the_mean_of_the_rest(
+    write_record, tmp_path
+):
+    samples = {
+        "images_seen": list(range(1000)),
+        "loss": [float("nan") if i == 3 else 2.0 for i in range(1000)],
+    }
     write_record("pretrain", "catlip-seed0", samples=samples)
     (record,) = read_records([tmp_path / "runs"]).found
     curve = loss_curve(record)
@@ -165,8 +209,17 @@ def test_a_loss_curve_leaves_out_what_is_not_finite_and_keeps_the_mean_of_the_re
 
 def test_losses_of_encoders_of_several_sizes_are_told_apart_as_in_figure_8(write_record, read):
     for name, encoder, loss in (("catlip", "vit_b16", 3.0), ("catlip_l16", "vit_l16_conv", 2.0)):
-        samples, config = {"images_seen": [1, 2], "loss": [4.0, loss]}, {"recipe": {"encoder": encoder}}
-        write_record("pretrain", f"{name}-seed0", samples=samples, config=config, metrics={"method": "catlip", "seed": 0})
+        samples, config = (
+            {"images_seen": [1, 2], "loss": [4.0, loss]},
+            {"recipe": {"encoder": encoder}},
+        )
+        write_record(
+            "pretrain",
+            f"{name}-seed0",
+            samples=samples,
+            config=config,
+            metrics={"method": "catlip", "seed": 0},
+        )
     (figure,) = loss_figures(read()[0])
     assert "ViT B/16, seed 0 from 4.00 to 3.00; ViT L/16, seed 0 from 4.00 to 2.00" in figure.alt
     assert "with a larger encoder, loss decreases" in figure.caption

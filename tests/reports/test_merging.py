@@ -1,4 +1,6 @@
-"""`python -m reports merge`: every record ends up once in the folder, nothing is overwritten, a second merge does nothing."""
+"""`python -m reports merge`: every record ends up once in the folder, nothing is overwritten, a
+second merge does nothing.
+"""
 
 import json
 import tempfile
@@ -14,14 +16,28 @@ from catlip.cli import InputError
 from reports import merging
 from reports.merging import Merge, merge, merge_folders
 
-PLACES = ("starter/pretrain/catlip-seed0.json", "starter/pretrain/catlip-seed0-A-r.json", "bench/memory/x.json")
-ONE_RECORD = st.tuples(st.sampled_from(PLACES), st.sampled_from(["A", "B"]), st.sampled_from(["r", "s"]), st.integers(0, 2))
+PLACES = (
+    "starter/pretrain/catlip-seed0.json",
+    "starter/pretrain/catlip-seed0-A-r.json",
+    "bench/memory/x.json",
+)
+ONE_RECORD = st.tuples(
+    st.sampled_from(PLACES),
+    st.sampled_from(["A", "B"]),
+    st.sampled_from(["r", "s"]),
+    st.integers(0, 2),
+)
 FOLDERS = st.lists(st.lists(ONE_RECORD, min_size=1, max_size=5), min_size=1, max_size=4)
 
 
 def content_of(device: str, revision: str, value: int) -> bytes:
     environment = {"device": device, "revision": revision}
-    record = HEAD | {"kind": "pretrain", "name": "x", "environment": environment, "metrics": {"value": value}}
+    record = HEAD | {
+        "kind": "pretrain",
+        "name": "x",
+        "environment": environment,
+        "metrics": {"value": value},
+    }
     return json.dumps(record).encode()
 
 
@@ -34,7 +50,11 @@ def written(root: Path, records: list[tuple[str, str, str, int]]) -> Path:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def contents(root: Path) -> set[tuple[str, bytes]]:
@@ -52,7 +72,11 @@ def test_records_keep_their_bytes_scale_kind_and_name(tmp_path):
 
 def test_a_name_that_another_record_has_gets_device_and_revision_and_then_a_digest(tmp_path):
     place = "starter/pretrain/catlip-seed0.json"
-    machines = [("A", "r", 0), ("NVIDIA H100/80 GB", "123456789abcdef", 1), ("NVIDIA H100/80 GB", "123456789abcdef", 2)]
+    machines = [
+        ("A", "r", 0),
+        ("NVIDIA H100/80 GB", "123456789abcdef", 1),
+        ("NVIDIA H100/80 GB", "123456789abcdef", 2),
+    ]
     roots = [written(tmp_path / str(i), [(place, *machine)]) for i, machine in enumerate(machines)]
     merged = merge_folders(roots, tmp_path / "out")
     names = [target.name for _, target in merged.copied]
@@ -69,7 +93,10 @@ def test_what_says_no_device_and_no_revision_is_told_apart_too(tmp_path):
 
 
 def test_equal_records_are_kept_once(tmp_path):
-    roots = [written(tmp_path / name, [("starter/pretrain/x.json", "A", "r", 0)]) for name in ("one", "two")]
+    roots = [
+        written(tmp_path / name, [("starter/pretrain/x.json", "A", "r", 0)])
+        for name in ("one", "two")
+    ]
     merged = merge_folders(roots, tmp_path / "out")
     assert (len(merged.copied), len(merged.there)) == (1, 1)
     assert list(files(tmp_path / "out")) == ["starter/pretrain/x.json"]
@@ -129,13 +156,22 @@ def test_a_record_is_left_out_where_every_name_is_taken(tmp_path):
 
 def test_what_is_no_record_or_incomplete_is_listed_and_left_out(tmp_path, capsys):
     root = written(tmp_path / "one", [("starter/pretrain/good.json", "A", "r", 0)])
-    bad = {"cut.json": "{", "foreign.json": "[]", "run.json.partial": "{}", "later.json": '{"schema": 2}'}
+    bad = {
+        "cut.json": "{",
+        "foreign.json": "[]",
+        "run.json.partial": "{}",
+        "later.json": '{"schema": 2}',
+    }
     for name, content in bad.items():
         (root / "starter/pretrain" / name).write_text(content)
     merge(Merge((root,), tmp_path / "out"))
     printed = capsys.readouterr().out
     for name, reason in zip(bad, ("corrupt", "foreign", "incomplete", "schema 2"), strict=True):
-        assert any(name in line and reason in line for line in printed.splitlines() if line.startswith("left out: "))
+        assert any(
+            name in line and reason in line
+            for line in printed.splitlines()
+            if line.startswith("left out: ")
+        )
     assert printed.splitlines()[-1].endswith("1 copied, 0 already there, 4 left out")
     assert list(files(tmp_path / "out")) == ["starter/pretrain/good.json"]
 
@@ -156,7 +192,10 @@ def test_what_went_where_is_printed(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"copied: one/{place} -> out/{place}",
-        f"copied: two/{place} -> out/starter/pretrain/x-two-r.json, for another record has its name",
+        (
+            f"copied: two/{place} -> out/starter/pretrain/x-two-r.json, for another record has its "
+            "name"
+        ),
         "out: 2 copied, 0 already there, 0 left out",
     ]
     again = run_reports(tmp_path, "merge", "two", "one", "--out", "out").stdout.splitlines()
@@ -196,20 +235,31 @@ def test_the_order_of_the_folders_does_not_change_what_is_held(folders, random):
         ([], "no folder is given"),
         (["nowhere"], "no such folder: .*nowhere"),
         (["one/s/k/x.json"], "no such folder: .*x.json"),
-        (["one/s"], "no <scale>/<kind>/<name>.json in .*one/s; give the folder that holds the scales"),
+        (
+            ["one/s"],
+            "no <scale>/<kind>/<name>.json in .*one/s; give the folder that holds the scales",
+        ),
     ],
 )
 def test_what_cannot_be_merged_is_one_line_and_nothing_is_copied(tmp_path, folders, complaint):
     written(tmp_path / "one", [("s/k/x.json", "A", "r", 0)])
     with pytest.raises(InputError, match=complaint):
-        merge_folders([tmp_path / folder for folder in (["one"] if folders else []) + folders], tmp_path / "out")
+        merge_folders(
+            [tmp_path / folder for folder in (["one"] if folders else []) + folders],
+            tmp_path / "out",
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_a_mistake_exits_with_2_and_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     written(tmp_path / "one", [("s/k/x.json", "A", "r", 0)])
-    for arguments in (("nowhere", "--out", "out"), ("--out", "out"), ("one", "--out", "file"), ("one",)):
+    for arguments in (
+        ("nowhere", "--out", "out"),
+        ("--out", "out"),
+        ("one", "--out", "file"),
+        ("one",),
+    ):
         done = run_reports(tmp_path, "merge", *arguments)
         assert done.returncode == 2, arguments
         assert done.stderr.startswith("error: ")

@@ -1,4 +1,6 @@
-"""Records of costs that lack parts, or mean harm or no sense: what can be shown is shown, and nothing breaks."""
+"""Records of costs that lack parts, or mean harm or no sense: what can be shown is shown, and
+nothing breaks.
+"""
 
 import json
 import math
@@ -17,12 +19,37 @@ from reports.page import markdown, write_report
 from reports.records import read_records
 from reports.sections import build_page
 
-KINDS = ("step_time", "memory", "communication", "waterfall", "projection", "data_path", "loop_overhead")
-STRANGE = (None, "12", "", True, [], {}, [[1]], {"median": "x"}, math.nan, math.inf, -1, 0, 10**400, 5e-324)
+KINDS = (
+    "step_time",
+    "memory",
+    "communication",
+    "waterfall",
+    "projection",
+    "data_path",
+    "loop_overhead",
+)
+STRANGE = (
+    None,
+    "12",
+    "",
+    True,
+    [],
+    {},
+    [[1]],
+    {"median": "x"},
+    math.nan,
+    math.inf,
+    -1,
+    0,
+    10**400,
+    5e-324,
+)
 
 
 @pytest.mark.parametrize("seed_of_kind", KINDS)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_a_record_of_costs_lacks_a_page_is_written(golden, tmp_path, seed_of_kind, seed):
     """Keys are dropped and values replaced; one page in four is also drawn."""
@@ -43,7 +70,9 @@ def mutilated(tree: object, random: Random) -> object:
     if random.random() < 0.03:
         return random.choice(STRANGE)
     if isinstance(tree, dict):
-        return {key: mutilated(value, random) for key, value in tree.items() if random.random() > 0.05}
+        return {
+            key: mutilated(value, random) for key, value in tree.items() if random.random() > 0.05
+        }
     return [mutilated(value, random) for value in tree] if isinstance(tree, list) else tree
 
 

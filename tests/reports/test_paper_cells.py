@@ -1,4 +1,6 @@
-"""Our columns in the paper's Tables 1 to 5: a run at the paper's scale fills its own cell, and nothing else fills any."""
+"""Our columns in the paper's Tables 1 to 5: a run at the paper's scale fills its own cell, and
+nothing else fills any.
+"""
 
 import pytest
 
@@ -8,12 +10,16 @@ from reports.records import read_records
 
 
 def filled(tmp_path):
-    """Every cell of ours that holds a number: (table, row's label, column) -> text and small print."""
+    """Every cell of ours that holds a number: (table, row's label, column) -> text and small
+    print.
+    """
     found = {}
     for table in result_tables(read_records([tmp_path / "runs"])):
         for row in table.rows:
             for column, cell in zip(table.columns[1:], row[1:], strict=len(row) > 1):
-                if column.partition(" (")[0].endswith(("ours", "measured here")) and cell.text not in ("", "not run"):
+                if column.partition(" (")[0].endswith(
+                    ("ours", "measured here")
+                ) and cell.text not in ("", "not run"):
                     found[table.name, row[0].text, column] = cell
     return found
 
@@ -23,13 +29,19 @@ def texts(found):
 
 
 @pytest.mark.parametrize(("scale", "row"), [("cc3m", "CC3M"), ("datacomp", "DataComp-1.3B")])
-def test_a_probe_at_the_papers_scale_fills_its_cell_of_table_1_and_no_other(transfer, tmp_path, scale, row):
+def test_a_probe_at_the_papers_scale_fills_its_cell_of_table_1_and_no_other(
+    transfer, tmp_path, scale, row
+):
     for seed in range(2):
         transfer("linear_probe", "catlip", scale, {"imagenet_top1": 0.58 + 0.01 * seed}, seed)
         transfer("linear_probe", "clip", scale, {"imagenet_top1": 0.5}, seed)
     found = filled(tmp_path)
-    assert texts(found) == {("table_1", row, "ImageNet-1k top-1, LP, ours (%)"): "58.5 ± 0.7 (n = 2, Device A)"}
-    assert all(cell.anchor.startswith("records-") and cell.quantity.n == 2 for cell in found.values())
+    assert texts(found) == {
+        ("table_1", row, "ImageNet-1k top-1, LP, ours (%)"): "58.5 ± 0.7 (n = 2, Device A)"
+    }
+    assert all(
+        cell.anchor.startswith("records-") and cell.quantity.n == 2 for cell in found.values()
+    )
 
 
 def test_fine_tuning_fills_tables_1_and_2_by_method_encoder_and_resolution(transfer, tmp_path):
@@ -46,7 +58,9 @@ def test_fine_tuning_fills_tables_1_and_2_by_method_encoder_and_resolution(trans
         ("table_2", "CatLIP ViT B/16 (Ours)", "Places365 top-1, ours (%)"): "59.0",
         ("table_2", "CatLIP ViT L/16 (Ours)", imagenet): "88.0",
     }
-    assert [cell.text for cell in found.values() if any("stem" in remark for remark in cell.remarks)] == ["84.5"]
+    assert [
+        cell.text for cell in found.values() if any("stem" in remark for remark in cell.remarks)
+    ] == ["84.5"]
 
 
 def test_of_two_rows_of_an_encoder_the_resolution_chooses(transfer, tmp_path):
@@ -54,7 +68,11 @@ def test_of_two_rows_of_an_encoder_the_resolution_chooses(transfer, tmp_path):
     table = result_table("table_2", Ours(read_records([tmp_path / "runs"])))
     at = table.columns.index("ImageNet-1k top-1, ours (%)")
     side = table.columns.index("Resolution, fine-tuning (px)")
-    own = {row[side].text: row[at].text for row in table.rows if row[0].text == "CatLIP ViT B/16 (Ours)"}
+    own = {
+        row[side].text: row[at].text
+        for row in table.rows
+        if row[0].text == "CatLIP ViT B/16 (Ours)"
+    }
     assert own == {"224": "not run", "512": "88.0"}
 
 
@@ -62,7 +80,9 @@ def test_dense_transfer_fills_tables_3_to_5_from_datacomp_alone(transfer, tmp_pa
     for scale in ("cc3m", "datacomp"):
         transfer("multilabel", "catlip", scale, {"map_macro": 0.88, "map_micro": 0.9})
         transfer("segmentation", "clip", scale, {"miou_fixed": 0.49, "miou_slide": 0.5})
-        transfer("detection", "catlip", scale, {"box_ap": 0.534, "mask_ap": 0.464}, encoder="vit_h16")
+        transfer(
+            "detection", "catlip", scale, {"box_ap": 0.534, "mask_ap": 0.464}, encoder="vit_h16"
+        )
     found = filled(tmp_path)
     assert {place: cell.text for place, cell in found.items()} == {
         ("table_3", "CatLIP", "COCO mAP, ours (%)"): "88.0",
@@ -70,7 +90,10 @@ def test_dense_transfer_fills_tables_3_to_5_from_datacomp_alone(transfer, tmp_pa
         ("table_5", "CatLIP", "COCO AP box, ours (%)"): "53.4",
         ("table_5", "CatLIP", "COCO AP mask, ours (%)"): "46.4",
     }
-    assert any("sliding window 50.0 %" in remark for remark in found["table_4", "CLIP (Our impl.)", "mIoU, ours (%)"].remarks)
+    assert any(
+        "sliding window 50.0 %" in remark
+        for remark in found["table_4", "CLIP (Our impl.)", "mIoU, ours (%)"].remarks
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +112,15 @@ def test_dense_transfer_fills_tables_3_to_5_from_datacomp_alone(transfer, tmp_pa
     ],
 )
 def test_what_is_not_at_the_papers_scale_never_enters(transfer, tmp_path, changes):
-    transfer(**{"kind": "multilabel", "method": "catlip", "scale": "datacomp", "metrics": {"map_macro": 0.9}} | changes)
+    transfer(
+        **{
+            "kind": "multilabel",
+            "method": "catlip",
+            "scale": "datacomp",
+            "metrics": {"map_macro": 0.9},
+        }
+        | changes
+    )
     assert filled(tmp_path) == {}
 
 
@@ -106,11 +137,19 @@ def test_of_two_folders_of_records_the_first_speaks(transfer, tmp_path):
 
 
 def test_cached_features_and_mixed_recipes_and_nan_are_said_at_the_cell(transfer, tmp_path):
-    transfer("linear_probe", "catlip", "cc3m", {"imagenet_top1": 0.5}, config={"cached_features": True})
-    transfer("linear_probe", "catlip", "cc3m", {"imagenet_top1": float("nan")}, 1, encoder="vit_b16_conv")
+    transfer(
+        "linear_probe", "catlip", "cc3m", {"imagenet_top1": 0.5}, config={"cached_features": True}
+    )
+    transfer(
+        "linear_probe", "catlip", "cc3m", {"imagenet_top1": float("nan")}, 1, encoder="vit_b16_conv"
+    )
     (cell,) = filled(tmp_path).values()
     assert cell.text == "NaN"
-    assert [word for word in ("72 million", "stem", "augmentation", "Beware") if any(word in r for r in cell.remarks)] == [
+    assert [
+        word
+        for word in ("72 million", "stem", "augmentation", "Beware")
+        if any(word in r for r in cell.remarks)
+    ] == [
         "72 million",
         "stem",
         "augmentation",

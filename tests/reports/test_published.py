@@ -1,4 +1,6 @@
-"""The paper's numbers: complete, each with its source, the same in two readings, and annotated where sources disagree."""
+"""The paper's numbers: complete, each with its source, the same in two readings, and annotated
+where sources disagree.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -7,7 +9,15 @@ import pytest
 
 from reports.paper_cells import MEASURED, Ours
 from reports.paper_tables import COMMANDS, figures_stated, result_table, result_tables
-from reports.published import FOLDER, GROUP, READINGS, TITLES, paper_name, read_published, same_value
+from reports.published import (
+    FOLDER,
+    GROUP,
+    READINGS,
+    TITLES,
+    paper_name,
+    read_published,
+    same_value,
+)
 from reports.records import Records
 
 # Rows, and columns beside the row's label, of each table in the paper.
@@ -37,7 +47,10 @@ def test_every_file_is_known_and_every_known_table_has_its_file():
 def test_no_cell_lacks_a_source(name):
     for cell in read_published(name).cells:
         assert cell.source, cell
-        assert cell.source.split()[0] == {"paper": "paper", "readme": "release", "config": "release"}[cell.reading], cell
+        assert (
+            cell.source.split()[0]
+            == {"paper": "paper", "readme": "release", "config": "release"}[cell.reading]
+        ), cell
 
 
 @pytest.mark.parametrize("name", TITLES)
@@ -63,15 +76,25 @@ def test_every_digit_is_the_same_in_a_second_reading():
     lines = (Path(__file__).parent / "second_reading.txt").read_text().splitlines()
     second: dict[str, list[list[str]]] = {}
     for name, *cells in (line.split(" | ") for line in lines if not line.startswith("#")):
-        second.setdefault(name, []).append([cell for cell in cells if not cell.startswith("DeepLab")])
+        second.setdefault(name, []).append(
+            [cell for cell in cells if not cell.startswith("DeepLab")]
+        )
     for name, rows in second.items():
         assert [with_digits(name, row) for row in read_published(name).rows] == rows, name
 
 
 def with_digits(name: str, row: int) -> list[str]:
     published = read_published(name)
-    shown = [published.cell(row, column).shown for column in published.columns if column not in NOT_READ_TWICE]
-    return [word for word in shown if any(map(str.isdigit, word)) and not word.startswith(("ViT", "DeepLab"))]
+    shown = [
+        published.cell(row, column).shown
+        for column in published.columns
+        if column not in NOT_READ_TWICE
+    ]
+    return [
+        word
+        for word in shown
+        if any(map(str.isdigit, word)) and not word.startswith(("ViT", "DeepLab"))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +130,10 @@ def test_our_columns_wait_for_the_papers_scale_and_leave_other_peoples_systems_e
         assert {row[i].text for row in table.rows if len(row) > 1 for i in ours} <= {"not run", ""}
     table = result_table("table_2", Ours(NOTHING))
     waiting = [row[0].text for row in table.rows if row[-1].text == "not run"]
-    assert waiting == ["CLIP ViT B/16 (Our repro.)", *(f"CatLIP ViT {size}/16 (Ours)" for size in "BLHBLH")]
+    assert waiting == [
+        "CLIP ViT B/16 (Our repro.)",
+        *(f"CatLIP ViT {size}/16 (Ours)" for size in "BLHBLH"),
+    ]
 
 
 def test_the_commands_that_would_fill_our_column_exist():
@@ -115,7 +141,9 @@ def test_the_commands_that_would_fill_our_column_exist():
     for command in (line for lines in COMMANDS.values() for line in lines):
         words = command.split()
         module = words[words.index("-m") + 1] if "-m" in words else ""
-        assert importlib.util.find_spec(module) if module else (repository / words[0]).exists(), command
+        assert importlib.util.find_spec(module) if module else (repository / words[0]).exists(), (
+            command
+        )
 
 
 def test_every_table_says_what_to_put_for_run():

@@ -1,4 +1,6 @@
-"""Whatever lies in a records folder: what is a record is read, what is not is listed with its reason, nothing crashes."""
+"""Whatever lies in a records folder: what is a record is read, what is not is listed with its
+reason, nothing crashes.
+"""
 
 import json
 import math
@@ -17,7 +19,9 @@ from reports.sections import build_page
 OTHER_KINDS = ("recipes", "step_time", "vocabulary", "labelling", "label_accuracy", "threshold")
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -54,7 +58,9 @@ def test_a_record_is_read_with_its_root_scale_and_device(write_record, tmp_path)
         (b'{"schema": 1, "kind": 3}', "`kind` is not a str"),
     ],
 )
-def test_what_is_no_record_is_listed_with_its_reason_and_the_rest_is_read(write_record, tmp_path, content, reason):
+def test_what_is_no_record_is_listed_with_its_reason_and_the_rest_is_read(
+    write_record, tmp_path, content, reason
+):
     path = write_record("pretrain", "catlip-seed0")
     path.with_name("other.json").write_bytes(content)
     records = read_records([tmp_path / "runs"])
@@ -63,7 +69,9 @@ def test_what_is_no_record_is_listed_with_its_reason_and_the_rest_is_read(write_
     assert reasons(records)["other.json"] in markdown(build_page(records)).replace("\\", "")
 
 
-@pytest.mark.parametrize("key", ["kind", "name", "command", "config", "environment", "metrics", "samples", "notes"])
+@pytest.mark.parametrize(
+    "key", ["kind", "name", "command", "config", "environment", "metrics", "samples", "notes"]
+)
 def test_a_record_that_lacks_a_part_names_it(write_record, tmp_path, key):
     path = write_record("pretrain", "catlip-seed0")
     content = json.loads(path.read_text())
@@ -83,7 +91,10 @@ def test_an_interrupted_run_is_listed_as_incomplete(write_record, tmp_path):
 def test_a_missing_folder_and_a_folder_named_like_a_record_are_listed(tmp_path):
     (tmp_path / "runs/starter/pretrain/folder.json").mkdir(parents=True)
     records = read_records([tmp_path / "runs", tmp_path / "nowhere"])
-    assert reasons(records) == {"folder.json": "cannot be read: Is a directory", "nowhere": "no such file or folder"}
+    assert reasons(records) == {
+        "folder.json": "cannot be read: Is a directory",
+        "nowhere": "no such file or folder",
+    }
 
 
 def test_files_of_a_run_that_are_not_records_are_left_alone(write_record, tmp_path):
@@ -110,7 +121,9 @@ def test_a_nan_is_shown_as_such_and_a_missing_metric_as_a_dash(write_record, tmp
     assert [cell.text for cell in table.rows[0]] == ["CatLIP", "NaN", *[MISSING] * 4]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 2**32), strange=st.lists(ANY_JSON, max_size=6))
 def test_whatever_records_hold_the_report_is_written(golden, tmp_path, seed, strange):
     """Parts of good records are replaced by any JSON; one report in eight is also drawn."""
@@ -118,7 +131,9 @@ def test_whatever_records_hold_the_report_is_written(golden, tmp_path, seed, str
     strange = [*strange, None, 10**400, -1e308, math.nan, math.inf, 5e-324]
     for path in (golden / "records").rglob("*-seed[01].json"):
         copy_with(path, tmp_path / path.relative_to(golden), random, strange)
-    for path in (path for kind in OTHER_KINDS for path in (golden / "records").glob(f"*/{kind}/*.json")):
+    for path in (
+        path for kind in OTHER_KINDS for path in (golden / "records").glob(f"*/{kind}/*.json")
+    ):
         copy_with(path, tmp_path / path.relative_to(golden), random, strange)
     page = build_page(read_records([tmp_path / "records"]))
     assert markdown(page)
@@ -131,7 +146,9 @@ def copy_with(source: Path, target: Path, random: Random, strange: list[object])
     """A record with some of its values replaced."""
     record = json.loads(source.read_text())
     for part in ("config", "environment", "metrics", "samples"):
-        record[part] = {key: replaced(value, random, strange) for key, value in record[part].items()}
+        record[part] = {
+            key: replaced(value, random, strange) for key, value in record[part].items()
+        }
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(record))
 

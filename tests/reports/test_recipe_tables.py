@@ -1,4 +1,6 @@
-"""Tables 6 and 7 from our recipes: equal to the paper's, or the difference is marked at its cell."""
+"""Tables 6 and 7 from our recipes: equal to the paper's, or the difference is marked at its
+cell.
+"""
 
 import json
 from pathlib import Path
@@ -26,7 +28,10 @@ def marked(tables: list[Table]) -> set[tuple[str, str, str]]:
 def test_our_recipes_are_the_papers_but_for_the_training_length_on_cc3m(tmp_path):
     write_recipes(WriteRecipes(tmp_path / PLACE))
     tables = recipe_tables(read_records([tmp_path / "runs"]))
-    assert marked(tables) == {("table_6a", "Max. Epochs", "CLIP: ours"), ("table_6a", "Max. Epochs", "CatLIP: ours")}
+    assert marked(tables) == {
+        ("table_6a", "Max. Epochs", "CLIP: ours"),
+        ("table_6a", "Max. Epochs", "CatLIP: ours"),
+    }
     pretraining = {cell.text for table in tables[:2] for row in table.rows for cell in row}
     assert "not run" not in pretraining
 
@@ -45,7 +50,9 @@ def test_one_changed_learning_rate_is_one_marked_cell(golden, tmp_path):
 
 def test_a_recipe_that_is_not_there_is_not_run():
     tables = recipe_tables(read_records([Path("nowhere")]))
-    assert [table.name for table in tables] == [f"table_{n}" for n in ("6a", "6b", "7a", "7b", "7c", "7d", "7e")]
+    assert [table.name for table in tables] == [
+        f"table_{n}" for n in ("6a", "6b", "7a", "7b", "7c", "7d", "7e")
+    ]
     assert differences(tables) == 0
     assert {row[-1].text for table in tables for row in table.rows} == {"not run", ""}
 
@@ -59,5 +66,9 @@ def test_values_are_printed_as_the_paper_prints_them():
         "",
         "nan",
     ]
-    assert [spelled(name) for name in ("vit_h16", "cosine", "hybrid_tiny")] == ["ViT H/16", "Cosine", "hybrid_tiny"]
+    assert [spelled(name) for name in ("vit_h16", "cosine", "hybrid_tiny")] == [
+        "ViT H/16",
+        "Cosine",
+        "hybrid_tiny",
+    ]
     assert in_brackets([[22, 24], [17, 19]]) == "(22, 24) / (17, 19)"

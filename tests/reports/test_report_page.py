@@ -1,9 +1,11 @@
-"""The report as a whole: the same bytes from the same records, one file that needs nothing else, every number traceable.
+"""The report as a whole: the same bytes from the same records, one file that needs nothing else,
+every number traceable.
 
 After an intended change, write the expected report again with
 
     cd tests/reports/golden && python -m reports --records records --out expected &&
-        python ../figure_structure.py expected/figures >expected/figures.txt && rm -r expected/figures expected/index.html
+        python ../figure_structure.py expected/figures >expected/figures.txt && rm -r
+        expected/figures expected/index.html
 """
 
 import os
@@ -28,12 +30,16 @@ def run_reports(cwd: Path, *arguments: object, code: str = "") -> subprocess.Com
     """`python -m reports arguments` in a folder."""
     command = [sys.executable, *(["-c", code] if code else ["-m", "reports"]), *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
+    )
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The report of the golden records, made as a user makes it: its folder, and what was printed."""
+    """The report of the golden records, made as a user makes it: its folder, and what was
+    printed.
+    """
     out = tmp_path_factory.mktemp("report")
     done = run_reports(Path(__file__).parent / "golden", "--records", "records", "--out", out)
     assert done.returncode == 0, done.stderr
@@ -57,25 +63,40 @@ class Document(HTMLParser):
         self.tags.add(tag)
         self.ids += [found["id"]] if "id" in found else []
         self.links += [found["href"]] if "href" in found else []
-        self.sources += [found[name] for name in ("src", "srcset", "data", "action") if name in found]
+        self.sources += [
+            found[name] for name in ("src", "srcset", "data", "action") if name in found
+        ]
         self.labels += [found["aria-label"]] if found.get("role") == "img" else []
 
 
 def test_fixed_records_give_the_same_markdown_and_tables_to_the_byte(report, golden):
     out, _ = report
-    expected = {path.relative_to(golden / "expected"): path for path in (golden / "expected").rglob("*") if path.is_file()}
-    assert {path.relative_to(out) for path in out.rglob("*.csv")} == {path for path in expected if path.suffix == ".csv"}
+    expected = {
+        path.relative_to(golden / "expected"): path
+        for path in (golden / "expected").rglob("*")
+        if path.is_file()
+    }
+    assert {path.relative_to(out) for path in out.rglob("*.csv")} == {
+        path for path in expected if path.suffix == ".csv"
+    }
     del expected[Path("figures.txt")]
     for name, path in expected.items():
-        assert (out / name).read_bytes() == path.read_bytes(), f"{name} differs; see this file's docstring"
+        assert (out / name).read_bytes() == path.read_bytes(), (
+            f"{name} differs; see this file's docstring"
+        )
 
 
 def test_fixed_records_give_figures_of_the_same_parts_and_words(report, golden):
-    found, expected = structures(report[0] / "figures").splitlines(), (golden / "expected" / "figures.txt").read_text()
+    found, expected = (
+        structures(report[0] / "figures").splitlines(),
+        (golden / "expected" / "figures.txt").read_text(),
+    )
     assert found == expected.splitlines(), "see this file's docstring"
 
 
-def test_a_second_run_gives_the_same_page_and_figures_to_the_byte(report, golden, tmp_path, monkeypatch):
+def test_a_second_run_gives_the_same_page_and_figures_to_the_byte(
+    report, golden, tmp_path, monkeypatch
+):
     out, _ = report
     monkeypatch.chdir(golden)
     write_report(build_page(read_records([Path("records")])), tmp_path)
@@ -94,7 +115,9 @@ def test_the_page_is_one_file_that_refers_to_nothing_outside(report):
     page = Document(text)
     assert not page.sources
     assert not {"iframe", "object", "embed", "img"} & page.tags
-    beside = [link for link in page.links if not link.startswith(("#", "data:"))]  # nothing is lost without them
+    beside = [
+        link for link in page.links if not link.startswith(("#", "data:"))
+    ]  # nothing is lost without them
     assert all(re.fullmatch(r"figures/\w+\.(png|svg)", link) for link in beside)
     assert not re.search(r"https?://|@import|url\((?!#)", text)
 
@@ -123,7 +146,10 @@ def test_every_headline_number_leads_to_a_record_in_the_page(golden, monkeypatch
 
 def html_of(page) -> str:
     """The page with its figures left undrawn."""
-    return html(page, {figure.name: type("Undrawn", (), {"svg": "<svg></svg>"})() for figure in page.figures})
+    return html(
+        page,
+        {figure.name: type("Undrawn", (), {"svg": "<svg></svg>"})() for figure in page.figures},
+    )
 
 
 def test_every_figure_has_words_for_those_who_cannot_see_it_and_both_formats(report):
@@ -144,7 +170,10 @@ def test_figures_follow_the_pages_colours(report):
 
 
 def test_the_losses_of_two_methods_never_share_a_panel(report):
-    assert {path.stem for path in (report[0] / "figures").glob("loss_*.png")} == {"loss_catlip", "loss_clip"}
+    assert {path.stem for path in (report[0] / "figures").glob("loss_*.png")} == {
+        "loss_catlip",
+        "loss_clip",
+    }
     assert "cannot be compared" in (report[0] / "report.md").read_text()
 
 
@@ -167,13 +196,17 @@ def test_with_no_records_the_page_builds_and_says_what_to_run_first(tmp_path):
 
 def test_nothing_of_torch_is_imported_and_of_the_method_only_the_command_line(tmp_path):
     code = (
-        "import sys, runpy; sys.argv = ['reports', '--out', 'report']; runpy.run_module('reports', run_name='__main__')\n"
-        "print(*sorted(name for name in sys.modules if name.split('.')[0] in ('torch', 'catlip', 'bench', 'baselines')))"
+        "import sys, runpy; sys.argv = ['reports', '--out', 'report']; runpy.run_module('reports', "
+        "run_name='__main__')\n"
+        "print(*sorted(name for name in sys.modules if name.split('.')[0] in ('torch', 'catlip', "
+        "'bench', 'baselines')))"
     )
     done = run_reports(tmp_path, code=code)
     assert done.returncode == 0, done.stderr
     light = {"cli", "errors", "flags", "foreign", "least_counts", "lock", "out", "ranges"}
-    assert {name.removeprefix("catlip.") for name in done.stdout.splitlines()[-1].split()} <= light | {"catlip"}
+    assert {
+        name.removeprefix("catlip.") for name in done.stdout.splitlines()[-1].split()
+    } <= light | {"catlip"}
 
 
 def test_a_place_that_cannot_be_written_is_one_line_and_exit_code_2(tmp_path):
@@ -187,7 +220,14 @@ def test_a_place_that_cannot_be_written_is_one_line_and_exit_code_2(tmp_path):
 def test_what_records_say_cannot_become_part_of_the_page(write_record, tmp_path):
     attack = "<script>alert(1)</script>"
     metrics = {"method": attack, "pretrain_seed": 0, "concepts_top1": 0.5}
-    write_record("linear_probe", "x-seed0", metrics=metrics, command=attack, notes=[attack], samples={attack: [1.0]})
+    write_record(
+        "linear_probe",
+        "x-seed0",
+        metrics=metrics,
+        command=attack,
+        notes=[attack],
+        samples={attack: [1.0]},
+    )
     page = build_page(read_records([tmp_path / "runs"]))
     assert attack not in html_of(page)
     assert "&lt;script&gt;" in html_of(page)

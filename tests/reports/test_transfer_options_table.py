@@ -6,7 +6,10 @@ from reports.records import read_records
 from reports.transfer_options import option_tables
 
 GAIN = {"mean": 0.039, "spread": 0.004, "n": 3}
-GAINS = {"default": {"concepts, least": GAIN}, "scale unit": {"concepts, least": GAIN | {"mean": -0.02, "n": 1}}}
+GAINS = {
+    "default": {"concepts, least": GAIN},
+    "scale unit": {"concepts, least": GAIN | {"mean": -0.02, "n": 1}},
+}
 
 
 @pytest.fixture
@@ -14,7 +17,9 @@ def tables_of(write_record, tmp_path):
     """The tables of one record with these metrics."""
 
     def build(metrics: object):
-        write_record("transfer_options", "options", metrics=metrics, config={"recipe": {"epochs": 30}})
+        write_record(
+            "transfer_options", "options", metrics=metrics, config={"recipe": {"epochs": 30}}
+        )
         return option_tables(read_records([tmp_path / "runs"]).of("transfer_options"))
 
     return build
@@ -37,7 +42,8 @@ def test_a_record_without_gains_makes_no_table(metrics, tables_of):
 
 
 @pytest.mark.parametrize(
-    "gain", [None, {"mean": "x", "n": 3}, {"mean": 0.1}, {"mean": 0.1, "n": -1}, {"mean": 0.1, "n": 1e300}]
+    "gain",
+    [None, {"mean": "x", "n": 3}, {"mean": 0.1}, {"mean": 0.1, "n": -1}, {"mean": 0.1, "n": 1e300}],
 )
 def test_a_gain_that_is_no_number_is_a_dash(gain, tables_of):
     (table,) = tables_of({"gains": {"default": {"concepts, least": gain}}})

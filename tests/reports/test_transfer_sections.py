@@ -1,4 +1,6 @@
-"""The sections on what an encoder is worth: the right numbers, and sentences that say no more than the pairs do."""
+"""The sections on what an encoder is worth: the right numbers, and sentences that say no more than
+the pairs do.
+"""
 
 import importlib.util
 import json
@@ -40,7 +42,9 @@ TASKS = {"concepts": (4, 20), "subgroups": (2, 40)}  # classes, training images
 CEILING = "timm:efficientnet_lite0"
 
 
-def row(task: str, fraction: float, init: str, seed: int, top1: float, images: int) -> dict[str, Any]:
+def row(
+    task: str, fraction: float, init: str, seed: int, top1: float, images: int
+) -> dict[str, Any]:
     return {
         "task": task,
         "fraction": fraction,
@@ -56,7 +60,11 @@ def row(task: str, fraction: float, init: str, seed: int, top1: float, images: i
 def sizes() -> dict[str, int]:
     found = {}
     for task, (classes, images) in TASKS.items():
-        found |= {f"{task}_num_classes": classes, f"{task}_num_train": images, f"{task}_num_test": 10}
+        found |= {
+            f"{task}_num_classes": classes,
+            f"{task}_num_train": images,
+            f"{task}_num_test": 10,
+        }
     return found
 
 
@@ -75,13 +83,22 @@ def origin(label: str, kind: str, *parts: tuple[str, float, list[str]]) -> dict[
 ORIGINS = [
     origin("dog", "exact", ("dog.n.01", 1.0, ["dog.n.01"])),
     origin("puppy", "near", ("puppy.n.01", 0.5, ["dog.n.01"])),
-    origin("restaurant kitchen", "mean", ("restaurant.n.01", 1.0, ["restaurant.n.01"]), ("kitchen.n.01", 0.2, [])),
+    origin(
+        "restaurant kitchen",
+        "mean",
+        ("restaurant.n.01", 1.0, ["restaurant.n.01"]),
+        ("kitchen.n.01", 0.2, []),
+    ),
     origin("quark", "random", ("quark.n.01", 0.1, [])),
 ]
 
 
-def probe(method: str, seed: int | None, base: float, gain: float = 0.0, **config: Any) -> dict[str, Any]:
-    """A record's parts: accuracies of `base` points per hundred, a point more for each classifier seed, half with 10 %."""
+def probe(
+    method: str, seed: int | None, base: float, gain: float = 0.0, **config: Any
+) -> dict[str, Any]:
+    """A record's parts: accuracies of `base` points per hundred, a point more for each classifier
+    seed, half with 10 %.
+    """
     inits = {"random": 0.0} | ({"transfer": gain} if gain else {})
     rows = [
         row(task, fraction, init, k, (base * part + k + more) / 100, images)
@@ -111,14 +128,19 @@ def longer(method: str, seed: int, base: float, seconds: float = 10.0) -> dict[s
         }
         for epochs in (10, 20, 40)
     ]
-    return {"metrics": {"method": method, "pretrain_seed": seed, **sizes()}, "samples": {"runs": rows}}
+    return {
+        "metrics": {"method": method, "pretrain_seed": seed, **sizes()},
+        "samples": {"runs": rows},
+    }
 
 
 @pytest.fixture
 def contents() -> dict[tuple[str, str], dict[str, Any]]:
     """(kind, name) -> the parts of a record."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    transfer_options = {"transfer": {"alpha": 0.3, "ties": "frequent", "bias": "zero", "scale": "as_is"}}
+    transfer_options = {
+        "transfer": {"alpha": 0.3, "ties": "frequent", "bias": "zero", "scale": "as_is"}
+    }
     for seed in (0, 1):
         name = f"seed{seed}"
         found["linear_probe", f"catlip-{name}"] = probe(
@@ -131,7 +153,9 @@ def contents() -> dict[tuple[str, str], dict[str, Any]]:
             metrics |= {"concepts_knn_top1": 0.2 + 0.02 * seed, "concepts_knn_top5": 0.4}
             metrics |= {"concepts_zero_shot_top1": 0.1, "concepts_zero_shot_top5": 0.3}
             found["readout", f"{method}-{name}"] = {"metrics": metrics}
-            found["longer_training", f"{method}-{name}"] = longer(method, seed, 5, 10 if method == "catlip" else 20)
+            found["longer_training", f"{method}-{name}"] = longer(
+                method, seed, 5, 10 if method == "catlip" else 20
+            )
     found["linear_probe", "random-seed0"] = probe("random", 0, 5, cached_features=True)
     found["linear_probe", "timm"] = probe(CEILING, None, 80, cached_features=True)
     metrics = {"method": CEILING, "pretrain_seed": None, "concepts_knn_top1": 0.7}
@@ -157,7 +181,9 @@ def record(write_record, tmp_path):
 
     def written(kind: str, name: str = "catlip-seed0", **parts: Any) -> Record:
         path = write_record(kind, name, **parts)
-        return next(found for found in read_records([tmp_path / "runs"]).found if found.path == str(path))
+        return next(
+            found for found in read_records([tmp_path / "runs"]).found if found.path == str(path)
+        )
 
     return written
 
@@ -180,14 +206,22 @@ def test_what_an_encoder_is_worth_follows_its_cost(read):
 
 def test_table_1s_form_has_probes_and_fine_tuning_of_each_method(read):
     found = table(read(), "worth")
-    assert list(found.columns)[1:] == ["4 concepts, LP (%)", "4 concepts, FT (%)", "2 subgroups, LP (%)", "2 subgroups, FT (%)"]
+    assert list(found.columns)[1:] == [
+        "4 concepts, LP (%)",
+        "4 concepts, FT (%)",
+        "2 subgroups, LP (%)",
+        "2 subgroups, FT (%)",
+    ]
     rows = {line[0].text: [(cell.text, cell.small) for cell in line[1:3]] for line in found.rows}
     assert rows["CatLIP"] == [("31.5 ± 1.4", "n = 2"), ("40.5 ± 0.0", "n = 2")]
     assert rows["CLIP"] == [("28.5 ± 0.0", "n = 2"), (MISSING, "")]
     assert rows[CEILING] == [("80.5", "n = 1"), (MISSING, "")]
     assert "Guessing gives 25.0 % on 4 concepts and 50.0 % on 2 subgroups." in found.caption
     assert "starter scale" in found.title
-    assert [cell.anchor.rpartition("starter-")[2] for cell in found.rows[1][1:3]] == ["linear_probe-catlip", "finetune-catlip"]
+    assert [cell.anchor.rpartition("starter-")[2] for cell in found.rows[1][1:3]] == [
+        "linear_probe-catlip",
+        "finetune-catlip",
+    ]
 
 
 def test_encoders_that_others_trained_stand_last_as_ceilings_and_nowhere_else(read, tmp_path):
@@ -203,8 +237,24 @@ def test_encoders_that_others_trained_stand_last_as_ceilings_and_nowhere_else(re
 
 
 def test_released_and_other_untrained_encoders_come_after_ours():
-    methods = ["released:vit_b16", "zebra", "timm:a", "clip", "random:timm/b", "catlip:raw", "random"]
-    assert ordered(methods) == ["random", "clip", "catlip:raw", "zebra", "random:timm/b", "released:vit_b16", "timm:a"]
+    methods = [
+        "released:vit_b16",
+        "zebra",
+        "timm:a",
+        "clip",
+        "random:timm/b",
+        "catlip:raw",
+        "random",
+    ]
+    assert ordered(methods) == [
+        "random",
+        "clip",
+        "catlip:raw",
+        "zebra",
+        "random:timm/b",
+        "released:vit_b16",
+        "timm:a",
+    ]
 
 
 def test_a_page_with_nothing_but_other_peoples_encoders_is_written(write_record, tmp_path):
@@ -212,7 +262,10 @@ def test_a_page_with_nothing_but_other_peoples_encoders_is_written(write_record,
         write_record("linear_probe", re.sub(r"\W", "-", method), **probe(method, None, 50))
     page = build_page(read_records([tmp_path / "runs"]))
     assert page.headline is None
-    assert [line[0].text for line in table(page, "worth").rows][:2] == ["Not trained here", "released:vit_b16"]
+    assert [line[0].text for line in table(page, "worth").rows][:2] == [
+        "Not trained here",
+        "released:vit_b16",
+    ]
     assert "released:vit\\_b16" in markdown(page)
     assert "released:vit_b16" in figure(page, "linear_probe_by_share_1").alt
     write_report(page, tmp_path / "report")
@@ -220,7 +273,10 @@ def test_a_page_with_nothing_but_other_peoples_encoders_is_written(write_record,
 
 def test_probes_with_other_recipes_are_warned_of(read, contents):
     assert "Beware" not in table(read(), "worth").caption
-    changed = {("linear_probe", "clip-seed0"): contents["linear_probe", "clip-seed0"] | {"config": {"recipe": {"epochs": 90}}}}
+    changed = {
+        ("linear_probe", "clip-seed0"): contents["linear_probe", "clip-seed0"]
+        | {"config": {"recipe": {"epochs": 90}}}
+    }
     caption = table(read(changed), "worth").caption
     assert "the linear probes here do not all have the same recipe" in caption
     assert "Table 7(a), augments" not in caption
@@ -240,21 +296,47 @@ def test_readouts_stand_beside_the_linear_probe_and_say_how_zero_shot_was_done(r
         ("31.5 ± 1.4", "top-5 63.0, n = 2"),
     ]
     assert rows["CLIP"][0][1].startswith("by prompts")
-    assert rows[CEILING] == [(MISSING, ""), ("70.0", "n = 1"), ("80.5", "n = 1")]  # no share is above 1, so no top-5
+    assert rows[CEILING] == [
+        (MISSING, ""),
+        ("70.0", "n = 1"),
+        ("80.5", "n = 1"),
+    ]  # no share is above 1, so no top-5
 
 
 def test_a_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_path):
     page = read()
-    records = [r for r in read_records([tmp_path / "runs"]).of("linear_probe") if r.method != CEILING]
+    records = [
+        r for r in read_records([tmp_path / "runs"]).of("linear_probe") if r.method != CEILING
+    ]
     runs = [run for r in records for run in runs_of(r) if run.task == "concepts"]
     lines = {(line.name, line.how): line for line in share_lines(runs)}
-    assert list(lines) == [("Random init", ""), ("CatLIP", "random head"), ("CatLIP", "Transfer Init"), ("CLIP", "")]
-    assert lines["CatLIP", "random head"].means == [(10, pytest.approx(16)), (100, pytest.approx(31.5))]
-    assert lines["CatLIP", "Transfer Init"].means == [(10, pytest.approx(19)), (100, pytest.approx(34.5))]
-    assert sorted(y for x, y in lines["CatLIP", "random head"].marks if x == 100) == pytest.approx([30, 31, 32, 33])
+    assert list(lines) == [
+        ("Random init", ""),
+        ("CatLIP", "random head"),
+        ("CatLIP", "Transfer Init"),
+        ("CLIP", ""),
+    ]
+    assert lines["CatLIP", "random head"].means == [
+        (10, pytest.approx(16)),
+        (100, pytest.approx(31.5)),
+    ]
+    assert lines["CatLIP", "Transfer Init"].means == [
+        (10, pytest.approx(19)),
+        (100, pytest.approx(34.5)),
+    ]
+    assert sorted(y for x, y in lines["CatLIP", "random head"].marks if x == 100) == pytest.approx(
+        [30, 31, 32, 33]
+    )
     drawn = figure(page, "linear_probe_by_share_1")
     assert "CatLIP, Transfer Init: 19.0 % at 10 %, 34.5 % at 100 %" in drawn.alt
-    for words in ("4 concepts", "starter scale", "1 to 2 encoders", "2 classifiers each", "30 epochs", "The paper's 5(a)"):
+    for words in (
+        "4 concepts",
+        "starter scale",
+        "1 to 2 encoders",
+        "2 classifiers each",
+        "30 epochs",
+        "The paper's 5(a)",
+    ):
         assert words in drawn.caption
     assert "The paper's 7" in figure(page, "fine_tuned_by_share_1").caption
 
@@ -273,7 +355,11 @@ def test_a_figure_names_every_line_and_the_images_below_their_share(read):
 
 def test_shares_that_hold_the_same_images_count_once_and_as_what_they_are(record):
     """With two images a class, 5 % and 10 % are both one of each."""
-    rows = [row("concepts", f, i, 0, 0.3, n) for f, n in ((0.05, 10), (0.1, 10), (1, 20)) for i in ("random", "transfer")]
+    rows = [
+        row("concepts", f, i, 0, 0.3, n)
+        for f, n in ((0.05, 10), (0.1, 10), (1, 20))
+        for i in ("random", "transfer")
+    ]
     found = record("linear_probe", metrics={"method": "catlip", **sizes()}, samples={"runs": rows})
     assert sorted((run.share, run.init) for run in runs_of(found)) == [
         (50, "random"),
@@ -297,21 +383,35 @@ def test_small_shares_that_hold_more_than_they_say_are_pointed_out(read, content
     ("gains", "words"),
     [
         ([1, 2, 0.5, 1], "it gains with each of 2 encoders (+1.1 points on average)"),
-        ([1, -2, 0.5, 0], f"the encoders disagree: it gains with 1 of 2 ({MINUS}0.1 points on average)"),
-        ([-1, 0, -0.5, -1], f"it does not gain with any of 2 encoders ({MINUS}0.6 points on average)"),
+        (
+            [1, -2, 0.5, 0],
+            f"the encoders disagree: it gains with 1 of 2 ({MINUS}0.1 points on average)",
+        ),
+        (
+            [-1, 0, -0.5, -1],
+            f"it does not gain with any of 2 encoders ({MINUS}0.6 points on average)",
+        ),
     ],
 )
-def test_the_sentence_on_transfer_init_says_what_the_pairs_with_the_fewest_images_say(write_record, tmp_path, gains, words):
+def test_the_sentence_on_transfer_init_says_what_the_pairs_with_the_fewest_images_say(
+    write_record, tmp_path, gains, words
+):
     for encoder in (0, 1):
-        rows = [row("concepts", 1.0, init, 0, top1, 20) for init, top1 in (("random", 0.5), ("transfer", 0.1))]
+        rows = [
+            row("concepts", 1.0, init, 0, top1, 20)
+            for init, top1 in (("random", 0.5), ("transfer", 0.1))
+        ]
         for k, gain in enumerate(gains[2 * encoder : 2 * encoder + 2]):
             rows.append(row("concepts", 0.1, "random", k, 0.3, 2))
             rows.append(row("concepts", 0.1, "transfer", k, 0.3 + gain / 100, 2))
         metrics = {"method": "catlip", "pretrain_seed": encoder, **sizes()}
-        write_record("linear_probe", f"catlip-seed{encoder}", metrics=metrics, samples={"runs": rows})
+        write_record(
+            "linear_probe", f"catlip-seed{encoder}", metrics=metrics, samples={"runs": rows}
+        )
     page = build_page(read_records([tmp_path / "runs"]))
     start = (
-        "Linear probe with the fewest images, Transfer Init against a random start: on concepts (2 images, 10 % of the data) "
+        "Linear probe with the fewest images, Transfer Init against a random start: on concepts (2 "
+        "images, 10 % of the data) "
     )
     assert f"{start}{words}." in section_text(page, "transfer-init")
 
@@ -376,9 +476,9 @@ def test_where_rows_come_from_is_counted_and_every_label_is_listed(read):
         ("0.83", ""),
     ]
     assert (
-        "from 0.30 on. Of classes equally near, the most frequent stands; biases start at zero; rows keep their length."
-        in counts.caption
-    )
+        "from 0.30 on. Of classes equally near, the most frequent stands; biases start at zero; "
+        "rows keep their length."
+    ) in counts.caption
     labels = table(page, "origins_of_1")
     assert labels.folded
     texts = [[cell.text for cell in line] for line in labels.rows]
@@ -386,7 +486,12 @@ def test_where_rows_come_from_is_counted_and_every_label_is_listed(read):
         ["No class near enough: random (1)"],
         ["quark", "random", MISSING, "quark.n.01 → none (0.10)"],
         ["The mean of several classes (1)"],
-        ["restaurant kitchen", "mean", "1.00", "restaurant.n.01 → restaurant.n.01 (1.00); kitchen.n.01 → none (0.20)"],
+        [
+            "restaurant kitchen",
+            "mean",
+            "1.00",
+            "restaurant.n.01 → restaurant.n.01 (1.00); kitchen.n.01 → none (0.20)",
+        ],
         ["A class near it (1)"],
         ["puppy", "near", "0.50", "puppy.n.01 → dog.n.01 (0.50)"],
         ["The class itself (1)"],
@@ -406,11 +511,19 @@ def test_snapshots_are_hollow_and_the_page_says_what_they_understate(read, tmp_p
     snapshots = [snapshot for found in records for snapshot in snapshots_of(found)]
     catlip, clip = longer_lines(snapshots)
     assert catlip.means == [(10, pytest.approx(6)), (20, pytest.approx(7)), (40, pytest.approx(9))]
-    assert ([x for x, _ in catlip.marks], sorted(x for x, _ in catlip.hollow)) == ([40, 40], [10, 10, 20, 20])
+    assert ([x for x, _ in catlip.marks], sorted(x for x, _ in catlip.hollow)) == (
+        [40, 40],
+        [10, 10, 20, 20],
+    )
     timed = longer_lines(snapshots, by_seconds=True)
     assert [[x for x, _ in line.means] for line in timed] == [[100, 200, 400], [200, 400, 800]]
     epochs, seconds = figure(page, "longer_epochs_1"), figure(page, "longer_seconds_1")
-    for words in ("Hollow marks are snapshots", "had not reached its end", "The paper trains anew", "The paper's 4(a)"):
+    for words in (
+        "Hollow marks are snapshots",
+        "had not reached its end",
+        "The paper trains anew",
+        "The paper's 4(a)",
+    ):
         assert words in epochs.caption
     assert "Device A" in seconds.caption
     assert "The paper's 4(b)" in seconds.caption
@@ -422,14 +535,19 @@ def test_trainings_to_their_end_are_not_called_snapshots(write_record, tmp_path)
     for run in content["samples"]["runs"]:
         run["annealed"] = True
     write_record("longer_training", "catlip-seed0", **content)
-    assert "Hollow" not in figure(build_page(read_records([tmp_path / "runs"])), "longer_epochs_1").caption
+    assert (
+        "Hollow"
+        not in figure(build_page(read_records([tmp_path / "runs"])), "longer_epochs_1").caption
+    )
 
 
 def test_runs_trained_to_several_lengths_make_the_line_as_in_the_paper(record):
     parts = longer("catlip", 0, 5)
     rows = [run | {"run": "long"} for run in parts["samples"]["runs"]]
     rows += [rows[1] | {"run": "short", "annealed": True, "top1": 0.12, "seconds": 190.0}]
-    snapshots = snapshots_of(record("longer_training", metrics=parts["metrics"], samples={"runs": rows}))
+    snapshots = snapshots_of(
+        record("longer_training", metrics=parts["metrics"], samples={"runs": rows})
+    )
     (line,) = longer_lines(snapshots)
     assert line.means == [(20, pytest.approx(12)), (40, pytest.approx(9))]
     assert sorted(line.hollow) == [(10, pytest.approx(6)), (20, pytest.approx(7))]
@@ -450,7 +568,8 @@ def test_seconds_are_of_the_device_that_a_run_was_trained_on(write_record, tmp_p
 def test_seconds_of_two_devices_share_no_axis(read, contents):
     other = {"device": "Device B", "device_count": 1}
     clip = {
-        ("longer_training", f"clip-seed{k}"): contents["longer_training", f"clip-seed{k}"] | {"environment": other}
+        ("longer_training", f"clip-seed{k}"): contents["longer_training", f"clip-seed{k}"]
+        | {"environment": other}
         for k in (0, 1)
     }
     page = read(clip)
@@ -488,7 +607,10 @@ def test_numbers_of_two_roots_never_share_a_table(write_record, tmp_path):
 
 def test_a_starter_number_never_stands_in_the_papers_tables(read):
     for name in ("table_1", "table_2"):
-        assert {line[-1].text for line in table(read(), name).rows if len(line) > 1} <= {"not run", ""}
+        assert {line[-1].text for line in table(read(), name).rows if len(line) > 1} <= {
+            "not run",
+            "",
+        }
 
 
 def test_a_nan_is_shown_as_one_and_what_is_missing_is_left_out(write_record, tmp_path):
@@ -502,7 +624,9 @@ def test_a_nan_is_shown_as_one_and_what_is_missing_is_left_out(write_record, tmp
             del run["fraction"]
     write_record("linear_probe", "catlip-seed0", **content)
     page = build_page(read_records([tmp_path / "runs"]))
-    assert [[cell.text for cell in line] for line in table(page, "worth").rows] == [["CatLIP", "NaN"]]
+    assert [[cell.text for cell in line] for line in table(page, "worth").rows] == [
+        ["CatLIP", "NaN"]
+    ]
     gains = table(page, "transfer_gain")
     assert [line[1].text for line in gains.rows if len(line) > 1] == ["NaN", "NaN"]
     assert "an accuracy is NaN" in section_text(page, "transfer-init")
@@ -512,7 +636,9 @@ def test_a_nan_is_shown_as_one_and_what_is_missing_is_left_out(write_record, tmp
 
 def test_what_was_not_run_says_with_which_command_it_is():
     sections = transfer.transfer_sections(None, read_records([]))
-    lines = [block.line for section in sections for block in section.blocks if isinstance(block, Command)]
+    lines = [
+        block.line for section in sections for block in section.blocks if isinstance(block, Command)
+    ]
     assert lines == [
         transfer.PROBE,
         transfer.FINETUNE,
@@ -523,10 +649,15 @@ def test_what_was_not_run_says_with_which_command_it_is():
         transfer.PROBE,
         transfer.LONGER,
     ]
-    assert all(isinstance(section.blocks[0], Text) and len(section.blocks[0].words) > 120 for section in sections)
+    assert all(
+        isinstance(section.blocks[0], Text) and len(section.blocks[0].words) > 120
+        for section in sections
+    )
 
 
-@pytest.mark.parametrize("line", [transfer.PROBE, transfer.FINETUNE, transfer.READOUT, transfer.LONGER])
+@pytest.mark.parametrize(
+    "line", [transfer.PROBE, transfer.FINETUNE, transfer.READOUT, transfer.LONGER]
+)
 def test_the_commands_are_of_programs_that_exist_and_know_their_flags(line):
     module, *arguments = shlex.split(line)[2:]
     found = importlib.util.find_spec(module)
@@ -536,14 +667,22 @@ def test_the_commands_are_of_programs_that_exist_and_know_their_flags(line):
         assert f"    {flag[2:].replace('-', '_')}: " in text, (line, flag)
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 2**32))
-def test_whatever_records_of_transfer_lack_a_page_is_written(write_record, tmp_path, contents, seed):
+def test_whatever_records_of_transfer_lack_a_page_is_written(
+    write_record, tmp_path, contents, seed
+):
     """Keys are dropped and values replaced; one page in four is also drawn."""
     random = Random(seed)
     for (kind, name), parts in contents.items():
         broken = {key: mutilated(value, random) for key, value in parts.items()}
-        write_record(kind, name, **{key: value if isinstance(value, dict) else {} for key, value in broken.items()})
+        write_record(
+            kind,
+            name,
+            **{key: value if isinstance(value, dict) else {} for key, value in broken.items()},
+        )
     page = build_page(read_records([tmp_path / "runs"]))
     assert markdown(page)
     assert all(as_csv(found) for found in page.tables)
@@ -551,11 +690,17 @@ def test_whatever_records_of_transfer_lack_a_page_is_written(write_record, tmp_p
         render(drawn)
 
 
-@pytest.mark.parametrize("strange", [math.nan, math.inf, -1, 0, 1, 10**400, 5e-324, "12", None, True, [[]], {"a": {}}])
+@pytest.mark.parametrize(
+    "strange", [math.nan, math.inf, -1, 0, 1, 10**400, 5e-324, "12", None, True, [[]], {"a": {}}]
+)
 @pytest.mark.parametrize("part", ["metrics", "samples", "config"])
 def test_records_of_strange_values_give_a_page(write_record, tmp_path, contents, part, strange):
     for (kind, name), parts in contents.items():
-        write_record(kind, name, **parts | ({part: with_leaves(parts[part], strange)} if part in parts else {}))
+        write_record(
+            kind,
+            name,
+            **parts | ({part: with_leaves(parts[part], strange)} if part in parts else {}),
+        )
     page = build_page(read_records([tmp_path / "runs"]))
     assert markdown(page)
     for drawn in page.figures:
@@ -578,10 +723,20 @@ def test_runs_with_one_strange_column_give_a_page(write_record, tmp_path, conten
 def test_no_word_of_a_record_becomes_part_of_the_page(write_record, tmp_path, contents):
     attack = json.dumps(ATTACK)[1:-1]
     for (kind, name), parts in contents.items():
-        clean = poisoned(parts) | {"metrics": parts["metrics"] | {"method": f"{parts['metrics']['method']} {ATTACK}"}}
+        clean = poisoned(parts) | {
+            "metrics": parts["metrics"] | {"method": f"{parts['metrics']['method']} {ATTACK}"}
+        }
         for run in clean.get("samples", {}).get("runs", ()):
-            run |= {key: value.partition(" ")[0] for key, value in run.items() if isinstance(value, str) and key != "task"}
-        words = json.dumps(clean).replace('"subgroups_', f'"sub {attack}_').replace('"origins_sub', f'"origins_{attack}')
+            run |= {
+                key: value.partition(" ")[0]
+                for key, value in run.items()
+                if isinstance(value, str) and key != "task"
+            }
+        words = (
+            json.dumps(clean)
+            .replace('"subgroups_', f'"sub {attack}_')
+            .replace('"origins_sub', f'"origins_{attack}')
+        )
         write_record(kind, name, scale="<b>scale", **json.loads(words))
     page = build_page(read_records([tmp_path / "runs"]))
     path = write_report(page, tmp_path / "report")
@@ -592,6 +747,12 @@ def test_no_word_of_a_record_becomes_part_of_the_page(write_record, tmp_path, co
     assert not re.search("[\u202e\x00]", text)
     names = [drawn.name for drawn in page.figures] + [found.name for found in page.tables]
     assert (
-        sum(name.startswith(("worth", "readouts", "transfer_gain", "origins", "linear_probe", "longer")) for name in names) > 6
+        sum(
+            name.startswith(
+                ("worth", "readouts", "transfer_gain", "origins", "linear_probe", "longer")
+            )
+            for name in names
+        )
+        > 6
     )
     assert all(re.fullmatch(r"[\w.-]+", name) for name in names)

@@ -1,4 +1,6 @@
-"""The sections on captions, labels and vocabulary: the right numbers, never of two scales, each with its record."""
+"""The sections on captions, labels and vocabulary: the right numbers, never of two scales, each
+with its record.
+"""
 
 import importlib.util
 import json
@@ -52,7 +54,9 @@ def test_the_overlap_is_that_of_the_matches(golden, tmp_path):
     record = written(tmp_path, golden_record(golden, "vocabulary_statistics"))
     (found,) = overlap_table({"paper": record}, "starter")
     matches = [row["similarity"] for row in record.samples["matches_imagenet"]]
-    expected = [sum(similarity >= 1 / (1 + steps) for similarity in matches) for steps in (0, 1, 2, 4)]
+    expected = [
+        sum(similarity >= 1 / (1 + steps) for similarity in matches) for steps in (0, 1, 2, 4)
+    ]
     assert len(STEPS) == len(expected)
     assert [int(cell.text) for cell in found.rows[1][3:7]] == expected
     assert found.rows[1][3].small == f"{100 * expected[0] / len(matches):.1f} %"
@@ -71,7 +75,11 @@ def test_two_rules_stand_side_by_side_each_with_its_own_record(page):
 
 def test_the_cost_of_labels_is_that_of_the_papers_rule(page):
     (cheaper,) = [
-        a for block in page.sections[0].blocks if isinstance(block, Answers) for a in block.answers if "cheaper" in a.question
+        a
+        for block in page.sections[0].blocks
+        if isinstance(block, Answers)
+        for a in block.answers
+        if "cheaper" in a.question
     ]
     assert "4,210 captions/s" in cheaper.sentences[-1]
 
@@ -82,7 +90,9 @@ def test_numbers_of_two_scales_never_share_a_table(golden, tmp_path):
     content["metrics"] |= {"num_classes": 24_321, "num_captions": 1_300_000_001}
     written(tmp_path, content, "datacomp")
     page = build_page(read_records([tmp_path / "runs"]))
-    by_name = {found.name: {cell.text for row in found.rows for cell in row} for found in page.tables}
+    by_name = {
+        found.name: {cell.text for row in found.rows for cell in row} for found in page.tables
+    }
     large, small = {"24,321", "1,300,000,001"}, {"33", "14,443"}
     assert large <= by_name["labels"]
     assert small <= by_name["labels_2"]
@@ -105,7 +115,10 @@ def test_the_main_settings_scale_comes_first(golden, tmp_path, write_record):
 def test_without_statistics_the_vocabulary_itself_is_drawn(golden, tmp_path):
     written(tmp_path, golden_record(golden, "vocabulary"))
     page = build_page(read_records([tmp_path / "runs"]))
-    assert [figure.name for figure in page.figures] == ["vocabulary_counts", "vocabulary_thresholds"]
+    assert [figure.name for figure in page.figures] == [
+        "vocabulary_counts",
+        "vocabulary_thresholds",
+    ]
     assert "60 synsets, from 2,934 occurrences down to 133" in page.figures[0].caption
 
 
@@ -131,7 +144,11 @@ def test_rules_counted_at_other_thresholds_share_a_panel(golden, tmp_path):
     content["name"], content["metrics"]["rule"] = "other", "paper"
     content["metrics"]["unique_synsets_above"] = {"7": 55}  # which is not among the ticks
     written(tmp_path, content)
-    (figure,) = [f for f in build_page(read_records([tmp_path / "runs"])).figures if f.name == "vocabulary_thresholds"]
+    (figure,) = [
+        f
+        for f in build_page(read_records([tmp_path / "runs"])).figures
+        if f.name == "vocabulary_thresholds"
+    ]
     assert "55 above 7" in figure.alt
     assert render(figure).png.startswith(b"\x89PNG")
 
@@ -156,10 +173,15 @@ def test_every_seed_is_a_mark_on_a_logarithmic_axis_with_the_classes_below(golde
     means, seeds = axes.get_lines()
     assert axes.get_xscale() == "log"
     assert sorted(seeds.get_xydata().tolist()) == sorted(
-        [t, 100 * a] for t, a in zip(record.samples["threshold"], record.samples["concepts_top1"], strict=True)
+        [t, 100 * a]
+        for t, a in zip(record.samples["threshold"], record.samples["concepts_top1"], strict=True)
     )
     assert means.get_ydata().tolist() == pytest.approx([26.8, 25.65, 23.9])
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["2\n1,456", "8\n768", "32\n119"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "2\n1,456",
+        "8\n768",
+        "32\n119",
+    ]
 
 
 def test_a_threshold_of_none_has_its_place_too(golden, tmp_path):
@@ -171,7 +193,9 @@ def test_a_threshold_of_none_has_its_place_too(golden, tmp_path):
 
 def test_core_hours_are_said_to_be_extrapolated_and_rounded_up_to_cores(page):
     rows = table(page, "labelling_command").rows
-    place = next(i for i, row in enumerate(rows) if len(row) == 1 and row[0].text.startswith("Extrapolated"))
+    place = next(
+        i for i, row in enumerate(rows) if len(row) == 1 and row[0].text.startswith("Extrapolated")
+    )
     hours = [1.3e9 * microseconds / 1e6 / 3600 for microseconds in (80, 12.5)]
     assert [cell.text for cell in rows[place + 1][1:]] == [f"{h:.1f}" for h in hours]
     assert [cell.text for cell in rows[place + 2][1:]] == [str(math.ceil(h)) for h in hours]
@@ -187,7 +211,9 @@ def test_every_ratio_of_the_speed_has_its_interval(page):
         f"130.0{TIMES}",
         f"640.0{TIMES}",
     ]
-    assert all(re.fullmatch(r"[\d.]+ to [\d.]+", row[-1].small) for row in rows if row[-1].text != MISSING)
+    assert all(
+        re.fullmatch(r"[\d.]+ to [\d.]+", row[-1].small) for row in rows if row[-1].text != MISSING
+    )
 
 
 def test_rules_are_compared_with_the_first_with_intervals(page):
@@ -201,13 +227,27 @@ def test_rules_are_compared_with_the_first_with_intervals(page):
 
 def test_what_was_not_run_says_with_which_command_it_is():
     lines = [
-        b.line for section in words.word_sections(None, read_records([])) for b in section.blocks if isinstance(b, Command)
+        b.line
+        for section in words.word_sections(None, read_records([]))
+        for b in section.blocks
+        if isinstance(b, Command)
     ]
-    assert lines == [words.LABEL, words.STATISTICS, words.ACCURACY, words.AUDIT, words.SPEED, words.THRESHOLD]
+    assert lines == [
+        words.LABEL,
+        words.STATISTICS,
+        words.ACCURACY,
+        words.AUDIT,
+        words.SPEED,
+        words.THRESHOLD,
+    ]
     for line in lines:
         module, *arguments = shlex.split(line)[2:]
         found = importlib.util.find_spec(module)
-        sources = [p for folder in found.submodule_search_locations or () for p in Path(folder).rglob("*.py")]
+        sources = [
+            p
+            for folder in found.submodule_search_locations or ()
+            for p in Path(folder).rglob("*.py")
+        ]
         text = "\n".join(path.read_text() for path in sources or [Path(found.origin)])
         for flag in (argument for argument in arguments if argument.startswith("--")):
             assert f"    {flag[2:].replace('-', '_')}: " in text, (line, flag)
@@ -220,6 +260,10 @@ def test_long_tables_are_folded_and_short(page):
 
 
 def test_every_section_with_records_shows_a_figure_or_a_table(page):
-    for section in (section for section in page.sections if section.anchor in ("vocabulary", "overlap", "labels", "threshold")):
+    for section in (
+        section
+        for section in page.sections
+        if section.anchor in ("vocabulary", "overlap", "labels", "threshold")
+    ):
         assert any(isinstance(block, Figures) for block in section.blocks), section.anchor
         assert not any(isinstance(block, Command) for block in section.blocks), section.anchor

@@ -24,8 +24,14 @@ def launch_program(
     """Run a program of this folder, by torchrun with these options when there are any."""
     launcher = ["-m", "torch.distributed.run", "--standalone", *torchrun] if torchrun else []
     command = [sys.executable, *launcher, HERE / program, *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-    return subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True, timeout=timeout)
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true",
+    }
+    return subprocess.run(
+        [*map(str, command)], env=environment, capture_output=True, text=True, timeout=timeout
+    )
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +48,9 @@ def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         samples = []
         for number in range(12):
             picture = io.BytesIO()
-            Image.fromarray(draw.integers(256, size=(30, 26, 3), dtype=np.uint8)).save(picture, "PNG")
+            Image.fromarray(draw.integers(256, size=(30, 26, 3), dtype=np.uint8)).save(
+                picture, "PNG"
+            )
             samples.append((f"{shard}{number:03}", {"png": picture.getvalue(), "txt": b"noise"}))
         write_shard(folder / f"{shard:05}.tar", samples)
     return folder
@@ -52,7 +60,11 @@ def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_run(launch: Launch, small_shards: Path, tmp_path: Path) -> Launch:
     """Starts small_run.py on these shards, in `run` unless told another folder."""
 
-    def start(*arguments: object, out: str = "run", **options: Any) -> subprocess.CompletedProcess[str]:
-        return launch("small_run.py", "--shards", small_shards, "--out", tmp_path / out, *arguments, **options)
+    def start(
+        *arguments: object, out: str = "run", **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        return launch(
+            "small_run.py", "--shards", small_shards, "--out", tmp_path / out, *arguments, **options
+        )
 
     return start

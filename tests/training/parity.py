@@ -1,4 +1,5 @@
-"""Three steps of a method, replicated and sharded, on the same batches: how far apart they come out.
+"""Three steps of a method, replicated and sharded, on the same batches: how far apart they come
+out.
 
 torchrun --nproc-per-node 2 tests/training/parity.py catlip vit_tiny16 fp32
 """
@@ -27,23 +28,32 @@ def three_steps(
     numbers = []
     for step in range(3):
         seeds = [10 * step + 2 * micro_step + place.rank for micro_step in range(2)]
-        done = trainer.train_step(methods.synthetic_batch(4, model, 32, num_classes=20, seed=seed) for seed in seeds)
+        done = trainer.train_step(
+            methods.synthetic_batch(4, model, 32, num_classes=20, seed=seed) for seed in seeds
+        )
         numbers.append((done.loss, done.grad_norm))
     averaged, trainer.average = trainer.weights(), None
-    return numbers, {f"averaged {name}": value for name, value in averaged.items()} | trainer.weights()
+    return numbers, {
+        f"averaged {name}": value for name, value in averaged.items()
+    } | trainer.weights()
 
 
 def main(method: str, model: str, precision: str) -> None:
-    """Print the numbers of both, and how far apart they end, in learning rates, which is what Adam moves a weight in a step.
+    """Print the numbers of both, and how far apart they end, in learning rates, which is what Adam
+    moves a weight in a step.
 
-    That is the root mean square over a tensor, of the tensor where it is largest: Adam makes whole steps of gradients that are
-    zero but for rounding, so a single weight says little, but a tensor that is not trained alike is a step or more apart.
+    That is the root mean square over a tensor, of the tensor where it is largest: Adam makes whole
+    steps of gradients that are zero but for rounding, so a single weight says little, but a tensor
+    that is not trained alike is a step or more apart.
     """
     torch.set_num_threads(1)
     replicated, weights = three_steps("ddp", method, model, precision)
     sharded, others = three_steps("fsdp", method, model, precision)
     assert weights.keys() == others.keys()
-    apart = [(weights[name] - others[name]).float().square().mean().sqrt().item() / STARTER.max_lr for name in weights]
+    apart = [
+        (weights[name] - others[name]).float().square().mean().sqrt().item() / STARTER.max_lr
+        for name in weights
+    ]
     if find_place("cpu").is_main:
         print(json.dumps({"ddp": replicated, "fsdp": sharded, "apart": max(apart)}))
 

@@ -1,4 +1,5 @@
-"""A small run of the real loop on real shards, in the ways that tests ask for: stopped, killed, poisoned, on one rank or two.
+"""A small run of the real loop on real shards, in the ways that tests ask for: stopped, killed,
+poisoned, on one rank or two.
 
 python tests/training/small_run.py --shards FOLDER --out FOLDER --parallel fsdp --ranks 2
 """
@@ -35,7 +36,14 @@ from catlip.training.loop import Trainer, train
 from catlip.training.schedule import Optimization
 
 SIZES = [ImageSize(16, 6), ImageSize(24, 4)]
-SAME = ("step", "images_seen", "loss", "grad_norm", "learning_rate", "scale")  # in the log of every way to run
+SAME = (
+    "step",
+    "images_seen",
+    "loss",
+    "grad_norm",
+    "learning_rate",
+    "scale",
+)  # in the log of every way to run
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,9 @@ class SmallRun:
 
 
 class Small(nn.Module):
-    """All that is awkward in an objective, small: batch norm, dropped paths, blocks, a parameter without a dimension."""
+    """All that is awkward in an objective, small: batch norm, dropped paths, blocks, a parameter
+    without a dimension.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,8 +90,12 @@ class Small(nn.Module):
         self.head = nn.Linear(16, 3)
 
     def forward(self, batch: Batch) -> Tensor:
-        infinite = torch.where(batch.images.isinf().any(), torch.inf, 0.0)  # in the loss, but not in its gradient
-        pixels = F.adaptive_avg_pool2d(batch.images.float().nan_to_num(torch.nan, posinf=0.0) / 255, 4).flatten(2)
+        infinite = torch.where(
+            batch.images.isinf().any(), torch.inf, 0.0
+        )  # in the loss, but not in its gradient
+        pixels = F.adaptive_avg_pool2d(
+            batch.images.float().nan_to_num(torch.nan, posinf=0.0) / 255, 4
+        ).flatten(2)
         tokens = self.norm(self.stem(pixels.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             tokens = block(tokens)
@@ -113,18 +127,25 @@ class FailingLabels:
 
 
 def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[dict[str, float]]:
-    """Train, from where the folder is; raise StoppedError when the batch of step `stop` is asked for."""
+    """Train, from where the folder is; raise StoppedError when the batch of step `stop` is asked
+    for.
+    """
     shards = [open_shard(path) for path in expand(str(config.shards))]
     accumulation = config.replicas // place.world_size
     order = SampleOrder([len(shard) for shard in shards], seed=0)
     plan = StepPlan(SIZES, config.replicas, config.num_steps, seed=0)
     labels = FailingLabels(config) if config.worker_dies or config.worker_hangs else None
     data = DataPath(
-        shards, order, plan, Augmentation(), 0, accumulation=accumulation, rank=place.rank, world_size=place.world_size,
+        shards, order, plan, Augmentation(), 0, accumulation=accumulation, rank=place.rank,
+        world_size=place.world_size,
         labels=labels,
     )  # fmt: skip
-    recipe = Optimization(max_lr=1e-2, warmup_iterations=3, ema_decay=0.8, precision=config.precision)
-    trainer = Trainer(Small(), recipe, config.num_steps, accumulation, place, parallel=config.parallel)
+    recipe = Optimization(
+        max_lr=1e-2, warmup_iterations=3, ema_decay=0.8, precision=config.precision
+    )
+    trainer = Trainer(
+        Small(), recipe, config.num_steps, accumulation, place, parallel=config.parallel
+    )
 
     def batches(first: int) -> Iterator[Batch]:
         for number, batch in enumerate(data.batches(first, config.num_workers)):
@@ -134,7 +155,16 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
             yield _with_faults(config, batch, f"{place.rank}:{step}")
 
     identity = {"seed": 0, "num_steps": config.num_steps}
-    return train(trainer, batches, config.out, identity, 5, config.checkpoint_every, quiet=True, wandb=config.wandb)
+    return train(
+        trainer,
+        batches,
+        config.out,
+        identity,
+        5,
+        config.checkpoint_every,
+        quiet=True,
+        wandb=config.wandb,
+    )
 
 
 def _with_faults(config: SmallRun, batch: Batch, now: str) -> Batch:
@@ -144,7 +174,10 @@ def _with_faults(config: SmallRun, batch: Batch, now: str) -> Batch:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     if now in (config.nan, config.inf):
-        return replace(batch, images=torch.full(batch.images.shape, torch.nan if now == config.nan else torch.inf))
+        return replace(
+            batch,
+            images=torch.full(batch.images.shape, torch.nan if now == config.nan else torch.inf),
+        )
     return batch
 
 
@@ -165,11 +198,16 @@ def stopped_everywhere(config: SmallRun, place: Place) -> dict[str, Any]:
         assert not (cut.out / "weights.safetensors").exists(), "it was not stopped"
         small_run(cut, place)
     whole = outcome(config.out / "whole")
-    return {"stopped": len(config.stops), "wrong": [s for s in config.stops if outcome(config.out / str(s)) != whole]}
+    return {
+        "stopped": len(config.stops),
+        "wrong": [s for s in config.stops if outcome(config.out / str(s)) != whole],
+    }
 
 
 def killed_anywhere(config: SmallRun) -> dict[str, Any]:
-    """Kill runs at random moments of their life and go on; this process only waits, so that its children start at once."""
+    """Kill runs at random moments of their life and go on; this process only waits, so that its
+    children start at once.
+    """
     begin = time.monotonic()
     whole = replace(config, out=config.out / "whole")
     assert not any(_in_children(whole))
@@ -182,11 +220,18 @@ def killed_anywhere(config: SmallRun) -> dict[str, Any]:
         assert not any(_in_children(cut)), "a run that was not killed failed"
         if outcome(cut.out) != outcome(whole.out):
             wrong.append(number)
-    return {"killed": config.kills, "while_saving": saving, "unfinished": unfinished, "wrong": wrong}
+    return {
+        "killed": config.kills,
+        "while_saving": saving,
+        "unfinished": unfinished,
+        "wrong": wrong,
+    }
 
 
 def _in_children(config: SmallRun, kill_after_s: float | None = None) -> list[int]:
-    """The run in a process for each rank, all of them killed after so many seconds; their exit codes."""
+    """The run in a process for each rank, all of them killed after so many seconds; their exit
+    codes.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -35,7 +35,11 @@ class Attention(nn.Module):
 )
 def test_the_kernel_is_the_one_that_was_chosen(tmp_path: Path, backends, kernel, inference) -> None:
     tokens, attention = torch.randn(2, 3, 5, 8, requires_grad=True), Attention()
-    with Record(tmp_path / "name.json", "kind", {}) as record, torch.inference_mode(inference), sdpa_kernel(backends):
+    with (
+        Record(tmp_path / "name.json", "kind", {}) as record,
+        torch.inference_mode(inference),
+        sdpa_kernel(backends),
+    ):
         plain = attention(tokens)
         with watched(attention):
             seen = attention(tokens)
@@ -43,12 +47,16 @@ def test_the_kernel_is_the_one_that_was_chosen(tmp_path: Path, backends, kernel,
     assert torch.equal(plain, seen)
 
 
-@pytest.mark.parametrize(("method", "attention", "ran"), [("catlip", "sdpa", "flash"), ("catlip", "naive", None)])
+@pytest.mark.parametrize(
+    ("method", "attention", "ran"), [("catlip", "sdpa", "flash"), ("catlip", "naive", None)]
+)
 def test_training_and_benches_say_what_ran(tmp_path: Path, method, attention, ran) -> None:
     recipe = replace(STARTER, precision="fp32")
     batch = methods.synthetic_batch(2, "vit_tiny16", 32, num_classes=20, seed=0)
     with Record(tmp_path / "train.json", "kind", {}) as trained:
-        objective = methods.build(method, "vit_tiny16", 32, num_classes=20, seed=0, attention=attention)
+        objective = methods.build(
+            method, "vit_tiny16", 32, num_classes=20, seed=0, attention=attention
+        )
         Trainer(objective, recipe, 10, 1, CPU).train_step(repeat(batch))
     with Record(tmp_path / "bench.json", "kind", {}) as timed:
         factors = Factors(method, "vit_tiny16", 32, 2, "fp32", attention, num_classes=20)

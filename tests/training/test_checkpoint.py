@@ -52,13 +52,17 @@ def test_the_newest_is_loaded_and_two_are_kept(save, tmp_path: Path) -> None:
 
 def test_another_recipe_is_refused_naming_what_differs(save, tmp_path: Path) -> None:
     save(tmp_path, 1, state(1), {"seed": 0, "max_lr": 1e-3, "sizes": (1, 2), "gone": True})
-    with pytest.raises(InputError, match=r"\(max_lr 0\.001 there, 0\.002 now; gone True there, None now\)"):
+    with pytest.raises(
+        InputError, match=r"\(max_lr 0\.001 there, 0\.002 now; gone True there, None now\)"
+    ):
         read(tmp_path, {"seed": 0, "max_lr": 2e-3, "sizes": (1, 2)})
 
 
 def test_the_state_of_another_version_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 1, {"objective": {"y": torch.ones(1)}}, {})
-    with pytest.raises(InputError, match="only one of them has objective/n, objective/x, objective/y"):
+    with pytest.raises(
+        InputError, match="only one of them has objective/n, objective/x, objective/y"
+    ):
         read(tmp_path, {})
 
 
@@ -85,9 +89,13 @@ def test_nothing_in_a_sharded_checkpoint_can_run_code(alone, tmp_path: Path) -> 
     (path / ".metadata").write_bytes(pickle.dumps(Hostile(tmp_path / "ran")))
     with pytest.raises(InputError, match=r"cannot be read \(its index wants to import _?io\.open"):
         read(tmp_path, {})
-    dcp.save({"objective": {"x": Hostile(tmp_path / "ran"), "n": torch.tensor(1)}}, checkpoint_id=path)
+    dcp.save(
+        {"objective": {"x": Hostile(tmp_path / "ran"), "n": torch.tensor(1)}}, checkpoint_id=path
+    )
     (tmp_path / "ran").unlink(missing_ok=True)
-    with pytest.raises(InputError, match="BytesStorageMetadata"):  # a pickle in the place of a tensor
+    with pytest.raises(
+        InputError, match="BytesStorageMetadata"
+    ):  # a pickle in the place of a tensor
         read(tmp_path, {})
     assert not (tmp_path / "ran").exists()
 
@@ -100,8 +108,9 @@ import pathlib, resource, signal, torch
 from catlip.training import checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+state = {{"objective": {{"x": torch.ones(1_000_000)}}}}
 try:
-    checkpoint.save(pathlib.Path({str(tmp_path)!r}), 2, {{"objective": {{"x": torch.ones(1_000_000)}}}}, {{}})
+    checkpoint.save(pathlib.Path({str(tmp_path)!r}), 2, state, {{}})
 except OSError as error:
     print("refused:", error)
 """
@@ -113,7 +122,9 @@ except OSError as error:
 
 
 @pytest.mark.parametrize("left", [".writing.tmp", ".sharded.tmp", ".old.tmp"])
-def test_what_a_killed_run_left_behind_is_no_checkpoint_and_is_cleared(save, tmp_path: Path, left: str) -> None:
+def test_what_a_killed_run_left_behind_is_no_checkpoint_and_is_cleared(
+    save, tmp_path: Path, left: str
+) -> None:
     for step in (1, 2):
         save(tmp_path, step, state(step), {})
     if left == ".writing.tmp":

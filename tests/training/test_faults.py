@@ -1,4 +1,6 @@
-"""What goes wrong on one rank stops all of them at once, says so, and costs nothing that was saved."""
+"""What goes wrong on one rank stops all of them at once, says so, and costs nothing that was
+saved.
+"""
 
 import pytest
 import torch
@@ -19,7 +21,9 @@ def resumed(out, identity=IDENTITY) -> Trainer:
 
 
 @pytest.mark.parametrize(("parallel", "fault"), [("ddp", "nan"), ("fsdp", "inf")])
-def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_optimizer(small_run, tmp_path, parallel, fault) -> None:
+def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_optimizer(
+    small_run, tmp_path, parallel, fault
+) -> None:
     done = small_run("--ranks", 2, "--parallel", parallel, f"--{fault}", "1:6", timeout=120)
     assert done.returncode == 2, done.stderr
     messages = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -31,12 +35,17 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_optimizer(s
     assert resumed(tmp_path / "run").step == 6
 
 
-def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(small_run, tmp_path) -> None:
+def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(
+    small_run, tmp_path
+) -> None:
     done = small_run("--ranks", 2, "--parallel", "fsdp", "--disk-full", "1:4", timeout=120)
     assert done.returncode == 2
     messages = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(messages) == 2, done.stderr
-    assert all("checkpoint of step 5 could not be written, the last one is kept" in message for message in messages)
+    assert all(
+        "checkpoint of step 5 could not be written, the last one is kept" in message
+        for message in messages
+    )
     left = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert left == ["step-00000003", "step-00000004"]
     assert resumed(tmp_path / "run").step == 4

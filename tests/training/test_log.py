@@ -29,7 +29,8 @@ def test_a_line_is_the_mean_of_its_steps_and_sums_up_the_run(tmp_path: Path) -> 
     found = lines[1]
     assert found.pop("peak_gib") > 0
     assert found == {
-        "step": 2, "images_seen": 32, "seconds": 2.0, "broken": 0, "loss": 2.0, "grad_norm": 1.0, "learning_rate": 0.1,
+        "step": 2, "images_seen": 32, "seconds": 2.0, "broken": 0, "loss": 2.0, "grad_norm": 1.0,
+        "learning_rate": 0.1,
         "images_per_s": 16.0, "data_wait_share": pytest.approx(0.2), "psnr_db": 32.0,
     }  # fmt: skip
     assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0]) == lines[0]
@@ -39,7 +40,9 @@ def test_a_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path:
     write(tmp_path, 0, range(1, 6))
     with open(tmp_path / "log.jsonl", "a") as file:
         file.write('{"step": 6, "loss": 0.')  # killed while writing
-    time.sleep(1)  # TensorBoard reads events in the order of the seconds that their files are named after
+    time.sleep(
+        1
+    )  # TensorBoard reads events in the order of the seconds that their files are named after
     lines = write(tmp_path, 3, range(4, 8)).lines
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
     assert lines[-1]["images_seen"] == 7 * 16
@@ -58,7 +61,9 @@ def test_other_ranks_know_the_log_and_write_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_wandb_that_is_not_installed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_that_is_not_installed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(InputError, match="pip install wandb"):
         Log(tmp_path, 0, MAIN, wandb="project", config={})

@@ -70,7 +70,9 @@ def test_accumulation_equals_one_large_batch() -> None:
         assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
         assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
         assert parts.images == whole.images == 8
-    for ours, theirs in zip(small.objective.parameters(), large.objective.parameters(), strict=True):
+    for ours, theirs in zip(
+        small.objective.parameters(), large.objective.parameters(), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
@@ -81,7 +83,9 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_samples(poison)
     before = {name: value.clone() for name, value in one.objective.state_dict().items()}
     with pytest.raises(InputError, match=r"at step 1 on rank 0 \(samples 0, 1, 2"):
         one.train_step(iter([Points(points() * poison)]))
-    assert all(torch.equal(value, before[name]) for name, value in one.objective.state_dict().items())
+    assert all(
+        torch.equal(value, before[name]) for name, value in one.objective.state_dict().items()
+    )
     assert one.step == 1
 
 
@@ -100,7 +104,15 @@ def test_a_resumed_run_has_the_log_of_an_uninterrupted_one(tmp_path: Path) -> No
         return (Points(points() * (1 + step)) for step in range(first, stop))
 
     def logged(folder: Path, stop: int = 10) -> list[dict[str, float]]:
-        return train(trainer(), lambda first: stream(first, stop), folder, {}, log_every=5, checkpoint_every=3, quiet=True)
+        return train(
+            trainer(),
+            lambda first: stream(first, stop),
+            folder,
+            {},
+            log_every=5,
+            checkpoint_every=3,
+            quiet=True,
+        )
 
     whole = logged(tmp_path / "whole")
     with pytest.raises(StopIteration):  # the data ends in the middle of step 8: as if killed there
@@ -111,25 +123,43 @@ def test_a_resumed_run_has_the_log_of_an_uninterrupted_one(tmp_path: Path) -> No
         assert [line[name] for line in resumed] == [line[name] for line in whole]
 
 
-def test_snapshots_are_evenly_spaced_and_those_of_a_resumed_run_are_an_uninterrupted_one_s(tmp_path: Path) -> None:
+def test_snapshots_are_evenly_spaced_and_those_of_a_resumed_run_are_an_uninterrupted_one_s(
+    tmp_path: Path,
+) -> None:
     def run(folder: Path, stop: int = 10, snapshots: int = 3) -> None:
         def batches(first: int) -> Iterator[Points]:
             return (Points(points() * (1 + step)) for step in range(first, stop))
 
-        train(trainer(ema_decay=0.5), batches, folder, {"seed": 0}, 100, 100, quiet=True, snapshots=snapshots)
+        train(
+            trainer(ema_decay=0.5),
+            batches,
+            folder,
+            {"seed": 0},
+            100,
+            100,
+            quiet=True,
+            snapshots=snapshots,
+        )
 
     run(tmp_path / "whole")
     for stop in (2, 6):  # the data ends before the first snapshot, and after it
         with pytest.raises(StopIteration):
             run(tmp_path / "cut", stop)
     run(tmp_path / "cut")
-    names = ["weights-step-00000003.safetensors", "weights-step-00000007.safetensors", "weights.safetensors"]
+    names = [
+        "weights-step-00000003.safetensors",
+        "weights-step-00000007.safetensors",
+        "weights.safetensors",
+    ]
     assert sorted(path.name for path in (tmp_path / "whole").glob("*.safetensors")) == names
     for name in names:
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     run(tmp_path / "short", snapshots=1)
     assert [path.name for path in (tmp_path / "short").glob("*.safetensors")] == names[-1:]
-    assert load_file(tmp_path / "short" / names[-1]).keys() == load_file(tmp_path / "whole" / names[0]).keys()
+    assert (
+        load_file(tmp_path / "short" / names[-1]).keys()
+        == load_file(tmp_path / "whole" / names[0]).keys()
+    )
     with safe_open(tmp_path / "whole" / names[0], "pt") as file:
         config = json.loads(file.metadata()["config"])
     assert config == {"seed": 0, "progress": {"step": 3, "num_steps": 10, "images_seen": 24}}
@@ -166,7 +196,14 @@ class Noisy(Regression):
 
 def test_random_numbers_follow_from_the_seed_the_step_and_the_micro_batch_alone() -> None:
     def losses(seed: int = 0, *, disturbed: bool = False) -> list[float]:
-        one = Trainer(Noisy(), replace(STARTER, precision="fp32", max_lr=1e-9, min_lr=0), 10, 1, CPU, seed=seed)
+        one = Trainer(
+            Noisy(),
+            replace(STARTER, precision="fp32", max_lr=1e-9, min_lr=0),
+            10,
+            1,
+            CPU,
+            seed=seed,
+        )
         found = []
         for _ in range(4):
             if disturbed:
@@ -206,7 +243,9 @@ def test_an_objective_is_told_its_progress_and_given_a_whole_step_if_it_asks() -
     for _ in range(3):
         whole = large.train_step(iter([Points(points())]))
         parts = curious.train_step(Points(part) for part in points().split(2))
-        assert (parts.loss, parts.grad_norm, parts.images) == pytest.approx((whole.loss, whole.grad_norm, 8))
+        assert (parts.loss, parts.grad_norm, parts.images) == pytest.approx(
+            (whole.loss, whole.grad_norm, 8)
+        )
     assert curious.objective.told == [0, 0.1, 0.2]
     assert curious.objective.given == [4, 4, 4]
 
@@ -219,7 +258,10 @@ class Reads(TorchDispatchMode):
         self.count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default)
+        self.count += function in (
+            torch.ops.aten._local_scalar_dense.default,
+            torch.ops.aten.equal.default,
+        )
         return function(*args, **(kwargs or {}))
 
 
@@ -245,7 +287,16 @@ def test_large_gradients_are_clipped() -> None:
 @pytest.mark.parametrize("method", ["catlip", "clip"])
 def test_two_ranks_give_the_gradient_of_one(method: str, tmp_path: Path) -> None:
     alone = subprocess.run([sys.executable, __file__, method], capture_output=True, text=True)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__, method]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        __file__,
+        method,
+    ]
     both = subprocess.run(launch, capture_output=True, text=True, timeout=120)
     assert alone.returncode == 0, alone.stderr
     assert both.returncode == 0, both.stderr
@@ -255,7 +306,9 @@ def test_two_ranks_give_the_gradient_of_one(method: str, tmp_path: Path) -> None
 
 
 def _one_step(method: str) -> None:
-    """One step of `method` on this rank's half of a fixed batch; rank 0 prints the loss and the gradient norm."""
+    """One step of `method` on this rank's half of a fixed batch; rank 0 prints the loss and the
+    gradient norm.
+    """
     from bench import methods
     from catlip.data.loader import Batch, RaggedLabels
     from catlip.training.distributed import find_place
@@ -265,10 +318,14 @@ def _one_step(method: str) -> None:
     batch = methods.synthetic_batch(8, "vit_tiny16", 32, num_classes=20, seed=0)
     size = 8 // place.world_size
     mine = slice(place.rank * size, (place.rank + 1) * size)
-    labels = RaggedLabels(batch.labels.values.view(8, -1)[mine].flatten(), batch.labels.offsets[: size + 1])
+    labels = RaggedLabels(
+        batch.labels.values.view(8, -1)[mine].flatten(), batch.labels.offsets[: size + 1]
+    )
     part = Batch(batch.images[mine], batch.keys[mine], labels, batch.tokens[mine])
     objective = methods.build(method, "vit_tiny16", 32, num_classes=20, seed=0)
-    done = Trainer(objective, replace(STARTER, precision="fp32"), 10, 1, place).train_step(iter([part]))
+    done = Trainer(objective, replace(STARTER, precision="fp32"), 10, 1, place).train_step(
+        iter([part])
+    )
     if place.is_main:
         print(json.dumps({"loss": done.loss, "grad_norm": done.grad_norm}))
 
@@ -277,18 +334,33 @@ if __name__ == "__main__":
     _one_step(sys.argv[1])
 
 
-def test_a_resumed_run_keeps_the_count_of_broken_images_and_says_it_at_the_end(tmp_path, capsys) -> None:
+def test_a_resumed_run_keeps_the_count_of_broken_images_and_says_it_at_the_end(
+    tmp_path, capsys
+) -> None:
     def batches(first: int, last: int = 10) -> Iterator[Points]:
         for step in range(first, last):
             batch = Points(points())
-            batch.broken = [BrokenImage("0.tar:7", "empty"), BrokenImage(f"0.tar:{100 + step // 4}", "cut short")]
+            batch.broken = [
+                BrokenImage("0.tar:7", "empty"),
+                BrokenImage(f"0.tar:{100 + step // 4}", "cut short"),
+            ]
             yield batch
 
     with pytest.raises(StopIteration):
-        train(trainer(), lambda first: batches(first, 6), tmp_path, {}, log_every=1, checkpoint_every=4, quiet=True)
+        train(
+            trainer(),
+            lambda first: batches(first, 6),
+            tmp_path,
+            {},
+            log_every=1,
+            checkpoint_every=4,
+            quiet=True,
+        )
     assert len(read_broken(tmp_path)) == 3
     lines = train(trainer(), batches, tmp_path, {}, log_every=1, checkpoint_every=4, quiet=True)
     assert [line["broken"] for line in lines] == [2] * 4 + [3] * 4 + [4] * 2
     assert read_broken(tmp_path).counts() == {"cut short": 3, "empty": 1}
-    assert [json.loads(line)["broken"] for line in (tmp_path / "log.jsonl").read_text().splitlines()][-1] == 4
+    assert [
+        json.loads(line)["broken"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
+    ][-1] == 4
     assert "4 images cannot be read: 3 cut short, 1 empty" in capsys.readouterr().out

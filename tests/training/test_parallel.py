@@ -30,15 +30,20 @@ def test_sharded_training_is_replicated_training(launch, method, model, precisio
     done = launch("parity.py", method, model, precision, torchrun=("--nproc-per-node", 2))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    for i, ((loss, norm), (expected, expected_norm)) in enumerate(zip(found["fsdp"], found["ddp"], strict=True)):
+    for i, ((loss, norm), (expected, expected_norm)) in enumerate(
+        zip(found["fsdp"], found["ddp"], strict=True)
+    ):
         assert loss == pytest.approx(expected, rel=TOLERANCE[precision])
         assert norm == pytest.approx(expected_norm, rel=TOLERANCE[precision] * (10 if i else 1))
     if precision == "fp32":
-        assert found["apart"] < 0.02  # of a step; up to 0.005 was seen, and 0.09 when only clipping was wrong
+        assert (
+            found["apart"] < 0.02
+        )  # of a step; up to 0.005 was seen, and 0.09 when only clipping was wrong
 
 
 @pytest.mark.parametrize(
-    ("method", "model", "count"), [("catlip", "vit_tiny16", 12), ("catlip", "hybrid_tiny", 2), ("clip", "hybrid_tiny", 4)]
+    ("method", "model", "count"),
+    [("catlip", "vit_tiny16", 12), ("catlip", "hybrid_tiny", 2), ("clip", "hybrid_tiny", 4)],
 )
 def test_blocks_are_found_in_the_towers_of_any_method(method, model, count) -> None:
     objective = methods.build(method, model, 32, num_classes=5, seed=0)
@@ -64,7 +69,9 @@ def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient(
         if compiled:
             compile_blocks(objective)
         for size in (32, 48, 32, 64, 48):
-            objective(methods.synthetic_batch(2, "hybrid_tiny", size, num_classes=5, seed=size)).backward()
+            objective(
+                methods.synthetic_batch(2, "hybrid_tiny", size, num_classes=5, seed=size)
+            ).backward()
         gradients.append([parameter.grad for parameter in objective.parameters()])
     assert counted["unique_graphs"] == 3  # one for each size: the two blocks are alike
     for eager, other in zip(*gradients, strict=True):

@@ -1,11 +1,15 @@
-"""A run goes on in other circumstances than it began in: after torchrun's restart, and on another number of ranks."""
+"""A run goes on in other circumstances than it began in: after torchrun's restart, and on another
+number of ranks.
+"""
 
 import json
 
 import pytest
 
 
-@pytest.mark.parametrize(("first", "then"), [("fsdp", "ddp"), pytest.param("ddp", "fsdp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("first", "then"), [("fsdp", "ddp"), pytest.param("ddp", "fsdp", marks=pytest.mark.slow)]
+)
 def test_a_sharded_run_goes_on_on_one_rank_and_a_whole_one_sharded(small_run, first, then) -> None:
     """Random numbers belong to micro-batches, not to ranks, so only the order of sums differs."""
     ranks = {"ddp": 1, "fsdp": 2}

@@ -1,4 +1,6 @@
-"""Resumed is uninterrupted, bit for bit: stopped anywhere, killed anywhere, on one rank and two, for any number of workers."""
+"""Resumed is uninterrupted, bit for bit: stopped anywhere, killed anywhere, on one rank and two,
+for any number of workers.
+"""
 
 import json
 
@@ -15,11 +17,23 @@ def check(done) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("ranks", "parallel", "accumulation", "num_workers"), [(1, "ddp", 2, 2), (2, "ddp", 1, 0), (2, "fsdp", 2, 0)]
+    ("ranks", "parallel", "accumulation", "num_workers"),
+    [(1, "ddp", 2, 2), (2, "ddp", 1, 0), (2, "fsdp", 2, 0)],
 )
-def test_stopped_and_resumed_is_uninterrupted(small_run, ranks, parallel, accumulation, num_workers) -> None:
+def test_stopped_and_resumed_is_uninterrupted(
+    small_run, ranks, parallel, accumulation, num_workers
+) -> None:
     replicas = ranks * accumulation
-    options = ("--ranks", ranks, "--parallel", parallel, "--replicas", replicas, "--num-workers", num_workers)
+    options = (
+        "--ranks",
+        ranks,
+        "--parallel",
+        parallel,
+        "--replicas",
+        replicas,
+        "--num-workers",
+        num_workers,
+    )
     done = small_run(*options, "--num-steps", 8, "--stops", 1, 5)
     assert check(done)["stopped"] == 2
 
@@ -28,9 +42,20 @@ def test_stopped_and_resumed_is_uninterrupted(small_run, ranks, parallel, accumu
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize(("ranks", "parallel"), [(1, "ddp"), (2, "ddp"), (2, "fsdp")])
-def test_stopped_at_every_step_and_resumed_is_uninterrupted(small_run, ranks, parallel, accumulation, num_workers) -> None:
+def test_stopped_at_every_step_and_resumed_is_uninterrupted(
+    small_run, ranks, parallel, accumulation, num_workers
+) -> None:
     replicas = ranks * accumulation
-    options = ("--ranks", ranks, "--parallel", parallel, "--replicas", replicas, "--num-workers", num_workers)
+    options = (
+        "--ranks",
+        ranks,
+        "--parallel",
+        parallel,
+        "--replicas",
+        replicas,
+        "--num-workers",
+        num_workers,
+    )
     done = small_run(*options, "--stops", *EVERY_STEP, timeout=3600)
     assert check(done)["stopped"] == 20
 
@@ -41,7 +66,9 @@ def test_killed_at_random_moments_and_resumed_is_uninterrupted(small_run) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("ranks", "parallel"), [(1, "ddp"), (2, "fsdp")])
-def test_killed_at_fifty_random_moments_and_resumed_is_uninterrupted(small_run, ranks, parallel) -> None:
+def test_killed_at_fifty_random_moments_and_resumed_is_uninterrupted(
+    small_run, ranks, parallel
+) -> None:
     found = check(small_run("--kills", 50, "--ranks", ranks, "--parallel", parallel, timeout=3600))
     assert found["while_saving"] > 0
     assert found["unfinished"] > 25

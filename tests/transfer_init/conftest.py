@@ -12,7 +12,9 @@ from catlip.words.wordnet import nouns
 
 def vocabulary_of(offsets: Iterable[int], seed: int = 0) -> Vocabulary:
     """Classes with counts that differ, drawn by their offset, in descending order of them."""
-    counts = {offset: random.Random(offset * 1000 + seed).randrange(1, 1 << 40) for offset in offsets}
+    counts = {
+        offset: random.Random(offset * 1000 + seed).randrange(1, 1 << 40) for offset in offsets
+    }
     synsets = [Synset(offset, nouns().name(offset), count) for offset, count in counts.items()]
     synsets.sort(key=lambda synset: -synset.count)
     return Vocabulary("corenet", "3.0", None, Source(None, ()), None, len(synsets), tuple(synsets))
@@ -24,9 +26,15 @@ def offset_of(name: str) -> int:
 
 @pytest.fixture(scope="session")
 def full() -> Vocabulary:
-    """The 38,343 single words whose first sense bears their name; DataComp's vocabulary is a part of it."""
+    """The 38,343 single words whose first sense bears their name; DataComp's vocabulary is a part
+    of it.
+    """
     first = nouns().first_senses
-    return vocabulary_of(synset for word, synset in first.items() if "_" not in word and nouns().name(synset) == f"{word}.n.01")
+    return vocabulary_of(
+        synset
+        for word, synset in first.items()
+        if "_" not in word and nouns().name(synset) == f"{word}.n.01"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,14 @@ from catlip.objective import Categorical
 from catlip.training.loop import save_weights
 from catlip.vocabulary import vocabulary_identity
 
-NAMES = ("dog.n.01", "cat.n.01", "sandwich.n.01", "furniture.n.01", "kitchen.n.01", "restaurant.n.01")
+NAMES = (
+    "dog.n.01",
+    "cat.n.01",
+    "sandwich.n.01",
+    "furniture.n.01",
+    "kitchen.n.01",
+    "restaurant.n.01",
+)
 MODULE = "catlip.transfer_init"
 
 
@@ -28,8 +35,15 @@ def vocabulary(small, tmp_path) -> Path:
 @pytest.fixture
 def run_folder(vocabulary, tmp_path) -> Path:
     torch.manual_seed(0)
-    config = {"encoder": "vit_tiny16", "resolution": 32, "method": "catlip", "vocabulary": vocabulary_identity(vocabulary)}
-    weights = Categorical(build_encoder("vit_tiny16", 32), torch.full((len(NAMES),), 0.1)).state_dict()
+    config = {
+        "encoder": "vit_tiny16",
+        "resolution": 32,
+        "method": "catlip",
+        "vocabulary": vocabulary_identity(vocabulary),
+    }
+    weights = Categorical(
+        build_encoder("vit_tiny16", 32), torch.full((len(NAMES),), 0.1)
+    ).state_dict()
     (tmp_path / "run").mkdir()
     save_weights(tmp_path / "run/weights.safetensors", weights, config)
     return tmp_path / "run"
@@ -37,25 +51,53 @@ def run_folder(vocabulary, tmp_path) -> Path:
 
 def test_coverage_of_several_label_sets_is_printed_and_recorded_without_torch(vocabulary, tmp_path):
     places = tmp_path / "categories_places365.txt"
-    places.write_text("/a/airfield 0\n/a/archaeological_excavation 1\n/k/kitchen 2\n/r/restaurant_kitchen 3\n")
-    program = (
-        "import runpy, sys; runpy.run_module('catlip.transfer_init', run_name='__main__'); assert 'torch' not in sys.modules"
+    places.write_text(
+        "/a/airfield 0\n/a/archaeological_excavation 1\n/k/kitchen 2\n/r/restaurant_kitchen 3\n"
     )
-    arguments = ("--vocabulary", vocabulary, "--labels", "coco", f"places365:{places}", "--out", tmp_path / "x.safetensors")
-    done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=False)
+    program = (
+        "import runpy, sys; runpy.run_module('catlip.transfer_init', run_name='__main__'); assert "
+        "'torch' not in sys.modules"
+    )
+    arguments = (
+        "--vocabulary",
+        vocabulary,
+        "--labels",
+        "coco",
+        f"places365:{places}",
+        "--out",
+        tmp_path / "x.safetensors",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'x.json'}"
     record = json.loads((tmp_path / "x.json").read_text())
     assert record["kind"] == "transfer_init"
     places = record["metrics"]["labels"]["places365"]
-    assert [places[kind] for kind in ("exact", "near", "mean", "random", "total")] == [1, 0, 1, 2, 4]
-    assert record["metrics"]["labels"]["coco"]["total"] == len(record["samples"]["origins_coco"]) == 80
+    assert [places[kind] for kind in ("exact", "near", "mean", "random", "total")] == [
+        1,
+        0,
+        1,
+        2,
+        4,
+    ]
+    assert (
+        record["metrics"]["labels"]["coco"]["total"] == len(record["samples"]["origins_coco"]) == 80
+    )
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_a_head_is_written_with_its_table_and_loads_into_a_linear_layer(program, run_folder, vocabulary, tmp_path):
+def test_a_head_is_written_with_its_table_and_loads_into_a_linear_layer(
+    program, run_folder, vocabulary, tmp_path
+):
     out = tmp_path / "heads/coco.safetensors"
-    done = program(MODULE, run_folder, "--vocabulary", vocabulary, "--labels", "coco", "--table", "--out", out)
+    done = program(
+        MODULE, run_folder, "--vocabulary", vocabulary, "--labels", "coco", "--table", "--out", out
+    )
     assert done.returncode == 0, done.stderr
     assert "hot dog         near: sandwich.n.01 (0.50)" in done.stdout
     with safe_open(out, "pt") as file:
@@ -67,19 +109,29 @@ def test_a_head_is_written_with_its_table_and_loads_into_a_linear_layer(program,
     with safe_open(run_folder / "weights.safetensors", "pt") as file:
         classifier = file.get_tensor("classifier.weight")
     classes = [name for _, name, _ in json.loads(vocabulary.read_text())["synsets"]]
-    for label, expected in (("dog", "dog.n.01"), ("hot dog", "sandwich.n.01"), ("dining table", "furniture.n.01")):
+    for label, expected in (
+        ("dog", "dog.n.01"),
+        ("hot dog", "sandwich.n.01"),
+        ("dining table", "furniture.n.01"),
+    ):
         assert table[names.index(label)]["classes"] == [[expected]]
-        assert torch.equal(tensors["weight"][names.index(label)], classifier[classes.index(expected)])
+        assert torch.equal(
+            tensors["weight"][names.index(label)], classifier[classes.index(expected)]
+        )
 
 
 def test_a_released_vocabulary_gives_the_same_coverage(program, vocabulary, tmp_path):
     synsets = json.loads(vocabulary.read_text())["synsets"]
-    (tmp_path / "vocabulary.pkl").write_bytes(pickle.dumps({f"n{offset}": count for offset, _, count in synsets}))
+    (tmp_path / "vocabulary.pkl").write_bytes(
+        pickle.dumps({f"n{offset}": count for offset, _, count in synsets})
+    )
     for file, more in (("vocabulary.json", ()), ("vocabulary.pkl", ("--top-k", len(synsets)))):
         out = tmp_path / f"{file}.safetensors"
         done = program(MODULE, "--vocabulary", tmp_path / file, "--out", out, *more)
         assert done.returncode == 0, done.stderr
-    one, other = (json.loads((tmp_path / f"vocabulary.{kind}.json").read_text()) for kind in ("json", "pkl"))
+    one, other = (
+        json.loads((tmp_path / f"vocabulary.{kind}.json").read_text()) for kind in ("json", "pkl")
+    )
     assert one["metrics"] == other["metrics"]
     assert one["samples"] == other["samples"]
 
@@ -87,14 +139,29 @@ def test_a_released_vocabulary_gives_the_same_coverage(program, vocabulary, tmp_
 def test_what_cannot_be_done_ends_as_one_line(program, run_folder, vocabulary, small, tmp_path):
     small(*NAMES[::-1], "stock.n.01").save(tmp_path / "other.json")
     cases = {
-        "is not the vocabulary that the weights were trained on": (run_folder, "--vocabulary", tmp_path / "other.json"),
-        "a head is for one label set": (run_folder, "--vocabulary", vocabulary, "--labels", "coco", "imagenet"),
+        "is not the vocabulary that the weights were trained on": (
+            run_folder,
+            "--vocabulary",
+            tmp_path / "other.json",
+        ),
+        "a head is for one label set": (
+            run_folder,
+            "--vocabulary",
+            vocabulary,
+            "--labels",
+            "coco",
+            "imagenet",
+        ),
         "--alpha 0.0": ("--vocabulary", vocabulary, "--alpha", 0),
         "does not end in .safetensors": ("--vocabulary", vocabulary, "--out", tmp_path / "head.pt"),
         "no label set is called 'cifar'": ("--vocabulary", vocabulary, "--labels", "cifar"),
     }
     for message, arguments in cases.items():
-        done = program(MODULE, *arguments, *(() if "--out" in arguments else ("--out", tmp_path / "no.safetensors")))
+        done = program(
+            MODULE,
+            *arguments,
+            *(() if "--out" in arguments else ("--out", tmp_path / "no.safetensors")),
+        )
         assert done.returncode == 2, done.stdout
         assert message in done.stderr
         assert done.stderr.count("\n") == 1

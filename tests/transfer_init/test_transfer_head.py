@@ -1,4 +1,6 @@
-"""The head's rows: exactly the classifier's, their mean, or random; its bias and scale; and what it says of an image."""
+"""The head's rows: exactly the classifier's, their mean, or random; its bias and scale; and what it
+says of an image.
+"""
 
 from dataclasses import replace
 
@@ -12,7 +14,15 @@ from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary.label_sets import LabelSet, label_set, synsets_of
 
 WIDTH = 64
-CLASSES = ("dog.n.01", "cat.n.01", "kitchen.n.01", "restaurant.n.01", "oven.n.01", "stove.n.01", "sandwich.n.01")
+CLASSES = (
+    "dog.n.01",
+    "cat.n.01",
+    "kitchen.n.01",
+    "restaurant.n.01",
+    "oven.n.01",
+    "stove.n.01",
+    "sandwich.n.01",
+)
 NAMES = ("dog", "cat", "restaurant_kitchen", "hot dog", "archaeological_excavation", "volcano")
 
 
@@ -29,7 +39,10 @@ def labels(synset):
 
 def classifier(num_classes, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    weight, bias = torch.randn(num_classes, WIDTH, generator=generator), torch.randn(num_classes, generator=generator) - 8
+    weight, bias = (
+        torch.randn(num_classes, WIDTH, generator=generator),
+        torch.randn(num_classes, generator=generator) - 8,
+    )
     return weight.to(dtype), bias.to(dtype)
 
 
@@ -70,7 +83,9 @@ def test_a_label_of_two_synsets_is_the_mean_of_two_rows(vocabulary, labels):
 
 def test_ties_are_averaged_on_request_within_a_synset_before_across_synsets(vocabulary, synset):
     weight, bias = classifier(len(vocabulary))
-    labels = LabelSet("test", ("microwave", "dog and microwave"), ((synset("microwave.n.02"),),) * 2)
+    labels = LabelSet(
+        "test", ("microwave", "dog and microwave"), ((synset("microwave.n.02"),),) * 2
+    )
     labels = replace(labels, synsets=(labels.synsets[0], (synset("dog.n.01"), *labels.synsets[1])))
     head = transfer_rows(weight, bias, vocabulary, labels, ties="mean")
     oven, stove, dog = (weight[class_id(vocabulary, name)] for name in ("oven", "stove", "dog"))
@@ -78,7 +93,11 @@ def test_ties_are_averaged_on_request_within_a_synset_before_across_synsets(voca
     torch.testing.assert_close(head.weight[1], (dog + (oven + stove) / 2) / 2)
 
 
-@given(seed=st.integers(0, 5), ties=st.sampled_from(["frequent", "mean"]), scale=st.sampled_from(["as_is", "fresh", "unit"]))
+@given(
+    seed=st.integers(0, 5),
+    ties=st.sampled_from(["frequent", "mean"]),
+    scale=st.sampled_from(["as_is", "fresh", "unit"]),
+)
 def test_the_head_does_not_depend_on_the_order_of_the_classes(small, seed, ties, scale):
     vocabulary = small(*CLASSES)
     weight, bias = classifier(len(vocabulary), seed=seed)
@@ -94,10 +113,19 @@ def test_the_head_does_not_depend_on_the_order_of_the_classes(small, seed, ties,
 @pytest.mark.parametrize("bias_init", ["copy", "zero", "fresh"])
 @pytest.mark.parametrize("scale", ["as_is", "fresh", "unit"])
 def test_an_image_is_given_the_label_whose_row_would_have_won(full, bias_init, scale):
-    """Features that point along a class's row; with a bias of 0 throughout, so that the rows alone decide."""
+    """Features that point along a class's row; with a bias of 0 throughout, so that the rows alone
+    decide.
+    """
     generator = torch.Generator().manual_seed(0)
     weight = torch.nn.functional.normalize(torch.randn(len(full), 512, generator=generator))
-    head = transfer_rows(10 * weight, torch.zeros(len(full)), full, label_set("coco"), bias_init=bias_init, scale=scale)
+    head = transfer_rows(
+        10 * weight,
+        torch.zeros(len(full)),
+        full,
+        label_set("coco"),
+        bias_init=bias_init,
+        scale=scale,
+    )
     exact = [i for i, origin in enumerate(head.origins) if origin.kind == "exact"]
     rows = [next(iter(head.origins[i].shares)) for i in exact]
     classifier = torch.nn.Linear(512, 80)
@@ -122,7 +150,10 @@ def test_random_rows_are_drawn_as_a_fresh_layer_is_and_do_not_hang_on_the_others
 
 def test_the_bias_is_copied_zero_or_fresh(vocabulary, labels):
     weight, bias = classifier(len(vocabulary))
-    copied, zero, fresh = (transfer_rows(weight, bias, vocabulary, labels, bias_init=way) for way in ("copy", "zero", "fresh"))
+    copied, zero, fresh = (
+        transfer_rows(weight, bias, vocabulary, labels, bias_init=way)
+        for way in ("copy", "zero", "fresh")
+    )
     torch.testing.assert_close(copied.bias[4:], copied.bias[:4].mean().expand(2))
     assert torch.equal(zero.bias, torch.zeros(6))
     assert fresh.bias.unique().numel() == 6
@@ -135,27 +166,41 @@ def test_scales_multiply_all_copied_rows_and_biases_by_one_number(vocabulary, la
     weight, bias = classifier(len(vocabulary))
     options = {"bias_init": "copy"}
     as_is, fresh, unit = (
-        transfer_rows(weight, bias, vocabulary, labels, scale=way, **options) for way in ("as_is", "fresh", "unit")
+        transfer_rows(weight, bias, vocabulary, labels, scale=way, **options)
+        for way in ("as_is", "fresh", "unit")
     )
     for scaled in (fresh, unit):
-        factors = torch.cat([scaled.weight[:4] / as_is.weight[:4], (scaled.bias / as_is.bias)[:4, None]], dim=1)
+        factors = torch.cat(
+            [scaled.weight[:4] / as_is.weight[:4], (scaled.bias / as_is.bias)[:4, None]], dim=1
+        )
         torch.testing.assert_close(factors, factors[0, 0].expand_as(factors))
     assert fresh.weight[:4].std().item() == pytest.approx((1 / 3 / WIDTH) ** 0.5)
     assert torch.equal(fresh.weight[4:], as_is.weight[4:])
     for rows in (unit.weight[:4], unit.weight[4:]):
-        assert rows.norm(dim=1).mean().item() == pytest.approx(1, abs=0.1)  # of the random rows, over all that were drawn
+        assert rows.norm(dim=1).mean().item() == pytest.approx(
+            1, abs=0.1
+        )  # of the random rows, over all that were drawn
 
 
 def test_a_label_set_that_nothing_stands_for_is_random_throughout(small, labels):
     vocabulary = small("stock.n.01", "image.n.01")
     for bias_init in ("copy", "zero", "fresh"):
-        head = transfer_rows(torch.zeros(2, WIDTH), torch.ones(2), vocabulary, labels, bias_init=bias_init, scale="unit")
+        head = transfer_rows(
+            torch.zeros(2, WIDTH),
+            torch.ones(2),
+            vocabulary,
+            labels,
+            bias_init=bias_init,
+            scale="unit",
+        )
         assert {origin.kind for origin in head.origins} == {"random"}
         assert head.weight.isfinite().all()
         assert (head.bias == 0).all() == (bias_init != "fresh")
 
 
-@pytest.mark.parametrize("shapes", [((6, WIDTH), (6,)), ((7, WIDTH), (6,)), ((WIDTH,), (7,)), ((7, WIDTH), (7, 1))])
+@pytest.mark.parametrize(
+    "shapes", [((6, WIDTH), (6,)), ((7, WIDTH), (6,)), ((WIDTH,), (7,)), ((7, WIDTH), (7, 1))]
+)
 def test_a_classifier_over_other_classes_is_refused(vocabulary, labels, shapes):
     weight, bias = map(torch.zeros, shapes)
     with pytest.raises(InputError, match="not over this vocabulary of 7 classes"):

@@ -1,4 +1,6 @@
-"""The target data sets' labels: their names against the packages that ship them, their synsets, and Places365's files."""
+"""The target data sets' labels: their names against the packages that ship them, their synsets, and
+Places365's files.
+"""
 
 import importlib.util
 
@@ -48,7 +50,11 @@ def test_any_name_gives_noun_synsets_each_once(name):
 
 
 def test_every_noun_of_wordnet_that_is_its_own_base_form_is_a_name_of_one_synset():
-    lemmas = [lemma for lemma in nouns().first_senses if nouns().lemmatize(lemma) == lemma and "/" not in lemma]
+    lemmas = [
+        lemma
+        for lemma in nouns().first_senses
+        if nouns().lemmatize(lemma) == lemma and "/" not in lemma
+    ]
     assert len(lemmas) > 110_000
     assert all(synsets_of(lemma) == (nouns().first_senses[lemma],) for lemma in lemmas)
 
@@ -63,7 +69,9 @@ def test_imagenet_s_labels_are_its_synsets_in_their_usual_order():
 
 def test_coco_s_names_are_torchvision_s():
     categories = pytest.importorskip("torchvision.models._meta")._COCO_CATEGORIES
-    assert list(label_set("coco").names) == [name for name in categories if name not in ("__background__", "N/A")]
+    assert list(label_set("coco").names) == [
+        name for name in categories if name not in ("__background__", "N/A")
+    ]
 
 
 def test_coco_s_names_are_detectron2_s():
@@ -71,11 +79,15 @@ def test_coco_s_names_are_detectron2_s():
     assert list(label_set("coco").names) == metadata._get_coco_instances_meta()["thing_classes"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mmseg") is None, reason="mmsegmentation is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("mmseg") is None, reason="mmsegmentation is not installed"
+)
 def test_ade20k_s_names_are_mmsegmentation_s():
     from mmseg.datasets import ADE20KDataset
 
-    assert list(label_set("ade20k").names) == [name.strip() for name in ADE20KDataset.METAINFO["classes"]]
+    assert list(label_set("ade20k").names) == [
+        name.strip() for name in ADE20KDataset.METAINFO["classes"]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -105,12 +117,20 @@ def test_no_two_labels_chosen_by_hand_are_one_synset(name, number):
 @pytest.fixture
 def listing(tmp_path):
     path = tmp_path / "categories_places365.txt"
-    path.write_text("/a/airfield 0\n/a/apartment_building/outdoor 1\n/a/archaeological_excavation 2\n/r/restaurant_kitchen 3\n")
+    path.write_text(
+        "/a/airfield 0\n/a/apartment_building/outdoor 1\n/a/archaeological_excavation "
+        "2\n/r/restaurant_kitchen 3\n"
+    )
     return path
 
 
 def test_places_names_are_read_alike_from_the_list_its_folder_and_the_images(tmp_path, listing):
-    expected = ("airfield", "apartment_building/outdoor", "archaeological_excavation", "restaurant_kitchen")
+    expected = (
+        "airfield",
+        "apartment_building/outdoor",
+        "archaeological_excavation",
+        "restaurant_kitchen",
+    )
     images = tmp_path / "images"
     for name in expected:
         (images / "train" / name.replace("/", "-")).mkdir(parents=True)
@@ -131,7 +151,10 @@ def test_a_file_that_is_no_list_of_categories_is_refused(listing, content):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("cifar", "no label set is called 'cifar'; choose one of: imagenet, places365, coco, ade20k"),
+        (
+            "cifar",
+            "no label set is called 'cifar'; choose one of: imagenet, places365, coco, ade20k",
+        ),
         ("places365", "places365:DIR"),
         ("coco:/data/coco", "'coco:/data/coco' is not a label set"),
         ("places365:/nowhere", "/nowhere holds neither categories_places365.txt nor train/"),

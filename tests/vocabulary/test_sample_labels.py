@@ -1,4 +1,6 @@
-"""The labels of all shards are looked at before a training, in a moment, and what is wrong with them is one line."""
+"""The labels of all shards are looked at before a training, in a moment, and what is wrong with
+them is one line.
+"""
 
 import time
 from collections.abc import Callable
@@ -17,7 +19,13 @@ from catlip.vocabulary.counts import Source, Synset
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
 VOCABULARY = Vocabulary(
-    "corenet", "3.0", None, Source(None, ()), None, 2, (Synset(2084071, "dog.n.01", 9), Synset(2121620, "cat.n.01", 8))
+    "corenet",
+    "3.0",
+    None,
+    Source(None, ()),
+    None,
+    2,
+    (Synset(2084071, "dog.n.01", 9), Synset(2121620, "cat.n.01", 8)),
 )
 MAKING = {"rule": "corenet", "wordnet": "3.0", "tagger": None, "edition": VOCABULARY.edition}
 
@@ -27,9 +35,16 @@ def write(folder: Path, count: int, samples: int = 2) -> ShardSet:
     for number in range(count):
         path = folder / f"{number:05}.tar"
         write_shard(path, [(str(key), {"txt": b"a dog"}) for key in range(samples)])
-        meta = MAKING | {"shard": path.name, "size": path.stat().st_size, "content": open_shard(path).digest}
+        meta = MAKING | {
+            "shard": path.name,
+            "size": path.stat().st_size,
+            "content": open_shard(path).digest,
+        }
         meta |= {"captions_sha256": "", "unlabelled": {}, "cut": 0}
-        values, offsets = np.full(samples, 2084071, dtype=np.uint32), np.arange(samples + 1, dtype=np.uint32)
+        values, offsets = (
+            np.full(samples, 2084071, dtype=np.uint32),
+            np.arange(samples + 1, dtype=np.uint32),
+        )
         write_sidecar(sidecar(folder, number), Labels(values, offsets, meta))
     return open_shards(expand(str(folder)), quiet=True)
 
@@ -57,12 +72,16 @@ def of_another_edition(folder: Path, shards: ShardSet) -> None:
 def of_other_content(folder: Path, shards: ShardSet) -> None:
     for number in (1, 3):
         labels = read_sidecar(sidecar(folder, number))
-        write_sidecar(sidecar(folder, number), replace(labels, meta=labels.meta | {"content": "0" * 32}))
+        write_sidecar(
+            sidecar(folder, number), replace(labels, meta=labels.meta | {"content": "0" * 32})
+        )
 
 
 def of_captions_overwritten_at_the_same_size(folder: Path, shards: ShardSet) -> None:
     for number in (1, 3):
-        write_shard(folder / f"{number:05}.tar", [(str(key), {"txt": b"a cat"}) for key in range(2)])
+        write_shard(
+            folder / f"{number:05}.tar", [(str(key), {"txt": b"a cat"}) for key in range(2)]
+        )
     again = open_shards(shards.paths, quiet=True)
     shards.digests[:] = again.digests
 
@@ -99,22 +118,31 @@ def test_labels_of_all_shards_pass(tmp_path) -> None:
         not_of_labels,
     ],
 )
-def test_what_is_wrong_is_counted_and_the_first_named_with_the_command(tmp_path, spoil: Callable) -> None:
+def test_what_is_wrong_is_counted_and_the_first_named_with_the_command(
+    tmp_path, spoil: Callable
+) -> None:
     shards = write(tmp_path, 4)
     spoil(tmp_path, shards)
     with pytest.raises(InputError) as refused:
-        VocabularyLabels(tmp_path / "labels", VOCABULARY).check(shards, [f"{tmp_path}/{{00000..00003}}.tar"])
+        VocabularyLabels(tmp_path / "labels", VOCABULARY).check(
+            shards, [f"{tmp_path}/{{00000..00003}}.tar"]
+        )
     said = str(refused.value)
     assert said.startswith("2 of 4 shards")
     assert "00001" in said
-    assert f"python -m catlip.label '{tmp_path}/{{00000..00003}}.tar' --rule corenet --labels-dir {tmp_path}/labels" in said
+    assert (
+        f"python -m catlip.label '{tmp_path}/{{00000..00003}}.tar' --rule corenet --labels-dir "
+        f"{tmp_path}/labels"
+    ) in said
 
 
 def test_only_the_heads_are_read(tmp_path) -> None:
     shards = write(tmp_path, 1)
     path = sidecar(tmp_path, 0)
     labels = read_sidecar(path)
-    write_sidecar(path, replace(labels, values=np.zeros(20_000_000, dtype=np.uint32)))  # 80 MB, which are not looked at
+    write_sidecar(
+        path, replace(labels, values=np.zeros(20_000_000, dtype=np.uint32))
+    )  # 80 MB, which are not looked at
     start = time.process_time()
     VocabularyLabels(tmp_path / "labels", VOCABULARY).check(shards, [])
     assert time.process_time() - start < 0.1

@@ -15,7 +15,12 @@ from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.label.sidecar import Labels, write_sidecar
 from catlip.vocabulary import Vocabulary, build
-from catlip.vocabulary.__main__ import BuildVocabulary, MergeVocabularies, build_from_labels, merge_vocabularies
+from catlip.vocabulary.__main__ import (
+    BuildVocabulary,
+    MergeVocabularies,
+    build_from_labels,
+    merge_vocabularies,
+)
 from catlip.vocabulary.counts import HISTOGRAM, Counts, Making, Source, count, merge
 from catlip.words.wordnet import nouns
 
@@ -64,8 +69,16 @@ def test_the_top_k_are_the_most_frequent():
 @pytest.mark.parametrize(
     ("times", "choice", "message"),
     [
-        ({CAT: 3, DOG: 9}, {"threshold": 500}, r"threshold 500 leaves 0 of 2 .*dog\.n\.01, occurs 9 times; try --threshold 2"),
-        ({CAT: 3, DOG: 9}, {"threshold": 3}, r"threshold 3 leaves 1 of 2 .*dog\.n\.01, occurs 9 times"),
+        (
+            {CAT: 3, DOG: 9},
+            {"threshold": 500},
+            r"threshold 500 leaves 0 of 2 .*dog\.n\.01, occurs 9 times; try --threshold 2",
+        ),
+        (
+            {CAT: 3, DOG: 9},
+            {"threshold": 3},
+            r"threshold 3 leaves 1 of 2 .*dog\.n\.01, occurs 9 times",
+        ),
         ({CAT: 3, DOG: 9}, {"top_k": 5}, r"top-k 5 leaves 2 of 2 .*--top-k 2"),
         ({CAT: 3, DOG: 9}, {"top_k": 1}, "top-k 1 leaves 1"),
         ({}, {"threshold": 0}, "name 0 synsets"),
@@ -83,7 +96,12 @@ def test_the_threshold_that_is_advised_works():
 
 
 @settings(max_examples=100)
-@given(st.lists(st.sets(st.sampled_from([CAT, DOG, SOFA, TENCH, 1740, 15300051]), max_size=6).map(sorted), max_size=12))
+@given(
+    st.lists(
+        st.sets(st.sampled_from([CAT, DOG, SOFA, TENCH, 1740, 15300051]), max_size=6).map(sorted),
+        max_size=12,
+    )
+)
 def test_encoding_keeps_every_known_synset_in_its_sample(samples):
     vocabulary = build(counts_of({CAT: 7, DOG: 9, SOFA: 7}), threshold=1)
     labels = labels_of(samples)
@@ -174,15 +192,21 @@ def test_a_vocabulary_with_a_wrong_value_is_refused(vocabulary, tmp_path, change
     assert len(str(refusal.value)) < 300
 
 
-@pytest.mark.parametrize(("rule", "tagger"), [("corenet", None), ("paper", "textblob-aptagger 0.2.0")])
+@pytest.mark.parametrize(
+    ("rule", "tagger"), [("corenet", None), ("paper", "textblob-aptagger 0.2.0")]
+)
 def test_labels_made_in_another_way_are_refused(vocabulary, rule, tagger):
     vocabulary.check(labels_of([[DOG]]))
-    with pytest.raises(InputError, match=f"the vocabulary was made by rule paper.*0.tar by rule {rule}"):
+    with pytest.raises(
+        InputError, match=f"the vocabulary was made by rule paper.*0.tar by rule {rule}"
+    ):
         vocabulary.check(labels_of([[DOG]], rule, tagger))
 
 
 def test_labels_of_another_edition_or_of_none_are_refused(vocabulary, tmp_path):
-    with pytest.raises(InputError, match=rf"edition {EDITION}\).*edition {EDITION - 1}\).*label the shards"):
+    with pytest.raises(
+        InputError, match=rf"edition {EDITION}\).*edition {EDITION - 1}\).*label the shards"
+    ):
         vocabulary.check(labels_of([[DOG]], edition=EDITION - 1))
     path = tmp_path / "vocabulary.json"
     dataclasses.replace(vocabulary, edition=EDITION - 1).save(path)
@@ -198,7 +222,10 @@ def test_the_released_pickle_is_read_in_its_own_order(tmp_path):
     path = tmp_path / "vocab.pkl"
     path.write_bytes(pickle.dumps({"n5928118": 52_418_327, "n1740": 5, "n2084071": 7}, protocol=4))
     vocabulary = Vocabulary.from_release(path, top_k=2)
-    assert [(synset.name, synset.count) for synset in vocabulary.synsets] == [("image.n.01", 52_418_327), ("entity.n.01", 5)]
+    assert [(synset.name, synset.count) for synset in vocabulary.synsets] == [
+        ("image.n.01", 52_418_327),
+        ("entity.n.01", 5),
+    ]
     assert [(synset.name, synset.count) for synset in vocabulary.pruned] == [("dog.n.01", 7)]
     assert (vocabulary.rule, vocabulary.top_k, vocabulary.source.captions) == ("corenet", 2, None)
     vocabulary.save(tmp_path / "vocabulary.json")
@@ -229,7 +256,11 @@ def test_counting_adds_up_the_labels_of_all_shards(tmp_path):
     write_sidecar(tmp_path / "a", labels_of([[CAT, DOG], [], [DOG]]))
     write_sidecar(tmp_path / "b", labels_of([[DOG, TENCH]], shard="1.tar"))
     counts = count([tmp_path / "a", tmp_path / "b"])
-    assert [(synset.offset, synset.count) for synset in counts.ranked()] == [(DOG, 3), (TENCH, 1), (CAT, 1)]
+    assert [(synset.offset, synset.count) for synset in counts.ranked()] == [
+        (DOG, 3),
+        (TENCH, 1),
+        (CAT, 1),
+    ]
     assert counts.source.captions == 4
     assert counts.captions_by_labels == (1, 1, 2, *[0] * (HISTOGRAM - 3))
     statistics = counts.statistics()
@@ -264,16 +295,24 @@ def test_the_same_captions_are_not_counted_twice(tmp_path):
         write_sidecar(tmp_path / name, labels_of([[CAT]]))
     with pytest.raises(InputError, match="counted already"):
         count([tmp_path / "a", tmp_path / "b"])
-    write_sidecar(tmp_path / "b", labels_of([[CAT]], part=1))  # another part of the same table is other captions
+    write_sidecar(
+        tmp_path / "b", labels_of([[CAT]], part=1)
+    )  # another part of the same table is other captions
     assert count([tmp_path / "a", tmp_path / "b"]).source.captions == 2
 
 
-SAMPLES = st.lists(st.sets(st.sampled_from([CAT, DOG, SOFA, TENCH]), max_size=4).map(sorted), min_size=1, max_size=5)
+SAMPLES = st.lists(
+    st.sets(st.sampled_from([CAT, DOG, SOFA, TENCH]), max_size=4).map(sorted),
+    min_size=1,
+    max_size=5,
+)
 
 
 @settings(max_examples=60)
 @given(st.lists(SAMPLES, min_size=1, max_size=6), st.integers(0, 6), st.integers(0, 3))
-def test_merging_is_building_from_all_labels_and_choosing_again_is_building_anew(shards, cut, threshold):
+def test_merging_is_building_from_all_labels_and_choosing_again_is_building_anew(
+    shards, cut, threshold
+):
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / str(number) for number in range(len(shards))]
         for number, (path, samples) in enumerate(zip(paths, shards, strict=True)):
@@ -288,13 +327,20 @@ def test_merging_is_building_from_all_labels_and_choosing_again_is_building_anew
         for number, part in enumerate(parts):
             part.save(Path(folder) / f"{number}.json")
             saved.append(Vocabulary.load(Path(folder) / f"{number}.json").counts())
-        assert build(merge([(str(number), counts) for number, counts in enumerate(saved)]), threshold) == expected
+        assert (
+            build(merge([(str(number), counts) for number, counts in enumerate(saved)]), threshold)
+            == expected
+        )
         assert build(expected.counts(), threshold) == expected
 
 
 def vocabulary_file(folder, name, samples, **meta):
     write_sidecar(folder / f"{name}.labels.npz", labels_of(samples, shard=f"{name}.tar", **meta))
-    build_from_labels(BuildVocabulary((folder / f"{name}.labels.npz",), folder / f"{name}.json", threshold=0, quiet=True))
+    build_from_labels(
+        BuildVocabulary(
+            (folder / f"{name}.labels.npz",), folder / f"{name}.json", threshold=0, quiet=True
+        )
+    )
     return folder / f"{name}.json"
 
 
@@ -304,7 +350,10 @@ def test_the_merge_command_writes_the_vocabulary_of_all_and_the_same_record(tmp_
     merge_vocabularies(MergeVocabularies((b, a), tmp_path / "merged.json", threshold=1))
     build_from_labels(BuildVocabulary((tmp_path,), tmp_path / "both.json", threshold=1, quiet=True))
     assert (tmp_path / "merged.json").read_bytes() == (tmp_path / "both.json").read_bytes()
-    records = [json.loads((tmp_path / "vocabulary" / name).read_text()) for name in ("merged.json", "both.json")]
+    records = [
+        json.loads((tmp_path / "vocabulary" / name).read_text())
+        for name in ("merged.json", "both.json")
+    ]
     assert records[0]["metrics"] == records[1]["metrics"]
     assert records[0]["samples"] == records[1]["samples"] == {"counts": [3, 2, 1]}
     assert "2 classes of 3 synsets" in capsys.readouterr().out
@@ -326,7 +375,10 @@ def test_what_cannot_be_merged_is_refused(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             merge_vocabularies(MergeVocabularies(files, out, threshold=0))
-    with pytest.raises(InputError, match=r"threshold 5 leaves 0 of 2 synsets: the most frequent, dog\.n\.01, occurs 2 times"):
+    with pytest.raises(
+        InputError,
+        match=r"threshold 5 leaves 0 of 2 synsets: the most frequent, dog\.n\.01, occurs 2 times",
+    ):
         merge_vocabularies(MergeVocabularies((both,), out, threshold=5))
     assert not out.exists()
 
@@ -335,7 +387,9 @@ def test_what_one_does_not_know_the_sum_does_not(tmp_path):
     path = tmp_path / "vocab.pkl"
     path.write_bytes(pickle.dumps({"n2084071": 7, "n1740": 5}))
     released = Vocabulary.from_release(path, top_k=2)
-    ours = dataclasses.replace(build(counts_of({DOG: 2, CAT: 1}), threshold=0), rule="corenet", tagger=None)
+    ours = dataclasses.replace(
+        build(counts_of({DOG: 2, CAT: 1}), threshold=0), rule="corenet", tagger=None
+    )
     merged = build(merge([("released", released.counts()), ("ours", ours.counts())]), top_k=3)
     assert [synset.count for synset in merged.synsets] == [9, 5, 1]
     assert (merged.source.captions, merged.captions_by_labels) == (None, None)

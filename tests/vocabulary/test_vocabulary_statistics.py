@@ -1,4 +1,6 @@
-"""A vocabulary's statistics: numbers against a plain count over all pairs, the record, the tables, and the command."""
+"""A vocabulary's statistics: numbers against a plain count over all pairs, the record, the tables,
+and the command.
+"""
 
 import csv
 import itertools
@@ -29,7 +31,9 @@ from catlip.words.wordnet import nouns
 TENCH, DOG, PUPPY, RESTAURANT, KITCHEN, SOFA = 1440764, 2084071, 1322604, 4081281, 3619890, 4256520
 
 
-def vocabulary_of(times: dict[int, int], captions: int | None = 100, threshold: int = 0) -> Vocabulary:
+def vocabulary_of(
+    times: dict[int, int], captions: int | None = 100, threshold: int = 0
+) -> Vocabulary:
     by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
     for synset, number in times.items():
         by_synset[np.searchsorted(nouns().offsets, synset)] = number
@@ -42,7 +46,10 @@ def vocabulary_of(times: dict[int, int], captions: int | None = 100, threshold: 
 def common():
     """The first senses of every tenth word, the earlier the more frequent."""
     synsets = dict.fromkeys(list(nouns().first_senses.values())[::10])
-    return vocabulary_of({synset: len(synsets) - rank for rank, synset in enumerate(synsets)}, threshold=len(synsets) - 1000)
+    return vocabulary_of(
+        {synset: len(synsets) - rank for rank, synset in enumerate(synsets)},
+        threshold=len(synsets) - 1000,
+    )
 
 
 def test_matches_are_those_of_all_pairs(common):
@@ -55,17 +62,28 @@ def test_matches_are_those_of_all_pairs(common):
         similarities = [synset("n", own).path_similarity(each) for each in classes]
         best = similarities.index(max(similarities))
         kept = common.synsets[best]
-        assert found[number] == Match(labels.names[number], best, kept.name, max(similarities), kept.count)
+        assert found[number] == Match(
+            labels.names[number], best, kept.name, max(similarities), kept.count
+        )
 
 
 def test_a_label_of_several_synsets_has_its_best_and_one_without_none():
-    labels = LabelSet("rooms", ("kitchen of a restaurant", "dug up", "pup"), ((RESTAURANT, KITCHEN), (), (PUPPY,)))
+    labels = LabelSet(
+        "rooms", ("kitchen of a restaurant", "dug up", "pup"), ((RESTAURANT, KITCHEN), (), (PUPPY,))
+    )
     dug, pup = match(labels, vocabulary_of({DOG: 9, KITCHEN: 7, RESTAURANT: 7}))[1:]
     assert (dug.class_id, dug.synset, dug.similarity, dug.samples) == (None, "", 0.0, 0)
     assert (pup.synset, pup.similarity, pup.samples) == ("dog.n.01", 0.5, 9)
-    # Both are matched exactly: the more frequent class is meant, and of equally frequent ones the lower class id.
-    assert match(labels, vocabulary_of({DOG: 9, KITCHEN: 7, RESTAURANT: 8}))[0].synset == "restaurant.n.01"
-    assert match(labels, vocabulary_of({DOG: 9, KITCHEN: 8, RESTAURANT: 7}))[0].synset == "kitchen.n.01"
+    # Both are matched exactly: the more frequent class is meant, and of equally frequent ones the
+    # lower class id.
+    assert (
+        match(labels, vocabulary_of({DOG: 9, KITCHEN: 7, RESTAURANT: 8}))[0].synset
+        == "restaurant.n.01"
+    )
+    assert (
+        match(labels, vocabulary_of({DOG: 9, KITCHEN: 8, RESTAURANT: 7}))[0].synset
+        == "kitchen.n.01"
+    )
     assert match(labels, vocabulary_of({DOG: 9, KITCHEN: 8, SOFA: 7}))[0].similarity == 1
 
 
@@ -76,9 +94,15 @@ def test_only_classes_are_matched_not_what_was_pruned():
 
 
 def test_overlap_falls_with_the_threshold_and_counts_equality():
-    labels = LabelSet("four", ("a", "b", "c", "d"), ((DOG,), (PUPPY,), (TENCH,), ()))  # a tench is as near as 1/13
+    labels = LabelSet(
+        "four", ("a", "b", "c", "d"), ((DOG,), (PUPPY,), (TENCH,), ())
+    )  # a tench is as near as 1/13
     found = overlap(match(labels, vocabulary_of({DOG: 9, SOFA: 8})))
-    assert list(found) == [f"{least:.1f}" for least in SIMILARITIES] == [f"{tenths / 10:.1f}" for tenths in range(1, 11)]
+    assert (
+        list(found)
+        == [f"{least:.1f}" for least in SIMILARITIES]
+        == [f"{tenths / 10:.1f}" for tenths in range(1, 11)]
+    )
     assert found["1.0"] == found["0.6"] == 1
     assert found["0.5"] == found["0.2"] == 2
     assert found["0.1"] == 2
@@ -89,7 +113,9 @@ def test_the_record_says_what_is_in_the_captions():
     metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6, TENCH: 1}, threshold=1), [labels])
     assert metrics["num_classes"] == 2
     assert metrics["unique_synsets"] == 3
-    assert metrics["unique_synsets_above"] == {str(least): sum(n > least for n in (9, 6, 1)) for least in THRESHOLDS}
+    assert metrics["unique_synsets_above"] == {
+        str(least): sum(n > least for n in (9, 6, 1)) for least in THRESHOLDS
+    }
     assert {0, 1, 2, 5, 100, 500, 1000, 2500, 5000} <= set(THRESHOLDS)
     assert metrics["num_captions"] == 100
     assert metrics["captions_without_label"] == 4
@@ -97,11 +123,24 @@ def test_the_record_says_what_is_in_the_captions():
     assert (metrics["imagenet_classes_occurring"], metrics["imagenet_classes"]) == (1, 0)
     assert (metrics["rule"], metrics["threshold"], metrics["top_k"]) == ("paper", 1, None)
     assert metrics["labels"] == {
-        "three": {"labels": 3, "without_synset": 1, "exact": 2, "least": 6, "median": 7.5, "most": 9},
+        "three": {
+            "labels": 3,
+            "without_synset": 1,
+            "exact": 2,
+            "least": 6,
+            "median": 7.5,
+            "most": 9,
+        },
     }
     assert (samples["tail_rank"], samples["tail_count"]) == ([1, 2, 3], [9, 6, 1])
     assert samples["captions_by_labels"][:3] == [4, 96, 0]
-    assert samples["matches_three"][1] == {"label": "b", "class_id": 1, "synset": "sofa.n.01", "similarity": 1, "samples": 6}
+    assert samples["matches_three"][1] == {
+        "label": "b",
+        "class_id": 1,
+        "synset": "sofa.n.01",
+        "similarity": 1,
+        "samples": 6,
+    }
     json.dumps([metrics, samples], allow_nan=False)
 
 
@@ -117,21 +156,39 @@ def test_the_long_tail_is_thinned_evenly_on_a_logarithmic_axis(common):
 
 def test_without_captions_what_needs_them_is_unknown_and_nothing_else():
     metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6}, captions=None), [])
-    assert metrics["num_captions"] is metrics["labels_per_caption"] is metrics["captions_without_label"] is None
+    assert (
+        metrics["num_captions"]
+        is metrics["labels_per_caption"]
+        is metrics["captions_without_label"]
+        is None
+    )
     assert metrics["unique_synsets"] == 2
     assert tables(metrics, samples)["captions_by_labels"].empty
     assert "is not known" in summary(metrics)
 
 
 def test_the_command_prints_records_and_draws(program, tmp_path):
-    vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(tmp_path / "scale" / "mine.json")
+    vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(
+        tmp_path / "scale" / "mine.json"
+    )
     listing = tmp_path / "categories_places365.txt"
     listing.write_text("/k/kennel/outdoor 0\n/a/archaeological_excavation 1\n")
     done = program(
-        "catlip.vocabulary", "stats", tmp_path / "scale" / "mine.json", "--against", "imagenet", f"places365:{listing}"
+        "catlip.vocabulary",
+        "stats",
+        tmp_path / "scale" / "mine.json",
+        "--against",
+        "imagenet",
+        f"places365:{listing}",
     )
     assert done.returncode == 0, done.stderr
-    for said in ("3 classes of 3 synsets", "2,000,000 captions", "1,999,996", "-statistics.json", "report/index.html"):
+    for said in (
+        "3 classes of 3 synsets",
+        "2,000,000 captions",
+        "1,999,996",
+        "-statistics.json",
+        "report/index.html",
+    ):
         assert said in done.stdout
     folder = tmp_path / "scale" / "vocabulary"
     assert (folder / "report" / "index.html").exists()
@@ -141,7 +198,13 @@ def test_the_command_prints_records_and_draws(program, tmp_path):
     with open(folder / "mine-statistics-matches_imagenet.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 1000
-    assert rows[0] == {"label": "tench.n.01", "class_id": "2", "synset": "tench.n.01", "similarity": "1.0", "samples": "1"}
+    assert rows[0] == {
+        "label": "tench.n.01",
+        "class_id": "2",
+        "synset": "tench.n.01",
+        "similarity": "1.0",
+        "samples": "1",
+    }
     with open(folder / "mine-statistics-overlap.csv", newline="") as file:
         assert [float(row["similarity"]) for row in csv.DictReader(file)] == list(SIMILARITIES)
     with open(folder / "mine-statistics-matches_places365.csv", newline="") as file:
@@ -152,8 +215,14 @@ def test_the_command_prints_records_and_draws(program, tmp_path):
     ("arguments", "says"),
     [
         (["stats", "nowhere.json"], "there is no vocabulary at nowhere.json"),
-        (["merge", "nowhere.json", "--threshold", "1", "--out", "x.json"], "there is no vocabulary at nowhere.json"),
-        (["merge", "nowhere.json", "--threshold", "1", "--out", "x"], "--out x does not end in .json"),
+        (
+            ["merge", "nowhere.json", "--threshold", "1", "--out", "x.json"],
+            "there is no vocabulary at nowhere.json",
+        ),
+        (
+            ["merge", "nowhere.json", "--threshold", "1", "--out", "x"],
+            "--out x does not end in .json",
+        ),
         (["stats"], "A vocabulary, made by"),
     ],
 )

@@ -17,9 +17,15 @@ def _a_small_encoder_with_the_releases_stem(monkeypatch) -> None:
 
 @pytest.fixture
 def released_file(tmp_path: Path) -> Callable[..., Path]:
-    """Saves a released checkpoint of that encoder, as the release does; `change` may spoil it first."""
+    """Saves a released checkpoint of that encoder, as the release does; `change` may spoil it
+    first.
+    """
 
-    def save(task: str = "classification", change: Callable[[dict], object] = lambda weights: None, **options) -> Path:
+    def save(
+        task: str = "classification",
+        change: Callable[[dict], object] = lambda weights: None,
+        **options,
+    ) -> Path:
         weights = release.checkpoint(task, *release.TINY, **options)
         change(weights)
         path = tmp_path / f"{task}.pt"

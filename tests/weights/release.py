@@ -1,7 +1,8 @@
 """The release's checkpoints made by hand, and its encoder read by hand, from its description alone.
 
-Names and shapes are written out here once more, and the forward pass works on them directly: nothing of catlip is used, so
-that a wrong name, shape or order in catlip.weights or catlip.encoder shows.
+Names and shapes are written out here once more, and the forward pass works on them directly:
+nothing of catlip is used, so that a wrong name, shape or order in catlip.weights or catlip.encoder
+shows.
 """
 
 from collections import OrderedDict
@@ -13,13 +14,24 @@ from torch import Tensor, nn
 
 HEAD_DIM = 64
 TINY = (128, 2)  # width and blocks of the small encoder: two heads
-SIZES = {"vit_b16_conv": (768, 12), "vit_l16_conv": (1024, 24), "vit_h16_conv": (1280, 32)}  # width, blocks
-PREFIXES = {"classification": "", "segmentation": "encoder.", "detection": "model.backbone.encoder.", "clip": "image_encoder."}
+SIZES = {
+    "vit_b16_conv": (768, 12),
+    "vit_l16_conv": (1024, 24),
+    "vit_h16_conv": (1280, 32),
+}  # width, blocks
+PREFIXES = {
+    "classification": "",
+    "segmentation": "encoder.",
+    "detection": "model.backbone.encoder.",
+    "clip": "image_encoder.",
+}
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def encoder_shapes(width: int, depth: int, class_token: bool = True, out_proj: str = "out_proj_attn") -> Shapes:
+def encoder_shapes(
+    width: int, depth: int, class_token: bool = True, out_proj: str = "out_proj_attn"
+) -> Shapes:
     """Of the encoder, without its prefix."""
     stem = max(32, width // 4)
     shapes: Shapes = {"cls_token": (1, 1, width)} if class_token else {}
@@ -47,10 +59,16 @@ def encoder_shapes(width: int, depth: int, class_token: bool = True, out_proj: s
 
 
 def augmentor_shapes() -> Shapes:
-    return {f"neural_augmentor.{name}.{end}": () for name in ("brightness", "contrast", "noise") for end in ("_low", "_high")}
+    return {
+        f"neural_augmentor.{name}.{end}": ()
+        for name in ("brightness", "contrast", "noise")
+        for end in ("_low", "_high")
+    }
 
 
-def checkpoint_shapes(task: str, width: int, depth: int, num_classes: int = 10, **options) -> Shapes:
+def checkpoint_shapes(
+    task: str, width: int, depth: int, num_classes: int = 10, **options
+) -> Shapes:
     """Of a whole checkpoint."""
     prefix = PREFIXES[task]
     dense = task in ("segmentation", "detection")
@@ -60,15 +78,24 @@ def checkpoint_shapes(task: str, width: int, depth: int, num_classes: int = 10, 
         shapes |= {"classifier.weight": (num_classes, width), "classifier.bias": (num_classes,)}
     elif task == "clip":
         shapes |= {"image_encoder.classifier.proj": (width, num_classes), "logit_scale": ()}
-        shapes |= {"text_encoder.transformer.0.pre_norm_mha.0.weight": (8,), "text_encoder.projection_layer": (8, num_classes)}
+        shapes |= {
+            "text_encoder.transformer.0.pre_norm_mha.0.weight": (8,),
+            "text_encoder.projection_layer": (8, num_classes),
+        }
     else:
         with torch.device("meta"):
-            head = DeepLab(width, num_classes) if task == "segmentation" else MaskRCNN(width, num_classes)
+            head = (
+                DeepLab(width, num_classes)
+                if task == "segmentation"
+                else MaskRCNN(width, num_classes)
+            )
         shapes |= {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
     return shapes
 
 
-def checkpoint(task: str, width: int, depth: int, num_classes: int = 10, seed: int = 0, **options) -> OrderedDict[str, Tensor]:
+def checkpoint(
+    task: str, width: int, depth: int, num_classes: int = 10, seed: int = 0, **options
+) -> OrderedDict[str, Tensor]:
     """Random weights large enough that each one matters to the features."""
     draw = torch.Generator().manual_seed(seed)
     shapes = checkpoint_shapes(task, width, depth, num_classes, **options)
@@ -86,9 +113,17 @@ def _values(name: str, shape: tuple[int, ...], draw: torch.Generator) -> Tensor:
     return noise / 5 if len(shape) < 2 else noise * min(0.3, (2 / max(shape[1:])) ** 0.5)
 
 
-def features(weights: dict[str, Tensor], images: Tensor, prefix: str = "", out_proj: str = "out_proj_attn") -> Tensor:
-    """[B, D] of images [B, 3, H, W] in [0, 1]: the class token after the last norm, or the mean without one."""
-    own = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+def features(
+    weights: dict[str, Tensor], images: Tensor, prefix: str = "", out_proj: str = "out_proj_attn"
+) -> Tensor:
+    """[B, D] of images [B, 3, H, W] in [0, 1]: the class token after the last norm, or the mean
+    without one.
+    """
+    own = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in weights.items()
+        if name.startswith(prefix)
+    }
     x = own_stem(own, images).flatten(2).transpose(1, 2)
     x = x + positions(own["pos_embed.pos_embed.pos_embed"], x.shape[1])
     if "cls_token" in own:  # without a position
@@ -101,21 +136,28 @@ def features(weights: dict[str, Tensor], images: Tensor, prefix: str = "", out_p
 
 
 def own_stem(own: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Three convolutions; the first pads by one, and the last has a bias and neither norm nor activation."""
+    """Three convolutions; the first pads by one, and the last has a bias and neither norm nor
+    activation.
+    """
     for number, stride, padding in ((0, 4, 1), (1, 2, 0)):
         name = f"patch_emb.{number}.block"
         x = F.conv2d(x, own[f"{name}.conv.weight"], stride=stride, padding=padding)
         mean, var, scale, shift = (
-            own[f"{name}.norm.{what}"][:, None, None] for what in ("running_mean", "running_var", "weight", "bias")
+            own[f"{name}.norm.{what}"][:, None, None]
+            for what in ("running_mean", "running_var", "weight", "bias")
         )
         x = gelu((x - mean) / torch.sqrt(var + 1e-5) * scale + shift)
-    return F.conv2d(x, own["patch_emb.2.block.conv.weight"], own["patch_emb.2.block.conv.bias"], stride=2)
+    return F.conv2d(
+        x, own["patch_emb.2.block.conv.weight"], own["patch_emb.2.block.conv.bias"], stride=2
+    )
 
 
 def positions(table: Tensor, count: int) -> Tensor:
     """[1, count, D], by linear interpolation along the row of tokens, written out."""
     table = table[0, 0]
-    where = ((torch.arange(count, dtype=table.dtype) + 0.5) * len(table) / count - 0.5).clamp(0, len(table) - 1)
+    where = ((torch.arange(count, dtype=table.dtype) + 0.5) * len(table) / count - 0.5).clamp(
+        0, len(table) - 1
+    )
     below = where.floor().long()
     above = (below + 1).clamp(max=len(table) - 1)
     share = (where - below)[:, None]
@@ -125,15 +167,24 @@ def positions(table: Tensor, count: int) -> Tensor:
 def attention(own: dict[str, Tensor], name: str, x: Tensor, out_proj: str) -> Tensor:
     """Rows of qkv_proj are all of q, then of k, then of v, each head's next to each other."""
     batch, count, width = x.shape
-    qkv = F.linear(layer_norm(own, f"{name}.0", x), own[f"{name}.1.qkv_proj.weight"], own[f"{name}.1.qkv_proj.bias"])
-    query, key, value = (part.reshape(batch, count, -1, HEAD_DIM).transpose(1, 2) for part in qkv.split(width, dim=-1))
+    qkv = F.linear(
+        layer_norm(own, f"{name}.0", x),
+        own[f"{name}.1.qkv_proj.weight"],
+        own[f"{name}.1.qkv_proj.bias"],
+    )
+    query, key, value = (
+        part.reshape(batch, count, -1, HEAD_DIM).transpose(1, 2)
+        for part in qkv.split(width, dim=-1)
+    )
     shares = (query @ key.transpose(2, 3) / HEAD_DIM**0.5).softmax(dim=-1)
     mixed = (shares @ value).transpose(1, 2).reshape(batch, count, width)
     return F.linear(mixed, own[f"{name}.1.{out_proj}.weight"], own[f"{name}.1.{out_proj}.bias"])
 
 
 def feed_forward(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    hidden = gelu(F.linear(layer_norm(own, f"{name}.0", x), own[f"{name}.1.weight"], own[f"{name}.1.bias"]))
+    hidden = gelu(
+        F.linear(layer_norm(own, f"{name}.0", x), own[f"{name}.1.weight"], own[f"{name}.1.bias"])
+    )
     return F.linear(hidden, own[f"{name}.4.weight"], own[f"{name}.4.bias"])
 
 
@@ -154,8 +205,12 @@ def _blocks(own: dict[str, Tensor]) -> Iterator[int]:
     return iter(range(len({name.split(".")[1] for name in own if name.startswith("transformer.")})))
 
 
-def conv(inputs: int, outputs: int, kernel: int, norm: type[nn.Module] | None = None, bias: bool = False) -> nn.Module:
-    """A convolution as the release names it: block.conv and block.norm. Before layer norm it always has a bias."""
+def conv(
+    inputs: int, outputs: int, kernel: int, norm: type[nn.Module] | None = None, bias: bool = False
+) -> nn.Module:
+    """A convolution as the release names it: block.conv and block.norm. Before layer norm it always
+    has a bias.
+    """
     made = nn.Module()
     bias = bias or norm is nn.LayerNorm
     made.block = nn.Sequential(OrderedDict(conv=nn.Conv2d(inputs, outputs, kernel, bias=bias)))
@@ -164,7 +219,9 @@ def conv(inputs: int, outputs: int, kernel: int, norm: type[nn.Module] | None = 
     return made
 
 
-def deconv(inputs: int, outputs: int, norm: type[nn.Module] | None = None, bias: bool = False) -> nn.Module:
+def deconv(
+    inputs: int, outputs: int, norm: type[nn.Module] | None = None, bias: bool = False
+) -> nn.Module:
     made = conv(inputs, outputs, 2, norm, bias)
     made.block.conv = nn.ConvTranspose2d(inputs, outputs, 2, bias=made.block.conv.bias is not None)
     return made
@@ -195,23 +252,39 @@ class MaskRCNN(nn.Module):
         backbone = nn.Module()
         backbone.encoder = nn.Module()
         out_l2 = nn.Sequential(deconv(width, half, norm), deconv(half, quarter, bias=True))
-        backbone.encoder.simple_fpn = nn.ModuleDict({"out_l2": out_l2, "out_l3": deconv(width, half, bias=True)})
+        backbone.encoder.simple_fpn = nn.ModuleDict(
+            {"out_l2": out_l2, "out_l3": deconv(width, half, bias=True)}
+        )
         widths = {"4": quarter, "8": half, "16": width, "32": width}
-        backbone.backbone_proj_layers = nn.ModuleDict({k: conv(v, 256, 1, norm) for k, v in widths.items()})
+        backbone.backbone_proj_layers = nn.ModuleDict(
+            {k: conv(v, 256, 1, norm) for k, v in widths.items()}
+        )
         backbone.fpn_proj_layers = nn.ModuleDict({k: conv(256, 256, 3, norm) for k in widths})
         backbone.extra_layers = nn.ModuleDict({"64": conv(256, 256, 3, norm)})
         head, heads = nn.Module(), nn.Module()
-        head.conv, head.cls_logits, head.bbox_pred = self.tower(2), conv(256, 3, 1, bias=True), conv(256, 12, 1, bias=True)
+        head.conv, head.cls_logits, head.bbox_pred = (
+            self.tower(2),
+            conv(256, 3, 1, bias=True),
+            conv(256, 12, 1, bias=True),
+        )
         heads.box_head = nn.Sequential(*self.tower(4), nn.Flatten(), nn.Linear(256 * 49, 1024))
         heads.box_predictor = nn.Module()
         heads.box_predictor.cls_score = nn.Linear(1024, num_classes)
         heads.box_predictor.bbox_pred = nn.Linear(1024, 4 * num_classes)
         heads.mask_head = self.tower(4)
-        heads.mask_predictor = nn.Sequential(deconv(256, 256), norm(256), nn.ReLU(), conv(256, num_classes, 1, bias=True))
+        heads.mask_predictor = nn.Sequential(
+            deconv(256, 256), norm(256), nn.ReLU(), conv(256, num_classes, 1, bias=True)
+        )
         self.model = nn.Module()
         self.model.backbone, self.model.rpn, self.model.roi_heads = backbone, nn.Module(), heads
         self.model.rpn.head = head
 
     @staticmethod
     def tower(depth: int) -> nn.Sequential:
-        return nn.Sequential(*(layer for _ in range(depth) for layer in (conv(256, 256, 3), nn.LayerNorm(256), nn.ReLU())))
+        return nn.Sequential(
+            *(
+                layer
+                for _ in range(depth)
+                for layer in (conv(256, 256, 3), nn.LayerNorm(256), nn.ReLU())
+            )
+        )

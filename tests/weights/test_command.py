@@ -19,17 +19,28 @@ MODULE = "catlip.weights"
 
 @pytest.fixture(scope="module")
 def vit_b(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A released fine-tuned checkpoint of ViT-B in half precision, which is read like any other: 173 MB."""
+    """A released fine-tuned checkpoint of ViT-B in half precision, which is read like any other:
+    173 MB.
+    """
     path = tmp_path_factory.mktemp("released") / "vit_base.pt"
     weights = release.checkpoint("classification", *release.SIZES["vit_b16_conv"], 365)
-    torch.save({name: t.half() if t.is_floating_point() else t for name, t in weights.items()}, path)
+    torch.save(
+        {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}, path
+    )
     return path
 
 
 def test_show_and_convert_there_and_back(vit_b, program, tmp_path) -> None:
     shown = program(MODULE, "show", vit_b)
     assert shown.returncode == 0, shown.stderr
-    for words in ("released", "vit_b16_conv", "365, as many as Places365 has", "86,236,019", "170", "noise"):
+    for words in (
+        "released",
+        "vit_b16_conv",
+        "365, as many as Places365 has",
+        "86,236,019",
+        "170",
+        "noise",
+    ):
         assert words in shown.stdout, words
     ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pt"
     for source, target, out in ((vit_b, "ours", ours), (ours, "released", back)):
@@ -42,19 +53,42 @@ def test_show_and_convert_there_and_back(vit_b, program, tmp_path) -> None:
 
 
 def test_a_folder_for_the_hub_is_written(vit_b, program, tmp_path) -> None:
-    done = program(MODULE, "convert", vit_b, "--to", "huggingface", "--out", tmp_path / "hub", "--resolution", 256)
+    done = program(
+        MODULE,
+        "convert",
+        vit_b,
+        "--to",
+        "huggingface",
+        "--out",
+        tmp_path / "hub",
+        "--resolution",
+        256,
+    )
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "hub").iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    assert {path.name for path in (tmp_path / "hub").iterdir()} == {
+        "model.safetensors",
+        "config.json",
+        "README.md",
+    }
     assert "dropped 6, RangeAugment" in done.stdout
     assert '"img_size": 256' in (tmp_path / "hub" / "config.json").read_text()
-    assert summary(tmp_path / "hub" / "model.safetensors")["encoder"] == "vit_b16_conv at 256 pixels, pool token"
+    assert (
+        summary(tmp_path / "hub" / "model.safetensors")["encoder"]
+        == "vit_b16_conv at 256 pixels, pool token"
+    )
 
 
 def test_show_names_what_it_does_not_understand(tmp_path) -> None:
     torch.save({"stem.weight": torch.zeros(3), "stem.bias": torch.zeros(3)}, tmp_path / "other.pt")
     found = summary(tmp_path / "other.pt")
-    assert (found["layout"], found["holds"], found["parameters"]) == ("unknown", "stem.weight, stem.bias", "6")
-    weights = release.checkpoint("segmentation", *release.TINY, 3) | {"aux_head.weight": torch.zeros(3)}
+    assert (found["layout"], found["holds"], found["parameters"]) == (
+        "unknown",
+        "stem.weight, stem.bias",
+        "6",
+    )
+    weights = release.checkpoint("segmentation", *release.TINY, 3) | {
+        "aux_head.weight": torch.zeros(3)
+    }
     torch.save(weights, tmp_path / "more.pt")
     found = summary(tmp_path / "more.pt")
     assert (found["layout"], found["task"], found["classes"]) == ("released", "segmentation", "3")
@@ -64,10 +98,18 @@ def test_show_names_what_it_does_not_understand(tmp_path) -> None:
 
 
 def test_show_knows_a_run_and_what_was_made_of_it(tmp_path, released_file) -> None:
-    write_safetensors(tmp_path / "ours.safetensors", to_ours(read_checkpoint(released_file("clip"))))
-    write_safetensors(tmp_path / "timm.safetensors", to_timm(read_checkpoint(released_file("clip")), 96))
+    write_safetensors(
+        tmp_path / "ours.safetensors", to_ours(read_checkpoint(released_file("clip")))
+    )
+    write_safetensors(
+        tmp_path / "timm.safetensors", to_timm(read_checkpoint(released_file("clip")), 96)
+    )
     ours, timm = (summary(tmp_path / f"{name}.safetensors") for name in ("ours", "timm"))
-    assert (ours["layout"], ours["method"], ours["classes"]) == ("ours", "clip, seed 0", "no classifier")
+    assert (ours["layout"], ours["method"], ours["classes"]) == (
+        "ours",
+        "clip, seed 0",
+        "no classifier",
+    )
     assert (timm["layout"], timm["encoder"]) == ("timm", "conv_tiny at 96 pixels, pool token")
     assert "brightness" in ours
     assert "brightness" not in timm
@@ -84,14 +126,18 @@ def test_show_knows_a_run_and_what_was_made_of_it(tmp_path, released_file) -> No
         ("x.safetensors", "timm", -16, "multiple"),
     ],
 )
-def test_a_target_that_cannot_be_written_is_refused(out, to, resolution, says, released_file) -> None:
+def test_a_target_that_cannot_be_written_is_refused(
+    out, to, resolution, says, released_file
+) -> None:
     with pytest.raises(InputError, match=re.escape(says)):
         main(Convert(released_file(), to, Path(out), resolution))
 
 
 @pytest.mark.parametrize("target", ["released", "ours"])
 def test_the_file_itself_is_not_overwritten(target, released_file, tmp_path) -> None:
-    path = released_file().rename(tmp_path / ("weights.pt" if target == "released" else "weights.safetensors"))
+    path = released_file().rename(
+        tmp_path / ("weights.pt" if target == "released" else "weights.safetensors")
+    )
     with pytest.raises(InputError, match="is what is to be converted"):
         main(Convert(path, target, path))
 
@@ -104,11 +150,17 @@ def test_what_a_user_got_wrong_is_one_line(program) -> None:
 
 def test_the_help_says_what_each_target_holds(program) -> None:
     shown = " ".join(program(MODULE, "convert", "--help").stdout.split())
-    for words in ('embed_layer=catlip.encoder.STEMS["conv"]', "vit_base_patch16_224", "local-dir:FOLDER"):
+    for words in (
+        'embed_layer=catlip.encoder.STEMS["conv"]',
+        "vit_base_patch16_224",
+        "local-dir:FOLDER",
+    ):
         assert words in shown
 
 
-def test_the_folder_of_a_run_and_one_for_the_hub_are_read_like_their_files(released_file, tmp_path, capsys) -> None:
+def test_the_folder_of_a_run_and_one_for_the_hub_are_read_like_their_files(
+    released_file, tmp_path, capsys
+) -> None:
     run = tmp_path / "run"
     run.mkdir()
     converted = to_ours(read_checkpoint(released_file()))
@@ -119,7 +171,10 @@ def test_the_folder_of_a_run_and_one_for_the_hub_are_read_like_their_files(relea
     main(Convert(run, "huggingface", tmp_path / "hub"))
     show(Show(tmp_path / "hub"))
     main(Convert(tmp_path / "hub", "ours", tmp_path / "again.safetensors"))
-    before, after = read_checkpoint(run / "weights.safetensors"), read_checkpoint(tmp_path / "again.safetensors")
+    before, after = (
+        read_checkpoint(run / "weights.safetensors"),
+        read_checkpoint(tmp_path / "again.safetensors"),
+    )
     assert before.encoder.keys() == after.encoder.keys()
     assert all(torch.equal(before.encoder[name], after.encoder[name]) for name in before.encoder)
     for source, out in ((run, run / "weights.safetensors"), (tmp_path / "hub", tmp_path / "hub")):

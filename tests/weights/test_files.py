@@ -39,7 +39,11 @@ def refused(path: Path) -> str:
 @pytest.mark.parametrize("place", ["alone", "among weights", "bare pickle"])
 def test_a_file_that_runs_code_is_refused_and_runs_nothing(place, tmp_path) -> None:
     touch = Touch(tmp_path / "ran")
-    content = {**release.checkpoint("classification", *release.TINY), "extra": touch} if place == "among weights" else touch
+    content = (
+        {**release.checkpoint("classification", *release.TINY), "extra": touch}
+        if place == "among weights"
+        else touch
+    )
     path = tmp_path / "weights.pt"
     if place == "bare pickle":
         path.write_bytes(pickle.dumps(content))
@@ -54,7 +58,10 @@ def test_a_file_that_runs_code_is_refused_and_runs_nothing(place, tmp_path) -> N
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 @pytest.mark.parametrize("kind", ["pt", "safetensors"])
 def test_a_truncated_file_is_refused(kind, share, tmp_path) -> None:
-    path, weights = tmp_path / f"weights.{kind}", release.checkpoint("classification", *release.TINY)
+    path, weights = (
+        tmp_path / f"weights.{kind}",
+        release.checkpoint("classification", *release.TINY),
+    )
     torch.save(weights, path) if kind == "pt" else save_file(dict(weights), path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
@@ -65,7 +72,10 @@ def test_a_truncated_file_is_refused(kind, share, tmp_path) -> None:
     ("content", "says"),
     [
         (b"<!DOCTYPE html><html>Not found</html>", "neither"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0277\nsize 578525\n", "Git LFS pointer"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0277\nsize 578525\n",
+            "Git LFS pointer",
+        ),
         (b"\xff" * 8 + b"{" + b" " * 100, "safetensors"),
         (b"PK\x03\x04" + b"\0" * 100, "torch.save"),
     ],
@@ -104,7 +114,9 @@ def test_a_compressed_part_of_an_archive_is_refused_before_it_is_unpacked(tmp_pa
     path = tmp_path / "packed.pt"
     with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(path, "w") as packed:
         for entry in plain.infolist():
-            method = zipfile.ZIP_DEFLATED if entry.filename.endswith("data.pkl") else zipfile.ZIP_STORED
+            method = (
+                zipfile.ZIP_DEFLATED if entry.filename.endswith("data.pkl") else zipfile.ZIP_STORED
+            )
             packed.writestr(entry.filename, plain.read(entry), method)
     assert "data.pkl' in it is compressed" in refused(path)
 
@@ -143,12 +155,18 @@ def test_a_folder_and_a_missing_file_are_named(tmp_path) -> None:
         '{"encoder": "vit_tiny16", "resolution": 32, "resize": "232"}',
         '{"encoder": "vit_tiny16", "resolution": 32, "resize": 16}',
         '{"encoder": "vit_tiny16", "resolution": 32, "released": 3}',
-        '{"encoder": "vit_tiny16", "resolution": 32, "released": {"encoder": "vit_b16_conv", "task": "x", "num_classes": 3}}',
+        (
+            '{"encoder": "vit_tiny16", "resolution": 32, "released": {"encoder": "vit_b16_conv", '
+            '"task": "x", "num_classes": 3}}'
+        ),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(config, tmp_path) -> None:
     path = tmp_path / "weights.safetensors"
-    weights = {f"image_encoder.{name}": tensor for name, tensor in build_encoder("vit_tiny16", 32).state_dict().items()}
+    weights = {
+        f"image_encoder.{name}": tensor
+        for name, tensor in build_encoder("vit_tiny16", 32).state_dict().items()
+    }
     save_file(weights, path, {"config": config})
     refused(path)
     save_file(weights, path, {"config": json.dumps({"encoder": "vit_tiny16", "resolution": 32})})

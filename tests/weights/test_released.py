@@ -1,4 +1,6 @@
-"""Released checkpoints are read name for name and weight for weight, and compute what their description says."""
+"""Released checkpoints are read name for name and weight for weight, and compute what their
+description says.
+"""
 
 import re
 from dataclasses import replace
@@ -38,8 +40,13 @@ ROUNDED = [  # in millions
 
 def on_meta(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """Tensors without memory, of the types that a checkpoint has."""
-    types = {name: torch.int64 if name.endswith("num_batches_tracked") else torch.float32 for name in shapes}
-    return {name: torch.empty(shape, dtype=types[name], device="meta") for name, shape in shapes.items()}
+    types = {
+        name: torch.int64 if name.endswith("num_batches_tracked") else torch.float32
+        for name in shapes
+    }
+    return {
+        name: torch.empty(shape, dtype=types[name], device="meta") for name, shape in shapes.items()
+    }
 
 
 def parameters(shapes: dict[str, tuple[int, ...]]) -> int:
@@ -48,12 +55,19 @@ def parameters(shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 @pytest.mark.parametrize(("task", "encoder", "num_classes", "published"), PUBLISHED)
-def test_every_released_layout_is_understood_name_by_name(task, encoder, num_classes, published) -> None:
+def test_every_released_layout_is_understood_name_by_name(
+    task, encoder, num_classes, published
+) -> None:
     shapes = release.checkpoint_shapes(task, *release.SIZES[encoder], num_classes)
     assert parameters(shapes) == published
     weights = on_meta(shapes)
     layout = find_layout(weights)
-    assert (layout.encoder, layout.task, layout.num_classes, layout.augmented) == (encoder, task, num_classes, True)
+    assert (layout.encoder, layout.task, layout.num_classes, layout.augmented) == (
+        encoder,
+        task,
+        num_classes,
+        True,
+    )
     assert faults(weights, layout) == []
     parts = split(weights, layout)
     with torch.device("meta"):
@@ -72,7 +86,10 @@ def test_fine_tuned_classifiers_are_understood(encoder, num_classes, million) ->
 
 
 def test_the_pre_training_checkpoint_of_b_has_170_weights() -> None:
-    assert len(release.checkpoint_shapes("classification", *release.SIZES["vit_b16_conv"], 24_320)) == 170
+    assert (
+        len(release.checkpoint_shapes("classification", *release.SIZES["vit_b16_conv"], 24_320))
+        == 170
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -93,16 +110,26 @@ def test_there_and_back_is_the_identity(task, out_proj, released_file, tmp_path)
 def test_the_released_file_itself_is_read_from_safetensors_too(released_file, tmp_path) -> None:
     weights = torch.load(released_file(), weights_only=True)
     path = tmp_path / "released.safetensors"
-    write_safetensors(path, replace(to_ours(read_checkpoint(released_file())), tensors=dict(weights), config={}))
+    write_safetensors(
+        path, replace(to_ours(read_checkpoint(released_file())), tensors=dict(weights), config={})
+    )
     assert read_checkpoint(path).kind == "released"
 
 
-@pytest.mark.parametrize(("task", "out_proj"), [(task, "out_proj_attn") for task in TASKS] + [("clip", "out_proj")])
+@pytest.mark.parametrize(
+    ("task", "out_proj"), [(task, "out_proj_attn") for task in TASKS] + [("clip", "out_proj")]
+)
 @pytest.mark.parametrize("size", [(224, 224), (160, 160), (96, 256)])
-def test_the_encoder_computes_what_the_description_says(task, out_proj, size, released_file) -> None:
+def test_the_encoder_computes_what_the_description_says(
+    task, out_proj, size, released_file
+) -> None:
     path = released_file(task, out_proj=out_proj)
-    weights = {name: tensor.double() for name, tensor in torch.load(path, weights_only=True).items()}
-    images = torch.rand(2, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weights = {
+        name: tensor.double() for name, tensor in torch.load(path, weights_only=True).items()
+    }
+    images = torch.rand(
+        2, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     with torch.inference_mode():
         expected = release.features(weights, images, release.PREFIXES[task], out_proj)
         found = read_checkpoint(path).build().double()(images)
@@ -117,7 +144,9 @@ def test_vit_b_computes_what_the_description_says() -> None:
         encoder = build_encoder("vit_b16_conv", 224)
     encoder.load_state_dict(split(weights, find_layout(weights))["encoder"], assign=True)
     with torch.inference_mode():
-        torch.testing.assert_close(encoder.eval()(images), release.features(weights, images), rtol=1e-3, atol=2e-4)
+        torch.testing.assert_close(
+            encoder.eval()(images), release.features(weights, images), rtol=1e-3, atol=2e-4
+        )
 
 
 def test_the_scalars_of_range_augment_arrive(released_file) -> None:
@@ -131,7 +160,9 @@ def test_the_scalars_of_range_augment_arrive(released_file) -> None:
         "noise": (0, 5e-5, 1e-4, 1),
     }.items():
         for end, (least, most) in {"low": bounds[:2], "high": bounds[2:]}.items():
-            expected = least + (most - least) / (1 + torch.exp(-weights[f"neural_augmentor.{name}._{end}"]))
+            expected = least + (most - least) / (
+                1 + torch.exp(-weights[f"neural_augmentor.{name}._{end}"])
+            )
             torch.testing.assert_close(learnt.ranges()[name][end], expected)
 
 
@@ -139,9 +170,14 @@ def test_the_whole_objective_loads_what_is_written_for_it(released_file, tmp_pat
     path = tmp_path / "ours.safetensors"
     source = released_file(num_classes=7)
     write_safetensors(path, to_ours(read_checkpoint(source)))
-    objective = Augmented(Categorical(build_encoder("conv_tiny", 224), torch.full((7,), 0.1)), RangeAugment())
+    objective = Augmented(
+        Categorical(build_encoder("conv_tiny", 224), torch.full((7,), 0.1)), RangeAugment()
+    )
     objective.load_state_dict(load_file(path))
-    assert torch.equal(objective.objective.classifier.weight, torch.load(source, weights_only=True)["classifier.weight"])
+    assert torch.equal(
+        objective.objective.classifier.weight,
+        torch.load(source, weights_only=True)["classifier.weight"],
+    )
 
 
 def spoil(name: str, value: torch.Tensor | None):
@@ -162,7 +198,9 @@ def spoil(name: str, value: torch.Tensor | None):
         ("transformer.0.pre_norm_mha.0.weight", torch.ones(128, dtype=torch.int64)),
     ],
 )
-def test_a_weight_too_few_too_many_or_of_another_shape_is_named(task, name, value, released_file) -> None:
+def test_a_weight_too_few_too_many_or_of_another_shape_is_named(
+    task, name, value, released_file
+) -> None:
     path = released_file(task, spoil(release.PREFIXES[task] + name, value))
     with pytest.raises(InputError, match=re.escape(name)):
         read_checkpoint(path)
@@ -172,7 +210,10 @@ def test_a_weight_too_few_too_many_or_of_another_shape_is_named(task, name, valu
     ("task", "name"),
     [
         ("classification", "classifier.bias"),
-        ("segmentation", "seg_head.aspp.aspp_layer.convs.4.aspp_pool.conv_1x1.block.norm.running_mean"),
+        (
+            "segmentation",
+            "seg_head.aspp.aspp_layer.convs.4.aspp_pool.conv_1x1.block.norm.running_mean",
+        ),
         ("segmentation", "seg_head.classifier.block.conv.weight"),
         ("detection", "model.backbone.encoder.simple_fpn.out_l2.0.block.conv.bias"),
         ("detection", "model.roi_heads.mask_predictor.3.block.conv.bias"),
@@ -186,18 +227,33 @@ def test_a_head_that_is_not_whole_is_refused(task, name, released_file) -> None:
 
 def test_a_class_token_where_the_release_has_none_is_refused(released_file) -> None:
     with pytest.raises(InputError, match=r"encoder\.cls_token"):
-        read_checkpoint(released_file("segmentation", spoil("encoder.cls_token", torch.zeros(1, 1, 128))))
+        read_checkpoint(
+            released_file("segmentation", spoil("encoder.cls_token", torch.zeros(1, 1, 128)))
+        )
 
 
 def test_an_encoder_of_another_size_is_refused_with_its_size(tmp_path) -> None:
     torch.save(release.checkpoint("classification", 64, 1), tmp_path / "small.pt")
-    with pytest.raises(InputError, match=r"64 wide and has 1 blocks; the release has .*vit_b16_conv \(768 x 12\)"):
+    with pytest.raises(
+        InputError, match=r"64 wide and has 1 blocks; the release has .*vit_b16_conv \(768 x 12\)"
+    ):
         read_checkpoint(tmp_path / "small.pt")
 
 
 def test_the_releases_trainer_file_gives_its_averaged_weights(tmp_path) -> None:
-    raw, averaged = (release.checkpoint("classification", *release.TINY, seed=seed) for seed in (1, 2))
-    file = {"iterations": 5, "epoch": 1, "model_state_dict": raw, "optim_state_dict": {"state": {}}, "best_metric": 0.5}
+    raw, averaged = (
+        release.checkpoint("classification", *release.TINY, seed=seed) for seed in (1, 2)
+    )
+    file = {
+        "iterations": 5,
+        "epoch": 1,
+        "model_state_dict": raw,
+        "optim_state_dict": {"state": {}},
+        "best_metric": 0.5,
+    }
     for content, expected in ((file | {"ema_state_dict": averaged}, averaged), (file, raw)):
         torch.save(content, tmp_path / "last.pt")
-        assert torch.equal(read_checkpoint(tmp_path / "last.pt").classifier["weight"], expected["classifier.weight"])
+        assert torch.equal(
+            read_checkpoint(tmp_path / "last.pt").classifier["weight"],
+            expected["classifier.weight"],
+        )

@@ -1,4 +1,6 @@
-"""Path similarity and the nearest class, against NLTK's own, and the paper's and the release's figures on real WordNet."""
+"""Path similarity and the nearest class, against NLTK's own, and the paper's and the release's
+figures on real WordNet.
+"""
 
 import shutil
 
@@ -32,14 +34,18 @@ def test_path_similarity_is_nltk_s_on_random_pairs():
 
 
 def test_instances_are_reached_through_their_class():
-    instances = [synset.offset() for synset in wordnet().all_synsets("n") if synset.instance_hypernyms()][:300]
+    instances = [
+        synset.offset() for synset in wordnet().all_synsets("n") if synset.instance_hypernyms()
+    ][:300]
     assert len(instances) == 300
     ours = nearest(instances, [DOG]).similarities
     assert ours.tolist() == [path_similarity(DOG, instance) for instance in instances]
 
 
 # Uniform synsets are seldom equally near; those below one class often are.
-CLOSE = st.sampled_from([synset.offset() for synset in wordnet().synset("canine.n.02").closure(lambda s: s.hyponyms())])
+CLOSE = st.sampled_from(
+    [synset.offset() for synset in wordnet().synset("canine.n.02").closure(lambda s: s.hyponyms())]
+)
 ANY = st.one_of(CLOSE, st.sampled_from(OFFSETS))
 
 
@@ -54,11 +60,28 @@ def test_the_nearest_class_is_that_of_all_pairs_and_of_equals_the_first(targets,
 
 def test_imagenet_against_what_the_released_rule_can_reach():
     first = nouns().first_senses
-    reachable = [synset for lemma, synset in first.items() if "_" not in lemma and nouns().name(synset) == f"{lemma}.n.01"]
+    reachable = [
+        synset
+        for lemma, synset in first.items()
+        if "_" not in lemma and nouns().name(synset) == f"{lemma}.n.01"
+    ]
     assert len(reachable) == 38_343
     similarities = nearest(imagenet_synsets(), reachable).similarities
-    counts = {least: int((similarities >= least).sum()) for least in (1.0, 0.6, 0.5, 0.4, 1 / 3, 0.3, 0.25, 0.2, 0.1)}
-    assert counts == {1.0: 395, 0.6: 395, 0.5: 776, 0.4: 776, 1 / 3: 971, 0.3: 971, 0.25: 997, 0.2: 1000, 0.1: 1000}
+    counts = {
+        least: int((similarities >= least).sum())
+        for least in (1.0, 0.6, 0.5, 0.4, 1 / 3, 0.3, 0.25, 0.2, 0.1)
+    }
+    assert counts == {
+        1.0: 395,
+        0.6: 395,
+        0.5: 776,
+        0.4: 776,
+        1 / 3: 971,
+        0.3: 971,
+        0.25: 997,
+        0.2: 1000,
+        0.1: 1000,
+    }
 
 
 def test_a_synset_that_wordnet_lacks_is_refused():
@@ -73,7 +96,9 @@ def test_the_graph_is_kept_beside_wordnet_and_then_needs_no_reading(tmp_path, mo
     (wordnet_dir() / GRAPH_FILE).unlink(missing_ok=True)
     made = noun_graph.__wrapped__()
     with monkeypatch.context() as patch:
-        patch.setattr("catlip.words.similarity.words_file", lambda *_: pytest.fail("read WordNet again"))
+        patch.setattr(
+            "catlip.words.similarity.words_file", lambda *_: pytest.fail("read WordNet again")
+        )
         kept = noun_graph.__wrapped__()
     (wordnet_dir() / GRAPH_FILE).write_bytes(b"PK random")
     assert np.array_equal(noun_graph.__wrapped__().upper, made.upper), "a damaged one is made again"

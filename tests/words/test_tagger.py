@@ -48,19 +48,25 @@ def test_tags_do_not_change_when_the_memo_starts_again(tagger, monkeypatch):
 
 
 def test_classes_that_tie_are_told_apart_as_nltk_does(tmp_path, monkeypatch):
-    """With weights of a few tenths ties are frequent, and 0.1 + 0.2 beats 0.3: NLTK's rounding decides, then the last name."""
+    """With weights of a few tenths ties are frequent, and 0.1 + 0.2 beats 0.3: NLTK's rounding
+    decides, then the last name.
+    """
     random, words, classes = Random(5), list("abcde"), ["CC", "JJ", "NN", "VB"]
     contexts = [*words, *classes, "-START-", "-START2-", "-END-", "-END2-", "T--", "D--"]
     names = {name for name, _, _ in WORD_FEATURES} | {"i-1 tag", "i-2 tag"}
     features = ["bias", *(f"{name} {context}" for name in names for context in contexts)]
     features += [f"i-1 tag+i word {tag} {word}" for tag in classes for word in words]
-    weights = {feature: {tag: random.randint(-3, 3) / 10 for tag in classes} for feature in features}
+    weights = {
+        feature: {tag: random.randint(-3, 3) / 10 for tag in classes} for feature in features
+    }
     nltk_tagger = PerceptronTagger(load=False)
     nltk_tagger.decode_json_params((weights, {"e": "CC"}, classes))
     write_tagger(tmp_path, weights, {"e": "CC"}, classes)
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
     captions = [random.choices(words, k=random.randint(1, 6)) for _ in range(500)]
-    assert Tagger().tag(captions) == [[tag for _, tag in nltk_tagger.tag(caption)] for caption in captions]
+    assert Tagger().tag(captions) == [
+        [tag for _, tag in nltk_tagger.tag(caption)] for caption in captions
+    ]
 
 
 def write_tagger(cache, weights, tagdict, classes):

@@ -31,7 +31,11 @@ WORDS = [
 ]
 CORES = st.sampled_from([*WORDS, "\u017f", "é", "ca", "na"])
 JOINTS = st.sampled_from("-'.,:/_")
-EDGES = (st.sampled_from(["", *'"([#@$']), st.sampled_from(["", *".,:;?!%"]), st.sampled_from(["", *'")]']))
+EDGES = (
+    st.sampled_from(["", *'"([#@$']),
+    st.sampled_from(["", *".,:;?!%"]),
+    st.sampled_from(["", *'")]']),
+)
 PIECES = st.sampled_from(
     [
         *"abnst019é <>{}`~|+=*&^",
@@ -86,7 +90,9 @@ def test_any_text_is_cut_as_nltk_cuts_it(text):
 
 def test_real_sentences_are_cut_as_nltk_cuts_them():
     sentences = [clean(gloss) for gloss in oracle.glosses()[1::7]]
-    assert [tokenize(sentence) for sentence in sentences] == [nltk_tokens(sentence) for sentence in sentences]
+    assert [tokenize(sentence) for sentence in sentences] == [
+        nltk_tokens(sentence) for sentence in sentences
+    ]
 
 
 @settings(max_examples=400)

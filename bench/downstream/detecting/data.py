@@ -1,7 +1,9 @@
-"""COCO's images as detectron2 takes them, in an order and with an augmentation that depend on the seed and the position alone.
+"""COCO's images as detectron2 takes them, in an order and with an augmentation that depend on the
+seed and the position alone.
 
-The training images are an endless stream, epoch after epoch, in which a position is a number: which image stands there, and how
-it is flipped, resized and cropped, is the same for any number of workers and ranks, and after a run was stopped.
+The training images are an endless stream, epoch after epoch, in which a position is a number: which
+image stands there, and how it is flipped, resized and cropped, is the same for any number of
+workers and ranks, and after a run was stopped.
 """
 
 import uuid
@@ -41,16 +43,21 @@ UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> tuple[CocoSplit, dict[str, int]]:
-    """The images that can be read, with the objects that have a mask, and how many others there were.
+    """The images that can be read, with the objects that have a mask, and how many others there
+    were.
 
-    Every image is decoded once, each rank its share: what fails now would stop a run later, or be another image in a test.
+    Every image is decoded once, each rank its share: what fails now would stop a run later, or be
+    another image in a test.
 
-    Raises: InputError when more than the share `max_broken` of the listed images is broken, more than a few annotations have no
+    Raises: InputError when more than the share `max_broken` of the listed images is broken, more
+        than a few annotations have no
         mask, or an annotation has no area or number of its own.
     """
     numbers = range(comm.get_rank(), len(split.images), comm.get_world_size())
     with ThreadPoolExecutor() as pool:
-        mine = dict(zip(numbers, pool.map(lambda number: _fault(split, number), numbers), strict=True))
+        mine = dict(
+            zip(numbers, pool.map(lambda number: _fault(split, number), numbers), strict=True)
+        )
     faults = {number: fault for part in comm.all_gather(mine) for number, fault in part.items()}
     kept = [number for number in range(len(split.images)) if not faults[number]]
     broken = BrokenImages(dict(split.broken.causes))
@@ -60,18 +67,26 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> tuple[CocoSplit,
         if faults[number]
     )
     broken.check(split.counts["images"], max_broken)
-    masked = [[found for found in split.annotations[number] if found.get("segmentation")] for number in kept]
+    masked = [
+        [found for found in split.annotations[number] if found.get("segmentation")]
+        for number in kept
+    ]
     counts = {
         "unreadable": len(split.images) - len(kept),
-        "without_mask": sum(len(split.annotations[number]) for number in kept) - sum(map(len, masked)),
+        "without_mask": sum(len(split.annotations[number]) for number in kept)
+        - sum(map(len, masked)),
     }
-    _check_share(split, "annotations have no mask", counts["without_mask"], sum(map(len, split.annotations)))
+    _check_share(
+        split, "annotations have no mask", counts["without_mask"], sum(map(len, split.annotations))
+    )
     _check_annotations(split, masked)
     return replace(split.of(kept), annotations=masked, broken=broken), counts
 
 
 def register(split: CocoSplit, path: Path, is_main: bool) -> str:
-    """Write the split as an annotation file and make it known to detectron2; the name that it has there. All ranks call it."""
+    """Write the split as an annotation file and make it known to detectron2; the name that it has
+    there. All ranks call it.
+    """
     if is_main:
         split.write(path)
     barrier()
@@ -81,7 +96,9 @@ def register(split: CocoSplit, path: Path, is_main: bool) -> str:
 
 
 class Stream(Dataset[dict[str, Any]]):
-    """Position -> the image that stands there, without images that show no object but crowds, in detectron2's format."""
+    """Position -> the image that stands there, without images that show no object but crowds, in
+    detectron2's format.
+    """
 
     def __init__(self, name: str, seed: int):
         found = get_detection_dataset_dicts(name, filter_empty=True)
@@ -100,8 +117,8 @@ class Stream(Dataset[dict[str, Any]]):
 class MicroBatches(Sampler[list[int]]):
     """The positions of the stream that one rank sees, one micro-batch after another.
 
-    A step's micro-batches are numbered over the ranks, and a rank takes every `world_size`-th: their images are the same on any
-    number of devices that the global batch is spread over.
+    A step's micro-batches are numbered over the ranks, and a rank takes every `world_size`-th:
+    their images are the same on any number of devices that the global batch is spread over.
 
     Args:
         micro_steps: of each rank in each step.
@@ -124,16 +141,25 @@ class MicroBatches(Sampler[list[int]]):
 
 
 class TrainingMapper:
-    """An image of the stream to what the model trains on: flipped and resized at random, its masks as bitmaps.
+    """An image of the stream to what the model trains on: flipped and resized at random, its masks
+    as bitmaps.
 
-    All images of a step have the same size. Objects that a crop leaves nothing of are dropped; `dropped` says how many.
+    All images of a step have the same size. Objects that a crop leaves nothing of are dropped;
+    `dropped` says how many.
     """
 
     def __init__(self, recipe: DetectionRecipe, plan: StepPlan, seed: int):
-        masks = {"use_instance_mask": True, "instance_mask_format": "bitmask", "recompute_boxes": True}
+        masks = {
+            "use_instance_mask": True,
+            "instance_mask_format": "bitmask",
+            "recompute_boxes": True,
+        }
         self.mappers = {
             size.resolution: DatasetMapper(
-                True, augmentations=augmentations(recipe, size.resolution), image_format="RGB", **masks
+                True,
+                augmentations=augmentations(recipe, size.resolution),
+                image_format="RGB",
+                **masks,
             )
             for size in plan.sizes
         }
@@ -143,7 +169,9 @@ class TrainingMapper:
         """Adds `image` [3, H, W] uint8, and `instances` with boxes, classes and masks [n, H, W]."""
         position = image["position"]
         step = int(np.searchsorted(self.plan.starts, position, side="right")) - 1
-        np.random.seed(seed_at(self.seed, AUGMENTATION, position))  # what detectron2's augmentations draw from
+        np.random.seed(
+            seed_at(self.seed, AUGMENTATION, position)
+        )  # what detectron2's augmentations draw from
         mapped: dict[str, Any] = self.mappers[self.plan[step].resolution](image)
         objects = sum(not annotation.get("iscrowd") for annotation in image["annotations"])
         return mapped | {"dropped": objects - len(mapped["instances"])}
@@ -154,13 +182,19 @@ def augmentations(recipe: DetectionRecipe, side: int) -> list[T.Augmentation]:
     if not recipe.scale_jitter:
         return [T.RandomFlip(), T.Resize((side, side))]
     jitter = T.ResizeScale(*recipe.scale_jitter, target_height=side, target_width=side)
-    return [T.RandomFlip(), jitter, T.FixedSizeCrop(crop_size=(side, side), pad=False)]  # the model pads
+    return [
+        T.RandomFlip(),
+        jitter,
+        T.FixedSizeCrop(crop_size=(side, side), pad=False),
+    ]  # the model pads
 
 
 def train_loader(
     stream: Stream, recipe: DetectionRecipe, batches: MicroBatches, seed: int, num_workers: int
 ) -> DataLoader[dict[str, Any]]:
-    """This rank's micro-batches, each a list of what the mapper gives. detectron2's own loader knows one size of batch only."""
+    """This rank's micro-batches, each a list of what the mapper gives. detectron2's own loader
+    knows one size of batch only.
+    """
     return DataLoader(
         MapDataset(stream, TrainingMapper(recipe, batches.plan, seed)),
         batch_sampler=batches,
@@ -170,9 +204,13 @@ def train_loader(
 
 
 def test_loader(name: str, recipe: DetectionRecipe, num_workers: int) -> Any:
-    """This rank's share of the test images, those without objects among them, a micro-batch at a time."""
+    """This rank's share of the test images, those without objects among them, a micro-batch at a
+    time.
+    """
     side = recipe.resolution
-    resize = T.ResizeShortestEdge(side, max_size=side) if recipe.scale_jitter else T.Resize((side, side))
+    resize = (
+        T.ResizeShortestEdge(side, max_size=side) if recipe.scale_jitter else T.Resize((side, side))
+    )
     return build_detection_test_loader(
         get_detection_dataset_dicts(name, filter_empty=False),
         mapper=DatasetMapper(False, augmentations=[resize], image_format="RGB"),
@@ -205,6 +243,8 @@ def _check_share(split: CocoSplit, what: str, count: int, total: int) -> None:
 def _check_annotations(split: CocoSplit, annotations: Sequence[Sequence[dict[str, Any]]]) -> None:
     flat = [annotation for found in annotations for annotation in found]
     if any("area" not in annotation for annotation in flat):
-        raise InputError(f"an annotation of {split.folder.name} has no area, which average precision needs")
+        raise InputError(
+            f"an annotation of {split.folder.name} has no area, which average precision needs"
+        )
     if len({annotation.get("id") for annotation in flat}) != len(flat):
         raise InputError(f"annotations of {split.folder.name} do not have an id each")

@@ -1,4 +1,6 @@
-"""How good the boxes and masks are, by detectron2's evaluator and COCO's own code, and what to draw of them."""
+"""How good the boxes and masks are, by detectron2's evaluator and COCO's own code, and what to draw
+of them.
+"""
 
 import contextlib
 import io
@@ -30,25 +32,38 @@ OVERLAP = 0.5  # of two boxes of one object, where it does not count what they a
 class Scores(COCOEvaluator):
     """detectron2's, with recall too; shares in [0, 1], None where no test image has such an object.
 
-    `evaluate` gives, on the main rank, for "bbox" and "segm" each the SUMMARY by name, "ap_class_agnostic" (of finding objects,
-    whatever they are called: of boxes that overlap by OVERLAP, the best counts), and "by_class", a list.
+    `evaluate` gives, on the main rank, for "bbox" and "segm" each the SUMMARY by name,
+    "ap_class_agnostic" (of finding objects, whatever they are called: of boxes that overlap by
+    OVERLAP, the best counts), and "by_class", a list.
     """
 
     def __init__(self, name: str):
         super().__init__(name, tasks=tuple(KINDS), use_fast_impl=False)
 
-    def _derive_coco_results(self, coco_eval: COCOeval | None, iou_type: str, class_names: Any = None) -> dict[str, Any]:
+    def _derive_coco_results(
+        self, coco_eval: COCOeval | None, iou_type: str, class_names: Any = None
+    ) -> dict[str, Any]:
         found = coco_eval or _of_nothing(self._coco_api, iou_type)
-        precision = found.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes; objects of all sizes
-        by_class = [float(of_class.mean()) if (of_class > -1).all() else None for of_class in np.moveaxis(precision, 2, 0)]
+        precision = found.eval["precision"][
+            :, :, :, 0, -1
+        ]  # thresholds, recalls, classes; objects of all sizes
+        by_class = [
+            float(of_class.mean()) if (of_class > -1).all() else None
+            for of_class in np.moveaxis(precision, 2, 0)
+        ]
         summary = [_share(value) for value in found.stats]
-        return dict(zip(SUMMARY, summary, strict=True)) | {"ap_class_agnostic": _class_agnostic(found), "by_class": by_class}
+        return dict(zip(SUMMARY, summary, strict=True)) | {
+            "ap_class_agnostic": _class_agnostic(found),
+            "by_class": by_class,
+        }
 
 
 class Pictures(DatasetEvaluator):
-    """Some test images with their objects, and as many of what was found as there are objects, the best first.
+    """Some test images with their objects, and as many of what was found as there are objects, the
+    best first.
 
-    `evaluate` gives them as "pictures", on the main rank, in the order of the split; boxes in pixels of the picture kept.
+    `evaluate` gives them as "pictures", on the main rank, in the order of the split; boxes in
+    pixels of the picture kept.
     """
 
     def __init__(self, split: CocoSplit, numbers: list[int]):
@@ -68,23 +83,33 @@ class Pictures(DatasetEvaluator):
 
     def evaluate(self) -> dict[str, Any]:
         """As above."""
-        found = {number: instances for part in comm.gather(self.found) for number, instances in part.items()}
+        found = {
+            number: instances
+            for part in comm.gather(self.found)
+            for number, instances in part.items()
+        }
         return {"pictures": [self._picture(number, found[number]) for number in sorted(found)]}
 
     def _picture(self, number: int, instances: Instances) -> dict[str, Any]:
         image = self.split.images[number]
-        annotations = [found for found in self.split.annotations[number] if not found.get("iscrowd")]
+        annotations = [
+            found for found in self.split.annotations[number] if not found.get("iscrowd")
+        ]
         scale = scale_of(image["height"], image["width"])
         return {
             "key": image["file_name"],
-            "image": encoded_image(np.asarray(rgb_picture((self.split.folder / image["file_name"]).read_bytes()))),
+            "image": encoded_image(
+                np.asarray(rgb_picture((self.split.folder / image["file_name"]).read_bytes()))
+            ),
             "width": round(image["width"] * scale),
             "height": round(image["height"] * scale),
             "truth": [self._truth(image, found, scale) for found in annotations],
             "predicted": _predicted(instances, len(annotations), scale),
         }
 
-    def _truth(self, image: dict[str, Any], annotation: dict[str, Any], scale: float) -> dict[str, Any]:
+    def _truth(
+        self, image: dict[str, Any], annotation: dict[str, Any], scale: float
+    ) -> dict[str, Any]:
         left, top, width, height = annotation["bbox"]
         coco = COCO()
         coco.imgs = {image["id"]: image}
@@ -95,22 +120,31 @@ class Pictures(DatasetEvaluator):
         }
 
 
-def score(model: nn.Module, loader: Any, name: str, pictures: Pictures, hidden: bool) -> dict[str, Any]:
+def score(
+    model: nn.Module, loader: Any, name: str, pictures: Pictures, hidden: bool
+) -> dict[str, Any]:
     """Test a model on all of a loader's images. All ranks call it.
 
     Args:
         name: of the test data set, as it was registered.
         hidden: show no progress bar.
-    Returns: on the main rank the SUMMARY as `box_ap`, ..., `mask_ap`, ...; `box_ap_by_class` and `mask_ap_by_class`;
+    Returns: on the main rank the SUMMARY as `box_ap`, ..., `mask_ap`, ...; `box_ap_by_class` and
+        `mask_ap_by_class`;
         `classes_without_objects`; `pictures`. Nothing on others.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # COCO's code prints
         found = inference_on_dataset(
-            model, progress(loader, desc="test", unit="batch", disable=hidden), [Scores(name), pictures]
+            model,
+            progress(loader, desc="test", unit="batch", disable=hidden),
+            [Scores(name), pictures],
         )
     if not comm.is_main_process():
         return {}
-    named = {f"{short}_{what}": value for kind, short in KINDS.items() for what, value in found[kind].items()}
+    named = {
+        f"{short}_{what}": value
+        for kind, short in KINDS.items()
+        for what, value in found[kind].items()
+    }
     by_class = {f"{short}_ap_by_class": named.pop(f"{short}_by_class") for short in KINDS.values()}
     without = sum(value is None for value in by_class["box_ap_by_class"])
     return named | by_class | {"classes_without_objects": without, "pictures": found["pictures"]}
@@ -140,7 +174,9 @@ def _class_agnostic(evaluated: COCOeval) -> float | None:
 
 
 def _distinct(evaluated: COCOeval) -> list[dict[str, Any]]:
-    """The predictions whose boxes overlap no better one of their image, whatever both are called."""
+    """The predictions whose boxes overlap no better one of their image, whatever both are
+    called.
+    """
     kept = []
     for image in evaluated.params.imgIds:
         own = evaluated.cocoDt.imgToAnns.get(image, [])
@@ -157,8 +193,18 @@ def _share(value: float) -> float | None:
 
 def _predicted(instances: Instances, count: int, scale: float) -> list[dict[str, Any]]:
     best = instances[instances.scores.argsort(descending=True, stable=True)[:count]]
-    columns = best.pred_classes.tolist(), best.scores.tolist(), (best.pred_boxes.tensor * scale).tolist(), best.pred_masks
+    columns = (
+        best.pred_classes.tolist(),
+        best.scores.tolist(),
+        (best.pred_boxes.tensor * scale).tolist(),
+        best.pred_masks,
+    )
     return [
-        {"class": number, "score": chance, "box": box, "mask": encoded_mask(mask.numpy().astype(bool))}
+        {
+            "class": number,
+            "score": chance,
+            "box": box,
+            "mask": encoded_mask(mask.numpy().astype(bool)),
+        }
         for number, chance, box, mask in zip(*columns, strict=True)
     ]

@@ -1,13 +1,18 @@
-"""Mask R-CNN on an encoder's feature map: detectron2's configuration of ViTDet (Li et al. 2022), with our encoder in it.
+"""Mask R-CNN on an encoder's feature map: detectron2's configuration of ViTDet (Li et al. 2022),
+with our encoder in it.
 
-The release's model has torchvision's heads and a pyramid of its own. It has 597,765 parameters more, for any of the encoders:
+The release's model has torchvision's heads and a pyramid of its own. It has 597,765 parameters
+more, for any of the encoders:
 
-    590,592  the last level of the pyramid is a convolution with a bias and a layer norm; here it is a maximum
+    590,592  the last level of the pyramid is a convolution with a bias and a layer norm; here it is
+    a maximum
       2,048  the pyramid's eight other convolutions have biases besides their layer norms
-        768  layer norms, not biases, after the proposal network's two convolutions and the mask head's transposed one
+        768  layer norms, not biases, after the proposal network's two convolutions and the mask
+        head's transposed one
       4,357  boxes and masks of the background, as an 81st class
 
-Without parameters: its pyramid adds each level to the finer one, and its heads take objects from the last level too.
+Without parameters: its pyramid adds each level to the finer one, and its heads take objects from
+the last level too.
 """
 
 from collections.abc import Sequence
@@ -32,7 +37,9 @@ FEATURES = "last_feat"
 
 
 class EncoderBackbone(Backbone):
-    """A feature map as detectron2 wants one: [B, 3, H, W] to a dict of one [B, D, H / stride, W / stride]."""
+    """A feature map as detectron2 wants one: [B, 3, H, W] to a dict of one [B, D, H / stride, W /
+    stride].
+    """
 
     def __init__(self, features: FeatureMap):
         super().__init__()
@@ -40,7 +47,11 @@ class EncoderBackbone(Backbone):
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride, by name."""
-        return {FEATURES: ShapeSpec(channels=self.features.num_features, stride=self.features.output_stride)}
+        return {
+            FEATURES: ShapeSpec(
+                channels=self.features.num_features, stride=self.features.output_stride
+            )
+        }
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Shapes as above."""
@@ -56,7 +67,8 @@ class LevelAbove(LastLevelMaxPool):
 
 
 class MaskRCNN(GeneralizedRCNN):
-    """detectron2's, which learns how strongly to augment while it trains, and knows how fast each of its parameters learns.
+    """detectron2's, which learns how strongly to augment while it trains, and knows how fast each
+    of its parameters learns.
 
     Attributes:
         progress: share of the training steps that are done, in [0, 1]; to be set before each step.
@@ -69,7 +81,9 @@ class MaskRCNN(GeneralizedRCNN):
         self.progress = 0.0
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        """Losses by name in training, detectron2's and "loss_range_augment"; what it finds otherwise."""
+        """Losses by name in training, detectron2's and "loss_range_augment"; what it finds
+        otherwise.
+        """
         found = super().forward(batched_inputs)
         if self.training and self.range_augment:
             found["loss_range_augment"] = self._distance
@@ -85,7 +99,9 @@ class MaskRCNN(GeneralizedRCNN):
 
     def lr_scale(self, name: str) -> float:
         """As `lr_scale_on`."""
-        return lr_scale_on(self.backbone.net.features, "backbone.net.features.", name, self.layer_decay)
+        return lr_scale_on(
+            self.backbone.net.features, "backbone.net.features.", name, self.layer_decay
+        )
 
     def decays(self, name: str) -> bool:
         """Not the pyramid's transposed convolutions (the release); the mask head's does."""
@@ -100,8 +116,13 @@ def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -
     _set_backbone(model.backbone, features, recipe)
     _set_proposals(model.proposal_generator, [*strides, 2 * strides[-1]], recipe)
     _set_heads(model.roi_heads, strides, recipe, num_classes)
-    model.pixel_mean, model.pixel_std = [0.0] * 3, [255.0] * 3  # RGB in [0, 1] is what a feature map takes
-    model.range_augment = LazyCall(RangeAugment)(psnr=recipe.range_augment) if recipe.range_augment else None
+    model.pixel_mean, model.pixel_std = (
+        [0.0] * 3,
+        [255.0] * 3,
+    )  # RGB in [0, 1] is what a feature map takes
+    model.range_augment = (
+        LazyCall(RangeAugment)(psnr=recipe.range_augment) if recipe.range_augment else None
+    )
     model.layer_decay = recipe.layer_decay
     model._target_ = MaskRCNN
     built: MaskRCNN = instantiate(model)
@@ -109,7 +130,9 @@ def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -
 
 
 def square_pad(recipe: DetectionRecipe) -> int:
-    """Side in pixels that every image is padded to; 0 where the squares differ in size from batch to batch."""
+    """Side in pixels that every image is padded to; 0 where the squares differ in size from batch
+    to batch.
+    """
     return recipe.resolution if len(recipe.sizes()) == 1 else 0
 
 
@@ -118,7 +141,9 @@ def _set_backbone(backbone: Any, features: FeatureMap, recipe: DetectionRecipe) 
     backbone.in_feature = FEATURES
     backbone.out_channels = recipe.pyramid_channels
     backbone.scale_factors = recipe.pyramid_scales
-    backbone.top_block = LazyCall(LevelAbove)(in_feature=_level(int(features.output_stride / recipe.pyramid_scales[-1])))
+    backbone.top_block = LazyCall(LevelAbove)(
+        in_feature=_level(int(features.output_stride / recipe.pyramid_scales[-1]))
+    )
     backbone.square_pad = square_pad(recipe)
 
 
@@ -129,10 +154,15 @@ def _set_proposals(generator: Any, strides: Sequence[int], recipe: DetectionReci
     generator.anchor_generator.strides = strides
     generator.anchor_matcher.thresholds = [recipe.background_iou, OBJECT_IOU]
     (in_training, _), in_testing = recipe.proposals, recipe.test_proposals
-    generator.pre_nms_topk, generator.post_nms_topk = (2 * in_testing, in_testing), (in_training, in_testing)
+    generator.pre_nms_topk, generator.post_nms_topk = (
+        (2 * in_testing, in_testing),
+        (in_training, in_testing),
+    )
 
 
-def _set_heads(heads: Any, strides: Sequence[int], recipe: DetectionRecipe, num_classes: int) -> None:
+def _set_heads(
+    heads: Any, strides: Sequence[int], recipe: DetectionRecipe, num_classes: int
+) -> None:
     """Box and mask head, both on all levels but the last, which is for proposals alone."""
     channels, (_, sampled) = recipe.pyramid_channels, recipe.proposals
     heads.num_classes, heads.batch_size_per_image = num_classes, sampled
@@ -147,7 +177,9 @@ def _set_heads(heads: Any, strides: Sequence[int], recipe: DetectionRecipe, num_
     heads.box_predictor.test_score_thresh = recipe.least_score
     heads.box_predictor.input_shape = ShapeSpec(channels=recipe.fc_channels)
     heads.mask_head.input_shape = ShapeSpec(channels=channels, height=14, width=14)
-    heads.mask_head.conv_dims = [channels] * (recipe.head_convolutions + 1)  # the last one is the transposed convolution
+    heads.mask_head.conv_dims = [channels] * (
+        recipe.head_convolutions + 1
+    )  # the last one is the transposed convolution
 
 
 def _level(stride: int) -> str:

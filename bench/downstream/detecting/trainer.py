@@ -1,7 +1,9 @@
-"""Training a detector: detectron2's trainer and hooks, with accumulated gradients, averaged weights and our checkpoints.
+"""Training a detector: detectron2's trainer and hooks, with accumulated gradients, averaged weights
+and our checkpoints.
 
-A run that is stopped and started again ends at the same weights: what is random depends on the seed, the step and the
-micro-batch alone, and everything else that the rest of a run depends on is in its checkpoints.
+A run that is stopped and started again ends at the same weights: what is random depends on the
+seed, the step and the micro-batch alone, and everything else that the rest of a run depends on is
+in its checkpoints.
 """
 
 import time
@@ -28,34 +30,61 @@ from catlip.training.parallel import distribute, gradient_norm, mean_over_ranks,
 from catlip.training.schedule import adamw, augmentation_progress, autocast
 
 OBJECTIVE = 8  # separates this random stream from others of the same seed
-LOSSES = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_range_augment")
+LOSSES = (
+    "loss_rpn_cls",
+    "loss_rpn_loc",
+    "loss_cls",
+    "loss_box_reg",
+    "loss_mask",
+    "loss_range_augment",
+)
 
 
 class DetectionTrainer(SimpleTrainer):
-    """detectron2's trainer, whose steps take several micro-batches each; `reset_data_loader` gives it those of this rank.
+    """detectron2's trainer, whose steps take several micro-batches each; `reset_data_loader` gives
+    it those of this rank.
 
     Args:
         model: on its device.
         num_steps: optimizer steps of the whole run.
         seed: of what the model draws: dropped paths, sampled proposals, augmentation.
     Attributes:
-        history: by name, for all steps: "losses" [num_steps, len(LOSSES)] float32, NaN where not yet known; the objects that
-            crops "dropped", and "seconds".
+        history: by name, for all steps: "losses" [num_steps, len(LOSSES)] float32, NaN where not
+            yet known; the objects that crops "dropped", and "seconds".
     """
 
-    def __init__(self, model: MaskRCNN, recipe: DetectionRecipe, num_steps: int, place: Place, seed: int):
-        super().__init__(distribute(model, place, "ddp", recipe.precision), None, _optimizer(model, recipe))
-        self.detector, self.recipe, self.place, self.seed, self.num_steps = model, recipe, place, seed, num_steps
+    def __init__(
+        self, model: MaskRCNN, recipe: DetectionRecipe, num_steps: int, place: Place, seed: int
+    ):
+        super().__init__(
+            distribute(model, place, "ddp", recipe.precision), None, _optimizer(model, recipe)
+        )
+        self.detector, self.recipe, self.place, self.seed, self.num_steps = (
+            model,
+            recipe,
+            place,
+            seed,
+            num_steps,
+        )
         self.accumulation = recipe.accumulation(place.world_size)
         self.parameters = list(model.parameters())
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=recipe.precision == "fp16")
-        self.average = WeightAverage(model, recipe.ema_decay, recipe.ema_rising) if recipe.ema_decay else None
+        self.average = (
+            WeightAverage(model, recipe.ema_decay, recipe.ema_rising) if recipe.ema_decay else None
+        )
         losses = torch.full((num_steps, len(LOSSES)), torch.nan)
-        self.history = {"losses": losses, "dropped": torch.tensor(0), "seconds": torch.tensor(0.0, dtype=torch.float64)}
+        self.history = {
+            "losses": losses,
+            "dropped": torch.tensor(0),
+            "seconds": torch.tensor(0.0, dtype=torch.float64),
+        }
         self.register_hooks([LRScheduler(scheduler=schedule(recipe, num_steps)), _Average()])
 
     def run_step(self) -> None:
-        """One optimizer step. Raises: FloatingPointError, detectron2's, when the loss is not finite, with nothing changed."""
+        """One optimizer step.
+
+        Raises: FloatingPointError, detectron2's, when the loss is not finite, with nothing changed.
+        """
         begin, wait, dropped = time.perf_counter(), 0.0, 0
         self.detector.progress = augmentation_progress(self.iter, self.num_steps, self.recipe)
         self.optimizer.zero_grad(set_to_none=True)
@@ -72,19 +101,27 @@ class DetectionTrainer(SimpleTrainer):
         self._remember(sums, dropped, time.perf_counter() - begin)
 
     def state(self) -> checkpoint.State:
-        """Everything that the rest of the run depends on: the very tensors, so that filling them restores it."""
+        """Everything that the rest of the run depends on: the very tensors, so that filling them
+        restores it.
+        """
         moments: Any = get_optimizer_state_dict(self.detector, self.optimizer)["state"]
         return {
             "model": self.detector.state_dict(),
-            "optimizer": {f"{name}/{moment}": value for name, found in moments.items() for moment, value in found.items()},
+            "optimizer": {
+                f"{name}/{moment}": value
+                for name, found in moments.items()
+                for moment, value in found.items()
+            },
             "average": self.average.values if self.average else {},
-            "scaler": {name: torch.tensor(value) for name, value in self.scaler.state_dict().items()},
+            "scaler": {
+                name: torch.tensor(value) for name, value in self.scaler.state_dict().items()
+            },
             "history": self.history,
         }
 
     def resume(self, folder: Path, identity: dict[str, Any]) -> int:
-        """Take up the newest checkpoint in `folder`, if there is one; the steps done. Raises: InputError when it is not of
-        this run."""
+        """Take up the newest checkpoint in `folder`, if there is one; the steps done. Raises:
+        InputError when it is not of this run."""
         path = checkpoint.newest(folder)
         if path is None:
             return 0
@@ -103,7 +140,9 @@ class DetectionTrainer(SimpleTrainer):
         with synchronised(self.model, last=micro_step + 1 == self.accumulation):
             with autocast(self.place.device, self.recipe.precision):
                 losses: dict[str, Tensor] = self.model(images)
-            self.scaler.scale(torch.stack(list(losses.values())).sum() / self.accumulation).backward()
+            self.scaler.scale(
+                torch.stack(list(losses.values())).sum() / self.accumulation
+            ).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _update(self) -> None:
@@ -115,7 +154,9 @@ class DetectionTrainer(SimpleTrainer):
         self.scaler.update()
 
     def _remember(self, losses: dict[str, Tensor], dropped: int, seconds: float) -> None:
-        row = torch.stack([losses.get(name, torch.zeros_like(losses[LOSSES[0]])).float() for name in LOSSES])
+        row = torch.stack(
+            [losses.get(name, torch.zeros_like(losses[LOSSES[0]])).float() for name in LOSSES]
+        )
         of_all = mean_over_ranks(torch.cat([row, row.new_tensor([dropped])])).cpu()
         self.history["losses"][self.iter] = of_all[:-1]
         self.history["dropped"] += round(of_all[-1].item() * self.place.world_size)
@@ -123,7 +164,10 @@ class DetectionTrainer(SimpleTrainer):
 
 
 class Checkpoints(HookBase):
-    """Writes one every so many steps, and after the last. Raises: OSError, with the one before untouched."""
+    """Writes one every so many steps, and after the last.
+
+    Raises: OSError, with the one before untouched.
+    """
 
     def __init__(self, folder: Path, identity: dict[str, Any], every: int):
         self.folder, self.identity, self.every = folder, identity, every
@@ -131,7 +175,9 @@ class Checkpoints(HookBase):
     def after_step(self) -> None:
         """Rank 0 writes."""
         done = self.trainer.iter + 1
-        if self.trainer.place.is_main and (done % self.every == 0 or done == self.trainer.num_steps):
+        if self.trainer.place.is_main and (
+            done % self.every == 0 or done == self.trainer.num_steps
+        ):
             checkpoint.save(self.folder, done, self.trainer.state(), self.identity)
 
 
@@ -143,7 +189,12 @@ class ProgressBar(HookBase):
 
     def before_train(self) -> None:
         """Show it."""
-        self.bar = progress(total=self.trainer.max_iter, initial=self.trainer.start_iter, desc=self.name, unit="step")
+        self.bar = progress(
+            total=self.trainer.max_iter,
+            initial=self.trainer.start_iter,
+            desc=self.name,
+            unit="step",
+        )
 
     def after_step(self) -> None:
         """Move it."""
@@ -163,12 +214,22 @@ class _Average(HookBase):
 
 def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
     """What the rates are multiplied by at each share of the run: linear warm-up, then steps."""
-    milestones = sorted({round(num_steps * epoch / recipe.epochs) for epoch in recipe.lr_step_epochs if epoch < recipe.epochs})
+    milestones = sorted(
+        {
+            round(num_steps * epoch / recipe.epochs)
+            for epoch in recipe.lr_step_epochs
+            if epoch < recipe.epochs
+        }
+    )
     milestones = [milestone for milestone in milestones if 0 < milestone < num_steps]
     values = [recipe.lr_step_factor**falls for falls in range(len(milestones) + 1)]
     steps = MultiStepParamScheduler(values, num_updates=num_steps, milestones=milestones)
     warmup = warmup_steps(recipe, num_steps)
-    return WarmupParamScheduler(steps, recipe.warmup_from / recipe.max_lr, warmup / num_steps) if warmup else steps
+    return (
+        WarmupParamScheduler(steps, recipe.warmup_from / recipe.max_lr, warmup / num_steps)
+        if warmup
+        else steps
+    )
 
 
 def warmup_steps(recipe: DetectionRecipe, num_steps: int) -> int:

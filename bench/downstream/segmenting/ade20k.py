@@ -1,7 +1,9 @@
-"""ADE20k in its own layout: ROOT/images/{training,validation}/NAME.jpg and ROOT/annotations/{training,validation}/NAME.png.
+"""ADE20k in its own layout: ROOT/images/{training,validation}/NAME.jpg and
+ROOT/annotations/{training,validation}/NAME.png.
 
-An annotation holds 8-bit ids: 0 is no class and not judged, class i has id i + 1. Every file is looked at before anything is
-trained. What a data set can have wrong is left out and counted; what would make a number mean something else is refused.
+An annotation holds 8-bit ids: 0 is no class and not judged, class i has id i + 1. Every file is
+looked at before anything is trained. What a data set can have wrong is left out and counted; what
+would make a number mean something else is refused.
 """
 
 import re
@@ -27,7 +29,12 @@ FOLDERS = {"train": "training", "val": "validation"}
 NAMES = "objectInfo150.txt"
 IGNORED = 255  # the class id of a pixel that is not judged; an annotation says it by 0, and by this
 FAULTS = ("without_annotation", "without_image", "unreadable", "other_size")
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow says it by
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+)  # what Pillow says it by
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,10 @@ class AdeSplit:
     """The scenes of a split that can be used, by file name.
 
     Attributes:
-        names: of the classes, by class id.
-        counts: how many scenes there are in the folders, and how many of them have which of FAULTS; of those that are used,
-            how many are grey or show no class; the pixels of unknown ids; the classes that no scene shows.
+        names: of the classes, by class id. counts: how many scenes there are in the folders, and
+        how many of them have which of FAULTS; of those that are used,
+            how many are grey or show no class; the pixels of unknown ids; the classes that no scene
+            shows.
         broken: the scenes that are left out.
     """
 
@@ -66,8 +74,8 @@ class AdeSplit:
 
 @dataclass(frozen=True)
 class _Looked:
-    """What is in a scene's files: one of FAULTS and its cause, or "" twice; whether it is grey; how many pixels [256] have each
-    id."""
+    """What is in a scene's files: one of FAULTS and its cause, or "" twice; whether it is grey; how
+    many pixels [256] have each id."""
 
     fault: str
     cause: str
@@ -79,35 +87,56 @@ def ade20k_root(spelling: str) -> Path:
     """The folder that `ade20k:DIR` names. Raises: InputError."""
     kind, _, place = spelling.partition(":")
     if kind != "ade20k" or not place:
-        raise InputError(f"data {spelling!r} is not ade20k:DIR, with DIR/images/training/ and DIR/annotations/training/")
+        raise InputError(
+            f"data {spelling!r} is not ade20k:DIR, with DIR/images/training/ and "
+            "DIR/annotations/training/"
+        )
     return Path(place)
 
 
 def class_names(root: Path) -> list[str]:
-    """Of the classes, from objectInfo150.txt where there is one, or else ADE20k's 150. Raises: InputError."""
+    """Of the classes, from objectInfo150.txt where there is one, or else ADE20k's 150.
+
+    Raises: InputError.
+    """
     path = root / NAMES
     if not path.is_file():
         return list(ADE20KDataset.METAINFO["classes"])
-    header, *rows = [line.split("\t") for line in path.read_text().splitlines() if line.strip()] or [[]]
+    header, *rows = [
+        line.split("\t") for line in path.read_text().splitlines() if line.strip()
+    ] or [[]]
     found = [dict(zip((title.strip() for title in header), row, strict=False)) for row in rows]
     ids = [row.get("Idx", "").strip() for row in found]
-    if not all(row.get("Name") for row in found) or ids != [str(number) for number in range(1, len(ids) + 1)]:
-        raise InputError(f"{path} has no columns Idx and Name, or its classes are not numbered from 1")
+    if not all(row.get("Name") for row in found) or ids != [
+        str(number) for number in range(1, len(ids) + 1)
+    ]:
+        raise InputError(
+            f"{path} has no columns Idx and Name, or its classes are not numbered from 1"
+        )
     if not 2 <= len(ids) < IGNORED:
-        raise InputError(f"{path} names {len(ids)} classes, and 2 to {IGNORED - 1} can be told apart")
+        raise InputError(
+            f"{path} names {len(ids)} classes, and 2 to {IGNORED - 1} can be told apart"
+        )
     return [re.split("[;,]", row["Name"])[0].strip() for row in found]
 
 
-def read_ade20k(root: Path, split: Literal["train", "val"], max_broken: float = MAX_BROKEN) -> AdeSplit:
-    """A split of ADE20k, or of anything laid out like it; each rank looks at its share of the files.
+def read_ade20k(
+    root: Path, split: Literal["train", "val"], max_broken: float = MAX_BROKEN
+) -> AdeSplit:
+    """A split of ADE20k, or of anything laid out like it; each rank looks at its share of the
+    files.
 
-    Raises: InputError when a folder is missing, more than the share `max_broken` of the scenes has a fault, or more than
+    Raises: InputError when a folder is missing, more than the share `max_broken` of the scenes has
+        a fault, or more than
         MAX_ABSENT_SHARE of the pixels have an id that no class has.
     """
     images, annotations = (root / kind / FOLDERS[split] for kind in ("images", "annotations"))
     for needed in (images, annotations):
         if not needed.is_dir():
-            raise InputError(f"ade20k:{root} has no {needed.relative_to(root)}/; unpack ADEChallengeData2016 there")
+            raise InputError(
+                f"ade20k:{root} has no {needed.relative_to(root)}/; unpack ADEChallengeData2016 "
+                "there"
+            )
     names, keys = class_names(root), _keys(images, ".jpg") | _keys(annotations, ".png")
     scenes = [Scene(images / f"{key}.jpg", annotations / f"{key}.png") for key in sorted(keys)]
     looked = _look_at_all(scenes)
@@ -119,12 +148,16 @@ def read_ade20k(root: Path, split: Literal["train", "val"], max_broken: float = 
     broken.check(len(scenes), max_broken)
     if not usable:
         raise InputError(
-            f"none of the {len(scenes)} scenes in {images} can be used" + (f": {broken.summary()}" if scenes else "")
+            f"none of the {len(scenes)} scenes in {images} can be used"
+            + (f": {broken.summary()}" if scenes else "")
         )
     of_usable, faults = [looked[number] for number in usable], [found.fault for found in looked]
     counts = _counts(images, len(names), of_usable) | {"images": len(scenes)}
     counts |= {fault: faults.count(fault) for fault in FAULTS}
-    kept = [replace(scenes[number], unknown=_unknown(looked[number].pixels, len(names))) for number in usable]
+    kept = [
+        replace(scenes[number], unknown=_unknown(looked[number].pixels, len(names)))
+        for number in usable
+    ]
     return AdeSplit(kept, names, counts, broken)
 
 
@@ -141,13 +174,19 @@ def _keys(folder: Path, suffix: str) -> set[str]:
 def _look_at_all(scenes: Sequence[Scene]) -> list[_Looked]:
     mine = range(dist.get_rank(), len(scenes), dist.get_world_size())
     with ThreadPoolExecutor() as pool:
-        found = dict(zip(mine, pool.map(_look_at, [scenes[number] for number in mine]), strict=True))
-    parts = {number: looked for part in dist.all_gather_object(found) for number, looked in part.items()}
+        found = dict(
+            zip(mine, pool.map(_look_at, [scenes[number] for number in mine]), strict=True)
+        )
+    parts = {
+        number: looked for part in dist.all_gather_object(found) for number, looked in part.items()
+    }
     return [parts[number] for number in range(len(scenes))]
 
 
 def _look_at(scene: Scene) -> _Looked:
-    """The annotation is decoded whole, the image at an eighth of its size, which tells too whether its file is whole."""
+    """The annotation is decoded whole, the image at an eighth of its size, which tells too whether
+    its file is whole.
+    """
     nothing = np.zeros(256, dtype=np.int64)
     if not scene.annotation.is_file():
         return _Looked("without_annotation", "no annotation", False, nothing)
@@ -182,7 +221,8 @@ def _counts(folder: Path, num_classes: int, looked: Sequence[_Looked]) -> dict[s
     if unknown > MAX_ABSENT_SHARE * (known.sum() + unknown):
         share = unknown / (known.sum() + unknown)
         raise InputError(
-            f"{share:.0%} of the pixels annotated for {folder} have an id above {num_classes}, the number of classes that "
+            f"{share:.0%} of the pixels annotated for {folder} have an id above {num_classes}, the "
+            "number of classes that "
             f"{NAMES} names (ADE20k's 150 without it)"
         )
     return {

@@ -1,7 +1,9 @@
-"""Scenes as mmsegmentation takes them, in an order and with an augmentation that depend on the seed and the position alone.
+"""Scenes as mmsegmentation takes them, in an order and with an augmentation that depend on the seed
+and the position alone.
 
-The training scenes are an endless stream, epoch after epoch, in which a position is a number: which scene stands there, and how
-it is resized, flipped and cropped, is the same for any number of workers and ranks, and after a run was stopped.
+The training scenes are an endless stream, epoch after epoch, in which a position is a number: which
+scene stands there, and how it is resized, flipped and cropped, is the same for any number of
+workers and ranks, and after a run was stopped.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +23,8 @@ from catlip.data.sampler import SampleOrder
 from catlip.dense_recipe import SegmentationRecipe
 
 AUGMENTATION = 9  # separates this random stream from others of the same seed
-# As the release resizes images: by Pillow, which averages over all pixels where it makes an image smaller. Labels: nearest.
+# As the release resizes images: by Pillow, which averages over all pixels where it makes an image
+# smaller. Labels: nearest.
 RESIZING = {"interpolation": "bicubic", "backend": "pillow"}
 ANY_LENGTH = 10**9  # pixels of a side that is not limited
 Transforms = list[Callable[[dict[str, Any]], Any]]
@@ -33,7 +36,9 @@ class SceneDataset(BaseSegDataset):
 
     def __init__(self, split: AdeSplit, pipeline: Transforms):
         self.split = split
-        super().__init__(metainfo={"classes": tuple(split.names)}, reduce_zero_label=True, pipeline=pipeline)
+        super().__init__(
+            metainfo={"classes": tuple(split.names)}, reduce_zero_label=True, pipeline=pipeline
+        )
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Paths, and what becomes of class ids that there are not."""
@@ -67,7 +72,9 @@ class Stream(Dataset[dict[str, Any]]):
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         _, (number,) = self.order(np.array([position]))
-        np.random.seed(seed_at(self.seed, AUGMENTATION, position))  # what mmcv's and mmsegmentation's transforms draw from
+        np.random.seed(
+            seed_at(self.seed, AUGMENTATION, position)
+        )  # what mmcv's and mmsegmentation's transforms draw from
         scene: dict[str, Any] = self.scenes[int(number)]
         return scene
 
@@ -88,22 +95,38 @@ def training_pipeline(recipe: SegmentationRecipe) -> Transforms:
 
 def validation_pipeline(side: int, keep_ratio: bool) -> Transforms:
     """To squares of `side` pixels, or to a shorter side of as many; labels keep their own size."""
-    resize = Resize(scale=(ANY_LENGTH if keep_ratio else side, side), keep_ratio=keep_ratio, **RESIZING)
+    resize = Resize(
+        scale=(ANY_LENGTH if keep_ratio else side, side), keep_ratio=keep_ratio, **RESIZING
+    )
     return [*_loading(), resize, LoadAnnotations(), PackSegInputs()]
 
 
-def training_loader(stream: Stream, positions: Positions, num_workers: int) -> DataLoader[dict[str, Any]]:
+def training_loader(
+    stream: Stream, positions: Positions, num_workers: int
+) -> DataLoader[dict[str, Any]]:
     """This rank's micro-batches."""
-    return DataLoader(stream, positions.micro_batch, sampler=positions, num_workers=num_workers, collate_fn=pseudo_collate)
+    return DataLoader(
+        stream,
+        positions.micro_batch,
+        sampler=positions,
+        num_workers=num_workers,
+        collate_fn=pseudo_collate,
+    )
 
 
-def validation_loader(split: AdeSplit, pipeline: Transforms, num_workers: int) -> DataLoader[dict[str, Any]]:
-    """This rank's share of the scenes, one at a time; the last ranks see a first scene again where the shares differ."""
+def validation_loader(
+    split: AdeSplit, pipeline: Transforms, num_workers: int
+) -> DataLoader[dict[str, Any]]:
+    """This rank's share of the scenes, one at a time; the last ranks see a first scene again where
+    the shares differ.
+    """
     scenes = SceneDataset(split, pipeline)
     order = DefaultSampler(scenes, shuffle=False)
     return DataLoader(scenes, sampler=order, num_workers=num_workers, collate_fn=pseudo_collate)
 
 
 def _loading() -> Sequence[Callable[[dict[str, Any]], Any]]:
-    """Of images as they are stored: annotations know nothing of the turn that a camera may have noted."""
+    """Of images as they are stored: annotations know nothing of the turn that a camera may have
+    noted.
+    """
     return [LoadImageFromFile(color_type="color_ignore_orientation")]

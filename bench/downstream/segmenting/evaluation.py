@@ -1,7 +1,8 @@
 """Testing a segmentor by the two protocols that are in use, with mmsegmentation's counts of pixels.
 
 fixed   the picture resized to a square, and the logits to the picture (the release)
-slide   the picture's shorter side resized, and a square window slid over it by two thirds of its side (the field)
+slide   the picture's shorter side resized, and a square window slid over it by two thirds of its
+        side (the field)
 """
 
 from collections.abc import Iterable
@@ -29,10 +30,14 @@ PROTOCOLS: tuple[Protocol, ...] = ("fixed", "slide")
 
 @METRICS.register_module()
 class SceneIoU(IoUMetric):
-    """mmsegmentation's, as shares in [0, 1] that are not rounded, and with the IoU of each class."""
+    """mmsegmentation's, as shares in [0, 1] that are not rounded, and with the IoU of each
+    class.
+    """
 
     def compute_metrics(self, results: list[tuple[Tensor, ...]]) -> dict[str, Any]:
-        """`miou`, `accuracy` of pixels, and its mean over classes; `iou` by class, None for one neither there nor predicted."""
+        """`miou`, `accuracy` of pixels, and its mean over classes; `iou` by class, None for one
+        neither there nor predicted.
+        """
         areas = (torch.stack(parts).double().sum(dim=0) for parts in zip(*results, strict=True))
         found = self.total_area_to_metrics(*areas)
         return {
@@ -43,7 +48,9 @@ class SceneIoU(IoUMetric):
         }
 
 
-def score(model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, hidden: bool) -> dict[str, Any]:
+def score(
+    model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, hidden: bool
+) -> dict[str, Any]:
     """Test by both protocols; all ranks call it, each for its share, and all get the same.
 
     Args:
@@ -57,11 +64,19 @@ def score(model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, h
     found: dict[str, Any] = {}
     for protocol in PROTOCOLS:
         model.test_cfg = protocol_config(protocol, side)
-        loader = validation_loader(split, validation_pipeline(side, keep_ratio=protocol == "slide"), num_workers)
-        metric = METRICS.build({"type": "SceneIoU", "collect_device": "gpu" if dist.get_world_size() > 1 else "cpu"})
+        loader = validation_loader(
+            split, validation_pipeline(side, keep_ratio=protocol == "slide"), num_workers
+        )
+        metric = METRICS.build(
+            {"type": "SceneIoU", "collect_device": "gpu" if dist.get_world_size() > 1 else "cpu"}
+        )
         pictures = Pictures(split, draw if protocol == "fixed" else 0)
         measured = evaluate(
-            model, progress(loader, desc=protocol, unit="image", disable=hidden), len(split.scenes), metric, pictures
+            model,
+            progress(loader, desc=protocol, unit="image", disable=hidden),
+            len(split.scenes),
+            metric,
+            pictures,
         )
         found |= {f"{name}_{protocol}": value for name, value in measured.items()}
         found |= {"pictures": pictures.gathered()} if protocol == "fixed" else {}
@@ -77,7 +92,9 @@ def protocol_config(protocol: Protocol, side: int) -> ConfigDict:
 
 
 @torch.inference_mode()
-def evaluate(model: Any, batches: Iterable[Any], total: int, metric: IoUMetric, pictures: "Pictures") -> dict[str, Any]:
+def evaluate(
+    model: Any, batches: Iterable[Any], total: int, metric: IoUMetric, pictures: "Pictures"
+) -> dict[str, Any]:
     """What the metric gives over `total` scenes, of which `batches` are this rank's."""
     evaluator = Evaluator(metric)
     evaluator.dataset_meta = {"classes": pictures.split.names}
@@ -95,7 +112,11 @@ class Pictures:
 
     def __init__(self, split: AdeSplit, wanted: int):
         self.split = split
-        self.keys = [split.scenes[number].image.stem for number in chosen(len(split.scenes), wanted)] if wanted else []
+        self.keys = (
+            [split.scenes[number].image.stem for number in chosen(len(split.scenes), wanted)]
+            if wanted
+            else []
+        )
         self.found: dict[str, dict[str, str]] = {}
 
     def add(self, sample: Any) -> None:
@@ -104,11 +125,19 @@ class Pictures:
         if path.stem in self.keys:
             image = encoded_image(np.asarray(rgb(open_picture(path.read_bytes()))))
             maps = {"truth": sample.gt_sem_seg, "predicted": sample.pred_sem_seg}
-            self.found[path.stem] = {"key": path.stem, "image": image} | {k: encoded_map(_ids(v)) for k, v in maps.items()}
+            self.found[path.stem] = {"key": path.stem, "image": image} | {
+                k: encoded_map(_ids(v)) for k, v in maps.items()
+            }
 
     def gathered(self) -> list[dict[str, str]]:
-        """Those of all ranks: key, image, and the maps of class ids, of the truth (255 is not judged) and as predicted."""
-        everywhere = {key: picture for part in dist.all_gather_object(self.found) for key, picture in part.items()}
+        """Those of all ranks: key, image, and the maps of class ids, of the truth (255 is not
+        judged) and as predicted.
+        """
+        everywhere = {
+            key: picture
+            for part in dist.all_gather_object(self.found)
+            for key, picture in part.items()
+        }
         return [everywhere[key] for key in self.keys]
 
 

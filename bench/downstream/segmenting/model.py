@@ -1,7 +1,9 @@
-"""DeepLabv3 on an encoder's feature map: mmsegmentation's head and losses, with our encoder as a registered backbone.
+"""DeepLabv3 on an encoder's feature map: mmsegmentation's head and losses, with our encoder as a
+registered backbone.
 
-The head's activation is the encoder's, GELU, as in the release. The model has as many parameters as the release's: 98,751,644
-with ViT-B/16, 320,435,356 with L and 652,396,700 with H, of which RangeAugment has six.
+The head's activation is the encoder's, GELU, as in the release. The model has as many parameters as
+the release's: 98,751,644 with ViT-B/16, 320,435,356 with L and 652,396,700 with H, of which
+RangeAugment has six.
 """
 
 import math
@@ -27,7 +29,8 @@ FEATURES = "backbone.features."
 
 @MODELS.register_module()
 class EncoderBackbone(nn.Module):
-    """A feature map as mmsegmentation wants one: [B, 3, H, W] to a tuple of one [B, D, H / stride, W / stride].
+    """A feature map as mmsegmentation wants one: [B, 3, H, W] to a tuple of one [B, D, H / stride,
+    W / stride].
 
     It has no `init_weights`, so nothing initialises it again.
     """
@@ -43,8 +46,9 @@ class EncoderBackbone(nn.Module):
 
 @MODELS.register_module()
 class DeepLabV3Head(ASPPHead):
-    """mmsegmentation's, with the branches put together by a 1 x 1 convolution (Chen et al. 2017, and the release); by its own,
-    of 3 x 3, it would have 10,485,760 parameters more at 512 channels."""
+    """mmsegmentation's, with the branches put together by a 1 x 1 convolution (Chen et al. 2017,
+    and the release); by its own, of 3 x 3, it would have 10,485,760 parameters more at 512
+    channels."""
 
     def __init__(self, **options: Any):
         super().__init__(**options)
@@ -55,7 +59,8 @@ class DeepLabV3Head(ASPPHead):
 
 @MODELS.register_module()
 class EncoderSegmentor(EncoderDecoder):
-    """mmsegmentation's, which learns how strongly to augment while it trains, and knows how fast each of its parameters learns.
+    """mmsegmentation's, which learns how strongly to augment while it trains, and knows how fast
+    each of its parameters learns.
 
     Attributes:
         progress: share of the training steps that are done, in [0, 1]; to be set before each step.
@@ -80,26 +85,35 @@ class EncoderSegmentor(EncoderDecoder):
 
 
 def fitting_stride(encoder: LoadedEncoder, recipe: SegmentationRecipe) -> int:
-    """The recipe's output stride; where that is the encoder's own, at which the recipe's dilations vanish, half of it.
+    """The recipe's output stride; where that is the encoder's own, at which the recipe's dilations
+    vanish, half of it.
 
     Raises: InputError, as `FeatureMap` does.
     """
     if recipe.output_stride:
         return recipe.output_stride
     patch = int(vision_transformer(encoder).patch_embed.patch_size[0])
-    return patch // 2 if min(_at_stride(recipe.dilations, patch), default=LEAST_DILATION) < LEAST_DILATION else 0
+    return (
+        patch // 2
+        if min(_at_stride(recipe.dilations, patch), default=LEAST_DILATION) < LEAST_DILATION
+        else 0
+    )
 
 
-def segmentor(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) -> EncoderSegmentor:
+def segmentor(
+    features: FeatureMap, recipe: SegmentationRecipe, num_classes: int
+) -> EncoderSegmentor:
     """DeepLabv3 on that feature map; torch's random numbers initialise the head.
 
-    Raises: InputError when its patches do not divide the recipe's resolution, or mmsegmentation does not know the dilations.
+    Raises: InputError when its patches do not divide the recipe's resolution, or mmsegmentation
+        does not know the dilations.
     """
     patch = int(features.vit.patch_embed.patch_size[0])
     if recipe.resolution % patch:
         fitting = patch * max(1, round(recipe.resolution / patch))
         raise InputError(
-            f"resolution {recipe.resolution} is not a multiple of this encoder's patch, {patch} pixels; "
+            f"resolution {recipe.resolution} is not a multiple of this encoder's patch, {patch} "
+            "pixels; "
             f"give --resolution {fitting}"
         )
     side = (recipe.resolution, recipe.resolution)
@@ -111,7 +125,12 @@ def segmentor(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int
             "backbone": {"type": "EncoderBackbone", "features": features},
             "decode_head": _head(features, recipe, num_classes),
             "data_preprocessor": {  # to RGB in [0, 1], padded with black to the crop's size
-                **{"type": "mmseg.SegDataPreProcessor", "mean": [0.0] * 3, "std": [255.0] * 3, "bgr_to_rgb": True},
+                **{
+                    "type": "mmseg.SegDataPreProcessor",
+                    "mean": [0.0] * 3,
+                    "std": [255.0] * 3,
+                    "bgr_to_rgb": True,
+                },
                 **{"size": side, "pad_val": 0, "seg_pad_val": IGNORED},
             },
         }
@@ -127,7 +146,9 @@ def _range_augment(recipe: SegmentationRecipe) -> RangeAugment | None:
 
 
 def _head(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) -> dict[str, Any]:
-    """DeepLabv3's pyramid: 1 x 1, three dilated 3 x 3, and the mean over the image. No auxiliary head (the release)."""
+    """DeepLabv3's pyramid: 1 x 1, three dilated 3 x 3, and the mean over the image. No auxiliary
+    head (the release).
+    """
     return {
         "type": "DeepLabV3Head",
         "in_channels": features.num_features,
@@ -140,7 +161,10 @@ def _head(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) ->
         "act_cfg": {"type": "GELU"},
         "align_corners": True,
         "ignore_index": IGNORED,
-        "loss_decode": {"type": "CrossEntropyLoss", "avg_non_ignore": True},  # the mean over the pixels that are judged
+        "loss_decode": {
+            "type": "CrossEntropyLoss",
+            "avg_non_ignore": True,
+        },  # the mean over the pixels that are judged
     }
 
 
@@ -150,8 +174,10 @@ def _dilations(at_stride_8: tuple[int, ...], stride: int) -> tuple[int, ...]:
     if min(found, default=0) < LEAST_DILATION:
         least = math.ceil(LEAST_DILATION * stride / DILATED_AT)
         raise InputError(
-            f"dilations {at_stride_8} of stride {DILATED_AT} are {found} at stride {stride}, and must be {LEAST_DILATION} or "
-            f"more there: give --dilations of {least} or more, or --output-stride {stride // 2} where that is half of the patch"
+            f"dilations {at_stride_8} of stride {DILATED_AT} are {found} at stride {stride}, and "
+            f"must be {LEAST_DILATION} or "
+            f"more there: give --dilations of {least} or more, or --output-stride {stride // 2} "
+            "where that is half of the patch"
         )
     return found
 

@@ -29,16 +29,22 @@ from catlip.record import Record, write_atomically
 from catlip.training.distributed import Place, barrier
 from catlip.training.loop import save_weights
 
-MOST_POINTS = 1000  # of the curve of losses that a record keeps; each is the mean of as many steps as it takes
+# Of the curve of losses that a record keeps; each is the mean of as many steps as it takes.
+MOST_POINTS = 1000
 
 
-def segment(config: Dense, recipe: SegmentationRecipe, place: Place, record: Record, origin: Origin) -> dict[str, Any]:
-    """Train by `recipe` from the last checkpoint in the run's folder, if there is one, and test the averaged weights.
+def segment(
+    config: Dense, recipe: SegmentationRecipe, place: Place, record: Record, origin: Origin
+) -> dict[str, Any]:
+    """Train by `recipe` from the last checkpoint in the run's folder, if there is one, and test the
+    averaged weights.
 
-    A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are kept.
+    A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are
+    kept.
 
     Returns: on the main rank the score, which is then in the record too.
-    Raises: InputError when the folder holds another run, the loss is not finite, or the data or the encoder are of no use.
+    Raises: InputError when the folder holds another run, the loss is not finite, or the data or the
+        encoder are of no use.
     """
     train_split, val_split = _splits(config, record)
     stride = fitting_stride(origin.encoder, recipe)
@@ -50,14 +56,24 @@ def segment(config: Dense, recipe: SegmentationRecipe, place: Place, record: Rec
     record.metrics |= sizes | {"num_classes": len(train_split.names)}
     record.notes += notes(recipe, recipe.num_steps(len(train_split.scenes)), place)
     if stride != recipe.output_stride:
-        record.notes.append(f"output stride: {stride} pixels, half of the encoder's, where the recipe's dilations fit")
+        record.notes.append(
+            f"output stride: {stride} pixels, half of the encoder's, where the recipe's dilations "
+            "fit"
+        )
     transferred = {"encoder": config.encoder, "encoder_digest": origin.digest, "data": config.data}
-    identity = recipe_identity(recipe) | sizes | transferred | {"seed": config.seed, "overfit": config.overfit}
+    identity = (
+        recipe_identity(recipe)
+        | sizes
+        | transferred
+        | {"seed": config.seed, "overfit": config.overfit}
+    )
     identity = json.loads(json.dumps(identity))  # as it is when it is read again
     found = read_score(config.folder / SCORE, identity)
     if found is None:
         with only_writer(config.folder, place.is_main), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "When align_corners=True")  # of sizes that would suit it better than Table 7's
+            warnings.filterwarnings(
+                "ignore", "When align_corners=True"
+            )  # of sizes that would suit it better than Table 7's
             found = _fit(config, recipe, place, model, train_split, val_split, identity)
     record.metrics |= {name: value for name, value in found.items() if not isinstance(value, list)}
     record.samples |= {name: value for name, value in found.items() if isinstance(value, list)}
@@ -67,27 +83,49 @@ def segment(config: Dense, recipe: SegmentationRecipe, place: Place, record: Rec
 
 def notes(recipe: SegmentationRecipe, num_steps: int, place: Place) -> list[str]:
     """How images are changed and tested, and what is not as Table 7(d) or the release has it."""
-    side, (low, high), warmup = recipe.resolution, recipe.short_side, warmup_steps(recipe, num_steps)
+    side, (low, high), warmup = (
+        recipe.resolution,
+        recipe.short_side,
+        warmup_steps(recipe, num_steps),
+    )
     said = [
-        f"training images: shorter side resized to {low} to {high} pixels, flipped, cropped to {side} x {side}",
+        (
+            f"training images: shorter side resized to {low} to {high} pixels, flipped, cropped to "
+            f"{side} x {side}"
+        ),
         f"fixed: test images resized to {side} x {side} pixels, logits to the image (the release)",
-        f"slide: test images of a shorter side of {side} pixels, a window of {side} x {side} slid by two thirds (the field)",
+        (
+            f"slide: test images of a shorter side of {side} pixels, a window of {side} x {side} "
+            "slid "
+            "by two thirds (the field)"
+        ),
         "IoU: a class that is neither on the test images nor predicted does not count",
         "loss: of the first rank",
     ]
     if place.world_size > 1:
-        said.append(f"batch norm: statistics over all {place.world_size} processes (the release: of each by itself)")
+        said.append(
+            f"batch norm: statistics over all {place.world_size} processes (the release: of each "
+            "by itself)"
+        )
     if recipe.source == "own" and warmup < recipe.warmup_iterations:
-        said.append(f"warm-up: {warmup} steps, a tenth of this run, instead of {recipe.warmup_iterations}")
+        said.append(
+            f"warm-up: {warmup} steps, a tenth of this run, instead of {recipe.warmup_iterations}"
+        )
     return said + differences(recipe, "segmentation", num_steps)
 
 
 def _splits(config: Dense, record: Record) -> tuple[AdeSplit, AdeSplit]:
     """What to train on, and what to test on."""
     root = ade20k_root(config.data)
-    train_split, val_split = (read_ade20k(root, split, config.max_broken) for split in ("train", "val"))
+    train_split, val_split = (
+        read_ade20k(root, split, config.max_broken) for split in ("train", "val")
+    )
     note_counts(record, train_split, val_split)
-    leave_out(record, BrokenImages(train_split.broken.causes | val_split.broken.causes), dist.is_main_process())
+    leave_out(
+        record,
+        BrokenImages(train_split.broken.causes | val_split.broken.causes),
+        dist.is_main_process(),
+    )
     if not config.overfit:
         return train_split, val_split
     record.metrics["overfit"] = config.overfit
@@ -105,21 +143,35 @@ def _fit(
     identity: dict[str, Any],
 ) -> dict[str, Any]:
     """Train and test; what the main rank leaves in the folder are the weights and the score."""
-    if place.world_size > 1:  # else the encoder's and the head's statistics would differ from rank to rank
+    if (
+        place.world_size > 1
+    ):  # else the encoder's and the head's statistics would differ from rank to rank
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(place.device)
     hidden, checkpoints = config.quiet or not place.is_main, config.folder / "checkpoints"
     num_steps = recipe.num_steps(len(train_split.scenes))
-    positions = Positions(recipe.micro_batch, num_steps * recipe.accumulation(place.world_size), place)
-    loader = training_loader(Stream(train_split, recipe, config.seed), positions, config.num_workers)
+    positions = Positions(
+        recipe.micro_batch, num_steps * recipe.accumulation(place.world_size), place
+    )
+    loader = training_loader(
+        Stream(train_split, recipe, config.seed), positions, config.num_workers
+    )
     every, seed = config.checkpoint_every, config.seed
-    trained = train(model, recipe, loader, num_steps, checkpoints, identity, place, seed, every, hidden)
+    trained = train(
+        model, recipe, loader, num_steps, checkpoints, identity, place, seed, every, hidden
+    )
     found = score(model, val_split, recipe.resolution, config.draw, config.num_workers, hidden)
-    found |= {"seconds": trained["seconds"], "final_loss": float(trained["loss"][-1]), "loss": _curve(trained["loss"])}
+    found |= {
+        "seconds": trained["seconds"],
+        "final_loss": float(trained["loss"][-1]),
+        "loss": _curve(trained["loss"]),
+    }
     found["weights_digest"] = _digest(model.state_dict())
     if place.is_main:
         save_weights(config.folder / "weights.safetensors", model.state_dict(), identity)
-        write_atomically(config.folder / SCORE, json.dumps({"identity": identity, "score": found}).encode())
+        write_atomically(
+            config.folder / SCORE, json.dumps({"identity": identity, "score": found}).encode()
+        )
         shutil.rmtree(checkpoints)
     barrier()
     return found
@@ -128,11 +180,16 @@ def _fit(
 def _curve(losses: Any) -> list[list[float]]:
     """[step, loss] each, at most MOST_POINTS."""
     stretch = math.ceil(len(losses) / MOST_POINTS)
-    return [[start, float(losses[start : start + stretch].mean())] for start in range(0, len(losses), stretch)]
+    return [
+        [start, float(losses[start : start + stretch].mean())]
+        for start in range(0, len(losses), stretch)
+    ]
 
 
 def _digest(weights: dict[str, Tensor]) -> str:
     found = sha256()
     for name, tensor in sorted(weights.items()):
-        found.update(name.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        found.update(
+            name.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     return found.hexdigest()[:16]

@@ -1,7 +1,8 @@
 """Training a segmentor by mmengine's runner, its averaging and its checkpoints.
 
-What is random, and the learning rate, depend on the seed, the step and the micro-batch alone, so a run that is stopped and
-started again ends at the same weights. mmengine counts micro-batches; `accumulation` of them are an optimizer step.
+What is random, and the learning rate, depend on the seed, the step and the micro-batch alone, so a
+run that is stopped and started again ends at the same weights. mmengine counts micro-batches;
+`accumulation` of them are an optimizer step.
 """
 
 import io
@@ -52,7 +53,8 @@ class SegmentationRunner(Runner):
 
 
 class Steps(Hook):
-    """Sets the learning rate, the progress and torch's random numbers before each micro-batch, and checks the loss after it.
+    """Sets the learning rate, the progress and torch's random numbers before each micro-batch, and
+    checks the loss after it.
 
     Args:
         accumulation: micro-batches of this rank in an optimizer step.
@@ -62,7 +64,13 @@ class Steps(Hook):
     priority = "VERY_HIGH"
 
     def __init__(
-        self, model: EncoderSegmentor, recipe: SegmentationRecipe, accumulation: int, num_steps: int, place: Place, seed: int
+        self,
+        model: EncoderSegmentor,
+        recipe: SegmentationRecipe,
+        accumulation: int,
+        num_steps: int,
+        place: Place,
+        seed: int,
     ):
         self.model, self.accumulation, self.num_steps = model, accumulation, num_steps
         self.place, self.seed = place, seed
@@ -75,18 +83,25 @@ class Steps(Hook):
         for group in runner.optim_wrapper.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         self.model.progress = augmentation_progress(step, self.num_steps, self.schedule)
-        torch.manual_seed(seed_at(self.seed, OBJECTIVE, step, micro_step * self.place.world_size + self.place.rank))
+        torch.manual_seed(
+            seed_at(
+                self.seed, OBJECTIVE, step, micro_step * self.place.world_size + self.place.rank
+            )
+        )
 
     def before_train(self, runner: Runner) -> None:
         """Called by mmengine, after it has taken up a checkpoint."""
         note_begun()
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Called by mmengine, before anything is averaged or written."""
         if not math.isfinite(loss := outputs["loss"].item()):
             step = runner.iter // self.accumulation
             raise InputError(
-                f"the loss is {loss} at step {step}; go on from the last checkpoint with another --seed, or "
+                f"the loss is {loss} at step {step}; go on from the last checkpoint with another "
+                "--seed, or "
                 "try a lower --max-lr"
             )
 
@@ -119,7 +134,9 @@ class ProgressBar(Hook):
         total, done = (count // self.accumulation for count in (runner.max_iters, runner.iter))
         self.bar = progress(total=total, initial=done, desc=self.name, unit="step")
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Move it."""
         if (runner.iter + 1) % self.accumulation == 0:
             self.bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=False)
@@ -152,7 +169,8 @@ def train(
     checkpoint_every: int,
     hidden: bool,
 ) -> dict[str, Any]:
-    """Train from the last checkpoint in `folder`, if there is one, and leave the averaged weights in `model`.
+    """Train from the last checkpoint in `folder`, if there is one, and leave the averaged weights
+    in `model`.
 
     Args:
         model: on its device.
@@ -178,7 +196,10 @@ def train(
         default_hooks={
             **{"logger": None, "param_scheduler": None, "sampler_seed": None},
             "checkpoint": CheckpointHook(
-                checkpoint_every * accumulation, by_epoch=False, max_keep_ckpts=KEEP, save_param_scheduler=False
+                checkpoint_every * accumulation,
+                by_epoch=False,
+                max_keep_ckpts=KEEP,
+                save_param_scheduler=False,
             ),
         },
         custom_hooks=hooks,
@@ -190,18 +211,29 @@ def train(
         experiment_name=str(uuid.uuid4()),  # two runs of a process share no history
     )
     try:
-        with redirect_stdout(io.StringIO()):  # mmengine prints what it resumes from, whatever its log's level
+        with redirect_stdout(
+            io.StringIO()
+        ):  # mmengine prints what it resumes from, whatever its log's level
             runner.train()
     finally:
-        runner.train_loop.dataloader_iterator = None  # its workers end now; left to the garbage collector, each takes 5 s
+        runner.train_loop.dataloader_iterator = (
+            None  # its workers end now; left to the garbage collector, each takes 5 s
+        )
     if average:
         model.load_state_dict(average.ema_model.module.state_dict())
-    losses, seconds = (runner.message_hub.get_scalar(f"train/{name}").data[0] for name in ("loss", "time"))
-    return {"loss": np.reshape(losses, (num_steps, accumulation)).mean(axis=1), "seconds": float(np.sum(seconds))}
+    losses, seconds = (
+        runner.message_hub.get_scalar(f"train/{name}").data[0] for name in ("loss", "time")
+    )
+    return {
+        "loss": np.reshape(losses, (num_steps, accumulation)).mean(axis=1),
+        "seconds": float(np.sum(seconds)),
+    }
 
 
 def optim_wrapper(model: nn.Module, recipe: SegmentationRecipe, accumulation: int) -> OptimWrapper:
-    """AdamW with the rates and decays of pre-training's rule, over `accumulation` micro-batches, in the recipe's precision."""
+    """AdamW with the rates and decays of pre-training's rule, over `accumulation` micro-batches, in
+    the recipe's precision.
+    """
     how: dict[str, Any] = {"optimizer": adamw(model, recipe), "accumulative_counts": accumulation}
     if recipe.grad_clip:
         how["clip_grad"] = {"max_norm": recipe.grad_clip}
@@ -212,12 +244,16 @@ def optim_wrapper(model: nn.Module, recipe: SegmentationRecipe, accumulation: in
 
 
 def averaging(recipe: SegmentationRecipe, accumulation: int) -> EMAHook | None:
-    """The average of weights and buffers, onto them at the first optimizer step and towards them after each later one."""
+    """The average of weights and buffers, onto them at the first optimizer step and towards them
+    after each later one.
+    """
     if not recipe.ema_decay:
         return None
     kind = "RisingAverage" if recipe.ema_rising else "ExponentialMovingAverage"
     momentum = 1 - recipe.ema_decay
-    return EMAHook(kind, momentum=momentum, begin_iter=accumulation, interval=accumulation, update_buffers=True)
+    return EMAHook(
+        kind, momentum=momentum, begin_iter=accumulation, interval=accumulation, update_buffers=True
+    )
 
 
 def warmup_steps(recipe: SegmentationRecipe, num_steps: int) -> int:

@@ -23,7 +23,9 @@ class Unusable:
 Caption = str | Unusable | None  # None: the row has a place for a caption, and nothing there
 
 
-def choose_column(where: str, columns: Sequence[str], text_column: str | None, hint: str = "") -> str:
+def choose_column(
+    where: str, columns: Sequence[str], text_column: str | None, hint: str = ""
+) -> str:
     """`text_column`, or the first of `TEXT_COLUMNS` that is among `columns`.
 
     Raises: InputError that says `where`, lists the columns that are there, and gives `hint`.
@@ -32,7 +34,12 @@ def choose_column(where: str, columns: Sequence[str], text_column: str | None, h
     for name in wanted:
         if name in columns:
             return name
-    shown = [name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}..." for name in columns[:SHOWN_COLUMNS]]
+    shown = [
+        name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}..."
+        for name in columns[:SHOWN_COLUMNS]
+    ]
     more = f" and {len(columns) - SHOWN_COLUMNS} more" if len(columns) > SHOWN_COLUMNS else ""
     there = f"{', '.join(shown) or 'none'}{more}"
-    raise InputError(f"{where} has no column {' or '.join(wanted)}; there are: {there}; give --text-column{hint}")
+    raise InputError(
+        f"{where} has no column {' or '.join(wanted)}; there are: {there}; give --text-column{hint}"
+    )

@@ -14,7 +14,9 @@ BATCH_ROWS = 8192
 READ_BYTES = 1 << 20  # of a column at a time, where a whole one of a row group may be large
 
 
-def cut_parquet(path: Path, text_column: str | None, part_rows: int) -> tuple[str, list[tuple[int, int]]]:
+def cut_parquet(
+    path: Path, text_column: str | None, part_rows: int
+) -> tuple[str, list[tuple[int, int]]]:
     """The captions' column, and (rows, 0) of each part.
 
     Raises: InputError when the file is not whole, or has no such column of text.
@@ -25,8 +27,13 @@ def cut_parquet(path: Path, text_column: str | None, part_rows: int) -> tuple[st
     kind = schema.field(column).type
     if not _is_text(kind):
         text = [field.name for field in schema if _is_text(field.type)]
-        raise InputError(f"column {column} of {path} holds {kind}, not text; columns of text: {', '.join(text) or 'none'}")
-    return column, [(min(part_rows, num_rows - first), 0) for first in range(0, num_rows, part_rows)]
+        raise InputError(
+            f"column {column} of {path} holds {kind}, not text; columns of text: "
+            f"{', '.join(text) or 'none'}"
+        )
+    return column, [
+        (min(part_rows, num_rows - first), 0) for first in range(0, num_rows, part_rows)
+    ]
 
 
 def parquet_captions(path: Path, first_row: int, num_rows: int, column: str) -> Iterator[Caption]:
@@ -65,7 +72,9 @@ def _row_groups(metadata: pq.FileMetaData, first_row: int, num_rows: int) -> tup
 
 
 def _texts(rows: pa.Array) -> Iterator[str | None]:
-    """As text; taken as bytes first, since nothing in a Parquet file makes sure that its strings are UTF-8."""
+    """As text; taken as bytes first, since nothing in a Parquet file makes sure that its strings
+    are UTF-8.
+    """
     if pa.types.is_dictionary(rows.type):
         rows = rows.dictionary_decode()
     for content in rows.cast(pa.large_binary()).to_pylist():
@@ -75,6 +84,11 @@ def _texts(rows: pa.Array) -> Iterator[str | None]:
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    checks = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+        pa.types.is_null,
+    )
     binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
     return any(check(kind) for check in (*checks, *binary))

@@ -1,8 +1,9 @@
-"""Tables of captions in parts: Parquet, CSV, TSV, JSON lines, text of one caption a line; text kinds also gzipped.
+"""Tables of captions in parts: Parquet, CSV, TSV, JSON lines, text of one caption a line; text
+kinds also gzipped.
 
-A *part* is a fixed number of rows, and to labelling what a shard is: read by any process, on its own, a few rows at a time. So
-one large file keeps all cores busy, and memory does not grow with its rows. Cutting reads a text table once, to find the byte
-at which each part begins.
+A *part* is a fixed number of rows, and to labelling what a shard is: read by any process, on its
+own, a few rows at a time. So one large file keeps all cores busy, and memory does not grow with its
+rows. Cutting reads a text table once, to find the byte at which each part begins.
 
     for part in cut(Path("captions.csv"), "caption"):
         print(part.name, part.num_rows)
@@ -30,12 +31,10 @@ class Part:
     """Rows of a table, one after the other.
 
     Attributes:
-        path: of the table.
-        number: of the part in the table, from 0.
-        first_row: number of its first row in the table, from 0; a header is no row, nor is an empty line of CSV or JSON.
-        num_rows: how many there are.
-        offset: of its first byte in the (unzipped) text; 0 in Parquet.
-        column: which has the captions: by number in CSV and TSV, else by name; has no meaning in .txt.
+        path: of the table. number: of the part in the table, from 0. first_row: number of its first
+        row in the table, from 0; a header is no row, nor is an empty line of CSV or JSON. num_rows:
+        how many there are. offset: of its first byte in the (unzipped) text; 0 in Parquet. column:
+        which has the captions: by number in CSV and TSV, else by name; has no meaning in .txt.
     """
 
     path: Path
@@ -51,7 +50,9 @@ class Part:
         return f"{_unzipped(self.path).stem}-{self.number:05d}"
 
     def origin(self) -> dict[str, Any]:
-        """What its labels are tied to: the table's file name and size in bytes, and the part's number."""
+        """What its labels are tied to: the table's file name and size in bytes, and the part's
+        number.
+        """
         with _reading(self.path):
             return {"shard": self.path.name, "size": self.path.stat().st_size, "part": self.number}
 
@@ -64,7 +65,9 @@ class Part:
     def _captions(self) -> Iterator[Caption]:
         kind = table_kind(self.path)
         if kind == PARQUET:
-            from catlip.label.tables.parquet import parquet_captions  # pyarrow takes its time to load
+            from catlip.label.tables.parquet import (
+                parquet_captions,
+            )  # pyarrow takes its time to load
 
             return parquet_captions(self.path, self.first_row, self.num_rows, str(self.column))
         return text_captions(self.path, kind, self.offset, self.num_rows, self.column)
@@ -80,10 +83,11 @@ def cut(path: Path, text_column: str | None = None, part_rows: int = PART_ROWS) 
     """The parts of a table.
 
     Args:
-        text_column: the name of the captions' column; a number counts, from 0, the columns of a CSV or TSV file without a
-            header row. When None, the first of `TEXT_COLUMNS` that is there.
+        text_column: the name of the captions' column; a number counts, from 0, the columns of a CSV
+            or TSV file without a header row. When None, the first of `TEXT_COLUMNS` that is there.
         part_rows: rows in every part but the last, at least 1.
-    Raises: InputError when the table cannot be read, is empty or lacks the column; the message lists those that it has.
+    Raises: InputError when the table cannot be read, is empty or lacks the column; the message
+        lists those that it has.
     """
     with _reading(path):
         column: str | int
@@ -97,7 +101,10 @@ def cut(path: Path, text_column: str | None = None, part_rows: int = PART_ROWS) 
             column, pieces = cut_text(path, kind, text_column, part_rows)
     if not pieces:
         raise InputError(f"{path} holds no rows")
-    return [Part(path, n, n * part_rows, num_rows, offset, column) for n, (num_rows, offset) in enumerate(pieces)]
+    return [
+        Part(path, n, n * part_rows, num_rows, offset, column)
+        for n, (num_rows, offset) in enumerate(pieces)
+    ]
 
 
 def _unzipped(path: Path) -> Path:
@@ -112,4 +119,6 @@ def _reading(path: Path) -> Iterator[None]:
     except csv.Error as error:
         raise InputError(f"{path} cannot be read: {error}; is a quote never closed?") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None

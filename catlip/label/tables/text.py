@@ -1,8 +1,9 @@
-"""Rows of text tables: CSV, TSV, JSON lines, and one caption a line; plain or gzipped, a few lines in memory at a time.
+"""Rows of text tables: CSV, TSV, JSON lines, and one caption a line; plain or gzipped, a few lines
+in memory at a time.
 
-CSV and TSV are read by Python's own rules: a field that begins with a quote ends at the quote that closes it, line breaks
-and all. Bytes that are not UTF-8 become U+FFFD. A gzipped file cannot be entered in the middle: each of its parts is found by
-unzipping all before it.
+CSV and TSV are read by Python's own rules: a field that begins with a quote ends at the quote that
+closes it, line breaks and all. Bytes that are not UTF-8 become U+FFFD. A gzipped file cannot be
+entered in the middle: each of its parts is found by unzipping all before it.
 """
 
 import codecs
@@ -21,7 +22,9 @@ from catlip.label.tables.columns import Caption, Unusable, choose_column
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TEXT_KINDS = (*DELIMITERS, ".jsonl", ".ndjson", ".txt")
 LOOK_ROWS = 1000  # of JSON lines; a column that none of them has is not there
-csv.field_size_limit(1 << 24)  # room for any caption, but a quote that nothing closes shall not take in the whole file
+csv.field_size_limit(
+    1 << 24
+)  # room for any caption, but a quote that nothing closes shall not take in the whole file
 
 
 class _Lines:
@@ -33,7 +36,9 @@ class _Lines:
 
     def __init__(self, file: BufferedIOBase):
         self.offset = file.tell()
-        self._lines = (line for lines in file for line in lines.splitlines(keepends=True))  # a lone "\r" ends one, too
+        self._lines = (
+            line for lines in file for line in lines.splitlines(keepends=True)
+        )  # a lone "\r" ends one, too
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -44,10 +49,13 @@ class _Lines:
         return line.decode("utf-8", "replace")
 
 
-def cut_text(path: Path, kind: str, text_column: str | None, part_rows: int) -> tuple[str | int, list[tuple[int, int]]]:
+def cut_text(
+    path: Path, kind: str, text_column: str | None, part_rows: int
+) -> tuple[str | int, list[tuple[int, int]]]:
     """The captions' column (its number in CSV and TSV), and (rows, byte offset) of each part.
 
-    Raises: InputError when the column is not there; csv.Error on a field without end; OSError and its kin.
+    Raises: InputError when the column is not there; csv.Error on a field without end; OSError and
+        its kin.
     """
     parts = []
     with _open(path) as file:
@@ -65,7 +73,9 @@ def cut_text(path: Path, kind: str, text_column: str | None, part_rows: int) -> 
     return column, parts
 
 
-def text_captions(path: Path, kind: str, offset: int, num_rows: int, column: str | int) -> Iterator[Caption]:
+def text_captions(
+    path: Path, kind: str, offset: int, num_rows: int, column: str | int
+) -> Iterator[Caption]:
     """The captions of the rows from the byte `offset` on. Raises: as `cut_text`."""
     with _open(path) as file:
         file.seek(offset)
@@ -78,7 +88,9 @@ def _open(path: Path) -> BufferedIOBase:
 
 
 def _rows(kind: str, lines: Iterable[str]) -> Iterator[Any]:
-    """Lists of fields, or lines; empty lines are rows in .txt alone, where a line may be an empty caption."""
+    """Lists of fields, or lines; empty lines are rows in .txt alone, where a line may be an empty
+    caption.
+    """
     if kind in DELIMITERS:
         return filter(None, csv.reader(lines, delimiter=DELIMITERS[kind]))
     return iter(lines) if kind == ".txt" else filter(str.strip, lines)
@@ -93,11 +105,19 @@ def _caption(kind: str, row: Any, column: str | int) -> Caption:
 def _json_caption(line: str, column: str | int) -> Caption:
     found = _json(line)
     if not isinstance(found, dict):
-        return found if isinstance(found, Unusable) else Unusable(f"not a JSON object but {_kind_of(found)}")
+        return (
+            found
+            if isinstance(found, Unusable)
+            else Unusable(f"not a JSON object but {_kind_of(found)}")
+        )
     if column not in found:
         return Unusable(f"a row without {column}")
     caption = found[column]
-    return caption if isinstance(caption, str | None) else Unusable(f"not text but {_kind_of(caption)}")
+    return (
+        caption
+        if isinstance(caption, str | None)
+        else Unusable(f"not text but {_kind_of(caption)}")
+    )
 
 
 def _json(line: str) -> Any:
@@ -108,7 +128,13 @@ def _json(line: str) -> Any:
 
 
 def _kind_of(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+    }
     return names.get(type(value), "a number")
 
 
@@ -121,7 +147,9 @@ def _column(path: Path, kind: str, file: BufferedIOBase, text_column: str | None
     elif kind in DELIMITERS:
         column = _field(path, next(rows, []), text_column)
     else:
-        objects = [found for line in islice(rows, LOOK_ROWS) if isinstance(found := _json(line), dict)]
+        objects = [
+            found for line in islice(rows, LOOK_ROWS) if isinstance(found := _json(line), dict)
+        ]
         names = list(dict.fromkeys(name for found in objects for name in found))
         column = choose_column(f"{path} (its first {LOOK_ROWS} rows)", names, text_column)
     file.seek(start)
@@ -129,12 +157,17 @@ def _column(path: Path, kind: str, file: BufferedIOBase, text_column: str | None
 
 
 def _field(path: Path, first_row: list[str], text_column: str | None) -> int:
-    """The number of the captions' column, given the first row of a CSV or TSV file, which may be its header."""
+    """The number of the captions' column, given the first row of a CSV or TSV file, which may be
+    its header.
+    """
     if text_column is None or not _is_number(text_column):
         hint = ", or a number from 0 where there is no header row"
         return first_row.index(choose_column(str(path), first_row, text_column, hint))
     if int(text_column) >= len(first_row):
-        raise InputError(f"{path} has {len(first_row)} columns, so none with the number {text_column}; count from 0")
+        raise InputError(
+            f"{path} has {len(first_row)} columns, so none with the number {text_column}; count "
+            "from 0"
+        )
     return int(text_column)
 
 
