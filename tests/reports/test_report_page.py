@@ -1,11 +1,7 @@
 """The report as a whole: the same bytes from the same records, one file that needs nothing else,
 every number traceable.
 
-After an intended change, write the expected report again with
-
-    cd tests/reports/golden && python -m reports --records records --out expected &&
-        python ../figure_structure.py expected/figures >expected/figures.txt && rm -r
-        expected/figures expected/index.html
+After an intended change, `python tests/reports/write_golden.py` writes the expected report again.
 """
 
 import os

@@ -1,0 +1,22 @@
+"""Write the expected report of the golden records again, after an intended change of the page.
+
+python tests/reports/write_golden.py
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from figure_structure import structures
+
+GOLDEN = Path(__file__).parent / "golden"
+EXPECTED = GOLDEN / "expected"
+
+if __name__ == "__main__":
+    command = ["-m", "reports", "--records", "records", "--out", "expected"]
+    subprocess.run([sys.executable, *command], cwd=GOLDEN, check=True)
+    (EXPECTED / "figures.txt").write_text(structures(EXPECTED / "figures"))
+    shutil.rmtree(EXPECTED / "figures")
+    (EXPECTED / "index.html").unlink()
+    print(f"wrote {EXPECTED}")
