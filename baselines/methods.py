@@ -1,26 +1,32 @@
-"""Every baseline by name. A new method is one file with one class, and one line here.
+"""Every baseline by name: the objectives in the modules of this package.
 
-Each is an objective (`catlip.objective.Objective`) that needs "tokens". The two forms of CLIP, and
-of SigLIP, have the same gradient: they differ in what ranks compute and send.
+A new method is one file here, or in a folder that `CATLIP_METHODS` names (several with `:` between
+them), which hold nothing but methods; `catlip.objective` shows one.
 """
 
-from collections.abc import Callable
-from functools import partial
+import importlib
+import pkgutil
 
-from torch import nn
+import baselines
+from catlip.objective import Objective
 
-from baselines.clip import Contrastive
-from baselines.openclip import TextTower
-from baselines.siglip import Sigmoid
-from baselines.superclass import Superclass
-from catlip.encoder import ImageEncoder
+NO_METHODS = ("methods", "openclip", "pretrain")  # modules of this package
 
-Baseline = Callable[[ImageEncoder, TextTower], nn.Module]
 
-BASELINES: dict[str, Baseline] = {
-    "clip": Contrastive,
-    "clip_nonlocal": partial(Contrastive, local_loss=False),
-    "siglip": Sigmoid,
-    "siglip_gather": partial(Sigmoid, exchange="gather"),
-    "superclass": lambda image_encoder, text: Superclass(image_encoder),
-}
+def objectives() -> dict[str, type[Objective]]:
+    """Every class with a name, in the order of the modules' names and then of their lines."""
+    found: dict[str, type[Objective]] = {}
+    for module in sorted(module.name for module in pkgutil.iter_modules(baselines.__path__)):
+        if module in NO_METHODS:
+            continue
+        contents = vars(importlib.import_module(f"baselines.{module}"))
+        for member in contents.values():
+            is_objective = isinstance(member, type) and issubclass(member, Objective)
+            if is_objective and member.__module__ == contents["__name__"] and member.name:
+                if member.name in found:
+                    raise ValueError(f"two methods are called {member.name}: rename one of them")
+                found[member.name] = member
+    return found
+
+
+BASELINES = objectives()

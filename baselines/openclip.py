@@ -6,7 +6,7 @@ image of a step with every caption of it. They differ in what `compare` makes of
 vectors.
 """
 
-from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.distributed as dist
@@ -18,24 +18,13 @@ from torch.utils.checkpoint import checkpoint
 
 from catlip.captions import clean
 from catlip.cli import choose
+from catlip.costs import FLOAT32, Exchange, Matmul, StepShape, TextTower
 from catlip.data.loader import Batch
 from catlip.encoder import ImageEncoder
+from catlip.objective import Objective
 
 TEXT_VOCABULARY = 49_408  # CLIP's byte-pair tokens
 START, END = 49_406, 49_407  # those that open and close a caption; after END come zeros
-
-
-@dataclass(frozen=True)
-class TextTower:
-    """Shape of a text encoder: token width, transformer blocks, attention heads, width of the joint
-    space, tokens.
-    """
-
-    width: int
-    depth: int
-    heads: int
-    joint: int = 512
-    context: int = 77
 
 
 # The reference release pairs ViT-B with OpenCLIP's text tower of that name, and L and H with a
@@ -53,7 +42,7 @@ TEXT_TOWERS = {
 }
 
 
-class TwoTowers(nn.Module):
+class TwoTowers(Objective):
     """An image encoder and OpenCLIP's text tower, and a loss that compares all images and captions
     of a step.
 
@@ -67,15 +56,23 @@ class TwoTowers(nn.Module):
 
     needs = frozenset({"tokens"})
     whole_step = True
+    text: TextTower
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__()
+        self.text = text
         self.image_encoder = image_encoder
         self.projection = nn.Linear(image_encoder.num_features, text.joint, bias=False)
         nn.init.normal_(self.projection.weight, std=self.projection.in_features**-0.5)
         self.text_encoder = TextTransformer(
             text.context, TEXT_VOCABULARY, text.width, text.heads, text.depth, output_dim=text.joint
         )
+
+    @classmethod
+    def build(
+        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
+    ) -> Self:
+        return cls(image_encoder, text_tower(encoder_name))
 
     def forward(self, *batches: Batch) -> Tensor:
         """A scalar, mean per pair: of one batch, or of the micro-batches of a step as if they were
@@ -103,6 +100,57 @@ class TwoTowers(nn.Module):
         all ranks.
         """
         raise NotImplementedError
+
+    def matmuls(self, step: StepShape) -> list[Matmul]:
+        """The projection of the image features, and the similarities of images and captions."""
+        return [*super().matmuls(step), self.similarities(step)]
+
+    def similarities(self, step: StepShape) -> Matmul:
+        """As products."""
+        raise NotImplementedError
+
+    def kept_bytes(self, step: StepShape) -> int:
+        """The copy of the projection, embeddings, and similarities."""
+        pairs = self.compared(step) * step.everyone
+        return (
+            step.copies_bytes(self.projection.weight.numel())
+            + self.embeddings_bytes(step)
+            + self.similarity_bytes(step) * pairs
+        )
+
+    def loss_bytes(self, step: StepShape) -> int:
+        """Two float32 gradients as large as the similarities."""
+        return 2 * FLOAT32 * self.compared(step) * step.everyone
+
+    def compared(self, step: StepShape) -> int:
+        """How many images a rank compares with the captions of all ranks."""
+        return step.batch_size
+
+    def embeddings_bytes(self, step: StepShape) -> int:
+        """What is kept of the embeddings of this rank's pairs, and of those of the others."""
+        raise NotImplementedError
+
+    def similarity_bytes(self, step: StepShape) -> int:
+        """What is kept of the similarities of one image and one caption."""
+        raise NotImplementedError
+
+    def feature_bytes(self, step: StepShape) -> int:
+        """Of a number of an embedding: on a GPU, autocast takes `F.normalize` in float32."""
+        return step.number_bytes if step.device_type == "cpu" else FLOAT32
+
+    def embedding_bytes(self, step: StepShape) -> int:
+        """Of one tower's embeddings of this rank's pairs, as they are sent."""
+        return step.batch_size * self.text.joint * self.feature_bytes(step)
+
+    def gathered(self, step: StepShape, towers: int) -> list[Exchange]:
+        """The embeddings of one or both towers gathered forward, and their gradients backward."""
+        one = towers * self.embedding_bytes(step)
+        # gloo has no reduce_scatter with gradient: OpenCLIP sends gradients by all_to_all there
+        back = "reduce_scatter" if step.device_type == "cuda" else "all_to_all"
+        return [
+            Exchange("features", "all_gather", towers, one, step.ranks),
+            Exchange("features", back, towers, one * step.ranks, step.ranks),
+        ]
 
 
 class CaptionTokenizer:

@@ -3,16 +3,17 @@
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
-from catlip.cli import choose, run
-from catlip.pretrain import PretrainRun, encoder_of, pretrain
+from catlip.cli import choose, one_of, run
+from catlip.pretrain import LabelledRun, classes_of, encoder_of, pretrain
 from catlip.recipes import CLIP
 
 
 @dataclass(frozen=True)
-class PretrainBaseline(PretrainRun):
+class PretrainBaseline(LabelledRun):
     """Pre-train an image encoder with a baseline; run the same command again to go on where it
     stopped.
 
@@ -22,22 +23,22 @@ class PretrainBaseline(PretrainRun):
         --shards data/starter/pretrain --out runs/starter/pretrain/superclass-seed0
     """
 
-    method: str = "clip"
-    """What to train with: clip, siglip or superclass; clip_nonlocal and siglip_gather exchange
-    features in another way.
-    """
+    method: Annotated[str, one_of(BASELINES)] = "clip"
+    """What to train with; clip_nonlocal and siglip_gather exchange features in another way."""
 
 
 def main(config: PretrainBaseline) -> None:
     """Train the baseline."""
-    objective = choose("method", config.method, BASELINES)
-    text = text_tower(config.recipe.encoder)
+    method, name = choose("method", config.method, BASELINES), config.recipe.encoder
+    context = text_tower(name).context
+    classes = classes_of(config) if "labels" in method.needs else None
     record = pretrain(
         config,
-        config.method,
-        lambda: objective(encoder_of(config.recipe), text),
-        {},
-        tokenize=CaptionTokenizer(text.context),
+        lambda: method.build(
+            encoder_of(config.recipe), name, base_rates=classes.base_rates if classes else None
+        ),
+        classes,
+        tokenize=CaptionTokenizer(context) if "tokens" in method.needs else None,
     )
     if record:
         print(record)

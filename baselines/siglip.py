@@ -14,12 +14,12 @@ import torch
 from open_clip.loss import SigLipLoss
 from torch import Tensor, nn
 
-from baselines.openclip import TextTower, TwoTowers, ranks
+from baselines.openclip import TwoTowers, ranks
+from catlip.costs import Exchange, Matmul, StepShape, TextTower
 from catlip.encoder import ImageEncoder
 
-INITIAL_SCALE = (
-    10.0  # Section 3.2 of Zhai et al., as is the bias: nearly all pairs do not belong together
-)
+# Section 3.2 of Zhai et al., as is the bias: nearly all pairs do not belong together.
+INITIAL_SCALE = 10.0
 INITIAL_BIAS = -10.0
 
 
@@ -29,23 +29,56 @@ class Sigmoid(TwoTowers):
     Args:
         image_encoder: what is to be transferred.
         text: shape of the text tower.
+    Attributes:
         exchange: how ranks get each other's captions. "bidir": from both neighbours of a ring,
             round which they travel; "gather": all at once. The gradient is the same.
     """
 
-    def __init__(
-        self,
-        image_encoder: ImageEncoder,
-        text: TextTower,
-        exchange: Literal["bidir", "gather"] = "bidir",
-    ):
+    name, label, colour, marker = "siglip", "SigLIP", "#007a5a", "^"
+    exchange: Literal["bidir", "gather"] = "bidir"
+
+    def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__(image_encoder, text)
         # [1], not 0-D: sharding needs a dimension, and what is 1-D has no weight decay, as in
         # OpenCLIP.
         self.logit_scale = nn.Parameter(torch.tensor([np.log(INITIAL_SCALE)], dtype=torch.float32))
         self.logit_bias = nn.Parameter(torch.tensor([INITIAL_BIAS]))
-        self.loss = SigLipLoss(dist_impl=exchange, **ranks())
+        self.loss = SigLipLoss(dist_impl=self.exchange, **ranks())
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
         """Nats per image, summed over its pairs."""
         return self.loss(image, text, self.logit_scale.exp(), self.logit_bias)
+
+    def similarities(self, step: StepShape) -> Matmul:
+        """Of the images with the captions of each rank; when it gathers, OpenCLIP computes those of
+        its own captions again, times zero.
+        """
+        again = self.exchange == "gather" and step.ranks > 1
+        return Matmul(step.batch_size, self.text.joint, step.batch_size, count=step.ranks + again)
+
+    def embeddings_bytes(self, step: StepShape) -> int:
+        """Of its own pairs, and of the captions of the other ranks."""
+        own = step.batch_size * (4 * step.number_bytes + self.feature_bytes(step))
+        others = (step.everyone - step.batch_size) * step.number_bytes
+        return self.text.joint * (own + others)
+
+    def similarity_bytes(self, step: StepShape) -> int:
+        """The target and the product with it; on a CPU its exponential too."""
+        return (3 if step.device_type == "cpu" else 2) * self.feature_bytes(step)
+
+    def exchanges(self, step: StepShape) -> list[Exchange]:
+        """Captions. Round the ring they go in both directions at once, and each gradient goes back
+        the way it came.
+        """
+        if self.exchange == "gather":
+            return self.gathered(step, towers=1)
+        times = 2 * (step.ranks - 1)
+        payload = times * self.embedding_bytes(step)
+        return [Exchange("features", "neighbour_exchange", times, payload, step.ranks)]
+
+
+class GatheringSigmoid(Sigmoid):
+    """SigLIP whose ranks gather all captions at once."""
+
+    name, label = "siglip_gather", "SigLIP, gathering"
+    exchange = "gather"

@@ -12,12 +12,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from baselines.openclip import END, START, TEXT_VOCABULARY, ranks
+from catlip.categorical import CLASSIFIER_STD
+from catlip.costs import FLOAT32, Exchange, StepShape
 from catlip.data.loader import Batch
 from catlip.encoder import ImageEncoder
-from catlip.objective import CLASSIFIER_STD
+from catlip.objective import Objective
 
 
-class Superclass(nn.Module):
+class Superclass(Objective):
     """An image encoder, a linear classifier over CLIP's subwords, and cross-entropy with their
     IDF-weighted distribution.
 
@@ -32,6 +34,7 @@ class Superclass(nn.Module):
         captions_seen: [1] int64.
     """
 
+    name, label, colour, marker = "superclass", "SuperClass", "#a34a83", "v"
     needs = frozenset({"tokens"})
     captions_with: Tensor
     captions_seen: Tensor
@@ -53,6 +56,14 @@ class Superclass(nn.Module):
             self.count(subwords, present)
         logits = self.classifier(self.image_encoder(batch.images))
         return sparse_cross_entropy(logits, subwords, self.weights(subwords, present))
+
+    def loss_bytes(self, step: StepShape) -> int:
+        """Three float32 gradients as large as the logits."""
+        return 3 * FLOAT32 * step.batch_size * TEXT_VOCABULARY
+
+    def exchanges(self, step: StepShape) -> list[Exchange]:
+        """How many captions of the step have each subword."""
+        return [Exchange("counts", "all_reduce", 1, self.captions_with.nbytes, step.ranks)]
 
     @torch.no_grad()
     def count(self, subwords: Tensor, present: Tensor) -> None:

@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.arithmetic.activations import activation_bytes, peak_bytes
-from bench.arithmetic.exchanges import Exchange, sent
+from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import (
-    TWO_TOWERS,
     forward_flops,
-    head_products,
     image_flops,
     mean_flops_per_sample,
     recomputed_flops,
     step_flops,
     text_flops,
 )
-from bench.arithmetic.state import parameters, state_bytes
-from bench.methods import METHODS
+from bench.arithmetic.state import objective_of, parameters, state_bytes, step_shape
+from bench.methods import METHODS, shown
 from bench.training_step import EncoderName, Factors, MethodNames, factors_of
 from catlip.cli import InputError, run
+from catlip.costs import Exchange
 from catlip.ranges import Count
 from catlip.recipes import CATLIP, CLIP
 from catlip.record import Record
@@ -81,12 +80,13 @@ def costs(factors: Factors, world_size: int) -> dict[str, Any]:
     GPU.
     """
     per_image = 1e9 * factors.batch_size
-    kept = activation_bytes(factors, world_size)
+    objective, kept = objective_of(factors), activation_bytes(factors, world_size)
+    heads = forward_flops(objective.matmuls(step_shape(factors, world_size)))
     return {
         "forward_gflops": {
             "image_encoder": image_flops(factors.model, factors.resolution) / 1e9,
-            "text_tower": text_flops(factors.model) / 1e9 if factors.method in TWO_TOWERS else 0.0,
-            "head": forward_flops(head_products(factors, world_size)) / per_image,
+            "text_tower": text_flops(objective.text) / 1e9 if objective.text else 0.0,
+            "head": heads / per_image,
         },
         "step_gflops_per_image": step_flops(factors, world_size) / per_image,
         "recomputed_gflops_per_image": recomputed_flops(factors) / per_image,
@@ -125,6 +125,7 @@ def main(config: Analytic) -> None:
     name = f"{config.model}-b{config.batch_size}x{config.world_size}-{config.precision}"
     with Record(config.out / f"{name}.json", kind="analytic", config=config) as record:
         first = found[config.methods[0]]["step_gflops_per_image"]
+        record.shown_as = shown(config.methods)
         record.metrics = {
             "methods": found,
             "flops_ratios": {

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor, nn
 
+from catlip.categorical import Categorical
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
-from catlip.objective import Categorical
 from catlip.pretrain import VocabularyLabels, augmented, base_rates_of, encoder_of
 from catlip.progress import progress
 from catlip.ranges import Count, Natural

@@ -23,7 +23,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from baselines.methods import BASELINES
 from bench.measuring import exchange_time
+from bench.methods import shown
 from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, EncoderName, MethodNames, factors_of
 from catlip.cli import InputError, run
 from catlip.progress import progress
@@ -47,15 +49,8 @@ class Communication:
 
     model: EncoderName = "vit_b16"
     """Image encoder."""
-    methods: MethodNames = (
-        "catlip",
-        "clip",
-        "clip_nonlocal",
-        "siglip",
-        "siglip_gather",
-        "superclass",
-    )
-    """Of bench.methods.METHODS."""
+    methods: MethodNames = ("catlip", *BASELINES)
+    """What to measure; the other forms of CatLIP send the same."""
     batch_size: Natural = 0
     """Images per step and rank; 0 for 256 on a GPU and 4 on a CPU."""
     parallel: Parallel = "ddp"
@@ -140,6 +135,7 @@ def main(config: Communication) -> None:
     name = f"{shared}-{build_name(place.device.type)}"
     record = Record(config.out / f"{name}.json", kind="communication", config=config)
     with record if place.is_main else nullcontext():
+        record.shown_as = shown(config.methods)
         record.metrics = {
             "world_size": place.world_size,
             "backend": dist.get_backend(),

@@ -16,6 +16,7 @@ import tyro
 from bench.arithmetic.activations import peak_bytes
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.step_memory import ACTIVATIONS, GIB, activations_of, attempt, predict
+from bench.methods import shown
 from bench.training_step import BATCH_SIZE, PRECISION, EncoderName, Factors, MethodNames, factors_of
 from catlip.cli import InputError, run
 from catlip.progress import progress
@@ -144,6 +145,7 @@ def main(config: Memory) -> None:
             m: _largest(config, factors_of(config, m, batch_size=config.batch_sizes[0]), place)
             for m in config.methods
         }
+        record.shown_as = shown(config.methods)
         record.metrics = {"how": HOW[place.device.type], "batches": {}}
         for size in config.batch_sizes:
             found = {

@@ -1,34 +1,43 @@
 """Every method by name, on any encoder, with batches made up for it: what the cost benches time."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from baselines.methods import BASELINES, Baseline
-from baselines.openclip import END, START, TextTower, text_tower
+from baselines.methods import BASELINES
+from baselines.openclip import END, START, text_tower
+from catlip.categorical import Categorical
+from catlip.costs import FLOAT32, StepShape
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder, build_encoder
-from catlip.objective import Categorical
+from catlip.objective import Objective, shown_as
 
 LABELS_PER_CAPTION = 3
 CHUNK_CLASSES = 4_096
 
 
-def build_catlip(
-    objective: type[Categorical], chunk: int, encoder: ImageEncoder, _: TextTower, num_classes: int
-) -> nn.Module:
-    """CatLIP over `num_classes` equally frequent classes, `chunk` of them at a time."""
-    return objective(encoder, torch.full((num_classes,), LABELS_PER_CAPTION / num_classes), chunk)
+class ChunkedCategorical(Categorical):
+    """CatLIP with the logits of CHUNK_CLASSES classes in memory at a time; the loss is the same."""
+
+    name, label = "catlip_chunked", "CatLIP, loss in chunks"
+
+    @classmethod
+    def build(
+        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
+    ) -> Self:
+        assert base_rates is not None, "who needs labels is given their base rates"
+        return cls(image_encoder, base_rates, CHUNK_CLASSES)
 
 
 class DenseCategorical(Categorical):
     """CatLIP with a dense [B, V] target, as the reference release computes it; the loss is the
     same.
     """
+
+    name, label = "catlip_dense", "CatLIP, dense targets"
 
     def forward(self, batch: Batch) -> Tensor:
         """Nats per image."""
@@ -38,35 +47,37 @@ class DenseCategorical(Categorical):
         target[batch.labels.rows(), batch.labels.values] = 1
         return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
 
-
-def build_baseline(
-    objective: Baseline, encoder: ImageEncoder, text: TextTower, num_classes: int
-) -> nn.Module:
-    """Any of the others."""
-    return objective(encoder, text)
+    def kept_bytes(self, step: StepShape) -> int:
+        """The target too."""
+        target = FLOAT32 * step.batch_size * self.classifier.out_features
+        return super().kept_bytes(step) + target
 
 
-METHODS: dict[str, Callable[[ImageEncoder, TextTower, int], nn.Module]] = {
-    "catlip": partial(build_catlip, Categorical, 0),
-    "catlip_chunked": partial(build_catlip, Categorical, CHUNK_CLASSES),
-    "catlip_dense": partial(build_catlip, DenseCategorical, 0),
-    **{name: partial(build_baseline, objective) for name, objective in BASELINES.items()},
-}
+CATLIP_FORMS: tuple[type[Objective], ...] = (Categorical, ChunkedCategorical, DenseCategorical)
+METHODS: dict[str, type[Objective]] = {form.name: form for form in CATLIP_FORMS} | BASELINES
 
 
 def build(
     method: str, model: str, resolution: int, num_classes: int, seed: int, **encoder: Any
-) -> nn.Module:
+) -> Objective:
     """The objective `method` on the image encoder `model`; the same seed gives every method the
     same encoder weights.
 
     Args:
+        num_classes: of a method that needs labels; all are equally frequent.
         encoder: options of `catlip.encoder.build_encoder`.
     """
     torch.manual_seed(seed)
-    return METHODS[method](
-        build_encoder(model, resolution, **encoder), text_tower(model), num_classes
+    return METHODS[method].build(
+        build_encoder(model, resolution, **encoder),
+        model,
+        base_rates=torch.full((num_classes,), LABELS_PER_CAPTION / num_classes),
     )
+
+
+def shown(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """How the page shows these methods, for a record."""
+    return {name: shown_as(METHODS[name]) for name in names}
 
 
 def synthetic_batch(

@@ -208,6 +208,7 @@ def main(config: Projection) -> None:
     name = config.step_time.stem if config.step_time else f"{config.model}-assumed"
     name += f"-{config.communication.stem if config.communication else config.link}"
     with Record(config.out / f"{name}.json", kind="projection", config=config) as record:
+        record.shown_as = methods.shown(computes)
         record.metrics = {
             "link": asdict(link),
             "compute": {m: asdict(c) for m, c in computes.items()},

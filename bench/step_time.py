@@ -13,6 +13,7 @@ import torch
 from bench.arithmetic.flops import step_flops
 from bench.measuring.ceiling import measure_ceiling
 from bench.measuring.feed import real_batches
+from bench.methods import shown
 from bench.statistics import ratio, summarise
 from bench.training_step import (
     BATCH_SIZE,
@@ -183,6 +184,7 @@ def _fill(
     flops = {
         method: step_flops(factors_of(config, method), world_size) for method in config.methods
     }
+    record.shown_as = shown(config.methods)
     record.metrics = {
         "world_size": world_size,
         "ceiling": ceiling,

@@ -22,9 +22,9 @@ class Difference:
     """One difference that stays.
 
     Attributes:
-        what: here, and in the release. concerns: whether it changes a training by this recipe and
-        method. Methods of pre-training are named as in records;
-            those of transfer are "probe", "finetune", "multilabel", "segmentation" and "detection".
+        what: here, and in the release.
+        concerns: whether it changes a training by this recipe and method. Methods of pre-training
+            are named as in records, those of transfer as in TRANSFER.
     """
 
     what: str
@@ -36,8 +36,8 @@ def of(*methods: str) -> Callable[[Recipe, str], bool]:
     return lambda recipe, method: method in methods
 
 
-PRETRAINING = ("catlip", "clip")
-CLASSIFYING = ("probe", "finetune", "multilabel")
+# Every other method is one of pre-training.
+TRANSFER = ("probe", "finetune", "multilabel", "segmentation", "detection")
 
 DIFFERENCES = (
     Difference(
@@ -45,7 +45,7 @@ DIFFERENCES = (
             "stem: ViT's one strided convolution; in the release three with batch norm (--encoder "
             "..._conv)"
         ),
-        lambda recipe, method: method in PRETRAINING and not recipe.encoder.endswith("_conv"),
+        lambda recipe, method: method not in TRANSFER and not recipe.encoder.endswith("_conv"),
     ),
     Difference(
         (
@@ -70,7 +70,7 @@ DIFFERENCES = (
         "order: samples are mixed within windows of 16 shards; the release reads its first epoch "
         "in order and mixes all "
         "samples of a node in later ones",
-        of(*PRETRAINING),
+        lambda recipe, method: method not in TRANSFER,
     ),
     Difference(
         (
@@ -95,7 +95,7 @@ DIFFERENCES = (
             "is "
             "constant (--no-ema-rising)"
         ),
-        lambda recipe, method: method not in PRETRAINING and recipe.ema_rising,
+        lambda recipe, method: method in TRANSFER and recipe.ema_rising,
     ),
     Difference(
         "training images are jittered in scale as in ViTDet, in batches of one size; in the "
@@ -125,7 +125,7 @@ def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> li
     found = [difference.what for difference in DIFFERENCES if difference.concerns(recipe, method)]
     if (
         num_steps is not None
-        and method not in PRETRAINING
+        and method in TRANSFER
         and num_steps // LEAST_SHARE < recipe.warmup_iterations
     ):
         found.append(

@@ -1,193 +1,129 @@
-"""CatLIP's objective: which nouns does the caption of this image contain?  (Section 3.2)
+"""What a method of pre-training is: one file with one subclass of `Objective`.
 
-Pre-training becomes multi-label classification over the synset vocabulary. Targets stay sparse: a
-caption has about three nouns and the vocabulary 24,320 classes, so a dense target would be 99.99 %
-zeros.
+    class ToyObjective(Objective):
+        name, label, colour, marker = "toy", "Toy", "#7a6000", "P"
+        needs = frozenset({"tokens"})
+
+        def __init__(self, image_encoder: ImageEncoder):
+            super().__init__()
+            self.image_encoder = image_encoder
+            self.head = nn.Linear(image_encoder.num_features, 10)
+
+        def forward(self, batch: Batch) -> Tensor:
+            return self.head(self.image_encoder(batch.images)).square().mean()
+
+Such a file in `baselines/`, or in a folder that `CATLIP_METHODS` names, is a method of every
+program: `baselines.pretrain --method toy` trains it, `bench.step_time --methods catlip toy` times
+it, and the page shows its label in its colour.
 """
 
-from typing import Any, Protocol
+from typing import Self
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catlip.cli import InputError
-from catlip.data.loader import Batch, RaggedLabels
+from catlip.costs import FLOAT32, Exchange, Matmul, StepShape, TextTower
 from catlip.encoder import ImageEncoder
 
-CLASSIFIER_STD = 0.02  # timm's for every linear layer
-# Torch returns z itself above its threshold; from its default, 20, that is off by up to 2e-9.
-EXACT_SOFTPLUS = 40.0
+TOWERS = ("image_encoder.", "text_encoder.")
 
 
-class Objective(Protocol):
-    """A method of pre-training: a module that holds the image encoder and turns a batch into a
-    loss.
+class Objective(nn.Module):
+    """A method of pre-training: it holds the image encoder and turns a batch into a loss.
+
+    A subclass defines `forward`, which maps a Batch to a scalar loss, mean per image, and overrides
+    whatever else is not as here.
 
     Attributes:
-        needs: the optional fields of a Batch that it reads, "labels" or "tokens".
+        name: what programs and records call the method.
+        label, colour, marker: how the page shows it: words, #rrggbb on white, and a marker of
+            matplotlib.
+        needs: the optional fields of a Batch that it reads: "labels", "tokens", or both.
+        whole_step: whether it is called with all micro-batches of a step at once.
+        text: the shape of its text tower, if it has one; the tower itself is its member
+            `text_encoder`.
         image_encoder: what is transferred afterwards; [B, 3, H, W] to [B, num_features].
-
-    It may also have `whole_step`, true if it is called with all micro-batches of a step at once;
-    `set_progress(share)`, called before each step with the share of the run that is done;
-    `metrics()`, scalar tensors by name for the log; and `lr_scale(name)`, what the learning rate of
-    the parameter of that name is multiplied by.
     """
 
-    needs: frozenset[str]
-    image_encoder: ImageEncoder
+    name: str = ""
+    label: str = ""
+    colour: str = "#7a6000"
+    marker: str = "P"
+    needs: frozenset[str] = frozenset()
+    whole_step: bool = False
+    text: TextTower | None = None
+    image_encoder: nn.Module
 
-    def __call__(self, batch: Batch) -> Tensor:
-        """A scalar, mean per image."""
-        ...
+    @classmethod
+    def build(
+        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
+    ) -> Self:
+        """The method on an image encoder.
 
+        Args:
+            image_encoder: freshly initialised.
+            encoder_name: which of `catlip.encoder.ENCODERS` it is.
+            base_rates: [V] float in (0, 1), the fraction of training captions that hold each class;
+                None for a method that needs no labels.
+        """
+        return cls(image_encoder)
 
-class Categorical(nn.Module):
-    """An image encoder, a linear classifier over the vocabulary, and binary cross-entropy.
+    def set_progress(self, share: float) -> None:
+        """Takes the share of the run's steps that is done, in [0, 1), before each step."""
 
-    Args:
-        image_encoder: what is to be transferred.
-        base_rates: [V] float in (0, 1), the share of training captions that hold each class. The
-            bias starts at its log-odds, so that training begins at the loss of knowing how frequent
-            each noun is instead of V ln 2.
-        chunk_classes: classes whose logits are in memory at a time; 0 for all of them, which is a
-            little faster.
-    Raises: InputError when `chunk_classes` is negative.
-    """
+    def metrics(self) -> dict[str, Tensor]:
+        """Scalars by name for the log."""
+        return {}
 
-    needs = frozenset({"labels"})
+    def lr_scale(self, name: str) -> float:
+        """What the learning rate of the parameter of that name is multiplied by."""
+        return 1.0
 
-    def __init__(self, image_encoder: ImageEncoder, base_rates: Tensor, chunk_classes: int = 0):
-        super().__init__()
-        if chunk_classes < 0:
-            raise InputError(
-                f"chunk_classes {chunk_classes} is a number of classes: give 0 for all at once, or "
-                "above"
-            )
-        self.chunk_classes = chunk_classes
-        self.image_encoder = image_encoder
-        self.classifier = nn.Linear(image_encoder.num_features, len(base_rates))
-        nn.init.trunc_normal_(self.classifier.weight, std=CLASSIFIER_STD)
-        with torch.no_grad():
-            self.classifier.bias.copy_(torch.logit(base_rates))
+    def decays(self, name: str) -> bool:
+        """Whether the parameter of that name has weight decay, if it has two dimensions or more."""
+        return True
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Nats per image."""
-        assert batch.labels is not None, "the loader makes what `needs` names"
-        features = self.image_encoder(batch.images)
-        if self.chunk_classes:
-            weight, bias = self.classifier.weight, self.classifier.bias
-            return chunked_binary_cross_entropy(
-                features, weight, bias, batch.labels, self.chunk_classes
-            )
-        return sparse_binary_cross_entropy(self.classifier(features), batch.labels)
+    def matmuls(self, step: StepShape) -> list[Matmul]:
+        """The products of one device's forward pass beside those of its towers: here one of each
+        linear layer, of all images.
+        """
+        return [
+            Matmul(step.batch_size, layer.in_features, layer.out_features)
+            for layer in self._layers()
+        ]
 
+    def recomputed(self, step: StepShape) -> list[Matmul]:
+        """Those of them that the backward pass takes once more."""
+        return []
 
-def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
-    """Binary cross-entropy summed over classes, averaged over images (the release's `batch_mean`).
+    def kept_bytes(self, step: StepShape) -> int:
+        """What autograd keeps on one device beside the towers and the image features: here the
+        float32 output of each linear layer, and the 16-bit copy of its weight under autocast.
+        """
+        return sum(
+            FLOAT32 * step.batch_size * layer.out_features
+            + step.copies_bytes(layer.in_features * layer.out_features)
+            for layer in self._layers()
+        )
 
-    Absent classes cost softplus(z), present ones softplus(z) - z, so one dense softplus and one
-    gather give the same value as a dense [B, V] target without ever making it.
+    def loss_bytes(self, step: StepShape) -> int:
+        """What is held beside that when the loss begins to go backward: here two float32 gradients
+        as large as the outputs of the linear layers.
+        """
+        return sum(2 * FLOAT32 * step.batch_size * layer.out_features for layer in self._layers())
 
-    Args:
-        logits: [B, V], any float dtype; reduced in float32 or wider.
-        labels: class ids in [0, V), at most once per image; an image may have none.
-    Returns: a scalar in nats per image.
-    """
-    wide = _wide(logits)
-    present = wide[labels.rows(), labels.values].sum()
-    return (F.softplus(wide, threshold=EXACT_SOFTPLUS).sum() - present) / len(logits)
+    def exchanges(self, step: StepShape) -> list[Exchange]:
+        """What each of several ranks sends in a step beside gradients, parameters and buffers."""
+        return []
 
-
-def chunked_binary_cross_entropy(
-    features: Tensor, weight: Tensor, bias: Tensor, labels: RaggedLabels, chunk: int
-) -> Tensor:
-    """`sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)` without ever holding
-    the [B, V] logits.
-
-    Classes are taken `chunk` at a time, and their logits computed once more in the backward pass:
-    memory beside the gradients themselves is a few times B x chunk numbers, and a fourth matrix
-    product joins the three of a linear layer.
-
-    Args:
-        features: [B, D]; under autocast the products are taken in its dtype, as those of a linear
-            layer.
-        weight, bias: [V, D] and [V], of the classifier.
-        labels: as above.
-        chunk: classes at a time, at least 1.
-    Returns: a scalar in nats per image.
-    """
-    if torch.is_autocast_enabled(features.device.type):
-        features = features.to(torch.get_autocast_dtype(features.device.type))
-    loss: Tensor = _ChunkedLoss.apply(features, weight, bias, labels.rows(), labels.values, chunk)
-    return loss / len(features)
+    def _layers(self) -> list[nn.Linear]:
+        """The linear layers beside the towers."""
+        return [
+            module
+            for name, module in self.named_modules()
+            if isinstance(module, nn.Linear) and not name.startswith(TOWERS)
+        ]
 
 
-class _ChunkedLoss(torch.autograd.Function):
-    """Binary cross-entropy of a linear classifier, summed over classes and images, chunk by
-    chunk.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        features: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        rows: Tensor,
-        values: Tensor,
-        chunk: int,
-    ) -> Tensor:
-        ctx.save_for_backward(features, weight, bias, rows, values)
-        ctx.chunk = chunk
-        loss = _wide(features.new_zeros(()))
-        for first in range(0, len(weight), chunk):
-            logits = _chunk_logits(features, weight, bias, first, chunk)
-            column, present = _labels_within(values, first, logits)
-            loss += (
-                F.softplus(logits, threshold=EXACT_SOFTPLUS).sum()
-                - (logits[rows, column] * present).sum()
-            )
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        features, weight, bias, rows, values = ctx.saved_tensors
-        of_features = _wide(torch.zeros_like(features))
-        of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
-        for first in range(0, len(weight), ctx.chunk):
-            logits = _chunk_logits(features, weight, bias, first, ctx.chunk)
-            column, present = _labels_within(values, first, logits)
-            of_logits = (
-                logits.sigmoid_()
-                .index_put_((rows, column), -present, accumulate=True)
-                .mul_(*upstream)
-            )
-            chunk = slice(first, first + ctx.chunk)
-            of_bias[chunk] = of_logits.sum(dim=0)
-            of_logits = of_logits.to(features.dtype)
-            of_weight[chunk] = of_logits.T @ features
-            of_features += of_logits @ weight[chunk].to(features.dtype)
-        return of_features.to(features.dtype), of_weight, of_bias, None, None, None
-
-
-def _chunk_logits(features: Tensor, weight: Tensor, bias: Tensor, first: int, chunk: int) -> Tensor:
-    """[B, chunk] float32 or wider, of the classes from `first` on."""
-    weight, bias = (
-        weight[first : first + chunk].to(features.dtype),
-        bias[first : first + chunk].to(features.dtype),
-    )
-    return _wide(F.linear(features, weight, bias))
-
-
-def _labels_within(values: Tensor, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Each label's column among these logits, and 1 when it has one, else 0: picking those out
-    would wait for the device.
-    """
-    column = values - first
-    last = logits.shape[1] - 1
-    return column.clamp(0, last), ((column >= 0) & (column <= last)).to(logits.dtype)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+def shown_as(method: Objective | type[Objective]) -> dict[str, str]:
+    """How the page shows a method, for records."""
+    return {"label": method.label, "colour": method.colour, "marker": method.marker}

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from torch import Tensor, nn
+from torch import Tensor
 
 from catlip.broken import FEW, MAX_BROKEN, MOST_LISTED, check_max_broken, read_broken
+from catlip.categorical import Categorical
 from catlip.cli import InputError, run
 from catlip.data.loader import DataPath, LabelSource, Shards
 from catlip.data.sampler import SampleOrder
@@ -28,7 +29,7 @@ from catlip.fidelity import differences
 from catlip.flags import HIDDEN
 from catlip.initialization import encoder_as_release, linear_as_release
 from catlip.lock import only_writer
-from catlip.objective import Categorical
+from catlip.objective import Objective, shown_as
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.ranges import Count, Fraction, Natural, Seed
 from catlip.recipe import ImageRecipe, Recipe
@@ -43,6 +44,7 @@ from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
 UNKNOWN_LABELS_PER_CAPTION = 3  # a DataComp caption's, about
+OF_LABELS = ("vocabulary", "num_classes", "labels_dir")  # settings that only labels need
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,8 @@ class PretrainRun:
 
 
 @dataclass(frozen=True)
-class PretrainCatLIP(PretrainRun):
-    """Pre-train an image encoder with CatLIP; run the same command again to go on where it stopped.
-
-    python -m catlip.pretrain --recipe starter --shards data/starter/pretrain \\
-        --vocabulary runs/starter/vocabulary.json --labels-dir runs/starter/labels \\
-        --out runs/starter/pretrain/catlip-seed0
-    """
+class LabelledRun(PretrainRun):
+    """What a run of a method that classifies is started with."""
 
     vocabulary: Path | None = None
     """Made by catlip.vocabulary; a dry run can do without."""
@@ -108,26 +105,47 @@ class PretrainCatLIP(PretrainRun):
     """Size of the vocabulary that a dry run assumes when none is given; the release's is 24,320."""
     labels_dir: Path = Path("labels")
     """Where catlip.label put the labels of these shards."""
+
+
+@dataclass(frozen=True)
+class PretrainCatLIP(LabelledRun):
+    """Pre-train an image encoder with CatLIP; run the same command again to go on where it stopped.
+
+    python -m catlip.pretrain --recipe starter --shards data/starter/pretrain \\
+        --vocabulary runs/starter/vocabulary.json --labels-dir runs/starter/labels \\
+        --out runs/starter/pretrain/catlip-seed0
+    """
+
     chunk_classes: Natural = 0
     """Classes whose logits are in memory at a time; 0 for all of them. The result is the same."""
 
 
+@dataclass(frozen=True)
+class Classes:
+    """What a method that classifies is trained with.
+
+    Attributes:
+        base_rates: [V] float32, the fraction of captions that name each class.
+        identity: what determines a run: the vocabulary.
+        labels: of the samples; None where a dry run does without a vocabulary.
+    """
+
+    base_rates: Tensor
+    identity: dict[str, Any]
+    labels: LabelSource | None
+
+
 def pretrain(
     config: PretrainRun,
-    method: str,
-    build: Callable[[], nn.Module],
-    identity: dict[str, Any],
-    labels: LabelSource | None = None,
+    build: Callable[[], Objective],
+    classes: Classes | None = None,
     tokenize: Callable[[list[str]], Tensor] | None = None,
 ) -> Path | None:
     """Train an objective by a recipe, with checkpoints and resume, and write its record.
 
     Args:
-        method: its name in records.
         build: makes the objective, after the seed is set.
-        identity: what else determines the run (say, the vocabulary); a checkpoint made under
-            another one is refused.
-        labels, tokenize: how to make what the objective needs.
+        classes, tokenize: how to make the labels and the tokens that the objective needs.
     Returns: the path of the record; None after a dry run.
     """
     recipe, place = config.recipe, find_place(config.device)
@@ -147,11 +165,11 @@ def pretrain(
                     made_up_batch(recipe.resolution, tokenize),
                     num_samples,
                     place,
-                    method,
+                    objective.name,
                 )
             )
         return None
-    shards = _shards(config, place)
+    shards, labels = _shards(config, place), classes.labels if classes else None
     if isinstance(labels, VocabularyLabels) and place.is_main:
         labels.check(shards, config.shards)
     accumulation = recipe.accumulation(place.world_size)
@@ -160,19 +178,18 @@ def pretrain(
     objective = augmented(build(), recipe)
     identity = (
         recipe_identity(recipe)
-        | identity
-        | {"method": method, "seed": config.seed, "data": shards.digest}
+        | (classes.identity if classes else {})
+        | {"method": objective.name, "seed": config.seed, "data": shards.digest}
     )
     with only_writer(config.out, place.is_main):
         if config.restart:
             _discard(config.out, place)
-        return _train(config, method, objective, data=data, place=place, identity=identity)
+        return _train(config, objective, data=data, place=place, identity=identity)
 
 
 def _train(
     config: PretrainRun,
-    method: str,
-    objective: nn.Module,
+    objective: Objective,
     data: DataPath,
     place: Place,
     identity: dict[str, Any],
@@ -180,7 +197,7 @@ def _train(
     """Train in the run's folder, from its last checkpoint if there is one, and write the record;
     its path.
     """
-    recipe, layout = config.recipe, config.parallel
+    recipe, layout, method = config.recipe, config.parallel, objective.name
     trainer = Trainer(
         objective,
         recipe,
@@ -191,11 +208,10 @@ def _train(
         config.compile,
         seed=config.seed,
     )
-    record = Record(
-        config.out.with_name(config.out.name + ".json"),
-        "pretrain",
-        plain(config) | {"method": method},
-    )
+    settings = plain(config) | {"method": method}
+    if "labels" not in objective.needs:
+        settings = {name: value for name, value in settings.items() if name not in OF_LABELS}
+    record = Record(config.out.with_name(config.out.name + ".json"), "pretrain", settings)
     with record if place.is_main else nullcontext():
         lines = train(
             trainer,
@@ -210,6 +226,7 @@ def _train(
             config.wandb,
             config.snapshots,
         )
+        record.shown_as[method] = shown_as(objective)
         _fill(record, method, config.seed, trainer, lines, data.order.total)
         read_broken(config.out).note(record)
         _note_skipped(record, data.shards)
@@ -279,7 +296,7 @@ def encoder_of(recipe: Recipe) -> ImageEncoder:
     return encoder
 
 
-def augmented(objective: nn.Module, recipe: ImageRecipe) -> nn.Module:
+def augmented(objective: Objective, recipe: ImageRecipe) -> Objective:
     """The objective behind RangeAugment, if the recipe has it; no method knows."""
     if not recipe.range_augment:
         return objective
@@ -365,26 +382,34 @@ def categorical(recipe: Recipe, base_rates: Tensor, chunk_classes: int = 0) -> C
     return objective
 
 
-def main(config: PretrainCatLIP) -> None:
-    """Train CatLIP."""
-    recipe, chunk = config.recipe, config.chunk_classes
+def classes_of(config: LabelledRun) -> Classes:
+    """The classes of a run: those of its vocabulary.
+
+    Raises: InputError when none is given, and it is no dry run.
+    """
     if config.vocabulary is None:
         if not config.dry_run:
             raise InputError(
                 "which nouns are the classes? give --vocabulary FILE, made by python -m "
                 "catlip.vocabulary"
             )
-        equal = torch.full((config.num_classes,), UNKNOWN_LABELS_PER_CAPTION / config.num_classes)
-        pretrain(config, "catlip", lambda: categorical(recipe, equal, chunk), {})
-        return
+        equal = UNKNOWN_LABELS_PER_CAPTION / config.num_classes
+        return Classes(torch.full((config.num_classes,), equal), identity={}, labels=None)
     vocabulary = Vocabulary.load(config.vocabulary)
-    base_rates = base_rates_of(vocabulary)
+    return Classes(
+        base_rates_of(vocabulary),
+        {"vocabulary": vocabulary_identity(config.vocabulary), "num_classes": len(vocabulary)},
+        VocabularyLabels(config.labels_dir, vocabulary),
+    )
+
+
+def main(config: PretrainCatLIP) -> None:
+    """Train CatLIP."""
+    classes = classes_of(config)
     record = pretrain(
         config,
-        "catlip",
-        lambda: categorical(recipe, base_rates, chunk),
-        {"vocabulary": vocabulary_identity(config.vocabulary), "num_classes": len(vocabulary)},
-        labels=VocabularyLabels(config.labels_dir, vocabulary),
+        lambda: categorical(config.recipe, classes.base_rates, config.chunk_classes),
+        classes,
     )
     if record:
         print(record)

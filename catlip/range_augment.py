@@ -24,9 +24,11 @@ from torch import Tensor, nn
 
 from catlip.data.loader import Batch
 from catlip.encoder import unit_range
+from catlip.objective import Objective
 
 PEAK = 255.0**2  # PSNR and MSE are of 8-bit pixels
 ALPHA = 100.0  # weight of the PSNR loss, in the release's configurations
+OBJECTIVE = "objective."  # begins the names of parameters that are the objective's
 
 
 @dataclass(frozen=True)
@@ -180,27 +182,29 @@ class RangeAugment(nn.Module):
         }
 
 
-class Augmented(nn.Module):
+class Augmented(Objective):
     """Any objective, fed augmented images while it trains, with RangeAugment's loss added to its
-    own: itself an objective.
+    own.
     """
 
-    def __init__(self, objective: nn.Module, range_augment: RangeAugment):
+    def __init__(self, objective: Objective, range_augment: RangeAugment):
         super().__init__()
         self.objective = objective
         self.range_augment = range_augment
-        self.needs = objective.needs
-        self.whole_step = getattr(objective, "whole_step", False)
+        self.name, self.label = objective.name, objective.label
+        self.colour, self.marker = objective.colour, objective.marker
+        self.needs, self.whole_step = objective.needs, objective.whole_step
         self.progress = 0.0
 
     @property
-    def image_encoder(self) -> nn.Module:
+    def image_encoder(self) -> nn.Module:  # type: ignore[override]  # it is not to be replaced here
         """The objective's."""
-        return self.objective.get_submodule("image_encoder")
+        return self.objective.image_encoder
 
     def set_progress(self, share: float) -> None:
-        """Say which share of the run's steps is done, in [0, 1], before each step."""
+        """Keeps it for RangeAugment, and tells the objective."""
         self.progress = share
+        self.objective.set_progress(share)
 
     def forward(self, *batches: Batch) -> Tensor:
         """A scalar, mean per image; of several batches where the objective takes a step's as
@@ -216,8 +220,12 @@ class Augmented(nn.Module):
 
     def lr_scale(self, name: str) -> float:
         """The objective's own, of its parameters; the ranges learn at the full rate."""
-        own = name.removeprefix("objective.")
-        return getattr(self.objective, "lr_scale", lambda name: 1.0)(own) if own != name else 1.0
+        own = name.removeprefix(OBJECTIVE)
+        return self.objective.lr_scale(own) if own != name else 1.0
+
+    def decays(self, name: str) -> bool:
+        """The objective's own, of its parameters."""
+        return self.objective.decays(name.removeprefix(OBJECTIVE))
 
     def metrics(self) -> dict[str, Tensor]:
         """For the log, 0-D each: the PSNR of the last batch, the ends of the ranges, and what the
@@ -228,11 +236,7 @@ class Augmented(nn.Module):
             for name, ends in self.range_augment.ranges().items()
             for end, value in ends.items()
         }
-        return {
-            "psnr_db": self.range_augment.psnr_db,
-            **ends,
-            **getattr(self.objective, "metrics", dict)(),
-        }
+        return {"psnr_db": self.range_augment.psnr_db, **ends, **self.objective.metrics()}
 
 
 def target_mse(progress: float, start_db: float, end_db: float) -> float:

@@ -61,6 +61,7 @@ class Record:
         metrics: name -> number or nested dict; units are in the names.
         samples: name -> list of raw values (per step, per seed).
         notes: sentences a reader of the numbers must know.
+        shown_as: method -> its label, colour and marker in the reports.
         begun: whether work was done that an error does not undo.
         attention: kernels of scaled-dot-product attention that ran.
     """
@@ -73,6 +74,7 @@ class Record:
         self.metrics: dict[str, Any] = {}
         self.samples: dict[str, list[Any]] = {}
         self.notes: list[str] = []
+        self.shown_as: dict[str, dict[str, str]] = {}
         self.begun = False
         self.attention: set[str] = set()
         self.environment = environment()
@@ -125,6 +127,7 @@ class Record:
 
     def _write(self, path: Path) -> None:
         body = self._head | {"metrics": self.metrics, "samples": self.samples, "notes": self.notes}
+        body |= {"shown_as": self.shown_as} if self.shown_as else {}
         write_atomically(path, json.dumps(plain(body), indent=1, allow_nan=True).encode() + b"\n")
 
 

@@ -21,24 +21,12 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from reports.cells import clipped, shown
-from reports.measured import name_of
+from reports.methods import KNOWN, OTHER, colour_of, marker_of, name_of, stated_colours
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
-COLOURS = {
-    "random": "#5f666e",
-    "catlip": "#0067a5",
-    "clip": "#b34700",
-    "siglip": "#007a5a",
-    "superclass": "#a34a83",
-}
-OTHER = "#7a6000"
-SERIES = (
-    "catlip",
-    "siglip",
-    "superclass",
-    "clip",
-)  # whose colour and marker the n-th of several rules or label sets wears
-MARKERS = {"random": "D", "catlip": "o", "clip": "s", "siglip": "^", "superclass": "v"}
+# Of the n-th of several rules or label sets, which are not methods: colour and marker of these.
+SERIES = ("catlip", "siglip", "superclass", "clip")
+COLOURS = {method: KNOWN[method].colour for method in ("random", *SERIES)}
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -72,6 +60,7 @@ PAGE_COLOURS = {
     PAPER: "--paper",
     OTHER: "--other",
 } | {colour: f"--{method}" for method, colour in COLOURS.items()}
+DARK = "light-dark({0}, color-mix(in srgb, {0} 50%, white))"  # of a colour that a record states
 PNG_DPI = 160
 
 
@@ -122,27 +111,16 @@ def for_page(svg: str, name: str) -> str:
     body = re.sub(r'(url\(|href=")#', rf"\1#{name}-", body)
     for colour, variable in PAGE_COLOURS.items():
         body = body.replace(colour, f"var({variable})")
+    for colour in stated_colours():
+        body = body.replace(colour, DARK.format(colour))
     # Glyphs drawn in black have no colour of their own in the file.
     return body.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1).strip()
 
 
-def colour_of(method: str) -> str:
-    """A method's colour; a variant such as `catlip_dense` or `catlip:raw` wears its method's."""
-    return COLOURS.get(_family(method), OTHER)
-
-
-def marker_of(method: str) -> str:
-    return MARKERS.get(_family(method), "P")
-
-
-def _family(method: str) -> str:
-    return method.replace(":", "_").partition("_")[0]
-
-
 def series_style(index: int) -> dict[str, str]:
     """The colour and marker of the n-th of several things that are not methods."""
-    wearer = SERIES[index % len(SERIES)]
-    return {"color": COLOURS[wearer], "marker": MARKERS[wearer]}
+    method = SERIES[index % len(SERIES)]
+    return {"color": colour_of(method), "marker": marker_of(method)}
 
 
 THOUSANDS = StrMethodFormatter("{x:,.0f}")

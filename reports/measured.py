@@ -17,22 +17,12 @@ from pathlib import PurePath
 from typing import TypeVar
 
 from catlip.least_counts import too_few
-from reports.cells import Quantity, clipped
+from reports.cells import Quantity
 from reports.differences import listed
 from reports.likeness import Alike, alike, unlike
+from reports.methods import KNOWN, name_of
 from reports.records import Record, Records, lookup, number, text
 
-NAMES = {
-    "random": "Random init",
-    "catlip": "CatLIP",
-    "catlip_chunked": "CatLIP, loss in chunks",
-    "catlip_dense": "CatLIP, dense targets",
-    "clip": "CLIP",
-    "clip_nonlocal": "CLIP, loss not local",
-    "siglip": "SigLIP",
-    "siglip_gather": "SigLIP, gathering",
-    "superclass": "SuperClass",
-}
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
 SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that no method chooses for itself
 K = TypeVar("K")
@@ -354,7 +344,7 @@ def ordered(methods: Iterable[str]) -> list[str]:
     """Methods without repetition, the known ones in their fixed order, then the others by name,
     those not ours last.
     """
-    rank = {name: i for i, name in enumerate(NAMES)}
+    rank = {name: i for i, name in enumerate(KNOWN)}
     return sorted(
         set(methods), key=lambda name: (not is_ours(name), rank.get(name, len(rank)), name)
     )
@@ -370,11 +360,6 @@ def is_ours(method: str) -> bool:
 def is_ceiling(method: str) -> bool:
     """Whether other people trained the encoder, so that it only says what can be reached."""
     return method.startswith(CEILINGS)
-
-
-def name_of(method: str) -> str:
-    """How a method is called in text; what a record calls it is cut to what fits a line."""
-    return NAMES.get(method) or clipped(method)
 
 
 def anchor_of(record: Record) -> str:

@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Record:
     metrics: dict[str, Any]
     samples: dict[str, Any]
     notes: list[Any]
+    shown_as: dict[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> str:
@@ -196,7 +197,8 @@ def read_record(root: Path, path: Path) -> Record:
         if not isinstance(content[key], kind):
             raise NotARecordError(f"`{key}` is not a {kind.__name__}")
     scale = Path(os.path.abspath(path)).parent.parent.name
-    return Record(str(root), scale, str(path), **{key: content[key] for key in NEEDED})
+    parts = {key: content[key] for key in NEEDED} | {"shown_as": entries(content, "shown_as")}
+    return Record(str(root), scale, str(path), **parts)
 
 
 def _parse(path: Path) -> Any:

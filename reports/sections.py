@@ -28,6 +28,7 @@ from reports.cost import cost_sections
 from reports.devices import measured
 from reports.figures import Figure
 from reports.measured import Setting, settings
+from reports.methods import learn
 from reports.paper_tables import COMMANDS, figures_stated, published_table, result_tables
 from reports.provenance import problems_table, record_groups, records_table
 from reports.recipe_tables import differences, recipe_tables
@@ -73,6 +74,7 @@ class Page:
 
 def build_page(records: Records) -> Page:
     """Everything the report says, from the records and the published numbers."""
+    learn(records.found)
     every = settings(records)
     main = next(
         iter(sorted(every, key=lambda s: (not s.of("pretrain"), not s.methods))), None

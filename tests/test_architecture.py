@@ -13,13 +13,14 @@ FORBIDDEN = {
     "catlip/data": (
         "catlip.training",
         "catlip.objective",
+        "catlip.categorical",
         "catlip.pretrain",
         "catlip.recipes",
         "catlip.transfer_recipes",
     ),
     "catlip/training": (
         "catlip.data",
-        "catlip.objective",
+        "catlip.categorical",
         "catlip.pretrain",
         "catlip.recipes",
         "catlip.transfer_recipes",

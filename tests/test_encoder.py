@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, Architecture, build_encoder
-from catlip.objective import Categorical
 from catlip.range_augment import Augmented, RangeAugment
 
 VOCABULARY = 24_320

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from bench.measuring.feed import EvenLabels
+from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
-from catlip.objective import Categorical
-from catlip.pretrain import PretrainRun, encoder_of, pretrain
+from catlip.pretrain import Classes, PretrainRun, encoder_of, pretrain
 from catlip.recipes import STARTER
 from catlip.record import read_record
 
@@ -50,10 +50,8 @@ def run(folder: Path, **options) -> dict:
         recipe, (str(folder),), folder / "run", device="cpu", num_workers=0, quiet=True, **options
     )
 
-    def objective() -> Categorical:
-        return Categorical(encoder_of(recipe), torch.full((CLASSES,), 0.1))
-
-    record = pretrain(config, "catlip", objective, {}, labels=EvenLabels(CLASSES))
+    classes = Classes(torch.full((CLASSES,), 0.1), identity={}, labels=EvenLabels(CLASSES))
+    record = pretrain(config, lambda: Categorical(encoder_of(recipe), classes.base_rates), classes)
     return read_record(record)
 
 

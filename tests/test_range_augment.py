@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import methods
+from catlip.objective import Objective
 from catlip.range_augment import Augmented, Draws, RangeAugment, draw, target_mse
 
 NAMES = ("brightness", "contrast", "noise")
@@ -235,7 +236,7 @@ def _on_meta(drawn: Draws) -> Draws:
     return Draws(drawn.order, chosen, where, drawn.noise.to("meta"))
 
 
-def build(method: str = "catlip") -> nn.Module:
+def build(method: str = "catlip") -> Objective:
     return methods.build(method, "hybrid_tiny", 16, 20, seed=0)
 
 
@@ -264,7 +265,7 @@ def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
 
 
 def test_the_log_can_show_what_is_learnt_beside_what_the_objective_says() -> None:
-    class Talking(nn.Module):
+    class Talking(Objective):
         needs = frozenset({"labels"})
 
         def metrics(self) -> dict[str, Tensor]:

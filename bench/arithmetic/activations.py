@@ -15,18 +15,22 @@ norms, numbers of tokens and labels, copies of masks.
     activation_bytes(Factors(method="clip", batch_size=256), world_size=256)
 """
 
-from baselines.openclip import TEXT_VOCABULARY, text_tower
-from bench.arithmetic.flops import MLP_RATIO, TWO_TOWERS, num_tokens, stem_products
-from bench.arithmetic.state import FLOAT32, parameters, product_bytes, state_bytes
-from bench.methods import CHUNK_CLASSES
+from bench.arithmetic.flops import MLP_RATIO, num_tokens, stem_products
+from bench.arithmetic.state import (
+    objective_of,
+    parameters,
+    product_bytes,
+    state_bytes,
+    step_shape,
+)
 from bench.training_step import Factors
+from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width
 from catlip.training.schedule import AUTOCAST
 
 BLOCK_NUMBERS = 14  # of the type of the products, per token and unit of width
-ATTENTION_COPY = (
-    1  # more in the text tower on a GPU, where torch's attention makes its result contiguous
-)
+# More in the text tower on a GPU, where torch's attention makes its result contiguous.
+ATTENTION_COPY = 1
 
 
 def activation_bytes(
@@ -42,11 +46,12 @@ def activation_bytes(
     Returns: bytes by part: image_encoder, text_tower, and logits (heads, embeddings, logits and
         targets).
     """
-    text = text_bytes(factors, device_type) if factors.method in TWO_TOWERS else 0
+    objective = objective_of(factors)
+    heads = objective.kept_bytes(step_shape(factors, world_size, device_type))
     return {
         "image_encoder": image_bytes(factors, device_type),
-        "text_tower": text,
-        "logits": logits_bytes(factors, world_size, device_type),
+        "text_tower": text_bytes(factors, objective.text, device_type) if objective.text else 0,
+        "logits": head_input_bytes(factors) + heads,
     }
 
 
@@ -59,7 +64,7 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
     (under autocast for a moment in 16 bits too) and the last tower begins; when the image encoder
     begins; and at its first block, with all gradients made.
     """
-    shape, text = ENCODERS[factors.model], text_tower(factors.model)
+    shape, objective = ENCODERS[factors.model], objective_of(factors)
     tokens, batch = num_tokens(factors.model, factors.resolution), factors.batch_size
     kept, state = activation_bytes(factors, world_size, device_type), state_bytes(factors)
     gradients = {part: FLOAT32 * number for part, number in parameters(factors).items()}
@@ -72,13 +77,12 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
     working = batch * working_bytes(
         factors, tokens, shape.width, shape.heads if factors.attention == "naive" else 0
     )
-    text_working = (
-        batch * working_bytes(factors, text.context, text.width, 0) if kept["text_tower"] else 0
-    )
+    text_working = 0
+    if text := objective.text:
+        text_working = batch * working_bytes(factors, text.context, text.width, 0)
+    at_loss = objective.loss_bytes(step_shape(factors, world_size, device_type))
     moments = (
-        sum(kept.values())
-        + cached
-        + loss_working_bytes(factors, world_size),  # autocast drops its copies after the loss
+        sum(kept.values()) + cached + at_loss,  # autocast drops its copies after the loss
         kept["image_encoder"]
         + kept["text_tower"]
         + gradients["head"]
@@ -103,22 +107,6 @@ def working_bytes(factors: Factors, tokens: int, width: int, naive_heads: int) -
     """
     hidden = max(MLP_RATIO * width, 2 * naive_heads * tokens)
     return tokens * (FLOAT32 * width + product_bytes(factors) * hidden)
-
-
-def loss_working_bytes(factors: Factors, world_size: int) -> int:
-    """Beside the kept logits when the loss goes backward: float32 gradients of its terms, each as
-    large as the logits.
-    """
-    batch, everyone = factors.batch_size, factors.batch_size * world_size
-    if factors.method in TWO_TOWERS:
-        return 2 * FLOAT32 * (everyone if factors.method == "clip_nonlocal" else batch) * everyone
-    if factors.method == "superclass":
-        return 3 * FLOAT32 * batch * TEXT_VOCABULARY
-    if (
-        factors.method == "catlip_chunked"
-    ):  # of one chunk: logits, their gradient, and what leads from one to the other
-        return 5 * FLOAT32 * batch * min(CHUNK_CLASSES, factors.num_classes)
-    return 2 * FLOAT32 * batch * factors.num_classes
 
 
 def block_bytes(
@@ -156,11 +144,11 @@ def image_bytes(factors: Factors, device_type: str) -> int:
     return factors.batch_size * per_image + copies
 
 
-def text_bytes(factors: Factors, device_type: str) -> int:
+def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
     """Of the text tower, the whole batch; its attention is always fused, and it is not
     checkpointed.
     """
-    text, wide = text_tower(factors.model), product_bytes(factors)
+    wide = product_bytes(factors)
     one = block_bytes(factors, text.context, text.width, text.heads, "sdpa", device_type)
     if device_type == "cuda":
         one += ATTENTION_COPY * wide * text.context * text.width
@@ -171,21 +159,6 @@ def text_bytes(factors: Factors, device_type: str) -> int:
         else 0
     )
     return factors.batch_size * per_caption + copies
-
-
-def logits_bytes(factors: Factors, world_size: int, device_type: str) -> int:
-    """Of what follows the towers: the input of the head, embeddings, logits, and dense targets
-    where there are any.
-    """
-    wide, width, batch = product_bytes(factors), ENCODERS[factors.model].width, factors.batch_size
-    if factors.method in TWO_TOWERS:
-        return head_input_bytes(factors) + _similarity_bytes(factors, world_size, device_type)
-    if factors.method == "catlip_chunked":  # its logits are made again
-        return head_input_bytes(factors)
-    classes = TEXT_VOCABULARY if factors.method == "superclass" else factors.num_classes
-    dense = 2 if factors.method == "catlip_dense" else 1
-    copies = wide * width * classes if wide < FLOAT32 else 0
-    return head_input_bytes(factors) + dense * FLOAT32 * batch * classes + copies
 
 
 def head_input_bytes(factors: Factors) -> int:
@@ -200,26 +173,6 @@ def head_input_bytes(factors: Factors) -> int:
         * shape.width
         * (num_tokens(factors.model, factors.resolution) if views else 1)
     )
-
-
-def _similarity_bytes(factors: Factors, world_size: int, device_type: str) -> int:
-    """Embeddings of this rank's pairs, those of the others, and similarities, float32 where a
-    softmax takes them.
-    """
-    wide, width, batch = product_bytes(factors), ENCODERS[factors.model].width, factors.batch_size
-    joint, everyone = text_tower(factors.model).joint, factors.batch_size * world_size
-    feature = wide if device_type == "cpu" else FLOAT32  # a GPU's autocast takes norms in float32
-    copies = wide * width * joint if wide < FLOAT32 else 0
-    if factors.method.startswith("clip"):
-        rows = everyone if factors.method == "clip_nonlocal" else batch
-        others = 2 * joint * wide * everyone if world_size > 1 else 0
-        own = 2 * joint * batch * (2 * wide + feature)
-        return copies + own + others + 2 * FLOAT32 * rows * everyone
-    own = joint * batch * (4 * wide + feature)
-    per_pair = (
-        3 * feature if device_type == "cpu" else 2 * feature
-    )  # target, product with it, and on a CPU its exponential
-    return copies + own + (world_size - 1) * joint * wide * batch + per_pair * batch * everyone
 
 
 def stem_numbers(factors: Factors) -> int:

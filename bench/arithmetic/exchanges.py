@@ -9,58 +9,16 @@ for exchange in sent(Factors(method="clip"), world_size=256):
     print(exchange.what, exchange.kind, exchange.sent_bytes / 1e6, "MB")
 """
 
-from dataclasses import dataclass
-
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from baselines.openclip import TEXT_VOCABULARY, text_tower
-from bench.arithmetic.flops import TWO_TOWERS
-from bench.arithmetic.state import FLOAT32, objective_of, product_bytes
+from bench.arithmetic.state import objective_of, product_bytes, step_shape
 from bench.training_step import Factors
+from catlip.costs import FLOAT32, Exchange
 from catlip.training.blocks import blocks
 
-DDP_BUCKETS = [
-    2**20,
-    25 * 2**20,
-]  # DistributedDataParallel's: a small one first, so that sending begins early
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """What every rank sends in one step for one purpose.
-
-    Attributes:
-        what: gradients, parameters, features, counts, buffers or norm. kind: the collective, or
-        neighbour_exchange (point to point, round a ring of ranks). count: calls. payload_bytes:
-        what one rank hands in, all `count` calls together: the tensor that is reduced or broadcast,
-        its own
-            share of a gather, the whole input of a reduce_scatter or all_to_all, what goes to a
-            neighbour.
-        world_size: ranks.
-    """
-
-    what: str
-    kind: str
-    count: int
-    payload_bytes: int
-    world_size: int
-
-    @property
-    def sent_bytes(self) -> float:
-        """What leaves a rank when the collective runs round a ring; of a broadcast, the mean: the
-        last passes nothing on.
-        """
-        n, payload = self.world_size, self.payload_bytes
-        return {
-            "all_reduce": 2 * (n - 1) / n * payload,
-            "all_gather": (n - 1) * payload,
-            "reduce_scatter": (n - 1) / n * payload,
-            "all_to_all": (n - 1) / n * payload,
-            "broadcast": (n - 1) / n * payload,
-            "neighbour_exchange": payload,
-        }[self.kind]
+# DistributedDataParallel's: a small one first, so that sending begins early.
+DDP_BUCKETS = [2**20, 25 * 2**20]
 
 
 def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[Exchange]:
@@ -68,49 +26,13 @@ def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[E
     wants, is not in it.
 
     Args:
-        device_type: "cuda" (NCCL) or "cpu" (gloo, which has no reduce_scatter with gradient:
-            OpenCLIP's gather sends its gradient by all_to_all there). It also decides how wide
-            embeddings are under autocast.
+        device_type: "cuda" (NCCL) or "cpu" (gloo).
     """
     if world_size == 1:
         return []
     of_state = _sharded if factors.parallel == "fsdp" else _replicated
-    found = [*of_state(factors, world_size), *_features(factors, world_size, device_type)]
-    if factors.method == "superclass":
-        found.append(
-            Exchange("counts", "all_reduce", 1, TEXT_VOCABULARY * torch.int64.itemsize, world_size)
-        )
-    return found
-
-
-def _features(factors: Factors, world_size: int, device_type: str) -> list[Exchange]:
-    """Embeddings forward, their gradients backward: of both towers for CLIP, of captions for
-    SigLIP.
-    """
-    if factors.method not in TWO_TOWERS:
-        return []
-    wide = (
-        product_bytes(factors) if device_type == "cpu" else FLOAT32
-    )  # on a GPU, F.normalize widens to float32
-    one = factors.batch_size * text_tower(factors.model).joint * wide
-    if (
-        factors.method == "siglip"
-    ):  # round the ring in both directions at once; each gradient goes back the way it came
-        return [
-            Exchange(
-                "features",
-                "neighbour_exchange",
-                2 * (world_size - 1),
-                2 * (world_size - 1) * one,
-                world_size,
-            )
-        ]
-    towers = 1 if factors.method == "siglip_gather" else 2
-    back = "reduce_scatter" if device_type == "cuda" else "all_to_all"
-    return [
-        Exchange("features", "all_gather", towers, towers * one, world_size),
-        Exchange("features", back, towers, towers * one * world_size, world_size),
-    ]
+    of_method = objective_of(factors).exchanges(step_shape(factors, world_size, device_type))
+    return [*of_state(factors, world_size), *of_method]
 
 
 def _replicated(factors: Factors, world_size: int) -> list[Exchange]:

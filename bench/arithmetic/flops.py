@@ -16,35 +16,16 @@ and 1.30 with H. The paper's 2.7 and 2.78 (Fig. 1c) are more than operations exp
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from baselines.openclip import TEXT_VOCABULARY, text_tower
+from bench.arithmetic.state import objective_of, step_shape
 from bench.training_step import Factors
 from catlip.cli import choose
+from catlip.costs import Matmul, TextTower
 from catlip.data.sampler import ImageSize
 from catlip.encoder import ENCODERS, conv_width
 
 MLP_RATIO = 4  # both towers
-TWO_TOWERS = ("clip", "clip_nonlocal", "siglip", "siglip_gather")
-
-
-@dataclass(frozen=True)
-class Product:
-    """`count` products of a [rows, inner] and an [inner, columns] matrix; of a convolution, rows
-    are its output pixels.
-    """
-
-    rows: int
-    inner: int
-    columns: int
-    count: int = 1
-    trained_operands: int = 2
-    """How many of the two need a gradient: one where the rows are made of pixels."""
-
-    @property
-    def flops(self) -> int:
-        """Of the forward pass."""
-        return 2 * self.rows * self.inner * self.columns * self.count
 
 
 def num_tokens(model: str, resolution: int) -> int:
@@ -53,84 +34,51 @@ def num_tokens(model: str, resolution: int) -> int:
     return (resolution // shape.patch) ** 2 + (shape.pool == "token")
 
 
-def stem_products(model: str, resolution: int) -> list[Product]:
+def stem_products(model: str, resolution: int) -> list[Matmul]:
     """Of one image, from pixels to patch embeddings."""
     shape = choose("encoder", model, ENCODERS)
     width, last = shape.width, (resolution // shape.patch) ** 2
     if shape.stem == "patchify":
-        return [Product(last, 3 * shape.patch**2, width, trained_operands=1)]
+        return [Matmul(last, 3 * shape.patch**2, width, trained_operands=1)]
     if shape.stem == "conv":
         hidden = conv_width(width)
         wide = (resolution // 4) ** 2, (resolution // 8) ** 2
         return [
-            Product(wide[0], 3 * 16, hidden, trained_operands=1),
-            Product(wide[1], 4 * hidden, hidden),
-            Product(last, 4 * hidden, width),
+            Matmul(wide[0], 3 * 16, hidden, trained_operands=1),
+            Matmul(wide[1], 4 * hidden, hidden),
+            Matmul(last, 4 * hidden, width),
         ]
-    products = [Product((resolution // 2) ** 2, 3 * 9, 32, trained_operands=1)]
+    products = [Matmul((resolution // 2) ** 2, 3 * 9, 32, trained_operands=1)]
     for channels, wider, stride in ((32, 64, 4), (64, 128, 8)):
         pixels = (resolution // stride) ** 2
-        products += [Product(pixels, inner, wider) for inner in (9 * channels, 9 * wider, channels)]
-    return [*products, Product(last, 128, width)]
+        products += [Matmul(pixels, inner, wider) for inner in (9 * channels, 9 * wider, channels)]
+    return [*products, Matmul(last, 128, width)]
 
 
-def block_products(tokens: int, width: int, heads: int) -> dict[str, Product]:
+def block_products(tokens: int, width: int, heads: int) -> dict[str, Matmul]:
     """Of one sample in one transformer block."""
     per_head = width // heads
     return {
-        "qkv": Product(tokens, width, 3 * width),
-        "scores": Product(tokens, per_head, tokens, heads),
-        "values": Product(tokens, tokens, per_head, heads),
-        "projection": Product(tokens, width, width),
-        "mlp_in": Product(tokens, width, MLP_RATIO * width),
-        "mlp_out": Product(tokens, MLP_RATIO * width, width),
+        "qkv": Matmul(tokens, width, 3 * width),
+        "scores": Matmul(tokens, per_head, tokens, heads),
+        "values": Matmul(tokens, tokens, per_head, heads),
+        "projection": Matmul(tokens, width, width),
+        "mlp_in": Matmul(tokens, width, MLP_RATIO * width),
+        "mlp_out": Matmul(tokens, MLP_RATIO * width, width),
     }
 
 
-def image_products(model: str, resolution: int) -> list[Product]:
+def image_products(model: str, resolution: int) -> list[Matmul]:
     """Of one image in the encoder."""
     shape = choose("encoder", model, ENCODERS)
     block = block_products(num_tokens(model, resolution), shape.width, shape.heads)
     return [*stem_products(model, resolution), *[*block.values()] * shape.depth]
 
 
-def text_products(model: str) -> list[Product]:
-    """Of one caption in the text tower that goes with `model`, padded to its context; the
-    projection is of one token.
-    """
-    text = text_tower(model)
+def text_products(text: TextTower) -> list[Matmul]:
+    """Of one caption in the text tower, padded to its context; the projection is of one token."""
     block = block_products(text.context, text.width, text.heads)
-    return [*[*block.values()] * text.depth, Product(1, text.width, text.joint)]
-
-
-def head_products(factors: Factors, world_size: int = 1) -> list[Product]:
-    """Of one device and step: the classifier, or the image projection and the similarities of
-    images and captions.
-    """
-    batch, width, joint = (
-        factors.batch_size,
-        ENCODERS[factors.model].width,
-        text_tower(factors.model).joint,
-    )
-    everyone = batch * world_size
-    projection = Product(batch, width, joint)
-    if (
-        factors.method == "clip_nonlocal" and world_size > 1
-    ):  # captions to images are the transpose of images to captions
-        return [projection, Product(everyone, joint, everyone)]
-    if factors.method in ("clip", "clip_nonlocal"):
-        return [projection, Product(batch, joint, everyone, count=2)]
-    if (
-        factors.method == "siglip_gather" and world_size > 1
-    ):  # OpenCLIP computes its own pairs again, times zero
-        return [projection, Product(batch, joint, batch, count=world_size + 1)]
-    if factors.method in ("siglip", "siglip_gather"):
-        return [projection, Product(batch, joint, batch, count=world_size)]
-    return [
-        Product(
-            batch, width, TEXT_VOCABULARY if factors.method == "superclass" else factors.num_classes
-        )
-    ]
+    return [*[*block.values()] * text.depth, Matmul(1, text.width, text.joint)]
 
 
 def image_flops(model: str, resolution: int) -> int:
@@ -138,19 +86,19 @@ def image_flops(model: str, resolution: int) -> int:
     return forward_flops(image_products(model, resolution))
 
 
-def text_flops(model: str) -> int:
+def text_flops(text: TextTower) -> int:
     """Of one caption's forward pass through the text tower, projection included. The one of
     ViT-B/16: 6.0e9.
     """
-    return forward_flops(text_products(model))
+    return forward_flops(text_products(text))
 
 
-def forward_flops(products: Iterable[Product]) -> int:
+def forward_flops(products: Iterable[Matmul]) -> int:
     """Of the forward pass."""
     return sum(product.flops for product in products)
 
 
-def training_flops(products: Iterable[Product]) -> int:
+def training_flops(products: Iterable[Matmul]) -> int:
     """Of the forward and the backward pass."""
     return sum(product.flops * (1 + product.trained_operands) for product in products)
 
@@ -164,10 +112,12 @@ def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -
         recompute: add what the backward pass computes again. Model FLOPs utilisation (MFU) leaves
             it out.
     """
+    objective = objective_of(factors)
     once = training_flops(image_products(factors.model, factors.resolution))
-    if factors.method in TWO_TOWERS:
-        once += training_flops(text_products(factors.model))
-    flops = once * factors.batch_size + training_flops(head_products(factors, world_size))
+    if objective.text:
+        once += training_flops(text_products(objective.text))
+    heads = training_flops(objective.matmuls(step_shape(factors, world_size)))
+    flops = once * factors.batch_size + heads
     return flops + (recomputed_flops(factors) if recompute else 0)
 
 
@@ -175,18 +125,17 @@ def recomputed_flops(factors: Factors) -> int:
     """What the backward pass of one device computes again.
 
     Fused attention takes the scores once more. Checkpointing takes a block once more up to its last
-    product, whose result nothing needs: 3.67 forward passes of a block and not 4. `catlip_chunked`
-    takes the logits once more.
+    product, whose result nothing needs: 3.67 forward passes of a block and not 4. A method may take
+    products of its own once more, as CatLIP in chunks does.
     """
-    shape, text = ENCODERS[factors.model], text_tower(factors.model)
+    objective, shape = objective_of(factors), ENCODERS[factors.model]
     block = block_products(num_tokens(factors.model, factors.resolution), shape.width, shape.heads)
     again = shape.depth * block["scores"].flops if factors.attention == "sdpa" else 0
     if factors.checkpointing:
         again += shape.depth * (forward_flops(block.values()) - block["mlp_out"].flops)
-    if factors.method in TWO_TOWERS:  # its attention is always fused, and it is not checkpointed
+    if text := objective.text:  # its attention is always fused, and it is not checkpointed
         again += text.depth * block_products(text.context, text.width, text.heads)["scores"].flops
-    logits = forward_flops(head_products(factors)) if factors.method == "catlip_chunked" else 0
-    return again * factors.batch_size + logits
+    return again * factors.batch_size + forward_flops(objective.recomputed(step_shape(factors)))
 
 
 def mean_flops_per_sample(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.arithmetic.exchanges import Exchange
+from catlip.costs import Exchange
 
 
 @dataclass(frozen=True)

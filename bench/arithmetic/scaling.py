@@ -15,11 +15,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from bench.arithmetic.exchanges import Exchange, sent
+from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.link import Link, exchange_ms
 from bench.training_step import Factors, factors_of
 from catlip.cli import InputError
+from catlip.costs import Exchange
 from catlip.record import read_record
 
 BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is two products

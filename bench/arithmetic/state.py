@@ -6,13 +6,12 @@ Counted on the objective itself, which torch's meta device builds without memory
 from functools import cache
 
 import torch
-from torch import nn
 
 from bench import methods
 from bench.training_step import Factors
+from catlip.costs import FLOAT32, StepShape
+from catlip.objective import Objective
 from catlip.training.schedule import AUTOCAST
-
-FLOAT32 = 4
 
 
 def product_bytes(factors: Factors) -> int:
@@ -21,15 +20,20 @@ def product_bytes(factors: Factors) -> int:
 
 
 @cache
-def bare_objective(method: str, model: str, resolution: int, num_classes: int) -> nn.Module:
+def bare_objective(method: str, model: str, resolution: int, num_classes: int) -> Objective:
     """The objective with shapes but without memory, on torch's meta device."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return methods.build(method, model, resolution, num_classes, seed=0)
 
 
-def objective_of(factors: Factors) -> nn.Module:
+def objective_of(factors: Factors) -> Objective:
     """`bare_objective` of these factors."""
     return bare_objective(factors.method, factors.model, factors.resolution, factors.num_classes)
+
+
+def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:
+    """What a method is told of the step whose costs it states."""
+    return StepShape(factors.batch_size, world_size, product_bytes(factors), device_type)
 
 
 def parameters(factors: Factors) -> dict[str, int]:

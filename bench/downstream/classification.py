@@ -20,15 +20,16 @@ from bench.downstream.encoders import LoadedEncoder
 from bench.downstream.fit import Run, fit
 from bench.downstream.preprocess import Preprocess
 from catlip.broken import BrokenImage
+from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch
-from catlip.objective import sparse_binary_cross_entropy
+from catlip.objective import Objective
 from catlip.recipe import TransferRecipe
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
-class Classification(nn.Module):
+class Classification(Objective):
     """An image encoder, a linear classifier over the classes of a data set, and softmax
     cross-entropy; where an image can be of several classes, CatLIP's own binary cross-entropy.
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from bench.downstream.datasets import Split, ragged
 from bench.downstream.encoders import LoadedEncoder
@@ -20,6 +19,7 @@ from catlip.data.sampler import SampleOrder
 from catlip.data.shards import Shard
 from catlip.fidelity import LEAST_SHARE
 from catlip.lock import only_writer
+from catlip.objective import Objective
 from catlip.pretrain import augmented, recipe_identity
 from catlip.recipe import TransferRecipe
 from catlip.record import write_atomically
@@ -55,7 +55,7 @@ class Run:
 
 
 def fit(
-    run: Run, classification: nn.Module, train_split: Split, score: Callable[[], dict[str, Any]]
+    run: Run, classification: Objective, train_split: Split, score: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """Train from the last checkpoint in the run's folder, if there is one, and score the averaged
     weights.
@@ -80,7 +80,7 @@ def fit(
 
 def _train(
     run: Run,
-    classification: nn.Module,
+    classification: Objective,
     identity: dict[str, Any],
     train_split: Split,
     score: Callable[[], dict[str, Any]],

@@ -25,8 +25,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.arithmetic.exchanges import Exchange
 from bench.training_step import Stopwatch
+from catlip.costs import Exchange
 from catlip.training.distributed import Place, barrier
 
 # c10d's operator: its kind, and which argument holds what this rank hands in. A receive is heard at
@@ -46,11 +46,11 @@ ROOT_ARGUMENT = {"scatter_": 3, "send": 2}
 ASKED_BY = {
     "torch/distributed/nn/functional.py": "features",
     "open_clip/loss.py": "features",
-    "baselines/superclass.py": "counts",
     "catlip/training/parallel.py": "norm",
     "_fsdp_collectives.py": "parameters",
     "torch/nn/parallel/distributed.py": "buffers",
 }
+METHODS = "baselines."  # modules of methods: what one of them sends itself are counts
 TRACED_AS = {  # kind: its name in a profile; gloo makes a reduce_scatter of an all_reduce
     "gloo": {
         "all_reduce": "gloo:all_reduce",
@@ -78,7 +78,7 @@ class Collective:
     Attributes:
         what: what it is for: gradients, parameters, features, counts, buffers or norm, as in
         bench.arithmetic.exchanges. kind: a key of TRACED_AS. elements: what one rank hands in, as
-        in `bench.arithmetic.exchanges.Exchange`; of a scatter, what it gets: gloo's
+        in `catlip.costs.Exchange`; of a scatter, what it gets: gloo's
             all_to_all is a scatter from each rank, and n of them hand in what the one would.
         dtype: of the elements.
         peer: the root of a scatter, the receiver of a neighbour_exchange.
@@ -153,6 +153,8 @@ def _what(kind: str) -> str:
         for file, what in ASKED_BY.items():
             if frame.f_code.co_filename.endswith(file):
                 return "gradients" if what == "parameters" and kind == "reduce_scatter" else what
+        if str(frame.f_globals.get("__name__")).startswith(METHODS):
+            return "counts"
     return "gradients"
 
 

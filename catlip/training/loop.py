@@ -28,6 +28,7 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.fsdp import FSDPModule
 
 from catlip.cli import InputError
+from catlip.objective import Objective
 from catlip.progress import progress
 from catlip.record import note_begun
 from catlip.training import checkpoint
@@ -65,9 +66,7 @@ class Trainer:
     """An objective, its optimizer and the average of its weights, stepping through batches.
 
     Attributes:
-        objective: a module; `objective(batch)` is a scalar loss, mean per image. What else it may
-        have is said at
-            `catlip.objective.Objective`.
+        objective: what is trained; `objective(batch)` is a scalar loss, mean per image.
         optimization: the recipe's numbers. num_steps: optimizer steps of the whole run; the
         learning rate's cosine ends there. accumulation: micro-batches per optimizer step. place:
         rank and device. parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over
@@ -77,7 +76,7 @@ class Trainer:
             own, which belong to the micro-batch and not to the rank.
     """
 
-    objective: nn.Module
+    objective: Objective
     optimization: Optimization
     num_steps: int
     accumulation: int
@@ -113,13 +112,11 @@ class Trainer:
         not finite on any; the weights are then those before the step.
         """
         begin, wait, images, losses, keys, broken = time.perf_counter(), 0.0, 0, [], [], []
-        tell_progress: Callable[[float], None] | None = getattr(
-            self.objective, "set_progress", None
+        self.objective.set_progress(
+            augmentation_progress(self.step, self.num_steps, self.optimization)
         )
-        if tell_progress:
-            tell_progress(augmentation_progress(self.step, self.num_steps, self.optimization))
         self.optimizer.zero_grad(set_to_none=True)
-        per_loss = self.accumulation if getattr(self.objective, "whole_step", False) else 1
+        per_loss = self.accumulation if self.objective.whole_step else 1
         for micro_step in range(0, self.accumulation, per_loss):
             asked = time.perf_counter()
             parts = [next(batches) for _ in range(per_loss)]
@@ -353,9 +350,9 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any])
         temporary.unlink(missing_ok=True)
 
 
-def _metrics(objective: nn.Module) -> dict[str, float]:
+def _metrics(objective: Objective) -> dict[str, float]:
     """The objective's own numbers, if it has any, fetched from the device together."""
-    found: dict[str, Tensor] = getattr(objective, "metrics", dict)()
+    found = objective.metrics()
     values = [whole(value.detach()).float().reshape(()) for value in found.values()]
     return dict(zip(found, torch.stack(values).tolist(), strict=True)) if values else {}
 

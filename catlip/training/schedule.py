@@ -3,9 +3,9 @@ step.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
@@ -70,8 +70,24 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
+class Trained(Protocol):
+    """A module that says how its parameters learn: an Objective, or another library's model."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """As a module's."""
+        ...
+
+    def lr_scale(self, name: str) -> float:
+        """What the learning rate of the parameter of that name is multiplied by."""
+        ...
+
+    def decays(self, name: str) -> bool:
+        """Whether it has weight decay, if it has two dimensions or more."""
+        ...
+
+
 def adamw(
-    objective: nn.Module, recipe: Optimization, form: Literal["fused", "foreach", "loop"] = "fused"
+    objective: Trained, recipe: Optimization, form: Literal["fused", "foreach", "loop"] = "fused"
 ) -> torch.optim.AdamW:
     """AdamW; what has fewer than two dimensions, or what the objective's `decays` denies, does not
     decay, and what its `lr_scale` says learns slower.
@@ -83,13 +99,11 @@ def adamw(
         form: one kernel for all parameters, one per operation, or one per operation and parameter.
             The result is the same.
     """
-    lr_scale: Callable[[str], float] = getattr(objective, "lr_scale", lambda name: 1.0)
-    decays: Callable[[str], bool] = getattr(objective, "decays", lambda name: True)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
-            decay = recipe.weight_decay if parameter.ndim >= 2 and decays(name) else 0.0
-            groups.setdefault((decay, lr_scale(name)), []).append(parameter)
+            decay = recipe.weight_decay if parameter.ndim >= 2 and objective.decays(name) else 0.0
+            groups.setdefault((decay, objective.lr_scale(name)), []).append(parameter)
     by_decay = sorted(groups.items(), key=lambda item: -item[0][0])
     options = [
         {"params": found, "weight_decay": decay, "lr_scale": scale}

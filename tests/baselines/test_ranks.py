@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from baselines.methods import BASELINES
-from baselines.openclip import TextTower
+from baselines.openclip import TextTower, TwoTowers
 from bench import methods
 from catlip.data.loader import Batch
 from catlip.encoder import ImageEncoder
@@ -125,7 +125,9 @@ def build(method: str, drop_path: float = 0.0) -> nn.Module:
     """
     torch.manual_seed(0)
     shape = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 2, "num_heads": 2}
-    return BASELINES[method](ImageEncoder(**shape, num_classes=0, drop_path_rate=drop_path), TEXT)
+    encoder = ImageEncoder(**shape, num_classes=0, drop_path_rate=drop_path)
+    chosen = BASELINES[method]
+    return chosen(encoder, TEXT) if issubclass(chosen, TwoTowers) else chosen(encoder)
 
 
 def pairs() -> Batch:

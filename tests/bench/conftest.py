@@ -14,10 +14,9 @@ from small_data import vocabulary_of, write_folders
 
 from baselines import pretrain as baseline
 from baselines.methods import BASELINES
-from baselines.openclip import text_tower
 from catlip import pretrain
+from catlip.categorical import Categorical
 from catlip.encoder import ENCODERS, Architecture, build_encoder
-from catlip.objective import Categorical
 from catlip.recipe import TransferRecipe
 from catlip.recipes import STARTER
 from catlip.training.loop import save_weights
@@ -86,7 +85,8 @@ def untrained(tmp_path: Path) -> Callable[[str], Path]:
 
     def make(method: str) -> Path:
         torch.manual_seed(0)
-        objective = BASELINES[method](build_encoder("hybrid_tiny", 32), text_tower("hybrid_tiny"))
+        encoder = build_encoder("hybrid_tiny", 32)
+        objective = BASELINES[method].build(encoder, "hybrid_tiny", base_rates=None)
         config = {"encoder": "hybrid_tiny", "resolution": 32, "method": method, "seed": 0}
         (tmp_path / method).mkdir()
         save_weights(tmp_path / method / "weights.safetensors", objective.state_dict(), config)

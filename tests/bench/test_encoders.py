@@ -21,10 +21,10 @@ from torchvision.transforms import functional as vision
 from bench.downstream import encoders
 from bench.downstream.encoders import LoadedEncoder, load_encoder, open_encoder
 from bench.downstream.linear_probe import LinearProbe, main
+from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.augment import centre_crop
 from catlip.encoder import ENCODERS, Architecture, build_encoder
-from catlip.objective import Categorical
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.training import checkpoint
 from catlip.training.loop import save_weights

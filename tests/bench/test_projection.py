@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.arithmetic.exchanges import Exchange, sent
+from bench.arithmetic.exchanges import sent
 from bench.arithmetic.link import (
     PRESETS,
     Link,
@@ -26,6 +26,7 @@ from bench.measuring.scaling_check import METHODS, RANKS, validate
 from bench.projection import Projection, find_compute, find_link
 from bench.training_step import Factors
 from catlip.cli import InputError
+from catlip.costs import Exchange
 
 LINK = Link(
     node_devices=8, node_gb_s=100, node_latency_us=5, network_gb_s=10, network_latency_us=20

@@ -31,6 +31,7 @@ from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shards import Shard, expand, open_shard
+from catlip.objective import Objective
 from catlip.training.distributed import Place, find_place
 from catlip.training.loop import Trainer, train
 from catlip.training.schedule import Optimization
@@ -75,7 +76,7 @@ class SmallRun:
     wandb: str = ""
 
 
-class Small(nn.Module):
+class Small(Objective):
     """All that is awkward in an objective, small: batch norm, dropped paths, blocks, a parameter
     without a dimension.
     """

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from catlip.cli import InputError
+from catlip.objective import Objective
 from catlip.training.distributed import Place
 from catlip.training.folder import discard, refuse_another
 from catlip.training.log import Log, Progress
@@ -78,7 +79,7 @@ class Batch:
         return self
 
 
-class Spoilt(nn.Module):
+class Spoilt(Objective):
     """Its loss and gradient are finite, and a running statistic is not any more."""
 
     def __init__(self) -> None:

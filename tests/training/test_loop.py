@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from catlip.broken import BrokenImage, read_broken
 from catlip.cli import InputError
+from catlip.objective import Objective
 from catlip.recipes import STARTER
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
@@ -41,7 +42,7 @@ class Points:
         return self
 
 
-class Regression(nn.Module):
+class Regression(Objective):
     """The smallest objective: the loop must not care."""
 
     def __init__(self) -> None:

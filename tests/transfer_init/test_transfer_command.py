@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from catlip.categorical import Categorical
 from catlip.encoder import build_encoder
-from catlip.objective import Categorical
 from catlip.training.loop import save_weights
 from catlip.vocabulary import vocabulary_identity
 

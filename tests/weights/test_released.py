@@ -10,9 +10,9 @@ import release
 import torch
 from safetensors.torch import load_file
 
+from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import build_encoder
-from catlip.objective import Categorical
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.weights import read_checkpoint
 from catlip.weights.released import faults, find_layout, join, split

@@ -5,9 +5,9 @@ were written.
 import pytest
 import torch
 
+from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import build_encoder
-from catlip.objective import Categorical
 from catlip.training import checkpoint
 from catlip.training.loop import save_weights
 from catlip.weights import read_checkpoint, read_run

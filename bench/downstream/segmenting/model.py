@@ -83,6 +83,10 @@ class EncoderSegmentor(EncoderDecoder):
         """As `lr_scale_on`."""
         return lr_scale_on(self.backbone.features, FEATURES, name, self.layer_decay)
 
+    def decays(self, name: str) -> bool:
+        """All matrices do."""
+        return True
+
 
 def fitting_stride(encoder: LoadedEncoder, recipe: SegmentationRecipe) -> int:
     """The recipe's output stride; where that is the encoder's own, at which the recipe's dilations

@@ -230,7 +230,9 @@ def train(
     }
 
 
-def optim_wrapper(model: nn.Module, recipe: SegmentationRecipe, accumulation: int) -> OptimWrapper:
+def optim_wrapper(
+    model: EncoderSegmentor, recipe: SegmentationRecipe, accumulation: int
+) -> OptimWrapper:
     """AdamW with the rates and decays of pre-training's rule, over `accumulation` micro-batches, in
     the recipe's precision.
     """

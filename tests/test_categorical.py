@@ -8,10 +8,14 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catlip.categorical import (
+    Categorical,
+    chunked_binary_cross_entropy,
+    sparse_binary_cross_entropy,
+)
 from catlip.cli import InputError
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder, build_encoder
-from catlip.objective import Categorical, chunked_binary_cross_entropy, sparse_binary_cross_entropy
 
 VOCABULARY = 24_320
 LABEL_SETS = st.lists(st.sets(st.integers(0, 11)), min_size=1, max_size=6)

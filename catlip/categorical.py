@@ -1,0 +1,197 @@
+"""CatLIP: which nouns does the caption of this image contain?  (Section 3.2)
+
+Pre-training becomes multi-label classification over the synset vocabulary. Targets stay sparse: a
+caption has about three nouns and the vocabulary 24,320 classes, so a dense target would be 99.99 %
+zeros.
+"""
+
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from catlip.cli import InputError
+from catlip.costs import FLOAT32, Matmul, StepShape
+from catlip.data.loader import Batch, RaggedLabels
+from catlip.encoder import ImageEncoder
+from catlip.objective import Objective
+
+CLASSIFIER_STD = 0.02  # timm's for every linear layer
+# Torch returns z itself above its threshold; from its default, 20, that is off by up to 2e-9.
+EXACT_SOFTPLUS = 40.0
+
+
+class Categorical(Objective):
+    """An image encoder, a linear classifier over the vocabulary, and binary cross-entropy.
+
+    Args:
+        image_encoder: what is to be transferred.
+        base_rates: [V] float in (0, 1), the share of training captions that hold each class. The
+            bias starts at its log-odds, so that training begins at the loss of knowing how frequent
+            each noun is instead of V ln 2.
+        chunk_classes: classes whose logits are in memory at a time; 0 for all of them, which is a
+            little faster.
+    Raises: InputError when `chunk_classes` is negative.
+    """
+
+    name, label, colour, marker = "catlip", "CatLIP", "#0067a5", "o"
+    needs = frozenset({"labels"})
+
+    def __init__(self, image_encoder: ImageEncoder, base_rates: Tensor, chunk_classes: int = 0):
+        super().__init__()
+        if chunk_classes < 0:
+            raise InputError(
+                f"chunk_classes {chunk_classes} is a number of classes: give 0 for all at once, or "
+                "above"
+            )
+        self.chunk_classes = chunk_classes
+        self.image_encoder = image_encoder
+        self.classifier = nn.Linear(image_encoder.num_features, len(base_rates))
+        nn.init.trunc_normal_(self.classifier.weight, std=CLASSIFIER_STD)
+        with torch.no_grad():
+            self.classifier.bias.copy_(torch.logit(base_rates))
+
+    @classmethod
+    def build(
+        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
+    ) -> Self:
+        assert base_rates is not None, "who needs labels is given their base rates"
+        return cls(image_encoder, base_rates)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Nats per image."""
+        assert batch.labels is not None, "the loader makes what `needs` names"
+        features = self.image_encoder(batch.images)
+        if self.chunk_classes:
+            weight, bias = self.classifier.weight, self.classifier.bias
+            return chunked_binary_cross_entropy(
+                features, weight, bias, batch.labels, self.chunk_classes
+            )
+        return sparse_binary_cross_entropy(self.classifier(features), batch.labels)
+
+    def recomputed(self, step: StepShape) -> list[Matmul]:
+        """In chunks, the logits."""
+        return self.matmuls(step) if self.chunk_classes else []
+
+    def kept_bytes(self, step: StepShape) -> int:
+        """In chunks, nothing: the logits are made again."""
+        return 0 if self.chunk_classes else super().kept_bytes(step)
+
+    def loss_bytes(self, step: StepShape) -> int:
+        """In chunks: of one of them logits, their gradient, and what leads from one to the
+        other.
+        """
+        if not self.chunk_classes:
+            return super().loss_bytes(step)
+        return 5 * FLOAT32 * step.batch_size * min(self.chunk_classes, self.classifier.out_features)
+
+
+def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
+    """Binary cross-entropy summed over classes, averaged over images (the release's `batch_mean`).
+
+    Absent classes cost softplus(z), present ones softplus(z) - z, so one dense softplus and one
+    gather give the same value as a dense [B, V] target without ever making it.
+
+    Args:
+        logits: [B, V], any float dtype; reduced in float32 or wider.
+        labels: class ids in [0, V), at most once per image; an image may have none.
+    Returns: a scalar in nats per image.
+    """
+    wide = _wide(logits)
+    present = wide[labels.rows(), labels.values].sum()
+    return (F.softplus(wide, threshold=EXACT_SOFTPLUS).sum() - present) / len(logits)
+
+
+def chunked_binary_cross_entropy(
+    features: Tensor, weight: Tensor, bias: Tensor, labels: RaggedLabels, chunk: int
+) -> Tensor:
+    """`sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)` without ever holding
+    the [B, V] logits.
+
+    Classes are taken `chunk` at a time, and their logits computed once more in the backward pass:
+    memory beside the gradients themselves is a few times B x chunk numbers, and a fourth matrix
+    product joins the three of a linear layer.
+
+    Args:
+        features: [B, D]; under autocast the products are taken in its dtype, as those of a linear
+            layer.
+        weight, bias: [V, D] and [V], of the classifier.
+        labels: as above.
+        chunk: classes at a time, at least 1.
+    Returns: a scalar in nats per image.
+    """
+    if torch.is_autocast_enabled(features.device.type):
+        features = features.to(torch.get_autocast_dtype(features.device.type))
+    loss: Tensor = _ChunkedLoss.apply(features, weight, bias, labels.rows(), labels.values, chunk)
+    return loss / len(features)
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Binary cross-entropy of a linear classifier, summed over classes and images, chunk by
+    chunk.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        rows: Tensor,
+        values: Tensor,
+        chunk: int,
+    ) -> Tensor:
+        ctx.save_for_backward(features, weight, bias, rows, values)
+        ctx.chunk = chunk
+        loss = _wide(features.new_zeros(()))
+        for first in range(0, len(weight), chunk):
+            logits = _chunk_logits(features, weight, bias, first, chunk)
+            column, present = _labels_within(values, first, logits)
+            loss += (
+                F.softplus(logits, threshold=EXACT_SOFTPLUS).sum()
+                - (logits[rows, column] * present).sum()
+            )
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        features, weight, bias, rows, values = ctx.saved_tensors
+        of_features = _wide(torch.zeros_like(features))
+        of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
+        for first in range(0, len(weight), ctx.chunk):
+            logits = _chunk_logits(features, weight, bias, first, ctx.chunk)
+            column, present = _labels_within(values, first, logits)
+            of_logits = (
+                logits.sigmoid_()
+                .index_put_((rows, column), -present, accumulate=True)
+                .mul_(*upstream)
+            )
+            chunk = slice(first, first + ctx.chunk)
+            of_bias[chunk] = of_logits.sum(dim=0)
+            of_logits = of_logits.to(features.dtype)
+            of_weight[chunk] = of_logits.T @ features
+            of_features += of_logits @ weight[chunk].to(features.dtype)
+        return of_features.to(features.dtype), of_weight, of_bias, None, None, None
+
+
+def _chunk_logits(features: Tensor, weight: Tensor, bias: Tensor, first: int, chunk: int) -> Tensor:
+    """[B, chunk] float32 or wider, of the classes from `first` on."""
+    weight, bias = (
+        weight[first : first + chunk].to(features.dtype),
+        bias[first : first + chunk].to(features.dtype),
+    )
+    return _wide(F.linear(features, weight, bias))
+
+
+def _labels_within(values: Tensor, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Each label's column among these logits, and 1 when it has one, else 0: picking those out
+    would wait for the device.
+    """
+    column = values - first
+    last = logits.shape[1] - 1
+    return column.clamp(0, last), ((column >= 0) & (column <= last)).to(logits.dtype)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -1,0 +1,102 @@
+"""What an objective states of the cost of its training step: matrix products, and what ranks send.
+
+Plain numbers, without torch. `bench.arithmetic` adds the towers, whose shapes it knows.
+"""
+
+from dataclasses import dataclass
+
+FLOAT32 = 4  # bytes
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """The training step of one device whose cost is asked for.
+
+    Attributes:
+        batch_size: images of this device.
+        ranks: devices that train together, each on as many images.
+        number_bytes: of a number of the type that products are taken in: 2 under autocast, else 4.
+        device_type: "cuda" or "cpu", whose kernels, autocast and collectives differ a little.
+    """
+
+    batch_size: int
+    ranks: int = 1
+    number_bytes: int = FLOAT32
+    device_type: str = "cuda"
+
+    @property
+    def everyone(self) -> int:
+        """The images of all ranks."""
+        return self.batch_size * self.ranks
+
+    def copies_bytes(self, weights: int) -> int:
+        """Of the 16-bit copies of so many weights that autocast keeps; 0 without autocast."""
+        return self.number_bytes * weights if self.number_bytes < FLOAT32 else 0
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """Shape of a text encoder: token width, transformer blocks, attention heads, width of the joint
+    space, tokens.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    joint: int = 512
+    context: int = 77
+
+
+@dataclass(frozen=True)
+class Matmul:
+    """`count` products of a [rows, inner] and an [inner, columns] matrix; of a convolution, rows
+    are its output pixels.
+    """
+
+    rows: int
+    inner: int
+    columns: int
+    count: int = 1
+    trained_operands: int = 2
+    """How many of the two need a gradient: one where the rows are made of pixels."""
+
+    @property
+    def flops(self) -> int:
+        """Of the forward pass."""
+        return 2 * self.rows * self.inner * self.columns * self.count
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What every rank sends in one step for one purpose.
+
+    Attributes:
+        what: gradients, parameters, features, counts, buffers or norm.
+        kind: the collective, or neighbour_exchange (point to point, round a ring of ranks).
+        count: calls.
+        payload_bytes: what one rank hands in, all `count` calls together: the tensor that is
+            reduced or broadcast, its own part of a gather, the whole input of a reduce_scatter or
+            all_to_all, what goes to a neighbour.
+        world_size: ranks.
+    """
+
+    what: str
+    kind: str
+    count: int
+    payload_bytes: int
+    world_size: int
+
+    @property
+    def sent_bytes(self) -> float:
+        """What leaves a rank when the collective runs round a ring; of a broadcast, the mean: the
+        last passes nothing on.
+        """
+        n, payload = self.world_size, self.payload_bytes
+        return {
+            "all_reduce": 2 * (n - 1) / n * payload,
+            "all_gather": (n - 1) * payload,
+            "reduce_scatter": (n - 1) / n * payload,
+            "all_to_all": (n - 1) / n * payload,
+            "broadcast": (n - 1) / n * payload,
+            "neighbour_exchange": payload,
+        }[self.kind]

@@ -1,0 +1,177 @@
+"""A new method is one file: every program takes it, from the dry run to the page."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bench.methods import METHODS
+from catlip.objective import shown_as
+from reports.methods import KNOWN
+
+REPOSITORY = Path(__file__).parent.parent
+METHOD = '''
+import torch
+from torch import nn
+
+from catlip.objective import Objective
+
+
+class Squared(Objective):
+    """CatLIP with a squared error in place of the cross-entropy."""
+
+    name, label, colour, marker = "squared", "Squared error", "#123abc", "X"
+    needs = frozenset({"labels"})
+
+    def __init__(self, image_encoder, num_classes):
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.classifier = nn.Linear(image_encoder.num_features, num_classes)
+
+    @classmethod
+    def build(cls, image_encoder, encoder_name, base_rates):
+        return cls(image_encoder, len(base_rates))
+
+    def forward(self, batch):
+        logits = self.classifier(self.image_encoder(batch.images)).float()
+        target = torch.zeros_like(logits)
+        target[batch.labels.rows(), batch.labels.values] = 1
+        return (logits - target).square().sum() / len(logits)
+
+    def metrics(self):
+        return {"bias": self.classifier.bias.mean()}
+'''
+# Runs programs one after another, each as `python -m MODULE ARGUMENTS`; the first is interrupted by
+# its first checkpoint.
+PROGRAMS = """
+import json, runpy, sys
+from catlip.training.loop import Trainer
+
+save = Trainer.save
+def save_once(self, *arguments):
+    save(self, *arguments)
+    Trainer.save = save
+    raise KeyboardInterrupt
+Trainer.save = save_once
+
+for module, *arguments in json.loads(sys.argv[1]):
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code not in (0, 130):
+            raise
+"""
+SMALL = ("--model", "hybrid_tiny", "--resolution", "48", "--num-classes", "50")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the programs printed, and the folder of what they wrote."""
+
+    output: str
+    folder: Path
+
+    def record(self, kind: str) -> dict:
+        (path,) = (self.folder / "runs/scale" / kind).glob("*.json")
+        return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def done(starter, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    folder = tmp_path_factory.mktemp("method")
+    (folder / "methods").mkdir()
+    (folder / "methods" / "squared.py").write_text(METHOD)
+    runs = folder / "runs/scale"
+    train = [
+        "baselines.pretrain", "--method", "squared", "--shards", str(starter.shards),
+        "--vocabulary", str(starter.vocabulary), "--labels-dir", str(starter.labels),
+        "--epochs", "0", "--iterations", "3", "--micro-batch", "4", "--device", "cpu", "--quiet",
+    ]  # fmt: skip
+    resumed = [*train, "--out", str(runs / "pretrain/squared-seed0"), "--checkpoint-every", "1"]
+    whole = [*train, "--out", str(folder / "whole/squared-seed0")]
+    quick = [*SMALL, "--methods", "catlip", "squared", "--batch-size", "2", "--device", "cpu"]
+    quick += ["--quiet", "--out"]
+    programs = [
+        resumed,
+        resumed,
+        whole,
+        [*train, "--dry-run"],
+        [
+            "bench.step_time",
+            *quick,
+            "--num-steps",
+            "2",
+            "--quiet",
+            "--out",
+            str(runs / "step_time"),
+        ],
+        ["bench.memory", *quick, "--quiet", "--out", str(runs / "memory")],
+        ["bench.analytic", *SMALL, "--out", str(runs / "analytic")],
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAMS, json.dumps(programs)],
+        cwd=REPOSITORY,
+        env=os.environ | {"CATLIP_METHODS": str(folder / "methods")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return Done(ended.stdout, folder)
+
+
+def test_it_is_trained_and_resumed_to_the_same_weights(done: Done) -> None:
+    weights = [
+        load_file(done.folder / run / "squared-seed0/weights.safetensors")
+        for run in ("runs/scale/pretrain", "whole")
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    record = done.record("pretrain")
+    assert record["metrics"]["method"] == "squared"
+    assert record["metrics"]["iterations"] == len(record["samples"]["bias"]) == 3
+    assert len(set(record["samples"]["loss"])) == 3
+
+
+def test_a_dry_run_counts_its_parameters(done: Done) -> None:
+    total = done.record("pretrain")["metrics"]["parameters_total"]
+    assert f"parameters: {total:,}, of them " in done.output
+
+
+def test_its_step_is_timed_and_its_operations_are_those_of_catlip(done: Done) -> None:
+    metrics = done.record("step_time")["metrics"]
+    assert metrics["methods"]["squared"]["total_ms"]["median"] > 0
+    assert metrics["flops_ratios"] == {"squared/catlip": 1.0}
+
+
+def test_its_memory_is_measured_and_predicted(done: Done) -> None:
+    (batch,) = done.record("memory")["metrics"]["batches"].values()
+    memory = batch["methods"]["squared"]
+    assert memory["predicted"]["peak_gib"] == pytest.approx(memory["measured"]["peak_gib"], rel=0.1)
+
+
+def test_its_costs_are_in_the_arithmetic_beside_those_of_every_method(done: Done) -> None:
+    costs = done.record("analytic")["metrics"]["methods"]
+    assert costs.keys() == {*METHODS, "squared"}
+    assert costs["squared"] == costs["catlip"]
+
+
+def test_the_page_shows_its_label_in_its_colour(done: Done, program: Callable) -> None:
+    page = done.folder / "page"
+    assert program("reports", "--records", done.folder / "runs", "--out", page).returncode == 0
+    assert "Squared error" in (page / "report.md").read_text()
+    assert "#123abc" in "".join(path.read_text() for path in (page / "figures").glob("*.svg"))
+    assert "light-dark(#123abc" in (page / "index.html").read_text()
+
+
+def test_the_page_knows_every_method_of_this_project_as_it_is() -> None:
+    known = {method: vars(shown) for method, shown in KNOWN.items() if method != "random"}
+    assert {name: shown_as(method) for name, method in METHODS.items()} == known
