@@ -49,7 +49,7 @@ def learn(records: Iterable[Record]) -> None:
             label, marker = text(stated, "label"), text(stated, "marker")
             colour = text(stated, "colour").lower()
             _stated[method] = Shown(
-                clipped(label) or clipped(method),
+                clipped(label or method),
                 colour if re.fullmatch("#[0-9a-f]{6}", colour) else OTHER,
                 marker if marker in MARKERS else OTHER_MARKER,
             )
