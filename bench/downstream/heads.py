@@ -93,15 +93,13 @@ def transfer_head(
 
 
 def has_classifier(encoder: LoadedEncoder) -> bool:
-    """Whether it comes with the classifier over a vocabulary that CatLIP pre-trained it by;
-    SuperClass's is over subwords.
+    """Whether it comes with the classifier over a vocabulary that it was pre-trained by, as
+    CatLIP's; SuperClass's is over subwords.
     """
     found = encoder.checkpoint
-    if (
-        found is None
-        or {*found.classifier} != {"weight", "bias"}
-        or found.config.get("method") != "catlip"
-    ):
+    if found is None or {*found.classifier} != {"weight", "bias"}:
+        return False
+    if found.config.get("method") != "catlip" and "vocabulary" not in found.config:
         return False
     return (
         found.layout is None or found.layout.num_classes == RELEASED_CLASSES
