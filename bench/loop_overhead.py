@@ -25,6 +25,7 @@ from bench.statistics import ratio, summarise
 from catlip.cli import InputError, choose, one_of, run
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
+from catlip.objective import Objective
 from catlip.progress import progress
 from catlip.ranges import Count, Seed
 from catlip.record import Record, build_name
@@ -79,7 +80,7 @@ class LoopOverhead:
             choose("encoder", model, ENCODERS)
 
 
-def bare_step(objective: nn.Module, recipe: Optimization, batch: Batch) -> Callable[[], object]:
+def bare_step(objective: Objective, recipe: Optimization, batch: Batch) -> Callable[[], object]:
     """The step as one would write it without a loop."""
     optimizer, average = adamw(objective, recipe), WeightAverage(objective, recipe.ema_decay)
     steps = itertools.count()

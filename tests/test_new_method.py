@@ -104,16 +104,8 @@ def done(starter, tmp_path_factory: pytest.TempPathFactory) -> Done:
         resumed,
         whole,
         [*train, "--dry-run"],
-        [
-            "bench.step_time",
-            *quick,
-            "--num-steps",
-            "2",
-            "--quiet",
-            "--out",
-            str(runs / "step_time"),
-        ],
-        ["bench.memory", *quick, "--quiet", "--out", str(runs / "memory")],
+        ["bench.step_time", *quick, str(runs / "step_time"), "--num-steps", "2"],
+        ["bench.memory", *quick, str(runs / "memory")],
         ["bench.analytic", *SMALL, "--out", str(runs / "analytic")],
     ]
     ended = subprocess.run(
