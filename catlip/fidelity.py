@@ -112,6 +112,11 @@ DIFFERENCES = (
 )
 
 
+def warmup_steps(recipe: Recipe, num_steps: int) -> int:
+    """Steps of warm-up in a transfer of `num_steps`: the recipe's, or a tenth of a shorter run."""
+    return min(recipe.warmup_iterations, num_steps // LEAST_SHARE)
+
+
 def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> list[str]:
     """What differs from the release in a training by `recipe`; nothing of a recipe of this
     project's own.
@@ -123,14 +128,11 @@ def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> li
     if recipe.source == "own":
         return []
     found = [difference.what for difference in DIFFERENCES if difference.concerns(recipe, method)]
-    if (
-        num_steps is not None
-        and method in TRANSFER
-        and num_steps // LEAST_SHARE < recipe.warmup_iterations
-    ):
-        found.append(
-            f"warm-up: {num_steps // LEAST_SHARE} steps, a tenth of this run; in the release "
-            f"{recipe.warmup_iterations} "
-            "however long it is"
-        )
+    if num_steps is not None and method in TRANSFER:
+        steps = warmup_steps(recipe, num_steps)
+        if steps < recipe.warmup_iterations:
+            found.append(
+                f"warm-up: {steps} steps, a tenth of this run; in the release "
+                f"{recipe.warmup_iterations} however long it is"
+            )
     return [f"not as in the release: {what}" for what in found]

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages
 from catlip.cli import InputError
-from catlip.record import Record
 
 MAX_ABSENT_SHARE = 0.01  # of the annotations without a mask, and of the pixels of unknown classes
 FEW = 10  # annotations without a mask that no data set is refused for
@@ -26,11 +25,12 @@ class CocoSplit:
     """The images of a split that are there, and what is said about them.
 
     Attributes:
-        folder: of the images. images: as in the file: id, file_name, height, width. categories: as
-        in the file, by ascending id; a class id is a position in it. annotations: those of each
-        image, in the order of `images`. counts: how many images are listed, absent and without
-        objects; how many objects, crowds, and objects of a box with a
-            side below one pixel; how many categories without an object.
+        folder: of the images.
+        images: as in the file: id, file_name, height, width.
+        categories: as in the file, by ascending id; a class id is a position in it.
+        annotations: those of each image, in the order of `images`.
+        counts: how many images are listed, absent and without objects; how many objects, crowds,
+            and objects of a box with a side below one pixel; how many categories without an object.
         broken: the listed images that are left out.
     """
 
@@ -40,6 +40,9 @@ class CocoSplit:
     annotations: list[list[dict[str, Any]]]
     counts: dict[str, int]
     broken: BrokenImages = field(default_factory=BrokenImages)
+
+    def __len__(self) -> int:
+        return len(self.images)
 
     @property
     def names(self) -> list[str]:
@@ -129,12 +132,6 @@ def read_coco(
     return CocoSplit(folder, present, categories, of_present, counts, broken)
 
 
-def note_counts(record: Record, train: CocoSplit, val: CocoSplit) -> None:
-    """Put what the two annotation files hold, and lack, into a record."""
-    for name, split in (("train", train), ("val", val)):
-        record.metrics |= {f"{name}_{what}": count for what, count in split.counts.items()}
-
-
 def _read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     try:
         content = json.loads(path.read_bytes())
@@ -168,7 +165,9 @@ def _by_image(
     for annotation in annotations:
         if annotation["image_id"] not in ids or annotation["category_id"] not in categories:
             what = f"image {annotation['image_id']} and category {annotation['category_id']}"
-            raise InputError(f"{path}: an annotation is of {what}, of which it lists not both")
+            raise InputError(
+                f"{path}: an annotation refers to {what}; at least one of them is not in the file"
+            )
         found[annotation["image_id"]].append(annotation)
     return found
 

@@ -7,20 +7,17 @@ detectron2's trainer and judged by COCO's own code, through detectron2's evaluat
 
 import importlib
 import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from bench.downstream.dense import Dense, open_origin
-from bench.downstream.outputs import BY_NAME, is_written
+from bench.downstream.dense.config import Dense
+from bench.downstream.dense.harness import transfer
+from bench.downstream.outputs import BY_NAME
 from catlip.cli import InputError, run
 from catlip.dense_recipe import DetectionRecipe
-from catlip.dry_run import print_transfer
-from catlip.record import Record
-from catlip.training.distributed import find_place
 from catlip.transfer_recipes import DETECTIONS
 
 
@@ -45,37 +42,15 @@ class Detection(Dense):
 
 def main(config: Detection) -> None:
     """Train, test, print, write the record."""
-    place = find_place(config.device)
-    if config.dry_run:
-        print_transfer(config.recipe, "detection", place)
-        return
-    detecting = _detecting()
-    if place.device.type == "cpu" and config.recipe.precision != "fp32":
-        raise InputError(
-            f"precision {config.recipe.precision} is for GPUs: pooling has none but fp32 on a CPU; "
-            "use --precision fp32"
-        )
-    origin = open_origin(config.encoder, config.seed)
-    if is_written(config.out, config, origin.digest, place.is_main):
-        return
-    record = Record(config.out, kind="detection", config=config)
-    with record if place.is_main else nullcontext():
-        found = detecting.detect(config, config.recipe, place, record, origin=origin)
-    if place.is_main:
-        box, mask = (
-            "unknown" if (ap := found[f"{kind}_ap"]) is None else f"{ap:.3f}"
-            for kind in ("box", "mask")
-        )
-        print(f"{record.metrics['method']:8} box AP {box}  mask AP {mask}")
-        print(f"wrote {record.path}")
+    transfer(config, "detection", _task)
 
 
-def _detecting() -> Any:
+def _task() -> Any:
     """What needs detectron2. Raises: InputError when it, or what it needs, is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "pkg_resources is deprecated")
-            return importlib.import_module("bench.downstream.detecting.task")
+            return importlib.import_module("bench.downstream.detecting.task").Detect
     except ImportError as error:
         raise InputError(
             f"detection needs detectron2 ({error}); ./run_all.sh --only setup installs it"

@@ -17,14 +17,14 @@ random:hybrid_tiny@48                   that architecture at 48 pixels, untraine
 random:timm/NAME, random:openclip/NAME  the same of the two libraries
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.downstream import ceiling
 from bench.downstream.libraries import TIMM_SOURCES, openclip_encoder, timm_encoder
@@ -51,11 +51,14 @@ class LoadedEncoder:
 
     Attributes:
         module: [B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]; it takes its mean and
-        deviation off itself. preprocess: an encoded image to the [3, H, W] uint8 that it wants.
+            deviation off itself.
+        preprocess: an encoded image to the [3, H, W] uint8 that it wants.
         method: what pre-trained it: catlip, clip, ..., random, or the spelling, folders left out,
-        where that says it. pretrain_seed: of that run; None when it is not known. any_size: whether
-        it takes images of other sizes than that of its preprocessing. checkpoint: what it was
-        pre-trained with besides, where it came from a file of this project or of the release.
+            where that says it.
+        pretrain_seed: of that run; None when it is not known.
+        any_size: whether it takes images of other sizes than that of its preprocessing.
+        checkpoint: what it was pre-trained with besides, where it came from a file of this project
+            or of the release.
     """
 
     module: nn.Module
@@ -82,13 +85,16 @@ class LoadedEncoder:
 
     def digest(self) -> str:
         """Of its weights: two encoders with the same one are the same function."""
-        found = sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
-            found.update(
-                name.encode()
-                + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
-            )
-        return found.hexdigest()[:16]
+        return weights_digest(self.module.state_dict())
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """Of names and values: 16 hexadecimal digits."""
+    digest = sha256()
+    for name, tensor in sorted(weights.items()):
+        values = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+        digest.update(name.encode() + values.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_encoder(

@@ -1,7 +1,5 @@
 """One training run of a classifier, by the loop and the data path that pre-training has."""
 
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,21 +11,17 @@ from numpy.typing import NDArray
 
 from bench.downstream.datasets import Split, ragged
 from bench.downstream.encoders import LoadedEncoder
+from bench.downstream.outputs import scored
 from catlip.broken import MAX_BROKEN, read_broken
 from catlip.data.loader import DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shards import Shard
-from catlip.fidelity import LEAST_SHARE
-from catlip.lock import only_writer
+from catlip.fidelity import warmup_steps
 from catlip.objective import Objective
-from catlip.pretrain import augmented, recipe_identity
+from catlip.pretrain import augmented
 from catlip.recipe import TransferRecipe
-from catlip.record import write_atomically
 from catlip.training.distributed import Place
-from catlip.training.folder import refuse_another
 from catlip.training.loop import Trainer, train
-
-SCORE = "score.json"
 
 
 @dataclass(frozen=True)
@@ -35,8 +29,8 @@ class Run:
     """How to train a classifier, apart from the data, the encoder and the head.
 
     Attributes:
-        folder: of the run: its checkpoints, its log and at the end its weights and score. identity:
-        what determines the run besides the recipe; a checkpoint made under another one is refused.
+        folder: of the run: its checkpoints, its log and at the end its weights and score.
+        identity: what determines the run; a checkpoint made under another one is refused.
         frozen: train the head alone.
     """
 
@@ -71,28 +65,26 @@ def fit(
     Raises: InputError when the folder holds another run, the loss is not finite, or too many images
         cannot be read.
     """
-    identity = recipe_identity(run.recipe) | run.identity | {"frozen": run.frozen, "seed": run.seed}
-    if (found := read_score(run.folder / SCORE, identity)) is not None:
-        return found
-    with only_writer(run.folder, run.place.is_main):
-        return _train(run, classification, identity, train_split=train_split, score=score)
+
+    def train_and_score() -> dict[str, Any]:
+        trained = train_weights(run, classification, train_split)
+        tested = score()
+        broken = [*read_broken(run.folder).images(), *tested["broken"]]
+        return {**trained, **tested, "broken": broken}
+
+    return scored(run.folder, run.identity, run.place, train_and_score)
 
 
-def _train(
-    run: Run,
-    classification: Objective,
-    identity: dict[str, Any],
-    train_split: Split,
-    score: Callable[[], dict[str, Any]],
-) -> dict[str, Any]:
-    data = _data_path(run, train_split)
-    objective = augmented(classification, run.recipe)
-    recipe = replace(
-        run.recipe,
-        warmup_iterations=min(run.recipe.warmup_iterations, len(data.plan) // LEAST_SHARE),
-    )
+def train_weights(run: Run, classification: Objective, split: Split) -> dict[str, float]:
+    """Train from the last checkpoint in the run's folder, if there is one; leave the averaged
+    weights in `classification`.
+
+    Returns: `seconds` of training and `final_loss`.
+    """
+    data = _data_path(run, split)
+    recipe = replace(run.recipe, warmup_iterations=warmup_steps(run.recipe, len(data.plan)))
     trainer = Trainer(
-        objective,
+        augmented(classification, run.recipe),
         recipe,
         len(data.plan),
         data.accumulation,
@@ -105,21 +97,14 @@ def _train(
         trainer,
         lambda step: data.batches(step, run.num_workers, pin_memory=pin),
         run.folder,
-        identity,
+        run.identity,
         run.log_every,
         run.checkpoint_every,
         run.quiet,
     )
     trainer.objective.load_state_dict(trainer.weights())
     classification.eval()
-    found = {"seconds": lines[-1]["seconds"], "final_loss": lines[-1]["loss"], **score()}
-    found["broken"] = [*read_broken(run.folder).images(), *found["broken"]]
-    if run.place.is_main:
-        write_atomically(
-            run.folder / SCORE, json.dumps({"identity": identity, "score": found}).encode()
-        )
-        shutil.rmtree(run.folder / "checkpoints")
-    return found
+    return {"seconds": lines[-1]["seconds"], "final_loss": lines[-1]["loss"]}
 
 
 def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
@@ -152,16 +137,3 @@ def _labels_of(
     split: Split, samples: Sequence[tuple[Shard, int]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return ragged(split.labels[[number for _, number in samples]])
-
-
-def read_score(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The score of the finished run in this folder, None without one.
-
-    Raises: InputError when it is of another identity.
-    """
-    if not path.is_file():
-        return None
-    found = json.loads(path.read_text())
-    refuse_another(path.parent, found["identity"], identity)
-    score: dict[str, Any] = found["score"]
-    return score

@@ -1,12 +1,14 @@
-"""Where a transfer program writes, and what it does where a record is already.
+"""Where a transfer program writes, and what it does where its record or its score is already.
 
 Without `--out` the record is named by its encoder and data, so that two encoders do not share one.
-A record of the same run is kept and not made again; one of another run is refused, as a finished
-training is.
+The record of the same run is kept and not made again, and the score of a finished training is read.
+Those of another run are refused.
 """
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,16 @@ from typing import Any
 import tyro
 
 from catlip.cli import InputError
-from catlip.record import plain, read_record
+from catlip.lock import only_writer
+from catlip.record import plain, read_record, write_atomically
+from catlip.training.distributed import Place, barrier
+from catlip.training.folder import changes, refuse_another
 
 ENCODER, DATA = "{encoder}", "{data}"
 BY_NAME = f"{ENCODER}-{DATA}.json"
 LONGEST_NAME = 120  # characters of an encoder's name in a file's
+SCORE = "score.json"  # in the folder of a run: its score, and what determined the run
+NOT_KEPT = ("checkpoints", "annotations")  # folders that a finished run has no use for
 # The result is the same whatever these are.
 WITHOUT_EFFECT = frozenset(
     {
@@ -75,10 +82,9 @@ def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
         return False
     record = read_record(path)
     before = identity(record.get("config"), record["metrics"].get("encoder_digest"))
-    if changed := differences(before, identity(config, digest)):
+    if changed := changes(before, identity(config, digest)):
         raise InputError(
-            f"{path} is the record of another run ({'; '.join(changed)}); give another --out, or "
-            "remove it"
+            f"{path} is the record of another run ({changed}); give another --out, or remove it"
         )
     if say:
         print(f"{path} is there, from the same run; remove it to have it made again")
@@ -92,10 +98,32 @@ def identity(config: Any, digest: Any) -> dict[str, Any]:
     return {**fields, **recipe, "encoder_digest": digest}
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """In words, in which fields two runs differ."""
-    names = [name for name in before | now if before.get(name) != now.get(name)]
-    return [f"{name} {before.get(name)!r} there, {now.get(name)!r} now" for name in names]
+def scored(
+    folder: Path, determined: dict[str, Any], place: Place, measure: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """The score of the run in `folder`: read if the run is finished, and otherwise measured and
+    written, after which the checkpoints are deleted. All ranks call it.
+
+    Args:
+        determined: what determines the run, as JSON has it.
+        measure: trains and tests; what it returns must be of JSON.
+    Raises: InputError when the folder holds the score of another run.
+    """
+    path = folder / SCORE
+    if path.is_file():
+        finished = json.loads(path.read_text())
+        refuse_another(folder, finished["identity"], determined)
+        score: dict[str, Any] = finished["score"]
+        return score
+    with only_writer(folder, place.is_main):
+        score = measure()
+        if place.is_main:
+            content = {"identity": determined, "score": score}
+            write_atomically(path, json.dumps(content).encode())
+            for name in NOT_KEPT:
+                shutil.rmtree(folder / name, ignore_errors=True)
+        barrier()
+    return score
 
 
 def files_digest(files: list[Path]) -> str:

@@ -8,20 +8,18 @@ mmengine's runner and judged by mmsegmentation's IoU.
 import importlib
 import io
 import warnings
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from bench.downstream.dense import Dense, open_origin
-from bench.downstream.outputs import BY_NAME, is_written
+from bench.downstream.dense.config import Dense
+from bench.downstream.dense.harness import transfer
+from bench.downstream.outputs import BY_NAME
 from catlip.cli import InputError, run
 from catlip.dense_recipe import SegmentationRecipe
-from catlip.dry_run import print_transfer
-from catlip.record import Record
-from catlip.training.distributed import find_place
 from catlip.transfer_recipes import SEGMENTATIONS
 
 
@@ -46,39 +44,16 @@ class Segmentation(Dense):
 
 def main(config: Segmentation) -> None:
     """Train, test, print, write the record."""
-    place = find_place(config.device)
-    if config.dry_run:
-        print_transfer(config.recipe, "segmentation", place)
-        return
-    segmenting = _segmenting()
-    if place.device.type == "cpu" and place.world_size > 1:
-        raise InputError(
-            "several processes need GPUs, for the statistics of batch norm; start it without "
-            "torchrun"
-        )
-    if place.device.type == "cpu" and config.recipe.precision != "fp32":
-        raise InputError(
-            f"precision {config.recipe.precision} is for GPUs, mmengine has none but fp32 on a CPU"
-        )
-    origin = open_origin(config.encoder, config.seed)
-    if is_written(config.out, config, origin.digest, place.is_main):
-        return
-    record = Record(config.out, kind="segmentation", config=config)
-    with record if place.is_main else nullcontext():
-        found = segmenting.segment(config, config.recipe, place, record, origin=origin)
-    if place.is_main:
-        method = record.metrics["method"]
-        print(f"{method:8} mIoU fixed {found['miou_fixed']:.3f}  slide {found['miou_slide']:.3f}")
-        print(f"wrote {record.path}")
+    transfer(config, "segmentation", _task)
 
 
-def _segmenting() -> Any:
+def _task() -> Any:
     """What needs mmsegmentation. Raises: InputError when it is not installed."""
     printed = io.StringIO()  # it says which of its optional parts are missing
     try:
         with warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
             warnings.simplefilter("ignore")
-            return importlib.import_module("bench.downstream.segmenting.task")
+            return importlib.import_module("bench.downstream.segmenting.task").Segment
     except ImportError as error:
         raise InputError(
             f"segmentation needs mmsegmentation ({error}): pip install 'catlip-bench[segmentation]'"

@@ -21,6 +21,7 @@ from bench.downstream.outputs import filled_in
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError
 from catlip.fidelity import differences
+from catlip.pretrain import recipe_identity
 from catlip.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.recipe import TransferRecipe
 from catlip.record import Record
@@ -226,32 +227,30 @@ def run_of(
 ) -> Run:
     """The training run of one classifier of a sweep, by a recipe that suits the encoder."""
     ours = encoder.checkpoint
-    identity = {
-        "encoder": ours.encoder_name
-        if ours
-        else encoder.method,  # what opens its weights as an encoder again
+    identity = recipe_identity(recipe) | {
+        # Opens the run's weights as an encoder again.
+        "encoder": ours.encoder_name if ours else encoder.method,
         "method": f"{encoder.method} {'probed' if frozen else 'fine-tuned'}",
         "transferred": config.encoder,
-        **(
-            {"resolution": ours.resolution, "pool": ours.pool, "resize": ours.resize}
-            if ours
-            else {}
-        ),
         "trained_at": recipe.resolution,
         "encoder_digest": encoder.digest(),
         "data": config.data,
         "fit": fit.name,
         "transfer": str(config.transfer) if fit.init == "transfer" else "",
+        "frozen": frozen,
+        "seed": fit.seed,
     }
+    if ours:
+        identity |= {"resolution": ours.resolution, "pool": ours.pool, "resize": ours.resize}
     return Run(
         config.out.with_suffix("") / fit.name,
         recipe,
         identity,
-        frozen,
-        fit.seed,
-        place,
-        config.num_workers,
-        config.compile,
+        frozen=frozen,
+        seed=fit.seed,
+        place=place,
+        num_workers=config.num_workers,
+        compile=config.compile,
         checkpoint_every=config.checkpoint_every,
         quiet=config.quiet,
         max_broken=config.max_broken,

@@ -32,21 +32,23 @@ def refuse_another(folder: Path, before: dict[str, Any], now: dict[str, Any]) ->
     """Raises: InputError, naming what differs, when the run in `folder` was determined by something
     else than this one.
     """
-    now = json.loads(json.dumps(now))  # as `before` was read
+    if changed := changes(before, json.loads(json.dumps(now))):  # as `before` was read
+        raise InputError(
+            f"{folder} holds a run with another recipe ({changed}); remove it or give another --out"
+        )
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """In which fields two runs differ, in words; "" if they are the same run."""
     names = [*now, *(name for name in before if name not in now)]
     differ = [name for name in names if before.get(name) != now.get(name)]
-    if not differ:
-        return
-    shown = [
+    words = [
         f"{name} {_clipped(before.get(name))} there, {_clipped(now.get(name))} now"
         for name in differ[:MOST_SHOWN]
     ]
     if len(differ) > MOST_SHOWN:
-        shown.append(f"and {len(differ) - MOST_SHOWN} more")
-    raise InputError(
-        f"{folder} holds a run with another recipe ({'; '.join(shown)}); remove it or give another "
-        "--out"
-    )
+        words.append(f"and {len(differ) - MOST_SHOWN} more")
+    return "; ".join(words)
 
 
 def discard(folder: Path) -> None:

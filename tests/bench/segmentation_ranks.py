@@ -17,7 +17,7 @@ from bench.downstream.segmenting.ade20k import read_ade20k
 from bench.downstream.segmenting.data import Stream, training_loader
 from bench.downstream.segmenting.evaluation import score
 from bench.downstream.segmenting.model import segmentor
-from bench.downstream.segmenting.training import train
+from bench.downstream.segmenting.training import Training, train
 from bench.downstream.stream import Positions
 from catlip.training.distributed import Place, find_place
 from catlip.transfer_recipes import STARTER_SEGMENTATION
@@ -76,7 +76,17 @@ def trained_on(root: Path, folder: Path, place: Place) -> dict[str, torch.Tensor
     )
     positions = Positions(RECIPE.micro_batch, STEPS * RECIPE.accumulation(place.world_size), place)
     loader = training_loader(Stream(read_ade20k(root, "train"), RECIPE, 0), positions, 0)
-    train(model, RECIPE, loader, STEPS, folder / "checkpoints", {}, place, 0, 2, hidden=True)
+    training = Training(
+        recipe=RECIPE,
+        num_steps=STEPS,
+        folder=folder / "checkpoints",
+        identity={},
+        place=place,
+        seed=0,
+        checkpoint_every=2,
+        hidden=True,
+    )
+    train(model, loader, training)
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 

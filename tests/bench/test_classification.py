@@ -174,7 +174,7 @@ def trained(
     encoder = load_encoder(spelling, 0, CPU)
     head = random_head(encoder.num_features, 2, 0)
     (task,) = load_tasks(data)
-    run = Run(folder, recipe, {}, frozen, 0, HERE, num_workers=0, quiet=True)
+    run = Run(folder, recipe, {}, frozen, seed=0, place=HERE, num_workers=0, quiet=True)
     train_classifier(run, encoder, head, task.train, task)
     return encoder, head
 

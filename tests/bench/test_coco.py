@@ -95,8 +95,14 @@ def test_the_first_images_are_those_with_an_object(root):
         ),
         (lambda old: old | {"images": []}, "lists 0 images"),
         (lambda old: old | {"images": old["images"] * 2}, "lists 12 images twice"),
-        (lambda old: old | {"images": old["images"][:5]}, "of which it lists not both"),
-        (lambda old: old | {"categories": old["categories"][:1]}, "of which it lists not both"),
+        (
+            lambda old: old | {"images": old["images"][:5]},
+            "one of them is not in the file",
+        ),
+        (
+            lambda old: old | {"categories": old["categories"][:1]},
+            "one of them is not in the file",
+        ),
     ],
 )
 def test_a_file_that_means_nothing_is_refused(root, change, complaint):

@@ -133,7 +133,7 @@ def test_the_release_has_the_parameters_more_that_are_accounted_for(size, releas
 def test_rates_and_decays_of_all_parameters() -> None:
     recipe = replace(TABLE, pyramid_channels=16, fc_channels=16)
     model = model_of("random:vit_tiny16@64", recipe)
-    groups = DetectionTrainer(model, recipe, 1000, HERE, 0).optimizer.param_groups
+    groups = DetectionTrainer(model, recipe, 1000, place=HERE, seed=0).optimizer.param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {
         names[id(p)]: (group["lr"] / 3e-4, group["weight_decay"])
@@ -237,7 +237,7 @@ def test_two_micro_batches_of_two_give_the_gradient_of_one_of_four(
     gradients = []
     for micro_batch in (4, 2):
         recipe = replace(VIT, micro_batch=micro_batch, num_devices=4 // micro_batch)
-        trainer = DetectionTrainer(model_of(vit_two, recipe), recipe, 1, HERE, 0)
+        trainer = DetectionTrainer(model_of(vit_two, recipe), recipe, 1, place=HERE, seed=0)
         trainer.reset_data_loader(
             lambda size=micro_batch: [[copy.copy(image)] * size] * (4 // size)
         )
@@ -251,7 +251,7 @@ def test_two_micro_batches_of_two_give_the_gradient_of_one_of_four(
 def test_range_augment_adds_a_loss_and_changes_images_in_training_only(small, tmp_path) -> None:
     recipe = replace(SMALL, range_augment=(40.0, 10.0))
     model, (batch,) = model_of("random:hybrid_tiny@48", recipe), batches(small, tmp_path, recipe, 1)
-    trainer = DetectionTrainer(model, recipe, 1, HERE, 0)
+    trainer = DetectionTrainer(model, recipe, 1, place=HERE, seed=0)
     trainer.reset_data_loader(lambda: [batch])
     trainer.train(0, 1)
     assert trainer.history["losses"][0, LOSSES.index("loss_range_augment")] > 0

@@ -46,7 +46,7 @@ def root(tmp_path: Path) -> Path:
 
 def stream_of(root: Path, folder: Path, seed: int = 0) -> Stream:
     return Stream(
-        register(usable(read_coco(root, "train"))[0], folder / "train.json", is_main=True), seed
+        register(usable(read_coco(root, "train")), folder / "train.json", is_main=True), seed
     )
 
 
@@ -212,9 +212,9 @@ def test_what_cannot_be_read_is_left_out_and_counted(root) -> None:
     change_annotations(
         root, "train", lambda old: old | {"annotations": [*old["annotations"][:-1], _bare(old)]}
     )
-    found, counts = usable(read_coco(root, "train"))
+    found = usable(read_coco(root, "train"))
     assert [image["id"] for image in found.images] == list(range(4, 13))
-    assert counts == {"unreadable": 3, "without_mask": 1}
+    assert (found.counts["unreadable"], found.counts["without_mask"]) == (3, 1)
     assert found.broken.counts() == {
         "not a JPEG, PNG, WebP or GIF": 1,
         "cut short": 1,
@@ -236,7 +236,7 @@ def test_postscript_is_not_run_and_sixteen_bits_of_grey_are_not_taken_for_white(
     Image.new("RGB", (48, 48)).save(folder / "000000000001.jpg", "EPS")
     grey = Image.fromarray(np.full((48, 48), 9000, dtype=np.uint16))
     grey.save(folder / "000000000002.jpg", "PNG")
-    assert usable(read_coco(root, "train"))[1]["unreadable"] == 2
+    assert usable(read_coco(root, "train")).counts["unreadable"] == 2
     assert not mark.exists()
 
 
@@ -304,7 +304,7 @@ class Oracle(nn.Module):
 def scores_of(
     root: Path, folder: Path, change: Any = lambda found: found, draw: tuple[int, ...] = (0, 3)
 ) -> dict[str, Any]:
-    val = usable(read_coco(root, "val"))[0]
+    val = usable(read_coco(root, "val"))
     name = register(val, folder / "val.json", is_main=True)
     oracle = Oracle(val, COCO(folder / "val.json"), change)
     return score(

@@ -24,7 +24,8 @@ from segmentation_ranks import Teller
 from small_ade20k import files, write_ade20k, write_scene
 
 from bench.downstream import segmentation
-from bench.downstream.encoders import open_encoder
+from bench.downstream.dense import harness
+from bench.downstream.encoders import open_encoder, weights_digest
 from bench.downstream.feature_map import FeatureMap
 from bench.downstream.segmentation import Segmentation
 from bench.downstream.segmenting import task, training
@@ -32,6 +33,7 @@ from bench.downstream.segmenting.ade20k import read_ade20k
 from bench.downstream.segmenting.evaluation import PROTOCOLS, SceneIoU, protocol_config, score
 from bench.downstream.segmenting.model import fitting_stride, segmentor
 from catlip.cli import InputError
+from catlip.fidelity import warmup_steps
 from catlip.record import read_record
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
@@ -343,19 +345,18 @@ def watched(root, tmp_path, monkeypatch):
         stream = task.Stream(read_ade20k(root, "train"), recipe, 0)
         positions = task.Positions(recipe.micro_batch, num_steps * recipe.accumulation(1), CPU)
         loader = task.training_loader(stream, positions, 0)
-        found = training.train(
-            model,
-            recipe,
-            loader,
-            num_steps,
-            tmp_path / "run" / "work",
-            {},
-            CPU,
-            0,
-            100,
+        how = training.Training(
+            recipe=recipe,
+            num_steps=num_steps,
+            folder=tmp_path / "run" / "work",
+            identity={},
+            place=CPU,
+            seed=0,
+            checkpoint_every=100,
             hidden=True,
         )
-        return watch, model, found
+        losses, _ = training.train(model, loader, how)
+        return watch, model, losses
 
     return run
 
@@ -369,12 +370,12 @@ def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_take
         range_augment=(40.0, 20.0),
         warmup_iterations=1,
     )
-    watch, _, found = watched(recipe, num_steps=10)
+    watch, _, losses = watched(recipe, num_steps=10)
     expected = [learning_rate(number // 3, 10, recipe) for number in range(30)]
     assert [rates[1.0] for rates in watch.rates] == pytest.approx(expected)
     assert [rates[0.125] for rates in watch.rates] == pytest.approx([rate / 8 for rate in expected])
     assert watch.progress == pytest.approx([number // 3 / 10 for number in range(30)])
-    assert len(found["loss"]) == 10
+    assert len(losses) == 10
     name = "decode_head.conv_seg.weight"
     changes = [
         not torch.equal(a[name], b[name])
@@ -405,15 +406,17 @@ def test_without_averaging_the_last_weights_are_tested(watched):
 
 
 def test_a_short_run_warms_up_for_a_tenth_of_it():
-    assert training.warmup_steps(replace(SMALL, warmup_iterations=500), 100) == 10
-    assert training.warmup_steps(replace(SMALL, warmup_iterations=500), 31_578) == 500
+    assert warmup_steps(replace(SMALL, warmup_iterations=500), 100) == 10
+    assert warmup_steps(replace(SMALL, warmup_iterations=500), 31_578) == 500
 
 
 # The score
 
 
 def scored(root, predict, draw=0):
-    return score(Teller(predict), read_ade20k(root, "val"), 32, draw, 0, hidden=True)
+    return score(
+        Teller(predict), read_ade20k(root, "val"), 32, draw=draw, num_workers=0, hidden=True
+    )
 
 
 def test_the_truth_scores_1_by_both_protocols(root):
@@ -434,7 +437,14 @@ def test_fixed_is_of_squares_and_slide_of_the_shorter_side(tmp_path):
             sizes.append(tuple(scenes["inputs"][0].shape))
             return super().test_step(scenes)
 
-    found = score(Looker(lambda truth: truth), read_ade20k(root, "val"), 32, 0, 0, hidden=True)
+    found = score(
+        Looker(lambda truth: truth),
+        read_ade20k(root, "val"),
+        32,
+        draw=0,
+        num_workers=0,
+        hidden=True,
+    )
     assert sizes == [(3, 32, 32), (3, 32, 144)]
     assert found["accuracy_slide"] == 1.0
 
@@ -507,7 +517,7 @@ def test_a_picture_of_any_size_is_predicted_whole(tmp_path):
         write_scene(root, "val", f"{number}", np.ones(size, dtype=np.uint8))
     model = built()
     model.decode_head.conv_seg.bias.data[:] = torch.tensor([100.0, 0.0, 0.0])
-    found = score(model, read_ade20k(root, "val"), 32, 4, 0, hidden=True)
+    found = score(model, read_ade20k(root, "val"), 32, draw=4, num_workers=0, hidden=True)
     assert (found["accuracy_fixed"], found["accuracy_slide"]) == (1.0, 1.0)
     assert [picture["key"] for picture in found["pictures"]] == ["0", "1", "2", "3"]
 
@@ -594,6 +604,7 @@ def test_a_run_learns_leaves_its_weights_and_says_two_lines(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "score.json",
+        "threads.txt",
         "weights.safetensors",
     ]
     losses = [loss for _, loss in record["samples"]["loss"]]
@@ -603,7 +614,7 @@ def test_a_run_learns_leaves_its_weights_and_says_two_lines(
     assert record["samples"]["classes"] == ["person", "tree", "sea"]
     assert len(record["samples"]["iou_slide"]) == 3
     found = weights_of(tmp_path, "run")
-    assert task._digest(found) == record["metrics"]["weights_digest"]
+    assert weights_digest(found) == record["metrics"]["weights_digest"]
     assert "decode_head.conv_seg.weight" in found
 
 
@@ -691,7 +702,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
 
 def stopped_before_its_test(run_small, monkeypatch, name="run"):
-    def stop(*args):
+    def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -755,7 +766,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_small):
 def test_what_mmengine_cannot_do_on_a_cpu_is_refused(run_small, monkeypatch):
     with pytest.raises(InputError, match="precision bf16 is for GPUs"):
         run_small(recipe=replace(SMALL, precision="bf16"))
-    monkeypatch.setattr(segmentation, "find_place", lambda device: Place(0, 2, torch.device("cpu")))
+    monkeypatch.setattr(harness, "find_place", lambda device: Place(0, 2, torch.device("cpu")))
     with pytest.raises(InputError, match="several processes need GPUs"):
         run_small()
 

@@ -42,9 +42,9 @@ AUGMENTATION = 7  # separates this random stream from others of the same seed
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> tuple[CocoSplit, dict[str, int]]:
-    """The images that can be read, with the objects that have a mask, and how many others there
-    were.
+def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
+    """The images that can be read, with the objects that have a mask; its counts say how many
+    others there were.
 
     Every image is decoded once, each rank its share: what fails now would stop a run later, or be
     another image in a test.
@@ -80,7 +80,7 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> tuple[CocoSplit,
         split, "annotations have no mask", counts["without_mask"], sum(map(len, split.annotations))
     )
     _check_annotations(split, masked)
-    return replace(split.of(kept), annotations=masked, broken=broken), counts
+    return replace(split.of(kept), annotations=masked, broken=broken, counts=split.counts | counts)
 
 
 def register(split: CocoSplit, path: Path, is_main: bool) -> str:

@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from bench.downstream.detecting.model import MaskRCNN
 from bench.downstream.stream import seed_at
 from catlip.dense_recipe import DetectionRecipe
-from catlip.fidelity import LEAST_SHARE
+from catlip.fidelity import warmup_steps
 from catlip.progress import progress
 from catlip.training import checkpoint
 from catlip.training.average import WeightAverage
@@ -173,7 +173,6 @@ class Checkpoints(HookBase):
         self.folder, self.identity, self.every = folder, identity, every
 
     def after_step(self) -> None:
-        """Rank 0 writes."""
         done = self.trainer.iter + 1
         if self.trainer.place.is_main and (
             done % self.every == 0 or done == self.trainer.num_steps
@@ -188,7 +187,6 @@ class ProgressBar(HookBase):
         self.name = name
 
     def before_train(self) -> None:
-        """Show it."""
         self.bar = progress(
             total=self.trainer.max_iter,
             initial=self.trainer.start_iter,
@@ -197,12 +195,10 @@ class ProgressBar(HookBase):
         )
 
     def after_step(self) -> None:
-        """Move it."""
         self.bar.update()
         self.bar.set_postfix(loss=f"{self.trainer.storage.latest()['total_loss'][0]:.3f}")
 
     def after_train(self) -> None:
-        """Leave it as it stands."""
         self.bar.close()
 
 
@@ -230,11 +226,6 @@ def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
         if warmup
         else steps
     )
-
-
-def warmup_steps(recipe: DetectionRecipe, num_steps: int) -> int:
-    """The recipe's, or one step in LEAST_SHARE of a shorter run."""
-    return min(recipe.warmup_iterations, num_steps // LEAST_SHARE)
 
 
 def _optimizer(model: MaskRCNN, recipe: DetectionRecipe) -> torch.optim.AdamW:

@@ -23,7 +23,6 @@ from bench.downstream.coco import MAX_ABSENT_SHARE
 from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
 from catlip.data.decode import open_picture, rgb
-from catlip.record import Record
 
 FOLDERS = {"train": "training", "val": "validation"}
 NAMES = "objectInfo150.txt"
@@ -55,10 +54,10 @@ class AdeSplit:
     """The scenes of a split that can be used, by file name.
 
     Attributes:
-        names: of the classes, by class id. counts: how many scenes there are in the folders, and
-        how many of them have which of FAULTS; of those that are used,
-            how many are grey or show no class; the pixels of unknown ids; the classes that no scene
-            shows.
+        names: of the classes, by class id.
+        counts: how many scenes there are in the folders, and how many of them have which of FAULTS;
+            of those that are used, how many are grey or show no class; the pixels of unknown ids;
+            the classes that no scene shows.
         broken: the scenes that are left out.
     """
 
@@ -66,6 +65,9 @@ class AdeSplit:
     names: list[str]
     counts: dict[str, int]
     broken: BrokenImages = field(default_factory=BrokenImages)
+
+    def __len__(self) -> int:
+        return len(self.scenes)
 
     def first(self, count: int) -> "AdeSplit":
         """Its first scenes."""
@@ -159,12 +161,6 @@ def read_ade20k(
         for number in usable
     ]
     return AdeSplit(kept, names, counts, broken)
-
-
-def note_counts(record: Record, train: AdeSplit, val: AdeSplit) -> None:
-    """Put what the two splits hold, and lack, into a record."""
-    for name, split in (("train", train), ("val", val)):
-        record.metrics |= {f"{name}_{what}": count for what, count in split.counts.items()}
 
 
 def _keys(folder: Path, suffix: str) -> set[str]:

@@ -9,7 +9,7 @@ import io
 import math
 import uuid
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mmengine.model import ExponentialMovingAverage, MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -27,17 +28,42 @@ from bench.downstream.segmenting.model import EncoderSegmentor
 from bench.downstream.stream import seed_at
 from catlip.cli import InputError
 from catlip.dense_recipe import SegmentationRecipe
-from catlip.fidelity import LEAST_SHARE
+from catlip.fidelity import warmup_steps
 from catlip.progress import progress
 from catlip.record import note_begun
 from catlip.training.distributed import Place
 from catlip.training.folder import refuse_another
 from catlip.training.schedule import AUTOCAST, adamw, augmentation_progress, learning_rate
-from catlip.training.threads import use_threads
 
 OBJECTIVE = 10  # separates this random stream from others of the same seed
 LATEST = "last_checkpoint"  # the file in which mmengine notes it
 KEEP = 2  # mmengine deletes the oldest before it writes the next
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a segmentor is trained.
+
+    Attributes:
+        num_steps, checkpoint_every: in optimizer steps.
+        folder: mmengine's own, with the checkpoints.
+        identity: what determines the run; a checkpoint with another one is refused.
+        hidden: no progress bar.
+    """
+
+    recipe: SegmentationRecipe
+    num_steps: int
+    folder: Path
+    identity: dict[str, Any]
+    place: Place
+    seed: int
+    checkpoint_every: int
+    hidden: bool
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of this rank in an optimizer step."""
+        return self.recipe.accumulation(self.place.world_size)
 
 
 class SegmentationRunner(Runner):
@@ -55,39 +81,25 @@ class SegmentationRunner(Runner):
 class Steps(Hook):
     """Sets the learning rate, the progress and torch's random numbers before each micro-batch, and
     checks the loss after it.
-
-    Args:
-        accumulation: micro-batches of this rank in an optimizer step.
-        num_steps: optimizer steps of the whole run.
     """
 
     priority = "VERY_HIGH"
 
-    def __init__(
-        self,
-        model: EncoderSegmentor,
-        recipe: SegmentationRecipe,
-        accumulation: int,
-        num_steps: int,
-        place: Place,
-        seed: int,
-    ):
-        self.model, self.accumulation, self.num_steps = model, accumulation, num_steps
-        self.place, self.seed = place, seed
+    def __init__(self, model: EncoderSegmentor, training: Training):
+        self.model, self.training = model, training
+        recipe, num_steps = training.recipe, training.num_steps
         self.schedule = replace(recipe, warmup_iterations=warmup_steps(recipe, num_steps))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Called by mmengine."""
-        step, micro_step = divmod(runner.iter, self.accumulation)
-        rate = learning_rate(step, self.num_steps, self.schedule)
+        num_steps, place = self.training.num_steps, self.training.place
+        step, micro_step = divmod(runner.iter, self.training.accumulation)
+        rate = learning_rate(step, num_steps, self.schedule)
         for group in runner.optim_wrapper.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        self.model.progress = augmentation_progress(step, self.num_steps, self.schedule)
-        torch.manual_seed(
-            seed_at(
-                self.seed, OBJECTIVE, step, micro_step * self.place.world_size + self.place.rank
-            )
-        )
+        self.model.progress = augmentation_progress(step, num_steps, self.schedule)
+        number = micro_step * place.world_size + place.rank
+        torch.manual_seed(seed_at(self.training.seed, OBJECTIVE, step, number))
 
     def before_train(self, runner: Runner) -> None:
         """Called by mmengine, after it has taken up a checkpoint."""
@@ -98,11 +110,10 @@ class Steps(Hook):
     ) -> None:
         """Called by mmengine, before anything is averaged or written."""
         if not math.isfinite(loss := outputs["loss"].item()):
-            step = runner.iter // self.accumulation
+            step = runner.iter // self.training.accumulation
             raise InputError(
                 f"the loss is {loss} at step {step}; go on from the last checkpoint with another "
-                "--seed, or "
-                "try a lower --max-lr"
+                "--seed, or try a lower --max-lr"
             )
 
 
@@ -130,20 +141,17 @@ class ProgressBar(Hook):
         self.name, self.accumulation = name, accumulation
 
     def before_train(self, runner: Runner) -> None:
-        """Show it."""
         total, done = (count // self.accumulation for count in (runner.max_iters, runner.iter))
         self.bar = progress(total=total, initial=done, desc=self.name, unit="step")
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Move it."""
         if (runner.iter + 1) % self.accumulation == 0:
             self.bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=False)
             self.bar.update()
 
     def after_train(self, runner: Runner) -> None:
-        """Leave it as it stands."""
         self.bar.close()
 
 
@@ -158,35 +166,26 @@ class RisingAverage(ExponentialMovingAverage):
 
 
 def train(
-    model: EncoderSegmentor,
-    recipe: SegmentationRecipe,
-    loader: DataLoader[Any],
-    num_steps: int,
-    folder: Path,
-    identity: dict[str, Any],
-    place: Place,
-    seed: int,
-    checkpoint_every: int,
-    hidden: bool,
-) -> dict[str, Any]:
-    """Train from the last checkpoint in `folder`, if there is one, and leave the averaged weights
+    model: EncoderSegmentor, loader: DataLoader[Any], training: Training
+) -> tuple[NDArray[np.float64], float]:
+    """Train from the last checkpoint in the folder, if there is one, and leave the averaged weights
     in `model`.
 
     Args:
         model: on its device.
         loader: all micro-batches of this rank, from the first.
-        num_steps, checkpoint_every: in optimizer steps.
-        identity: a checkpoint with another one is refused.
-        hidden: no progress bar.
-    Returns: "loss" [num_steps], of this rank, and the "seconds" that all steps took.
+    Returns: the losses [num_steps] of this rank, and the seconds that all steps took.
     Raises: InputError when the folder holds another run, or the loss is not finite.
     """
-    use_threads(folder, place)
-    accumulation = recipe.accumulation(place.world_size)
+    folder, recipe, place = training.folder, training.recipe, training.place
+    num_steps, accumulation = training.num_steps, training.accumulation
     average = averaging(recipe, accumulation)
-    hooks: list[Hook] = [Steps(model, recipe, accumulation, num_steps, place, seed)]
-    hooks += [OfOneRun(identity | {"processes": place.world_size}), *([average] if average else [])]
-    hooks += [] if hidden else [ProgressBar(folder.parent.name, accumulation)]
+    hooks: list[Hook] = [Steps(model, training)]
+    hooks.append(OfOneRun(training.identity | {"processes": place.world_size}))
+    if average:
+        hooks.append(average)
+    if not training.hidden:
+        hooks.append(ProgressBar(folder.parent.name, accumulation))
     runner = SegmentationRunner(
         model=model,
         work_dir=str(folder),
@@ -194,9 +193,11 @@ def train(
         train_cfg={"by_epoch": False, "max_iters": num_steps * accumulation},
         optim_wrapper=optim_wrapper(model, recipe, accumulation),
         default_hooks={
-            **{"logger": None, "param_scheduler": None, "sampler_seed": None},
+            "logger": None,
+            "param_scheduler": None,
+            "sampler_seed": None,
             "checkpoint": CheckpointHook(
-                checkpoint_every * accumulation,
+                training.checkpoint_every * accumulation,
                 by_epoch=False,
                 max_keep_ckpts=KEEP,
                 save_param_scheduler=False,
@@ -207,27 +208,23 @@ def train(
         launcher="pytorch" if place.world_size > 1 else "none",
         log_level="ERROR",
         default_scope="mmseg",
-        randomness={"seed": seed},
+        randomness={"seed": training.seed},
         experiment_name=str(uuid.uuid4()),  # two runs of a process share no history
     )
     try:
-        with redirect_stdout(
-            io.StringIO()
-        ):  # mmengine prints what it resumes from, whatever its log's level
+        # mmengine prints what it resumes from, whatever its log's level.
+        with redirect_stdout(io.StringIO()):
             runner.train()
     finally:
-        runner.train_loop.dataloader_iterator = (
-            None  # its workers end now; left to the garbage collector, each takes 5 s
-        )
+        # The loader's workers end now; left to the garbage collector, each takes 5 s.
+        runner.train_loop.dataloader_iterator = None
     if average:
         model.load_state_dict(average.ema_model.module.state_dict())
     losses, seconds = (
         runner.message_hub.get_scalar(f"train/{name}").data[0] for name in ("loss", "time")
     )
-    return {
-        "loss": np.reshape(losses, (num_steps, accumulation)).mean(axis=1),
-        "seconds": float(np.sum(seconds)),
-    }
+    by_step = np.reshape(losses, (num_steps, accumulation)).mean(axis=1)
+    return by_step, float(np.sum(seconds))
 
 
 def optim_wrapper(
@@ -256,8 +253,3 @@ def averaging(recipe: SegmentationRecipe, accumulation: int) -> EMAHook | None:
     return EMAHook(
         kind, momentum=momentum, begin_iter=accumulation, interval=accumulation, update_buffers=True
     )
-
-
-def warmup_steps(recipe: SegmentationRecipe, num_steps: int) -> int:
-    """The recipe's, or one step in LEAST_SHARE of a shorter run."""
-    return min(recipe.warmup_iterations, num_steps // LEAST_SHARE)

@@ -1,22 +1,18 @@
-"""What segmentation and detection have in common: how they are started, and what their records say
-of the encoder.
-"""
+"""What detection, segmentation and multi-label classification are started with."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
-from bench.downstream.encoders import LoadedEncoder, open_encoder
 from bench.downstream.outputs import filled_in
-from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
+from catlip.broken import MAX_BROKEN, check_max_broken
+from catlip.dense_recipe import DenseRecipe
 from catlip.ranges import Count, Fraction, Natural, Seed
-from catlip.record import Record
+from catlip.recipe import ImageRecipe
 
 
 @dataclass(frozen=True)
 class Dense:
-    """What both programs are started with."""
+    """The flags that the three programs share."""
 
     encoder: str
     """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE], timm:NAME[:FILE]
@@ -25,6 +21,7 @@ class Dense:
     """Where the data set lies, in its own layout."""
     out: Path
     """The record to write; the run goes into a folder of the same name."""
+    recipe: ImageRecipe | DenseRecipe
     seed: Seed = 0
     """Of the order, the crops, the head, and a random encoder."""
     overfit: Natural = 0
@@ -58,38 +55,3 @@ class Dense:
     def folder(self) -> Path:
         """Of the run: its checkpoints and logs."""
         return self.out.with_suffix("")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What is transferred: an encoder on the CPU, and the digest of its weights as they were
-    loaded.
-
-    A feature map drops the encoder's class token, so the digest is taken before.
-    """
-
-    encoder: LoadedEncoder
-    digest: str
-
-
-def open_origin(spelling: str, seed: int) -> Origin:
-    """The encoder that `spelling` names. Raises: InputError, as `open_encoder` does."""
-    encoder = open_encoder(spelling, seed)
-    return Origin(encoder, encoder.digest())
-
-
-def leave_out(record: Record, broken: BrokenImages, say: bool) -> None:
-    """Count and list in a record the images that are left out, and say so, if there are any."""
-    broken.note(record)
-    if say and broken:
-        print(f"left out: {broken.summary()}", flush=True)
-
-
-def note_encoder(record: Record, encoder: LoadedEncoder, digest: str, model: nn.Module) -> None:
-    """Say in a record what was transferred, and how large the whole model is."""
-    record.metrics |= {
-        "method": encoder.method,
-        "pretrain_seed": encoder.pretrain_seed,
-        "encoder_digest": digest,
-        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-    }

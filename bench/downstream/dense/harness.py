@@ -1,0 +1,259 @@
+"""One run of a dense task, from the encoder and the data to its record.
+
+`Task` is what detection, segmentation and multi-label classification each do in their own way: read
+their data, build, train and test their model. `transfer` does the rest for all of them: it opens
+the encoder, takes up a run that was stopped, reads the score of a finished one, and writes the
+record.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench.downstream.dense.config import Dense
+from bench.downstream.encoders import LoadedEncoder, open_encoder
+from bench.downstream.outputs import is_written, scored
+from catlip.broken import BrokenImage, BrokenImages
+from catlip.cli import InputError
+from catlip.dense_recipe import DenseRecipe
+from catlip.dry_run import print_transfer
+from catlip.fidelity import differences, warmup_steps
+from catlip.pretrain import recipe_identity
+from catlip.recipe import ImageRecipe
+from catlip.record import Record
+from catlip.training.distributed import Place, find_place
+from catlip.training.loop import save_weights
+from catlip.training.threads import use_threads
+
+# Most points of a loss curve in a record; each is the mean of as many steps as that takes.
+MOST_POINTS = 1000
+
+Score = dict[str, Any]  # metrics by name, and samples, which are lists
+
+
+class Split(Protocol):
+    """The training or the test images of a task.
+
+    Attributes:
+        names: of the classes, by class id.
+        counts: what the files hold and lack, for the record.
+        broken: the images that are left out.
+    """
+
+    @property
+    def names(self) -> list[str]: ...
+
+    @property
+    def counts(self) -> dict[str, int]: ...
+
+    @property
+    def broken(self) -> BrokenImages: ...
+
+    def __len__(self) -> int: ...
+
+    def first(self, count: int) -> Self: ...
+
+
+S = TypeVar("S", bound=Split)
+M = TypeVar("M", bound=nn.Module)
+
+
+class Task(ABC, Generic[S, M]):
+    """One run of a task: S is what it reads, M the model that it trains.
+
+    Attributes:
+        kind: of its record, and what catlip.fidelity calls it.
+        recipe: the config's, changed where the encoder needs it.
+    """
+
+    kind: ClassVar[str]
+    config: Dense
+    recipe: ImageRecipe | DenseRecipe
+
+    def __init__(self, config: Dense, place: Place, encoder: LoadedEncoder):
+        self.config, self.place, self.encoder = config, place, encoder
+        self.recipe = config.recipe
+        self.hidden = config.quiet or not place.is_main  # no progress bar
+
+    @classmethod
+    def check(cls, recipe: Any, place: Place) -> None:
+        """Raises: InputError when the task cannot be trained by this recipe on this device."""
+
+    @classmethod
+    def open_encoder(cls, config: Dense, place: Place) -> LoadedEncoder:
+        """The encoder as it was pre-trained. Raises: InputError, as `open_encoder` does."""
+        return open_encoder(config.encoder, config.seed)
+
+    @abstractmethod
+    def read(self, split: Literal["train", "val"]) -> S:
+        """The images of a split that can be used. Raises: InputError."""
+
+    @abstractmethod
+    def build(self, names: list[str]) -> M:
+        """The model, on its device, for classes of these names."""
+
+    @abstractmethod
+    def notes(self, num_steps: int) -> list[str]:
+        """How images are changed, and what else a reader of the record should know."""
+
+    def identity(self, train: S, val: S) -> dict[str, Any]:
+        """What determines the run besides its recipe, encoder, data set and seed."""
+        sizes = {"num_train": len(train), "num_val": len(val)}
+        return {"encoder": self.config.encoder, **sizes}
+
+    @abstractmethod
+    def train(self, model: M, split: S, identity: dict[str, Any]) -> Score:
+        """Train from the last checkpoint in the run's folder, if there is one; leave the averaged
+        weights in `model`, and in the folder as weights.safetensors.
+
+        Returns: the curves of the losses, and how long it took.
+        """
+
+    @abstractmethod
+    def test(self, model: M, split: S) -> Score:
+        """How good the model is. All ranks call it, each for its part of the images.
+
+        Returns: on the main rank the score; under "broken" the images that training and testing
+            could not read, if it says so.
+        """
+
+    def samples(self) -> dict[str, list[Any]]:
+        """What the record keeps besides the score."""
+        return {}
+
+    @staticmethod
+    @abstractmethod
+    def summary(score: Score) -> str:
+        """The score in half a line."""
+
+    def save(self, model: M, identity: dict[str, Any]) -> None:
+        """Write the weights of `model` into the run's folder."""
+        if self.place.is_main:
+            path = self.config.folder / "weights.safetensors"
+            save_weights(path, model.state_dict(), identity)
+
+
+def transfer(config: Dense, kind: str, load: Callable[[], type[Task[Any, Any]]]) -> None:
+    """Train, test, print, and write the record; or say what would be done, in a dry run.
+
+    A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are
+    kept.
+
+    Args:
+        load: imports the task, whose library may be missing.
+    Raises: InputError when the folder or the record is of another run, the loss is not finite, or
+        the data or the encoder are of no use.
+    """
+    place = find_place(config.device)
+    if config.dry_run:
+        print_transfer(config.recipe, kind, place)
+        return
+    task_type = load()
+    task_type.check(config.recipe, place)
+    encoder = task_type.open_encoder(config, place)
+    digest = encoder.digest()  # now: a feature map drops the class token
+    if is_written(config.out, config, digest, place.is_main):
+        return
+    record = Record(config.out, kind=kind, config=config)
+    with record if place.is_main else nullcontext():
+        score = _measure(task_type(config, place, encoder), record, digest)
+    if place.is_main:
+        print(f"{encoder.method:8} {task_type.summary(score)}")
+        print(f"wrote {record.path}")
+
+
+def _measure(task: Task[S, M], record: Record, digest: str) -> Score:
+    """Train and test, or read the score of the finished run; put all of it into the record."""
+    config, place = task.config, task.place
+    broken = BrokenImages()
+    train, val = _splits(task, record, broken)
+    num_steps = task.recipe.num_steps(len(train))
+    record.notes += [*task.notes(num_steps), *differences(task.recipe, task.kind, num_steps)]
+    model = task.build(train.names)
+    record.metrics |= {
+        "method": task.encoder.method,
+        "pretrain_seed": task.encoder.pretrain_seed,
+        "encoder_digest": digest,
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "num_train": len(train),
+        "num_val": len(val),
+        "num_classes": len(train.names),
+    }
+    identity = recipe_identity(task.recipe) | {
+        "encoder_digest": digest,
+        "data": config.data,
+        "seed": config.seed,
+        "overfit": config.overfit,
+        **task.identity(train, val),
+    }
+
+    def train_and_test() -> Score:
+        use_threads(config.folder, place)
+        trained = task.train(model, train, identity)
+        return trained | task.test(model, val)
+
+    score = scored(config.folder, identity, place, train_and_test)
+    samples = {name: value for name, value in score.items() if isinstance(value, list)}
+    if broken.add(BrokenImage(*image) for image in samples.pop("broken", [])):
+        _leave_out(record, broken, place)
+    record.metrics |= {name: value for name, value in score.items() if not isinstance(value, list)}
+    record.samples |= {**samples, **task.samples(), "classes": train.names}
+    return score
+
+
+def _splits(task: Task[S, M], record: Record, broken: BrokenImages) -> tuple[S, S]:
+    """What to train and what to test on; their counts go into the record, images that cannot be
+    used into `broken` too.
+    """
+    config = task.config
+    train, val = task.read("train"), task.read("val")
+    if train.names != val.names:
+        raise InputError(f"{config.data}: training and validation list different categories")
+    for name, split in (("train", train), ("val", val)):
+        record.metrics |= {f"{name}_{what}": count for what, count in split.counts.items()}
+        broken.add(split.broken.images())
+    _leave_out(record, broken, task.place)
+    if config.overfit:
+        record.metrics["overfit"] = config.overfit
+        train = val = train.first(config.overfit)
+    return train, val
+
+
+def _leave_out(record: Record, broken: BrokenImages, place: Place) -> None:
+    """Count and list in the record the images that are left out, and say so, if there are any."""
+    broken.note(record)
+    if broken and place.is_main:
+        print(f"left out: {broken.summary()}", flush=True)
+
+
+def note_warmup(recipe: DenseRecipe, num_steps: int) -> list[str]:
+    """A note, where a recipe of this project's own warms up for less than it says."""
+    steps = warmup_steps(recipe, num_steps)
+    if recipe.source != "own" or steps == recipe.warmup_iterations:
+        return []
+    return [f"warm-up: {steps} steps, a tenth of this run, instead of {recipe.warmup_iterations}"]
+
+
+def check_precision(recipe: DenseRecipe, place: Place) -> None:
+    """Raises: InputError for what detectron2 and mmengine cannot do on a CPU."""
+    if place.device.type == "cpu" and recipe.precision != "fp32":
+        raise InputError(f"precision {recipe.precision} is for GPUs; on a CPU use --precision fp32")
+
+
+def curve(losses: "Tensor | NDArray[Any]") -> list[list[float]]:
+    """[step, loss] each, at most MOST_POINTS, of the losses of all steps."""
+    stretch = math.ceil(len(losses) / MOST_POINTS)
+    return [
+        [start, float(losses[start : start + stretch].mean())]
+        for start in range(0, len(losses), stretch)
+    ]
+
+
+def shown(value: float | None) -> str:
+    """A metric in a line of the terminal."""
+    return "unknown" if value is None else f"{value:.3f}"

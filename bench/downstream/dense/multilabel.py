@@ -1,0 +1,264 @@
+"""A linear classifier of several labels an image, as a task of the dense harness.
+
+It is judged by the average precision of each category: its mean over categories (macro, which the
+paper reports), of all decisions together (micro), and over categories weighted by how frequent they
+are. Averages leave out categories that no test image has, and count them.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import tyro
+from torch import Tensor, nn
+from torchmetrics.functional.classification import binary_average_precision
+
+from bench.downstream.accuracy import extract
+from bench.downstream.classification import Classification
+from bench.downstream.coco import CocoSplit, coco_root, read_coco
+from bench.downstream.datasets import Split, name_labels
+from bench.downstream.dense.config import Dense
+from bench.downstream.dense.harness import Score, Task, shown
+from bench.downstream.encoders import LoadedEncoder, load_encoder
+from bench.downstream.fit import Run, fitting, train_weights
+from bench.downstream.heads import Init, TransferOptions, random_head, transfer_head
+from bench.downstream.outputs import BY_NAME
+from bench.downstream.preprocess import rgb_picture
+from catlip.broken import read_broken
+from catlip.pictures import chosen, encoded_image
+from catlip.recipe import TransferRecipe
+from catlip.training.distributed import Place
+from catlip.transfer_recipes import MULTILABELS
+from catlip.vocabulary.label_sets import LabelSet, label_set
+
+MOST_SHOWN = 5  # predictions a picture in the record
+
+
+@dataclass(frozen=True)
+class MultiLabel(Dense):
+    """Train an encoder and a linear classifier of several labels an image; run the same command
+    again to go on.
+
+    python -m bench.downstream.multilabel --encoder runs/starter/pretrain/catlip-seed0 \\
+        --data coco:data/starter-scenes/coco
+
+    torchrun --nproc-per-node 4 -m bench.downstream.multilabel --recipe table_7c --num-devices 4 \\
+        --data coco:/data/coco --encoder runs/datacomp/pretrain/catlip-seed0 --init transfer
+    """
+
+    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe] = field(
+        default_factory=lambda: MULTILABELS["starter"]
+    )
+    out: Path = Path("runs/bench/multilabel") / BY_NAME
+    """The record to write; the run goes into a folder of the same name."""
+    init: Init = "random"
+    """Where the classifier starts: random, or transfer (Transfer Init, for encoders pre-trained by
+    CatLIP).
+    """
+    transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(
+        default_factory=lambda: TransferOptions(bias="copy")
+    )
+    crowds: bool = True
+    """A category is on an image also where only a crowd of it is annotated, as in the release."""
+    compile: bool = False
+    """Compile the transformer blocks, once for each image size."""
+
+
+class MultiLabelTask(Task[CocoSplit, Classification]):
+    """Which categories are on an image, by pre-training's own loop and data path."""
+
+    kind = "multilabel"
+    config: MultiLabel
+    recipe: TransferRecipe
+
+    def __init__(self, config: MultiLabel, place: Place, encoder: LoadedEncoder):
+        super().__init__(config, place, encoder)
+        self.recipe = fitting(config.recipe, encoder)
+        self.origins: list[dict[str, Any]] = []  # of the rows of a transferred head
+
+    @classmethod
+    def open_encoder(cls, config: MultiLabel, place: Place) -> LoadedEncoder:
+        """For images of the recipe's size."""
+        return load_encoder(config.encoder, config.seed, place.device, config.recipe.resolution)
+
+    def read(self, split: Literal["train", "val"]) -> CocoSplit:
+        return read_coco(coco_root(self.config.data), split, self.config.max_broken)
+
+    def build(self, names: list[str]) -> Classification:
+        head = self._head(label_names(names))
+        return Classification(
+            self.encoder.module, head, self.recipe, frozen=False, multi_label=True
+        )
+
+    def notes(self, num_steps: int) -> list[str]:
+        return [
+            f"images: {self.encoder.preprocess}",
+            f"crowds {'count' if self.config.crowds else 'do not count'} as present",
+        ]
+
+    def identity(self, train: CocoSplit, val: CocoSplit) -> dict[str, Any]:
+        config = self.config
+        return {
+            "transferred": config.encoder,
+            "init": config.init,
+            "transfer": str(config.transfer) if config.init == "transfer" else "",
+            "crowds": config.crowds,
+            "frozen": False,
+        }
+
+    def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Score:
+        config = self.config
+        run = Run(
+            config.folder,
+            self.recipe,
+            identity,
+            frozen=False,
+            seed=config.seed,
+            place=self.place,
+            num_workers=config.num_workers,
+            compile=config.compile,
+            checkpoint_every=config.checkpoint_every,
+            quiet=config.quiet,
+            max_broken=config.max_broken,
+        )
+        return train_weights(run, model, as_split(split, config.crowds))
+
+    @torch.inference_mode()
+    def test(self, model: Classification, split: CocoSplit) -> Score:
+        config, place = self.config, self.place
+        images = as_split(split, config.crowds)
+        features = extract(
+            model.image_encoder,
+            self.encoder.preprocess,
+            images.take(np.arange(place.rank, len(images), place.world_size)),
+            num_workers=config.num_workers,
+            quiet=self.hidden,
+            max_broken=config.max_broken,
+        )
+        numbers = features.numbers * place.world_size + place.rank
+        scores = model.head(features.values).float().cpu()
+        ranks = [(numbers, scores, features.broken.images())] * place.world_size
+        if dist.is_initialized():
+            dist.all_gather_object(ranks, ranks[0])
+        numbers = np.concatenate([numbers for numbers, _, _ in ranks])
+        scores = torch.cat([scores for _, scores, _ in ranks])
+        drawn = [
+            int(np.flatnonzero(numbers == number)[0])
+            for number in chosen(len(images), config.draw)
+            if number in numbers
+        ]
+        broken = read_broken(config.folder).images()
+        for _, _, of_rank in ranks:
+            broken += of_rank
+        return average_precision(scores, torch.from_numpy(images.labels[numbers])) | {
+            "num_val": len(numbers),
+            "pictures": [_picture(images, int(numbers[i]), scores[i].sigmoid()) for i in drawn],
+            "broken": broken,
+        }
+
+    def samples(self) -> dict[str, list[Any]]:
+        """The loss at each line of the run's log; where the rows of a transferred head are from."""
+        if not self.place.is_main:
+            return {}
+        log = (self.config.folder / "log.jsonl").read_text()
+        lines = [json.loads(line) for line in log.splitlines()]
+        losses = [[line["step"], line["loss"]] for line in lines]
+        return {"loss": losses} | ({"origins": self.origins} if self.origins else {})
+
+    @staticmethod
+    def summary(score: Score) -> str:
+        return f"mAP macro {shown(score['map_macro'])}  micro {shown(score['map_micro'])}"
+
+    def _head(self, labels: LabelSet) -> nn.Linear:
+        config, encoder = self.config, self.encoder
+        if config.init == "random":
+            return random_head(
+                encoder.num_features,
+                len(labels.names),
+                config.seed,
+                initialization=config.recipe.initialization,
+            )
+        head, origins = transfer_head(
+            encoder, config.encoder, labels, options=config.transfer, seed=config.seed
+        )
+        self.origins = [origin.row() for origin in origins]
+        return head
+
+
+def as_split(coco: CocoSplit, crowds: bool) -> Split:
+    """The images of a split of COCO's, each with the categories that are on it; without any, it is
+    an example of none.
+
+    Args:
+        crowds: whether a crowd counts.
+    """
+    labels = np.zeros((len(coco.images), len(coco.categories)), dtype=bool)
+    class_ids = coco.class_ids
+    for row, annotations in zip(labels, coco.annotations, strict=True):
+        for annotation in annotations:
+            if crowds or not annotation.get("iscrowd"):
+                row[class_ids[annotation["category_id"]]] = True
+    names = [image["file_name"] for image in coco.images]
+    return Split(coco.folder, names, labels, partial(_of_file, coco.folder, names))
+
+
+def _of_file(folder: Path, names: list[str], number: int) -> bytes:
+    return (folder / names[number]).read_bytes()
+
+
+def label_names(names: list[str]) -> LabelSet:
+    """The categories with their synsets: of COCO's own, the senses chosen by hand; of others the
+    first noun sense.
+    """
+    coco = label_set("coco")
+    return coco if tuple(names) == coco.names else name_labels("coco", names)
+
+
+def average_precision(scores: Tensor, labels: Tensor) -> dict[str, Any]:
+    """How well scores rank the images of each class.
+
+    Args:
+        scores: [n, C] float; labels: [n, C] bool.
+    Returns: `map_macro`, `map_micro` and `map_weighted` in [0, 1]; `ap_by_class`, None for a class
+        without an image; `images_by_class`; `classes_without_images`.
+    """
+    scores, truth, images = scores.cpu(), labels.cpu().long(), labels.sum(dim=0).tolist()
+    by_class = [
+        _binary(scores[:, c], truth[:, c]) if count else None for c, count in enumerate(images)
+    ]
+    seen = [(ap, count) for ap, count in zip(by_class, images, strict=True) if ap is not None]
+    return {
+        "map_macro": sum(ap for ap, _ in seen) / len(seen) if seen else None,
+        "map_micro": _binary(scores.flatten(), truth.flatten()) if seen else None,
+        "map_weighted": sum(ap * count for ap, count in seen) / sum(images) if seen else None,
+        "ap_by_class": by_class,
+        "images_by_class": images,
+        "classes_without_images": images.count(0),
+    }
+
+
+def _binary(scores: Tensor, truth: Tensor) -> float:
+    """Of ranks: torchmetrics would take scores outside of [0, 1] through a sigmoid, which makes
+    ties of the large ones.
+    """
+    distinct, ranks = scores.unique(return_inverse=True)
+    return float(binary_average_precision(ranks.double() / len(distinct), truth))
+
+
+def _picture(val: Split, number: int, chances: Tensor) -> dict[str, Any]:
+    """A test image, the classes on it, and those that are found most likely."""
+    best = chances.topk(min(MOST_SHOWN, len(chances)))
+    return {
+        "key": val.keys[number],
+        "image": encoded_image(np.asarray(rgb_picture(val.image_bytes(number)))),
+        "truth": np.flatnonzero(val.labels[number]).tolist(),
+        "predicted": [
+            {"class": c, "score": s}
+            for s, c in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ],
+    }
