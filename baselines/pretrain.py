@@ -9,7 +9,7 @@ from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
 from catlip.cli import choose, one_of, run
 from catlip.pretrain import LabelledRun, classes_of, encoder_of, pretrain
-from catlip.recipes import CLIP
+from catlip.recipes.pretrain import CLIP
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from bench.training_step import EncoderName, Factors, MethodNames, factors_of
 from catlip.cli import InputError, run
 from catlip.costs import Exchange
 from catlip.ranges import Count
-from catlip.recipes import CATLIP, CLIP
+from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import Record
 
 GIB = 2**30

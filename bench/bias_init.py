@@ -29,8 +29,7 @@ from catlip.data.shards import expand
 from catlip.pretrain import VocabularyLabels, augmented, base_rates_of, encoder_of
 from catlip.progress import progress
 from catlip.ranges import Count, Natural
-from catlip.recipe import Recipe
-from catlip.recipes import CATLIP
+from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place
 from catlip.training.loop import Trainer

@@ -30,8 +30,7 @@ from catlip.label.sidecar import Labels, read_labels, read_sidecar, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.pretrain import PretrainCatLIP
 from catlip.ranges import Natural, Seed
-from catlip.recipe import Recipe
-from catlip.recipes import CATLIP
+from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
 from catlip.training.distributed import barrier, find_place
 from catlip.vocabulary import Vocabulary, build, vocabulary_identity
@@ -229,9 +228,7 @@ def is_trained(config: PretrainCatLIP) -> bool:
         return False
     with safe_open(weights, "pt") as file:
         made_by = json.loads(file.metadata()["config"])
-    wanted = pretrain.recipe_identity(config.recipe) | {
-        "vocabulary": vocabulary_identity(config.vocabulary)
-    }
+    wanted = config.recipe.identity() | {"vocabulary": vocabulary_identity(config.vocabulary)}
     return all(made_by.get(name) == value for name, value in wanted.items())
 
 

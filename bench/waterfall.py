@@ -34,7 +34,7 @@ from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
 from catlip.progress import Bar, progress
 from catlip.ranges import Count, Natural, Seed
-from catlip.recipes import CATLIP, CLIP
+from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 

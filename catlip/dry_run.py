@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from catlip.data.loader import Batch, RaggedLabels
-from catlip.dense_recipe import DenseRecipe, DetectionRecipe
 from catlip.fidelity import differences
 from catlip.matmul import matmul_flops_per_s
-from catlip.recipe import ImageRecipe, Recipe
+from catlip.recipes.base import ImageRecipe
+from catlip.recipes.pretrain import Recipe
 from catlip.training.distributed import Place
 
 # Of the measured matrix products: what well-tuned ViT training reaches; the estimate says so.
@@ -97,7 +97,7 @@ def describe(
     return "\n".join([*said, *differences(recipe, method, num_steps)])
 
 
-def print_transfer(recipe: ImageRecipe | DenseRecipe, protocol: str, place: Place) -> None:
+def print_transfer(recipe: ImageRecipe, protocol: str, place: Place) -> None:
     """Say, once, what a transfer by this recipe would do, and what differs from the release."""
     if not place.is_main:
         return
@@ -105,22 +105,16 @@ def print_transfer(recipe: ImageRecipe | DenseRecipe, protocol: str, place: Plac
         recipe.micro_batch * recipe.num_devices,
         recipe.accumulation(place.world_size),
     )
-    length = recipe.iterations if isinstance(recipe, ImageRecipe) else 0
     print("recipe:", json.dumps(asdict(recipe), indent=2))
-    if isinstance(recipe, ImageRecipe | DetectionRecipe):
-        print("sizes (per device and micro-step):", _sizes(recipe))
-    print(
-        "steps:",
-        f"{length:,}," if length else f"{recipe.epochs:g} epochs,",
-        f"each of {images:,} images at the base size",
-    )
+    print("sizes (per device and micro-step):", _sizes(recipe))
+    print(f"steps: {recipe.length()}, each of {images:,} images at the base size")
     print(
         f"layout: {place.world_size} processes on {place.device.type}, {accumulation} micro-steps"
     )
     print(*differences(recipe, protocol), sep="\n", end="\n" if recipe.source != "own" else "")
 
 
-def _sizes(recipe: ImageRecipe | DetectionRecipe) -> str:
+def _sizes(recipe: ImageRecipe) -> str:
     return ", ".join(f"{size.resolution} px x {size.batch}" for size in recipe.sizes())
 
 

@@ -14,7 +14,7 @@ from typing import Any
 # warm-up.
 LEAST_SHARE = 10
 
-Recipe = Any  # ImageRecipe or DenseRecipe, which import more than a report should need
+Recipe = Any  # an ImageRecipe, which imports more than a report should need
 
 
 @dataclass(frozen=True)

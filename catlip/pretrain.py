@@ -26,20 +26,18 @@ from catlip.data.shards import expand
 from catlip.dry_run import describe, made_up_batch
 from catlip.encoder import ImageEncoder, build_encoder
 from catlip.fidelity import differences
-from catlip.flags import HIDDEN
 from catlip.initialization import encoder_as_release, linear_as_release
 from catlip.lock import only_writer
 from catlip.objective import Objective, shown_as
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.ranges import Count, Fraction, Natural, Seed
-from catlip.recipe import ImageRecipe, Recipe
-from catlip.recipes import CATLIP
+from catlip.recipes.base import ImageRecipe
+from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
 from catlip.training.distributed import Place, barrier, find_place, peak_gib
 from catlip.training.folder import discard
 from catlip.training.loop import Trainer, train
 from catlip.training.parallel import Parallel
-from catlip.training.schedule import Optimization
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
@@ -177,7 +175,7 @@ def pretrain(
     torch.manual_seed(config.seed)
     objective = augmented(build(), recipe)
     identity = (
-        recipe_identity(recipe)
+        recipe.identity()
         | (classes.identity if classes else {})
         | {"method": objective.name, "seed": config.seed, "data": shards.digest}
     )
@@ -275,11 +273,6 @@ def _discard(folder: Path, place: Place) -> None:
     if place.is_main and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         discard(folder)
     barrier()
-
-
-def recipe_identity(recipe: Optimization) -> dict[str, Any]:
-    """The fields of a recipe that determine a run: all but what it says of itself."""
-    return {name: value for name, value in plain(recipe).items() if name not in HIDDEN}
 
 
 def encoder_of(recipe: Recipe) -> ImageEncoder:

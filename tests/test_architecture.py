@@ -16,14 +16,12 @@ FORBIDDEN = {
         "catlip.categorical",
         "catlip.pretrain",
         "catlip.recipes",
-        "catlip.transfer_recipes",
     ),
     "catlip/training": (
         "catlip.data",
         "catlip.categorical",
         "catlip.pretrain",
         "catlip.recipes",
-        "catlip.transfer_recipes",
         "catlip.encoder",
     ),
     "baselines": ("bench", "reports"),
@@ -37,7 +35,6 @@ FORBIDDEN = {
         "catlip.training",
         "catlip.record",
         "catlip.recipes",
-        "catlip.transfer_recipes",
     ),
 }
 

@@ -16,7 +16,7 @@ from catlip import __version__
 from catlip.cli import run
 from catlip.data.shards import write_shard
 from catlip.encoder import ENCODERS
-from catlip.recipes import WriteRecipes
+from catlip.recipes.__main__ import WriteRecipes
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 import pytest
 
 from catlip.fidelity import differences
-from catlip.recipes import CATLIP, CLIP
-from catlip.transfer_recipes import DETECTIONS, FINETUNES, MULTILABELS, PROBES, SEGMENTATIONS
+from catlip.recipes.dense import DETECTIONS, SEGMENTATIONS
+from catlip.recipes.pretrain import CATLIP, CLIP
+from catlip.recipes.transfer import FINETUNES, MULTILABELS, PROBES
 
 ALL = {
     "catlip": CATLIP,

@@ -14,7 +14,7 @@ from catlip.cli import run
 from catlip.encoder import ENCODERS
 from catlip.flags import HIDDEN, grouped
 from catlip.pretrain import PretrainCatLIP, main
-from catlip.recipes import CATLIP
+from catlip.recipes.pretrain import CATLIP
 
 DEFAULTS = {name: PretrainCatLIP(recipe) for name, recipe in CATLIP.items()}
 TRANSFERS = ("linear_probe", "finetune", "multilabel", "segmentation", "detection")

@@ -8,7 +8,7 @@ import torch
 from bench.downstream.heads import random_head
 from catlip.encoder import ENCODERS, Architecture
 from catlip.pretrain import categorical
-from catlip.recipes import CATLIP
+from catlip.recipes.pretrain import CATLIP
 
 # Deviations of a ViT-B/16 of the release; the class token is the configuration's.
 SEEN = {

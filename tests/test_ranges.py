@@ -14,7 +14,7 @@ import tyro
 
 from catlip.cli import InputError, run
 from catlip.ranges import Range, check_ranges
-from catlip.recipe import Recipe
+from catlip.recipes.pretrain import Recipe
 from catlip.training.schedule import Optimization
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from catlip.cli import InputError
-from catlip.recipes import CATLIP
+from catlip.recipes.pretrain import CATLIP
 from catlip.record import Record, note_begun, write_atomically
 
 

@@ -24,7 +24,7 @@ from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch
 from catlip.objective import Objective
-from catlip.recipe import TransferRecipe
+from catlip.recipes.transfer import TransferRecipe
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")
 

@@ -17,8 +17,7 @@ from bench.downstream.dense.config import Dense
 from bench.downstream.dense.harness import transfer
 from bench.downstream.outputs import BY_NAME
 from catlip.cli import InputError, run
-from catlip.dense_recipe import DetectionRecipe
-from catlip.transfer_recipes import DETECTIONS
+from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from bench.downstream.outputs import BY_NAME, is_written
 from bench.downstream.sweep import Fit, Sweep, run_of, sweep
 from catlip.cli import run
 from catlip.dry_run import print_transfer
+from catlip.recipes.transfer import FINETUNES
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place
-from catlip.transfer_recipes import FINETUNES
 
 
 @dataclass(frozen=True)

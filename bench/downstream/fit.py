@@ -19,7 +19,7 @@ from catlip.data.shards import Shard
 from catlip.fidelity import warmup_steps
 from catlip.objective import Objective
 from catlip.pretrain import augmented
-from catlip.recipe import TransferRecipe
+from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Place
 from catlip.training.loop import Trainer, train
 

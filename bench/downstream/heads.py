@@ -14,7 +14,7 @@ from bench.downstream.encoders import LoadedEncoder
 from catlip.cli import InputError
 from catlip.initialization import linear_as_release
 from catlip.ranges import PositiveFraction
-from catlip.recipe import Initialization
+from catlip.recipes.base import Initialization
 from catlip.record import read_record
 from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties
 from catlip.transfer_init.head import transfer_rows

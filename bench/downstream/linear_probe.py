@@ -33,10 +33,9 @@ from bench.downstream.outputs import BY_NAME, is_written
 from bench.downstream.sweep import Fit, Sweep, run_of, sweep
 from catlip.cli import InputError, run
 from catlip.dry_run import print_transfer
-from catlip.recipe import TransferRecipe
+from catlip.recipes.transfer import PROBES, TransferRecipe
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place
-from catlip.transfer_recipes import PROBES
 
 LEAST_DEVIATION = 1e-6
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"

@@ -21,10 +21,9 @@ from bench.downstream.sweep import sweep
 from catlip.broken import MAX_BROKEN, check_max_broken
 from catlip.cli import InputError, run
 from catlip.ranges import Count, Natural
-from catlip.recipe import TransferRecipe
+from catlip.recipes.transfer import PROBES, TransferRecipe
 from catlip.record import Record, read_record
 from catlip.training.distributed import find_place
-from catlip.transfer_recipes import PROBES
 
 
 @dataclass(frozen=True)

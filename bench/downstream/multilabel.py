@@ -10,7 +10,7 @@ import tyro
 from bench.downstream.dense.harness import transfer
 from bench.downstream.dense.multilabel import MultiLabel, MultiLabelTask
 from catlip.cli import run
-from catlip.transfer_recipes import MULTILABELS
+from catlip.recipes.transfer import MULTILABELS
 
 
 def main(config: MultiLabel) -> None:

@@ -19,8 +19,7 @@ from bench.downstream.dense.config import Dense
 from bench.downstream.dense.harness import transfer
 from bench.downstream.outputs import BY_NAME
 from catlip.cli import InputError, run
-from catlip.dense_recipe import SegmentationRecipe
-from catlip.transfer_recipes import SEGMENTATIONS
+from catlip.recipes.dense import SEGMENTATIONS, SegmentationRecipe
 
 
 @dataclass(frozen=True)

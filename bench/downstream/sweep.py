@@ -21,9 +21,8 @@ from bench.downstream.outputs import filled_in
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError
 from catlip.fidelity import differences
-from catlip.pretrain import recipe_identity
 from catlip.ranges import Count, Natural, PositiveFraction, Seed
-from catlip.recipe import TransferRecipe
+from catlip.recipes.transfer import TransferRecipe
 from catlip.record import Record
 from catlip.training.distributed import Place
 
@@ -227,7 +226,7 @@ def run_of(
 ) -> Run:
     """The training run of one classifier of a sweep, by a recipe that suits the encoder."""
     ours = encoder.checkpoint
-    identity = recipe_identity(recipe) | {
+    identity = recipe.identity() | {
         # Opens the run's weights as an encoder again.
         "encoder": ours.encoder_name if ours else encoder.method,
         "method": f"{encoder.method} {'probed' if frozen else 'fine-tuned'}",

@@ -22,10 +22,9 @@ from bench.downstream.sweep import Fit
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import run
 from catlip.ranges import Count, Natural
-from catlip.recipe import TransferRecipe
+from catlip.recipes.transfer import PROBES, TransferRecipe
 from catlip.record import Record
 from catlip.training.distributed import find_place
-from catlip.transfer_recipes import PROBES
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "alpha": (0.2, 0.5, 1.0),

@@ -13,7 +13,7 @@ import numpy as np
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.data.shard_set import keep_counts, open_shards
 from catlip.data.shards import expand
-from catlip.recipes import CATLIP
+from catlip.recipes.pretrain import CATLIP
 
 SHARDS, SAMPLES = 130_000, 10_000  # DataComp-1.3B's, about
 RECIPE = CATLIP["datacomp_b16"]

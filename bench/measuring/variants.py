@@ -11,8 +11,7 @@ from typing import Any
 
 from bench.training_step import Factors, Stopwatch, TrainingStep
 from catlip.data.sampler import ImageSize
-from catlip.recipe import Recipe
-from catlip.recipes import CATLIP, CLIP
+from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.training.distributed import Place, barrier
 
 RELEASE = "datacomp_b16_release"

@@ -17,10 +17,9 @@ from baselines.methods import BASELINES
 from catlip import pretrain
 from catlip.categorical import Categorical
 from catlip.encoder import ENCODERS, Architecture, build_encoder
-from catlip.recipe import TransferRecipe
-from catlip.recipes import STARTER
+from catlip.recipes.pretrain import STARTER
+from catlip.recipes.transfer import TransferRecipe
 from catlip.training.loop import save_weights
-from catlip.transfer_recipes import STARTER_FINETUNE
 from catlip.vocabulary import vocabulary_identity
 
 SIZE: dict[str, Any] = {"resolution": 32, "min_resolution": 32, "max_resolution": 32}

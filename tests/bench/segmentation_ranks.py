@@ -19,8 +19,8 @@ from bench.downstream.segmenting.evaluation import score
 from bench.downstream.segmenting.model import segmentor
 from bench.downstream.segmenting.training import Training, train
 from bench.downstream.stream import Positions
+from catlip.recipes.dense import STARTER_SEGMENTATION
 from catlip.training.distributed import Place, find_place
-from catlip.transfer_recipes import STARTER_SEGMENTATION
 
 RECIPE = replace(
     STARTER_SEGMENTATION,

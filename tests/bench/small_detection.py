@@ -7,9 +7,8 @@ from typing import Any
 from bench.downstream.detecting.data import MicroBatches
 from bench.downstream.detection import Detection, main
 from catlip.data.sampler import StepPlan
-from catlip.dense_recipe import DetectionRecipe
+from catlip.recipes.dense import STARTER_DETECTION, DetectionRecipe
 from catlip.training.distributed import Place
-from catlip.transfer_recipes import STARTER_DETECTION
 
 SMALL: DetectionRecipe = replace(
     STARTER_DETECTION,

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from bench.downstream.finetune import Finetune, main
+from catlip.recipes.transfer import STARTER_FINETUNE
 from catlip.training.loop import Trainer
-from catlip.transfer_recipes import STARTER_FINETUNE
 
 KILLED_AT = 5  # one step after a checkpoint
 RECIPE = replace(

@@ -23,8 +23,8 @@ from bench.downstream.segmenting.data import (
 from bench.downstream.segmenting.model import segmentor
 from bench.downstream.stream import Positions
 from catlip.cli import InputError
+from catlip.recipes.dense import STARTER_SEGMENTATION
 from catlip.training.distributed import Place
-from catlip.transfer_recipes import STARTER_SEGMENTATION
 
 RECIPE = replace(
     STARTER_SEGMENTATION,

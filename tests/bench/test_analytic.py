@@ -27,7 +27,7 @@ from bench.training_step import Factors, TrainingStep
 from catlip.cli import InputError
 from catlip.costs import Exchange
 from catlip.dry_run import CPU_ATTENTION
-from catlip.recipes import CATLIP, CLIP
+from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
 
 SMALL = Factors(

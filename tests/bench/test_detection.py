@@ -30,8 +30,8 @@ from bench.downstream.encoders import open_encoder
 from bench.downstream.feature_map import FeatureMap
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize
+from catlip.recipes.dense import DETECTIONS
 from catlip.training.distributed import Place
-from catlip.transfer_recipes import DETECTIONS
 
 HERE = Place(0, 1, torch.device("cpu"))
 VIT = replace(SMALL, scale_jitter=(), resolution=32, proposals=(50, 400), grad_clip=0.0)

@@ -26,7 +26,7 @@ from bench.downstream.detecting.data import Stream, TrainingMapper, register, tr
 from bench.downstream.detecting.evaluation import Pictures, score
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, StepPlan
-from catlip.dense_recipe import DetectionRecipe
+from catlip.recipes.dense import DetectionRecipe
 from catlip.training.distributed import Place
 
 PLAIN = replace(SMALL, scale_jitter=())

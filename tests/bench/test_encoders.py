@@ -26,9 +26,9 @@ from catlip.cli import InputError
 from catlip.data.augment import centre_crop
 from catlip.encoder import ENCODERS, Architecture, build_encoder
 from catlip.range_augment import Augmented, RangeAugment
+from catlip.recipes.transfer import STARTER_PROBE
 from catlip.training import checkpoint
 from catlip.training.loop import save_weights
-from catlip.transfer_recipes import STARTER_PROBE
 from catlip.weights import Checkpoint, read_checkpoint
 from catlip.weights.targets import to_released, to_timm
 from catlip.weights.write import write_archive, write_safetensors

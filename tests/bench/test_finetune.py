@@ -22,8 +22,8 @@ from bench.downstream.encoders import load_encoder
 from bench.downstream.finetune import Finetune, main
 from bench.downstream.fit import fitting
 from catlip.cli import InputError
+from catlip.recipes.transfer import STARTER_FINETUNE, TABLE_7B
 from catlip.training.loop import Trainer
-from catlip.transfer_recipes import STARTER_FINETUNE, TABLE_7B
 
 HERE = Path(__file__).parent
 FIT = "folder-1-random-seed0"  # a run's name

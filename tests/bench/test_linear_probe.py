@@ -19,7 +19,7 @@ from bench.downstream.encoders import load_encoder
 from bench.downstream.heads import TransferOptions, random_head
 from bench.downstream.linear_probe import RECIPES, LinearProbe, fit_linear, main
 from catlip.cli import InputError
-from catlip.transfer_recipes import STARTER_PROBE
+from catlip.recipes.transfer import STARTER_PROBE
 
 CPU = torch.device("cpu")
 PROBE = replace(

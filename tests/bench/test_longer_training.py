@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from bench.downstream.longer_training import RECIPES, LongerTraining, main
 from catlip.cli import InputError
+from catlip.recipes.transfer import STARTER_PROBE
 from catlip.training.loop import save_weights
-from catlip.transfer_recipes import STARTER_PROBE
 
 
 def probed(out: Path, runs: list[Path], data: str, **options: Any) -> dict[str, Any]:

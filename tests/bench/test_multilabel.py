@@ -20,8 +20,8 @@ from bench.downstream.datasets import ragged
 from bench.downstream.dense.multilabel import as_split, average_precision, label_names
 from bench.downstream.multilabel import MultiLabel, main
 from catlip.cli import InputError
+from catlip.recipes.transfer import STARTER_MULTILABEL
 from catlip.record import read_record
-from catlip.transfer_recipes import STARTER_MULTILABEL
 from catlip.vocabulary.label_sets import label_set
 
 SIZE = {"resolution": 48, "min_resolution": 48, "max_resolution": 48}

@@ -34,11 +34,11 @@ from bench.downstream.segmenting.evaluation import PROTOCOLS, SceneIoU, protocol
 from bench.downstream.segmenting.model import fitting_stride, segmentor
 from catlip.cli import InputError
 from catlip.fidelity import warmup_steps
+from catlip.recipes.dense import STARTER_SEGMENTATION, TABLE_7D
 from catlip.record import read_record
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
 from catlip.training.schedule import learning_rate
-from catlip.transfer_recipes import STARTER_SEGMENTATION, TABLE_7D
 
 VIT = "random:vit_two@32"
 CPU = Place(0, 1, torch.device("cpu"))

@@ -10,7 +10,7 @@ import pytest
 
 from bench.downstream.heads import TransferOptions
 from bench.downstream.transfer_options import CHOICES, Options, main, variants
-from catlip.transfer_recipes import STARTER_PROBE
+from catlip.recipes.transfer import STARTER_PROBE
 
 
 def test_a_variant_differs_from_the_defaults_in_one_option() -> None:

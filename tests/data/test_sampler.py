@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from catlip.cli import InputError
 from catlip.data.sampler import SampleOrder, StepPlan, image_sizes, steps_for
-from catlip.recipes import CATLIP
+from catlip.recipes.pretrain import CATLIP
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ cell.
 import json
 from pathlib import Path
 
-from catlip.recipes import WriteRecipes
-from catlip.recipes import main as write_recipes
+from catlip.recipes.__main__ import WriteRecipes
+from catlip.recipes.__main__ import main as write_recipes
 from reports.cells import Table
 from reports.recipe_tables import differences, in_brackets, plain_number, recipe_tables, spelled
 from reports.records import read_records

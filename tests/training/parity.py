@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from bench import methods
-from catlip.recipes import STARTER
+from catlip.recipes.pretrain import STARTER
 from catlip.training.distributed import find_place
 from catlip.training.loop import Trainer
 from catlip.training.parallel import Parallel

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench import methods
 from bench.training_step import Factors, TrainingStep
-from catlip.recipes import STARTER
+from catlip.recipes.pretrain import STARTER
 from catlip.record import Record
 from catlip.training.attention import watched
 from catlip.training.distributed import Place

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from catlip.broken import BrokenImage, read_broken
 from catlip.cli import InputError
 from catlip.objective import Objective
-from catlip.recipes import STARTER
+from catlip.recipes.pretrain import STARTER
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
 from catlip.training.loop import Trainer, train

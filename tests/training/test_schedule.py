@@ -9,9 +9,9 @@ import pytest
 
 from catlip.cli import InputError
 from catlip.range_augment import target_mse
-from catlip.recipes import CATLIP
+from catlip.recipes.pretrain import CATLIP
+from catlip.recipes.transfer import FINETUNES
 from catlip.training.schedule import augmentation_progress, learning_rate
-from catlip.transfer_recipes import FINETUNES
 
 IMAGENET_STEPS = 10 * 1_900  # ten epochs; the number of steps in one is of no account
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from bench.downstream.outputs import filled_in
 from catlip.broken import MAX_BROKEN, check_max_broken
-from catlip.dense_recipe import DenseRecipe
 from catlip.ranges import Count, Fraction, Natural, Seed
-from catlip.recipe import ImageRecipe
+from catlip.recipes.base import ImageRecipe
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Dense:
     """Where the data set lies, in its own layout."""
     out: Path
     """The record to write; the run goes into a folder of the same name."""
-    recipe: ImageRecipe | DenseRecipe
+    recipe: ImageRecipe
     seed: Seed = 0
     """Of the order, the crops, the head, and a random encoder."""
     overfit: Natural = 0

@@ -20,11 +20,9 @@ from bench.downstream.encoders import LoadedEncoder, open_encoder
 from bench.downstream.outputs import is_written, scored
 from catlip.broken import BrokenImage, BrokenImages
 from catlip.cli import InputError
-from catlip.dense_recipe import DenseRecipe
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences, warmup_steps
-from catlip.pretrain import recipe_identity
-from catlip.recipe import ImageRecipe
+from catlip.recipes.base import ImageRecipe
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place
 from catlip.training.loop import save_weights
@@ -73,7 +71,7 @@ class Task(ABC, Generic[S, M]):
 
     kind: ClassVar[str]
     config: Dense
-    recipe: ImageRecipe | DenseRecipe
+    recipe: ImageRecipe
 
     def __init__(self, config: Dense, place: Place, encoder: LoadedEncoder):
         self.config, self.place, self.encoder = config, place, encoder
@@ -184,7 +182,7 @@ def _measure(task: Task[S, M], record: Record, digest: str) -> Score:
         "num_val": len(val),
         "num_classes": len(train.names),
     }
-    identity = recipe_identity(task.recipe) | {
+    identity = task.recipe.identity() | {
         "encoder_digest": digest,
         "data": config.data,
         "seed": config.seed,
@@ -231,7 +229,7 @@ def _leave_out(record: Record, broken: BrokenImages, place: Place) -> None:
         print(f"left out: {broken.summary()}", flush=True)
 
 
-def note_warmup(recipe: DenseRecipe, num_steps: int) -> list[str]:
+def note_warmup(recipe: ImageRecipe, num_steps: int) -> list[str]:
     """A note, where a recipe of this project's own warms up for less than it says."""
     steps = warmup_steps(recipe, num_steps)
     if recipe.source != "own" or steps == recipe.warmup_iterations:
@@ -239,7 +237,7 @@ def note_warmup(recipe: DenseRecipe, num_steps: int) -> list[str]:
     return [f"warm-up: {steps} steps, a tenth of this run, instead of {recipe.warmup_iterations}"]
 
 
-def check_precision(recipe: DenseRecipe, place: Place) -> None:
+def check_precision(recipe: ImageRecipe, place: Place) -> None:
     """Raises: InputError for what detectron2 and mmengine cannot do on a CPU."""
     if place.device.type == "cpu" and recipe.precision != "fp32":
         raise InputError(f"precision {recipe.precision} is for GPUs; on a CPU use --precision fp32")

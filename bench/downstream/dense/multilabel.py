@@ -31,9 +31,8 @@ from bench.downstream.outputs import BY_NAME
 from bench.downstream.preprocess import rgb_picture
 from catlip.broken import read_broken
 from catlip.pictures import chosen, encoded_image
-from catlip.recipe import TransferRecipe
+from catlip.recipes.transfer import MULTILABELS, TransferRecipe
 from catlip.training.distributed import Place
-from catlip.transfer_recipes import MULTILABELS
 from catlip.vocabulary.label_sets import LabelSet, label_set
 
 MOST_SHOWN = 5  # predictions a picture in the record

@@ -35,7 +35,7 @@ from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
 from catlip.data.sampler import SampleOrder, StepPlan
-from catlip.dense_recipe import DetectionRecipe
+from catlip.recipes.dense import DetectionRecipe
 from catlip.training.distributed import Place, barrier
 
 AUGMENTATION = 7  # separates this random stream from others of the same seed

@@ -28,8 +28,8 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from bench.downstream.feature_map import FeatureMap, lr_scale_on
-from catlip.dense_recipe import OBJECT_IOU, DetectionRecipe
 from catlip.range_augment import RangeAugment
+from catlip.recipes.dense import OBJECT_IOU, DetectionRecipe
 
 VITDET = "common/models/mask_rcnn_vitdet.py"  # of detectron2's model zoo, in its wheel
 ANCHOR_STRIDES = 8  # an anchor's side in strides of its level: 32 to 512 pixels at strides 4 to 64

@@ -21,8 +21,8 @@ from bench.downstream.detecting.model import MaskRCNN, mask_rcnn
 from bench.downstream.detecting.trainer import LOSSES, Checkpoints, DetectionTrainer, ProgressBar
 from bench.downstream.feature_map import GLOBAL_BLOCKS, FeatureMap
 from catlip.cli import InputError
-from catlip.dense_recipe import DetectionRecipe
 from catlip.pictures import chosen
+from catlip.recipes.dense import DetectionRecipe
 from catlip.record import note_begun
 from catlip.training.distributed import Place
 

@@ -20,9 +20,9 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
 from bench.downstream.detecting.model import MaskRCNN
 from bench.downstream.stream import seed_at
-from catlip.dense_recipe import DetectionRecipe
 from catlip.fidelity import warmup_steps
 from catlip.progress import progress
+from catlip.recipes.dense import DetectionRecipe
 from catlip.training import checkpoint
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place

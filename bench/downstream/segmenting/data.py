@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench.downstream.segmenting.ade20k import IGNORED, AdeSplit
 from bench.downstream.stream import Positions, seed_at
 from catlip.data.sampler import SampleOrder
-from catlip.dense_recipe import SegmentationRecipe
+from catlip.recipes.dense import SegmentationRecipe
 
 AUGMENTATION = 9  # separates this random stream from others of the same seed
 # As the release resizes images: by Pillow, which averages over all pixels where it makes an image

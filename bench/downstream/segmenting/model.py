@@ -19,8 +19,8 @@ from bench.downstream.encoders import LoadedEncoder
 from bench.downstream.feature_map import FeatureMap, lr_scale_on, vision_transformer
 from bench.downstream.segmenting.ade20k import IGNORED
 from catlip.cli import InputError
-from catlip.dense_recipe import SegmentationRecipe
 from catlip.range_augment import RangeAugment
+from catlip.recipes.dense import SegmentationRecipe
 
 DILATED_AT = 8  # the stride that a recipe's dilations are for
 LEAST_DILATION = 2  # by a dilation of 1 mmsegmentation means a convolution of 1 x 1

@@ -16,7 +16,7 @@ from bench.downstream.segmenting.model import EncoderSegmentor, fitting_stride, 
 from bench.downstream.segmenting.training import Training, train
 from bench.downstream.stream import Positions
 from catlip.cli import InputError
-from catlip.dense_recipe import SegmentationRecipe
+from catlip.recipes.dense import SegmentationRecipe
 from catlip.training.distributed import Place
 
 

@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader
 from bench.downstream.segmenting.model import EncoderSegmentor
 from bench.downstream.stream import seed_at
 from catlip.cli import InputError
-from catlip.dense_recipe import SegmentationRecipe
 from catlip.fidelity import warmup_steps
 from catlip.progress import progress
+from catlip.recipes.dense import SegmentationRecipe
 from catlip.record import note_begun
 from catlip.training.distributed import Place
 from catlip.training.folder import refuse_another

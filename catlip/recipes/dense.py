@@ -1,14 +1,15 @@
-"""What a recipe of dense transfer is: of segmentation by DeepLabv3, and of detection by Mask R-CNN.
+"""How to train DeepLabv3 and Mask R-CNN on an encoder: the paper's Table 7(d) and (e), the
+configurations of the release, and presets.
 
-Both hold what optimises the weights (`Optimization`), how pictures become training images, and the
-shape of the head; the data, the encoder and the seed are the program's.
+Such a recipe holds what optimises the weights, how pictures become training images, and the shape
+of the head; the data, the encoder and the seed are the program's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from catlip.cli import InputError
-from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
+from catlip.data.sampler import ImageSize, image_sizes
 from catlip.ranges import (
     Count,
     Fraction,
@@ -18,40 +19,29 @@ from catlip.ranges import (
     Positive,
     PositiveFraction,
 )
-from catlip.recipe import SHARED_GROUPS, Groups, Source
-from catlip.training.schedule import Optimization
+from catlip.recipes.base import Groups, ImageRecipe
+from catlip.recipes.transfer import BY_HEART
 
-OBJECT_IOU = (
-    0.7  # an anchor that overlaps an object by so much is one, in the release and in detectron2
-)
+# An anchor that overlaps an object by so much is one, in the release and in detectron2.
+OBJECT_IOU = 0.7
 SIDE_MULTIPLE = 32  # pixels of which the sides of the release's squares are multiples
 
 
 @dataclass(frozen=True)
-class DenseRecipe(Optimization):
-    """How long to train on how many images at a time, and how the encoder takes part: what both
-    tasks share.
-    """
+class DenseRecipe(ImageRecipe):
+    """How the encoder takes part: what both tasks share."""
 
     GROUPS: ClassVar[Groups] = {
-        **SHARED_GROUPS,
+        **ImageRecipe.GROUPS,
         "model": ("output_stride", "drop_path", "layer_decay", "range_augment"),
     }
 
-    about: str = ""
-    """What it costs and what it should reach."""
-    source: Source = "own"
-    """Whose numbers these are."""
     epochs: Positive = 50.0
     """Passes over the data."""
     micro_batch: Count = 4
-    """Images per device and micro-step."""
     num_devices: Count = 8
-    """Devices that the global batch is meant for; on fewer, gradients are accumulated."""
     resolution: Count = 512
     """Side in pixels of the square image that is trained and tested on."""
-    range_augment: tuple[Positive, ...] = (40.0, 20.0)
-    """RangeAugment's target PSNR in dB at the start and at the end; nothing for none."""
     output_stride: Natural = 0
     """Pixels from one feature to the next: the encoder's own (0), or half of that, by a smaller
     stride of its stem. At 0, segmentation takes half where the dilations are for half."""
@@ -61,30 +51,6 @@ class DenseRecipe(Optimization):
     """
     layer_decay: PositiveFraction = 1.0
     """Each block learns at this share of the rate of the block above it; 1 for one rate."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.range_augment) not in (0, 2):
-            raise InputError(
-                "range_augment takes two PSNRs, or none: not "
-                f"{' '.join(map(str, self.range_augment))}"
-            )
-
-    def accumulation(self, world_size: int) -> int:
-        """Micro-steps per optimizer step that keep the recipe's global batch on `world_size`
-        devices.
-        Raises: InputError.
-        """
-        if self.num_devices % world_size:
-            raise InputError(
-                f"{world_size} processes do not divide the recipe's {self.num_devices} devices; "
-                "set --num-devices"
-            )
-        return self.num_devices // world_size
-
-    def num_steps(self, num_images: int) -> int:
-        """Optimizer steps on a data set of so many images, at least 1."""
-        return max(1, round(self.epochs * num_images / (self.micro_batch * self.num_devices)))
 
 
 @dataclass(frozen=True)
@@ -208,14 +174,183 @@ class DetectionRecipe(DenseRecipe):
         low, high, count = self.square_sides
         return image_sizes(self.resolution, self.micro_batch, low, high, count, SIDE_MULTIPLE)
 
-    def num_steps(self, num_images: int) -> int:
-        """Optimizer steps on a data set of so many images, at least 1: batches differ where squares
-        do.
-        """
-        return steps_for(self.epochs * num_images, self.sizes(), self.num_devices)
 
-    def plan(self, num_images: int, seed: int) -> StepPlan:
-        """The square and the positions of the stream of each step, on a data set of so many
-        images.
-        """
-        return StepPlan(self.sizes(), self.num_devices, self.num_steps(num_images), seed)
+# The release's configuration resizes at random to 256 to 768 pixels, and trains in fp32 without
+# clipping.
+TABLE_7D = SegmentationRecipe(
+    about=(
+        "Table 7(d), DeepLabv3 on ADE20k at 512 pixels. Published: 50.1 mIoU for ViT-B/16 from "
+        "DataComp-1.3B."
+    ),
+    source="paper",
+    epochs=50,
+    max_lr=3e-5,
+    min_lr=3e-6,
+    warmup_iterations=500,
+    weight_decay=0.1,
+    grad_clip=0.0,
+    ema_decay=0.9999,
+    precision="fp32",
+    output_stride=8,
+)
+TABLE_7D_RELEASE = replace(
+    TABLE_7D,
+    about=(
+        "DeepLabv3 on ADE20k as the released configurations train it: schedules that change once "
+        "an epoch."
+    ),
+    source="release",
+    per_epoch=True,
+)
+STARTER_SEGMENTATION = SegmentationRecipe(
+    about=(
+        "The starter's scenes in three minutes on a CPU core. Many small steps: of 21 classes "
+        "each is rare."
+    ),
+    epochs=8,
+    max_lr=1e-3,
+    min_lr=1e-5,
+    warmup_iterations=20,
+    weight_decay=0.05,
+    ema_decay=0.99,
+    precision="fp32",
+    micro_batch=8,
+    num_devices=1,
+    resolution=80,
+    range_augment=(),
+    layer_decay=0.5,
+    short_side=(72, 112),
+    longest_side=256,
+    most_of_one_class=1.0,
+    head_channels=64,
+    dilations=(2, 4, 6),
+)
+
+# Table 7(e), one recipe an encoder, with the augmentation of ViTDet, which the paper names. How the
+# region proposal network is trained, and how objects are pooled, the paper does not say: that is
+# the release's.
+TABLE_7E_B16 = DetectionRecipe(
+    about="Table 7(e), Mask R-CNN on COCO, ViT-B/16. Published: 49.9 box and 43.6 mask AP.",
+    source="paper",
+    epochs=25,
+    lr_step_epochs=(22, 24),
+    max_lr=3e-4,
+    min_lr=0.0,
+    warmup_iterations=250,
+    weight_decay=0.1,
+    grad_clip=0.0,
+    ema_decay=0.9999,
+    precision="fp32",
+    micro_batch=2,
+    num_devices=64,
+    resolution=1024,
+    range_augment=(40.0, 10.0),
+    layer_decay=0.7,
+    drop_path=0.1,
+)
+TABLE_7E_L16 = replace(
+    TABLE_7E_B16,
+    about="Table 7(e), Mask R-CNN on COCO, ViT-L/16. Published: 52.7 box and 46.0 mask AP.",
+    layer_decay=0.8,
+    drop_path=0.4,
+)
+TABLE_7E_H16 = replace(
+    TABLE_7E_B16,
+    about="Table 7(e), Mask R-CNN on COCO, ViT-H/16. Published: 53.4 box and 46.4 mask AP.",
+    epochs=20,
+    lr_step_epochs=(17, 19),
+    layer_decay=0.9,
+    drop_path=0.5,
+)
+# The release passes over the data so many times in each of its epochs.
+RELEASED_PASSES = 4
+
+
+def _as_released(recipe: DetectionRecipe) -> DetectionRecipe:
+    """The release resizes to squares, in batches of 8 to 1 a device, of 2.84 on average: on COCO
+    65,000 steps, which batches of two images would make 92,000.
+    """
+    paper, release = "Table 7(e), Mask R-CNN on COCO", "Mask R-CNN on COCO as the released"
+    return replace(
+        recipe,
+        about=recipe.about.replace(paper, f"{release} configuration trains it"),
+        source="release",
+        scale_jitter=(),
+        square_sides=(512, 1280, 25),
+        epochs=RELEASED_PASSES * recipe.epochs,
+        lr_step_epochs=tuple(RELEASED_PASSES * epoch for epoch in recipe.lr_step_epochs),
+    )
+
+
+# Its region proposal network and its pooling are detectron2's.
+STARTER_DETECTION = DetectionRecipe(
+    about="The starter's scenes in some minutes on a CPU core, with narrow and shallow heads.",
+    epochs=5,
+    lr_step_epochs=(3.5, 4.5),
+    max_lr=5e-4,
+    min_lr=0.0,
+    warmup_iterations=20,
+    weight_decay=0.05,
+    grad_clip=1.0,
+    ema_decay=0.99,
+    precision="fp32",
+    micro_batch=8,
+    num_devices=1,
+    resolution=80,
+    range_augment=(),
+    layer_decay=0.5,
+    scale_jitter=(0.9, 1.2),
+    pyramid_scales=(2.0, 1.0, 0.5),
+    pyramid_channels=32,
+    head_convolutions=1,
+    fc_channels=128,
+    proposals=(50, 32),
+    test_proposals=50,
+    background_iou=0.3,
+    roi_sampling=0,
+    roi_aligned=True,
+    least_score=1e-3,
+)
+
+# For `--overfit 10`: enough steps to learn ten scenes by heart, and an average that so short a run
+# can follow.
+OVERFIT_SEGMENTATION = replace(
+    STARTER_SEGMENTATION,
+    about=BY_HEART,
+    epochs=150,
+    micro_batch=10,
+    output_stride=4,
+    short_side=(80, 80),
+    max_lr=3e-3,
+    layer_decay=1.0,
+    ema_rising=True,
+)
+OVERFIT_DETECTION = replace(
+    STARTER_DETECTION,
+    about=BY_HEART,
+    epochs=250,
+    lr_step_epochs=(200, 240),
+    micro_batch=5,
+    max_lr=1e-3,
+    scale_jitter=(),
+    pyramid_channels=64,
+    head_convolutions=4,
+    ema_decay=0.9,
+)
+
+SEGMENTATIONS = {
+    "starter": STARTER_SEGMENTATION,
+    "starter_overfit": OVERFIT_SEGMENTATION,
+    "table_7d": TABLE_7D,
+    "table_7d_release": TABLE_7D_RELEASE,
+}
+DETECTIONS = {
+    "starter": STARTER_DETECTION,
+    "starter_overfit": OVERFIT_DETECTION,
+    "table_7e_b16": TABLE_7E_B16,
+    "table_7e_l16": TABLE_7E_L16,
+    "table_7e_h16": TABLE_7E_H16,
+    "table_7e_b16_release": _as_released(TABLE_7E_B16),
+    "table_7e_l16_release": _as_released(TABLE_7E_L16),
+    "table_7e_h16_release": _as_released(TABLE_7E_H16),
+}

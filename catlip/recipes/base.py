@@ -1,0 +1,151 @@
+"""What all recipes have in common: everything but the data, the model's origin and the seed that
+determines a training run.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from catlip.cli import InputError
+from catlip.data.augment import Augmentation
+from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
+from catlip.flags import HIDDEN
+from catlip.ranges import Count, Fraction, Natural, NotNegative, Positive, PositiveFraction
+from catlip.record import plain
+from catlip.training.schedule import Optimization
+
+Source = Literal["own", "paper", "release"]
+Initialization = Literal["own", "release"]
+# Of flags in --help: title -> fields; those of no group are the recipe's.
+Groups = dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class ImageRecipe(Optimization):
+    """How long to train, on how many images at a time, and of which size."""
+
+    GROUPS: ClassVar[Groups] = {
+        "recipe": (
+            *("epochs", "micro_batch", "num_devices", "resolution"),
+            *("max_lr", "min_lr", "warmup_iterations", "weight_decay", "precision"),
+        ),
+        "optimizer": ("betas", "eps", "grad_clip", "ema_decay", "ema_rising", "per_epoch"),
+    }
+
+    about: str = ""
+    """What it costs and what it should reach."""
+    source: Source = "own"
+    """Whose numbers these are."""
+    micro_batch: Count = 1024
+    """Images per device and micro-step."""
+    num_devices: Count = 64
+    """Devices that the global batch is meant for; on fewer, gradients are accumulated."""
+    resolution: Count = 224
+    """Side in pixels of the square images."""
+    range_augment: tuple[Positive, ...] = (40.0, 20.0)
+    """RangeAugment's target PSNR in dB at the start and at the end; nothing for none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.range_augment) not in (0, 2):
+            raise InputError(
+                "range_augment takes two PSNRs, or none: not "
+                f"{' '.join(map(str, self.range_augment))}"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that determine a run, all but what the recipe says of itself; as JSON has
+        them.
+        """
+        return {name: value for name, value in plain(self).items() if name not in HIDDEN}
+
+    def sizes(self) -> list[ImageSize]:
+        """The image sizes that steps draw from, with the batch per device at each."""
+        return [ImageSize(self.resolution, self.micro_batch)]
+
+    def accumulation(self, world_size: int) -> int:
+        """Micro-steps per optimizer step that keep the recipe's global batch on `world_size`
+        devices.
+        Raises: InputError.
+        """
+        if self.num_devices % world_size:
+            raise InputError(
+                f"{world_size} processes do not divide the recipe's {self.num_devices} devices; "
+                "set --num-devices"
+            )
+        return self.num_devices // world_size
+
+    def length(self) -> str:
+        """How long it trains, in words."""
+        return f"{self.epochs:g} epochs"
+
+    def num_steps(self, num_samples: int) -> int:
+        """Optimizer steps of the run on a data set of so many samples, at least 1."""
+        return steps_for(self.epochs * num_samples, self.sizes(), self.num_devices)
+
+    def plan(self, num_samples: int, seed: int) -> StepPlan:
+        """The image size and the samples of each step, of a data set of so many."""
+        return StepPlan(self.sizes(), self.num_devices, self.num_steps(num_samples), seed)
+
+
+@dataclass(frozen=True)
+class MultiScaleRecipe(ImageRecipe):
+    """How images are cropped, at random and at several sizes: what pre-training and classification
+    share.
+    """
+
+    GROUPS: ClassVar[Groups] = {
+        **ImageRecipe.GROUPS,
+        "recipe": ("iterations", *ImageRecipe.GROUPS["recipe"]),
+        "images": (
+            *("min_resolution", "max_resolution", "num_scales", "scale_multiple"),
+            *("crop_scale", "flip", "range_augment"),
+        ),
+    }
+    ALTERNATIVES: ClassVar[tuple[str, str]] = ("iterations", "epochs")
+
+    iterations: Natural = 0
+    """Optimizer steps; takes the place of the recipe's epochs."""
+    epochs: NotNegative = 0.0
+    """Passes over the data; takes the place of the recipe's iterations."""
+    micro_batch: Count = 1024
+    """Images per device and micro-step at the base resolution."""
+    resolution: Count = 224
+    """Base resolution in pixels; also that of the position embeddings."""
+    min_resolution: Count = 128
+    """Smallest image of the multi-scale sampler."""
+    max_resolution: Count = 320
+    """Largest image of the multi-scale sampler."""
+    num_scales: Count = 25
+    """Sizes drawn between them, before rounding."""
+    scale_multiple: Count = 16
+    """Sizes are rounded to multiples of this many pixels."""
+    crop_scale: tuple[PositiveFraction, PositiveFraction] = (0.08, 1.0)
+    """Least and greatest share of a picture that a random crop covers."""
+    flip: Fraction = 0.5
+    """Probability of a horizontal flip."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.iterations) == bool(self.epochs) or self.iterations < 0 or self.epochs < 0:
+            raise InputError(
+                f"give either --iterations or --epochs, above 0 (not {self.iterations} and "
+                f"{self.epochs:g})"
+            )
+        if self.crop_scale[0] > self.crop_scale[1]:
+            raise InputError(
+                f"--crop-scale {self.crop_scale[0]} {self.crop_scale[1]}: the least comes first"
+            )
+
+    def sizes(self) -> list[ImageSize]:
+        span = (self.min_resolution, self.max_resolution, self.num_scales, self.scale_multiple)
+        return image_sizes(self.resolution, self.micro_batch, *span)
+
+    def augmentation(self) -> Augmentation:
+        """How each image is cropped and flipped."""
+        return Augmentation(crop_scale=self.crop_scale, flip=self.flip)
+
+    def length(self) -> str:
+        return f"{self.iterations:,}" if self.iterations else super().length()
+
+    def num_steps(self, num_samples: int) -> int:
+        return self.iterations or super().num_steps(num_samples)
