@@ -21,7 +21,7 @@ import tyro
 from safetensors import safe_open
 
 from bench.downstream import linear_probe
-from bench.downstream.datasets import load_tasks
+from bench.downstream.classify.datasets import load_tasks
 from bench.downstream.linear_probe import RECIPES, LinearProbe
 from catlip import pretrain
 from catlip.cli import InputError, choose, run

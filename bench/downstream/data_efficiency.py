@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Literal
 
-from bench.downstream.heads import Init
+from bench.downstream.classify.heads import Init
 from catlip.cli import InputError, run
 from catlip.ranges import Count, Natural, PositiveFraction
 from catlip.record import read_record

@@ -49,7 +49,7 @@ def _task() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "pkg_resources is deprecated")
-            return importlib.import_module("bench.downstream.detecting.task").Detect
+            return importlib.import_module("bench.downstream.dense.detect.task").Detect
     except ImportError as error:
         raise InputError(
             f"detection needs detectron2 ({error}); ./run_all.sh --only setup installs it"

@@ -23,14 +23,14 @@ import tyro
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from bench.downstream.accuracy import Features, extract, hits, rows_of
-from bench.downstream.classification import Score, train_classifier
-from bench.downstream.datasets import Task
-from bench.downstream.encoders import LoadedEncoder, load_encoder
-from bench.downstream.fit import fitting
-from bench.downstream.heads import Init, on_standardised
+from bench.downstream.classify.accuracy import Features, extract, hits, rows_of
+from bench.downstream.classify.classification import Score, train_classifier
+from bench.downstream.classify.datasets import Task
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.classify.fit import fitting
+from bench.downstream.classify.heads import Init, on_standardised
 from bench.downstream.outputs import BY_NAME, is_written
-from bench.downstream.sweep import Fit, Sweep, run_of, sweep
+from bench.downstream.classify.sweep import Fit, Sweep, run_of, sweep
 from catlip.cli import InputError, run
 from catlip.dry_run import print_transfer
 from catlip.recipes.transfer import PROBES, TransferRecipe

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from bench.downstream.encoders import load_encoder
+from bench.downstream.encoders.load import load_encoder
 from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearProbe
 from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_written
-from bench.downstream.sweep import sweep
+from bench.downstream.classify.sweep import sweep
 from catlip.broken import MAX_BROKEN, check_max_broken
 from catlip.cli import InputError, run
 from catlip.ranges import Count, Natural

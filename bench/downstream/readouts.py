@@ -16,12 +16,12 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-from bench.downstream.accuracy import Features, extract, hits
-from bench.downstream.datasets import Task, load_tasks
-from bench.downstream.encoders import LoadedEncoder, load_encoder
-from bench.downstream.heads import TransferOptions, has_classifier, transfer_head
+from bench.downstream.classify.accuracy import Features, extract, hits
+from bench.downstream.classify.datasets import Task, load_tasks
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.classify.heads import TransferOptions, has_classifier, transfer_head
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
-from bench.downstream.prompts import prompted_rows
+from bench.downstream.classify.prompts import prompted_rows
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError, run
 from catlip.ranges import Count, Natural, Seed

@@ -52,7 +52,7 @@ def _task() -> Any:
     try:
         with warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
             warnings.simplefilter("ignore")
-            return importlib.import_module("bench.downstream.segmenting.task").Segment
+            return importlib.import_module("bench.downstream.dense.segment.task").Segment
     except ImportError as error:
         raise InputError(
             f"segmentation needs mmsegmentation ({error}): pip install 'catlip-bench[segmentation]'"

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import tyro
 
-from bench.downstream.datasets import load_tasks
-from bench.downstream.encoders import LoadedEncoder, load_encoder
-from bench.downstream.heads import TransferOptions, random_head, transfer_head
+from bench.downstream.classify.datasets import load_tasks
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.classify.heads import TransferOptions, random_head, transfer_head
 from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearProbe
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
-from bench.downstream.sweep import Fit
+from bench.downstream.classify.sweep import Fit
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import run
 from catlip.ranges import Count, Natural

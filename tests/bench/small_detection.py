@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.downstream.detecting.data import MicroBatches
+from bench.downstream.dense.detect.data import MicroBatches
 from bench.downstream.detection import Detection, main
 from catlip.data.sampler import StepPlan
 from catlip.recipes.dense import STARTER_DETECTION, DetectionRecipe

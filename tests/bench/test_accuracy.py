@@ -14,10 +14,10 @@ from small_data import png, write_folders
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from bench.downstream.accuracy import BATCH, extract, hits, rows_of
-from bench.downstream.datasets import Split, load_tasks
-from bench.downstream.encoders import LoadedEncoder, load_encoder
-from bench.downstream.preprocess import central_square
+from bench.downstream.classify.accuracy import BATCH, extract, hits, rows_of
+from bench.downstream.classify.datasets import Split, load_tasks
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.encoders.preprocess import central_square
 from catlip.broken import BrokenImage
 from catlip.cli import InputError
 

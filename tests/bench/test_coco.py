@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_coco import change_annotations, write_coco
 
-from bench.downstream.coco import coco_root, read_coco
+from bench.downstream.dense.coco import coco_root, read_coco
 from catlip.cli import InputError
 
 

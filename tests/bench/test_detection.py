@@ -21,13 +21,13 @@ from small_coco import change_annotations, write_coco
 from small_detection import SMALL, detect, micro_batches
 from torchvision.ops import roi_align
 
-from bench.downstream.coco import read_coco
-from bench.downstream.detecting.data import Stream, register, train_loader
-from bench.downstream.detecting.model import MaskRCNN, mask_rcnn
-from bench.downstream.detecting.trainer import LOSSES, DetectionTrainer, schedule
+from bench.downstream.dense.coco import read_coco
+from bench.downstream.dense.detect.data import Stream, register, train_loader
+from bench.downstream.dense.detect.model import MaskRCNN, mask_rcnn
+from bench.downstream.dense.detect.trainer import LOSSES, DetectionTrainer, schedule
 from bench.downstream.detection import Detection
-from bench.downstream.encoders import open_encoder
-from bench.downstream.feature_map import FeatureMap
+from bench.downstream.encoders.load import open_encoder
+from bench.downstream.encoders.feature_map import FeatureMap
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize
 from catlip.recipes.dense import DETECTIONS
@@ -378,8 +378,8 @@ def test_what_the_program_cannot_do_is_said_in_one_line(small, tmp_path, monkeyp
     with pytest.raises(InputError, match="no training image has an object"):
         detect(crowds, tmp_path / "run.json")
     monkeypatch.setitem(sys.modules, "detectron2", None)
-    monkeypatch.delitem(sys.modules, "bench.downstream.detecting.task", raising=False)
-    for name in [name for name in sys.modules if name.startswith("bench.downstream.detecting.")]:
+    monkeypatch.delitem(sys.modules, "bench.downstream.dense.detect.task", raising=False)
+    for name in [name for name in sys.modules if name.startswith("bench.downstream.dense.detect.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(InputError, match=r"detection needs detectron2 .*run_all.sh --only setup"):
         detect(small, tmp_path / "run.json")

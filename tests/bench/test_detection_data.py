@@ -20,10 +20,10 @@ from small_coco import IDS, change_annotations, write_coco
 from small_detection import SMALL, micro_batches
 from torch import nn
 
-from bench.downstream.coco import CocoSplit, read_coco
-from bench.downstream.detecting import data
-from bench.downstream.detecting.data import Stream, TrainingMapper, register, train_loader, usable
-from bench.downstream.detecting.evaluation import Pictures, score
+from bench.downstream.dense.coco import CocoSplit, read_coco
+from bench.downstream.dense.detect import data
+from bench.downstream.dense.detect.data import Stream, TrainingMapper, register, train_loader, usable
+from bench.downstream.dense.detect.evaluation import Pictures, score
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, StepPlan
 from catlip.recipes.dense import DetectionRecipe

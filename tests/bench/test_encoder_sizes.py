@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from small_data import png
 
-from bench.downstream.encoders import load_encoder, open_encoder
+from bench.downstream.encoders.load import load_encoder, open_encoder
 from catlip.cli import InputError
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from timm.data import create_transform, resolve_model_data_config
 from torchvision.transforms import functional as vision
 
 from bench.downstream import encoders
-from bench.downstream.encoders import LoadedEncoder, load_encoder, open_encoder
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder, open_encoder
 from bench.downstream.linear_probe import LinearProbe, main
 from catlip.categorical import Categorical
 from catlip.cli import InputError

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from small_data import vocabulary_of
 from torch import nn
 
-from bench.downstream.datasets import name_labels
-from bench.downstream.encoders import load_encoder
-from bench.downstream.heads import (
+from bench.downstream.classify.datasets import name_labels
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.classify.heads import (
     TransferOptions,
     has_classifier,
     on_standardised,

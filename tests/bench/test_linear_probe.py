@@ -13,10 +13,10 @@ import torch
 from small_data import png, write_folders
 
 from bench.downstream import linear_probe
-from bench.downstream.accuracy import Features, rows_of
-from bench.downstream.datasets import load_tasks
-from bench.downstream.encoders import load_encoder
-from bench.downstream.heads import TransferOptions, random_head
+from bench.downstream.classify.accuracy import Features, rows_of
+from bench.downstream.classify.datasets import load_tasks
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.classify.heads import TransferOptions, random_head
 from bench.downstream.linear_probe import RECIPES, LinearProbe, fit_linear, main
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_PROBE

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.downstream.datasets import Split, load_tasks, name_labels
+from bench.downstream.classify.datasets import Split, load_tasks, name_labels
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.vocabulary.label_sets import imagenet_synsets

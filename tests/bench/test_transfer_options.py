@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pytest
 
-from bench.downstream.heads import TransferOptions
+from bench.downstream.classify.heads import TransferOptions
 from bench.downstream.transfer_options import CHOICES, Options, main, variants
 from catlip.recipes.transfer import STARTER_PROBE
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from bench.downstream.preprocess import rgb_picture
+from bench.downstream.encoders.preprocess import rgb_picture
 from bench.photographs import shipped_photographs
 from catlip.broken import cause_of
 from catlip.data import decode, jpeg

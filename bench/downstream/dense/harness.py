@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.downstream.dense.config import Dense
-from bench.downstream.encoders import LoadedEncoder, open_encoder
+from bench.downstream.encoders.load import LoadedEncoder, open_encoder
 from bench.downstream.outputs import is_written, scored
 from catlip.broken import BrokenImage, BrokenImages
 from catlip.cli import InputError

@@ -19,7 +19,7 @@ from mmseg.datasets import ADE20KDataset
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.downstream.coco import MAX_ABSENT_SHARE
+from bench.downstream.dense.coco import MAX_ABSENT_SHARE
 from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
 from catlip.data.decode import open_picture, rgb

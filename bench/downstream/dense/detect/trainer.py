@@ -18,8 +18,8 @@ from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamSchedule
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
-from bench.downstream.detecting.model import MaskRCNN
-from bench.downstream.stream import seed_at
+from bench.downstream.dense.detect.model import MaskRCNN
+from bench.downstream.dense.stream import seed_at
 from catlip.fidelity import warmup_steps
 from catlip.progress import progress
 from catlip.recipes.dense import DetectionRecipe

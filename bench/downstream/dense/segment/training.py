@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bench.downstream.segmenting.model import EncoderSegmentor
-from bench.downstream.stream import seed_at
+from bench.downstream.dense.segment.model import EncoderSegmentor
+from bench.downstream.dense.stream import seed_at
 from catlip.cli import InputError
 from catlip.fidelity import warmup_steps
 from catlip.progress import progress

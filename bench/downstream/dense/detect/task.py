@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import torch
 
-from bench.downstream.coco import CocoSplit, coco_root, read_coco
+from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
 from bench.downstream.dense.harness import Score, Task, check_precision, curve, note_warmup, shown
-from bench.downstream.detecting.data import (
+from bench.downstream.dense.detect.data import (
     MicroBatches,
     Stream,
     register,
@@ -16,10 +16,10 @@ from bench.downstream.detecting.data import (
     train_loader,
     usable,
 )
-from bench.downstream.detecting.evaluation import Pictures, score
-from bench.downstream.detecting.model import MaskRCNN, mask_rcnn
-from bench.downstream.detecting.trainer import LOSSES, Checkpoints, DetectionTrainer, ProgressBar
-from bench.downstream.feature_map import GLOBAL_BLOCKS, FeatureMap
+from bench.downstream.dense.detect.evaluation import Pictures, score
+from bench.downstream.dense.detect.model import MaskRCNN, mask_rcnn
+from bench.downstream.dense.detect.trainer import LOSSES, Checkpoints, DetectionTrainer, ProgressBar
+from bench.downstream.encoders.feature_map import GLOBAL_BLOCKS, FeatureMap
 from catlip.cli import InputError
 from catlip.pictures import chosen
 from catlip.recipes.dense import DetectionRecipe

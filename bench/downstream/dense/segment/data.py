@@ -17,8 +17,8 @@ from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs, RandomCrop
 from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset
 
-from bench.downstream.segmenting.ade20k import IGNORED, AdeSplit
-from bench.downstream.stream import Positions, seed_at
+from bench.downstream.dense.ade20k import IGNORED, AdeSplit
+from bench.downstream.dense.stream import Positions, seed_at
 from catlip.data.sampler import SampleOrder
 from catlip.recipes.dense import SegmentationRecipe
 

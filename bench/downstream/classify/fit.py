@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.downstream.datasets import Split, ragged
-from bench.downstream.encoders import LoadedEncoder
+from bench.downstream.classify.datasets import Split, ragged
+from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.outputs import scored
 from catlip.broken import MAX_BROKEN, read_broken
 from catlip.data.loader import DataPath

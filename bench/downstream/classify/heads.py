@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.downstream.encoders import LoadedEncoder
+from bench.downstream.encoders.load import LoadedEncoder
 from catlip.cli import InputError
 from catlip.initialization import linear_as_release
 from catlip.ranges import PositiveFraction

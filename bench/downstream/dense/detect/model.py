@@ -27,7 +27,7 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from bench.downstream.feature_map import FeatureMap, lr_scale_on
+from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on
 from catlip.range_augment import RangeAugment
 from catlip.recipes.dense import OBJECT_IOU, DetectionRecipe
 

@@ -18,8 +18,8 @@ from mmseg.registry import METRICS
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.downstream.segmenting.ade20k import AdeSplit
-from bench.downstream.segmenting.data import validation_loader, validation_pipeline
+from bench.downstream.dense.ade20k import AdeSplit
+from bench.downstream.dense.segment.data import validation_loader, validation_pipeline
 from catlip.data.decode import open_picture, rgb
 from catlip.pictures import chosen, encoded_image, encoded_map
 from catlip.progress import progress

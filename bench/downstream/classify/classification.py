@@ -14,11 +14,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.downstream.accuracy import extract, hits
-from bench.downstream.datasets import Split, Task
-from bench.downstream.encoders import LoadedEncoder
-from bench.downstream.fit import Run, fit
-from bench.downstream.preprocess import Preprocess
+from bench.downstream.classify.accuracy import extract, hits
+from bench.downstream.classify.datasets import Split, Task
+from bench.downstream.encoders.load import LoadedEncoder
+from bench.downstream.classify.fit import Run, fit
+from bench.downstream.encoders.preprocess import Preprocess
 from catlip.broken import BrokenImage
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError

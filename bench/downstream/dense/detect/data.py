@@ -29,8 +29,8 @@ from detectron2.utils import comm
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bench.downstream.coco import FEW, MAX_ABSENT_SHARE, CocoSplit
-from bench.downstream.stream import seed_at
+from bench.downstream.dense.coco import FEW, MAX_ABSENT_SHARE, CocoSplit
+from bench.downstream.dense.stream import seed_at
 from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
 from catlip.data.decode import open_picture

@@ -14,8 +14,8 @@ from timm.layers import DropPath
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from bench.downstream.encoders import LoadedEncoder
-from bench.downstream.preprocess import Normalised
+from bench.downstream.encoders.load import LoadedEncoder
+from bench.downstream.encoders.preprocess import Normalised
 from catlip.cli import InputError
 from catlip.encoder import unit_range
 from catlip.training.attention import watched

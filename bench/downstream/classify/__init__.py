@@ -1,0 +1,1 @@
+"""Training a classifier on an encoder: linear probes, fine-tuning, and their data sets."""
