@@ -9,10 +9,10 @@ from typing import ClassVar
 import tyro
 
 from bench.downstream.classify.classification import Score, train_classifier
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.classify.fit import fitting
-from bench.downstream.outputs import BY_NAME, is_written
 from bench.downstream.classify.sweep import Fit, Sweep, run_of, sweep
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.outputs import BY_NAME, is_written
 from catlip.cli import run
 from catlip.dry_run import print_transfer
 from catlip.recipes.transfer import FINETUNES

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import tyro
 
-from bench.downstream.encoders.load import load_encoder
-from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearProbe
-from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_written
+from bench.downstream.classify.cached_features import CACHED_NOTE
 from bench.downstream.classify.sweep import sweep
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.linear_probe import LinearProbe, cached_features
+from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_written
 from catlip.broken import MAX_BROKEN, check_max_broken
 from catlip.cli import InputError, run
 from catlip.ranges import Count, Natural
@@ -106,16 +107,20 @@ def _probe(config: LongerTraining, file: Path, record: Record) -> list[dict[str,
             "one at a time"
         )
     record.metrics |= who
-    options: dict[str, Any] = {
-        name: getattr(config, name) for name in ("seeds", "num_workers", "quiet", "max_broken")
-    }
     probe = LinearProbe(
-        config.recipe, str(file), config.data, config.out, cached_features=True, **options
+        config.recipe,
+        str(file),
+        config.data,
+        out=config.out,
+        seeds=config.seeds,
+        num_workers=config.num_workers,
+        quiet=config.quiet,
+        max_broken=config.max_broken,
+        cached_features=True,
     )
-    own = Record(
-        config.out, kind="linear_probe", config=probe
-    )  # never written: its rows become ours
-    sweep(probe, encoder, own, CachedFeatures(probe, encoder), say=False)
+    # Never written: its rows become ours.
+    own = Record(config.out, kind="linear_probe", config=probe)
+    sweep(probe, encoder, own, fit=cached_features(probe, encoder), say=False)
     record.notes += [note for note in own.notes if note not in record.notes]
     record.metrics |= {
         name: value

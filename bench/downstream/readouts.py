@@ -18,10 +18,10 @@ from torch import Tensor
 
 from bench.downstream.classify.accuracy import Features, extract, hits
 from bench.downstream.classify.datasets import Task, load_tasks
-from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.classify.heads import TransferOptions, has_classifier, transfer_head
-from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from bench.downstream.classify.prompts import prompted_rows
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError, run
 from catlip.ranges import Count, Natural, Seed

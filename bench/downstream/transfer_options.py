@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import tyro
 
+from bench.downstream.classify.cached_features import CACHED_NOTE, CachedFeatures
 from bench.downstream.classify.datasets import load_tasks
-from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.classify.heads import TransferOptions, random_head, transfer_head
-from bench.downstream.linear_probe import CACHED_NOTE, CachedFeatures, LinearProbe
-from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from bench.downstream.classify.sweep import Fit
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import run
 from catlip.ranges import Count, Natural
@@ -114,11 +114,13 @@ def main(config: Options) -> None:
 def _of_encoder(
     config: Options, spelling: str, encoder: LoadedEncoder, broken: BrokenImages
 ) -> Iterator[dict[str, Any]]:
-    options: dict[str, Any] = {
-        name: getattr(config, name) for name in ("num_workers", "quiet", "max_broken")
-    }
-    probe = LinearProbe(config.recipe, spelling, config.data, **options)
-    fit = CachedFeatures(probe, encoder)
+    fit = CachedFeatures(
+        encoder,
+        config.recipe,
+        num_workers=config.num_workers,
+        quiet=config.quiet,
+        max_broken=config.max_broken,
+    )
     for task in load_tasks(config.data):
         for seed in range(config.seeds):
             heads = {"random": random_head(encoder.num_features, task.num_classes, seed)}

@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 from mmengine.structures import PixelData
 
-from bench.downstream.encoders.load import open_encoder
-from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.dense.ade20k import read_ade20k
 from bench.downstream.dense.segment.data import Stream, training_loader
 from bench.downstream.dense.segment.evaluation import score
 from bench.downstream.dense.segment.model import segmentor
 from bench.downstream.dense.segment.training import Training, train
 from bench.downstream.dense.stream import Positions
+from bench.downstream.encoders.feature_map import FeatureMap
+from bench.downstream.encoders.load import open_encoder
 from catlip.recipes.dense import STARTER_SEGMENTATION
 from catlip.training.distributed import Place, find_place
 

@@ -11,8 +11,6 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image
 from small_ade20k import COLOURS, GREY, HEADER, files, write_ade20k, write_scene
 
-from bench.downstream.encoders.load import open_encoder
-from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.dense.ade20k import ade20k_root, class_names, read_ade20k
 from bench.downstream.dense.segment.data import (
     SceneDataset,
@@ -22,6 +20,8 @@ from bench.downstream.dense.segment.data import (
 )
 from bench.downstream.dense.segment.model import segmentor
 from bench.downstream.dense.stream import Positions
+from bench.downstream.encoders.feature_map import FeatureMap
+from bench.downstream.encoders.load import open_encoder
 from catlip.cli import InputError
 from catlip.recipes.dense import STARTER_SEGMENTATION
 from catlip.training.distributed import Place

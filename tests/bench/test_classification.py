@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from bench.downstream.classify.accuracy import extract, hits
 from bench.downstream.classify.classification import Classification, evaluate, train_classifier
 from bench.downstream.classify.datasets import load_tasks
-from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.classify.fit import Run
 from bench.downstream.classify.heads import random_head
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from catlip.cli import InputError
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.range_augment import Augmented, RangeAugment

@@ -26,8 +26,8 @@ from bench.downstream.dense.detect.data import Stream, register, train_loader
 from bench.downstream.dense.detect.model import MaskRCNN, mask_rcnn
 from bench.downstream.dense.detect.trainer import LOSSES, DetectionTrainer, schedule
 from bench.downstream.detection import Detection
-from bench.downstream.encoders.load import open_encoder
 from bench.downstream.encoders.feature_map import FeatureMap
+from bench.downstream.encoders.load import open_encoder
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize
 from catlip.recipes.dense import DETECTIONS

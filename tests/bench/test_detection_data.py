@@ -22,7 +22,13 @@ from torch import nn
 
 from bench.downstream.dense.coco import CocoSplit, read_coco
 from bench.downstream.dense.detect import data
-from bench.downstream.dense.detect.data import Stream, TrainingMapper, register, train_loader, usable
+from bench.downstream.dense.detect.data import (
+    Stream,
+    TrainingMapper,
+    register,
+    train_loader,
+    usable,
+)
 from bench.downstream.dense.detect.evaluation import Pictures, score
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, StepPlan

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
 from torchvision.transforms import functional as vision
 
-from bench.downstream import encoders
+from bench.downstream.encoders import load
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder, open_encoder
 from bench.downstream.linear_probe import LinearProbe, main
 from catlip.categorical import Categorical
@@ -40,7 +40,7 @@ CONFIG = {"encoder": "conv_tiny", "resolution": 224, "method": "catlip", "seed":
 @pytest.fixture(autouse=True)
 def _a_small_released_encoder(monkeypatch) -> None:
     monkeypatch.setitem(ENCODERS, "conv_tiny", Architecture(128, 2, 2, stem="conv"))
-    monkeypatch.setitem(encoders.RELEASED, "tiny", ("conv_tiny", "vit_tiny.pt"))
+    monkeypatch.setitem(load.RELEASED, "tiny", ("conv_tiny", "vit_tiny.pt"))
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_what_was_converted_keeps_its_preprocessing(
 def test_the_released_file_is_fetched_once_from_where_it_is_published(
     released, tmp_path, monkeypatch, picture
 ) -> None:
-    monkeypatch.setattr(encoders, "ADDRESS", f"{released.parent.as_uri()}/")
+    monkeypatch.setattr(load, "ADDRESS", f"{released.parent.as_uri()}/")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     first = open_encoder("released:tiny")
     content = released.read_bytes()
@@ -176,7 +176,7 @@ def test_the_released_file_is_fetched_once_from_where_it_is_published(
 
 
 def test_without_a_network_a_local_file_is_asked_for(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(encoders, "ADDRESS", "http://127.0.0.1:9/")  # where nobody answers
+    monkeypatch.setattr(load, "ADDRESS", "http://127.0.0.1:9/")  # where nobody answers
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     with pytest.raises(
         InputError, match=r"cannot download http://127.0.0.1:9/vit_base.pt: .*released:vit_b16:FILE"
@@ -187,10 +187,7 @@ def test_without_a_network_a_local_file_is_asked_for(tmp_path, monkeypatch) -> N
 def test_the_published_addresses_are_the_releases() -> None:
     base = "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/pretrained_models/"
     names = ("vit_b16", "vit_l16", "vit_h16")
-    found = [
-        (encoders.RELEASED[name][0], encoders.ADDRESS + encoders.RELEASED[name][1])
-        for name in names
-    ]
+    found = [(load.RELEASED[name][0], load.ADDRESS + load.RELEASED[name][1]) for name in names]
     sizes = ("base", "large", "huge")
     assert found == [
         (f"{name}_conv", f"{base}vit_{size}.pt") for name, size in zip(names, sizes, strict=True)

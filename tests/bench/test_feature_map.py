@@ -5,8 +5,8 @@ windows.
 import pytest
 import torch
 
-from bench.downstream.encoders.load import open_encoder
 from bench.downstream.encoders.feature_map import FeatureMap
+from bench.downstream.encoders.load import open_encoder
 from catlip.cli import InputError
 
 VIT = "random:vit_tiny16@64"

@@ -17,10 +17,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from bench.downstream import fit, linear_probe
+from bench.downstream import linear_probe
+from bench.downstream.classify import fit
+from bench.downstream.classify.fit import fitting
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.finetune import Finetune, main
-from bench.downstream.classify.fit import fitting
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_FINETUNE, TABLE_7B
 from catlip.training.loop import Trainer

@@ -14,7 +14,6 @@ from small_data import vocabulary_of
 from torch import nn
 
 from bench.downstream.classify.datasets import name_labels
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.classify.heads import (
     TransferOptions,
     has_classifier,
@@ -22,6 +21,7 @@ from bench.downstream.classify.heads import (
     random_head,
     transfer_head,
 )
+from bench.downstream.encoders.load import load_encoder
 from catlip.cli import InputError
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary

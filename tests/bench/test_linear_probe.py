@@ -12,12 +12,13 @@ import pytest
 import torch
 from small_data import png, write_folders
 
-from bench.downstream import linear_probe
+from bench.downstream.classify import cached_features
 from bench.downstream.classify.accuracy import Features, rows_of
+from bench.downstream.classify.cached_features import fit_linear
 from bench.downstream.classify.datasets import load_tasks
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.classify.heads import TransferOptions, random_head
-from bench.downstream.linear_probe import RECIPES, LinearProbe, fit_linear, main
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.linear_probe import RECIPES, LinearProbe, main
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_PROBE
 
@@ -176,11 +177,11 @@ def test_a_classifier_on_cached_features_sees_its_share_of_them(
     cats_and_dogs, tmp_path, monkeypatch
 ) -> None:
     seen: list[Features] = []
-    original = linear_probe.fit_linear
+    original = cached_features.fit_linear
     monkeypatch.setattr(
-        linear_probe,
+        cached_features,
         "fit_linear",
-        lambda train, *rest: seen.append(train) or original(train, *rest),
+        lambda train, *rest, **how: seen.append(train) or original(train, *rest, **how),
     )
     probe(
         tmp_path / "probe.json", "random:hybrid_tiny@32", cats_and_dogs, fraction=(0.25, 0.5, 1.0)

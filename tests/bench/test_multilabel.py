@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from small_coco import change_annotations, write_coco
 
-from bench.downstream.dense.coco import read_coco
 from bench.downstream.classify.datasets import ragged
+from bench.downstream.dense.coco import read_coco
 from bench.downstream.dense.multilabel import as_split, average_precision, label_names
 from bench.downstream.multilabel import MultiLabel, main
 from catlip.cli import InputError

@@ -16,8 +16,8 @@ from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
 from bench.downstream.classify.accuracy import Features
 from bench.downstream.classify.datasets import Split, Task, load_tasks, name_labels
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.classify.prompts import class_names, embed_classes, prompted_rows, templates
+from bench.downstream.encoders.load import load_encoder
 from bench.downstream.readouts import Readouts, main, neighbour_hits, zero_shot
 from catlip.encoder import build_encoder
 from catlip.record import Record

@@ -25,13 +25,13 @@ from small_ade20k import files, write_ade20k, write_scene
 
 from bench.downstream import segmentation
 from bench.downstream.dense import harness
-from bench.downstream.encoders.load import open_encoder, weights_digest
-from bench.downstream.encoders.feature_map import FeatureMap
-from bench.downstream.segmentation import Segmentation
-from bench.downstream.dense.segment import task, training
 from bench.downstream.dense.ade20k import read_ade20k
+from bench.downstream.dense.segment import task, training
 from bench.downstream.dense.segment.evaluation import PROTOCOLS, SceneIoU, protocol_config, score
 from bench.downstream.dense.segment.model import fitting_stride, segmentor
+from bench.downstream.encoders.feature_map import FeatureMap
+from bench.downstream.encoders.load import open_encoder, weights_digest
+from bench.downstream.segmentation import Segmentation
 from catlip.cli import InputError
 from catlip.fidelity import warmup_steps
 from catlip.recipes.dense import STARTER_SEGMENTATION, TABLE_7D

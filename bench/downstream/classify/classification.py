@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from bench.downstream.classify.accuracy import extract, hits
 from bench.downstream.classify.datasets import Split, Task
-from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.classify.fit import Run, fit
+from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
 from catlip.broken import BrokenImage
 from catlip.categorical import sparse_binary_cross_entropy

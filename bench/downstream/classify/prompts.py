@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.downstream.classify.datasets import WNID, Task
-from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.libraries import openclip_model
+from bench.downstream.encoders.load import LoadedEncoder
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
 

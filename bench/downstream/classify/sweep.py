@@ -14,9 +14,15 @@ from torch import nn
 
 from bench.downstream.classify.classification import Score
 from bench.downstream.classify.datasets import Split, Task, load_tasks
-from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.classify.fit import Run
-from bench.downstream.classify.heads import Init, TransferOptions, has_classifier, random_head, transfer_head
+from bench.downstream.classify.heads import (
+    Init,
+    TransferOptions,
+    has_classifier,
+    random_head,
+    transfer_head,
+)
+from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.outputs import filled_in
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError

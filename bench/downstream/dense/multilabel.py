@@ -20,15 +20,15 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from bench.downstream.classify.accuracy import extract
 from bench.downstream.classify.classification import Classification
-from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
 from bench.downstream.classify.datasets import Split, name_labels
+from bench.downstream.classify.fit import Run, fitting, train_weights
+from bench.downstream.classify.heads import Init, TransferOptions, random_head, transfer_head
+from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
 from bench.downstream.dense.config import Dense
 from bench.downstream.dense.harness import Score, Task, shown
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
-from bench.downstream.classify.fit import Run, fitting, train_weights
-from bench.downstream.classify.heads import Init, TransferOptions, random_head, transfer_head
-from bench.downstream.outputs import BY_NAME
 from bench.downstream.encoders.preprocess import rgb_picture
+from bench.downstream.outputs import BY_NAME
 from catlip.broken import read_broken
 from catlip.pictures import chosen, encoded_image
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe

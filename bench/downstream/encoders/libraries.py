@@ -20,7 +20,13 @@ import torch
 from huggingface_hub import constants
 from torch import Tensor, nn
 
-from bench.downstream.encoders.preprocess import NO_MEAN, NO_STD, Normalised, Preprocess, from_library
+from bench.downstream.encoders.preprocess import (
+    NO_MEAN,
+    NO_STD,
+    Normalised,
+    Preprocess,
+    from_library,
+)
 from catlip.cli import InputError
 from catlip.weights.files import differences, listed, plain_tensors, read_file
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 
 from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
-from bench.downstream.dense.harness import Score, Task, check_precision, curve, note_warmup, shown
 from bench.downstream.dense.detect.data import (
     MicroBatches,
     Stream,
@@ -19,6 +18,7 @@ from bench.downstream.dense.detect.data import (
 from bench.downstream.dense.detect.evaluation import Pictures, score
 from bench.downstream.dense.detect.model import MaskRCNN, mask_rcnn
 from bench.downstream.dense.detect.trainer import LOSSES, Checkpoints, DetectionTrainer, ProgressBar
+from bench.downstream.dense.harness import Score, Task, check_precision, curve, note_warmup, shown
 from bench.downstream.encoders.feature_map import GLOBAL_BLOCKS, FeatureMap
 from catlip.cli import InputError
 from catlip.pictures import chosen

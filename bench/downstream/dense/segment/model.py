@@ -15,9 +15,9 @@ from mmseg.models.decode_heads import ASPPHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from bench.downstream.encoders.load import LoadedEncoder
-from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on, vision_transformer
 from bench.downstream.dense.ade20k import IGNORED
+from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on, vision_transformer
+from bench.downstream.encoders.load import LoadedEncoder
 from catlip.cli import InputError
 from catlip.range_augment import RangeAugment
 from catlip.recipes.dense import SegmentationRecipe

@@ -6,15 +6,15 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from bench.downstream.dense.harness import Score, Task, check_precision, curve, note_warmup
-from bench.downstream.encoders.load import weights_digest
-from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.dense.ade20k import AdeSplit, ade20k_root, read_ade20k
+from bench.downstream.dense.harness import Score, Task, check_precision, curve, note_warmup
 from bench.downstream.dense.segment.data import Stream, training_loader
 from bench.downstream.dense.segment.evaluation import score
 from bench.downstream.dense.segment.model import EncoderSegmentor, fitting_stride, segmentor
 from bench.downstream.dense.segment.training import Training, train
 from bench.downstream.dense.stream import Positions
+from bench.downstream.encoders.feature_map import FeatureMap
+from bench.downstream.encoders.load import weights_digest
 from catlip.cli import InputError
 from catlip.recipes.dense import SegmentationRecipe
 from catlip.training.distributed import Place
