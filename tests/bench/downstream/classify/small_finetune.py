@@ -1,7 +1,7 @@
 """Fine-tuning as processes: undisturbed, and killed and gone on with. Prints how each ended, as
 JSON.
 
-python tests/bench/small_finetune.py folder:DATA OUT
+python tests/bench/downstream/classify/small_finetune.py folder:DATA OUT
 
 The processes are forked from this one, which has imported everything and computed nothing.
 """

@@ -1,7 +1,7 @@
 """What each rank finds in a data set in ADE20k's layout, how it scores a segmentor, and what it
 trains, as RANK.pt in FOLDER.
 
-torchrun --nproc-per-node 2 tests/bench/segmentation_ranks.py DATA FOLDER
+torchrun --nproc-per-node 2 tests/bench/downstream/dense/segmentation_ranks.py DATA FOLDER
 """
 
 import sys
