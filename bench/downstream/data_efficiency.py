@@ -106,7 +106,7 @@ def _jobs(config: DataEfficiency) -> Iterator[tuple[Path, list[str]]]:
         for seed in range(config.untrained) if untrained else [0]:
             name = f"random-seed{seed}" if untrained else _name(spelling)
             path = config.out / program / f"{name}.json"
-            yield path, _command(config, program, spelling, path, seed)
+            yield path, _command(config, program, spelling, path=path, seed=seed)
 
 
 def _command(

@@ -48,8 +48,10 @@ def main(config: Finetune) -> None:
     if config.dry_run:
         print_transfer(config.recipe, config.protocol, place)
         return
-    encoder = load_encoder(config.encoder, config.seed, place.device, config.recipe.resolution)
-    if is_written(config.out, config, encoder.digest(), place.is_main):
+    encoder = load_encoder(
+        config.encoder, config.seed, place.device, resolution=config.recipe.resolution
+    )
+    if is_written(config.out, config, encoder.digest(), say=place.is_main):
         return
     record = Record(config.out, kind="finetune", config=config)
     with record if place.is_main else nullcontext():
@@ -58,17 +60,19 @@ def main(config: Finetune) -> None:
                 f"{config.encoder} takes images of one size, so it was trained without the other "
                 "sizes"
             )
-        sweep(config, encoder, record, partial(_finetune, config, place), place.is_main)
+        sweep(config, encoder, record, fit=partial(_finetune, config, place), say=place.is_main)
     if place.is_main:
         print(f"wrote {record.path}")
 
 
 def _finetune(config: Finetune, place: Place, fit: Fit) -> Score:
     encoder = load_encoder(
-        config.encoder, config.seed, place.device, config.recipe.resolution
+        config.encoder, config.seed, place.device, resolution=config.recipe.resolution
     )  # each run changes its own
-    run_of_fit = run_of(fit, config, fitting(config.recipe, encoder), encoder, place, frozen=False)
-    return train_classifier(run_of_fit, encoder, fit.head, fit.train, fit.task)
+    run_of_fit = run_of(
+        fit, config, fitting(config.recipe, encoder), encoder=encoder, place=place, frozen=False
+    )
+    return train_classifier(run_of_fit, encoder, fit.head, train_split=fit.train, task=fit.task)
 
 
 RECIPES = {

@@ -67,9 +67,9 @@ def main(config: LinearProbe) -> None:
         config.encoder,
         config.seed,
         place.device,
-        0 if config.cached_features else config.recipe.resolution,
+        resolution=0 if config.cached_features else config.recipe.resolution,
     )
-    if is_written(config.out, config, encoder.digest(), place.is_main):
+    if is_written(config.out, config, encoder.digest(), say=place.is_main):
         return
     record = Record(config.out, kind="linear_probe", config=config)
     with record if place.is_main else nullcontext():
@@ -81,7 +81,7 @@ def main(config: LinearProbe) -> None:
             record.notes.append(CACHED_NOTE)
             fit: Callable[[Fit], Score] = cached_features(config, encoder)
         else:
-            fit = partial(_through_the_encoder, config, encoder, place)
+            fit = partial(_through_the_encoder, config, encoder, place=place)
         sweep(config, encoder, record, fit=fit, say=place.is_main)
     if place.is_main:
         print(f"wrote {record.path}")
@@ -101,8 +101,10 @@ def cached_features(config: LinearProbe, encoder: LoadedEncoder) -> CachedFeatur
 def _through_the_encoder(
     config: LinearProbe, encoder: LoadedEncoder, place: Place, fit: Fit
 ) -> Score:
-    run_of_fit = run_of(fit, config, fitting(config.recipe, encoder), encoder, place, frozen=True)
-    return train_classifier(run_of_fit, encoder, fit.head, fit.train, fit.task)
+    run_of_fit = run_of(
+        fit, config, fitting(config.recipe, encoder), encoder=encoder, place=place, frozen=True
+    )
+    return train_classifier(run_of_fit, encoder, fit.head, train_split=fit.train, task=fit.task)
 
 
 RECIPES = {

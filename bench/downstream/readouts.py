@@ -95,7 +95,7 @@ def main(config: Readouts) -> None:
         record.notes.append(f"images: {encoder.preprocess}")
         broken = BrokenImages()
         for task in load_tasks(config.data):
-            found = _read_out(config, encoder, task, record, broken)
+            found = _read_out(config, encoder, task, record=record, broken=broken)
             broken.note(record)
             record.metrics |= {f"{task.name}_{name}": value for name, value in found.items()}
             said = "  ".join(
@@ -108,20 +108,20 @@ def main(config: Readouts) -> None:
 def _read_out(
     config: Readouts, encoder: LoadedEncoder, task: Task, record: Record, broken: BrokenImages
 ) -> dict[str, Any]:
-    scores = zero_shot(config, encoder, task, record)
+    scores = zero_shot(config, encoder, task, record=record)
     train, test = (
         extract(
             encoder.module,
             encoder.preprocess,
             split,
-            config.num_workers,
-            config.quiet,
-            config.max_broken,
+            num_workers=config.num_workers,
+            quiet=config.quiet,
+            max_broken=config.max_broken,
         )
         for split in (task.train, task.test)
     )
     broken.add([*train.broken.images(), *test.broken.images()])
-    top1, top5 = neighbour_hits(train, test, task.num_classes, config.neighbours)
+    top1, top5 = neighbour_hits(train, test, task.num_classes, neighbours=config.neighbours)
     found = {
         "knn_top1": top1,
         "knn_top5": top5,
@@ -165,7 +165,7 @@ def zero_shot(
     if has_classifier(encoder):
         try:
             head, origins = transfer_head(
-                encoder, config.encoder, task.labels, config.transfer, config.seed
+                encoder, config.encoder, task.labels, options=config.transfer, seed=config.seed
             )
         except InputError as error:
             record.notes.append(f"{task.name} was not classified zero-shot: {error}")

@@ -97,7 +97,7 @@ def main(config: Options) -> None:
         rows = [
             row
             for spelling, encoder in encoders.items()
-            for row in _of_encoder(config, spelling, encoder, broken)
+            for row in _of_encoder(config, spelling, encoder, broken=broken)
         ]
         broken.note(record)
         record.samples["runs"] = rows
@@ -125,7 +125,9 @@ def _of_encoder(
         for seed in range(config.seeds):
             heads = {"random": random_head(encoder.num_features, task.num_classes, seed)}
             for name, variant in variants(config.vocabulary).items():
-                heads[name] = transfer_head(encoder, spelling, task.labels, variant, seed)[0]
+                heads[name] = transfer_head(
+                    encoder, spelling, task.labels, options=variant, seed=seed
+                )[0]
             for share in (LEAST, ALL):
                 part = task.train.subset(share, seed)
                 for name, head in heads.items():
@@ -134,9 +136,9 @@ def _of_encoder(
                             task,
                             share,
                             "random" if name == "random" else "transfer",
-                            seed,
-                            part,
-                            head,
+                            seed=seed,
+                            train=part,
+                            head=head,
                         )
                     )
                     broken.add(score.broken)

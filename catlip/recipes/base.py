@@ -84,7 +84,7 @@ class ImageRecipe(Optimization):
 
     def plan(self, num_samples: int, seed: int) -> StepPlan:
         """The image size and the samples of each step, of a data set of so many."""
-        return StepPlan(self.sizes(), self.num_devices, self.num_steps(num_samples), seed)
+        return StepPlan(self.sizes(), self.num_devices, self.num_steps(num_samples), seed=seed)
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,9 @@ class DetectionRecipe(DenseRecipe):
         if self.scale_jitter or not self.square_sides:
             return [ImageSize(self.resolution, self.micro_batch)]
         low, high, count = self.square_sides
-        return image_sizes(self.resolution, self.micro_batch, low, high, count, SIDE_MULTIPLE)
+        return image_sizes(
+            self.resolution, self.micro_batch, low, high=high, count=count, multiple=SIDE_MULTIPLE
+        )
 
 
 # The release's configuration resizes at random to 256 to 768 pixels, and trains in fp32 without

@@ -115,7 +115,7 @@ def extract(
             f"features of {useless} of {len(rows)} images in {split.path} are not finite: the "
             "encoder is broken"
         )
-    return Features(features, torch.from_numpy(split.labels[rows]).to(device), rows, broken)
+    return Features(features, torch.from_numpy(split.labels[rows]).to(device), rows, broken=broken)
 
 
 def hits(scores: Tensor, labels: Tensor) -> Tensor:

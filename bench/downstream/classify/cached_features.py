@@ -90,7 +90,7 @@ def fit_linear(
         top1, top5 = (
             hits(classifier((test.values - mean) / deviation), test.labels) / len(test)
         ).tolist()
-    return Score(top1, top5, time.perf_counter() - began, loss)
+    return Score(top1, top5, time.perf_counter() - began, final_loss=loss)
 
 
 def _descend(
@@ -103,7 +103,7 @@ def _descend(
     batch = recipe.micro_batch * recipe.num_devices
     num_steps = recipe.iterations or max(1, round(recipe.epochs * -(-len(features) // batch)))
     schedule = CosineAnnealingLR(optimizer, num_steps, recipe.min_lr)
-    for rows in islice(_batches(len(features), batch, features.device, seed), num_steps):
+    for rows in islice(_batches(len(features), batch, features.device, seed=seed), num_steps):
         optimizer.zero_grad()
         loss = F.cross_entropy(
             classifier(features[rows]), labels[rows], label_smoothing=recipe.label_smoothing

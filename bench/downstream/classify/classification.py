@@ -132,14 +132,15 @@ def train_classifier(
 
     Raises: InputError, as `fit` does.
     """
-    classification = Classification(encoder.module, head, run.recipe, run.frozen)
-    found = fit(
+    classification = Classification(encoder.module, head, run.recipe, frozen=run.frozen)
+    results = fit(
         run,
         classification,
         train_split,
-        partial(evaluate, classification, encoder.preprocess, task.test, run),
+        score=partial(evaluate, classification, encoder.preprocess, task.test, run=run),
     )
-    return Score(**found | {"broken": [BrokenImage(*image) for image in found["broken"]]})
+    broken = [BrokenImage(*image) for image in results.pop("broken")]
+    return Score(**results, broken=broken)
 
 
 @torch.inference_mode()
@@ -152,7 +153,12 @@ def evaluate(
     mine = test.take(np.arange(place.rank, len(test), place.world_size))
     quiet = run.quiet or not place.is_main
     features = extract(
-        classification.image_encoder, preprocess, mine, run.num_workers, quiet, run.max_broken
+        classification.image_encoder,
+        preprocess,
+        mine,
+        num_workers=run.num_workers,
+        quiet=quiet,
+        max_broken=run.max_broken,
     )
     right = hits(classification.head(features.values), features.labels)
     counts = torch.cat([right, right.new_tensor([len(features)])])

@@ -51,7 +51,10 @@ class Split:
         """The images of these numbers, in this order."""
         keys = [self.keys[number] for number in numbers]
         return Split(
-            self.path, keys, self.labels[numbers], partial(_nth, self.image_bytes, numbers.tolist())
+            self.path,
+            keys,
+            self.labels[numbers],
+            image_bytes=partial(_nth, self.image_bytes, numbers.tolist()),
         )
 
     def subset(self, fraction: float, seed: int) -> "Split":
@@ -143,12 +146,12 @@ def name_labels(task: str, names: Sequence[str]) -> LabelSet:
 def _starter(root: Path, name: str) -> Task:
     task = load_task(root, name)
     train, test = _drawings(task.train, task.train_labels), _drawings(task.test, task.test_labels)
-    return Task(name, name_labels(name, task.class_names), train, test)
+    return Task(name, name_labels(name, task.class_names), train, test=test)
 
 
 def _drawings(samples: Sequence[tuple[Shard, int]], labels: NDArray[np.int64]) -> Split:
     keys = [shard.keys[number] for shard, number in samples]
-    return Split(samples[0][0].path.parent, keys, labels, partial(_of_shard, samples))
+    return Split(samples[0][0].path.parent, keys, labels, image_bytes=partial(_of_shard, samples))
 
 
 def _folders(kind: str, root: Path) -> Task:
@@ -159,7 +162,9 @@ def _folders(kind: str, root: Path) -> Task:
             f"{kind}:{root}: {len(odd)} classes are in only one of train/ and val/, such as "
             f"{odd[0]}"
         )
-    return Task(kind, name_labels(kind, train.classes), _from_folder(train), _from_folder(test))
+    return Task(
+        kind, name_labels(kind, train.classes), _from_folder(train), test=_from_folder(test)
+    )
 
 
 def _image_folder(folder: Path) -> ImageFolder:
@@ -174,13 +179,13 @@ def _image_folder(folder: Path) -> ImageFolder:
 def _from_folder(folder: ImageFolder) -> Split:
     paths = [path for path, _ in folder.samples]
     labels = np.array(folder.targets, dtype=np.int64)
-    return Split(Path(folder.root), paths, labels, partial(_of_file, paths))
+    return Split(Path(folder.root), paths, labels, image_bytes=partial(_of_file, paths))
 
 
 def _tars(kind: str, root: Path) -> Task:
     train, test = (_from_tars(root / split) for split in ("train", "val"))
     num_classes = 1 + max(int(split.labels.max()) for split in (train, test))
-    return Task(kind, name_labels(kind, _class_names(kind, root, num_classes)), train, test)
+    return Task(kind, name_labels(kind, _class_names(kind, root, num_classes)), train, test=test)
 
 
 def _from_tars(folder: Path) -> Split:
@@ -194,7 +199,7 @@ def _from_tars(folder: Path) -> Split:
         [_class_id(shards[shard], number) for shard, number in samples], dtype=np.int64
     )
     keys = [f"{shards.paths[shard].name}:{number}" for shard, number in samples]
-    return Split(folder, keys, labels, partial(_of_shards, shards, samples))
+    return Split(folder, keys, labels, image_bytes=partial(_of_shards, shards, samples))
 
 
 # Functions of a module, and not closures, reach a worker process however that is started.

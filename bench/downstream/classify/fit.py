@@ -72,7 +72,7 @@ def fit(
         broken = [*read_broken(run.folder).images(), *tested["broken"]]
         return {**trained, **tested, "broken": broken}
 
-    return scored(run.folder, run.identity, run.place, train_and_score)
+    return scored(run.folder, run.identity, run.place, measure=train_and_score)
 
 
 def train_weights(run: Run, classification: Objective, split: Split) -> dict[str, float]:
@@ -87,8 +87,8 @@ def train_weights(run: Run, classification: Objective, split: Split) -> dict[str
         augmented(classification, run.recipe),
         recipe,
         len(data.plan),
-        data.accumulation,
-        run.place,
+        accumulation=data.accumulation,
+        place=run.place,
         compile=run.compile,
         seed=run.seed,
     )
@@ -97,10 +97,10 @@ def train_weights(run: Run, classification: Objective, split: Split) -> dict[str
         trainer,
         lambda step: data.batches(step, run.num_workers, pin_memory=pin),
         run.folder,
-        run.identity,
-        run.log_every,
-        run.checkpoint_every,
-        run.quiet,
+        config=run.identity,
+        log_every=run.log_every,
+        checkpoint_every=run.checkpoint_every,
+        quiet=run.quiet,
     )
     trainer.objective.load_state_dict(trainer.weights())
     classification.eval()
@@ -123,12 +123,12 @@ def _data_path(run: Run, split: Split) -> DataPath:
         [split],  # type: ignore[list-item]  # it has what a shard is asked for
         order,
         run.recipe.plan(len(split), run.seed),
-        run.recipe.augmentation(),
-        run.seed,
-        run.recipe.accumulation(run.place.world_size),
-        run.place.rank,
-        run.place.world_size,
-        partial(_labels_of, split),
+        augmentation=run.recipe.augmentation(),
+        seed=run.seed,
+        accumulation=run.recipe.accumulation(run.place.world_size),
+        rank=run.place.rank,
+        world_size=run.place.world_size,
+        labels=partial(_labels_of, split),
         max_broken=run.max_broken,
     )
 

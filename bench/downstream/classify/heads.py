@@ -79,9 +79,20 @@ def transfer_head(
         )
     assert encoder.checkpoint is not None, "it has a classifier"
     classifier = encoder.checkpoint.classifier
-    vocabulary = _vocabulary(encoder, spelling, options.vocabulary, len(classifier["bias"]))
-    chosen = (options.alpha, options.ties, options.bias, options.scale, seed)
-    head = transfer_rows(classifier["weight"], classifier["bias"], vocabulary, labels, *chosen)
+    vocabulary = _vocabulary(
+        encoder, spelling, options.vocabulary, num_classes=len(classifier["bias"])
+    )
+    head = transfer_rows(
+        classifier["weight"],
+        classifier["bias"],
+        vocabulary,
+        labels=labels,
+        alpha=options.alpha,
+        ties=options.ties,
+        bias_init=options.bias,
+        scale=options.scale,
+        seed=seed,
+    )
     if not any(origin.found for origin in head.origins):
         raise InputError(
             f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}: no row to "

@@ -71,7 +71,7 @@ def _of_openclip(rest: str, task: Task, device: torch.device) -> Callable[[Tenso
 
     name, _, tag = rest.partition("/")
     model = openclip_model(name, tag).to(device).eval()
-    rows = embed_classes(model.encode_text, open_clip.get_tokenizer(name), task, device)
+    rows = embed_classes(model.encode_text, open_clip.get_tokenizer(name), task, device=device)
     projection = getattr(model.visual, "proj", None)
     head = getattr(model.visual, "head", None)  # of towers that are timm's
 
@@ -107,7 +107,7 @@ def _of_run(encoder: LoadedEncoder, task: Task, device: torch.device) -> Callabl
     towers.to(device).eval()
     return _cosines(
         towers.projection,
-        embed_classes(towers.text_encoder, CaptionTokenizer(shape.context), task, device),
+        embed_classes(towers.text_encoder, CaptionTokenizer(shape.context), task, device=device),
     )
 
 

@@ -135,7 +135,7 @@ def sweep(
     record.samples["runs"] = rows
     broken = BrokenImages()
     for task in load_tasks(config.data):
-        for one in _fits(config, encoder, task, record):
+        for one in _fits(config, encoder, task, record=record):
             score = fit(one)
             broken.add(score.broken)
             if not getattr(config, "cached_features", False):
@@ -165,7 +165,7 @@ def sweep(
 
 def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> Iterator[Fit]:
     for seed in range(config.seed, config.seed + config.seeds):
-        heads = _heads(config, encoder, task, seed, record)
+        heads = _heads(config, encoder, task, seed=seed, record=record)
         parts = {
             fraction: task.train.subset(fraction, seed) for fraction in sorted(config.fraction)
         }
@@ -175,7 +175,7 @@ def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> 
         for fraction in sorted(distinct.values()):
             for init, head in heads.items():
                 yield Fit(
-                    task, fraction, init, seed, parts[fraction], deepcopy(head)
+                    task, fraction, init, seed=seed, train=parts[fraction], head=deepcopy(head)
                 )  # it will be trained
 
 
@@ -189,12 +189,15 @@ def _heads(
     for init in config.init:
         if init == "random":
             heads[init] = random_head(
-                encoder.num_features, task.num_classes, seed, config.recipe.initialization
+                encoder.num_features,
+                task.num_classes,
+                seed,
+                initialization=config.recipe.initialization,
             )
         elif len(config.init) == 1 or has_classifier(encoder):
             try:
                 heads[init], origins = transfer_head(
-                    encoder, config.encoder, task.labels, config.transfer, seed
+                    encoder, config.encoder, task.labels, options=config.transfer, seed=seed
                 )
                 record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
             except InputError as error:

@@ -160,7 +160,7 @@ def read_ade20k(
         replace(scenes[number], unknown=_unknown(looked[number].pixels, len(names)))
         for number in usable
     ]
-    return AdeSplit(kept, names, counts, broken)
+    return AdeSplit(kept, names, counts, broken=broken)
 
 
 def _keys(folder: Path, suffix: str) -> set[str]:
@@ -185,26 +185,26 @@ def _look_at(scene: Scene) -> _Looked:
     """
     nothing = np.zeros(256, dtype=np.int64)
     if not scene.annotation.is_file():
-        return _Looked("without_annotation", "no annotation", False, nothing)
+        return _Looked("without_annotation", "no annotation", False, pixels=nothing)
     if not scene.image.is_file():
-        return _Looked("without_image", "annotation without an image", False, nothing)
+        return _Looked("without_image", "annotation without an image", False, pixels=nothing)
     try:
         image = open_picture(scene.image.read_bytes())
         size, grey = image.size, image.mode == "L"
         image.draft(None, (1, 1))
         rgb(image)
     except UNREADABLE as error:
-        return _Looked("unreadable", cause_of(error), False, nothing)
+        return _Looked("unreadable", cause_of(error), False, pixels=nothing)
     try:
         annotation = open_picture(scene.annotation.read_bytes())
         if annotation.mode not in ("L", "P"):
-            return _Looked("unreadable", "annotation not of 8-bit ids", grey, nothing)
+            return _Looked("unreadable", "annotation not of 8-bit ids", grey, pixels=nothing)
         if annotation.size != size:
-            return _Looked("other_size", "annotation of another size", grey, nothing)
+            return _Looked("other_size", "annotation of another size", grey, pixels=nothing)
         pixels = np.bincount(np.asarray(annotation).reshape(-1), minlength=256)
     except UNREADABLE as error:
-        return _Looked("unreadable", f"annotation {cause_of(error)}", grey, nothing)
-    return _Looked("", "", grey, pixels)
+        return _Looked("unreadable", f"annotation {cause_of(error)}", grey, pixels=nothing)
+    return _Looked("", "", grey, pixels=pixels)
 
 
 def _unknown(pixels: NDArray[np.int64], num_classes: int) -> tuple[int, ...]:

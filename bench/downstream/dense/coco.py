@@ -113,7 +113,9 @@ def read_coco(
                 "annotations there"
             )
     images, annotations, categories = _read(path)
-    by_image = _by_image(path, images, annotations, {category["id"] for category in categories})
+    by_image = _by_image(
+        path, images, annotations, categories={category["id"] for category in categories}
+    )
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
     broken = BrokenImages()
     for image in images:
@@ -129,7 +131,9 @@ def read_coco(
     of_present = [by_image[image["id"]] for image in present]
     absent = sum(image["file_name"] not in sizes for image in images)
     counts = _counts(of_present, len(categories)) | {"images": len(images), "absent": absent}
-    return CocoSplit(folder, present, categories, of_present, counts, broken)
+    return CocoSplit(
+        folder, present, categories, annotations=of_present, counts=counts, broken=broken
+    )
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:

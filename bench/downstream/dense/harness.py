@@ -1,6 +1,6 @@
 """One run of a dense task, from the encoder and the data to its record.
 
-`Task` is what detection, segmentation and multi-label classification each do in their own way: read
+`DenseTask` is what detection, segmentation and multi-label classification each do in their own way: read
 their data, build, train and test their model. `transfer` does the rest for all of them: it opens
 the encoder, takes up a run that was stopped, reads the score of a finished one, and writes the
 record.
@@ -31,7 +31,7 @@ from catlip.training.threads import use_threads
 # Most points of a loss curve in a record; each is the mean of as many steps as that takes.
 MOST_POINTS = 1000
 
-Score = dict[str, Any]  # metrics by name, and samples, which are lists
+Results = dict[str, Any]  # metrics by name, and samples, which are lists
 
 
 class Split(Protocol):
@@ -61,7 +61,7 @@ S = TypeVar("S", bound=Split)
 M = TypeVar("M", bound=nn.Module)
 
 
-class Task(ABC, Generic[S, M]):
+class DenseTask(ABC, Generic[S, M]):
     """One run of a task: S is what it reads, M the model that it trains.
 
     Attributes:
@@ -105,7 +105,7 @@ class Task(ABC, Generic[S, M]):
         return {"encoder": self.config.encoder, **sizes}
 
     @abstractmethod
-    def train(self, model: M, split: S, identity: dict[str, Any]) -> Score:
+    def train(self, model: M, split: S, identity: dict[str, Any]) -> Results:
         """Train from the last checkpoint in the run's folder, if there is one; leave the averaged
         weights in `model`, and in the folder as weights.safetensors.
 
@@ -113,7 +113,7 @@ class Task(ABC, Generic[S, M]):
         """
 
     @abstractmethod
-    def test(self, model: M, split: S) -> Score:
+    def test(self, model: M, split: S) -> Results:
         """How good the model is. All ranks call it, each for its part of the images.
 
         Returns: on the main rank the score; under "broken" the images that training and testing
@@ -126,7 +126,7 @@ class Task(ABC, Generic[S, M]):
 
     @staticmethod
     @abstractmethod
-    def summary(score: Score) -> str:
+    def summary(score: Results) -> str:
         """The score in half a line."""
 
     def save(self, model: M, identity: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ class Task(ABC, Generic[S, M]):
             save_weights(path, model.state_dict(), identity)
 
 
-def transfer(config: Dense, kind: str, load: Callable[[], type[Task[Any, Any]]]) -> None:
+def transfer(config: Dense, kind: str, load: Callable[[], type[DenseTask[Any, Any]]]) -> None:
     """Train, test, print, and write the record; or say what would be done, in a dry run.
 
     A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are
@@ -155,7 +155,7 @@ def transfer(config: Dense, kind: str, load: Callable[[], type[Task[Any, Any]]])
     task_type.check(config.recipe, place)
     encoder = task_type.open_encoder(config, place)
     digest = encoder.digest()  # now: a feature map drops the class token
-    if is_written(config.out, config, digest, place.is_main):
+    if is_written(config.out, config, digest, say=place.is_main):
         return
     record = Record(config.out, kind=kind, config=config)
     with record if place.is_main else nullcontext():
@@ -165,7 +165,7 @@ def transfer(config: Dense, kind: str, load: Callable[[], type[Task[Any, Any]]])
         print(f"wrote {record.path}")
 
 
-def _measure(task: Task[S, M], record: Record, digest: str) -> Score:
+def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
     """Train and test, or read the score of the finished run; put all of it into the record."""
     config, place = task.config, task.place
     broken = BrokenImages()
@@ -190,12 +190,12 @@ def _measure(task: Task[S, M], record: Record, digest: str) -> Score:
         **task.identity(train, val),
     }
 
-    def train_and_test() -> Score:
+    def train_and_test() -> Results:
         use_threads(config.folder, place)
         trained = task.train(model, train, identity)
         return trained | task.test(model, val)
 
-    score = scored(config.folder, identity, place, train_and_test)
+    score = scored(config.folder, identity, place, measure=train_and_test)
     samples = {name: value for name, value in score.items() if isinstance(value, list)}
     if broken.add(BrokenImage(*image) for image in samples.pop("broken", [])):
         _leave_out(record, broken, place)
@@ -204,7 +204,7 @@ def _measure(task: Task[S, M], record: Record, digest: str) -> Score:
     return score
 
 
-def _splits(task: Task[S, M], record: Record, broken: BrokenImages) -> tuple[S, S]:
+def _splits(task: DenseTask[S, M], record: Record, broken: BrokenImages) -> tuple[S, S]:
     """What to train and what to test on; their counts go into the record, images that cannot be
     used into `broken` too.
     """

@@ -25,7 +25,7 @@ from bench.downstream.classify.fit import Run, fitting, train_weights
 from bench.downstream.classify.heads import Init, TransferOptions, random_head, transfer_head
 from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
 from bench.downstream.dense.config import Dense
-from bench.downstream.dense.harness import Score, Task, shown
+from bench.downstream.dense.harness import Results, DenseTask, shown
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.outputs import BY_NAME
@@ -68,7 +68,7 @@ class MultiLabel(Dense):
     """Compile the transformer blocks, once for each image size."""
 
 
-class MultiLabelTask(Task[CocoSplit, Classification]):
+class MultiLabelTask(DenseTask[CocoSplit, Classification]):
     """Which categories are on an image, by pre-training's own loop and data path."""
 
     kind = "multilabel"
@@ -83,7 +83,9 @@ class MultiLabelTask(Task[CocoSplit, Classification]):
     @classmethod
     def open_encoder(cls, config: MultiLabel, place: Place) -> LoadedEncoder:
         """For images of the recipe's size."""
-        return load_encoder(config.encoder, config.seed, place.device, config.recipe.resolution)
+        return load_encoder(
+            config.encoder, config.seed, place.device, resolution=config.recipe.resolution
+        )
 
     def read(self, split: Literal["train", "val"]) -> CocoSplit:
         return read_coco(coco_root(self.config.data), split, self.config.max_broken)
@@ -110,7 +112,7 @@ class MultiLabelTask(Task[CocoSplit, Classification]):
             "frozen": False,
         }
 
-    def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Score:
+    def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Results:
         config = self.config
         run = Run(
             config.folder,
@@ -128,7 +130,7 @@ class MultiLabelTask(Task[CocoSplit, Classification]):
         return train_weights(run, model, as_split(split, config.crowds))
 
     @torch.inference_mode()
-    def test(self, model: Classification, split: CocoSplit) -> Score:
+    def test(self, model: Classification, split: CocoSplit) -> Results:
         config, place = self.config, self.place
         images = as_split(split, config.crowds)
         features = extract(
@@ -170,7 +172,7 @@ class MultiLabelTask(Task[CocoSplit, Classification]):
         return {"loss": losses} | ({"origins": self.origins} if self.origins else {})
 
     @staticmethod
-    def summary(score: Score) -> str:
+    def summary(score: Results) -> str:
         return f"mAP macro {shown(score['map_macro'])}  micro {shown(score['map_micro'])}"
 
     def _head(self, labels: LabelSet) -> nn.Linear:
@@ -203,7 +205,7 @@ def as_split(coco: CocoSplit, crowds: bool) -> Split:
             if crowds or not annotation.get("iscrowd"):
                 row[class_ids[annotation["category_id"]]] = True
     names = [image["file_name"] for image in coco.images]
-    return Split(coco.folder, names, labels, partial(_of_file, coco.folder, names))
+    return Split(coco.folder, names, labels, image_bytes=partial(_of_file, coco.folder, names))
 
 
 def _of_file(folder: Path, names: list[str], number: int) -> bytes:

@@ -89,7 +89,7 @@ class FeatureMap(nn.Module):
         with watched(self, not self._watched):
             for block, window in zip(vit.blocks, self.windows, strict=True):
                 tokens = (
-                    _within_windows(block, tokens, height, width, window)
+                    _within_windows(block, tokens, height, width=width, side=window)
                     if window
                     else block(tokens)
                 )

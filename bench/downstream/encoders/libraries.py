@@ -83,7 +83,7 @@ def timm_encoder(
         f"({config['interpolation']})"
     )
     preprocess = from_library(
-        transform, config["input_size"][-1], words, config["mean"], config["std"]
+        transform, config["input_size"][-1], words, mean=config["mean"], std=config["std"]
     )
     return Normalised(model, preprocess), preprocess
 
@@ -124,7 +124,7 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
     side = config.size if isinstance(config.size, int) else config.size[-1]
     words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
     transform = _Bytes(image_transform_v2(PreprocessCfg(**plain), is_train=False))
-    preprocess = from_library(transform, side, words, config.mean, config.std)
+    preprocess = from_library(transform, side, words, mean=config.mean, std=config.std)
     return Normalised(_unprojected(model.visual), preprocess), preprocess
 
 

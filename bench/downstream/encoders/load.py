@@ -130,7 +130,9 @@ def _checkpoint(checkpoint: Checkpoint, resolution: int, suffix: str = "") -> Lo
         else f"released:{checkpoint.encoder_name}"
     )
     seed = checkpoint.config.get("seed")
-    return _of_checkpoint(checkpoint, resolution, method, seed if isinstance(seed, int) else None)
+    return _of_checkpoint(
+        checkpoint, resolution, method, seed=seed if isinstance(seed, int) else None
+    )
 
 
 def _of_checkpoint(
@@ -144,7 +146,9 @@ def _of_checkpoint(
         if resize
         else central_square(side)
     )
-    return LoadedEncoder(checkpoint.build(), preprocess, method, seed, checkpoint=checkpoint)
+    return LoadedEncoder(
+        checkpoint.build(), preprocess, method, pretrain_seed=seed, checkpoint=checkpoint
+    )
 
 
 def _check_patches(name: str, resolution: int) -> None:
@@ -165,7 +169,9 @@ def _released(rest: str, seed: int, resolution: int) -> LoadedEncoder:
             f"{file} holds {checkpoint.encoder_name} at {checkpoint.resolution} pixels, and not "
             f"{architecture}"
         )
-    return _of_checkpoint(checkpoint, resolution or pixels, f"released:{spelt}{_stem(file)}", 0)
+    return _of_checkpoint(
+        checkpoint, resolution or pixels, f"released:{spelt}{_stem(file)}", seed=0
+    )
 
 
 def _downloaded(name: str, published: str) -> Checkpoint:
@@ -211,7 +217,7 @@ def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | Non
             "that it is for"
         )
     return LoadedEncoder(
-        module, preprocess, method, seed, any_size=_takes(module, side + OTHER_SIZE)
+        module, preprocess, method, pretrain_seed=seed, any_size=_takes(module, side + OTHER_SIZE)
     )
 
 
@@ -250,7 +256,9 @@ def _random(rest: str, seed: int, resolution: int) -> LoadedEncoder:
     name, pixels = _at(rest)
     encoder = build_encoder(name, pixels)
     _check_patches(name, resolution or pixels)
-    return LoadedEncoder(encoder, central_square(resolution or pixels), "random", seed)
+    return LoadedEncoder(
+        encoder, central_square(resolution or pixels), "random", pretrain_seed=seed
+    )
 
 
 def _stem(file: str) -> str:

@@ -94,7 +94,9 @@ def from_library(
     transform: Callable[[Image.Image], Any], resolution: int, words: str, mean: Any, std: Any
 ) -> Preprocess:
     """A library's own transform of an RGB picture, up to [3, H, W] uint8."""
-    return Preprocess(resolution, partial(_transformed, transform), words, tuple(mean), tuple(std))
+    return Preprocess(
+        resolution, partial(_transformed, transform), words, mean=tuple(mean), std=tuple(std)
+    )
 
 
 def rgb_picture(encoded: bytes) -> Image.Image:

@@ -77,7 +77,10 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
         - sum(map(len, masked)),
     }
     _check_share(
-        split, "annotations have no mask", counts["without_mask"], sum(map(len, split.annotations))
+        split,
+        "annotations have no mask",
+        counts["without_mask"],
+        total=sum(map(len, split.annotations)),
     )
     _check_annotations(split, masked)
     return replace(split.of(kept), annotations=masked, broken=broken, counts=split.counts | counts)

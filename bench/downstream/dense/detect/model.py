@@ -100,7 +100,7 @@ class MaskRCNN(GeneralizedRCNN):
     def lr_scale(self, name: str) -> float:
         """As `lr_scale_on`."""
         return lr_scale_on(
-            self.backbone.net.features, "backbone.net.features.", name, self.layer_decay
+            self.backbone.net.features, "backbone.net.features.", name, decay=self.layer_decay
         )
 
     def decays(self, name: str) -> bool:
@@ -115,7 +115,7 @@ def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -
     strides = [int(features.output_stride / scale) for scale in recipe.pyramid_scales]
     _set_backbone(model.backbone, features, recipe)
     _set_proposals(model.proposal_generator, [*strides, 2 * strides[-1]], recipe)
-    _set_heads(model.roi_heads, strides, recipe, num_classes)
+    _set_heads(model.roi_heads, strides, recipe, num_classes=num_classes)
     model.pixel_mean, model.pixel_std = (
         [0.0] * 3,
         [255.0] * 3,

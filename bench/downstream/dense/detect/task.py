@@ -18,7 +18,14 @@ from bench.downstream.dense.detect.data import (
 from bench.downstream.dense.detect.evaluation import Pictures, score
 from bench.downstream.dense.detect.model import MaskRCNN, mask_rcnn
 from bench.downstream.dense.detect.trainer import LOSSES, Checkpoints, DetectionTrainer, ProgressBar
-from bench.downstream.dense.harness import Score, Task, check_precision, curve, note_warmup, shown
+from bench.downstream.dense.harness import (
+    Results,
+    DenseTask,
+    check_precision,
+    curve,
+    note_warmup,
+    shown,
+)
 from bench.downstream.encoders.feature_map import GLOBAL_BLOCKS, FeatureMap
 from catlip.cli import InputError
 from catlip.pictures import chosen
@@ -29,7 +36,7 @@ from catlip.training.distributed import Place
 PYRAMID = (4.0, 2.0, 1.0, 0.5)  # the scales that detectron2's simple pyramid has
 
 
-class Detect(Task[CocoSplit, MaskRCNN]):
+class Detect(DenseTask[CocoSplit, MaskRCNN]):
     """Boxes and masks, trained by detectron2's trainer and scored by COCO's own code."""
 
     kind = "detection"
@@ -99,7 +106,7 @@ class Detect(Task[CocoSplit, MaskRCNN]):
             *note_warmup(recipe, num_steps),
         ]
 
-    def train(self, model: MaskRCNN, split: CocoSplit, identity: dict[str, Any]) -> Score:
+    def train(self, model: MaskRCNN, split: CocoSplit, identity: dict[str, Any]) -> Results:
         config, recipe, place = self.config, self.recipe, self.place
         num_steps = recipe.num_steps(len(split))
         trainer = DetectionTrainer(model, recipe, num_steps, place=place, seed=config.seed)
@@ -129,7 +136,7 @@ class Detect(Task[CocoSplit, MaskRCNN]):
         self.save(model, identity)
         return _history(trainer)
 
-    def test(self, model: MaskRCNN, split: CocoSplit) -> Score:
+    def test(self, model: MaskRCNN, split: CocoSplit) -> Results:
         config = self.config
         path = config.folder / "annotations" / "val.json"
         name = register(split, path, self.place.is_main)
@@ -138,7 +145,7 @@ class Detect(Task[CocoSplit, MaskRCNN]):
         return score(model, loader, name, pictures=pictures, hidden=self.hidden)
 
     @staticmethod
-    def summary(score: Score) -> str:
+    def summary(score: Results) -> str:
         return f"box AP {shown(score['box_ap'])}  mask AP {shown(score['mask_ap'])}"
 
 
@@ -152,7 +159,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
 
 
-def _history(trainer: DetectionTrainer) -> Score:
+def _history(trainer: DetectionTrainer) -> Results:
     """The curves of `loss` and of each of its parts; how the loss ended, and how long it took."""
     parts = dict(zip(LOSSES, trainer.history["losses"].unbind(dim=1), strict=True))
     if not trainer.recipe.range_augment:

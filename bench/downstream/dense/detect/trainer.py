@@ -57,7 +57,9 @@ class DetectionTrainer(SimpleTrainer):
         self, model: MaskRCNN, recipe: DetectionRecipe, num_steps: int, place: Place, seed: int
     ):
         super().__init__(
-            distribute(model, place, "ddp", recipe.precision), None, _optimizer(model, recipe)
+            distribute(model, place, "ddp", precision=recipe.precision),
+            None,
+            _optimizer(model, recipe),
         )
         self.detector, self.recipe, self.place, self.seed, self.num_steps = (
             model,
@@ -177,7 +179,7 @@ class Checkpoints(HookBase):
         if self.trainer.place.is_main and (
             done % self.every == 0 or done == self.trainer.num_steps
         ):
-            checkpoint.save(self.folder, done, self.trainer.state(), self.identity)
+            checkpoint.save(self.folder, done, self.trainer.state(), config=self.identity)
 
 
 class ProgressBar(HookBase):

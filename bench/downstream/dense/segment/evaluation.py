@@ -75,8 +75,8 @@ def score(
             model,
             progress(loader, desc=protocol, unit="image", disable=hidden),
             len(split.scenes),
-            metric,
-            pictures,
+            metric=metric,
+            pictures=pictures,
         )
         found |= {f"{name}_{protocol}": value for name, value in measured.items()}
         found |= {"pictures": pictures.gathered()} if protocol == "fixed" else {}

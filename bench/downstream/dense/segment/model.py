@@ -81,7 +81,7 @@ class EncoderSegmentor(EncoderDecoder):
 
     def lr_scale(self, name: str) -> float:
         """As `lr_scale_on`."""
-        return lr_scale_on(self.backbone.features, FEATURES, name, self.layer_decay)
+        return lr_scale_on(self.backbone.features, FEATURES, name, decay=self.layer_decay)
 
     def decays(self, name: str) -> bool:
         """All matrices do."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bench.downstream.dense.ade20k import AdeSplit, ade20k_root, read_ade20k
-from bench.downstream.dense.harness import Score, Task, check_precision, curve, note_warmup
+from bench.downstream.dense.harness import Results, DenseTask, check_precision, curve, note_warmup
 from bench.downstream.dense.segment.data import Stream, training_loader
 from bench.downstream.dense.segment.evaluation import score
 from bench.downstream.dense.segment.model import EncoderSegmentor, fitting_stride, segmentor
@@ -20,7 +20,7 @@ from catlip.recipes.dense import SegmentationRecipe
 from catlip.training.distributed import Place
 
 
-class Segment(Task[AdeSplit, EncoderSegmentor]):
+class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
     """Label maps, trained by mmengine's runner and scored by mmsegmentation's IoU."""
 
     kind = "segmentation"
@@ -79,7 +79,7 @@ class Segment(Task[AdeSplit, EncoderSegmentor]):
             )
         return notes + note_warmup(recipe, num_steps)
 
-    def train(self, model: EncoderSegmentor, split: AdeSplit, identity: dict[str, Any]) -> Score:
+    def train(self, model: EncoderSegmentor, split: AdeSplit, identity: dict[str, Any]) -> Results:
         config, recipe, place = self.config, self.recipe, self.place
         training = Training(
             recipe=recipe,
@@ -106,7 +106,7 @@ class Segment(Task[AdeSplit, EncoderSegmentor]):
             "weights_digest": weights_digest(model.state_dict()),
         }
 
-    def test(self, model: EncoderSegmentor, split: AdeSplit) -> Score:
+    def test(self, model: EncoderSegmentor, split: AdeSplit) -> Results:
         config = self.config
         return score(
             model,
@@ -118,5 +118,5 @@ class Segment(Task[AdeSplit, EncoderSegmentor]):
         )
 
     @staticmethod
-    def summary(score: Score) -> str:
+    def summary(score: Results) -> str:
         return f"mIoU fixed {score['miou_fixed']:.3f}  slide {score['miou_slide']:.3f}"
