@@ -149,15 +149,15 @@ def _progress(progress: Any, file: Path) -> dict[str, Any]:
     record = file.parent.with_name(f"{file.parent.name}.json")
     if not isinstance(progress, dict) or not record.is_file():
         raise InputError(f"{file} does not say how far its run was, or {record} is missing")
-    found = read_record(record)
-    seen, seconds = (found["samples"].get(name, []) for name in ("images_seen", "seconds"))
+    content = read_record(record)
+    seen, seconds = (content["samples"].get(name, []) for name in ("images_seen", "seconds"))
     images, done, device = (
         progress["images_seen"],
         progress["step"] / progress["num_steps"],
-        found["environment"],
+        content["environment"],
     )
     # What the recipe means: seeds draw other image sizes, and so see a few images more or less.
-    meant = found["config"]["recipe"]["epochs"] or found["metrics"]["epochs_seen"]
+    meant = content["config"]["recipe"]["epochs"] or content["metrics"]["epochs_seen"]
     return {
         "run": file.parent.name,
         "images_seen": images,

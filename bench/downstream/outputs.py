@@ -128,11 +128,11 @@ def scored(
 
 def files_digest(files: list[Path]) -> str:
     """Of the contents of several files of weights together."""
-    found = sha256()
+    digest = sha256()
     for path in files:
         with open(path, "rb") as file:
-            found.update(file_digest(file, "sha256").digest())
-    return found.hexdigest()[:16]
+            digest.update(file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def _kept(fields: Any) -> Any:

@@ -95,11 +95,11 @@ def main(config: Readouts) -> None:
         record.notes.append(f"images: {encoder.preprocess}")
         broken = BrokenImages()
         for task in load_tasks(config.data):
-            found = _read_out(config, encoder, task, record=record, broken=broken)
+            results = _read_out(config, encoder, task, record=record, broken=broken)
             broken.note(record)
-            record.metrics |= {f"{task.name}_{name}": value for name, value in found.items()}
+            record.metrics |= {f"{task.name}_{name}": value for name, value in results.items()}
             said = "  ".join(
-                f"{name} {value:.3f}" for name, value in found.items() if name.endswith("top1")
+                f"{name} {value:.3f}" for name, value in results.items() if name.endswith("top1")
             )
             print(f"{encoder.method:8} {task.name:10} {said}")
     print(f"wrote {record.path}")
@@ -122,7 +122,7 @@ def _read_out(
     )
     broken.add([*train.broken.images(), *test.broken.images()])
     top1, top5 = neighbour_hits(train, test, task.num_classes, neighbours=config.neighbours)
-    found = {
+    results = {
         "knn_top1": top1,
         "knn_top5": top5,
         "num_classes": task.num_classes,
@@ -130,8 +130,8 @@ def _read_out(
     }
     if scores is not None:
         top1, top5 = (hits(scores(test.values), test.labels) / len(test)).tolist()
-        found |= {"zero_shot_top1": top1, "zero_shot_top5": top5}
-    return found
+        results |= {"zero_shot_top1": top1, "zero_shot_top5": top5}
+    return results
 
 
 @torch.inference_mode()

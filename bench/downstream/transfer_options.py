@@ -102,10 +102,10 @@ def main(config: Options) -> None:
         broken.note(record)
         record.samples["runs"] = rows
         record.metrics["gains"] = gains = _gains(rows)
-        for variant, found in gains.items():
+        for variant, by_place in gains.items():
             said = "  ".join(
                 f"{place} {100 * gain['mean']:+.1f} ± {100 * gain['spread']:.1f}"
-                for place, gain in found.items()
+                for place, gain in by_place.items()
             )
             print(f"{variant:12} {said}")
     print(f"wrote {record.path}")
@@ -161,10 +161,10 @@ def _gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]
     over a random head.
     """
     random = {_pair(row): row["top1"] for row in rows if row["variant"] == "random"}
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    gains_of: dict[str, dict[str, dict[str, list[float]]]] = {}
     for row in rows:
         if row["variant"] != "random":
-            of_encoder = found.setdefault(row["variant"], {}).setdefault(
+            of_encoder = gains_of.setdefault(row["variant"], {}).setdefault(
                 f"{row['task']}, {row['share']}", {}
             )
             of_encoder.setdefault(row["encoder"], []).append(row["top1"] - random[_pair(row)])
@@ -173,7 +173,7 @@ def _gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]
             place: _spread([float(np.mean(own)) for own in gains.values()])
             for place, gains in places.items()
         }
-        for variant, places in found.items()
+        for variant, places in gains_of.items()
     }
 
 

@@ -66,7 +66,7 @@ class Classification(Objective):
         self.frozen, self.multi_label = frozen, multi_label
         image_encoder.requires_grad_(not frozen)
         names = [name for name, _ in image_encoder.named_parameters()]
-        blocks = {place: found for place, name in enumerate(names) if (found := BLOCK.search(name))}
+        blocks = {place: block for place, name in enumerate(names) if (block := BLOCK.search(name))}
         self.depth = 1 + max((int(block[1]) for block in blocks.values()), default=-1)
         self.stem = frozenset(names[: min(blocks, default=0)])  # whatever its library calls them
         if (

@@ -107,13 +107,13 @@ def has_classifier(encoder: LoadedEncoder) -> bool:
     """Whether it comes with the classifier over a vocabulary that it was pre-trained by, as
     CatLIP's; SuperClass's is over subwords.
     """
-    found = encoder.checkpoint
-    if found is None or {*found.classifier} != {"weight", "bias"}:
+    checkpoint = encoder.checkpoint
+    if checkpoint is None or {*checkpoint.classifier} != {"weight", "bias"}:
         return False
-    if found.config.get("method") != "catlip" and "vocabulary" not in found.config:
+    if checkpoint.config.get("method") != "catlip" and "vocabulary" not in checkpoint.config:
         return False
     return (
-        found.layout is None or found.layout.num_classes == RELEASED_CLASSES
+        checkpoint.layout is None or checkpoint.layout.num_classes == RELEASED_CLASSES
     )  # the release's others are fine-tuned
 
 

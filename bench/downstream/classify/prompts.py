@@ -122,8 +122,8 @@ def embed_classes(
     rows = []
     for name in class_names(task):
         tokens = tokenize([template(name) for template in templates(task)])
-        found = torch.cat([embed(part.to(device)) for part in tokens.split(TEXT_BATCH)])
-        rows.append(F.normalize(F.normalize(found, dim=1).mean(0), dim=0))
+        prompts = torch.cat([embed(part.to(device)) for part in tokens.split(TEXT_BATCH)])
+        rows.append(F.normalize(F.normalize(prompts, dim=1).mean(0), dim=0))
     return torch.stack(rows)
 
 

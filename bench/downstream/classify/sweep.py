@@ -139,10 +139,10 @@ def sweep(
             score = fit(one)
             broken.add(score.broken)
             if not getattr(config, "cached_features", False):
-                found = differences(
+                notes = differences(
                     config.recipe, config.protocol, config.recipe.num_steps(len(one.train))
                 )
-                record.notes += [note for note in found if note not in record.notes]
+                record.notes += [note for note in notes if note not in record.notes]
             row = {"task": task.name, "fraction": one.fraction, "init": one.init, "seed": one.seed}
             rows.append(
                 row
@@ -211,18 +211,18 @@ def _summary(task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of a task: its size, and the mean accuracy with all data and a random start, of its
     `rows`.
     """
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         f"{task.name}_num_classes": task.num_classes,
         f"{task.name}_num_train": len(task.train),
         f"{task.name}_num_test": len(task.test),
     }
     whole = [row for row in rows if row["fraction"] == 1 and row["init"] == "random"]
     if whole:
-        found |= {
+        summary |= {
             f"{task.name}_{top}": float(np.mean([row[top] for row in whole]))
             for top in ("top1", "top5")
         }
-    return found
+    return summary
 
 
 def run_of(

@@ -104,12 +104,11 @@ def class_names(root: Path) -> list[str]:
     path = root / NAMES
     if not path.is_file():
         return list(ADE20KDataset.METAINFO["classes"])
-    header, *rows = [
-        line.split("\t") for line in path.read_text().splitlines() if line.strip()
-    ] or [[]]
-    found = [dict(zip((title.strip() for title in header), row, strict=False)) for row in rows]
-    ids = [row.get("Idx", "").strip() for row in found]
-    if not all(row.get("Name") for row in found) or ids != [
+    lines = [line.split("\t") for line in path.read_text().splitlines() if line.strip()]
+    titles = [title.strip() for title in lines[0]] if lines else []
+    rows = [dict(zip(titles, values, strict=False)) for values in lines[1:]]
+    ids = [row.get("Idx", "").strip() for row in rows]
+    if not all(row.get("Name") for row in rows) or ids != [
         str(number) for number in range(1, len(ids) + 1)
     ]:
         raise InputError(
@@ -119,7 +118,7 @@ def class_names(root: Path) -> list[str]:
         raise InputError(
             f"{path} names {len(ids)} classes, and 2 to {IGNORED - 1} can be told apart"
         )
-    return [re.split("[;,]", row["Name"])[0].strip() for row in found]
+    return [re.split("[;,]", row["Name"])[0].strip() for row in rows]
 
 
 def read_ade20k(
@@ -142,18 +141,18 @@ def read_ade20k(
     names, keys = class_names(root), _keys(images, ".jpg") | _keys(annotations, ".png")
     scenes = [Scene(images / f"{key}.jpg", annotations / f"{key}.png") for key in sorted(keys)]
     looked = _look_at_all(scenes)
-    usable = [number for number, found in enumerate(looked) if not found.fault]
+    usable = [number for number, scan in enumerate(looked) if not scan.fault]
     broken = BrokenImages()
-    for scene, found in zip(scenes, looked, strict=True):
-        if found.fault:
-            broken.add([BrokenImage(f"{images}:{scene.image.name}", found.cause)])
+    for scene, scan in zip(scenes, looked, strict=True):
+        if scan.fault:
+            broken.add([BrokenImage(f"{images}:{scene.image.name}", scan.cause)])
     broken.check(len(scenes), max_broken)
     if not usable:
         raise InputError(
             f"none of the {len(scenes)} scenes in {images} can be used"
             + (f": {broken.summary()}" if scenes else "")
         )
-    of_usable, faults = [looked[number] for number in usable], [found.fault for found in looked]
+    of_usable, faults = [looked[number] for number in usable], [scan.fault for scan in looked]
     counts = _counts(images, len(names), of_usable) | {"images": len(scenes)}
     counts |= {fault: faults.count(fault) for fault in FAULTS}
     kept = [
@@ -170,13 +169,12 @@ def _keys(folder: Path, suffix: str) -> set[str]:
 def _look_at_all(scenes: Sequence[Scene]) -> list[_Looked]:
     mine = range(dist.get_rank(), len(scenes), dist.get_world_size())
     with ThreadPoolExecutor() as pool:
-        found = dict(
-            zip(mine, pool.map(_look_at, [scenes[number] for number in mine]), strict=True)
-        )
-    parts = {
-        number: looked for part in dist.all_gather_object(found) for number, looked in part.items()
-    }
-    return [parts[number] for number in range(len(scenes))]
+        looked = pool.map(_look_at, [scenes[number] for number in mine])
+        by_number = dict(zip(mine, looked, strict=True))
+    everywhere: dict[int, _Looked] = {}
+    for of_rank in dist.all_gather_object(by_number):
+        everywhere |= of_rank
+    return [everywhere[number] for number in range(len(scenes))]
 
 
 def _look_at(scene: Scene) -> _Looked:
@@ -212,7 +210,7 @@ def _unknown(pixels: NDArray[np.int64], num_classes: int) -> tuple[int, ...]:
 
 
 def _counts(folder: Path, num_classes: int, looked: Sequence[_Looked]) -> dict[str, int]:
-    pixels = sum((found.pixels for found in looked), np.zeros(256, dtype=np.int64))
+    pixels = sum((scan.pixels for scan in looked), np.zeros(256, dtype=np.int64))
     known, unknown = pixels[1 : num_classes + 1], int(pixels[num_classes + 1 : IGNORED].sum())
     if unknown > MAX_ABSENT_SHARE * (known.sum() + unknown):
         share = unknown / (known.sum() + unknown)
@@ -222,8 +220,8 @@ def _counts(folder: Path, num_classes: int, looked: Sequence[_Looked]) -> dict[s
             f"{NAMES} names (ADE20k's 150 without it)"
         )
     return {
-        "grey": sum(found.grey for found in looked),
-        "without_classes": sum(not found.pixels[1 : num_classes + 1].any() for found in looked),
+        "grey": sum(scan.grey for scan in looked),
+        "without_classes": sum(not scan.pixels[1 : num_classes + 1].any() for scan in looked),
         "unknown_pixels": unknown,
         "empty_classes": int((known == 0).sum()),
     }

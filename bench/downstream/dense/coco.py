@@ -58,8 +58,8 @@ class CocoSplit:
         """Its first images with an object on them."""
         kept = [
             number
-            for number, found in enumerate(self.annotations)
-            if any(not a.get("iscrowd") for a in found)
+            for number, of_image in enumerate(self.annotations)
+            if any(not a.get("iscrowd") for a in of_image)
         ][:count]
         return self.of(kept)
 
@@ -165,15 +165,15 @@ def _by_image(
     ids = {image["id"] for image in images}
     if len(ids) != len(images):
         raise InputError(f"{path} lists {len(images) - len(ids)} images twice")
-    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in annotations:
         if annotation["image_id"] not in ids or annotation["category_id"] not in categories:
             what = f"image {annotation['image_id']} and category {annotation['category_id']}"
             raise InputError(
                 f"{path}: an annotation refers to {what}; at least one of them is not in the file"
             )
-        found[annotation["image_id"]].append(annotation)
-    return found
+        by_image[annotation["image_id"]].append(annotation)
+    return by_image
 
 
 def _counts(annotations: list[list[dict[str, Any]]], num_categories: int) -> dict[str, int]:

@@ -1,9 +1,8 @@
 """One run of a dense task, from the encoder and the data to its record.
 
-`DenseTask` is what detection, segmentation and multi-label classification each do in their own way: read
-their data, build, train and test their model. `transfer` does the rest for all of them: it opens
-the encoder, takes up a run that was stopped, reads the score of a finished one, and writes the
-record.
+`DenseTask` is what detection, segmentation and multi-label classification each do in their own way:
+read their data, build, train and test their model. `transfer` does the rest for all of them: it
+opens the encoder, reads the score of a finished run, and writes the record.
 """
 
 import math

@@ -25,7 +25,7 @@ from bench.downstream.classify.fit import Run, fitting, train_weights
 from bench.downstream.classify.heads import Init, TransferOptions, random_head, transfer_head
 from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
 from bench.downstream.dense.config import Dense
-from bench.downstream.dense.harness import Results, DenseTask, shown
+from bench.downstream.dense.harness import DenseTask, Results, shown
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.outputs import BY_NAME

@@ -191,8 +191,10 @@ def _load_timm(model: nn.Module, file: Path) -> None:
         for n, t in tensors.items()
         if n in expected or not n.startswith(tuple(f"{head}." for head in heads))
     }
-    if found := differences(body, {name: tuple(tensor.shape) for name, tensor in expected.items()}):
-        raise InputError(f"{file} does not hold timm's model: {'; '.join(found)}")
+    if differing := differences(
+        body, {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    ):
+        raise InputError(f"{file} does not hold timm's model: {'; '.join(differing)}")
     model.load_state_dict(body)
 
 

@@ -68,7 +68,7 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
     )
     broken.check(split.counts["images"], max_broken)
     masked = [
-        [found for found in split.annotations[number] if found.get("segmentation")]
+        [annotation for annotation in split.annotations[number] if annotation.get("segmentation")]
         for number in kept
     ]
     counts = {
@@ -104,9 +104,9 @@ class Stream(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, name: str, seed: int):
-        found = get_detection_dataset_dicts(name, filter_empty=True)
-        self.images = DatasetFromList(found)  # serialised: workers share it
-        self.order = SampleOrder([len(found)], seed)
+        images = get_detection_dataset_dicts(name, filter_empty=True)
+        self.images = DatasetFromList(images)  # serialised: workers share it
+        self.order = SampleOrder([len(images)], seed)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -244,7 +244,7 @@ def _check_share(split: CocoSplit, what: str, count: int, total: int) -> None:
 
 
 def _check_annotations(split: CocoSplit, annotations: Sequence[Sequence[dict[str, Any]]]) -> None:
-    flat = [annotation for found in annotations for annotation in found]
+    flat = [annotation for of_image in annotations for annotation in of_image]
     if any("area" not in annotation for annotation in flat):
         raise InputError(
             f"an annotation of {split.folder.name} has no area, which average precision needs"

@@ -43,17 +43,17 @@ class Scores(COCOEvaluator):
     def _derive_coco_results(
         self, coco_eval: COCOeval | None, iou_type: str, class_names: Any = None
     ) -> dict[str, Any]:
-        found = coco_eval or _of_nothing(self._coco_api, iou_type)
-        precision = found.eval["precision"][
+        evaluated = coco_eval or _of_nothing(self._coco_api, iou_type)
+        precision = evaluated.eval["precision"][
             :, :, :, 0, -1
         ]  # thresholds, recalls, classes; objects of all sizes
         by_class = [
             float(of_class.mean()) if (of_class > -1).all() else None
             for of_class in np.moveaxis(precision, 2, 0)
         ]
-        summary = [_share(value) for value in found.stats]
+        summary = [_share(value) for value in evaluated.stats]
         return dict(zip(SUMMARY, summary, strict=True)) | {
-            "ap_class_agnostic": _class_agnostic(found),
+            "ap_class_agnostic": _class_agnostic(evaluated),
             "by_class": by_class,
         }
 
@@ -83,17 +83,19 @@ class Pictures(DatasetEvaluator):
 
     def evaluate(self) -> dict[str, Any]:
         """As above."""
-        found = {
+        drawn = {
             number: instances
             for part in comm.gather(self.found)
             for number, instances in part.items()
         }
-        return {"pictures": [self._picture(number, found[number]) for number in sorted(found)]}
+        return {"pictures": [self._picture(number, drawn[number]) for number in sorted(drawn)]}
 
     def _picture(self, number: int, instances: Instances) -> dict[str, Any]:
         image = self.split.images[number]
         annotations = [
-            found for found in self.split.annotations[number] if not found.get("iscrowd")
+            annotation
+            for annotation in self.split.annotations[number]
+            if not annotation.get("iscrowd")
         ]
         scale = scale_of(image["height"], image["width"])
         return {
@@ -103,7 +105,7 @@ class Pictures(DatasetEvaluator):
             ),
             "width": round(image["width"] * scale),
             "height": round(image["height"] * scale),
-            "truth": [self._truth(image, found, scale) for found in annotations],
+            "truth": [self._truth(image, annotation, scale) for annotation in annotations],
             "predicted": _predicted(instances, len(annotations), scale),
         }
 
@@ -133,7 +135,7 @@ def score(
         `classes_without_objects`; `pictures`. Nothing on others.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # COCO's code prints
-        found = inference_on_dataset(
+        results = inference_on_dataset(
             model,
             progress(loader, desc="test", unit="batch", disable=hidden),
             [Scores(name), pictures],
@@ -143,11 +145,11 @@ def score(
     named = {
         f"{short}_{what}": value
         for kind, short in KINDS.items()
-        for what, value in found[kind].items()
+        for what, value in results[kind].items()
     }
     by_class = {f"{short}_ap_by_class": named.pop(f"{short}_by_class") for short in KINDS.values()}
     without = sum(value is None for value in by_class["box_ap_by_class"])
-    return named | by_class | {"classes_without_objects": without, "pictures": found["pictures"]}
+    return named | by_class | {"classes_without_objects": without, "pictures": results["pictures"]}
 
 
 def _of_nothing(truth: COCO, iou_type: str) -> COCOeval:
@@ -168,9 +170,9 @@ def _class_agnostic(evaluated: COCOeval) -> float | None:
     distinct = COCO()
     distinct.dataset = evaluated.cocoGt.dataset | {"annotations": _distinct(evaluated)}
     distinct.createIndex()
-    found = COCOeval(evaluated.cocoGt, distinct, evaluated.params.iouType)
-    found.params.useCats = 0
-    return _share(_evaluated(found).stats[0])
+    agnostic = COCOeval(evaluated.cocoGt, distinct, evaluated.params.iouType)
+    agnostic.params.useCats = 0
+    return _share(_evaluated(agnostic).stats[0])
 
 
 def _distinct(evaluated: COCOeval) -> list[dict[str, Any]]:
@@ -180,9 +182,10 @@ def _distinct(evaluated: COCOeval) -> list[dict[str, Any]]:
     kept = []
     for image in evaluated.params.imgIds:
         own = evaluated.cocoDt.imgToAnns.get(image, [])
-        boxes = torch.tensor([list(map(float, found["bbox"])) for found in own]).reshape(-1, 4)
-        scores = torch.tensor([float(found["score"]) for found in own])
-        kept += [own[place] for place in nms(box_convert(boxes, "xywh", "xyxy"), scores, OVERLAP)]
+        boxes = [[float(side) for side in prediction["bbox"]] for prediction in own]
+        corners = box_convert(torch.tensor(boxes).reshape(-1, 4), "xywh", "xyxy")
+        scores = torch.tensor([float(prediction["score"]) for prediction in own])
+        kept += [own[number] for number in nms(corners, scores, OVERLAP)]
     return kept
 
 

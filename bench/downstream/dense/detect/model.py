@@ -84,10 +84,10 @@ class MaskRCNN(GeneralizedRCNN):
         """Losses by name in training, detectron2's and "loss_range_augment"; what it finds
         otherwise.
         """
-        found = super().forward(batched_inputs)
+        outputs = super().forward(batched_inputs)
         if self.training and self.range_augment:
-            found["loss_range_augment"] = self._distance
-        return found
+            outputs["loss_range_augment"] = self._distance
+        return outputs
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """The images in [0, 1], padded, and in training augmented."""

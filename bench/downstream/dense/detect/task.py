@@ -19,8 +19,8 @@ from bench.downstream.dense.detect.evaluation import Pictures, score
 from bench.downstream.dense.detect.model import MaskRCNN, mask_rcnn
 from bench.downstream.dense.detect.trainer import LOSSES, Checkpoints, DetectionTrainer, ProgressBar
 from bench.downstream.dense.harness import (
-    Results,
     DenseTask,
+    Results,
     check_precision,
     curve,
     note_warmup,

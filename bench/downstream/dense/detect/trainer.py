@@ -111,8 +111,8 @@ class DetectionTrainer(SimpleTrainer):
             "model": self.detector.state_dict(),
             "optimizer": {
                 f"{name}/{moment}": value
-                for name, found in moments.items()
-                for moment, value in found.items()
+                for name, values in moments.items()
+                for moment, value in values.items()
             },
             "average": self.average.values if self.average else {},
             "scaler": {

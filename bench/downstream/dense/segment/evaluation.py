@@ -39,12 +39,12 @@ class SceneIoU(IoUMetric):
         neither there nor predicted.
         """
         areas = (torch.stack(parts).double().sum(dim=0) for parts in zip(*results, strict=True))
-        found = self.total_area_to_metrics(*areas)
+        metrics = self.total_area_to_metrics(*areas)
         return {
-            "miou": float(np.nanmean(found["IoU"])),
-            "accuracy": float(found["aAcc"]),
-            "class_accuracy": float(np.nanmean(found["Acc"])),
-            "iou": [None if np.isnan(value) else float(value) for value in found["IoU"]],
+            "miou": float(np.nanmean(metrics["IoU"])),
+            "accuracy": float(metrics["aAcc"]),
+            "class_accuracy": float(np.nanmean(metrics["Acc"])),
+            "iou": [None if np.isnan(value) else float(value) for value in metrics["IoU"]],
         }
 
 
@@ -61,7 +61,7 @@ def score(
     Returns: what SceneIoU gives, NAME_fixed and NAME_slide, and the "pictures" by `fixed`.
     """
     model.eval()
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for protocol in PROTOCOLS:
         model.test_cfg = protocol_config(protocol, side)
         loader = validation_loader(
@@ -78,9 +78,9 @@ def score(
             metric=metric,
             pictures=pictures,
         )
-        found |= {f"{name}_{protocol}": value for name, value in measured.items()}
-        found |= {"pictures": pictures.gathered()} if protocol == "fixed" else {}
-    return found
+        results |= {f"{name}_{protocol}": value for name, value in measured.items()}
+        results |= {"pictures": pictures.gathered()} if protocol == "fixed" else {}
+    return results
 
 
 def protocol_config(protocol: Protocol, side: int) -> ConfigDict:

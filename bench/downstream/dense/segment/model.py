@@ -174,16 +174,15 @@ def _head(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) ->
 
 def _dilations(at_stride_8: tuple[int, ...], stride: int) -> tuple[int, ...]:
     """So that they see as many pixels at another stride. Raises: InputError."""
-    found = _at_stride(at_stride_8, stride)
-    if min(found, default=0) < LEAST_DILATION:
+    dilations = _at_stride(at_stride_8, stride)
+    if min(dilations, default=0) < LEAST_DILATION:
         least = math.ceil(LEAST_DILATION * stride / DILATED_AT)
         raise InputError(
-            f"dilations {at_stride_8} of stride {DILATED_AT} are {found} at stride {stride}, and "
-            f"must be {LEAST_DILATION} or "
-            f"more there: give --dilations of {least} or more, or --output-stride {stride // 2} "
-            "where that is half of the patch"
+            f"dilations {at_stride_8} of stride {DILATED_AT} are {dilations} at stride {stride}, "
+            f"and must be {LEAST_DILATION} or more there: give --dilations of {least} or more, or "
+            f"--output-stride {stride // 2} where that is half of the patch"
         )
-    return found
+    return dilations
 
 
 def _at_stride(at_stride_8: tuple[int, ...], stride: int) -> tuple[int, ...]:

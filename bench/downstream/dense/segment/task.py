@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bench.downstream.dense.ade20k import AdeSplit, ade20k_root, read_ade20k
-from bench.downstream.dense.harness import Results, DenseTask, check_precision, curve, note_warmup
+from bench.downstream.dense.harness import DenseTask, Results, check_precision, curve, note_warmup
 from bench.downstream.dense.segment.data import Stream, training_loader
 from bench.downstream.dense.segment.evaluation import score
 from bench.downstream.dense.segment.model import EncoderSegmentor, fitting_stride, segmentor
