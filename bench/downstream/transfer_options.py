@@ -161,20 +161,19 @@ def _gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]
     over a random head.
     """
     random = {_pair(row): row["top1"] for row in rows if row["variant"] == "random"}
-    gains_of: dict[str, dict[str, dict[str, list[float]]]] = {}
+    # Variant -> task and share -> encoder -> the gain with each seed.
+    gains: dict[str, dict[str, dict[str, list[float]]]] = {}
     for row in rows:
         if row["variant"] != "random":
-            of_encoder = gains_of.setdefault(row["variant"], {}).setdefault(
-                f"{row['task']}, {row['share']}", {}
-            )
+            of_variant = gains.setdefault(row["variant"], {})
+            of_encoder = of_variant.setdefault(f"{row['task']}, {row['share']}", {})
             of_encoder.setdefault(row["encoder"], []).append(row["top1"] - random[_pair(row)])
-    return {
-        variant: {
-            place: _spread([float(np.mean(own)) for own in gains.values()])
-            for place, gains in places.items()
-        }
-        for variant, places in gains_of.items()
-    }
+    summary: dict[str, dict[str, dict[str, float]]] = {}
+    for variant, of_variant in gains.items():
+        summary[variant] = {}
+        for place, of_encoder in of_variant.items():
+            summary[variant][place] = _spread([float(np.mean(own)) for own in of_encoder.values()])
+    return summary
 
 
 def _pair(row: dict[str, Any]) -> tuple[Any, ...]:

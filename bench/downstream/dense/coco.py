@@ -56,12 +56,8 @@ class CocoSplit:
 
     def first(self, count: int) -> "CocoSplit":
         """Its first images with an object on them."""
-        kept = [
-            number
-            for number, of_image in enumerate(self.annotations)
-            if any(not a.get("iscrowd") for a in of_image)
-        ][:count]
-        return self.of(kept)
+        numbers = [n for n, of_image in enumerate(self.annotations) if has_object(of_image)]
+        return self.of(numbers[:count])
 
     def of(self, numbers: Iterable[int]) -> "CocoSplit":
         """Those of its images."""
@@ -81,6 +77,11 @@ class CocoSplit:
                 {"images": self.images, "annotations": everything, "categories": self.categories}
             )
         )
+
+
+def has_object(annotations: list[dict[str, Any]]) -> bool:
+    """Whether there is more than crowds on an image."""
+    return any(not annotation.get("iscrowd") for annotation in annotations)
 
 
 def coco_root(spelling: str) -> Path:
@@ -180,7 +181,7 @@ def _counts(annotations: list[list[dict[str, Any]]], num_categories: int) -> dic
     flat = [annotation for of_image in annotations for annotation in of_image]
     objects = [annotation for annotation in flat if not annotation.get("iscrowd")]
     return {
-        "without_objects": sum(all(a.get("iscrowd") for a in of_image) for of_image in annotations),
+        "without_objects": sum(not has_object(of_image) for of_image in annotations),
         "objects": len(objects),
         "crowds": len(flat) - len(objects),
         "below_a_pixel": sum(min(annotation["bbox"][2:]) < 1 for annotation in objects),

@@ -50,8 +50,7 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
     another image in a test.
 
     Raises: InputError when more than the share `max_broken` of the listed images is broken, more
-        than a few annotations have no
-        mask, or an annotation has no area or number of its own.
+        than a few annotations have no mask, or an annotation has no area or number of its own.
     """
     numbers = range(comm.get_rank(), len(split.images), comm.get_world_size())
     with ThreadPoolExecutor() as pool:
@@ -67,10 +66,7 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
         if faults[number]
     )
     broken.check(split.counts["images"], max_broken)
-    masked = [
-        [annotation for annotation in split.annotations[number] if annotation.get("segmentation")]
-        for number in kept
-    ]
+    masked = [_with_mask(split.annotations[number]) for number in kept]
     counts = {
         "unreadable": len(split.images) - len(kept),
         "without_mask": sum(len(split.annotations[number]) for number in kept)
@@ -236,6 +232,10 @@ def _fault(split: CocoSplit, number: int) -> str:
     except UNREADABLE as error:
         return cause_of(error)
     return ""
+
+
+def _with_mask(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [annotation for annotation in annotations if annotation.get("segmentation")]
 
 
 def _check_share(split: CocoSplit, what: str, count: int, total: int) -> None:
