@@ -9,7 +9,7 @@ import importlib
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tyro
 
@@ -32,6 +32,8 @@ class Detection(Dense):
         --data coco:/data/coco --encoder runs/datacomp/pretrain/catlip-seed0
     """
 
+    kind: ClassVar[str] = "detection"
+
     recipe: tyro.conf.OmitArgPrefixes[DetectionRecipe] = field(
         default_factory=lambda: DETECTIONS["starter"]
     )
@@ -41,7 +43,7 @@ class Detection(Dense):
 
 def main(config: Detection) -> None:
     """Train, test, print, write the record."""
-    transfer(config, "detection", _task)
+    transfer(config, _task)
 
 
 def _task() -> Any:

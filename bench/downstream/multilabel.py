@@ -15,7 +15,7 @@ from catlip.recipes.transfer import MULTILABELS
 
 def main(config: MultiLabel) -> None:
     """Train, test, print, write the record."""
-    transfer(config, "multilabel", lambda: MultiLabelTask)
+    transfer(config, lambda: MultiLabelTask)
 
 
 RECIPES = {

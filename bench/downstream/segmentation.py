@@ -11,7 +11,7 @@ import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tyro
 
@@ -34,6 +34,8 @@ class Segmentation(Dense):
         --data ade20k:/data/ADEChallengeData2016 --encoder runs/datacomp/pretrain/catlip-seed0
     """
 
+    kind: ClassVar[str] = "segmentation"
+
     recipe: tyro.conf.OmitArgPrefixes[SegmentationRecipe] = field(
         default_factory=lambda: SEGMENTATIONS["starter"]
     )
@@ -43,7 +45,7 @@ class Segmentation(Dense):
 
 def main(config: Segmentation) -> None:
     """Train, test, print, write the record."""
-    transfer(config, "segmentation", _task)
+    transfer(config, _task)
 
 
 def _task() -> Any:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from bench.downstream.outputs import filled_in
 from catlip.broken import MAX_BROKEN, check_max_broken
@@ -12,6 +13,8 @@ from catlip.recipes.base import ImageRecipe
 @dataclass(frozen=True)
 class Dense:
     """The flags that the three programs share."""
+
+    kind: ClassVar[str]  # of its record, and the task's name in catlip.fidelity
 
     encoder: str
     """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE], timm:NAME[:FILE]

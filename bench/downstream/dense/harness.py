@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -64,11 +64,9 @@ class DenseTask(ABC, Generic[S, M]):
     """One run of a task: S is what it reads, M the model that it trains.
 
     Attributes:
-        kind: of its record, and what catlip.fidelity calls it.
         recipe: the config's, changed where the encoder needs it.
     """
 
-    kind: ClassVar[str]
     config: Dense
     recipe: ImageRecipe
 
@@ -82,7 +80,7 @@ class DenseTask(ABC, Generic[S, M]):
         """Raises: InputError when the task cannot be trained by this recipe on this device."""
 
     @classmethod
-    def open_encoder(cls, config: Dense, place: Place) -> LoadedEncoder:
+    def open_encoder(cls, config: Any, place: Place) -> LoadedEncoder:
         """The encoder as it was pre-trained. Raises: InputError, as `open_encoder` does."""
         return open_encoder(config.encoder, config.seed)
 
@@ -135,7 +133,7 @@ class DenseTask(ABC, Generic[S, M]):
             save_weights(path, model.state_dict(), identity)
 
 
-def transfer(config: Dense, kind: str, load: Callable[[], type[DenseTask[Any, Any]]]) -> None:
+def transfer(config: Dense, load: Callable[[], type[DenseTask[Any, Any]]]) -> None:
     """Train, test, print, and write the record; or say what would be done, in a dry run.
 
     A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are
@@ -148,7 +146,7 @@ def transfer(config: Dense, kind: str, load: Callable[[], type[DenseTask[Any, An
     """
     place = find_place(config.device)
     if config.dry_run:
-        print_transfer(config.recipe, kind, place)
+        print_transfer(config.recipe, config.kind, place)
         return
     task_type = load()
     task_type.check(config.recipe, place)
@@ -156,7 +154,7 @@ def transfer(config: Dense, kind: str, load: Callable[[], type[DenseTask[Any, An
     digest = encoder.digest()  # now: a feature map drops the class token
     if is_written(config.out, config, digest, say=place.is_main):
         return
-    record = Record(config.out, kind=kind, config=config)
+    record = Record(config.out, kind=config.kind, config=config)
     with record if place.is_main else nullcontext():
         score = _measure(task_type(config, place, encoder), record, digest)
     if place.is_main:
@@ -170,7 +168,7 @@ def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
     broken = BrokenImages()
     train, val = _splits(task, record, broken)
     num_steps = task.recipe.num_steps(len(train))
-    record.notes += [*task.notes(num_steps), *differences(task.recipe, task.kind, num_steps)]
+    record.notes += [*task.notes(num_steps), *differences(task.recipe, config.kind, num_steps)]
     model = task.build(train.names)
     record.metrics |= {
         "method": task.encoder.method,

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class MultiLabel(Dense):
         --data coco:/data/coco --encoder runs/datacomp/pretrain/catlip-seed0 --init transfer
     """
 
+    kind: ClassVar[str] = "multilabel"
+
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe] = field(
         default_factory=lambda: MULTILABELS["starter"]
     )
@@ -71,7 +73,6 @@ class MultiLabel(Dense):
 class MultiLabelTask(DenseTask[CocoSplit, Classification]):
     """Which categories are on an image, by pre-training's own loop and data path."""
 
-    kind = "multilabel"
     config: MultiLabel
     recipe: TransferRecipe
 

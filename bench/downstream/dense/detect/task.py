@@ -39,7 +39,6 @@ PYRAMID = (4.0, 2.0, 1.0, 0.5)  # the scales that detectron2's simple pyramid ha
 class Detect(DenseTask[CocoSplit, MaskRCNN]):
     """Boxes and masks, trained by detectron2's trainer and scored by COCO's own code."""
 
-    kind = "detection"
     recipe: DetectionRecipe
 
     @classmethod

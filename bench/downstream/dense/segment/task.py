@@ -23,7 +23,6 @@ from catlip.training.distributed import Place
 class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
     """Label maps, trained by mmengine's runner and scored by mmsegmentation's IoU."""
 
-    kind = "segmentation"
     recipe: SegmentationRecipe
 
     @classmethod
