@@ -18,7 +18,7 @@ from catlip import pretrain
 from catlip.categorical import Categorical
 from catlip.encoder import ENCODERS, Architecture, build_encoder
 from catlip.recipes.pretrain import STARTER
-from catlip.recipes.transfer import TransferRecipe
+from catlip.recipes.transfer import STARTER_FINETUNE, TransferRecipe
 from catlip.training.loop import save_weights
 from catlip.vocabulary import vocabulary_identity
 
