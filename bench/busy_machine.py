@@ -25,9 +25,12 @@ import torch
 import catlip
 from bench import methods
 from bench.statistics import ratio, summarise
+from catlip import kinds
 from catlip.cli import InputError, run
+from catlip.kinds.busy_machine import busy_machine_table
 from catlip.progress import progress
 from catlip.record import Record, build_name
+from catlip.table import as_text
 from catlip.training.distributed import find_place
 from catlip.training.loop import Trainer
 from catlip.training.schedule import Optimization
@@ -98,7 +101,7 @@ class Steps:
 def main(config: BusyMachine) -> None:
     """Measure, print, and write the record."""
     name = f"{MODEL}-b{BATCH_SIZE}-{build_name('cpu')}"
-    with Record(config.out / f"{name}.json", kind="busy_machine", config=config) as record:
+    with Record(config.out / f"{name}.json", kind=kinds.BusyMachine, config=config) as record:
         cases = [(setting, busy) for setting in SETTINGS for busy in (False, True)]
         rounds = list(itertools.product(range(config.num_rounds), cases))
         rows = record.samples["runs"] = []
@@ -109,12 +112,9 @@ def main(config: BusyMachine) -> None:
                 timed = time_in_a_process(setting, config.num_steps)
             rows.append({"setting": setting.name, "busy": busy, "round": number, **timed})
             record.save()
-        record.metrics = {
-            "num_steps": config.num_steps,
-            "settings": [summary(rows, setting) for setting in SETTINGS],
-        }
-    for line in table(record.metrics["settings"]):
-        print(line)
+        ways = [waiting(rows, setting) for setting in SETTINGS]
+        measured = record.measured(kinds.BusyMachine(num_steps=config.num_steps, settings=ways))
+    print(as_text(busy_machine_table("busy_machine", [measured])))
     print(f"wrote {record.path}")
 
 
@@ -163,38 +163,28 @@ def time_in_a_process(setting: Setting, num_steps: int) -> dict[str, Any]:
     return timed
 
 
-def summary(rows: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
-    """Seconds alone and beside the busy process, and how many times libgomp's own setting alone
-    that is.
+def waiting(rows: list[dict[str, Any]], setting: Setting) -> kinds.Waiting:
+    """Seconds alone and beside the busy process, and these over the seconds alone of the first
+    setting.
     """
     alone, beside = _seconds(rows, setting, busy=False), _seconds(rows, setting, busy=True)
     before = _seconds(rows, SETTINGS[0], busy=False)
-    return {
-        "name": setting.name,
-        "environment": setting.environment,
-        "alone_s": summarise(alone),
-        "busy_s": summarise(beside),
-        "alone_ratio": ratio(alone, before),
-        "busy_ratio": ratio(beside, before),
-        "busy_threads": max(
-            row["threads"] for row in rows if row["setting"] == setting.name and row["busy"]
-        ),
-    }
+    threads = [row["threads"] for row in rows if row["setting"] == setting.name and row["busy"]]
+    return kinds.Waiting(
+        name=setting.name,
+        environment=setting.environment,
+        alone_s=summarise(alone),
+        busy_s=summarise(beside),
+        alone_ratio=ratio(alone, before),
+        busy_ratio=ratio(beside, before),
+        busy_threads=max(threads),
+    )
 
 
 def _seconds(rows: list[dict[str, Any]], setting: Setting, *, busy: bool) -> list[float]:
     return [
         row["seconds"] for row in rows if row["setting"] == setting.name and row["busy"] == busy
     ]
-
-
-def table(settings: list[dict[str, Any]]) -> Iterator[str]:
-    """The table that is printed."""
-    yield f"{'':38} {'alone':>20} {'beside a busy process':>26}"
-    for found in settings:
-        alone = f"{found['alone_s']['median']:.1f} s ({found['alone_ratio']['value']:.2f}x)"
-        busy = f"{found['busy_s']['median']:.1f} s ({found['busy_ratio']['value']:.2f}x)"
-        yield f"{found['name']:38} {alone:>20} {busy:>26}"
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from bench.measuring import exchange_time
 from bench.methods import shown
 from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, EncoderName, MethodNames, factors_of
 from catlip.cli import InputError, run
+from catlip.kinds import Summary
 from catlip.progress import progress
 from catlip.ranges import Count, Natural, Seed
 from catlip.record import Record, build_name
@@ -219,7 +220,7 @@ def _table(config: Communication, record: Record) -> str:
         for row in costs["collectives"]:
             ms, in_step = (
                 row["bare_ms"],
-                f"{row['in_step_ms']['median']:.1f}" if row["in_step_ms"] else "-",
+                f"{row['in_step_ms'].median:.1f}" if row["in_step_ms"] else "-",
             )
             lines.append(
                 f"{method:14} {row['what']:10} {row['kind']:18} {row['dtype']:8} {row['count']:5} "
@@ -238,17 +239,15 @@ def _summary(method: str, costs: dict[str, Any]) -> str:
         f"{costs['sent_kb_per_image']:.0f} kB an image; step {_spread(costs['step_ms'])} ms"
     )
     if exposed := costs["exposed_ms"]:
-        interval = f"95 % interval {exposed['low']:.1f} to {exposed['high']:.1f}"
+        interval = f"95 % interval {exposed.low:.1f} to {exposed.high:.1f}"
         line += f", without gradients {_spread(costs['step_without_exchange_ms'])}: "
-        line += (
-            f"exposed {exposed['value']:.1f} ({interval}), overlapped {costs['overlapped_ms']:.1f}"
-        )
-        line += f", blocking {costs['blocking_ms']['median']:.1f}" if costs["blocking_ms"] else ""
+        line += f"exposed {exposed.value:.1f} ({interval}), overlapped {costs['overlapped_ms']:.1f}"
+        line += f", blocking {costs['blocking_ms'].median:.1f}" if costs["blocking_ms"] else ""
     return line
 
 
-def _spread(ms: dict[str, float]) -> str:
-    return f"{ms['median']:.1f} [{ms['p5']:.1f}, {ms['p95']:.1f}]"
+def _spread(ms: Summary) -> str:
+    return f"{ms.median:.1f} [{ms.p5:.1f}, {ms.p95:.1f}]"
 
 
 if __name__ == "__main__":

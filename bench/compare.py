@@ -57,11 +57,11 @@ def compare(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         if others := other["samples"].get(name):
             found = unpaired_ratio(others, samples)
             interval = (
-                f" [{found['low']:.3f}, {found['high']:.3f}]"
+                f" [{found.low:.3f}, {found.high:.3f}]"
                 if min(len(samples), len(others)) >= FEWEST
                 else ""
             )
-            lines.append(f"{name}: other / one = {found['value']:.3f}{interval}")
+            lines.append(f"{name}: other / one = {found.value:.3f}{interval}")
     return lines or ["nothing in common to compare"]
 
 

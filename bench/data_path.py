@@ -22,6 +22,7 @@ from bench.statistics import ratio, summarise
 from catlip.cli import InputError, choose, run
 from catlip.data.augment import draws_at
 from catlip.data.decode import open_picture
+from catlip.kinds import Interval
 from catlip.progress import progress
 from catlip.ranges import Count, Natural
 from catlip.record import Record
@@ -235,7 +236,7 @@ def _table(config: DataPathBench, record: Record) -> str:
         "% interval]"
     )
     for row, found in (metrics["decoders"] | metrics["loaders"]).items():
-        spread = f"{found['median']:.0f} [{found['p5']:.0f}, {found['p95']:.0f}]"
+        spread = f"{found.median:.0f} [{found.p5:.0f}, {found.p95:.0f}]"
         faster = next(
             (value for pair, value in metrics["ratios"].items() if pair.endswith(f"/{row}")), None
         )
@@ -268,8 +269,8 @@ def _table(config: DataPathBench, record: Record) -> str:
     return "\n".join(lines)
 
 
-def _interval(found: dict[str, float]) -> str:
-    return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+def _interval(found: Interval) -> str:
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 if __name__ == "__main__":

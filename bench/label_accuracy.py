@@ -26,6 +26,7 @@ from bench.wording.misses import CAUSES, OTHER_SENSE, why_missed
 from bench.wording.prompts import KINDS, Prompt, read_prompts
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
+from catlip.kinds import Interval
 from catlip.progress import progress
 from catlip.ranges import Natural
 from catlip.record import Record
@@ -285,8 +286,8 @@ def _shares_table(kind: str, metrics: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _interval(found: dict[str, float]) -> str:
-    return f"{found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}]".replace("%", "")
+def _interval(found: Interval) -> str:
+    return f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]".replace("%", "")
 
 
 def _causes_table(kind: str, rules: dict[str, Any]) -> str:

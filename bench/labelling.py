@@ -29,6 +29,7 @@ from bench.wording.prompts import read_prompts
 from catlip.captions import Labeller
 from catlip.cli import InputError, choose, run
 from catlip.data.shards import expand, open_shard, write_shard
+from catlip.kinds import Summary
 from catlip.label import label_captions
 from catlip.label.sidecar import Labels, write_sidecar
 from catlip.progress import progress
@@ -161,7 +162,7 @@ def per_core(
     metrics: dict[str, Any] = {
         name: {"us_per_caption": summarise(times)} for name, times in taken.items()
     }
-    rate = 1e6 / metrics["ours"]["us_per_caption"]["median"]
+    rate = 1e6 / metrics["ours"]["us_per_caption"].median
     metrics["ratios"] = {
         f"{name}/ours": ratio(times, taken["ours"])
         for name, times in taken.items()
@@ -225,7 +226,7 @@ def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) 
     }
 
 
-def start_up_s(rule: str, starts: int) -> dict[str, dict[str, float]]:
+def start_up_s(rule: str, starts: int) -> dict[str, Summary]:
     """Seconds from a new interpreter to the first label, ours and NLTK's, in turns."""
     programs = {
         "ours": f"from catlip.captions import Labeller; Labeller({rule!r})('a dog')",
@@ -322,9 +323,9 @@ def _print(rule: str, metrics: dict[str, Any]) -> None:
         f"{hours:.1f} core-hours"
     )
     for name, found in metrics["ratios"].items():
-        print(f"  {name}: {found['value']:.1f} times ({found['low']:.1f} to {found['high']:.1f})")
+        print(f"  {name}: {found.value:.1f} times ({found.low:.1f} to {found.high:.1f})")
     starts = ", ".join(
-        f"{name} {found['median']:.2f} s" for name, found in metrics["start_up_s"].items()
+        f"{name} {found.median:.2f} s" for name, found in metrics["start_up_s"].items()
     )
     print(f"  start-up: {starts}")
     for workers, share in metrics["processes"]["efficiency"].items():

@@ -22,13 +22,16 @@ from torch import nn
 
 from bench import methods
 from bench.statistics import ratio, summarise
+from catlip import kinds
 from catlip.cli import InputError, choose, one_of, run
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
+from catlip.kinds.loop_overhead import loop_overhead_table
 from catlip.objective import Objective
 from catlip.progress import progress
 from catlip.ranges import Count, Seed
 from catlip.record import Record, build_name
+from catlip.table import as_text
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place, find_place
 from catlip.training.log import Log
@@ -148,34 +151,24 @@ def main(config: LoopOverhead) -> None:
     place = find_place(config.device)
     for model in config.models:
         name = f"{model}-b{config.batch_size}-{config.precision}-{build_name(place.device.type)}"
-        with Record(config.out / f"{name}.json", kind="loop_overhead", config=config) as record:
+        with Record(config.out / f"{name}.json", kind=kinds.LoopOverhead, config=config) as record:
             record.samples |= measure(config, model, place)
-            log_line_ms, bare_ms = (
-                summarise(record.samples[side])["median"] for side in ("log_line_ms", "bare_ms")
-            )
-            record.metrics = {side: summarise(values) for side, values in record.samples.items()}
-            record.metrics |= {
-                "model": model,
-                "step_ratio": ratio(record.samples["loop_ms"], record.samples["bare_ms"]),
-            }
-            record.metrics |= {"log_share": log_line_ms / config.log_every / bare_ms}
             if place.device.type == "cpu":
                 record.notes.append("milliseconds of processor time, of all threads together")
-            print(_line(config, record))
+            measured = record.measured(_summary(model, record.samples, config.log_every))
+        print(as_text(loop_overhead_table("loop_overhead", [measured])))
         print(f"wrote {record.path}")
 
 
-def _line(config: LoopOverhead, record: Record) -> str:
-    sides, found = record.metrics, record.metrics["step_ratio"]
-    what = (
-        f"{sides['model']}, batch {config.batch_size}, {config.resolution} px, {config.precision}"
-    )
-    return (
-        f"{what}, {record.environment['device']}: "
-        f"bare {sides['bare_ms']['median']:.1f} ms, loop {sides['loop_ms']['median']:.1f} ms, "
-        f"loop/bare = {found['value']:.3f} (95 % interval {found['low']:.3f} to "
-        f"{found['high']:.3f}); "
-        f"a log line every {config.log_every} steps adds {sides['log_share']:.2%}"
+def _summary(model: str, samples: dict[str, list[float]], log_every: int) -> kinds.LoopOverhead:
+    bare_ms, log_line_ms = summarise(samples["bare_ms"]), summarise(samples["log_line_ms"])
+    return kinds.LoopOverhead(
+        model=model,
+        loop_ms=summarise(samples["loop_ms"]),
+        bare_ms=bare_ms,
+        log_line_ms=log_line_ms,
+        step_ratio=ratio(samples["loop_ms"], samples["bare_ms"]),
+        log_share=log_line_ms.median / log_every / bare_ms.median,
     )
 
 

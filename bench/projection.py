@@ -277,7 +277,7 @@ def _table(metrics: dict[str, Any]) -> str:
 
 def _validated(row: dict[str, Any]) -> str:
     ms = row["measured_ms"]
-    measured = f"{ms['median']:.0f} [{ms['p5']:.0f}, {ms['p95']:.0f}]"
+    measured = f"{ms.median:.0f} [{ms.p5:.0f}, {ms.p95:.0f}]"
     return (
         f"validation, {row['method']} on {row['world_size']} rank(s) of this machine: predicted "
         f"{row['predicted_ms']:.0f} ms, "

@@ -7,44 +7,40 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.kinds import Interval, Summary
+
 RESAMPLES = 2_000
 SEED = 0
 
 
-def summarise(samples: Sequence[float]) -> dict[str, float]:
+def summarise(samples: Sequence[float]) -> Summary:
     """Median, 5th and 95th percentile, coefficient of variation and count, in the unit of the
     samples.
     """
     values = np.asarray(samples, dtype=float)
     p5, median, p95 = np.percentile(values, [5, 50, 95])
-    return {
-        "median": median,
-        "p5": p5,
-        "p95": p95,
-        "cv": values.std() / values.mean(),
-        "n": len(values),
-    }
+    cv = values.std() / values.mean()
+    return Summary(float(median), float(p5), float(p95), float(cv), len(values))
 
 
-def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:
+def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
     """The ratio of two medians, with its 95 % bootstrap interval.
 
     Args:
         numerator, denominator: samples taken in turns, one of each per round; rounds are resampled
             whole, so that what slowed the machine for a while slows both.
-    Returns: value, low, high.
     """
     return _compare(np.divide, numerator, denominator, paired=True)
 
 
-def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:
+def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
     """As `ratio`, of samples taken at different times: whatever slowed the machine meanwhile is in
     it.
     """
     return _compare(np.divide, numerator, denominator, paired=False)
 
 
-def difference(samples: Sequence[float], subtracted: Sequence[float]) -> dict[str, float]:
+def difference(samples: Sequence[float], subtracted: Sequence[float]) -> Interval:
     """The difference of two medians, with its 95 % bootstrap interval, in the unit of the samples;
     else as `ratio`.
     """
@@ -53,7 +49,7 @@ def difference(samples: Sequence[float], subtracted: Sequence[float]) -> dict[st
 
 def _compare(
     operation: np.ufunc, first: Sequence[float], second: Sequence[float], paired: bool
-) -> dict[str, float]:
+) -> Interval:
     one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if paired and len(one) != len(other):
         raise ValueError(f"interleaved samples come in pairs, not {len(one)} and {len(other)}")
@@ -64,19 +60,18 @@ def _compare(
     return _interval(operation(np.median(one), np.median(other)), resampled)
 
 
-def share(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> dict[str, float]:
+def share(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> Interval:
     """The share of all `totals` that all `counts` are, with its 95 % bootstrap interval over
     groups.
 
     Args:
         counts, totals: [groups]; what belongs to one group stands or falls together, so groups are
             resampled whole.
-    Returns: value, low, high.
     """
     groups = np.random.default_rng(SEED).integers(len(totals), size=(RESAMPLES, len(totals)))
     return _interval(counts.sum() / totals.sum(), counts[groups].sum(1) / totals[groups].sum(1))
 
 
-def _interval(value: float, resampled: NDArray[np.float64]) -> dict[str, float]:
+def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:
     low, high = np.percentile(resampled, [2.5, 97.5])
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    return Interval(float(value), float(low), float(high))

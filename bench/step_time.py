@@ -224,14 +224,14 @@ def _summary(
         f"{name}_ms": summarise([lap[i] for lap in laps])
         for i, name in enumerate(("data_wait", *PHASES))
     }
-    images_per_s = config.batch_size * place.world_size / total["median"] * 1e3
-    tflops, promised = flops / total["median"] / 1e9, ceiling["datasheet_tflops"]
+    images_per_s = config.batch_size * place.world_size / total.median * 1e3
+    tflops, promised = flops / total.median / 1e9, ceiling["datasheet_tflops"]
     return {
         "total_ms": total,
         **phases,
         "images_per_s": images_per_s,
         "tflops": tflops,
-        "mfu": tflops / ceiling["tflops"]["median"],
+        "mfu": tflops / ceiling["tflops"].median,
         "mfu_datasheet": promised and tflops / promised,
         "device_hours": PAPER_SAMPLES / images_per_s * place.world_size / 3600,
     }
@@ -257,16 +257,16 @@ def _table(config: StepTime, record: Record) -> str:
     lines = [
         f"{config.model}, batch {config.batch_size} x {found['world_size']}, {config.resolution} "
         f"px, {config.precision}, "
-        f"{device}; matrix products reach {reached['median']:.3g} TFLOP/s [{reached['p5']:.3g}, "
-        f"{reached['p95']:.3g}]",
+        f"{device}; matrix products reach {reached.median:.3g} TFLOP/s [{reached.p5:.3g}, "
+        f"{reached.p95:.3g}]",
         ROW.format(
             "", "total ms [p5, p95]", "wait", *PHASES, "images/s", "TFLOP/s", "MFU", "device-hours"
         ),
     ]
     for method, of in found["methods"].items():
         total = of["total_ms"]
-        spread = f"{total['median']:.1f} [{total['p5']:.1f}, {total['p95']:.1f}]"
-        phases = [f"{of[f'{phase}_ms']['median']:.1f}" for phase in ("data_wait", *PHASES)]
+        spread = f"{total.median:.1f} [{total.p5:.1f}, {total.p95:.1f}]"
+        phases = [f"{of[f'{phase}_ms'].median:.1f}" for phase in ("data_wait", *PHASES)]
         rates = (
             f"{of['images_per_s']:.1f}",
             f"{of['tflops']:.3g}",
@@ -275,9 +275,9 @@ def _table(config: StepTime, record: Record) -> str:
         )
         lines.append(ROW.format(method, spread, *phases, *rates))
     for pair, measured in found["ratios"].items():
-        interval = f"95 % interval {measured['low']:.2f} to {measured['high']:.2f}"
+        interval = f"95 % interval {measured.low:.2f} to {measured.high:.2f}"
         lines.append(
-            f"{pair} = {measured['value']:.2f}  ({interval}); by FLOPs alone "
+            f"{pair} = {measured.value:.2f}  ({interval}); by FLOPs alone "
             f"{found['flops_ratios'][pair]:.2f}"
         )
     return "\n".join([*lines, f"device-hours are for {PAPER_SAMPLES:.3g} images at this rate"])

@@ -32,6 +32,7 @@ from bench.training_step import EncoderName, Stopwatch
 from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
+from catlip.kinds import Interval
 from catlip.progress import Bar, progress
 from catlip.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, CLIP
@@ -219,7 +220,7 @@ def crop_entry(num_rounds: int) -> dict[str, Any]:
             taken[i] += watch.laps_ms()
     host = ratio(taken[0][1:], taken[1][1:])  # the first round warms caches
     reason = (
-        f"on the host: crops take {host['value']:.2f}x [{host['low']:.2f}, {host['high']:.2f}] the "
+        f"on the host: crops take {host.value:.2f}x [{host.low:.2f}, {host.high:.2f}] the "
         "time, beside the step"
     )
     names = {"from": f"{clip.crop_scale[0]} to 1", "to": f"{catlip.crop_scale[0]} to 1, flips"}
@@ -318,8 +319,8 @@ def _table(record: Record) -> str:
     return "\n".join([*lines, f"published for ViT-B/16: {PUBLISHED_RATIO}"])
 
 
-def _interval(found: dict[str, float]) -> str:
-    return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+def _interval(found: Interval) -> str:
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 if __name__ == "__main__":

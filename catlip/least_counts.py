@@ -5,6 +5,8 @@ Of n paired samples that are all of one sign, a sign test gives p = 2 / 2**n: 0.
 six. And of fewer than six samples not even the whole range holds the median 95 times in 100.
 """
 
+from collections.abc import Mapping
+
 FEWEST = 6  # samples of which a median has an interval
 SEEDS = 6  # pairs of seeds, before one method is called better than another
 # Kind of record -> rounds in which both sides were measured in turns, before a ratio has an
@@ -27,7 +29,7 @@ SAMPLES = {  # kind of record -> what the names of the lists end with that hold 
 }
 
 
-def rounds_of(kind: str, samples: dict[str, object]) -> int | None:
+def rounds_of(kind: str, samples: Mapping[str, object]) -> int | None:
     """The rounds that a record's ratios rest on, the fewest of any; None where it does not hold
     them.
     """
@@ -35,7 +37,7 @@ def rounds_of(kind: str, samples: dict[str, object]) -> int | None:
     return min((len(values) for values in lists if isinstance(values, list)), default=None)
 
 
-def too_few(kind: str, samples: dict[str, object]) -> str:
+def too_few(kind: str, samples: Mapping[str, object]) -> str:
     """`2 rounds, of at least 6`, where a record's ratios rest on too few; else empty."""
     rounds, least = rounds_of(kind, samples), ROUNDS.get(kind, 0)
     if rounds is None or rounds >= least:

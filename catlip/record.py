@@ -1,10 +1,9 @@
 """A record: one run of anything, as one JSON file. The reports are a function of records and of the
 published numbers.
 
-    with Record(Path("runs/starter/step_time/vit_b16.json"), kind="step_time", config=config) as
-    record:
-        record.samples["catlip_ms"] = [...]
-        record.metrics["catlip_ms_median"] = ...
+    with Record(path, kind=LoopOverhead, config=config) as record:
+        record.samples["loop_ms"] = [...]
+        record.measured(LoopOverhead(model="vit_b16", ...))
 
 While the run goes on, `NAME.json.partial` stands beside where the record will be; it becomes the
 record, in one step, when the block ends well, and stays (and is reported as incomplete) when it
@@ -27,13 +26,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from catlip.cli import InputError, module_name
 from catlip.foreign import UnreadableError, read_regular
+from catlip.kinds import Kind, Run, read_run
 from catlip.machine import Usage
 
 SCHEMA = 1
+K = TypeVar("K", bound=Kind)
 PACKAGES = (
     "torch",
     "torchvision",
@@ -55,7 +56,7 @@ class Record:
 
     Args:
         path: where, ending in .json; its stem is the record's name.
-        kind: what was run: pretrain, linear_probe, step_time, ...
+        kind: what was run, a class of `catlip.kinds`.
         config: a dataclass or a dict; everything that determines the run.
     Attributes:
         metrics: name -> number or nested dict; units are in the names.
@@ -66,7 +67,7 @@ class Record:
         attention: kernels of scaled-dot-product attention that ran.
     """
 
-    def __init__(self, path: Path, kind: str, config: Any):
+    def __init__(self, path: Path, kind: str | type[Kind], config: Any):
         if path.suffix != ".json":
             raise InputError(f"a record ends in .json: {path}")
         self.path = path
@@ -80,7 +81,7 @@ class Record:
         self.environment = environment()
         self._head = {
             "schema": SCHEMA,
-            "kind": kind,
+            "kind": kind if isinstance(kind, str) else kind.kind,
             "name": path.stem,
             "command": shlex.join([*module_name().split(), *sys.argv[1:]]),
             "config": plain(config),
@@ -96,6 +97,11 @@ class Record:
             self._write(self.partial)
         _making.append(self)
         return self
+
+    def measured(self, metrics: K) -> Run[K]:
+        """Take the metrics, and return the run as the tables of its kind see it."""
+        self.metrics = metrics.metrics()
+        return read_run(plain(self._body()), type(metrics))
 
     def save(self) -> None:
         """Put what was measured so far into the partial; does nothing outside the block, as in
@@ -126,9 +132,13 @@ class Record:
             self.partial.unlink(missing_ok=True)
 
     def _write(self, path: Path) -> None:
-        body = self._head | {"metrics": self.metrics, "samples": self.samples, "notes": self.notes}
-        body |= {"shown_as": self.shown_as} if self.shown_as else {}
-        write_atomically(path, json.dumps(plain(body), indent=1, allow_nan=True).encode() + b"\n")
+        body = json.dumps(plain(self._body()), indent=1, allow_nan=True)
+        write_atomically(path, body.encode() + b"\n")
+
+    def _body(self) -> dict[str, Any]:
+        measured = {"metrics": self.metrics, "samples": self.samples, "notes": self.notes}
+        shown_as = {"shown_as": self.shown_as} if self.shown_as else {}
+        return self._head | measured | shown_as
 
 
 def note_attention(kernels: Iterable[str]) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from catlip.cli import Program, run
 from catlip.lock import only_writer
-from reports.cells import as_text
-from reports.comparison import Compare, compare
-from reports.merging import Merge, merge
-from reports.page import write_report
-from reports.records import read_records
+from catlip.table import as_text
+from reports.compare.comparison import Compare, compare
+from reports.compare.merging import Merge, merge
+from reports.read.records import read_records
+from reports.render.page import write_report
 from reports.sections import RUN_ALL, build_page
 
 

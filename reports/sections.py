@@ -8,9 +8,18 @@ as HTML and as markdown, so the two cannot tell different stories.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports import plots
-from reports.answers import SCALE_CAVEAT, answers
-from reports.blocks import (
+from catlip.table import Table
+from reports.cost.cost import cost_sections
+from reports.cost.step_times import phases_figure
+from reports.paper.claims import claims_table
+from reports.paper.paper_tables import COMMANDS, figures_stated, published_table, result_tables
+from reports.paper.recipe_tables import differences, recipe_tables
+from reports.read.caveats import broken_images
+from reports.read.devices import measured
+from reports.read.measured import Setting, settings
+from reports.read.methods import learn
+from reports.read.records import Records
+from reports.render.blocks import (
     Answers,
     Block,
     Command,
@@ -21,22 +30,13 @@ from reports.blocks import (
     side_by_side,
     to_fill,
 )
-from reports.caveats import broken_images
-from reports.cells import Table
-from reports.claims import claims_table
-from reports.cost import cost_sections
-from reports.devices import measured
-from reports.figures import Figure
-from reports.measured import Setting, settings
-from reports.methods import learn
-from reports.paper_tables import COMMANDS, figures_stated, published_table, result_tables
-from reports.provenance import problems_table, record_groups, records_table
-from reports.recipe_tables import differences, recipe_tables
-from reports.records import Records
-from reports.step_times import phases_figure
-from reports.tables import cost_against_accuracy, headline, recipe_differences, trainings
-from reports.transfer import transfer_sections
-from reports.words import word_sections
+from reports.render.figures import Figure
+from reports.render.provenance import problems_table, record_groups, records_table
+from reports.summary import plots
+from reports.summary.answers import SCALE_CAVEAT, answers
+from reports.summary.tables import cost_against_accuracy, headline, recipe_differences, trainings
+from reports.transfer.transfer import transfer_sections
+from reports.words.words import word_sections
 
 RUN_ALL = "./run_all.sh"
 WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.json"

@@ -13,7 +13,7 @@ from catlip.label.sidecar import SUFFIX, read_sidecar
 from catlip.record import read_record
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
-from reports.panels import decoded
+from reports.render.panels import decoded
 
 
 def examples(starter, out, **options):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from bench.methods import METHODS
 from catlip.objective import shown_as
-from reports.methods import KNOWN
+from reports.read.methods import KNOWN
 
 REPOSITORY = Path(__file__).parent.parent
 METHOD = '''

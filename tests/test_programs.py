@@ -135,7 +135,7 @@ def kinds_of_the_page() -> set[str]:
 
 
 def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
-    from reports.records import read_records
+    from reports.read.records import read_records
 
     ended = ran.run("reports")
     assert ended.code == 0, ended.errors
@@ -156,8 +156,8 @@ def commands() -> list[str]:
     """The commands of ours in the README, in run_all.sh's examples, and on the page without and
     with records.
     """
-    from reports.blocks import Command
-    from reports.records import read_records
+    from reports.read.records import read_records
+    from reports.render.blocks import Command
     from reports.sections import build_page
 
     pages = [build_page(read_records(roots)) for roots in ([], [REPOSITORY / "reports/records"])]

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from reports.cells import as_text
-from reports.records import read_records
+from catlip.table import as_text
+from reports.read.records import read_records
 from reports.sections import build_page
 
 REPOSITORY = Path(__file__).parent.parent

@@ -154,7 +154,7 @@ def measure_link(rounds: int, place: Place) -> dict[str, Any]:
     ]
     taken = [summarise(samples) for samples in time_bare([[size] for size in sizes], rounds, place)]
     sizes_bytes = [size.payload_bytes for size in sizes]
-    latency_us, gb_s = fit(sizes_bytes, [ms["median"] for ms in taken], place.world_size)
+    latency_us, gb_s = fit(sizes_bytes, [ms.median for ms in taken], place.world_size)
     rows = [{"mb": size / 1e6, "ms": ms} for size, ms in zip(sizes_bytes, taken, strict=True)]
     return {"latency_us": latency_us, "gb_s": gb_s, "all_reduce": rows}
 
@@ -172,7 +172,7 @@ def _row(
         for profile in profiles
         if None not in profile
     ]
-    median_ms = summarise(bare_ms)["median"]
+    median_ms = summarise(bare_ms).median
     return {
         "what": calls[0].what,
         "kind": calls[0].kind,
@@ -201,12 +201,12 @@ def _exposure(
     found |= {"exposed_ms": None, "overlapped_ms": None, "blocking_ms": None}
     if without := steps_ms.get("step_without_exchange"):
         exposed = difference(steps_ms["step"], without)
-        total_ms = sum(row["bare_ms"]["median"] for row in rows if row["what"] in OVERLAPPED)
+        total_ms = sum(row["bare_ms"].median for row in rows if row["what"] in OVERLAPPED)
         blocking = [
             taken for row, taken in zip(rows, bare_ms, strict=True) if row["what"] not in OVERLAPPED
         ]
         found |= {"step_without_exchange_ms": summarise(without), "exposed_ms": exposed}
-        found |= {"overlapped_ms": max(0.0, total_ms - max(0.0, exposed["value"]))}
+        found |= {"overlapped_ms": max(0.0, total_ms - max(0.0, exposed.value))}
         found |= {
             "blocking_ms": summarise([sum(each) for each in zip(*blocking, strict=True)])
             if blocking

@@ -74,7 +74,7 @@ def _measure(ranks: int, num_steps: int, out: Path) -> Path:
 
 def _compare(method: str, ranks: int, paths: dict[int, list[Path]]) -> dict[str, Any]:
     factors = measured_compute(paths[1][0], [method])[method].factors
-    alone_ms = summarise(_steps_ms(method, 1, paths[1]))["median"]
+    alone_ms = summarise(_steps_ms(method, 1, paths[1])).median
     compute_ms = alone_ms * step_flops(factors, ranks) / step_flops(factors) * contention(ranks)
     waits = [
         exposed_ms(sent(factors, ranks, "cpu"), BACKWARD_SHARE * compute_ms, measured_link(path))
@@ -88,7 +88,7 @@ def _compare(method: str, ranks: int, paths: dict[int, list[Path]]) -> dict[str,
         "predicted_ms": compute_ms + waited_ms,
         "predicted_exposed_ms": waited_ms,
         "measured_ms": measured_ms,
-        "error": (compute_ms + waited_ms) / measured_ms["median"] - 1,
+        "error": (compute_ms + waited_ms) / measured_ms.median - 1,
     }
 
 

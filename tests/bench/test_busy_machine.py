@@ -12,9 +12,8 @@ from bench.busy_machine import (
     BusyMachine,
     Setting,
     busy_process,
-    summary,
-    table,
     time_in_a_process,
+    waiting,
 )
 from catlip.cli import InputError
 
@@ -54,11 +53,10 @@ def test_times_are_compared_with_libgomp_s_own_alone() -> None:
         for setting, alone in zip(SETTINGS, (10.0, 11.0, 12.0, 13.0), strict=True)
         for busy, seconds in ((False, alone), (True, 4 * alone))
     ]
-    settings = [summary(rows, setting) for setting in SETTINGS]
-    assert [found["alone_ratio"]["value"] for found in settings] == [1.0, 1.1, 1.2, 1.3]
-    assert [found["busy_ratio"]["value"] for found in settings] == [4.0, 4.4, 4.8, 5.2]
-    assert {found["busy_threads"] for found in settings} == {1}
-    assert len([*table(settings)]) == 1 + len(SETTINGS)
+    settings = [waiting(rows, setting) for setting in SETTINGS]
+    assert [way.alone_ratio.value for way in settings] == [1.0, 1.1, 1.2, 1.3]
+    assert [way.busy_ratio.value for way in settings] == [4.0, 4.4, 4.8, 5.2]
+    assert {way.busy_threads for way in settings} == {1}
 
 
 def test_the_default_is_what_a_user_gets() -> None:

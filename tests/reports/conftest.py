@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reports.records import read_records
+from reports.read.records import read_records
 from reports.sections import Page, build_page
 
 WHOLE = {

@@ -17,11 +17,11 @@ from bench.compare import main as bench_compare
 from catlip.cli import InputError
 from catlip.foreign import LARGEST_FILE
 from catlip.record import read_record
-from reports.cells import Cell, Table, as_csv, as_text
-from reports.comparison import Compare, compare
-from reports.merging import Merge, merge, merge_folders
-from reports.page import html, markdown, write_report
-from reports.records import read_records
+from catlip.table import Cell, Table, as_csv, as_text
+from reports.compare.comparison import Compare, compare
+from reports.compare.merging import Merge, merge, merge_folders
+from reports.read.records import read_records
+from reports.render.page import html, markdown, write_report
 from reports.sections import Page, build_page
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

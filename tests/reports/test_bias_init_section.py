@@ -7,11 +7,11 @@ from matplotlib.figure import Figure as Canvas
 from test_hostile_words import poisoned, with_leaves
 from test_word_sections import table
 
-from reports.blocks import Text
-from reports.cells import MISSING
-from reports.figures import render
-from reports.page import html, markdown
-from reports.records import read_records
+from catlip.table import MISSING
+from reports.read.records import read_records
+from reports.render.blocks import Text
+from reports.render.figures import render
+from reports.render.page import html, markdown
 from reports.sections import Page, build_page
 
 STEPS = 1000

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from reports.cells import MISSING, Cell, Table
-from reports.page import TEMPLATES, html, write_report
-from reports.records import read_records
+from catlip.table import MISSING, Cell, Table
+from reports.read.records import read_records
+from reports.render.page import TEMPLATES, html, write_report
 from reports.sections import Page, Section, build_page
 
 REPOSITORY = Path(__file__).parents[2]

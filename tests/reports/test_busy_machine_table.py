@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from reports.page import markdown
-from reports.records import read_records
+from reports.read.records import read_records
+from reports.render.page import markdown
 from reports.sections import build_page
-from reports.tables import TIMES
+from reports.summary.tables import TIMES
 
 
 def setting(name: str, alone: float, busy: float) -> dict[str, Any]:
@@ -28,7 +28,9 @@ def setting(name: str, alone: float, busy: float) -> dict[str, Any]:
 
 
 def rows_of(tmp_path: Path, write_record: Any, settings: Any) -> list[list[str]]:
-    write_record("busy_machine", "tiny", scale="bench", metrics={"settings": settings})
+    write_record(
+        "busy_machine", "tiny", scale="bench", metrics={"num_steps": 200, "settings": settings}
+    )
     page = build_page(read_records([tmp_path / "runs"]))
     assert markdown(page)
     return [

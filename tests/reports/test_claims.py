@@ -12,9 +12,17 @@ from pathlib import Path
 import pytest
 from conftest import SIDES
 
-from reports.cells import Quantity
-from reports.claims import JUDGES, NOT_TESTED, RULES, claims_table, read_claims, verdict, verdicts
-from reports.evidence import (
+from catlip.table import Quantity
+from reports.paper.claims import (
+    JUDGES,
+    NOT_TESTED,
+    RULES,
+    claims_table,
+    read_claims,
+    verdict,
+    verdicts,
+)
+from reports.paper.evidence import (
     FAILS,
     HOLDS,
     OPEN,
@@ -26,9 +34,9 @@ from reports.evidence import (
     not_lower,
     smaller,
 )
-from reports.measured import Ratio
-from reports.page import markdown
-from reports.records import Records, read_records
+from reports.read.measured import Ratio
+from reports.read.records import Records, read_records
+from reports.render.page import markdown
 from reports.sections import build_page
 
 REPOSITORY = Path(__file__).parents[2]

@@ -15,10 +15,10 @@ from test_reading_records import ANY_JSON
 from test_report_page import run_reports
 
 from catlip.cli import InputError
-from reports.bootstrap import intervals
-from reports.cells import MISSING
-from reports.comparison import Compare, Part, compare, comparison
-from reports.differences import differing, leaves, told
+from catlip.table import MISSING
+from reports.compare.bootstrap import intervals
+from reports.compare.comparison import Compare, Part, compare, comparison
+from reports.compare.differences import differing, leaves, told
 
 ENVIRONMENT = {
     "device": "Device A",
@@ -177,7 +177,7 @@ def test_a_seed_is_a_name_without_difference_or_ratio(write_record):
 
 def test_nothing_is_warned_of_where_only_the_outcome_and_the_hour_differ(write_record):
     sides = [
-        {"environment": ENVIRONMENT | {"started": hour}, "metrics": {"loss": hour}}
+        {"environment": ENVIRONMENT | {"started": f"{hour}:00"}, "metrics": {"loss": hour}}
         for hour in (1, 2)
     ]
     assert not warnings(of_two(write_record, *sides))
@@ -408,8 +408,7 @@ def test_whatever_two_records_hold_they_are_compared(write_record, tmp_path, cap
         for seed in (0, 1):
             parts = dict(zip(("config", "environment", "metrics", "samples"), values, strict=True))
             parts = {
-                name: {"x": value, "median": value, "n": seed, "device": value}
-                for name, value in parts.items()
+                name: {"x": value, "median": value, "n": seed} for name, value in parts.items()
             }
             write_record("pretrain", f"catlip-seed{seed}", root=root, **parts)
     compare(Compare(tmp_path / "a", tmp_path / "b", tmp_path / "out.md"))

@@ -14,15 +14,15 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 from test_word_sections import table
 
-from reports import cost
-from reports.blocks import Command, Text
-from reports.cells import MISSING, Table
-from reports.cost import cost_sections
-from reports.external import COLUMNS, external_table, read_external
-from reports.figures import Figure
-from reports.records import read_records
+from catlip.table import MISSING, Table
+from reports.cost import cost
+from reports.cost.cost import cost_sections
+from reports.paper.external import COLUMNS, external_table, read_external
+from reports.read.records import read_records
+from reports.render.blocks import Command, Text
+from reports.render.figures import Figure
 from reports.sections import Page, build_page
-from reports.tables import TIMES
+from reports.summary.tables import TIMES
 
 ANCHORS = (
     "step-time",

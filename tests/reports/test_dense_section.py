@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.dense import (
+from reports.read.records import read_records
+from reports.render.figures import render
+from reports.render.panels import decoded
+from reports.transfer.dense import (
     METRICS,
     class_tables,
     dense_sections,
@@ -18,10 +21,7 @@ from reports.dense import (
     other_encoders,
     overfit_table,
 )
-from reports.dense_pictures import picture_figures
-from reports.figures import render
-from reports.panels import decoded
-from reports.records import read_records
+from reports.transfer.dense_pictures import picture_figures
 
 
 def coded(values: np.ndarray) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_report_page import run_reports
 
-from reports.records import read_records
+from reports.read.records import read_records
 
 FILE = Path("records/starter/vocabulary/vocabulary-paper-statistics.json")
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_word_sections import golden_record, written
 
-from reports.cells import clipped
-from reports.figures import render
-from reports.page import write_report
-from reports.records import read_records
+from catlip.table import clipped
+from reports.read.records import read_records
+from reports.render.figures import render
+from reports.render.page import write_report
 from reports.sections import build_page
 
 NEW_KINDS = (

@@ -10,20 +10,20 @@ import pytest
 
 from bench.compare import compare as bench_compare
 from catlip.least_counts import ROUNDS, SEEDS, too_few
-from reports.answers import answers
-from reports.cells import Quantity, sign_of
-from reports.claims import claims_table
-from reports.dense import dense_table, gain_sentences
-from reports.few_labels import share_figures
-from reports.measured import Setting, settings
-from reports.records import Record, read_records
+from catlip.table import Quantity, sign_of
+from reports.cost.step_times import step_tables
+from reports.cost.waterfall import waterfall_tables, ways
+from reports.paper.claims import claims_table
+from reports.read.measured import Setting, settings
+from reports.read.records import Record, read_records
 from reports.sections import build_page
-from reports.step_times import step_tables
-from reports.tables import cost_against_accuracy, headline
-from reports.threshold import probes
-from reports.transfer_gain import gain_table, gains_of
-from reports.transfer_tables import worth_table
-from reports.waterfall import waterfall_tables, ways
+from reports.summary.answers import answers
+from reports.summary.tables import cost_against_accuracy, headline
+from reports.transfer.dense import dense_table, gain_sentences
+from reports.transfer.few_labels import share_figures
+from reports.transfer.transfer_gain import gain_table, gains_of
+from reports.transfer.transfer_tables import worth_table
+from reports.words.threshold import probes
 
 DEVICE = {"device": "CPU", "cpu": "CPU", "device_count": 1}
 RECIPE = {"max_lr": 0.1, "epochs": 30, "resolution": 48}

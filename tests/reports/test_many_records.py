@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from reports import provenance
-from reports.cells import MOST_ROWS, Cell, Table, as_csv, as_markdown
-from reports.figures import render
-from reports.measured import settings
-from reports.page import html, markdown
-from reports.plots import MOST_CURVES, MOST_MARKS, accuracy_figure, loss_figures
-from reports.provenance import record_groups
-from reports.records import Records, read_records
+from catlip.table import MOST_ROWS, Cell, Table, as_csv, as_markdown
+from reports.read.measured import settings
+from reports.read.records import Records, read_records
+from reports.render import provenance
+from reports.render.figures import render
+from reports.render.page import html, markdown
+from reports.render.provenance import record_groups
 from reports.sections import Page, build_page
+from reports.summary.plots import MOST_CURVES, MOST_MARKS, accuracy_figure, loss_figures
 
 COUNT = MOST_ROWS + 20
 UNDRAWN = type("Undrawn", (), {"svg": "<svg></svg>"})()

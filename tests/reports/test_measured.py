@@ -4,13 +4,13 @@ concluded.
 
 import pytest
 
-from reports.answers import answers
-from reports.cells import Quantity
-from reports.measured import Setting, settings, summarise
-from reports.plots import cost_figures, loss_curve, loss_figures
-from reports.records import read_records
-from reports.step_times import phases_figure, step_tables
-from reports.tables import TIMES, headline
+from catlip.table import Quantity
+from reports.cost.step_times import phases_figure, step_tables
+from reports.read.measured import Setting, settings, summarise
+from reports.read.records import read_records
+from reports.summary.answers import answers
+from reports.summary.plots import cost_figures, loss_curve, loss_figures
+from reports.summary.tables import TIMES, headline
 
 CPU = {"device": "Some CPU", "device_count": 1}
 GPU = {"device": "Some GPU", "device_count": 1}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from test_report_page import run_reports
 
 from catlip.cli import InputError
-from reports import merging
-from reports.merging import Merge, merge, merge_folders
+from reports.compare import merging
+from reports.compare.merging import Merge, merge, merge_folders
 
 PLACES = (
     "starter/pretrain/catlip-seed0.json",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reports.methods import KNOWN, OTHER, colour_of, learn, marker_of, name_of, stated_colours
+from reports.read.methods import KNOWN, OTHER, colour_of, learn, marker_of, name_of, stated_colours
 
 TOY = {"label": "Toy", "colour": "#AB12cd", "marker": "X"}
 

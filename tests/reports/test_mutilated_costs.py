@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from test_cost_sections import golden_content, write
 from test_hostile_words import ATTACK, poisoned, with_leaves
 
-from reports.cells import as_csv
-from reports.figures import render
-from reports.page import markdown, write_report
-from reports.records import read_records
+from catlip.table import as_csv
+from reports.read.records import read_records
+from reports.render.figures import render
+from reports.render.page import markdown, write_report
 from reports.sections import build_page
 
 KINDS = (

@@ -4,9 +4,9 @@ nothing else fills any.
 
 import pytest
 
-from reports.paper_cells import Ours
-from reports.paper_tables import result_table, result_tables
-from reports.records import read_records
+from reports.paper.paper_cells import Ours
+from reports.paper.paper_tables import result_table, result_tables
+from reports.read.records import read_records
 
 
 def filled(tmp_path):

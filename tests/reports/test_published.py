@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reports.paper_cells import MEASURED, Ours
-from reports.paper_tables import COMMANDS, figures_stated, result_table, result_tables
-from reports.published import (
+from reports.paper.paper_cells import MEASURED, Ours
+from reports.paper.paper_tables import COMMANDS, figures_stated, result_table, result_tables
+from reports.paper.published import (
     FOLDER,
     GROUP,
     READINGS,
@@ -18,7 +18,7 @@ from reports.published import (
     read_published,
     same_value,
 )
-from reports.records import Records
+from reports.read.records import Records
 
 # Rows, and columns beside the row's label, of each table in the paper.
 SHAPES = {

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reports.cells import MISSING, as_csv
-from reports.page import markdown, write_report
-from reports.records import Records, read_records
+from catlip.table import MISSING, as_csv
+from reports.read.records import Records, read_records
+from reports.render.page import markdown, write_report
 from reports.sections import build_page
 
 OTHER_KINDS = ("recipes", "step_time", "vocabulary", "labelling", "label_accuracy", "threshold")

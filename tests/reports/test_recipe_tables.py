@@ -7,9 +7,15 @@ from pathlib import Path
 
 from catlip.recipes.__main__ import WriteRecipes
 from catlip.recipes.__main__ import main as write_recipes
-from reports.cells import Table
-from reports.recipe_tables import differences, in_brackets, plain_number, recipe_tables, spelled
-from reports.records import read_records
+from catlip.table import Table
+from reports.paper.recipe_tables import (
+    differences,
+    in_brackets,
+    plain_number,
+    recipe_tables,
+    spelled,
+)
+from reports.read.records import read_records
 
 PLACE = "runs/starter/recipes/recipes.json"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from reports.records import read_records
-from reports.transfer_options import option_tables
+from reports.read.records import read_records
+from reports.transfer.transfer_options import option_tables
 
 GAIN = {"mean": 0.039, "spread": 0.004, "n": 3}
 GAINS = {

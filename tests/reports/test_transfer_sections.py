@@ -20,21 +20,21 @@ from test_hostile_words import ATTACK, poisoned, with_leaves
 from test_mutilated_costs import mutilated
 from test_word_sections import table
 
-from reports import dense, transfer
-from reports.answers import answers
-from reports.blocks import Command, Text
-from reports.cells import MISSING, as_csv
-from reports.few_labels import lines_of as share_lines
-from reports.figures import render
-from reports.longer_training import lines_of as longer_lines
-from reports.longer_training import snapshots_of
-from reports.measured import ordered, settings
-from reports.page import markdown, write_report
-from reports.records import Record, read_records
+from catlip.table import MISSING, as_csv
+from reports.read.measured import ordered, settings
+from reports.read.records import Record, read_records
+from reports.render.blocks import Command, Text
+from reports.render.figures import render
+from reports.render.page import markdown, write_report
 from reports.sections import Page, build_page
-from reports.transfer_gain import gains_of, verdict
-from reports.transfer_origins import origin_tables
-from reports.transfer_runs import runs_of
+from reports.summary.answers import answers
+from reports.transfer import dense, transfer
+from reports.transfer.few_labels import lines_of as share_lines
+from reports.transfer.longer_training import lines_of as longer_lines
+from reports.transfer.longer_training import snapshots_of
+from reports.transfer.transfer_gain import gains_of, verdict
+from reports.transfer.transfer_origins import origin_tables
+from reports.transfer.transfer_runs import runs_of
 
 ANCHORS = ("worth", "dense", "few-labels", "transfer-init", "longer-training")
 MINUS = "\N{MINUS SIGN}"

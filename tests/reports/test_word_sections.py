@@ -14,18 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
 
-from reports import words
-from reports.blocks import Answers, Command, Figures
-from reports.cells import MISSING, Table
-from reports.figures import render
-from reports.measured import settings
-from reports.overlap import STEPS, overlap_table
-from reports.provenance import view
-from reports.records import Record, read_record, read_records
+from catlip.kinds import Kind
+from catlip.kinds.run import Config, Environment
+from catlip.table import MISSING, Table
+from reports.read.measured import settings
+from reports.read.records import Record, read_record, read_records
+from reports.render.blocks import Answers, Command, Figures
+from reports.render.figures import render
+from reports.render.provenance import view
 from reports.sections import Page, build_page
-from reports.tables import TIMES
-from reports.threshold import threshold_figures
-from reports.vocabulary_plots import tail_of
+from reports.summary.tables import TIMES
+from reports.words import words
+from reports.words.overlap import STEPS, overlap_table
+from reports.words.threshold import threshold_figures
+from reports.words.vocabulary_plots import tail_of
 
 
 def table(page: Page, name: str) -> Table:
@@ -130,6 +132,9 @@ def test_a_vocabulary_and_its_statistics_give_the_same_curves(counts):
         "config": {},
         "environment": {},
         "notes": [],
+        "measured": Kind(),
+        "setup": Config(),
+        "machine": Environment(),
     }
     plain = tail_of(Record(**head, metrics={}, samples={"counts": counts}))
     samples = {"tail_rank": list(range(1, len(counts) + 1)), "tail_count": counts}

@@ -1,0 +1,69 @@
+"""What one busy process on a core costs a training on a CPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from catlip.kinds.base import Interval, Kind, Summary
+from catlip.kinds.cells import ratio_cell, summary_cell
+from catlip.kinds.run import Run
+from catlip.table import Cell, Table, number_cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """One way in which OpenMP's threads wait for each other.
+
+    Attributes:
+        alone_s, busy_s: seconds of the same steps, alone and beside a process that keeps a core
+            busy.
+        alone_ratio, busy_ratio: these over the seconds alone of the first way.
+        busy_threads: how many threads the training took beside the busy process.
+    """
+
+    name: str
+    environment: dict[str, str]
+    alone_s: Summary
+    busy_s: Summary
+    alone_ratio: Interval
+    busy_ratio: Interval
+    busy_threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BusyMachine(Kind):
+    """Seconds of `num_steps` steps of a small training with each way to wait."""
+
+    kind = "busy_machine"
+
+    num_steps: int
+    settings: list[Waiting]
+
+
+def busy_machine_table(name: str, runs: Sequence[Run[BusyMachine]]) -> Table:
+    """A row for each way to wait, of runs on one device."""
+    columns = [
+        "How threads wait",
+        "Alone (s)",
+        "Ratio to the first",
+        "Beside it (s)",
+        "Ratio to the first alone",
+        "Threads then",
+    ]
+    caption = (
+        "The same steps of a small training in turns, each in a process of its own, with the 5th "
+        "to 95th percentile of the rounds; below each ratio its 95 % interval."
+    )
+    title = f"A training beside one process that keeps a core busy, on {runs[0].where}"
+    rows = [_row(run, waiting) for run in runs for waiting in run.measured.settings]
+    return Table(name, title, columns, rows, caption)
+
+
+def _row(run: Run[BusyMachine], waiting: Waiting) -> list[Cell]:
+    return [
+        Cell(waiting.name),
+        summary_cell(waiting.alone_s, run.anchor),
+        ratio_cell(run, waiting.alone_ratio),
+        summary_cell(waiting.busy_s, run.anchor),
+        ratio_cell(run, waiting.busy_ratio),
+        number_cell(waiting.busy_threads, 0, run.anchor),
+    ]

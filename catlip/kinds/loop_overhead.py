@@ -1,0 +1,67 @@
+"""What the training loop adds to a bare step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from catlip.kinds.base import Interval, Kind, Summary
+from catlip.kinds.cells import ratio_cell, summary_cell
+from catlip.kinds.run import Run
+from catlip.table import Cell, Table, number_cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOverhead(Kind):
+    """Steps of the loop and bare steps, in turns.
+
+    Attributes:
+        loop_ms, bare_ms, log_line_ms: milliseconds of a step in the loop, of a bare step, and of
+            writing a line of the log.
+        step_ratio: loop over bare.
+        log_share: what the log adds to a bare step, as a fraction of it.
+    """
+
+    kind = "loop_overhead"
+
+    model: str
+    loop_ms: Summary
+    bare_ms: Summary
+    log_line_ms: Summary
+    step_ratio: Interval
+    log_share: float
+
+
+def loop_overhead_table(name: str, runs: Sequence[Run[LoopOverhead]]) -> Table:
+    """A row a model, of runs on one device."""
+    columns = [
+        "What",
+        "Bare step (ms)",
+        "In the loop (ms)",
+        "Loop / bare",
+        "A line of the log (ms)",
+        "Its share of a step (%)",
+    ]
+    caption = (
+        "Medians in turns, in one process, with the 5th to 95th percentile of single steps; below "
+        "the ratio its 95 % interval. The share is of a line for every so many steps as a training "
+        "writes one."
+    )
+    title = f"The training loop against a bare step on {runs[0].where}"
+    return Table(name, title, columns, [_row(run) for run in runs], caption)
+
+
+def _row(run: Run[LoopOverhead]) -> list[Cell]:
+    setup, measured = run.setup, run.measured
+    what = [
+        measured.model,
+        f"batch {setup.batch_size}",
+        f"{setup.resolution} px",
+        setup.precision,
+    ]
+    return [
+        Cell(", ".join(what)),
+        summary_cell(measured.bare_ms, run.anchor),
+        summary_cell(measured.loop_ms, run.anchor),
+        ratio_cell(run, measured.step_ratio, decimals=3),
+        summary_cell(measured.log_line_ms, run.anchor),
+        number_cell(100 * measured.log_share, 3, run.anchor),
+    ]

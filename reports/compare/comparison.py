@@ -1,0 +1,188 @@
+"""`python -m reports compare`: what two runs, or two folders of runs, were told to do and what came
+out, side by side.
+
+A comparison says where they differ and what else but the question may be the reason. (`python -m
+bench.compare` asks less: whether two runs of one bench on one device agree.)
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+
+import tyro
+
+from catlip.cli import InputError
+from catlip.foreign import printable
+from catlip.table import Cell, Table, as_markdown, as_text, clipped, escape_markdown
+from reports.compare.confounds import one_device, warnings_of
+from reports.compare.differences import Place, differing, listed, named, told
+from reports.compare.metric_differences import metrics_table
+from reports.compare.pairing import Pair, pair_records
+
+PARTS = ("kind", "name", "command", "config", "environment", "metrics", "samples", "notes")
+MOST_NOTES = 12
+LINE = 120  # characters
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare two runs, or two folders of runs: configs, metrics, and what makes the comparison
+    unfair.
+
+    python -m reports compare runs/starter/pretrain/catlip-seed0.json \\
+        runs/starter/pretrain/clip-seed0.json
+
+    python -m reports compare runs/starter reports/records/starter --out comparison.md
+
+    Folders are paired by the paths of their records below them, and runs that differ in the seed
+    alone are averaged. A ratio is printed only of numbers from one device, above zero.
+    """
+
+    a: tyro.conf.Positional[Path]
+    """A record; or a folder of records: a root such as runs, a scale, or a kind."""
+    b: tyro.conf.Positional[Path]
+    """Another of the same kind; or another folder of the same level."""
+    out: Path | None = None
+    """Also write the comparison as markdown to this file, ending in .md."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The comparison of one pair, or of all seeds of it: sentences, then tables."""
+
+    title: str
+    sentences: Sequence[str]
+    tables: Sequence[Table] = ()
+
+
+def compare(config: Compare) -> None:
+    """Print the comparison, and write it where that is asked for."""
+    if config.out is not None and config.out.suffix != ".md":
+        raise InputError(f"--out is a markdown file and ends in .md, not {config.out}")
+    parts = comparison(config.a, config.b)
+    print(printable("\n\n".join(map(_as_text, parts))))
+    if config.out is not None:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        config.out.write_text("\n\n".join(map(_as_markdown, parts)) + "\n", encoding="utf-8")
+
+
+def comparison(one: Path, other: Path) -> list[Part]:
+    """Compare two records, or two folders of them. Raises: InputError as `pair_records`."""
+    pairing = pair_records(one, other)
+    groups: dict[str, list[Pair]] = {}
+    for pair in pairing.pairs:
+        groups.setdefault(re.sub(r"-seed\d+$", "", pair.name), []).append(pair)
+    unlike = {name: pairs for name, pairs in groups.items() if not all(map(identical, pairs))}
+    equal = len(pairing.pairs) - sum(map(len, unlike.values()))
+    sentences = [f"A: {clipped(str(one), 160)}", f"B: {clipped(str(other), 160)}", *pairing.asides]
+    if equal:
+        sentences.append(
+            f"identical to the last value: {equal} of {len(pairing.pairs)} "
+            f"pair{'s' * (len(pairing.pairs) != 1)}"
+        )
+    return [
+        Part("Comparison of runs", sentences),
+        *(_part(name, pairs) for name, pairs in unlike.items()),
+    ]
+
+
+def identical(pair: Pair) -> bool:
+    """Whether the two records hold the same, wherever they lie."""
+    return not differing(
+        *({part: getattr(record, part) for part in PARTS} for record in (pair.one, pair.other))
+    )
+
+
+def _part(name: str, pairs: Sequence[Pair]) -> Part:
+    title = (
+        f"{clipped(name, 160)}, mean of {len(pairs)} seeds"
+        if len(pairs) > 1
+        else clipped(pairs[0].name, 160)
+    )
+    config = _config_table(pairs)
+    metrics, equal = metrics_table(pairs)
+    sentences = [
+        f"measured on {_devices(pairs)}",
+        *(f"warning: {words}" for words in warnings_of(pairs)),
+        *([] if config else ["config: no difference"]),
+        _equal_metrics(equal, metrics is not None),
+        *_other_samples(pairs),
+        *_other_notes(pairs),
+    ]
+    return Part(title, sentences, [table for table in (config, metrics) if table])
+
+
+def _devices(pairs: Sequence[Pair]) -> str:
+    """`Device A`; or `Device A (A) and Device B (B)`."""
+    records = [record for pair in pairs for record in (pair.one, pair.other)]
+    sides = [
+        dict.fromkeys(getattr(pair, side).where for pair in pairs) for side in ("one", "other")
+    ]
+    if one_device(records):
+        return records[0].where
+    return " and ".join(
+        f"{', '.join(names)} ({side})" for side, names in zip("AB", sides, strict=True)
+    )
+
+
+def _config_table(pairs: Sequence[Pair]) -> Table | None:
+    """The fields that were set otherwise in any pair, and both settings."""
+    found: dict[Place, None] = {}
+    different = [differing(pair.one.config, pair.other.config) for pair in pairs]
+    for places in different:
+        found |= dict.fromkeys(places)
+    rows = []
+    for place in found:
+        values = [places[place] for places in different if place in places]
+        rows.append(
+            [Cell(named(place)), *map(Cell, told([a for a, _ in values], [b for _, b in values]))]
+        )
+    return (
+        Table("config", "What differs in the config", ["Field", "A", "B"], rows) if rows else None
+    )
+
+
+def _equal_metrics(equal: int, some_differ: bool) -> str:
+    if not some_differ:
+        return f"metrics: no difference in {equal}" if equal else "metrics: none"
+    return f"metrics: {equal} {'is' if equal == 1 else 'are'} the same"
+
+
+def _other_samples(pairs: Sequence[Pair]) -> list[str]:
+    """Which lists of raw samples differ."""
+    names = dict.fromkeys(
+        place[0] for pair in pairs for place in differing(pair.one.samples, pair.other.samples)
+    )
+    return [f"raw samples that differ: {listed(list(names))}"] if names else []
+
+
+def _other_notes(pairs: Sequence[Pair]) -> list[str]:
+    """The notes that only one side has."""
+    sides = [
+        dict.fromkeys(n for pair in pairs for n in getattr(pair, side).notes if isinstance(n, str))
+        for side in ("one", "other")
+    ]
+    notes = [
+        (side, note)
+        for side, own, others in (("A", *sides), ("B", *reversed(sides)))
+        for note in own
+        if note not in others
+    ]
+    return [f"note only in {side}: {clipped(note, 160)}" for side, note in notes[:MOST_NOTES]]
+
+
+def _as_text(part: Part) -> str:
+    tables = [
+        f"\n{table.title}\n{as_text(table)}\n{fill(table.caption, LINE)}".rstrip()
+        for table in part.tables
+    ]
+    return "\n".join([part.title, *(f"  {words}" for words in part.sentences), *tables])
+
+
+def _as_markdown(part: Part) -> str:
+    sentences = "\n".join(f"- {escape_markdown(words)}" for words in part.sentences)
+    return "\n\n".join(
+        [f"## {escape_markdown(part.title)}", sentences, *map(as_markdown, part.tables)]
+    )

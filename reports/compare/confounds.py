@@ -1,0 +1,150 @@
+"""Why two records may differ for another reason than the one that is asked about: a sentence for
+each confound.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+from catlip.table import clipped
+from reports.compare.differences import ABSENT, Place, differing, named, told
+from reports.compare.pairing import Pair
+from reports.read.records import Record, lookup, text
+
+# Two runs never start together, nor take the same time; the page says by itself where a machine was
+# busy.
+NO_CONFOUND = ("started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s")
+TREATED_APART = ("device", "revision", "dirty")
+DATA = (
+    "data",
+    "shards",
+    "sources",
+    "labels",
+    "labels_dir",
+    "vocabulary",
+    "probe",
+)  # fields that say which data, at any depth
+DATA_SIZES = (
+    "num_train",
+    "num_test",
+    "num_classes",
+    "num_captions",
+    "captions",
+)  # what metrics of other data end in
+
+MOST_OF_A_SORT = 6
+
+
+def warnings_of(pairs: Sequence[Pair]) -> list[str]:
+    """The confounds of pairs that are averaged over, each once, with how many pairs it is of where
+    not of all.
+    """
+    counted = Counter(chain.from_iterable(dict.fromkeys(confounds(pair)) for pair in pairs))
+    return [
+        words if count == len(pairs) else f"{words} ({count} of {len(pairs)} pairs)"
+        for words, count in counted.items()
+    ]
+
+
+def confounds(pair: Pair) -> list[str]:
+    """What else than the question may make the two differ; values of A come first."""
+    one, other = pair.one, pair.other
+    return [
+        *_of_device(one, other),
+        *_of_code(one, other),
+        *_of_environment(one, other),
+        *_of_run(one, other),
+    ]
+
+
+def one_device(records: Iterable[Record]) -> bool:
+    """Whether all of them were measured on the same device, and say so: only then their numbers
+    share a ratio.
+    """
+    devices = {
+        (record.where, record.device, text(record.environment, "device")) for record in records
+    }
+    return len(devices) == 1 and all(name for _, _, name in devices)
+
+
+def _of_device(one: Record, other: Record) -> list[str]:
+    unsaid = [
+        f"{side} does not say its device"
+        for side, record in _sides(one, other)
+        if not text(record.environment, "device")
+    ]
+    if one_device([one, other]) or unsaid:
+        return unsaid
+    names = (one.where, other.where)
+    first, second = names if names[0] != names[1] else (one.device, other.device)
+    return [f"other device: {' and '.join(told([first], [second]))}"]
+
+
+def _of_code(one: Record, other: Record) -> list[str]:
+    """The revision, and changes that no revision holds."""
+    found = []
+    first, second = (text(record.environment, "revision") for record in (one, other))
+    if first != second:
+        found.append(f"other git revision: {clipped(first)} and {clipped(second)}")
+    for side, record in _sides(one, other):
+        if lookup(record.environment, "dirty") is True:
+            found.append(f"{side} ran with local changes, which its git revision does not hold")
+        if text(record.environment, "revision") in ("", "unknown"):
+            found.append(f"{side} does not say its git revision")
+    return found
+
+
+def _of_environment(one: Record, other: Record) -> list[str]:
+    """Versions, threads, and everything else that is recorded of the machine."""
+    different = differing(one.environment, other.environment)
+    return [
+        _sentence(f"other {named(place).removeprefix('packages.')}", values)
+        for place, values in different.items()
+        if place[0] not in (*NO_CONFOUND, *TREATED_APART)
+    ]
+
+
+def _of_run(one: Record, other: Record) -> list[str]:
+    """Seed, data, precision, and how many images were seen."""
+    config, metrics = differing(one.config, other.config), differing(one.metrics, other.metrics)
+    seeds = [f"other seed: {one.seed} and {other.seed}"] if one.seed != other.seed else []
+    data = {place: values for place, values in config.items() if any(key in DATA for key in place)}
+    data |= {place: values for place, values in metrics.items() if place[-1].endswith(DATA_SIZES)}
+    data = {
+        place: values for place, values in data.items() if ABSENT not in values
+    }  # a method may need none of it
+    precision = {place: values for place, values in config.items() if place[-1] == "precision"}
+    images = {place: values for place, values in metrics.items() if place[-1] == "images_seen"}
+    return [
+        *_of_method(one, other),
+        *seeds,
+        *_sentences("other data", data),
+        *_sentences("other precision", precision),
+        *_sentences("another number of images seen", images),
+    ]
+
+
+def _of_method(one: Record, other: Record) -> list[str]:
+    methods = [
+        text(record.metrics, "method") or text(record.config, "method") for record in (one, other)
+    ]
+    return (
+        ["other method: a loss of one is not comparable with a loss of the other"]
+        if methods[0] != methods[1]
+        else []
+    )
+
+
+def _sides(one: Record, other: Record) -> tuple[tuple[str, Record], tuple[str, Record]]:
+    return ("A", one), ("B", other)
+
+
+def _sentences(what: str, different: dict[Place, tuple[Any, Any]]) -> list[str]:
+    said = [_sentence(f"{what} ({named(place)})", values) for place, values in different.items()]
+    more = len(said) - MOST_OF_A_SORT
+    return said if more <= 0 else [*said[:MOST_OF_A_SORT], f"{what}, by {more} more fields"]
+
+
+def _sentence(what: str, values: tuple[Any, Any]) -> str:
+    return f"{what}: {' and '.join(told([values[0]], [values[1]]))}"

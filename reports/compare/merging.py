@@ -1,0 +1,164 @@
+"""`python -m reports merge`: records brought from other machines into one folder, nothing
+overwritten.
+
+Records are copied byte for byte, so each still says what it was called where it was made. A second
+merge of the same folders copies nothing.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from catlip.cli import InputError
+from catlip.foreign import UnreadableError, read_regular
+from catlip.table import clipped
+from reports.read.records import Problem, Record, read_records, slug, text
+
+LONGEST_NAME = 255  # bytes of a file name, on every file system in common use
+REVISION, DEVICE, DIGEST = 12, 32, 12  # characters of each in a file name
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Copy the records of several folders into one; what is no record, or incomplete, is listed
+    with its reason.
+
+    python -m reports merge from-a100/runs from-h100/runs --out runs/together
+
+    python -m reports merge /media/stick/runs --out runs
+
+    Where another record has the name already, device and git revision are added to it. The report
+    averages what lies under one root: merge runs of one experiment, and give it others as roots of
+    their own.
+    """
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders that hold <scale>/<kind>/<name>.json."""
+    out: Path
+    """The folder that gets them; what it holds stays as it is."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What went where: pairs of a record and its place in the merged folder."""
+
+    copied: tuple[tuple[str, Path], ...]
+    there: tuple[tuple[str, Path], ...]
+    left_out: tuple[Problem, ...]
+
+
+def merge(config: Merge) -> None:
+    """Merge, and print what went where."""
+    merged = merge_folders(config.folders, config.out)
+    for source, target in merged.copied:
+        renamed = ", for another record has its name" if target.name != Path(source).name else ""
+        print(f"copied: {clipped(source, 160)} -> {clipped(str(target), 240)}{renamed}")
+    for source, target in merged.there:
+        print(f"already there: {clipped(source, 160)} -> {clipped(str(target), 240)}")
+    for problem in merged.left_out:
+        print(f"left out: {clipped(problem.path, 160)}: {clipped(problem.reason, 160)}")
+    counts = (
+        f"{len(merged.copied)} copied, {len(merged.there)} already there, {len(merged.left_out)} "
+        "left out"
+    )
+    print(f"{clipped(str(config.out), 240)}: {counts}")
+
+
+def merge_folders(folders: Sequence[Path], out: Path) -> Merged:
+    """Copy every record below `folders` to the same place below `out`, or to a longer name where
+    another has that.
+
+    Returns: what was copied, what was there before, and what was left out.
+    Raises: InputError where a folder is none, or holds nothing in the places of records; OSError
+        where `out` cannot be written.
+    """
+    records = read_records(_checked(folders))
+    copied: list[tuple[str, Path]] = []
+    there: list[tuple[str, Path]] = []
+    left_out = list(records.problems)
+    held: dict[Path, dict[str, Path]] = {}
+    for record in records.found:
+        try:
+            content = read_regular(Path(record.path))
+        except (UnreadableError, OSError) as reason:  # it was there a moment ago
+            left_out.append(Problem(record.path, f"cannot be read again: {reason}"))
+            continue
+        folder, digest = out / Path(record.path).relative_to(record.root).parent, _digest(content)
+        if folder not in held:
+            held[folder] = _held(folder)
+        if digest in held[folder]:
+            there.append((record.path, held[folder][digest]))
+        elif (target := _free(folder, _names(record, digest))) is None:
+            left_out.append(
+                Problem(
+                    record.path,
+                    "another record has its name, and no longer name is free and fit for a file",
+                )
+            )
+        else:
+            _put(content, target)
+            held[folder][digest] = target
+            copied.append((record.path, target))
+    return Merged(tuple(copied), tuple(there), tuple(left_out))
+
+
+def _checked(folders: Sequence[Path]) -> Sequence[Path]:
+    if not folders:
+        raise InputError("no folder is given; give those that hold <scale>/<kind>/<name>.json")
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"no such folder: {folder}")
+        if not any(folder.glob("*/*/*.json*")):
+            raise InputError(
+                f"no <scale>/<kind>/<name>.json in {folder}; give the folder that holds the scales"
+            )
+    return folders
+
+
+def _held(folder: Path) -> dict[str, Path]:
+    """The records of a kind by what they hold: one that is called otherwise after an earlier merge
+    is not copied again.
+    """
+    held: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(
+            UnreadableError, OSError
+        ):  # no record, and so none that could be copied again
+            held[_digest(read_regular(path))] = path
+    return held
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _names(record: Record, digest: str) -> list[str]:
+    """File names for a record, from its own to one that no other record has."""
+    device, revision = (
+        slug(record.where)[:DEVICE],
+        slug(text(record.environment, "revision"))[:REVISION],
+    )
+    stem = Path(record.path).name.removesuffix(".json")
+    longer = "-".join(part for part in (stem, device, revision) if part)
+    return [f"{name}.json" for name in (stem, longer, f"{longer}-{digest[:DIGEST]}")]
+
+
+def _free(folder: Path, names: Sequence[str]) -> Path | None:
+    fit = (folder / name for name in names if len(os.fsencode(name)) <= LONGEST_NAME)
+    return next((path for path in fit if not os.path.lexists(path)), None)
+
+
+def _put(content: bytes, path: Path) -> None:
+    """Write a file that appears whole or not at all, and never in the place of another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".merging.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.link(temporary, path)  # unlike a rename, it fails where something is
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,158 @@
+"""The metrics in which pairs of records differ: both values, their difference and their ratio, each
+with its range.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from catlip.table import MOST_DECIMALS, Cell, Table, decimals_of, mean_and_spread, shown
+from reports.compare.bootstrap import FEWEST, Intervals, intervals
+from reports.compare.confounds import one_device
+from reports.compare.differences import ABSENT, Place, differing, leaves, named, told
+from reports.compare.measures import Measure, measures, whole_of
+from reports.compare.pairing import Pair
+from reports.read.measured import summarise
+
+COLUMNS = ("Metric", "A", "B", "B \N{MINUS SIGN} A", "B / A")
+OF_ONE = (
+    "In brackets after a value: the interval that its record gives, or its 5th to 95th percentile "
+    "and the number of samples. "
+    "After a difference or a ratio: its 95 % bootstrap interval, where both records hold the "
+    f"{FEWEST} or more raw samples "
+    "behind a median; it spans what varied within the two runs, not what varies from one run to "
+    "the next."
+)
+OF_SEEDS = (
+    "Mean ± sample standard deviation over the n pairs of equal name and seed; after the mean "
+    "difference and the ratio of the "
+    "means: the lowest and the highest of a pair."
+)
+NO_RATIO = "No ratios: numbers of different devices, or of a device that is not named, share none."
+
+Found = tuple[
+    Pair, dict[Place, Any], dict[Place, Any]
+]  # a pair, and the measures of its two records
+
+
+def metrics_table(pairs: Sequence[Pair]) -> tuple[Table | None, int]:
+    """The metrics that differ in any pair, and how many differ in none; no table where all are the
+    same.
+    """
+    found = [(pair, measures(pair.one), measures(pair.other)) for pair in pairs]
+    places = dict.fromkeys(place for _, one, other in found for place in (*one, *other))
+    different = set().union(*map(_different, pairs))
+    share_ratio = one_device(record for pair in pairs for record in (pair.one, pair.other))
+    rows = [_row(place, found, share_ratio) for place in sorted(places) if place in different]
+    caption = (OF_SEEDS if len(pairs) > 1 else OF_ONE) + ("" if share_ratio else f" {NO_RATIO}")
+    table = (
+        Table("metrics", "What differs in the metrics", COLUMNS, rows, caption) if rows else None
+    )
+    return table, len(places) - len(rows)
+
+
+def _different(pair: Pair) -> set[Place]:
+    """Where the measures stand that have any part that differs."""
+    sides = [leaves(record.metrics) for record in (pair.one, pair.other)]
+    places = differing(pair.one.metrics, pair.other.metrics)
+    return {whole_of(place, side) for place in places for side in sides if place in side}
+
+
+def _row(place: Place, found: Sequence[Found], share_ratio: bool) -> list[Cell]:
+    values = [
+        (pair, one.get(place, ABSENT), other.get(place, ABSENT)) for pair, one, other in found
+    ]
+    pairs = [
+        (pair, a, b) for pair, a, b in values if isinstance(a, Measure) and isinstance(b, Measure)
+    ]
+    if not pairs:
+        cells = [
+            Cell(words)
+            for words in told([_plain(a) for _, a, _ in values], [_plain(b) for _, _, b in values])
+        ]
+    elif len(found) == 1:
+        cells = _of_one(*pairs[0], share_ratio)
+    else:
+        cells = _of_seeds([(a.value, b.value) for _, a, b in pairs], share_ratio)
+    return [Cell(named(place)), *cells]
+
+
+def _plain(value: Any) -> Any:
+    return shown(value.value) if isinstance(value, Measure) else value
+
+
+def _of_one(pair: Pair, a: Measure, b: Measure, share_ratio: bool) -> list[Cell]:
+    """Of two single numbers: with the interval of their samples, where both have them."""
+    behind = sorted(set(a.samples) & set(b.samples))
+    spans = intervals(pair.one.series(behind[0]), pair.other.series(behind[0])) if behind else None
+    decimals = _decimals([a.value, b.value], b.value - a.value)
+    return [
+        *(Cell(shown(side.value, decimals), _own_range(side, decimals)) for side in (a, b)),
+        Cell(_signed(b.value - a.value), _range(spans.difference, signed=True) if spans else ""),
+        *_ratio([(a.value, b.value)], spans, share_ratio),
+    ]
+
+
+def _of_seeds(values: Sequence[tuple[float, float]], share_ratio: bool) -> list[Cell]:
+    """Of the numbers of several seeds: mean differences, with the lowest and the highest."""
+    differences = [b - a for a, b in values]
+    mean = summarise(differences)
+    assert mean is not None  # there is a pair
+    sides = [summarise(side) for side in zip(*values, strict=True)]
+    decimals = _decimals([value for pair in values for value in pair], mean.mean)
+    spans = (
+        _range((min(differences), max(differences)), signed=True)
+        if math.isfinite(mean.mean)
+        else ""
+    )
+    return [
+        *(Cell(mean_and_spread(side, decimals), f"n = {side.n}") for side in sides if side),
+        Cell(_signed(mean.mean), spans),
+        *_ratio(values, None, share_ratio),
+    ]
+
+
+def _ratio(
+    values: Sequence[tuple[float, float]], spans: Intervals | None, share_ratio: bool
+) -> list[Cell]:
+    """The ratio of the means with its interval or its range; a dash where devices differ or a
+    number is not above zero.
+    """
+    above_zero = all(
+        a > 0 and b > 0 and 0 < b / a < math.inf and 0 < a / b < math.inf for a, b in values
+    )
+    if not (share_ratio and above_zero):
+        return [Cell()]
+    ratios = [b / a for a, b in values]
+    if len(values) > 1:
+        small = _range((min(ratios), max(ratios)))
+    else:
+        small = _range(spans.ratio) if spans and spans.ratio else "no interval"
+    return [Cell(shown(sum(b for _, b in values) / sum(a for a, _ in values)), small)]
+
+
+def _own_range(measure: Measure, decimals: int) -> str:
+    """What the record itself says of a number's spread."""
+    ends = (measure.low, measure.high)
+    words = (
+        [f"{shown(ends[0], decimals)} to {shown(ends[1], decimals)}"] if None not in ends else []
+    )
+    return ", ".join([*words, *([f"n = {measure.n}"] if measure.n is not None else [])])
+
+
+def _decimals(values: Sequence[float], difference: float) -> int:
+    """As many as show three digits of every value, and where six are enough, two digits of the
+    difference.
+    """
+    if all(value.is_integer() for value in values):
+        return 0
+    return max(*map(decimals_of, values), min(MOST_DECIMALS, decimals_of(difference) - 1))
+
+
+def _range(ends: tuple[float, float], signed: bool = False) -> str:
+    return " to ".join(map(_signed if signed else shown, ends))
+
+
+def _signed(value: float) -> str:
+    sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else ""
+    return sign + shown(abs(value), 0 if value.is_integer() else None)

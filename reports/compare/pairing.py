@@ -1,0 +1,144 @@
+"""Which records are compared: two files, or the records that two folders have under the same
+name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from catlip.cli import InputError
+from catlip.table import clipped
+from reports.compare.differences import listed
+from reports.read.records import Problem, Record, Records, read_records
+
+LEVELS = (
+    "NAME.json",
+    "KIND/NAME.json",
+    "SCALE/KIND/NAME.json",
+)  # what a folder may hold: a kind, a scale, a whole root
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two records of one kind. `name` is what both are called: `starter/pretrain/catlip-seed0`, or
+    less of it.
+    """
+
+    name: str
+    one: Record
+    other: Record
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The pairs, and a sentence on everything that found no partner, is incomplete or is no
+    record.
+    """
+
+    pairs: tuple[Pair, ...]
+    asides: tuple[str, ...]
+
+
+def pair_records(one: Path, other: Path) -> Pairing:
+    """Pair the records of two files, or of two folders by their paths below them.
+
+    Args:
+        one, other: records of one kind; or folders of the same level, each a root such as `runs`, a
+            scale or a kind.
+    Raises: InputError where one does not exist or is no record, or where they have nothing in
+        common.
+    """
+    for place in (one, other):
+        if not place.exists():
+            raise InputError(f"no such file or folder: {place}")
+    if one.is_dir() != other.is_dir():
+        raise InputError(
+            f"a file and a folder have nothing in common: {one} and {other}; give two files or two "
+            "folders"
+        )
+    return _of_folders(one, other) if one.is_dir() else _of_files(one, other)
+
+
+def _of_files(one: Path, other: Path) -> Pairing:
+    first, second = _read_file(one), _read_file(other)
+    if first.kind != second.kind:
+        kinds = f"{one} is a {clipped(first.kind)}, {other} a {clipped(second.kind)}"
+        raise InputError(f"nothing in common: {kinds}; records of one kind are compared")
+    names = dict.fromkeys((clipped(first.name), clipped(second.name)))
+    return Pairing((Pair(f"{clipped(first.kind)}: {' and '.join(names)}", first, second),), ())
+
+
+def _read_file(path: Path) -> Record:
+    records = read_records([path])
+    if records.problems:
+        raise InputError(f"not a record: {path}: {records.problems[0].reason}")
+    return records.found[0]
+
+
+def _of_folders(one: Path, other: Path) -> Pairing:
+    (level, first), (other_level, second) = _read_folder(one), _read_folder(other)
+    if level != other_level:
+        raise InputError(
+            f"nothing in common: {one} holds {LEVELS[level]}, {other} {LEVELS[other_level]}; give "
+            "the same level"
+        )
+    ours, theirs = _by_name(one, first), _by_name(other, second)
+    pairs = tuple(Pair(name, ours[name], theirs[name]) for name in ours if name in theirs)
+    alike = tuple(pair for pair in pairs if pair.one.kind == pair.other.kind)
+    if not alike:
+        held = " and ".join(
+            f"{place} ({listed(list(names))})" for place, names in ((one, ours), (other, theirs))
+        )
+        raise InputError(f"nothing in common: no record of one kind has the same name in {held}")
+    asides = [
+        *_alone("A", [name for name in ours if name not in theirs]),
+        *_alone("B", [name for name in theirs if name not in ours]),
+        *(
+            f"left out: {clipped(pair.name)} is of another kind in B than in A"
+            for pair in pairs
+            if pair not in alike
+        ),
+        *(
+            _aside(side, problem)
+            for side, found in (("A", first), ("B", second))
+            for problem in found.problems
+        ),
+    ]
+    return Pairing(alike, tuple(asides))
+
+
+def _read_folder(folder: Path) -> tuple[int, Records]:
+    """The records at the first level that has any; deeper ones are a run's own files."""
+    problems: list[Problem] = []
+    for level in range(len(LEVELS)):
+        found = folder.glob("/".join("*" * (level + 1)))
+        named = (
+            path
+            for path in found
+            if path.name.endswith((".json", ".json.partial")) and not path.name.startswith(".")
+        )
+        records = read_records([path for path in sorted(named) if not path.is_dir()])
+        if records.found:
+            return level, records
+        problems += records.problems
+    left_out = (
+        f"; {len(problems)} left out, such as {problems[0].path}: {problems[0].reason}"
+        if problems
+        else ""
+    )
+    raise InputError(f"no records in {folder}{left_out}")
+
+
+def _by_name(folder: Path, records: Records) -> dict[str, Record]:
+    return {
+        Path(r.path).relative_to(folder).as_posix().removesuffix(".json"): r for r in records.found
+    }
+
+
+def _alone(side: str, names: Sequence[str]) -> list[str]:
+    return [f"only in {side}: {listed(names)}"] if names else []
+
+
+def _aside(side: str, problem: Problem) -> str:
+    what = "incomplete" if problem.path.endswith(".partial") else "left out"
+    return f"{what} in {side}: {clipped(problem.path, 160)}: {clipped(problem.reason, 160)}"

@@ -1,0 +1,1 @@
+"""Time, memory, communication, and where a speed-up comes from."""

@@ -1,0 +1,219 @@
+"""The sections on cost: a step's time, memory and bytes, where a speed-up comes from, what many
+devices would do.
+
+Each is a function of the records of one kind. What was not run says with which command it would be.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from catlip.kinds import BusyMachine, Kind, LoopOverhead
+from catlip.kinds.busy_machine import busy_machine_table
+from catlip.kinds.loop_overhead import loop_overhead_table
+from catlip.table import Table
+from reports.cost.bias_init import bias_init_sections
+from reports.cost.communication import communication_figure, communication_tables
+from reports.cost.data_path import data_path_tables
+from reports.cost.memory import memory_figures, memory_tables
+from reports.cost.projection import projection_figures, projection_tables
+from reports.cost.step_times import phases_figure, step_tables
+from reports.cost.waterfall import waterfall_tables
+from reports.cost.waterfall_plots import waterfall_figures
+from reports.paper.external import external_table, our_rates
+from reports.read.caveats import with_warning
+from reports.read.devices import by_device, measured
+from reports.read.measured import Setting, step_methods
+from reports.read.records import Record, Records
+from reports.read.rules import MOST, suffix
+from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
+from reports.render.figures import Figure
+
+TIME_STEPS = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
+MEMORY = "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16"
+COMMUNICATION = "torchrun --nproc-per-node 2 -m bench.communication"
+WATERFALL = "python -m bench.waterfall"
+PROJECTION = "python -m bench.projection --validate"
+DATA_PATH = "python -m bench.data_path --plan"
+LOOP = "python -m bench.loop_overhead"
+
+K = TypeVar("K", bound=Kind)
+TIMED_ON_A_GPU = (
+    "waterfall",
+    "communication",
+)  # where it can be: what a CPU gives there stands in for it
+TIMED = ("waterfall", "communication", "data_path")  # kinds of record whose tables hold times
+ON_A_CPU = (
+    "What is marked (CPU) was measured on a processor: it shows that the program works and in "
+    "which direction a number goes. "
+    "A GPU weighs arithmetic, memory and waiting differently, so neither its times nor its ratios "
+    "carry over."
+)
+
+
+def cost_sections(main: Setting | None, records: Records) -> list[Section]:
+    """All sections on cost, in the order of the page."""
+    return [
+        *bias_init_sections(records),
+        Section(
+            "step-time",
+            "What it costs, and why: a training step",
+            _steps(main, measured(records, "step_time")),
+        ),
+        Section(
+            "waterfall", "Where a speed-up comes from, one factor at a time", _waterfall(records)
+        ),
+        Section("memory", "What it costs: memory", _memory(records)),
+        Section("communication", "What it costs: communication", _communication(records)),
+        Section("projection", "What it would cost on many devices", _projection(records)),
+        Section("data-path", "What it costs: images, and the loop around a step", _data(records)),
+        Section(
+            "external",
+            "Are these numbers of a sensible size?",
+            _external(measured(records, "step_time")),
+        ),
+    ]
+
+
+def _steps(main: Setting | None, records: Sequence[Record]) -> list[Block]:
+    words = (
+        "One step of each method from the same synthetic batch, in turns in one process: forward, "
+        "loss, backward, optimizer. "
+        "Images are already on the device and one device sends nothing, so this is the cost of "
+        "computing alone; reading images "
+        "and exchanging between devices have their own sections."
+    )
+    timed = [record for record in records if step_methods(record)]
+    if not timed:
+        return to_fill("No step has been timed.", TIME_STEPS)
+    shown_above = main.step_time if main else None
+    others = [record for record in timed if record is not shown_above][:MOST]
+    figures = [
+        figure
+        for i, record in enumerate(others, 2)
+        for figure in phases_figure(record, f"step_phases_{i}")
+    ]
+    caution = [Text(ON_A_CPU)] if any(record.is_cpu for record in timed) else []
+    return [Text(words), *caution, *side_by_side(figures), *step_tables(timed)]
+
+
+def _waterfall(records: Records) -> list[Block]:
+    words = (
+        "The paper's 2.7 is of whole trainings, and its release trains CLIP and CatLIP with "
+        "different attention, precision, "
+        "image sizes and more. Here a training step goes from the released CLIP configuration to "
+        "the released CatLIP one a "
+        "change at a time, each timed before and after in turns; then once more in the reverse "
+        "order, for what a change is "
+        "worth may depend on what was changed before. Reading images and the number of epochs are "
+        "not in it."
+    )
+    return _each(
+        records,
+        "waterfall",
+        (waterfall_figures, waterfall_tables),
+        words,
+        "No factor has been timed.",
+        WATERFALL,
+    )
+
+
+def _memory(records: Records) -> list[Block]:
+    words = (
+        "What a whole training step keeps at its peak, and what it is for, beside what arithmetic "
+        "predicts. Memory decides how "
+        "many images fit on a device. What libraries take for themselves outside of tensors is not "
+        "in the parts."
+    )
+    parts = (memory_figures, memory_tables)
+    return _each(records, "memory", parts, words, "The memory of a step was not measured.", MEMORY)
+
+
+def _communication(records: Records) -> list[Block]:
+    words = (
+        "What ranks send each other in a step: every method sums gradients, and the contrastive "
+        "ones also exchange features. A "
+        "part hides behind the backward pass; the rest is what a step waits for. Times depend on "
+        "the link between the ranks: "
+        "bytes carry over to other machines, milliseconds do not."
+    )
+    parts = (communication_figure, communication_tables)
+    return _each(
+        records, "communication", parts, words, "What ranks send was not measured.", COMMUNICATION
+    )
+
+
+def _projection(records: Records) -> list[Block]:
+    words = (
+        "The paper trains on many GPUs. These numbers are computed from one device's step and the "
+        "bandwidth of a link, not "
+        "measured; the last table holds the same arithmetic against what was measured where "
+        "several ranks were there. "
+        "Stragglers, failures and networks shared with others are not in it."
+    )
+    parts = (projection_figures, projection_tables)
+    return _each(records, "projection", parts, words, "No projection was made.", PROJECTION)
+
+
+def _data(records: Records) -> list[Block]:
+    words = (
+        "A step is only as fast as its images come and as little as the loop adds. Both are rates "
+        "of processor cores: how many "
+        "cores a GPU needs beside it follows from its images a second."
+    )
+    blocks = _each(
+        records, "data_path", (data_path_tables,), words, "The data path was not timed.", DATA_PATH
+    )
+    loops = _by_device(records, LoopOverhead, loop_overhead_table)
+    blocks += loops or to_fill("The training loop was not timed against a bare step.", LOOP)
+    return [*blocks, *_by_device(records, BusyMachine, busy_machine_table)]
+
+
+def _by_device(
+    records: Records, kind: type[K], table: Callable[[str, Sequence[Record[K]]], Table]
+) -> list[Table]:
+    """A table of the records of each device."""
+    devices = by_device(measured(records, kind)).values()
+    return [
+        with_warning(table(f"{kind.kind}{suffix(i)}", own), own) for i, own in enumerate(devices)
+    ]
+
+
+def _external(timed: Sequence[Record]) -> list[Block]:
+    words = (
+        "What other people's trainings reach, as they publish it. Hardware, model, batch, "
+        "precision and what counts as time "
+        "differ from ours and from each other, so no ratio across these tables means anything; but "
+        "a number of ours for the "
+        "same model and card that is several times off would be a mistake of ours."
+    )
+    ours = our_rates(timed) or to_fill("None of our steps has been timed.", TIME_STEPS)
+    return [Text(words), external_table(), *ours]
+
+
+Part = Callable[[Record, str], Sequence[Table] | Sequence[Figure]]
+
+
+def _each(
+    records: Records, kind: str, parts: Sequence[Part], words: str, missing: str, command: str
+) -> list[Block]:
+    """What the parts give of each of the first records of a kind, figures side by side; or what
+    would be run.
+    """
+    chosen = measured(records, kind)[:MOST]
+    blocks: list[Block] = []
+    for i, record in enumerate(chosen):
+        for part in parts:
+            found = part(record, suffix(i))
+            blocks += side_by_side([f for f in found if isinstance(f, Figure)])
+            tables = [block for block in found if isinstance(block, Table)]
+            blocks += [
+                with_warning(table, [record]) if kind in TIMED else table for table in tables
+            ]
+    if not blocks:
+        return [Text(words), *to_fill(missing, command)]
+    caution = (
+        [Text(ON_A_CPU)]
+        if kind in TIMED_ON_A_GPU and any(record.is_cpu for record in chosen)
+        else []
+    )
+    return [Text(words), *caution, *blocks]

@@ -1,0 +1,152 @@
+"""A waterfall on a logarithmic axis, a panel an order: where each change begins, and where it
+ends.
+"""
+
+import math
+import textwrap
+from functools import partial
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from catlip.table import shown
+from reports.cost.waterfall import ORDERS, Way, change_in, name_in, ways
+from reports.read.measured import Ratio, ratio_of
+from reports.read.records import Record
+from reports.render.figures import COLOURS, INK, MUTED, Figure
+from reports.summary.tables import TIMES, interval, step_description
+
+TICKS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.7, 2, 2.7, 4, 6, 10, 20, 50, 100)
+LEAST_APART = 0.08  # of two ticks, as a share of the axis
+Limits = tuple[float, float]
+Bar = tuple[str, Ratio]  # its label, and what it multiplies
+
+
+def waterfall_figures(record: Record, suffix: str = "") -> list[Figure]:
+    """Of each way a panel an order, with one scale for both."""
+    return [figure for way in ways(record) for figure in _panels(way, suffix)]
+
+
+def _panels(way: Way, suffix: str) -> list[Figure]:
+    bars = {order: found for order in ORDERS if (found := _bars(way, order))}
+    reach = [bound for found in bars.values() for bound in _reach(found)]
+    if not reach:
+        return []
+    limits = (min([*reach, 1.0]) / 1.06, max([*reach, way.published or 1.0]) * 1.06)
+    return [_figure(way, order, found, limits, suffix) for order, found in bars.items()]
+
+
+def _bars(way: Way, order: str) -> list[Bar]:
+    taken = [(step, ratio_of(way.record, step.get("ratio"))) for step in way.steps(order)]
+    return [
+        (f"{name_in(step)}\n{textwrap.fill(change_in(step), 24)}", r)
+        for step, r in taken
+        if r is not None and 1e-3 < r.value < 1e3
+    ]
+
+
+def _reach(bars: list[Bar]) -> list[float]:
+    """Where the bars and their intervals begin and end."""
+    at, ends = 1.0, [1.0]
+    for _, ratio in bars:
+        ends += [at * bound for bound in (ratio.value, ratio.low, ratio.high) if bound is not None]
+        at *= ratio.value
+    return [end for end in ends if 1e-3 < end < 1e3]
+
+
+def _figure(way: Way, order: str, bars: list[Bar], limits: Limits, suffix: str) -> Figure:
+    said = "; ".join(
+        f"{_on_one_line(label)}: {shown(ratio.value, 2)} ({interval(ratio)})"
+        for label, ratio in bars
+    )
+    caption = (
+        f"{ORDERS[order]}: how many times faster an image passes than with {way.start} "
+        f"({step_description(way.record)})"
+    )
+    caption += "; the dashed line is the paper's claim." if way.published else "."
+    caption += f" Not run: {', '.join(way.not_run)}." if way.not_run else ""
+    alt = f"Waterfall on a logarithmic axis. {said}. Together {shown(way.product(order), 2)}."
+    draw = partial(_draw, bars=bars, limits=limits, published=way.published)
+    return Figure(
+        f"waterfall_{way.name}_{order}{suffix}", caption, alt, draw, 1.2 + 0.5 * (len(bars) + 1)
+    )
+
+
+def _on_one_line(label: str) -> str:
+    name, _, change = label.partition("\n")
+    return f"{name}, {' '.join(change.split())}"
+
+
+def _draw(axes: Axes, bars: list[Bar], limits: Limits, published: float | None) -> None:
+    axes.set_xscale("log")
+    at = 1.0
+    for y, (_, ratio) in enumerate(bars):
+        end = at * ratio.value
+        colour = COLOURS["catlip"] if ratio.value >= 1 else COLOURS["clip"]
+        axes.barh(y, abs(end - at), 0.6, min(at, end), color=colour, alpha=0.85)
+        _draw_interval(axes, y, at, ratio)
+        _label(axes, y, ratio, colour)
+        axes.plot([end, end], [y + 0.32, y + 1 - 0.32], color=MUTED, linewidth=0.8)
+        at = end
+    axes.barh(len(bars), abs(at - 1), 0.6, min(at, 1.0), color=INK, alpha=0.85)
+    _label(axes, len(bars), Ratio("", at, None, None), INK)
+    axes.axvline(1, color=MUTED, linewidth=0.8)
+    if published:
+        colour, said = COLOURS["superclass"], f"paper: {shown(published, 1)}{TIMES}"
+        axes.axvline(published, color=colour, linestyle="--", linewidth=1.4)
+        axes.annotate(
+            said, (published, -0.62), (-4, 0), textcoords="offset points", ha="right", color=colour
+        )
+    _set_axes(axes, [*(label for label, _ in bars), "all together"], limits)
+
+
+def _set_axes(axes: Axes, labels: list[str], limits: Limits) -> None:
+    axes.set_yticks(range(len(labels)), labels, fontsize=8.5)
+    axes.set_ylim(len(labels) - 0.5, -0.95)
+    axes.set_xlim(*limits)
+    ticks = _ticks(limits)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("times faster than the start (logarithmic)")
+
+
+def _draw_interval(axes: Axes, y: float, at: float, ratio: Ratio) -> None:
+    if ratio.low is not None and ratio.high is not None and 0 < ratio.low <= ratio.high < 1e6:
+        axes.plot(
+            [at * ratio.low, at * ratio.high],
+            [y, y],
+            color=INK,
+            linewidth=1.2,
+            solid_capstyle="butt",
+        )
+
+
+def _label(axes: Axes, y: float, ratio: Ratio, colour: str) -> None:
+    """The ratio and its interval, in a column at the right edge."""
+    words = f"{shown(ratio.value, 2)}{TIMES}" + (
+        f"\n{interval(ratio)}" if ratio.low is not None else ""
+    )
+    axes.annotate(
+        words,
+        (1.02, y),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        color=colour,
+        fontsize=8.5,
+    )
+
+
+def _ticks(limits: Limits) -> list[float]:
+    """Round numbers within the limits, not nearer to each other than a tick's label is wide."""
+    kept: list[float] = []
+    for tick in sorted(TICKS, key=lambda tick: tick != 1):  # 1 is always among them
+        apart = all(
+            abs(math.log(tick / other)) > LEAST_APART * math.log(limits[1] / limits[0])
+            for other in kept
+        )
+        if limits[0] <= tick <= limits[1] and apart:
+            kept.append(tick)
+    return sorted(kept)

@@ -1,0 +1,1 @@
+"""What the paper published, its claims, and what our records say of them."""

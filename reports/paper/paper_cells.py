@@ -1,0 +1,196 @@
+"""Our side of the paper's Tables 1 to 5: for each cell, what it is a measurement of, and the
+records that hold one.
+
+Only encoders that were pre-trained at the paper's scale enter, transferred at the paper's
+resolution. The weights of the release, measured here, are the paper's own encoders and have a
+column of their own.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from catlip.table import Cell, clipped, shown
+from reports.paper.published import PublishedTable
+from reports.read.measured import differing_fields
+from reports.read.pretrained import (
+    CONV,
+    RESOLUTIONS,
+    SCALES,
+    architecture,
+    encoder_of,
+    is_whole,
+    pretraining_of,
+    pretrainings,
+    resolution_of,
+)
+from reports.read.records import Record, Records, number, text
+from reports.transfer.transfer_runs import (
+    DENSE_SETS,
+    accuracy,
+    accuracy_of,
+    is_published,
+    is_published_dense,
+    percent,
+    task_of,
+)
+
+NOT_RUN = "not run"
+MEASURED = {  # what a column of the paper is, here: kind of record and metric
+    "table_1": {
+        "ImageNet-1k top-1, LP": ("linear_probe", "imagenet_top1"),
+        "ImageNet-1k top-1, FT": ("finetune", "imagenet_top1"),
+        "Places365 top-1, LP": ("linear_probe", "places365_top1"),
+        "Places365 top-1, FT": ("finetune", "places365_top1"),
+    },
+    "table_2": {
+        "ImageNet-1k top-1": ("finetune", "imagenet_top1"),
+        "Places365 top-1": ("finetune", "places365_top1"),
+    },
+    "table_3": {"COCO mAP": ("multilabel", "map_macro")},
+    "table_4": {"mIoU": ("segmentation", "miou_fixed")},  # the release's protocol
+    "table_5": {"COCO AP box": ("detection", "box_ap"), "COCO AP mask": ("detection", "mask_ap")},
+}
+STEM = "With the release's stem of three convolutions."
+CACHED = (
+    "On features that were computed once, without augmentation: not the protocol of Table 7(a)."
+)
+MIXED = "Beware: these runs differ in more than the seed."
+SLIDING = "Pictures resized to a square, as the release tests; with a sliding window {} %."
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a cell of ours would hold: a metric of encoders that one method pre-trained on one data
+    set.
+    """
+
+    kind: str
+    metric: str
+    method: str
+    scale: str
+    encoder: str
+    resolution: int
+
+
+def wanted(published: PublishedTable, row: int, column: str) -> Wanted | None:
+    """None for a column that is no measurement, and for other people's systems."""
+    measured, label = MEASURED[published.name].get(column), published.rows[row]
+    if measured is None or (method := _method(published.name, label)) is None:
+        return None
+    size = re.search(r"ViT ([BLH])/16", f"{label} {_value(published, row, 'Image encoder')}")
+    encoder = f"vit_{size.group(1).lower()}16" if size else "vit_b16"  # Table 1 is of one encoder
+    scales = {name: scale for scale, name in SCALES.items()}
+    resolution = int(_value(published, row, "Resolution, fine-tuning") or RESOLUTIONS[measured[0]])
+    return Wanted(
+        *measured,
+        method,
+        scales[label if published.name == "table_1" else "DataComp-1.3B"],
+        encoder,
+        resolution,
+    )
+
+
+def _method(name: str, label: str) -> str | None:
+    if name == "table_1" or label.startswith("CatLIP"):
+        return "catlip"
+    return "clip" if label.startswith("CLIP") and "(Our " in label else None
+
+
+def _value(published: PublishedTable, row: int, column: str) -> str:
+    cell = published.cell(row, column)
+    return cell.value if cell else ""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """The records of transfer, as the paper's tables ask for them."""
+
+    records: Records
+
+    @cached_property
+    def _encoders(self) -> list[tuple[Record, Record | None]]:
+        """Each record of transfer that may stand in the tables, and the pre-training of its
+        encoder.
+        """
+        kinds = {kind for columns in MEASURED.values() for kind, _ in columns.values()}
+        known = pretrainings(self.records)
+        own = [
+            r
+            for r in self.records.found
+            if r.kind in kinds and text(r.config, "init") != "transfer"
+        ]
+        return [(r, pretraining_of(r, known)) for r in own if not number(r.metrics, "overfit")]
+
+    def trained_here(self, what: Wanted) -> Cell:
+        """Mean ± spread over the pre-trainings of the first root that has any, or `not run`."""
+        found: dict[str, tuple[Record, Record]] = {}
+        for record, pretraining in self._encoders:
+            if (
+                pretraining
+                and is_whole(pretraining)
+                and _is(record, what)
+                and _whose(record, pretraining) == (what.method, what.scale, what.encoder)
+            ):
+                found.setdefault(pretraining.path, (record, pretraining))
+        pairs = [
+            pair for pair in found.values() if pair[0].root == next(iter(found.values()))[0].root
+        ]
+        own, trained = [record for record, _ in pairs], [pretraining for _, pretraining in pairs]
+        return _cell(own, what, _remarks(own, trained, what)) if own else Cell(NOT_RUN)
+
+    def released(self, what: Wanted) -> Cell:
+        """What the release's weights reach here; empty where they were not tried, and for rows that
+        are not of them.
+        """
+        is_theirs = (what.method, what.scale) == ("catlip", "datacomp")
+        spelling = f"released:{what.encoder}"
+        own = [r for r, _ in self._encoders if is_theirs and r.method == spelling and _is(r, what)][
+            :1
+        ]
+        return _cell(own, what, _remarks(own, [], what)) if own else Cell("")
+
+
+def _whose(record: Record, pretraining: Record) -> tuple[str, str, str]:
+    return (record.method, pretraining.scale, architecture(encoder_of(pretraining)))
+
+
+def _is(record: Record, what: Wanted) -> bool:
+    """Whether it holds the metric, at the resolution, on the data set that the paper names."""
+    if (
+        record.kind != what.kind
+        or percent(record.metrics, what.metric) is None
+        or resolution_of(record) != what.resolution
+    ):
+        return False
+    return (
+        is_published_dense(record)
+        if what.kind in DENSE_SETS
+        else is_published([record], task_of(what.metric))
+    )
+
+
+def _cell(own: Sequence[Record], what: Wanted, remarks: tuple[str, ...]) -> Cell:
+    cell = accuracy_of(own, what.metric)
+    devices = {record.where for record in own}
+    where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
+    return replace(cell, small=f"{cell.small}, {where}", remarks=remarks)
+
+
+def _remarks(own: Sequence[Record], trained: Sequence[Record], what: Wanted) -> tuple[str, ...]:
+    """What a reader must know beside the number; of records only numbers get in."""
+    images = sorted(n for r in trained if (n := number(r.metrics, "images_seen")) is not None)
+    lengths = " to ".join(dict.fromkeys(shown(n / 1e6, 0) for n in images[:1] + images[-1:]))
+    slid = accuracy(own, "miou_slide")
+    said = {
+        f"Pre-trained on {lengths} million images, repetitions counted.": bool(images),
+        STEM: any(encoder_of(record).endswith(CONV) for record in trained),
+        CACHED: any(record.config.get("cached_features") is True for record in own),
+        MIXED: any(
+            differing_fields([record.recipe for record in group]) for group in (own, trained)
+        ),
+        SLIDING.format(shown(slid.mean, 1) if slid else ""): what.metric == "miou_fixed"
+        and slid is not None,
+    }
+    return tuple(words for words, holds in said.items() if holds)

@@ -1,0 +1,195 @@
+"""The paper's Tables 1 to 5 and what its figures state, as published, with our own runs beside.
+
+Behind each of the paper's columns that is a measurement stand the release's README, where it has a
+value, and ours: mean ± spread over pre-trainings at the paper's scale, or `not run` and the command
+that would fill it. A number from the starter data has no place in it.
+"""
+
+from collections.abc import Mapping
+
+from catlip.table import Cell, Table
+from reports.paper.paper_cells import MEASURED, Ours, wanted
+from reports.paper.published import GROUP, PublishedTable, paper_name, read_published
+from reports.read.records import Records
+
+OURS, RELEASED = "ours", "release's weights, measured here"
+PROBED_AND_TUNED = (
+    "The commands below pre-train at the paper's scale, then measure the linear probes (LP) and "
+    "fine-tune (FT) on ImageNet-1k; "
+    "RUN is a folder such as `runs/cc3m/pretrain/catlip-seed0`. `--data places365:/data/places365` "
+    "does the same on Places365."
+)
+TUNED = (
+    "The commands below fine-tune on ImageNet-1k, at 224 pixels and at 512; RUN is the folder of a "
+    "pre-training, or "
+    "`released:vit_b16`. `--data places365:/data/places365` does the same on Places365."
+)
+DENSE = (
+    "The {} below train{} by Table 7({}); RUN is the folder of a pre-training, or "
+    "`released:vit_b16`."
+)
+_PROBE = (
+    "python -m bench.downstream.linear_probe --recipe table_7a --encoder RUN --data "
+    "imagenet:/data/imagenet"
+)
+_FINETUNE = (
+    "python -m bench.downstream.finetune --recipe table_7b --encoder RUN --data "
+    "imagenet:/data/imagenet"
+)
+
+# What would measure our column, a line a run.
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "table_1": (
+        (
+            "./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe "
+            "imagenet:/data/imagenet"
+        ),
+        (
+            "./run_all.sh --scale datacomp --shards '/data/datacomp/*.tar' --probe "
+            "imagenet:/data/imagenet"
+        ),
+        _PROBE,
+        _FINETUNE,
+    ),
+    "table_2": (_FINETUNE, _FINETUNE.replace("table_7b", "table_7b_512")),
+    "table_3": (
+        (
+            "python -m bench.downstream.multilabel --recipe table_7c --encoder RUN --data "
+            "coco:/data/coco"
+        ),
+    ),
+    "table_4": (
+        "torchrun --nproc-per-node 8 -m bench.downstream.segmentation --recipe table_7d --encoder "
+        "RUN "
+        "--data ade20k:/data/ADEChallengeData2016",
+    ),
+    "table_5": tuple(
+        f"torchrun --nproc-per-node 8 -m bench.downstream.detection --recipe table_7e_{size}16 "
+        "--encoder RUN "
+        "--data coco:/data/coco"
+        for size in "blh"
+    ),
+}
+HOW = {
+    "table_1": PROBED_AND_TUNED,
+    "table_2": TUNED,
+    "table_3": DENSE.format("command", "s", "c"),
+    "table_4": DENSE.format("command", "s", "d"),
+    "table_5": DENSE.format("commands", "", "e"),
+}
+FIGURES = tuple(f"figure_{n}" for n in range(2, 9))
+
+
+def result_tables(records: Records) -> list[Table]:
+    """Tables 1 to 5: the paper's rows, the README's values and ours beside."""
+    ours = Ours(records)
+    return [result_table(name, ours) for name in COMMANDS]
+
+
+def result_table(name: str, ours: Ours) -> Table:
+    """One of Tables 1 to 5."""
+    published = read_published(name)
+    beside = {column: _beside(published, column, ours) for column in MEASURED[name]}
+    rows: list[list[Cell]] = []
+    group = ""
+    for row in published.rows:
+        heading = published.cell(row, GROUP)
+        if heading and heading.value != group:
+            group = heading.value
+            rows.append([Cell(group)])
+        rows.append(_published_row(published, row, beside))
+    return Table(
+        name, f"{paper_name(name)}: {published.title}", _columns(published, beside), rows, HOW[name]
+    )
+
+
+def published_table(name: str) -> Table:
+    """A table as published, without our column."""
+    published = read_published(name)
+    rows = [_published_row(published, row, {}) for row in published.rows]
+    return Table(name, f"{paper_name(name)}: {published.title}", _columns(published, {}), rows)
+
+
+def figures_stated() -> Table:
+    """What the paper's words and axes say of Figures 2 to 8, whose points are not published."""
+    rows = []
+    for name in FIGURES:
+        cells = read_published(name).cells
+        rows += [
+            [
+                Cell(c.label),
+                Cell(c.column),
+                Cell(f"{c.value} {c.unit}".strip(), remarks=_remark(c.note)),
+                Cell(c.source),
+            ]
+            for c in cells
+        ]
+    return Table(
+        "figures_2_to_8",
+        "Figures 2 to 8: axes and quoted values",
+        ["Figure", "What", "Stated", "Source"],
+        rows,
+    )
+
+
+def stated(name: str, panel: str) -> str:
+    """What the paper states of one panel of a figure, as a sentence to stand beside ours."""
+    cells = [cell for cell in read_published(name).cells if cell.label == panel]
+    return (
+        f"The paper's {panel}: "
+        f"{'; '.join(f'{c.column}, {c.value} {c.unit}'.rstrip() for c in cells)}."
+    )
+
+
+Beside = Mapping[
+    str, Mapping[str, Mapping[int, Cell]]
+]  # a column of the paper -> what is ours beside it -> row -> cell
+
+
+def _beside(published: PublishedTable, column: str, ours: Ours) -> Mapping[str, Mapping[int, Cell]]:
+    """Our column, and that of the release's weights if one of them was measured."""
+    asked = {row: wanted(published, row, column) for row in published.rows}
+    released = {row: ours.released(what) if what else Cell("") for row, what in asked.items()}
+    here = {
+        OURS: {row: ours.trained_here(what) if what else Cell("") for row, what in asked.items()}
+    }
+    return here | ({RELEASED: released} if any(cell.text for cell in released.values()) else {})
+
+
+def _columns(published: PublishedTable, beside: Beside) -> list[str]:
+    """The label's column, then each of the paper's with its unit, and the README's and ours beside
+    it where it has them.
+    """
+    columns = [published.label_column]
+    for column in published.columns:
+        units = {cell.unit for cell in published.cells if cell.column == column and cell.value} & {
+            "%",
+            "px",
+        }
+        unit = f" ({units.pop()})" if len(units) == 1 else ""
+        others = [*(["README"] if _has_readme(published, column) else []), *beside.get(column, {})]
+        columns += [column + unit, *(f"{column}, {other}{unit}" for other in others)]
+    return columns
+
+
+def _published_row(published: PublishedTable, row: int, beside: Beside) -> list[Cell]:
+    cells = [Cell(published.rows[row])]
+    for column in published.columns:
+        paper, readme = published.cell(row, column), published.cell(row, column, "readme")
+        has_readme = _has_readme(published, column)
+        remarks = (
+            _remark(paper.note if paper else "") if has_readme else published.remarks(row, column)
+        )
+        cells.append(Cell(paper.shown if paper else "", remarks=remarks))
+        if has_readme:
+            cells.append(Cell(readme.shown, remarks=_remark(readme.note)) if readme else Cell(""))
+        cells += [cells_of[row] for cells_of in beside.get(column, {}).values()]
+    return cells
+
+
+def _has_readme(published: PublishedTable, column: str) -> bool:
+    return any(cell.column == column and cell.reading == "readme" for cell in published.cells)
+
+
+def _remark(note: str) -> tuple[str, ...]:
+    return (note,) if note else ()

@@ -1,0 +1,136 @@
+"""The paper's numbers: `published/*.csv`, one file a table or figure, one line a cell, each with
+its source.
+
+A cell has one or several *readings*: `paper` (what the paper prints), `readme` (what the release's
+README gives) and `config` (what the release's configuration files say). Where another reading
+differs from the paper's, `remarks` says so, after the cell's own note; whoever shows the cell shows
+the remarks as footnotes.
+"""
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "published"
+READINGS = ("paper", "readme", "config")
+GROUP = "Group"  # not a column of the paper: the heading that a row stands under
+
+
+@dataclass(frozen=True)
+class PublishedCell:
+    """One published value as printed, digit for digit; an empty value is a cell that the paper
+    leaves empty.
+    """
+
+    row: int
+    label: str
+    column: str
+    reading: str
+    value: str
+    unit: str
+    source: str
+    note: str
+
+    @property
+    def shown(self) -> str:
+        """The value with the units that the paper prints beside it."""
+        return (
+            f"{self.value} {self.unit}"
+            if self.unit in ("M", "B", "GB") and self.value[:1].isdigit()
+            else self.value
+        )
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """One table or figure of the paper; `label_column` heads the rows' labels."""
+
+    name: str
+    label_column: str
+    title: str
+    cells: tuple[PublishedCell, ...]
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The paper's columns beside the label, in order."""
+        return list(dict.fromkeys(cell.column for cell in self.cells if cell.column != GROUP))
+
+    @cached_property
+    def rows(self) -> dict[int, str]:
+        """Row number -> label, in the paper's order."""
+        return {cell.row: cell.label for cell in self.cells}
+
+    @cached_property
+    def _index(self) -> dict[tuple[int, str, str], PublishedCell]:
+        return {(cell.row, cell.column, cell.reading): cell for cell in self.cells}
+
+    def cell(self, row: int, column: str, reading: str = "paper") -> PublishedCell | None:
+        """One reading of a cell, or None where there is none."""
+        return self._index.get((row, column, reading))
+
+    def remarks(self, row: int, column: str) -> tuple[str, ...]:
+        """Footnotes of a cell: its note, then each other reading that differs from the paper's."""
+        paper = self.cell(row, column)
+        if paper is None:
+            return ()
+        others = [self.cell(row, column, reading) for reading in READINGS[1:]]
+        differing = [cell for cell in others if cell and not same_value(cell.value, paper.value)]
+        said = [
+            f"{_capitalised(cell.source)}: {cell.shown}.{' ' + cell.note if cell.note else ''}"
+            for cell in differing
+        ]
+        return tuple([paper.note] * bool(paper.note) + said)
+
+
+TITLES = {
+    "figure_1c": ("Method", "Cost and accuracy on DataComp-1.3B, as published"),
+    "figure_2": ("Panel", "ImageNet-1k labels found in captions"),
+    "figure_3": ("Panel", "How often synsets occur"),
+    "figure_4": ("Panel", "CatLIP and CLIP on CC3M"),
+    "figure_5": ("Panel", "Linear probes with little data"),
+    "figure_6": ("Panel", "The pruning threshold"),
+    "figure_7": ("Panel", "Fine-tuning with little data"),
+    "figure_8": ("Panel", "Pre-training loss"),
+    "table_1": (
+        "Dataset",
+        "Data scaling: CatLIP, ViT B/16, linear probe (LP) and fine-tuning (FT)",
+    ),
+    "table_2": ("Model", "Fine-tuned accuracy, with other people's models"),
+    "table_3": ("Model", "Multi-label classification on COCO"),
+    "table_4": ("Model", "Semantic segmentation on ADE20k"),
+    "table_5": ("Model", "Detection and instance segmentation on COCO, Mask R-CNN"),
+    "table_6a": ("Hyperparameter", "Pre-training on CC3M"),
+    "table_6b": ("Hyperparameter", "Pre-training on DataComp-1.3B"),
+    "table_7a": ("Hyperparameter", "Linear probe"),
+    "table_7b": ("Hyperparameter", "Fine-tuning on ImageNet-1k and Places365"),
+    "table_7c": ("Hyperparameter", "Multi-label classification on COCO"),
+    "table_7d": ("Hyperparameter", "Semantic segmentation on ADE20k"),
+    "table_7e": ("Hyperparameter", "Detection and instance segmentation on COCO"),
+}
+
+
+def read_published(name: str) -> PublishedTable:
+    """The published table `name`, one of TITLES."""
+    with open(FOLDER / f"{name}.csv", newline="", encoding="utf-8") as file:
+        cells = tuple(PublishedCell(int(row), *rest) for row, *rest in list(csv.reader(file))[1:])
+    return PublishedTable(name, *TITLES[name], cells)
+
+
+def same_value(one: str, other: str) -> bool:
+    """Whether two printed values mean the same: `0.20` and `0.2` do, `84.2` and `84.3` do not."""
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return one.replace(" ", "") == other.replace(" ", "")
+
+
+def paper_name(name: str) -> str:
+    """What the paper calls it: `table_6a` -> `Table 6(a)`."""
+    kind, _, number = name.partition("_")
+    letter = number.lstrip("0123456789")
+    return f"{kind.capitalize()} {number.removesuffix(letter)}{f'({letter})' if letter else ''}"
+
+
+def _capitalised(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,175 @@
+"""Tables 6 and 7 from our recipes beside the paper's, cell by cell, with what differs marked.
+
+Our side comes from a record of kind `recipes`: `config.recipes` (pre-training; each names its
+`paper_table` and `method`) and `config.transfer_recipes` (Table 7). What a recipe cannot hold, such
+as the memory of a GPU, is left empty.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from catlip.table import Cell, Table
+from reports.paper.paper_cells import NOT_RUN
+from reports.paper.published import PublishedTable, paper_name, read_published, same_value
+from reports.read.measured import anchor_of
+from reports.read.records import Record, Records, as_number, lookup
+
+Recipe = Mapping[str, Any]
+
+TRANSFER = {
+    "table_7a": "linear_probe",
+    "table_7b": "finetune",
+    "table_7c": "multilabel",
+    "table_7d": "segmentation",
+    "table_7e": "detection",
+}
+ONE_OF_SEVERAL = "One of the paper's training lengths; `--epochs` sets another."
+SPELLING = {
+    "cosine": "Cosine",
+    "multi_step": "Multi-step",
+    "adamw": "AdamW",
+    "deeplabv3": "DeepLabv3",
+    "mask_rcnn": "Mask R-CNN",
+}
+
+
+def plain_number(value: Any) -> str:
+    """`1e-06` as the paper prints it: 0.000001; empty for what is not a number."""
+    found = as_number(value)
+    if found is None:
+        return ""
+    return (
+        f"{found:.10f}".rstrip("0").rstrip(".")
+        if found == found and abs(found) != float("inf")
+        else str(found)
+    )
+
+
+def spelled(value: Any) -> str:
+    """A name as the paper spells it: cosine -> Cosine, vit_b16 -> ViT B/16."""
+    if not isinstance(value, str):
+        return ""
+    if value.startswith("vit_") and value[4:5].isalpha() and value[5:].isdecimal():
+        return f"ViT {value[4].upper()}/{value[5:]}"
+    return SPELLING.get(value, value)
+
+
+def joined(value: Any) -> str:
+    """`25/50/75/100` for a list, a number alone for one."""
+    return "/".join(map(plain_number, value)) if isinstance(value, list) else plain_number(value)
+
+
+def in_brackets(value: Any) -> str:
+    """`(0.9, 0.98)`; a list of lists as `(22, 24) / (17, 19)`."""
+    if not isinstance(value, list):
+        return ""
+    if value and isinstance(value[0], list):
+        return " / ".join(map(in_brackets, value))
+    return f"({', '.join(map(plain_number, value))})"
+
+
+# The paper's row -> the recipe's field and how it is printed. A row that is not here is no property
+# of a recipe.
+FIELDS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "Backbone": ("encoder", spelled),
+    "Image Backbone": ("encoder", spelled),
+    "Seg. Head": ("head", spelled),
+    "Det. Head": ("head", spelled),
+    "Max. Epochs": ("epochs", joined),
+    "Epochs": ("epochs", joined),
+    "Max. Iterations": ("iterations", plain_number),
+    "LR scheduler": ("schedule", spelled),
+    "Max. LR": ("max_lr", plain_number),
+    "Min. LR": ("min_lr", plain_number),
+    "Optimizer": ("optimizer", spelled),
+    "AdamW's betas": ("betas", in_brackets),
+    "Weight decay": ("weight_decay", plain_number),
+    "LR step size": ("lr_step_factor", plain_number),
+    "LR step interval": ("lr_step_epochs", in_brackets),
+    "Layer-wise LR decay": ("layer_decay", joined),
+    "Stochastic dropout": ("drop_path", joined),
+    "Batch size per GPU": ("micro_batch", plain_number),
+    "# A100 GPUs": ("num_devices", plain_number),
+}
+
+
+def recipe_tables(records: Records) -> list[Table]:
+    """Tables 6(a), 6(b) and 7(a) to 7(e), our recipe beside each of the paper's columns."""
+    record = next(iter(records.of("recipes")), None)
+    pretraining = [_pretraining_table(record, letter) for letter in ("a", "b")]
+    return pretraining + [
+        _transfer_table(record, name, recipe) for name, recipe in TRANSFER.items()
+    ]
+
+
+def differences(tables: Sequence[Table]) -> int:
+    """How many cells of ours differ from the paper's."""
+    return sum(cell.differs for table in tables for row in table.rows for cell in row)
+
+
+def _pretraining_table(record: Record | None, letter: str) -> Table:
+    published = read_published(f"table_6{letter}")
+    ours = {column: _recipes_for(record, published, column) for column in published.columns}
+    return _beside(published, ours, record)
+
+
+def _recipes_for(record: Record | None, published: PublishedTable, column: str) -> list[Recipe]:
+    """The recipes that a column stands for; several that differ in one field make one column, as
+    25/50/75/100 epochs do.
+    """
+    found = lookup(record.config, "recipes") if record else None
+    recipes = [r for r in found.values() if isinstance(r, dict)] if isinstance(found, dict) else []
+    method, _, encoder = column.partition(" ")
+    table = published.name.removeprefix("table_")
+    return [
+        r
+        for r in recipes
+        if r.get("paper_table") == table
+        and r.get("method") == method.lower()
+        and (not encoder or spelled(r.get("encoder")) == encoder)
+    ]
+
+
+def _transfer_table(record: Record | None, name: str, recipe: str) -> Table:
+    found = lookup(record.config, "transfer_recipes", recipe) if record else None
+    return _beside(
+        read_published(name), {"Value": [found] if isinstance(found, dict) else []}, record
+    )
+
+
+def _beside(
+    published: PublishedTable, ours: Mapping[str, Sequence[Recipe]], record: Record | None
+) -> Table:
+    columns = [published.label_column]
+    for column in published.columns:
+        columns += (
+            ["Paper", "Ours"]
+            if len(published.columns) == 1
+            else [f"{column}: paper", f"{column}: ours"]
+        )
+    rows = []
+    for row, label in published.rows.items():
+        cells = [Cell(label)]
+        for column in published.columns:
+            paper = published.cell(row, column)
+            printed = paper.value if paper else ""
+            cells.append(Cell(paper.shown if paper else "", remarks=published.remarks(row, column)))
+            cells.append(
+                _our_cell(label, ours[column], printed, anchor_of(record) if record else "")
+            )
+        rows.append(cells)
+    return Table(published.name, f"{paper_name(published.name)}: {published.title}", columns, rows)
+
+
+def _our_cell(label: str, recipes: Sequence[Recipe], printed: str, anchor: str) -> Cell:
+    if label not in FIELDS:
+        return Cell("")
+    if not recipes:
+        return Cell(NOT_RUN)
+    field, spell = FIELDS[label]
+    values = [word for recipe in recipes if (word := spell(recipe.get(field)))]
+    ours = "/".join(dict.fromkeys(values))
+    if not ours:
+        return Cell(anchor="")
+    remarks = (ONE_OF_SEVERAL,) if label == "Max. Epochs" and ours in printed.split("/") else ()
+    return Cell(ours, anchor=anchor, differs=not same_value(ours, printed), remarks=remarks)

@@ -1,0 +1,1 @@
+"""Records from disk: validated once, then grouped by what may be averaged."""

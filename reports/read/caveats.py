@@ -1,0 +1,81 @@
+"""What a reader must know of a run beside its numbers: that the machine was busy, and which images
+could not be read.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from catlip.table import Table, clipped, shown
+from reports.compare.differences import listed
+from reports.read.records import Record, entries, number
+
+BUSY = 0.25  # of the wall time: processor time of other programs from which on a time is doubted
+
+
+def is_busy(record: Record) -> bool:
+    """Whether other programs took so much processor time meanwhile that times are in doubt; older
+    records do not say.
+    """
+    other, wall = (number(record.environment, key) for key in ("other_cpu_s", "wall_s"))
+    return other is not None and wall is not None and wall > 0 and other > BUSY * wall
+
+
+def busy_words(record: Record) -> str:
+    """The sentence for the list of records; empty where the machine was not busy."""
+    if not is_busy(record):
+        return ""
+    other, wall = (number(record.environment, key) for key in ("other_cpu_s", "wall_s"))
+    return (
+        f"The machine was busy: other programs took {shown(other)} s of processor time in "
+        f"{shown(wall)} s."
+    )
+
+
+def broken_words(record: Record) -> str:
+    """`Broken images: 3 cut off, 1 empty.`; empty where nothing was broken."""
+    causes = entries(record.metrics, "broken")
+    said = [
+        f"{shown(count, 0)} {clipped(cause)}"
+        for cause in causes
+        if (count := number(causes, cause))
+    ]
+    return f"Broken images, left out: {listed(said)}." if said else ""
+
+
+def caveats(record: Record) -> list[str]:
+    """Every sentence on a record."""
+    return [words for words in (busy_words(record), broken_words(record)) if words]
+
+
+def busy_machines(records: Iterable[Record]) -> str:
+    """A sentence on those of several records whose times are in doubt; empty without any."""
+    unique = {record.path: record for record in records}.values()
+    busy = [record.name for record in unique if is_busy(record)]
+    if not busy:
+        return ""
+    one = len(unique) == 1
+    where = (
+        "while this was measured"
+        if one
+        else f"in {len(busy)} of {len(unique)} records ({listed(busy)})"
+    )
+    return (
+        f"Beware: the machine was busy with other programs {where}; times and rates are in doubt."
+    )
+
+
+def broken_images(records: Iterable[Record]) -> str:
+    """A sentence on those of several records that left images out; empty without any."""
+    unique = {record.path: record for record in records}.values()
+    broken = [record.name for record in unique if broken_words(record)]
+    return (
+        f"Images could not be read in {len(broken)} of {len(unique)} records ({listed(broken)})."
+        if broken
+        else ""
+    )
+
+
+def with_warning(table: Table, records: Sequence[Record]) -> Table:
+    """The table, with a warning where the machine was busy while its numbers were measured."""
+    warning = busy_machines(records)
+    return replace(table, caption=f"{table.caption} {warning}".strip()) if warning else table

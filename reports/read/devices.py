@@ -1,0 +1,35 @@
+"""Which records of a kind are shown: numbers of two devices share no table and no ratio."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar, overload
+
+from catlip.kinds import Kind
+from reports.read.records import Record, Records
+
+K = TypeVar("K", bound=Kind)
+
+
+@overload
+def measured(records: Records, kind: str) -> list[Record[Kind]]: ...
+
+
+@overload
+def measured(records: Records, kind: type[K]) -> list[Record[K]]: ...
+
+
+def measured(records: Records, kind: Any) -> list[Any]:
+    """The records of a kind, accelerators first. Of the same run under several roots, that of the
+    first root.
+    """
+    first: dict[tuple[str, str, str], Record[Kind]] = {}
+    for record in records.of(kind):
+        first.setdefault((record.scale, record.name, record.where), record)
+    return sorted(first.values(), key=lambda record: record.is_cpu)
+
+
+def by_device(records: Iterable[Record[K]]) -> dict[str, list[Record[K]]]:
+    """Device -> its records."""
+    devices: dict[str, list[Record[K]]] = {}
+    for record in records:
+        devices.setdefault(record.where, []).append(record)
+    return devices

@@ -1,0 +1,86 @@
+"""Which runs may be averaged or compared: those that were told the same, apart from the seed, on
+data of the same size.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.compare.differences import listed
+from reports.read.records import Record, number
+
+SIZES = ("num_classes", "num_test")  # of a task, in the metrics
+DENSE_SIZES = ("num_train", "num_val", "num_classes")  # of records that are of one task
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Runs that may be averaged, and what a reader must know of those that were left out; both may
+    be empty.
+    """
+
+    records: list[Record]
+    remarks: tuple[str, ...] = ()
+
+
+def alike(own: Sequence[Record], every: Sequence[Record], task: str = "") -> Alike:
+    """Of a method's runs those of the recipe that most of all methods' runs have.
+
+    Args:
+        own: the runs of one method.
+        every: those of all methods, which decide which recipe counts: the one with most seeds, or
+            the first.
+        task: which the number is of; empty for records of one task.
+    Returns: where none of its own has that recipe, the largest group of its own, with a remark that
+        names the fields.
+    """
+    groups = _groups(every, task)
+    if len(groups) < 2 or not own:
+        return Alike(list(own))
+    common = _largest(groups)
+    key = _key(common[0], task)
+    kept = [record for record in own if _key(record, task) == key]
+    left_out = [record for record in own if _key(record, task) != key]
+    if not left_out:
+        return Alike(kept)
+    fields = listed(unlike([common[0], *left_out], task))
+    if kept:
+        runs = f"{len(left_out)} run{'s' * (len(left_out) > 1)} of another recipe"
+        return Alike(kept, (f"Left out: {runs}, other in {fields}.",))
+    return Alike(
+        _largest(_groups(own, task)),
+        (f"Not to be compared: of another recipe than most here, other in {fields}.",),
+    )
+
+
+def unlike(records: Sequence[Record], task: str = "") -> list[str]:
+    """The fields in which runs differ, of those that would have to be the same."""
+    every = [
+        record.told | _sizes(record, task)
+        for record in {_key(r, task): r for r in records}.values()
+    ]
+    fields = dict.fromkeys(field for fields in every for field in fields)
+    return [
+        field for field in fields if any(other.get(field) != every[0].get(field) for other in every)
+    ]
+
+
+def _sizes(record: Record, task: str) -> dict[str, Any]:
+    sizes = [f"{task}_{size}" for size in SIZES] if task else DENSE_SIZES
+    return {size: number(record.metrics, size) for size in sizes}
+
+
+def _groups(records: Sequence[Record], task: str) -> list[list[Record]]:
+    """The runs by what they were told, in the order of the first of each."""
+    groups: dict[Hashable, list[Record]] = {}
+    for record in records:
+        groups.setdefault(_key(record, task), []).append(record)
+    return list(groups.values())
+
+
+def _key(record: Record, task: str) -> Hashable:
+    return (record.told_key, *_sizes(record, task).values())
+
+
+def _largest(groups: Sequence[list[Record]]) -> list[Record]:
+    return max(groups, key=lambda group: len({(record.method, record.seed) for record in group}))

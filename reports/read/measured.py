@@ -1,0 +1,378 @@
+"""What the records of one setting say: quantities over seeds for each method.
+
+A *setting* is one scale under one root, such as `runs/starter`: what was run here is never averaged
+with records that were brought from elsewhere. Accuracy is averaged over everything in the setting;
+times only over one device, the one that most trainings ran on, and costs of different devices never
+meet in a ratio.
+"""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import PurePath
+from typing import TypeVar
+
+from catlip.least_counts import too_few
+from catlip.table import Quantity
+from reports.compare.differences import listed
+from reports.read.likeness import Alike, alike, unlike
+from reports.read.methods import KNOWN, name_of
+from reports.read.records import Record, Records, lookup, number, slug, text
+
+MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
+SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that no method chooses for itself
+K = TypeVar("K")
+CEILINGS = (
+    "timm:",
+    "openclip:",
+)  # what the spelling of an encoder starts with that other people pre-trained
+NOT_OURS = (
+    *CEILINGS,
+    "released:",
+    "random:",
+)  # and of the others that are neither trained here nor `random`, ours untrained
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times the step of the method `to` a method's step takes, with its interval."""
+
+    to: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The records of one scale under one root."""
+
+    root: str
+    scale: str
+    records: tuple[Record, ...]
+
+    def of(self, kind: str, method: str | None = None) -> list[Record]:
+        """The records of a kind, and of a method where one is named."""
+        return [
+            r for r in self.records if r.kind == kind and (method is None or r.method == method)
+        ]
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Every method that was trained or probed here: random init, CatLIP, CLIP, then the others
+        by name.
+        """
+        return ordered(
+            r.method
+            for r in self.records
+            if r.kind in ("pretrain", "linear_probe") and is_ours(r.method)
+        )
+
+    @cached_property
+    def device(self) -> str:
+        """The device that most trainings ran on (else most timings); empty without either."""
+        runs = self.of("pretrain") or self.of("step_time")
+        return Counter(r.device for r in runs).most_common(1)[0][0] if runs else ""
+
+    def accuracy(self, method: str, metric: str) -> Quantity | None:
+        """A probe metric in percent over the seeds of pre-training, e.g. `concepts_top1`."""
+        return over_seeds(self.probes(method, metric).records, lambda r: _percent(r, metric))
+
+    def probes(self, method: str, metric: str) -> Alike:
+        """The linear probes of a method that its accuracy is averaged over: of one recipe, of
+        encoders of one recipe.
+        """
+        task = metric.removesuffix("_top1")
+        if (method, task) not in self._probes:
+            every = [
+                r for r in self.of("linear_probe") if is_ours(r.method) and self._is_of_counted(r)
+            ]
+            own = self.of("linear_probe", method)
+            counted = [r for r in own if self._is_of_counted(r)] or own
+            self._probes[method, task] = alike(counted, every, task)
+        return self._probes[method, task]
+
+    def _is_of_counted(self, probe: Record) -> bool:
+        """Whether the encoder's training, where its record is here, is among those that count."""
+        encoder = PurePath(text(probe.config, "encoder").removesuffix(":raw")).name
+        return (probe.method, encoder) not in self._left_out
+
+    @cached_property
+    def _left_out(self) -> set[tuple[str, str]]:
+        """Method and name of the trainings that do not count."""
+        kept = {r.path for method in self.methods for r in self.counted(method).records}
+        return {(r.method, r.name) for r in self.of("pretrain") if r.path not in kept}
+
+    def counted(self, method: str) -> Alike:
+        """The trainings of a method that count: of one recipe."""
+        if method not in self._counted:
+            own = self.of("pretrain", method)
+            self._counted[method] = alike(own, own)
+        return self._counted[method]
+
+    @cached_property
+    def _counted(self) -> dict[str, Alike]:
+        return {}
+
+    @cached_property
+    def _probes(self) -> dict[tuple[str, str], Alike]:
+        return {}
+
+    def training(self, method: str, metric: str) -> Quantity | None:
+        """A pre-training metric over seeds, on this setting's device only."""
+        return over_seeds(self.trainings(method), lambda r: number(r.metrics, metric))
+
+    def relative_time(self, method: str) -> Quantity | None:
+        """Seconds of training over the mean of CLIP's; None where CLIP was not trained, or not like
+        it.
+        """
+        clip = self.training("clip", "train_seconds")
+        if clip is None or not clip.mean > 0 or self.unlike_trainings(method, "clip"):
+            return None
+        seconds = by_seed(self.trainings(method), lambda r: number(r.metrics, "train_seconds"))
+        return summarise(s / clip.mean for s in seconds.values())
+
+    def trainings(self, method: str) -> list[Record]:
+        """The trainings of a method that count, on this setting's device."""
+        return [r for r in self.counted(method).records if r.device == self.device]
+
+    def unlike_trainings(self, one: str, other: str) -> list[str]:
+        """What keeps the trainings of two methods from being compared: the encoder, its images or
+        how many it saw.
+        """
+        both = [self.counted(method).records for method in (one, other)]
+        if not all(both) or one == other:
+            return []
+        first, second = (own[0] for own in both)
+        found = [
+            field for field in SAME_FOR_ALL if first.recipe.get(field) != second.recipe.get(field)
+        ]
+        seen = [number(r.metrics, "images_seen") for r in (first, second)]
+        return found + ["images_seen"] * (None not in seen and seen[0] != seen[1])
+
+    def unlike(self, one: str, other: str, metric: str) -> list[str]:
+        """What keeps a probe metric of two methods from being compared: their trainings, or how
+        they were probed.
+        """
+        task = metric.removesuffix("_top1")
+        probes = [self.probes(method, metric).records for method in (one, other)]
+        return self.unlike_trainings(one, other) + (
+            unlike([r for own in probes for r in own], task) if all(probes) else []
+        )
+
+    @cached_property
+    def step_time(self) -> Record | None:
+        """The step-time record that speaks for this setting: its device, and its encoder where that
+        was timed.
+        """
+        encoder = next((text(r.recipe, "encoder") for r in self.of("pretrain")), "")
+        timed = [r for r in self.of("step_time") if r.device == self.device and step_methods(r)]
+        return next(
+            (r for r in timed if text(r.config, "model") == encoder), timed[0] if timed else None
+        )
+
+    def paired(self, metric: str, one: str, other: str) -> list[float]:
+        """The differences `one - other` of a probe metric in points, a seed each, for the seeds
+        that both have.
+
+        None where the two were not trained or probed alike.
+        """
+        if self.unlike(one, other, metric):
+            return []
+        first, second = (
+            by_seed(self.probes(m, metric).records, lambda r: _percent(r, metric))
+            for m in (one, other)
+        )
+        return [first[seed] - second[seed] for seed in first if seed is not None and seed in second]
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What keeps the numbers of this setting from meaning what they seem to mean."""
+        found = [
+            warning for method in self.methods for warning in self._mixed_recipes(method)
+        ] + self._unlike_methods()
+        devices = sorted({r.device for r in self.of("pretrain")})
+        if len(devices) > 1:
+            found.append(
+                f"Trainings ran on {len(devices)} devices; times are those of {self.device} alone."
+            )
+        if any(number(r.metrics, "images_seen") is None for r in self.of("pretrain")):
+            return found
+        images = {
+            m: {number(r.metrics, "images_seen") for r in self.trainings(m)}
+            for m in self.methods
+            if self.trainings(m)
+        }
+        if len(set().union(*images.values())) > 1:
+            found.append(
+                "Not every training saw the same number of images, so training times are not like "
+                "for like."
+            )
+        return found
+
+    def _mixed_recipes(self, method: str) -> list[str]:
+        counted = self.counted(method)
+        fields = unlike(self.of("pretrain", method))
+        words = f"The seeds of {name_of(method)} differ in {listed(fields)}, not in the seed alone"
+        return (
+            [
+                (
+                    f"{words}; {len(counted.records)} of {len(self.of('pretrain', method))} "
+                    "trainings "
+                    "count."
+                )
+            ]
+            if fields
+            else []
+        )
+
+    def _unlike_methods(self) -> list[str]:
+        """A sentence where CatLIP and CLIP, or how they were probed, cannot be compared."""
+        found = []
+        for metric in ("concepts_top1", "subgroups_top1"):
+            fields = self.unlike("catlip", "clip", metric)
+            found += (
+                [
+                    (
+                        f"CatLIP and CLIP differ in {listed(fields)}, so their accuracies are not "
+                        "compared."
+                    )
+                ]
+                if fields
+                else []
+            )
+        return list(dict.fromkeys(found))
+
+
+def settings(records: Records) -> list[Setting]:
+    """Every setting with a training, a probe or a timing: by root, in the order given, then by
+    scale, starter first.
+    """
+    roots = list(dict.fromkeys(r.root for r in records.found))
+    keys = {(r.root, r.scale): None for r in records.found if r.kind in MAIN_KINDS}
+    order = sorted(keys, key=lambda key: (roots.index(key[0]), key[1] != "starter", key[1]))
+    return [
+        Setting(root, scale, tuple(r for r in records.found if (r.root, r.scale) == (root, scale)))
+        for root, scale in order
+    ]
+
+
+def over_seeds(
+    records: Iterable[Record], value: Callable[[Record], float | None]
+) -> Quantity | None:
+    """A value over the seeds of pre-training: n is the number of seeds, not that of runs."""
+    return summarise(by_seed(records, value).values())
+
+
+def by_seed(
+    records: Iterable[Record], value: Callable[[Record], float | None]
+) -> dict[int | None, float]:
+    """Seed -> the mean of a value over its runs. Runs that do not name their seed count as one."""
+    return means_by((record.seed, value(record)) for record in records)
+
+
+def means_by(values: Iterable[tuple[K, float | None]]) -> dict[K, float]:
+    """The mean of the values of each key, without those that are not there."""
+    found: dict[K, list[float]] = {}
+    for key, value in values:
+        if value is not None:
+            found.setdefault(key, []).append(value)
+    return {key: sum(own) / len(own) for key, own in found.items()}
+
+
+def summarise(values: Iterable[float | None]) -> Quantity | None:
+    """Mean, sample standard deviation and n of the values that are there; None when none is; NaN if
+    one is NaN.
+    """
+    kept = [value for value in values if value is not None]
+    if not kept:
+        return None
+    if not all(map(math.isfinite, kept)):
+        return Quantity(math.nan, None, len(kept))
+    return Quantity(
+        statistics.fmean(kept), statistics.stdev(kept) if len(kept) > 1 else None, len(kept)
+    )
+
+
+def step_methods(record: Record) -> list[str]:
+    """The methods that a step-time record timed, in the order of every table."""
+    timed = lookup(record.metrics, "methods")
+    return ordered(timed) if isinstance(timed, dict) else []
+
+
+def step_ratio(record: Record, method: str) -> Ratio | None:
+    """The recorded ratio `method/another` of step times, or None."""
+    ratios = lookup(record.metrics, "ratios")
+    for key, found in ratios.items() if isinstance(ratios, dict) else ():
+        above, _, below = key.partition("/")
+        if above == method and (ratio := ratio_of(record, found, below)):
+            return ratio
+    return None
+
+
+def ratio_at(tree: object, to: str = "") -> Ratio | None:
+    """A ratio as benches record it, with `value`, `low` and `high`; None without a value."""
+    value = number(tree, "value")
+    return None if value is None else Ratio(to, value, number(tree, "low"), number(tree, "high"))
+
+
+def ratio_of(record: Record, tree: object, to: str = "") -> Ratio | None:
+    """A ratio of a record; without its interval where it rests on too few rounds."""
+    ratio = ratio_at(tree, to)
+    return (
+        replace(ratio, low=None, high=None)
+        if ratio and too_few(record.kind, record.samples)
+        else ratio
+    )
+
+
+def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:
+    """The fields that are not the same in all recipes, leaving out what cannot change a result."""
+    keys = dict.fromkeys(
+        key for recipe in recipes for key in recipe if key not in ("seed", "about")
+    )
+    return [
+        key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)
+    ]
+
+
+def ordered(methods: Iterable[str]) -> list[str]:
+    """Methods without repetition, the known ones in their fixed order, then the others by name,
+    those not ours last.
+    """
+    rank = {name: i for i, name in enumerate(KNOWN)}
+    return sorted(
+        set(methods), key=lambda name: (not is_ours(name), rank.get(name, len(rank)), name)
+    )
+
+
+def is_ours(method: str) -> bool:
+    """Whether the encoder was trained here, or is ours untrained; a spelling such as
+    `timm:vit_tiny` names one that is not.
+    """
+    return not method.startswith(NOT_OURS)
+
+
+def is_ceiling(method: str) -> bool:
+    """Whether other people trained the encoder, so that it only says what can be reached."""
+    return method.startswith(CEILINGS)
+
+
+def anchor_of(record: Record) -> str:
+    """The anchor of a record in the page; unique because it holds root, scale, kind and file
+    name.
+    """
+    return record.anchor
+
+
+def group_anchor(record: Record) -> str:
+    """The anchor of all records of the same root, scale, kind and method."""
+    return "records-" + slug(f"{record.root}/{record.scale}/{record.kind}/{record.method}")
+
+
+def _percent(record: Record, metric: str) -> float | None:
+    share = number(record.metrics, metric)
+    return None if share is None else 100 * share

@@ -1,0 +1,305 @@
+"""Records on disk -> records in memory, and what could not be read, with the reason.
+
+A record is one run of anything: `ROOT/<scale>/<kind>/<name>.json`. What is read here may come from
+an interrupted run, another program or another machine, so nothing is trusted: a file that is not a
+record becomes a `Problem`, a metric that is missing or not a number becomes None, and a NaN stays
+NaN so that the page can say so.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from catlip.foreign import UnreadableError, read_regular
+from catlip.kinds import KINDS, Kind, Run, read_run
+
+K = TypeVar("K", bound=Kind, covariant=True)
+SCHEMA = 1
+LARGEST = 1e18
+LONGEST = 400  # characters of a text in a table
+NOT_TOLD = ("seed", "about")  # fields of a recipe that make no run another
+NEEDED: dict[str, type] = {
+    "kind": str,
+    "name": str,
+    "command": str,
+    "config": dict,
+    "environment": dict,
+    "metrics": dict,
+    "samples": dict,
+    "notes": list,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Run[K]):
+    """One readable record, with its parts as the file holds them.
+
+    Attributes:
+        root: the folder it was found under, as given; `path` includes it.
+    """
+
+    root: str
+    scale: str
+    path: str
+    kind: str
+    command: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: dict[str, Any]
+    notes: list[Any]
+    shown_as: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """What was trained, probed or timed: catlip, clip, random, ..."""
+        for tree in (self.metrics, self.config):
+            if found := text(tree, "method"):
+                return found
+        return re.sub(r"-seed\d+$", "", self.name)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of pre-training, from the metrics or from the name `<method>-seed<k>`."""
+        for tree, key in (
+            (self.metrics, "pretrain_seed"),
+            (self.metrics, "seed"),
+            (self.config, "seed"),
+        ):
+            if (found := number(tree, key)) is not None and found.is_integer():
+                return int(found)
+        match = re.search(r"-seed(\d+)$", self.name)
+        return int(match.group(1)) if match else None
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe of a pre-training run; empty where the record has none."""
+        found = self.config.get("recipe")
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """What a run was told that its result depends on: its recipe without the seed and what the
+        recipe says of itself.
+        """
+        kept = {field: value for field, value in self.recipe.items() if field not in NOT_TOLD}
+        return kept | {"cached_features": self.config.get("cached_features")}
+
+    @cached_property
+    def told_key(self) -> str:
+        """The same for all runs that were told the same."""
+        return json.dumps(self.told, sort_keys=True)
+
+    def series(self, name: str) -> list[float]:
+        """The raw values recorded under `name`; what is not a number is NaN, a missing list is
+        empty.
+        """
+        values = self.samples.get(name)
+        if not isinstance(values, list):
+            return []
+        return [float("nan") if (found := as_number(value)) is None else found for value in values]
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows recorded under `name`, each with its columns by name; what is not a row is left
+        out.
+        """
+        values = self.samples.get(name)
+        return [row for row in values if isinstance(row, dict)] if isinstance(values, list) else []
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """Everything found under the roots (as given), in the order of the roots and then of the
+    paths.
+    """
+
+    roots: tuple[str, ...]
+    found: tuple[Record[Kind], ...]
+    problems: tuple[Problem, ...]
+
+    @overload
+    def of(self, kind: str) -> list[Record[Kind]]: ...
+
+    @overload
+    def of(self, kind: type[K]) -> list[Record[K]]: ...
+
+    def of(self, kind: str | type[Kind]) -> list[Any]:
+        """The records of a kind."""
+        name = kind if isinstance(kind, str) else kind.kind
+        return [record for record in self.found if record.kind == name]
+
+
+class NotARecordError(Exception):
+    """Why a file is left out; the message is the reason shown."""
+
+
+def read_records(roots: Sequence[Path]) -> Records:
+    """Read every record below `roots`, in whatever state the files are.
+
+    Args:
+        roots: folders that hold `<scale>/<kind>/<name>.json`, or such files; of a file, the scale
+            is the name of its folder's folder. One that does not exist is a problem, not an error;
+            a file that is named twice is read once.
+    Returns: the records and the problems; never raises for what a file contains.
+    """
+    found: list[Record] = []
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for place in roots:
+        if not os.path.lexists(place):
+            problems.append(Problem(str(place), "no such file or folder"))
+            continue
+        root = place if place.is_dir() else Path(os.path.normpath(place.parent / "../.."))
+        for path in _files(place):
+            if (same := os.path.abspath(path)) in seen:
+                continue
+            seen.add(same)
+            try:
+                found.append(read_record(root, path))
+            except NotARecordError as reason:
+                problems.append(Problem(str(path), str(reason)))
+    return Records(tuple(map(str, roots)), tuple(found), tuple(problems))
+
+
+def _files(place: Path) -> list[Path]:
+    """The file itself, or what may be records in a folder, those of unfinished runs among them."""
+    if not place.is_dir():
+        return [place]
+    found = [path for path in place.glob("*/*/*") if path.name.endswith((".json", ".json.partial"))]
+    return sorted((path for path in found if not path.name.startswith(".")), key=_natural)
+
+
+def read_record(root: Path, path: Path) -> Record:
+    """One record; raises NotARecordError with the reason where the file is none."""
+    if path.name.endswith(".json.partial"):
+        raise NotARecordError("incomplete: the run goes on, or was cut short before its end")
+    content = _parse(path)
+    if not isinstance(content, dict) or "schema" not in content:
+        raise NotARecordError("foreign: JSON without `schema`, so not a record")
+    if content["schema"] != SCHEMA:
+        raise NotARecordError(
+            f"schema {str(content['schema'])[:20]}: only schema {SCHEMA} is understood"
+        )
+    for key, kind in NEEDED.items():
+        if key not in content:
+            raise NotARecordError(f"lacks `{key}`")
+        if not isinstance(content[key], kind):
+            raise NotARecordError(f"`{key}` is not a {kind.__name__}")
+    kind = KINDS.get(content["kind"], Kind)
+    try:
+        run = read_run(cleaned(content | {"samples": {}}), kind)
+    except ValueError as reason:
+        raise NotARecordError(f"not of kind {content['kind'][:40]}: {reason}") from reason
+    return Record(
+        **{key: content[key] for key in NEEDED if key != "samples"},
+        measured=run.measured,
+        setup=run.setup,
+        machine=run.machine,
+        samples=content["samples"],
+        anchor="record-" + slug(str(path).removesuffix(".json")),
+        root=str(root),
+        scale=Path(os.path.abspath(path)).parent.parent.name,
+        path=str(path),
+        shown_as=entries(content, "shown_as"),
+    )
+
+
+def cleaned(tree: Any) -> Any:
+    """Values from a file as tables can hold them: text on one line, of printable characters and at
+    most LONGEST of them; what is larger than anything measured is infinite.
+    """
+    if isinstance(tree, dict):
+        return {cleaned(key): cleaned(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [cleaned(value) for value in tree]
+    if isinstance(tree, str):
+        return "".join(filter(str.isprintable, " ".join(tree[: 4 * LONGEST].split())))[:LONGEST]
+    if isinstance(tree, int | float) and abs(tree) > LARGEST:
+        return math.inf if tree > 0 else -math.inf
+    return tree
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return json.loads(read_regular(path))
+    except UnreadableError as reason:
+        raise NotARecordError(str(reason)) from reason
+    except OSError as error:
+        raise NotARecordError(f"cannot be read: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise NotARecordError(
+            f"corrupt: not JSON from line {error.lineno}, column {error.colno}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise NotARecordError(f"corrupt: {type(error).__name__}") from error
+
+
+def as_number(value: Any) -> float | None:
+    """A JSON number as float; None for anything else, true and false included.
+
+    NaN and the infinities stay what they are, and what is larger than anything measured is infinite
+    too.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if abs(value) > LARGEST:
+        return math.inf if value > 0 else -math.inf
+    return float(value)
+
+
+def lookup(tree: Any, *keys: str) -> Any:
+    """The value at a path of keys, or None where the path breaks off."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def entries(tree: Any, *keys: str) -> dict[str, Any]:
+    """The dictionary at a path of keys, or an empty one."""
+    found = lookup(tree, *keys)
+    return found if isinstance(found, dict) else {}
+
+
+def number(tree: Any, *keys: str) -> float | None:
+    """The number at a path of keys, or None."""
+    return as_number(lookup(tree, *keys))
+
+
+def drawable(tree: Any, *keys: str) -> float | None:
+    """The number at a path of keys if a figure has a place for it: above 0, and of a size that
+    something measured has.
+    """
+    found = number(tree, *keys)
+    return found if found is not None and 1e-9 < found < 1e13 else None
+
+
+def text(tree: Any, *keys: str) -> str:
+    """The string at a path of keys, or an empty one."""
+    found = lookup(tree, *keys)
+    return found if isinstance(found, str) else ""
+
+
+def slug(words: str) -> str:
+    """The words with everything but letters, digits, `_`, `.` and `-` as dashes: fit for an HTML
+    id.
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", words).strip("-")
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Sorts seed2 before seed10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

@@ -1,0 +1,63 @@
+"""Records about labelling rules: which speak, and how a rule is called.
+
+Numbers of different scales are never put side by side: of each scale the first root that has it
+speaks, and within it the first record of each rule.
+"""
+
+from collections.abc import Sequence
+
+from catlip.table import clipped
+from reports.read.measured import Setting
+from reports.read.records import Record, Records, text
+from reports.render.figures import series_style
+
+RULES = ("paper", "corenet", "paper_multiword")
+# Scales, rules of a scale, and records of a bench that are shown; the list of records holds the
+# rest.
+MOST = 3
+
+
+def by_scale(records: Records, main: Setting | None, *kinds: str) -> list[list[Record]]:
+    """The records of these kinds, a list a scale; the main setting's scale and root come first."""
+    found = [record for kind in kinds for record in records.of(kind)]
+    if main:
+        found.sort(
+            key=lambda record: (
+                (record.root, record.scale) != (main.root, main.scale),
+                record.scale != main.scale,
+            )
+        )
+    roots: dict[str, str] = {}
+    for record in found:
+        roots.setdefault(record.scale, record.root)
+    return [
+        [r for r in found if (r.scale, r.root) == place] for place in list(roots.items())[:MOST]
+    ]
+
+
+def by_rule(records: Sequence[Record]) -> dict[str, Record]:
+    """The first record of each rule, by the rule's name, the known rules first."""
+    first: dict[str, Record] = {}
+    for record in records:
+        first.setdefault(rule_of(record), record)
+    return {rule: first[rule] for rule in sorted(first, key=rule_rank)[:MOST]}
+
+
+def rule_of(record: Record) -> str:
+    """The rule that labels were made by; where it is not recorded, the record's name."""
+    return clipped(text(record.metrics, "rule") or text(record.config, "rule") or record.name, 24)
+
+
+def rule_rank(rule: str) -> tuple[int, str]:
+    """Sorts the known rules first, in their order."""
+    return (RULES.index(rule) if rule in RULES else len(RULES), rule)
+
+
+def rule_style(rule: str) -> dict[str, str]:
+    """The colour and marker that a rule wears in every figure."""
+    return series_style(rule_rank(rule)[0])
+
+
+def suffix(index: int) -> str:
+    """What makes the names of the n-th of several like tables or figures different."""
+    return f"_{index + 1}" if index else ""

@@ -1,0 +1,1 @@
+"""Tables, figures and sections as one page."""

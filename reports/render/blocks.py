@@ -1,0 +1,73 @@
+"""What a page is made of: sections of text, commands, tables and figures, rendered alike as HTML
+and as markdown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from catlip.table import Table
+from reports.render.figures import Figure
+from reports.render.provenance import RecordGroup
+from reports.summary.answers import Answer
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; words in backticks are code, and everything else is escaped."""
+
+    words: str
+    kind: str = field(default="text", init=False)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to type."""
+
+    line: str
+    kind: str = field(default="command", init=False)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures that stand side by side where there is room."""
+
+    figures: Sequence[Figure]
+    kind: str = field(default="figures", init=False)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The three questions with their answers."""
+
+    answers: Sequence[Answer]
+    kind: str = field(default="answers", init=False)
+
+
+@dataclass(frozen=True)
+class RecordList:
+    """Every record, shown inline."""
+
+    groups: Sequence[RecordGroup]
+    kind: str = field(default="records", init=False)
+
+
+Block = Text | Command | Figures | Answers | RecordList | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+
+
+def to_fill(words: str, command: str) -> list[Block]:
+    """What has not been run, and the command that would fill its place."""
+    return [Text(f"{words} This fills the section:"), Command(command)]
+
+
+def side_by_side(figures: Sequence[Figure]) -> list[Block]:
+    """The figures as one block; no block without any."""
+    return [Figures(figures)] if figures else []

@@ -1,0 +1,259 @@
+"""One style for every figure, and a figure as SVG, as PNG and as SVG that follows the page's
+colours.
+
+Colours are Okabe and Ito's, darkened where text wears them; each method also has its own marker,
+and lines are labelled where they end instead of in a legend. Output holds no date and no random
+ids: the same records give the same bytes.
+"""
+
+import io
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+from catlip.table import clipped, shown
+from reports.read.methods import KNOWN, OTHER, colour_of, marker_of, name_of, stated_colours
+
+INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
+# Of the n-th of several rules or label sets, which are not methods: colour and marker of these.
+SERIES = ("catlip", "siglip", "superclass", "clip")
+COLOURS = {method: KNOWN[method].colour for method in ("random", *SERIES)}
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.parse_math": False,  # what records call things is shown as it is
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "lines.linewidth": 2,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "catlip-bench",
+    "path.simplify_threshold": 0.5,
+}
+# What a colour of the file becomes in the page, where light and dark define the variable.
+PAGE_COLOURS = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--line",
+    PAPER: "--paper",
+    OTHER: "--other",
+} | {colour: f"--{method}" for method, colour in COLOURS.items()}
+DARK = "light-dark({0}, color-mix(in srgb, {0} 50%, white))"  # of a colour that a record states
+PNG_DPI = 160
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: its file stem, caption, text for those who cannot see it, and how it is drawn."""
+
+    name: str
+    caption: str
+    alt: str
+    draw: Callable[[Axes], None]
+    height: float = 3.2
+    kind: str = field(default="figure", init=False)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A figure's files."""
+
+    svg: str
+    png: bytes
+
+
+def render(figure: Figure, width: float = 5.2) -> Rendered:
+    """Draw a figure; width and height in inches."""
+    with matplotlib.rc_context(STYLE):
+        canvas = Canvas(figsize=(width, figure.height), layout="constrained")
+        figure.draw(canvas.add_subplot())
+        svg, png = io.StringIO(), io.BytesIO()
+        canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        canvas.set_layout_engine(
+            None
+        )  # the places that it found hold for the second file too, which is drawn once
+        canvas.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return Rendered(svg.getvalue(), png.getvalue())
+
+
+def for_page(svg: str, name: str) -> str:
+    """The SVG as an element of the page: no prologue, its own ids, and colours that light and dark
+    define.
+    """
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
+    body = re.sub(r'(url\(|href=")#', rf"\1#{name}-", body)
+    for colour, variable in PAGE_COLOURS.items():
+        body = body.replace(colour, f"var({variable})")
+    for colour in stated_colours():
+        body = body.replace(colour, DARK.format(colour))
+    # Glyphs drawn in black have no colour of their own in the file.
+    return body.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1).strip()
+
+
+def series_style(index: int) -> dict[str, str]:
+    """The colour and marker of the n-th of several things that are not methods."""
+    method = SERIES[index % len(SERIES)]
+    return {"color": colour_of(method), "marker": marker_of(method)}
+
+
+THOUSANDS = StrMethodFormatter("{x:,.0f}")
+
+
+def write_out_powers(axis: Axis) -> None:
+    """Write the ticks of a logarithmic axis as 1, 1,000, 10 M."""
+    axis.set_major_formatter(
+        lambda value, _: f"{value / 1e6:,g} M" if value >= 1e6 else f"{value:,g}"
+    )
+    axis.set_minor_formatter(NullFormatter())
+
+
+def label_points(
+    axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float, leader: str = "-"
+) -> None:
+    """Name points in a column at the right edge, each with a thin line to its point; names are
+    pushed apart, never on top.
+
+    Args:
+        points: (x, y, label, colour), x and y in data units within the axes' limits, which must be
+            set already.
+        gap: least distance between two labels, as a share of the axes' height.
+        leader: how the thin lines are drawn, ":" where they are long and must not be taken for
+            data.
+    """
+    points = sorted(points, key=lambda point: point[1])
+    to_share = (
+        axes.transScale + axes.transLimits
+    )  # of the axes' width and height, on a logarithmic scale too
+    shares = [float(to_share.transform((x, y))[1]) for x, y, _, _ in points]
+    places: list[float] = []
+    for share in shares:
+        places.append(max(share, places[-1] + gap) if places else share)
+    pushed = min(
+        sum(places) / len(places) - sum(shares) / len(shares), places[0]
+    )  # not below the axis
+    for place, (x, y, label, colour) in zip(places, points, strict=True):
+        axes.annotate(
+            label,
+            (x, y),
+            (1.03, place - pushed),
+            textcoords="axes fraction",
+            va="center",
+            color=colour,
+            fontsize=9,
+            arrowprops={"arrowstyle": "-", "linestyle": leader, "color": colour, "linewidth": 0.7}
+            | {"shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)},
+            annotation_clip=False,
+        )
+
+
+Part = tuple[str, float]  # what it is, and how much
+
+
+def bars_figure(
+    name: str, caption: str, bars: dict[str, list[Part]], unit: str, axis: str, height: float
+) -> Figure:
+    """A stacked bar a method, with what it says in words.
+
+    Args:
+        bars: method -> parts, sizes in `unit`.
+        axis: what the axis is labelled with.
+    """
+    said = "; ".join(
+        (
+            f"{clipped(name_of(m))}: "
+            f"{', '.join(f'{word} {shown(size)} {unit}' for word, size in parts)}"
+        )
+        for m, parts in bars.items()
+    )
+    drawn = [(clipped(name_of(m), 24), colour_of(m), parts) for m, parts in bars.items()]
+    return Figure(
+        name,
+        caption,
+        f"Stacked bars. {said}.",
+        partial(stacked_bars, bars=drawn, unit=axis),
+        height,
+    )
+
+
+def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
+    """Bars of parts, each part named inside its piece, those too narrow for their name in a line
+    below.
+
+    Args:
+        bars: (name, colour, parts), from the top; sizes in `unit`, above 0.
+    """
+    longest = max(sum(size for _, size in parts) for _, _, parts in bars)
+    words = list(dict.fromkeys(word for _, _, parts in bars for word, _ in parts))
+    shades = {word: 1 - 0.6 * i / max(1, len(words) - 1) for i, word in enumerate(words)}
+    for y, (_, colour, parts) in enumerate(bars):
+        left, narrow = 0.0, []
+        for word, size in parts:
+            shade = shades[word]
+            axes.barh(y, size, 0.56, left, color=colour, alpha=shade, edgecolor=PAPER)
+            label = f"{textwrap.fill(word, 13)}\n{shown(size)}"
+            if size > 0.019 * max(map(len, label.split("\n"))) * longest:
+                ink = PAPER if shade > 0.65 else INK
+                axes.text(
+                    left + size / 2,
+                    y,
+                    label,
+                    ha="center",
+                    va="center",
+                    color=ink,
+                    fontsize=8.5,
+                    linespacing=1.05,
+                )
+            else:
+                narrow.append(f"{word} {shown(size)}")
+            left += size
+        below = textwrap.fill(", ".join(narrow), 68)
+        axes.annotate(
+            below,
+            (0, y + 0.3),
+            (2, -2),
+            textcoords="offset points",
+            va="top",
+            color=MUTED,
+            fontsize=8,
+        )
+    axes.set_yticks(range(len(bars)), [textwrap.fill(name, 14) for name, _, _ in bars])
+    axes.set_xlim(0, 1.02 * longest)
+    axes.set_ylim(len(bars) - 0.35, -0.4)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.set_xlabel(unit)
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """At most `most` evenly spaced positions of `count`, first and last among them."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})

@@ -1,0 +1,125 @@
+"""Rows of small pictures with words below them, as one figure.
+
+The pictures are in the records as base64. They may come from elsewhere, so each is opened with its
+size checked, and what is no picture is left out.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+
+from reports.render.figures import INK, MUTED, PAPER, Figure
+
+WIDTH = 4.1  # inches of a row's pictures, without the gaps
+LINE = 0.092  # inches of a line of words
+GAP = 0.07  # between pictures, in pictures
+LARGEST = 512  # pixels of a side, and characters of base64 a thousand times that
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One cell of a figure: an image or none, boxes on it (left, top, right, bottom, colour), and
+    lines of words below.
+    """
+
+    pixels: Pixels | None
+    boxes: Sequence[tuple[float, float, float, float, str]] = ()
+    words: Sequence[str] = ()
+
+
+Row = tuple[str, Sequence[Panel | None]]  # its name, and a panel an image
+
+
+def panels_figure(name: str, caption: str, rows: Sequence[Row]) -> Figure:
+    """The rows below each other, their pictures in columns."""
+    columns = max(len(panels) for _, panels in rows)
+    names = [name for name, _ in rows if name]
+    named = f"; rows: {', '.join(names)}" if names else ", each with words below it"
+    height = 0.25 + WIDTH / columns * sum(_height(panels, columns) for _, panels in rows)
+    return Figure(
+        name, caption, f"{columns} images in columns{named}.", partial(_draw, rows=rows), height
+    )
+
+
+def decoded(words: Any, mode: str) -> Pixels | None:
+    """A picture in base64 as [H, W, 3] (RGB) or [H, W] (L, and 1 as 0 and 1) uint8; None for
+    anything else.
+    """
+    if not isinstance(words, str) or len(words) > 1000 * LARGEST:
+        return None
+    try:
+        with Image.open(
+            io.BytesIO(base64.b64decode(words, validate=True)), formats=("JPEG", "PNG")
+        ) as picture:
+            if max(picture.size) > LARGEST:
+                return None
+            return np.asarray(picture.convert(mode)).astype(np.uint8)
+    except (
+        ValueError,
+        OSError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ):  # base64, Pillow, and its PNG reader
+        return None
+
+
+def _line(columns: int) -> float:
+    """Height of a line of words, in pictures."""
+    return LINE * columns / WIDTH
+
+
+def _height(panels: Sequence[Panel | None], columns: int) -> float:
+    """Of a row, in pictures."""
+    there = [panel for panel in panels if panel]
+    lines = max((len(panel.words) for panel in there), default=0)
+    return float(any(panel.pixels is not None for panel in there)) + _line(columns) * lines + GAP
+
+
+def _draw(axes: Axes, rows: Sequence[Row]) -> None:
+    """Rows of panels, each with its name at the left."""
+    columns, top = max(len(panels) for _, panels in rows), 0.0
+    for name, panels in rows:
+        height = _height(panels, columns)
+        middle = 0.5 if height > 1 else (height - GAP) / 2
+        axes.text(-0.06, top - middle, name, ha="right", va="center", color=INK, fontsize=9)
+        for column, panel in enumerate(panels):
+            if panel:
+                _draw_panel(axes, panel, column * (1 + GAP), top, _line(columns))
+        top -= height
+    axes.set_xlim(-0.1, (1 + GAP) * columns)
+    axes.set_ylim(top, 0.02)
+    axes.set_aspect("equal")
+    axes.axis("off")
+
+
+def _draw_panel(axes: Axes, panel: Panel, left: float, top: float, line: float) -> None:
+    if panel.pixels is not None:
+        height, width = panel.pixels.shape[:2]
+        unit = 1 / max(height, width)
+        extent = (left, left + width * unit, top - height * unit, top)
+        axes.imshow(panel.pixels, extent=extent, interpolation="nearest", aspect="equal")
+        for x0, y0, x1, y1, colour in panel.boxes:
+            corner, size = (left + x0 * unit, top - y1 * unit), ((x1 - x0) * unit, (y1 - y0) * unit)
+            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=PAPER, linewidth=2.4))
+            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=1.2))
+        top -= 1
+    for number, words in enumerate(panel.words):
+        axes.text(
+            left,
+            top - line * (number + 0.55),
+            words,
+            ha="left",
+            va="center",
+            color=MUTED,
+            fontsize=6,
+        )

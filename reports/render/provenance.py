@@ -1,0 +1,214 @@
+"""Where every number came from: each record as the page shows it, grouped by what one number may be
+averaged over.
+
+Of very many records the first of each group are shown whole, as far as the page has room; the
+others are a line each.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from catlip.table import Cell, Table, clipped, shown
+from reports.read.caveats import caveats
+from reports.read.measured import anchor_of, group_anchor, name_of
+from reports.read.records import Record, Records, as_number, lookup, number, text
+
+OF_A_METHOD = (
+    "pretrain",
+    "linear_probe",
+    "finetune",
+    "readout",
+    "longer_training",
+)  # kinds with a record a method and seed
+SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
+ROOM = 1_000_000  # characters of the page for whole records; a hundred take half a million
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A list of raw values in short: how many, how they lie, and the first of them."""
+
+    name: str
+    summary: str
+    values: str
+
+
+@dataclass(frozen=True)
+class RecordView:
+    """A record as the page shows it inline."""
+
+    anchor: str
+    path: str
+    command: str
+    where: str
+    config: str
+    environment: str
+    metrics: str
+    samples: Sequence[Samples]
+    notes: Sequence[str]
+    caveats: Sequence[str]
+
+    @property
+    def size(self) -> int:
+        """Characters that it takes of the page, about."""
+        samples = sum(len(found.summary) + len(found.values) for found in self.samples)
+        return (
+            len(self.config)
+            + len(self.environment)
+            + len(self.metrics)
+            + len(self.command)
+            + samples
+        )
+
+
+@dataclass(frozen=True)
+class RecordLine:
+    """A record of which the page shows no more than where it lies."""
+
+    anchor: str
+    path: str
+    caveats: Sequence[str]
+
+
+@dataclass(frozen=True)
+class RecordGroup:
+    """Records of the same root, scale, kind and method: the seeds of one number; those shown whole,
+    then the others.
+    """
+
+    anchor: str
+    title: str
+    records: Sequence[RecordView]
+    lines: Sequence[RecordLine] = ()
+
+
+def record_groups(records: Records) -> list[RecordGroup]:
+    """All records, in groups, in the order in which they were read."""
+    groups: dict[str, list[Record]] = {}
+    for record in records.found:
+        groups.setdefault(group_anchor(record), []).append(record)
+    whole = _whole(list(groups.values()))
+    made = []
+    for anchor, found in groups.items():
+        views = [whole[record.path] for record in found if record.path in whole]
+        lines = [RecordLine(anchor_of(r), r.path, caveats(r)) for r in found if r.path not in whole]
+        made.append(RecordGroup(anchor, _title(found[0]), views, lines))
+    return made
+
+
+def _whole(groups: Sequence[Sequence[Record]]) -> dict[str, RecordView]:
+    """By their paths the records for which there is room: the first of every group, then the
+    second, and so on.
+    """
+    shown_whole: dict[str, RecordView] = {}
+    room = ROOM
+    for turn in zip_longest(*groups):
+        for record in turn:
+            if record is None:
+                continue
+            found = view(record)
+            room -= found.size
+            if room < 0:
+                return shown_whole
+            shown_whole[record.path] = found
+    return shown_whole
+
+
+def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table]:
+    """Every record with its command and machine, where the page has no room for all of them."""
+    if not any(group.lines for group in groups):
+        return []
+    rows = [
+        [
+            Cell(record.path),
+            Cell(clipped(record.command, 400)),
+            Cell(clipped(_where(record), 200)),
+            Cell(" ".join(caveats(record))),
+        ]
+        for record in records.found
+    ]
+    return [
+        Table("records", "Every record", ["File", "Command", "Where", "Beware"], rows, folded=True)
+    ]
+
+
+def view(record: Record) -> RecordView:
+    """One record for the page."""
+    return RecordView(
+        anchor=anchor_of(record),
+        path=record.path,
+        command=record.command,
+        where=_where(record),
+        config=_pretty(record.config),
+        environment=_pretty(record.environment),
+        metrics=_pretty(record.metrics),
+        samples=[_samples(record, name) for name in record.samples],
+        notes=[str(note) for note in record.notes],
+        caveats=caveats(record),
+    )
+
+
+def problems_table(records: Records) -> Table:
+    """The files that were left out, with their reasons."""
+    rows = [[Cell(problem.path), Cell(problem.reason)] for problem in records.problems]
+    return Table("left_out", "Files that were left out", ["File", "Why"], rows)
+
+
+def _title(record: Record) -> str:
+    who = name_of(record.method) if record.kind in OF_A_METHOD else record.name
+    kind = record.kind.replace("_", " ")
+    return f"{record.root}/{record.scale}: {kind}{f', {who}' if who != kind else ''}"
+
+
+def _where(record: Record) -> str:
+    """Device, threads, torch and revision on one line."""
+    threads = number(record.environment, "threads")
+    revision = text(record.environment, "revision")
+    dirty = " with local changes" if lookup(record.environment, "dirty") is True else ""
+    words = [
+        record.device,
+        f"{threads:.0f} thread{'s' * (threads != 1)}" if threads is not None else "",
+        f"torch {torch}" if (torch := text(record.environment, "packages", "torch")) else "",
+        f"revision {revision}{dirty}" if revision else "",
+        text(record.environment, "started"),
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def _samples(record: Record, name: str) -> Samples:
+    values = record.samples[name]
+    if not isinstance(values, list):
+        return Samples(name, "not a list", "")
+    if rows := record.rows(name):
+        first = "; ".join(
+            ", ".join(f"{key} {_short(value)}" for key, value in row.items())
+            for row in rows[:SHOWN_ROWS]
+        )
+        return Samples(
+            name, f"{len(values)} rows", first + ("; …" if len(values) > SHOWN_ROWS else "")
+        )
+    numbers = [value for value in map(as_number, values) if value is not None]
+    series = [value for value in numbers if math.isfinite(value)]
+    summary = f"{len(values)} values"
+    if series:
+        summary += (
+            f", min {shown(min(series))}, median {shown(statistics.median(series))}, max "
+            f"{shown(max(series))}"
+        )
+    if len(series) < len(numbers):
+        summary += f", {len(numbers) - len(series)} not finite"
+    more = ", …" if len(values) > SHOWN_VALUES else ""
+    return Samples(name, summary, ", ".join(map(_short, values[:SHOWN_VALUES])) + more)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)[:40]
+
+
+def _pretty(tree: Any) -> str:
+    return json.dumps(tree, indent=1, ensure_ascii=False)

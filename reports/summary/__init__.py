@@ -1,0 +1,1 @@
+"""The headline, the three questions, and the trainings."""

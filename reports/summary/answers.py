@@ -1,0 +1,345 @@
+"""The three questions, answered from one setting's records in plain sentences: as good? cheaper?
+why?
+
+A difference between methods is only called one when every seed agrees on its sign; a ratio is only
+given with its interval. What was not run is said to be not run.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from catlip.least_counts import SEEDS, too_few
+from catlip.table import Quantity, mean_and_spread, shown, sign_of
+from reports.compare.differences import listed
+from reports.cost.waterfall import ways
+from reports.read.measured import Ratio, Setting, anchor_of, name_of, step_methods, step_ratio
+from reports.read.records import Record, number
+from reports.read.rules import by_rule
+from reports.summary.tables import PROBES, interval, link, probe_title, step_description
+
+SCALE_CAVEAT = {
+    "starter": (
+        "The starter data are a few thousand drawings with names and keywords that people wrote, "
+        "and scenes composed of them, "
+        "not web photos. They can show that both methods learn and transfer on one data path, and "
+        "what a step of each costs on "
+        "this machine. They cannot show whether the paper's accuracy holds: its claims rest on up "
+        "to 1.3 billion photos and "
+        "encoders of 86 to 632 million parameters, and the order of two methods may turn with "
+        "scale."
+    )
+}
+
+IN_SHORT = {
+    "higher": "Here it is better, in every seed.",
+    "lower": "Here it is worse, in every seed.",
+    "higher, few": (
+        f"Higher in every seed here, but fewer than {SEEDS} seeds cannot tell the two apart."
+    ),
+    "lower, few": (
+        f"Lower in every seed here, but fewer than {SEEDS} seeds cannot tell the two apart."
+    ),
+    "either": "Here the two cannot be told apart: the seeds disagree.",
+    "one": "One seed each is too few to tell the two apart.",
+}
+MOST_FACTORS = 3
+PAPER_SPEED_UP = "2.7"  # title and Figure 1(c): GPU hours of one epoch, CLIP over CatLIP
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, its answer in a few words, the sentences behind it, and the records they rest on
+    as (anchor, name).
+    """
+
+    question: str
+    short: str
+    sentences: Sequence[str]
+    sources: Sequence[tuple[str, str]]
+
+
+def answers(setting: Setting, waterfalls: Sequence[Record] = ()) -> list[Answer]:
+    """As good, cheaper, why: in this order; of the waterfalls, this setting's device's speaks where
+    it has one.
+    """
+    waterfall = next(
+        (r for r in waterfalls if r.device == setting.device), next(iter(waterfalls), None)
+    )
+    return [as_good(setting), cheaper(setting), why(setting, waterfall)]
+
+
+def as_good(setting: Setting) -> Answer:
+    """CatLIP against CLIP on both probes, seed by seed, and each against random init."""
+    compared = [said for probe in PROBES if (said := _compared(setting, probe))]
+    floors = [text for method in ("catlip", "clip") if (text := _above_random(setting, method))]
+    probes = {
+        m: found for m in ("random", "catlip", "clip") if (found := setting.of("linear_probe", m))
+    }
+    sources = [(link(found), f"probes of {name_of(m)}") for m, found in probes.items()]
+    if not compared:
+        fields = dict.fromkeys(
+            f for metric, _ in PROBES.values() for f in setting.unlike("catlip", "clip", metric)
+        )
+        short = "Not yet known: this needs a linear probe of CatLIP and of CLIP."
+        short = (
+            f"Not compared: CatLIP and CLIP differ in {listed(list(fields))}." if fields else short
+        )
+        return Answer("Is CatLIP as good?", short, floors, sources)
+    signs = {sign for _, sign in compared}
+    short = IN_SHORT[next(iter(signs))] if len(signs) == 1 else "It depends on the probe."
+    chance = [_chance(setting)] if signs & {"higher", "lower", "higher, few", "lower, few"} else []
+    return Answer(
+        "Is CatLIP as good?", short, [text for text, _ in compared] + chance + floors, sources
+    )
+
+
+def _chance(setting: Setting) -> str:
+    """How much the agreement of all seeds on a sign is worth."""
+    seeds = max(len(setting.paired(metric, "catlip", "clip")) for metric, _ in PROBES.values())
+    return (
+        f"Where the methods are equal, {seeds} seeds agree on a sign by chance 1 time in "
+        f"{2 ** (seeds - 1)}."
+    )
+
+
+def _compared(setting: Setting, probe: str) -> tuple[str, str] | None:
+    """A sentence on CatLIP - CLIP of one probe, and whether CatLIP is higher, lower or either."""
+    metric = PROBES[probe][0]
+    one, other = setting.accuracy("catlip", metric), setting.accuracy("clip", metric)
+    points = setting.paired(metric, "catlip", "clip")
+    if one is None or other is None or not points or not all(map(math.isfinite, points)):
+        return None
+    signs, few = set(map(sign_of, points)), ", few" if len(points) < SEEDS else ""
+    sign = (
+        {1: f"higher{few}", -1: f"lower{few}"}.get(signs.pop(), "either")
+        if len(signs) == 1
+        else "either"
+    )
+    sign = "one" if len(points) == 1 else sign
+    mean = sum(points) / len(points)
+    seeds = (
+        f"from {_signed(min(points))} to {_signed(max(points))} over {len(points)} seeds"
+        if len(points) > 1
+        else "one seed"
+    )
+    task = probe_title(setting, probe).partition(",")[0]
+    return (
+        (
+            f"On {task}, CatLIP reaches {_percent(one)} and CLIP {_percent(other)}: "
+            f"{_signed(mean)} "
+            f"points ({seeds})."
+        ),
+        sign,
+    )
+
+
+def _above_random(setting: Setting, method: str) -> str:
+    trained, floor = (
+        setting.accuracy(method, "concepts_top1"),
+        setting.accuracy("random", "concepts_top1"),
+    )
+    if trained is None or floor is None or not floor.mean > 0:
+        return ""
+    margin = trained.mean - floor.mean
+    clear = margin > 2 * max(trained.spread or 0, floor.spread or 0, 1.0)
+    verb = "clearly beats" if clear else "does not clearly beat"
+    return f"{name_of(method)} {verb} an untrained encoder ({_percent(floor)}) on the concepts."
+
+
+def cheaper(setting: Setting) -> Answer:
+    """The interleaved step-time ratio first, then the seconds of whole trainings, then the cost of
+    labelling.
+    """
+    question, record = "Is CatLIP cheaper?", setting.step_time
+    ratio = step_ratio(record, "clip") if record else None
+    sources = [(anchor_of(record), "step times")] if record else []
+    trained = {m: found for m in ("catlip", "clip") if (found := setting.trainings(m))}
+    sources += [(link(found), f"trainings of {name_of(m)}") for m, found in trained.items()]
+    sentences = [text for text in (_whole_trainings(setting), _labelling(setting)) if text]
+    if record is None or ratio is None or ratio.to != "catlip":
+        return Answer(
+            question,
+            "Not yet known: this needs both methods' step times on one device.",
+            sentences,
+            sources,
+        )
+    if few := too_few(record.kind, record.samples):
+        return Answer(
+            question, f"Not yet known: step times of {few}, give no ratio.", sentences, sources
+        )
+    timed = (
+        f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(ratio)}), "
+        f"{step_description(record)}."
+    )
+    return Answer(question, _cheaper_in_short(ratio), [timed, *sentences], sources)
+
+
+def _cheaper_in_short(ratio: Ratio) -> str:
+    if ratio.low is None or ratio.high is None:
+        return "Not yet known: the ratio of step times has no interval."
+    if ratio.low <= 1 <= ratio.high:
+        return "No difference in step time can be told here."
+    if ratio.value < 1:
+        return f"No: CLIP's step takes {shown(ratio.value, 2)} times as long as CatLIP's here."
+    return (
+        f"Yes: CLIP's step takes {shown(ratio.value, 2)} times as long here; the paper claims "
+        f"{PAPER_SPEED_UP} at its scale."
+    )
+
+
+def _whole_trainings(setting: Setting) -> str:
+    said = [
+        f"{name_of(m)} {mean_and_spread(q)} s"
+        for m in ("catlip", "clip")
+        if (q := setting.training(m, "train_seconds"))
+    ]
+    if len(said) == 2 and (fields := setting.unlike_trainings("catlip", "clip")):
+        return f"Whole trainings are not compared: they differ in {listed(fields)}."
+    return f"Whole trainings took: {', '.join(said)}." if len(said) == 2 else ""
+
+
+def _labelling(setting: Setting) -> str:
+    record = next(
+        iter(by_rule(setting.of("labelling")).values()), None
+    )  # rule paper's, if it is there
+    rate = number(record.metrics, "captions_per_s") if record else None
+    return (
+        f"CatLIP also needs labels, once per data set: {shown(rate)} captions/s here."
+        if rate
+        else ""
+    )
+
+
+def why(setting: Setting, waterfall: Record | None = None) -> Answer:
+    """Where a speed-up comes from, factor by factor; without a waterfall, in which part of a step
+    the difference lies.
+    """
+    question, record = "Why?", setting.step_time
+    explained = _factors(waterfall) if waterfall else None
+    split = record is not None and {"catlip", "clip"} <= set(step_methods(record))
+    if not split and explained is None:
+        return Answer(
+            question, "Not yet known: this needs both methods' step times on one device.", [], []
+        )
+    parts = _phase_differences(record) if record and split else ("", "")
+    sentences = [
+        text
+        for text in (_parameters(record) if record and split else "", parts[1], _waiting(setting))
+        if text
+    ]
+    sources = [(anchor_of(record), "step times")] if record and split else []
+    if waterfall and explained:
+        if too_few(waterfall.kind, waterfall.samples) and parts[0]:
+            explained = [parts[0], *explained[1:]]
+        return Answer(
+            question,
+            explained[0],
+            [*explained[1:], *sentences],
+            [(anchor_of(waterfall), "waterfall"), *sources],
+        )
+    sentences.append(
+        "What part of this is loss, text tower, memory or communication takes one-factor-at-a-time "
+        "timings."
+    )
+    return Answer(question, parts[0], sentences, sources)
+
+
+def _factors(waterfall: Record) -> list[str] | None:
+    """The answer in short, then sentences on each way and its factors; None where no factor was
+    run.
+    """
+    timed = {
+        way.name: way
+        for way in ways(waterfall)
+        if way.total and any(factor.mean for factor in way.factors)
+    }
+    if "release" not in timed:
+        return None
+    release, further = timed["release"], timed.get("further")
+    run = sorted(
+        (factor for factor in release.factors if factor.mean),
+        key=lambda factor: -(factor.mean or 0),
+    )
+    values = [shown(r.value, 2) for r in run[0].ratios.values() if r]
+    each = f"{' and '.join(values)} times{', in two orders' if len(values) > 1 else ''}"
+    said = [
+        f"Of what the two releases do differently, the largest factor is {run[0].name}: {each}."
+    ]
+    if few := too_few(waterfall.kind, waterfall.samples):
+        said = ["Not yet known: the factors were timed too few times."]
+        said.append(f"The factors were timed in {few}: which is the largest is open.")
+    claim = f"; the paper claims {shown(release.published, 1)}" if release.published else ""
+    said.append(
+        f"{release.title}, {step_description(waterfall)}: {_times(release.total)} faster{claim}."
+    )
+    said += ["A GPU weighs these factors differently than this CPU."] if waterfall.is_cpu else []
+    told = [factor for i, factor in enumerate(run) if i < MOST_FACTORS or factor.name == "method"]
+    orders = "; ".join(
+        f"{f.name} {' and '.join(_times(r) for r in f.ratios.values() if r)}" for f in told
+    )
+    said.append(
+        f"One factor at a time: {orders}."
+        + (f" Not run: {', '.join(release.not_run)}." if release.not_run else "")
+    )
+    return said + (
+        [f"What neither release does makes it another {_times(further.total)} faster."]
+        if further
+        else []
+    )
+
+
+def _times(ratio: Ratio | None) -> str:
+    """`1.25 times (1.20 to 1.30)`."""
+    return f"{shown(ratio.value, 2)} times ({interval(ratio)})" if ratio else ""
+
+
+def _phase_differences(record: Record) -> tuple[str, str]:
+    """The answer in short, and the sentence with each part's difference."""
+    differences = {}
+    for phase in ("forward", "loss", "backward", "optimizer"):
+        one, other = (
+            number(record.metrics, "methods", m, f"{phase}_ms", "median")
+            for m in ("catlip", "clip")
+        )
+        if phase == "loss" and (
+            one is None or other is None
+        ):  # in older records the forward pass holds it
+            continue
+        if one is None or other is None:
+            return "The timings do not split a step into its parts.", ""
+        differences[phase] = other - one
+    if few := too_few(record.kind, record.samples):
+        return f"Not yet known: step times of {few}, do not say.", ""
+    largest = max(differences, key=lambda phase: differences[phase])
+    said = ", ".join(f"{_signed(ms, None)} ms {phase}" for phase, ms in differences.items())
+    where = f"the {largest} pass" if largest in ("forward", "backward") else f"the {largest}"
+    short = f"Most of what CLIP pays more is in {where}."
+    if differences[largest] <= 0:
+        short = "No part of CLIP's step takes longer here."
+    return short, f"CLIP's step against CatLIP's: {said} (medians)."
+
+
+def _parameters(record: Record) -> str:
+    counts = [number(record.metrics, "methods", m, "parameters") for m in ("catlip", "clip")]
+    if any(count is None for count in counts):
+        return ""
+    one, other = (shown(count / 1e6, 1) for count in counts if count is not None)
+    return (
+        f"CatLIP trains {one} M parameters (image encoder and classifier), CLIP {other} M (image "
+        "encoder and text tower)."
+    )
+
+
+def _waiting(setting: Setting) -> str:
+    shares = {m: setting.training(m, "data_wait_share") for m in ("catlip", "clip")}
+    said = [f"{name_of(m)} {shown(100 * q.mean, 1)} %" for m, q in shares.items() if q]
+    return f"Share of training time spent waiting for data: {', '.join(said)}." if said else ""
+
+
+def _percent(quantity: Quantity) -> str:
+    return f"{mean_and_spread(quantity, 1)} %"
+
+
+def _signed(value: float, decimals: int | None = 1) -> str:
+    return f"{'+' if value > 0 else ''}{shown(value, decimals)}"

@@ -1,0 +1,290 @@
+"""The figures that one setting's records give: accuracy, loss (Figure 8's form), cost against
+accuracy (Figure 1(c)'s).
+
+A figure without its records is left out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from catlip.table import Quantity, clipped, mean_and_spread, shown
+from reports.paper.paper_tables import stated
+from reports.read.measured import Setting, by_seed, name_of
+from reports.read.pretrained import ENCODERS, architecture
+from reports.read.records import Record, number, slug, text
+from reports.render.figures import MUTED, Figure, colour_of, label_points, marker_of, thinned
+from reports.summary.tables import PROBES, probe_title
+
+LOSS_UNITS = {
+    "catlip": "loss (nats per image)",
+    "clip": "contrastive loss (nats)",
+}
+MOST_CURVES = 12  # in a panel
+MOST_MARKS = 300  # of a method and task
+BINS = 120  # of a loss curve: what is left after averaging
+
+
+def accuracy_figure(setting: Setting) -> list[Figure]:
+    """Probe accuracy of each method on both tasks, every seed a dot."""
+    probed = [
+        m
+        for m in setting.methods
+        if any(setting.accuracy(m, metric) for metric, _ in PROBES.values())
+    ]
+    if not probed:
+        return []
+    said = [
+        f"{name_of(m)} {_told(setting.accuracy(m, metric))} on {probe}"
+        for probe, (metric, _) in PROBES.items()
+        for m in probed
+    ]
+    caption = (
+        f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the bar their mean."
+    )
+    most = max(len(setting.of("linear_probe", method)) for method in probed)
+    caption += f" Of each row {MOST_MARKS} marks at most are drawn." if most > MOST_MARKS else ""
+    alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
+    height = 1.1 + 0.32 * len(PROBES) * (len(probed) + 1)
+    return [
+        Figure(
+            "probe_accuracy",
+            caption,
+            alt,
+            partial(_draw_accuracy, setting=setting, methods=probed),
+            height,
+        )
+    ]
+
+
+def _draw_accuracy(axes: Axes, setting: Setting, methods: Sequence[str]) -> None:
+    rows: list[tuple[float, str]] = []
+    y = 0.0
+    for probe, (metric, _) in PROBES.items():
+        axes.text(0, y, probe_title(setting, probe).partition(",")[0], weight="bold", va="center")
+        for method in methods:
+            y -= 1
+            rows.append((y, name_of(method)))
+            _draw_seeds(axes, setting, method, metric, y)
+        y -= 1.2
+    axes.set_yticks([row[0] for row in rows], [row[1] for row in rows])
+    axes.set_ylim(y + 0.6, 0.6)
+    means = [
+        q.mean
+        for m in methods
+        for metric, _ in PROBES.values()
+        if (q := setting.accuracy(m, metric))
+    ]
+    axes.set_xlim(0, 1.3 * max([mean for mean in means if math.isfinite(mean)], default=1.0) or 1.0)
+    axes.set_xlabel("top-1 accuracy (%)")
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _draw_seeds(axes: Axes, setting: Setting, method: str, metric: str, y: float) -> None:
+    quantity = setting.accuracy(method, metric)
+    if quantity is None or not math.isfinite(quantity.mean):
+        axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
+        return
+    seeds = [
+        100 * v
+        for v in by_seed(
+            setting.probes(method, metric).records, lambda r: number(r.metrics, metric)
+        ).values()
+    ]
+    seeds = [seeds[i] for i in thinned(len(seeds), MOST_MARKS)]
+    colour = colour_of(method)
+    axes.plot(quantity.mean, y, "|", color=colour, markersize=17, markeredgewidth=2)
+    axes.plot(
+        seeds,
+        [y] * len(seeds),
+        marker_of(method),
+        color=colour,
+        markersize=6,
+        alpha=0.55,
+        markeredgewidth=0,
+    )
+    axes.annotate(
+        mean_and_spread(quantity, 1),
+        (max(*seeds, quantity.mean), y),
+        (10, 0),
+        textcoords="offset points",
+        va="center",
+        color=colour,
+    )
+
+
+def loss_figures(setting: Setting) -> list[Figure]:
+    """One panel a method, for the losses have different units and cannot be compared."""
+    figures = []
+    for method in setting.methods:
+        found = [(r, curve) for r in setting.of("pretrain", method) if (curve := loss_curve(r))]
+        if not found:
+            continue
+        trained, found = len(found), found[:MOST_CURVES]
+        curves = dict(
+            zip(
+                _run_names([record for record, _ in found]),
+                [curve for _, curve in found],
+                strict=True,
+            )
+        )
+        said = "; ".join(
+            f"{name} from {shown(c[0][1])} to {shown(c[-1][1])}" for name, c in curves.items()
+        )
+        caption = (
+            f"Pre-training loss of {name_of(method)}, in Figure 8's form: one line a training."
+        )
+        caption += (
+            f" The first {MOST_CURVES} of {trained:,} trainings." if trained > MOST_CURVES else ""
+        )
+        if method == "catlip":
+            caption += f" {stated('figure_8', '8')}"
+        alt = f"Loss of {name_of(method)} against images seen: {said}."
+        draw = partial(_draw_loss, method=method, curves=curves)
+        figures.append(Figure(f"loss_{slug(method)}", caption, alt, draw))
+    return figures
+
+
+def _run_names(records: Sequence[Record]) -> list[str]:
+    """`seed 0`; or `ViT B/16, seed 0` where the encoders differ. Each once."""
+    encoders = [text(record.recipe, "encoder") for record in records]
+    sizes = [
+        f"{ENCODERS.get(architecture(e), clipped(e, 24))}, " if len({*encoders}) > 1 else ""
+        for e in encoders
+    ]
+    names = [f"{size}seed {_seed(record)}" for size, record in zip(sizes, records, strict=True)]
+    return [
+        name if names.count(name) == 1 else f"{name}, {clipped(r.name, 24)}"
+        for name, r in zip(names, records, strict=True)
+    ]
+
+
+def loss_curve(record: Record) -> list[tuple[float, float]]:
+    """(images seen, loss), averaged over spans of equally many steps; steps whose loss is not
+    finite are left out.
+    """
+    seen, loss = record.series("images_seen"), record.series("loss")
+    points = [
+        (x, y) for x, y in zip(seen, loss, strict=False) if math.isfinite(x) and math.isfinite(y)
+    ]
+    span = max(1, math.ceil(len(points) / BINS))
+    spans = [points[i : i + span] for i in range(0, len(points), span)]
+    return [(sum(x for x, _ in s) / len(s), sum(y for _, y in s) / len(s)) for s in spans]
+
+
+def _draw_loss(axes: Axes, method: str, curves: Mapping[str, list[tuple[float, float]]]) -> None:
+    most = max(curve[-1][0] for curve in curves.values())
+    unit, word = (
+        (1e6, "millions") if most >= 2e6 else (1e3, "thousands") if most >= 2e3 else (1.0, "")
+    )
+    ends = []
+    for i, (name, curve) in enumerate(curves.items()):
+        style = ("-", "--", "-.", ":")[i % 4]
+        axes.plot(
+            [x / unit for x, _ in curve],
+            [y for _, y in curve],
+            style,
+            color=colour_of(method),
+            linewidth=1.6,
+        )
+        ends.append((curve[-1][0] / unit, curve[-1][1], name, colour_of(method)))
+    _cut_start(axes, list(curves.values()))
+    axes.set_xlim(0, most / unit)
+    axes.set_xlabel(f"images seen ({word})" if word else "images seen")
+    axes.set_ylabel(LOSS_UNITS.get(method, "loss"))
+    label_points(axes, ends, gap=0.075)
+
+
+def _cut_start(axes: Axes, curves: Sequence[list[tuple[float, float]]]) -> None:
+    """Leave the first steps out of the y range where they would flatten the rest, and say where the
+    curve starts.
+    """
+    later = [y for curve in curves for _, y in curve[len(curve) // 20 :]]
+    start, low, high = max(curve[0][1] for curve in curves), min(later), max(later)
+    margin = 0.06 * ((high - low) or abs(high) or 1.0)
+    axes.set_ylim(low - margin, high + margin)
+    if start > high + margin:
+        axes.text(
+            0.97,
+            0.95,
+            f"starts at {shown(start)}",
+            transform=axes.transAxes,
+            color=MUTED,
+            va="top",
+            ha="right",
+        )
+
+
+def cost_figures(setting: Setting) -> list[Figure]:
+    """Figure 1(c)'s form, a panel a probe: relative training time against accuracy, both with their
+    spread.
+    """
+    return [figure for probe in PROBES for figure in _cost_figure(setting, probe)]
+
+
+def _cost_figure(setting: Setting, probe: str) -> list[Figure]:
+    points = [
+        (method, time, accuracy)
+        for method in setting.methods
+        if (time := setting.relative_time(method))
+        and (accuracy := setting.accuracy(method, PROBES[probe][0]))
+    ]
+    points = [
+        point for point in points if all(math.isfinite(q.mean) and q.mean > 0 for q in point[1:])
+    ]
+    if len(points) < 2:
+        return []
+    said = "; ".join(
+        f"{name_of(m)} {_told(a)} at {mean_and_spread(t, 3)} times CLIP's time"
+        for m, t, a in points
+    )
+    caption = (
+        f"Cost against accuracy on the {probe} at {setting.scale} scale, in Figure 1(c)'s form; "
+        "bars are one standard "
+        "deviation over seeds. Not to be compared with the paper's numbers, which are of another "
+        "scale."
+    )
+    draw = partial(_draw_cost, setting=setting, probe=probe, points=points)
+    return [Figure(f"cost_against_{probe}", caption, f"Scatter plot: {said}.", draw)]
+
+
+def _draw_cost(
+    axes: Axes, setting: Setting, probe: str, points: Sequence[tuple[str, Quantity, Quantity]]
+) -> None:
+    floor = setting.accuracy("random", PROBES[probe][0])
+    top = max(accuracy.mean + (accuracy.spread or 0) for _, _, accuracy in points)
+    right = max(time.mean + (time.spread or 0) for _, time, _ in points)
+    if floor and 0 <= floor.mean < math.inf:
+        top = max(top, floor.mean)
+        _draw_floor(axes, floor, 0.02 * right, 0.02 * top)
+    for method, time, accuracy in points:
+        style: dict[str, Any] = {"color": colour_of(method), "markersize": 8, "capsize": 3}
+        axes.errorbar(
+            time.mean, accuracy.mean, accuracy.spread, time.spread, marker_of(method), **style
+        )
+    axes.set_xlim(0, 1.1 * right)
+    axes.set_ylim(0, 1.2 * top)
+    names = [(t.mean, a.mean, f"{name_of(m)}\n{_told(a)}", colour_of(m)) for m, t, a in points]
+    label_points(axes, names, gap=0.17)
+    axes.set_xlabel("training time, relative to CLIP's mean")
+    axes.set_ylabel(f"{probe}, top-1 accuracy (%)")
+
+
+def _draw_floor(axes: Axes, floor: Quantity, left: float, gap: float) -> None:
+    """The accuracy of an untrained encoder: a line without a cost."""
+    colour = colour_of("random")
+    axes.axhline(floor.mean, color=colour, linestyle="--", linewidth=1.4)
+    axes.text(
+        left, floor.mean - gap, f"Random init, untrained: {_told(floor)}", va="top", color=colour
+    )
+
+
+def _seed(record: Record) -> str:
+    return "?" if record.seed is None else str(record.seed)
+
+
+def _told(quantity: Quantity | None) -> str:
+    return f"{mean_and_spread(quantity, 1)} %" if quantity else "not run"

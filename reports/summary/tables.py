@@ -1,0 +1,285 @@
+"""The tables of one setting: headline, cost against accuracy, trainings; and the cells that other
+tables share.
+
+Each number is linked to the records it was computed from. What was not measured is a dash; no
+number is carried from one device, scale or root to another.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from catlip.least_counts import too_few
+from catlip.table import MISSING, Cell, Table, clipped, number_cell, quantity_cell, shown
+from reports.compare.differences import listed
+from reports.read.caveats import with_warning
+from reports.read.measured import (
+    Ratio,
+    Setting,
+    anchor_of,
+    differing_fields,
+    group_anchor,
+    name_of,
+    step_methods,
+    step_ratio,
+)
+from reports.read.records import Record, number, text
+
+USUAL_RESOLUTION = 224
+TIMES = "\N{MULTIPLICATION SIGN}"
+PROBES = {
+    "concepts": ("concepts_top1", "concepts_num_classes"),
+    "subgroups": ("subgroups_top1", "subgroups_num_classes"),
+}
+
+
+def headline(setting: Setting, name: str = "headline") -> Table:
+    """Accuracy and cost of each method in a setting, one row a method."""
+    columns = ["Method", *(probe_title(setting, probe) for probe in PROBES)]
+    columns += ["Training time (s)", "Training speed (images/s)", "Step time, relative"]
+    rows = [_headline_row(setting, method) for method in setting.methods]
+    record = setting.step_time
+    caption = "Mean ± sample standard deviation over n seeds; every number leads to its records. "
+    if record:
+        caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
+    title = f"Measured in {setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
+    return with_warning(Table(name, title, columns, rows, caption.strip()), timed_in(setting))
+
+
+def timed_in(setting: Setting) -> list[Record]:
+    """The records whose times a setting's tables hold."""
+    trained = [record for method in setting.methods for record in setting.trainings(method)]
+    return [*trained, *([setting.step_time] if setting.step_time else [])]
+
+
+def probe_title(setting: Setting, probe: str) -> str:
+    """`438 concepts, top-1 (%)`, the number of classes from the records."""
+    classes = {number(r.metrics, PROBES[probe][1]) for r in setting.of("linear_probe")} - {None}
+    count = f"{shown(classes.pop(), 0)} " if len(classes) == 1 else ""
+    return f"{count}{probe}, top-1 (%)"
+
+
+def _headline_row(setting: Setting, method: str) -> list[Cell]:
+    trainings, remarks = setting.trainings(method), setting.counted(method).remarks
+    row = [Cell(name_of(method))]
+    row += [_accuracy_cell(setting, method, metric) for metric, _ in PROBES.values()]
+    for metric in ("train_seconds", "images_per_s"):
+        row.append(
+            _remarked(
+                quantity_cell(setting.training(method, metric), anchor=link(trainings)), remarks
+            )
+        )
+    return [*row, ratio_cell(setting.step_time, method)]
+
+
+def _accuracy_cell(setting: Setting, method: str, metric: str) -> Cell:
+    """The mean over the seeds that count; what was left out, and why, is a footnote."""
+    probes = setting.probes(method, metric)
+    cell = quantity_cell(setting.accuracy(method, metric), 1, link(probes.records))
+    return _remarked(cell, (*setting.counted(method).remarks, *probes.remarks))
+
+
+def _remarked(cell: Cell, remarks: tuple[str, ...]) -> Cell:
+    return replace(cell, remarks=remarks) if cell.quantity else cell
+
+
+def link(records: Sequence[Record]) -> str:
+    """The anchor of one record, or of the group that several form."""
+    if not records:
+        return ""
+    return anchor_of(records[0]) if len(records) == 1 else group_anchor(records[0])
+
+
+def ratio_cell(record: Record | None, method: str) -> Cell:
+    """The ratio of step times with its interval; 1 for the method below the line; a dash for one
+    that was not timed.
+    """
+    if record is None or method not in step_methods(record):
+        return Cell()
+    if few := too_few(record.kind, record.samples):
+        return Cell(small=f"too few for a ratio: {few}")
+    ratio = step_ratio(record, method)
+    if ratio is not None:
+        return times_cell(ratio, anchor_of(record))
+    is_base = any(
+        other.to == method for m in step_methods(record) if (other := step_ratio(record, m))
+    )
+    return Cell(f"1{TIMES}", "", anchor_of(record)) if is_base else Cell()
+
+
+def times_cell(ratio: Ratio | None, anchor: str, decimals: int = 2) -> Cell:
+    """`1.25x` with its interval below; a dash where there is none."""
+    return (
+        Cell(f"{shown(ratio.value, decimals)}{TIMES}", interval(ratio, decimals), anchor)
+        if ratio
+        else Cell()
+    )
+
+
+def median_cell(tree: object, anchor: str, decimals: int | None = None) -> Cell:
+    """The median of what was timed, with its 5th to 95th percentile below."""
+    low, high = number(tree, "p5"), number(tree, "p95")
+    spread = (
+        f"{shown(low, decimals)} to {shown(high, decimals)}"
+        if low is not None and high is not None
+        else ""
+    )
+    return number_cell(number(tree, "median"), decimals, anchor, spread)
+
+
+def interval(ratio: Ratio, decimals: int | None = 2) -> str:
+    """`1.20 to 1.31`, or that there is none."""
+    if ratio.low is None or ratio.high is None:
+        return "no interval"
+    return f"{shown(ratio.low, decimals)} to {shown(ratio.high, decimals)}"
+
+
+def step_description(record: Record) -> str:
+    """What was timed, where: `vit_b16, batch 8, fp32, torch 2.13, on DEVICE`."""
+    return f"{what_was_timed(record)}, on {record.where}"
+
+
+def what_was_timed(record: Record) -> str:
+    """The same without the device."""
+    batch = number(record.config, "batch_size")
+    precision, torch = (
+        text(record.config, "precision"),
+        text(record.environment, "packages", "torch").partition("+")[0],
+    )
+    words = [
+        clipped(text(record.config, "model") or record.name, 40),
+        f"batch {batch:.0f}" if batch is not None else "",
+        *_options(record),
+        clipped(precision, 12) if precision else "",
+        f"torch {clipped(torch, 24)}" if torch else "",
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def _options(record: Record) -> list[str]:
+    """What of a step is not as usual."""
+    side, ranks = number(record.config, "resolution"), number(record.metrics, "world_size")
+    found = {
+        f"{shown(side, 0)} px": side is not None and side != USUAL_RESOLUTION,
+        "naive attention": text(record.config, "attention") == "naive",
+        "checkpointing": record.config.get("checkpointing") is True,
+        "compiled": record.config.get("compile") is True,
+        "with data loading": bool(text(record.config, "data")),
+        f"{shown(ranks, 0)} ranks": ranks is not None and ranks > 1,
+    }
+    return [words for words, given in found.items() if given]
+
+
+def cost_against_accuracy(setting: Setting) -> Table:
+    """Figure 1(c)'s form at this setting's scale: training time relative to CLIP's mean, and probe
+    accuracy.
+    """
+    columns = [
+        "Method",
+        "Relative training time (CLIP = 1)",
+        *(probe_title(setting, probe) for probe in PROBES),
+    ]
+    rows = []
+    for method in [m for m in setting.methods if setting.trainings(m)]:
+        accuracies = [_accuracy_cell(setting, method, metric) for metric, _ in PROBES.values()]
+        cost = quantity_cell(setting.relative_time(method), 3, link(setting.trainings(method)))
+        rows.append([Cell(name_of(method)), cost, *accuracies])
+    caption = (
+        "Mean ± sample standard deviation over seeds. Training time is that of whole runs, one "
+        "after the other."
+    )
+    unlike = {
+        name_of(m): found for m in setting.methods if (found := setting.unlike_trainings(m, "clip"))
+    }
+    said = "; ".join(f"{name} in {listed(fields)}" for name, fields in unlike.items())
+    caption += (
+        f" Where trainings differ from CLIP's there is no relative time: {said}." if unlike else ""
+    )
+    table = Table(
+        "figure_1c_ours",
+        f"Ours, at {setting.scale} scale on {setting.device}",
+        columns,
+        rows,
+        caption,
+    )
+    return with_warning(table, timed_in(setting))
+
+
+def trainings(setting: Setting) -> Table:
+    """Every training of a setting, one row a run."""
+    columns = [
+        "Run",
+        "Final loss",
+        "Images seen",
+        "Epochs",
+        "Time (s)",
+        "Images/s",
+        "Waiting for data (%)",
+        "Peak memory (GiB)",
+    ]
+    metrics = (
+        "final_loss",
+        "images_seen",
+        "epochs_seen",
+        "train_seconds",
+        "images_per_s",
+        "data_wait_share",
+        "peak_gib",
+    )
+    decimals = {"images_seen": 0, "data_wait_share": 1}
+    rows = []
+    for record in (r for method in setting.methods for r in setting.of("pretrain", method)):
+        values = {m: number(record.metrics, m) for m in metrics}
+        if (share := values["data_wait_share"]) is not None:
+            values["data_wait_share"] = 100 * share
+        parameters = number(record.metrics, "parameters_total")
+        cells = [number_cell(values[m], decimals.get(m), anchor_of(record)) for m in metrics]
+        cells.append(
+            number_cell(None if parameters is None else parameters / 1e6, 2, anchor_of(record))
+        )
+        rows.append(
+            [
+                Cell(
+                    f"{name_of(record.method)}, seed "
+                    f"{MISSING if record.seed is None else record.seed}"
+                ),
+                *cells,
+            ]
+        )
+    caption = "The losses of different methods have different units: compare within a method only."
+    table = Table(
+        "trainings",
+        f"Every training at {setting.scale} scale",
+        [*columns, "Parameters (M)"],
+        rows,
+        caption,
+    )
+    return with_warning(table, setting.of("pretrain"))
+
+
+def recipe_differences(setting: Setting) -> Table:
+    """The fields in which the recipes of the trained methods differ, from the first training of
+    each.
+    """
+    first = {m: found[0] for m in setting.methods if (found := setting.of("pretrain", m))}
+    known = {m: r.recipe for m, r in first.items() if r.recipe}
+    rows = [
+        [
+            Cell(field),
+            *(Cell(_compact(known[m].get(field)), anchor=anchor_of(first[m])) for m in known),
+        ]
+        for field in differing_fields(list(known.values()))
+    ]
+    caption = "Every other field of the recipes is the same."
+    return Table(
+        "recipe_differences",
+        "What differs between the methods' recipes",
+        ["Field", *map(name_of, known)],
+        rows,
+        caption,
+    )
+
+
+def _compact(value: object) -> str:
+    """A configuration value on one line; a dash where the recipe has no such field."""
+    return MISSING if value is None else value if isinstance(value, str) else json.dumps(value)

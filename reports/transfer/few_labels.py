@@ -1,0 +1,230 @@
+"""Accuracy against the share of the training data: Figure 5's form (linear probe) and Figure 7's
+(fine-tuning).
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from catlip.table import clipped, shown
+from reports.paper.paper_tables import stated
+from reports.paper.published import paper_name
+from reports.read.likeness import alike
+from reports.read.measured import is_ceiling, name_of
+from reports.read.records import Record, number
+from reports.render.figures import MUTED, Figure, colour_of, marker_of, thinned
+from reports.transfer.transfer_lines import (
+    MOST_LINES,
+    Line,
+    brief_share,
+    draw_lines,
+    height_for,
+    left_undrawn,
+    means_of,
+    said,
+)
+from reports.transfer.transfer_runs import (
+    INITS,
+    Run,
+    agreed,
+    chance_of,
+    encoder_key,
+    methods_of,
+    runs_of,
+    task_title,
+    tasks_of,
+)
+
+MOST_TICKS = 6
+TRANSFER_MARKER = "*"
+ASIDE = 1.025  # how many times its x a line is drawn beside the one before it
+LEAST_DOTTED = 0.015  # of the highest accuracy: guessing below it would lie on the axis
+MORE = 1.1  # times the share that was asked for, from which on the caption says so
+
+
+@dataclass(frozen=True)
+class Form:
+    """A figure of the paper: its number, the panel that a task or the n-th panel has there, and
+    what ours is of.
+    """
+
+    figure: str
+    panels: tuple[str, ...]
+    tasks: tuple[str, ...]
+    words: str
+
+
+FORMS = {
+    "linear_probe": Form(
+        "figure_5", ("5(a)", "5(b)"), ("imagenet", "places365"), "Linear-probe accuracy"
+    ),
+    "finetune": Form("figure_7", ("7",), ("imagenet",), "Fine-tuned accuracy"),
+}
+
+
+def share_figures(
+    records: Sequence[Record], kind: str, scale: str, suffix: str = ""
+) -> list[Figure]:
+    """A panel a task: accuracy against the share of the training data, a line a method and start of
+    its classifier.
+
+    Args:
+        records: of one root and scale; those of other kinds are left out, and so are sanity
+            ceilings.
+    """
+    kinds = [record for record in records if record.kind == kind and not is_ceiling(record.method)]
+    of_methods = [
+        [record for record in kinds if record.method == method] for method in methods_of(kinds)
+    ]
+    own = [record for found in of_methods for record in alike(found, found).records]
+    runs = [run for record in own for run in runs_of(record) if run.top1 == run.top1]
+    panels = [
+        (task, [run for run in runs if run.task == task])
+        for task in tasks_of(run.task for run in runs)
+    ]
+    several = [(task, of) for task, of in panels if len({run.share for run in of}) > 1]
+    return [
+        _figure(own, FORMS[kind], i, task, of, scale, suffix)
+        for i, (task, of) in enumerate(several)
+    ]
+
+
+def _figure(
+    records: Sequence[Record],
+    form: Form,
+    i: int,
+    task: str,
+    runs: Sequence[Run],
+    scale: str,
+    suffix: str,
+) -> Figure:
+    lines, title, chance = lines_of(runs), task_title(records, task), chance_of(records, task)
+    guessed = chance is not None and chance > LEAST_DOTTED * _top(lines)
+    epochs = agreed([run.record for run in runs], lambda record: number(record.recipe, "epochs"))
+    words = (
+        (
+            f"{form.words} on {title} against the share of the training data, {scale} scale, in "
+            f"{paper_name(form.figure)}'s form."
+        ),
+        _counted(runs) + left_undrawn(lines),
+        f"Each trains for {shown(epochs, 0)} epochs of its share." if epochs else "",
+        f"Guessing gives {shown(chance, 1)} %{', dotted' if guessed else ''}."
+        if chance is not None
+        else "",
+        _stated(form, i, task),
+    )
+    draw = partial(
+        _draw, lines=lines, title=title, images=_images(runs), chance=chance if guessed else None
+    )
+    name = f"{form.words.split()[0].lower().replace('-', '_')}_by_share_{i + 1}{suffix}"
+    alt = f"Lines of accuracy by share of the training data. {said(lines, ' %', brief_share)}."
+    return Figure(name, " ".join(filter(None, words)), alt, draw, height_for(lines))
+
+
+def lines_of(runs: Sequence[Run]) -> list[Line]:
+    """A line a method and start, the mean over encoders; every classifier is a mark."""
+    kept = {(run.record.method, run.init) for run in runs}
+    places = [
+        (m, init)
+        for m in methods_of(run.record for run in runs)
+        for init in INITS
+        if (m, init) in kept
+    ][:MOST_LINES]
+    found = []
+    for method, init in places:
+        own = [run for run in runs if (run.record.method, run.init) == (method, init)]
+        how = (
+            "Transfer Init"
+            if init == "transfer"
+            else "random head"
+            if (method, "transfer") in kept
+            else ""
+        )
+        marker = TRANSFER_MARKER if init == "transfer" else marker_of(method)
+        means = means_of([(run.share, encoder_key(run.record), run.top1) for run in own])
+        marks = [(run.share, run.top1) for run in own]
+        name = clipped(name_of(method), 24)
+        found.append(
+            Line(name, how, colour_of(method), marker, means, marks, dashed=init == "transfer")
+        )
+    return found
+
+
+def _counted(runs: Sequence[Run]) -> str:
+    """How many encoders a line has, and classifiers a point."""
+    encoders = Counter(
+        (method, init)
+        for _, method, init in {(encoder_key(r.record), r.record.method, r.init) for r in runs}
+    )
+    points = Counter(
+        (run.record.method, encoder_key(run.record), run.init, run.share) for run in runs
+    )
+    each = f"{_range(points.values(), 'classifier')} each, every one a mark"
+    words = (
+        f"Lines are means of {_range(encoders.values(), 'encoder')}, with {each}, moved aside a "
+        "little to be seen."
+    )
+    more = any(run.share > MORE * run.asked for run in runs)
+    return (
+        (
+            f"{words} Every class keeps at least one image, so small shares hold more than was "
+            "asked "
+            "for."
+        )
+        if more
+        else words
+    )
+
+
+def _range(counts: Collection[int], word: str) -> str:
+    least, most = min(counts), max(counts)
+    return f"{least if least == most else f'{least} to {most}'} {word}{'s' * (most > 1)}"
+
+
+def _stated(form: Form, index: int, task: str) -> str:
+    """What the paper says of its panel: the task's, or for a task that the paper has not, the
+    n-th.
+    """
+    panel = form.tasks.index(task) if task in form.tasks else index
+    return stated(form.figure, form.panels[panel]) if panel < len(form.panels) else ""
+
+
+def _images(runs: Sequence[Run]) -> dict[float, float | None]:
+    """Share in % -> training images."""
+    return {run.share: run.images for run in runs}
+
+
+def _top(lines: Sequence[Line]) -> float:
+    return max(y for line in lines for _, y in line.marks)
+
+
+def _draw(
+    axes: Axes,
+    lines: Sequence[Line],
+    title: str,
+    images: dict[float, float | None],
+    chance: float | None,
+) -> None:
+    shares = sorted({x for line in lines for x, _ in line.means})
+    axes.set_xscale("log")
+    axes.set_xlim(shares[0] / 1.2, shares[-1] * 1.2)
+    axes.set_ylim(0, 1.08 * _top(lines) or 1.0)
+    ticks = [shares[i] for i in thinned(len(shares), MOST_TICKS)]
+    axes.set_xticks(ticks, [f"{brief_share(tick)}\n{_few(images[tick])}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    if chance is not None:
+        axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2)
+    axes.set_xlabel("share of the training data (%),\nbelow it the number of images")
+    axes.set_ylabel(f"{title}, top-1 (%)")
+    draw_lines(axes, lines, lambda share, steps: share * ASIDE**steps)
+
+
+def _few(images: float | None) -> str:
+    """A number of images in few letters: 865, 13k, 1.3M."""
+    if images is None or images < 9999.5:
+        return shown(images, 0)
+    return f"{images / 1e3:.0f}k" if images < 999_500 else f"{images / 1e6:.1f}M"

@@ -1,0 +1,211 @@
+"""What longer pre-training is worth: Figure 4's form, accuracy against epochs (a) and against
+seconds of training (b).
+
+Where runs of several lengths were trained to their end, as the paper does, the line goes through
+those; else through the snapshots along a run.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from matplotlib.axes import Axes
+
+from catlip.table import clipped
+from reports.paper.paper_tables import stated
+from reports.read.measured import name_of
+from reports.read.records import Record, drawable, text
+from reports.render.figures import Figure, colour_of, marker_of
+from reports.transfer.transfer_lines import (
+    MOST_LINES,
+    Line,
+    Point,
+    brief,
+    draw_lines,
+    height_for,
+    left_undrawn,
+    means_of,
+    said,
+)
+from reports.transfer.transfer_runs import methods_of, percent, task_title, tasks_of
+
+ASIDE = 0.008  # of the axis: how far a line is drawn beside the one before it
+SNAPSHOTS = (
+    "Hollow marks are snapshots along one run whose learning rate had not reached its end. The "
+    "paper trains anew for each "
+    "length, so its points are annealed: ours before the end understate what a training of that "
+    "length would give."
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An encoder part of the way through its training, and the accuracy of its features.
+
+    Attributes:
+        run: which training it is from.
+        seconds: of training until there, or None; on `device`.
+        annealed: whether the learning rate had reached its end.
+        top1: in %.
+    """
+
+    record: Record
+    run: str
+    task: str
+    epochs: float
+    seconds: float | None
+    device: str
+    annealed: bool
+    top1: float
+
+
+def snapshots_of(record: Record) -> list[Snapshot]:
+    """The rows of a record of kind longer_training that a figure has a place for."""
+    found = []
+    for row in record.rows("runs"):
+        task, epochs, top1 = text(row, "task"), drawable(row, "epochs"), percent(row, "top1")
+        if task and epochs is not None and top1 is not None and top1 == top1:
+            run, device = (
+                f"{record.path} {text(row, 'run')}",
+                clipped(text(row, "device") or record.where),
+            )
+            annealed, at = row.get("annealed") is True, float(f"{epochs:.4g}")
+            found.append(
+                Snapshot(record, run, task, at, drawable(row, "seconds"), device, annealed, top1)
+            )
+    return found
+
+
+def longer_figures(records: Sequence[Record], scale: str, suffix: str = "") -> list[Figure]:
+    """Two panels a task: accuracy against epochs, and against seconds on the device of the first
+    record that has them.
+
+    Args:
+        records: of kind longer_training, of one root and scale.
+    """
+    found = [snapshot for record in records for snapshot in snapshots_of(record)]
+    return [
+        figure
+        for i, task in enumerate(tasks_of(snapshot.task for snapshot in found))
+        for figure in _panels(
+            records, [s for s in found if s.task == task], task, scale, f"_{i + 1}{suffix}"
+        )
+    ]
+
+
+def _panels(
+    records: Sequence[Record], of: Sequence[Snapshot], task: str, scale: str, end: str
+) -> list[Figure]:
+    title = task_title(records, task)
+    timed = [snapshot for snapshot in of if snapshot.seconds is not None]
+    device = timed[0].device if timed else ""
+    timed = [
+        snapshot for snapshot in timed if snapshot.device == device
+    ]  # seconds of two devices share no axis
+    epochs, seconds = lines_of(of), lines_of(timed, by_seconds=True)
+    what, marks = f"on {title} at {scale} scale", _told(of) + left_undrawn(epochs)
+    return [
+        *_figure(
+            f"longer_epochs{end}",
+            (
+                f"Accuracy {what} against epochs of pre-training, in Figure 4(a)'s form. {marks} "
+                f"{stated('figure_4', '4(a)')}"
+            ),
+            f"Accuracy {what} by epochs. {said(epochs, ' epochs', brief)}.",
+            epochs,
+            "epochs of pre-training",
+            title,
+            ASIDE,
+        ),
+        *_figure(
+            f"longer_seconds{end}",
+            (
+                f"The same against seconds of training on {device}, in Figure 4(b)'s form. "
+                f"{stated('figure_4', '4(b)')}"
+            ),
+            f"Accuracy {what} by seconds of training on {device}. {said(seconds, ' s', brief)}.",
+            seconds,
+            "seconds of pre-training on this device",
+            title,
+        ),
+    ]
+
+
+def _told(of: Sequence[Snapshot]) -> str:
+    """What a mark is, and what keeps ours from being the paper's."""
+    runs = Counter(
+        (method, at) for _, method, at in {(s.run, s.record.method, s.epochs) for s in of}
+    )
+    n = " to ".join(map(str, dict.fromkeys((min(runs.values()), max(runs.values())))))
+    words = f"Every mark is a probe of one training; lines are means of {n} a method and length."
+    return words if all(snapshot.annealed for snapshot in of) else f"{words} {SNAPSHOTS}"
+
+
+def lines_of(of: Sequence[Snapshot], by_seconds: bool = False) -> list[Line]:
+    """A line a method through its means, of the runs that ended where those have several
+    lengths.
+    """
+    lines = []
+    for method in methods_of(snapshot.record for snapshot in of):
+        own = [snapshot for snapshot in of if snapshot.record.method == method]
+        ended = {snapshot.epochs for snapshot in own if snapshot.annealed}
+        kept = [s for s in own if s.annealed or (len(ended) < 2 and s.epochs not in ended)]
+        means = means_of([(s.epochs, s.run, s.top1) for s in kept])
+        if by_seconds:
+            times = means_of([(s.epochs, s.run, s.seconds) for s in kept if s.seconds is not None])
+            means = [(seconds, y) for (_, seconds), (_, y) in zip(times, means, strict=True)]
+        marks = [(_x(s, by_seconds), s.top1) for s in own if s.annealed]
+        hollow = [(_x(s, by_seconds), s.top1) for s in own if not s.annealed]
+        lines.append(
+            Line(
+                clipped(name_of(method), 24),
+                "",
+                colour_of(method),
+                marker_of(method),
+                means,
+                marks,
+                hollow,
+            )
+        )
+    return lines[:MOST_LINES]
+
+
+def _x(snapshot: Snapshot, by_seconds: bool) -> float:
+    return (snapshot.seconds or 0.0) if by_seconds else snapshot.epochs
+
+
+def _figure(
+    name: str,
+    caption: str,
+    alt: str,
+    lines: Sequence[Line],
+    axis: str,
+    title: str,
+    aside: float = 0.0,
+) -> list[Figure]:
+    """A panel; none where no line has two points."""
+    if not any(len(line.means) > 1 for line in lines):
+        return []
+    return [
+        Figure(
+            name,
+            caption,
+            alt,
+            partial(_draw, lines=lines, axis=axis, title=title, aside=aside),
+            height_for(lines),
+        )
+    ]
+
+
+def _draw(axes: Axes, lines: Sequence[Line], axis: str, title: str, aside: float) -> None:
+    points: list[Point] = [point for line in lines for point in (*line.marks, *line.hollow)]
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    margin = 0.08 * ((high - low) or high or 1.0)
+    last = max(x for x, _ in points)
+    axes.set_xlim(0, 1.05 * last)
+    axes.set_ylim(max(0.0, low - margin), high + margin)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.set_xlabel(axis)
+    axes.set_ylabel(f"{title}, top-1 (%)")
+    draw_lines(axes, lines, lambda x, steps: x + aside * last * steps, leader=":")

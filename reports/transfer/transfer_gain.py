@@ -1,0 +1,192 @@
+"""What Transfer Init adds: pairs of classifiers with and without it, from the same encoder, images
+and seed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from catlip.table import Cell, Table, clipped, quantity_cell, shown, sign_of
+from reports.read.likeness import alike
+from reports.read.measured import means_by, name_of, summarise
+from reports.read.records import Record
+from reports.summary.tables import link
+from reports.transfer.transfer_lines import brief_share
+from reports.transfer.transfer_runs import (
+    TASKS,
+    Run,
+    methods_of,
+    runs_of,
+    task_title,
+    tasks_of,
+    without_classes,
+)
+
+WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}
+MOST_SHARES = 20
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One pair: what a classifier that starts from the pre-training classifier's rows reaches
+    beyond one that starts at random.
+
+    Attributes:
+        share: of the training data, in %.
+        images: how many these are, or None.
+        points: of top-1 accuracy, transfer - random; NaN where one of the two is.
+    """
+
+    record: Record
+    task: str
+    share: float
+    images: float | None
+    points: float
+
+
+def gains_of(records: Sequence[Record], kind: str) -> list[Gain]:
+    """Every pair of the records of a kind: the same encoder, task, share of the data and classifier
+    seed.
+    """
+    gains = []
+    own = [record for record in records if record.kind == kind]
+    of_methods = [
+        [record for record in own if record.method == method] for method in methods_of(own)
+    ]
+    for record in (record for found in of_methods for record in alike(found, found).records):
+        runs = runs_of(record)
+        at_random = {_place(run): run.top1 for run in runs if run.init == "random"}
+        pairs = [
+            run
+            for run in runs
+            if run.init == "transfer" and run.seed is not None and _place(run) in at_random
+        ]
+        gains += [
+            Gain(record, run.task, run.share, run.images, run.top1 - at_random[_place(run)])
+            for run in pairs
+        ]
+    return gains
+
+
+def encoder_means(gains: Iterable[Gain]) -> list[float]:
+    """The mean gain of each encoder's pairs, in points: pairs of one encoder are not independent of
+    each other.
+    """
+    return list(means_by((gain.record.seed, gain.points) for gain in gains).values())
+
+
+def _place(run: Run) -> tuple[str, float, int | None]:
+    return (run.task, run.share, run.seed)
+
+
+def gain_sentences(records: Sequence[Record]) -> list[str]:
+    """For linear probes and for fine-tuning: whether Transfer Init gains with the fewest images, in
+    a sentence each.
+    """
+    return [found for kind in WAYS if (found := _sentence(records, kind))]
+
+
+def _sentence(records: Sequence[Record], kind: str) -> str:
+    gains = gains_of(records, kind)
+    method = next(iter(methods_of(gain.record for gain in gains)), "")
+    own = [gain for gain in gains if gain.record.method == method and gain.task in TASKS]
+    said = []
+    for task in tasks_of(gain.task for gain in own):
+        of = [gain for gain in own if gain.task == task]
+        fewest = [gain for gain in of if gain.share == min(gain.share for gain in of)]
+        title = without_classes([gain.record for gain in of], task)
+        said.append(f"on {title} ({_data(fewest[0])}) {verdict(encoder_means(fewest))}")
+    return (
+        (
+            f"{WAYS[kind]} with the fewest images, Transfer Init against a random start: "
+            f"{'; '.join(said)}."
+        )
+        if said
+        else ""
+    )
+
+
+def _data(gain: Gain) -> str:
+    """`43 images, 5 % of the data`."""
+    images = f"{shown(gain.images, 0)} images, " if gain.images is not None else ""
+    return f"{images}{brief_share(gain.share)} % of the data"
+
+
+def verdict(points: Sequence[float]) -> str:
+    """What the mean gains of encoders say in words: a gain is only called one when every encoder
+    has it, as it is shown.
+    """
+    if any(gain != gain for gain in points):
+        return "no answer, for an accuracy is NaN"
+    helped, mean = sum(sign_of(gain) > 0 for gain in points), _signed(sum(points) / len(points))
+    if len(points) == 1:
+        return (
+            f"it {'gains' if helped else 'does not gain'} ({mean} points) with the one encoder, "
+            "which is too few to tell"
+        )
+    if helped == len(points):
+        return f"it gains with each of {helped} encoders ({mean} points on average)"
+    if not helped:
+        return f"it does not gain with any of {len(points)} encoders ({mean} points on average)"
+    return (
+        f"the encoders disagree: it gains with {helped} of {len(points)} ({mean} points on average)"
+    )
+
+
+def gain_table(records: Sequence[Record], scale: str, suffix: str = "") -> list[Table]:
+    """The mean difference by share of the training data, a group of rows a method and task."""
+    gains = {kind: found for kind in WAYS if (found := gains_of(records, kind))}
+    rows: list[list[Cell]] = []
+    for method in methods_of(gain.record for found in gains.values() for gain in found):
+        own = {
+            kind: [gain for gain in found if gain.record.method == method]
+            for kind, found in gains.items()
+        }
+        for task in tasks_of(gain.task for found in own.values() for gain in found):
+            rows.append([Cell(f"{clipped(name_of(method), 48)}, {task_title(records, task)}")])
+            shares = {
+                gain.share: gain for found in own.values() for gain in found if gain.task == task
+            }
+            rows += [_row(own, shares[share]) for share in sorted(shares)[:MOST_SHARES]]
+    if not rows:
+        return []
+    columns = ["Share of the training data"]
+    columns += [
+        column
+        for kind in gains
+        for column in (f"{WAYS[kind]}: gain (points)", f"{WAYS[kind]}: encoders that gained")
+    ]
+    caption = (
+        "Top-1 accuracy with Transfer Init minus that with a random start, from the same encoder, "
+        "images and seed of the "
+        "classifier. The pairs of an encoder are averaged first; then mean ± sample standard "
+        "deviation over n encoders."
+    )
+    return [
+        Table(
+            f"transfer_gain{suffix}",
+            f"What Transfer Init adds, {scale} scale",
+            columns,
+            rows,
+            caption,
+        )
+    ]
+
+
+def _row(gains: dict[str, list[Gain]], at: Gain) -> list[Cell]:
+    """The pairs of each way at the task and share of `at`."""
+    row = [Cell(f"{brief_share(at.share)} %", f"{shown(at.images, 0)} images")]
+    for found in gains.values():
+        own = [gain for gain in found if (gain.task, gain.share) == (at.task, at.share)]
+        anchor = link(list({gain.record.path: gain.record for gain in own}.values()))
+        means = encoder_means(own)
+        row.append(quantity_cell(summarise(means), 2, anchor))
+        row.append(
+            Cell(f"{sum(sign_of(mean, 2) > 0 for mean in means)} of {len(means)}", anchor=anchor)
+            if own
+            else Cell()
+        )
+    return row
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{shown(value, 1)}"

@@ -1,0 +1,120 @@
+"""Lines of means through marks, a mark a seed, each line named where it ends: what Figures 4, 5 and
+7 look like here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from matplotlib.axes import Axes
+
+from catlip.table import shown
+from reports.render.figures import PAPER, label_points, thinned
+
+MOST_LINES = 8
+MOST_MARKS = 300  # drawn of a line; means are of all
+NAME_HEIGHT = 0.54  # inches between the names of two lines
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is drawn of one method: its name and style, the means, and the marks that they are of.
+
+    Attributes:
+        how: what tells it from another line of the same name; may be empty.
+        hollow: marks that are drawn empty; the caption says what tells them from the others.
+        dashed: the second line of a method's colour.
+    """
+
+    name: str
+    how: str
+    colour: str
+    marker: str
+    means: Sequence[Point]
+    marks: Sequence[Point]
+    hollow: Sequence[Point] = ()
+    dashed: bool = False
+
+
+def means_of(points: Sequence[tuple[float, str, float]]) -> list[Point]:
+    """The mean at each x over (x, group, y): first within a group, such as an encoder, then over
+    the groups.
+    """
+    means = []
+    for x, at in groupby(sorted(points), key=lambda point: point[0]):
+        groups = [[y for _, _, y in own] for _, own in groupby(at, key=lambda point: point[1])]
+        means.append((x, sum(sum(own) / len(own) for own in groups) / len(groups)))
+    return means
+
+
+def draw_lines(
+    axes: Axes, lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
+) -> None:
+    """Draw them; the axes' scales and limits must be set already.
+
+    Args:
+        moved: x, a little aside by so many steps, so that marks of one line do not hide another's.
+    """
+    names = []
+    for i, line in enumerate(lines):
+        steps = i - (len(lines) - 1) / 2
+        means, marks, hollow = (
+            [(moved(x, steps), y) for x, y in points]
+            for points in (line.means, line.marks, line.hollow)
+        )
+        axes.plot(
+            *zip(*means, strict=True),
+            "--" if line.dashed else "-",
+            color=line.colour,
+            linewidth=1.8,
+        )
+        for points, face in ((marks, line.colour), (hollow, PAPER)):
+            if points:
+                xs, ys = zip(*(points[i] for i in thinned(len(points), MOST_MARKS)), strict=True)
+                axes.plot(
+                    xs,
+                    ys,
+                    line.marker,
+                    color=line.colour,
+                    markerfacecolor=face,
+                    alpha=0.5,
+                    markersize=5.5,
+                )
+        x, y = means[-1]
+        names.append(
+            (x, y, f"{line.name}\n{f'{line.how} ' if line.how else ''}{shown(y, 1)} %", line.colour)
+        )
+    label_points(axes, names, gap=NAME_HEIGHT / height_for(lines), leader=leader)
+
+
+def left_undrawn(lines: Sequence[Line]) -> str:
+    """A sentence where there are more marks than are drawn."""
+    most = max((len(points) for line in lines for points in (line.marks, line.hollow)), default=0)
+    return f" Of each line {MOST_MARKS} marks at most are drawn." if most > MOST_MARKS else ""
+
+
+def height_for(lines: Sequence[Line]) -> float:
+    """Inches of a figure in which all lines can be named."""
+    return max(3.2, 1.0 + NAME_HEIGHT * len(lines))
+
+
+def said(lines: Sequence[Line], unit: str, shorten: Callable[[float], str]) -> str:
+    """The means in words: `CatLIP: 3.0 % at 5 %, 6.3 % at 100 %`."""
+    told = {
+        f"{line.name}{f', {line.how}' if line.how else ''}": ", ".join(
+            f"{shown(y, 1)} % at {shorten(x)}{unit}" for x, y in line.means
+        )
+        for line in lines
+    }
+    return "; ".join(f"{name}: {points}" for name, points in told.items())
+
+
+def brief(x: float, digits: int = 3) -> str:
+    """A share, an epoch or a time with no more digits than it needs: 5, 50.3, 1,234."""
+    return f"{x:,.0f}" if x >= 10 ** (digits - 1) - 0.5 else f"{x:.{digits}g}"
+
+
+def brief_share(share: float) -> str:
+    """A share of the data in %, of which nobody asks for more than two digits: 0.5, 5, 50, 100."""
+    return brief(share, 2)

@@ -1,0 +1,1 @@
+"""Labels, vocabularies and what they cover."""

@@ -1,0 +1,226 @@
+"""Figure 3's forms for our own captions, a line a rule: the long tail of synsets, how many of them
+a pruning threshold keeps; and how many labels a caption has."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from matplotlib.axes import Axes
+
+from catlip.table import shown
+from reports.paper.paper_tables import stated
+from reports.read.records import Record, entries, number
+from reports.read.rules import rule_style
+from reports.render.figures import THOUSANDS, Figure, label_points, thinned, write_out_powers
+
+THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10_000)
+MOST_TICKS = 8
+TAIL_POINTS = 1500
+LAST_BIN = 32  # of a histogram of labels a caption: this many or more
+MOST_THRESHOLD = 1e9
+
+
+@dataclass(frozen=True)
+class Tail:
+    """How often the synsets of one rule's labels occur.
+
+    Attributes:
+        points: (rank, occurrences) by ascending rank, the most frequent synset having rank 1.
+        kept: how many synsets are classes; None where that is not known.
+        above: pruning threshold -> how many synsets occur more often.
+    """
+
+    points: Sequence[tuple[float, float]]
+    kept: float | None
+    above: Mapping[int, float]
+
+
+def tail_of(record: Record) -> Tail | None:
+    """From a record of kind `vocabulary_statistics`, or `vocabulary`, which holds every count; None
+    without any.
+    """
+    ranks, counts = record.series("tail_rank"), record.series("tail_count")
+    points = sorted(
+        (rank, n)
+        for rank, n in zip(ranks, counts, strict=False)
+        if 1 <= rank < math.inf and 1 <= n < math.inf
+    )
+    every = sorted((n for n in record.series("counts") if 1 <= n < math.inf), reverse=True)
+    points = points or [(i + 1, every[i]) for i in thinned(len(every), TAIL_POINTS)]
+    if not points:
+        return None
+    kept = number(record.metrics, "num_classes")
+    above = _above(record) or {
+        threshold: sum(n > threshold for n in every) for threshold in THRESHOLDS
+    }
+    return Tail(points, kept if kept and 0 < kept <= points[-1][0] else None, above)
+
+
+def _above(record: Record) -> dict[int, float]:
+    found = entries(record.metrics, "unique_synsets_above")
+    numbers = {int(key): number(found, key) for key in found if key.isdecimal() and len(key) < 10}
+    return {t: n for t, n in sorted(numbers.items()) if n is not None and 0 <= n < MOST_THRESHOLD}
+
+
+def vocabulary_figures(records: Mapping[str, Record], scale: str, suffix: str = "") -> list[Figure]:
+    """How often each synset occurs (3(a)), how many occur more often than a threshold (3(b)), and
+    labels a caption.
+
+    Args:
+        records: rule -> its record of kind `vocabulary_statistics` or `vocabulary`.
+        scale: of these records, for the captions.
+        suffix: of the figures' names.
+    """
+    tails = {rule: tail for rule, record in records.items() if (tail := tail_of(record))}
+    figures = [_long_tail(tails, scale, suffix)] if tails else []
+    pruned = {rule: dict(tail.above) for rule, tail in tails.items() if any(tail.above.values())}
+    figures += [_pruning(pruned, scale, suffix)] if pruned else []
+    shares = {rule: found for rule, record in records.items() if (found := _shares(record))}
+    return figures + ([_labels(shares, scale, suffix)] if shares else [])
+
+
+def _long_tail(tails: dict[str, Tail], scale: str, suffix: str) -> Figure:
+    said = "; ".join(
+        f"Rule {rule}: {tail.points[-1][0]:,.0f} synsets, from {shown(tail.points[0][1], 0)} "
+        "occurrences down to "
+        f"{shown(tail.points[-1][1], 0)}"
+        for rule, tail in tails.items()
+    )
+    caption = (
+        f"How often each synset occurs in the captions, at {scale} scale; a mark where the "
+        f"vocabulary is cut. {said}. "
+    ) + stated("figure_3", "3(a)")
+    alt = f"Falling curves on a logarithmic scale. {said}."
+    return Figure(f"vocabulary_counts{suffix}", caption, alt, partial(_draw_long_tail, tails=tails))
+
+
+def _draw_long_tail(axes: Axes, tails: dict[str, Tail]) -> None:
+    names = []
+    for rule, tail in tails.items():
+        style = rule_style(rule)
+        axes.plot(*zip(*tail.points, strict=True), color=style["color"])
+        rank, occurrences = min(
+            tail.points, key=lambda point: abs(point[0] - (tail.kept or tail.points[-1][0]))
+        )
+        if tail.kept:
+            axes.plot(rank, occurrences, style["marker"], color=style["color"], markersize=8)
+        kept = (
+            f"kept\n{tail.kept:,.0f} of {tail.points[-1][0]:,.0f}"
+            if tail.kept
+            else f"\n{tail.points[-1][0]:,.0f} synsets"
+        )
+        names.append((rank, occurrences, f"{rule}: {kept}", style["color"]))
+    axes.set_yscale("log")
+    write_out_powers(axes.yaxis)
+    axes.set_xlim(0, 1.02 * max(tail.points[-1][0] for tail in tails.values()))
+    axes.set_ylim(0.8, 1.6 * max(tail.points[0][1] for tail in tails.values()))
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    axes.set_xlabel("synset, by descending count")
+    axes.set_ylabel("occurrences")
+    label_points(axes, names, gap=0.16)
+
+
+def _pruning(above: dict[str, dict[int, float]], scale: str, suffix: str) -> Figure:
+    said = "; ".join(
+        f"Rule {rule}: " + ", ".join(f"{n:,.0f} above {t:,}" for t, n in found.items() if n)
+        for rule, found in above.items()
+    )
+    caption = (
+        f"How many synsets occur more often than a pruning threshold, at {scale} scale. "
+        + stated("figure_3", "3(b)")
+    )
+    return Figure(
+        f"vocabulary_thresholds{suffix}",
+        caption,
+        f"Falling curves of synsets kept. {said}.",
+        partial(_draw_pruning, above=above),
+    )
+
+
+def _draw_pruning(axes: Axes, above: dict[str, dict[int, float]]) -> None:
+    thresholds = sorted({t for found in above.values() for t, n in found.items() if n})
+    thresholds = [thresholds[i] for i in thinned(len(thresholds), MOST_TICKS)]
+    top = max(n for found in above.values() for n in found.values())
+    names: list[tuple[float, float, str, str]] = []
+    for rule, found in above.items():
+        style = rule_style(rule)
+        points = [(x, found[t]) for x, t in enumerate(thresholds) if t in found]
+        if not points:
+            continue
+        axes.plot(
+            *zip(*points, strict=True), f"{style['marker']}-", color=style["color"], markersize=5
+        )
+        for x, n in () if names else points:  # the first curve's numbers are written at its points
+            axes.annotate(
+                f"{n:,.0f}",
+                (x, n),
+                (3, 6),
+                textcoords="offset points",
+                fontsize=9,
+                color=style["color"],
+            )
+        names.append((*points[-1], rule, style["color"]))
+    axes.set_xticks(range(len(thresholds)), [f"{threshold:,}" for threshold in thresholds])
+    axes.set_xlim(-0.3, len(thresholds) - 0.4)
+    axes.set_ylim(0, 1.15 * top)
+    axes.set_xlabel("pruning threshold (occurrences)")
+    axes.yaxis.set_major_formatter(THOUSANDS)
+    axes.set_ylabel("synsets kept")
+    if len(names) > 1:
+        label_points(axes, names, gap=0.09)
+
+
+def _shares(record: Record) -> list[float]:
+    """Of the captions, how many have 0, 1, 2, ... labels, in %; empty where that is not
+    recorded.
+    """
+    counts = record.series("captions_by_labels")[: LAST_BIN + 1]
+    total = sum(counts)
+    if not all(0 <= n < math.inf for n in counts) or not total:
+        return []
+    while counts and not counts[-1]:
+        counts.pop()
+    return [100 * n / total for n in counts]
+
+
+def _labels(shares: dict[str, list[float]], scale: str, suffix: str) -> Figure:
+    said = "; ".join(
+        (
+            f"Rule {rule}: "
+            f"{', '.join(f'{shown(share, 1)} % have {n}' for n, share in enumerate(found[:8]))}"
+        )
+        for rule, found in shares.items()
+    )
+    caption = (
+        f"How many labels a caption has, at {scale} scale: the share of captions with so many."
+    )
+    return Figure(
+        f"labels_per_caption{suffix}",
+        caption,
+        f"Bars. {said}.",
+        partial(_draw_labels, shares=shares),
+    )
+
+
+def _draw_labels(axes: Axes, shares: dict[str, list[float]]) -> None:
+    width = 0.84 / len(shares)
+    most = max(map(len, shares.values()))
+    for i, (rule, found) in enumerate(shares.items()):
+        left = [n - 0.42 + (i + 0.5) * width for n in range(len(found))]
+        colour = rule_style(rule)["color"]
+        axes.bar(left, found, width, color=colour)
+        axes.text(
+            0.97,
+            0.93 - 0.09 * i,
+            rule,
+            ha="right",
+            va="center",
+            transform=axes.transAxes,
+            color=colour,
+        )
+    ticks = [n for n in range(most) if most <= 14 or n % 4 == 0]
+    axes.set_xticks(ticks, [f"{n} or more" if n == LAST_BIN else str(n) for n in ticks])
+    axes.grid(axis="x", visible=False)
+    axes.set_xlabel("labels of a caption")
+    axes.set_ylabel("captions (%)")

@@ -1,0 +1,178 @@
+"""The sections on captions and labels: what they hold, how near they come to other data sets'
+labels, how right they are, how fast they are made, and where the vocabulary is cut.
+
+Numbers of different scales stand in tables of their own.
+"""
+
+from collections.abc import Callable, Sequence
+
+from catlip.table import Table
+from reports.paper.paper_tables import stated
+from reports.read.caveats import with_warning
+from reports.read.measured import Setting
+from reports.read.records import Record, Records
+from reports.read.rules import MOST, by_rule, by_scale, suffix
+from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
+from reports.render.figures import Figure
+from reports.words.label_accuracy import accuracy_figures, accuracy_table, missenses_table
+from reports.words.label_audit_tables import audit_tables, verdict_table
+from reports.words.label_examples import example_figure
+from reports.words.labelling_speed import command_table, memory_figure, per_core_table, speed_figure
+from reports.words.labels_table import labels_table
+from reports.words.overlap import nearest_table, overlap_figures, overlap_table
+from reports.words.threshold import threshold_figures, threshold_table
+from reports.words.vocabulary_plots import vocabulary_figures
+
+LABEL = "python -m catlip.label data/starter/pretrain --rule paper --labels-dir runs/starter/labels"
+STATISTICS = (
+    "python -m catlip.vocabulary stats runs/starter/vocabulary.json --against imagenet coco ade20k"
+)
+AUDIT = (
+    "python -m catlip.label audit data/starter/pretrain --rule paper --labels-dir "
+    "runs/starter/labels"
+)
+ACCURACY = "python -m bench.label_accuracy"
+SPEED = "python -m bench.labelling --memory 100000 1000000 10000000"
+THRESHOLD = (
+    "python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels "
+    "--probe starter:data/starter "
+    "--seeds 0 1 --out runs/starter/threshold/threshold.json"
+)
+
+
+def word_sections(main: Setting | None, records: Records) -> list[Section]:
+    """All sections on captions and labels, in the order of the page; what was not run says with
+    which command it would be.
+    """
+    return [
+        Section("vocabulary", "Captions and vocabulary", _captions(main, records)),
+        Section("overlap", "Labels of other data sets in the vocabulary", _overlap(main, records)),
+        Section(
+            "labels", "Are the labels right?", [*_accuracy(main, records), *_audit(main, records)]
+        ),
+        Section("labelling-speed", "How fast captions are labelled", _speed(main, records)),
+        Section("threshold", "Where to cut the vocabulary", _threshold(main, records)),
+    ]
+
+
+def _captions(main: Setting | None, records: Records) -> list[Block]:
+    blocks: list[Block] = []
+    for i, found in enumerate(by_scale(records, main, "examples")):
+        blocks += side_by_side(example_figure(found[0], suffix(i)))
+    for i, found in enumerate(
+        by_scale(records, main, "vocabulary_statistics", "vocabulary", "labelling")
+    ):
+        counted = _of(found, "vocabulary_statistics") or _of(found, "vocabulary")
+        vocabularies, scale = by_rule(counted), found[0].scale
+        table = labels_table(by_rule(_of(found, "labelling")), vocabularies, scale, suffix(i))
+        blocks += [
+            *side_by_side(vocabulary_figures(vocabularies, scale, suffix(i))),
+            *([table] if table.rows else []),
+        ]
+    return blocks or to_fill("No caption has been labelled.", LABEL)
+
+
+def _overlap(main: Setting | None, records: Records) -> list[Block]:
+    words = (
+        "A label of another data set may be a class of the vocabulary, or have one near it in "
+        "WordNet's graph. "
+        f"{stated('figure_2', '2(b)')} {stated('figure_2', '2(c)')}"
+    )
+    blocks: list[Block] = []
+    for i, found in enumerate(by_scale(records, main, "vocabulary_statistics")):
+        rules, scale = by_rule(found), found[0].scale
+        blocks += side_by_side(overlap_figures(rules, scale, suffix(i)))
+        blocks += [*overlap_table(rules, scale, suffix(i)), *nearest_table(rules, scale, suffix(i))]
+    return [Text(words), *(blocks or to_fill("Not run.", STATISTICS))]
+
+
+def _accuracy(main: Setting | None, records: Records) -> list[Block]:
+    words = (
+        "Every rule takes the first sense of a noun for what the image shows. Here each rule "
+        "labels sentences whose class is "
+        "known. They are easy sentences: of captions from the web, expect less."
+    )
+    parts = (accuracy_figures, accuracy_table, missenses_table)
+    return _each(
+        _shown(records, main, "label_accuracy"),
+        parts,
+        words,
+        "How often that is right was not run.",
+        ACCURACY,
+    )
+
+
+def _audit(main: Setting | None, records: Records) -> list[Block]:
+    words = (
+        "What each rule drops most, and what it may keep wrongly, counted over the captions "
+        "themselves:"
+    )
+    blocks: list[Block] = []
+    for i, found in enumerate(by_scale(records, main, "label_audit")):
+        rules = by_rule(found)
+        blocks += [
+            *verdict_table(rules, found[0].scale, suffix(i)),
+            *audit_tables(rules, suffix(i)),
+        ]
+    return (
+        [Text(words), *blocks]
+        if blocks
+        else to_fill("What each rule drops most was not counted.", AUDIT)
+    )
+
+
+def _speed(main: Setting | None, records: Records) -> list[Block]:
+    words = (
+        "The same labels, made in several ways in turns on one core; then the whole command, over "
+        "processes."
+    )
+    parts = (_speed_figures, _speed_tables)
+    return _each(_shown(records, main, "labelling_speed"), parts, words, "Not run.", SPEED)
+
+
+def _speed_figures(record: Record, end: str) -> list[Figure]:
+    return speed_figure(record, end) + memory_figure(record, end)
+
+
+def _speed_tables(record: Record, end: str) -> list[Table]:
+    return [
+        with_warning(table, [record])
+        for table in (*per_core_table(record, end), *command_table(record, end))
+    ]
+
+
+def _threshold(main: Setting | None, records: Records) -> list[Block]:
+    words = (
+        "A low threshold keeps rare synsets as classes; a high one leaves captions without labels."
+    )
+    return _each(
+        _shown(records, main, "threshold"),
+        (threshold_figures, threshold_table),
+        words,
+        "Not run.",
+        THRESHOLD,
+    )
+
+
+def _shown(records: Records, main: Setting | None, kind: str) -> list[Record]:
+    return [record for found in by_scale(records, main, kind) for record in found][:MOST]
+
+
+Part = Callable[[Record, str], Sequence[Block | Figure]]
+
+
+def _each(
+    records: Sequence[Record], parts: Sequence[Part], words: str, missing: str, command: str
+) -> list[Block]:
+    """What the parts give of each record, figures side by side; or what would be run."""
+    blocks: list[Block] = []
+    for i, record in enumerate(records):
+        for part in parts:
+            found = part(record, suffix(i))
+            blocks += side_by_side([f for f in found if isinstance(f, Figure)])
+            blocks += [block for block in found if not isinstance(block, Figure)]
+    return [Text(words), *(blocks or to_fill(missing, command))]
+
+
+def _of(records: Sequence[Record], kind: str) -> list[Record]:
+    return [record for record in records if record.kind == kind]
