@@ -18,6 +18,8 @@ class Kind:
     """
 
     kind: ClassVar[str] = ""
+    rows: ClassVar[dict[str, type]] = {}
+    """What the rows of a run's samples are, by the beginning of the samples' name."""
 
     broken: dict[str, int] = field(default_factory=dict)
     """Images that could not be read and were left out, by cause."""
@@ -38,6 +40,10 @@ class Kind:
     def metrics(self) -> dict[str, Any]:
         """The metrics as the file holds them."""
         return without_none(self)
+
+    def sizes(self, task: str = "") -> dict[str, int | None]:
+        """Sizes of the data (of a task) by name; only runs that have the same are averaged."""
+        return {}
 
 
 @dataclass(frozen=True)

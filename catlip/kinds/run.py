@@ -11,6 +11,7 @@ from catlip.kinds.base import Kind
 from catlip.least_counts import too_few
 
 K = TypeVar("K", bound=Kind, covariant=True)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,13 @@ class Run(Generic[K]):
     machine: Environment
     samples: dict[str, list[Any]]
     anchor: str = ""
+
+    def rows(self, name: str, of: type[R]) -> list[R]:
+        """The rows recorded under `name`, each as a dataclass; none where the run has no such rows.
+
+        Raises: ValueError that names the first field that is missing or of another type.
+        """
+        return msgspec.convert(self.samples.get(name, []), list[of])  # type: ignore[valid-type]
 
     @property
     def is_cpu(self) -> bool:

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any, TypeVar, overload
 
+from catlip.kinds import Kind
 from catlip.table import Quantity, clipped, shown, sign_of
 from reports.read.measured import Ratio, summarise
 from reports.read.pretrained import (
@@ -22,9 +24,10 @@ from reports.read.pretrained import (
     pretraining_of,
     pretrainings,
 )
-from reports.read.records import Record, Records, text
+from reports.read.records import Record, Records, of_kind, text
 from reports.transfer.transfer_runs import CLASSES, TASKS, is_published, without_classes
 
+OfKind = TypeVar("OfKind", bound=Kind)
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "fails", "open", "untested"
 SHORTER = "after a shorter training"
 WIDEST = 2.0  # points: where seeds differ by more, a difference of nothing says nothing
@@ -56,11 +59,15 @@ class Trained:
     encoder: str
     records: tuple[Record, ...]
 
-    def of(self, kind: str, method: str | None = None) -> list[Record]:
+    @overload
+    def of(self, kind: str, method: str | None = None) -> list[Record[Kind]]: ...
+
+    @overload
+    def of(self, kind: type[OfKind], method: str | None = None) -> list[Record[OfKind]]: ...
+
+    def of(self, kind: str | type[Kind], method: str | None = None) -> list[Any]:
         """The records of a kind, and of a method where one is named."""
-        return [
-            r for r in self.records if r.kind == kind and (method is None or r.method == method)
-        ]
+        return of_kind(self.records, kind, method)
 
     @property
     def caveats(self) -> tuple[str, ...]:

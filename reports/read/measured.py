@@ -13,18 +13,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
+from catlip.kinds import Kind
 from catlip.least_counts import too_few
 from catlip.table import Quantity
 from reports.compare.differences import listed
 from reports.read.likeness import Alike, alike, unlike
 from reports.read.methods import KNOWN, name_of
-from reports.read.records import Record, Records, lookup, number, slug, text
+from reports.read.records import Record, Records, lookup, number, of_kind, slug, text
 
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
 SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that no method chooses for itself
 K = TypeVar("K")
+OfKind = TypeVar("OfKind", bound=Kind)
 CEILINGS = (
     "timm:",
     "openclip:",
@@ -54,11 +56,15 @@ class Setting:
     scale: str
     records: tuple[Record, ...]
 
-    def of(self, kind: str, method: str | None = None) -> list[Record]:
+    @overload
+    def of(self, kind: str, method: str | None = None) -> list[Record[Kind]]: ...
+
+    @overload
+    def of(self, kind: type[OfKind], method: str | None = None) -> list[Record[OfKind]]: ...
+
+    def of(self, kind: str | type[Kind], method: str | None = None) -> list[Any]:
         """The records of a kind, and of a method where one is named."""
-        return [
-            r for r in self.records if r.kind == kind and (method is None or r.method == method)
-        ]
+        return of_kind(self.records, kind, method)
 
     @cached_property
     def methods(self) -> list[str]:

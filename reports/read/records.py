@@ -10,16 +10,19 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+import msgspec
+
 from catlip.foreign import UnreadableError, read_regular
 from catlip.kinds import KINDS, Kind, Run, read_run
 
 K = TypeVar("K", bound=Kind, covariant=True)
+R = TypeVar("R")
 SCHEMA = 1
 LARGEST = 1e18
 LONGEST = 400  # characters of a text in a table
@@ -104,11 +107,19 @@ class Record(Run[K]):
             return []
         return [float("nan") if (found := as_number(value)) is None else found for value in values]
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows recorded under `name`, each with its columns by name; what is not a row is left
-        out.
+    @overload
+    def rows(self, name: str) -> list[dict[str, Any]]: ...
+
+    @overload
+    def rows(self, name: str, of: type[R]) -> list[R]: ...
+
+    def rows(self, name: str, of: type[R] | None = None) -> list[Any]:
+        """The rows recorded under `name`, each as a dataclass; where none is given, with the
+        columns by name, and what is not a row is left out.
         """
         values = self.samples.get(name)
+        if of is not None:
+            return msgspec.convert(cleaned(values or []), list[of])  # type: ignore[valid-type]
         return [row for row in values if isinstance(row, dict)] if isinstance(values, list) else []
 
 
@@ -138,8 +149,15 @@ class Records:
 
     def of(self, kind: str | type[Kind]) -> list[Any]:
         """The records of a kind."""
-        name = kind if isinstance(kind, str) else kind.kind
-        return [record for record in self.found if record.kind == name]
+        return of_kind(self.found, kind)
+
+
+def of_kind(
+    records: Iterable[Record], kind: str | type[Kind], method: str | None = None
+) -> list[Any]:
+    """The records of a kind, and of a method where one is named."""
+    name = kind if isinstance(kind, str) else kind.kind
+    return [r for r in records if r.kind == name and (method is None or r.method == method)]
 
 
 class NotARecordError(Exception):
@@ -201,8 +219,16 @@ def read_record(root: Path, path: Path) -> Record:
     kind = KINDS.get(content["kind"], Kind)
     try:
         run = read_run(cleaned(content | {"samples": {}}), kind)
+        record = _record(root, path, content, run=run)
+        for start, of in kind.rows.items():
+            for name in (name for name in record.samples if name.startswith(start)):
+                record.rows(name, of)
     except ValueError as reason:
         raise NotARecordError(f"not of kind {content['kind'][:40]}: {reason}") from reason
+    return record
+
+
+def _record(root: Path, path: Path, content: dict[str, Any], run: Run[K]) -> Record[K]:
     return Record(
         **{key: content[key] for key in NEEDED if key != "samples"},
         measured=run.measured,

@@ -5,19 +5,30 @@ speaks, and within it the first record of each rule.
 """
 
 from collections.abc import Sequence
+from typing import Any, TypeVar, overload
 
+from catlip.kinds import Kind
 from catlip.table import clipped
 from reports.read.measured import Setting
 from reports.read.records import Record, Records, text
 from reports.render.figures import series_style
 
+K = TypeVar("K", bound=Kind)
 RULES = ("paper", "corenet", "paper_multiword")
 # Scales, rules of a scale, and records of a bench that are shown; the list of records holds the
 # rest.
 MOST = 3
 
 
-def by_scale(records: Records, main: Setting | None, *kinds: str) -> list[list[Record]]:
+@overload
+def by_scale(records: Records, main: Setting | None, *kinds: str) -> list[list[Record[Kind]]]: ...
+
+
+@overload
+def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[list[Record[K]]]: ...
+
+
+def by_scale(records: Records, main: Setting | None, *kinds: Any) -> list[list[Any]]:
     """The records of these kinds, a list a scale; the main setting's scale and root come first."""
     found = [record for kind in kinds for record in records.of(kind)]
     if main:
