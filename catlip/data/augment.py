@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
+from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import Box, cropped_pixels, open_picture, rgb
 
@@ -21,7 +22,6 @@ CROP_ATTEMPTS = 10  # then the largest centred crop whose aspect ratio is allowe
 DRAWS = (
     2 * CROP_ATTEMPTS + 3
 )  # numbers in [0, 1) an image uses: area and ratio per attempt, left, top, flip
-AUGMENT = 3  # separates this random stream from the sampler's of the same seed
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def draws_at(seed: int, position: int, count: int) -> NDArray[np.float64]:
     """[count, DRAWS] numbers in [0, 1) of `count` consecutive stream positions, reached without
     drawing those before.
     """
-    generator = np.random.PCG64([seed, AUGMENT])
+    generator = np.random.PCG64([seed, streams.CROPS])
     generator.advance(position * DRAWS)
     return np.random.Generator(generator).random((count, DRAWS))
 

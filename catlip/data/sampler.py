@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip import streams
 from catlip.cli import InputError
 
 WINDOW_SHARDS = (
     16  # samples are mixed across this many shards at a time, so that cold shards stream
 )
-ORDER, SIZES = 1, 2  # separate the random streams of one seed
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class StepPlan:
 
     def __init__(self, sizes: Sequence[ImageSize], replicas: int, num_steps: int, seed: int):
         self.sizes = sizes
-        self.choice = np.random.default_rng([seed, SIZES]).integers(len(sizes), size=num_steps)
+        draw = streams.generator(seed, streams.IMAGE_SIZES)
+        self.choice = draw.integers(len(sizes), size=num_steps)
         taken = np.array([size.batch * replicas for size in sizes], dtype=np.int64)[self.choice]
         self.starts = np.concatenate([[0], np.cumsum(taken)])
 
@@ -141,7 +142,8 @@ class SampleOrder:
 
     def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The epoch's order of shards, and the place in the epoch at which each window begins."""
-        order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.counts))
+        draw = streams.generator(self.seed, streams.SAMPLE_ORDER, epoch)
+        order = draw.permutation(len(self.counts))
         begins = np.concatenate([[0], np.cumsum(self.counts[order])])
         return order, begins[:-1][:: self.window]
 
@@ -150,7 +152,6 @@ class SampleOrder:
         counts = self.counts[members]
         shards = np.repeat(members, counts)
         numbers = np.concatenate([np.arange(count) for count in counts])
-        mixed = np.random.default_rng([self.seed, ORDER, epoch, window + 1]).permutation(
-            len(shards)
-        )
+        draw = streams.generator(self.seed, streams.SAMPLE_ORDER, epoch, window + 1)
+        mixed = draw.permutation(len(shards))
         return shards[mixed], numbers[mixed]

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.fsdp import FSDPModule
 
+from catlip import streams
 from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.progress import progress
@@ -57,8 +57,6 @@ from catlip.training.schedule import (
     learning_rate,
 )
 from catlip.training.threads import use_threads
-
-OBJECTIVE = 5  # separates this random stream from others of the same seed
 
 
 @dataclass
@@ -219,9 +217,8 @@ class Trainer:
 
     def _backward(self, batches: list[Any], micro_step: int) -> Tensor:
         last = micro_step + len(batches) == self.accumulation
-        torch.manual_seed(
-            _seed_at(self.seed, self.step, micro_step * self.place.world_size + self.place.rank)
-        )
+        number = micro_step * self.place.world_size + self.place.rank
+        torch.manual_seed(streams.seed_at(self.seed, streams.OBJECTIVE, self.step, number, bits=64))
         with synchronised(self.replica, last):
             with (
                 autocast(self.place.device, self.optimization.precision),
@@ -355,9 +352,3 @@ def _metrics(objective: Objective) -> dict[str, float]:
     found = objective.metrics()
     values = [whole(value.detach()).float().reshape(()) for value in found.values()]
     return dict(zip(found, torch.stack(values).tolist(), strict=True)) if values else {}
-
-
-def _seed_at(seed: int, step: int, micro_batch: int) -> int:
-    return int(
-        np.random.SeedSequence([seed, OBJECTIVE, step, micro_batch]).generate_state(1, np.uint64)[0]
-    )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torchvision.datasets import ImageFolder
 
+from catlip import streams
 from catlip.cli import InputError
 from catlip.data.probe_tasks import load_task
 from catlip.data.shard_set import ShardSet, open_shards
@@ -26,7 +27,6 @@ from catlip.words.wordnet import nouns
 KINDS = ("imagenet", "places365", "folder")
 WNID = re.compile(r"n\d{8}")
 MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,000 classes
-SUBSET = 4  # separates this random stream from others of the same seed
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Split:
         """
         if fraction == 1:
             return self
-        draw = np.random.default_rng([seed, SUBSET])
+        draw = streams.generator(seed, streams.SUBSETS)
         mixed = draw.permutation(len(self))
         order = mixed[
             np.argsort(self.labels[mixed], kind="stable")

@@ -7,7 +7,6 @@ and resumed sees the same.
 
 from collections.abc import Iterator
 
-import numpy as np
 from torch.utils.data import Sampler
 
 from catlip.training.distributed import Place
@@ -40,8 +39,3 @@ class Positions(Sampler[int]):
         resumes.
         """
         self.micro_batches = self.micro_batches[num_samples // self.micro_batch :]
-
-
-def seed_at(*numbers: int) -> int:
-    """A seed of 32 bits for these numbers, the run's own first."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

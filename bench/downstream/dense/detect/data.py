@@ -30,7 +30,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.downstream.dense.coco import FEW, MAX_ABSENT_SHARE, CocoSplit
-from bench.downstream.dense.stream import seed_at
+from catlip import streams
 from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
@@ -38,7 +38,6 @@ from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.recipes.dense import DetectionRecipe
 from catlip.training.distributed import Place, barrier
 
-AUGMENTATION = 7  # separates this random stream from others of the same seed
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -168,9 +167,8 @@ class TrainingMapper:
         """Adds `image` [3, H, W] uint8, and `instances` with boxes, classes and masks [n, H, W]."""
         position = image["position"]
         step = int(np.searchsorted(self.plan.starts, position, side="right")) - 1
-        np.random.seed(
-            seed_at(self.seed, AUGMENTATION, position)
-        )  # what detectron2's augmentations draw from
+        # What detectron2's augmentations draw from.
+        np.random.seed(streams.seed_at(self.seed, streams.DETECTION_CROPS, position))
         mapped: dict[str, Any] = self.mappers[self.plan[step].resolution](image)
         objects = sum(not annotation.get("iscrowd") for annotation in image["annotations"])
         return mapped | {"dropped": objects - len(mapped["instances"])}

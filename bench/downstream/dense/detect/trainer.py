@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
 from bench.downstream.dense.detect.model import MaskRCNN
-from bench.downstream.dense.stream import seed_at
+from catlip import streams
 from catlip.fidelity import warmup_steps
 from catlip.progress import progress
 from catlip.recipes.dense import DetectionRecipe
@@ -29,7 +29,6 @@ from catlip.training.distributed import Place
 from catlip.training.parallel import distribute, gradient_norm, mean_over_ranks, synchronised
 from catlip.training.schedule import adamw, augmentation_progress, autocast
 
-OBJECTIVE = 8  # separates this random stream from others of the same seed
 LOSSES = (
     "loss_rpn_cls",
     "loss_rpn_loc",
@@ -138,7 +137,9 @@ class DetectionTrainer(SimpleTrainer):
 
     def _backward(self, images: list[dict[str, Any]], micro_step: int) -> dict[str, Tensor]:
         number = micro_step * self.place.world_size + self.place.rank
-        torch.manual_seed(seed_at(self.seed, OBJECTIVE, self.iter, number))
+        torch.manual_seed(
+            streams.seed_at(self.seed, streams.DETECTION_OBJECTIVE, self.iter, number)
+        )
         with synchronised(self.model, last=micro_step + 1 == self.accumulation):
             with autocast(self.place.device, self.recipe.precision):
                 losses: dict[str, Tensor] = self.model(images)

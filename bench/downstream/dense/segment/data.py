@@ -18,11 +18,11 @@ from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset
 
 from bench.downstream.dense.ade20k import IGNORED, AdeSplit
-from bench.downstream.dense.stream import Positions, seed_at
+from bench.downstream.dense.stream import Positions
+from catlip import streams
 from catlip.data.sampler import SampleOrder
 from catlip.recipes.dense import SegmentationRecipe
 
-AUGMENTATION = 9  # separates this random stream from others of the same seed
 # As the release resizes images: by Pillow, which averages over all pixels where it makes an image
 # smaller. Labels: nearest.
 RESIZING = {"interpolation": "bicubic", "backend": "pillow"}
@@ -72,9 +72,8 @@ class Stream(Dataset[dict[str, Any]]):
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         _, (number,) = self.order(np.array([position]))
-        np.random.seed(
-            seed_at(self.seed, AUGMENTATION, position)
-        )  # what mmcv's and mmsegmentation's transforms draw from
+        # What mmcv's and mmsegmentation's transforms draw from.
+        np.random.seed(streams.seed_at(self.seed, streams.SEGMENTATION_CROPS, position))
         scene: dict[str, Any] = self.scenes[int(number)]
         return scene
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bench.downstream.dense.segment.model import EncoderSegmentor
-from bench.downstream.dense.stream import seed_at
+from catlip import streams
 from catlip.cli import InputError
 from catlip.fidelity import warmup_steps
 from catlip.progress import progress
@@ -35,7 +35,6 @@ from catlip.training.distributed import Place
 from catlip.training.folder import refuse_another
 from catlip.training.schedule import AUTOCAST, adamw, augmentation_progress, learning_rate
 
-OBJECTIVE = 10  # separates this random stream from others of the same seed
 LATEST = "last_checkpoint"  # the file in which mmengine notes it
 KEEP = 2  # mmengine deletes the oldest before it writes the next
 
@@ -99,7 +98,9 @@ class Steps(Hook):
             group["lr"] = rate * group["lr_scale"]
         self.model.progress = augmentation_progress(step, num_steps, self.schedule)
         number = micro_step * place.world_size + place.rank
-        torch.manual_seed(seed_at(self.training.seed, OBJECTIVE, step, number))
+        torch.manual_seed(
+            streams.seed_at(self.training.seed, streams.SEGMENTATION_OBJECTIVE, step, number)
+        )
 
     def before_train(self, runner: Runner) -> None:
         """Called by mmengine, after it has taken up a checkpoint."""

@@ -1,0 +1,34 @@
+"""Every random stream of a run, by name.
+
+What a run draws follows from its seed, the stream, and what the draw is for: an epoch, a step or a
+position.
+
+A stream's number keeps its draws apart from those of the other streams of the same seed. Never
+change a number or use one again, not even 6, which is no longer in use: the same command would then
+draw other numbers. Weights, heads and the batches of a linear probe start from the seed itself.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+SAMPLE_ORDER = 1
+IMAGE_SIZES = 2
+CROPS = 3
+SUBSETS = 4
+OBJECTIVE = 5  # dropped paths, and whatever else an objective draws in a step
+DETECTION_CROPS = 7
+DETECTION_OBJECTIVE = 8
+SEGMENTATION_CROPS = 9
+SEGMENTATION_OBJECTIVE = 10
+
+
+def generator(seed: int, stream: int, *numbers: int) -> np.random.Generator:
+    """The random numbers of a stream of the run with this seed, for what `numbers` say."""
+    return np.random.default_rng([seed, stream, *numbers])
+
+
+def seed_at(seed: int, stream: int, *numbers: int, bits: Literal[32, 64] = 32) -> int:
+    """A seed for generators that others make, as torch's and NumPy's global ones."""
+    state = np.random.SeedSequence([seed, stream, *numbers])
+    return int(state.generate_state(1, np.uint64 if bits == 64 else np.uint32)[0])
