@@ -125,7 +125,15 @@ def data_path(config: BiasInit, seed: int, vocabulary: Vocabulary) -> DataPath:
         VocabularyLabels(config.labels_dir, vocabulary),
     )
     plan, accumulation = recipe.plan(order.total, seed), recipe.accumulation(world_size=1)
-    return DataPath(shards, order, plan, recipe.augmentation(), seed, accumulation, labels=labels)
+    return DataPath(
+        shards,
+        order,
+        plan,
+        augmentation=recipe.augmentation(),
+        seed=seed,
+        accumulation=accumulation,
+        labels=labels,
+    )
 
 
 def build(bias: str, recipe: Recipe, base_rates: Tensor, seed: int) -> Categorical:
@@ -155,8 +163,8 @@ def train_both(
                 augmented(objective, recipe),
                 recipe,
                 len(data.plan),
-                data.accumulation,
-                place,
+                place=place,
+                accumulation=data.accumulation,
                 seed=seed,
             )
         )

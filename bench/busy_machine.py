@@ -16,15 +16,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import catlip
-from bench import methods
 from bench.statistics import ratio, summarise
+from bench.training_step import Factors, batch_of, build
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.kinds.busy_machine import busy_machine_table
@@ -32,13 +32,10 @@ from catlip.progress import progress
 from catlip.record import Record, build_name
 from catlip.table import as_text
 from catlip.training.distributed import find_place
-from catlip.training.loop import Trainer
-from catlip.training.schedule import Optimization
 from catlip.training.threads import use_threads
 
-MODEL, RESOLUTION, BATCH_SIZE, NUM_CLASSES = "hybrid_tiny", 48, 64, 1_000
+STEP = Factors(model="hybrid_tiny", resolution=48, batch_size=64, num_classes=1_000)
 NUM_WARMUP = 5
-RUN_STEPS = 1_000_000  # of the run that these steps would be the beginning of
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 
 
@@ -100,7 +97,7 @@ class Steps:
 
 def main(config: BusyMachine) -> None:
     """Measure, print, and write the record."""
-    name = f"{MODEL}-b{BATCH_SIZE}-{build_name('cpu')}"
+    name = f"{STEP.model}-b{STEP.batch_size}-{build_name('cpu')}"
     with Record(config.out / f"{name}.json", kind=kinds.BusyMachine, config=config) as record:
         cases = [(setting, busy) for setting in SETTINGS for busy in (False, True)]
         rounds = list(itertools.product(range(config.num_rounds), cases))
@@ -124,11 +121,7 @@ def time_steps(config: Steps) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if config.chosen_threads:
             use_threads(Path(folder), place)
-    batch = methods.synthetic_batch(BATCH_SIZE, MODEL, RESOLUTION, NUM_CLASSES, seed=0)
-    objective = methods.build("catlip", MODEL, RESOLUTION, NUM_CLASSES, seed=0)
-    recipe = replace(Optimization(), precision="bf16")
-    trainer = Trainer(objective, recipe, RUN_STEPS, accumulation=1, place=place)
-    stream = itertools.repeat(batch)
+    trainer, stream = build(STEP, place), itertools.repeat(batch_of(STEP, place))
     for _ in range(NUM_WARMUP):
         trainer.train_step(stream)
     begin = time.perf_counter()

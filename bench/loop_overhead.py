@@ -1,46 +1,45 @@
-"""What the training loop adds to a step: `Trainer.train_step` against the same work written out,
-taken in turns.
+"""What the training loop adds to a step: `catlip.training.loop.train`, as pre-training runs it,
+against the same work written out, taken in turns.
 
 Both sides train the same model on the same batch, which is ready on the device, and do a forward
 under autocast, a backward, gradient clipping, a fused AdamW step and the update of the averaged
 weights. The loop's side also takes the batch from its iterator, seeds the random numbers of the
 micro-batch, scales the loss, sets the learning rate, waits for the loss and the gradient's norm to
-be finite before it steps, and keeps times. A line of the log is timed by itself and counted once
-for every `log_every` steps.
+be finite before it steps, keeps times, and writes a line of the log every `log_every` steps; what
+a line takes is also timed by itself. Checkpoints are not in it.
 """
 
-import itertools
+import copy
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from bench import methods
 from bench.statistics import ratio, summarise
+from bench.training_step import RUN_STEPS, Factors, batch_of, build
 from catlip import kinds
 from catlip.cli import InputError, choose, one_of, run
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
 from catlip.kinds.loop_overhead import loop_overhead_table
-from catlip.objective import Objective
 from catlip.progress import progress
 from catlip.ranges import Count, Seed
 from catlip.record import Record, build_name
 from catlip.table import as_text
-from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place, find_place
-from catlip.training.log import Log
-from catlip.training.loop import Trainer
-from catlip.training.schedule import Optimization, adamw, autocast
+from catlip.training.log import Log, Progress
+from catlip.training.loop import train
+from catlip.training.schedule import Optimization
 
 NUM_CLASSES = 1_000
 NUM_WARMUP = 5
-RUN_STEPS = 1_000_000  # of the run that these steps would be the beginning of
 
 
 @dataclass(frozen=True)
@@ -83,64 +82,96 @@ class LoopOverhead:
             choose("encoder", model, ENCODERS)
 
 
-def bare_step(objective: Objective, recipe: Optimization, batch: Batch) -> Callable[[], object]:
-    """The step as one would write it without a loop."""
-    optimizer, average = adamw(objective, recipe), WeightAverage(objective, recipe.ema_decay)
-    steps = itertools.count()
+def bare_step(objective: nn.Module, batch: Batch, recipe: Optimization) -> Callable[[], object]:
+    """The step as one would write it without a loop, in plain PyTorch."""
+    weights = list(objective.parameters())
+    averages = [weight.detach().clone() for weight in weights]
+    update_averages = get_ema_multi_avg_fn(recipe.ema_decay)
+    matrices = {"params": [weight for weight in weights if weight.ndim >= 2]}
+    vectors = {"params": [weight for weight in weights if weight.ndim < 2], "weight_decay": 0.0}
+    optimizer = torch.optim.AdamW(
+        [matrices, vectors],
+        lr=recipe.max_lr,
+        betas=recipe.betas,
+        eps=recipe.eps,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+    device, bf16 = batch.images.device.type, recipe.precision == "bf16"
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with autocast(batch.images.device, recipe.precision):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
             loss = objective(batch)
         loss.backward()
-        nn.utils.clip_grad_norm_(objective.parameters(), recipe.grad_clip)
+        nn.utils.clip_grad_norm_(weights, recipe.grad_clip)
         optimizer.step()
-        average.update(next(steps))
+        update_averages(averages, weights, 0)
 
     return step
 
 
-def timed_ms(step: Callable[[], object], place: Place) -> float:
-    """Milliseconds of one step: until the GPU is done, or of processor time, which other programs'
+def now_ms(place: Place) -> float:
+    """A clock: of the GPU, when its work is done; else of processor time, which other programs'
     load does not stretch.
     """
-    clock = time.perf_counter if place.device.type == "cuda" else time.process_time
-    begin = clock()
-    step()
     if place.device.type == "cuda":
         torch.cuda.synchronize()
-    return (clock() - begin) * 1e3
+        return time.perf_counter() * 1e3
+    return time.process_time() * 1e3
+
+
+def timed_ms(work: Callable[[], object], place: Place) -> float:
+    """Milliseconds that it takes."""
+    begin = now_ms(place)
+    work()
+    return now_ms(place) - begin
 
 
 def measure(config: LoopOverhead, model: str, place: Place) -> dict[str, list[float]]:
-    """Milliseconds of each side's steps, and of each line of the log."""
-    recipe = replace(Optimization(), precision=config.precision)
-    batch = methods.synthetic_batch(
-        config.batch_size, model, config.resolution, NUM_CLASSES, config.seed
-    ).to(place.device)
-    twins = [
-        methods.build("catlip", model, config.resolution, NUM_CLASSES, config.seed).to(place.device)
-        for _ in range(2)
-    ]
-    trainer = Trainer(twins[0], recipe, RUN_STEPS, accumulation=1, place=place)
-    stream, done = itertools.repeat(batch), []
-    sides = {
-        "loop_ms": lambda: done.append(trainer.train_step(stream)),
-        "bare_ms": bare_step(twins[1], recipe, batch),
-    }
-    taken: dict[str, list[float]] = {name: [] for name in (*sides, "log_line_ms")}
-    with tempfile.TemporaryDirectory() as folder:
-        log = Log(Path(folder), 0, place, wandb="", config={})
+    """Milliseconds of each side's steps, and of each line of the log.
+
+    The loop asks for its next batch when it is done with a step, and gets it when it is its turn.
+    """
+    factors = Factors(
+        model=model,
+        resolution=config.resolution,
+        batch_size=config.batch_size,
+        precision=config.precision,
+        num_classes=NUM_CLASSES,
+        seed=config.seed,
+    )
+    trainer, batch = build(factors, place), batch_of(factors, place)
+    bare = bare_step(copy.deepcopy(trainer.objective), batch, trainer.optimization)
+    taken: dict[str, list[float]] = {"loop_ms": [], "bare_ms": [], "log_line_ms": []}
+
+    def batches(write_line: Callable[[], object]) -> Iterator[Batch]:
         rounds = range(NUM_WARMUP + config.num_steps)
         for number in progress(
             rounds, desc=f"loop_overhead {model}", unit="round", disable=config.quiet
         ):
-            for name in sorted(
-                sides, reverse=number % 2 == 0
-            ):  # each side goes first in half of the rounds
-                taken[name].append(timed_ms(sides[name], place))
-            taken["log_line_ms"].append(
-                timed_ms(lambda: log.write(trainer.step, done[-1:], recipe.max_lr, {}), place)
+            bare_first = number % 2 == 0  # each side goes first in half of the rounds
+            if bare_first:
+                taken["bare_ms"].append(timed_ms(bare, place))
+            begin = now_ms(place)
+            yield batch
+            taken["loop_ms"].append(now_ms(place) - begin)
+            if not bare_first:
+                taken["bare_ms"].append(timed_ms(bare, place))
+            taken["log_line_ms"].append(timed_ms(write_line, place))
+
+    with tempfile.TemporaryDirectory() as folder:
+        log = Log(Path(folder) / "line", 0, place, wandb="", config={})
+        done = Progress(loss=1.0, grad_norm=1.0, seconds=1.0, data_wait_seconds=0.0, images=1)
+        with suppress(StopIteration):  # the rounds are over long before the run would be
+            train(
+                trainer,
+                lambda _: batches(lambda: log.write(1, [done], 1.0, {})),
+                Path(folder) / "run",
+                config={},
+                log_every=config.log_every,
+                checkpoint_every=RUN_STEPS,
+                quiet=True,
             )
         log.close()
     return {name: values[NUM_WARMUP:] for name, values in taken.items()}

@@ -3,7 +3,7 @@ one process.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +20,11 @@ from bench.training_step import (
     PHASES,
     PRECISION,
     EncoderName,
+    Factors,
     MethodNames,
     Stopwatch,
-    TrainingStep,
+    batch_of,
+    build,
     factors_of,
 )
 from catlip.cli import InputError, run
@@ -90,9 +92,8 @@ class StepTime:
     """No progress bar."""
 
 
-Laps = dict[
-    str, list[list[float]]
-]  # of each method, [step][since the step before it, then each of PHASES], in ms
+PARTS = ("data_wait", *PHASES)
+Laps = dict[str, list[dict[str, float]]]  # of each method and step, the ms of each of PARTS
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
@@ -116,35 +117,53 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
 def measure(config: StepTime, place: Place) -> tuple[Laps, dict[str, int]]:
     """The timed steps of each method, taken in turns, and its number of parameters.
 
-    Clocks are read at the end, so that a GPU never waits for the host to look; its wait for data is
-    the time between the end of one step and the begin of the next.
+    The marks are read at the end, so that a GPU never waits for the bench to look.
     """
-    steps = {method: TrainingStep(factors_of(config, method), place) for method in config.methods}
+    watch = Stopwatch(place.device)
+    factors = {method: factors_of(config, method) for method in config.methods}
+    trainers = {method: build(each, place, watch.mark) for method, each in factors.items()}
     rounds = config.num_warmup + config.num_steps
-    feed = _feed(config, place, next(iter(steps.values())), rounds * len(steps))
-    taken: list[tuple[str, Stopwatch]] = []
+    batches = _batches(config, factors[config.methods[0]], place, rounds * len(trainers))
+    stream = _marked(batches, place, watch.mark)
     barrier()
     hidden = config.quiet or not place.is_main
+    watch.mark()
     for _ in progress(
         range(rounds), desc=f"step_time {config.model}", unit="round", disable=hidden
     ):
-        for method, step in steps.items():
-            taken.append((method, step(next(feed).to(place.device))))
-    laps: Laps = {method: [] for method in steps}
-    timed = taken[config.num_warmup * len(steps) - 1 :]
-    for (_, before), (method, watch) in itertools.pairwise(timed):
-        laps[method].append(watch.laps_ms(since=before))
-    return laps, {
-        method: sum(p.numel() for p in step.objective.parameters())
-        for method, step in steps.items()
+        for trainer in trainers.values():
+            watch.mark("data_wait")  # what the bench itself takes between two steps
+            trainer.train_step(stream)
+    steps = steps_ms(watch.laps_ms())[config.num_warmup * len(trainers) :]
+    return {method: steps[i :: len(trainers)] for i, method in enumerate(trainers)}, {
+        method: sum(p.numel() for p in trainer.objective.parameters())
+        for method, trainer in trainers.items()
     }
 
 
-def _feed(config: StepTime, place: Place, step: TrainingStep, count: int) -> Iterator[Batch]:
+def _batches(config: StepTime, factors: Factors, place: Place, count: int) -> Iterator[Batch]:
     if config.data:
-        return real_batches(config.data, step.factors, place, count, config.workers)
-    batch = step.batch()
-    return (batch for _ in range(count))
+        return real_batches(config.data, factors, place, count, config.workers)
+    return itertools.repeat(batch_of(factors, place), count)
+
+
+def _marked(batches: Iterator[Batch], place: Place, mark: Callable[[str], None]) -> Iterator[Batch]:
+    """The batches, on the device, with a mark before and after the wait for each."""
+    while True:
+        mark("forward")  # before it asks for a batch, the trainer has cleared the gradients
+        batch = next(batches).to(place.device)
+        mark("data_wait")
+        yield batch
+
+
+def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
+    """Milliseconds of each of PARTS, a dictionary a step; a step ends with its optimizer."""
+    steps = [dict.fromkeys(PARTS, 0.0)]
+    for part, ms in laps:
+        steps[-1][part] += ms
+        if part == "optimizer":
+            steps.append(dict.fromkeys(PARTS, 0.0))
+    return steps[:-1]
 
 
 def main(config: StepTime) -> None:
@@ -180,7 +199,7 @@ def _fill(
     ceiling: dict[str, Any],
 ) -> None:
     first, world_size = config.methods[0], place.world_size
-    totals = {method: [sum(lap) for lap in taken] for method, taken in laps.items()}
+    totals = {method: [sum(step.values()) for step in taken] for method, taken in laps.items()}
     flops = {
         method: step_flops(factors_of(config, method), world_size) for method in config.methods
     }
@@ -195,9 +214,8 @@ def _fill(
         "ratios": {f"{m}/{first}": ratio(totals[m], totals[first]) for m in config.methods[1:]},
         "flops_ratios": {f"{m}/{first}": flops[m] / flops[first] for m in config.methods[1:]},
     }
-    names = ("data_wait", *PHASES)
     record.samples = {
-        f"{m}_{name}_ms": [lap[i] for lap in laps[m]] for m in laps for i, name in enumerate(names)
+        f"{m}_{part}_ms": [step[part] for step in laps[m]] for m in laps for part in PARTS
     }
     record.samples |= {f"{method}_total_ms": taken for method, taken in totals.items()}
     if config.data:
@@ -216,14 +234,15 @@ def _fill(
 
 
 def _summary(
-    config: StepTime, place: Place, laps: list[list[float]], flops: float, ceiling: dict[str, Any]
+    config: StepTime,
+    place: Place,
+    laps: list[dict[str, float]],
+    flops: float,
+    ceiling: dict[str, Any],
 ) -> dict[str, Any]:
     """Of one method; FLOP/s are of one device, without what checkpointing computes again."""
-    total = summarise([sum(lap) for lap in laps])
-    phases = {
-        f"{name}_ms": summarise([lap[i] for lap in laps])
-        for i, name in enumerate(("data_wait", *PHASES))
-    }
+    total = summarise([sum(step.values()) for step in laps])
+    phases = {f"{part}_ms": summarise([step[part] for step in laps]) for part in PARTS}
     images_per_s = config.batch_size * place.world_size / total.median * 1e3
     tflops, promised = flops / total.median / 1e9, ceiling["datasheet_tflops"]
     return {
@@ -266,7 +285,7 @@ def _table(config: StepTime, record: Record) -> str:
     for method, of in found["methods"].items():
         total = of["total_ms"]
         spread = f"{total.median:.1f} [{total.p5:.1f}, {total.p95:.1f}]"
-        phases = [f"{of[f'{phase}_ms'].median:.1f}" for phase in ("data_wait", *PHASES)]
+        phases = [f"{of[f'{phase}_ms'].median:.1f}" for phase in PARTS]
         rates = (
             f"{of['images_per_s']:.1f}",
             f"{of['tflops']:.3g}",

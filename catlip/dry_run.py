@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.fidelity import differences
 from catlip.matmul import matmul_flops_per_s
+from catlip.objective import Objective
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import Recipe
 from catlip.training.distributed import Place
@@ -38,7 +39,7 @@ CPU_ATTENTION: dict[Any, Any] = {
 
 
 def describe(
-    recipe: Recipe, objective: nn.Module, batch: Batch, num_samples: int, place: Place, method: str
+    recipe: Recipe, objective: Objective, batch: Batch, *, num_samples: int, place: Place
 ) -> str:
     """The resolved recipe, what a step costs, and what differs from the release, as text.
 
@@ -47,7 +48,6 @@ def describe(
         batch: a few images at the base resolution, with what the objective needs.
         num_samples: in the data set; 0 if unknown.
         place: whose device would train.
-        method: as records name it.
     """
     world_size, accumulation = place.world_size, recipe.accumulation(place.world_size)
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
@@ -94,7 +94,7 @@ def describe(
         ),
     }
     said = [f"{name}: {value}" for name, value in lines.items()]
-    return "\n".join([*said, *differences(recipe, method, num_steps)])
+    return "\n".join([*said, *differences(recipe, objective.name, num_steps)])
 
 
 def print_transfer(recipe: ImageRecipe, protocol: str, place: Place) -> None:

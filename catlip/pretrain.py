@@ -36,7 +36,7 @@ from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
 from catlip.training.distributed import Place, barrier, find_place, peak_gib
 from catlip.training.folder import discard
-from catlip.training.loop import Trainer, train
+from catlip.training.loop import Implementation, Trainer, train
 from catlip.training.parallel import Parallel
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.sample_labels import VocabularyLabels
@@ -150,28 +150,30 @@ def pretrain(
     if config.dry_run:
         with torch.device("meta"):  # shapes alone: the largest encoder takes no memory, and seconds
             objective = augmented(build(), recipe)
-        num_samples = (
-            int(_shards(config, place).counts.sum())
-            if config.shards and not recipe.iterations
-            else 0
-        )
+        num_samples = 0
+        if config.shards and not recipe.iterations:
+            num_samples = int(_shards(config, place).counts.sum())
         if place.is_main:
-            print(
-                describe(
-                    recipe,
-                    objective,
-                    made_up_batch(recipe.resolution, tokenize),
-                    num_samples,
-                    place,
-                    objective.name,
-                )
-            )
+            batch = made_up_batch(recipe.resolution, tokenize)
+            print(describe(recipe, objective, batch, num_samples=num_samples, place=place))
         return None
     shards, labels = _shards(config, place), classes.labels if classes else None
     if isinstance(labels, VocabularyLabels) and place.is_main:
         labels.check(shards, config.shards)
-    accumulation = recipe.accumulation(place.world_size)
-    data = _data_path(config, shards, accumulation, place, labels, tokenize)
+    order = SampleOrder(shards.counts, config.seed)
+    data = DataPath(
+        shards,
+        order,
+        recipe.plan(order.total, config.seed),
+        augmentation=recipe.augmentation(),
+        seed=config.seed,
+        accumulation=recipe.accumulation(place.world_size),
+        rank=place.rank,
+        world_size=place.world_size,
+        labels=labels,
+        tokenize=tokenize,
+        max_broken=config.max_broken,
+    )
     torch.manual_seed(config.seed)
     objective = augmented(build(), recipe)
     identity = (
@@ -188,6 +190,7 @@ def pretrain(
 def _train(
     config: PretrainRun,
     objective: Objective,
+    *,
     data: DataPath,
     place: Place,
     identity: dict[str, Any],
@@ -195,15 +198,14 @@ def _train(
     """Train in the run's folder, from its last checkpoint if there is one, and write the record;
     its path.
     """
-    recipe, layout, method = config.recipe, config.parallel, objective.name
+    method = objective.name
     trainer = Trainer(
         objective,
-        recipe,
+        config.recipe,
         len(data.plan),
-        data.accumulation,
-        place,
-        layout,
-        config.compile,
+        place=place,
+        accumulation=data.accumulation,
+        implementation=Implementation(config.parallel, config.compile),
         seed=config.seed,
     )
     settings = plain(config) | {"method": method}
@@ -217,18 +219,19 @@ def _train(
                 step, config.num_workers, pin_memory=place.device.type == "cuda"
             ),
             config.out,
-            identity,
-            config.log_every,
-            config.checkpoint_every,
-            config.quiet,
-            config.wandb,
-            config.snapshots,
+            config=identity,
+            log_every=config.log_every,
+            checkpoint_every=config.checkpoint_every,
+            snapshots=config.snapshots,
+            wandb=config.wandb,
+            quiet=config.quiet,
         )
         record.shown_as[method] = shown_as(objective)
-        _fill(record, method, config.seed, trainer, lines, data.order.total)
+        record.metrics |= {"method": method, "seed": config.seed}
+        _fill(record, trainer, lines, samples=data.order.total)
         read_broken(config.out).note(record)
         _note_skipped(record, data.shards)
-        record.notes += differences(recipe, method)
+        record.notes += differences(config.recipe, method)
     return record.path
 
 
@@ -297,44 +300,10 @@ def augmented(objective: Objective, recipe: ImageRecipe) -> Objective:
     return Augmented(objective, RangeAugment((start, end)))
 
 
-def _data_path(
-    config: PretrainRun,
-    shards: ShardSet,
-    accumulation: int,
-    place: Place,
-    labels: LabelSource | None,
-    tokenize: Callable[[list[str]], Tensor] | None,
-) -> DataPath:
-    recipe, order = config.recipe, SampleOrder(shards.counts, config.seed)
-    plan, augmentation = recipe.plan(order.total, config.seed), recipe.augmentation()
-    return DataPath(
-        shards,
-        order,
-        plan,
-        augmentation,
-        config.seed,
-        accumulation,
-        place.rank,
-        place.world_size,
-        labels,
-        tokenize,
-        config.max_broken,
-    )
-
-
-def _fill(
-    record: Record,
-    method: str,
-    seed: int,
-    trainer: Trainer,
-    lines: list[dict[str, float]],
-    samples: int,
-) -> None:
+def _fill(record: Record, trainer: Trainer, lines: list[dict[str, float]], *, samples: int) -> None:
     """The numbers that the report shows, from the log of a finished run."""
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
     record.metrics |= {
-        "method": method,
-        "seed": seed,
         "iterations": trainer.num_steps,
         "images_seen": last["images_seen"],
         "epochs_seen": last["images_seen"] / samples,

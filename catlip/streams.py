@@ -4,8 +4,8 @@ What a run draws follows from its seed, the stream, and what the draw is for: an
 position.
 
 A stream's number keeps its draws apart from those of the other streams of the same seed. Never
-change a number or use one again, not even 6, which is no longer in use: the same command would then
-draw other numbers. Weights, heads and the batches of a linear probe start from the seed itself.
+change a number: the same command would then draw others. Weights, heads and the batches of a linear
+probe start from the seed itself.
 """
 
 from typing import Literal

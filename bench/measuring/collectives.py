@@ -44,11 +44,12 @@ OPERATORS = {
 ROOT_ARGUMENT = {"scatter_": 3, "send": 2}
 # The nearest caller: what the collective is for; DDP's reducer, in C++, is called by none of them.
 ASKED_BY = {
-    "torch/distributed/nn/functional.py": "features",
-    "open_clip/loss.py": "features",
-    "catlip/training/parallel.py": "norm",
-    "_fsdp_collectives.py": "parameters",
-    "torch/nn/parallel/distributed.py": "buffers",
+    "torch/distributed/nn/functional.py:": "features",
+    "open_clip/loss.py:": "features",
+    "catlip/training/parallel.py:mean_over_ranks": "loss",
+    "catlip/training/parallel.py:": "norm",
+    "_fsdp_collectives.py:": "parameters",
+    "torch/nn/parallel/distributed.py:": "buffers",
 }
 METHODS = "baselines."  # modules of methods: what one of them sends itself are counts
 TRACED_AS = {  # kind: its name in a profile; gloo makes a reduce_scatter of an all_reduce
@@ -77,9 +78,10 @@ class Collective:
 
     Attributes:
         what: what it is for: gradients, parameters, features, counts, buffers or norm, as in
-        bench.arithmetic.exchanges. kind: a key of TRACED_AS. elements: what one rank hands in, as
-        in `catlip.costs.Exchange`; of a scatter, what it gets: gloo's
-            all_to_all is a scatter from each rank, and n of them hand in what the one would.
+            `bench.arithmetic.exchanges`, or the mean of the loss.
+        kind: a key of TRACED_AS.
+        elements: what one rank hands in, as in `catlip.costs.Exchange`; of a scatter, what it gets:
+            gloo's all_to_all is a scatter from each rank, and n of them hand in what the one would.
         dtype: of the elements.
         peer: the root of a scatter, the receiver of a neighbour_exchange.
     """
@@ -150,8 +152,9 @@ def _collective(operator: Any, arguments: Sequence[Any]) -> Collective:
 def _what(kind: str) -> str:
     frame = sys._getframe()
     while frame := frame.f_back:  # type: ignore[assignment]
-        for file, what in ASKED_BY.items():
-            if frame.f_code.co_filename.endswith(file):
+        caller = f"{frame.f_code.co_filename}:{frame.f_code.co_name}"
+        for asking, what in ASKED_BY.items():
+            if asking in caller:
                 return "gradients" if what == "parameters" and kind == "reduce_scatter" else what
         if str(frame.f_globals.get("__name__")).startswith(METHODS):
             return "counts"
@@ -246,7 +249,7 @@ def timed_ms(run: Callable[[], object], place: Place) -> float:
     watch.mark()
     run()
     watch.mark()
-    return watch.laps_ms()[0]
+    return watch.laps_ms()[0][1]
 
 
 def slowest(samples_ms: Sequence[float], place: Place) -> list[float]:

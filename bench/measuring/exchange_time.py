@@ -8,11 +8,13 @@ that difference: nothing overlaps with it, so all of its bare time is exposed.
 """
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.arithmetic.exchanges import sent
@@ -27,8 +29,7 @@ from bench.measuring.collectives import (
     timed_ms,
 )
 from bench.statistics import difference, summarise
-from bench.training_step import Factors, TrainingStep
-from catlip.data.loader import Batch
+from bench.training_step import Factors, batch_of, build
 from catlip.training.distributed import Place
 from catlip.training.parallel import synchronised
 
@@ -80,33 +81,31 @@ def observe(
     """The collectives of a step, their times in each of NUM_PROFILED steps, and the times of whole
     steps (`time_steps`).
     """
-    step = TrainingStep(factors, place)
-    batch = step.batch()
+    trainer = build(factors, place)
+    step = partial(trainer.train_step, repeat(batch_of(factors, place)))
     for _ in range(warmup):
-        step(batch)
+        step()
     with listen() as heard:
-        step(batch)
-    profiles = [profiled_ms(partial(step, batch), heard, place) for _ in range(NUM_PROFILED)]
-    return heard, profiles, time_steps(step, batch, rounds, place)
+        step()
+    profiles = [profiled_ms(step, heard, place) for _ in range(NUM_PROFILED)]
+    return heard, profiles, time_steps(step, trainer.replica, rounds, place)
 
 
 def time_steps(
-    step: TrainingStep, batch: Batch, rounds: int, place: Place
+    step: Callable[[], object], replica: nn.Module, rounds: int, place: Place
 ) -> dict[str, list[float]]:
     """Milliseconds of whole steps, of the slowest rank: as they are, and, of DDP only, without
     exchange, in turns.
 
     Returns: "step", and "step_without_exchange".
     """
-    replica = step.replica
 
     def one(exchange: bool) -> None:
-        if isinstance(
-            replica, DistributedDataParallel
-        ):  # which else sends buffers one step late, in the wrong kind of step
+        if isinstance(replica, DistributedDataParallel):
+            # Else it would send buffers one step late, in the wrong kind of step.
             replica.require_forward_param_sync = exchange
         with synchronised(replica, last=exchange):
-            step(batch)
+            step()
 
     sides = (
         {"step": True, "step_without_exchange": False}
@@ -121,13 +120,16 @@ def time_steps(
 
 
 def grouped(heard: Sequence[Collective]) -> list[list[int]]:
-    """Positions in `heard` of the calls that are for the same thing, and of the same kind and
-    type.
+    """Positions in `heard` of the calls that are for the same thing, and of the same kind and type.
+
+    The mean of the loss over ranks is left out, as in `bench.arithmetic.exchanges.sent`: four bytes
+    of the training loop, the same for every method.
     """
-    found: dict[tuple[str, str, torch.dtype], list[int]] = {}
+    groups: dict[tuple[str, str, torch.dtype], list[int]] = {}
     for i, collective in enumerate(heard):
-        found.setdefault((collective.what, collective.kind, collective.dtype), []).append(i)
-    return list(found.values())
+        if collective.what != "loss":
+            groups.setdefault((collective.what, collective.kind, collective.dtype), []).append(i)
+    return list(groups.values())
 
 
 def time_bare(

@@ -1,7 +1,7 @@
 """What autograd keeps between the forward and the backward pass, by the part of the objective that
 made it keep it.
 
-kept = saved_bytes(step, batch)
+kept = saved_bytes(trainer, batch)
 kept["image_encoder"], kept["text_tower"], kept["logits"]
 """
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from bench.training_step import TrainingStep
 from catlip.data.loader import Batch
+from catlip.training.loop import Trainer
 
 TOWERS = {
     "image_encoder": "image_encoder",
@@ -70,14 +70,15 @@ class SavedTensors(saved_tensors_hooks):
         )  # an operation's result, kept with its history, would keep itself alive for ever
 
 
-def saved_bytes(step: TrainingStep, batch: Batch) -> dict[str, int]:
+def saved_bytes(trainer: Trainer, batch: Batch) -> dict[str, int]:
     """What one forward pass keeps: bytes of distinct storages by part, without parameters, buffers
     and the batch.
     """
-    known = [*step.objective.parameters(), *step.objective.buffers(), *tensors_of(batch)]
-    saved = SavedTensors(step.objective, {tensor.untyped_storage()._cdata for tensor in known})
+    objective = trainer.objective
+    known = [*objective.parameters(), *objective.buffers(), *tensors_of(batch)]
+    saved = SavedTensors(objective, {tensor.untyped_storage()._cdata for tensor in known})
     with saved:
-        loss = step.forward(batch)
+        loss = trainer.loss(batch)
     found = saved.bytes()
     saved.close()
     del loss  # until here, it held them

@@ -23,9 +23,10 @@ from bench.arithmetic.activations import activation_bytes, peak_bytes
 from bench.arithmetic.state import state_bytes
 from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import saved_bytes, tensors_of
-from bench.training_step import Factors, TrainingStep
+from bench.training_step import Factors, batch_of, build
 from catlip.data.loader import Batch
 from catlip.training.distributed import Place
+from catlip.training.loop import Trainer
 
 GIB = 2**30
 NUM_WARMUP = 2  # the optimizer's state is made in the first step
@@ -48,17 +49,17 @@ class Peak:
     retries: int = 0
 
 
-def peak_of(step: TrainingStep, batch: Batch) -> Peak:
+def peak_of(trainer: Trainer, batch: Batch) -> Peak:
     """Take one step and see the most memory that it holds."""
-    device = step.place.device
+    device = trainer.place.device
     if device.type == "cpu":
-        with LiveStorage([*state_of(step), *tensors_of(batch)]) as live:
-            step(batch)
+        with LiveStorage([*state_of(trainer), *tensors_of(batch)]) as live:
+            trainer.train_step(iter([batch]))
         return Peak(live.peak_bytes)
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_stats(device)["num_alloc_retries"]
-    step(batch)
+    trainer.train_step(iter([batch]))
     torch.cuda.synchronize(device)
     retries = torch.cuda.memory_stats(device)["num_alloc_retries"] - before
     return Peak(
@@ -66,20 +67,20 @@ def peak_of(step: TrainingStep, batch: Batch) -> Peak:
     )
 
 
-def state_of(step: TrainingStep) -> Iterator[Tensor]:
+def state_of(trainer: Trainer) -> Iterator[Tensor]:
     """Every tensor that a step finds when it begins: weights, the last gradients, optimizer,
     average.
     """
-    yield from step.objective.parameters()
-    yield from step.objective.buffers()
-    yield from (p.grad for p in step.objective.parameters() if p.grad is not None)
-    yield from moments_of(step)
-    yield from step.average.values.values()
+    yield from trainer.objective.parameters()
+    yield from trainer.objective.buffers()
+    yield from (p.grad for p in trainer.objective.parameters() if p.grad is not None)
+    yield from moments_of(trainer)
+    yield from trainer.weights().values()
 
 
-def moments_of(step: TrainingStep) -> list[Tensor]:
+def moments_of(trainer: Trainer) -> list[Tensor]:
     """AdamW's state."""
-    return [tensor for state in step.optimizer.state.values() for tensor in state.values()]
+    return [tensor for state in trainer.optimizer.state.values() for tensor in state.values()]
 
 
 def measure(factors: Factors, place: Place) -> tuple[dict[str, float], list[Peak]]:
@@ -87,21 +88,20 @@ def measure(factors: Factors, place: Place) -> tuple[dict[str, float], list[Peak
 
     Raises: torch.OutOfMemoryError.
     """
-    step = TrainingStep(factors, place)
-    batch = step.batch()
+    trainer, batch = build(factors, place), batch_of(factors, place)
     for _ in range(NUM_WARMUP):
-        step(batch)
-    peaks = [peak_of(step, batch) for _ in range(NUM_REPEATS)]
-    gradients = sum(p.grad.nbytes for p in step.objective.parameters() if p.grad is not None)
+        trainer.train_step(iter([batch]))
+    peaks = [peak_of(trainer, batch) for _ in range(NUM_REPEATS)]
+    gradients = sum(p.grad.nbytes for p in trainer.objective.parameters() if p.grad is not None)
     found: dict[str, float] = {
         "peak_gib": max(peak.allocated for peak in peaks),
-        "parameters_gib": sum(p.nbytes for p in step.objective.parameters()),
+        "parameters_gib": sum(p.nbytes for p in trainer.objective.parameters()),
         "gradients_gib": gradients,
-        "optimizer_gib": sum(tensor.nbytes for tensor in moments_of(step)),
-        "average_gib": sum(tensor.nbytes for tensor in step.average.values.values()),
+        "optimizer_gib": sum(tensor.nbytes for tensor in moments_of(trainer)),
+        "average_gib": sum(tensor.nbytes for tensor in trainer.weights().values()),
     }
-    step.optimizer.zero_grad(set_to_none=True)
-    found |= {ACTIVATIONS[part]: size for part, size in saved_bytes(step, batch).items()}
+    trainer.optimizer.zero_grad(set_to_none=True)
+    found |= {ACTIVATIONS[part]: size for part, size in saved_bytes(trainer, batch).items()}
     found["other_gib"] = found["peak_gib"] - sum_of_parts(found)
     if place.device.type == "cuda":
         found["reserved_gib"] = max(peak.reserved for peak in peaks)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.training_step import Factors, Stopwatch, TrainingStep
+from bench.training_step import Factors, Stopwatch, batch_of, build
 from catlip.data.sampler import ImageSize
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.training.distributed import Place, barrier
@@ -139,20 +139,23 @@ class Sweep:
 
     def __init__(self, variant: Variant, place: Place):
         self.device = place.device
-        self.step = TrainingStep(variant.step, place)
-        self.batches = [self.step.batch(size.batch, size.resolution) for size in variant.sizes()]
+        self.trainer = build(variant.step, place)
+        self.batches = []
+        for size in variant.sizes():
+            factors = replace(variant.step, batch_size=size.batch, resolution=size.resolution)
+            self.batches.append(batch_of(factors, place))
 
     def warm_up(self) -> None:
         """Steps that are not counted. On a GPU kernels are chosen, and blocks compiled, for each
         size.
         """
         for batch in self.batches if self.device.type == "cuda" else self.batches[:1]:
-            self.step(batch)
+            self.trainer.train_step(iter([batch]))
 
     def __call__(self) -> float:
         watch = Stopwatch(self.device)
         watch.mark()
         for batch in self.batches:
-            self.step(batch)
+            self.trainer.train_step(iter([batch]))
         watch.mark()
-        return watch.laps_ms()[0] / sum(map(len, self.batches))
+        return watch.laps_ms()[0][1] / sum(map(len, self.batches))

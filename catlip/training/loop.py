@@ -14,8 +14,8 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ from catlip.training.parallel import (
     whole,
 )
 from catlip.training.schedule import (
+    AdamWForm,
     Optimization,
     adamw,
     augmentation_progress,
@@ -59,42 +60,66 @@ from catlip.training.schedule import (
 from catlip.training.threads import use_threads
 
 
+@dataclass(frozen=True)
+class Implementation:
+    """How a step is computed. What it computes is the same, but for rounding.
+
+    Attributes:
+        parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks.
+        compile: compile the transformer blocks, once for each image size.
+        optimizer: AdamW as one kernel for all parameters ("fused"), one for each of its operations
+            ("foreach"), or one for each operation and parameter ("loop").
+        norm: takes the 2-norm of the whole gradient.
+    """
+
+    parallel: Parallel = "ddp"
+    compile: bool = False
+    optimizer: AdamWForm = "fused"
+    norm: Callable[[Iterable[nn.Parameter]], Tensor] = gradient_norm
+
+
+def unmarked(part: str) -> None:
+    """What a training does where a bench would look at the clock: nothing."""
+
+
 @dataclass
 class Trainer:
     """An objective, its optimizer and the average of its weights, stepping through batches.
 
     Attributes:
         objective: what is trained; `objective(batch)` is a scalar loss, mean per image.
-        optimization: the recipe's numbers. num_steps: optimizer steps of the whole run; the
-        learning rate's cosine ends there. accumulation: micro-batches per optimizer step. place:
-        rank and device. parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over
-        ranks; the run is the same. compile: compile the transformer blocks, once for each image
-        size. seed: of what the objective draws (dropped paths, augmentation): each of its calls in
-        a step has random numbers of its
-            own, which belong to the micro-batch and not to the rank.
+        optimization: the recipe's numbers.
+        num_steps: optimizer steps of the whole run; the learning rate's cosine ends there.
+        place: rank and device.
+        accumulation: micro-batches per optimizer step.
+        implementation: how a step is computed; the run is the same.
+        seed: of what the objective draws (dropped paths, augmentation): each of its calls in a step
+            has random numbers of its own, which belong to the micro-batch and not to the rank.
+        mark: called with "loss", "backward" or "optimizer" when that part of a step is done, for
+            benches that time the parts.
     """
 
     objective: Objective
     optimization: Optimization
     num_steps: int
-    accumulation: int
+    _: KW_ONLY
     place: Place
-    parallel: Parallel = "ddp"
-    compile: bool = False
+    accumulation: int = 1
+    implementation: Implementation = Implementation()
     seed: int = 0
+    mark: Callable[[str], object] = unmarked
     step: int = 0
 
     def __post_init__(self) -> None:
-        recipe, device = self.optimization, self.place.device
+        recipe, form, device = self.optimization, self.implementation, self.place.device
         self.objective.to(device)
-        if self.compile:
+        if form.compile:
             compile_blocks(self.objective)
-        self.replica = distribute(self.objective, self.place, self.parallel, recipe.precision)
-        self._parameters = list(
-            self.objective.parameters()
-        )  # to look for them in each step would take as long as clipping
+        self.replica = distribute(self.objective, self.place, form.parallel, recipe.precision)
+        # To look for them in each step would take as long as clipping.
+        self._parameters = list(self.objective.parameters())
         self._watched = False
-        self.optimizer = adamw(self.objective, recipe)
+        self.optimizer = adamw(self.objective, recipe, form.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.average = (
             WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising)
@@ -132,14 +157,25 @@ class Trainer:
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
             refuse(self.step, self.place, losses, keys, grad_norm)
         self._update()
+        self.mark("optimizer")
         return Progress(
-            loss,
-            grad_norm,
-            time.perf_counter() - begin,
-            wait,
-            images * self.place.world_size,
-            broken,
+            loss=loss,
+            grad_norm=grad_norm,
+            seconds=time.perf_counter() - begin,
+            data_wait_seconds=wait,
+            images=images * self.place.world_size,
+            broken=broken,
         )
+
+    def loss(self, *batches: Any) -> Tensor:
+        """The objective's loss, a scalar, in the recipe's precision."""
+        with (
+            autocast(self.place.device, self.optimization.precision),
+            watched(self.objective, not self._watched),
+        ):
+            loss: Tensor = self.replica(*batches)
+        self._watched = True
+        return loss
 
     def state(self) -> checkpoint.State:
         """Everything that the rest of the run depends on: the very tensors, so that filling them
@@ -220,19 +256,16 @@ class Trainer:
         number = micro_step * self.place.world_size + self.place.rank
         torch.manual_seed(streams.seed_at(self.seed, streams.OBJECTIVE, self.step, number, bits=64))
         with synchronised(self.replica, last):
-            with (
-                autocast(self.place.device, self.optimization.precision),
-                watched(self.objective, not self._watched),
-            ):
-                loss = self.replica(*batches)
-            self._watched = True
+            loss = self.loss(*batches)
+            self.mark("loss")
             self.scaler.scale(loss * (len(batches) / self.accumulation)).backward()
+        self.mark("backward")
         return loss.detach()
 
     def _clip(self) -> Tensor:
         finish_gradients(self.replica)
         self.scaler.unscale_(self.optimizer)
-        norm = gradient_norm(self._parameters)
+        norm = self.implementation.norm(self._parameters)
         if self.optimization.grad_clip:
             nn.utils.clip_grads_with_norm_(self._parameters, self.optimization.grad_clip, norm)
         return norm
@@ -252,6 +285,7 @@ def train(
     trainer: Trainer,
     batches: Callable[[int], Iterator[Any]],
     folder: Path,
+    *,
     config: dict[str, Any],
     log_every: int,
     checkpoint_every: int,
@@ -287,9 +321,8 @@ def train(
                 or trainer.step % checkpoint_every == 0
                 or trainer.step in kept
             )
-            if (
-                saves or trainer.step % log_every == 0
-            ):  # with each checkpoint, so that a resumed run has the same log
+            # A line with each checkpoint as well, so that a resumed run has the same log.
+            if saves or trainer.step % log_every == 0:
                 rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
                 line = log.write(trainer.step, recent, rate, _metrics(trainer.objective))
                 bar.set_postfix(
@@ -330,9 +363,8 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any])
     temporary = path.with_suffix(".tmp")
     try:
         temporary.touch()
-        mode = (
-            temporary.stat().st_mode
-        )  # as the user wants it; safetensors would let nobody else read its file
+        # As the user wants it; safetensors would let nobody else read its file.
+        mode = temporary.stat().st_mode
         save_file(
             {name: tensor.contiguous() for name, tensor in weights.items()},
             temporary,

@@ -16,6 +16,7 @@ from catlip.ranges import Natural, NotNegative, PartialFraction, Positive, check
 WARMUP_FROM = 1e-6  # the release's warm-up starts here
 PRECISIONS = ("fp32", "bf16", "fp16")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AdamWForm = Literal["fused", "foreach", "loop"]
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,7 @@ class Trained(Protocol):
         ...
 
 
-def adamw(
-    objective: Trained, recipe: Optimization, form: Literal["fused", "foreach", "loop"] = "fused"
-) -> torch.optim.AdamW:
+def adamw(objective: Trained, recipe: Optimization, form: AdamWForm = "fused") -> torch.optim.AdamW:
     """AdamW; what has fewer than two dimensions, or what the objective's `decays` denies, does not
     decay, and what its `lr_scale` says learns slower.
 

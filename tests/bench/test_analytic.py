@@ -23,7 +23,7 @@ from bench.arithmetic.flops import (
 )
 from bench.arithmetic.state import parameters, state_bytes
 from bench.measuring.saved_tensors import saved_bytes
-from bench.training_step import Factors, TrainingStep
+from bench.training_step import Factors, batch_of, build
 from catlip.cli import InputError
 from catlip.costs import Exchange
 from catlip.dry_run import CPU_ATTENTION
@@ -49,15 +49,13 @@ EVERY_FORM = pytest.mark.parametrize(
 )
 
 
-def build(factors: Factors) -> TrainingStep:
-    return TrainingStep(factors, find_place("cpu"))
+CPU = find_place("cpu")
 
 
 def counted_flops(factors: Factors) -> int:
-    step = build(factors)
-    batch = step.batch()
+    trainer, batch = build(factors, CPU), batch_of(factors, CPU)
     with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
-        step.forward(batch).backward()
+        trainer.loss(batch).backward()
     return counter.get_total_flops()
 
 
@@ -124,19 +122,21 @@ def test_the_published_samplers_make_clip_cost_more_per_image() -> None:
 @pytest.mark.parametrize(("model", "method"), ALL_AND_A_PLAIN_ONE)
 def test_the_state_is_that_of_the_real_step(method, model) -> None:
     factors = replace(SMALL, method=method, model=model, resolution=32)
-    step = build(factors)
-    step(step.batch())
-    objective, counts = step.objective, parameters(factors)
+    trainer = build(factors, CPU)
+    trainer.train_step(iter([batch_of(factors, CPU)]))
+    objective, counts = trainer.objective, parameters(factors)
     assert sum(counts.values()) == sum(p.numel() for p in objective.parameters())
     assert counts["image_encoder"] == sum(p.numel() for p in objective.image_encoder.parameters())
     moments = [
-        state[name] for state in step.optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")
+        state[name]
+        for state in trainer.optimizer.state.values()
+        for name in ("exp_avg", "exp_avg_sq")
     ]
     assert state_bytes(factors) == {
         "parameters": sum(p.nbytes for p in objective.parameters()),
         "gradients": sum(p.grad.nbytes for p in objective.parameters()),
         "optimizer": sum(moment.nbytes for moment in moments),
-        "average": sum(tensor.nbytes for tensor in step.average.values.values()),
+        "average": sum(tensor.nbytes for tensor in trainer.weights().values()),
         "buffers": sum(buffer.nbytes for buffer in objective.buffers()),
     }
 
@@ -156,8 +156,8 @@ def test_what_autograd_keeps_is_predicted_by_part(
     model, method, precision, attention, checkpointing
 ) -> None:
     factors = Factors(method, model, 48, 4, precision, attention, checkpointing, num_classes=2_000)
-    step = build(factors)
-    kept, predicted = saved_bytes(step, step.batch()), activation_bytes(factors, device_type="cpu")
+    kept = saved_bytes(build(factors, CPU), batch_of(factors, CPU))
+    predicted = activation_bytes(factors, device_type="cpu")
     assert kept.keys() == predicted.keys()
     for part in kept:  # labels and subwords, left out, are the larger part of what is a few kB
         assert predicted[part] == pytest.approx(kept[part], rel=0.01, abs=2_000), part

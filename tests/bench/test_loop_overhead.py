@@ -1,5 +1,6 @@
 """The bench times both sides of the same step and writes every sample down."""
 
+import copy
 import json
 
 import pytest
@@ -33,14 +34,13 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_pa
 
 
 def test_both_sides_do_the_same_work() -> None:
-    """At the rate that the loop's first step has, they come to the same weights and averages."""
+    """At the rate that the loop's first step has, they come to the same weights."""
     recipe = Optimization(precision="fp32", max_lr=WARMUP_FROM, min_lr=WARMUP_FROM, ema_decay=0.5)
-    place, batch = (
-        Place(0, 1, torch.device("cpu")),
-        methods.synthetic_batch(4, "hybrid_tiny", 32, NUM_CLASSES, seed=0),
-    )
-    one, other = (methods.build("catlip", "hybrid_tiny", 32, NUM_CLASSES, seed=0) for _ in range(2))
-    trainer, step = Trainer(one, recipe, 100, 1, place), bare_step(other, recipe, batch)
+    place = Place(0, 1, torch.device("cpu"))
+    batch = methods.synthetic_batch(4, "hybrid_tiny", 32, num_classes=NUM_CLASSES, seed=0)
+    one = methods.build("catlip", "hybrid_tiny", 32, num_classes=NUM_CLASSES, seed=0)
+    other = copy.deepcopy(one)
+    trainer, step = Trainer(one, recipe, 100, place=place), bare_step(other, batch, recipe)
     for _ in range(2):
         trainer.train_step(iter([batch]))
         step()

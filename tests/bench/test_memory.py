@@ -22,7 +22,7 @@ from bench.measuring.step_memory import (
     sum_of_parts,
 )
 from bench.memory import Memory, main
-from bench.training_step import Factors, TrainingStep
+from bench.training_step import Factors, batch_of, build
 from catlip.cli import InputError
 from catlip.ranges import check_ranges
 from catlip.training.distributed import Place, find_place
@@ -105,8 +105,11 @@ def test_a_deep_checkpointed_step_peaks_with_all_gradients_and_one_block(place) 
     [SMALL, replace(SMALL, method="clip"), replace(SMALL, attention="naive", precision="bf16")],
 )
 def test_activations_grow_by_the_same_for_each_image(place, factors) -> None:
-    step = TrainingStep(factors, place)
-    kept = {size: saved_bytes(step, step.batch(size)) for size in (8, 16, 32)}
+    trainer = build(factors, place)
+    kept = {
+        size: saved_bytes(trainer, batch_of(replace(factors, batch_size=size), place))
+        for size in (8, 16, 32)
+    }
     for part in ("image_encoder", "text_tower"):
         assert kept[32][part] - kept[16][part] == 2 * (kept[16][part] - kept[8][part])
     assert kept[16]["image_encoder"] > kept[8]["image_encoder"]
@@ -125,8 +128,8 @@ def test_checkpointing_keeps_less_of_the_image_encoder_and_all_of_the_text(place
 
 def test_sparse_and_chunked_targets_keep_less_than_dense_ones(place) -> None:
     def kept(method: str) -> int:
-        step = TrainingStep(replace(SMALL, method=method), place)
-        return saved_bytes(step, step.batch())["logits"]
+        trainer = build(replace(SMALL, method=method), place)
+        return saved_bytes(trainer, batch_of(SMALL, place))["logits"]
 
     logits = 4 * SMALL.batch_size * SMALL.num_classes
     assert kept("catlip_dense") - kept("catlip") == pytest.approx(logits, rel=0.01)
@@ -147,22 +150,22 @@ def test_saved_tensors_that_are_dropped_do_not_hide_those_at_their_address() -> 
 
 
 def test_looking_at_what_is_saved_leaves_nothing_behind(place) -> None:
-    step = TrainingStep(replace(SMALL, method="clip", attention="naive"), place)
-    batch = step.batch()
-    with LiveStorage([*state_of(step), *tensors_of(batch)]) as live:
+    trainer = build(replace(SMALL, method="clip", attention="naive"), place)
+    batch = batch_of(SMALL, place)
+    with LiveStorage([*state_of(trainer), *tensors_of(batch)]) as live:
         before = live.bytes
-        saved_bytes(step, batch)
+        saved_bytes(trainer, batch)
         assert live.peak_bytes > before + 1_000_000
         assert live.bytes == before
 
 
 def test_the_saved_tensors_are_all_that_a_forward_pass_adds(place) -> None:
-    step = TrainingStep(replace(SMALL, method="clip", precision="bf16"), place)
-    batch = step.batch()
-    saved = sum(saved_bytes(step, batch).values())
-    with LiveStorage(step.objective.parameters()) as live:
+    trainer = build(replace(SMALL, method="clip", precision="bf16"), place)
+    batch = batch_of(SMALL, place)
+    saved = sum(saved_bytes(trainer, batch).values())
+    with LiveStorage(trainer.objective.parameters()) as live:
         before = live.bytes
-        loss = step.forward(batch)
+        loss = trainer.loss(batch)
         assert live.bytes - before == pytest.approx(saved, rel=0.01)
     assert isinstance(loss, Tensor)
 
@@ -184,22 +187,23 @@ def test_a_good_guess_of_the_largest_batch_saves_trying() -> None:
 def test_an_attempt_out_of_memory_frees_what_it_held(place, monkeypatch) -> None:
     held: list[int] = []
 
-    class Greedy(TrainingStep):
-        def __call__(self, batch):
-            self.ballast = torch.zeros(1_000)
+    class Greedy:
+        def __init__(self, factors, place):
             held.append(id(self))
+
+        def train_step(self, batches):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
         def __del__(self):
             held.remove(id(self))
 
-    monkeypatch.setattr("bench.measuring.step_memory.TrainingStep", Greedy)
+    monkeypatch.setattr("bench.measuring.step_memory.build", Greedy)
     assert attempt(SMALL, place, budget=float("inf")) is None
     assert held == []
 
 
 def test_on_a_cpu_nothing_is_tried_that_will_not_fit(place, monkeypatch) -> None:
-    monkeypatch.setattr("bench.measuring.step_memory.TrainingStep", None)  # calling it would fail
+    monkeypatch.setattr("bench.measuring.step_memory.build", None)  # calling it would fail
     assert attempt(SMALL, place, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
 
 

@@ -2,15 +2,19 @@
 
 import json
 import time
+from dataclasses import replace
+from itertools import repeat
 
 import pytest
 import torch
 
 from bench import methods
 from bench.measuring.ceiling import datasheet_tflops, measure_ceiling
-from bench.training_step import PHASES, Factors, Stopwatch, TrainingStep, norm_by_loop
+from bench.step_time import PARTS, steps_ms
+from bench.training_step import Factors, Stopwatch, batch_of, build, norm_by_loop
 from catlip.cli import InputError
 from catlip.training.distributed import find_place
+from catlip.training.loop import Trainer
 from catlip.training.parallel import gradient_norm
 
 TINY = (
@@ -43,7 +47,7 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_pa
     assert f"wrote {path}" in done.stdout
     record = record_in(tmp_path)
     for method in ("catlip", "clip"):
-        phases = [record["samples"][f"{method}_{phase}_ms"] for phase in ("data_wait", *PHASES)]
+        phases = [record["samples"][f"{method}_{phase}_ms"] for phase in PARTS]
         assert [sum(step) for step in zip(*phases, strict=True)] == pytest.approx(
             record["samples"][f"{method}_total_ms"]
         )
@@ -107,15 +111,14 @@ def test_methods_start_from_the_same_encoder() -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def step(**factors: object) -> TrainingStep:
-    chosen = {
-        "model": "vit_tiny16",
-        "resolution": 32,
-        "batch_size": 3,
-        "precision": "fp32",
-        "num_classes": 50,
-    } | factors
-    return TrainingStep(Factors(**chosen), find_place("cpu"))
+SMALL = Factors(model="vit_tiny16", resolution=32, batch_size=3, precision="fp32", num_classes=50)
+BATCH = batch_of(SMALL, find_place("cpu"))
+
+
+def small(**factors: object) -> Trainer:
+    trainer = build(replace(SMALL, **factors), find_place("cpu"))
+    trainer.optimization = replace(trainer.optimization, warmup_iterations=0)
+    return trainer
 
 
 @pytest.mark.parametrize("method", ["catlip", "clip"])
@@ -132,37 +135,55 @@ def step(**factors: object) -> TrainingStep:
 )
 def test_factors_of_cost_change_nothing_else(method, factors) -> None:
     losses = []
-    for taken in (step(method=method), step(method=method, **factors)):
-        before = taken.forward(taken.batch()).item()
+    for trainer in (small(method=method), small(method=method, **factors)):
+        before = trainer.loss(BATCH).item()
         for _ in range(3):
-            taken(taken.batch())
-        losses.append(taken.forward(taken.batch()).item())
+            trainer.train_step(repeat(BATCH))
+        losses.append(trainer.loss(BATCH).item())
         assert losses[-1] < before
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 @pytest.mark.parametrize("other", ["catlip_dense", "catlip_chunked"])
 def test_the_forms_of_catlip_have_one_loss(other) -> None:
-    losses = [taken.forward(taken.batch()).item() for taken in (step(), step(method=other))]
+    losses = [trainer.loss(BATCH).item() for trainer in (small(), small(method=other))]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_the_norm_by_a_loop_is_the_norm() -> None:
-    taken = step()
-    taken.forward(taken.batch()).backward()
-    parameters = list(taken.objective.parameters())
+    trainer = small()
+    trainer.loss(BATCH).backward()
+    parameters = list(trainer.objective.parameters())
     torch.testing.assert_close(norm_by_loop(parameters), gradient_norm(parameters))
 
 
-def test_laps_begin_where_the_stopwatch_before_ended() -> None:
-    before, watch = (Stopwatch(torch.device("cpu")) for _ in range(2))
-    before.mark()
+def test_laps_are_named_by_what_ends() -> None:
+    watch = Stopwatch(torch.device("cpu"))
+    watch.mark()
     time.sleep(0.02)
-    watch.mark()
-    watch.mark()
-    waited, lap = watch.laps_ms(since=before)
-    assert waited >= 20 > lap
-    assert len(watch.laps_ms()) == 1
+    watch.mark("long")
+    watch.mark("short")
+    (one, long_ms), (other, short_ms) = watch.laps_ms()
+    assert (one, other) == ("long", "short")
+    assert long_ms >= 20 > short_ms
+
+
+@pytest.mark.parametrize(("method", "num_forward"), [("catlip", 2), ("clip", 2)])
+def test_a_step_is_marked_where_its_parts_end(method, num_forward) -> None:
+    marks: list[str] = []
+    trainer = build(replace(SMALL, method=method), find_place("cpu"), marks.append)
+    trainer.train_step(repeat(BATCH))
+    assert marks == ["forward"] * num_forward + ["loss", "backward", "optimizer"]
+
+
+def test_laps_of_a_part_are_added_and_a_step_ends_with_its_optimizer() -> None:
+    parts = ("data_wait", "forward", "forward", "loss", "backward", "optimizer")
+    laps = [(part, float(i)) for i, part in enumerate((*parts, *parts))]
+    none = dict.fromkeys(PARTS, 0.0)
+    assert steps_ms([*laps, ("forward", 1.0)]) == [
+        none | {"data_wait": 0, "forward": 3, "loss": 3, "backward": 4, "optimizer": 5},
+        none | {"data_wait": 6, "forward": 15, "loss": 9, "backward": 10, "optimizer": 11},
+    ]
 
 
 def test_a_ceiling_has_a_spread_and_a_datasheet_where_there_is_one() -> None:

@@ -13,7 +13,7 @@ import torch
 from bench import methods
 from catlip.recipes.pretrain import STARTER
 from catlip.training.distributed import find_place
-from catlip.training.loop import Trainer
+from catlip.training.loop import Implementation, Trainer
 from catlip.training.parallel import Parallel
 
 
@@ -24,7 +24,14 @@ def three_steps(
     place = find_place("cpu")
     objective = methods.build(method, model, 32, num_classes=20, seed=0)
     recipe = replace(STARTER, precision=precision, ema_decay=0.5, warmup_iterations=0)
-    trainer = Trainer(objective, recipe, 10, accumulation=2, place=place, parallel=parallel)
+    trainer = Trainer(
+        objective,
+        recipe,
+        10,
+        place=place,
+        accumulation=2,
+        implementation=Implementation(parallel),
+    )
     numbers = []
     for step in range(3):
         seeds = [10 * step + 2 * micro_step + place.rank for micro_step in range(2)]

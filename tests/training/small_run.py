@@ -33,7 +33,7 @@ from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.objective import Objective
 from catlip.training.distributed import Place, find_place
-from catlip.training.loop import Trainer, train
+from catlip.training.loop import Implementation, Trainer, train
 from catlip.training.schedule import Optimization
 
 SIZES = [ImageSize(16, 6), ImageSize(24, 4)]
@@ -137,15 +137,26 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
     plan = StepPlan(SIZES, config.replicas, config.num_steps, seed=0)
     labels = FailingLabels(config) if config.worker_dies or config.worker_hangs else None
     data = DataPath(
-        shards, order, plan, Augmentation(), 0, accumulation=accumulation, rank=place.rank,
+        shards,
+        order,
+        plan,
+        augmentation=Augmentation(),
+        seed=0,
+        accumulation=accumulation,
+        rank=place.rank,
         world_size=place.world_size,
         labels=labels,
-    )  # fmt: skip
+    )
     recipe = Optimization(
         max_lr=1e-2, warmup_iterations=3, ema_decay=0.8, precision=config.precision
     )
     trainer = Trainer(
-        Small(), recipe, config.num_steps, accumulation, place, parallel=config.parallel
+        Small(),
+        recipe,
+        config.num_steps,
+        place=place,
+        accumulation=accumulation,
+        implementation=Implementation(config.parallel),
     )
 
     def batches(first: int) -> Iterator[Batch]:
@@ -160,9 +171,9 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
         trainer,
         batches,
         config.out,
-        identity,
-        5,
-        config.checkpoint_every,
+        config=identity,
+        log_every=5,
+        checkpoint_every=config.checkpoint_every,
         quiet=True,
         wandb=config.wandb,
     )

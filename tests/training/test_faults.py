@@ -15,7 +15,7 @@ CPU = Place(0, 1, torch.device("cpu"))
 
 
 def resumed(out, identity=IDENTITY) -> Trainer:
-    trainer = Trainer(Small(), Optimization(precision="fp32"), 20, 1, CPU)
+    trainer = Trainer(Small(), Optimization(precision="fp32"), 20, place=CPU)
     trainer.resume(out / "checkpoints", identity)
     return trainer
 

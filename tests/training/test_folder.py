@@ -98,13 +98,13 @@ class Spoilt(Objective):
 def test_weights_that_are_not_finite_are_not_written_and_the_last_checkpoint_is_kept(
     tmp_path: Path,
 ) -> None:
-    trainer = Trainer(Spoilt(), Optimization(precision="fp32", warmup_iterations=0), 6, 1, CPU)
+    trainer = Trainer(Spoilt(), Optimization(precision="fp32", warmup_iterations=0), 6, place=CPU)
     with pytest.raises(InputError, match=r"not finite after step 4 \(running"):
         train(
             trainer,
             lambda step: iter([Batch()] * 6),
             tmp_path,
-            {},
+            config={},
             log_every=1,
             checkpoint_every=2,
             quiet=True,

@@ -109,7 +109,7 @@ def test_a_resumed_run_has_the_log_of_an_uninterrupted_one(tmp_path: Path) -> No
             trainer(),
             lambda first: stream(first, stop),
             folder,
-            {},
+            config={},
             log_every=5,
             checkpoint_every=3,
             quiet=True,
@@ -135,9 +135,9 @@ def test_snapshots_are_evenly_spaced_and_those_of_a_resumed_run_are_an_uninterru
             trainer(ema_decay=0.5),
             batches,
             folder,
-            {"seed": 0},
-            100,
-            100,
+            config={"seed": 0},
+            log_every=100,
+            checkpoint_every=100,
             quiet=True,
             snapshots=snapshots,
         )
@@ -201,8 +201,7 @@ def test_random_numbers_follow_from_the_seed_the_step_and_the_micro_batch_alone(
             Noisy(),
             replace(STARTER, precision="fp32", max_lr=1e-9, min_lr=0),
             10,
-            1,
-            CPU,
+            place=CPU,
             seed=seed,
         )
         found = []
@@ -215,7 +214,7 @@ def test_random_numbers_follow_from_the_seed_the_step_and_the_micro_batch_alone(
     assert losses() == losses(disturbed=True)
     assert losses() != losses(seed=1)
     assert len(set(losses())) == 4
-    two = Trainer(Noisy(), replace(STARTER, precision="fp32"), 10, 2, CPU)
+    two = Trainer(Noisy(), replace(STARTER, precision="fp32"), 10, place=CPU, accumulation=2)
     halves = two.train_step(iter([Points(points())] * 2)).loss
     assert halves != losses()[0]  # the second micro-batch has numbers of its own
 
@@ -239,7 +238,7 @@ class Curious(Regression):
 
 
 def test_an_objective_is_told_its_progress_and_given_a_whole_step_if_it_asks() -> None:
-    curious = Trainer(Curious(), replace(STARTER, precision="fp32"), 10, accumulation=4, place=CPU)
+    curious = Trainer(Curious(), replace(STARTER, precision="fp32"), 10, place=CPU, accumulation=4)
     large = trainer()
     for _ in range(3):
         whole = large.train_step(iter([Points(points())]))
@@ -249,6 +248,14 @@ def test_an_objective_is_told_its_progress_and_given_a_whole_step_if_it_asks() -
         )
     assert curious.objective.told == [0, 0.1, 0.2]
     assert curious.objective.given == [4, 4, 4]
+
+
+def test_each_part_of_a_step_is_marked_when_it_is_done() -> None:
+    marks: list[str] = []
+    one = trainer(accumulation=2)
+    one.mark = marks.append
+    one.train_step(Points(part) for part in points().split(4))
+    assert marks == ["loss", "backward", "loss", "backward", "optimizer"]
 
 
 class Reads(TorchDispatchMode):
@@ -324,9 +331,8 @@ def _one_step(method: str) -> None:
     )
     part = Batch(batch.images[mine], batch.keys[mine], labels, batch.tokens[mine])
     objective = methods.build(method, "vit_tiny16", 32, num_classes=20, seed=0)
-    done = Trainer(objective, replace(STARTER, precision="fp32"), 10, 1, place).train_step(
-        iter([part])
-    )
+    trainer = Trainer(objective, replace(STARTER, precision="fp32"), 10, place=place)
+    done = trainer.train_step(iter([part]))
     if place.is_main:
         print(json.dumps({"loss": done.loss, "grad_norm": done.grad_norm}))
 
@@ -352,13 +358,15 @@ def test_a_resumed_run_keeps_the_count_of_broken_images_and_says_it_at_the_end(
             trainer(),
             lambda first: batches(first, 6),
             tmp_path,
-            {},
+            config={},
             log_every=1,
             checkpoint_every=4,
             quiet=True,
         )
     assert len(read_broken(tmp_path)) == 3
-    lines = train(trainer(), batches, tmp_path, {}, log_every=1, checkpoint_every=4, quiet=True)
+    lines = train(
+        trainer(), batches, tmp_path, config={}, log_every=1, checkpoint_every=4, quiet=True
+    )
     assert [line["broken"] for line in lines] == [2] * 4 + [3] * 4 + [4] * 2
     assert read_broken(tmp_path).counts() == {"cut short": 3, "empty": 1}
     assert [

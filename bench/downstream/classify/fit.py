@@ -21,7 +21,7 @@ from catlip.objective import Objective
 from catlip.pretrain import augmented
 from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Place
-from catlip.training.loop import Trainer, train
+from catlip.training.loop import Implementation, Trainer, train
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ def train_weights(run: Run, classification: Objective, split: Split) -> dict[str
         augmented(classification, run.recipe),
         recipe,
         len(data.plan),
-        accumulation=data.accumulation,
         place=run.place,
-        compile=run.compile,
+        accumulation=data.accumulation,
+        implementation=Implementation(compile=run.compile),
         seed=run.seed,
     )
     pin = run.place.device.type == "cuda"

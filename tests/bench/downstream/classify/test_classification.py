@@ -131,7 +131,7 @@ def test_the_trainer_multiplies_the_rate_of_each_group(tiny_recipe, vit_two) -> 
     recipe = replace(tiny_recipe, layer_decay=0.5, warmup_iterations=0)
     made = classification(vit_two, recipe)
     before = {name: parameter.detach().clone() for name, parameter in made.named_parameters()}
-    trainer = Trainer(made, replace(recipe, weight_decay=0.0), 10, 1, HERE)
+    trainer = Trainer(made, replace(recipe, weight_decay=0.0), 10, place=HERE)
     trainer.train_step(iter([batch_of()]))
     assert {group["lr"] for group in trainer.optimizer.param_groups} == {
         recipe.max_lr * 0.5**power for power in range(4)
