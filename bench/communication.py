@@ -26,11 +26,11 @@ import torch.distributed as dist
 from baselines.methods import BASELINES
 from bench.measuring import exchange_time
 from bench.methods import shown
-from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, EncoderName, MethodNames, factors_of
+from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, MethodNames, StepConfig, factors_of
 from catlip.cli import InputError, run
 from catlip.kinds import Summary
 from catlip.progress import progress
-from catlip.ranges import Count, Natural, Seed
+from catlip.ranges import Natural
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 from catlip.training.parallel import Parallel
@@ -40,7 +40,7 @@ PATIENCE = timedelta(seconds=60)  # for the other ranks; no step here has them f
 
 
 @dataclass(frozen=True)
-class Communication:
+class Communication(StepConfig):
     """Intercept and time the collectives of each method's training step, on several ranks.
 
     torchrun --nproc-per-node 2 -m bench.communication --model vit_tiny16
@@ -48,36 +48,24 @@ class Communication:
         --parallel fsdp
     """
 
-    model: EncoderName = "vit_b16"
-    """Image encoder."""
     methods: MethodNames = ("catlip", *BASELINES)
     """What to measure; the other forms of CatLIP send the same."""
     batch_size: Natural = 0
     """Images per step and rank; 0 for 256 on a GPU and 4 on a CPU."""
     parallel: Parallel = "ddp"
     """ddp, or fsdp."""
-    resolution: Count = 224
-    """Image side in pixels."""
-    precision: str = ""
-    """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
-    num_classes: Count = 24_320
-    """Size of CatLIP's vocabulary; the paper's is 24,320."""
     num_steps: Natural = 0
     """Timed steps, with and without exchange each, and repetitions of bare collectives; 0 for 50 on
     a GPU and 10 on a CPU.
     """
     num_warmup: Natural = 3
     """Steps before those, not counted; DDP finds its buckets in the first."""
-    seed: Seed = 0
-    """Seed of the weights and of the synthetic batches."""
     device: str = "auto"
     """auto, cpu (gloo) or cuda (NCCL, one GPU per rank)."""
     out: Path = Path("runs/bench/communication")
     """Folder for the record, named by model, batch, precision, parallel, ranks, torch and
     device.
     """
-    quiet: bool = False
-    """No progress bar."""
 
     def __post_init__(self) -> None:
         for method in self.methods:

@@ -166,7 +166,7 @@ def measure(config: LoopOverhead, model: str, place: Place) -> dict[str, list[fl
         with suppress(StopIteration):  # the rounds are over long before the run would be
             train(
                 trainer,
-                lambda _: batches(lambda: log.write(1, [done], 1.0, {})),
+                lambda _: batches(lambda: log.write(1, [done], 1.0, metrics={})),
                 Path(folder) / "run",
                 config={},
                 log_every=config.log_every,

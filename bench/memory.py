@@ -17,10 +17,10 @@ from bench.arithmetic.activations import peak_bytes
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.step_memory import ACTIVATIONS, GIB, activations_of, attempt, predict
 from bench.methods import shown
-from bench.training_step import BATCH_SIZE, PRECISION, EncoderName, Factors, MethodNames, factors_of
+from bench.training_step import BATCH_SIZE, PRECISION, Factors, MethodNames, StepConfig, factors_of
 from catlip.cli import InputError, run
 from catlip.progress import progress
-from catlip.ranges import Count, NotNegative, Seed
+from catlip.ranges import Count, NotNegative
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 
@@ -47,7 +47,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(StepConfig):
     """Measure the peak memory of one training step of each method, and what it consists of.
 
     python -m bench.memory --model vit_b16
@@ -55,38 +55,24 @@ class Memory:
     python -m bench.memory --model vit_l16 --precision bf16 --largest
     """
 
-    model: EncoderName = "vit_b16"
-    """Image encoder."""
     methods: MethodNames = ("catlip", "clip")
     """What to measure; the first is the denominator of every ratio."""
     batch_sizes: Annotated[tuple[Count, ...], tyro.conf.arg(aliases=("--batch-size",))] = ()
     """Images per step, one or several; by default 256 on a GPU and 4 on a CPU."""
-    resolution: Count = 224
-    """Image side in pixels."""
-    precision: str = ""
-    """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
     attention: Literal["sdpa", "naive"] = "sdpa"
     """PyTorch's fused attention, or one that writes out every attention matrix; of the image
     encoder.
     """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
-    num_classes: Count = 24_320
-    """Size of CatLIP's vocabulary; the paper's is 24,320."""
     largest: bool = False
     """Also look for the largest batch that fits, by trying; on a CPU, in the memory given by
     --budget-gib.
     """
     budget_gib: NotNegative = 0.0
     """Memory that a step may take; 0 for all of the device's."""
-    seed: Seed = 0
-    """Seed of the weights and of the synthetic batch."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     out: Path = Path("runs/bench/memory")
     """Folder for the record, named by model, batches, precision, torch and device."""
-    quiet: bool = False
-    """No progress bar."""
 
 
 def resolve(config: Memory, place: Place) -> Memory:

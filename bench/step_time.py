@@ -19,9 +19,9 @@ from bench.training_step import (
     BATCH_SIZE,
     PHASES,
     PRECISION,
-    EncoderName,
     Factors,
     MethodNames,
+    StepConfig,
     Stopwatch,
     batch_of,
     build,
@@ -30,7 +30,7 @@ from bench.training_step import (
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch
 from catlip.progress import progress
-from catlip.ranges import Count, Natural, Seed
+from catlip.ranges import Natural
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import Parallel
@@ -40,7 +40,7 @@ ROW = "{:14}{:>28} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>5} {:>13}"
 
 
 @dataclass(frozen=True)
-class StepTime:
+class StepTime(StepConfig):
     """Time one training step of each method, interleaved, and compare.
 
     python -m bench.step_time --model vit_b16
@@ -52,18 +52,10 @@ class StepTime:
     python -m bench.compare runs/bench/step_time/A.json B.json      # do two runs agree?
     """
 
-    model: EncoderName = "vit_b16"
-    """Image encoder."""
     methods: MethodNames = ("catlip", "clip")
     """What to time; the first is the denominator of every ratio."""
     batch_size: Natural = 0
     """Images per step and device; 0 for 256 on a GPU and 4 on a CPU."""
-    resolution: Count = 224
-    """Image side in pixels."""
-    num_classes: Count = 24_320
-    """Size of CatLIP's vocabulary; the paper's is 24,320."""
-    precision: str = ""
-    """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
     attention: Literal["sdpa", "naive"] = "sdpa"
     """PyTorch's fused attention, or one that writes out every attention matrix."""
     checkpointing: bool = False
@@ -82,14 +74,8 @@ class StepTime:
     """Timed steps of each method; 0 for 50 on a GPU and 8 on a CPU."""
     num_warmup: Natural = 0
     """Steps of each method before those, not counted; 0 for 10 on a GPU and 2 on a CPU."""
-    seed: Seed = 0
-    """Seed of the weights and of the synthetic batch."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     out: Path = Path("runs/bench/step_time")
     """Folder for the record, named by model, batch, precision, options, torch and device."""
-    quiet: bool = False
-    """No progress bar."""
 
 
 PARTS = ("data_wait", *PHASES)

@@ -24,6 +24,7 @@ from bench import methods
 from catlip.cli import InputError, choose, one_of
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
+from catlip.ranges import Count, Seed
 from catlip.training.distributed import Place
 from catlip.training.loop import Implementation, Trainer, unmarked
 from catlip.training.parallel import Parallel, gradient_norm
@@ -78,6 +79,26 @@ class Factors:
         choose("encoder", self.model, ENCODERS)
         if self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """The flags that the benches of a training step share."""
+
+    model: EncoderName = "vit_b16"
+    """Image encoder."""
+    resolution: Count = 224
+    """Image side in pixels."""
+    num_classes: Count = 24_320
+    """Size of CatLIP's vocabulary; the paper's is 24,320."""
+    precision: str = ""
+    """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
+    seed: Seed = 0
+    """Seed of the weights and of the synthetic batches."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    quiet: bool = False
+    """No progress bar."""
 
 
 def factors_of(config: Any, method: str, **others: Any) -> Factors:

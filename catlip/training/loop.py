@@ -115,7 +115,9 @@ class Trainer:
         self.objective.to(device)
         if form.compile:
             compile_blocks(self.objective)
-        self.replica = distribute(self.objective, self.place, form.parallel, recipe.precision)
+        self.replica = distribute(
+            self.objective, self.place, form.parallel, precision=recipe.precision
+        )
         # To look for them in each step would take as long as clipping.
         self._parameters = list(self.objective.parameters())
         self._watched = False
@@ -155,7 +157,7 @@ class Trainer:
             [mean_over_ranks(torch.stack(losses).mean()), self._clip()]
         ).tolist()
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
-            refuse(self.step, self.place, losses, keys, grad_norm)
+            refuse(self.step, self.place, losses, keys=keys, grad_norm=grad_norm)
         self._update()
         self.mark("optimizer")
         return Progress(
@@ -204,9 +206,11 @@ class Trainer:
             share_replicated(
                 tensor for part in ("objective", "average") for tensor in state[part].values()
             )
-            checkpoint.save_sharded(folder, self.step, state, config, self.place.is_main)
+            checkpoint.save_sharded(
+                folder, self.step, state, config=config, main=self.place.is_main
+            )
         elif self.place.is_main:
-            checkpoint.save(folder, self.step, self.state(), config)
+            checkpoint.save(folder, self.step, self.state(), config=config)
 
     def resume(self, folder: Path, config: dict[str, Any]) -> None:
         """Take up the newest checkpoint in `folder`, if there is one.
@@ -308,7 +312,7 @@ def train(
     kept = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.place)
     trainer.resume(folder / "checkpoints", config)
-    log = Log(folder, trainer.step, trainer.place, wandb, config)
+    log = Log(folder, trainer.step, trainer.place, wandb=wandb, config=config)
     stream, recent, hidden = batches(trainer.step), [], quiet or not trainer.place.is_main
     with progress(
         total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden
@@ -324,7 +328,7 @@ def train(
             # A line with each checkpoint as well, so that a resumed run has the same log.
             if saves or trainer.step % log_every == 0:
                 rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
-                line = log.write(trainer.step, recent, rate, _metrics(trainer.objective))
+                line = log.write(trainer.step, recent, rate, metrics=_metrics(trainer.objective))
                 bar.set_postfix(
                     loss=f"{line['loss']:.3f}", images_per_s=f"{line['images_per_s']:.0f}"
                 )
@@ -332,12 +336,11 @@ def train(
             if saves:
                 trainer.check_finite()
             if trainer.step in kept:
-                _write_weights(
-                    trainer, folder / f"weights-step-{trainer.step:08d}.safetensors", log, config
-                )
+                path = folder / f"weights-step-{trainer.step:08d}.safetensors"
+                _write_weights(trainer, path, log, config=config)
             if saves:
                 trainer.save(folder / "checkpoints", config)
-    _write_weights(trainer, folder / "weights.safetensors", log, config)
+    _write_weights(trainer, folder / "weights.safetensors", log, config=config)
     log.close()
     if trainer.place.is_main and log.broken.met:
         print(f"{log.broken.met.summary()}; all of them are in {log.broken.path}")
