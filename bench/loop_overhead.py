@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -87,10 +87,12 @@ def bare_step(objective: nn.Module, batch: Batch, recipe: Optimization) -> Calla
     weights = list(objective.parameters())
     averages = [weight.detach().clone() for weight in weights]
     update_averages = get_ema_multi_avg_fn(recipe.ema_decay)
-    matrices = {"params": [weight for weight in weights if weight.ndim >= 2]}
-    vectors = {"params": [weight for weight in weights if weight.ndim < 2], "weight_decay": 0.0}
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in weights if weight.ndim >= 2]},
+        {"params": [weight for weight in weights if weight.ndim < 2], "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(
-        [matrices, vectors],
+        groups,
         lr=recipe.max_lr,
         betas=recipe.betas,
         eps=recipe.eps,
