@@ -35,7 +35,7 @@ class Kind:
 
         Raises: ValueError that names the first field that is missing or of another type.
         """
-        return msgspec.convert(metrics, cls)
+        return msgspec.convert(metrics, cls, str_keys=True)
 
     def metrics(self) -> dict[str, Any]:
         """The metrics as the file holds them."""

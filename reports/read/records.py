@@ -26,6 +26,7 @@ R = TypeVar("R")
 SCHEMA = 1
 LARGEST = 1e18
 LONGEST = 400  # characters of a text in a table
+IMAGES = ("image", "mask")  # base64: long, and no text to read
 NOT_TOLD = ("seed", "about")  # fields of a recipe that make no run another
 NEEDED: dict[str, type] = {
     "kind": str,
@@ -248,7 +249,9 @@ def cleaned(tree: Any) -> Any:
     most LONGEST of them; what is larger than anything measured is infinite.
     """
     if isinstance(tree, dict):
-        return {cleaned(key): cleaned(value) for key, value in tree.items()}
+        return {
+            cleaned(key): value if key in IMAGES else cleaned(value) for key, value in tree.items()
+        }
     if isinstance(tree, list):
         return [cleaned(value) for value in tree]
     if isinstance(tree, str):
