@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,37 +18,12 @@ from catlip.objective import shown_as
 from reports.read.methods import KNOWN
 
 REPOSITORY = Path(__file__).parent.parent
-METHOD = '''
-import torch
-from torch import nn
-
-from catlip.objective import Objective
-
-
-class Squared(Objective):
-    """CatLIP with a squared error in place of the cross-entropy."""
-
-    name, label, colour, marker = "squared", "Squared error", "#123abc", "X"
-    needs = frozenset({"labels"})
-
-    def __init__(self, image_encoder, num_classes):
-        super().__init__()
-        self.image_encoder = image_encoder
-        self.classifier = nn.Linear(image_encoder.num_features, num_classes)
-
-    @classmethod
-    def build(cls, image_encoder, encoder_name, base_rates):
-        return cls(image_encoder, len(base_rates))
-
-    def forward(self, batch):
-        logits = self.classifier(self.image_encoder(batch.images)).float()
-        target = torch.zeros_like(logits)
-        target[batch.labels.rows(), batch.labels.values] = 1
-        return (logits - target).square().sum() / len(logits)
-
-    def metrics(self):
-        return {"bias": self.classifier.bias.mean()}
-'''
+CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
+(METHOD,) = [
+    code
+    for code in re.findall(r"```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    if "Squared" in code
+]
 # Runs programs one after another, each as `python -m MODULE ARGUMENTS`; the first is interrupted by
 # its first checkpoint.
 PROGRAMS = """
