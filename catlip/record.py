@@ -28,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from catlip import method_style
 from catlip.cli import InputError, module_name
 from catlip.foreign import UnreadableError, read_regular
 from catlip.kinds import Kind, Run, read_run
@@ -101,6 +102,7 @@ class Record:
     def measured(self, metrics: K) -> Run[K]:
         """Take the metrics, and return the run as the tables of its kind see it."""
         self.metrics = metrics.metrics()
+        method_style.learn([self.shown_as])
         return read_run(plain(self._body()), type(metrics))
 
     def save(self) -> None:

@@ -8,6 +8,7 @@ as HTML and as markdown, so the two cannot tell different stories.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from catlip.method_style import learn
 from catlip.table import Table
 from reports.cost.cost import cost_sections
 from reports.cost.step_times import phases_figure
@@ -17,7 +18,6 @@ from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.caveats import broken_images
 from reports.read.devices import measured
 from reports.read.measured import Setting, settings
-from reports.read.methods import learn
 from reports.read.records import Records
 from reports.render.blocks import (
     Answers,
@@ -74,7 +74,7 @@ class Page:
 
 def build_page(records: Records) -> Page:
     """Everything the report says, from the records and the published numbers."""
-    learn(records.found)
+    learn(record.shown_as for record in records.found)
     every = settings(records)
     main = next(
         iter(sorted(every, key=lambda s: (not s.of("pretrain"), not s.methods))), None

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from bench.methods import METHODS
+from catlip.method_style import KNOWN
 from catlip.objective import shown_as
-from reports.read.methods import KNOWN
 
 REPOSITORY = Path(__file__).parent.parent
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()

@@ -4,9 +4,10 @@ of that a step waits for.
 
 from typing import Any
 
+from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, number_cell, shown
 from reports.cost.step_times import MOST_METHODS
-from reports.read.measured import anchor_of, name_of, ratio_of, step_methods
+from reports.read.measured import anchor_of, ratio_of, step_methods
 from reports.read.records import Record, drawable, entries, lookup, number, text
 from reports.render.figures import Figure, Part, bars_figure
 from reports.summary.tables import interval, median_cell, step_description

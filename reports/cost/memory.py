@@ -7,9 +7,10 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
+from catlip.method_style import name_of, ordered
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, shown
 from reports.cost.step_times import MOST_METHODS
-from reports.read.measured import anchor_of, name_of, ordered
+from reports.read.measured import anchor_of
 from reports.read.records import Record, drawable, entries, number, text
 from reports.render.figures import Figure, Part, bars_figure, colour_of, label_points, marker_of
 from reports.summary.tables import TIMES, step_description

@@ -7,10 +7,11 @@ are never compared.
 
 from collections.abc import Sequence
 
+from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, number_cell, shown
 from reports.read.caveats import with_warning
 from reports.read.devices import by_device
-from reports.read.measured import anchor_of, name_of, step_methods
+from reports.read.measured import anchor_of, step_methods
 from reports.read.records import Record, drawable, entries, lookup, number, text
 from reports.read.rules import suffix
 from reports.render.figures import Figure, Part, bars_figure

@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import Any
 
 from catlip.least_counts import too_few
+from catlip.method_style import name_of
 from catlip.table import MISSING, Cell, Table, clipped, shown
-from reports.read.measured import Ratio, anchor_of, name_of, ratio_at, ratio_of
+from reports.read.measured import Ratio, anchor_of, ratio_at, ratio_of
 from reports.read.records import Record, as_number, drawable, lookup, number, text
 from reports.summary.tables import TIMES, step_description, times_cell
 

@@ -7,10 +7,11 @@ and other data paths: they say whether a number of ours is of a sensible size, n
 import csv
 from collections.abc import Sequence
 
+from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, number_cell, shown
 from reports.paper.published import FOLDER
 from reports.read.devices import by_device
-from reports.read.measured import anchor_of, name_of, step_methods
+from reports.read.measured import anchor_of, step_methods
 from reports.read.records import Record, lookup, number, text
 from reports.read.rules import suffix
 

@@ -17,25 +17,16 @@ from typing import Any, TypeVar, overload
 
 from catlip.kinds import Kind
 from catlip.least_counts import too_few
+from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Quantity
 from reports.compare.differences import listed
 from reports.read.likeness import Alike, alike, unlike
-from reports.read.methods import KNOWN, name_of
 from reports.read.records import Record, Records, lookup, number, of_kind, slug, text
 
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
 SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that no method chooses for itself
 K = TypeVar("K")
 OfKind = TypeVar("OfKind", bound=Kind)
-CEILINGS = (
-    "timm:",
-    "openclip:",
-)  # what the spelling of an encoder starts with that other people pre-trained
-NOT_OURS = (
-    *CEILINGS,
-    "released:",
-    "random:",
-)  # and of the others that are neither trained here nor `random`, ours untrained
 
 
 @dataclass(frozen=True)
@@ -343,28 +334,6 @@ def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:
     return [
         key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)
     ]
-
-
-def ordered(methods: Iterable[str]) -> list[str]:
-    """Methods without repetition, the known ones in their fixed order, then the others by name,
-    those not ours last.
-    """
-    rank = {name: i for i, name in enumerate(KNOWN)}
-    return sorted(
-        set(methods), key=lambda name: (not is_ours(name), rank.get(name, len(rank)), name)
-    )
-
-
-def is_ours(method: str) -> bool:
-    """Whether the encoder was trained here, or is ours untrained; a spelling such as
-    `timm:vit_tiny` names one that is not.
-    """
-    return not method.startswith(NOT_OURS)
-
-
-def is_ceiling(method: str) -> bool:
-    """Whether other people trained the encoder, so that it only says what can be reached."""
-    return method.startswith(CEILINGS)
 
 
 def anchor_of(record: Record) -> str:

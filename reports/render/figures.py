@@ -20,8 +20,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
+from catlip.method_style import KNOWN, OTHER, colour_of, marker_of, name_of, stated_colours
 from catlip.table import clipped, shown
-from reports.read.methods import KNOWN, OTHER, colour_of, marker_of, name_of, stated_colours
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
 # Of the n-th of several rules or label sets, which are not methods: colour and marker of these.

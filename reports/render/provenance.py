@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, shown
 from reports.read.caveats import caveats
-from reports.read.measured import anchor_of, group_anchor, name_of
+from reports.read.measured import anchor_of, group_anchor
 from reports.read.records import Record, Records, as_number, lookup, number, text
 
 OF_A_METHOD = (

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catlip.least_counts import SEEDS, too_few
+from catlip.method_style import name_of
 from catlip.table import Quantity, mean_and_spread, shown, sign_of
 from reports.compare.differences import listed
 from reports.cost.waterfall import ways
-from reports.read.measured import Ratio, Setting, anchor_of, name_of, step_methods, step_ratio
+from reports.read.measured import Ratio, Setting, anchor_of, step_methods, step_ratio
 from reports.read.records import Record, number
 from reports.read.rules import by_rule
 from reports.summary.tables import PROBES, interval, link, probe_title, step_description

@@ -10,9 +10,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from catlip.method_style import name_of
 from catlip.table import Quantity, clipped, mean_and_spread, shown
 from reports.paper.paper_tables import stated
-from reports.read.measured import Setting, by_seed, name_of
+from reports.read.measured import Setting, by_seed
 from reports.read.pretrained import ENCODERS, architecture
 from reports.read.records import Record, number, slug, text
 from reports.render.figures import MUTED, Figure, colour_of, label_points, marker_of, thinned

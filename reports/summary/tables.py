@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from catlip.least_counts import too_few
+from catlip.method_style import name_of
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, quantity_cell, shown
 from reports.compare.differences import listed
 from reports.read.caveats import with_warning
@@ -19,7 +20,6 @@ from reports.read.measured import (
     anchor_of,
     differing_fields,
     group_anchor,
-    name_of,
     step_methods,
     step_ratio,
 )

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from catlip.method_style import name_of
 from catlip.table import Cell, Table, number_cell, quantity_cell, shown, sign_of
 from reports.compare.differences import listed
 from reports.read.likeness import alike, unlike
-from reports.read.measured import Setting, anchor_of, by_seed, name_of, over_seeds
+from reports.read.measured import Setting, anchor_of, by_seed, over_seeds
 from reports.read.records import Record, Records, as_number, number, text
 from reports.read.rules import by_scale, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill

@@ -7,8 +7,8 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.method_style import name_of
 from catlip.table import clipped
-from reports.read.measured import name_of
 from reports.read.records import Record, as_number, number, text
 from reports.render.figures import Figure
 from reports.render.panels import Panel, Pixels, Row, decoded, panels_figure

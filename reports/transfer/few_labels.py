@@ -10,11 +10,11 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from catlip.method_style import is_ceiling, name_of
 from catlip.table import clipped, shown
 from reports.paper.paper_tables import stated
 from reports.paper.published import paper_name
 from reports.read.likeness import alike
-from reports.read.measured import is_ceiling, name_of
 from reports.read.records import Record, number
 from reports.render.figures import MUTED, Figure, colour_of, marker_of, thinned
 from reports.transfer.transfer_lines import (

@@ -12,9 +12,9 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
+from catlip.method_style import name_of
 from catlip.table import clipped
 from reports.paper.paper_tables import stated
-from reports.read.measured import name_of
 from reports.read.records import Record, drawable, text
 from reports.render.figures import Figure, colour_of, marker_of
 from reports.transfer.transfer_lines import (

@@ -5,9 +5,10 @@ and seed.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, quantity_cell, shown, sign_of
 from reports.read.likeness import alike
-from reports.read.measured import means_by, name_of, summarise
+from reports.read.measured import means_by, summarise
 from reports.read.records import Record
 from reports.summary.tables import link
 from reports.transfer.transfer_lines import brief_share

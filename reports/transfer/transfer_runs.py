@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
 from reports.read.likeness import alike
-from reports.read.measured import differing_fields, is_ours, name_of, ordered, over_seeds
+from reports.read.measured import differing_fields, over_seeds
 from reports.read.records import Record, drawable, number, text
 from reports.summary.tables import link
 

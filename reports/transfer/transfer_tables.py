@@ -5,10 +5,10 @@ out without training.
 from collections.abc import Sequence
 from dataclasses import replace
 
+from catlip.method_style import is_ceiling, is_ours
 from catlip.table import Cell, Table, clipped, shown
 from reports.compare.differences import listed
 from reports.read.likeness import unlike
-from reports.read.measured import is_ceiling, is_ours
 from reports.read.records import Record, number, text
 from reports.transfer.transfer_runs import (
     TASKS,

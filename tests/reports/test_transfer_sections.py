@@ -20,8 +20,9 @@ from test_hostile_words import ATTACK, poisoned, with_leaves
 from test_mutilated_costs import mutilated
 from test_word_sections import table
 
+from catlip.method_style import ordered
 from catlip.table import MISSING, as_csv
-from reports.read.measured import ordered, settings
+from reports.read.measured import settings
 from reports.read.records import Record, read_records
 from reports.render.blocks import Command, Text
 from reports.render.figures import render

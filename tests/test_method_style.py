@@ -1,11 +1,10 @@
 """How methods are shown that only records know."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from reports.read.methods import KNOWN, OTHER, colour_of, learn, marker_of, name_of, stated_colours
+from catlip.method_style import KNOWN, OTHER, colour_of, learn, marker_of, name_of, stated_colours
 
 TOY = {"label": "Toy", "colour": "#AB12cd", "marker": "X"}
 
@@ -17,7 +16,7 @@ def forget() -> Any:
 
 
 def learnt(**shown_as: Any) -> None:
-    learn([SimpleNamespace(shown_as=shown_as)])
+    learn([shown_as])
 
 
 def test_a_method_is_shown_as_its_records_state() -> None:

@@ -1,0 +1,118 @@
+"""How a method is shown: its label, its colour on white, and its marker; and the order of methods.
+
+A method states them in its class, and its records repeat them, so that a page is made without its
+code. Those of this project stand here too: earlier records hold only their names.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from catlip.table import clipped
+
+OTHER = "#7a6000"  # of what is not known
+OTHER_MARKER = "P"
+MARKERS = frozenset("os^vDPX*<>pdhH8")  # matplotlib's, filled
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A method as readers see it."""
+
+    label: str
+    colour: str
+    marker: str
+
+
+KNOWN = {
+    "random": Shown("Random init", "#5f666e", "D"),
+    "catlip": Shown("CatLIP", "#0067a5", "o"),
+    "catlip_chunked": Shown("CatLIP, loss in chunks", "#0067a5", "o"),
+    "catlip_dense": Shown("CatLIP, dense targets", "#0067a5", "o"),
+    "clip": Shown("CLIP", "#b34700", "s"),
+    "clip_nonlocal": Shown("CLIP, loss not local", "#b34700", "s"),
+    "siglip": Shown("SigLIP", "#007a5a", "^"),
+    "siglip_gather": Shown("SigLIP, gathering", "#007a5a", "^"),
+    "superclass": Shown("SuperClass", "#a34a83", "v"),
+}
+# What the spelling of an encoder starts with that other people pre-trained, and of the others that
+# are neither trained here nor `random`, ours untrained.
+CEILINGS = ("timm:", "openclip:")
+NOT_OURS = (*CEILINGS, "released:", "random:")
+_stated: dict[str, Shown] = {}  # by the records of the page that is being made
+
+
+def learn(records: Iterable[Mapping[str, Any]]) -> None:
+    """Take what records state of methods that are not KNOWN, in place of what earlier ones stated.
+
+    Args:
+        records: of each record its `shown_as`: method -> label, colour and marker.
+    """
+    _stated.clear()
+    for shown_as in records:
+        for method, stated in shown_as.items():
+            _stated[method] = _style(method, stated if isinstance(stated, dict) else {})
+
+
+def _style(method: str, stated: Mapping[str, Any]) -> Shown:
+    """As stated, or as something unknown where that cannot be shown."""
+    label, colour, marker = (stated.get(key) for key in ("label", "colour", "marker"))
+    is_colour = isinstance(colour, str) and re.fullmatch("#[0-9a-fA-F]{6}", colour)
+    return Shown(
+        clipped(label if isinstance(label, str) and label else method),
+        colour.lower() if isinstance(colour, str) and is_colour else OTHER,
+        marker if isinstance(marker, str) and marker in MARKERS else OTHER_MARKER,
+    )
+
+
+def name_of(method: str) -> str:
+    """How a method is called in text; the name in the record, cut to what fits a line, where it is
+    not known.
+    """
+    shown = KNOWN.get(method) or _stated.get(method)
+    return shown.label if shown else clipped(method)
+
+
+def colour_of(method: str) -> str:
+    """A method's colour; a variant such as `catlip:raw` has its method's."""
+    shown = _shown(method)
+    return shown.colour if shown else OTHER
+
+
+def marker_of(method: str) -> str:
+    """A method's marker, as its colour."""
+    shown = _shown(method)
+    return shown.marker if shown else OTHER_MARKER
+
+
+def stated_colours() -> list[str]:
+    """Those that only records state."""
+    return sorted({shown.colour for shown in _stated.values()})
+
+
+def _shown(method: str) -> Shown | None:
+    family = method.replace(":", "_").partition("_")[0]
+    return KNOWN.get(method) or _stated.get(method) or KNOWN.get(family)
+
+
+def ordered(methods: Iterable[str]) -> list[str]:
+    """Methods without repetition, the known ones in their fixed order, then the others by name,
+    those not ours last.
+    """
+    rank = {name: i for i, name in enumerate(KNOWN)}
+    return sorted(
+        set(methods), key=lambda name: (not is_ours(name), rank.get(name, len(rank)), name)
+    )
+
+
+def is_ours(method: str) -> bool:
+    """Whether the encoder was trained here, or is ours untrained; a spelling such as
+    `timm:vit_tiny` names one that is not.
+    """
+    return not method.startswith(NOT_OURS)
+
+
+def is_ceiling(method: str) -> bool:
+    """Whether other people trained the encoder, so that it only says what can be reached."""
+    return method.startswith(CEILINGS)
