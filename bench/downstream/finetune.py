@@ -1,6 +1,6 @@
 """Fine-tuning: how good is a classifier when the encoder learns with it?  (Section 4, Table 7b)"""
 
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,14 +10,13 @@ import tyro
 
 from bench.downstream.classify.classification import Score, train_classifier
 from bench.downstream.classify.fit import fitting
-from bench.downstream.classify.sweep import Fit, Sweep, run_of, sweep
-from bench.downstream.encoders.load import load_encoder
-from bench.downstream.outputs import BY_NAME, is_written
+from bench.downstream.classify.sweep import Fit, Sweep, run_of, run_sweep
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.outputs import BY_NAME
 from catlip.cli import run
-from catlip.dry_run import print_transfer
 from catlip.recipes.transfer import FINETUNES
 from catlip.record import Record
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Place
 
 
 @dataclass(frozen=True)
@@ -44,31 +43,22 @@ class Finetune(Sweep):
 
 def main(config: Finetune) -> None:
     """Fine-tune, print, write the record."""
-    place = find_place(config.device)
-    if config.dry_run:
-        print_transfer(config.recipe, config.protocol, place)
-        return
-    encoder = load_encoder(
-        config.encoder, config.seed, place.device, resolution=config.recipe.resolution
-    )
-    if is_written(config.out, config, encoder.digest(), say=place.is_main):
-        return
-    record = Record(config.out, kind="finetune", config=config)
-    with record if place.is_main else nullcontext():
-        if not encoder.any_size and len(config.recipe.sizes()) > 1:
-            record.notes.append(
-                f"{config.encoder} takes images of one size, so it was trained without the other "
-                "sizes"
-            )
-        sweep(config, encoder, record, fit=partial(_finetune, config, place), say=place.is_main)
-    if place.is_main:
-        print(f"wrote {record.path}")
+    run_sweep(config, "finetune", _start)
+
+
+def _start(
+    config: Finetune, place: Place, encoder: LoadedEncoder, record: Record
+) -> Callable[[Fit], Score]:
+    if not encoder.any_size and len(config.recipe.sizes()) > 1:
+        record.notes.append(
+            f"{config.encoder} takes images of one size, so it was trained without the other sizes"
+        )
+    return partial(_finetune, config, place)
 
 
 def _finetune(config: Finetune, place: Place, fit: Fit) -> Score:
-    encoder = load_encoder(
-        config.encoder, config.seed, place.device, resolution=config.recipe.resolution
-    )  # each run changes its own
+    # Each run changes its own.
+    encoder = load_encoder(config.encoder, config.seed, place.device, resolution=config.input_side)
     run_of_fit = run_of(
         fit, config, fitting(config.recipe, encoder), encoder=encoder, place=place, frozen=False
     )

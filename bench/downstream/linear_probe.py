@@ -8,7 +8,6 @@ seconds instead of hours. The two do not give the same number.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,14 +18,13 @@ import tyro
 from bench.downstream.classify.cached_features import CACHED_NOTE, CachedFeatures
 from bench.downstream.classify.classification import Score, train_classifier
 from bench.downstream.classify.fit import fitting
-from bench.downstream.classify.sweep import Fit, Sweep, run_of, sweep
-from bench.downstream.encoders.load import LoadedEncoder, load_encoder
-from bench.downstream.outputs import BY_NAME, is_written
+from bench.downstream.classify.sweep import Fit, Sweep, run_of, run_sweep
+from bench.downstream.encoders.load import LoadedEncoder
+from bench.downstream.outputs import BY_NAME
 from catlip.cli import InputError, run
-from catlip.dry_run import print_transfer
 from catlip.recipes.transfer import PROBES
 from catlip.record import Record
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Place
 
 
 @dataclass(frozen=True)
@@ -56,46 +54,27 @@ class LinearProbe(Sweep):
     them.
     """
 
+    @property
+    def input_side(self) -> int:
+        return 0 if self.cached_features else super().input_side
+
 
 def main(config: LinearProbe) -> None:
     """Probe, print, write the record."""
-    place = find_place(config.device)
-    if config.dry_run:
-        print_transfer(config.recipe, config.protocol, place)
-        return
-    encoder = load_encoder(
-        config.encoder,
-        config.seed,
-        place.device,
-        resolution=0 if config.cached_features else config.recipe.resolution,
-    )
-    if is_written(config.out, config, encoder.digest(), say=place.is_main):
-        return
-    record = Record(config.out, kind="linear_probe", config=config)
-    with record if place.is_main else nullcontext():
-        if config.cached_features:
-            if place.world_size > 1:
-                raise InputError(
-                    "--cached-features takes one process; without it, torchrun uses all devices"
-                )
-            record.notes.append(CACHED_NOTE)
-            fit: Callable[[Fit], Score] = cached_features(config, encoder)
-        else:
-            fit = partial(_through_the_encoder, config, encoder, place=place)
-        sweep(config, encoder, record, fit=fit, say=place.is_main)
-    if place.is_main:
-        print(f"wrote {record.path}")
+    run_sweep(config, "linear_probe", _start)
 
 
-def cached_features(config: LinearProbe, encoder: LoadedEncoder) -> CachedFeatures:
-    """What fits the classifiers of a probe with `--cached-features`."""
-    return CachedFeatures(
-        encoder,
-        config.recipe,
-        num_workers=config.num_workers,
-        quiet=config.quiet,
-        max_broken=config.max_broken,
-    )
+def _start(
+    config: LinearProbe, place: Place, encoder: LoadedEncoder, record: Record
+) -> Callable[[Fit], Score]:
+    if not config.cached_features:
+        return partial(_through_the_encoder, config, encoder, place=place)
+    if place.world_size > 1:
+        raise InputError(
+            "--cached-features takes one process; without it, torchrun uses all devices"
+        )
+    record.notes.append(CACHED_NOTE)
+    return CachedFeatures(encoder, config.recipe, config)
 
 
 def _through_the_encoder(

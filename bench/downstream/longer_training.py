@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from bench.downstream.classify.cached_features import CACHED_NOTE
+from bench.downstream.classify.cached_features import CACHED_NOTE, CachedFeatures
 from bench.downstream.classify.sweep import sweep
 from bench.downstream.encoders.load import load_encoder
-from bench.downstream.linear_probe import LinearProbe, cached_features
+from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_written
 from catlip.broken import MAX_BROKEN, check_max_broken
 from catlip.cli import InputError, run
@@ -120,7 +120,7 @@ def _probe(config: LongerTraining, file: Path, record: Record) -> list[dict[str,
     )
     # Never written: its rows become ours.
     own = Record(config.out, kind="linear_probe", config=probe)
-    sweep(probe, encoder, own, fit=cached_features(probe, encoder), say=False)
+    sweep(probe, encoder, own, fit=CachedFeatures(encoder, config.recipe, config), say=False)
     record.notes += [note for note in own.notes if note not in record.notes]
     record.metrics |= {
         name: value

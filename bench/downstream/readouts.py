@@ -110,14 +110,7 @@ def _read_out(
 ) -> dict[str, Any]:
     scores = zero_shot(config, encoder, task, record=record)
     train, test = (
-        extract(
-            encoder.module,
-            encoder.preprocess,
-            split,
-            num_workers=config.num_workers,
-            quiet=config.quiet,
-            max_broken=config.max_broken,
-        )
+        extract(encoder.module, encoder.preprocess, split, reading=config)
         for split in (task.train, task.test)
     )
     broken.add([*train.broken.images(), *test.broken.images()])

@@ -114,13 +114,7 @@ def main(config: Options) -> None:
 def _of_encoder(
     config: Options, spelling: str, encoder: LoadedEncoder, broken: BrokenImages
 ) -> Iterator[dict[str, Any]]:
-    fit = CachedFeatures(
-        encoder,
-        config.recipe,
-        num_workers=config.num_workers,
-        quiet=config.quiet,
-        max_broken=config.max_broken,
-    )
+    fit = CachedFeatures(encoder, config.recipe, config)
     for task in load_tasks(config.data):
         for seed in range(config.seeds):
             heads = {"random": random_head(encoder.num_features, task.num_classes, seed)}

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,8 +120,9 @@ def test_an_error_in_a_worker_is_the_same_error_in_training(folder) -> None:
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_and_in_extraction_where_it_is_no_broken_image(num_workers) -> None:
     split = Split(Path("x"), ["a", "b"], np.array([0, 1]), Failing())
+    reading = SimpleNamespace(num_workers=num_workers, quiet=True, max_broken=0.01)
     with pytest.raises(InputError) as raised:
-        extract(Mean(), central_square(8), split, num_workers, quiet=True)
+        extract(Mean(), central_square(8), split, reading)
     assert str(raised.value) == "shard 0.tar changed from 12 to 11 samples; start again"
 
 

@@ -1,16 +1,18 @@
 """Features of a split, and how often a classifier on them is right."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from bench.downstream.classify.datasets import Split
 from bench.downstream.encoders.preprocess import Preprocess
-from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages
+from catlip.broken import BrokenImage, BrokenImages
 from catlip.cli import InputError
 from catlip.data.workers import Items
 from catlip.progress import progress
@@ -75,31 +77,39 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
         return images, broken, list(whole)
 
 
+class Reading(Protocol):
+    """How images are read: what every program's config says of it."""
+
+    @property
+    def num_workers(self) -> int: ...
+
+    @property
+    def quiet(self) -> bool: ...
+
+    @property
+    def max_broken(self) -> float: ...
+
+
 @torch.inference_mode()
-def extract(
-    module: nn.Module,
-    preprocess: Preprocess,
-    split: Split,
-    num_workers: int,
-    quiet: bool,
-    max_broken: float = MAX_BROKEN,
-) -> Features:
+def extract(module: nn.Module, preprocess: Preprocess, split: Split, reading: Reading) -> Features:
     """The features of the images of a split that can be read, in its order, by an encoder that is
-    in evaluation mode.
+    in evaluation mode. Of several ranks, the first shows a progress bar.
 
     Raises: InputError when more than the share `max_broken` of the images cannot be read, none can,
         or features are not finite.
     """
+    hidden = reading.quiet or (dist.is_initialized() and dist.get_rank() > 0)
     device = next(module.parameters()).device
     batches = _Batches(split, preprocess, BATCH[device.type])
-    loader = Items(batches, range(len(batches)), num_workers, pin_memory=device.type == "cuda")
+    pinned = device.type == "cuda"
+    loader = Items(batches, range(len(batches)), reading.num_workers, pin_memory=pinned)
     values: list[Tensor] = []
     numbers, broken = [], BrokenImages()
     for images, left_out, whole in progress(
-        loader, desc="features", unit="batch", disable=quiet, leave=False
+        loader, desc="features", unit="batch", disable=hidden, leave=False
     ):
         if broken.add(left_out):
-            broken.check(len(split), max_broken)
+            broken.check(len(split), reading.max_broken)
         if whole:
             with watched(module, not values):
                 values.append(module(images.to(device, non_blocking=True)).float())

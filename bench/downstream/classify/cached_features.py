@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from bench.downstream.classify.accuracy import Features, extract, hits, rows_of
+from bench.downstream.classify.accuracy import Features, Reading, extract, hits, rows_of
 from bench.downstream.classify.classification import Score
-from bench.downstream.classify.datasets import Split, Task
+from bench.downstream.classify.datasets import Task
 from bench.downstream.classify.heads import Init, on_standardised
 from bench.downstream.classify.sweep import Fit
 from bench.downstream.encoders.load import LoadedEncoder
@@ -26,17 +26,8 @@ CACHED_NOTE = "features without augmentation, computed once: not the protocol of
 class CachedFeatures:
     """Fits classifiers on features that are computed once a task."""
 
-    def __init__(
-        self,
-        encoder: LoadedEncoder,
-        recipe: TransferRecipe,
-        *,
-        num_workers: int,
-        quiet: bool,
-        max_broken: float,
-    ):
-        self.encoder, self.recipe = encoder, recipe
-        self.num_workers, self.quiet, self.max_broken = num_workers, quiet, max_broken
+    def __init__(self, encoder: LoadedEncoder, recipe: TransferRecipe, reading: Reading):
+        self.encoder, self.recipe, self.reading = encoder, recipe, reading
         self.of: dict[str, tuple[Features, Features]] = {}  # training and test, by task
 
     def __call__(self, fit: Fit) -> Score:
@@ -50,19 +41,13 @@ class CachedFeatures:
 
     def _features(self, task: Task) -> tuple[Features, Features]:
         if task.name not in self.of:
-            train, test = self._extract(task.train), self._extract(task.test)
+            module, preprocess = self.encoder.module, self.encoder.preprocess
+            train, test = (
+                extract(module, preprocess, split, reading=self.reading)
+                for split in (task.train, task.test)
+            )
             self.of = {task.name: (train, test)}  # the last task's are not needed any more
         return self.of[task.name]
-
-    def _extract(self, split: Split) -> Features:
-        return extract(
-            self.encoder.module,
-            self.encoder.preprocess,
-            split,
-            num_workers=self.num_workers,
-            quiet=self.quiet,
-            max_broken=self.max_broken,
-        )
 
 
 def fit_linear(

@@ -151,15 +151,7 @@ def evaluate(
     classification.eval()
     place = run.place
     mine = test.take(np.arange(place.rank, len(test), place.world_size))
-    quiet = run.quiet or not place.is_main
-    features = extract(
-        classification.image_encoder,
-        preprocess,
-        mine,
-        num_workers=run.num_workers,
-        quiet=quiet,
-        max_broken=run.max_broken,
-    )
+    features = extract(classification.image_encoder, preprocess, mine, reading=run)
     right = hits(classification.head(features.values), features.labels)
     counts = torch.cat([right, right.new_tensor([len(features)])])
     broken = [features.broken.images()] * place.world_size

@@ -3,10 +3,11 @@ it, start and seed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import tyro
@@ -22,15 +23,18 @@ from bench.downstream.classify.heads import (
     random_head,
     transfer_head,
 )
-from bench.downstream.encoders.load import LoadedEncoder
-from bench.downstream.outputs import filled_in
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.outputs import filled_in, is_written
 from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
 from catlip.cli import InputError
+from catlip.dry_run import print_transfer
 from catlip.fidelity import differences
 from catlip.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.recipes.transfer import TransferRecipe
 from catlip.record import Record
-from catlip.training.distributed import Place
+from catlip.training.distributed import Place, find_place
+
+C = TypeVar("C", bound="Sweep")
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,11 @@ class Sweep:
             raise InputError("give one --init at least, and one of --seeds")
         check_max_broken(self.max_broken)
 
+    @property
+    def input_side(self) -> int:
+        """Pixels of the images that the encoder is opened for; 0 for its own."""
+        return self.recipe.resolution
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -105,6 +114,32 @@ class Fit:
     def name(self) -> str:
         """Names its run's folder."""
         return f"{self.task.name}-{self.fraction:g}-{self.init}-seed{self.seed}"
+
+
+def run_sweep(
+    config: C,
+    kind: str,
+    start: Callable[[C, Place, LoadedEncoder, Record], Callable[[Fit], Score]],
+) -> None:
+    """Train and test every classifier of the sweep, print, and write the record.
+
+    Args:
+        kind: of the record.
+        start: gives what trains one classifier and scores it.
+    """
+    place = find_place(config.device)
+    if config.dry_run:
+        print_transfer(config.recipe, config.protocol, place)
+        return
+    encoder = load_encoder(config.encoder, config.seed, place.device, resolution=config.input_side)
+    if is_written(config.out, config, encoder.digest(), say=place.is_main):
+        return
+    record = Record(config.out, kind=kind, config=config)
+    with record if place.is_main else nullcontext():
+        fit = start(config, place, encoder, record)
+        sweep(config, encoder, record, fit=fit, say=place.is_main)
+    if place.is_main:
+        print(f"wrote {record.path}")
 
 
 def sweep(

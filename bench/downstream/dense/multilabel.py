@@ -134,14 +134,8 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
     def test(self, model: Classification, split: CocoSplit) -> Results:
         config, place = self.config, self.place
         images = as_split(split, config.crowds)
-        features = extract(
-            model.image_encoder,
-            self.encoder.preprocess,
-            images.take(np.arange(place.rank, len(images), place.world_size)),
-            num_workers=config.num_workers,
-            quiet=self.hidden,
-            max_broken=config.max_broken,
-        )
+        mine = images.take(np.arange(place.rank, len(images), place.world_size))
+        features = extract(model.image_encoder, self.encoder.preprocess, mine, reading=config)
         numbers = features.numbers * place.world_size + place.rank
         scores = model.head(features.values).float().cpu()
         ranks = [(numbers, scores, features.broken.images())] * place.world_size

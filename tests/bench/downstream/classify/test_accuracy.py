@@ -3,6 +3,7 @@ told, not counted.
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from bench.downstream.classify.accuracy import BATCH, extract, hits, rows_of
 from bench.downstream.classify.datasets import Split, load_tasks
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import central_square
-from catlip.broken import BrokenImage
+from catlip.broken import MAX_BROKEN, BrokenImage
 from catlip.cli import InputError
 
 CPU = torch.device("cpu")
@@ -45,10 +46,12 @@ def split_of(pictures: list[bytes]) -> Split:
     )
 
 
+def reading(max_broken: float = MAX_BROKEN, num_workers: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(num_workers=num_workers, quiet=True, max_broken=max_broken)
+
+
 def features_of(encoder: nn.Module, pictures: list[bytes], **options: Any):
-    return extract(
-        encoder, central_square(8), split_of(pictures), num_workers=0, quiet=True, **options
-    )
+    return extract(encoder, central_square(8), split_of(pictures), reading(**options))
 
 
 @given(
@@ -108,9 +111,7 @@ def test_features_are_the_same_twice_and_leave_the_encoder_as_it_is(name) -> Non
 
 
 def found_by(encoder: LoadedEncoder, pictures: list[bytes]) -> Tensor:
-    return extract(
-        encoder.module, encoder.preprocess, split_of(pictures), num_workers=0, quiet=True
-    ).values
+    return extract(encoder.module, encoder.preprocess, split_of(pictures), reading()).values
 
 
 @pytest.mark.parametrize("broken", [b"", b"GIF89a", png(0, 0)[:200]])
@@ -153,7 +154,7 @@ def test_a_file_that_vanished_is_broken_too(tmp_path: Path) -> None:
     (task,) = load_tasks(data)
     (gone,) = list((tmp_path / "data/train/dog").glob("0.png"))
     gone.unlink()
-    found = extract(Mean(), central_square(8), task.train, num_workers=0, quiet=True)
+    found = extract(Mean(), central_square(8), task.train, reading())
     assert found.broken.images() == [
         BrokenImage(str(gone), "file not readable (No such file or directory)")
     ]

@@ -25,6 +25,7 @@ from catlip.training.schedule import adamw
 
 CPU = torch.device("cpu")
 HERE = Place(0, 1, CPU)
+READING = SimpleNamespace(num_workers=0, quiet=True, max_broken=0.01)
 R = 0.65
 
 
@@ -232,10 +233,10 @@ def test_accuracy_is_measured_in_evaluation_mode_over_the_images_that_can_be_rea
         made,
         encoder.preprocess,
         task.test,
-        SimpleNamespace(place=HERE, num_workers=0, quiet=True, max_broken=0.01),
+        run=SimpleNamespace(place=HERE, **vars(READING)),
     )
     assert made.image_encoder.modes == [False]
-    features = extract(encoder.module, encoder.preprocess, task.test, 0, quiet=True)
+    features = extract(encoder.module, encoder.preprocess, task.test, reading=READING)
     with torch.inference_mode():
         assert [found["top1"], found["top5"]] == pytest.approx(
             (hits(made.head(features.values), features.labels) / 8).tolist()
