@@ -68,7 +68,7 @@ def _start(
     config: LinearProbe, place: Place, encoder: LoadedEncoder, record: Record
 ) -> Callable[[Fit], Score]:
     if not config.cached_features:
-        return partial(_through_the_encoder, config, encoder, place=place)
+        return partial(_through_the_encoder, config, encoder, place)
     if place.world_size > 1:
         raise InputError(
             "--cached-features takes one process; without it, torchrun uses all devices"

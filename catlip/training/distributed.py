@@ -9,6 +9,7 @@ import resource
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,8 @@ GLIBC = {
     "M_MMAP_MAX": (-4, 0),
 }  # malloc.h: number, value
 LET_GO_S = 0.1  # what a thread of gloo's needs, after an exchange is over, to drop its tensors
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,15 @@ def barrier() -> None:
     """Wait for the other ranks, if there are any."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def of_all_ranks(part: T) -> list[T]:
+    """What each rank has, by rank; all ranks call it."""
+    if not dist.is_initialized():
+        return [part]
+    parts = [part] * dist.get_world_size()
+    dist.all_gather_object(parts, part)
+    return parts
 
 
 def peak_gib(device: torch.device) -> float:

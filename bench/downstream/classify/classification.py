@@ -2,6 +2,7 @@
 of any number.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from catlip.cli import InputError
 from catlip.data.loader import Batch
 from catlip.objective import Objective
 from catlip.recipes.transfer import TransferRecipe
+from catlip.training.distributed import of_all_ranks
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")
 
@@ -154,13 +156,8 @@ def evaluate(
     features = extract(classification.image_encoder, preprocess, mine, reading=run)
     right = hits(classification.head(features.values), features.labels)
     counts = torch.cat([right, right.new_tensor([len(features)])])
-    broken = [features.broken.images()] * place.world_size
     if dist.is_initialized():
         dist.all_reduce(counts)
-        dist.all_gather_object(broken, features.broken.images())
+    broken = list(itertools.chain(*of_all_ranks(features.broken.images())))
     top1, top5, total = counts.tolist()
-    return {
-        "top1": top1 / total,
-        "top5": top5 / total,
-        "broken": [image for part in broken for image in part],
-    }
+    return {"top1": top1 / total, "top5": top5 / total, "broken": broken}

@@ -8,18 +8,17 @@ would make a number mean something else is refused.
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from mmengine import dist
 from mmseg.datasets import ADE20KDataset
 from numpy.typing import NDArray
 from PIL import Image
 
 from bench.downstream.dense.coco import MAX_ABSENT_SHARE
+from bench.downstream.dense.stream import look_at_all
 from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
 from catlip.data.decode import open_picture, rgb
@@ -140,7 +139,7 @@ def read_ade20k(
             )
     names, keys = class_names(root), _keys(images, ".jpg") | _keys(annotations, ".png")
     scenes = [Scene(images / f"{key}.jpg", annotations / f"{key}.png") for key in sorted(keys)]
-    looked = _look_at_all(scenes)
+    looked = look_at_all(lambda number: _look_at(scenes[number]), len(scenes))
     usable = [number for number, scan in enumerate(looked) if not scan.fault]
     broken = BrokenImages()
     for scene, scan in zip(scenes, looked, strict=True):
@@ -164,17 +163,6 @@ def read_ade20k(
 
 def _keys(folder: Path, suffix: str) -> set[str]:
     return {path.stem for path in folder.iterdir() if path.suffix == suffix}
-
-
-def _look_at_all(scenes: Sequence[Scene]) -> list[_Looked]:
-    mine = range(dist.get_rank(), len(scenes), dist.get_world_size())
-    with ThreadPoolExecutor() as pool:
-        looked = pool.map(_look_at, [scenes[number] for number in mine])
-        by_number = dict(zip(mine, looked, strict=True))
-    everywhere: dict[int, _Looked] = {}
-    for of_rank in dist.all_gather_object(by_number):
-        everywhere |= of_rank
-    return [everywhere[number] for number in range(len(scenes))]
 
 
 def _look_at(scene: Scene) -> _Looked:

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import tyro
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_average_precision
@@ -32,7 +31,7 @@ from bench.downstream.outputs import BY_NAME
 from catlip.broken import read_broken
 from catlip.pictures import chosen, encoded_image
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe
-from catlip.training.distributed import Place
+from catlip.training.distributed import Place, of_all_ranks
 from catlip.vocabulary.label_sets import LabelSet, label_set
 
 MOST_SHOWN = 5  # predictions a picture in the record
@@ -138,9 +137,7 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
         features = extract(model.image_encoder, self.encoder.preprocess, mine, reading=config)
         numbers = features.numbers * place.world_size + place.rank
         scores = model.head(features.values).float().cpu()
-        ranks = [(numbers, scores, features.broken.images())] * place.world_size
-        if dist.is_initialized():
-            dist.all_gather_object(ranks, ranks[0])
+        ranks = of_all_ranks((numbers, scores, features.broken.images()))
         numbers = np.concatenate([numbers for numbers, _, _ in ranks])
         scores = torch.cat([scores for _, scores, _ in ranks])
         drawn = [

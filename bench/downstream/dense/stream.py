@@ -5,11 +5,16 @@ What is random about an image is drawn from a seed that its position gives, so a
 and resumed sees the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
+import torch.distributed as dist
 from torch.utils.data import Sampler
 
-from catlip.training.distributed import Place
+from catlip.training.distributed import Place, of_all_ranks
+
+T = TypeVar("T")
 
 
 class Positions(Sampler[int]):
@@ -39,3 +44,14 @@ class Positions(Sampler[int]):
         resumes.
         """
         self.micro_batches = self.micro_batches[num_samples // self.micro_batch :]
+
+
+def look_at_all(look: Callable[[int], T], count: int) -> list[T]:
+    """`look` at each of so many files, several at a time; each rank takes its part of them, and all
+    get everything.
+    """
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    with ThreadPoolExecutor() as pool:
+        mine = list(pool.map(look, range(rank, count, ranks)))
+    parts = of_all_ranks(mine)
+    return [parts[number % ranks][number // ranks] for number in range(count)]

@@ -8,7 +8,6 @@ workers and ranks, and after a run was stopped.
 
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,11 @@ from detectron2.data import transforms as T
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.datasets import register_coco_instances
 from detectron2.data.detection_utils import SizeMismatchError, check_image_size, read_image
-from detectron2.utils import comm
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.downstream.dense.coco import FEW, MAX_ABSENT_SHARE, CocoSplit
+from bench.downstream.dense.stream import look_at_all
 from catlip import streams
 from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
@@ -51,12 +50,7 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
     Raises: InputError when more than the share `max_broken` of the listed images is broken, more
         than a few annotations have no mask, or an annotation has no area or number of its own.
     """
-    numbers = range(comm.get_rank(), len(split.images), comm.get_world_size())
-    with ThreadPoolExecutor() as pool:
-        mine = dict(
-            zip(numbers, pool.map(lambda number: _fault(split, number), numbers), strict=True)
-        )
-    faults = {number: fault for part in comm.all_gather(mine) for number, fault in part.items()}
+    faults = look_at_all(lambda number: _fault(split, number), len(split))
     kept = [number for number in range(len(split.images)) if not faults[number]]
     broken = BrokenImages(dict(split.broken.causes))
     broken.add(
@@ -66,19 +60,16 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
     )
     broken.check(split.counts["images"], max_broken)
     masked = [_with_mask(split.annotations[number]) for number in kept]
-    counts = {
-        "unreadable": len(split.images) - len(kept),
-        "without_mask": sum(len(split.annotations[number]) for number in kept)
-        - sum(map(len, masked)),
-    }
-    _check_share(
-        split,
-        "annotations have no mask",
-        counts["without_mask"],
-        total=sum(map(len, split.annotations)),
-    )
+    whole = split.of(kept)
+    without_mask = sum(map(len, whole.annotations)) - sum(map(len, masked))
+    listed = sum(map(len, split.annotations))
+    if without_mask > max(FEW, MAX_ABSENT_SHARE * listed):
+        raise InputError(
+            f"{without_mask} of the {listed} annotations have no mask in {split.folder.name}"
+        )
     _check_annotations(split, masked)
-    return replace(split.of(kept), annotations=masked, broken=broken, counts=split.counts | counts)
+    counts = {"unreadable": len(split) - len(kept), "without_mask": without_mask}
+    return replace(whole, annotations=masked, broken=broken, counts=split.counts | counts)
 
 
 def register(split: CocoSplit, path: Path, is_main: bool) -> str:
@@ -234,11 +225,6 @@ def _fault(split: CocoSplit, number: int) -> str:
 
 def _with_mask(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [annotation for annotation in annotations if annotation.get("segmentation")]
-
-
-def _check_share(split: CocoSplit, what: str, count: int, total: int) -> None:
-    if count > max(FEW, MAX_ABSENT_SHARE * total):
-        raise InputError(f"{count} of the {total} {what} in {split.folder.name}")
 
 
 def _check_annotations(split: CocoSplit, annotations: Sequence[Sequence[dict[str, Any]]]) -> None:

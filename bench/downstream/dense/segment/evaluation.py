@@ -23,6 +23,7 @@ from bench.downstream.dense.segment.data import validation_loader, validation_pi
 from catlip.data.decode import open_picture, rgb
 from catlip.pictures import chosen, encoded_image, encoded_map
 from catlip.progress import progress
+from catlip.training.distributed import of_all_ranks
 
 Protocol = Literal["fixed", "slide"]
 PROTOCOLS: tuple[Protocol, ...] = ("fixed", "slide")
@@ -133,11 +134,9 @@ class Pictures:
         """Those of all ranks: key, image, and the maps of class ids, of the truth (255 is not
         judged) and as predicted.
         """
-        everywhere = {
-            key: picture
-            for part in dist.all_gather_object(self.found)
-            for key, picture in part.items()
-        }
+        everywhere: dict[str, dict[str, str]] = {}
+        for of_rank in of_all_ranks(self.found):
+            everywhere |= of_rank
         return [everywhere[key] for key in self.keys]
 
 
