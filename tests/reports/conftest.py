@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_support import HEAD, SIDES
 
 from reports.read.records import read_records
 from reports.sections import Page, build_page
@@ -15,14 +16,7 @@ WHOLE = {
     "cc3m": 72.5e6,
     "datacomp": 13.1e9,
 }  # images that a training at the paper's scale has seen, at least
-# Pixels of a side that the paper transfers at.
-SIDES = {
-    "linear_probe": 224,
-    "finetune": 224,
-    "multilabel": 512,
-    "segmentation": 512,
-    "detection": 1024,
-}
+
 CLASSES = {
     "imagenet": 1000,
     "places365": 365,
@@ -34,16 +28,6 @@ PUBLISHED = {
 }
 GOLDEN = Path(__file__).parent / "golden"
 WriteRecord = Callable[..., Path]
-
-HEAD: dict[str, Any] = {
-    "schema": 1,
-    "command": "python -m something",
-    "config": {},
-    "environment": {"device": "Device A", "device_count": 1, "revision": "abc", "dirty": False},
-    "metrics": {},
-    "samples": {},
-    "notes": [],
-}
 
 
 @pytest.fixture

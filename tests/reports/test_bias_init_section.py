@@ -3,9 +3,9 @@
 import math
 
 import pytest
+from hostile_content import poisoned, with_leaves
 from matplotlib.figure import Figure as Canvas
-from test_hostile_words import poisoned, with_leaves
-from test_word_sections import table
+from report_support import table
 
 from catlip.table import MISSING
 from reports.read.records import read_records

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from conftest import SIDES
+from report_support import SIDES
 
 from catlip.table import Quantity
 from reports.paper.claims import (

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_content import ANY_JSON
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_reading_records import ANY_JSON
-from test_report_page import run_reports
+from report_support import run_reports
 
 from catlip.cli import InputError
 from catlip.table import MISSING

@@ -4,7 +4,6 @@ not run.
 
 import importlib.util
 import itertools
-import json
 import math
 import re
 import shlex
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure as Canvas
-from test_word_sections import table
+from report_support import golden_content, table, write
 
 from catlip.table import MISSING, Table
 from reports.cost import cost
@@ -49,18 +48,6 @@ def row(found: Table, *start: str) -> list:
 
 def column(found: Table, name: str) -> int:
     return list(found.columns).index(name)
-
-
-def golden_content(golden: Path, kind: str) -> dict:
-    return json.loads(next((golden / "records/bench" / kind).glob("*.json")).read_text())
-
-
-def write(tmp_path: Path, content: dict, root: str = "runs", device: str = "") -> None:
-    if device:
-        content = content | {"environment": content["environment"] | {"device": device}}
-    path = tmp_path / root / "bench" / content["kind"] / f"{content['name']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
 
 
 def test_the_sections_on_cost_follow_training_in_one_sequence(page):

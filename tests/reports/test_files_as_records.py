@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_report_page import run_reports
+from report_support import run_reports
 
 from reports.read.records import read_records
 

@@ -6,9 +6,10 @@ import math
 import re
 
 import pytest
+from hostile_content import poisoned, with_leaves
 from hypothesis import given
 from hypothesis import strategies as st
-from test_word_sections import golden_record, written
+from report_support import golden_record, written
 
 from catlip.table import clipped
 from reports.read.records import read_records
@@ -24,7 +25,6 @@ NEW_KINDS = (
     "labelling_speed",
     "threshold",
 )
-ATTACK = "$\\frac{1$ <script>alert(1)</script> \u202e\x00\ud800 | [a](b)"
 
 
 def test_words_of_captions_are_shown_and_cannot_become_part_of_the_page(golden, tmp_path):
@@ -41,23 +41,6 @@ def test_words_of_captions_are_shown_and_cannot_become_part_of_the_page(golden, 
     assert not re.search("[\u202e\x00]", markdown)
 
 
-def poisoned(tree: object) -> object:
-    """Every string, and every key of free choice, with an attack behind it."""
-    if isinstance(tree, dict):
-        free = ("no noun", "tagged", "its ", "a label")
-        return {
-            f"{key} {ATTACK}" if key.startswith(free) else key: poisoned(value)
-            for key, value in tree.items()
-        }
-    if isinstance(tree, list):
-        return [poisoned(value) for value in tree]
-    return (
-        f"{tree} {ATTACK}"
-        if isinstance(tree, str) and not re.fullmatch(r"paper|corenet|\w+\.n\.\d+", tree)
-        else tree
-    )
-
-
 @pytest.mark.parametrize("kind", NEW_KINDS)
 @pytest.mark.parametrize("part", ["metrics", "samples"])
 @pytest.mark.parametrize(
@@ -72,13 +55,6 @@ def test_a_record_of_strange_values_gives_a_page(golden, tmp_path, kind, part, s
     if isinstance(strange, int | float):  # else there is little to draw
         for figure in page.figures:
             render(figure)
-
-
-def with_leaves(tree: object, strange: object) -> object:
-    """The same tree with every number and string replaced."""
-    if isinstance(tree, dict):
-        return {key: with_leaves(value, strange) for key, value in tree.items()}
-    return [with_leaves(value, strange) for value in tree] if isinstance(tree, list) else strange
 
 
 def test_what_records_call_things_cannot_choose_where_files_go(golden, tmp_path, write_record):

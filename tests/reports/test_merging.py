@@ -7,10 +7,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import HEAD
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_report_page import run_reports
+from report_support import HEAD, run_reports
 
 from catlip.cli import InputError
 from reports.compare import merging

@@ -8,10 +8,10 @@ import re
 from random import Random
 
 import pytest
+from hostile_content import ATTACK, mutilated, poisoned, with_leaves
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_cost_sections import golden_content, write
-from test_hostile_words import ATTACK, poisoned, with_leaves
+from report_support import golden_content, write
 
 from catlip.table import as_csv
 from reports.read.records import read_records
@@ -27,22 +27,6 @@ KINDS = (
     "projection",
     "data_path",
     "loop_overhead",
-)
-STRANGE = (
-    None,
-    "12",
-    "",
-    True,
-    [],
-    {},
-    [[1]],
-    {"median": "x"},
-    math.nan,
-    math.inf,
-    -1,
-    0,
-    10**400,
-    5e-324,
 )
 
 
@@ -64,16 +48,6 @@ def test_whatever_a_record_of_costs_lacks_a_page_is_written(golden, tmp_path, se
     assert all(as_csv(table) for table in page.tables)
     for figure in page.figures if seed % 4 == 0 else ():
         render(figure)
-
-
-def mutilated(tree: object, random: Random) -> object:
-    if random.random() < 0.03:
-        return random.choice(STRANGE)
-    if isinstance(tree, dict):
-        return {
-            key: mutilated(value, random) for key, value in tree.items() if random.random() > 0.05
-        }
-    return [mutilated(value, random) for value in tree] if isinstance(tree, list) else tree
 
 
 @pytest.mark.parametrize("kind", KINDS)

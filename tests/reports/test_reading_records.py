@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hostile_content import ANY_JSON
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,13 +18,6 @@ from reports.render.page import markdown, write_report
 from reports.sections import build_page
 
 OTHER_KINDS = ("recipes", "step_time", "vocabulary", "labelling", "label_accuracy", "threshold")
-ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
 
 
 def reasons(records: Records) -> dict[str, str]:

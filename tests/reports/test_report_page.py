@@ -4,15 +4,13 @@ every number traceable.
 After an intended change, `python tests/reports/write_golden.py` writes the expected report again.
 """
 
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from figure_structure import structures
+from report_support import run_reports
 
 from catlip.table import MISSING
 from reports.read.records import read_records
@@ -20,15 +18,6 @@ from reports.render.page import html, write_report
 from reports.sections import build_page
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-def run_reports(cwd: Path, *arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:
-    """`python -m reports arguments` in a folder."""
-    command = [sys.executable, *(["-c", code] if code else ["-m", "reports"]), *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
-    )
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,12 @@ from random import Random
 from typing import Any
 
 import pytest
+from hostile_content import ATTACK, mutilated, poisoned, with_leaves
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
-from test_hostile_words import ATTACK, poisoned, with_leaves
-from test_mutilated_costs import mutilated
-from test_word_sections import table
+from report_support import table
 
 from catlip.method_style import ordered
 from catlip.table import MISSING, as_csv

@@ -3,7 +3,6 @@ with its record.
 """
 
 import importlib.util
-import json
 import math
 import re
 import shlex
@@ -13,43 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
+from report_support import golden_record, table, written
 
 from catlip.kinds import Kind
 from catlip.kinds.run import Config, Environment
-from catlip.table import MISSING, Table
+from catlip.table import MISSING
 from reports.read.measured import settings
-from reports.read.records import Record, read_record, read_records
+from reports.read.records import Record, read_records
 from reports.render.blocks import Answers, Command, Figures
 from reports.render.figures import render
 from reports.render.provenance import view
-from reports.sections import Page, build_page
+from reports.sections import build_page
 from reports.summary.tables import TIMES
 from reports.words import words
 from reports.words.overlap import STEPS, overlap_table
 from reports.words.threshold import threshold_figures
 from reports.words.vocabulary_plots import tail_of
-
-
-def table(page: Page, name: str) -> Table:
-    (found,) = [table for table in page.tables if table.name == name]
-    return found
-
-
-def golden_record(golden: Path, kind: str) -> dict:
-    paths = sorted((golden / "records").glob("*/*/*.json"))
-    return next(
-        found
-        for path in paths
-        if path.name not in ("cut-short.json", "foreign.json")
-        if (found := json.loads(path.read_text()))["kind"] == kind
-    )
-
-
-def written(tmp_path: Path, content: dict, scale: str = "starter") -> Record:
-    path = tmp_path / "runs" / scale / content["kind"] / f"{content['name']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-    return read_record(tmp_path / "runs", path)
 
 
 def test_the_overlap_is_that_of_the_matches(golden, tmp_path):
