@@ -10,12 +10,23 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import tyro
 
 from catlip.cli import InputError
+from catlip.ranges import Fraction
 from catlip.record import Record, write_atomically
 
 MAX_BROKEN = 0.01  # the default of --max-broken
+# The type of that flag, with its help.
+MaxBroken = Annotated[
+    Fraction,
+    tyro.conf.arg(
+        help="Share of the images that may be broken and left out; ten are never too many, unless "
+        "this is 0."
+    ),
+]
 FEW = 10  # broken images that no data set is refused for, unless --max-broken is 0
 MOST_LISTED = 100  # in a record
 MOST_NAMED = 3  # in a message
@@ -106,15 +117,6 @@ class BrokenImages:
         if self.causes:
             record.metrics["broken"] = self.counts()
             record.samples["broken_keys"] = self.listed()
-
-
-def check_max_broken(share: float) -> None:
-    """Raises: InputError when `share`, as the user gave it, is none."""
-    if not 0 <= share <= 1:
-        raise InputError(
-            f"--max-broken {share:g} is a share of the images: give one from 0 to 1, say "
-            f"{MAX_BROKEN}"
-        )
 
 
 class BrokenLog:

@@ -16,7 +16,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from catlip.broken import FEW, MAX_BROKEN, MOST_LISTED, check_max_broken, read_broken
+from catlip.broken import FEW, MAX_BROKEN, MOST_LISTED, MaxBroken, read_broken
 from catlip.categorical import Categorical
 from catlip.cli import InputError, run
 from catlip.data.loader import DataPath, LabelSource, Shards
@@ -30,7 +30,7 @@ from catlip.initialization import encoder_as_release, linear_as_release
 from catlip.lock import only_writer
 from catlip.objective import Objective, shown_as
 from catlip.range_augment import Augmented, RangeAugment
-from catlip.ranges import Count, Fraction, Natural, Seed
+from catlip.ranges import Count, Natural, Seed
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
@@ -60,10 +60,7 @@ class PretrainRun:
     """auto, cpu, cuda or cuda:N."""
     num_workers: Natural = 1
     """Processes that read and decode images, per rank; the batches do not depend on it."""
-    max_broken: Fraction = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is
-    0.
-    """
+    max_broken: MaxBroken = MAX_BROKEN
     parallel: Parallel = "ddp"
     """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over
     them.
@@ -88,9 +85,6 @@ class PretrainRun:
     """
     quiet: bool = False
     """No progress bar."""
-
-    def __post_init__(self) -> None:
-        check_max_broken(self.max_broken)
 
 
 @dataclass(frozen=True)

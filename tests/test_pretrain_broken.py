@@ -14,6 +14,7 @@ from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.pretrain import Classes, PretrainRun, encoder_of, pretrain
+from catlip.ranges import check_ranges
 from catlip.recipes.pretrain import STARTER
 from catlip.record import read_record
 
@@ -72,4 +73,4 @@ def test_max_broken_of_0_ends_the_run_with_a_line_that_says_what_to_do(tmp_path)
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(share) -> None:
     with pytest.raises(InputError, match="--max-broken"):
-        PretrainRun(STARTER, max_broken=share)
+        check_ranges(PretrainRun(STARTER, max_broken=share))

@@ -19,7 +19,7 @@ from bench.downstream.classify.sweep import sweep
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_written
-from catlip.broken import MAX_BROKEN, check_max_broken
+from catlip.broken import MAX_BROKEN, MaxBroken
 from catlip.cli import InputError, run
 from catlip.ranges import Count, Natural
 from catlip.recipes.transfer import PROBES, TransferRecipe
@@ -51,10 +51,7 @@ class LongerTraining:
     """Classifiers for each of the weights."""
     num_workers: Natural = 1
     """Processes that decode images."""
-    max_broken: float = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is
-    0.
-    """
+    max_broken: MaxBroken = MAX_BROKEN
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     quiet: bool = False
@@ -63,7 +60,6 @@ class LongerTraining:
     def __post_init__(self) -> None:
         if self.runs != tyro.MISSING:
             object.__setattr__(self, "out", filled_in(self.out, self.data, *map(str, self.runs)))
-        check_max_broken(self.max_broken)
 
 
 def main(config: LongerTraining) -> None:

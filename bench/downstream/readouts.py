@@ -22,7 +22,7 @@ from bench.downstream.classify.heads import TransferOptions, has_classifier, tra
 from bench.downstream.classify.prompts import prompted_rows
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
-from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
+from catlip.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.cli import InputError, run
 from catlip.ranges import Count, Natural, Seed
 from catlip.record import Record
@@ -62,10 +62,7 @@ class Readouts:
     """Seed of a random encoder."""
     num_workers: Natural = 1
     """Processes that decode images."""
-    max_broken: float = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is
-    0.
-    """
+    max_broken: MaxBroken = MAX_BROKEN
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     quiet: bool = False
@@ -77,7 +74,6 @@ class Readouts:
             raise InputError(
                 f"--neighbours {self.neighbours}: at least one training image has to vote"
             )
-        check_max_broken(self.max_broken)
 
 
 def main(config: Readouts) -> None:

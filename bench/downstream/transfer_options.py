@@ -19,7 +19,7 @@ from bench.downstream.classify.heads import TransferOptions, random_head, transf
 from bench.downstream.classify.sweep import Fit
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
-from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
+from catlip.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.cli import run
 from catlip.ranges import Count, Natural
 from catlip.recipes.transfer import PROBES, TransferRecipe
@@ -56,10 +56,7 @@ class Options:
     """Classifiers of each kind on an encoder, each on another choice of the data."""
     num_workers: Natural = 1
     """Processes that decode images."""
-    max_broken: float = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is
-    0.
-    """
+    max_broken: MaxBroken = MAX_BROKEN
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     quiet: bool = False
@@ -68,7 +65,6 @@ class Options:
     def __post_init__(self) -> None:
         if self.encoders != tyro.MISSING:
             object.__setattr__(self, "out", filled_in(self.out, self.data, *self.encoders))
-        check_max_broken(self.max_broken)
 
 
 def variants(vocabulary: Path | None) -> dict[str, TransferOptions]:

@@ -25,7 +25,7 @@ from bench.downstream.classify.heads import (
 )
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import filled_in, is_written
-from catlip.broken import MAX_BROKEN, BrokenImages, check_max_broken
+from catlip.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.cli import InputError
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences
@@ -66,10 +66,7 @@ class Sweep:
     """Seed of a random encoder, and the first of the classifiers'."""
     num_workers: Natural = 1
     """Processes that decode images, per rank."""
-    max_broken: float = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is
-    0.
-    """
+    max_broken: MaxBroken = MAX_BROKEN
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     compile: bool = False
@@ -91,7 +88,6 @@ class Sweep:
             )
         if not self.init or self.seeds < 1:
             raise InputError("give one --init at least, and one of --seeds")
-        check_max_broken(self.max_broken)
 
     @property
     def input_side(self) -> int:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.downstream.outputs import filled_in
-from catlip.broken import MAX_BROKEN, check_max_broken
-from catlip.ranges import Count, Fraction, Natural, Seed
+from catlip.broken import MAX_BROKEN, MaxBroken
+from catlip.ranges import Count, Natural, Seed
 from catlip.recipes.base import ImageRecipe
 
 
@@ -34,10 +34,7 @@ class Dense:
     """Test images whose predictions the record keeps, to be drawn in the report."""
     num_workers: Natural = 1
     """Processes that read images, per rank."""
-    max_broken: Fraction = MAX_BROKEN
-    """Share of the images that may be broken and left out; ten are never too many, unless this is
-    0.
-    """
+    max_broken: MaxBroken = MAX_BROKEN
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     checkpoint_every: Count = 500
@@ -50,7 +47,6 @@ class Dense:
     """
 
     def __post_init__(self) -> None:
-        check_max_broken(self.max_broken)
         object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
 
     @property
