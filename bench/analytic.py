@@ -24,7 +24,7 @@ from bench.methods import METHODS, shown
 from bench.training_step import EncoderName, Factors, MethodNames, factors_of
 from catlip.cli import InputError, run
 from catlip.costs import Exchange
-from catlip.ranges import Count
+from catlip.program.ranges import Count
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import Record
 

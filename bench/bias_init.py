@@ -27,8 +27,8 @@ from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
 from catlip.pretrain import VocabularyLabels, augmented, base_rates_of, encoder_of
-from catlip.progress import progress
-from catlip.ranges import Count, Natural
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, Natural
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place

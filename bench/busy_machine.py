@@ -28,7 +28,7 @@ from bench.training_step import Factors, batch_of, build
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.kinds.busy_machine import busy_machine_table
-from catlip.progress import progress
+from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.table import as_text
 from catlip.training.distributed import find_place

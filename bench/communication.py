@@ -29,8 +29,8 @@ from bench.methods import shown
 from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, MethodNames, StepConfig, factors_of
 from catlip.cli import InputError, run
 from catlip.kinds import Summary
-from catlip.progress import progress
-from catlip.ranges import Natural
+from catlip.program.progress import progress
+from catlip.program.ranges import Natural
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 from catlip.training.parallel import Parallel

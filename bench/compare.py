@@ -11,9 +11,9 @@ import tyro
 
 from bench.statistics import unpaired_ratio
 from catlip.cli import InputError, run
-from catlip.foreign import printable
 from catlip.least_counts import FEWEST, too_few
 from catlip.record import read_record
+from catlip.system.foreign import printable
 
 WITHOUT_EFFECT = ("out", "quiet")
 

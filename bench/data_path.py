@@ -23,8 +23,8 @@ from catlip.cli import InputError, choose, run
 from catlip.data.augment import draws_at
 from catlip.data.decode import open_picture
 from catlip.kinds import Interval
-from catlip.progress import progress
-from catlip.ranges import Count, Natural
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, Natural
 from catlip.record import Record
 
 NEEDS = {"open_clip": ("open_clip",)}  # modules of peers that are no dependency of ours

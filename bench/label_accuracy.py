@@ -27,8 +27,8 @@ from bench.wording.prompts import KINDS, Prompt, read_prompts
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.kinds import Interval
-from catlip.progress import progress
-from catlip.ranges import Natural
+from catlip.program.progress import progress
+from catlip.program.ranges import Natural
 from catlip.record import Record
 from catlip.words.similarity import nearest
 from catlip.words.wordnet import nouns

@@ -32,8 +32,8 @@ from catlip.data.shards import expand, open_shard, write_shard
 from catlip.kinds import Summary
 from catlip.label import label_captions
 from catlip.label.sidecar import Labels, write_sidecar
-from catlip.progress import progress
-from catlip.ranges import Count
+from catlip.program.progress import progress
+from catlip.program.ranges import Count
 from catlip.record import Record
 from catlip.words.wordnet import nouns
 

@@ -29,8 +29,8 @@ from catlip.cli import InputError, choose, one_of, run
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
 from catlip.kinds.loop_overhead import loop_overhead_table
-from catlip.progress import progress
-from catlip.ranges import Count, Seed
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, Seed
 from catlip.record import Record, build_name
 from catlip.table import as_text
 from catlip.training.distributed import Place, find_place

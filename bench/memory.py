@@ -19,8 +19,8 @@ from bench.measuring.step_memory import ACTIVATIONS, GIB, activations_of, attemp
 from bench.methods import shown
 from bench.training_step import BATCH_SIZE, PRECISION, Factors, MethodNames, StepConfig, factors_of
 from catlip.cli import InputError, run
-from catlip.progress import progress
-from catlip.ranges import Count, NotNegative
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, NotNegative
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place
 

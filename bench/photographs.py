@@ -15,7 +15,7 @@ from PIL import Image
 
 from catlip.cli import InputError, run
 from catlip.data.decode import FORMATS
-from catlip.ranges import Count, Seed
+from catlip.program.ranges import Count, Seed
 
 MEAN_SIZE, SPREAD = (
     (466, 390),
@@ -48,7 +48,7 @@ def shipped_photographs() -> list[Path]:
     """The photographs that this project ships as backgrounds; 512 pixels wide."""
     return sorted(
         path
-        for path in Path(str(files("catlip.data") / "backgrounds")).iterdir()
+        for path in Path(str(files("catlip.data.starter") / "backgrounds")).iterdir()
         if path.suffix == ".jpg"
     )
 

@@ -17,7 +17,7 @@ from bench.arithmetic.scaling import Compute, measured_compute, measured_link, p
 from bench.measuring.scaling_check import validate
 from bench.training_step import EncoderName, MethodNames, factors_of
 from catlip.cli import InputError, choose, run
-from catlip.ranges import Count, NotNegative, Positive
+from catlip.program.ranges import Count, NotNegative, Positive
 from catlip.record import Record
 
 GLOBAL_BATCH = 65_536  # Table 6b

@@ -29,8 +29,8 @@ from bench.training_step import (
 )
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch
-from catlip.progress import progress
-from catlip.ranges import Natural
+from catlip.program.progress import progress
+from catlip.program.ranges import Natural
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import Parallel

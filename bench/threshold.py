@@ -29,7 +29,7 @@ from catlip.data.shards import expand, open_shard
 from catlip.label.sidecar import Labels, read_labels, read_sidecar, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.pretrain import PretrainCatLIP
-from catlip.ranges import Natural, Seed
+from catlip.program.ranges import Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
 from catlip.training.distributed import barrier, find_place

@@ -24,7 +24,7 @@ from bench import methods
 from catlip.cli import InputError, choose, one_of
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
-from catlip.ranges import Count, Seed
+from catlip.program.ranges import Count, Seed
 from catlip.training.distributed import Place
 from catlip.training.loop import Implementation, Trainer, unmarked
 from catlip.training.parallel import Parallel, gradient_norm

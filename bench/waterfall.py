@@ -33,8 +33,8 @@ from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
 from catlip.kinds import Interval
-from catlip.progress import Bar, progress
-from catlip.ranges import Count, Natural, Seed
+from catlip.program.progress import Bar, progress
+from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import Record, build_name
 from catlip.training.distributed import Place, find_place

@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 import tyro
 
 from catlip import __version__
-from catlip.errors import InputError as InputError  # the rest of the project takes it from here
-from catlip.flags import grouped
-from catlip.foreign import printable
-from catlip.out import check_out
-from catlip.ranges import check_ranges
+from catlip.program.errors import (
+    InputError as InputError,  # the rest of the project takes it from here
+)
+from catlip.program.flags import grouped
+from catlip.program.out import check_out
+from catlip.program.ranges import check_ranges
+from catlip.system.foreign import printable
 
 C = TypeVar("C")
 Program = tuple[type[Any], Callable[[Any], object]]  # a config and what is called with it

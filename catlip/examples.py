@@ -13,10 +13,10 @@ from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data.decode import cropped_pixels
 from catlip.data.shards import Shard, expand, open_shard
-from catlip.foreign import printable
-from catlip.pictures import chosen, encoded_image
-from catlip.ranges import Count
+from catlip.program.pictures import chosen, encoded_image
+from catlip.program.ranges import Count
 from catlip.record import Record
+from catlip.system.foreign import printable
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
 

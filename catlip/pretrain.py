@@ -16,7 +16,6 @@ import torch
 import tyro
 from torch import Tensor
 
-from catlip.broken import FEW, MAX_BROKEN, MOST_LISTED, MaxBroken, read_broken
 from catlip.categorical import Categorical
 from catlip.cli import InputError, run
 from catlip.data.loader import DataPath, LabelSource, Shards
@@ -27,13 +26,14 @@ from catlip.dry_run import describe, made_up_batch
 from catlip.encoder import ImageEncoder, build_encoder
 from catlip.fidelity import differences
 from catlip.initialization import encoder_as_release, linear_as_release
-from catlip.lock import only_writer
 from catlip.objective import Objective, shown_as
+from catlip.program.broken import FEW, MAX_BROKEN, MOST_LISTED, MaxBroken, read_broken
+from catlip.program.ranges import Count, Natural, Seed
 from catlip.range_augment import Augmented, RangeAugment
-from catlip.ranges import Count, Natural, Seed
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
+from catlip.system.lock import only_writer
 from catlip.training.distributed import Place, barrier, find_place, peak_gib
 from catlip.training.folder import discard
 from catlip.training.loop import Implementation, Trainer, train

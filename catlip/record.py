@@ -30,9 +30,9 @@ from typing import Any, TypeVar
 
 from catlip import method_style
 from catlip.cli import InputError, module_name
-from catlip.foreign import UnreadableError, read_regular
 from catlip.kinds import Kind, Run, read_run
-from catlip.machine import Usage
+from catlip.system.foreign import UnreadableError, read_regular
+from catlip.system.machine import Usage
 
 SCHEMA = 1
 K = TypeVar("K", bound=Kind)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from catlip.foreign import printable
+from catlip.system.foreign import printable
 
 MISSING = "\N{EN DASH}"
 MOST_DECIMALS = 6

@@ -17,7 +17,7 @@ MISSING = "missing"
 WORDS_ONLY = (
     "catlip/cli.py",
     "catlip/dry_run.py",
-    "catlip/progress.py",
+    "catlip/program/progress.py",
     "catlip/record.py",
     "catlip/training/log.py",
 )

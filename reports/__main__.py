@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catlip.cli import Program, run
-from catlip.lock import only_writer
+from catlip.system.lock import only_writer
 from catlip.table import as_text
 from reports.compare.comparison import Compare, compare
 from reports.compare.merging import Merge, merge

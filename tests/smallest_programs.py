@@ -198,7 +198,7 @@ SMALLEST = {
     ),
     "bench.label_accuracy": Smallest("--max-prompts 100 --quiet", "label_accuracy"),
     "bench.photographs": Smallest(
-        f"{REPOSITORY}/catlip/data/backgrounds --out runs/photographs --count 8"
+        f"{REPOSITORY}/catlip/data/starter/backgrounds --out runs/photographs --count 8"
     ),
     "bench.data_path": Smallest(
         "--images runs/photographs --num-images 8 --rounds 2 --workers 0 --batch-size 2 "

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from catlip.broken import BrokenImage, BrokenImages, BrokenLog, read_broken
 from catlip.cli import InputError
+from catlip.program.broken import BrokenImage, BrokenImages, BrokenLog, read_broken
 from catlip.record import Record, read_record
 
 

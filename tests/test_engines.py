@@ -12,7 +12,7 @@ import pytest
 
 from bench.wording import nltk_rules as oracle
 from catlip.cli import InputError
-from catlip.engines import local, on_ray
+from catlip.system.engines import local, on_ray
 
 
 class Watched(list):

@@ -12,8 +12,8 @@ import pytest
 
 from catlip.cli import run
 from catlip.encoder import ENCODERS
-from catlip.flags import HIDDEN, grouped
 from catlip.pretrain import PretrainCatLIP, main
+from catlip.program.flags import HIDDEN, grouped
 from catlip.recipes.pretrain import CATLIP
 
 DEFAULTS = {name: PretrainCatLIP(recipe) for name, recipe in CATLIP.items()}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from catlip.cli import InputError
-from catlip.lock import NAME, only_writer
+from catlip.system.lock import NAME, only_writer
 
 
 @contextmanager

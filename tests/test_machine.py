@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from catlip.machine import Usage, tree_s
 from catlip.record import Record
+from catlip.system.machine import Usage, tree_s
 
 BURN = (
     "import time\nbegin = time.process_time()\nwhile time.process_time() - begin < {seconds}: pass"

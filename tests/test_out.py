@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from catlip.cli import InputError
-from catlip.out import check_out
+from catlip.program.out import check_out
 
 
 @dataclass(frozen=True)

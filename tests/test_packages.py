@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from catlip import packages
-from catlip.cache import cache_dir
 from catlip.cli import InputError
-from catlip.packages import fetch_npm, fetch_wheel
+from catlip.system import packages
+from catlip.system.cache import cache_dir
+from catlip.system.packages import fetch_npm, fetch_wheel
 
 WRONG = "0" * 64
 

@@ -14,7 +14,7 @@ from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.pretrain import Classes, PretrainRun, encoder_of, pretrain
-from catlip.ranges import check_ranges
+from catlip.program.ranges import check_ranges
 from catlip.recipes.pretrain import STARTER
 from catlip.record import read_record
 

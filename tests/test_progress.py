@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from catlip.progress import progress
+from catlip.program.progress import progress
 
 REPOSITORY = Path(__file__).parent.parent
 

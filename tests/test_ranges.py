@@ -13,7 +13,7 @@ import pytest
 import tyro
 
 from catlip.cli import InputError, run
-from catlip.ranges import Range, check_ranges
+from catlip.program.ranges import Range, check_ranges
 from catlip.recipes.pretrain import Recipe
 from catlip.training.schedule import Optimization
 

@@ -19,7 +19,7 @@ from typing import Literal
 
 from bench.downstream.classify.heads import Init
 from catlip.cli import InputError, run
-from catlip.ranges import Count, Natural, PositiveFraction
+from catlip.program.ranges import Count, Natural, PositiveFraction
 from catlip.record import read_record
 
 TABLE_7 = {"linear_probe": "table_7a", "finetune": "table_7b"}

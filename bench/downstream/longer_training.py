@@ -19,9 +19,9 @@ from bench.downstream.classify.sweep import sweep
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_written
-from catlip.broken import MAX_BROKEN, MaxBroken
 from catlip.cli import InputError, run
-from catlip.ranges import Count, Natural
+from catlip.program.broken import MAX_BROKEN, MaxBroken
+from catlip.program.ranges import Count, Natural
 from catlip.recipes.transfer import PROBES, TransferRecipe
 from catlip.record import Record, read_record
 from catlip.training.distributed import find_place

@@ -16,8 +16,8 @@ from typing import Any
 import tyro
 
 from catlip.cli import InputError
-from catlip.lock import only_writer
 from catlip.record import plain, read_record, write_atomically
+from catlip.system.lock import only_writer
 from catlip.training.distributed import Place, barrier
 from catlip.training.folder import changes, refuse_another
 

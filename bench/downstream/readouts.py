@@ -22,9 +22,9 @@ from bench.downstream.classify.heads import TransferOptions, has_classifier, tra
 from bench.downstream.classify.prompts import prompted_rows
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
-from catlip.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.cli import InputError, run
-from catlip.ranges import Count, Natural, Seed
+from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
+from catlip.program.ranges import Count, Natural, Seed
 from catlip.record import Record
 from catlip.training.distributed import find_place
 

@@ -19,9 +19,9 @@ from bench.downstream.classify.heads import TransferOptions, random_head, transf
 from bench.downstream.classify.sweep import Fit
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
-from catlip.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.cli import run
-from catlip.ranges import Count, Natural
+from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
+from catlip.program.ranges import Count, Natural
 from catlip.recipes.transfer import PROBES, TransferRecipe
 from catlip.record import Record
 from catlip.training.distributed import find_place

@@ -18,7 +18,7 @@ from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
-from catlip.progress import progress
+from catlip.program.progress import progress
 
 SHARDS = 4  # so that each of a few workers has one of open_clip's
 

@@ -22,7 +22,7 @@ from bench.arithmetic.flops import step_flops
 from bench.arithmetic.scaling import BACKWARD_SHARE, exposed_ms, measured_compute, measured_link
 from bench.statistics import summarise
 from catlip.cli import InputError
-from catlip.progress import progress
+from catlip.program.progress import progress
 
 RANKS = (1, 2, 4)
 METHODS = ("catlip", "clip")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from catlip.packages import fetch_wheel
+from catlip.system.packages import fetch_wheel
 from catlip.vocabulary.label_sets import imagenet_synsets
 
 WHEEL = "clip-benchmark==1.6.2"

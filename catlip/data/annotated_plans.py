@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from catlip.data.emoji import Drawing, Source, read_concepts, read_drawings
-from catlip.data.scenes import (
+from catlip.data.starter.emoji import Drawing, Source, read_concepts, read_drawings
+from catlip.data.starter.samples import generator, is_thing
+from catlip.data.starter.scenes import (
     HELD_OUT_PHOTOS,
     TRAINING_PHOTOS,
     Placement,
@@ -24,7 +25,6 @@ from catlip.data.scenes import (
     compose,
     photo_crop,
 )
-from catlip.data.starter_samples import generator, is_thing
 
 LEAST_DRAWINGS = 12  # of a class, on each side
 MOST_OBJECTS = 2

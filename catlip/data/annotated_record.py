@@ -11,7 +11,7 @@ from PIL import Image
 
 from catlip.data.annotated_plans import SIDES
 from catlip.data.decode import FORMATS
-from catlip.pictures import chosen, encoded_image, encoded_mask
+from catlip.program.pictures import chosen, encoded_image, encoded_mask
 from catlip.record import Record
 
 SHOWN = 6  # scenes of each side

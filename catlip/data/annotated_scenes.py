@@ -39,11 +39,11 @@ from catlip.data.annotated_plans import (
     read_classes,
 )
 from catlip.data.annotated_record import describe
-from catlip.data.emoji import read_sources, render
 from catlip.data.parallel import Map, in_processes
-from catlip.data.scenes import Sprite
-from catlip.progress import progress
-from catlip.ranges import Count, Natural, Seed
+from catlip.data.starter.emoji import read_sources, render
+from catlip.data.starter.scenes import Sprite
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, Natural, Seed
 from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments come to give other scenes
@@ -66,7 +66,7 @@ What the photographs show has no label: in COCO's terms it is no object, in ADE2
 judged.
 
 The drawings are under their teams' licences, the photographs are CC0: see NOTICE and
-catlip/data/backgrounds/ATTRIBUTION.md.
+catlip/data/starter/backgrounds/ATTRIBUTION.md.
 """
 
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.data.shards import Shard
 from catlip.data.workers import Items
+from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
 
 
 @dataclass

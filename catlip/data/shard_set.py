@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.cache import cache_dir, packed, unpacked, write_to_cache
 from catlip.cli import InputError
 from catlip.data.shards import OPEN_SHARDS, Shard, open_shard, status_of
 from catlip.data.tar_index import DIGEST_DIGITS
-from catlip.engines import local
-from catlip.progress import progress
+from catlip.program.progress import progress
+from catlip.system.cache import cache_dir, packed, unpacked, write_to_cache
+from catlip.system.engines import local
 
 FEW = 16  # shards are counted here before other processes have started
 MOST_NAMED = 5  # shards that cannot be read

@@ -23,10 +23,10 @@ import braceexpand
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.cache import cache_dir, kept, packed, unpacked
 from catlip.cli import InputError
 from catlip.data.tar_index import ABSENT, KINDS, index_tar
 from catlip.record import write_atomically
+from catlip.system.cache import cache_dir, kept, packed, unpacked
 
 REMOTE = re.compile(
     r"[a-z][a-z0-9+.-]*://|pipe:", re.IGNORECASE

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from catlip.cli import InputError
-from catlip.engines import attempt
+from catlip.system.engines import attempt
 
 T = TypeVar("T")
 

@@ -27,8 +27,6 @@ import tyro
 
 from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
-from catlip.engines import Apply, local, on_ray
-from catlip.foreign import printable
 from catlip.label.plan import counted, delete_stale, failure, sidecars_of, split_all
 from catlip.label.sidecar import (
     Labels,
@@ -42,9 +40,11 @@ from catlip.label.sources import Source, find
 from catlip.label.summary import report, summarise
 from catlip.label.tables.columns import Caption, Unusable
 from catlip.label.tables.parts import PART_ROWS
-from catlip.progress import progress
-from catlip.ranges import Count, Natural
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, Natural
 from catlip.record import Record
+from catlip.system.engines import Apply, local, on_ray
+from catlip.system.foreign import printable
 
 BATCH_CAPTIONS = 512
 

@@ -24,13 +24,13 @@ import tyro
 
 from catlip.captions import NOUN, Labeller, Word
 from catlip.cli import InputError
-from catlip.foreign import printable
 from catlip.label import labelling_record
 from catlip.label.sources import Source, find, split
 from catlip.label.tables.parts import PART_ROWS
-from catlip.progress import progress
-from catlip.ranges import Count
+from catlip.program.progress import progress
+from catlip.program.ranges import Count
 from catlip.record import Record
+from catlip.system.foreign import printable
 from catlip.words import wordnet_dir, words_file
 
 MANY_SENSES = 5

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.cache import packed, unpacked
 from catlip.cli import InputError
 from catlip.data.shards import Shard
 from catlip.label.sources import Source, TarShard
 from catlip.label.tables.columns import Caption
 from catlip.record import write_atomically
+from catlip.system.cache import packed, unpacked
 
 SUFFIX = ".labels.npz"
 META = {

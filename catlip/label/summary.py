@@ -7,9 +7,9 @@ from typing import Any
 
 from catlip.captions import MAX_CHARACTERS
 from catlip.cli import InputError
-from catlip.foreign import printable
 from catlip.label.sidecar import read_sidecar
 from catlip.label.sources import Source
+from catlip.system.foreign import printable
 
 
 def summarise(

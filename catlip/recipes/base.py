@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation
 from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
-from catlip.flags import HIDDEN
-from catlip.ranges import Count, Fraction, Natural, NotNegative, Positive, PositiveFraction
+from catlip.program.flags import HIDDEN
+from catlip.program.ranges import Count, Fraction, Natural, NotNegative, Positive, PositiveFraction
 from catlip.record import plain
 from catlip.training.schedule import Optimization
 

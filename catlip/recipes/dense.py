@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, image_sizes
-from catlip.ranges import (
+from catlip.program.ranges import (
     Count,
     Fraction,
     Natural,

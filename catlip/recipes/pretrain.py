@@ -7,7 +7,7 @@ a recipe's steps at 40 % of an A100's 312 TFLOP/s in bf16.
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from catlip.ranges import PartialFraction
+from catlip.program.ranges import PartialFraction
 from catlip.recipes.base import Groups, Initialization, MultiScaleRecipe
 
 

@@ -9,7 +9,7 @@ RangeAugment.
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from catlip.ranges import PartialFraction, PositiveFraction
+from catlip.program.ranges import PartialFraction, PositiveFraction
 from catlip.recipes.base import Groups, Initialization, MultiScaleRecipe
 
 BY_HEART = "Ten scenes by heart in two minutes on a CPU core: can the harness learn at all?"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from catlip.cli import InputError
-from catlip.lock import NAME as LOCK
+from catlip.system.lock import NAME as LOCK
 from catlip.training.threads import FILE as THREADS
 
 WRITTEN = (

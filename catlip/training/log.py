@@ -13,8 +13,8 @@ from typing import Any
 import torch.distributed as dist
 from torch.utils.tensorboard import SummaryWriter
 
-from catlip.broken import BrokenImage, BrokenLog
 from catlip.cli import InputError
+from catlip.program.broken import BrokenImage, BrokenLog
 from catlip.record import naming, write_atomically
 from catlip.training.distributed import Place, peak_gib
 

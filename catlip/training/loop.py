@@ -29,7 +29,7 @@ from torch.distributed.fsdp import FSDPModule
 from catlip import streams
 from catlip.cli import InputError
 from catlip.objective import Objective
-from catlip.progress import progress
+from catlip.program.progress import progress
 from catlip.record import note_begun
 from catlip.training import checkpoint
 from catlip.training.attention import watched

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from catlip.cli import InputError
-from catlip.ranges import Natural, NotNegative, PartialFraction, Positive, check_ranges
+from catlip.program.ranges import Natural, NotNegative, PartialFraction, Positive, check_ranges
 
 WARMUP_FROM = 1e-6  # the release's warm-up starts here
 PRECISIONS = ("fp32", "bf16", "fp16")

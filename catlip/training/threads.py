@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from catlip.machine import busy_s
+from catlip.system.machine import busy_s
 from catlip.training.distributed import Place
 
 FILE = "threads.txt"

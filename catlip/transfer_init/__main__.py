@@ -10,7 +10,7 @@ from pathlib import Path
 import tyro
 
 from catlip.cli import InputError, run
-from catlip.ranges import Count, PositiveFraction, Seed
+from catlip.program.ranges import Count, PositiveFraction, Seed
 from catlip.record import Record, plain, write_atomically
 from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties, coverage, find_origins
 from catlip.vocabulary import Vocabulary, check_trained_on

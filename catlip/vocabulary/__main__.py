@@ -10,8 +10,8 @@ import tyro
 
 from catlip.cli import InputError, Program, run
 from catlip.label.sidecar import SUFFIX
-from catlip.progress import progress
-from catlip.ranges import Count, Natural
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, Natural
 from catlip.record import Record
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count, merge

@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 
 from catlip.cli import InputError, Program, run
-from catlip.ranges import Natural
+from catlip.program.ranges import Natural
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
 from catlip.weights.files import listed
 from catlip.weights.run import weights_file

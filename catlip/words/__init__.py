@@ -27,11 +27,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from catlip.cache import cache_dir, in_cache
 from catlip.cli import InputError
-from catlip.packages import fetch_npm, fetch_wheel
 from catlip.record import write_atomically
-from catlip.unpickle import load_plain
+from catlip.system.cache import cache_dir, in_cache
+from catlip.system.packages import fetch_npm, fetch_wheel
+from catlip.system.unpickle import load_plain
 
 TAGGER = "averaged_perceptron_tagger_eng"
 # Where the three sets of files lie under a root of NLTK's data.

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.cache import kept, packed, unpacked
 from catlip.cli import InputError
+from catlip.system.cache import kept, packed, unpacked
 from catlip.words import stamp, wordnet_dir, words_file
 from catlip.words.wordnet import VERSION
 

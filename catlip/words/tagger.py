@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.cache import kept, packed, unpacked
 from catlip.cli import InputError
+from catlip.system.cache import kept, packed, unpacked
 from catlip.words import TAGGER, source_of, stamp, tagger_dir, words_file
 
 TABLES_FILE = "tables-2.npz"  # the number changes when what is kept does

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.cache import kept
 from catlip.cli import InputError
+from catlip.system.cache import kept
 from catlip.words import stamp, wordnet_dir, words_file
 
 VERSION = "3.0"

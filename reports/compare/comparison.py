@@ -14,7 +14,7 @@ from textwrap import fill
 import tyro
 
 from catlip.cli import InputError
-from catlip.foreign import printable
+from catlip.system.foreign import printable
 from catlip.table import Cell, Table, as_markdown, as_text, clipped, escape_markdown
 from reports.compare.confounds import one_device, warnings_of
 from reports.compare.differences import Place, differing, listed, named, told

@@ -15,7 +15,7 @@ from pathlib import Path
 import tyro
 
 from catlip.cli import InputError
-from catlip.foreign import UnreadableError, read_regular
+from catlip.system.foreign import UnreadableError, read_regular
 from catlip.table import clipped
 from reports.read.records import Problem, Record, read_records, slug, text
 

@@ -18,8 +18,8 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
-from catlip.foreign import UnreadableError, read_regular
 from catlip.kinds import KINDS, Kind, Run, read_run
+from catlip.system.foreign import UnreadableError, read_regular
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")

@@ -24,7 +24,7 @@ from bench.measuring.step_memory import (
 from bench.memory import Memory, main
 from bench.training_step import Factors, batch_of, build
 from catlip.cli import InputError
-from catlip.ranges import check_ranges
+from catlip.program.ranges import check_ranges
 from catlip.training.distributed import Place, find_place
 
 SMALL = Factors(

@@ -18,7 +18,7 @@ from bench.measuring.variants import (
 )
 from bench.training_step import Factors
 from bench.waterfall import Timed, Waterfall, apply_all, walk
-from catlip.progress import progress
+from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
 

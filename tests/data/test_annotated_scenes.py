@@ -18,8 +18,8 @@ from catlip.cli import InputError
 from catlip.data.annotated_plans import SIDES, Plan, choose, make, read_classes, run_lengths
 from catlip.data.annotated_record import mask_of
 from catlip.data.annotated_scenes import Scenes, main
-from catlip.data.emoji import read_sources
-from catlip.data.scenes import HELD_OUT_PHOTOS, Sprite
+from catlip.data.starter.emoji import read_sources
+from catlip.data.starter.scenes import HELD_OUT_PHOTOS, Sprite
 from catlip.record import read_record
 
 SMALL = Scenes(size=48, train=60, val=30, seed=5, workers=1, quiet=True)

@@ -15,10 +15,10 @@ from PIL import EpsImagePlugin, Image
 
 from bench.downstream.encoders.preprocess import rgb_picture
 from bench.photographs import shipped_photographs
-from catlip.broken import cause_of
 from catlip.data import decode, jpeg
 from catlip.data.augment import Augmentation, centre_crop, draws_at, random_crop
 from catlip.data.decode import PictureError, cropped_pixels, open_picture
+from catlip.program.broken import cause_of
 
 SOURCES = Path(decode.__file__).parents[2]
 

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from baselines.openclip import CaptionTokenizer
-from catlip.broken import BrokenImages
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath, RaggedLabels
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.pretrain import VocabularyLabels
+from catlip.program.broken import BrokenImages
 from catlip.vocabulary import Vocabulary
 
 

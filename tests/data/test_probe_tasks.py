@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from catlip.cli import InputError
-from catlip.data.probe_tasks import load_task
 from catlip.data.shards import write_shard
+from catlip.data.starter.probe_tasks import load_task
 
 TRAIN = ["violin", "violin", "dog", "harp", "grinning face"]
 TEST = ["dog", "violin", "axe", "cat", "grinning face"]

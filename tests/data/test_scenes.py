@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catlip.data.emoji import render
-from catlip.data.scenes import (
+from catlip.data.starter.emoji import render
+from catlip.data.starter.scenes import (
     HELD_OUT_PHOTOS,
     MAX_COVERED,
     PHOTOS,

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from catlip.cli import InputError
-from catlip.data.emoji import read_concepts, read_drawings, read_sources
-from catlip.data.scenes import HELD_OUT_PHOTOS
 from catlip.data.shards import expand, open_shard, write_shard
-from catlip.data.starter import MANIFEST, SPLITS, Starter, main
+from catlip.data.starter.build import MANIFEST, SPLITS, Starter, main
+from catlip.data.starter.emoji import read_concepts, read_drawings, read_sources
+from catlip.data.starter.scenes import HELD_OUT_PHOTOS
 
 SMALL = Starter(size=32, scenes=60, seed=3, limit=40, workers=1, quiet=True)
 

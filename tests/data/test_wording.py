@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from catlip.data.emoji import Concept
-from catlip.data.wording import drawing_caption, scene_caption, with_article
+from catlip.data.starter.emoji import Concept
+from catlip.data.starter.wording import drawing_caption, scene_caption, with_article
 
 APPLE = Concept(
     "1F34E",

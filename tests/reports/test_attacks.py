@@ -15,8 +15,8 @@ import pytest
 from bench.compare import Compare as BenchCompare
 from bench.compare import main as bench_compare
 from catlip.cli import InputError
-from catlip.foreign import LARGEST_FILE
 from catlip.record import read_record
+from catlip.system.foreign import LARGEST_FILE
 from catlip.table import Cell, Table, as_csv, as_text
 from reports.compare.comparison import Compare, compare
 from reports.compare.merging import Merge, merge, merge_folders

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from catlip.broken import BrokenImage, read_broken
 from catlip.cli import InputError
 from catlip.objective import Objective
+from catlip.program.broken import BrokenImage, read_broken
 from catlip.recipes.pretrain import STARTER
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place

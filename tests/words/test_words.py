@@ -14,9 +14,9 @@ import pytest
 
 from bench.wording import nltk_rules as oracle
 from catlip import words
-from catlip.cache import cache_dir
 from catlip.captions import Labeller
 from catlip.cli import InputError
+from catlip.system.cache import cache_dir
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words import (
     DIGESTS,

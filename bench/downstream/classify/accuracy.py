@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 
 from bench.downstream.classify.datasets import Split
 from bench.downstream.encoders.preprocess import Preprocess
-from catlip.broken import BrokenImage, BrokenImages
 from catlip.cli import InputError
 from catlip.data.workers import Items
-from catlip.progress import progress
+from catlip.program.broken import BrokenImage, BrokenImages
+from catlip.program.progress import progress
 from catlip.training.attention import watched
 
 BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with more

@@ -20,11 +20,11 @@ from bench.downstream.classify.datasets import Split, Task
 from bench.downstream.classify.fit import Run, fit
 from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
-from catlip.broken import BrokenImage
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch
 from catlip.objective import Objective
+from catlip.program.broken import BrokenImage
 from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import of_all_ranks
 

@@ -18,9 +18,9 @@ from torchvision.datasets import ImageFolder
 
 from catlip import streams
 from catlip.cli import InputError
-from catlip.data.probe_tasks import load_task
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand
+from catlip.data.starter.probe_tasks import load_task
 from catlip.vocabulary.label_sets import LabelSet, imagenet_synsets, places_names, synsets_of
 from catlip.words.wordnet import nouns
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from bench.downstream.classify.datasets import Split, ragged
 from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.outputs import scored
-from catlip.broken import MAX_BROKEN, read_broken
 from catlip.data.loader import DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shards import Shard
 from catlip.fidelity import warmup_steps
 from catlip.objective import Objective
 from catlip.pretrain import augmented
+from catlip.program.broken import MAX_BROKEN, read_broken
 from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Place
 from catlip.training.loop import Implementation, Trainer, train

@@ -25,11 +25,11 @@ from bench.downstream.classify.heads import (
 )
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import filled_in, is_written
-from catlip.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.cli import InputError
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences
-from catlip.ranges import Count, Natural, PositiveFraction, Seed
+from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
+from catlip.program.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.recipes.transfer import TransferRecipe
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place

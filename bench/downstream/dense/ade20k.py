@@ -19,9 +19,9 @@ from PIL import Image
 
 from bench.downstream.dense.coco import MAX_ABSENT_SHARE
 from bench.downstream.dense.stream import look_at_all
-from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
 from catlip.data.decode import open_picture, rgb
+from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 
 FOLDERS = {"train": "training", "val": "validation"}
 NAMES = "objectInfo150.txt"

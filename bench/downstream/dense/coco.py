@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages
 from catlip.cli import InputError
+from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
 
 MAX_ABSENT_SHARE = 0.01  # of the annotations without a mask, and of the pixels of unknown classes
 FEW = 10  # annotations without a mask that no data set is refused for

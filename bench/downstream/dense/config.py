@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.downstream.outputs import filled_in
-from catlip.broken import MAX_BROKEN, MaxBroken
-from catlip.ranges import Count, Natural, Seed
+from catlip.program.broken import MAX_BROKEN, MaxBroken
+from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.base import ImageRecipe
 
 

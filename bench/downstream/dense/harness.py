@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from bench.downstream.dense.config import Dense
 from bench.downstream.encoders.load import LoadedEncoder, open_encoder
 from bench.downstream.outputs import is_written, scored
-from catlip.broken import BrokenImage, BrokenImages
 from catlip.cli import InputError
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences, warmup_steps
+from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.recipes.base import ImageRecipe
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place

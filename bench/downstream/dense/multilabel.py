@@ -28,8 +28,8 @@ from bench.downstream.dense.harness import DenseTask, Results, shown
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.outputs import BY_NAME
-from catlip.broken import read_broken
-from catlip.pictures import chosen, encoded_image
+from catlip.program.broken import read_broken
+from catlip.program.pictures import chosen, encoded_image
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe
 from catlip.training.distributed import Place, of_all_ranks
 from catlip.vocabulary.label_sets import LabelSet, label_set

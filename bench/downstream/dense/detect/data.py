@@ -30,10 +30,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bench.downstream.dense.coco import FEW, MAX_ABSENT_SHARE, CocoSplit
 from bench.downstream.dense.stream import look_at_all
 from catlip import streams
-from catlip.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
 from catlip.data.sampler import SampleOrder, StepPlan
+from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.recipes.dense import DetectionRecipe
 from catlip.training.distributed import Place, barrier
 

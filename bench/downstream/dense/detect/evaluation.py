@@ -18,8 +18,8 @@ from torchvision.ops import box_convert, nms
 
 from bench.downstream.dense.coco import CocoSplit
 from bench.downstream.encoders.preprocess import rgb_picture
-from catlip.pictures import encoded_image, encoded_mask, scale_of
-from catlip.progress import progress
+from catlip.program.pictures import encoded_image, encoded_mask, scale_of
+from catlip.program.progress import progress
 
 KINDS = {"bbox": "box", "segm": "mask"}
 SUMMARY = (  # the order of COCOeval.stats

@@ -28,7 +28,7 @@ from bench.downstream.dense.harness import (
 )
 from bench.downstream.encoders.feature_map import GLOBAL_BLOCKS, FeatureMap
 from catlip.cli import InputError
-from catlip.pictures import chosen
+from catlip.program.pictures import chosen
 from catlip.recipes.dense import DetectionRecipe
 from catlip.record import note_begun
 from catlip.training.distributed import Place

@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from bench.downstream.dense.detect.model import MaskRCNN
 from catlip import streams
 from catlip.fidelity import warmup_steps
-from catlip.progress import progress
+from catlip.program.progress import progress
 from catlip.recipes.dense import DetectionRecipe
 from catlip.training import checkpoint
 from catlip.training.average import WeightAverage

@@ -21,8 +21,8 @@ from torch import Tensor
 from bench.downstream.dense.ade20k import AdeSplit
 from bench.downstream.dense.segment.data import validation_loader, validation_pipeline
 from catlip.data.decode import open_picture, rgb
-from catlip.pictures import chosen, encoded_image, encoded_map
-from catlip.progress import progress
+from catlip.program.pictures import chosen, encoded_image, encoded_map
+from catlip.program.progress import progress
 from catlip.training.distributed import of_all_ranks
 
 Protocol = Literal["fixed", "slide"]

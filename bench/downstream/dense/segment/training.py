@@ -28,7 +28,7 @@ from bench.downstream.dense.segment.model import EncoderSegmentor
 from catlip import streams
 from catlip.cli import InputError
 from catlip.fidelity import warmup_steps
-from catlip.progress import progress
+from catlip.program.progress import progress
 from catlip.recipes.dense import SegmentationRecipe
 from catlip.record import note_begun
 from catlip.training.distributed import Place

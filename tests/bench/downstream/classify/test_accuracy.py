@@ -19,8 +19,8 @@ from bench.downstream.classify.accuracy import BATCH, extract, hits, rows_of
 from bench.downstream.classify.datasets import Split, load_tasks
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import central_square
-from catlip.broken import MAX_BROKEN, BrokenImage
 from catlip.cli import InputError
+from catlip.program.broken import MAX_BROKEN, BrokenImage
 
 CPU = torch.device("cpu")
 

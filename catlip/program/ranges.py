@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from catlip.errors import InputError
+from catlip.program.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

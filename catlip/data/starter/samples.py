@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from catlip.data.emoji import Concept, Drawing
-from catlip.data.scenes import (
+from catlip.data.starter.emoji import Concept, Drawing
+from catlip.data.starter.scenes import (
     TRAINING_PHOTOS,
     Pixels,
     Placement,
@@ -27,7 +27,7 @@ from catlip.data.scenes import (
     photo_crop,
     plain,
 )
-from catlip.data.wording import drawing_caption, scene_caption
+from catlip.data.starter.wording import drawing_caption, scene_caption
 
 SPLITS = ("pretrain", "probe-train", "probe-test")
 PHOTO_SHARE = 0.25  # of the drawings for pre-training; the probes' all stand on a plain colour

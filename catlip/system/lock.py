@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from catlip.errors import InputError
+from catlip.program.errors import InputError
 
 NAME = ".lock"
 HELD = (errno.EACCES, errno.EAGAIN)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from catlip.errors import InputError
+from catlip.program.errors import InputError
 
 
 def check_out(config: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 
 from catlip.cli import InputError
-from catlip.ranges import Fraction
+from catlip.program.ranges import Fraction
 from catlip.record import Record, write_atomically
 
 MAX_BROKEN = 0.01  # the default of --max-broken

@@ -18,8 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from catlip.cli import InputError, run
-from catlip.data.emoji import (
+from catlip.cli import InputError
+from catlip.data.parallel import Map, in_processes
+from catlip.data.shards import write_shard
+from catlip.data.starter.card import data_card
+from catlip.data.starter.emoji import (
     TEXT,
     Concept,
     Drawing,
@@ -29,13 +32,10 @@ from catlip.data.emoji import (
     read_sources,
     render,
 )
-from catlip.data.parallel import Map, in_processes
-from catlip.data.scenes import Sprite
-from catlip.data.shards import write_shard
-from catlip.data.starter_card import data_card
-from catlip.data.starter_samples import SPLITS, Plan, make, plan
-from catlip.progress import Bar, progress
-from catlip.ranges import Count, Natural, Seed
+from catlip.data.starter.samples import SPLITS, Plan, make, plan
+from catlip.data.starter.scenes import Sprite
+from catlip.program.progress import Bar, progress
+from catlip.program.ranges import Count, Natural, Seed
 from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments come to give other shards
@@ -232,7 +232,3 @@ def _count(plans: Sequence[Plan], sources: Sequence[Source]) -> dict[str, int]:
 
 def _sha256(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
-
-
-if __name__ == "__main__":
-    run(Starter, main)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from numpy.random import Generator
 
-from catlip.data.emoji import Concept
+from catlip.data.starter.emoji import Concept
 
 NOT_COUNTED = re.compile(
     "bread|flatbread|rice|food|meat|bacon|butter|salt|popcorn|spaghetti|sushi|oden|fondue|dango|custard|garlic|broccoli|ice|sake|"

@@ -21,7 +21,7 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
-from catlip.packages import fetch_npm
+from catlip.system.packages import fetch_npm
 
 TEXT = (
     "emojibase-data",

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from catlip.cli import InputError
-from catlip.data.emoji import TEXT, Source
-from catlip.data.probe_tasks import load_task
-from catlip.data.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS
 from catlip.data.shards import open_shard
+from catlip.data.starter.emoji import TEXT, Source
+from catlip.data.starter.probe_tasks import load_task
+from catlip.data.starter.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS
 
 EXAMPLES = 10  # captions of each kind
 
@@ -67,7 +67,7 @@ exclusive). A drawing repeats these, but for the box, at the top level.
 Names, keywords and hierarchy: {text}, MIT, by Miles Johnson; from Unicode CLDR, Unicode License v3.
 The drawings are changed only by scaling, placing and pasting on a background. A scene is under the
 licences of all its drawings, which its `.json` names. The photographs are CC0. Full texts and
-attributions: NOTICE, and catlip/data/backgrounds/ATTRIBUTION.md.
+attributions: NOTICE, and catlip/data/starter/backgrounds/ATTRIBUTION.md.
 
 {attributions}
 """

