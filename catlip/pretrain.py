@@ -26,6 +26,8 @@ from catlip.dry_run import describe, made_up_batch
 from catlip.encoder import ImageEncoder, build_encoder
 from catlip.fidelity import differences
 from catlip.initialization import encoder_as_release, linear_as_release
+from catlip.kinds import Pretrain
+from catlip.kinds.pretrain import pretrain_table
 from catlip.objective import Objective, shown_as
 from catlip.program.broken import FEW, MAX_BROKEN, MOST_LISTED, MaxBroken, read_broken
 from catlip.program.ranges import Count, Natural, Seed
@@ -34,6 +36,7 @@ from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
 from catlip.system.lock import only_writer
+from catlip.table import as_text
 from catlip.training.distributed import Place, barrier, find_place, peak_gib
 from catlip.training.folder import discard
 from catlip.training.loop import Implementation, Trainer, train
@@ -205,7 +208,7 @@ def _train(
     settings = plain(config) | {"method": method}
     if "labels" not in objective.needs:
         settings = {name: value for name, value in settings.items() if name not in OF_LABELS}
-    record = Record(config.out.with_name(config.out.name + ".json"), "pretrain", settings)
+    record = Record(config.out.with_name(config.out.name + ".json"), Pretrain, settings)
     with record if place.is_main else nullcontext():
         lines = train(
             trainer,
@@ -221,11 +224,20 @@ def _train(
             quiet=config.quiet,
         )
         record.shown_as[method] = shown_as(objective)
-        record.metrics |= {"method": method, "seed": config.seed}
-        _fill(record, trainer, lines, samples=data.order.total)
-        read_broken(config.out).note(record)
-        _note_skipped(record, data.shards)
+        record.samples |= {
+            name: [line[name] for line in lines] for name in lines[0] if name != "broken"
+        }
+        broken = _list_broken(record, config.out, data.shards)
+        if trainer.accumulation > 1:
+            record.notes.append(
+                f"{trainer.accumulation} micro-steps a step keep the recipe's global batch"
+            )
         record.notes += differences(config.recipe, method)
+        measured = record.measured(
+            summary(trainer, lines, config.seed, samples=data.order.total, broken=broken)
+        )
+    if place.is_main:
+        print(as_text(pretrain_table("training", "This training", [measured])))
     return record.path
 
 
@@ -253,13 +265,18 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
     return shards
 
 
-def _note_skipped(record: Record, shards: Shards) -> None:
-    """Count and list what was left out of the shards among the broken images."""
-    if isinstance(shards, ShardSet) and (skipped := shards.skipped_by_cause()):
-        record.metrics["broken"] = record.metrics.get("broken", {}) | skipped
-        record.samples["broken_keys"] = (
-            record.samples.get("broken_keys", []) + shards.first_skipped()
-        )[:MOST_LISTED]
+def _list_broken(record: Record, folder: Path, shards: Shards) -> dict[str, int]:
+    """List in the record the images that could not be used: those met in training, and what was
+    left out of the shards; their counts by cause.
+    """
+    broken = read_broken(folder)
+    counts, keys = broken.counts(), broken.listed()
+    if isinstance(shards, ShardSet):
+        counts |= shards.skipped_by_cause()
+        keys += shards.first_skipped()
+    if counts:
+        record.samples["broken_keys"] = keys[:MOST_LISTED]
+    return counts
 
 
 def _discard(folder: Path, place: Place) -> None:
@@ -294,30 +311,34 @@ def augmented(objective: Objective, recipe: ImageRecipe) -> Objective:
     return Augmented(objective, RangeAugment((start, end)))
 
 
-def _fill(record: Record, trainer: Trainer, lines: list[dict[str, float]], *, samples: int) -> None:
-    """The numbers that the report shows, from the log of a finished run."""
+def summary(
+    trainer: Trainer,
+    lines: list[dict[str, float]],
+    seed: int,
+    *,
+    samples: int,
+    broken: dict[str, int],
+) -> Pretrain:
+    """The numbers that the report shows, from the log of a finished run over so many samples."""
+    objective = trainer.objective
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
-    record.metrics |= {
-        "iterations": trainer.num_steps,
-        "images_seen": last["images_seen"],
-        "epochs_seen": last["images_seen"] / samples,
-        "final_loss": float(np.mean([line["loss"] for line in tail])),
-        "train_seconds": last["seconds"],
-        "images_per_s": last["images_seen"] / last["seconds"],
-        "data_wait_share": float(np.mean([line["data_wait_share"] for line in lines])),
-        "peak_gib": peak_gib(trainer.place.device),
-        "parameters_total": sum(p.numel() for p in trainer.objective.parameters()),
-        "parameters_image": sum(
-            p.numel() for p in trainer.objective.get_submodule("image_encoder").parameters()
+    return Pretrain(
+        broken=broken,
+        method=objective.name,
+        seed=seed,
+        iterations=trainer.num_steps,
+        images_seen=last["images_seen"],
+        epochs_seen=last["images_seen"] / samples,
+        final_loss=float(np.mean([line["loss"] for line in tail])),
+        train_seconds=last["seconds"],
+        images_per_s=last["images_seen"] / last["seconds"],
+        data_wait_share=float(np.mean([line["data_wait_share"] for line in lines])),
+        peak_gib=peak_gib(trainer.place.device),
+        parameters_total=sum(p.numel() for p in objective.parameters()),
+        parameters_image=sum(
+            p.numel() for p in objective.get_submodule("image_encoder").parameters()
         ),
-    }
-    record.samples |= {
-        name: [line[name] for line in lines] for name in lines[0] if name != "broken"
-    }
-    if trainer.accumulation > 1:
-        record.notes.append(
-            f"{trainer.accumulation} micro-steps a step keep the recipe's global batch"
-        )
+    )
 
 
 def base_rates_of(vocabulary: Vocabulary) -> Tensor:

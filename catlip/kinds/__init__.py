@@ -5,6 +5,7 @@ the reports that read it. Needs no torch.
 from catlip.kinds.base import KINDS, Interval, Kind, Summary
 from catlip.kinds.busy_machine import BusyMachine, Waiting
 from catlip.kinds.loop_overhead import LoopOverhead
+from catlip.kinds.pretrain import Pretrain
 from catlip.kinds.run import Run, read_run
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Interval",
     "Kind",
     "LoopOverhead",
+    "Pretrain",
     "Run",
     "Summary",
     "Waiting",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from catlip.kinds import Pretrain
 from catlip.table import mean_and_spread, shown
 from reports.paper.evidence import (
     Evidence,
@@ -16,7 +17,7 @@ from reports.paper.evidence import (
 )
 from reports.read.likeness import alike
 from reports.read.measured import by_seed, means_by, summarise
-from reports.read.pretrained import ENCODERS, RESOLUTIONS, SCALES, resolution_of
+from reports.read.pretrained import ENCODERS, RESOLUTIONS, SCALES
 from reports.read.records import Record, number, text
 from reports.summary.tables import link
 from reports.transfer.transfer_runs import is_published_dense, percent, runs_of, same_recipe
@@ -61,7 +62,7 @@ def of_seeds(group: Trained, kind: str, method: str, metric: str) -> dict[int, R
         is_plain = text(record.config, "init") != "transfer" and not number(
             record.metrics, "overfit"
         )
-        fits = group.scale not in SCALES or resolution_of(record) == RESOLUTIONS[kind]
+        fits = group.scale not in SCALES or record.setup.recipe.resolution == RESOLUTIONS[kind]
         fits = fits and (
             group.scale not in SCALES or kind not in DENSE or is_published_dense(record)
         )
@@ -124,7 +125,7 @@ def larger_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 )
                 caveats = tuple(dict.fromkeys(small.caveats + large.caveats))
                 yield Evidence(
-                    combined(outcomes), f"{said}.", caveats, link(large.of("pretrain", "catlip"))
+                    combined(outcomes), f"{said}.", caveats, link(large.of(Pretrain, "catlip"))
                 )
 
 
@@ -160,7 +161,7 @@ def larger_encoder_helps(
                 combined(outcomes),
                 f"{'; '.join(said)}.",
                 caveats,
-                link(last.of("pretrain", "catlip")),
+                link(last.of(Pretrain, "catlip")),
             )
 
 
@@ -192,20 +193,16 @@ def with_one_percent(group: Trained) -> Levels:
 
 def negative_loss(group: Trained) -> Levels:
     """What rises as CatLIP's final loss falls."""
-    own = group.of("pretrain", "catlip")
-    found = [
-        -loss
-        for loss in by_seed(
-            alike(own, own).records, lambda r: number(r.metrics, "final_loss")
-        ).values()
-    ]
+    own = group.of(Pretrain, "catlip")
+    losses = by_seed(alike(own, own).records, lambda r: r.measured.final_loss)
+    found = [-loss for loss in losses.values()]
     return {"minus the final loss (nats per image)": found} if found else {}
 
 
 def loss_still_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """In every training the mean loss of the last tenth is below that of the tenth before."""
     for group in groups:
-        records = group.of("pretrain", "catlip")
+        records = group.of(Pretrain, "catlip")
         falls = list(by_seed(records, _last_fall).values())
         if falls:
             said = (

@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar, overload
 
-from catlip.kinds import Kind
+from catlip.kinds import Kind, Pretrain
 from catlip.table import Quantity, clipped, shown, sign_of
 from reports.read.measured import Ratio, summarise
 from reports.read.pretrained import (
@@ -24,7 +24,7 @@ from reports.read.pretrained import (
     pretraining_of,
     pretrainings,
 )
-from reports.read.records import Record, Records, of_kind, text
+from reports.read.records import Record, Records, of_kind
 from reports.transfer.transfer_runs import CLASSES, TASKS, is_published, without_classes
 
 OfKind = TypeVar("OfKind", bound=Kind)
@@ -75,7 +75,7 @@ class Trained:
         if self.scale not in SCALES:
             return (f"at {clipped(self.scale, 24)} scale",)
         small = () if self.encoder in ENCODERS else (f"with {clipped(self.encoder, 24)}",)
-        return small if all(map(is_whole, self.of("pretrain"))) else (*small, SHORTER)
+        return small if all(map(is_whole, self.of(Pretrain))) else (*small, SHORTER)
 
     @cached_property
     def tasks(self) -> Mapping[str, str]:
@@ -100,7 +100,7 @@ def groups_of(records: Records) -> list[Trained]:
     known, found = pretrainings(records), dict[tuple[str, str, str], list[Record]]()
     for record in records.found:
         origin = pretraining_of(record, known) or record
-        key = (record.root, origin.scale, architecture(text(origin.recipe, "encoder")))
+        key = (record.root, origin.scale, architecture(origin.setup.recipe.encoder))
         found.setdefault(key, []).append(record)
     groups = [Trained(*key, tuple(own)) for key, own in found.items()]
     return sorted(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from catlip.kinds import Pretrain
 from catlip.table import Cell, clipped, shown
 from reports.paper.published import PublishedTable
 from reports.read.measured import differing_fields
@@ -23,7 +24,6 @@ from reports.read.pretrained import (
     is_whole,
     pretraining_of,
     pretrainings,
-    resolution_of,
 )
 from reports.read.records import Record, Records, number, text
 from reports.transfer.transfer_runs import (
@@ -110,7 +110,7 @@ class Ours:
     records: Records
 
     @cached_property
-    def _encoders(self) -> list[tuple[Record, Record | None]]:
+    def _encoders(self) -> list[tuple[Record, Record[Pretrain] | None]]:
         """Each record of transfer that may stand in the tables, and the pre-training of its
         encoder.
         """
@@ -125,7 +125,7 @@ class Ours:
 
     def trained_here(self, what: Wanted) -> Cell:
         """Mean ± spread over the pre-trainings of the first root that has any, or `not run`."""
-        found: dict[str, tuple[Record, Record]] = {}
+        found: dict[str, tuple[Record, Record[Pretrain]]] = {}
         for record, pretraining in self._encoders:
             if (
                 pretraining
@@ -152,7 +152,7 @@ class Ours:
         return _cell(own, what, _remarks(own, [], what)) if own else Cell("")
 
 
-def _whose(record: Record, pretraining: Record) -> tuple[str, str, str]:
+def _whose(record: Record, pretraining: Record[Pretrain]) -> tuple[str, str, str]:
     return (record.method, pretraining.scale, architecture(encoder_of(pretraining)))
 
 
@@ -161,7 +161,7 @@ def _is(record: Record, what: Wanted) -> bool:
     if (
         record.kind != what.kind
         or percent(record.metrics, what.metric) is None
-        or resolution_of(record) != what.resolution
+        or record.setup.recipe.resolution != what.resolution
     ):
         return False
     return (
@@ -178,9 +178,11 @@ def _cell(own: Sequence[Record], what: Wanted, remarks: tuple[str, ...]) -> Cell
     return replace(cell, small=f"{cell.small}, {where}", remarks=remarks)
 
 
-def _remarks(own: Sequence[Record], trained: Sequence[Record], what: Wanted) -> tuple[str, ...]:
+def _remarks(
+    own: Sequence[Record], trained: Sequence[Record[Pretrain]], what: Wanted
+) -> tuple[str, ...]:
     """What a reader must know beside the number; of records only numbers get in."""
-    images = sorted(n for r in trained if (n := number(r.metrics, "images_seen")) is not None)
+    images = sorted(record.measured.images_seen for record in trained)
     lengths = " to ".join(dict.fromkeys(shown(n / 1e6, 0) for n in images[:1] + images[-1:]))
     slid = accuracy(own, "miou_slide")
     said = {
@@ -188,7 +190,7 @@ def _remarks(own: Sequence[Record], trained: Sequence[Record], what: Wanted) -> 
         STEM: any(encoder_of(record).endswith(CONV) for record in trained),
         CACHED: any(record.config.get("cached_features") is True for record in own),
         MIXED: any(
-            differing_fields([record.recipe for record in group]) for group in (own, trained)
+            differing_fields([record.recipe for record in group]) for group in (own, [*trained])
         ),
         SLIDING.format(shown(slid.mean, 1) if slid else ""): what.metric == "miou_fixed"
         and slid is not None,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from catlip.table import Table, clipped, shown
 from reports.compare.differences import listed
-from reports.read.records import Record, entries, number
+from reports.read.records import Record
 
 BUSY = 0.25  # of the wall time: processor time of other programs from which on a time is doubted
 
@@ -16,7 +16,7 @@ def is_busy(record: Record) -> bool:
     """Whether other programs took so much processor time meanwhile that times are in doubt; older
     records do not say.
     """
-    other, wall = (number(record.environment, key) for key in ("other_cpu_s", "wall_s"))
+    other, wall = record.machine.other_cpu_s, record.machine.wall_s
     return other is not None and wall is not None and wall > 0 and other > BUSY * wall
 
 
@@ -24,21 +24,16 @@ def busy_words(record: Record) -> str:
     """The sentence for the list of records; empty where the machine was not busy."""
     if not is_busy(record):
         return ""
-    other, wall = (number(record.environment, key) for key in ("other_cpu_s", "wall_s"))
     return (
-        f"The machine was busy: other programs took {shown(other)} s of processor time in "
-        f"{shown(wall)} s."
+        f"The machine was busy: other programs took {shown(record.machine.other_cpu_s)} s of "
+        f"processor time in {shown(record.machine.wall_s)} s."
     )
 
 
 def broken_words(record: Record) -> str:
     """`Broken images: 3 cut off, 1 empty.`; empty where nothing was broken."""
-    causes = entries(record.metrics, "broken")
-    said = [
-        f"{shown(count, 0)} {clipped(cause)}"
-        for cause in causes
-        if (count := number(causes, cause))
-    ]
+    broken = record.measured.broken
+    said = [f"{shown(count, 0)} {clipped(cause)}" for cause, count in broken.items() if count]
     return f"Broken images, left out: {listed(said)}." if said else ""
 
 

@@ -4,26 +4,28 @@ data of the same size.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from catlip.kinds import Kind
 from reports.compare.differences import listed
 from reports.read.records import Record, number
 
 SIZES = ("num_classes", "num_test")  # of a task, in the metrics
 DENSE_SIZES = ("num_train", "num_val", "num_classes")  # of records that are of one task
+K = TypeVar("K", bound=Kind)
 
 
 @dataclass(frozen=True)
-class Alike:
+class Alike(Generic[K]):
     """Runs that may be averaged, and what a reader must know of those that were left out; both may
     be empty.
     """
 
-    records: list[Record]
+    records: list[Record[K]]
     remarks: tuple[str, ...] = ()
 
 
-def alike(own: Sequence[Record], every: Sequence[Record], task: str = "") -> Alike:
+def alike(own: Sequence[Record[K]], every: Sequence[Record[K]], task: str = "") -> Alike[K]:
     """Of a method's runs those of the recipe that most of all methods' runs have.
 
     Args:
@@ -70,9 +72,9 @@ def _sizes(record: Record, task: str) -> dict[str, Any]:
     return {size: number(record.metrics, size) for size in sizes}
 
 
-def _groups(records: Sequence[Record], task: str) -> list[list[Record]]:
+def _groups(records: Sequence[Record[K]], task: str) -> list[list[Record[K]]]:
     """The runs by what they were told, in the order of the first of each."""
-    groups: dict[Hashable, list[Record]] = {}
+    groups: dict[Hashable, list[Record[K]]] = {}
     for record in records:
         groups.setdefault(_key(record, task), []).append(record)
     return list(groups.values())
@@ -82,5 +84,5 @@ def _key(record: Record, task: str) -> Hashable:
     return (record.told_key, *_sizes(record, task).values())
 
 
-def _largest(groups: Sequence[list[Record]]) -> list[Record]:
+def _largest(groups: Sequence[list[Record[K]]]) -> list[Record[K]]:
     return max(groups, key=lambda group: len({(record.method, record.seed) for record in group}))

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any, TypeVar, overload
 
-from catlip.kinds import Kind
+from catlip.kinds import Kind, Pretrain
 from catlip.least_counts import too_few
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Quantity
@@ -71,7 +71,7 @@ class Setting:
     @cached_property
     def device(self) -> str:
         """The device that most trainings ran on (else most timings); empty without either."""
-        runs = self.of("pretrain") or self.of("step_time")
+        runs: list[Record] = [*(self.of(Pretrain) or self.of("step_time"))]
         return Counter(r.device for r in runs).most_common(1)[0][0] if runs else ""
 
     def accuracy(self, method: str, metric: str) -> Quantity | None:
@@ -101,38 +101,38 @@ class Setting:
     def _left_out(self) -> set[tuple[str, str]]:
         """Method and name of the trainings that do not count."""
         kept = {r.path for method in self.methods for r in self.counted(method).records}
-        return {(r.method, r.name) for r in self.of("pretrain") if r.path not in kept}
+        return {(r.method, r.name) for r in self.of(Pretrain) if r.path not in kept}
 
-    def counted(self, method: str) -> Alike:
+    def counted(self, method: str) -> Alike[Pretrain]:
         """The trainings of a method that count: of one recipe."""
         if method not in self._counted:
-            own = self.of("pretrain", method)
+            own = self.of(Pretrain, method)
             self._counted[method] = alike(own, own)
         return self._counted[method]
 
     @cached_property
-    def _counted(self) -> dict[str, Alike]:
+    def _counted(self) -> dict[str, Alike[Pretrain]]:
         return {}
 
     @cached_property
     def _probes(self) -> dict[tuple[str, str], Alike]:
         return {}
 
-    def training(self, method: str, metric: str) -> Quantity | None:
-        """A pre-training metric over seeds, on this setting's device only."""
-        return over_seeds(self.trainings(method), lambda r: number(r.metrics, metric))
+    def training(self, method: str, value: Callable[[Pretrain], float]) -> Quantity | None:
+        """A value of trainings over seeds, on this setting's device only."""
+        return over_seeds(self.trainings(method), lambda r: value(r.measured))
 
     def relative_time(self, method: str) -> Quantity | None:
         """Seconds of training over the mean of CLIP's; None where CLIP was not trained, or not like
         it.
         """
-        clip = self.training("clip", "train_seconds")
+        clip = self.training("clip", lambda run: run.train_seconds)
         if clip is None or not clip.mean > 0 or self.unlike_trainings(method, "clip"):
             return None
-        seconds = by_seed(self.trainings(method), lambda r: number(r.metrics, "train_seconds"))
+        seconds = by_seed(self.trainings(method), lambda r: r.measured.train_seconds)
         return summarise(s / clip.mean for s in seconds.values())
 
-    def trainings(self, method: str) -> list[Record]:
+    def trainings(self, method: str) -> list[Record[Pretrain]]:
         """The trainings of a method that count, on this setting's device."""
         return [r for r in self.counted(method).records if r.device == self.device]
 
@@ -144,11 +144,11 @@ class Setting:
         if not all(both) or one == other:
             return []
         first, second = (own[0] for own in both)
-        found = [
+        fields = [
             field for field in SAME_FOR_ALL if first.recipe.get(field) != second.recipe.get(field)
         ]
-        seen = [number(r.metrics, "images_seen") for r in (first, second)]
-        return found + ["images_seen"] * (None not in seen and seen[0] != seen[1])
+        same_images = first.measured.images_seen == second.measured.images_seen
+        return fields if same_images else [*fields, "images_seen"]
 
     def unlike(self, one: str, other: str, metric: str) -> list[str]:
         """What keeps a probe metric of two methods from being compared: their trainings, or how
@@ -165,7 +165,7 @@ class Setting:
         """The step-time record that speaks for this setting: its device, and its encoder where that
         was timed.
         """
-        encoder = next((text(r.recipe, "encoder") for r in self.of("pretrain")), "")
+        encoder = next((r.setup.recipe.encoder for r in self.of(Pretrain)), "")
         timed = [r for r in self.of("step_time") if r.device == self.device and step_methods(r)]
         return next(
             (r for r in timed if text(r.config, "model") == encoder), timed[0] if timed else None
@@ -191,19 +191,13 @@ class Setting:
         found = [
             warning for method in self.methods for warning in self._mixed_recipes(method)
         ] + self._unlike_methods()
-        devices = sorted({r.device for r in self.of("pretrain")})
+        devices = sorted({r.device for r in self.of(Pretrain)})
         if len(devices) > 1:
             found.append(
                 f"Trainings ran on {len(devices)} devices; times are those of {self.device} alone."
             )
-        if any(number(r.metrics, "images_seen") is None for r in self.of("pretrain")):
-            return found
-        images = {
-            m: {number(r.metrics, "images_seen") for r in self.trainings(m)}
-            for m in self.methods
-            if self.trainings(m)
-        }
-        if len(set().union(*images.values())) > 1:
+        images = {r.measured.images_seen for m in self.methods for r in self.trainings(m)}
+        if len(images) > 1:
             found.append(
                 "Not every training saw the same number of images, so training times are not like "
                 "for like."
@@ -212,16 +206,11 @@ class Setting:
 
     def _mixed_recipes(self, method: str) -> list[str]:
         counted = self.counted(method)
-        fields = unlike(self.of("pretrain", method))
+        trained = self.of(Pretrain, method)
+        fields = unlike(trained)
         words = f"The seeds of {name_of(method)} differ in {listed(fields)}, not in the seed alone"
         return (
-            [
-                (
-                    f"{words}; {len(counted.records)} of {len(self.of('pretrain', method))} "
-                    "trainings "
-                    "count."
-                )
-            ]
+            [(f"{words}; {len(counted.records)} of {len(trained)} trainings count.")]
             if fields
             else []
         )

@@ -8,7 +8,8 @@ not the folder that the transfer was recorded in.
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from reports.read.records import Record, Records, lookup, number, text
+from catlip.kinds import Kind, Pretrain
+from reports.read.records import Record, Records
 
 SCALES = {
     "cc3m": "CC3M",
@@ -30,40 +31,32 @@ RESOLUTIONS = {
     "segmentation": 512,
     "detection": 1024,
 }
-Pretrainings = Mapping[tuple[str, str, str], Record]
+Pretrainings = Mapping[tuple[str, str, str], Record[Pretrain]]
 
 
 def pretrainings(records: Records) -> Pretrainings:
     """Root, scale and name of a pre-training -> its record."""
-    return {(r.root, r.scale, r.name): r for r in records.of("pretrain")}
+    return {(r.root, r.scale, r.name): r for r in records.of(Pretrain)}
 
 
-def pretraining_of(record: Record, known: Pretrainings) -> Record | None:
+def pretraining_of(record: Record[Kind], known: Pretrainings) -> Record[Pretrain] | None:
     """The pre-training, under the same root, of the encoder that a record of transfer is about;
     None where it is not known.
     """
-    runs = lookup(record.config, "runs")  # of the records of kind longer_training
-    spelling = text(record.config, "encoder") or (
-        runs[0] if isinstance(runs, list) and runs else ""
-    )
-    parts = (
-        PurePath(spelling.removesuffix(":raw").removesuffix(".json")).parts
-        if isinstance(spelling, str)
-        else ()
-    )
-    found = (
-        known.get((record.root, parts[-3], parts[-1]))
-        if len(parts) > 2 and parts[-2] == "pretrain"
-        else None
-    )
-    return found if found and found.method == record.method else None
+    setup = record.setup
+    spelling = setup.encoder or next(iter(setup.runs), "")  # runs: of kind longer_training
+    parts = PurePath(spelling.removesuffix(":raw").removesuffix(".json")).parts
+    if len(parts) < 3 or parts[-2] != "pretrain":
+        return None
+    pretraining = known.get((record.root, parts[-3], parts[-1]))
+    return pretraining if pretraining and pretraining.method == record.method else None
 
 
-def encoder_of(pretraining: Record | None) -> str:
+def encoder_of(pretraining: Record[Pretrain] | None) -> str:
     """The architecture that was pre-trained, such as `vit_b16_conv`; empty where it is not
     known.
     """
-    return text(pretraining.recipe, "encoder") if pretraining else ""
+    return pretraining.setup.recipe.encoder if pretraining else ""
 
 
 def architecture(encoder: str) -> str:
@@ -71,19 +64,14 @@ def architecture(encoder: str) -> str:
     return encoder.removesuffix(CONV)
 
 
-def is_whole(pretraining: Record) -> bool:
+def is_whole(pretraining: Record[Pretrain]) -> bool:
     """Whether it was at the paper's scale: on one of its data sets, and about as long as its
     shortest at least.
     """
-    return is_enough(number(pretraining.metrics, "images_seen"), pretraining.scale)
+    return is_enough(pretraining.measured.images_seen, pretraining.scale)
 
 
-def is_enough(images: float | None, scale: str) -> bool:
+def is_enough(images: float, scale: str) -> bool:
     """Whether so many images, repetitions counted, make a training of a scale of the paper's."""
     least = LEAST_IMAGES.get(scale)
-    return images is not None and least is not None and images >= NEARLY * least
-
-
-def resolution_of(record: Record) -> float | None:
-    """Pixels of a side of the images that a recipe trains on."""
-    return number(record.recipe, "resolution")
+    return least is not None and images >= NEARLY * least

@@ -193,7 +193,7 @@ def _whole_trainings(setting: Setting) -> str:
     said = [
         f"{name_of(m)} {mean_and_spread(q)} s"
         for m in ("catlip", "clip")
-        if (q := setting.training(m, "train_seconds"))
+        if (q := setting.training(m, lambda run: run.train_seconds))
     ]
     if len(said) == 2 and (fields := setting.unlike_trainings("catlip", "clip")):
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
@@ -333,7 +333,7 @@ def _parameters(record: Record) -> str:
 
 
 def _waiting(setting: Setting) -> str:
-    shares = {m: setting.training(m, "data_wait_share") for m in ("catlip", "clip")}
+    shares = {m: setting.training(m, lambda run: run.data_wait_share) for m in ("catlip", "clip")}
     said = [f"{name_of(m)} {shown(100 * q.mean, 1)} %" for m, q in shares.items() if q]
     return f"Share of training time spent waiting for data: {', '.join(said)}." if said else ""
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from catlip.kinds import Pretrain
 from catlip.method_style import name_of
 from catlip.table import Quantity, clipped, mean_and_spread, shown
 from reports.paper.paper_tables import stated
 from reports.read.measured import Setting, by_seed
 from reports.read.pretrained import ENCODERS, architecture
-from reports.read.records import Record, number, slug, text
+from reports.read.records import Record, number, slug
 from reports.render.figures import MUTED, Figure, colour_of, label_points, marker_of, thinned
 from reports.summary.tables import PROBES, probe_title
 
@@ -121,7 +122,7 @@ def loss_figures(setting: Setting) -> list[Figure]:
     """One panel a method, for the losses have different units and cannot be compared."""
     figures = []
     for method in setting.methods:
-        found = [(r, curve) for r in setting.of("pretrain", method) if (curve := loss_curve(r))]
+        found = [(r, curve) for r in setting.of(Pretrain, method) if (curve := loss_curve(r))]
         if not found:
             continue
         trained, found = len(found), found[:MOST_CURVES]
@@ -151,7 +152,7 @@ def loss_figures(setting: Setting) -> list[Figure]:
 
 def _run_names(records: Sequence[Record]) -> list[str]:
     """`seed 0`; or `ViT B/16, seed 0` where the encoders differ. Each once."""
-    encoders = [text(record.recipe, "encoder") for record in records]
+    encoders = [record.setup.recipe.encoder for record in records]
     sizes = [
         f"{ENCODERS.get(architecture(e), clipped(e, 24))}, " if len({*encoders}) > 1 else ""
         for e in encoders

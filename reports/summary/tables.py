@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from catlip.kinds import Pretrain
+from catlip.kinds.pretrain import pretrain_table
 from catlip.least_counts import too_few
 from catlip.method_style import name_of
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, quantity_cell, shown
@@ -63,12 +65,10 @@ def _headline_row(setting: Setting, method: str) -> list[Cell]:
     trainings, remarks = setting.trainings(method), setting.counted(method).remarks
     row = [Cell(name_of(method))]
     row += [_accuracy_cell(setting, method, metric) for metric, _ in PROBES.values()]
-    for metric in ("train_seconds", "images_per_s"):
-        row.append(
-            _remarked(
-                quantity_cell(setting.training(method, metric), anchor=link(trainings)), remarks
-            )
-        )
+    seconds = setting.training(method, lambda run: run.train_seconds)
+    images_per_s = setting.training(method, lambda run: run.images_per_s)
+    for quantity in (seconds, images_per_s):
+        row.append(_remarked(quantity_cell(quantity, anchor=link(trainings)), remarks))
     return [*row, ratio_cell(setting.step_time, method)]
 
 
@@ -207,61 +207,16 @@ def cost_against_accuracy(setting: Setting) -> Table:
 
 def trainings(setting: Setting) -> Table:
     """Every training of a setting, one row a run."""
-    columns = [
-        "Run",
-        "Final loss",
-        "Images seen",
-        "Epochs",
-        "Time (s)",
-        "Images/s",
-        "Waiting for data (%)",
-        "Peak memory (GiB)",
-    ]
-    metrics = (
-        "final_loss",
-        "images_seen",
-        "epochs_seen",
-        "train_seconds",
-        "images_per_s",
-        "data_wait_share",
-        "peak_gib",
-    )
-    decimals = {"images_seen": 0, "data_wait_share": 1}
-    rows = []
-    for record in (r for method in setting.methods for r in setting.of("pretrain", method)):
-        values = {m: number(record.metrics, m) for m in metrics}
-        if (share := values["data_wait_share"]) is not None:
-            values["data_wait_share"] = 100 * share
-        parameters = number(record.metrics, "parameters_total")
-        cells = [number_cell(values[m], decimals.get(m), anchor_of(record)) for m in metrics]
-        cells.append(
-            number_cell(None if parameters is None else parameters / 1e6, 2, anchor_of(record))
-        )
-        rows.append(
-            [
-                Cell(
-                    f"{name_of(record.method)}, seed "
-                    f"{MISSING if record.seed is None else record.seed}"
-                ),
-                *cells,
-            ]
-        )
-    caption = "The losses of different methods have different units: compare within a method only."
-    table = Table(
-        "trainings",
-        f"Every training at {setting.scale} scale",
-        [*columns, "Parameters (M)"],
-        rows,
-        caption,
-    )
-    return with_warning(table, setting.of("pretrain"))
+    runs = [record for method in setting.methods for record in setting.of(Pretrain, method)]
+    title = f"Every training at {setting.scale} scale"
+    return with_warning(pretrain_table("trainings", title, runs), runs)
 
 
 def recipe_differences(setting: Setting) -> Table:
     """The fields in which the recipes of the trained methods differ, from the first training of
     each.
     """
-    first = {m: found[0] for m in setting.methods if (found := setting.of("pretrain", m))}
+    first = {m: found[0] for m in setting.methods if (found := setting.of(Pretrain, m))}
     known = {m: r.recipe for m, r in first.items() if r.recipe}
     rows = [
         [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from report_support import HEAD, SIDES
+from toys import METRICS
 
 from reports.read.records import read_records
 from reports.sections import Page, build_page
@@ -33,7 +34,7 @@ WriteRecord = Callable[..., Path]
 @pytest.fixture
 def write_record(tmp_path: Path) -> WriteRecord:
     """Write `ROOT/<scale>/<kind>/<name>.json` under the test's folder; keywords replace parts of
-    the head.
+    the head, and metrics are added to those of METRICS.
     """
 
     def write(
@@ -41,6 +42,7 @@ def write_record(tmp_path: Path) -> WriteRecord:
     ) -> Path:
         path = tmp_path / root / scale / kind / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
+        parts["metrics"] = METRICS.get(kind, {}) | parts.get("metrics", {})
         path.write_text(json.dumps(copy.deepcopy(HEAD) | {"kind": kind, "name": name} | parts))
         return path
 
