@@ -115,7 +115,9 @@ def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first
     assert found.accuracy("catlip", "concepts_top1") == Quantity(
         pytest.approx(30.0), pytest.approx(200**0.5), 2
     )
-    assert found.training("catlip", "train_seconds") == Quantity(30.0, pytest.approx(200**0.5), 2)
+    assert found.training("catlip", lambda run: run.train_seconds) == Quantity(
+        30.0, pytest.approx(200**0.5), 2
+    )
     assert headline(found).rows[0][1].small == "n = 2"
 
 
@@ -167,7 +169,7 @@ def test_probes_of_encoders_of_another_recipe_are_left_out(probe, training, sett
     assert found.accuracy("catlip", "concepts_top1") == Quantity(
         pytest.approx(10.0), pytest.approx(0.0), 2
     )
-    assert found.training("catlip", "train_seconds").n == 2
+    assert found.training("catlip", lambda run: run.train_seconds).n == 2
     assert any("epochs" in warning and "2 of 3" in warning for warning in found.warnings)
 
 
