@@ -77,11 +77,10 @@ class FeatureMap(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """D."""
+        """Channels of the feature map."""
         return int(self.vit.num_features)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shapes as above."""
         vit = self.vit
         grid = vit.patch_embed((unit_range(images) - self.mean) / self.std)
         batch, height, width = grid.shape[:3]

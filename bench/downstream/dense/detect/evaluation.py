@@ -59,8 +59,8 @@ class Scores(COCOEvaluator):
 
 
 class Pictures(DatasetEvaluator):
-    """Some test images with their objects, and as many of what was found as there are objects, the
-    best first.
+    """Some test images with their objects, and as many predictions as there are objects, the best
+    first.
 
     `evaluate` gives them as "pictures", on the main rank, in the order of the split; boxes in
     pixels of the picture kept.
@@ -72,22 +72,19 @@ class Pictures(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was found."""
-        self.found: dict[int, Instances] = {}
+        """Forget the predictions."""
+        self.predicted: dict[int, Instances] = {}
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Keep what was found on the images to draw."""
+        """Keep the predictions on the images to draw."""
         for image, output in zip(inputs, outputs, strict=True):
             if image["image_id"] in self.numbers:
-                self.found[self.numbers[image["image_id"]]] = output["instances"].to("cpu")
+                self.predicted[self.numbers[image["image_id"]]] = output["instances"].to("cpu")
 
     def evaluate(self) -> dict[str, Any]:
-        """As above."""
-        drawn = {
-            number: instances
-            for part in comm.gather(self.found)
-            for number, instances in part.items()
-        }
+        drawn: dict[int, Instances] = {}
+        for of_rank in comm.gather(self.predicted):
+            drawn |= of_rank
         return {"pictures": [self._picture(number, drawn[number]) for number in sorted(drawn)]}
 
     def _picture(self, number: int, instances: Instances) -> dict[str, Any]:

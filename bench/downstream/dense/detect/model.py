@@ -54,7 +54,6 @@ class EncoderBackbone(Backbone):
         }
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Shapes as above."""
         return {FEATURES: self.features(images)}
 
 

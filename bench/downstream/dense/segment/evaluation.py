@@ -118,7 +118,7 @@ class Pictures:
             if wanted
             else []
         )
-        self.found: dict[str, dict[str, str]] = {}
+        self.kept: dict[str, dict[str, str]] = {}
 
     def add(self, sample: Any) -> None:
         """A tested SegDataSample, if it is one of them."""
@@ -126,7 +126,7 @@ class Pictures:
         if path.stem in self.keys:
             image = encoded_image(np.asarray(rgb(open_picture(path.read_bytes()))))
             maps = {"truth": sample.gt_sem_seg, "predicted": sample.pred_sem_seg}
-            self.found[path.stem] = {"key": path.stem, "image": image} | {
+            self.kept[path.stem] = {"key": path.stem, "image": image} | {
                 k: encoded_map(_ids(v)) for k, v in maps.items()
             }
 
@@ -135,7 +135,7 @@ class Pictures:
         judged) and as predicted.
         """
         everywhere: dict[str, dict[str, str]] = {}
-        for of_rank in of_all_ranks(self.found):
+        for of_rank in of_all_ranks(self.kept):
             everywhere |= of_rank
         return [everywhere[key] for key in self.keys]
 

@@ -40,7 +40,6 @@ class EncoderBackbone(nn.Module):
         self.features = features
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        """Shapes as above."""
         return (self.features(images),)
 
 
@@ -53,8 +52,13 @@ class DeepLabV3Head(ASPPHead):
     def __init__(self, **options: Any):
         super().__init__(**options)
         branches = len(self.dilations) + 1
-        own = {"norm_cfg": self.norm_cfg, "act_cfg": self.act_cfg}
-        self.bottleneck = ConvModule(branches * self.channels, self.channels, 1, **own)
+        self.bottleneck = ConvModule(
+            branches * self.channels,
+            self.channels,
+            kernel_size=1,
+            norm_cfg=self.norm_cfg,
+            act_cfg=self.act_cfg,
+        )
 
 
 @MODELS.register_module()
@@ -129,13 +133,13 @@ def segmentor(
             "backbone": {"type": "EncoderBackbone", "features": features},
             "decode_head": _head(features, recipe, num_classes),
             "data_preprocessor": {  # to RGB in [0, 1], padded with black to the crop's size
-                **{
-                    "type": "mmseg.SegDataPreProcessor",
-                    "mean": [0.0] * 3,
-                    "std": [255.0] * 3,
-                    "bgr_to_rgb": True,
-                },
-                **{"size": side, "pad_val": 0, "seg_pad_val": IGNORED},
+                "type": "mmseg.SegDataPreProcessor",
+                "mean": [0.0] * 3,
+                "std": [255.0] * 3,
+                "bgr_to_rgb": True,
+                "size": side,
+                "pad_val": 0,
+                "seg_pad_val": IGNORED,
             },
         }
     )
