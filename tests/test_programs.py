@@ -12,7 +12,6 @@ import os
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from program_server import ProgramServer
 from smallest_programs import EVERY_RECORD, NOT_SHOWN, REPOSITORY, SMALLEST, programs
 
 from catlip import cli
-
-SERVER = Path(__file__).with_name("program_server.py")
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,7 @@ class Programs:
         self.folder = folder
         self.outputs = folder / ".outputs"
         self.outputs.mkdir(parents=True, exist_ok=True)
-        self.server = subprocess.Popen(
-            [sys.executable, str(SERVER)],
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.server = ProgramServer()
 
     def run(self, name: str) -> Ended:
         """The end of this program, which another test, or another test process, may have seen
@@ -60,31 +52,16 @@ class Programs:
             assert self.run(other).code == 0, (
                 f"{name} needs {other}, which failed:\n{self.run(other).errors}"
             )
-        paths = [self.outputs / f"{name}.{what}" for what in ("code", "output", "errors")]
+        code, output, errors = (
+            self.outputs / f"{name}.{what}" for what in ("code", "output", "errors")
+        )
         with open(self.outputs / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not paths[0].exists():
-                paths[0].write_text(str(self._start(name, *map(str, paths[1:]))))
-        return Ended(int(paths[0].read_text()), paths[1].read_text(), paths[2].read_text())
-
-    def _start(self, name: str, output: str, errors: str) -> int:
-        assert self.server.stdin is not None
-        assert self.server.stdout is not None
-        module, *arguments = SMALLEST[name].command(name, self.folder)
-        request = {
-            "module": module,
-            "arguments": arguments,
-            "cwd": str(self.folder),
-            "output": output,
-            "errors": errors,
-        }
-        self.server.stdin.write(json.dumps(request) + "\n")
-        self.server.stdin.flush()
-        return int(self.server.stdout.readline())
-
-    def close(self) -> None:
-        """End the server."""
-        self.server.communicate()
+            if not code.exists():
+                module, *arguments = SMALLEST[name].command(name, self.folder)
+                where = {"cwd": self.folder, "output": output, "errors": errors}
+                code.write_text(str(self.server.run(module, arguments, **where)))
+        return Ended(int(code.read_text()), output.read_text(), errors.read_text())
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +70,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
     base = tmp_path_factory.getbasetemp()
     programs = Programs((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs")
     yield programs
-    programs.close()
+    programs.server.close()
 
 
 @pytest.mark.parametrize("name", programs())

@@ -31,7 +31,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, call, protocol):
     content = pickle.dumps(
         {"n2084071": Calls(function, *(a.format(trap) for a in arguments))}, protocol
     )
-    with pytest.raises(InputError, match="wants to import"):
+    with pytest.raises(InputError, match="import"):
         load_plain(content, "the file")
     assert not trap.exists()
 
@@ -39,12 +39,12 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, call, protocol):
 def test_only_admitted_built_ins_may_be_imported():
     content = pickle.dumps(({"a": 0.5}, {"NN", "VB"}), protocol=2)
     assert load_plain(content, "the file", admitted=("set",)) == ({"a": 0.5}, {"NN", "VB"})
-    with pytest.raises(InputError, match="wants to import"):
+    with pytest.raises(InputError, match="import"):
         load_plain(content, "the file")
 
 
 def test_a_pickle_that_would_allocate_gigabytes_is_refused():
-    with pytest.raises(InputError, match="memo slot 2147483647"):
+    with pytest.raises(InputError, match="2147483647"):
         load_plain(b"\x80\x02}r\xff\xff\xff\x7f.", "the file")
 
 

@@ -51,7 +51,7 @@ def test_a_new_interpreter_starts_with_each_rule(rule: str) -> None:
     "options", [{"num_rounds": 0}, {"starts": 0}, {"round_captions": 9}, {"memory": (0,)}]
 )
 def test_nothing_to_measure_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="--round-captions"):
         Labelling(**FEW | options)
 
 

@@ -204,18 +204,18 @@ def test_a_measured_step_time_is_where_the_projection_begins(program, tmp_path) 
     assert found["compute"]["catlip"]["source"].startswith("measured")
     assert "paper_ratios" not in found
 
-    with pytest.raises(InputError, match="is a record of step_time"):
+    with pytest.raises(InputError, match="step_time"):
         find_link(Projection(communication=path))
-    with pytest.raises(InputError, match="has no times of clip; set --methods to some of: catlip"):
+    with pytest.raises(InputError, match=r"--methods.*: catlip"):
         find_compute(Projection(step_time=path, methods=("clip",)))
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"link": "ethernet"}, "no link is called 'ethernet'"),
-        ({"mfu": 0.0}, "--mfu 0.0 is not above 0"),
-        ({"methods": ("moco",)}, "no method is called 'moco'"),
+        ({"link": "ethernet"}, "ethernet"),
+        ({"mfu": 0.0}, "--mfu 0.0"),
+        ({"methods": ("moco",)}, "moco"),
     ],
 )
 def test_what_cannot_be_projected_is_refused(options, complaint) -> None:

@@ -7,6 +7,7 @@ from itertools import groupby, repeat
 
 import pytest
 import torch
+from one_line import one_line_error
 
 from bench import methods
 from bench.measuring.ceiling import datasheet_tflops, measure_ceiling
@@ -84,23 +85,21 @@ def test_ranks_share_a_record_of_one(program, tmp_path) -> None:
     assert record["metrics"]["world_size"] == 2
     found = record["metrics"]["methods"]["clip"]
     assert found["images_per_s"] == pytest.approx(8e3 / found["total_ms"]["median"])
-    assert any("2 processes share one machine's cores" in note for note in record["notes"])
+    assert any("2 processes" in note for note in record["notes"])
 
 
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        (("--model", "vit_c16"), "no encoder is called 'vit_c16'"),
-        (("--methods", "clap"), "no method is called 'clap'"),
-        (("--precision", "fp8"), "precision 'fp8' is not one of"),
+        (("--model", "vit_c16"), "vit_c16"),
+        (("--methods", "clap"), "clap"),
+        (("--precision", "fp8"), "fp8"),
         (("--data", "/nowhere/*.tar"), "/nowhere/*.tar"),
     ],
 )
-def test_what_does_not_exist_is_one_line(program, tmp_path, flags, complaint) -> None:
-    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path, *flags)
-    assert done.returncode == 2
-    assert complaint in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_what_does_not_exist_is_one_line(forked_program, tmp_path, flags, complaint) -> None:
+    done = forked_program("bench.step_time", *TINY, *CPU, "--out", tmp_path, *flags)
+    one_line_error(done, complaint)
 
 
 def test_methods_start_from_the_same_encoder() -> None:

@@ -217,7 +217,7 @@ def test_runs_of_other_labels_are_not_taken_for_these(
     )
     assert done.returncode == 0, done.stderr
     written = stamps(undisturbed)
-    with pytest.raises(InputError, match="another recipe"):
+    with pytest.raises(InputError, match="labels"):
         main(config(starter, undisturbed, labels_dir=tmp_path, rule="corenet"))
     assert stamps(undisturbed) == written
 
@@ -236,11 +236,11 @@ def test_another_probe_recipe_probes_again_and_trains_nothing(starter, tmp_path)
     ("changes", "says"),
     [
         ({"thresholds": (3, 3)}, "--thresholds 3 3"),
-        ({"thresholds": (3, 100_000)}, "100000 leaves 0 of"),
+        ({"thresholds": (3, 100_000)}, "100000"),
         ({"seeds": (-1,)}, "--seeds -1"),
         ({"probe": "starter"}, "starter:DIR"),
         ({"probe_recipe": "table_7"}, "starter, table_7a"),
-        ({"rule": "corenet"}, "has no labels"),
+        ({"rule": "corenet"}, "--rule corenet"),
         ({"shards": ("nowhere",)}, "nowhere"),
     ],
 )

@@ -20,6 +20,7 @@ from catlip.data.augment import Augmentation, centre_crop, draws_at, random_crop
 from catlip.data.decode import PictureError, cropped_pixels, open_picture
 from catlip.program.broken import cause_of
 
+OTHER_KIND = "not a JPEG, PNG, WebP or GIF"  # a cause, as records count it
 SOURCES = Path(decode.__file__).parents[2]
 
 
@@ -59,7 +60,7 @@ def test_postscript_in_a_jpg_starts_no_program(reader, ghostscript) -> None:
     assert postscript.startswith(b"%!PS-Adobe")
     with pytest.raises(PictureError) as refused:
         READERS[reader](postscript)
-    assert cause_of(refused.value) == "not a JPEG, PNG, WebP or GIF"
+    assert cause_of(refused.value) == OTHER_KIND
     assert not ghostscript.exists()
 
 
@@ -85,8 +86,9 @@ def test_whoever_opens_a_picture_says_which_kinds() -> None:
 
 @pytest.mark.parametrize("kind", ["TIFF", "BMP", "PPM", "ICO"])
 def test_other_kinds_are_refused_by_their_first_bytes(kind) -> None:
-    with pytest.raises(PictureError, match="not a JPEG, PNG, WebP or GIF"):
+    with pytest.raises(PictureError) as refused:
         whole(save(Image.new("RGB", (40, 30)), kind))
+    assert cause_of(refused.value) == OTHER_KIND
 
 
 def many_scans(picture: Image.Image, scans: int) -> bytes:
@@ -112,11 +114,11 @@ def test_how_many_scans_there_may_be_depends_on_the_pixels(monkeypatch) -> None:
     picture = Image.open(shipped_photographs()[0]).convert("RGB")
     assert save(picture, "JPEG", progressive=True).count(jpeg.SCAN) == 10
     assert whole(many_scans(picture, decode.MAX_SCANS)).shape == (picture.height, picture.width, 3)
-    with pytest.raises(PictureError, match="101 scans"):
+    with pytest.raises(PictureError, match="101"):
         whole(many_scans(picture, decode.MAX_SCANS + 1))
     monkeypatch.setattr(decode, "MAX_SCANNED_PIXELS", 20 * picture.width * picture.height)
     assert whole(many_scans(picture, 20)).shape == (picture.height, picture.width, 3)
-    with pytest.raises(PictureError, match="over 20"):
+    with pytest.raises(PictureError, match=r"\b20\b"):
         whole(many_scans(picture, 21))
 
 

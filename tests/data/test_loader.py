@@ -122,7 +122,7 @@ def test_too_many_broken_samples_end_the_run(tmp_path: Path) -> None:
         [(str(i), {"png": b"broken" if i % 4 == 0 else png(i), "txt": b""}) for i in range(100)],
     )
     shards = [open_shard(tmp_path / "0.tar")]
-    with pytest.raises(InputError, match=r"not a JPEG.*0\.tar:\d+.*--max-broken"):
+    with pytest.raises(InputError, match=r"0\.tar:\d+.*--max-broken"):
         list(data_path(shards, steps=60).batches(0, 0))
     met = BrokenImages()
     for batch in data_path(shards, steps=60, max_broken=0.5).batches(0, 0):

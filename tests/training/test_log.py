@@ -65,7 +65,7 @@ def test_wandb_that_is_not_installed_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
-    with pytest.raises(InputError, match="pip install wandb"):
+    with pytest.raises(InputError, match="wandb"):
         Log(tmp_path, 0, MAIN, wandb="project", config={})
 
 

@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-EVERY_STEP = tuple(range(20))
-
 
 def check(done) -> dict:
     assert done.returncode == 0, done.stderr
@@ -16,48 +14,31 @@ def check(done) -> dict:
     return found
 
 
+FEW_STOPS = ("--num-steps", 8, "--stops", 1, 5)
+EVERY_STOP = ("--stops", *range(20))
+EVERY_WAY = [
+    (ranks, parallel, accumulation, num_workers, EVERY_STOP, 20)
+    for ranks, parallel in ((1, "ddp"), (2, "ddp"), (2, "fsdp"))
+    for accumulation in (1, 2)
+    for num_workers in (0, 2)
+]
+
+
 @pytest.mark.parametrize(
-    ("ranks", "parallel", "accumulation", "num_workers"),
-    [(1, "ddp", 2, 2), (2, "ddp", 1, 0), (2, "fsdp", 2, 0)],
+    ("ranks", "parallel", "accumulation", "num_workers", "stops", "count"),
+    [
+        (1, "ddp", 2, 2, FEW_STOPS, 2),
+        (2, "ddp", 1, 0, FEW_STOPS, 2),
+        (2, "fsdp", 2, 0, FEW_STOPS, 2),
+        *(pytest.param(*way, marks=pytest.mark.slow) for way in EVERY_WAY),
+    ],
 )
 def test_stopped_and_resumed_is_uninterrupted(
-    small_run, ranks, parallel, accumulation, num_workers
+    small_run, ranks, parallel, accumulation, num_workers, stops, count
 ) -> None:
-    replicas = ranks * accumulation
-    options = (
-        "--ranks",
-        ranks,
-        "--parallel",
-        parallel,
-        "--replicas",
-        replicas,
-        "--num-workers",
-        num_workers,
-    )
-    done = small_run(*options, "--num-steps", 8, "--stops", 1, 5)
-    assert check(done)["stopped"] == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize(("ranks", "parallel"), [(1, "ddp"), (2, "ddp"), (2, "fsdp")])
-def test_stopped_at_every_step_and_resumed_is_uninterrupted(
-    small_run, ranks, parallel, accumulation, num_workers
-) -> None:
-    replicas = ranks * accumulation
-    options = (
-        "--ranks",
-        ranks,
-        "--parallel",
-        parallel,
-        "--replicas",
-        replicas,
-        "--num-workers",
-        num_workers,
-    )
-    done = small_run(*options, "--stops", *EVERY_STEP, timeout=3600)
-    assert check(done)["stopped"] == 20
+    options = ("--ranks", ranks, "--parallel", parallel, "--num-workers", num_workers)
+    done = small_run(*options, "--replicas", ranks * accumulation, *stops, timeout=3600)
+    assert check(done)["stopped"] == count
 
 
 def test_killed_at_random_moments_and_resumed_is_uninterrupted(small_run) -> None:

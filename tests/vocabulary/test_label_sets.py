@@ -153,11 +153,11 @@ def test_a_file_that_is_no_list_of_categories_is_refused(listing, content):
     [
         (
             "cifar",
-            "no label set is called 'cifar'; choose one of: imagenet, places365, coco, ade20k",
+            "cifar.*imagenet, places365, coco, ade20k",
         ),
         ("places365", "places365:DIR"),
-        ("coco:/data/coco", "'coco:/data/coco' is not a label set"),
-        ("places365:/nowhere", "/nowhere holds neither categories_places365.txt nor train/"),
+        ("coco:/data/coco", "coco:/data/coco"),
+        ("places365:/nowhere", r"/nowhere .*categories_places365\.txt"),
     ],
 )
 def test_an_unknown_set_or_place_is_refused(spec, message):
@@ -167,5 +167,5 @@ def test_an_unknown_set_or_place_is_refused(spec, message):
 
 def test_a_copy_of_places_without_categories_is_refused(tmp_path):
     (tmp_path / "train").mkdir()
-    with pytest.raises(InputError, match="names no category"):
+    with pytest.raises(InputError, match=r"categories_places365\.txt"):
         label_set(f"places365:{tmp_path}")

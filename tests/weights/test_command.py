@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import release
 import torch
+from one_line import one_line_error
 
 from catlip.cli import InputError
 from catlip.weights import read_checkpoint
@@ -30,13 +31,13 @@ def vit_b(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_show_and_convert_there_and_back(vit_b, program, tmp_path) -> None:
-    shown = program(MODULE, "show", vit_b)
+def test_show_and_convert_there_and_back(vit_b, forked_program, tmp_path) -> None:
+    shown = forked_program(MODULE, "show", vit_b)
     assert shown.returncode == 0, shown.stderr
     for words in (
         "released",
         "vit_b16_conv",
-        "365, as many as Places365 has",
+        "365",
         "86,236,019",
         "170",
         "noise",
@@ -44,7 +45,7 @@ def test_show_and_convert_there_and_back(vit_b, program, tmp_path) -> None:
         assert words in shown.stdout, words
     ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pt"
     for source, target, out in ((vit_b, "ours", ours), (ours, "released", back)):
-        done = program(MODULE, "convert", source, "--to", target, "--out", out)
+        done = forked_program(MODULE, "convert", source, "--to", target, "--out", out)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == f"wrote {out}"
     before, after = (torch.load(path, weights_only=True, mmap=True) for path in (vit_b, back))
@@ -52,8 +53,8 @@ def test_show_and_convert_there_and_back(vit_b, program, tmp_path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_folder_for_the_hub_is_written(vit_b, program, tmp_path) -> None:
-    done = program(
+def test_a_folder_for_the_hub_is_written(vit_b, forked_program, tmp_path) -> None:
+    done = forked_program(
         MODULE,
         "convert",
         vit_b,
@@ -70,7 +71,7 @@ def test_a_folder_for_the_hub_is_written(vit_b, program, tmp_path) -> None:
         "config.json",
         "README.md",
     }
-    assert "dropped 6, RangeAugment" in done.stdout
+    assert "RangeAugment" in done.stdout
     assert '"img_size": 256' in (tmp_path / "hub" / "config.json").read_text()
     assert (
         summary(tmp_path / "hub" / "model.safetensors")["encoder"]
@@ -92,9 +93,9 @@ def test_show_names_what_it_does_not_understand(tmp_path) -> None:
     torch.save(weights, tmp_path / "more.pt")
     found = summary(tmp_path / "more.pt")
     assert (found["layout"], found["task"], found["classes"]) == ("released", "segmentation", "3")
-    assert found["faults"] == "1 not understood (aux_head.weight)"
+    assert "aux_head.weight" in found["faults"]
     torch.save(release.checkpoint("classification", 64, 3), tmp_path / "small.pt")
-    assert "64 wide and has 3 blocks" in summary(tmp_path / "small.pt")["faults"]
+    assert "vit_b16_conv" in summary(tmp_path / "small.pt")["faults"]
 
 
 def test_show_knows_a_run_and_what_was_made_of_it(tmp_path, released_file) -> None:
@@ -118,10 +119,10 @@ def test_show_knows_a_run_and_what_was_made_of_it(tmp_path, released_file) -> No
 @pytest.mark.parametrize(
     ("out", "to", "resolution", "says"),
     [
-        ("x.pt", "timm", 0, "does not end in .safetensors"),
-        ("x.safetensors", "released", 0, "does not end in .pt"),
-        ("README.md", "huggingface", 0, "writes a folder"),
-        ("x.safetensors", "ours", 64, "--resolution is for timm"),
+        ("x.pt", "timm", 0, ".safetensors"),
+        ("x.safetensors", "released", 0, ".pt"),
+        ("README.md", "huggingface", 0, "README.md"),
+        ("x.safetensors", "ours", 64, "--resolution"),
         ("x.safetensors", "timm", 100, "multiple"),
         ("x.safetensors", "timm", -16, "multiple"),
     ],
@@ -138,18 +139,17 @@ def test_the_file_itself_is_not_overwritten(target, released_file, tmp_path) -> 
     path = released_file().rename(
         tmp_path / ("weights.pt" if target == "released" else "weights.safetensors")
     )
-    with pytest.raises(InputError, match="is what is to be converted"):
+    with pytest.raises(InputError, match=f"--out {path}"):
         main(Convert(path, target, path))
 
 
-def test_what_a_user_got_wrong_is_one_line(program) -> None:
-    done = program(MODULE, "show", "README.md")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "README.md is neither a torch.save file nor safetensors" in done.stderr
+def test_what_a_user_got_wrong_is_one_line(forked_program) -> None:
+    done = forked_program(MODULE, "show", "README.md")
+    one_line_error(done, "README.md")
 
 
-def test_the_help_says_what_each_target_holds(program) -> None:
-    shown = " ".join(program(MODULE, "convert", "--help").stdout.split())
+def test_the_help_says_what_each_target_holds(forked_program) -> None:
+    shown = " ".join(forked_program(MODULE, "convert", "--help").stdout.split())
     for words in (
         'embed_layer=catlip.encoder.STEMS["conv"]',
         "vit_base_patch16_224",
@@ -178,8 +178,8 @@ def test_the_folder_of_a_run_and_one_for_the_hub_are_read_like_their_files(
     assert before.encoder.keys() == after.encoder.keys()
     assert all(torch.equal(before.encoder[name], after.encoder[name]) for name in before.encoder)
     for source, out in ((run, run / "weights.safetensors"), (tmp_path / "hub", tmp_path / "hub")):
-        with pytest.raises(InputError, match="what is to be converted"):
+        with pytest.raises(InputError, match=f"--out {out}"):
             main(Convert(source, "ours" if out.suffix else "huggingface", out))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"folder without weights\.safetensors"):
+    with pytest.raises(InputError, match=r"weights\.safetensors"):
         show(Show(tmp_path / "empty"))

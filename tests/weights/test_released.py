@@ -234,9 +234,7 @@ def test_a_class_token_where_the_release_has_none_is_refused(released_file) -> N
 
 def test_an_encoder_of_another_size_is_refused_with_its_size(tmp_path) -> None:
     torch.save(release.checkpoint("classification", 64, 1), tmp_path / "small.pt")
-    with pytest.raises(
-        InputError, match=r"64 wide and has 1 blocks; the release has .*vit_b16_conv \(768 x 12\)"
-    ):
+    with pytest.raises(InputError, match=r"\b64 .*\b1 .*vit_b16_conv \(768 x 12\)"):
         read_checkpoint(tmp_path / "small.pt")
 
 

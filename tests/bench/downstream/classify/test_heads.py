@@ -92,17 +92,12 @@ def test_every_option_reaches_the_head(make_run) -> None:
 def test_an_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untrained) -> None:
     spelling = spelling if ":" in spelling else str(untrained(spelling))
     assert not has_classifier(load_encoder(spelling, 0, CPU))
-    with pytest.raises(
-        InputError,
-        match="has no classifier over a vocabulary; Transfer Init needs one pre-trained by catlip",
-    ):
+    with pytest.raises(InputError, match=spelling):
         transferred(spelling)
 
 
 def test_labels_of_which_none_has_a_class_are_refused(make_run) -> None:
-    with pytest.raises(
-        InputError, match=r"none of folder's labels has a class at alpha 1: no row to transfer"
-    ):
+    with pytest.raises(InputError, match=r"folder.* alpha 1"):
         transferred(
             make_run(), name_labels("folder", ("table", "qwertz")), TransferOptions(alpha=1)
         )
@@ -112,15 +107,13 @@ def test_another_vocabulary_is_refused_wherever_it_comes_from(make_run, tmp_path
     run = make_run()
     other = tmp_path / "other.json"
     vocabulary_of("cat.n.01", "dog.n.01").save(other)
-    with pytest.raises(
-        InputError, match=r"other\.json .* is not the vocabulary that .* was trained on"
-    ):
+    with pytest.raises(InputError, match=str(other)):
         transferred(run, options=TransferOptions(vocabulary=other))
     record = tmp_path / "run.json"
     record.write_text(
         json.dumps({"kind": "pretrain", "metrics": {}, "config": {"vocabulary": str(other)}})
     )
-    with pytest.raises(InputError, match=r"other\.json .* is not the vocabulary"):
+    with pytest.raises(InputError, match=str(other)):
         transferred(run)
     head, _ = transferred(
         run, options=TransferOptions(vocabulary=tmp_path / "run-vocabulary.json")
@@ -132,13 +125,7 @@ def test_a_vocabulary_that_cannot_be_found_is_asked_for(make_run, tmp_path) -> N
     run = make_run()
     moved = (tmp_path / "run-vocabulary.json").rename(tmp_path / "elsewhere.json")
     for _ in range(2):  # the record names a file that is gone, then it is gone itself
-        with pytest.raises(
-            InputError,
-            match=(
-                r"which vocabulary .*run was trained on is not known here; say so by "
-                r"--vocabulary"
-            ),
-        ):
+        with pytest.raises(InputError, match=r"run .*--vocabulary"):
             transferred(run)
         (tmp_path / "run.json").unlink(missing_ok=True)
     assert len(transferred(run, options=TransferOptions(vocabulary=moved))[0].bias) == 3

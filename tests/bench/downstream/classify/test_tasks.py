@@ -209,25 +209,25 @@ TARS = {
 @pytest.mark.parametrize(
     ("kind", "what", "says"),
     [
-        ("folder", "no class", "0-0 has no class: its .cls should hold a number from 0"),
-        ("folder", "a word", "not 'dog'"),
-        ("folder", "below 0", "not '-1'"),
-        ("folder", "broken json", "0-0 has no class"),
-        ("imagenet", "class 1000", "a class number 1000, and imagenet 1000 classes"),
-        ("folder", "a huge class", "a number from 0 to 99999, not '9999"),
-        ("folder", "a large class", "a number from 0 to 99999, not '9999"),
-        ("folder", "no val", "no folder val/ with a folder of images per class, or with tars"),
-        ("folder", "no classes in val", "val is not a folder of images per class"),
+        ("folder", "no class", r"0-0 .*\.cls.* 0 "),
+        ("folder", "a word", "'dog'"),
+        ("folder", "below 0", "'-1'"),
+        ("folder", "broken json", "0-0"),
+        ("imagenet", "class 1000", "1000.*imagenet"),
+        ("folder", "a huge class", "0 to 99999"),
+        ("folder", "a large class", "0 to 99999"),
+        ("folder", "no val", "val/"),
+        ("folder", "no classes in val", "/val "),
         ("folder", "an empty class", "owl"),
         (
             "folder",
             "a class of one split",
-            "1 classes are in only one of train/ and val/, such as owl",
+            "^.*1 .*owl",
         ),
         (
             "imagenette",
             "",
-            "data 'imagenette:.*' is not starter:DIR, imagenet:DIR, places365:DIR or folder:DIR",
+            "imagenette:.*starter:DIR, imagenet:DIR",
         ),
         ("folder", "class 3", ""),
     ],
@@ -243,7 +243,5 @@ def test_data_that_make_no_task_are_refused_in_one_line(images, kind, what, says
 
 
 def test_tars_of_places_without_the_list_of_its_categories_are_refused(images) -> None:
-    with pytest.raises(
-        InputError, match=r"names no category; it should hold categories_places365\.txt"
-    ):
+    with pytest.raises(InputError, match=r"categories_places365\.txt"):
         load_tasks(f"places365:{images / 'cls'}")

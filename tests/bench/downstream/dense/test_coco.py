@@ -84,24 +84,24 @@ def test_the_first_images_are_those_with_an_object(root):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda old: old["annotations"], "is no annotation file of COCO's"),
+        (lambda old: old["annotations"], r"instances_train2017\.json"),
         (
             lambda old: {"images": old["images"]},
-            "is no annotation file of COCO's: KeyError 'categories'",
+            "KeyError 'categories'",
         ),
         (
             lambda old: old | {"categories": [{"id": 1}]},
-            "is no annotation file of COCO's: KeyError 'name'",
+            "KeyError 'name'",
         ),
-        (lambda old: old | {"images": []}, "lists 0 images"),
-        (lambda old: old | {"images": old["images"] * 2}, "lists 12 images twice"),
+        (lambda old: old | {"images": []}, " 0 images"),
+        (lambda old: old | {"images": old["images"] * 2}, " 12 images"),
         (
             lambda old: old | {"images": old["images"][:5]},
-            "one of them is not in the file",
+            r"annotation.* image \d+ .*category \d+",
         ),
         (
             lambda old: old | {"categories": old["categories"][:1]},
-            "one of them is not in the file",
+            r"annotation.* image \d+ .*category \d+",
         ),
     ],
 )
@@ -112,19 +112,17 @@ def test_a_file_that_means_nothing_is_refused(root, change, complaint):
 
 
 def test_a_broken_file_a_missing_one_and_missing_images_are_refused(root):
-    with pytest.raises(InputError, match="is not coco:DIR"):
+    with pytest.raises(InputError, match="coco:DIR"):
         coco_root("imagenet:/data")
     (root / "annotations/instances_train2017.json").write_bytes(b'{"images": [')
-    with pytest.raises(InputError, match="is no annotation file"):
+    with pytest.raises(InputError, match=r"instances_train2017\.json"):
         read_coco(root, "train")
     (root / "annotations/instances_train2017.json").unlink()
-    with pytest.raises(InputError, match=r"has no annotations/instances_train2017.json"):
+    with pytest.raises(InputError, match=r"annotations/instances_train2017\.json"):
         read_coco(root, "train")
     for path in (root / "val2017").iterdir():
         path.unlink()
-    with pytest.raises(
-        InputError, match=r"none of the 6 images that .* 6 missing; first: .*000000001001.jpg"
-    ):
+    with pytest.raises(InputError, match=r"6 missing.*000000001001\.jpg"):
         read_coco(root, "val")
 
 
@@ -134,9 +132,7 @@ def test_the_share_of_absent_images_that_is_borne_is_one_in_a_hundred(tmp_path):
         (root / "train2017" / f"{number:012d}.jpg").unlink()
     assert read_coco(root, "train").counts["absent"] == 10
     (root / "train2017" / f"{11:012d}.jpg").write_bytes(b"")
-    with pytest.raises(
-        InputError, match=r"10 missing, 1 empty; .* of 30 that is over --max-broken 0.01: download"
-    ):
+    with pytest.raises(InputError, match=r"10 missing, 1 empty.* 30 .*--max-broken 0\.01"):
         read_coco(root, "train")
     split = read_coco(root, "train", max_broken=0.5)
     assert split.broken.counts() == {"missing": 10, "empty": 1}
@@ -147,5 +143,5 @@ def test_the_share_of_absent_images_that_is_borne_is_one_in_a_hundred(tmp_path):
 def test_with_none_allowed_one_missing_image_is_too_many(tmp_path):
     root = write_coco(tmp_path)
     (root / "train2017" / f"{1:012d}.jpg").unlink()
-    with pytest.raises(InputError, match="over --max-broken 0"):
+    with pytest.raises(InputError, match="--max-broken 0"):
         read_coco(root, "train", max_broken=0.0)

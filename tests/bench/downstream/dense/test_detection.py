@@ -293,9 +293,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     monkeypatch.setattr(DetectionTrainer, "train", None)
     detect(small, tmp_path / "cut.json", recipe)  # a finished run is not repeated
     assert ended(tmp_path / "cut.json") == ended(tmp_path / "whole.json")
-    with pytest.raises(
-        InputError, match=r"cut.json is the record of another run .*seed 0 there, 1 now"
-    ):
+    with pytest.raises(InputError, match=r"cut\.json .*seed 0 there, 1 now"):
         detect(small, tmp_path / "cut.json", recipe, seed=1)
     assert not (tmp_path / "cut.json.partial").exists()
     lines = capsys.readouterr().out.splitlines()
@@ -318,10 +316,8 @@ def test_images_that_are_left_out_are_counted_and_listed_and_said(tmp_path, caps
         "val2017:000000001003.jpg (empty)",
     ]
     assert (record["metrics"]["num_train"], record["metrics"]["num_val"]) == (10, 5)
-    assert capsys.readouterr().out.startswith(
-        "left out: 3 images cannot be read: 1 missing, 1 damaged, 1 empty"
-    )
-    with pytest.raises(InputError, match="over --max-broken 0: download"):
+    assert "1 missing, 1 damaged, 1 empty" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--max-broken 0"):
         detect(root, tmp_path / "none.json", max_broken=0.0)
 
 
@@ -334,7 +330,7 @@ def test_a_run_cut_short_by_another_recipe_is_refused(small, tmp_path, monkeypat
     monkeypatch.setattr(DetectionTrainer, "weights", lambda self: sys.exit(9))
     with pytest.raises(SystemExit):
         detect(small, tmp_path / "run.json")
-    with pytest.raises(InputError, match=r"run with another recipe .*max_lr 0.002 there, 0.01 now"):
+    with pytest.raises(InputError, match=r"max_lr 0\.002 there, 0\.01 now"):
         detect(small, tmp_path / "run.json", replace(SMALL, max_lr=0.01))
 
 
@@ -356,18 +352,18 @@ def test_ten_images_can_be_learnt_by_heart(small, tmp_path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(small, tmp_path) -> None:
-    with pytest.raises(InputError, match="try a lower --max-lr"):
+    with pytest.raises(InputError, match="--max-lr"):
         detect(small, tmp_path / "run.json", replace(SMALL, max_lr=1e30, grad_clip=0.0, epochs=8))
 
 
 def test_what_the_program_cannot_do_is_said_in_one_line(small, tmp_path, monkeypatch) -> None:
-    with pytest.raises(InputError, match="precision bf16 is for GPUs"):
+    with pytest.raises(InputError, match="precision bf16"):
         detect(small, tmp_path / "run.json", replace(SMALL, precision="bf16"))
-    with pytest.raises(InputError, match="are no run of successive ones"):
+    with pytest.raises(InputError, match=r"4\.0.* 1\.0"):
         detect(small, tmp_path / "run.json", replace(SMALL, pyramid_scales=(4.0, 1.0)))
-    with pytest.raises(InputError, match="is neither nothing nor a range"):
+    with pytest.raises(InputError, match=r"2\.0.* 0\.1"):
         detect(small, tmp_path / "run.json", replace(SMALL, scale_jitter=(2.0, 0.1)))
-    with pytest.raises(InputError, match="resnet18 has no feature map"):
+    with pytest.raises(InputError, match="resnet18"):
         detect(small, tmp_path / "run.json", encoder="random:timm/resnet18")
     crowds = write_coco(tmp_path / "crowds", train=3, val=1)
     change_annotations(
@@ -375,13 +371,13 @@ def test_what_the_program_cannot_do_is_said_in_one_line(small, tmp_path, monkeyp
         "train",
         lambda old: old | {"annotations": [a | {"iscrowd": 1} for a in old["annotations"]]},
     )
-    with pytest.raises(InputError, match="no training image has an object"):
+    with pytest.raises(InputError, match=str(crowds)):
         detect(crowds, tmp_path / "run.json")
     monkeypatch.setitem(sys.modules, "detectron2", None)
     monkeypatch.delitem(sys.modules, "bench.downstream.dense.detect.task", raising=False)
     for name in [name for name in sys.modules if name.startswith("bench.downstream.dense.detect.")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(InputError, match=r"detection needs detectron2 .*run_all.sh --only setup"):
+    with pytest.raises(InputError, match=r"detectron2 .*run_all\.sh --only setup"):
         detect(small, tmp_path / "run.json")
 
 

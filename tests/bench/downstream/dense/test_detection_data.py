@@ -226,7 +226,7 @@ def test_what_cannot_be_read_is_left_out_and_counted(root) -> None:
         "cut short": 1,
         "of another size than listed": 1,
     }
-    with pytest.raises(InputError, match="over --max-broken 0: download"):
+    with pytest.raises(InputError, match="--max-broken 0"):
         usable(read_coco(root, "train"), max_broken=0.0)
 
 
@@ -260,14 +260,14 @@ def test_annotations_that_cannot_be_scored_are_refused(root, monkeypatch) -> Non
         "train",
         lambda old: old | {"annotations": [a | {"id": 1} for a in old["annotations"]]},
     )
-    with pytest.raises(InputError, match="do not have an id each"):
+    with pytest.raises(InputError, match=r"\bid\b"):
         usable(read_coco(root, "train"))
     change_annotations(
         root,
         "val",
         lambda old: old | {"annotations": [_without(a, "area") for a in old["annotations"]]},
     )
-    with pytest.raises(InputError, match="has no area"):
+    with pytest.raises(InputError, match="area"):
         usable(read_coco(root, "val"))
     change_annotations(
         root,
@@ -275,7 +275,7 @@ def test_annotations_that_cannot_be_scored_are_refused(root, monkeypatch) -> Non
         lambda old: old | {"annotations": [a | {"segmentation": []} for a in old["annotations"]]},
     )
     monkeypatch.setattr(data, "FEW", 1)
-    with pytest.raises(InputError, match="annotations have no mask in train2017"):
+    with pytest.raises(InputError, match="train2017"):
         usable(read_coco(root, "train"))
 
 

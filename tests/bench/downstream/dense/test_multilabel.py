@@ -168,9 +168,7 @@ def test_the_record_says_what_was_transferred_and_names_each_class_rightly(root,
     main(started(root, out))  # a finished run is read, not repeated
     assert read_record(out)["metrics"] == again
     before = out.read_bytes()
-    with pytest.raises(
-        InputError, match=r"is the record of another run \(crowds True there, False now\)"
-    ):
+    with pytest.raises(InputError, match=r"run\.json .*\(crowds True there, False now\)"):
         main(started(root, out, crowds=False))
     assert out.read_bytes() == before
     assert not (tmp_path / "run.json.partial").exists()
@@ -192,9 +190,9 @@ def test_images_that_are_left_out_are_counted_and_listed_and_said(root, tmp_path
     ]
     assert (record["metrics"]["num_train"], record["metrics"]["num_val"]) == (11, 4)
     before, after = capsys.readouterr().out.splitlines()[:2]
-    assert before.startswith("left out: 2 images cannot be read"), "known before the training"
-    assert after.startswith("left out: 3 images cannot be read")
-    with pytest.raises(InputError, match="over --max-broken 0: download"):
+    assert "2 images" in before, "known before the training"
+    assert "3 images" in after
+    with pytest.raises(InputError, match="--max-broken 0"):
         main(started(root, tmp_path / "none.json", max_broken=0.0))
 
 
@@ -206,8 +204,8 @@ def test_what_cannot_be_used_is_said_in_one_line(root, tmp_path):
             old | {"categories": [c | {"name": c["name"].upper()} for c in old["categories"]]}
         ),
     )
-    with pytest.raises(InputError, match="list different categories"):
+    with pytest.raises(InputError, match="categories"):
         main(started(root, tmp_path / "run.json"))
     assert not (tmp_path / "run.json.partial").exists(), "nothing was begun"
-    with pytest.raises(InputError, match="has no classifier over a vocabulary"):
+    with pytest.raises(InputError, match="random:hybrid_tiny@48"):
         main(started(write_coco(tmp_path / "other"), tmp_path / "other.json", init="transfer"))

@@ -19,6 +19,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from one_line import one_line_error
 from safetensors.torch import load_file
 from segmentation_ranks import Teller
 from small_ade20k import files, write_ade20k, write_scene
@@ -213,11 +214,9 @@ def test_the_head_is_the_release_s():
 
 
 def test_what_cannot_be_built_is_refused():
-    with pytest.raises(
-        InputError, match=r"resolution 40 is not a multiple of .* 16 pixels; give --resolution 32"
-    ):
+    with pytest.raises(InputError, match=r"resolution 40.* 16 .*--resolution 32"):
         built(recipe=replace(SMALL, resolution=40))
-    with pytest.raises(InputError, match="give --dilations of 2 or more, or --output-stride 4"):
+    with pytest.raises(InputError, match=r"--dilations.*--output-stride 4"):
         built(recipe=replace(SMALL, dilations=(1, 2, 3)))
 
 
@@ -633,7 +632,7 @@ def test_the_record_says_what_was_transferred_to_what(run_small):
     pictures = record["samples"]["pictures"]
     assert [picture["key"] for picture in pictures] == ["val_0000", "val_0003"]
     assert all(picture.keys() == {"key", "image", "truth", "predicted"} for picture in pictures)
-    assert any("warm-up: 0 steps" in note for note in record["notes"])
+    assert any("warm-up: 0" in note for note in record["notes"])
 
 
 def test_scenes_that_are_left_out_are_counted_and_listed_and_said(tmp_path, run_small, capfd):
@@ -647,10 +646,8 @@ def test_scenes_that_are_left_out_are_counted_and_listed_and_said(tmp_path, run_
         "validation:val_0002.jpg (empty)",
     ]
     assert (record["metrics"]["num_train"], record["metrics"]["num_val"]) == (11, 5)
-    assert capfd.readouterr().out.startswith(
-        "left out: 2 images cannot be read: 1 no annotation, 1 empty"
-    )
-    with pytest.raises(InputError, match="over --max-broken 0: download"):
+    assert "1 no annotation, 1 empty" in capfd.readouterr().out
+    with pytest.raises(InputError, match="--max-broken 0"):
         run_small("none", data=f"ade20k:{root}", max_broken=0.0)
 
 
@@ -737,7 +734,7 @@ def test_a_record_of_another_run_is_refused_and_stays(run_small, tmp_path):
     run_small()
     before = (tmp_path / "run.json").read_bytes()
     for change in ({"seed": 1}, {"recipe": replace(SMALL, max_lr=0.002)}):
-        with pytest.raises(InputError, match=r"run.json is the record of another run"):
+        with pytest.raises(InputError, match=r"run\.json"):
             run_small(**change)
     assert (tmp_path / "run.json").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
@@ -746,28 +743,23 @@ def test_a_record_of_another_run_is_refused_and_stays(run_small, tmp_path):
 def test_a_folder_of_another_run_is_refused(run_small, monkeypatch, tmp_path):
     run_small()
     (tmp_path / "run.json").unlink()
-    with pytest.raises(InputError, match=r"holds a run with another recipe .*seed 0 there, 1 now"):
+    with pytest.raises(InputError, match="seed 0 there, 1 now"):
         run_small(seed=1)
     stopped_before_its_test(run_small, monkeypatch, "half")
-    with pytest.raises(
-        InputError, match=r"half holds a run with another recipe \(max_lr 0.001 there, 0.002 now\)"
-    ):
+    with pytest.raises(InputError, match=r"half .*\(max_lr 0\.001 there, 0\.002 now\)"):
         run_small("half", recipe=replace(SMALL, max_lr=0.002))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(run_small):
-    with pytest.raises(
-        InputError,
-        match="the loss is nan at step 1; go on from the last checkpoint with another --seed",
-    ):
+    with pytest.raises(InputError, match=r"nan .*step 1.*--seed"):
         run_small(recipe=replace(SMALL, max_lr=1e30, grad_clip=0.0, warmup_iterations=0))
 
 
 def test_what_mmengine_cannot_do_on_a_cpu_is_refused(run_small, monkeypatch):
-    with pytest.raises(InputError, match="precision bf16 is for GPUs"):
+    with pytest.raises(InputError, match="precision bf16"):
         run_small(recipe=replace(SMALL, precision="bf16"))
     monkeypatch.setattr(harness, "find_place", lambda device: Place(0, 2, torch.device("cpu")))
-    with pytest.raises(InputError, match="several processes need GPUs"):
+    with pytest.raises(InputError, match="GPUs"):
         run_small()
 
 
@@ -787,7 +779,5 @@ def test_without_mmsegmentation_one_line_says_what_to_install(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-c", code, *options], capture_output=True, text=True, timeout=60
     )
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("error: segmentation needs mmsegmentation")
-    assert ended.stderr.endswith("pip install 'catlip-bench[segmentation]'\n")
-    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
+    one_line_error(ended, "mmsegmentation", "pip install 'catlip-bench[segmentation]'")

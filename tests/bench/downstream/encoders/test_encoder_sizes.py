@@ -59,18 +59,18 @@ def test_an_encoder_takes_images_of_its_size_and_others_where_it_says_so(
         (
             "random:vit_tiny16@32",
             100,
-            "resolution 100 is not a multiple of vit_tiny16's patch, 16 pixels",
+            "100 .*vit_tiny16.* 16 ",
         ),
-        ("{run}", 100, "resolution 100 is not a multiple of hybrid_tiny's patch, 8 pixels"),
+        ("{run}", 100, "100 .*hybrid_tiny.* 8 "),
         (
             "random:timm/vit_tiny_patch16_224",
             100,
-            "takes no images of 100 pixels; give a multiple of its patch",
+            "vit_tiny_patch16_224.* 100 ",
         ),
         (
             "random:timm/mixer_s32_224",
             96,
-            "takes no images of 96 pixels; .* the size that it is for",
+            "mixer_s32_224.* 96 ",
         ),
     ],
 )

@@ -108,10 +108,7 @@ def test_rates_fall_from_block_to_block():
 
 
 def test_an_encoder_without_a_row_of_tokens_or_a_stride_it_cannot_have_is_refused():
-    with pytest.raises(InputError, match="resnet18 has no feature map"):
+    with pytest.raises(InputError, match="resnet18"):
         FeatureMap(open_encoder("random:timm/resnet18"))
-    with pytest.raises(
-        InputError,
-        match="output stride 4 is neither this encoder's patch, 16 pixels, nor half of it",
-    ):
+    with pytest.raises(InputError, match=r"output stride 4.* 16 "):
         FeatureMap(open_encoder(VIT), output_stride=4)
