@@ -91,8 +91,6 @@ def test_ranks_share_a_record_of_one(program, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        (("--model", "vit_c16"), "vit_c16"),
-        (("--methods", "clap"), "clap"),
         (("--precision", "fp8"), "fp8"),
         (("--data", "/nowhere/*.tar"), "/nowhere/*.tar"),
     ],
