@@ -217,7 +217,7 @@ def test_runs_of_other_labels_are_not_taken_for_these(
     )
     assert done.returncode == 0, done.stderr
     written = stamps(undisturbed)
-    with pytest.raises(InputError, match="labels"):
+    with pytest.raises(InputError, match="vocabulary"):
         main(config(starter, undisturbed, labels_dir=tmp_path, rule="corenet"))
     assert stamps(undisturbed) == written
 
