@@ -1,7 +1,7 @@
 """Every method by name, on any encoder, with batches made up for it: what the cost benches time."""
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +24,8 @@ class ChunkedCategorical(Categorical):
 
     name, label = "catlip_chunked", "CatLIP, loss in chunks"
 
-    @classmethod
-    def build(
-        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
-    ) -> Self:
-        assert base_rates is not None, "who needs labels is given their base rates"
-        return cls(image_encoder, base_rates, CHUNK_CLASSES)
+    def __init__(self, image_encoder: ImageEncoder, base_rates: Tensor):
+        super().__init__(image_encoder, base_rates, CHUNK_CLASSES)
 
 
 class DenseCategorical(Categorical):

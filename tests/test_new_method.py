@@ -140,6 +140,13 @@ def test_the_page_shows_its_label_in_its_colour(done: Done, program: Callable) -
     assert "light-dark(#123abc" in (page / "index.html").read_text()
 
 
+def test_a_folder_of_methods_that_is_not_there_is_named(program: Callable) -> None:
+    done = program("baselines.pretrain", "--help", CATLIP_METHODS="nowhere")
+    assert done.returncode == 2
+    assert "'nowhere'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_page_knows_every_method_of_this_project_as_it_is() -> None:
     known = {method: vars(shown) for method, shown in KNOWN.items() if method != "random"}
     assert {name: shown_as(method) for name, method in METHODS.items()} == known
