@@ -18,7 +18,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -27,11 +26,13 @@ from baselines.methods import BASELINES
 from bench.measuring import exchange_time
 from bench.methods import shown
 from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, MethodNames, StepConfig, factors_of
+from catlip import kinds
 from catlip.cli import InputError, run
-from catlip.kinds import Summary
+from catlip.kinds.communication import communication_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural
 from catlip.record import Record, build_name
+from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
 from catlip.training.parallel import Parallel
 
@@ -122,36 +123,40 @@ def main(config: Communication) -> None:
     layout = f"{config.parallel}-n{place.world_size}"
     shared = f"{config.model}-b{config.batch_size}-{config.precision}-{layout}"
     name = f"{shared}-{build_name(place.device.type)}"
-    record = Record(config.out / f"{name}.json", kind="communication", config=config)
+    record = Record(config.out / f"{name}.json", kind=kinds.Communication, config=config)
     with record if place.is_main else nullcontext():
         record.shown_as = shown(config.methods)
-        record.metrics = {
-            "world_size": place.world_size,
-            "backend": dist.get_backend(),
-            "parallel": config.parallel,
-            "methods": {},
-        }
-        _measure_all(config, place, record)
+        measured = _measure_all(config, place, record)
         record.notes += _notes(config, place)
     if place.is_main:
-        print(_table(config, record))
+        print_tables(communication_tables(measured))
+        if link := measured.measured.link:
+            print(f"all-reduce fits {link.latency_us:.0f} us and {link.gb_s:.2f} GB/s")
         print(f"wrote {record.path}")
 
 
-def _measure_all(config: Communication, place: Place, record: Record) -> None:
+def _measure_all(
+    config: Communication, place: Place, record: Record
+) -> kinds.Run[kinds.Communication]:
     try:
-        record.metrics["link"] = exchange_time.measure_link(config.num_steps, place)
+        measured = kinds.Communication(
+            world_size=place.world_size,
+            backend=dist.get_backend(),
+            parallel=config.parallel,
+            methods={},
+            link=exchange_time.measure_link(config.num_steps, place),
+        )
         bar = progress(
             config.methods,
             desc=f"communication {config.model}",
             disable=config.quiet or not place.is_main,
         )
         for method in bar:
-            found, samples = exchange_time.measure(
+            measured.methods[method], samples = exchange_time.measure(
                 factors_of(config, method), config.num_warmup, config.num_steps, place
             )
-            record.metrics["methods"][method] = found
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
+            record.metrics = measured.metrics()
             record.save()
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
@@ -160,6 +165,7 @@ def _measure_all(config: Communication, place: Place, record: Record) -> None:
         raise InputError(
             f"rank {place.rank} lost another rank, see its messages; start again ({reason})"
         ) from error
+    return record.measured(measured)
 
 
 def _notes(config: Communication, place: Place) -> list[str]:
@@ -189,53 +195,6 @@ def _notes(config: Communication, place: Place) -> list[str]:
             "fsdp cannot compute without its exchange, so what is exposed was not measured"
         )
     return notes
-
-
-def _table(config: Communication, record: Record) -> str:
-    found = record.metrics
-    lines = [
-        f"{config.model}, batch {config.batch_size} a rank, {config.resolution} px, "
-        f"{config.precision}, {found['world_size']} "
-        f"ranks over {found['backend']}, {config.parallel}, {record.environment['device']}; "
-        f"all-reduce fits {found['link']['latency_us']:.0f} us and {found['link']['gb_s']:.2f} "
-        "GB/s",
-        (
-            f"{'':53} {'calls':>5} {'MB':>9} {'sent MB':>9} {'in step ms':>10} "
-            f"{'bare ms [p5, p95]':>24} {'bus GB/s':>8}"
-        ),
-    ]
-    for method, costs in found["methods"].items():
-        for row in costs["collectives"]:
-            ms, in_step = (
-                row["bare_ms"],
-                f"{row['in_step_ms'].median:.1f}" if row["in_step_ms"] else "-",
-            )
-            lines.append(
-                f"{method:14} {row['what']:10} {row['kind']:18} {row['dtype']:8} {row['count']:5} "
-                f"{row['mb']:9.3f} "
-                f"{row['sent_mb']:9.3f} {in_step:>10} {_spread(ms):>24} {row['bus_gb_s']:8.2f}"
-            )
-    return "\n".join(
-        [*lines, *(_summary(method, costs) for method, costs in found["methods"].items())]
-    )
-
-
-def _summary(method: str, costs: dict[str, Any]) -> str:
-    line = (
-        f"{method}: sends {costs['sent_mb']:.3f} MB a step and rank (predicted "
-        f"{costs['predicted_sent_mb']:.3f}), "
-        f"{costs['sent_kb_per_image']:.0f} kB an image; step {_spread(costs['step_ms'])} ms"
-    )
-    if exposed := costs["exposed_ms"]:
-        interval = f"95 % interval {exposed.low:.1f} to {exposed.high:.1f}"
-        line += f", without gradients {_spread(costs['step_without_exchange_ms'])}: "
-        line += f"exposed {exposed.value:.1f} ({interval}), overlapped {costs['overlapped_ms']:.1f}"
-        line += f", blocking {costs['blocking_ms'].median:.1f}" if costs["blocking_ms"] else ""
-    return line
-
-
-def _spread(ms: Summary) -> str:
-    return f"{ms.median:.1f} [{ms.p5:.1f}, {ms.p95:.1f}]"
 
 
 if __name__ == "__main__":

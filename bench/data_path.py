@@ -6,7 +6,7 @@ import importlib.util
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from bench.images.loaders import LOADERS, SHARDS, time_loader, write_shards
 from bench.images.planning import plan_epoch
 from bench.photographs import cut, shipped_photographs
 from bench.statistics import ratio, summarise
+from catlip import kinds
 from catlip.cli import InputError, choose, run
 from catlip.data.augment import draws_at
 from catlip.data.decode import open_picture
-from catlip.kinds import Interval
+from catlip.kinds.data_path import data_path_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import Record
+from catlip.table import print_tables
 
 NEEDS = {"open_clip": ("open_clip",)}  # modules of peers that are no dependency of ours
 LOADER_NEEDS = {"open_clip": ("open_clip", "open_clip_train", "webdataset")}
@@ -106,24 +108,24 @@ def measure_decoders(
     return found
 
 
-def pixel_difference(decode: Decoder, peer: Decoder, images: list[bytes]) -> dict[str, float]:
+def pixel_difference(decode: Decoder, peer: Decoder, images: list[bytes]) -> kinds.PixelDifference:
     """Mean and greatest absolute difference of two decoders' crops, in grey levels of 0 to 255."""
     draws = draws_at(0, 0, len(images))
     gaps = [_gaps(decode(*given), peer(*given)) for given in zip(images, draws, strict=True)]
-    return {
-        "mean": float(np.mean([gap.mean() for gap in gaps])),
-        "max": float(max(gap.max() for gap in gaps)),
-    }
+    return kinds.PixelDifference(
+        mean=float(np.mean([gap.mean() for gap in gaps])),
+        max=float(max(gap.max() for gap in gaps)),
+    )
 
 
 def measure_loaders(
     config: DataPathBench, names: list[str], folder: Path
-) -> tuple[dict[str, list[float]], dict[str, Any]]:
+) -> tuple[dict[str, list[float]], dict[str, kinds.WorkerMemory]]:
     """Images per second of a core of each loader and number of workers, one value per round; and
     our workers' MiB.
     """
     found: dict[str, list[float]] = {}
-    memory: dict[str, Any] = {}
+    memory: dict[str, kinds.WorkerMemory] = {}
     for _ in range(config.loader_rounds):
         for workers in config.workers:
             for name in names:
@@ -134,7 +136,9 @@ def measure_loaders(
                 rate, mib = time_loader(batches, config.batch_size, row, config.quiet)
                 found.setdefault(row, []).append(rate)
                 if name == "ours" and workers:
-                    memory[row] = {"workers_mib_start": mib[0], "workers_mib_end": mib[-1]}
+                    memory[row] = kinds.WorkerMemory(
+                        workers_mib_start=mib[0], workers_mib_end=mib[-1]
+                    )
     return found, memory
 
 
@@ -145,64 +149,87 @@ def main(config: DataPathBench) -> None:
     torch.set_num_threads(1)
     images = photographs(config)
     name = f"{config.resolution}-{config.images.name if config.images else 'shipped'}"
+    path = config.out / f"{name}.json"
     with (
-        Record(config.out / f"{name}.json", kind="data_path", config=config) as record,
+        Record(path, kind=kinds.DataPath, config=config) as record,
         tempfile.TemporaryDirectory() as folder,
     ):
         os.environ["CATLIP_CACHE"] = f"{folder}/cache"  # what is measured here is of no use later
-        _decoders(config, images, record)
+        decoders = _decoders(config, images, record)
+        record.metrics = decoders.metrics()
         record.save()
-        _loaders(config, images, Path(folder, "shards"), record)
+        loaders = _loaders(config, images, Path(folder, "shards"), decoders=decoders, record=record)
+        record.metrics = loaders.metrics()
         record.save()
+        plan = None
         if config.plan:
             Path(folder, "plan").mkdir()
-            record.metrics["plan"] = plan_epoch(Path(folder, "plan"))
-        record.metrics["images"] = _describe(images)
+            plan = plan_epoch(Path(folder, "plan"))
         record.notes.append(
             "seconds are of processor time, of all processes together; ours gives bytes, open_clip "
             "normalised floats"
         )
-        print(_table(config, record))
+        measured = record.measured(replace(loaders, plan=plan))
+    print_tables(data_path_tables(measured))
+    for peer, gap in measured.measured.pixel_difference.items():
+        print(
+            f"pixels of ours and {peer}: {gap.mean:.3f} grey levels apart on average, "
+            f"{gap.max:.0f} at most"
+        )
     print(f"wrote {record.path}")
 
 
-def _decoders(config: DataPathBench, images: list[bytes], record: Record) -> None:
+def _decoders(config: DataPathBench, images: list[bytes], record: Record) -> kinds.DataPath:
+    """What was measured of decoders, and nothing of loaders yet."""
     peers = [peer for peer in config.peers if _installed(NEEDS.get(peer, ()))]
     decoders = {"ours": ours(config.resolution)} | {
         peer: PEERS[peer](config.resolution) for peer in peers
     }
     taken = measure_decoders(decoders | whole_decodes(peers), images, config.rounds, config.quiet)
     record.samples |= {f"{name}_ms": values for name, values in taken.items()}
-    record.metrics["decoders"] = {
-        name: summarise([1e3 / ms for ms in values]) for name, values in taken.items()
-    }
-    record.metrics["ratios"] = {
-        f"ours/{name}": ratio(values, taken["ours"])
-        for name, values in taken.items()
-        if name != "ours"
-    }
+    rates = {name: [1e3 / ms for ms in values] for name, values in taken.items()}
+    others = {name: values for name, values in taken.items() if name != "ours"}
     same = [peer for peer in peers if peer != "open_clip"]  # which draws a crop of its own
-    record.metrics["pixel_difference"] = {
-        peer: pixel_difference(decoders["ours"], decoders[peer], images) for peer in same
-    }
-    record.metrics["not_run"] = {peer: INSTALL[peer] for peer in config.peers if peer not in peers}
+    return kinds.DataPath(
+        decoders={name: summarise(values) for name, values in rates.items()},
+        loaders={},
+        ratios={f"ours/{name}": ratio(values, taken["ours"]) for name, values in others.items()},
+        pixel_difference={
+            peer: pixel_difference(decoders["ours"], decoders[peer], images) for peer in same
+        },
+        memory={},
+        images=_describe(images),
+        not_run={peer: INSTALL[peer] for peer in config.peers if peer not in peers},
+    )
 
 
-def _loaders(config: DataPathBench, images: list[bytes], folder: Path, record: Record) -> None:
+def _loaders(
+    config: DataPathBench,
+    images: list[bytes],
+    folder: Path,
+    *,
+    decoders: kinds.DataPath,
+    record: Record,
+) -> kinds.DataPath:
+    """What was measured of decoders and loaders."""
     write_shards(images, folder)
     peers = [peer for peer in config.peers if peer in LOADERS]
     ready = [peer for peer in peers if _installed(LOADER_NEEDS[peer])]
     rates, memory = measure_loaders(config, ["ours", *ready], folder)
     record.samples |= {f"{row}, images/s": values for row, values in rates.items()}
-    record.metrics["loaders"] = {row: summarise(values) for row, values in rates.items()}
+    ratios = {}
     for workers in config.workers:
         for peer in ready:
             row, other = f"ours, {workers} workers", f"{peer}, {workers} workers"
-            record.metrics["ratios"][f"{row}/{other}"] = ratio(rates[row], rates[other])
-    record.metrics["memory"] = memory
-    record.metrics["not_run"] |= {
-        f"{peer}'s loader": INSTALL[peer] for peer in peers if peer not in ready
-    }
+            ratios[f"{row}/{other}"] = ratio(rates[row], rates[other])
+    missing = {f"{peer}'s loader": INSTALL[peer] for peer in peers if peer not in ready}
+    return replace(
+        decoders,
+        loaders={row: summarise(values) for row, values in rates.items()},
+        ratios=decoders.ratios | ratios,
+        memory=memory,
+        not_run=decoders.not_run | missing,
+    )
 
 
 def _gaps(one: Any, other: Any) -> NDArray[np.int16]:
@@ -213,64 +240,10 @@ def _installed(modules: tuple[str, ...]) -> bool:
     return all(importlib.util.find_spec(module) for module in modules)
 
 
-def _describe(images: list[bytes]) -> dict[str, float]:
+def _describe(images: list[bytes]) -> kinds.Images:
     width, height = np.mean([open_picture(encoded).size for encoded in images], axis=0).tolist()
     kib = sum(map(len, images)) / len(images) / 2**10
-    return {"count": len(images), "mean_width": width, "mean_height": height, "mean_kib": kib}
-
-
-def _table(config: DataPathBench, record: Record) -> str:
-    metrics, images = record.metrics, record.metrics["images"]
-    size = (
-        f"{images['mean_width']:.0f} x {images['mean_height']:.0f} pixels and "
-        f"{images['mean_kib']:.0f} KiB on average"
-    )
-    lines = [
-        (
-            f"{images['count']} photographs of {size}, crops of {config.resolution} px; "
-            f"{record.environment['cpu']}"
-        )
-    ]
-    lines.append(
-        f"{'images/s of one core':24} {'median [p5, p95]':>26}   ours is so many times faster [95 "
-        "% interval]"
-    )
-    for row, found in (metrics["decoders"] | metrics["loaders"]).items():
-        spread = f"{found.median:.0f} [{found.p5:.0f}, {found.p95:.0f}]"
-        faster = next(
-            (value for pair, value in metrics["ratios"].items() if pair.endswith(f"/{row}")), None
-        )
-        lines.append(f"{row:24} {spread:>26}" + (f"   {_interval(faster)}" if faster else ""))
-    for peer, found in metrics["pixel_difference"].items():
-        lines.append(
-            f"pixels of ours and {peer}: {found['mean']:.3f} grey levels apart on average, "
-            f"{found['max']:.0f} at most"
-        )
-    for row, found in metrics["memory"].items():
-        start, end = (
-            ", ".join(f"{mib:.0f}" for mib in found[f"workers_mib_{when}"])
-            for when in ("start", "end")
-        )
-        lines.append(
-            f"resident in each worker of {row}: {start} MiB at the start, {end} after "
-            f"{config.num_batches} batches"
-        )
-    if plan := metrics.get("plan"):
-        first, middle = (
-            (
-                f"{plan[f'{where}_batch_s']:.2f} s to its {where} batch "
-                f"({plan[f'{where}_batch_cpu_s']:.2f} of the processor)"
-            )
-            for where in ("first", "middle")
-        )
-        what = f"{plan['samples'] / 1e9:.2f} billion samples in {plan['shards']:,} shards"
-        lines.append(f"planning an epoch of {what}: {first}, {middle}, {plan['peak_mib']:.0f} MiB")
-    lines += [f"{peer}: not run; {command}" for peer, command in metrics["not_run"].items()]
-    return "\n".join(lines)
-
-
-def _interval(found: Interval) -> str:
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return kinds.Images(count=len(images), mean_width=width, mean_height=height, mean_kib=kib)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,23 @@ optimizer has its state.
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 import tyro
 
 from bench.arithmetic.activations import peak_bytes
 from bench.measuring.largest_batch import largest_batch
-from bench.measuring.step_memory import ACTIVATIONS, GIB, activations_of, attempt, predict
+from bench.measuring.step_memory import GIB, attempt, predict
 from bench.methods import shown
 from bench.training_step import BATCH_SIZE, PRECISION, Factors, MethodNames, StepConfig, factors_of
+from catlip import kinds
 from catlip.cli import InputError, run
+from catlip.kinds.memory import memory_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, NotNegative
 from catlip.record import Record, build_name
+from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
 
 HOW = {"cuda": "CUDA allocator", "cpu": "live storage of tensors"}
@@ -35,15 +38,6 @@ NOTES = {
         "is not seen"
     ),
 }
-COLUMNS = (
-    "peak",
-    "parameters",
-    "gradients",
-    "optimizer",
-    "average",
-    *ACTIVATIONS.values(),
-    "other",
-)
 
 
 @dataclass(frozen=True)
@@ -119,42 +113,44 @@ def main(config: Memory) -> None:
         size: {m: factors_of(config, m, batch_size=size) for m in config.methods}
         for size in config.batch_sizes
     }
-    predicted = {
-        size: {m: predict(f, place.device.type) for m, f in each.items()}
-        for size, each in plan.items()
-    }
-    with Record(
-        config.out / f"{_name(config, place)}.json", kind="memory", config=config
-    ) as record:
+    path = config.out / f"{_name(config, place)}.json"
+    with Record(path, kind=kinds.Memory, config=config) as record:
         measured = _measure(config, plan, place, record)
         largest = {
             m: _largest(config, factors_of(config, m, batch_size=config.batch_sizes[0]), place)
             for m in config.methods
         }
-        record.shown_as = shown(config.methods)
-        record.metrics = {"how": HOW[place.device.type], "batches": {}}
+        batches = {}
         for size in config.batch_sizes:
-            found = {
-                m: measured[size][m] | {"predicted": predicted[size][m]} | largest[m]
+            methods = {
+                m: replace(
+                    measured[size][m],
+                    largest_batch=largest[m][0],
+                    largest_batch_predicted=largest[m][1],
+                )
                 for m in config.methods
             }
-            record.metrics["batches"][str(size)] = {"methods": found, "ratios": _ratios(found)}
+            batches[size] = kinds.BatchMemory(methods=methods, ratios=_ratios(methods))
+        record.shown_as = shown(config.methods)
         record.notes.append(NOTES[place.device.type])
-        print(_table(config, record))
+        run = record.measured(kinds.Memory(how=HOW[place.device.type], batches=batches))
+    print_tables(memory_tables(run))
+    print("\n".join(record.notes))
     print(f"wrote {record.path}")
 
 
 def _measure(
     config: Memory, plan: dict[int, dict[str, Factors]], place: Place, record: Record
-) -> dict[int, dict[str, Any]]:
+) -> dict[int, dict[str, kinds.MethodMemory]]:
     """Each method's parts at each batch. Raises: InputError for what does not fit."""
-    measured: dict[int, dict[str, Any]] = {size: {} for size in plan}
+    measured: dict[int, dict[str, kinds.MethodMemory]] = {size: {} for size in plan}
     runs = [(size, method) for size in plan for method in plan[size]]
     repeats = True
     for size, method in progress(
         runs, desc=f"memory {config.model}", unit="run", disable=config.quiet
     ):
-        result = attempt(plan[size][method], place, budget_bytes(config, place.device))
+        factors = plan[size][method]
+        result = attempt(factors, place, budget_bytes(config, place.device))
         if result is None:
             device = record.environment["device"]
             raise InputError(
@@ -162,10 +158,13 @@ def _measure(
                 "the largest that fits can be found with --largest"
             )
         parts, peaks = result
-        measured[size][method] = {"measured": parts, "retries": sum(peak.retries for peak in peaks)}
+        retries = sum(peak.retries for peak in peaks)
+        measured[size][method] = kinds.MethodMemory(
+            measured=parts, predicted=predict(factors, place.device.type), retries=retries
+        )
         record.samples[f"{method}_b{size}_peak_bytes"] = [peak.allocated for peak in peaks]
         repeats &= len({peak.allocated for peak in peaks}) == 1
-        if measured[size][method]["retries"]:
+        if retries:
             record.notes.append(
                 f"{method} at batch {size}: the allocator freed its cache to go on, so steps there "
                 "are slow"
@@ -176,10 +175,10 @@ def _measure(
     return measured
 
 
-def _largest(config: Memory, factors: Factors, place: Place) -> dict[str, int | None]:
+def _largest(config: Memory, factors: Factors, place: Place) -> tuple[int | None, int | None]:
     """The largest batch that fits, found by trying, and as predicted; None unless asked for."""
     if not config.largest:
-        return {"largest_batch": None, "largest_batch_predicted": None}
+        return None, None
     budget = budget_bytes(config, place.device)
     room = budget if config.budget_gib else torch.cuda.mem_get_info(place.device)[0]
 
@@ -190,19 +189,18 @@ def _largest(config: Memory, factors: Factors, place: Place) -> dict[str, int | 
         return attempt(replace(factors, batch_size=size), place, budget) is not None
 
     expected = largest_batch(predicted)
-    return {
-        "largest_batch": largest_batch(fits, start=max(1, expected)),
-        "largest_batch_predicted": expected,
-    }
+    return largest_batch(fits, start=max(1, expected)), expected
 
 
-def _ratios(methods: dict[str, Any]) -> dict[str, dict[str, float]]:
-    first, *others = methods
-    peak = {m: found["measured"]["peak_gib"] for m, found in methods.items()}
-    kept = {m: activations_of(found["measured"]) for m, found in methods.items()}
+def _ratios(methods: dict[str, kinds.MethodMemory]) -> dict[str, kinds.MemoryRatio]:
+    """Of each method over the first."""
+    (first, below), *others = ((m, memory.measured) for m, memory in methods.items())
     return {
-        f"{m}/{first}": {"peak": peak[m] / peak[first], "activations": kept[m] / kept[first]}
-        for m in others
+        f"{m}/{first}": kinds.MemoryRatio(
+            peak=above.peak_gib / below.peak_gib,
+            activations=above.activations_gib / below.activations_gib,
+        )
+        for m, above in others
     }
 
 
@@ -212,41 +210,6 @@ def _name(config: Memory, place: Place) -> str:
         "-checkpointing" if config.checkpointing else ""
     )
     return f"{config.model}-b{batches}-{config.precision}{variant}-{build_name(place.device.type)}"
-
-
-def _table(config: Memory, record: Record) -> str:
-    device, how = record.environment["device"], record.metrics["how"]
-    form = (
-        f"{config.precision}, {config.attention}{', checkpointing' if config.checkpointing else ''}"
-    )
-    names = [column.removeprefix("activations_").removesuffix("_gib") for column in COLUMNS]
-    lines = [
-        (
-            f"{config.model}, {config.resolution} px, {form}, {device}; GiB, {how}; predicted in "
-            "the "
-            "second line of each"
-        )
-    ]
-    for size, found in record.metrics["batches"].items():
-        lines.append(f"{'batch ' + size:16}" + "".join(f"{name:>11}" for name in names))
-        for method, parts in found["methods"].items():
-            for title, row in ((method, parts["measured"]), ("", parts["predicted"])):
-                lines.append(
-                    f"{title:16}"
-                    + "".join(f"{row[c if c in row else f'{c}_gib']:11.3f}" for c in COLUMNS)
-                )
-        for pair, ratio in found["ratios"].items():
-            lines.append(
-                f"{pair} = {ratio['peak']:.2f} at the peak, {ratio['activations']:.2f} in "
-                "activations"
-            )
-    for method, parts in found["methods"].items():
-        if parts["largest_batch"] is not None:
-            lines.append(
-                f"{method}: at most {parts['largest_batch']} images fit, "
-                f"{parts['largest_batch_predicted']} predicted"
-            )
-    return "\n".join([*lines, *record.notes])
 
 
 if __name__ == "__main__":

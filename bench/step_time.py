@@ -27,16 +27,18 @@ from bench.training_step import (
     build,
     factors_of,
 )
+from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch
+from catlip.kinds.step_time import step_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural
 from catlip.record import Record, build_name
+from catlip.table import print_tables
 from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import Parallel
 
 PAPER_SAMPLES = 13.1e9  # 200,000 steps of 65,536 images (Table 6b)
-ROW = "{:14}{:>28} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>5} {:>13}"
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,8 @@ def main(config: StepTime) -> None:
     if not place.is_main:
         measure(config, place)
         return
-    with Record(
-        config.out / f"{_name(config, place)}.json", kind="step_time", config=config
-    ) as record:
+    path = config.out / f"{_name(config, place)}.json"
+    with Record(path, kind=kinds.StepTime, config=config) as record:
         ceiling = measure_ceiling(place.device, config.precision)
         try:
             laps, parameters = measure(config, place)
@@ -171,75 +172,79 @@ def main(config: StepTime) -> None:
                 f"{size}: out of memory; set --batch-size (bench.memory --largest finds the "
                 "largest)"
             ) from None
-        _fill(record, config, place, laps, parameters, ceiling)
-        print(_table(config, record))
+        record.shown_as = shown(config.methods)
+        record.samples = _samples(laps)
+        record.notes = _notes(config, place)
+        measured = record.measured(
+            _summary(config, laps, parameters, ceiling=ceiling, ranks=place.world_size)
+        )
+    print_tables(step_tables([measured]))
     print(f"wrote {record.path}")
 
 
-def _fill(
-    record: Record,
-    config: StepTime,
-    place: Place,
-    laps: Laps,
-    parameters: dict[str, int],
-    ceiling: dict[str, Any],
-) -> None:
-    first, world_size = config.methods[0], place.world_size
-    totals = {method: [sum(step.values()) for step in taken] for method, taken in laps.items()}
-    flops = {
-        method: step_flops(factors_of(config, method), world_size) for method in config.methods
+def _samples(laps: Laps) -> dict[str, list[Any]]:
+    samples = {
+        f"{method}_{part}_ms": [step[part] for step in taken]
+        for method, taken in laps.items()
+        for part in PARTS
     }
-    record.shown_as = shown(config.methods)
-    record.metrics = {
-        "world_size": world_size,
-        "ceiling": ceiling,
-        "methods": {
-            m: {"parameters": parameters[m], **_summary(config, place, laps[m], flops[m], ceiling)}
-            for m in config.methods
-        },
-        "ratios": {f"{m}/{first}": ratio(totals[m], totals[first]) for m in config.methods[1:]},
-        "flops_ratios": {f"{m}/{first}": flops[m] / flops[first] for m in config.methods[1:]},
-    }
-    record.samples = {
-        f"{m}_{part}_ms": [step[part] for step in laps[m]] for m in laps for part in PARTS
-    }
-    record.samples |= {f"{method}_total_ms": taken for method, taken in totals.items()}
+    return samples | {f"{method}_total_ms": _totals(taken) for method, taken in laps.items()}
+
+
+def _totals(steps: Sequence[dict[str, float]]) -> list[float]:
+    return [sum(step.values()) for step in steps]
+
+
+def _notes(config: StepTime, place: Place) -> list[str]:
+    notes = ["one synthetic batch stays on the device: no data loading"]
     if config.data:
-        record.notes.append(
+        notes = [
             "one loader makes labels and tokens for all methods, and whoever steps next takes its "
             "next batch"
-        )
-    else:
-        record.notes.append("one synthetic batch stays on the device: no data loading")
-    if world_size == 1:
-        record.notes.append("one process: no communication between devices")
+        ]
+    if place.world_size == 1:
+        notes.append("one process: no communication between devices")
     elif place.device.type == "cpu":
-        record.notes.append(
-            f"{world_size} processes share one machine's cores: no measure of several machines"
+        notes.append(
+            f"{place.world_size} processes share one machine's cores: no measure of several "
+            "machines"
         )
+    return notes
 
 
 def _summary(
-    config: StepTime,
-    place: Place,
-    laps: list[dict[str, float]],
-    flops: float,
-    ceiling: dict[str, Any],
-) -> dict[str, Any]:
-    """Of one method; FLOP/s are of one device, without what checkpointing computes again."""
-    total = summarise([sum(step.values()) for step in laps])
-    phases = {f"{part}_ms": summarise([step[part] for step in laps]) for part in PARTS}
-    images_per_s = config.batch_size * place.world_size / total.median * 1e3
-    tflops, promised = flops / total.median / 1e9, ceiling["datasheet_tflops"]
-    return {
-        "total_ms": total,
-        **phases,
-        "images_per_s": images_per_s,
-        "tflops": tflops,
-        "mfu": tflops / ceiling["tflops"].median,
-        "mfu_datasheet": promised and tflops / promised,
-        "device_hours": PAPER_SAMPLES / images_per_s * place.world_size / 3600,
-    }
+    config: StepTime, laps: Laps, parameters: dict[str, int], *, ceiling: kinds.Ceiling, ranks: int
+) -> kinds.StepTime:
+    first, *others = config.methods
+    totals = {method: _totals(taken) for method, taken in laps.items()}
+    flops = {method: step_flops(factors_of(config, method), ranks) for method in config.methods}
+    methods = {}
+    for method in config.methods:
+        total_ms = summarise(totals[method])
+        images_per_s = config.batch_size * ranks / total_ms.median * 1e3
+        tflops, promised = flops[method] / total_ms.median / 1e9, ceiling.datasheet_tflops
+        parts = {part: summarise([step[part] for step in laps[method]]) for part in PARTS}
+        methods[method] = kinds.MethodSteps(
+            parameters=parameters[method],
+            total_ms=total_ms,
+            data_wait_ms=parts["data_wait"],
+            forward_ms=parts["forward"],
+            loss_ms=parts["loss"],
+            backward_ms=parts["backward"],
+            optimizer_ms=parts["optimizer"],
+            images_per_s=images_per_s,
+            tflops=tflops,
+            mfu=tflops / ceiling.tflops.median,
+            mfu_datasheet=tflops / promised if promised else None,
+            device_hours=PAPER_SAMPLES / images_per_s * ranks / 3600,
+        )
+    return kinds.StepTime(
+        world_size=ranks,
+        ceiling=ceiling,
+        methods=methods,
+        ratios={f"{m}/{first}": ratio(totals[m], totals[first]) for m in others},
+        flops_ratios={f"{m}/{first}": flops[m] / flops[first] for m in others},
+    )
 
 
 def _name(config: StepTime, place: Place) -> str:
@@ -254,38 +259,6 @@ def _name(config: StepTime, place: Place) -> str:
     chosen = "".join(f"-{name}" for name, given in options.items() if given)
     step = f"{config.model}-b{config.batch_size}-{config.precision}{chosen}"
     return f"{step}-{build_name(place.device.type)}"
-
-
-def _table(config: StepTime, record: Record) -> str:
-    found, device = record.metrics, record.environment["device"]
-    reached = found["ceiling"]["tflops"]
-    lines = [
-        f"{config.model}, batch {config.batch_size} x {found['world_size']}, {config.resolution} "
-        f"px, {config.precision}, "
-        f"{device}; matrix products reach {reached.median:.3g} TFLOP/s [{reached.p5:.3g}, "
-        f"{reached.p95:.3g}]",
-        ROW.format(
-            "", "total ms [p5, p95]", "wait", *PHASES, "images/s", "TFLOP/s", "MFU", "device-hours"
-        ),
-    ]
-    for method, of in found["methods"].items():
-        total = of["total_ms"]
-        spread = f"{total.median:.1f} [{total.p5:.1f}, {total.p95:.1f}]"
-        phases = [f"{of[f'{phase}_ms'].median:.1f}" for phase in PARTS]
-        rates = (
-            f"{of['images_per_s']:.1f}",
-            f"{of['tflops']:.3g}",
-            f"{of['mfu']:.0%}",
-            f"{of['device_hours']:,.0f}",
-        )
-        lines.append(ROW.format(method, spread, *phases, *rates))
-    for pair, measured in found["ratios"].items():
-        interval = f"95 % interval {measured.low:.2f} to {measured.high:.2f}"
-        lines.append(
-            f"{pair} = {measured.value:.2f}  ({interval}); by FLOPs alone "
-            f"{found['flops_ratios'][pair]:.2f}"
-        )
-    return "\n".join([*lines, f"device-hours are for {PAPER_SAMPLES:.3g} images at this rate"])
 
 
 if __name__ == "__main__":

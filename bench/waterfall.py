@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -29,14 +28,16 @@ from bench.measuring.variants import (
 from bench.photographs import shipped_photographs
 from bench.statistics import ratio, summarise
 from bench.training_step import EncoderName, Stopwatch
+from catlip import kinds
 from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
-from catlip.kinds import Interval
+from catlip.kinds.waterfall import waterfall_tables
 from catlip.program.progress import Bar, progress
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import Record, build_name
+from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
 
 PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
@@ -55,7 +56,6 @@ NOTES = (
         "cost nothing"
     ),
 )
-ROW = "{:20} {:>20} {:>20} {:>20} {:>20} {:>7}"
 
 
 @dataclass(frozen=True)
@@ -119,32 +119,39 @@ class Timed:
         self.num_rounds, self.place, self.bar, self.save = config.num_rounds, place, bar, save
         self.samples: dict[str, list[float]] = {}
 
-    def both_orders(self, name: str, start: Variant, changes: Sequence[Change]) -> dict[str, Any]:
+    def both_orders(self, name: str, start: Variant, changes: Sequence[Change]) -> kinds.Way:
         """The way from `start` through all changes, forward and in reverse, and from end to end at
         once.
         """
-        orders = {"forward": changes, "reverse": changes[::-1]}
-        return {
-            "orders": {
-                order: self.steps(f"{name} {order}", start, way) for order, way in orders.items()
-            },
-            "total": self.pair(f"{name} total", start, apply_all(start, changes)),
+        orders = {
+            "forward": self.steps(f"{name} forward", start, changes),
+            "reverse": self.steps(f"{name} reverse", start, changes[::-1]),
         }
+        total = self.pair(f"{name} total", start, apply_all(start, changes))
+        return kinds.Way(orders=orders, total=total)
 
-    def steps(self, name: str, start: Variant, changes: Sequence[Change]) -> list[dict[str, Any]]:
+    def steps(self, name: str, start: Variant, changes: Sequence[Change]) -> list[kinds.Step]:
         """One entry per change, in this order."""
-        entries = []
+        steps = []
         for change, before, after in walk(start, changes):
-            head = {"factor": change.factor, "from": str(change.before), "to": str(change.after)}
-            found = (
-                {"not_run": change.not_run}
-                if change.not_run
-                else self.pair(f"{name} {change.factor}", before, after)
+            pair = kinds.Pair(not_run=change.not_run)
+            if not change.not_run:
+                pair = self.pair(f"{name} {change.factor}", before, after)
+            steps.append(
+                kinds.Step(
+                    factor=change.factor,
+                    before=str(change.before),
+                    after=str(change.after),
+                    ratio=pair.ratio,
+                    flops_ratio=pair.flops_ratio,
+                    ms_per_image_before=pair.ms_per_image_before,
+                    ms_per_image=pair.ms_per_image,
+                    not_run=pair.not_run,
+                )
             )
-            entries.append(head | found)
-        return entries
+        return steps
 
-    def pair(self, name: str, before: Variant, after: Variant) -> dict[str, Any]:
+    def pair(self, name: str, before: Variant, after: Variant) -> kinds.Pair:
         """The ratio before / after, above 1 where the change pays, and what FLOPs alone would
         give.
         """
@@ -152,30 +159,24 @@ class Timed:
         try:
             taken = measure((before, after), self.num_rounds, self.place)
         except torch.OutOfMemoryError:
-            return {
-                "not_run": (
-                    f"out of memory at {before.step.batch_size} or {after.step.batch_size} images "
-                    "per device"
-                )
-            }
+            sizes = f"{before.step.batch_size} or {after.step.batch_size}"
+            return kinds.Pair(not_run=f"out of memory at {sizes} images per device")
         finally:
             self.bar.update()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        self.samples |= {
-            f"{name} {when}": found for when, found in zip(("before", "after"), taken, strict=True)
-        }
+        self.samples[f"{name} before"], self.samples[f"{name} after"] = taken
         self.save()
         flops = [
             mean_flops_per_sample(v.step, v.sizes(), self.place.world_size, recompute=True)
             for v in (before, after)
         ]
-        return {
-            "ratio": ratio(*taken),
-            "flops_ratio": flops[0] / flops[1],
-            "ms_per_image_before": summarise(taken[0]),
-            "ms_per_image": summarise(taken[1]),
-        }
+        return kinds.Pair(
+            ratio=ratio(*taken),
+            flops_ratio=flops[0] / flops[1],
+            ms_per_image_before=summarise(taken[0]),
+            ms_per_image=summarise(taken[1]),
+        )
 
 
 def apply_all(start: Variant, changes: Sequence[Change]) -> Variant:
@@ -202,7 +203,7 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
     )
 
 
-def crop_entry(num_rounds: int) -> dict[str, Any]:
+def crop_entry(num_rounds: int) -> kinds.Step:
     """What the crops of both releases cost the host, per picture that this project ships; the step
     never sees them.
     """
@@ -219,12 +220,14 @@ def crop_entry(num_rounds: int) -> dict[str, Any]:
             watch.mark()
             taken[i].append(watch.laps_ms()[0][1])
     host = ratio(taken[0][1:], taken[1][1:])  # the first round warms caches
-    reason = (
-        f"on the host: crops take {host.value:.2f}x [{host.low:.2f}, {host.high:.2f}] the "
-        "time, beside the step"
+    times = f"{host.value:.2f}x [{host.low:.2f}, {host.high:.2f}]"
+    return kinds.Step(
+        factor="crop",
+        before=f"{clip.crop_scale[0]} to 1",
+        after=f"{catlip.crop_scale[0]} to 1, flips",
+        not_run=f"on the host: crops take {times} the time, beside the step",
+        host_ratio=host,
     )
-    names = {"from": f"{clip.crop_scale[0]} to 1", "to": f"{catlip.crop_scale[0]} to 1, flips"}
-    return {"factor": "crop", **names, "not_run": reason, "host_ratio": host}
 
 
 def main(config: Waterfall) -> None:
@@ -251,7 +254,7 @@ def main(config: Waterfall) -> None:
         config.out
         / f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device.type)}.json"
     )
-    record = Record(path, kind="waterfall", config=config)
+    record = Record(path, kind=kinds.Waterfall, config=config)
     count = sum(
         1 + 2 * sum(not change.not_run for change in changes) for _, changes in ways.values()
     )
@@ -262,65 +265,23 @@ def main(config: Waterfall) -> None:
     ):
         timed = Timed(config, place, bar, record.save)
         record.samples = timed.samples
-        record.metrics |= {
-            "published_ratio": PUBLISHED_RATIO,
-            "unit": "ms_per_image",
-            "world_size": place.world_size,
-        }
-        for name, (begin, changes) in ways.items():
-            record.metrics[name] = timed.both_orders(name, begin, changes)
+        taken = {name: timed.both_orders(name, *way) for name, way in ways.items()}
         crop = crop_entry(config.num_rounds)
-        for entries in record.metrics["release"]["orders"].values():
-            entries.append(crop)
+        for steps in taken["release"].orders.values():
+            steps.append(crop)
         record.notes += NOTES
+        measured = record.measured(
+            kinds.Waterfall(
+                world_size=place.world_size,
+                published_ratio=PUBLISHED_RATIO,
+                unit="ms_per_image",
+                release=taken["release"],
+                further=taken["further"],
+            )
+        )
     if place.is_main:
-        print(_table(record))
+        print_tables(waterfall_tables(measured))
         print(f"wrote {record.path}")
-
-
-def _table(record: Record) -> str:
-    """Both orders side by side; a factor is worth more in one than in the other where factors
-    interact.
-    """
-    lines = [
-        (
-            f"{record.environment['device']}: how many times faster per image, each factor by "
-            "itself "
-            "[95 % interval]"
-        )
-    ]
-    lines.append(ROW.format("", "from", "to", "first to last", "last to first", "FLOPs"))
-    for name in ("release", "further"):
-        found = record.metrics[name]
-        backward = {entry["factor"]: entry for entry in found["orders"]["reverse"]}
-        for entry in found["orders"]["forward"]:
-            both = [
-                _interval(e["ratio"]) if "ratio" in e else ""
-                for e in (entry, backward[entry["factor"]])
-            ]
-            flops = (
-                f"{entry['flops_ratio']:.2f}"
-                if "ratio" in entry
-                else f"not run: {entry['not_run']}"
-            )
-            lines.append(ROW.format(entry["factor"], entry["from"], entry["to"], *both, flops))
-        whole = found["total"]
-        value = _interval(whole["ratio"]) if "ratio" in whole else f"not run: {whole['not_run']}"
-        lines.append(
-            ROW.format(
-                f"all of {name}",
-                "",
-                "",
-                value,
-                "",
-                f"{whole['flops_ratio']:.2f}" if "ratio" in whole else "",
-            )
-        )
-    return "\n".join([*lines, f"published for ViT-B/16: {PUBLISHED_RATIO}"])
-
-
-def _interval(found: Interval) -> str:
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 if __name__ == "__main__":

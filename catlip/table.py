@@ -228,6 +228,12 @@ def as_text(table: Table) -> str:
     return printable("\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]]))
 
 
+def print_tables(tables: Iterable[Table]) -> None:
+    """Print tables for a terminal, each below its title."""
+    for table in tables:
+        print(f"{printable(table.title)}\n{as_text(table)}\n")
+
+
 def escape_markdown(words: str) -> str:
     """Text from a file as one line of markdown: nothing in it starts a tag, a cell, a link or
     emphasis.

@@ -8,6 +8,7 @@ as HTML and as markdown, so the two cannot tell different stories.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from catlip.kinds import Waterfall
 from catlip.method_style import learn
 from catlip.table import Table
 from reports.cost.cost import cost_sections
@@ -118,7 +119,7 @@ def _summary(main: Setting | None, table: Table | None, records: Records) -> Sec
             "probes and times both, and writes this page again; it needs no GPU."
         )
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
-    blocks: list[Block] = [Answers(answers(main, measured(records, "waterfall")))]
+    blocks: list[Block] = [Answers(answers(main, measured(records, Waterfall)))]
     blocks += [Text(SCALE_CAVEAT[main.scale])] if main.scale in SCALE_CAVEAT else []
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     blocks += [Text(f"Beware: {warning}") for warning in main.warnings]

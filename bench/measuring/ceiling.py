@@ -3,11 +3,11 @@ of the one or the other.
 """
 
 import re
-from typing import Any
 
 import torch
 
 from bench.statistics import summarise
+from catlip.kinds import Ceiling
 from catlip.matmul import matmul_flops_per_s
 
 # Dense TFLOP/s of the vendor's datasheets; fp32 without tensor cores. Of two that begin alike, the
@@ -27,18 +27,14 @@ DATASHEETS: dict[str, dict[str, float]] = {
 }
 
 
-def measure_ceiling(device: torch.device, precision: str) -> dict[str, Any]:
-    """The measured ceiling, TFLOP/s with its spread, and the datasheet's where it is known.
-
-    Returns: {"precision", "tflops": {median, p5, p95, cv, n}, "datasheet_tflops": number or None}.
-    """
-    samples = [rate / 1e12 for rate in matmul_flops_per_s(device, precision)]
+def measure_ceiling(device: torch.device, precision: str) -> Ceiling:
+    """The measured ceiling with its spread, and the datasheet's where it is known."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return {
-        "precision": precision,
-        "tflops": summarise(samples),
-        "datasheet_tflops": datasheet_tflops(name, precision),
-    }
+    return Ceiling(
+        precision=precision,
+        tflops=summarise([rate / 1e12 for rate in matmul_flops_per_s(device, precision)]),
+        datasheet_tflops=datasheet_tflops(name, precision),
+    )
 
 
 def datasheet_tflops(device_name: str, precision: str) -> float | None:

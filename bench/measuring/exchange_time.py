@@ -9,9 +9,9 @@ that difference: nothing overlaps with it, so all of its bare time is exposed.
 
 import gc
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import repeat
-from typing import Any
 
 import torch
 from torch import nn
@@ -30,6 +30,7 @@ from bench.measuring.collectives import (
 )
 from bench.statistics import difference, summarise
 from bench.training_step import Factors, batch_of, build
+from catlip.kinds import AllReduce, CollectiveCalls, LinkFit, MethodExchange
 from catlip.training.distributed import Place
 from catlip.training.parallel import synchronised
 
@@ -40,8 +41,8 @@ OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 
 def measure(
     factors: Factors, warmup: int, rounds: int, place: Place
-) -> tuple[dict[str, Any], dict[str, list[float]]]:
-    """A method's metrics, as the record has them, and its raw samples; all ranks must ask.
+) -> tuple[MethodExchange, dict[str, list[float]]]:
+    """A method's metrics and its raw samples; all ranks must ask.
 
     Args:
         warmup: steps not counted; DDP finds its buckets in the first.
@@ -51,28 +52,15 @@ def measure(
     gc.collect()  # the bare collectives get the memory that the step had
     groups = grouped(heard)
     bare_ms = time_bare([[heard[i] for i in group] for group in groups], rounds, place)
-    rows = [
-        _row(
-            [heard[i] for i in group],
-            [[profile[i] for i in group] for profile in profiles],
-            taken,
-            place.world_size,
-        )
-        for group, taken in zip(groups, bare_ms, strict=True)
-    ]
-    predicted = sum(
-        exchange.sent_bytes for exchange in sent(factors, place.world_size, place.device.type)
-    )
-    sent_mb = sum(row["sent_mb"] for row in rows)
-    found = {"collectives": rows, "sent_mb": sent_mb, "predicted_sent_mb": predicted / 1e6}
-    found |= {"sent_kb_per_image": sent_mb * 1e3 / factors.batch_size} | _exposure(
-        rows, bare_ms, steps_ms
-    )
+    rows = []
+    for group, taken in zip(groups, bare_ms, strict=True):
+        in_steps = [[profile[i] for i in group] for profile in profiles]
+        rows.append(_row([heard[i] for i in group], in_steps, taken, place.world_size))
+    exchange = _exchange(factors, rows, bare_ms, steps_ms=steps_ms, place=place)
     samples = {f"{name}_ms": taken for name, taken in steps_ms.items()}
-    return found, samples | {
-        f"{row['what']}_{row['kind']}_{row['dtype']}_bare_ms": taken
-        for row, taken in zip(rows, bare_ms, strict=True)
-    }
+    for row, taken in zip(rows, bare_ms, strict=True):
+        samples[f"{row.what}_{row.kind}_{row.dtype}_bare_ms"] = taken
+    return exchange, samples
 
 
 def observe(
@@ -146,7 +134,7 @@ def time_bare(
     return [slowest(samples[1:], place) for samples in taken]
 
 
-def measure_link(rounds: int, place: Place) -> dict[str, Any]:
+def measure_link(rounds: int, place: Place) -> LinkFit:
     """Bare all-reduces of several sizes, and the latency and bandwidth that fit them
     (`bench.arithmetic.link.fit`).
     """
@@ -157,8 +145,8 @@ def measure_link(rounds: int, place: Place) -> dict[str, Any]:
     taken = [summarise(samples) for samples in time_bare([[size] for size in sizes], rounds, place)]
     sizes_bytes = [size.payload_bytes for size in sizes]
     latency_us, gb_s = fit(sizes_bytes, [ms.median for ms in taken], place.world_size)
-    rows = [{"mb": size / 1e6, "ms": ms} for size, ms in zip(sizes_bytes, taken, strict=True)]
-    return {"latency_us": latency_us, "gb_s": gb_s, "all_reduce": rows}
+    rows = [AllReduce(mb=size / 1e6, ms=ms) for size, ms in zip(sizes_bytes, taken, strict=True)]
+    return LinkFit(latency_us=latency_us, gb_s=gb_s, all_reduce=rows)
 
 
 def _row(
@@ -166,8 +154,8 @@ def _row(
     profiles: Sequence[Sequence[float | None]],
     bare_ms: Sequence[float],
     world_size: int,
-) -> dict[str, Any]:
-    """A group of calls, as the record has it."""
+) -> CollectiveCalls:
+    """A group of calls."""
     size_mb = sum(call.size_bytes(world_size) for call in calls) / 1e6
     in_step = [
         sum(call_ms for call_ms in profile if call_ms is not None)
@@ -175,43 +163,54 @@ def _row(
         if None not in profile
     ]
     median_ms = summarise(bare_ms).median
-    return {
-        "what": calls[0].what,
-        "kind": calls[0].kind,
-        "dtype": str(calls[0].dtype).removeprefix("torch."),
-        "count": len(calls),
-        "elements": [call.elements for call in calls],
-        "mb": size_mb,
-        "sent_mb": sum(call.sent_bytes(world_size) for call in calls) / 1e6,
-        "in_step_ms": summarise(in_step) if in_step else None,
-        "bare_ms": summarise(bare_ms),
-        "algorithm_gb_s": size_mb / median_ms,
-        "bus_gb_s": size_mb / median_ms * bus_factor(calls[0].kind, world_size),
-    }
+    return CollectiveCalls(
+        what=calls[0].what,
+        kind=calls[0].kind,
+        dtype=str(calls[0].dtype).removeprefix("torch."),
+        count=len(calls),
+        elements=[call.elements for call in calls],
+        mb=size_mb,
+        sent_mb=sum(call.sent_bytes(world_size) for call in calls) / 1e6,
+        in_step_ms=summarise(in_step) if in_step else None,
+        bare_ms=summarise(bare_ms),
+        algorithm_gb_s=size_mb / median_ms,
+        bus_gb_s=size_mb / median_ms * bus_factor(calls[0].kind, world_size),
+    )
 
 
-def _exposure(
-    rows: Sequence[dict[str, Any]], bare_ms: Sequence[list[float]], steps_ms: dict[str, list[float]]
-) -> dict[str, Any]:
-    """What the step waits for, of DDP: gradients and buffers by measurement, embeddings and counts
-    by construction.
+def _exchange(
+    factors: Factors,
+    rows: list[CollectiveCalls],
+    bare_ms: Sequence[list[float]],
+    *,
+    steps_ms: dict[str, list[float]],
+    place: Place,
+) -> MethodExchange:
+    """What is sent, and what the step waits for, of DDP: gradients and buffers by measurement,
+    embeddings and counts by construction.
     """
-    found: dict[str, Any] = {
-        "step_ms": summarise(steps_ms["step"]),
-        "step_without_exchange_ms": None,
-    }
-    found |= {"exposed_ms": None, "overlapped_ms": None, "blocking_ms": None}
-    if without := steps_ms.get("step_without_exchange"):
-        exposed = difference(steps_ms["step"], without)
-        total_ms = sum(row["bare_ms"].median for row in rows if row["what"] in OVERLAPPED)
-        blocking = [
-            taken for row, taken in zip(rows, bare_ms, strict=True) if row["what"] not in OVERLAPPED
-        ]
-        found |= {"step_without_exchange_ms": summarise(without), "exposed_ms": exposed}
-        found |= {"overlapped_ms": max(0.0, total_ms - max(0.0, exposed.value))}
-        found |= {
-            "blocking_ms": summarise([sum(each) for each in zip(*blocking, strict=True)])
-            if blocking
-            else None
-        }
-    return found
+    sent_mb = sum(row.sent_mb for row in rows)
+    exchanges = sent(factors, place.world_size, place.device.type)
+    exchange = MethodExchange(
+        collectives=rows,
+        sent_mb=sent_mb,
+        predicted_sent_mb=sum(exchange.sent_bytes for exchange in exchanges) / 1e6,
+        sent_kb_per_image=sent_mb * 1e3 / factors.batch_size,
+        step_ms=summarise(steps_ms["step"]),
+    )
+    without = steps_ms.get("step_without_exchange")
+    if not without:
+        return exchange
+    exposed = difference(steps_ms["step"], without)
+    total_ms = sum(row.bare_ms.median for row in rows if row.what in OVERLAPPED)
+    blocking = [
+        taken for row, taken in zip(rows, bare_ms, strict=True) if row.what not in OVERLAPPED
+    ]
+    waits = [sum(each) for each in zip(*blocking, strict=True)]
+    return replace(
+        exchange,
+        step_without_exchange_ms=summarise(without),
+        exposed_ms=exposed,
+        overlapped_ms=max(0.0, total_ms - max(0.0, exposed.value)),
+        blocking_ms=summarise(waits) if waits else None,
+    )

@@ -2,7 +2,7 @@
 predicts it.
 
     parts, peaks = measure(Factors(method="clip", batch_size=64), place)
-    parts["peak_gib"], parts["activations_text_gib"]
+    parts.peak_gib, parts.activations_text_gib
 
 On a GPU the peak is that of PyTorch's allocator. A CPU's cannot be asked, so there it is the most
 bytes of tensors that were alive at once (`bench.measuring.live_storage`). Parameters, optimizer and
@@ -12,9 +12,9 @@ of the smaller overlaps.
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,17 +25,13 @@ from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import saved_bytes, tensors_of
 from bench.training_step import Factors, batch_of, build
 from catlip.data.loader import Batch
+from catlip.kinds import MemoryParts
 from catlip.training.distributed import Place
 from catlip.training.loop import Trainer
 
 GIB = 2**30
 NUM_WARMUP = 2  # the optimizer's state is made in the first step
 NUM_REPEATS = 2  # shows that the figure is the same each time
-ACTIVATIONS = {
-    "image_encoder": "activations_image_gib",
-    "text_tower": "activations_text_gib",
-    "logits": "activations_logits_gib",
-}
 
 
 @dataclass(frozen=True)
@@ -83,8 +79,8 @@ def moments_of(trainer: Trainer) -> list[Tensor]:
     return [tensor for state in trainer.optimizer.state.values() for tensor in state.values()]
 
 
-def measure(factors: Factors, place: Place) -> tuple[dict[str, float], list[Peak]]:
-    """A step's peak and parts in GiB, and the peak of each repetition.
+def measure(factors: Factors, place: Place) -> tuple[MemoryParts, list[Peak]]:
+    """A step's peak and parts, and the peak of each repetition.
 
     Raises: torch.OutOfMemoryError.
     """
@@ -92,51 +88,50 @@ def measure(factors: Factors, place: Place) -> tuple[dict[str, float], list[Peak
     for _ in range(NUM_WARMUP):
         trainer.train_step(iter([batch]))
     peaks = [peak_of(trainer, batch) for _ in range(NUM_REPEATS)]
-    gradients = sum(p.grad.nbytes for p in trainer.objective.parameters() if p.grad is not None)
-    found: dict[str, float] = {
-        "peak_gib": max(peak.allocated for peak in peaks),
-        "parameters_gib": sum(p.nbytes for p in trainer.objective.parameters()),
-        "gradients_gib": gradients,
-        "optimizer_gib": sum(tensor.nbytes for tensor in moments_of(trainer)),
-        "average_gib": sum(tensor.nbytes for tensor in trainer.weights().values()),
+    state = {
+        "parameters": sum(p.nbytes for p in trainer.objective.parameters()),
+        "gradients": sum(
+            p.grad.nbytes for p in trainer.objective.parameters() if p.grad is not None
+        ),
+        "optimizer": sum(tensor.nbytes for tensor in moments_of(trainer)),
+        "average": sum(tensor.nbytes for tensor in trainer.weights().values()),
     }
     trainer.optimizer.zero_grad(set_to_none=True)
-    found |= {ACTIVATIONS[part]: size for part, size in saved_bytes(trainer, batch).items()}
-    found["other_gib"] = found["peak_gib"] - sum_of_parts(found)
+    parts = _parts(max(peak.allocated for peak in peaks), state, saved_bytes(trainer, batch))
     if place.device.type == "cuda":
-        found["reserved_gib"] = max(peak.reserved for peak in peaks)
-    return {name: size / GIB for name, size in found.items()}, peaks
+        parts = replace(parts, reserved_gib=max(peak.reserved for peak in peaks) / GIB)
+    return parts, peaks
 
 
-def sum_of_parts(found: dict[str, float]) -> float:
-    """What the peak holds: all that stays, and the larger of gradients and activations."""
-    stays = found["parameters_gib"] + found["optimizer_gib"] + found["average_gib"]
-    return stays + max(found["gradients_gib"], activations_of(found))
+def predict(factors: Factors, device_type: str) -> MemoryParts:
+    """What `measure` should find."""
+    peak = peak_bytes(factors, device_type=device_type)
+    activations = activation_bytes(factors, device_type=device_type)
+    return _parts(peak, state_bytes(factors), activations)
 
 
-def activations_of(found: dict[str, float]) -> float:
-    """Of all parts."""
-    return sum(found[name] for name in ACTIVATIONS.values())
+def _parts(
+    peak: float, state: Mapping[str, float], activations: Mapping[str, float]
+) -> MemoryParts:
+    """Bytes as GiB; `other` is what the peak holds beside all that stays and the larger of
+    gradients and activations.
+    """
+    stays = state["parameters"] + state["optimizer"] + state["average"]
+    other = peak - (stays + max(state["gradients"], sum(activations.values())))
+    return MemoryParts(
+        peak_gib=peak / GIB,
+        parameters_gib=state["parameters"] / GIB,
+        gradients_gib=state["gradients"] / GIB,
+        optimizer_gib=state["optimizer"] / GIB,
+        average_gib=state["average"] / GIB,
+        activations_image_gib=activations["image_encoder"] / GIB,
+        activations_text_gib=activations["text_tower"] / GIB,
+        activations_logits_gib=activations["logits"] / GIB,
+        other_gib=other / GIB,
+    )
 
 
-def predict(factors: Factors, device_type: str) -> dict[str, float]:
-    """What `measure` should find, in GiB."""
-    state = state_bytes(factors)
-    found: dict[str, float] = {"peak_gib": peak_bytes(factors, device_type=device_type)}
-    found |= {
-        f"{part}_gib": state[part] for part in ("parameters", "gradients", "optimizer", "average")
-    }
-    found |= {
-        ACTIVATIONS[part]: size
-        for part, size in activation_bytes(factors, device_type=device_type).items()
-    }
-    found["other_gib"] = found["peak_gib"] - sum_of_parts(found)
-    return {name: size / GIB for name, size in found.items()}
-
-
-def attempt(
-    factors: Factors, place: Place, budget: float
-) -> tuple[dict[str, float], list[Peak]] | None:
+def attempt(factors: Factors, place: Place, budget: float) -> tuple[MemoryParts, list[Peak]] | None:
     """`measure`, or None when a step does not fit; what it held is free again.
 
     On a CPU nothing is tried that is predicted not to fit `budget` (bytes): a machine without
@@ -149,4 +144,4 @@ def attempt(
     gc.collect()  # after the block above: until its end, the error's frames hold their tensors
     if place.device.type == "cuda":
         torch.cuda.empty_cache()
-    return result if result and result[0]["peak_gib"] * GIB <= budget else None
+    return result if result and result[0].peak_gib * GIB <= budget else None

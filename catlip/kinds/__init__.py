@@ -4,19 +4,52 @@ the reports that read it. Needs no torch.
 
 from catlip.kinds.base import KINDS, Interval, Kind, Summary
 from catlip.kinds.busy_machine import BusyMachine, Waiting
+from catlip.kinds.communication import (
+    AllReduce,
+    CollectiveCalls,
+    Communication,
+    LinkFit,
+    MethodExchange,
+)
+from catlip.kinds.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
 from catlip.kinds.loop_overhead import LoopOverhead
+from catlip.kinds.memory import BatchMemory, Memory, MemoryParts, MemoryRatio, MethodMemory
 from catlip.kinds.pretrain import Pretrain
 from catlip.kinds.run import Run, read_run
+from catlip.kinds.step_time import Ceiling, MethodSteps, StepTime
+from catlip.kinds.waterfall import Pair, Step, Waterfall, Way
 
 __all__ = [
     "KINDS",
+    "AllReduce",
+    "BatchMemory",
     "BusyMachine",
+    "Ceiling",
+    "CollectiveCalls",
+    "Communication",
+    "DataPath",
+    "EpochPlan",
+    "Images",
     "Interval",
     "Kind",
+    "LinkFit",
     "LoopOverhead",
+    "Memory",
+    "MemoryParts",
+    "MemoryRatio",
+    "MethodExchange",
+    "MethodMemory",
+    "MethodSteps",
+    "Pair",
+    "PixelDifference",
     "Pretrain",
     "Run",
+    "Step",
+    "StepTime",
     "Summary",
     "Waiting",
+    "Waterfall",
+    "Way",
+    "WorkerMemory",
     "read_run",
 ]

@@ -33,6 +33,11 @@ def ratio_cell(run: Run[Kind], ratio: Interval | None, *, decimals: int = 2) -> 
 
 def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
     """`1.20 to 1.31`, or that there is none."""
-    if ratio.low is None or ratio.high is None or run.too_few:
+    return ends(run.trusted(ratio), decimals)
+
+
+def ends(ratio: Interval, decimals: int | None = 2) -> str:
+    """The same of a ratio that rests on rounds enough."""
+    if ratio.low is None or ratio.high is None:
         return "no interval"
     return f"{shown(ratio.low, decimals)} to {shown(ratio.high, decimals)}"

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from catlip.kinds.base import Kind
+from catlip.kinds.base import Interval, Kind
 from catlip.least_counts import too_few
 
 K = TypeVar("K", bound=Kind, covariant=True)
@@ -110,6 +110,10 @@ class Run(Generic[K]):
     def too_few(self) -> str:
         """`2 rounds, of at least 6`, where its ratios rest on too few rounds; else empty."""
         return too_few(self.measured.kind, self.samples)
+
+    def trusted(self, ratio: Interval) -> Interval:
+        """The ratio, without its interval where it rests on too few rounds."""
+        return Interval(ratio.value) if self.too_few else ratio
 
 
 def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:

@@ -5,24 +5,34 @@ Each is a function of the records of one kind. What was not run says with which 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from catlip.kinds import BusyMachine, Kind, LoopOverhead
+from catlip.kinds import (
+    BusyMachine,
+    Communication,
+    Kind,
+    LoopOverhead,
+    Memory,
+    StepTime,
+    Waterfall,
+)
 from catlip.kinds.busy_machine import busy_machine_table
+from catlip.kinds.communication import communication_tables
+from catlip.kinds.data_path import data_path_tables
 from catlip.kinds.loop_overhead import loop_overhead_table
+from catlip.kinds.memory import memory_tables
+from catlip.kinds.waterfall import waterfall_tables
 from catlip.table import Table
 from reports.cost.bias_init import bias_init_sections
-from reports.cost.communication import communication_figure, communication_tables
-from reports.cost.data_path import data_path_tables
-from reports.cost.memory import memory_figures, memory_tables
+from reports.cost.communication import communication_figure
+from reports.cost.memory import memory_figures
 from reports.cost.projection import projection_figures, projection_tables
-from reports.cost.step_times import phases_figure, step_tables
-from reports.cost.waterfall import waterfall_tables
-from reports.cost.waterfall_plots import waterfall_figures
+from reports.cost.step_times import phases_figure, tables_by_device
+from reports.cost.waterfall import waterfall_figures
 from reports.paper.external import external_table, our_rates
 from reports.read.caveats import with_warning
 from reports.read.devices import by_device, measured
-from reports.read.measured import Setting, step_methods
+from reports.read.measured import Setting
 from reports.read.records import Record, Records
 from reports.read.rules import MOST, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
@@ -57,7 +67,7 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         Section(
             "step-time",
             "What it costs, and why: a training step",
-            _steps(main, measured(records, "step_time")),
+            _steps(main, measured(records, StepTime)),
         ),
         Section(
             "waterfall", "Where a speed-up comes from, one factor at a time", _waterfall(records)
@@ -69,12 +79,12 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         Section(
             "external",
             "Are these numbers of a sensible size?",
-            _external(measured(records, "step_time")),
+            _external(measured(records, StepTime)),
         ),
     ]
 
 
-def _steps(main: Setting | None, records: Sequence[Record]) -> list[Block]:
+def _steps(main: Setting | None, timed: Sequence[Record[StepTime]]) -> list[Block]:
     words = (
         "One step of each method from the same synthetic batch, in turns in one process: forward, "
         "loss, backward, optimizer. "
@@ -82,7 +92,6 @@ def _steps(main: Setting | None, records: Sequence[Record]) -> list[Block]:
         "computing alone; reading images "
         "and exchanging between devices have their own sections."
     )
-    timed = [record for record in records if step_methods(record)]
     if not timed:
         return to_fill("No step has been timed.", TIME_STEPS)
     shown_above = main.step_time if main else None
@@ -93,7 +102,7 @@ def _steps(main: Setting | None, records: Sequence[Record]) -> list[Block]:
         for figure in phases_figure(record, f"step_phases_{i}")
     ]
     caution = [Text(ON_A_CPU)] if any(record.is_cpu for record in timed) else []
-    return [Text(words), *caution, *side_by_side(figures), *step_tables(timed)]
+    return [Text(words), *caution, *side_by_side(figures), *tables_by_device(timed)]
 
 
 def _waterfall(records: Records) -> list[Block]:
@@ -107,14 +116,8 @@ def _waterfall(records: Records) -> list[Block]:
         "worth may depend on what was changed before. Reading images and the number of epochs are "
         "not in it."
     )
-    return _each(
-        records,
-        "waterfall",
-        (waterfall_figures, waterfall_tables),
-        words,
-        "No factor has been timed.",
-        WATERFALL,
-    )
+    parts, missing = (waterfall_figures, waterfall_tables), "No factor has been timed."
+    return _each(records, Waterfall, parts, words=words, missing=missing, command=WATERFALL)
 
 
 def _memory(records: Records) -> list[Block]:
@@ -125,7 +128,14 @@ def _memory(records: Records) -> list[Block]:
         "in the parts."
     )
     parts = (memory_figures, memory_tables)
-    return _each(records, "memory", parts, words, "The memory of a step was not measured.", MEMORY)
+    return _each(
+        records,
+        Memory,
+        parts,
+        words=words,
+        missing="The memory of a step was not measured.",
+        command=MEMORY,
+    )
 
 
 def _communication(records: Records) -> list[Block]:
@@ -138,7 +148,12 @@ def _communication(records: Records) -> list[Block]:
     )
     parts = (communication_figure, communication_tables)
     return _each(
-        records, "communication", parts, words, "What ranks send was not measured.", COMMUNICATION
+        records,
+        Communication,
+        parts,
+        words=words,
+        missing="What ranks send was not measured.",
+        command=COMMUNICATION,
     )
 
 
@@ -151,7 +166,14 @@ def _projection(records: Records) -> list[Block]:
         "Stragglers, failures and networks shared with others are not in it."
     )
     parts = (projection_figures, projection_tables)
-    return _each(records, "projection", parts, words, "No projection was made.", PROJECTION)
+    return _each(
+        records,
+        "projection",
+        parts,
+        words=words,
+        missing="No projection was made.",
+        command=PROJECTION,
+    )
 
 
 def _data(records: Records) -> list[Block]:
@@ -161,7 +183,12 @@ def _data(records: Records) -> list[Block]:
         "cores a GPU needs beside it follows from its images a second."
     )
     blocks = _each(
-        records, "data_path", (data_path_tables,), words, "The data path was not timed.", DATA_PATH
+        records,
+        "data_path",
+        (data_path_tables,),
+        words=words,
+        missing="The data path was not timed.",
+        command=DATA_PATH,
     )
     loops = _by_device(records, LoopOverhead, loop_overhead_table)
     blocks += loops or to_fill("The training loop was not timed against a bare step.", LOOP)
@@ -178,7 +205,7 @@ def _by_device(
     ]
 
 
-def _external(timed: Sequence[Record]) -> list[Block]:
+def _external(timed: Sequence[Record[StepTime]]) -> list[Block]:
     words = (
         "What other people's trainings reach, as they publish it. Hardware, model, batch, "
         "precision and what counts as time "
@@ -190,30 +217,29 @@ def _external(timed: Sequence[Record]) -> list[Block]:
     return [Text(words), external_table(), *ours]
 
 
-Part = Callable[[Record, str], Sequence[Table] | Sequence[Figure]]
-
-
 def _each(
-    records: Records, kind: str, parts: Sequence[Part], words: str, missing: str, command: str
+    records: Records,
+    kind: Any,
+    parts: Sequence[Callable[[Any, str], Sequence[Table] | Sequence[Figure]]],
+    *,
+    words: str,
+    missing: str,
+    command: str,
 ) -> list[Block]:
     """What the parts give of each of the first records of a kind, figures side by side; or what
     would be run.
     """
     chosen = measured(records, kind)[:MOST]
+    name = kind if isinstance(kind, str) else kind.kind
     blocks: list[Block] = []
     for i, record in enumerate(chosen):
         for part in parts:
-            found = part(record, suffix(i))
-            blocks += side_by_side([f for f in found if isinstance(f, Figure)])
-            tables = [block for block in found if isinstance(block, Table)]
-            blocks += [
-                with_warning(table, [record]) if kind in TIMED else table for table in tables
-            ]
+            made = part(record, suffix(i))
+            blocks += side_by_side([block for block in made if isinstance(block, Figure)])
+            tables = [block for block in made if isinstance(block, Table)]
+            is_timed = name in TIMED
+            blocks += [with_warning(table, [record]) if is_timed else table for table in tables]
     if not blocks:
         return [Text(words), *to_fill(missing, command)]
-    caution = (
-        [Text(ON_A_CPU)]
-        if kind in TIMED_ON_A_GPU and any(record.is_cpu for record in chosen)
-        else []
-    )
-    return [Text(words), *caution, *blocks]
+    on_cpu = name in TIMED_ON_A_GPU and any(record.is_cpu for record in chosen)
+    return [Text(words), *([Text(ON_A_CPU)] if on_cpu else []), *blocks]

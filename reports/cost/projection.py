@@ -8,9 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
+from catlip.kinds.step_time import SAMPLES_OF_A_TRAINING
+from catlip.kinds.steps import MOST_METHODS
 from catlip.method_style import name_of, ordered
 from catlip.table import Cell, Table, clipped, number_cell, shown
-from reports.cost.step_times import MOST_METHODS, SAMPLES_OF_A_TRAINING
 from reports.read.measured import anchor_of
 from reports.read.records import Record, drawable, entries, lookup, number, text
 from reports.render.figures import (

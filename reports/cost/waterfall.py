@@ -1,230 +1,163 @@
-"""Where a speed-up comes from: one factor changed at a time, in two orders.
-
-A factor's ratio is the time of an image before its change over that after, so above 1 is faster,
-and ratios multiply. Where the two orders give a factor different ratios, what it is worth depends
-on what was changed before it. A record holds two *ways*: from the released CLIP configuration to
-the released CatLIP one, which the paper's ratio is of, and on to what neither does.
+"""A waterfall on a logarithmic axis, a panel an order: where each change begins, and where it
+ends.
 """
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+import textwrap
+from functools import partial
 
-from catlip.least_counts import too_few
-from catlip.method_style import name_of
-from catlip.table import MISSING, Cell, Table, clipped, shown
-from reports.read.measured import Ratio, anchor_of, ratio_at, ratio_of
-from reports.read.records import Record, as_number, drawable, lookup, number, text
-from reports.summary.tables import TIMES, step_description, times_cell
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter, NullLocator
 
-ORDERS = {"forward": "First to last", "reverse": "Last to first"}
-WAYS = {
-    "release": (
-        "From the released CLIP configuration to the released CatLIP one",
-        "the released CLIP configuration",
-    ),
-    "further": (
-        "What neither release does, from the released CatLIP configuration on",
-        "the released CatLIP configuration",
-    ),
-}
-MOST_FACTORS = 24
-INTERACTS = (
-    "The two orders' intervals do not meet: what this change is worth depends on what was changed "
-    "before it."
-)
+from catlip.kinds import Interval, Waterfall
+from catlip.kinds.cells import TIMES, interval
+from catlip.kinds.steps import step_description
+from catlip.kinds.waterfall import ORDERS, NamedWay, ways
+from catlip.table import clipped, shown
+from reports.read.records import Record
+from reports.render.figures import COLOURS, INK, MUTED, Figure
 
-Step = dict[str, Any]
+TICKS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.7, 2, 2.7, 4, 6, 10, 20, 50, 100)
+LEAST_APART = 0.08  # of two ticks, as a share of the axis
+Limits = tuple[float, float]
+Bar = tuple[str, Interval]  # its label, and what it multiplies
 
 
-@dataclass(frozen=True)
-class Factor:
-    """One change, with what it was worth in each order; None where it was not run."""
-
-    name: str
-    change: str
-    ratios: dict[str, Ratio | None]
-    flops: float | None
-    not_run: str
-
-    @property
-    def mean(self) -> float | None:
-        """The geometric mean over the orders in which it was run."""
-        logs = [math.log(r.value) for r in self.ratios.values() if r and 0 < r.value < math.inf]
-        return math.exp(sum(logs) / len(logs)) if logs else None
-
-    @property
-    def interacts(self) -> bool:
-        """Whether the intervals of the two orders lie apart."""
-        bounds = [
-            (r.low, r.high)
-            for r in self.ratios.values()
-            if r and r.low is not None and r.high is not None
-        ]
-        return len(bounds) == 2 and max(low for low, _ in bounds) > min(high for _, high in bounds)
+def waterfall_figures(record: Record[Waterfall], suffix: str = "") -> list[Figure]:
+    """Of each way a panel an order, with one scale for both."""
+    return [f for named in ways(record.measured) for f in _panels(record, named, suffix)]
 
 
-@dataclass(frozen=True)
-class Way:
-    """Several changes, one after the other."""
-
-    name: str
-    record: Record
-
-    @property
-    def title(self) -> str:
-        return WAYS[self.name][0]
-
-    @property
-    def start(self) -> str:
-        """What the changes begin with."""
-        return WAYS[self.name][1]
-
-    def steps(self, order: str) -> list[Step]:
-        """The changes of an order as recorded."""
-        found = lookup(self.record.metrics, self.name, "orders", order)
-        return (
-            [step for step in found if isinstance(step, dict)][:MOST_FACTORS]
-            if isinstance(found, list)
-            else []
-        )
-
-    @cached_property
-    def factors(self) -> list[Factor]:
-        """Every change, in the forward order."""
-        by_change: dict[tuple[str, str], dict[str, Step]] = {}
-        for order in ORDERS:
-            for step in self.steps(order):
-                by_change.setdefault((name_in(step), change_in(step)), {}).setdefault(order, step)
-        return [
-            _factor(self.record, name, change, found) for (name, change), found in by_change.items()
-        ]
-
-    @property
-    def not_run(self) -> list[str]:
-        """The names of the factors that were not run in any order."""
-        return [factor.name for factor in self.factors if factor.not_run]
-
-    def product(self, order: str) -> float | None:
-        """What all changes of an order multiply to; None where none was run."""
-        ratios = [r.value for step in self.steps(order) if (r := ratio_at(step.get("ratio")))]
-        return math.prod(ratios) if ratios else None
-
-    @property
-    def total(self) -> Ratio | None:
-        """The first configuration against the last, timed in turns."""
-        return ratio_of(self.record, lookup(self.record.metrics, self.name, "total", "ratio"))
-
-    @property
-    def published(self) -> float | None:
-        """The speed-up that the changes are to explain; only the releases' differences are."""
-        return drawable(self.record.metrics, "published_ratio") if self.name == "release" else None
-
-
-def ways(record: Record) -> list[Way]:
-    """The ways that the record holds."""
-    return [way for name in WAYS if (way := Way(name, record)).factors]
-
-
-def _factor(record: Record, name: str, change: str, found: dict[str, Step]) -> Factor:
-    ratios = {order: ratio_of(record, lookup(found.get(order), "ratio")) for order in ORDERS}
-    flops = next(
-        (f for step in found.values() if (f := number(step, "flops_ratio")) is not None), None
-    )
-    reason = next((why for step in found.values() if (why := text(step, "not_run"))), "")
-    return Factor(
-        name, change, ratios, flops, "" if any(ratios.values()) else reason or "no ratio recorded"
-    )
-
-
-def waterfall_tables(record: Record, suffix: str = "") -> list[Table]:
-    """Of each way, factors with both orders side by side, then all of them together."""
-    return [_table(way, f"waterfall_{way.name}{suffix}") for way in ways(record)]
-
-
-def _table(way: Way, name: str) -> Table:
-    anchor = anchor_of(way.record)
-    rows = [
-        *(_factor_row(factor, anchor) for factor in way.factors),
-        [Cell("Together")],
-        *_together(way, anchor),
-    ]
-    columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
-    few = too_few(way.record.kind, way.record.samples)
-    caption = (
-        "Time of an image before the change over that after it, so above 1 is faster; "
-        f"{f'{few}: too few for intervals' if few else 'below each ratio its 95 % interval'}. "
-        "Between the two orders only the sequence of the changes differs. FLOPs are counted, not "
-        "measured."
-    )
-    return Table(name, f"{way.title}: {step_description(way.record)}", columns, rows, caption)
-
-
-def _factor_row(factor: Factor, anchor: str) -> list[Cell]:
-    row = [Cell(factor.name, remarks=(INTERACTS,) if factor.interacts else ()), Cell(factor.change)]
-    if factor.not_run:
-        return [
-            *row,
-            Cell(f"not run: {clipped(factor.not_run, 160)}", "", anchor),
-            Cell("not run"),
-            Cell(),
-        ]
+def _panels(record: Record[Waterfall], named: NamedWay, suffix: str) -> list[Figure]:
+    bars = {order: found for order in ORDERS if (found := _bars(record, named, order))}
+    reach = [bound for found in bars.values() for bound in _reach(found)]
+    if not reach:
+        return []
+    limits = (min([*reach, 1.0]) / 1.06, max([*reach, named.published or 1.0]) * 1.06)
     return [
-        *row,
-        *(times_cell(factor.ratios[order], anchor) for order in ORDERS),
-        _plain(factor.flops, anchor),
+        Figure(
+            f"waterfall_{named.name}_{order}{suffix}",
+            _caption(record, named, order),
+            _alt(record, named, order, found),
+            partial(_draw, bars=found, limits=limits, published=named.published),
+            height=1.2 + 0.5 * (len(found) + 1),
+        )
+        for order, found in bars.items()
     ]
 
 
-def _together(way: Way, anchor: str) -> list[list[Cell]]:
-    rows = [
-        [
-            Cell("Product of the above"),
-            Cell(""),
-            *(_plain(way.product(order), anchor) for order in ORDERS),
-            Cell(""),
-        ]
-    ]
-    total = times_cell(way.total, anchor)
-    rows.append([Cell("First against last, in turns"), Cell(""), total, total, Cell("")])
-    if way.published is not None:
-        claim = _plain(way.published, "")
-        rows.append(
-            [
-                Cell("The paper's claim, of whole trainings at its scale"),
-                Cell(""),
-                claim,
-                claim,
-                Cell(""),
-            ]
+def _bars(record: Record[Waterfall], named: NamedWay, order: str) -> list[Bar]:
+    bars = []
+    for step in named.way.orders.get(order, []):
+        if step.ratio and 1e-3 < step.ratio.value < 1e3:
+            label = f"{clipped(step.factor, 28)}\n{textwrap.fill(step.change, 24)}"
+            bars.append((label, record.trusted(step.ratio)))
+    return bars
+
+
+def _reach(bars: list[Bar]) -> list[float]:
+    """Where the bars and their intervals begin and end."""
+    at, ends = 1.0, [1.0]
+    for _, ratio in bars:
+        ends += [at * bound for bound in (ratio.value, ratio.low, ratio.high) if bound is not None]
+        at *= ratio.value
+    return [end for end in ends if 1e-3 < end < 1e3]
+
+
+def _caption(record: Record[Waterfall], named: NamedWay, order: str) -> str:
+    caption = (
+        f"{ORDERS[order]}: how many times faster an image passes than with {named.start} "
+        f"({step_description(record)})"
+    )
+    caption += "; the dashed line is the paper's claim." if named.published else "."
+    not_run = named.way.not_run
+    return f"{caption} Not run: {', '.join(not_run)}." if not_run else caption
+
+
+def _alt(record: Record[Waterfall], named: NamedWay, order: str, bars: list[Bar]) -> str:
+    said = "; ".join(
+        f"{_on_one_line(label)}: {shown(ratio.value, 2)} ({interval(record, ratio)})"
+        for label, ratio in bars
+    )
+    together = shown(named.way.product(order), 2)
+    return f"Waterfall on a logarithmic axis. {said}. Together {together}."
+
+
+def _on_one_line(label: str) -> str:
+    name, _, change = label.partition("\n")
+    return f"{name}, {' '.join(change.split())}"
+
+
+def _draw(axes: Axes, bars: list[Bar], limits: Limits, published: float | None) -> None:
+    axes.set_xscale("log")
+    at = 1.0
+    for y, (_, ratio) in enumerate(bars):
+        end = at * ratio.value
+        colour = COLOURS["catlip"] if ratio.value >= 1 else COLOURS["clip"]
+        axes.barh(y, abs(end - at), 0.6, min(at, end), color=colour, alpha=0.85)
+        _draw_interval(axes, y, at, ratio)
+        _label(axes, y, ratio, colour)
+        axes.plot([end, end], [y + 0.32, y + 1 - 0.32], color=MUTED, linewidth=0.8)
+        at = end
+    axes.barh(len(bars), abs(at - 1), 0.6, min(at, 1.0), color=INK, alpha=0.85)
+    _label(axes, len(bars), Interval(at), INK)
+    axes.axvline(1, color=MUTED, linewidth=0.8)
+    if published:
+        colour, said = COLOURS["superclass"], f"paper: {shown(published, 1)}{TIMES}"
+        axes.axvline(published, color=colour, linestyle="--", linewidth=1.4)
+        axes.annotate(
+            said, (published, -0.62), (-4, 0), textcoords="offset points", ha="right", color=colour
         )
-    return rows
+    _set_axes(axes, [*(label for label, _ in bars), "all together"], limits)
 
 
-def _plain(value: float | None, anchor: str) -> Cell:
-    return Cell() if value is None else Cell(f"{shown(value, 2)}{TIMES}", "", anchor)
+def _set_axes(axes: Axes, labels: list[str], limits: Limits) -> None:
+    axes.set_yticks(range(len(labels)), labels, fontsize=8.5)
+    axes.set_ylim(len(labels) - 0.5, -0.95)
+    axes.set_xlim(*limits)
+    ticks = _ticks(limits)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("times faster than the start (logarithmic)")
 
 
-def name_in(step: Step) -> str:
-    """The factor's name."""
-    return clipped(text(step, "factor") or "?", 28)
-
-
-def change_in(step: Step) -> str:
-    """`naive to sdpa`."""
-    return f"{_word(step.get('from'))} to {_word(step.get('to'))}"
-
-
-def _word(value: Any) -> str:
-    """`on`, `1,024`, `CatLIP`, `sdpa`."""
-    if isinstance(value, bool) or value in ("True", "False"):
-        return "on" if value in (True, "True") else "off"
-    if isinstance(value, str):
-        return (
-            shown(float(value), 0)
-            if value.isdecimal() and len(value) < 9
-            else clipped(name_of(value), 28)
+def _draw_interval(axes: Axes, y: float, at: float, ratio: Interval) -> None:
+    if ratio.low is not None and ratio.high is not None and 0 < ratio.low <= ratio.high < 1e6:
+        axes.plot(
+            [at * ratio.low, at * ratio.high],
+            [y, y],
+            color=INK,
+            linewidth=1.2,
+            solid_capstyle="butt",
         )
-    found = as_number(value)
-    return MISSING if found is None else shown(found, 0 if found.is_integer() else None)
+
+
+def _label(axes: Axes, y: float, ratio: Interval, colour: str) -> None:
+    """The ratio and its interval, in a column at the right edge."""
+    words = f"{shown(ratio.value, 2)}{TIMES}"
+    if ratio.low is not None and ratio.high is not None:
+        words += f"\n{shown(ratio.low, 2)} to {shown(ratio.high, 2)}"
+    axes.annotate(
+        words,
+        (1.02, y),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        color=colour,
+        fontsize=8.5,
+    )
+
+
+def _ticks(limits: Limits) -> list[float]:
+    """Round numbers within the limits, not nearer to each other than a tick's label is wide."""
+    kept: list[float] = []
+    for tick in sorted(TICKS, key=lambda tick: tick != 1):  # 1 is always among them
+        apart = all(
+            abs(math.log(tick / other)) > LEAST_APART * math.log(limits[1] / limits[0])
+            for other in kept
+        )
+        if limits[0] <= tick <= limits[1] and apart:
+            kept.append(tick)
+    return sorted(kept)

@@ -7,10 +7,12 @@ encoder was measured, on an accelerator and with the paper's images; a count nee
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
-from catlip.least_counts import too_few
+from catlip.kinds import Communication, Interval, Kind, Memory, StepTime
+from catlip.kinds.cells import ends, interval
+from catlip.kinds.steps import USUAL_RESOLUTION, StepKind, step_description
 from catlip.table import clipped, shown
-from reports.cost.memory import batches
 from reports.paper.evidence import (
     FAILS,
     HOLDS,
@@ -24,36 +26,34 @@ from reports.paper.evidence import (
     smaller,
 )
 from reports.read.likeness import alike
-from reports.read.measured import Ratio, anchor_of, by_seed, ratio_of, step_ratio
+from reports.read.measured import by_seed
 from reports.read.pretrained import ENCODERS, architecture
-from reports.read.records import Record, drawable, entries, lookup, number, text
-from reports.summary.tables import USUAL_RESOLUTION, interval, link, step_description
+from reports.read.records import Record, drawable
+from reports.summary.tables import link
 
 SPEED_UP, ROUNDING = 2.7, 0.05  # title and Figure 1(c), which is rounded to 0.1
 LEAST_BATCH = 256  # a device; the smallest of Table 6
 CLASSES = 24_320  # the release's vocabulary of DataComp-1.3B, and the default of every bench
 PAIR = ("catlip", "clip")
+K = TypeVar("K", bound=Kind)
 
 
-def _caveats(record: Record, counted: bool = False) -> tuple[str, ...]:
+def _caveats(record: Record[StepKind], counted: bool = False) -> tuple[str, ...]:
     """What keeps a step from being the paper's."""
-    batch, side = number(record.config, "batch_size"), number(record.config, "resolution")
-    classes = number(record.config, "num_classes")
-    found = {
-        "with another encoder than the paper's": architecture(text(record.config, "model"))
-        not in ENCODERS,
-        "with a smaller vocabulary": classes is not None and classes < CLASSES,
-        "at another resolution": side is not None and side != USUAL_RESOLUTION,
-        "on a CPU": record.is_cpu and not counted,
-        "at a small batch": batch is not None
-        and batch < LEAST_BATCH
-        and not record.is_cpu
-        and not counted,
+    setup = record.setup
+    is_timed = not counted
+    is_small = setup.batch_size is not None and setup.batch_size < LEAST_BATCH
+    caveats = {
+        "with another encoder than the paper's": architecture(setup.model) not in ENCODERS,
+        "with a smaller vocabulary": setup.num_classes is not None and setup.num_classes < CLASSES,
+        "at another resolution": setup.resolution not in (None, USUAL_RESOLUTION),
+        "on a CPU": record.is_cpu and is_timed,
+        "at a small batch": is_small and not record.is_cpu and is_timed,
     }
-    return tuple(words for words, holds in found.items() if holds)
+    return tuple(words for words, holds in caveats.items() if holds)
 
 
-def _records(groups: Sequence[Trained], kind: str) -> list[Record]:
+def _records(groups: Sequence[Trained], kind: type[K]) -> list[Record[K]]:
     return [record for group in groups for record in group.of(kind)]
 
 
@@ -109,117 +109,99 @@ def _range(times: Sequence[float]) -> str:
 
 def step_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The interval of the ratio of step times lies above 1."""
-    for record in _records(groups, "step_time"):
-        ratio = step_ratio(record, "clip")
-        if ratio and ratio.to == "catlip" and not too_few(record.kind, record.samples):
+    for record in _records(groups, StepTime):
+        ratio = record.measured.ratios.get("clip/catlip")
+        if ratio and not record.too_few:
             said = (
-                f"CLIP's step takes {shown(ratio.value, 2)} times as long ({interval(ratio)}): "
-                f"{step_description(record)}."
+                f"CLIP's step takes {shown(ratio.value, 2)} times as long "
+                f"({interval(record, ratio)}): {step_description(record)}."
             )
-            yield Evidence(above_one(ratio), said, _caveats(record), anchor_of(record))
+            yield Evidence(above_one(ratio), said, _caveats(record), record.anchor)
 
 
 def fewer_parameters(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """CatLIP trains fewer."""
-    yield from _counts(groups, "step_time", "parameters", 1e6, "M parameters")
+    for record in _records(groups, StepTime):
+        millions = {m: steps.parameters / 1e6 for m, steps in record.measured.methods.items()}
+        yield from _count(record, millions, "M parameters")
 
 
 def fewer_bytes(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """A rank sends fewer in a step with CatLIP."""
-    yield from _counts(groups, "communication", "sent_mb", 1, "MB a rank and step")
+    for record in _records(groups, Communication):
+        sent = {m: costs.sent_mb for m, costs in record.measured.methods.items()}
+        yield from _count(record, sent, "MB a rank and step")
 
 
-def _counts(
-    groups: Sequence[Trained], kind: str, key: str, unit: float, what: str
-) -> Iterator[Evidence]:
-    for record in _records(groups, kind):
-        one, other = (number(record.metrics, "methods", method, key) for method in PAIR)
-        if one is not None and other is not None:
-            said = (
-                f"CatLIP {shown(one / unit, 1)}, CLIP {shown(other / unit, 1)} {what}: "
-                f"{step_description(record)}."
-            )
-            yield Evidence(
-                smaller(one, other), said, _caveats(record, counted=True), anchor_of(record)
-            )
+def _count(record: Record[StepKind], counts: dict[str, float], what: str) -> Iterator[Evidence]:
+    """Of CatLIP and CLIP, where both were counted."""
+    if "catlip" in counts and "clip" in counts:
+        one, other = counts["catlip"], counts["clip"]
+        said = f"CatLIP {shown(one, 1)}, CLIP {shown(other, 1)} {what}: {step_description(record)}."
+        caveats = _caveats(record, counted=True)
+        yield Evidence(smaller(one, other), said, caveats, record.anchor)
 
 
 def waits_less(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The time that a step is longer for the exchange, with intervals that do not overlap."""
-    for record in _records(groups, "communication"):
-        one, other = (
-            ratio_of(record, lookup(record.metrics, "methods", method, "exposed_ms"))
-            for method in PAIR
-        )
-        if one and other:
-            said = f"Exposed: CatLIP {_ms(one)}, CLIP {_ms(other)}; {step_description(record)}."
-            yield Evidence(_apart(one, other), said, _caveats(record), anchor_of(record))
+    for record in _records(groups, Communication):
+        methods = record.measured.methods
+        exposed = [methods[m].exposed_ms for m in PAIR if m in methods]
+        times = [record.trusted(ms) for ms in exposed if ms is not None]
+        yield from _compared(record, "Exposed", times)
 
 
 def loss_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The loss alone, on an accelerator: the 5th to 95th percentiles of steps do not overlap."""
-    for record in _records(groups, "step_time"):
-        one, other = (
-            _percentiles(entries(record.metrics, "methods", method, "loss_ms")) for method in PAIR
-        )
-        if one and other and not too_few(record.kind, record.samples):
-            said = f"Loss: CatLIP {_ms(one)}, CLIP {_ms(other)}; {step_description(record)}."
-            outcome = UNTESTED if record.is_cpu else _apart(one, other)
-            yield Evidence(outcome, said, _caveats(record), anchor_of(record))
+    for record in _records(groups, StepTime):
+        methods = record.measured.methods
+        losses = [methods[m].loss_ms for m in PAIR if m in methods]
+        times = [Interval(ms.median, ms.p5, ms.p95) for ms in losses if ms is not None]
+        if not record.too_few:
+            yield from _compared(record, "Loss", times, testable=not record.is_cpu)
 
 
-def _percentiles(tree: dict[str, object]) -> Ratio | None:
-    median = number(tree, "median")
-    return None if median is None else Ratio("", median, number(tree, "p5"), number(tree, "p95"))
+def _compared(
+    record: Record[StepKind], what: str, times: Sequence[Interval], *, testable: bool = True
+) -> Iterator[Evidence]:
+    """Times of CatLIP and CLIP in ms, where both were measured."""
+    if len(times) == len(PAIR):
+        one, other = (f"{shown(time.value)} ms ({ends(time, None)})" for time in times)
+        said = f"{what}: CatLIP {one}, CLIP {other}; {step_description(record)}."
+        outcome = _apart(*times) if testable else UNTESTED
+        yield Evidence(outcome, said, _caveats(record), record.anchor)
 
 
-def _ms(time: Ratio) -> str:
-    return f"{shown(time.value)} ms ({interval(time, None)})"
-
-
-def _apart(one: Ratio, other: Ratio) -> str:
+def _apart(one: Interval, other: Interval) -> str:
     """Whether the interval of the first lies below that of the other."""
-    ends = (one.low, one.high, other.low, other.high)
-    if any(end is None or not math.isfinite(end) for end in ends):
+    if one.low is None or one.high is None or other.low is None or other.high is None:
         return UNTESTED
-    low, high, from_, to = (end for end in ends if end is not None)
-    return HOLDS if high < from_ else FAILS if low > to else OPEN
+    if not all(map(math.isfinite, (one.low, one.high, other.low, other.high))):
+        return UNTESTED
+    return HOLDS if one.high < other.low else FAILS if one.low > other.high else OPEN
 
 
 def less_memory(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """At every batch size that both were measured at, CatLIP's peak is the smaller."""
-    for record in _records(groups, "memory"):
-        peaks = {size: [_gib(record, size, method) for method in PAIR] for size in batches(record)}
-        found = {size: (a, b) for size, (a, b) in peaks.items() if a is not None and b is not None}
-        if found:
-            pairs = [
-                f"{shown(a)} and {shown(b)} GiB at {int(size):,} images"
-                for size, (a, b) in found.items()
-            ]
+    for record in _records(groups, Memory):
+        pairs, outcomes = [], []
+        for size, batch in record.measured.shown_batches.items():
+            if all(method in batch.methods for method in PAIR):
+                one, other = (batch.methods[method].measured.peak_gib for method in PAIR)
+                pairs.append(f"{shown(one)} and {shown(other)} GiB at {size:,} images")
+                outcomes.append(smaller(one, other))
+        if pairs:
             said = f"CatLIP and CLIP: {', '.join(pairs)}; {step_description(record)}."
-            outcome = combined([smaller(*pair) for pair in found.values()])
-            yield Evidence(outcome, said, _caveats(record), anchor_of(record))
-
-
-def _gib(record: Record, size: str, method: str) -> float | None:
-    return number(record.metrics, "batches", size, "methods", method, "measured", "peak_gib")
+            yield Evidence(combined(outcomes), said, _caveats(record), record.anchor)
 
 
 def larger_batch(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The largest batch that fits was found for both, and CatLIP's is the larger."""
-    for record in _records(groups, "memory"):
-        one, other = (_largest(record, method) for method in PAIR)
+    for record in _records(groups, Memory):
+        one, other = (record.measured.largest_batch(method) for method in PAIR)
         if one is not None and other is not None:
             said = (
                 f"CatLIP {shown(one, 0)}, CLIP {shown(other, 0)} images; "
                 f"{step_description(record)}."
             )
-            yield Evidence(smaller(other, one), said, _caveats(record), anchor_of(record))
-
-
-def _largest(record: Record, method: str) -> float | None:
-    found = (
-        number(record.metrics, "batches", size, "methods", method, "largest_batch")
-        for size in batches(record)
-    )
-    return next((batch for batch in found if batch is not None), None)
+            yield Evidence(smaller(other, one), said, _caveats(record), record.anchor)

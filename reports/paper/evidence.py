@@ -13,9 +13,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar, overload
 
-from catlip.kinds import Kind, Pretrain
+from catlip.kinds import Interval, Kind, Pretrain
 from catlip.table import Quantity, clipped, shown, sign_of
-from reports.read.measured import Ratio, summarise
+from reports.read.measured import summarise
 from reports.read.pretrained import (
     ENCODERS,
     SCALES,
@@ -168,7 +168,7 @@ def rising(levels: Sequence[Sequence[float]]) -> str:
     return combined([beyond_spread(later, earlier) for earlier, later in pairwise(found)])
 
 
-def above_one(ratio: Ratio | None) -> str:
+def above_one(ratio: Interval | None) -> str:
     """Dearer: the whole interval of the ratio lies above 1."""
     if (
         ratio is None

@@ -7,12 +7,13 @@ and other data paths: they say whether a number of ours is of a sensible size, n
 import csv
 from collections.abc import Sequence
 
-from catlip.method_style import name_of
+from catlip.kinds import StepTime
+from catlip.kinds.steps import percent_cell
+from catlip.method_style import name_of, ordered
 from catlip.table import Cell, Table, clipped, number_cell, shown
 from reports.paper.published import FOLDER
 from reports.read.devices import by_device
-from reports.read.measured import anchor_of, step_methods
-from reports.read.records import Record, lookup, number, text
+from reports.read.records import Record
 from reports.read.rules import suffix
 
 COLUMNS = {
@@ -52,7 +53,7 @@ def external_table() -> Table:
     )
 
 
-def our_rates(records: Sequence[Record]) -> list[Table]:
+def our_rates(records: Sequence[Record[StepTime]]) -> list[Table]:
     """Our timings in the same columns, a table a device."""
     columns = [
         "Method",
@@ -67,31 +68,23 @@ def our_rates(records: Sequence[Record]) -> list[Table]:
         "Not to be divided by the rates above: another device, and a loader that has nothing to do "
         "unless a row has one."
     )
-    return [
-        Table(
-            f"external_ours{suffix(i)}",
-            f"Our steps on {device}",
-            columns,
-            [_our_row(r, m) for r in own for m in step_methods(r)],
-            caption,
-        )
-        for i, (device, own) in enumerate(by_device(r for r in records if step_methods(r)).items())
-    ]
+    tables = []
+    for i, (device, own) in enumerate(by_device(records).items()):
+        rows = [_our_row(r, method) for r in own for method in ordered(r.measured.methods)]
+        name, title = f"external_ours{suffix(i)}", f"Our steps on {device}"
+        tables.append(Table(name, title, columns, rows, caption))
+    return tables
 
 
-def _our_row(record: Record, method: str) -> list[Cell]:
-    timed, anchor = lookup(record.metrics, "methods", method), anchor_of(record)
-    row = [
-        Cell(clipped(name_of(method))),
-        Cell(clipped(text(record.config, "model") or record.name)),
-    ]
-    rate, ranks = number(timed, "images_per_s"), number(record.metrics, "world_size") or 1
-    row.append(number_cell(None if rate is None else rate / ranks, None, anchor))
-    for key in ("mfu_datasheet", "mfu"):
-        share = number(timed, key)
-        row.append(number_cell(None if share is None else 100 * share, 1, anchor))
+def _our_row(record: Record[StepTime], method: str) -> list[Cell]:
+    steps, anchor = record.measured.methods[method], record.anchor
+    rate = steps.images_per_s / (record.measured.world_size or 1)
     return [
-        *row,
-        Cell(clipped(text(record.config, "precision"))),
-        Cell(shown(number(record.config, "batch_size"), 0)),
+        Cell(name_of(method)),
+        Cell(clipped(record.setup.model or record.name)),
+        number_cell(rate, None, anchor),
+        percent_cell(steps.mfu_datasheet, anchor),
+        percent_cell(steps.mfu, anchor),
+        Cell(clipped(record.setup.precision)),
+        Cell(shown(record.setup.batch_size, 0)),
     ]

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any, TypeVar, overload
 
-from catlip.kinds import Kind, Pretrain
+from catlip.kinds import Kind, Pretrain, StepTime
 from catlip.least_counts import too_few
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Quantity
@@ -161,15 +161,13 @@ class Setting:
         )
 
     @cached_property
-    def step_time(self) -> Record | None:
-        """The step-time record that speaks for this setting: its device, and its encoder where that
-        was timed.
+    def step_time(self) -> Record[StepTime] | None:
+        """The step times of this setting: of its device, and of its encoder where that was
+        timed.
         """
         encoder = next((r.setup.recipe.encoder for r in self.of(Pretrain)), "")
-        timed = [r for r in self.of("step_time") if r.device == self.device and step_methods(r)]
-        return next(
-            (r for r in timed if text(r.config, "model") == encoder), timed[0] if timed else None
-        )
+        timed = [r for r in self.of(StepTime) if r.device == self.device and r.measured.methods]
+        return next((r for r in timed if r.setup.model == encoder), timed[0] if timed else None)
 
     def paired(self, metric: str, one: str, other: str) -> list[float]:
         """The differences `one - other` of a probe metric in points, a seed each, for the seeds
@@ -287,16 +285,6 @@ def step_methods(record: Record) -> list[str]:
     """The methods that a step-time record timed, in the order of every table."""
     timed = lookup(record.metrics, "methods")
     return ordered(timed) if isinstance(timed, dict) else []
-
-
-def step_ratio(record: Record, method: str) -> Ratio | None:
-    """The recorded ratio `method/another` of step times, or None."""
-    ratios = lookup(record.metrics, "ratios")
-    for key, found in ratios.items() if isinstance(ratios, dict) else ():
-        above, _, below = key.partition("/")
-        if above == method and (ratio := ratio_of(record, found, below)):
-            return ratio
-    return None
 
 
 def ratio_at(tree: object, to: str = "") -> Ratio | None:

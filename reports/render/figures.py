@@ -173,6 +173,11 @@ def label_points(
         )
 
 
+def is_drawable(value: float) -> bool:
+    """Whether a figure has a place for it: above 0, and of a size that something measured has."""
+    return 1e-9 < value < 1e13
+
+
 Part = tuple[str, float]  # what it is, and how much
 
 

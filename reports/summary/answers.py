@@ -9,15 +9,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catlip.least_counts import SEEDS, too_few
+from catlip.kinds import Interval, StepTime, Waterfall
+from catlip.kinds.cells import interval
+from catlip.kinds.steps import step_description
+from catlip.kinds.waterfall import ways
+from catlip.least_counts import SEEDS
 from catlip.method_style import name_of
 from catlip.table import Quantity, mean_and_spread, shown, sign_of
 from reports.compare.differences import listed
-from reports.cost.waterfall import ways
-from reports.read.measured import Ratio, Setting, anchor_of, step_methods, step_ratio
+from reports.read.measured import Setting
 from reports.read.records import Record, number
 from reports.read.rules import by_rule
-from reports.summary.tables import PROBES, interval, link, probe_title, step_description
+from reports.summary.tables import PROBES, link, probe_title
 
 SCALE_CAVEAT = {
     "starter": (
@@ -60,7 +63,7 @@ class Answer:
     sources: Sequence[tuple[str, str]]
 
 
-def answers(setting: Setting, waterfalls: Sequence[Record] = ()) -> list[Answer]:
+def answers(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> list[Answer]:
     """As good, cheaper, why: in this order; of the waterfalls, this setting's device's speaks where
     it has one.
     """
@@ -153,30 +156,29 @@ def cheaper(setting: Setting) -> Answer:
     labelling.
     """
     question, record = "Is CatLIP cheaper?", setting.step_time
-    ratio = step_ratio(record, "clip") if record else None
-    sources = [(anchor_of(record), "step times")] if record else []
+    ratio = record.measured.ratios.get("clip/catlip") if record else None
+    sources = [(record.anchor, "step times")] if record else []
     trained = {m: found for m in ("catlip", "clip") if (found := setting.trainings(m))}
     sources += [(link(found), f"trainings of {name_of(m)}") for m, found in trained.items()]
     sentences = [text for text in (_whole_trainings(setting), _labelling(setting)) if text]
-    if record is None or ratio is None or ratio.to != "catlip":
+    if record is None or ratio is None:
         return Answer(
             question,
             "Not yet known: this needs both methods' step times on one device.",
             sentences,
             sources,
         )
-    if few := too_few(record.kind, record.samples):
-        return Answer(
-            question, f"Not yet known: step times of {few}, give no ratio.", sentences, sources
-        )
+    if record.too_few:
+        short = f"Not yet known: step times of {record.too_few}, give no ratio."
+        return Answer(question, short, sentences, sources)
     timed = (
-        f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(ratio)}), "
+        f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}), "
         f"{step_description(record)}."
     )
     return Answer(question, _cheaper_in_short(ratio), [timed, *sentences], sources)
 
 
-def _cheaper_in_short(ratio: Ratio) -> str:
+def _cheaper_in_short(ratio: Interval) -> str:
     if ratio.low is None or ratio.high is None:
         return "Not yet known: the ratio of step times has no interval."
     if ratio.low <= 1 <= ratio.high:
@@ -212,13 +214,13 @@ def _labelling(setting: Setting) -> str:
     )
 
 
-def why(setting: Setting, waterfall: Record | None = None) -> Answer:
+def why(setting: Setting, waterfall: Record[Waterfall] | None = None) -> Answer:
     """Where a speed-up comes from, factor by factor; without a waterfall, in which part of a step
     the difference lies.
     """
     question, record = "Why?", setting.step_time
     explained = _factors(waterfall) if waterfall else None
-    split = record is not None and {"catlip", "clip"} <= set(step_methods(record))
+    split = record is not None and {"catlip", "clip"} <= record.measured.methods.keys()
     if not split and explained is None:
         return Answer(
             question, "Not yet known: this needs both methods' step times on one device.", [], []
@@ -229,15 +231,15 @@ def why(setting: Setting, waterfall: Record | None = None) -> Answer:
         for text in (_parameters(record) if record and split else "", parts[1], _waiting(setting))
         if text
     ]
-    sources = [(anchor_of(record), "step times")] if record and split else []
+    sources = [(record.anchor, "step times")] if record and split else []
     if waterfall and explained:
-        if too_few(waterfall.kind, waterfall.samples) and parts[0]:
+        if waterfall.too_few and parts[0]:
             explained = [parts[0], *explained[1:]]
         return Answer(
             question,
             explained[0],
             [*explained[1:], *sentences],
-            [(anchor_of(waterfall), "waterfall"), *sources],
+            [(waterfall.anchor, "waterfall"), *sources],
         )
     sentences.append(
         "What part of this is loss, text tower, memory or communication takes one-factor-at-a-time "
@@ -246,72 +248,65 @@ def why(setting: Setting, waterfall: Record | None = None) -> Answer:
     return Answer(question, parts[0], sentences, sources)
 
 
-def _factors(waterfall: Record) -> list[str] | None:
+def _factors(waterfall: Record[Waterfall]) -> list[str] | None:
     """The answer in short, then sentences on each way and its factors; None where no factor was
     run.
     """
     timed = {
-        way.name: way
-        for way in ways(waterfall)
-        if way.total and any(factor.mean for factor in way.factors)
+        named.name: named
+        for named in ways(waterfall.measured)
+        if named.way.total.ratio and any(factor.mean for factor in named.way.factors)
     }
     if "release" not in timed:
         return None
     release, further = timed["release"], timed.get("further")
-    run = sorted(
-        (factor for factor in release.factors if factor.mean),
-        key=lambda factor: -(factor.mean or 0),
-    )
+    run = [factor for factor in release.way.factors if factor.mean]
+    run.sort(key=lambda factor: -(factor.mean or 0))
     values = [shown(r.value, 2) for r in run[0].ratios.values() if r]
     each = f"{' and '.join(values)} times{', in two orders' if len(values) > 1 else ''}"
     said = [
         f"Of what the two releases do differently, the largest factor is {run[0].name}: {each}."
     ]
-    if few := too_few(waterfall.kind, waterfall.samples):
+    if few := waterfall.too_few:
         said = ["Not yet known: the factors were timed too few times."]
         said.append(f"The factors were timed in {few}: which is the largest is open.")
     claim = f"; the paper claims {shown(release.published, 1)}" if release.published else ""
     said.append(
-        f"{release.title}, {step_description(waterfall)}: {_times(release.total)} faster{claim}."
+        f"{release.title}, {step_description(waterfall)}: "
+        f"{_times(waterfall, release.way.total.ratio)} faster{claim}."
     )
     said += ["A GPU weighs these factors differently than this CPU."] if waterfall.is_cpu else []
     told = [factor for i, factor in enumerate(run) if i < MOST_FACTORS or factor.name == "method"]
-    orders = "; ".join(
-        f"{f.name} {' and '.join(_times(r) for r in f.ratios.values() if r)}" for f in told
-    )
+    orders = []
+    for factor in told:
+        each = " and ".join(_times(waterfall, r) for r in factor.ratios.values() if r)
+        orders.append(f"{factor.name} {each}")
+    not_run = release.way.not_run
     said.append(
-        f"One factor at a time: {orders}."
-        + (f" Not run: {', '.join(release.not_run)}." if release.not_run else "")
+        f"One factor at a time: {'; '.join(orders)}."
+        + (f" Not run: {', '.join(not_run)}." if not_run else "")
     )
-    return said + (
-        [f"What neither release does makes it another {_times(further.total)} faster."]
-        if further
-        else []
-    )
+    if further:
+        times = _times(waterfall, further.way.total.ratio)
+        said.append(f"What neither release does makes it another {times} faster.")
+    return said
 
 
-def _times(ratio: Ratio | None) -> str:
+def _times(waterfall: Record[Waterfall], ratio: Interval | None) -> str:
     """`1.25 times (1.20 to 1.30)`."""
-    return f"{shown(ratio.value, 2)} times ({interval(ratio)})" if ratio else ""
+    return f"{shown(ratio.value, 2)} times ({interval(waterfall, ratio)})" if ratio else ""
 
 
-def _phase_differences(record: Record) -> tuple[str, str]:
+def _phase_differences(record: Record[StepTime]) -> tuple[str, str]:
     """The answer in short, and the sentence with each part's difference."""
+    if record.too_few:
+        return f"Not yet known: step times of {record.too_few}, do not say.", ""
+    catlip, clip = (record.measured.methods[method].parts for method in ("catlip", "clip"))
     differences = {}
     for phase in ("forward", "loss", "backward", "optimizer"):
-        one, other = (
-            number(record.metrics, "methods", m, f"{phase}_ms", "median")
-            for m in ("catlip", "clip")
-        )
-        if phase == "loss" and (
-            one is None or other is None
-        ):  # in older records the forward pass holds it
-            continue
-        if one is None or other is None:
-            return "The timings do not split a step into its parts.", ""
-        differences[phase] = other - one
-    if few := too_few(record.kind, record.samples):
-        return f"Not yet known: step times of {few}, do not say.", ""
+        one, other = catlip[phase], clip[phase]
+        if one is not None and other is not None:
+            differences[phase] = other.median - one.median
     largest = max(differences, key=lambda phase: differences[phase])
     said = ", ".join(f"{_signed(ms, None)} ms {phase}" for phase, ms in differences.items())
     where = f"the {largest} pass" if largest in ("forward", "backward") else f"the {largest}"
@@ -321,11 +316,9 @@ def _phase_differences(record: Record) -> tuple[str, str]:
     return short, f"CLIP's step against CatLIP's: {said} (medians)."
 
 
-def _parameters(record: Record) -> str:
-    counts = [number(record.metrics, "methods", m, "parameters") for m in ("catlip", "clip")]
-    if any(count is None for count in counts):
-        return ""
-    one, other = (shown(count / 1e6, 1) for count in counts if count is not None)
+def _parameters(record: Record[StepTime]) -> str:
+    millions = [record.measured.methods[m].parameters / 1e6 for m in ("catlip", "clip")]
+    one, other = (shown(count, 1) for count in millions)
     return (
         f"CatLIP trains {one} M parameters (image encoder and classifier), CLIP {other} M (image "
         "encoder and text tower)."

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from catlip.kinds import Pretrain
 from catlip.kinds.pretrain import pretrain_table
-from catlip.least_counts import too_few
+from catlip.kinds.step_time import step_ratio_cell
+from catlip.kinds.steps import step_description
 from catlip.method_style import name_of
-from catlip.table import MISSING, Cell, Table, clipped, number_cell, quantity_cell, shown
+from catlip.table import MISSING, Cell, Table, number_cell, quantity_cell, shown
 from reports.compare.differences import listed
 from reports.read.caveats import with_warning
 from reports.read.measured import (
@@ -22,12 +23,9 @@ from reports.read.measured import (
     anchor_of,
     differing_fields,
     group_anchor,
-    step_methods,
-    step_ratio,
 )
-from reports.read.records import Record, number, text
+from reports.read.records import Record, number
 
-USUAL_RESOLUTION = 224
 TIMES = "\N{MULTIPLICATION SIGN}"
 PROBES = {
     "concepts": ("concepts_top1", "concepts_num_classes"),
@@ -69,7 +67,8 @@ def _headline_row(setting: Setting, method: str) -> list[Cell]:
     images_per_s = setting.training(method, lambda run: run.images_per_s)
     for quantity in (seconds, images_per_s):
         row.append(_remarked(quantity_cell(quantity, anchor=link(trainings)), remarks))
-    return [*row, ratio_cell(setting.step_time, method)]
+    record = setting.step_time
+    return [*row, step_ratio_cell(record, method) if record else Cell()]
 
 
 def _accuracy_cell(setting: Setting, method: str, metric: str) -> Cell:
@@ -90,32 +89,6 @@ def link(records: Sequence[Record]) -> str:
     return anchor_of(records[0]) if len(records) == 1 else group_anchor(records[0])
 
 
-def ratio_cell(record: Record | None, method: str) -> Cell:
-    """The ratio of step times with its interval; 1 for the method below the line; a dash for one
-    that was not timed.
-    """
-    if record is None or method not in step_methods(record):
-        return Cell()
-    if few := too_few(record.kind, record.samples):
-        return Cell(small=f"too few for a ratio: {few}")
-    ratio = step_ratio(record, method)
-    if ratio is not None:
-        return times_cell(ratio, anchor_of(record))
-    is_base = any(
-        other.to == method for m in step_methods(record) if (other := step_ratio(record, m))
-    )
-    return Cell(f"1{TIMES}", "", anchor_of(record)) if is_base else Cell()
-
-
-def times_cell(ratio: Ratio | None, anchor: str, decimals: int = 2) -> Cell:
-    """`1.25x` with its interval below; a dash where there is none."""
-    return (
-        Cell(f"{shown(ratio.value, decimals)}{TIMES}", interval(ratio, decimals), anchor)
-        if ratio
-        else Cell()
-    )
-
-
 def median_cell(tree: object, anchor: str, decimals: int | None = None) -> Cell:
     """The median of what was timed, with its 5th to 95th percentile below."""
     low, high = number(tree, "p5"), number(tree, "p95")
@@ -132,42 +105,6 @@ def interval(ratio: Ratio, decimals: int | None = 2) -> str:
     if ratio.low is None or ratio.high is None:
         return "no interval"
     return f"{shown(ratio.low, decimals)} to {shown(ratio.high, decimals)}"
-
-
-def step_description(record: Record) -> str:
-    """What was timed, where: `vit_b16, batch 8, fp32, torch 2.13, on DEVICE`."""
-    return f"{what_was_timed(record)}, on {record.where}"
-
-
-def what_was_timed(record: Record) -> str:
-    """The same without the device."""
-    batch = number(record.config, "batch_size")
-    precision, torch = (
-        text(record.config, "precision"),
-        text(record.environment, "packages", "torch").partition("+")[0],
-    )
-    words = [
-        clipped(text(record.config, "model") or record.name, 40),
-        f"batch {batch:.0f}" if batch is not None else "",
-        *_options(record),
-        clipped(precision, 12) if precision else "",
-        f"torch {clipped(torch, 24)}" if torch else "",
-    ]
-    return ", ".join(word for word in words if word)
-
-
-def _options(record: Record) -> list[str]:
-    """What of a step is not as usual."""
-    side, ranks = number(record.config, "resolution"), number(record.metrics, "world_size")
-    found = {
-        f"{shown(side, 0)} px": side is not None and side != USUAL_RESOLUTION,
-        "naive attention": text(record.config, "attention") == "naive",
-        "checkpointing": record.config.get("checkpointing") is True,
-        "compiled": record.config.get("compile") is True,
-        "with data loading": bool(text(record.config, "data")),
-        f"{shown(ranks, 0)} ranks": ranks is not None and ranks > 1,
-    }
-    return [words for words, given in found.items() if given]
 
 
 def cost_against_accuracy(setting: Setting) -> Table:

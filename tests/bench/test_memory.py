@@ -15,15 +15,14 @@ from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import SavedTensors, saved_bytes, tensors_of
 from bench.measuring.step_memory import (
     GIB,
-    activations_of,
     attempt,
     measure,
     predict,
     state_of,
-    sum_of_parts,
 )
 from bench.memory import Memory, main
 from bench.training_step import Factors, batch_of, build
+from catlip import kinds
 from catlip.cli import InputError
 from catlip.program.ranges import check_ranges
 from catlip.training.distributed import Place, find_place
@@ -83,22 +82,22 @@ def test_parts_are_in_the_peak_and_predicted(
     )
     measured, peaks = measure(factors, place)
     predicted = predict(factors, "cpu")
-    assert measured["other_gib"] >= 0
-    assert sum_of_parts(measured) + measured["other_gib"] == pytest.approx(measured["peak_gib"])
-    assert sum_of_parts(measured) > measured["peak_gib"] / 2
+    assert 0 <= measured.other_gib < measured.peak_gib / 2
+    stays = measured.parameters_gib + measured.optimizer_gib + measured.average_gib
+    comes_and_goes = max(measured.gradients_gib, measured.activations_gib)
+    assert stays + comes_and_goes + measured.other_gib == pytest.approx(measured.peak_gib)
     assert len({peak.allocated for peak in peaks}) == 1  # the same each time
-    assert predicted.keys() == measured.keys()
-    assert predicted["peak_gib"] == pytest.approx(measured["peak_gib"], rel=0.03)
-    for part in ("parameters_gib", "gradients_gib", "optimizer_gib", "average_gib"):
-        assert predicted[part] == pytest.approx(measured[part], rel=1e-4)
+    assert predicted.peak_gib == pytest.approx(measured.peak_gib, rel=0.03)
+    for part in ("weights", "gradients", "optimizer state", "averaged weights"):
+        assert predicted.named[part] == pytest.approx(measured.named[part], rel=1e-4)
 
 
 def test_a_deep_checkpointed_step_peaks_with_all_gradients_and_one_block(place) -> None:
     factors = Factors("catlip", "vit_tiny16", 64, 64, "fp32", checkpointing=True, num_classes=500)
     measured, predicted = measure(factors, place)[0], predict(factors, "cpu")
-    assert predicted["peak_gib"] == pytest.approx(measured["peak_gib"], rel=0.03)
-    assert measured["gradients_gib"] > activations_of(measured)
-    assert measured["other_gib"] > 0.05 * measured["peak_gib"]  # the block
+    assert predicted.peak_gib == pytest.approx(measured.peak_gib, rel=0.03)
+    assert measured.gradients_gib > measured.activations_gib
+    assert measured.other_gib > 0.05 * measured.peak_gib  # the block
 
 
 @pytest.mark.parametrize(
@@ -223,22 +222,20 @@ def test_the_largest_batch_fits_its_budget_and_the_next_does_not(
     assert done.stdout.splitlines()[-1] == f"wrote {path}"
     record = json.loads(path.read_text())
     assert record["kind"] == "memory"
-    metrics = record["metrics"]
-    assert metrics["how"] == "live storage of tensors"
-    assert set(metrics["batches"]) == {"8", "16"}
-    for size, found in metrics["batches"].items():
-        catlip, clip = (found["methods"][method] for method in ("catlip", "clip"))
-        peak = catlip["measured"]["peak_gib"]
+    memory = kinds.Memory.read(record["metrics"])
+    assert memory.how == "live storage of tensors"
+    assert set(memory.batches) == {8, 16}
+    for size, batch in memory.batches.items():
+        catlip, clip = (batch.methods[method] for method in ("catlip", "clip"))
+        peak, ratio = catlip.measured.peak_gib, batch.ratios["clip/catlip"]
         assert record["samples"][f"catlip_b{size}_peak_bytes"] == [peak * GIB] * 2
-        assert found["ratios"]["clip/catlip"]["peak"] == pytest.approx(
-            clip["measured"]["peak_gib"] / peak
-        )
-        kept = activations_of(clip["measured"]) / activations_of(catlip["measured"])
-        assert found["ratios"]["clip/catlip"]["activations"] == pytest.approx(kept)
-        assert catlip["retries"] == 0
-        assert clip["largest_batch"] < catlip["largest_batch"]
-    assert catlip["largest_batch"] == pytest.approx(catlip["largest_batch_predicted"], rel=0.05)
-    largest = Factors("catlip", "hybrid_tiny", 32, catlip["largest_batch"], "fp32", num_classes=500)
+        assert ratio.peak == pytest.approx(clip.measured.peak_gib / peak)
+        kept = clip.measured.activations_gib / catlip.measured.activations_gib
+        assert ratio.activations == pytest.approx(kept)
+        assert catlip.retries == 0
+        assert clip.largest_batch < catlip.largest_batch
+    assert catlip.largest_batch == pytest.approx(catlip.largest_batch_predicted, rel=0.05)
+    largest = Factors("catlip", "hybrid_tiny", 32, catlip.largest_batch, "fp32", num_classes=500)
     assert peak_bytes(largest, device_type="cpu") < 0.25 * GIB
 
 

@@ -14,6 +14,7 @@ from bench.measuring.ceiling import datasheet_tflops, measure_ceiling
 from bench.step_time import PARTS, steps_ms
 from bench.training_step import PHASES, Factors, Stopwatch, batch_of, build, norm_by_loop
 from catlip.cli import InputError
+from catlip.kinds.cells import TIMES
 from catlip.training.distributed import find_place
 from catlip.training.loop import Trainer
 from catlip.training.parallel import gradient_norm
@@ -61,7 +62,7 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_pa
         )
     found = record["metrics"]["ratios"]["clip/catlip"]
     assert found["low"] <= found["value"] <= found["high"]
-    assert f"clip/catlip = {found['value']:.2f}" in done.stdout
+    assert f"{found['value']:.2f}{TIMES}" in done.stdout
 
 
 def test_real_shards_are_timed_end_to_end(program, starter, tmp_path) -> None:
@@ -185,8 +186,8 @@ def test_laps_of_a_part_are_added_and_a_step_ends_with_its_optimizer() -> None:
 
 def test_a_ceiling_has_a_spread_and_a_datasheet_where_there_is_one() -> None:
     found = measure_ceiling(torch.device("cpu"), "fp32")
-    assert found["datasheet_tflops"] is None
-    assert 0 < found["tflops"]["p5"] <= found["tflops"]["median"] <= found["tflops"]["p95"]
+    assert found.datasheet_tflops is None
+    assert 0 < found.tflops.p5 <= found.tflops.median <= found.tflops.p95
     assert datasheet_tflops("NVIDIA A100-SXM4-80GB", "bf16") == 312
     assert datasheet_tflops("NVIDIA H100 PCIe", "bf16") == 756
     assert datasheet_tflops("NVIDIA H100 80GB HBM3", "bf16") == 989

@@ -8,6 +8,7 @@ import math
 
 import pytest
 
+from bench import waterfall
 from bench.measuring.variants import (
     Change,
     Variant,
@@ -17,7 +18,8 @@ from bench.measuring.variants import (
     released_clip,
 )
 from bench.training_step import Factors
-from bench.waterfall import Timed, Waterfall, apply_all, walk
+from bench.waterfall import Timed, apply_all, walk
+from catlip.kinds import Waterfall
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
@@ -76,20 +78,17 @@ def test_both_orders_and_the_whole_way_are_timed_alike() -> None:
         of_step("precision", "precision", "fp32", "fp16", "not here"),
     ]
     with progress(disable=True) as bar:
-        timed = Timed(Waterfall(num_rounds=2), find_place("cpu"), bar)
-        found = timed.both_orders("way", start, changes)
-    forward, reverse = found["orders"]["forward"], found["orders"]["reverse"]
-    assert [entry["factor"] for entry in forward] == [entry["factor"] for entry in reverse[::-1]]
-    assert forward[2]["not_run"] == reverse[0]["not_run"] == "not here"
-    for entry in (*forward[:2], *reverse[1:], found["total"]):
-        assert entry["ratio"]["low"] <= entry["ratio"]["value"] <= entry["ratio"]["high"]
+        timed = Timed(waterfall.Waterfall(num_rounds=2), find_place("cpu"), bar)
+        way = timed.both_orders("way", start, changes)
+    forward, reverse = way.orders["forward"], way.orders["reverse"]
+    assert [step.factor for step in forward] == [step.factor for step in reverse[::-1]]
+    assert forward[2].not_run == reverse[0].not_run == "not here"
+    for pair in (*forward[:2], *reverse[1:], way.total):
+        assert pair.ratio.low <= pair.ratio.value <= pair.ratio.high
     for order in (forward[:2], reverse[1:]):
-        assert math.prod(entry["flops_ratio"] for entry in order) == pytest.approx(
-            found["total"]["flops_ratio"]
-        )
-    assert (
-        found["total"]["flops_ratio"] > 1.5
-    )  # a text tower as large as the image's, and a third of a step computed again
+        assert math.prod(step.flops_ratio for step in order) == pytest.approx(way.total.flops_ratio)
+    # A text tower as large as the image's, and a third of a step computed again.
+    assert way.total.flops_ratio > 1.5
     assert len(timed.samples) == 10
     assert all(len(samples) == 2 for samples in timed.samples.values())
 
@@ -104,20 +103,15 @@ def test_a_run_times_every_factor_in_both_orders(program, tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
     assert f"wrote {path}" in done.stdout
-    metrics = json.loads(path.read_text())["metrics"]
-    for name in ("release", "further"):
-        forward, reverse = metrics[name]["orders"]["forward"], metrics[name]["orders"]["reverse"]
-        assert {entry["factor"] for entry in forward} == {entry["factor"] for entry in reverse}
-        for entry in (*forward, *reverse):
-            assert ("ratio" in entry) != ("not_run" in entry), entry["factor"]
-        product = 1.0
-        for entry in forward:
-            product *= entry.get("flops_ratio", 1.0)
-        assert product == pytest.approx(metrics[name]["total"]["flops_ratio"])
-    not_run = {
-        entry["factor"]: entry["not_run"]
-        for entry in metrics["release"]["orders"]["forward"]
-        if "not_run" in entry
-    }
+    measured = Waterfall.read(json.loads(path.read_text())["metrics"])
+    assert measured.metrics() == json.loads(path.read_text())["metrics"]
+    for way in (measured.release, measured.further):
+        forward, reverse = way.orders["forward"], way.orders["reverse"]
+        assert {step.factor for step in forward} == {step.factor for step in reverse}
+        for step in (*forward, *reverse):
+            assert (step.ratio is None) != (step.not_run is None), step.factor
+        product = math.prod(step.flops_ratio or 1.0 for step in forward)
+        assert product == pytest.approx(way.total.flops_ratio)
+    not_run = {step.factor: step.not_run for step in measured.release.orders["forward"]}
     assert "fp16" in not_run["precision"]
     assert not_run["crop"].startswith("on the host")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from toys import steps
 
 from bench.compare import Compare as BenchCompare
 from bench.compare import main as bench_compare
@@ -166,9 +167,8 @@ def attacked(write_record, tmp_path) -> Page:
         write_record(
             "linear_probe", f"catlip-seed{seed}", metrics=probe | {"pretrain_seed": seed}, **poison
         )
-    timed = {"total_ms": {"median": 1.0}, "parameters": 1e6}
     step = {
-        "methods": {"catlip": timed, "clip": timed, ATTACK: timed},
+        "methods": {"catlip": steps(), "clip": steps(), ATTACK: steps()},
         "ratios": {"clip/catlip": {"value": 1.2}},
     }
     write_record(

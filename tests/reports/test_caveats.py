@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from toys import steps
 
 from reports.read.caveats import broken_words, is_busy
 from reports.read.records import read_records
@@ -43,10 +44,7 @@ def page_of(golden: Path, write_record: Callable[..., Path], tmp_path: Path) -> 
             config=config,
             environment=environment,
         )
-        parts = {
-            f"{part}_ms": {"median": 1.0} for part in ("total", "forward", "backward", "optimizer")
-        }
-        metrics = {"methods": {"catlip": parts, "clip": parts}}
+        metrics = {"methods": {"catlip": steps(), "clip": steps()}}
         write_record(
             "step_time", "s", metrics=metrics, config={"model": "tiny"}, environment=environment
         )

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from report_support import SIDES
+from toys import steps
 
+from catlip.kinds import Interval
 from catlip.table import Quantity
 from reports.paper.claims import (
     JUDGES,
@@ -34,7 +36,6 @@ from reports.paper.evidence import (
     not_lower,
     smaller,
 )
-from reports.read.measured import Ratio
 from reports.read.records import Records, read_records
 from reports.render.page import markdown
 from reports.sections import build_page
@@ -91,11 +92,11 @@ def test_every_claim_has_a_source_a_rule_a_judge_and_a_command():
         (every_pair, [0.1, -3.0], OPEN),
         (every_pair, [5.0], UNTESTED),
         (every_pair, [5.0, math.inf], UNTESTED),
-        (above_one, [Ratio("", 1.2, 1.1, 1.3)], HOLDS),
-        (above_one, [Ratio("", 0.8, 0.7, 0.9)], FAILS),
-        (above_one, [Ratio("", 1.2, 0.9, 1.5)], OPEN),
-        (above_one, [Ratio("", 1.2, None, 1.5)], UNTESTED),
-        (above_one, [Ratio("", 1.2, NAN, NAN)], UNTESTED),
+        (above_one, [Interval(1.2, 1.1, 1.3)], HOLDS),
+        (above_one, [Interval(0.8, 0.7, 0.9)], FAILS),
+        (above_one, [Interval(1.2, 0.9, 1.5)], OPEN),
+        (above_one, [Interval(1.2, None, 1.5)], UNTESTED),
+        (above_one, [Interval(1.2, NAN, NAN)], UNTESTED),
         (beyond_spread, [Quantity(5.0, 1.0, 3), Quantity(3.0, 0.5, 3)], HOLDS),
         (beyond_spread, [Quantity(3.0, 1.0, 3), Quantity(5.0, 0.5, 3)], FAILS),
         (beyond_spread, [Quantity(3.5, 1.0, 3), Quantity(3.0, 0.1, 3)], OPEN),
@@ -272,8 +273,8 @@ def test_trainings_on_two_devices_never_share_a_ratio(write_record, said):
 
 def step(write_record, low=2.0, high=2.2, device="GPU", cpu="CPU", model="vit_b16", **config):
     methods = {
-        m: {"parameters": n, "loss_ms": {"median": n, "p5": n, "p95": n}}
-        for m, n in (("catlip", 100e6), ("clip", 150e6))
+        m: steps(parameters=n, loss_ms={"median": n, "p5": n, "p95": n})
+        for m, n in (("catlip", 100_000_000), ("clip", 150_000_000))
     }
     metrics = {
         "methods": methods,

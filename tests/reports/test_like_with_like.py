@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from toys import steps
 
 from bench.compare import compare as bench_compare
+from catlip.kinds import StepTime, Waterfall
+from catlip.kinds.step_time import step_tables
+from catlip.kinds.waterfall import waterfall_tables
 from catlip.least_counts import ROUNDS, SEEDS, too_few
 from catlip.table import Quantity, sign_of
-from reports.cost.step_times import step_tables
-from reports.cost.waterfall import waterfall_tables, ways
 from reports.paper.claims import claims_table
 from reports.read.measured import Setting, settings
 from reports.read.records import Record, read_records
@@ -334,10 +336,7 @@ def test_a_ratio_from_few_timed_steps_is_no_ratio(
     training, write_record, setting, rounds, is_enough
 ):
     times = {f"{m}_total_ms": [float(k + 1)] * rounds for k, m in enumerate(("catlip", "clip"))}
-    parts = {"total_ms": {"median": 1.0, "n": rounds}} | {
-        f"{p}_ms": {"median": 1.0} for p in ("forward", "backward", "optimizer")
-    }
-    metrics = {"methods": dict.fromkeys(("catlip", "clip"), parts)}
+    metrics = {"methods": dict.fromkeys(("catlip", "clip"), steps())}
     metrics["ratios"] = {"clip/catlip": {"value": 2.7, "low": 2.6, "high": 2.8}}
     training("catlip", 0)
     training("clip", 0)
@@ -352,7 +351,7 @@ def test_a_ratio_from_few_timed_steps_is_no_ratio(
     found = setting()
     words = [
         cell.full
-        for row in headline(found).rows + step_tables(found.of("step_time"))[0].rows
+        for row in headline(found).rows + step_tables(found.of(StepTime))[0].rows
         for cell in row
     ]
     words += [text for answer in answers(found) for text in (answer.short, *answer.sentences)]
@@ -378,10 +377,10 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
     }
     samples = {f"release forward attention {side}": [1.0] * rounds for side in ("before", "after")}
     write_record("waterfall", "w", metrics=metrics, samples=samples, environment=DEVICE)
-    (record,) = of_kind("waterfall")
+    (record,) = of_kind(Waterfall)
     (table,) = waterfall_tables(record)
     assert table.rows[0][2].small == interval
-    assert ways(record)[0].factors[0].mean == pytest.approx(1.2)
+    assert record.measured.release.factors[0].mean == pytest.approx(1.2)
     (answer,) = answers(Setting("runs", "starter", ()), [record])[2:]
     assert ("largest factor is attention" in answer.short) == (rounds >= 6)
 

@@ -3,9 +3,12 @@ concluded.
 """
 
 import pytest
+from toys import steps
 
+from catlip.kinds import StepTime
+from catlip.kinds.step_time import step_tables
 from catlip.table import Quantity
-from reports.cost.step_times import phases_figure, step_tables
+from reports.cost.step_times import phases_figure
 from reports.read.measured import Setting, settings, summarise
 from reports.read.records import read_records
 from reports.summary.answers import answers
@@ -56,10 +59,8 @@ def write_timing(write_record):
     """A step-time record, with the ratio given or left out."""
 
     def write(name: str, model: str, ratio: dict[str, float] | None, environment=CPU) -> None:
-        phases = {"total_ms": {"median": 10.0, "p5": 9.0, "p95": 12.0}}
-        phases |= {f"{phase}_ms": {"median": 3.0} for phase in ("forward", "backward", "optimizer")}
         metrics = {
-            "methods": {"catlip": phases, "clip": phases},
+            "methods": {"catlip": steps(), "clip": steps()},
             "ratios": {"clip/catlip": ratio} if ratio else {},
         }
         write_record(
@@ -135,7 +136,7 @@ def test_a_ratio_without_interval_is_shown_as_such_and_concludes_nothing(
     write_training("catlip", 0, 10.0)
     write_timing("a", "tiny", {"value": 1.3})
     (setting,) = read()
-    assert step_tables(setting.of("step_time"))[0].rows[1][-2].small == "no interval"
+    assert step_tables(setting.of(StepTime))[0].rows[1][-2].small == "no interval"
     assert answers(setting)[1].short.startswith("Not yet known")
 
 

@@ -20,4 +20,18 @@ METRICS: dict[str, dict[str, Any]] = {
         "parameters_total": 1_400_000,
         "parameters_image": 1_200_000,
     },
+    "step_time": {"methods": {}, "ratios": {}},
+    "waterfall": {
+        "published_ratio": 2.7,
+        "unit": "ms_per_image",
+        "release": {"orders": {}, "total": {}},
+        "further": {"orders": {}, "total": {}},
+    },
 }
+
+
+def steps(**parts: Any) -> dict[str, Any]:
+    """The steps of one method, as bench.step_time records them."""
+    summary = {"median": 1.0}
+    timed = {f"{part}_ms": summary for part in ("total", "forward", "backward", "optimizer")}
+    return timed | {"parameters": 1_400_000, "images_per_s": 100.0} | parts

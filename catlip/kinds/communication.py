@@ -1,0 +1,195 @@
+"""What the ranks send each other in a step: bytes by collective, how long they take, and how much
+of that a step waits for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from catlip.kinds.base import Interval, Summary
+from catlip.kinds.cells import interval, summary_cell
+from catlip.kinds.run import Run
+from catlip.kinds.steps import StepKind, shown_methods, step_description
+from catlip.method_style import name_of
+from catlip.table import Cell, Table, clipped, number_cell, shown
+
+MOST_COLLECTIVES = 12  # of a method
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectiveCalls:
+    """The calls of a step that are for the same thing, of one kind and type.
+
+    Attributes:
+        what: what they are for: gradients, parameters, features, counts, buffers or norm.
+        elements: what one rank hands in, a number a call.
+        mb: their size as nccl-tests counts it; sent_mb is what leaves a rank round a ring.
+        in_step_ms: waiting for the other ranks included; None where the profile does not tell.
+        bare_ms: the same with nothing else going on; the two bandwidths are of it.
+    """
+
+    what: str
+    kind: str
+    dtype: str
+    count: int
+    elements: list[int] = field(default_factory=list)
+    mb: float
+    sent_mb: float
+    in_step_ms: Summary | None = None
+    bare_ms: Summary
+    algorithm_gb_s: float
+    bus_gb_s: float
+
+    @property
+    def label(self) -> str:
+        """What is sent and how: `gradients by all-reduce`."""
+        words = [self.what, self.kind.replace("_", "-")]
+        return clipped(" by ".join(word for word in words if word), 40)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodExchange:
+    """What one method sends in a step and rank, and what the step waits for.
+
+    Attributes:
+        step_without_exchange_ms: the same work with gradients kept to each rank; FSDP cannot, so it
+            has none of the fields from here on.
+        exposed_ms: the difference of the two.
+        overlapped_ms: of the bare time of gradients and buffers, what the backward pass hides.
+        blocking_ms: the bare time of everything else, which nothing hides.
+    """
+
+    collectives: list[CollectiveCalls]
+    sent_mb: float
+    predicted_sent_mb: float
+    sent_kb_per_image: float
+    step_ms: Summary
+    step_without_exchange_ms: Summary | None = None
+    exposed_ms: Interval | None = None
+    overlapped_ms: float | None = None
+    blocking_ms: Summary | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllReduce:
+    """An all-reduce of one size, with nothing else going on."""
+
+    mb: float
+    ms: Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkFit:
+    """Latency and bandwidth of the link between ranks, fitted to all-reduces of several sizes."""
+
+    latency_us: float
+    gb_s: float
+    all_reduce: list[AllReduce]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Communication(StepKind):
+    """What each method sends between `world_size` ranks, over the link that was measured first."""
+
+    kind = "communication"
+
+    backend: str
+    parallel: str
+    methods: dict[str, MethodExchange]
+    link: LinkFit | None = None
+
+
+def communication_tables(run: Run[Communication], end: str = "") -> list[Table]:
+    """A step with and without the exchange, and every collective.
+
+    Args:
+        end: of the tables' names.
+    """
+    return [_steps_table(run, end), _collectives_table(run, end)]
+
+
+def _steps_table(run: Run[Communication], end: str) -> Table:
+    columns = [
+        "Method",
+        "Sent (MB)",
+        "Sent an image (kB)",
+        "Step (ms)",
+        "Step without (ms)",
+        "Exposed (ms)",
+        "Hidden (ms)",
+        "Blocking (ms)",
+    ]
+    caption = (
+        "Sent is what one rank sends in a step, and below it the prediction. A step without does "
+        "the same work and keeps its "
+        "gradients to itself; exposed is the difference, with its 95 % interval, and hidden the "
+        "part of the gradients' time "
+        "that passes beside the backward pass. Blocking is what nothing can hide, such as the "
+        "exchange of features that the "
+        "loss is made of: a step waits for it as well."
+    )
+    title = f"What exchange costs between {_ranks(run.measured)}, {step_description(run)}"
+    rows = [_step_row(run, method) for method in shown_methods(run.measured.methods)]
+    return Table(f"communication{end}", title, columns, rows, caption)
+
+
+def _step_row(run: Run[Communication], method: str) -> list[Cell]:
+    costs, anchor = run.measured.methods[method], run.anchor
+    exposed = costs.exposed_ms
+    return [
+        Cell(name_of(method)),
+        number_cell(costs.sent_mb, None, anchor, f"predicted {shown(costs.predicted_sent_mb)}"),
+        number_cell(costs.sent_kb_per_image, None, anchor),
+        summary_cell(costs.step_ms, anchor),
+        summary_cell(costs.step_without_exchange_ms, anchor),
+        Cell(shown(exposed.value), interval(run, exposed, None), anchor) if exposed else Cell(),
+        number_cell(costs.overlapped_ms, None, anchor),
+        summary_cell(costs.blocking_ms, anchor),
+    ]
+
+
+def _collectives_table(run: Run[Communication], end: str) -> Table:
+    columns = [
+        "Collective",
+        "Type",
+        "Times a step",
+        "Payload (MB)",
+        "Sent (MB)",
+        "In the step (ms)",
+        "Alone (ms)",
+        "Algorithm (GB/s)",
+        "Bus (GB/s)",
+    ]
+    caption = (
+        "In the step is what the profiler saw, waiting for the other ranks included; alone is the "
+        "same collective with nothing "
+        "else to do. Algorithm bandwidth is payload by time; bus bandwidth is comparable between "
+        "collectives and numbers of "
+        "ranks, by nccl-tests' formulas."
+    )
+    rows: list[Sequence[Cell]] = []
+    for method in shown_methods(run.measured.methods):
+        rows.append([Cell(name_of(method))])
+        for calls in run.measured.methods[method].collectives[:MOST_COLLECTIVES]:
+            rows.append(_collective_row(calls, run.anchor))
+    title = f"Every collective of a step between {_ranks(run.measured)}"
+    return Table(f"collectives{end}", title, columns, rows, caption)
+
+
+def _collective_row(calls: CollectiveCalls, anchor: str) -> list[Cell]:
+    return [
+        Cell(calls.label),
+        Cell(clipped(calls.dtype, 16)),
+        number_cell(calls.count, 0, anchor),
+        number_cell(calls.mb, None, anchor),
+        number_cell(calls.sent_mb, None, anchor),
+        summary_cell(calls.in_step_ms, anchor),
+        summary_cell(calls.bare_ms, anchor),
+        number_cell(calls.algorithm_gb_s, None, anchor),
+        number_cell(calls.bus_gb_s, None, anchor),
+    ]
+
+
+def _ranks(measured: Communication) -> str:
+    """`2 ranks (gloo, ddp)`."""
+    how = f"{clipped(measured.backend, 16)}, {clipped(measured.parallel, 16)}"
+    return f"{shown(measured.world_size, 0)} ranks ({how})"

@@ -1,0 +1,151 @@
+"""How fast images come: decoding and the whole loader on one core, ours and the field's, and what
+starting an epoch takes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from catlip.kinds.base import Interval, Kind, Summary
+from catlip.kinds.cells import ratio_cell, summary_cell
+from catlip.kinds.run import Run
+from catlip.least_counts import ROUNDS
+from catlip.table import Cell, Table, clipped, number_cell, shown
+
+OURS = "ours"
+MOST_ROWS, MOST_WORKERS = 16, 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelDifference:
+    """How far two decoders' crops are apart, in grey levels of 0 to 255."""
+
+    mean: float
+    max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerMemory:
+    """MiB resident in each worker, after the first batch and after the last."""
+
+    workers_mib_start: list[float]
+    workers_mib_end: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochPlan:
+    """What it takes to plan an epoch until its first batch, or one in its middle, can be made:
+    seconds by the clock and of the processor, and MiB at most.
+    """
+
+    samples: int
+    shards: int
+    first_batch_s: float
+    first_batch_cpu_s: float
+    middle_batch_s: float
+    middle_batch_cpu_s: float
+    peak_mib: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The photographs that were decoded; means of pixels and of KiB."""
+
+    count: int
+    mean_width: float
+    mean_height: float
+    mean_kib: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPath(Kind):
+    """Images a second of processor time.
+
+    Attributes:
+        decoders: by name.
+        loaders: by name and workers: `open_clip, 2 workers`.
+        ratios: `ours/pillow` -> how many times as fast ours is; loaders are compared with the same
+            number of workers: `ours, 2 workers/open_clip, 2 workers`.
+        memory: of the loaders that have workers.
+        not_run: who could not be run -> how to install it.
+    """
+
+    kind = "data_path"
+
+    decoders: dict[str, Summary]
+    loaders: dict[str, Summary]
+    ratios: dict[str, Interval]
+    pixel_difference: dict[str, PixelDifference] = field(default_factory=dict)
+    memory: dict[str, WorkerMemory]
+    plan: EpochPlan | None = None
+    images: Images
+    not_run: dict[str, str]
+
+
+def data_path_tables(run: Run[DataPath], end: str = "") -> list[Table]:
+    """Rates of a core with what ours gains, then memory and planning where they were measured.
+
+    Args:
+        end: of the tables' names.
+    """
+    plan = _plan_table(run, end)
+    return [_rates_table(run, end), *([plan] if plan.rows else [])]
+
+
+def _rates_table(run: Run[DataPath], end: str) -> Table:
+    measured, images = run.measured, run.measured.images
+    rows: list[Sequence[Cell]] = [[Cell("Decoding, with a random resized crop")]]
+    for name in list(measured.decoders)[:MOST_ROWS]:
+        rows.append(_rate_row(run, name, measured.decoders[name], f"{OURS}/{name}"))
+    rows.append([Cell("The whole loader, from shards to batches")])
+    for name in list(measured.loaders)[:MOST_ROWS]:
+        pair = f"{OURS}, {name.partition(', ')[2]}/{name}"
+        rows.append(_rate_row(run, name, measured.loaders[name], pair))
+    for peer, how in list(measured.not_run.items())[:MOST_ROWS]:
+        rows.append([Cell(clipped(peer, 40)), Cell(f"not run: {clipped(how, 120)}"), Cell()])
+    size = f"{shown(images.mean_width, 0)} x {shown(images.mean_height, 0)}"
+    caption = (
+        "Images a second of processor time, of all processes together: what one core does, "
+        "whatever else the machine is busy "
+        f"with. {shown(images.count, 0)} photographs of {size} pixels on average, crops of "
+        f"{shown(run.setup.resolution, 0)} pixels, all in turns in one process; "
+        "below a rate its 5th to 95th "
+        "percentile, below a ratio its 95 % interval. Who decodes the whole picture does not crop: "
+        "it is a bound, not a loader."
+    )
+    columns = ["Who", "Images/s of one core", "Ours is so many times as fast"]
+    return Table(f"data_path{end}", f"The data path on {run.where}", columns, rows, caption)
+
+
+def _rate_row(run: Run[DataPath], name: str, rate: Summary, pair: str) -> list[Cell]:
+    ratio = run.measured.ratios.get(pair)
+    # Loaders are timed in fewer rounds than decoders.
+    if ratio and rate.n is not None and rate.n < ROUNDS[DataPath.kind]:
+        ratio = Interval(ratio.value)
+    row = [Cell(clipped(name, 40)), summary_cell(rate, run.anchor, 0)]
+    return [*row, ratio_cell(run, ratio)]
+
+
+def _plan_table(run: Run[DataPath], end: str) -> Table:
+    plan, anchor, rows, caption = run.measured.plan, run.anchor, [], ""
+    for name in list(run.measured.memory)[:MOST_ROWS]:
+        memory = run.measured.memory[name]
+        after = f"after the last batch {_mib(memory.workers_mib_end)}"
+        cell = Cell(_mib(memory.workers_mib_start), after, anchor)
+        rows.append([Cell(f"Resident in each worker, {clipped(name, 40)} (MiB)"), cell])
+    if plan:
+        for where, seconds, processor_s in (
+            ("first", plan.first_batch_s, plan.first_batch_cpu_s),
+            ("middle", plan.middle_batch_s, plan.middle_batch_cpu_s),
+        ):
+            small = f"{shown(processor_s, 2)} of the processor"
+            what = f"Planning, to the {where} batch of the epoch (s)"
+            rows.append([Cell(what), number_cell(seconds, 2, anchor, small)])
+        rows.append([Cell("Planning, at most (MiB)"), number_cell(plan.peak_mib, 0, anchor)])
+        what = f"{shown(plan.samples, 0)} samples in {shown(plan.shards, 0)} shards"
+        caption = f"Planned is an epoch of {what}; once, so without an interval."
+    title = f"Memory and start of the data path on {run.where}"
+    return Table(f"data_plan{end}", title, ["What", "Measured"], rows, caption)
+
+
+def _mib(values: Sequence[float]) -> str:
+    return ", ".join(shown(value, 0) for value in values[:MOST_WORKERS])

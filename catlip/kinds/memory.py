@@ -1,0 +1,225 @@
+"""What a training step keeps in memory, measured beside predicted: against the batch, and by
+part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from catlip.kinds.cells import TIMES
+from catlip.kinds.run import Run
+from catlip.kinds.steps import StepKind, shown_methods, step_description
+from catlip.method_style import name_of
+from catlip.table import MISSING, Cell, Table, number_cell, shown
+
+MOST_BATCHES = 12
+MOST_PAIRS = 3
+Parts = dict[str, float | None]  # what it is for -> GiB
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryParts:
+    """GiB of a step: its peak, and what is kept for what; parts need not be at their largest at the
+    same moment.
+    """
+
+    peak_gib: float
+    parameters_gib: float
+    gradients_gib: float
+    optimizer_gib: float
+    average_gib: float
+    activations_image_gib: float
+    activations_text_gib: float
+    activations_logits_gib: float
+    other_gib: float | None = None
+    reserved_gib: float | None = None
+
+    @property
+    def activations_gib(self) -> float:
+        """Of all parts."""
+        return self.activations_image_gib + self.activations_text_gib + self.activations_logits_gib
+
+    @property
+    def named(self) -> Parts:
+        """The parts beside the peak, as readers call them."""
+        return {
+            "weights": self.parameters_gib,
+            "gradients": self.gradients_gib,
+            "optimizer state": self.optimizer_gib,
+            "averaged weights": self.average_gib,
+            "image activations": self.activations_image_gib,
+            "text activations": self.activations_text_gib,
+            "logits": self.activations_logits_gib,
+            "other": self.other_gib,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodMemory:
+    """One method's step at one batch size.
+
+    Attributes:
+        retries: how often a GPU's allocator freed its cache to go on.
+        largest_batch: that fits, found by trying; None where it was not looked for.
+    """
+
+    measured: MemoryParts
+    predicted: MemoryParts
+    retries: int | None = None
+    largest_batch: int | None = None
+    largest_batch_predicted: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRatio:
+    """How many times as much one method takes as another."""
+
+    peak: float
+    activations: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchMemory:
+    """Every method at one batch size; ratios as `clip/catlip`."""
+
+    methods: dict[str, MethodMemory]
+    ratios: dict[str, MemoryRatio] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory(StepKind):
+    """Memory of a step by batch size.
+
+    Attributes:
+        how: what counted the peak: a GPU's allocator, or the live storage of tensors.
+    """
+
+    kind = "memory"
+
+    how: str
+    batches: dict[int, BatchMemory]
+
+    @property
+    def shown_batches(self) -> dict[int, BatchMemory]:
+        """The batch sizes in order, as many as there is room for."""
+        return {size: self.batches[size] for size in sorted(self.batches)[:MOST_BATCHES]}
+
+    @property
+    def methods(self) -> list[str]:
+        """Every method that was measured at some batch size."""
+        return shown_methods(m for batch in self.shown_batches.values() for m in batch.methods)
+
+    def largest_batch(self, method: str, *, predicted: bool = False) -> int | None:
+        """The largest batch that fits, from the first batch size that says it."""
+        for batch in self.shown_batches.values():
+            if method in batch.methods:
+                memory = batch.methods[method]
+                largest = memory.largest_batch_predicted if predicted else memory.largest_batch
+                if largest is not None:
+                    return largest
+        return None
+
+
+def memory_tables(run: Run[Memory], end: str = "") -> list[Table]:
+    """The peak at every batch size, and the parts at the largest; none without a measurement.
+
+    Args:
+        end: of the tables' names.
+    """
+    return [_peaks_table(run, end), _parts_table(run, end)] if run.measured.methods else []
+
+
+def _peaks_table(run: Run[Memory], end: str) -> Table:
+    methods, batches = run.measured.methods, run.measured.shown_batches
+    pairs = list(dict.fromkeys(p for batch in batches.values() for p in batch.ratios))[:MOST_PAIRS]
+    columns = ["Images per device", *(f"{name_of(method)} (GiB)" for method in methods)]
+    columns += [f"{_pair(pair)}, {what}" for pair in pairs for what in ("peak", "activations")]
+    rows = [_peaks_row(run, size, pairs) for size in batches]
+    rows.append([Cell("Largest batch that fits"), *(_largest(run, method) for method in methods)])
+    rows[-1] += [Cell()] * (len(columns) - len(rows[-1]))
+    caption = (
+        f"Peak of a whole step as {_counted_by(run.measured)}; below it the prediction. Memory "
+        "does not "
+        "vary between steps, so there "
+        "is no interval. The largest batch is that of this device's memory."
+    )
+    title = f"Peak memory of a training step, {step_description(run)}"
+    return Table(f"memory{end}", title, columns, rows, caption)
+
+
+def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
+    batch = run.measured.batches[size]
+    row = [Cell(f"{size:,}")]
+    for method in run.measured.methods:
+        memory = batch.methods.get(method)
+        measured = memory.measured.peak_gib if memory else None
+        predicted = memory.predicted.peak_gib if memory else None
+        row.append(_both(measured, predicted, run.anchor))
+    for pair in pairs:
+        ratio = batch.ratios.get(pair)
+        row += (
+            [Cell(), Cell()]
+            if ratio is None
+            else [
+                Cell(f"{shown(value, 2)}{TIMES}", "", run.anchor)
+                for value in (ratio.peak, ratio.activations)
+            ]
+        )
+    return row
+
+
+def _both(measured: float | None, predicted: float | None, anchor: str) -> Cell:
+    """GiB as measured, and below it as predicted."""
+    small = "" if predicted is None else f"predicted {shown(predicted)}"
+    return Cell(MISSING, small) if measured is None else number_cell(measured, None, anchor, small)
+
+
+def _largest(run: Run[Memory], method: str) -> Cell:
+    largest = run.measured.largest_batch(method)
+    predicted = run.measured.largest_batch(method, predicted=True)
+    small = "" if predicted is None else f"predicted {shown(predicted, 0)}"
+    return Cell("not run", small) if largest is None else number_cell(largest, 0, run.anchor, small)
+
+
+def _parts_table(run: Run[Memory], end: str) -> Table:
+    measured = run.measured
+    size, batch = list(measured.shown_batches.items())[-1]
+    columns = ["Part", *(f"{name_of(method)} (GiB)" for method in measured.methods)]
+    parts: list[tuple[Parts, Parts]] = []
+    for method in measured.methods:
+        memory = batch.methods.get(method)
+        if memory is None:
+            parts.append(({}, {}))
+        else:
+            parts.append((_table_parts(memory.measured), _table_parts(memory.predicted)))
+    rows = []
+    for name in dict.fromkeys(name for part, _ in parts for name in part):
+        cells = [
+            _both(part.get(name), predicted.get(name), run.anchor) for part, predicted in parts
+        ]
+        rows.append([Cell(name.capitalize()), *cells])
+    title = f"Memory by part at {size:,} images, {step_description(run)}"
+    caption = (
+        "Parts are counted one by one and need not be at their largest at the same moment; below "
+        "each the prediction."
+    )
+    return Table(f"memory_parts{end}", title, columns, rows, caption)
+
+
+def _table_parts(parts: MemoryParts) -> Parts:
+    whole = {"peak of the step": parts.peak_gib, "reserved by the allocator": parts.reserved_gib}
+    return whole | parts.named
+
+
+def _counted_by(measured: Memory) -> str:
+    if "allocator" in measured.how:
+        return "the device's allocator counts it"
+    return (
+        "the storage of tensors that are alive adds up to: what libraries take beside them is not "
+        "in it"
+    )
+
+
+def _pair(pair: str) -> str:
+    """`CLIP / CatLIP` of `clip/catlip`."""
+    above, _, below = pair.partition("/")
+    return f"{name_of(above)} / {name_of(below)}"

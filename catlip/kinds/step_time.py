@@ -1,0 +1,197 @@
+"""What a training step costs: its parts, how fast images pass, and how much of what the device can
+do is used.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from catlip.kinds.base import Interval, Summary
+from catlip.kinds.cells import TIMES, ratio_cell, summary_cell
+from catlip.kinds.run import Run
+from catlip.kinds.steps import StepKind, median_cell, percent_cell, what_was_timed
+from catlip.method_style import name_of, ordered
+from catlip.table import Cell, Table, number_cell, shown
+
+SAMPLES_OF_A_TRAINING = "13.1 billion images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceiling:
+    """TFLOP/s of large matrix products in this precision: measured, and the datasheet's."""
+
+    precision: str
+    tflops: Summary
+    datasheet_tflops: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSteps:
+    """The steps of one method.
+
+    Attributes:
+        parameters: how many are trained.
+        total_ms: a whole step; the others are its parts. Where the loss has no number of its own,
+            the forward pass holds it.
+        images_per_s: of all ranks together.
+        tflops: of one device, without what checkpointing computes again.
+        mfu, mfu_datasheet: that as a fraction of the ceiling.
+        device_hours: of a training on SAMPLES_OF_A_TRAINING.
+    """
+
+    parameters: int
+    total_ms: Summary
+    data_wait_ms: Summary | None = None
+    forward_ms: Summary
+    loss_ms: Summary | None = None
+    backward_ms: Summary
+    optimizer_ms: Summary
+    images_per_s: float
+    tflops: float | None = None
+    mfu: float | None = None
+    mfu_datasheet: float | None = None
+    device_hours: float | None = None
+
+    @property
+    def parts(self) -> dict[str, Summary | None]:
+        """What a step consists of, in its order."""
+        return {
+            "waiting for data": self.data_wait_ms,
+            "forward": self.forward_ms,
+            "loss": self.loss_ms,
+            "backward": self.backward_ms,
+            "optimizer": self.optimizer_ms,
+        }
+
+
+PARTS = ("waiting for data", "forward", "loss", "backward", "optimizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTime(StepKind):
+    """Steps of several methods, in turns in one process.
+
+    Attributes:
+        ratios: `clip/catlip` -> step time of CLIP over that of CatLIP.
+        flops_ratios: the same of FLOPs, which are counted.
+    """
+
+    kind = "step_time"
+
+    ceiling: Ceiling | None = None
+    methods: dict[str, MethodSteps]
+    ratios: dict[str, Interval]
+    flops_ratios: dict[str, float] = field(default_factory=dict)
+
+
+def step_tables(runs: Sequence[Run[StepTime]], end: str = "") -> list[Table]:
+    """Two tables of runs on one device: the parts of a step, and rates; a row a method and run.
+
+    Args:
+        end: of the tables' names.
+    """
+    return [_parts_table(f"step_time{end}", runs), _rates_table(f"step_rates{end}", runs)]
+
+
+def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
+    waits = any(run.setup.data for run in runs)
+    parts = PARTS if waits else PARTS[1:]
+    columns = ["What", "Method", "Parameters (M)", "Step (ms)"]
+    columns += [f"{part.capitalize()} (ms)" for part in parts]
+    columns += ["Relative step time", "Relative FLOPs"]
+    caption = (
+        "Medians, with the 5th to 95th percentile of single steps below the step time, and the 95 "
+        "% interval below a ratio. "
+        "Within one record the methods took turns, so their ratio means something; numbers of "
+        "different records are not to be "
+        "divided. The ratio of FLOPs is counted, not measured: what the ratio of times has beyond "
+        "it is efficiency. "
+        "Where the loss has no number of its own, the forward pass holds it."
+    )
+    rows = [
+        [
+            *head,
+            number_cell(steps.parameters / 1e6, 1, run.anchor),
+            summary_cell(steps.total_ms, run.anchor),
+            *(median_cell(steps.parts[part], run.anchor) for part in parts),
+            step_ratio_cell(run, method),
+            _flops_cell(run, method),
+        ]
+        for run, method, steps, head in _rows(runs)
+    ]
+    return Table(name, f"Time of one training step on {runs[0].where}", columns, rows, caption)
+
+
+def _rates_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
+    columns = [
+        "What",
+        "Method",
+        "Images/s",
+        "Model TFLOP/s",
+        "Of the measured ceiling (%)",
+        "Of the datasheet (%)",
+        f"Device-hours for {SAMPLES_OF_A_TRAINING}",
+    ]
+    caption = (
+        "Model FLOPs do not count what is computed twice. The ceiling is the fastest matrix "
+        "product that this device was seen "
+        "to do in this precision; below a share, what it is a share of. Device-hours are "
+        "extrapolated from the rate of one "
+        "device on images that are already there: no decoding, nothing sent, no failure."
+    )
+    rows = [
+        [*head, *_rate_cells(run.measured.ceiling, steps, run.anchor)]
+        for run, _, steps, head in _rows(runs)
+    ]
+    title = f"Rate and efficiency of one training step on {runs[0].where}"
+    return Table(name, title, columns, rows, caption)
+
+
+def _rows(
+    runs: Sequence[Run[StepTime]],
+) -> Iterator[tuple[Run[StepTime], str, MethodSteps, list[Cell]]]:
+    """Each run and method, with its steps and the first cells of its row."""
+    for run in runs:
+        what = what_was_timed(run)
+        for method in ordered(run.measured.methods):
+            yield run, method, run.measured.methods[method], [Cell(what), Cell(name_of(method))]
+            what = "as above"
+
+
+def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
+    """The ratio of step times with its interval; 1 for the method below the line; a dash for one
+    that was not timed.
+    """
+    measured = run.measured
+    if method not in measured.methods:
+        return Cell()
+    if run.too_few:
+        return Cell(small=f"too few for a ratio: {run.too_few}")
+    pairs = {pair.partition("/")[0]: ratio for pair, ratio in measured.ratios.items()}
+    if method in pairs:
+        return ratio_cell(run, pairs[method])
+    is_below = any(pair.endswith(f"/{method}") for pair in measured.ratios)
+    return Cell(f"1{TIMES}", "", run.anchor) if is_below else Cell()
+
+
+def _flops_cell(run: Run[StepTime], method: str) -> Cell:
+    """`1.17x` of FLOPs, for a method above the line."""
+    for pair, ratio in run.measured.flops_ratios.items():
+        if pair.partition("/")[0] == method:
+            return Cell(f"{shown(ratio, 2)}{TIMES}", "", run.anchor)
+    return Cell()
+
+
+def _rate_cells(ceiling: Ceiling | None, steps: MethodSteps, anchor: str) -> list[Cell]:
+    reached = ceiling.tflops.median if ceiling else None
+    promised = ceiling.datasheet_tflops if ceiling else None
+    return [
+        number_cell(steps.images_per_s, None, anchor),
+        number_cell(steps.tflops, None, anchor),
+        percent_cell(steps.mfu, anchor, _of(reached)),
+        percent_cell(steps.mfu_datasheet, anchor, _of(promised)),
+        number_cell(steps.device_hours, 0, anchor),
+    ]
+
+
+def _of(tflops: float | None) -> str:
+    return "" if tflops is None else f"of {shown(tflops)} TFLOP/s"

@@ -1,0 +1,246 @@
+"""Where a speed-up comes from: one factor changed at a time, in two orders.
+
+A factor's ratio is the time of an image before its change over that after, so above 1 is faster,
+and ratios multiply. Where the two orders give a factor different ratios, what it is worth depends
+on what was changed before it. A record holds two *ways*: from the released CLIP configuration to
+the released CatLIP one, which the paper's ratio is of, and on to what neither does.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import msgspec
+
+from catlip.kinds.base import Interval, Summary
+from catlip.kinds.cells import TIMES, ratio_cell
+from catlip.kinds.run import Run
+from catlip.kinds.steps import StepKind, step_description
+from catlip.method_style import name_of
+from catlip.table import Cell, Table, clipped, shown
+
+ORDERS = {"forward": "First to last", "reverse": "Last to first"}
+NAMES = {"from": "before", "to": "after"}  # of fields that a record calls by a word of Python
+INTERACTS = (
+    "The two orders' intervals do not meet: what this change is worth depends on what was changed "
+    "before it."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two configurations timed in turns, or why they were not."""
+
+    ratio: Interval | None = None
+    flops_ratio: float | None = None
+    ms_per_image_before: Summary | None = None
+    ms_per_image: Summary | None = None
+    not_run: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Pair):
+    """One factor's change in one order; a crop is timed on the host, beside the step."""
+
+    factor: str
+    before: str
+    after: str
+    host_ratio: Interval | None = None
+
+    @property
+    def change(self) -> str:
+        """`naive to sdpa`."""
+        return f"{_word(self.before)} to {_word(self.after)}"
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One change, with what it was worth in each order; None where it was not run."""
+
+    name: str
+    change: str
+    ratios: dict[str, Interval | None]
+    flops: float | None
+    not_run: str
+
+    @property
+    def mean(self) -> float | None:
+        """The geometric mean over the orders in which it was run."""
+        logs = [math.log(r.value) for r in self.ratios.values() if r and 0 < r.value < math.inf]
+        return math.exp(sum(logs) / len(logs)) if logs else None
+
+    @property
+    def interacts(self) -> bool:
+        """Whether the intervals of the two orders lie apart."""
+        bounds = [
+            (r.low, r.high)
+            for r in self.ratios.values()
+            if r and r.low is not None and r.high is not None
+        ]
+        return len(bounds) == 2 and max(low for low, _ in bounds) > min(high for _, high in bounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """Several changes, one after the other, in both orders; and the first configuration against
+    the last.
+    """
+
+    orders: dict[str, list[Step]]
+    total: Pair
+
+    @cached_property
+    def factors(self) -> list[Factor]:
+        """Every change, in the forward order."""
+        by_change: dict[tuple[str, str], dict[str, Step]] = {}
+        for order in ORDERS:
+            for step in self.orders.get(order, []):
+                by_change.setdefault((step.factor, step.change), {}).setdefault(order, step)
+        return [_factor(name, change, steps) for (name, change), steps in by_change.items()]
+
+    @property
+    def not_run(self) -> list[str]:
+        """The names of the factors that were not run in any order."""
+        return [factor.name for factor in self.factors if factor.not_run]
+
+    def product(self, order: str) -> float | None:
+        """What all changes of an order multiply to; None where none was run."""
+        ratios = [step.ratio.value for step in self.orders.get(order, []) if step.ratio]
+        return math.prod(ratios) if ratios else None
+
+
+def _factor(name: str, change: str, steps: dict[str, Step]) -> Factor:
+    ratios = {order: steps[order].ratio if order in steps else None for order in ORDERS}
+    flops = [step.flops_ratio for step in steps.values() if step.flops_ratio is not None]
+    reasons = [step.not_run for step in steps.values() if step.not_run]
+    not_run = "" if any(ratios.values()) else (*reasons, "no ratio recorded")[0]
+    return Factor(name, change, ratios, flops[0] if flops else None, not_run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waterfall(StepKind):
+    """Both ways, and what the paper claims of the first."""
+
+    kind = "waterfall"
+
+    published_ratio: float
+    unit: str
+    release: Way
+    further: Way
+
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        return msgspec.convert(_renamed(metrics, NAMES), cls)
+
+    def metrics(self) -> dict[str, Any]:
+        renamed = _renamed(super().metrics(), {ours: theirs for theirs, ours in NAMES.items()})
+        assert isinstance(renamed, dict)
+        return renamed
+
+
+def _renamed(tree: Any, names: dict[str, str]) -> Any:
+    """The tree with other keys."""
+    if isinstance(tree, dict):
+        return {names.get(key, key): _renamed(value, names) for key, value in tree.items()}
+    return [_renamed(value, names) for value in tree] if isinstance(tree, list) else tree
+
+
+@dataclass(frozen=True)
+class NamedWay:
+    """A way as readers see it.
+
+    Attributes:
+        start: what the changes begin with.
+        published: the speed-up that the changes are to explain; only the releases' differences are.
+    """
+
+    name: str
+    title: str
+    start: str
+    way: Way
+    published: float | None
+
+
+def ways(measured: Waterfall) -> list[NamedWay]:
+    """Both ways, without one that has no changes."""
+    release = NamedWay(
+        "release",
+        "From the released CLIP configuration to the released CatLIP one",
+        "the released CLIP configuration",
+        way=measured.release,
+        published=measured.published_ratio,
+    )
+    further = NamedWay(
+        "further",
+        "What neither release does, from the released CatLIP configuration on",
+        "the released CatLIP configuration",
+        way=measured.further,
+        published=None,
+    )
+    return [named for named in (release, further) if named.way.factors]
+
+
+def waterfall_tables(run: Run[Waterfall], end: str = "") -> list[Table]:
+    """Of each way, factors with both orders side by side, then all of them together.
+
+    Args:
+        end: of the tables' names.
+    """
+    return [_table(f"waterfall_{named.name}{end}", run, named) for named in ways(run.measured)]
+
+
+def _table(name: str, run: Run[Waterfall], named: NamedWay) -> Table:
+    way = named.way
+    rows = [
+        *(_factor_row(run, factor) for factor in way.factors),
+        [Cell("Together")],
+        *_together(run, named),
+    ]
+    columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
+    few = run.too_few
+    caption = (
+        "Time of an image before the change over that after it, so above 1 is faster; "
+        f"{f'{few}: too few for intervals' if few else 'below each ratio its 95 % interval'}. "
+        "Between the two orders only the sequence of the changes differs. FLOPs are counted, not "
+        "measured."
+    )
+    return Table(name, f"{named.title}: {step_description(run)}", columns, rows, caption)
+
+
+def _factor_row(run: Run[Waterfall], factor: Factor) -> list[Cell]:
+    interacts = factor.interacts and not run.too_few
+    row = [Cell(factor.name, remarks=(INTERACTS,) if interacts else ()), Cell(factor.change)]
+    if factor.not_run:
+        why = Cell(f"not run: {clipped(factor.not_run, 160)}", "", run.anchor)
+        return [*row, why, Cell("not run"), Cell()]
+    ratios = [ratio_cell(run, factor.ratios[order]) for order in ORDERS]
+    return [*row, *ratios, _plain(factor.flops, run.anchor)]
+
+
+def _together(run: Run[Waterfall], named: NamedWay) -> list[Sequence[Cell]]:
+    products = [_plain(named.way.product(order), run.anchor) for order in ORDERS]
+    total = ratio_cell(run, named.way.total.ratio)
+    rows = [
+        [Cell("Product of the above"), Cell(""), *products, Cell("")],
+        [Cell("First against last, in turns"), Cell(""), total, total, Cell("")],
+    ]
+    if named.published is not None:
+        what = "The paper's claim, of whole trainings at its scale"
+        claim = _plain(named.published, "")
+        rows.append([Cell(what), Cell(""), claim, claim, Cell("")])
+    return [*rows]
+
+
+def _plain(value: float | None, anchor: str) -> Cell:
+    return Cell() if value is None else Cell(f"{shown(value, 2)}{TIMES}", "", anchor)
+
+
+def _word(value: str) -> str:
+    """`on`, `1,024`, `CatLIP`, `sdpa`."""
+    if value in ("True", "False"):
+        return "on" if value == "True" else "off"
+    if value.isdecimal() and len(value) < 9:
+        return shown(float(value), 0)
+    return clipped(name_of(value), 28)
