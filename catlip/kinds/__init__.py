@@ -12,11 +12,14 @@ from catlip.kinds.communication import (
     MethodExchange,
 )
 from catlip.kinds.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
+from catlip.kinds.label_audit import LabelAudit
+from catlip.kinds.labelling import Labelling
 from catlip.kinds.loop_overhead import LoopOverhead
 from catlip.kinds.memory import BatchMemory, Memory, MemoryParts, MemoryRatio, MethodMemory
 from catlip.kinds.pretrain import Pretrain
 from catlip.kinds.run import Run, read_run
 from catlip.kinds.step_time import Ceiling, MethodSteps, StepTime
+from catlip.kinds.vocabulary import VocabularyCounts, VocabularyStatistics
 from catlip.kinds.waterfall import Pair, Step, Waterfall, Way
 
 __all__ = [
@@ -32,6 +35,8 @@ __all__ = [
     "Images",
     "Interval",
     "Kind",
+    "LabelAudit",
+    "Labelling",
     "LinkFit",
     "LoopOverhead",
     "Memory",
@@ -47,6 +52,8 @@ __all__ = [
     "Step",
     "StepTime",
     "Summary",
+    "VocabularyCounts",
+    "VocabularyStatistics",
     "Waiting",
     "Waterfall",
     "Way",

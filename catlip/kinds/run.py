@@ -45,6 +45,10 @@ class Config:
     cached_features: bool | None = None
     neighbours: int | None = None
     seed: int | None = None
+    rule: str | None = None
+    threshold: int | None = None
+    top_k: int | None = None
+    workers: int | list[int] | None = None
     recipe: Recipe = Recipe()
 
 

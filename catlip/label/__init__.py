@@ -27,6 +27,7 @@ import tyro
 
 from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
+from catlip.kinds import Labelling
 from catlip.label.plan import counted, delete_stale, failure, sidecars_of, split_all
 from catlip.label.sidecar import (
     Labels,
@@ -212,16 +213,16 @@ def main(config: Label) -> None:
         delete_stale(sources, labels_dir, config.rule)
         todo = _unlabelled(functools.partial(each, "checking", check), sidecars)
         if changed := bool(todo or errors or not record_path.exists()):
-            with Record(record_path, "labelling", config) as record:
+            with Record(record_path, Labelling, config) as record:
                 start = time.perf_counter()
                 bad = [error for _, error in each("labelling", label, todo) if error]
                 seconds = time.perf_counter() - start
                 if errors or bad:
                     record.save()  # the others are labelled
                     raise failure([*errors, *bad], len(sources) - len(bad))
-                record.metrics |= summarise(sidecars, set(todo), making, seconds)
+                measured = record.measured(summarise(sidecars, set(todo), making, seconds))
     if changed:
-        report(record.metrics, len(sources) - len(todo), folder, record_path)
+        report(measured, len(sources) - len(todo), folder, record_path)
     else:
         print(f"nothing to do: all {counted(sources)} are labelled in {folder} ({record_path})")
 

@@ -14,8 +14,8 @@ many_senses    labels that may be another sense: every rule takes the first, and
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,32 +24,29 @@ import tyro
 
 from catlip.captions import NOUN, Labeller, Word
 from catlip.cli import InputError
+from catlip.kinds import LabelAudit
+from catlip.kinds.label_audit import (
+    LABEL,
+    AmbiguousNoun,
+    AuditedWord,
+    DroppedWord,
+    NotANoun,
+    audit_tables,
+    verdict_table,
+)
 from catlip.label import labelling_record
 from catlip.label.sources import Source, find, split
 from catlip.label.tables.parts import PART_ROWS
 from catlip.program.progress import progress
 from catlip.program.ranges import Count
 from catlip.record import Record
-from catlip.system.foreign import printable
+from catlip.table import as_text
 from catlip.words import wordnet_dir, words_file
 
 MANY_SENSES = 5
-RECORDED_ROWS, PRINTED_ROWS = 100, 20
+RECORDED_ROWS = 100
 MOST_SOURCES = 100  # that captions are taken from; more would be mostly opening files
 EXAMPLE_CHARACTERS = 100
-TITLES = {
-    "dropped": "dropped, though WordNet or the tagger calls them nouns",
-    "not_nouns": "labels, though the tagger calls them no nouns",
-    "many_senses": (
-        f"labels that may be another sense: nouns of {MANY_SENSES} senses or more, of which the "
-        "first is taken"
-    ),
-}
-TABLES = {
-    "dropped": ("word", "reason"),
-    "not_nouns": ("word", "synset", "tag"),
-    "many_senses": ("word", "synset", "senses"),
-}
 
 
 @dataclass(frozen=True)
@@ -88,49 +85,50 @@ class Tally:
         for row in rows:
             self.examples.setdefault(row, caption[:EXAMPLE_CHARACTERS])
 
-    def top(self, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """The most frequent rows as dictionaries, with `captions` and `example`; ties in the order
-        of their values.
+    def top(self, make: Callable[..., AuditedWord]) -> list[dict[str, Any]]:
+        """The most frequent rows with their captions and examples, as the fields of the dataclass
+        `make`; ties in the order of their values.
         """
         ranked = sorted(self.captions.items(), key=lambda item: (-item[1], item[0]))[:RECORDED_ROWS]
-        return [
-            {**dict(zip(columns, row, strict=True)), "captions": n, "example": self.examples[row]}
-            for row, n in ranked
-        ]
+        return [asdict(make(*row, captions=n, example=self.examples[row])) for row, n in ranked]
 
 
 def audit_captions(
     captions: Iterable[str], rule: str
-) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """Counts of captions, of words and of what became of these; and the first `RECORDED_ROWS` of
-    each table of `TABLES`.
-    """
+) -> tuple[LabelAudit, dict[str, list[dict[str, Any]]]]:
+    """What became of the words of the captions; and the first `RECORDED_ROWS` of each table."""
     labeller, senses, num_captions = Labeller(rule), _noun_senses(), 0
     tagger = labeller if labeller.tagger else Labeller("paper")
-    verdicts, tallies = Counter[str](), {name: Tally() for name in TABLES}
+    verdicts = Counter[str]()
+    dropped, not_nouns, many_senses = Tally(), Tally(), Tally()
     for caption in captions:
         num_captions += 1
         words = labeller.explain(caption)
         tags = [word.tag for word in (words if tagger is labeller else tagger.explain(caption))]
         verdicts.update(map(_verdict, words))
-        tallies["dropped"].add(
+        dropped.add(
             {(w.lemma, w.reason) for w, tag in zip(words, tags, strict=True) if _is_lost(w, tag)},
             caption,
         )
         kept = [(word, tag) for word, tag in zip(words, tags, strict=True) if word.kept]
-        tallies["not_nouns"].add(
+        not_nouns.add(
             {(w.lemma, w.synset, tag) for w, tag in kept if not tag.startswith(NOUN)}, caption
         )
-        tallies["many_senses"].add(
+        many_senses.add(
             {(w.lemma, w.synset, n) for w, _ in kept if (n := senses[w.lemma]) >= MANY_SENSES},
             caption,
         )
-    metrics = {
-        "captions": num_captions,
-        "words": verdicts.total(),
-        "words_by_verdict": dict(verdicts.most_common()),
+    metrics = LabelAudit(
+        rule=rule,
+        captions=num_captions,
+        words=verdicts.total(),
+        words_by_verdict=dict(verdicts.most_common()),
+    )
+    return metrics, {
+        "dropped": dropped.top(DroppedWord),
+        "not_nouns": not_nouns.top(NotANoun),
+        "many_senses": many_senses.top(AmbiguousNoun),
     }
-    return metrics, {name: tallies[name].top(columns) for name, columns in TABLES.items()}
 
 
 def take_captions(sources: Sequence[Source], most: int) -> Iterator[str]:
@@ -151,26 +149,25 @@ def audit(config: Audit) -> None:
     paths = find(config.sources)
     sources = [source for path in paths for source in split(path, config.text_column, PART_ROWS)]
     record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
-    with Record(record_path, "label_audit", config) as record:
+    with Record(record_path, LabelAudit, config) as record:
         captions = progress(
             take_captions(sources, config.max_captions),
             "auditing",
             disable=config.quiet,
             unit=" captions",
         )
-        record.metrics, record.samples = audit_captions(captions, config.rule)
-    print(f"{record.metrics['words']:,} words of {record.metrics['captions']:,} captions")
-    for verdict, count in record.metrics["words_by_verdict"].items():
-        print(f"{count:>11,}  {verdict}")
-    for name, rows in record.samples.items():
-        _print(name, rows[:PRINTED_ROWS])
+        metrics, record.samples = audit_captions(captions, config.rule)
+        run = record.measured(metrics)
+    audits = {config.rule: run}
+    for table in [*verdict_table(audits, scale=""), *audit_tables(audits)]:
+        print(f"{table.title}\n{as_text(table)}\n")
     print(f"record: {record_path}")
 
 
 def _verdict(word: Word) -> str:
     """What became of a word, in a few words that count many such."""
     if word.kept:
-        return "a label"
+        return LABEL
     return word.reason.replace(word.synset, "otherwise") if word.synset else word.reason
 
 
@@ -190,13 +187,3 @@ def _noun_senses() -> dict[str, int]:
         for line in lines
         if not line.startswith(" ") and (fields := line.split(maxsplit=3))
     }
-
-
-def _print(name: str, rows: Sequence[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    print(f"\n{TITLES[name]}")
-    for row in rows:
-        word, *others = (str(row[column]) for column in TABLES[name])
-        example = " ".join(row["example"].split())
-        print(printable(f"{row['captions']:>11,}  {word:18}  {'  '.join(others):40}  {example}"))

@@ -5,16 +5,19 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from catlip.captions import MAX_CHARACTERS
 from catlip.cli import InputError
+from catlip.kinds import Labelling, Run
+from catlip.kinds.labelling import rule_of
+from catlip.kinds.labels import labels_table
 from catlip.label.sidecar import read_sidecar
 from catlip.label.sources import Source
 from catlip.system.foreign import printable
+from catlip.table import as_text
 
 
 def summarise(
     sidecars: Mapping[Source, Path], new: Set[Source], making: Mapping[str, Any], seconds: float
-) -> dict[str, Any]:
+) -> Labelling:
     """Metrics of the labels in `sidecars`, and of how fast those of `new` were made.
 
     Args:
@@ -40,48 +43,37 @@ def summarise(
         for cause, (count, name) in found.meta.get("skipped", {}).items():
             skipped[cause] += count
             first_skipped.setdefault(cause, f"{name} of {source.path.name}")
-    return {
-        "sources": len(sidecars),
-        "captions": captions,
-        "labels_per_caption": labels / captions,
-        "bytes_per_caption": size / captions,
-        "unlabelled": dict(unlabelled),
-        "first_unlabelled": first,
-        "skipped": dict(skipped),
-        "first_skipped": first_skipped,
-        "cut": cut,
-        "captions_labelled_now": new_captions,
-        "captions_per_s": new_captions / seconds if new_captions else None,
-    }
-
-
-def report(
-    metrics: Mapping[str, Any], num_done_before: int, folder: Path, record_path: Path
-) -> None:
-    """Print what a reader wants to know of the metrics, and where everything is."""
-    rate = f" at {metrics['captions_per_s']:,.0f} captions/s" if metrics["captions_per_s"] else ""
-    now, labels, size = (
-        metrics["captions_labelled_now"],
-        metrics["labels_per_caption"],
-        metrics["bytes_per_caption"],
+    return Labelling(
+        rule=making["rule"],
+        sources=len(sidecars),
+        captions=captions,
+        labels_per_caption=labels / captions,
+        bytes_per_caption=size / captions,
+        unlabelled=dict(unlabelled),
+        first_unlabelled=first,
+        skipped=dict(skipped),
+        first_skipped=first_skipped,
+        cut=cut,
+        captions_labelled_now=new_captions,
+        captions_per_s=new_captions / seconds if new_captions else None,
     )
+
+
+def report(run: Run[Labelling], num_done_before: int, folder: Path, record_path: Path) -> None:
+    """Print what the report's page shows of the run, the first caption of each cause, and where
+    everything is.
+    """
+    labels, rule = run.measured, rule_of(run)
+    print(as_text(labels_table({rule: run}, {}, scale="")))
     print(
-        f"labelled {now:,} captions{rate}; {num_done_before} of {metrics['sources']} labels files "
-        "were there before"
+        f"labelled {labels.captions_labelled_now:,} captions; {num_done_before} of "
+        f"{labels.sources} labels files were there before"
     )
-    print(f"{metrics['captions']:,} captions, {labels:.2f} labels and {size:.1f} bytes each")
-    for cause, count in metrics["unlabelled"].items():
-        print(
-            f"  {count:,} without a label: {cause} (first: "
-            f"{printable(metrics['first_unlabelled'][cause])})"
-        )
-    for cause, count in metrics["skipped"].items():
-        print(
-            f"  {count:,} samples skipped: {cause} (first: "
-            f"{printable(metrics['first_skipped'][cause])})"
-        )
-    if metrics["cut"]:
-        print(f"  {metrics['cut']:,} read only to {MAX_CHARACTERS} characters")
+    for cause, key in labels.first_unlabelled.items():
+        print(f"  first without a label, {cause}: {printable(key)}")
+    for cause, count in labels.skipped.items():
+        first = printable(labels.first_skipped[cause])
+        print(f"  {count:,} samples skipped: {cause} (first: {first})")
     print(f"labels: {folder}\nrecord: {record_path}")
 
 

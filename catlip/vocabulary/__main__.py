@@ -9,10 +9,13 @@ from pathlib import Path
 import tyro
 
 from catlip.cli import InputError, Program, run
+from catlip.kinds import VocabularyCounts
+from catlip.kinds.labels import labels_table
 from catlip.label.sidecar import SUFFIX
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import Record
+from catlip.table import as_text
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count, merge
 from catlip.vocabulary.statistics import (
@@ -20,7 +23,6 @@ from catlip.vocabulary.statistics import (
     describe,
     record_path,
     show_statistics,
-    summary,
 )
 
 
@@ -101,12 +103,13 @@ def _check_out(out: Path) -> None:
 
 def _finish(vocabulary: Vocabulary, config: BuildVocabulary | MergeVocabularies) -> None:
     vocabulary.save(config.out)
-    with Record(record_path(config.out), "vocabulary", config) as record:
-        record.metrics |= describe(vocabulary)
+    with Record(record_path(config.out), VocabularyCounts, config) as record:
+        measured = record.measured(describe(vocabulary))
         record.samples["counts"] = [
             synset.count for synset in (*vocabulary.synsets, *vocabulary.pruned)
         ]
-    print(summary(record.metrics))
+    print(as_text(labels_table({}, {vocabulary.rule: measured}, scale="")))
+    print("\nThe most frequent classes, and the captions that name them")
     for synset in vocabulary.synsets[:10]:
         print(f"  {synset.count:>12,}  {synset.name}")
     print(f"vocabulary: {config.out}\nrecord: {record.path}")

@@ -107,28 +107,20 @@ class Counts:
         names, offsets = nouns().names, nouns().offsets
         return [Synset(int(offsets[row]), names[row], int(self.by_synset[row])) for row in order]
 
-    def statistics(self) -> dict[str, Any]:
-        """Captions with and without labels, unique synsets by threshold, and how many of
-        ImageNet-1k's classes occur.
+    @property
+    def captions_without_label(self) -> int | None:
+        """None where unknown."""
+        return self.captions_by_labels[0] if self.captions_by_labels else None
 
-        What needs the captions is None where they are unknown.
-        """
-        occurring = self.by_synset[self.by_synset > 0]
+    @property
+    def labels_per_caption(self) -> float | None:
+        """None where it is not known how many captions there are."""
         captions = self.source.captions
-        return {
-            "num_captions": captions,
-            "captions_without_label": self.captions_by_labels[0]
-            if self.captions_by_labels
-            else None,
-            "labels_per_caption": int(occurring.sum()) / captions if captions else None,
-            "unique_synsets": len(occurring),
-            "unique_synsets_above": {
-                str(threshold): int((occurring > threshold).sum()) for threshold in THRESHOLDS
-            },
-            "imagenet_classes_occurring": num_imagenet_classes(
-                synset.offset for synset in self.ranked()
-            ),
-        }
+        return int(self.by_synset.sum()) / captions if captions else None
+
+    def num_above(self, threshold: int) -> int:
+        """How many synsets occur more often than `threshold`."""
+        return int((self.by_synset > threshold).sum())
 
 
 def count(paths: Iterable[Path]) -> Counts:

@@ -107,10 +107,14 @@ JUDGES: Mapping[str, Judge] = {
     "larger_with_few": partial(LARGER, levels_of=accuracy.with_one_percent),
     "loss_and_size": partial(LARGER, levels_of=accuracy.negative_loss),
     "loss_unsaturated": accuracy.loss_still_falls,
-    "more_synsets": partial(COUNTED, keys=words.SYNSETS, what="different synsets"),
-    "more_matches": partial(COUNTED, keys=words.MATCHED, what="of ImageNet-1k's labels exactly"),
+    "more_synsets": partial(COUNTED, count=words.unique_synsets, what="different synsets"),
+    "more_matches": partial(
+        COUNTED, count=words.exact_matches, what="of ImageNet-1k's labels exactly"
+    ),
     "more_samples": partial(
-        COUNTED, keys=words.SAMPLES, what="captions of the median label found exactly"
+        COUNTED,
+        count=words.captions_of_median_match,
+        what="captions of the median label found exactly",
     ),
     "exact_share": words.exact_share,
     "thresholds_alike": learning.thresholds_alike,

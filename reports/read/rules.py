@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
 from catlip.kinds import Kind
-from catlip.table import clipped
+from catlip.kinds.labelling import ByRule, rule_of, rule_rank
 from reports.read.measured import Setting
-from reports.read.records import Record, Records, text
+from reports.read.records import Record, Records
 from reports.render.figures import series_style
 
 K = TypeVar("K", bound=Kind)
-RULES = ("paper", "corenet", "paper_multiword")
+R = TypeVar("R", bound=ByRule)
 # Scales, rules of a scale, and records of a bench that are shown; the list of records holds the
 # rest.
 MOST = 3
@@ -46,22 +46,12 @@ def by_scale(records: Records, main: Setting | None, *kinds: Any) -> list[list[A
     ]
 
 
-def by_rule(records: Sequence[Record]) -> dict[str, Record]:
+def by_rule(records: Sequence[Record[R]]) -> dict[str, Record[R]]:
     """The first record of each rule, by the rule's name, the known rules first."""
-    first: dict[str, Record] = {}
+    first: dict[str, Record[R]] = {}
     for record in records:
         first.setdefault(rule_of(record), record)
     return {rule: first[rule] for rule in sorted(first, key=rule_rank)[:MOST]}
-
-
-def rule_of(record: Record) -> str:
-    """The rule that labels were made by; where it is not recorded, the record's name."""
-    return clipped(text(record.metrics, "rule") or text(record.config, "rule") or record.name, 24)
-
-
-def rule_rank(rule: str) -> tuple[int, str]:
-    """Sorts the known rules first, in their order."""
-    return (RULES.index(rule) if rule in RULES else len(RULES), rule)
 
 
 def rule_style(rule: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catlip.kinds import Interval, StepTime, Waterfall
+from catlip.kinds import Interval, Labelling, StepTime, Waterfall
 from catlip.kinds.cells import interval
 from catlip.kinds.steps import step_description
 from catlip.kinds.waterfall import ways
@@ -18,7 +18,7 @@ from catlip.method_style import name_of
 from catlip.table import Quantity, mean_and_spread, shown, sign_of
 from reports.compare.differences import listed
 from reports.read.measured import Setting
-from reports.read.records import Record, number
+from reports.read.records import Record
 from reports.read.rules import by_rule
 from reports.summary.tables import PROBES, link, probe_title
 
@@ -204,9 +204,9 @@ def _whole_trainings(setting: Setting) -> str:
 
 def _labelling(setting: Setting) -> str:
     record = next(
-        iter(by_rule(setting.of("labelling")).values()), None
+        iter(by_rule(setting.of(Labelling)).values()), None
     )  # rule paper's, if it is there
-    rate = number(record.metrics, "captions_per_s") if record else None
+    rate = record.measured.captions_per_s if record else None
     return (
         f"CatLIP also needs labels, once per data set: {shown(rate)} captions/s here."
         if rate

@@ -6,10 +6,11 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
+from catlip.kinds.labelling import rule_rank
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, shown
 from reports.read.measured import anchor_of
 from reports.read.records import Record, entries, number, text
-from reports.read.rules import MOST, rule_rank, rule_style
+from reports.read.rules import MOST, rule_style
 from reports.render.figures import MUTED, Figure
 
 SHARES = {

@@ -11,10 +11,11 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
+from catlip.kinds.labelling import rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, shown
 from reports.read.measured import Ratio, anchor_of, ratio_of
 from reports.read.records import Record, entries, number
-from reports.read.rules import MOST, rule_rank, rule_style
+from reports.read.rules import MOST, rule_style
 from reports.render.figures import MUTED, Figure, write_out_powers
 from reports.summary.tables import TIMES, interval
 

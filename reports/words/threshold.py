@@ -9,12 +9,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from catlip.kinds.vocabulary import LABEL_SETS
 from catlip.table import Cell, Table, clipped, number_cell, quantity_cell, shown
 from reports.paper.paper_tables import stated
 from reports.read.measured import anchor_of, means_by, summarise
 from reports.read.records import Record, entries, number
 from reports.render.figures import Figure, series_style, thinned
-from reports.words.overlap import LABEL_SETS
 
 MOST_PROBES = 4
 MOST_TICKS = 6

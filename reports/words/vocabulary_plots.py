@@ -8,9 +8,10 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
+from catlip.kinds import VocabularyCounts
 from catlip.table import shown
 from reports.paper.paper_tables import stated
-from reports.read.records import Record, entries, number
+from reports.read.records import Record
 from reports.read.rules import rule_style
 from reports.render.figures import THOUSANDS, Figure, label_points, thinned, write_out_powers
 
@@ -18,7 +19,6 @@ THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10_000)
 MOST_TICKS = 8
 TAIL_POINTS = 1500
 LAST_BIN = 32  # of a histogram of labels a caption: this many or more
-MOST_THRESHOLD = 1e9
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Tail:
 
     points: Sequence[tuple[float, float]]
     kept: float | None
-    above: Mapping[int, float]
+    above: Mapping[int, int]
 
 
-def tail_of(record: Record) -> Tail | None:
+def tail_of(record: Record[VocabularyCounts]) -> Tail | None:
     """From a record of kind `vocabulary_statistics`, or `vocabulary`, which holds every count; None
     without any.
     """
@@ -50,20 +50,16 @@ def tail_of(record: Record) -> Tail | None:
     points = points or [(i + 1, every[i]) for i in thinned(len(every), TAIL_POINTS)]
     if not points:
         return None
-    kept = number(record.metrics, "num_classes")
-    above = _above(record) or {
+    kept = record.measured.num_classes
+    above = record.measured.unique_synsets_above or {
         threshold: sum(n > threshold for n in every) for threshold in THRESHOLDS
     }
-    return Tail(points, kept if kept and 0 < kept <= points[-1][0] else None, above)
+    return Tail(points, kept if 0 < kept <= points[-1][0] else None, above)
 
 
-def _above(record: Record) -> dict[int, float]:
-    found = entries(record.metrics, "unique_synsets_above")
-    numbers = {int(key): number(found, key) for key in found if key.isdecimal() and len(key) < 10}
-    return {t: n for t, n in sorted(numbers.items()) if n is not None and 0 <= n < MOST_THRESHOLD}
-
-
-def vocabulary_figures(records: Mapping[str, Record], scale: str, suffix: str = "") -> list[Figure]:
+def vocabulary_figures(
+    records: Mapping[str, Record[VocabularyCounts]], scale: str, suffix: str = ""
+) -> list[Figure]:
     """How often each synset occurs (3(a)), how many occur more often than a threshold (3(b)), and
     labels a caption.
 
@@ -121,7 +117,7 @@ def _draw_long_tail(axes: Axes, tails: dict[str, Tail]) -> None:
     label_points(axes, names, gap=0.16)
 
 
-def _pruning(above: dict[str, dict[int, float]], scale: str, suffix: str) -> Figure:
+def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figure:
     said = "; ".join(
         f"Rule {rule}: " + ", ".join(f"{n:,.0f} above {t:,}" for t, n in found.items() if n)
         for rule, found in above.items()
@@ -138,7 +134,7 @@ def _pruning(above: dict[str, dict[int, float]], scale: str, suffix: str) -> Fig
     )
 
 
-def _draw_pruning(axes: Axes, above: dict[str, dict[int, float]]) -> None:
+def _draw_pruning(axes: Axes, above: dict[str, dict[int, int]]) -> None:
     thresholds = sorted({t for found in above.values() for t, n in found.items() if n})
     thresholds = [thresholds[i] for i in thinned(len(thresholds), MOST_TICKS)]
     top = max(n for found in above.values() for n in found.values())

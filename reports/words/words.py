@@ -6,20 +6,22 @@ Numbers of different scales stand in tables of their own.
 
 from collections.abc import Callable, Sequence
 
+from catlip.kinds import LabelAudit, Labelling, VocabularyCounts, VocabularyStatistics
+from catlip.kinds.label_audit import audit_tables, verdict_table
+from catlip.kinds.labels import labels_table
+from catlip.kinds.vocabulary import nearest_table, overlap_table
 from catlip.table import Table
 from reports.paper.paper_tables import stated
 from reports.read.caveats import with_warning
 from reports.read.measured import Setting
-from reports.read.records import Record, Records
+from reports.read.records import Record, Records, of_kind
 from reports.read.rules import MOST, by_rule, by_scale, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.render.figures import Figure
 from reports.words.label_accuracy import accuracy_figures, accuracy_table, missenses_table
-from reports.words.label_audit_tables import audit_tables, verdict_table
 from reports.words.label_examples import example_figure
 from reports.words.labelling_speed import command_table, memory_figure, per_core_table, speed_figure
-from reports.words.labels_table import labels_table
-from reports.words.overlap import nearest_table, overlap_figures, overlap_table
+from reports.words.overlap import overlap_figures
 from reports.words.threshold import threshold_figures, threshold_table
 from reports.words.vocabulary_plots import vocabulary_figures
 
@@ -59,12 +61,14 @@ def _captions(main: Setting | None, records: Records) -> list[Block]:
     blocks: list[Block] = []
     for i, found in enumerate(by_scale(records, main, "examples")):
         blocks += side_by_side(example_figure(found[0], suffix(i)))
-    for i, found in enumerate(
-        by_scale(records, main, "vocabulary_statistics", "vocabulary", "labelling")
-    ):
-        counted = _of(found, "vocabulary_statistics") or _of(found, "vocabulary")
-        vocabularies, scale = by_rule(counted), found[0].scale
-        table = labels_table(by_rule(_of(found, "labelling")), vocabularies, scale, suffix(i))
+    kinds = (VocabularyStatistics, VocabularyCounts, Labelling)
+    for i, labelled in enumerate(by_scale(records, main, *kinds)):
+        scale = labelled[0].scale
+        counted: list[Record[VocabularyCounts]]
+        counted = of_kind(labelled, VocabularyStatistics) or of_kind(labelled, VocabularyCounts)
+        labelling: list[Record[Labelling]] = of_kind(labelled, Labelling)
+        vocabularies = by_rule(counted)
+        table = labels_table(by_rule(labelling), vocabularies, scale, suffix(i))
         blocks += [
             *side_by_side(vocabulary_figures(vocabularies, scale, suffix(i))),
             *([table] if table.rows else []),
@@ -79,7 +83,7 @@ def _overlap(main: Setting | None, records: Records) -> list[Block]:
         f"{stated('figure_2', '2(b)')} {stated('figure_2', '2(c)')}"
     )
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, "vocabulary_statistics")):
+    for i, found in enumerate(by_scale(records, main, VocabularyStatistics)):
         rules, scale = by_rule(found), found[0].scale
         blocks += side_by_side(overlap_figures(rules, scale, suffix(i)))
         blocks += [*overlap_table(rules, scale, suffix(i)), *nearest_table(rules, scale, suffix(i))]
@@ -108,7 +112,7 @@ def _audit(main: Setting | None, records: Records) -> list[Block]:
         "themselves:"
     )
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, "label_audit")):
+    for i, found in enumerate(by_scale(records, main, LabelAudit)):
         rules = by_rule(found)
         blocks += [
             *verdict_table(rules, found[0].scale, suffix(i)),
@@ -172,7 +176,3 @@ def _each(
             blocks += side_by_side([f for f in found if isinstance(f, Figure)])
             blocks += [block for block in found if not isinstance(block, Figure)]
     return [Text(words), *(blocks or to_fill(missing, command))]
-
-
-def _of(records: Sequence[Record], kind: str) -> list[Record]:
-    return [record for record in records if record.kind == kind]

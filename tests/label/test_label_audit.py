@@ -29,10 +29,10 @@ def test_the_released_rule_drops_nouns_of_other_names_and_keeps_adjectives():
     assert column(tables["not_nouns"], "word", "synset", "tag")["free", "free.n.01", "JJ"] == 2
     assert "dog" not in {row["word"] for row in tables["not_nouns"]}
     assert column(tables["many_senses"], "word", "synset", "senses")["bank", "bank.n.01", 10] == 2
-    verdicts = metrics["words_by_verdict"]
+    verdicts = metrics.words_by_verdict
     assert verdicts["its first sense is named otherwise"] >= 3  # of couch alone
-    assert sum(verdicts.values()) == metrics["words"] == 7 + 8 + 11 + 4
-    assert metrics["captions"] == 4
+    assert sum(verdicts.values()) == metrics.words == 7 + 8 + 11 + 4
+    assert metrics.captions == 4
 
 
 def test_the_paper_s_rule_drops_by_part_of_speech_and_keeps_only_nouns():
@@ -95,7 +95,7 @@ def test_the_command_writes_a_record_and_prints_the_first_rows(tmp_path, capsys,
     metrics, tables = audit_captions(CAPTIONS, "corenet")
     assert (record["kind"], record["metrics"], record["samples"]) == (
         "label_audit",
-        metrics,
+        metrics.metrics(),
         tables,
     )
     assert "sofa.n.01" in capsys.readouterr().out

@@ -458,8 +458,15 @@ def test_the_loss_falls_with_size_and_until_the_end(write_record, said):
 
 def test_a_larger_data_set_is_compared_by_the_same_rule(write_record, said):
     for scale, size in (("cc3m", 5000), ("datacomp", 30000)):
-        labels = {"imagenet": {"labels": 1000, "exact": size / 75, "median": size / 10}}
-        metrics = {"rule": "paper", "unique_synsets": size, "labels": labels}
+        labels = {"imagenet": {"labels": 1000, "exact": size // 75, "median": size / 10}}
+        metrics = {
+            "rule": "paper",
+            "num_classes": 1000,
+            "unique_synsets": size,
+            "imagenet_classes_occurring": 400,
+            "overlap": {},
+            "labels": labels,
+        }
         write_record("vocabulary_statistics", "v", "runs", scale, metrics=metrics)
         if scale == "cc3m":
             assert said()["more_synsets"] == NOT_TESTED

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
 from report_support import golden_record, table, written
 
-from catlip.kinds import Kind
+from catlip.kinds import VocabularyCounts
 from catlip.kinds.run import Config, Environment
+from catlip.kinds.vocabulary import STEPS, overlap_table
 from catlip.table import MISSING
 from reports.read.measured import settings
 from reports.read.records import Record, read_records
@@ -25,7 +27,6 @@ from reports.render.provenance import view
 from reports.sections import build_page
 from reports.summary.tables import TIMES
 from reports.words import words
-from reports.words.overlap import STEPS, overlap_table
 from reports.words.threshold import threshold_figures
 from reports.words.vocabulary_plots import tail_of
 
@@ -105,18 +106,21 @@ def test_without_statistics_the_vocabulary_itself_is_drawn(golden, tmp_path):
 @given(counts=st.lists(st.integers(1, 20) | st.integers(1, 10**7), min_size=1, max_size=300))
 def test_a_vocabulary_and_its_statistics_give_the_same_curves(counts):
     counts = sorted(counts, reverse=True)
-    above = {str(t): sum(n > t for n in counts) for t in (0, 10, 500)}
     head = dict.fromkeys(("root", "scale", "path", "kind", "name", "command"), "x") | {
         "config": {},
         "environment": {},
         "notes": [],
-        "measured": Kind(),
+        "metrics": {},
         "setup": Config(),
         "machine": Environment(),
     }
-    plain = tail_of(Record(**head, metrics={}, samples={"counts": counts}))
+    held = VocabularyCounts(num_classes=1, unique_synsets=len(counts), imagenet_classes_occurring=0)
+    plain = tail_of(Record(**head, measured=held, samples={"counts": counts}))
     samples = {"tail_rank": list(range(1, len(counts) + 1)), "tail_count": counts}
-    ours = tail_of(Record(**head, metrics={"unique_synsets_above": above}, samples=samples))
+    above = {threshold: sum(n > threshold for n in counts) for threshold in (0, 10, 500)}
+    ours = tail_of(
+        Record(**head, measured=replace(held, unique_synsets_above=above), samples=samples)
+    )
     assert plain.points == ours.points
     assert {t: plain.above[t] for t in (0, 10, 500)} == ours.above
 

@@ -22,6 +22,7 @@ from catlip.vocabulary.__main__ import (
     merge_vocabularies,
 )
 from catlip.vocabulary.counts import HISTOGRAM, Counts, Making, Source, count, merge
+from catlip.vocabulary.statistics import describe
 from catlip.words.wordnet import nouns
 
 CAT, DOG, SOFA, TENCH = 2121620, 2084071, 4256520, 1440764
@@ -251,11 +252,11 @@ def test_counting_adds_up_the_labels_of_all_shards(tmp_path):
     ]
     assert counts.source.captions == 4
     assert counts.captions_by_labels == (1, 1, 2, *[0] * (HISTOGRAM - 3))
-    statistics = counts.statistics()
-    assert statistics["captions_without_label"] == 1
-    assert statistics["labels_per_caption"] == 5 / 4
-    assert statistics["unique_synsets_above"]["1"] == 1
-    assert statistics["imagenet_classes_occurring"] == 1
+    described = describe(build(counts, 0))
+    assert described.captions_without_label == 1
+    assert described.labels_per_caption == 5 / 4
+    assert described.unique_synsets_above[1] == 1
+    assert described.imagenet_classes_occurring == 1
 
 
 def test_labels_of_two_rules_are_not_counted_together(tmp_path):
@@ -378,7 +379,7 @@ def test_what_one_does_not_know_the_sum_does_not(tmp_path):
     merged = build(merge([("released", released.counts()), ("ours", ours.counts())]), top_k=3)
     assert [synset.count for synset in merged.synsets] == [9, 5, 1]
     assert (merged.source.captions, merged.captions_by_labels) == (None, None)
-    assert merged.counts().statistics()["labels_per_caption"] is None
+    assert merged.counts().labels_per_caption is None
 
 
 def test_the_command_writes_vocabulary_and_record(tmp_path, capsys):

@@ -13,18 +13,17 @@ from one_line import one_line_error
 from bench.wording.nltk_rules import wordnet
 from catlip.captions import EDITION
 from catlip.cli import InputError
+from catlip.kinds.vocabulary import LabelCounts, Match
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import HISTOGRAM, THRESHOLDS, Counts, Making, Source
 from catlip.vocabulary.label_sets import LabelSet, label_set
 from catlip.vocabulary.statistics import (
     SIMILARITIES,
-    Match,
     VocabularyStatistics,
     match,
     overlap,
     show_statistics,
     statistics,
-    summary,
     tables,
 )
 from catlip.words.wordnet import nouns
@@ -112,26 +111,19 @@ def test_overlap_falls_with_the_threshold_and_counts_equality():
 def test_the_record_says_what_is_in_the_captions():
     labels = LabelSet("three", ("a", "b", "c"), ((DOG,), (SOFA,), ()))
     metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6, TENCH: 1}, threshold=1), [labels])
-    assert metrics["num_classes"] == 2
-    assert metrics["unique_synsets"] == 3
-    assert metrics["unique_synsets_above"] == {
-        str(least): sum(n > least for n in (9, 6, 1)) for least in THRESHOLDS
+    assert metrics.num_classes == 2
+    assert metrics.unique_synsets == 3
+    assert metrics.unique_synsets_above == {
+        least: sum(n > least for n in (9, 6, 1)) for least in THRESHOLDS
     }
     assert {0, 1, 2, 5, 100, 500, 1000, 2500, 5000} <= set(THRESHOLDS)
-    assert metrics["num_captions"] == 100
-    assert metrics["captions_without_label"] == 4
-    assert metrics["labels_per_caption"] == 0.16
-    assert (metrics["imagenet_classes_occurring"], metrics["imagenet_classes"]) == (1, 0)
-    assert (metrics["rule"], metrics["threshold"], metrics["top_k"]) == ("paper", 1, None)
-    assert metrics["labels"] == {
-        "three": {
-            "labels": 3,
-            "without_synset": 1,
-            "exact": 2,
-            "least": 6,
-            "median": 7.5,
-            "most": 9,
-        },
+    assert metrics.num_captions == 100
+    assert metrics.captions_without_label == 4
+    assert metrics.labels_per_caption == 0.16
+    assert (metrics.imagenet_classes_occurring, metrics.imagenet_classes) == (1, 0)
+    assert (metrics.rule, metrics.threshold, metrics.top_k) == ("paper", 1, None)
+    assert metrics.labels == {
+        "three": LabelCounts(labels=3, without_synset=1, exact=2, least=6, median=7.5, most=9)
     }
     assert (samples["tail_rank"], samples["tail_count"]) == ([1, 2, 3], [9, 6, 1])
     assert samples["captions_by_labels"][:3] == [4, 96, 0]
@@ -142,7 +134,8 @@ def test_the_record_says_what_is_in_the_captions():
         "similarity": 1,
         "samples": 6,
     }
-    json.dumps([metrics, samples], allow_nan=False)
+    json.dumps([metrics.metrics(), samples], allow_nan=False)
+    assert type(metrics).read(metrics.metrics()) == metrics
 
 
 def test_the_long_tail_is_thinned_evenly_on_a_logarithmic_axis(common):
@@ -158,17 +151,13 @@ def test_the_long_tail_is_thinned_evenly_on_a_logarithmic_axis(common):
 def test_without_captions_what_needs_them_is_unknown_and_nothing_else():
     metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6}, captions=None), [])
     assert (
-        metrics["num_captions"]
-        is metrics["labels_per_caption"]
-        is metrics["captions_without_label"]
-        is None
+        metrics.num_captions is metrics.labels_per_caption is metrics.captions_without_label is None
     )
-    assert metrics["unique_synsets"] == 2
+    assert metrics.unique_synsets == 2
     assert tables(metrics, samples)["captions_by_labels"].empty
-    assert "None" not in summary(metrics)
 
 
-def test_the_command_prints_records_and_draws(forked_program, tmp_path):
+def test_the_command_prints_records_and_says_how_to_draw(program, tmp_path):
     vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(
         tmp_path / "scale" / "mine.json"
     )
@@ -183,10 +172,14 @@ def test_the_command_prints_records_and_draws(forked_program, tmp_path):
         f"places365:{listing}",
     )
     assert done.returncode == 0, done.stderr
-    for said in ("2,000,000", "1,999,996", "mine-statistics.json", "report/index.html"):
+    for said in (
+        "2,000,000",
+        "1,999,996",
+        "-statistics.json",
+        "python -m reports --records",
+    ):
         assert said in done.stdout
     folder = tmp_path / "scale" / "vocabulary"
-    assert (folder / "report" / "index.html").exists()
     record = json.loads((folder / "mine-statistics.json").read_text())
     assert record["kind"] == "vocabulary_statistics"
     assert "-m catlip.vocabulary stats " in record["command"]

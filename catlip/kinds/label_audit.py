@@ -1,0 +1,145 @@
+"""What labelling rules drop most and may keep wrongly, each word with a caption to look at;
+captions are untrusted text.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from catlip.kinds.labelling import ByRule
+from catlip.kinds.run import Run
+from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell
+
+LABEL = "a label"  # what became of a word that is one
+TOP = 15
+MOST_VERDICTS = 8
+
+
+@dataclass(frozen=True)
+class DroppedWord:
+    """A word, by its base form, that WordNet or the tagger calls a noun and that is no label; why,
+    in how many captions, and one of these.
+    """
+
+    word: str
+    reason: str
+    captions: int
+    example: str
+
+
+@dataclass(frozen=True)
+class NotANoun:
+    """A label whose word the tagger calls no noun, and what it calls it."""
+
+    word: str
+    synset: str
+    tag: str
+    captions: int
+    example: str
+
+
+@dataclass(frozen=True)
+class AmbiguousNoun:
+    """A label whose word has so many senses, of which the first is taken."""
+
+    word: str
+    synset: str
+    senses: int
+    captions: int
+    example: str
+
+
+AuditedWord = DroppedWord | NotANoun | AmbiguousNoun
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelAudit(ByRule):
+    """What became of the captions' words: verdict -> how many."""
+
+    kind = "label_audit"
+    rows: ClassVar = {
+        "dropped": DroppedWord,
+        "not_nouns": NotANoun,
+        "many_senses": AmbiguousNoun,
+    }
+
+    captions: int
+    words: int
+    words_by_verdict: dict[str, int]
+
+
+def verdict_table(
+    audits: Mapping[str, Run[LabelAudit]], scale: str, suffix: str = ""
+) -> list[Table]:
+    """What became of the captions' words, a column a rule, in shares of all words."""
+    totals = Counter[str]()
+    for run in audits.values():
+        totals.update(run.measured.words_by_verdict)
+    if not totals:
+        return []
+    ranked = sorted(totals, key=lambda verdict: (verdict != LABEL, -totals[verdict], verdict))
+    runs = audits.values()
+    rows = [
+        _row("captions looked at", [number_cell(r.measured.captions, 0, r.anchor) for r in runs]),
+        _row("their words", [number_cell(r.measured.words, 0, r.anchor) for r in runs]),
+        [Cell("Of these words")],
+        *(_row(clipped(v), [_verdict(run, v) for run in runs]) for v in ranked[:MOST_VERDICTS]),
+    ]
+    title = f"What became of the captions' words, {scale} scale"
+    columns = ["What", *(f"Rule {rule}" for rule in audits)]
+    return [Table(f"words_by_verdict{suffix}", title, columns, rows)]
+
+
+def _row(name: str, cells: Sequence[Cell]) -> list[Cell]:
+    return [Cell(name), *cells]
+
+
+def _verdict(run: Run[LabelAudit], verdict: str) -> Cell:
+    words = run.measured.words_by_verdict.get(verdict)
+    return share_cell(words, run.measured.words, run.anchor)
+
+
+def audit_tables(audits: Mapping[str, Run[LabelAudit]], suffix: str = "") -> list[Table]:
+    """The first rows of each table of each rule, folded."""
+    tables = [
+        part(run, rule, f"_{i + 1}{suffix}")
+        for part in (_dropped, _not_nouns, _many_senses)
+        for i, (rule, run) in enumerate(audits.items())
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _dropped(run: Run[LabelAudit], rule: str, suffix: str) -> Table:
+    title = f"Rule {rule} drops most, of what WordNet or the tagger calls nouns"
+    words = run.rows("dropped", DroppedWord)[:TOP]
+    rows = [_word(run, word, Cell(clipped(word.reason))) for word in words]
+    return _words_table(f"label_audit_dropped{suffix}", title, ["Why it is no label"], rows)
+
+
+def _not_nouns(run: Run[LabelAudit], rule: str, suffix: str) -> Table:
+    title = f"Rule {rule} takes for nouns, though the tagger does not"
+    words = run.rows("not_nouns", NotANoun)[:TOP]
+    rows = [_word(run, w, Cell(clipped(w.synset)), Cell(clipped(w.tag))) for w in words]
+    return _words_table(f"label_audit_not_nouns{suffix}", title, ["Label", "Tag"], rows)
+
+
+def _many_senses(run: Run[LabelAudit], rule: str, suffix: str) -> Table:
+    title = f"Rule {rule} may mistake: nouns of many senses, of which the first is taken"
+    words = run.rows("many_senses", AmbiguousNoun)[:TOP]
+    rows = [_word(run, w, Cell(clipped(w.synset)), number_cell(w.senses, 0)) for w in words]
+    return _words_table(f"label_audit_many_senses{suffix}", title, ["Label", "Senses"], rows)
+
+
+def _words_table(name: str, title: str, between: list[str], rows: list[list[Cell]]) -> Table:
+    return Table(name, title, ["Word", *between, "Captions", "One of them"], rows, folded=True)
+
+
+def _word(run: Run[LabelAudit], word: AuditedWord, *between: Cell) -> list[Cell]:
+    example = clipped(word.example, 100)
+    return [
+        Cell(clipped(word.word, 30)),
+        *between,
+        share_cell(word.captions, run.measured.captions, run.anchor),
+        Cell(example if example == MISSING else f"“{example}”"),
+    ]
