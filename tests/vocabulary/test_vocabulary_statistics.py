@@ -157,7 +157,7 @@ def test_without_captions_what_needs_them_is_unknown_and_nothing_else():
     assert tables(metrics, samples)["captions_by_labels"].empty
 
 
-def test_the_command_prints_records_and_says_how_to_draw(program, tmp_path):
+def test_the_command_prints_records_and_says_how_to_draw(forked_program, tmp_path):
     vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(
         tmp_path / "scale" / "mine.json"
     )
