@@ -20,22 +20,24 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor, nn
 
+from catlip import kinds
 from catlip.categorical import Categorical
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
+from catlip.kinds.bias_init import BIASES, bias_init_table, saved_words
 from catlip.pretrain import VocabularyLabels, augmented, base_rates_of, encoder_of
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record
+from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
 from catlip.training.loop import Trainer
 from catlip.vocabulary import Vocabulary
 
-BIASES = ("zero", "base_rates")
 SPANS = (
     (1, 10),
     (91, 100),
@@ -98,22 +100,26 @@ def main(config: BiasInit) -> None:
     """Train both of each seed, sum up, print, write the record."""
     place, vocabulary = find_place(config.device), Vocabulary.load(config.vocabulary)
     base_rates = base_rates_of(vocabulary)
-    with Record(config.out, kind="bias_init", config=config) as record:
-        rows = []
+    with Record(config.out, kind=kinds.BiasInit, config=config) as record:
+        seeds = []
         for seed in range(config.seeds):
-            found = train_both(config, seed, data_path(config, seed, vocabulary), base_rates, place)
-            rows.append({"seed": seed, **summarise(found)})
-            for name, values in found.items():
+            data = data_path(config, seed, vocabulary)
+            samples = train_both(config, seed, data, base_rates=base_rates, place=place)
+            seeds.append(first_steps(samples, seed))
+            for name, values in samples.items():
                 record.samples.setdefault(name, []).extend(values)
-        record.metrics |= {
-            "num_classes": len(vocabulary),
-            "uniform_loss": len(vocabulary) * math.log(2),
-            "base_rate_entropy": entropy(base_rates),
-            **means(rows),
-            "seeds": rows,
-        }
         record.notes += NOTES
-        print(_table(record.metrics))
+        measured = record.measured(
+            kinds.BiasInit(
+                num_classes=len(vocabulary),
+                uniform_loss=len(vocabulary) * math.log(2),
+                base_rate_entropy=entropy(base_rates),
+                mean=mean_of(seeds),
+                seeds=seeds,
+            )
+        )
+    print_tables([bias_init_table("bias_init", measured)])
+    print(saved_words(measured))
     print(f"wrote {record.path}")
 
 
@@ -208,19 +214,28 @@ def entropy(base_rates: Tensor) -> float:
     return float(F.softplus(logits).sum() - logits @ base_rates.double())
 
 
-def summarise(found: dict[str, list[float]]) -> dict[str, Any]:
+def first_steps(samples: dict[str, list[Any]], seed: int) -> kinds.FirstSteps:
     """What a pair of runs comes to: the first loss of each, the means over SPANS that it reached,
     and the steps saved.
     """
-    row: dict[str, Any] = {"images_seen": sum(found["images"])}
-    row["base_rates_alone_loss"] = float(np.mean(found["base_rates_alone_loss"]))
-    for bias in BIASES:
-        losses = found[f"{bias}_loss"]
-        row[f"{bias}_initial_loss"] = losses[0]
-        for first, last in SPANS:
-            if last <= len(losses):
-                row[f"{bias}_loss_{first}_to_{last}"] = float(np.mean(losses[first - 1 : last]))
-    return row | {"steps_saved": first_below(found["zero_loss"], row["base_rates_initial_loss"])}
+    zero, base_rates = (_losses(samples[f"{bias}_loss"]) for bias in BIASES)
+    return kinds.FirstSteps(
+        seed=seed,
+        images_seen=sum(samples["images"]),
+        base_rates_alone_loss=float(np.mean(samples["base_rates_alone_loss"])),
+        zero=zero,
+        base_rates=base_rates,
+        steps_saved=first_below(samples["zero_loss"], base_rates.initial),
+    )
+
+
+def _losses(losses: list[float]) -> kinds.BiasLosses:
+    means = {
+        f"{first}_to_{last}": float(np.mean(losses[first - 1 : last]))
+        for first, last in SPANS
+        if last <= len(losses)
+    }
+    return kinds.BiasLosses(initial=losses[0], means=means)
 
 
 def first_below(losses: Sequence[float], goal: float) -> int | None:
@@ -233,51 +248,29 @@ def first_below(losses: Sequence[float], goal: float) -> int | None:
     return None
 
 
-def means(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    """Each number's mean over the seeds; None for one that not every seed has."""
-    names = [name for name in rows[0] if name != "seed"]
-    return {
-        name: None
-        if any(row[name] is None for row in rows)
-        else float(np.mean([row[name] for row in rows]))
-        for name in names
-    }
+def mean_of(seeds: Sequence[kinds.FirstSteps]) -> kinds.FirstSteps:
+    """Each number's mean over the seeds; None for the steps saved where not every seed saved
+    some.
+    """
+    saved = [row.steps_saved for row in seeds if row.steps_saved is not None]
+    return kinds.FirstSteps(
+        images_seen=float(np.mean([row.images_seen for row in seeds])),
+        base_rates_alone_loss=float(np.mean([row.base_rates_alone_loss for row in seeds])),
+        zero=_mean_losses([row.zero for row in seeds]),
+        base_rates=_mean_losses([row.base_rates for row in seeds]),
+        steps_saved=float(np.mean(saved)) if len(saved) == len(seeds) else None,
+    )
+
+
+def _mean_losses(seeds: Sequence[kinds.BiasLosses]) -> kinds.BiasLosses:
+    means = {span: float(np.mean([row.means[span] for row in seeds])) for span in seeds[0].means}
+    return kinds.BiasLosses(initial=float(np.mean([row.initial for row in seeds])), means=means)
 
 
 def _step_means(losses: list[Tensor], accumulation: int) -> list[float]:
     """Each step's mean over its micro-batches."""
     means: list[float] = torch.stack(losses).double().reshape(-1, accumulation).mean(dim=1).tolist()
     return means
-
-
-def _table(metrics: dict[str, Any]) -> str:
-    spans = [
-        f"{first}_to_{last}" for first, last in SPANS if f"zero_loss_{first}_to_{last}" in metrics
-    ]
-    rows = [
-        ("at the start", "{}_initial_loss"),
-        *((f"steps {span.replace('_', ' ')}", f"{{}}_loss_{span}") for span in spans),
-    ]
-    lines = [f"{'nats per image':20} {'zero bias':>12} {'base rates':>12}"]
-    lines += [
-        f"{what:20}" + "".join(f" {metrics[name.format(bias)]:12.3f}" for bias in BIASES)
-        for what, name in rows
-    ]
-    alone, expected, uniform = (
-        metrics[name] for name in ("base_rates_alone_loss", "base_rate_entropy", "uniform_loss")
-    )
-    lines.append(f"{metrics['num_classes']} classes: V ln 2 = {uniform:.3f}")
-    lines.append(
-        f"base rates alone: {alone:.3f} on the {metrics['images_seen']:,.0f} images seen, "
-        f"{expected:.3f} expected"
-    )
-    saved = metrics["steps_saved"]
-    lines.append(
-        "a zero bias is not yet there"
-        if saved is None
-        else f"a zero bias is there after {saved:,.0f} steps"
-    )
-    return "\n".join(lines)
 
 
 DEFAULTS = {

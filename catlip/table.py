@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import re
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -136,6 +137,20 @@ def decimals_of(value: float) -> int:
     if not math.isfinite(value) or value == 0:
         return 0
     return max(0, 2 - math.floor(math.log10(abs(value))))
+
+
+def quantity_of(values: Iterable[float | None]) -> Quantity | None:
+    """Mean, sample standard deviation and n of the values that are there; None when none is; NaN if
+    one is NaN.
+    """
+    kept = [value for value in values if value is not None]
+    if not kept:
+        return None
+    if not all(map(math.isfinite, kept)):
+        return Quantity(math.nan, None, len(kept))
+    return Quantity(
+        statistics.fmean(kept), statistics.stdev(kept) if len(kept) > 1 else None, len(kept)
+    )
 
 
 def quantity_cell(quantity: Quantity | None, decimals: int | None = None, anchor: str = "") -> Cell:

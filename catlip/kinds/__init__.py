@@ -3,6 +3,7 @@ the reports that read it. Needs no torch.
 """
 
 from catlip.kinds.base import KINDS, Interval, Kind, Summary
+from catlip.kinds.bias_init import BiasInit, BiasLosses, FirstSteps
 from catlip.kinds.busy_machine import BusyMachine, Waiting
 from catlip.kinds.communication import (
     AllReduce,
@@ -26,12 +27,15 @@ __all__ = [
     "KINDS",
     "AllReduce",
     "BatchMemory",
+    "BiasInit",
+    "BiasLosses",
     "BusyMachine",
     "Ceiling",
     "CollectiveCalls",
     "Communication",
     "DataPath",
     "EpochPlan",
+    "FirstSteps",
     "Images",
     "Interval",
     "Kind",

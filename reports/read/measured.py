@@ -6,8 +6,6 @@ times only over one device, the one that most trainings ran on, and costs of dif
 meet in a ratio.
 """
 
-import math
-import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from catlip.kinds import Kind, Pretrain, StepTime
 from catlip.least_counts import too_few
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Quantity
+from catlip.table import quantity_of as summarise
 from reports.compare.differences import listed
 from reports.read.likeness import Alike, alike, unlike
 from reports.read.records import Record, Records, lookup, number, of_kind, slug, text
@@ -265,20 +264,6 @@ def means_by(values: Iterable[tuple[K, float | None]]) -> dict[K, float]:
         if value is not None:
             found.setdefault(key, []).append(value)
     return {key: sum(own) / len(own) for key, own in found.items()}
-
-
-def summarise(values: Iterable[float | None]) -> Quantity | None:
-    """Mean, sample standard deviation and n of the values that are there; None when none is; NaN if
-    one is NaN.
-    """
-    kept = [value for value in values if value is not None]
-    if not kept:
-        return None
-    if not all(map(math.isfinite, kept)):
-        return Quantity(math.nan, None, len(kept))
-    return Quantity(
-        statistics.fmean(kept), statistics.stdev(kept) if len(kept) > 1 else None, len(kept)
-    )
 
 
 def step_methods(record: Record) -> list[str]:

@@ -15,6 +15,7 @@ from bench.images.decoders import PEERS, ours
 from bench.images.planning import plan_epoch
 from bench.photographs import cut, shipped_photographs
 from catlip.data.augment import draws_at
+from catlip.kinds.cells import TIMES
 
 SHORT = (
     "--num-images",
@@ -53,7 +54,7 @@ def test_a_run_writes_every_sample_and_each_ratio_with_its_interval(program, tmp
         assert found["low"] <= found["value"] <= found["high"], pair
     faster = np.median(samples["pillow_ms"]) / np.median(samples["ours_ms"])
     assert metrics["ratios"]["ours/pillow"]["value"] == pytest.approx(faster)
-    assert f"{faster:.2f} [" in shown
+    assert f"{faster:.2f}{TIMES}" in shown
     assert set(metrics["loaders"]) == {"ours, 0 workers", "ours, 1 workers"}
     assert len(metrics["memory"]["ours, 1 workers"]["workers_mib_end"]) == 1
     assert metrics["pixel_difference"]["torchvision"]["max"] <= 2
@@ -94,9 +95,9 @@ def test_a_peer_that_is_not_installed_is_named_with_the_command_to_install_it(
         batch_size=2, quiet=True,
     )  # fmt: skip
     data_path.main(config)
-    shown = capsys.readouterr().out
-    assert ("open_clip: not run" in shown) == ("open_clip" in missing)
-    assert "open_clip's loader: not run" in shown
+    rows = [line for line in capsys.readouterr().out.splitlines() if "not run" in line]
+    names = ["open_clip"] * ("open_clip" in missing) + ["open_clip's loader"]
+    assert [row.partition("  ")[0] for row in rows] == names
 
 
 def test_an_unknown_peer_or_an_empty_folder_is_one_line(forked_program, tmp_path) -> None:

@@ -18,14 +18,17 @@ STEPS = 1000
 RECIPE = {"encoder": "vit_example", "iterations": STEPS}
 ZERO = [530.0 * 0.97**step + 10 for step in range(STEPS)]
 RATES = [13.0 * 0.999**step for step in range(STEPS)]
+PAIR = {"images_seen": 64_000, "base_rates_alone_loss": 13.5}
 SEEDS = [
-    {
+    PAIR
+    | {
         "seed": 0,
         "zero_initial_loss": 540.0,
         "base_rates_initial_loss": 13.0,
         "zero_loss_1_to_10": 480.0,
     },
-    {
+    PAIR
+    | {
         "seed": 1,
         "zero_initial_loss": 542.0,
         "base_rates_initial_loss": 14.0,
@@ -131,17 +134,14 @@ def test_what_was_never_saved_is_said_and_not_drawn(page_of):
     assert len(axes.get_lines()) == 5
 
 
-@pytest.mark.parametrize(
-    "strange", [math.nan, math.inf, -1, 0, 10**400, 5e-324, "12", None, [[]], {}]
-)
-@pytest.mark.parametrize("part", ["metrics", "samples", "recipe"])
-def test_a_record_of_strange_values_gives_a_page(page_of, part, strange):
-    whole = {"metrics": METRICS, "samples": SAMPLES, "recipe": RECIPE}
-    for value in (with_leaves(whole[part], strange), dict.fromkeys(whole[part], strange)):
-        page = page_of(**whole | {part: value})
-        assert markdown(page)
-        for figure in page.figures:
-            render(figure)
+@pytest.mark.parametrize("strange", [math.nan, math.inf, -1, 0, 10**400, 5e-324])
+@pytest.mark.parametrize("part", ["metrics", "samples"])
+def test_a_record_of_strange_numbers_gives_a_page(page_of, part, strange):
+    whole = {"metrics": METRICS, "samples": SAMPLES}
+    page = page_of(**whole | {part: with_leaves(whole[part], strange)})
+    assert markdown(page)
+    for figure in page.figures:
+        render(figure)
 
 
 def test_no_word_of_a_record_becomes_part_of_the_page(page_of):

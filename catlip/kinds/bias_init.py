@@ -1,0 +1,159 @@
+"""The first steps of CatLIP from a zero bias of its classifier and from the base rates: both
+losses, and what is saved.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+
+from catlip.kinds.base import Kind
+from catlip.kinds.run import Run
+from catlip.table import Cell, Table, clipped, number_cell, quantity_cell, quantity_of, shown
+
+BIASES = {"zero": "zero bias", "base_rates": "base rates"}
+INITIAL = re.compile(r"(zero|base_rates)_initial_loss")
+SPAN = re.compile(r"(zero|base_rates)_loss_(\d{1,9}_to_\d{1,9})")
+MOST_SEEDS, MOST_SPANS = 32, 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiasLosses:
+    """Losses from one bias, in nats per image.
+
+    Attributes:
+        initial: of the first step.
+        means: over spans of steps: `1_to_10` -> mean.
+    """
+
+    initial: float
+    means: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstSteps:
+    """A pair of runs of one seed, or the means over the seeds.
+
+    Attributes:
+        base_rates_alone_loss: what the classes' frequencies give on the same images, whatever is in
+            them.
+        steps_saved: the first step at which a zero bias is below where the base rates begin; None
+            where it is not, in these steps.
+    """
+
+    seed: int | None = None
+    images_seen: float
+    base_rates_alone_loss: float
+    zero: BiasLosses
+    base_rates: BiasLosses
+    steps_saved: float | None = None
+
+    @property
+    def by_bias(self) -> dict[str, BiasLosses]:
+        """By the keys of BIASES."""
+        return {"zero": self.zero, "base_rates": self.base_rates}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiasInit(Kind):
+    """Both biases over several seeds; a record holds the means beside its other metrics.
+
+    Attributes:
+        uniform_loss: expected of the first step from a zero bias.
+        base_rate_entropy: expected of the frequencies alone.
+    """
+
+    kind = "bias_init"
+
+    num_classes: int
+    uniform_loss: float
+    base_rate_entropy: float
+    mean: FirstSteps
+    seeds: list[FirstSteps]
+
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        seeds = metrics.get("seeds")
+        nested = [_nested(row) for row in seeds] if isinstance(seeds, list) else seeds
+        return msgspec.convert(metrics | {"mean": _nested(metrics), "seeds": nested}, cls)
+
+    def metrics(self) -> dict[str, Any]:
+        metrics = super().metrics()
+        seeds = [_flat(row) for row in metrics.pop("seeds")]
+        return metrics | _flat(metrics.pop("mean")) | {"seeds": seeds}
+
+
+def _nested(row: Any) -> Any:
+    """A row of a record, with its losses by bias."""
+    if not isinstance(row, dict):
+        return row
+    losses: dict[str, dict[str, Any]] = {bias: {"means": {}} for bias in BIASES}
+    for name, value in row.items():
+        if initial := INITIAL.fullmatch(name):
+            losses[initial[1]]["initial"] = value
+        elif span := SPAN.fullmatch(name):
+            losses[span[1]]["means"][span[2]] = value
+    return row | losses
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as a record holds it."""
+    flat = {name: value for name, value in row.items() if name not in BIASES}
+    for bias in BIASES:
+        flat[f"{bias}_initial_loss"] = row[bias]["initial"]
+        for span, mean in row[bias]["means"].items():
+            flat[f"{bias}_loss_{span}"] = mean
+    return flat
+
+
+def saved_words(run: Run[BiasInit], where: str = "") -> str:
+    """After how many steps a zero bias is where the base rates begin, and `where` that is shown."""
+    mean, iterations = run.measured.mean, run.setup.recipe.iterations
+    steps = mean.steps_saved
+    if steps is None:
+        return "In these steps a zero bias does not come to the loss that the base rates begin at."
+    seen = f" ({shown(steps * mean.images_seen / iterations, 0)} images)" if iterations else ""
+    return (
+        f"A zero bias takes {shown(steps, 0)} steps{seen} to the loss that the base rates begin "
+        f"at{where}."
+    )
+
+
+def bias_init_table(name: str, run: Run[BiasInit]) -> Table:
+    """The first loss and the means that each bias reaches, beside what is expected of the first."""
+    columns = ["Loss (nats per image)", "Zero bias", "Base rates", "Zero bias is higher by"]
+    rows = [_expected(run), _row(run, "First step", "")]
+    for span in list(run.measured.mean.zero.means)[:MOST_SPANS]:
+        first, last = map(int, span.split("_to_"))
+        rows.append(_row(run, f"Mean of steps {first:,} to {last:,}", span))
+    few = " Of one seed, a small difference may be chance." if len(run.measured.seeds) == 1 else ""
+    caption = f"{saved_words(run)} Differences are of the same images, seed by seed.{few}"
+    title = f"Both biases, {clipped(run.setup.recipe.encoder, 40)} on {run.where}"
+    return Table(name, title, columns, rows, caption)
+
+
+def _expected(run: Run[BiasInit]) -> list[Cell]:
+    measured = run.measured
+    classes = f"V ln 2, of {shown(measured.num_classes, 0)} classes"
+    alone = f"frequencies alone; by their entropy {shown(measured.base_rate_entropy, 2)}"
+    return [
+        Cell("Expected of the first step"),
+        number_cell(measured.uniform_loss, 2, run.anchor, classes),
+        number_cell(measured.mean.base_rates_alone_loss, 2, run.anchor, alone),
+        Cell(),
+    ]
+
+
+def _row(run: Run[BiasInit], what: str, span: str) -> list[Cell]:
+    """Of a span of steps, or of the first step without one."""
+    pairs = []
+    for steps in run.measured.seeds[:MOST_SEEDS]:
+        zero, rates = (
+            losses.means.get(span) if span else losses.initial for losses in steps.by_bias.values()
+        )
+        pairs.append((zero, rates))
+    gaps = [zero - rates for zero, rates in pairs if zero is not None and rates is not None]
+    columns = ([zero for zero, _ in pairs], [rates for _, rates in pairs], gaps)
+    cells = [quantity_cell(quantity_of(values), 2, run.anchor) for values in columns]
+    return [Cell(what), *cells]
