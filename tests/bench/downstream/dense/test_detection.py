@@ -30,6 +30,7 @@ from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.load import open_encoder
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize
+from catlip.program.flags import HIDDEN
 from catlip.recipes.dense import DETECTIONS
 from catlip.training.distributed import Place
 
@@ -397,7 +398,7 @@ def test_two_ranks_train_and_test_as_one(small, tmp_path) -> None:
         "cpu",
     ]
     for name, value in vars(recipe).items():
-        if name != "about" and not isinstance(value, bool):
+        if name not in HIDDEN and not isinstance(value, bool):
             values = [value] if not isinstance(value, tuple) else value
             options += [f"--{name.replace('_', '-')}", *values]
     launch = [
