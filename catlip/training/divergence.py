@@ -2,15 +2,15 @@
 which samples.
 """
 
+import itertools
 import math
 from typing import NoReturn
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from catlip.cli import InputError
-from catlip.training.distributed import Place
+from catlip.training.distributed import Place, of_all_ranks
 
 
 def refuse(
@@ -24,12 +24,8 @@ def refuse(
         gradient is not.
     """
     mine = [(place.rank, loss, keys[i][:3]) for i, loss in enumerate(torch.stack(losses).tolist())]
-    every: list[list[tuple[int, float, list[str]]]] = [mine]
-    if dist.is_initialized():
-        every = [[] for _ in range(place.world_size)]
-        dist.all_gather_object(every, mine)
-    flat = [found for of_rank in every for found in of_rank]
-    guilty = [found for found in flat if not math.isfinite(found[1])] or flat
+    everywhere = list(itertools.chain(*of_all_ranks(mine)))
+    guilty = [one for one in everywhere if not math.isfinite(one[1])] or everywhere
     where = "; ".join(
         f"on rank {rank} (samples {', '.join(samples)}, ...: loss {loss})"
         for rank, loss, samples in guilty[:3]

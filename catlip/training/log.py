@@ -5,18 +5,18 @@ every few steps.
 after it, so that its log ends as an uninterrupted run's does.
 """
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from torch.utils.tensorboard import SummaryWriter
 
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenLog
 from catlip.record import naming, write_atomically
-from catlip.training.distributed import Place, peak_gib
+from catlip.training.distributed import Place, of_all_ranks, peak_gib
 
 
 @dataclass
@@ -91,7 +91,8 @@ class Log:
             "peak_gib": peak_gib(self.place.device),
             **metrics,
         }
-        self.broken.add(step, _of_all_ranks([image for p in recent for image in p.broken]))
+        mine = [image for progress in recent for image in progress.broken]
+        self.broken.add(step, itertools.chain(*of_all_ranks(mine)))
         so_far = {
             "step": step,
             "images_seen": before["images_seen"] + images,
@@ -119,14 +120,6 @@ class Log:
             self.board.flush()  # what a kill would lose, a resumed run would not write again
         if self.wandb:
             self.wandb.log(self.lines[-1], step=step)
-
-
-def _of_all_ranks(images: list[BrokenImage]) -> list[BrokenImage]:
-    if not dist.is_initialized():
-        return images
-    parts: list[list[BrokenImage]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, images)
-    return [image for part in parts for image in part]
 
 
 def _start_wandb(folder: Path, project: str, config: dict[str, Any]) -> Any:
