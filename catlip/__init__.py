@@ -1,6 +1,4 @@
-"""CatLIP: pre-training an image encoder by classifying the nouns of captions, and the machinery it
-trains on.
-"""
+"""CatLIP: pre-training an image encoder by classifying the nouns of captions."""
 
 import os
 from importlib.metadata import PackageNotFoundError, version

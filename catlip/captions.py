@@ -39,8 +39,9 @@ SPACES = re.compile(r" {2,}")
 
 
 def clean(caption: object) -> str:
-    """The text of a caption as labels and text encoders read it; lower case, at most
-    `MAX_CHARACTERS` of the original.
+    """The text of a caption as labels and text encoders read it, in lower case.
+
+    At most `MAX_CHARACTERS` of the original are read.
 
     In this order: percent-decoding, "+" to space, HTML tags out, line ends off, runs of spaces to
     one, ftfy's repairs, lower case. None is an empty caption, bytes are read as UTF-8, and anything
@@ -160,8 +161,9 @@ class Labeller:
         )
 
     def _joined(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
-        """(word, tag), where the longest run of words that is a noun of WordNet and ends in one
-        tagged a noun is one word.
+        """(word, tag) pairs, with runs of words that are one noun of WordNet joined to one word.
+
+        The longest run that ends in a word tagged as a noun is taken.
         """
         joined, place = [], 0
         while place < len(words):

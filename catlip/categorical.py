@@ -71,17 +71,15 @@ class Categorical(Objective):
         return sparse_binary_cross_entropy(self.classifier(features), batch.labels)
 
     def recomputed(self, step: StepShape) -> list[Matmul]:
-        """In chunks, the logits."""
+        """With chunks, the logits."""
         return self.matmuls(step) if self.chunk_classes else []
 
     def kept_bytes(self, step: StepShape) -> int:
-        """In chunks, nothing: the logits are made again."""
+        """With chunks nothing: the logits are computed again."""
         return 0 if self.chunk_classes else super().kept_bytes(step)
 
     def loss_bytes(self, step: StepShape) -> int:
-        """In chunks: of one of them logits, their gradient, and what leads from one to the
-        other.
-        """
+        """With chunks: the logits of one chunk, their gradient, and the intermediate results."""
         if not self.chunk_classes:
             return super().loss_bytes(step)
         return 5 * FLOAT32 * step.batch_size * min(self.chunk_classes, self.classifier.out_features)
@@ -106,8 +104,9 @@ def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
 def chunked_binary_cross_entropy(
     features: Tensor, weight: Tensor, bias: Tensor, labels: RaggedLabels, chunk: int
 ) -> Tensor:
-    """`sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)` without ever holding
-    the [B, V] logits.
+    """Sparse binary cross-entropy of a linear classifier, without holding the [B, V] logits.
+
+    Equal to `sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)`.
 
     Classes are taken `chunk` at a time, and their logits computed once more in the backward pass:
     memory beside the gradients themselves is a few times B x chunk numbers, and a fourth matrix
@@ -128,9 +127,7 @@ def chunked_binary_cross_entropy(
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Binary cross-entropy of a linear classifier, summed over classes and images, chunk by
-    chunk.
-    """
+    """Binary cross-entropy of a linear classifier, summed over classes and images in chunks."""
 
     @staticmethod
     def forward(
@@ -185,8 +182,9 @@ def _chunk_logits(features: Tensor, weight: Tensor, bias: Tensor, first: int, ch
 
 
 def _labels_within(values: Tensor, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Each label's column among these logits, and 1 when it has one, else 0: picking those out
-    would wait for the device.
+    """Each label's column among these logits, and 1 if it has one, else 0.
+
+    Selecting those with a column would wait for the device.
     """
     column = values - first
     last = logits.shape[1] - 1

@@ -139,8 +139,9 @@ def choose(kind: str, name: str, choices: Mapping[str, C]) -> C:
 
 
 def with_example_lines(description: str) -> str:
-    """`description` with each command in it on a line of its own, indented: tyro joins other lines
-    to paragraphs.
+    """`description` with each command on a line of its own, indented.
+
+    tyro joins all other lines to paragraphs.
     """
     lines: list[str] = []
     in_example = False
@@ -165,9 +166,7 @@ def _is_example(line: str, before: list[str]) -> bool:
 def _parse(
     config: type[C], prog: str, arguments: Sequence[str], default: Any, recipes: Mapping[str, C]
 ) -> C:
-    """tyro's reading of the arguments, its boxed complaints turned into an InputError of one
-    line.
-    """
+    """tyro's reading of the arguments; its boxed complaints become an InputError of one line."""
     printed, description = io.StringIO(), with_example_lines(inspect.getdoc(config) or "")
     whole = grouped(default)
     if recipes:
@@ -202,8 +201,9 @@ def _about(named: tuple[str, Any]) -> str:
 
 
 def _only_one_length(arguments: Sequence[str], default: Any) -> list[str]:
-    """The arguments, where one of a recipe's alternatives, say --iterations, takes back what the
-    recipe says of the other.
+    """The arguments, with the other of a recipe's two alternatives set to 0.
+
+    For example, --iterations on the command line replaces the epochs of the recipe.
     """
     found = list(arguments)
     for one, other in itertools.permutations(

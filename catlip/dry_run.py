@@ -1,5 +1,4 @@
-"""What a pre-training run would do and cost, without doing it: `--dry-run` of any method's
-`pretrain`.
+"""What a pre-training run would do and cost: `--dry-run` of any method's `pretrain`.
 
 Nothing here knows a method: parameters are counted on the objective as built, floating-point
 operations by passing the shapes of two images and their captions through it, and the speed of the
@@ -98,7 +97,7 @@ def describe(
 
 
 def print_transfer(recipe: ImageRecipe, protocol: str, place: Place) -> None:
-    """Say, once, what a transfer by this recipe would do, and what differs from the release."""
+    """Print what a transfer by this recipe would do, and how it differs from the release."""
     if not place.is_main:
         return
     images, accumulation = (
@@ -119,9 +118,7 @@ def _sizes(recipe: ImageRecipe) -> str:
 
 
 def made_up_batch(resolution: int, tokenize: Callable[[list[str]], Tensor] | None) -> Batch:
-    """Two images with a caption, and with a label each, of which nothing but their shapes is
-    used.
-    """
+    """Two images, each with a caption and a label, of which only the shapes are used."""
     images = torch.zeros(2, 3, resolution, resolution, dtype=torch.uint8)
     tokens = tokenize(["a photograph"] * 2) if tokenize else None
     return Batch(
@@ -130,9 +127,7 @@ def made_up_batch(resolution: int, tokenize: Callable[[list[str]], Tensor] | Non
 
 
 def flops_per_image(objective: nn.Module, batch: Batch) -> float:
-    """Floating-point operations (two a multiply-add) of forward and backward, per image of
-    `batch`.
-    """
+    """FLOPs of forward and backward per image of `batch`; a multiply-add counts as two."""
     with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
         objective(batch).backward()
     objective.zero_grad(set_to_none=True)

@@ -26,9 +26,17 @@ NORM_EPS = 1e-6  # the release's LayerNorm, and timm's default for ViT
 
 @dataclass(frozen=True)
 class Architecture:
-    """Shape of an encoder: token width, transformer blocks, attention heads, pixels per token side,
-    stem, and what is transferred: the class token ("token", as the paper) or the mean of all others
-    ("avg")."""
+    """Shape of an encoder.
+
+    Attributes:
+        width: of a token.
+        depth: transformer blocks.
+        heads: attention heads.
+        patch: pixels per side of a token.
+        stem: of STEMS.
+        pool: what is transferred: the class token ("token", as in the paper) or the mean of all
+    others ("avg").
+    """
 
     width: int
     depth: int
@@ -52,20 +60,20 @@ ENCODERS = {
 
 
 class ImageEncoder(VisionTransformer):
-    """timm's ViT without a head: pictures in [0, 1], with no mean or deviation taken off, to one
-    vector each.
+    """timm's ViT without a head: one vector for each picture.
+
+    Pixels are in [0, 1]; no mean or deviation is subtracted.
     """
 
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
-        """[B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]: the class token, or the
-        mean of the others.
-        """
+        """[B, 3, H, W] uint8, or float in [0, 1], to [B, num_features], as `pool` says."""
         return super().forward(unit_range(images))
 
 
 class ReleaseEncoder(ImageEncoder):
-    """The encoder as the release resizes it: positions are interpolated along the row of tokens,
-    not on their grid.
+    """The encoder as the release resizes it: positions are interpolated along the row of tokens.
+
+    timm interpolates them on their grid.
 
     They are added in the tokens' own precision, which under autocast is bfloat16.
     """
@@ -85,8 +93,7 @@ def unit_range(images: Tensor) -> Tensor:
 
 
 def resize_along_tokens(positions: Tensor, count: int) -> Tensor:
-    """Position embeddings [1, N, D] for `count` tokens, by linear interpolation along their
-    flattened order.
+    """Position embeddings [1, N, D] for `count` tokens, interpolated linearly in flattened order.
 
     At another width of the grid this mixes neighbours of different columns; it is what the released
     weights were trained with.
@@ -99,8 +106,9 @@ def resize_along_tokens(positions: Tensor, count: int) -> Tensor:
 
 
 class StemEmbed(PatchEmbed):
-    """timm's patch embedding with a stack of convolutions, of the same total stride, in place of
-    its single one.
+    """timm's patch embedding with a stack of convolutions in place of its single one.
+
+    The total stride is the same.
     """
 
     def __init__(self, stem: Callable[[int], nn.Module], *, embed_dim: int, **patch_embed: Any):
@@ -109,9 +117,7 @@ class StemEmbed(PatchEmbed):
 
 
 def conv_stem(width: int) -> nn.Sequential:
-    """The release's stem, stride 16: strides 4, 2 and 2, with batch norm and GELU after the first
-    two.
-    """
+    """The release's stem: strides 4, 2 and 2, with batch norm and GELU after the first two."""
     hidden = conv_width(width)
     return nn.Sequential(
         nn.Conv2d(3, hidden, 4, stride=4, padding=1, bias=False),

@@ -1,6 +1,4 @@
-"""Some samples as training sees them: an image, its caption, and the classes that the caption's
-nouns are.
-"""
+"""Some samples as training sees them: image, caption, and the classes of the caption's nouns."""
 
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
@@ -25,8 +23,7 @@ MOST_CHARACTERS = 300  # of a caption that a record keeps
 
 @dataclass(frozen=True)
 class Examples:
-    """Put some samples, evenly spread over the shards, into a record, for people to look at in the
-    report.
+    """Write some samples, evenly spread over the shards, into a record for the report.
 
     python -m catlip.examples data/starter/pretrain --vocabulary runs/starter/vocabulary.json
     """
@@ -61,7 +58,7 @@ def main(config: Examples) -> None:
 
 
 def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
-    """So many samples, or as many as there are in so many shards; evenly spread, each once."""
+    """`count` samples, evenly spread over at most `count` shards, each once."""
     shards = [open_shard(paths[number]) for number in chosen(len(paths), count)]
     share, rest = divmod(count, len(shards))
     for place, shard in enumerate(shards):
@@ -72,9 +69,7 @@ def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
 def _example(
     shard: Shard, number: int, labeller: Labeller, classes: Set[str], record: Record
 ) -> dict[str, Any]:
-    """What the record keeps of a sample; without an image, and a note, where that cannot be
-    read.
-    """
+    """The record's entry of a sample; without an image, and with a note, if that cannot be read."""
     caption = shard.caption(number) or ""
     names = [nouns().name(offset) for offset in labeller(caption)]
     found = {

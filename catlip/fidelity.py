@@ -1,5 +1,4 @@
-"""What differs from the reference release of CatLIP, on purpose or for want of a cheap way: one
-list.
+"""The differences from the reference release of CatLIP that stay: one list.
 
 A recipe that carries the paper's or the release's numbers (`source`) is read as theirs, so each
 difference that concerns it is printed by its `--dry-run` and stands in the notes of every record
@@ -118,8 +117,7 @@ def warmup_steps(recipe: Recipe, num_steps: int) -> int:
 
 
 def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> list[str]:
-    """What differs from the release in a training by `recipe`; nothing of a recipe of this
-    project's own.
+    """The differences from the release in a training by `recipe`; [] for this project's recipes.
 
     Args:
         method: as in `Difference`.

@@ -1,6 +1,4 @@
-"""How fast a device multiplies large matrices: the ceiling that a training step is measured
-against.
-"""
+"""How fast a device multiplies large matrices, with which a training step is compared."""
 
 import time
 

@@ -183,9 +183,7 @@ class RangeAugment(nn.Module):
 
 
 class Augmented(Objective):
-    """Any objective, fed augmented images while it trains, with RangeAugment's loss added to its
-    own.
-    """
+    """Any objective on augmented images, with RangeAugment's loss added to its own."""
 
     def __init__(self, objective: Objective, range_augment: RangeAugment):
         super().__init__()
@@ -207,8 +205,9 @@ class Augmented(Objective):
         self.objective.set_progress(share)
 
     def forward(self, *batches: Batch) -> Tensor:
-        """A scalar, mean per image; of several batches where the objective takes a step's as
-        one.
+        """A scalar, mean per image.
+
+        There are several batches if the objective takes all batches of a step at once.
         """
         augmented, losses = zip(
             *(self.range_augment(batch.images, self.progress) for batch in batches), strict=True
@@ -228,9 +227,7 @@ class Augmented(Objective):
         return self.objective.decays(name.removeprefix(OBJECTIVE))
 
     def metrics(self) -> dict[str, Tensor]:
-        """For the log, 0-D each: the PSNR of the last batch, the ends of the ranges, and what the
-        objective has to say.
-        """
+        """For the log, 0-D each: the last batch's PSNR, the ranges, and the objective's metrics."""
         ends = {
             f"{name}_{end}": value
             for name, ends in self.range_augment.ranges().items()
@@ -240,8 +237,7 @@ class Augmented(Objective):
 
 
 def target_mse(progress: float, start_db: float, end_db: float) -> float:
-    """The mean squared error of 8-bit pixels to aim at: half a cosine, in MSE, between those of two
-    PSNRs.
+    """The target mean squared error of 8-bit pixels: half a cosine, in MSE, between two PSNRs.
 
     Args:
         progress: share of the training steps that are done, in [0, 1].

@@ -1,5 +1,4 @@
-"""What ./run_all.sh does once Python is there: the steps, what each reads and makes, and when one
-need not run again.
+"""The steps of ./run_all.sh: what each reads and makes, and when it need not run again.
 
 Only the standard library is imported here, so that options are checked and commands shown before
 anything is installed.

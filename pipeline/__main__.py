@@ -14,8 +14,8 @@ from pipeline.step import StepFailedError, run_step
 def main(arguments: list[str]) -> int:
     """Run or show the steps; returns the exit code.
 
-    `--stages` as the first argument prints the stages that are wanted, if the others are in order:
-    run_all.sh asks for them before it installs anything.
+    `--stages` as the first argument prints the wanted stages, if the other arguments are valid:
+    run_all.sh calls it before it installs anything.
     """
     if {"--help", "-h"} & {*arguments}:
         print(HELP, end="")
@@ -50,14 +50,14 @@ def run(options: Options) -> None:
 
 
 def _lock(runs: Path) -> int:
-    """Hold `runs` for this process alone. Raises: UsageError if another one holds it."""
+    """Lock `runs` for this process. Raises: UsageError if another one has locked it."""
     (runs / ".steps").mkdir(exist_ok=True)
     file = os.open(runs / ".steps" / "lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(
-            f"another ./run_all.sh is at work in {runs}; wait for it, or choose another --out"
+            f"another ./run_all.sh is running in {runs}; wait for it, or choose another --out"
         ) from None
     return file
 

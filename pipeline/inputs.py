@@ -1,4 +1,4 @@
-"""Has what a step reads changed? Digests of data and of code."""
+"""Digests of data and of code, which show whether the inputs of a step have changed."""
 
 import ast
 import functools
@@ -8,12 +8,11 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("catlip", "baselines", "bench")
-CONTENT_LIMIT = (
-    256 * 2**20
-)  # bytes of an input up to which it is read; of a larger one, sizes and times must do
+# An input of at most so many bytes is read; of a larger one, only sizes and times are compared.
+CONTENT_LIMIT = 256 * 2**20
 MISSING = "missing"
 
-# What only talks to the user or writes down how a run went: an edit of these changes no result.
+# Modules that only print messages or write records: an edit of these changes no result.
 WORDS_ONLY = (
     "catlip/cli.py",
     "catlip/dry_run.py",
@@ -24,10 +23,11 @@ WORDS_ONLY = (
 
 
 def digest_of_data(pattern: str) -> str:
-    """A digest of the files of a path, folder or shard pattern: of their contents, or of their
-    sizes and times if large.
+    """A digest of the files of a path, folder or shard pattern.
 
-    It does not depend on where the files lie, only on their names below `pattern`.
+    It covers their contents, or, if the files are large, their sizes and times.
+
+    It does not depend on the location of the files, only on their names below `pattern`.
     """
     files = [(name, path, path.stat()) for name, path in sorted(_files(pattern)) if path.is_file()]
     if not files:
@@ -35,16 +35,18 @@ def digest_of_data(pattern: str) -> str:
     small = sum(stat.st_size for _, _, stat in files) <= CONTENT_LIMIT
     total = sha256()
     for name, path, stat in files:
-        seen = (
-            sha256(path.read_bytes()).hexdigest() if small else f"{stat.st_size} {stat.st_mtime_ns}"
-        )
-        total.update(f"{name}\t{seen}\n".encode(errors="surrogateescape"))
+        if small:
+            content = sha256(path.read_bytes()).hexdigest()
+        else:
+            content = f"{stat.st_size} {stat.st_mtime_ns}"
+        total.update(f"{name}\t{content}\n".encode(errors="surrogateescape"))
     return total.hexdigest()[:16]
 
 
 def digest_of_code(programs: Iterable[str]) -> str:
-    """A digest of the code of programs: of all that they import from this repository, comments and
-    docstrings aside.
+    """A digest of the code of programs and of all that they import from this repository.
+
+    Comments and docstrings do not count.
     """
     seen: set[Path] = set()
     todo = [file for program in programs for file in _sources(program)]
@@ -60,9 +62,7 @@ def digest_of_code(programs: Iterable[str]) -> str:
 
 
 def _files(pattern: str) -> Iterator[tuple[str, Path]]:
-    """The files with their names relative to the pattern. Of a finished training only its weights
-    count.
-    """
+    """The files, with names relative to the pattern; of a finished training, only its weights."""
     path = Path(pattern)
     if path.is_file():
         yield path.name, path
@@ -78,7 +78,7 @@ def _files(pattern: str) -> Iterator[tuple[str, Path]]:
         try:
             yield from ((file.name, file) for file in expand(pattern))
         except InputError:
-            return  # the program that reads them says which is missing
+            return  # the program that reads them reports which is missing
 
 
 @functools.cache
@@ -107,9 +107,7 @@ def _is_docstring(line: ast.stmt) -> bool:
 
 @functools.cache
 def _sources(module: str) -> tuple[Path, ...]:
-    """The files that run when a module of ours is imported or started; none for a module of
-    others.
-    """
+    """The files that run when a module is imported or started; () for modules of other projects."""
     parts = module.split(".")
     if parts[0] not in PACKAGES:
         return ()

@@ -22,26 +22,26 @@ HELP = """\
 
   --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under 30
                    minutes), cc3m or datacomp
-  --shards SHARDS  cc3m, datacomp: where the image-caption shards are, say
+  --shards SHARDS  cc3m, datacomp: the image-caption shards, for example
                    '/data/cc3m/{00000..00331}.tar'
-  --probe DATA     cc3m, datacomp: what to transfer to, say imagenet:/data/imagenet
+  --probe DATA     cc3m, datacomp: what to transfer to, for example imagenet:/data/imagenet
   --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
   --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
-  --full           starter: these three tasks too, on generated scenes, an hour more
+  --full           starter: these three tasks too, on generated scenes; takes an hour more
   --seeds N        pre-training runs of each method (default 3 at starter scale, else 1)
   --device DEVICE  auto (default), cpu, cuda
   --out DIR        where runs go (default runs/)
-  --only STAGE     this stage alone: setup data label pretrain transfer dense bench report
+  --only STAGE     only this stage: setup data label pretrain transfer dense bench report
   --from STAGE     this stage and those after it
   --no-venv        use the active environment instead of .venv
   --dry-run        print each command instead of running it
   --quiet          no progress bars
   --help           this text
 
-A step is skipped if what it makes is there, and its command, its code and the contents of its
-inputs are what they were. An interrupted step goes on where it stopped. Nothing is deleted: what an
-older step made is moved to NAME.old-DATE. --device, --quiet, --no-venv, another --out and the
-number of GPUs make no finished training run again.
+A step is skipped if its results exist, and its command, its code and the contents of its inputs
+have not changed. An interrupted step goes on where it stopped. Nothing is deleted: the results of
+an older step are moved to NAME.old-DATE. --device, --quiet, --no-venv, another --out and the
+number of GPUs never cause a finished training to run again.
 
 Examples:
   ./run_all.sh
@@ -80,7 +80,7 @@ class Options:
 
 
 class UsageError(Exception):
-    """What the user gave cannot be used; the message says what to do."""
+    """An argument of the user cannot be used; the message says what to do."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,16 +99,15 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seeds", default="")
     parser.add_argument("--out", default="runs")
-    parser.add_argument(
-        "--python", default=sys.executable
-    )  # what the steps run with; run_all.sh gives it
+    # The interpreter of the steps, which run_all.sh gives.
+    parser.add_argument("--python", default=sys.executable)
     given = vars(parser.parse_args(arguments))
 
     scale = given["scale"]
     if scale not in SCALES:
         raise UsageError(f"no scale is called '{scale}'; choose starter, cc3m or datacomp")
     if not given["out"] or Path(given["out"]).resolve() == Path("/"):
-        raise UsageError(f"--out '{given['out']}' cannot hold runs; name a folder, say --out runs")
+        raise UsageError(f"--out '{given['out']}' cannot hold runs; give a folder: --out runs")
     options = Options(
         scale=scale,
         full=given["full"],
@@ -127,7 +126,7 @@ def read_options(arguments: Sequence[str]) -> Options:
 
 
 def count_gpus(device: str) -> int:
-    """How many GPUs may be used; torch is not asked, since it may not be installed yet."""
+    """The number of GPUs, without torch, which may not be installed yet."""
     if device == "cpu" or not shutil.which("nvidia-smi"):
         return 0
     listing = subprocess.run(
@@ -154,7 +153,7 @@ def _stages(only: str, first: str) -> tuple[str, ...]:
 
 
 def _data(given: dict[str, Any]) -> dict[str, str]:
-    """Where the data is: the starter's own place, or what the user says."""
+    """Where the data is: the starter's folders, or the user's arguments."""
     if given["scale"] == "starter":
         scenes = "data/starter-scenes" if given["full"] or given["only"] == "dense" else ""
         return {

@@ -17,9 +17,7 @@ def steps_of(stage: str, options: Options) -> list[Step]:
 
 
 class Plan:
-    """What several stages have in common: folders, names, and the options that all programs
-    take.
-    """
+    """What several stages have in common: folders, names, and the options of all programs."""
 
     def __init__(self, options: Options):
         self.options = options
@@ -118,12 +116,12 @@ def pretrain(plan: Plan) -> Iterator[Step]:
             "catlip": ("catlip.pretrain", labelled, [shards, str(vocabulary), str(labels)]),
             "clip": ("baselines.pretrain", ("--method", "clip"), [shards]),
         }
-        for method, (program, own, reads) in methods.items():
+        for method, (program, extra, reads) in methods.items():
             folder = plan.trained(method, seed)
             yield Step(
                 folder.name,
                 program=program,
-                arguments=(*common, *own),
+                arguments=(*common, *extra),
                 other_arguments=("--out", str(folder), *plan.device),
                 reads=reads,
                 makes=[folder / "weights.safetensors", plan.record("pretrain", folder.name)],
@@ -133,32 +131,26 @@ def pretrain(plan: Plan) -> Iterator[Step]:
 
 
 def transfer(plan: Plan) -> Iterator[Step]:
-    """What the encoders are worth: probes along the training, shares of the data, fine-tuning, and
-    what needs no training.
+    """The value of the encoders: probes along the training, on fractions of the data, fine-tuning.
+
+    Also what needs no training.
     """
     probe, reads = plan.options.probe, [plan.probe_data]
+    recipe = "starter" if plan.starter else "table_7a"
     for folder in plan.all_trained():
         record = plan.record("longer_training", folder.name)
         yield Step(
             f"longer-{folder.name}",
             program=f"{TRANSFER}.longer_training",
-            arguments=(
-                str(folder),
-                "--data",
-                probe,
-                "--recipe",
-                "starter" if plan.starter else "table_7a",
-            ),
+            arguments=(str(folder), "--data", probe, "--recipe", recipe),
             other_arguments=("--out", str(record), *plan.device),
             reads=[str(folder), *reads],
             makes=[record],
         )
     if plan.starter:
-        recipe = ("--recipe", "starter")
-        yield efficiency(
-            plan, "linear_probe", (*recipe, "--fraction", *STARTER_FRACTIONS, "--seeds", "3")
-        )
-        yield efficiency(plan, "finetune", (*recipe, "--fraction", "0.25", "1"))
+        by_recipe = ("--recipe", recipe, "--fraction")
+        yield efficiency(plan, "linear_probe", (*by_recipe, *STARTER_FRACTIONS, "--seeds", "3"))
+        yield efficiency(plan, "finetune", (*by_recipe, "0.25", "1"))
     else:
         yield efficiency(plan, "linear_probe", ("--fraction", "1", "--options=--num-workers 8"))
         yield efficiency(plan, "finetune", ("--fraction", "1", "--options=--num-workers 8"))
@@ -185,28 +177,19 @@ def transfer(plan: Plan) -> Iterator[Step]:
 
 
 def efficiency(plan: Plan, program: str, arguments: Iterable[str]) -> Step:
-    """All encoders on each share of the data, a GPU each where there are several."""
+    """All encoders on each fraction of the data, on one GPU each if there are several."""
     trained, seeds = plan.all_trained(), plan.options.seeds
-    devices = (
-        [f"cuda:{number}" for number in range(plan.gpus)]
-        if plan.gpus > 1
-        else [plan.options.device]
-    )
+    devices = [plan.options.device]
+    if plan.gpus > 1:
+        devices = [f"cuda:{number}" for number in range(plan.gpus)]
     names = [*(folder.name for folder in trained), *(f"random-seed{seed}" for seed in range(seeds))]
     records = [plan.record(program, name) for name in names]
     return Step(
         program,
         program=f"{TRANSFER}.data_efficiency",
         arguments=(
-            *(
-                "--programs",
-                program,
-                "--data",
-                plan.options.probe,
-                "--untrained",
-                str(seeds),
-                *arguments,
-            ),
+            *("--programs", program, "--data", plan.options.probe, "--untrained", str(seeds)),
+            *arguments,
             *("--encoders", *map(str, trained), plan.untrained),
         ),
         other_arguments=("--out", str(plan.runs), "--devices", *devices, *plan.quiet),
@@ -263,14 +246,7 @@ def dense_training(
         f"{task}-{name}",
         program=f"{TRANSFER}.{task}",
         arguments=(
-            "--recipe",
-            recipe,
-            "--encoder",
-            encoder,
-            "--data",
-            data,
-            "--seed",
-            str(seed),
+            *("--recipe", recipe, "--encoder", encoder, "--data", data, "--seed", str(seed)),
             *arguments,
         ),
         other_arguments=("--out", str(record), *plan.device),
@@ -286,22 +262,11 @@ def bench(plan: Plan) -> Iterator[Step]:
     small = ("--model", "vit_tiny16") if plan.starter else ()
     yield cost(plan, "step_time", ("--model", "vit_b16"))
     if plan.starter:
-        encoder = (
-            "--model",
-            "hybrid_tiny",
-            "--resolution",
-            "48",
-            "--batch-size",
-            "64",
-            "--precision",
-            "bf16",
+        as_trained = (
+            *("--model", "hybrid_tiny", "--resolution", "48", "--batch-size", "64"),
+            *("--precision", "bf16", "--num-steps", "40", "--num-classes", "750"),
         )
-        yield cost(
-            plan,
-            "step_time",
-            (*encoder, "--num-steps", "40", "--num-classes", "750"),
-            name="step_time_starter",
-        )
+        yield cost(plan, "step_time", as_trained, name="step_time_starter")
     yield cost(plan, "memory", small)
     if not plan.starter:
         yield cost(plan, "waterfall")

@@ -1,4 +1,4 @@
-"""One step: when it runs, when it is skipped, and what becomes of what an older step made."""
+"""One step: when it runs, when it is skipped, and what happens to the files of an older one."""
 
 import json
 import shlex
@@ -22,16 +22,21 @@ class Step:
     """One program of the pipeline.
 
     Attributes:
-        name: of the step; what is known of it is kept in `.steps/NAME.json`. program: a module of
-        this repository. arguments: what determines the result, beside the code and the contents of
-        `reads`. other_arguments: what does not: where the result goes, the device, no progress
-        bars. reads: paths and shard patterns. In `arguments` they count by what they hold, not by
-        where they lie. makes: files that must be there, and folders that must hold what they held
-        when the step ended. owns: what to move aside when an older version of this step made it;
-        the files that it made, unless given. updates: changes, named as in `identity`, after which
-        the program itself knows what of its results to keep. also: programs that this one starts,
-        whose code counts as well. hardware: what the result is a measurement of, if it is one.
-        processes: more than 1 starts it with torchrun. always: run it each time.
+        name: of the step; its state is stored in `.steps/NAME.json`.
+        program: a module of this repository.
+        arguments: what determines the result, beside the code and the contents of `reads`.
+        other_arguments: what does not: where the result goes, the device, no progress bars.
+        reads: paths and shard patterns; in `arguments` they count by their contents, not by their
+            paths.
+        makes: files that must exist, and folders whose files of the last run must exist.
+        owns: paths to move aside if an older version of this step made them; by default the files
+            that it made.
+        updates: changes, named as in `identity`, after which the program itself decides which
+            results to keep.
+        also: programs that this one starts, whose code counts as well.
+        hardware: what the result is a measurement of, if it is one.
+        processes: more than 1 starts it with torchrun.
+        always: run it each time.
     """
 
     name: str
@@ -48,19 +53,15 @@ class Step:
     always: bool = False
 
     def command(self, python: str) -> list[str]:
-        """What is run, in a shell's words."""
-        launcher = [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            str(self.processes),
-        ]
-        started = launcher if self.processes > 1 else []
-        return [python, *started, "-m", self.program, *self.arguments, *self.other_arguments]
+        """The command line, as a list of words."""
+        launcher: list[str] = []
+        if self.processes > 1:
+            launcher = ["-m", "torch.distributed.run", "--standalone"]
+            launcher += ["--nproc-per-node", str(self.processes)]
+        return [python, *launcher, "-m", self.program, *self.arguments, *self.other_arguments]
 
     def identity(self) -> dict[str, str]:
-        """What determines the result: if this is unchanged, the result is."""
+        """What determines the result: if this is unchanged, so is the result."""
         contents = {path: digest_of_data(path) for path in self.reads}
         command = shlex.join([self.program, *self.arguments])
         for path in sorted(contents, key=len, reverse=True):
@@ -75,8 +76,12 @@ class Step:
 
 @dataclass
 class Stamp:
-    """What is known of a step: what it was when it last began, whether it ended, and the files that
-    it made.
+    """The stored state of a step.
+
+    Attributes:
+        identity: of the step when it last began.
+        done: whether it ended.
+        files: that it made.
     """
 
     identity: dict[str, str]
@@ -87,15 +92,14 @@ class Stamp:
     def read(path: Path) -> "Stamp | None":
         """The stamp at `path`; None if there is none that can be read."""
         try:
-            found = json.loads(path.read_text())
-            return Stamp(
-                dict(found["identity"]), bool(found["done"]), [str(file) for file in found["files"]]
-            )
+            stamp = json.loads(path.read_text())
+            files = [str(file) for file in stamp["files"]]
+            return Stamp(dict(stamp["identity"]), bool(stamp["done"]), files)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, path: Path) -> None:
-        """Put it at `path`, whole or not at all."""
+        """Write the stamp to `path`, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(asdict(self), indent=1))
@@ -109,9 +113,8 @@ class StepFailedError(Exception):
         super().__init__(
             f"step '{name}' stopped with exit code {code}; run the same command to go on from there"
         )
-        self.code = (
-            code if code > 0 else 128 - code
-        )  # as a shell does for a program that a signal ended
+        # As a shell does for a program that a signal ended.
+        self.code = code if code > 0 else 128 - code
 
 
 def run_step(step: Step, runs: Path, python: str) -> None:
@@ -138,15 +141,13 @@ def run_step(step: Step, runs: Path, python: str) -> None:
     if code := run_command(command):
         raise StepFailedError(step.name, code)
     files = _written(step.makes, began, runs) or _written(step.makes, 0, runs)
-    kept = [file for file in before.files if (runs / file).exists()] if before else []
-    Stamp(identity, done=True, files=sorted({*files, *kept})).write(path)
+    earlier = [file for file in before.files if (runs / file).exists()] if before else []
+    Stamp(identity, done=True, files=sorted({*files, *earlier})).write(path)
     say(f"{step.name}: done in {time.time() - began:.0f} s")
 
 
 def move_aside(paths: Iterable[Path]) -> None:
-    """Rename what is there to NAME.old-DATE, and say so; records with such a name are not read by
-    the reports.
-    """
+    """Rename existing paths to NAME.old-DATE, and say so; the reports do not read such records."""
     for path in sorted(paths):
         if path.exists():
             older = path.with_name(f"{path.name}.old-{datetime.now():%Y%m%d-%H%M%S}")
@@ -155,7 +156,7 @@ def move_aside(paths: Iterable[Path]) -> None:
 
 
 def run_command(command: Sequence[str]) -> int:
-    """Run a command to its end, pass on what stops us, and return its exit code."""
+    """Run a command to its end, pass SIGTERM on to it, and return its exit code."""
     process = subprocess.Popen(command)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -164,7 +165,7 @@ def run_command(command: Sequence[str]) -> int:
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         return process.wait()
-    except KeyboardInterrupt:  # Ctrl-C reaches the program as well, which ends in its own way
+    except KeyboardInterrupt:  # Ctrl-C also reaches the program, which then ends by itself
         process.wait()
         raise
     finally:
@@ -176,8 +177,9 @@ def say(line: str) -> None:
 
 
 def _written(paths: Iterable[Path], since: float, runs: Path) -> list[str]:
-    """The files at and below `paths` that were written since then; those in `runs` relative to it,
-    so that it may move.
+    """The files at and below `paths` that were written since then.
+
+    Those in `runs` are relative to it, so that it can be moved.
     """
     files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
     new = [file for file in files if file.stat().st_mtime >= since - CLOCK_SKEW]

@@ -161,7 +161,7 @@ def zero_shot(
             return None
         record.metrics["zero_shot"] = "classifier rows"
         head.to(next(encoder.module.parameters()).device)
-        never = [number for number, origin in enumerate(origins) if not origin.found]
+        never = [number for number, origin in enumerate(origins) if not origin.matched]
         record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
 
         @torch.inference_mode()

@@ -1,8 +1,8 @@
-"""What annotated scenes are: which drawings, where, and what COCO and ADE20k would say of them.
+"""What annotated scenes contain: which drawings, where, and their COCO and ADE20k annotations.
 
 `plan` chooses the drawings of every scene, `make` composes one. Every random choice comes from a
-generator seeded by the data set's seed and the scene's own number, so a scene is the same whoever
-makes it, when, and beside whichever others.
+generator seeded by the data set's seed and the scene's number. A scene therefore depends neither on
+the process that makes it nor on the other scenes.
 """
 
 import io
@@ -27,7 +27,7 @@ from catlip.data.starter.scenes import (
 )
 
 LEAST_DRAWINGS = 12  # of a class, on each side
-MOST_OBJECTS = 2
+MOST_OBJECTS = 2  # in a scene, beside the crowd
 OBJECT_SIZE = (0.45, 0.8)  # longer side of an object, relative to the image
 CROWD_SHARE = 0.05  # of the scenes
 CROWD_COUNT = (4, 7)  # least and most drawings in it
@@ -39,8 +39,12 @@ Choice = tuple[int, Drawing]  # a class id and one drawing of it
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the data: what COCO and ADE20k call it, the split of the drawings it is made of,
-    and its photographs.
+    """One side of the data, training or validation.
+
+    Attributes:
+        coco, ade20k, prefix: what COCO, ADE20k and ADE20k's file names call it.
+        drawings: the split of the starter data whose drawings it uses.
+        photos: its background photographs.
     """
 
     coco: str
@@ -73,8 +77,9 @@ class Classes:
 
 @dataclass(frozen=True)
 class Choices:
-    """Which drawings make a scene: its objects, the lowest first, and a crowd of one class below
-    them, often none.
+    """Which drawings make a scene: its objects, the lowest first, and a crowd below them.
+
+    The crowd is of one class, and often empty.
     """
 
     side: str
@@ -103,8 +108,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Made:
-    """A scene: its image, [H, W] 1 + class id of each pixel and 0 for the photograph, and COCO's
-    annotations without ids.
+    """A composed scene.
+
+    Attributes:
+        jpeg: its image.
+        label_map: [H, W], 1 + class id of each pixel, and 0 for the photograph.
+        annotations: COCO's, without ids.
     """
 
     jpeg: bytes
@@ -113,25 +122,23 @@ class Made:
 
 
 def read_classes(sources: Sequence[Source]) -> Classes:
-    """Unicode's subgroups of things that have at least LEAST_DRAWINGS drawings on either side, by
-    name.
-    """
+    """The classes: Unicode's subgroups with at least LEAST_DRAWINGS drawings on each side."""
     things = [concept for concept in read_concepts() if is_thing(concept)]
     drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
     svg: dict[Drawing, str] = {}
     for source in sources:
         for side in [name for name, side in SIDES.items() if side.drawings == source.split]:
-            found = read_drawings(source, things)
-            svg |= found
-            for drawing in found:
+            of_source = read_drawings(source, things)
+            svg |= of_source
+            for drawing in of_source:
                 drawings[side][drawing.concept.subgroup].append(drawing)
     groups = {concept.subgroup: concept.group for concept in things}
-    kept = [
+    names = [
         name
         for name in sorted(groups)
         if all(len(drawings[side][name]) >= LEAST_DRAWINGS for side in SIDES)
     ]
-    return Classes({name: groups[name] for name in kept}, drawings, svg)
+    return Classes({name: groups[name] for name in names}, drawings, svg)
 
 
 def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
@@ -160,18 +167,18 @@ def make(plan: Plan) -> Made:
     with_crowd, crowd = compose(background, plan.crowd, rng, CROWD_SIZE)
     image, objects = compose(with_crowd, plan.objects, rng, OBJECT_SIZE)
     hidden, crowded = _union(objects, plan.size), _union(crowd, plan.size)
-    seen = [(crowd[0].what, crowded & ~hidden, True)] if (crowded & ~hidden).any() else []
-    seen += [(placement.what, placement.mask, False) for placement in objects]
+    visible = [(crowd[0].what, crowded & ~hidden, True)] if (crowded & ~hidden).any() else []
+    visible += [(placement.what, placement.mask, False) for placement in objects]
     label_map = np.zeros((plan.size, plan.size), dtype=np.uint8)
-    for class_id, mask, _ in seen:
+    for class_id, mask, _ in visible:
         label_map[mask] = 1 + class_id
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY)
-    return Made(buffer.getvalue(), label_map, [annotation(*one) for one in seen])
+    return Made(buffer.getvalue(), label_map, [annotation(*placed) for placed in visible])
 
 
 def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[str, Any]:
-    """An object as COCO says it, without ids; its box holds what can be seen of it.
+    """An object's COCO annotation without ids; its box encloses its visible pixels.
 
     Args:
         mask: [H, W], its visible pixels, at least one.
@@ -188,13 +195,14 @@ def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[s
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """A mask [H, W] as COCO's uncompressed RLE: lengths of runs of 0 and 1 in turns, column by
-    column, a run of 0 first.
+    """A mask [H, W] as COCO's uncompressed RLE: the lengths of runs of 0 and 1, alternating.
+
+    Pixels are taken column by column, and the first run is of 0.
     """
     flat = np.concatenate([[False], mask.ravel(order="F")])
     changes = np.flatnonzero(flat[1:] != flat[:-1])
-    found: list[int] = np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
-    return found
+    lengths: list[int] = np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
+    return lengths
 
 
 def _union(placements: Sequence[Placement[int]], size: int) -> NDArray[np.bool_]:

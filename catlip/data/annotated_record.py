@@ -25,20 +25,20 @@ def describe(data: Path, path: Path, config: Any) -> None:
                 (data / "coco" / "annotations" / f"instances_{side.coco}.json").read_text()
             )
             names = [category["name"] for category in content["categories"]]
-            objects = [found for found in content["annotations"] if not found["iscrowd"]]
-            counts = Counter(found["category_id"] for found in objects)
+            annotations = content["annotations"]
+            objects = [item for item in annotations if not item["iscrowd"]]
+            counts = Counter(item["category_id"] for item in objects)
             record.metrics |= {
                 f"{name}_images": len(content["images"]),
                 f"{name}_objects": len(objects),
-                f"{name}_crowds": len(content["annotations"]) - len(objects),
-                f"{name}_median_area": float(np.median([found["area"] for found in objects])),
+                f"{name}_crowds": len(annotations) - len(objects),
+                f"{name}_median_area": float(np.median([item["area"] for item in objects])),
             }
             record.samples["classes"] = names
             record.samples[f"{name}_objects_by_class"] = [counts[i + 1] for i in range(len(names))]
+            folder = data / "coco" / side.coco
             record.samples[f"{name}_pictures"] = [
-                _picture(
-                    data / "coco" / side.coco, content["images"][number], content["annotations"]
-                )
+                _picture(folder, content["images"][number], annotations)
                 for number in chosen(len(content["images"]), SHOWN)
             ]
     print(f"wrote {path}")
@@ -47,28 +47,28 @@ def describe(data: Path, path: Path, config: Any) -> None:
 def _picture(
     folder: Path, image: dict[str, Any], annotations: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """A scene with what is annotated on it, as the records of detection have it."""
+    """A scene with its annotations, in the form of the records of detection."""
     with Image.open(folder / image["file_name"], formats=FORMATS) as picture:
         pixels = np.asarray(picture.convert("RGB"))
-    own = [found for found in annotations if found["image_id"] == image["id"]]
+    of_image = [item for item in annotations if item["image_id"] == image["id"]]
     return {
         "key": image["file_name"],
         "image": encoded_image(pixels),
-        "truth": [_object(found) for found in own],
+        "truth": [_object(item) for item in of_image],
     }
 
 
-def _object(found: dict[str, Any]) -> dict[str, Any]:
-    left, top, width, height = found["bbox"]
-    mask = encoded_mask(mask_of(found["segmentation"]))
+def _object(annotation: dict[str, Any]) -> dict[str, Any]:
+    left, top, width, height = annotation["bbox"]
+    mask = encoded_mask(mask_of(annotation["segmentation"]))
     return {
-        "class": found["category_id"] - 1,
+        "class": annotation["category_id"] - 1,
         "box": [left, top, left + width, top + height],
         "mask": mask,
     }
 
 
 def mask_of(coded: dict[str, Any]) -> NDArray[np.bool_]:
-    """The mask [H, W] that COCO's uncompressed RLE says, the inverse of `run_lengths`."""
+    """The mask [H, W] of COCO's uncompressed RLE; the inverse of `run_lengths`."""
     values = np.arange(len(coded["counts"])) % 2 == 1
     return np.repeat(values, coded["counts"]).reshape(coded["size"], order="F")

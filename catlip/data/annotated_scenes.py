@@ -1,10 +1,10 @@
-"""Annotated scenes for dense transfer, from the starter's drawings, in the layouts of COCO and of
-ADE20k.
+"""Annotated scenes of the starter's drawings for dense transfer, laid out as COCO and as ADE20k.
 
-One or two drawings of things on a photograph, each of another of Unicode's subgroups
-("animal-bird"), which are the classes; sometimes a crowd of small ones of one class. Training
-scenes are of the two teams that the probes train on, validation scenes of the two that they test
-on: no drawing, team or photograph is on both sides, and none of these drawings is in pre-training.
+A scene is a photograph with one or two drawings of things, and sometimes a crowd of small drawings
+of one class. The classes are Unicode's subgroups ("animal-bird"); the drawings of a scene are of
+different classes. Training scenes use the drawings of the two teams that the probes train on,
+validation scenes those of the two teams that they test on. No drawing, team or photograph is on
+both sides, and none of these drawings is in pre-training.
 
     OUT/coco/annotations/instances_{train,val}2017.json
         boxes and masks (RLE) of what can be seen, areas, crowds
@@ -46,8 +46,8 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.record import write_atomically
 
-EDITION = 1  # raised whenever the same arguments come to give other scenes
-RENDER_SCALE = 1.2  # of the image's side: half more than the largest object
+EDITION = 1  # raised whenever the same arguments give other scenes than before
+RENDER_SCALE = 1.2  # of the image's side: 1.5 times the largest object
 SIZES = range(32, 513)
 MANIFEST = "scenes.json"
 CARD = """# Annotated scenes
@@ -62,8 +62,8 @@ least {least} drawings on either side. The same arguments and versions give the 
 |---|---|---|
 {sides}
 
-What the photographs show has no label: in COCO's terms it is no object, in ADE20k's it is not
-judged.
+What the photographs show has no label: COCO lists no object for it, and ADE20k leaves its pixels
+out of the scores.
 
 The drawings are under their teams' licences, the photographs are CC0: see NOTICE and
 catlip/data/starter/backgrounds/ATTRIBUTION.md.
@@ -88,8 +88,9 @@ class Scenes:
     seed: Seed = 0
     """Chooses drawings, places and photographs; the same seed gives the same bytes."""
     record: Path | None = None
-    """Where a record goes, for the report: how many objects of each class, and some scenes with
-    their annotations.
+    """Path of the record for the report.
+
+    It holds the number of objects of each class, and some scenes with their annotations.
     """
     workers: Natural = 2
     """Processes that render and compose; the scenes do not depend on it."""
@@ -106,7 +107,7 @@ class Scenes:
 
 
 def main(config: Scenes) -> None:
-    """Build, unless it is there already."""
+    """Build the scenes, unless they are there already."""
     sources = read_sources()
     arguments = {"size": config.size, "train": config.train, "val": config.val, "seed": config.seed}
     packages = {source.package: source.digest for source in sources}
@@ -124,9 +125,8 @@ def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
     with in_processes(config.workers) as in_parallel:
         plans = _plans(config, classes, in_parallel)
         for side in SIDES:
-            _write(
-                config, side, classes, [plan for plan in plans if plan.side == side], in_parallel
-            )
+            of_side = [plan for plan in plans if plan.side == side]
+            _write(config, side, classes, plans=of_side, in_parallel=in_parallel)
     _write_names(config.out / "ade20k", classes)
     write_atomically(config.out / "DATA_CARD.md", _card(wanted["arguments"], classes).encode())
     write_atomically(
@@ -140,7 +140,7 @@ def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
 
 
 def _is_complete(config: Scenes, wanted: dict[str, Any]) -> bool:
-    """Whether a finished build of what is wanted is there, with all of its images."""
+    """Whether `out` holds a finished build of what is wanted, with all of its images."""
     try:
         counts = [
             len([*(config.out / "coco" / side.coco).glob("*.jpg")]) for side in SIDES.values()
@@ -154,7 +154,7 @@ def _is_complete(config: Scenes, wanted: dict[str, Any]) -> bool:
 
 
 def _start_over(out: Path) -> None:
-    """Take away an earlier or unfinished build of this program, and nothing else."""
+    """Delete an earlier or unfinished build of this program, and nothing else."""
     ours = (out / MANIFEST).exists() or (out / f"{MANIFEST}.partial").exists()
     for folder in (out / "coco", out / "ade20k"):
         if folder.exists() and not ours:
@@ -166,15 +166,13 @@ def _start_over(out: Path) -> None:
 
 
 def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
-    """Every scene, with the drawings that it needs rendered."""
+    """The plan of every scene, with its drawings rendered."""
     sides = ["train"] * config.train + ["val"] * config.val
     chosen = [choose(classes, side, number, config.seed) for number, side in enumerate(sides, 1)]
-    needed = list(
-        dict.fromkeys(drawing for scene in chosen for _, drawing in (*scene.objects, *scene.crowd))
-    )
-    rendered = in_parallel(
-        render, map(classes.svg.get, needed), [round(config.size * RENDER_SCALE)] * len(needed)
-    )
+    choices = [choice for scene in chosen for choice in (*scene.objects, *scene.crowd)]
+    needed = list(dict.fromkeys(drawing for _, drawing in choices))  # each once, in order
+    side = round(config.size * RENDER_SCALE)
+    rendered = in_parallel(render, map(classes.svg.get, needed), [side] * len(needed))
     bar = progress(rendered, desc="render", total=len(needed), unit="drawing", disable=config.quiet)
     pixels = dict(zip(needed, bar, strict=True))
 
@@ -228,8 +226,8 @@ def _write(
         )
         first = 1000 * plan.number  # ids are unique over both sides, as COCO's
         annotations += [
-            {"id": first + i, "image_id": plan.number} | found
-            for i, found in enumerate(made.annotations)
+            {"id": first + i, "image_id": plan.number} | annotation
+            for i, annotation in enumerate(made.annotations)
         ]
     categories = [
         {"id": number, "name": subgroup, "supercategory": group}
@@ -240,7 +238,7 @@ def _write(
 
 
 def _write_names(folder: Path, classes: Classes) -> None:
-    """ADE20k's own table; shares of pixels and numbers of images are left at 0."""
+    """ADE20k's table of classes; fractions of pixels and numbers of images are left at 0."""
     rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
     write_atomically(
         folder / "objectInfo150.txt",

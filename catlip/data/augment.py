@@ -1,7 +1,6 @@
-"""Decode, random resized crop, flip: the paper's pre-training augmentation on one encoded image
-(Appendix A).
+"""Decode, random resized crop, flip: the paper's augmentation of one encoded image (Appendix A).
 
-What is drawn for an image depends on the seed and on its position in the stream alone, never on a
+The random numbers of an image depend only on the seed and on its position in the stream, never on a
 worker or a method.
 """
 
@@ -19,9 +18,8 @@ from catlip.cli import InputError
 from catlip.data.decode import Box, cropped_pixels, open_picture, rgb
 
 CROP_ATTEMPTS = 10  # then the largest centred crop whose aspect ratio is allowed
-DRAWS = (
-    2 * CROP_ATTEMPTS + 3
-)  # numbers in [0, 1) an image uses: area and ratio per attempt, left, top, flip
+# Random numbers that an image uses: area and aspect ratio of each attempt, left, top, flip.
+DRAWS = 2 * CROP_ATTEMPTS + 3
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Augmentation:
     """Random resized crop and horizontal flip.
 
     Attributes:
-        crop_scale: the least and greatest share of the picture's area that a crop covers.
+        crop_scale: the least and greatest fraction of the picture's area that a crop covers.
         crop_ratio: the least and greatest width : height of a crop.
         flip: the probability of a horizontal flip.
     """
@@ -42,13 +40,14 @@ class Augmentation:
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise InputError(
-                f"crop scale {low} {high} must be two shares of the area, 0 < low <= high <= 1"
+                f"crop scale {low} {high} must be two fractions of the area, 0 < low <= high <= 1"
             )
 
 
 def draws_at(seed: int, position: int, count: int) -> NDArray[np.float64]:
-    """[count, DRAWS] numbers in [0, 1) of `count` consecutive stream positions, reached without
-    drawing those before.
+    """[count, DRAWS] random numbers in [0, 1) for `count` consecutive stream positions.
+
+    They are computed without those of the positions before.
     """
     generator = np.random.PCG64([seed, streams.CROPS])
     generator.advance(position * DRAWS)
@@ -58,8 +57,9 @@ def draws_at(seed: int, position: int, count: int) -> NDArray[np.float64]:
 def random_crop(
     encoded: bytes, resolution: int, augmentation: Augmentation, draws: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """A crop of the picture at [resolution, resolution, 3], RGB, within two grey levels of
-    torchvision's resized_crop.
+    """A random crop of the picture, [resolution, resolution, 3] RGB.
+
+    It is within two grey levels of torchvision's resized_crop.
 
     Args:
         encoded: a picture as `catlip.data.decode` takes it.
@@ -69,9 +69,8 @@ def random_crop(
     crop = cropped_pixels(
         encoded, lambda width, height: crop_box(width, height, augmentation, draws)
     )
-    image = torch.from_numpy(crop)[None].permute(
-        0, 3, 1, 2
-    )  # so its strides say "channels last", and no plane is copied
+    # A view: its strides say "channels last", and nothing is copied.
+    image = torch.from_numpy(crop)[None].permute(0, 3, 1, 2)
     image = F.interpolate(image, (resolution, resolution), mode="bilinear", antialias=True)
     if draws[-1] < augmentation.flip:
         image = image.flip(-1)  # a copy: NumPy's reversed view is ten times slower to read
@@ -79,8 +78,9 @@ def random_crop(
 
 
 def centre_crop(encoded: bytes, resolution: int, resize: int | None = None) -> NDArray[np.uint8]:
-    """For evaluation: shorter side to `resize` (default `resolution`), then the central
-    [resolution, resolution, 3], RGB.
+    """The central [resolution, resolution, 3], RGB, for evaluation.
+
+    The shorter side is first resized to `resize` (default `resolution`).
     """
     picture = open_picture(encoded)
     side = min(picture.size) * resolution / (resize or resolution)
@@ -94,8 +94,9 @@ def centre_crop(encoded: bytes, resolution: int, resize: int | None = None) -> N
 def crop_box(
     width: int, height: int, augmentation: Augmentation, draws: NDArray[np.float64]
 ) -> Box:
-    """Left, top, right and bottom of a random crop, in pixels; the distribution is torchvision's
-    RandomResizedCrop's.
+    """Left, top, right and bottom of a random crop, in pixels.
+
+    The distribution is that of torchvision's RandomResizedCrop.
     """
     (small, large), (narrow, wide) = augmentation.crop_scale, augmentation.crop_ratio
     for area, ratio in draws[: 2 * CROP_ATTEMPTS].reshape(CROP_ATTEMPTS, 2).tolist():

@@ -1,14 +1,14 @@
-"""Pictures from anywhere to pixels: the one place that opens what others made.
+"""Decodes pictures from any source to pixels; no other module opens a user's pictures.
 
-A picture is a JPEG, PNG, WebP or GIF by its first bytes, whatever its name: Pillow knows some fifty
-kinds, and for one of them, EPS, it starts Ghostscript. It is refused by its header when it would
-take too long or too much memory to decode.
+Only JPEG, PNG, WebP and GIF are read, and their first bytes decide, not their name: Pillow knows
+some fifty formats, and for one of them, EPS, it starts Ghostscript. A picture that would take too
+long or too much memory to decode is refused by its header.
 
-Pixels are RGB of 8 bits, as they are stored: a turn that a camera noted in EXIF is not made. The
-release, open_clip and torchvision's folders do not make it either, so an encoder sees what it would
-see there and what it was trained on. Only detectron2, which reads its images itself, makes the
-turn, and takes boxes to be of the turned picture. Of 16 bits a sample the upper 8 are taken, as
-Pillow does for colour and OpenCV for all.
+Pixels are RGB of 8 bits, as they are stored: a rotation noted in EXIF is not applied. The release,
+open_clip and torchvision's folders do not apply it either, so an encoder sees the pictures as it
+was trained on them. Only detectron2, which reads its images itself, applies the rotation, and takes
+boxes to be of the rotated picture. Of 16 bits a channel the upper 8 are taken, as Pillow does for
+colour and OpenCV for all.
 """
 
 import io
@@ -24,9 +24,8 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 FIRST_BYTES = (jpeg.START, b"\x89PNG", b"RIFF", b"GIF8")
-MAX_PIXELS = (
-    100_000_000  # checked in the header: a larger picture is refused before a byte of it is decoded
-)
+# Checked in the header: a larger picture is refused before a byte of it is decoded.
+MAX_PIXELS = 100_000_000
 # Each scan of a progressive JPEG visits every block of the picture again, even one of 20 bytes:
 # about .8 ns a pixel on an AMD EPYC. libjpeg writes 10 scans, other encoders some more and none a
 # hundred. The product bounds large pictures to what 100 scans of 20 megapixels take, under 2 s; at
@@ -43,8 +42,8 @@ class PictureError(ValueError):
     """A picture that cannot be used.
 
     Attributes:
-        cause: one of few words for why, to be counted.
-        detail: what exactly.
+        cause: why, in one of a few fixed phrases, so that it can be counted.
+        detail: what exactly is wrong.
     """
 
     def __init__(self, cause: str, detail: object):
@@ -64,7 +63,7 @@ def open_picture(encoded: bytes) -> Image.Image:
     except UnidentifiedImageError:
         cause = "damaged" if encoded.startswith(FIRST_BYTES) else "not a JPEG, PNG, WebP or GIF"
         raise PictureError(cause, f"a picture that begins with {encoded[:8]!r}") from None
-    except Exception as error:  # Pillow's parsers raise whatever the bytes lead them to
+    except Exception as error:  # Pillow's parsers may raise anything on damaged bytes
         raise PictureError("damaged", f"a picture whose header cannot be read ({error})") from None
     _check_size(*picture.size)
     if picture.info.get("progressive"):
@@ -76,9 +75,8 @@ def rgb(picture: Image.Image) -> Image.Image:
     """The picture decoded, in RGB of 8 bits. Raises: PictureError."""
     try:
         picture.load()
-        if picture.mode.startswith(
-            "I"
-        ):  # 16 bits of grey, which Pillow's own conversion would cut off at 255
+        if picture.mode.startswith("I"):
+            # 16 bits of grey: Pillow's own conversion would clip them at 255.
             return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
         if picture.mode == "P":  # Pillow wants a palette with transparency converted in two steps
             picture = picture.convert("RGBA")
@@ -89,11 +87,11 @@ def rgb(picture: Image.Image) -> Image.Image:
 
 
 def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDArray[np.uint8]:
-    """The pixels in the box that `choose_box` gives for a picture of this width and height, [h, w,
-    3] RGB.
+    """The pixels in the box that `choose_box(width, height)` gives, [h, w, 3] RGB.
 
-    The same whichever decoder they come from. Raises: PictureError when it is not a picture, is cut
-    short, or would take too much to decode.
+    Every decoder gives the same pixels.
+
+    Raises: PictureError when it is not a picture, is cut short, or would take too much to decode.
     """
     if frame := jpeg.find_frame(encoded):
         _check_size(frame.width, frame.height)
@@ -122,10 +120,8 @@ def _check_scans(encoded: bytes, width: int, height: int) -> None:
     """
     data = np.frombuffer(encoded, dtype=np.uint8)
     marks = np.flatnonzero(data[:-1] == jpeg.SCAN[0])  # four times as fast as bytes.count
-    scans, most = (
-        np.count_nonzero(data[marks + 1] == jpeg.SCAN[1]),
-        min(MAX_SCANS, MAX_SCANNED_PIXELS // (width * height)),
-    )
+    scans = np.count_nonzero(data[marks + 1] == jpeg.SCAN[1])
+    most = min(MAX_SCANS, MAX_SCANNED_PIXELS // (width * height))
     if scans > most:
         raise PictureError(
             "too many scans", f"a JPEG of {scans:,} scans of {width} x {height} pixels, over {most}"

@@ -1,8 +1,8 @@
-"""The upper rows of a JPEG, decoded by libjpeg-turbo; whatever is unusual is left to Pillow.
+"""Decodes only the upper rows of a JPEG with libjpeg-turbo; Pillow decodes unusual JPEGs.
 
-A crop needs nothing of what lies below it, and a decoder stops at the height that the frame header
-states: the header is lowered to where the crop ends. The pixels are those of a whole decode, by
-Pillow or by anyone else who uses libjpeg-turbo.
+A crop needs no rows below it, and a decoder stops at the height that the frame header states. So
+the height in the header is reduced to where the crop ends. The pixels are those of a full decode by
+Pillow, or by any other program that uses libjpeg-turbo.
 """
 
 from dataclasses import dataclass
@@ -19,27 +19,21 @@ START, END = b"\xff\xd8", b"\xff\xd9"
 PROGRESSIVE = 0xC2
 FRAMES = {0xC0, 0xC1, PROGRESSIVE}  # Huffman-coded baseline, extended and progressive
 SCAN = b"\xff\xda"  # begins one; data that happen to be 0xFF are followed by a zero
-SEGMENTS = {
-    0xC4,
-    0xDB,
-    0xDD,
-    *range(0xE0, 0xF0),
-    0xFE,
-}  # tables, application data and comments, which may come before it
-CONTEXT_ROWS = (
-    2  # chroma is interpolated from a row of samples below, which stands for two rows of pixels
-)
+# Tables, application data and comments, which may come before the frame.
+SEGMENTS = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
+# Chroma is interpolated from one row of samples below, which covers two rows of pixels.
+CONTEXT_ROWS = 2
 # A multiple of any row of blocks: a lowered height leaves no block row cut where the crop needs it.
 BLOCK_ROWS = 32
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A JPEG of an ordinary kind.
+    """The frame header of an ordinary JPEG.
 
     Attributes:
         width, height: in pixels.
-        height_at: where in its bytes the height stands.
+        height_at: offset of the height in the file, in bytes.
         progressive: whether each of its scans refines the whole picture.
     """
 
@@ -50,11 +44,10 @@ class Frame:
 
 
 def find_frame(encoded: bytes) -> Frame | None:
-    """The frame of a JPEG that is whole, of 8 bits and of one or three components; None for
-    anything else.
+    """The frame of a whole JPEG of 8 bits and of one or three components; None for any other.
 
-    Only what every decoder reads in the same way is passed over, lest the decoder meet another
-    frame than this one.
+    Only segments that every decoder reads in the same way are skipped, so that the decoder finds
+    this frame and no other.
     """
     if simplejpeg is None or not (encoded.startswith(START) and encoded.endswith(END)):
         return None
@@ -62,10 +55,8 @@ def find_frame(encoded: bytes) -> Frame | None:
     while at + 10 <= len(encoded) and encoded[at] == 0xFF:  # the start of a segment
         marker, length = encoded[at + 1], int.from_bytes(encoded[at + 2 : at + 4])
         if marker in FRAMES:
-            height, width = (
-                int.from_bytes(encoded[at + 5 : at + 7]),
-                int.from_bytes(encoded[at + 7 : at + 9]),
-            )
+            height = int.from_bytes(encoded[at + 5 : at + 7])
+            width = int.from_bytes(encoded[at + 7 : at + 9])
             ordinary = encoded[at + 4] == 8 and encoded[at + 9] in (1, 3) and height and width
             return Frame(width, height, at + 5, marker == PROGRESSIVE) if ordinary else None
         if marker not in SEGMENTS:
@@ -75,14 +66,14 @@ def find_frame(encoded: bytes) -> Frame | None:
 
 
 def decode_rows(encoded: bytes, frame: Frame, rows: int) -> NDArray[np.uint8] | None:
-    """At least the first `rows` rows of the picture, [>= rows, width, 3] RGB; None when the decoder
-    refuses it.
+    """At least the first `rows` rows of the picture, [>= rows, width, 3] RGB.
+
+    None when the decoder refuses the picture.
     """
     height = min(frame.height, -(-(rows + CONTEXT_ROWS) // BLOCK_ROWS) * BLOCK_ROWS)
     lowered = encoded[: frame.height_at] + height.to_bytes(2) + encoded[frame.height_at + 2 :]
     try:
-        return simplejpeg.decode_jpeg(
-            lowered, "RGB", strict=False
-        )  # what lies below the new height is only a warning
+        # Not strict: the data below the new height are only a warning.
+        return simplejpeg.decode_jpeg(lowered, "RGB", strict=False)
     except ValueError:
         return None

@@ -1,7 +1,7 @@
-"""Shards, sampler and augmentation to batches: what every objective trains on.
+"""Makes the batches that every objective trains on, from shards, sampler and augmentation.
 
-The images of a step, their order, crops and flips follow from the seed alone. An objective names
-the other fields that it needs, and only those are made.
+The images of a step, their order, crops and flips depend on the seed alone. An objective names the
+other fields that it needs, and only those are made.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,10 +49,11 @@ class Batch:
     """One micro-batch of one device.
 
     Attributes:
-        images: [B, 3, H, W] uint8. keys: [B] sample keys. labels: the class ids of each image, when
-        the objective needs "labels". tokens: [B, 77] int64, the tokenized captions, when the
-        objective needs "tokens". broken: the samples that could not be read; another sample of the
-        batch stands in the place of each.
+        images: [B, 3, H, W] uint8.
+        keys: [B] sample keys.
+        labels: the class ids of each image, when the objective needs "labels".
+        tokens: [B, 77] int64, the tokenized captions, when the objective needs "tokens".
+        broken: the samples that could not be read; each is replaced by another of the batch.
     """
 
     images: Tensor
@@ -65,8 +66,9 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch with its tensors on `device`; the copy overlaps with work there when the
-        memory is pinned.
+        """The same batch with its tensors on `device`.
+
+        From pinned memory, the copy overlaps with work there.
         """
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
@@ -87,8 +89,9 @@ class Shards(Protocol):
 
 
 class LabelSource(Protocol):
-    """Class ids of samples: `values` [sum K] int64 and `offsets` [n + 1] int64 of n (shard, sample
-    number) pairs.
+    """Class ids of n samples, which are given as (shard, sample number) pairs.
+
+    Two tensors: `values` [sum K] int64 and `offsets` [n + 1] int64.
     """
 
     def __call__(
@@ -101,11 +104,14 @@ class DataPath:
     """Everything that determines the batches of a run.
 
     Attributes:
-        shards: what to train on. order, plan: which samples stand where in the stream, and which of
-        them each step takes. augmentation, seed: how each image is cropped and flipped.
+        shards: what to train on.
+        order: which sample each position of the stream holds.
+        plan: which positions each step takes.
+        augmentation, seed: how each image is cropped and flipped.
         accumulation, rank, world_size: a step's batch is split over micro-steps, and each of those
-        over ranks. labels, tokenize: how to make the two optional fields. max_broken: the share of
-        the samples that may be broken.
+            over ranks.
+        labels, tokenize: how to make the two optional fields.
+        max_broken: the fraction of the samples that may be broken.
     """
 
     shards: Shards
@@ -123,11 +129,12 @@ class DataPath:
     def batches(
         self, first_step: int, num_workers: int, pin_memory: bool = False
     ) -> Iterator[Batch]:
-        """The micro-batches of this rank from `first_step` to the end of the plan, `accumulation`
-        of them per step.
+        """The micro-batches of this rank, `accumulation` per step, from `first_step` on.
 
-        The batches do not depend on `num_workers`. Raises: InputError when more than `max_broken`
-        of the samples cannot be read, or a worker dies.
+        The batches do not depend on `num_workers`.
+
+        Raises: InputError when more than `max_broken` of the samples cannot be read, or a worker
+            dies.
         """
         numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
         seen, broken = 0, BrokenImages()
@@ -139,8 +146,9 @@ class DataPath:
 
 
 class _MicroBatches(Dataset[Batch]):
-    """Micro-batch number (step x accumulation + micro-step) -> Batch; built whole inside one
-    worker.
+    """Micro-batch number -> Batch, built whole inside one worker.
+
+    The number is step x accumulation + micro-step.
     """
 
     def __init__(self, path: DataPath):
@@ -177,7 +185,7 @@ class _MicroBatches(Dataset[Batch]):
                     shard.image_bytes(number), resolution, self.path.augmentation, draws[i]
                 )
                 whole.append(i)
-            except InputError:  # a shard that changed, say
+            except InputError:  # not the image's fault: a shard has changed, for example
                 raise
             except (ValueError, OSError) as error:
                 broken.append(BrokenImage.of(shard.path, shard.keys[number], error))

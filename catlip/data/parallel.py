@@ -11,9 +11,7 @@ Map = Callable[..., Iterator[Any]]
 
 @contextmanager
 def in_processes(count: int) -> Iterator[Map]:
-    """`map` in this process, or in `count` others; the order of the results is that of the
-    inputs.
-    """
+    """`map` in this process or in `count` others; results come in the order of the inputs."""
     if count == 1:
         yield map
         return

@@ -1,11 +1,10 @@
-"""Which samples a step sees, in which order and at which size: a pure function of the seed and the
-step.
+"""Which samples a step sees, in which order and at which size, as a function of seed and step.
 
-Two ideas. The data set is an endless stream, epoch after epoch, and a *position* in it is a number:
-`SampleOrder` says which sample stands there. Each step draws one image size, and its batch grows as
-the image shrinks so that the work stays the same (the multi-scale variable batch sampler of the
-paper's Appendix A): `StepPlan` says which positions a step takes. Resuming at any step therefore
-costs nothing and is exact, and every rank knows what every other rank does.
+The data set is an endless stream, epoch after epoch, and a *position* in it is a number;
+`SampleOrder` gives the sample at each position. Each step draws one image size, and its batch grows
+as the image shrinks so that the work stays the same (the multi-scale variable batch sampler of the
+paper's Appendix A); `StepPlan` gives the positions that a step takes. Resuming at any step is
+therefore exact and costs nothing, and every rank knows what every other rank does.
 """
 
 import functools
@@ -18,15 +17,17 @@ from numpy.typing import NDArray
 from catlip import streams
 from catlip.cli import InputError
 
-WINDOW_SHARDS = (
-    16  # samples are mixed across this many shards at a time, so that cold shards stream
-)
+# Samples are mixed across this many shards at a time, so that few shards are read at once.
+WINDOW_SHARDS = 16
 
 
 @dataclass(frozen=True)
 class ImageSize:
-    """One size of the multi-scale sampler: square images of `resolution` pixels, `batch` of them
-    per device.
+    """One size of the multi-scale sampler.
+
+    Attributes:
+        resolution: side of the square images in pixels.
+        batch: images per device.
     """
 
     resolution: int
@@ -36,8 +37,7 @@ class ImageSize:
 def image_sizes(
     base: int, batch: int, low: int, high: int, count: int, multiple: int
 ) -> list[ImageSize]:
-    """The sizes of a multi-scale variable batch sampler (Mehta & Rastegari 2021), as the reference
-    release realises them.
+    """The sizes of a multi-scale variable batch sampler (Mehta & Rastegari 2021), as released.
 
     Args:
         base, batch: the base resolution in pixels and the batch per device at it.
@@ -60,8 +60,9 @@ def _round_to(size: float, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimizer step takes from the stream: `batch` samples per device and micro-step,
-    from position `start` on.
+    """What one optimizer step takes from the stream.
+
+    It takes `batch` samples per device and micro-step, from position `start` on.
     """
 
     resolution: int
@@ -125,7 +126,7 @@ class SampleOrder:
         self._mixed = functools.lru_cache(maxsize=3)(self._mix_window)
 
     def __reduce__(self) -> tuple[type["SampleOrder"], tuple[NDArray[np.int64], int, int]]:
-        return SampleOrder, (self.counts, self.seed, self.window)  # a spawned worker plans anew
+        return SampleOrder, (self.counts, self.seed, self.window)  # a spawned worker plans again
 
     def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Shard and sample number, [n] int64 each, at [n] stream positions."""
@@ -141,7 +142,7 @@ class SampleOrder:
         return shards, numbers
 
     def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The epoch's order of shards, and the place in the epoch at which each window begins."""
+        """The epoch's order of shards, and the position in the epoch where each window begins."""
         draw = streams.generator(self.seed, streams.SAMPLE_ORDER, epoch)
         order = draw.permutation(len(self.counts))
         begins = np.concatenate([[0], np.cumsum(self.counts[order])])

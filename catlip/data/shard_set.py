@@ -1,8 +1,8 @@
-"""All shards of a data set, opened when a sample of theirs is asked for.
+"""All shards of a data set; a shard is opened when one of its samples is read.
 
-To plan an epoch takes the number of samples of each shard and no more, and to tell one set from
-another their digests. Both are kept in one small file of the user's cache. The first start walks
-every shard, over all cores; a later one looks at each shard's size, times and inode.
+An epoch is planned from the number of samples of each shard, and data sets are told apart by the
+digests of their shards. Both are stored in one small file in the user's cache. The first start
+reads every shard, on all cores; a later one checks only each shard's size, times and inode.
 """
 
 import functools
@@ -28,9 +28,8 @@ FEW = 16  # shards are counted here before other processes have started
 MOST_NAMED = 5  # shards that cannot be read
 DIGEST = f"S{DIGEST_DIGITS}"
 
-Skipped = Mapping[
-    str, tuple[int, str]
-]  # cause -> how many samples of a shard, and the first of them
+# Cause -> how many samples of a shard were left out, and the first of them.
+Skipped = Mapping[str, tuple[int, str]]
 
 
 class ShardSet:
@@ -40,7 +39,7 @@ class ShardSet:
         paths: [S] the tars.
         counts: [S] int64, samples in each.
         digests: [S] bytes, of the content of each.
-        skipped: number of a shard -> what was left out of it, where something was.
+        skipped: number of a shard -> the samples left out of it; shards without any are absent.
     """
 
     def __init__(
@@ -67,48 +66,44 @@ class ShardSet:
         return self._opened(int(number))
 
     def __reduce__(self) -> tuple[type["ShardSet"], tuple[Any, ...]]:
-        return ShardSet, (
-            self.paths,
-            self.counts,
-            self.digests,
-            self.skipped,
-        )  # a worker opens shards of its own
+        # Without the open shards: each worker opens its own.
+        return ShardSet, (self.paths, self.counts, self.digests, self.skipped)
 
     @property
     def digest(self) -> str:
-        """Stands for the content of all shards in their order, wherever they lie and whatever they
-        are called.
-        """
+        """A digest of the content of all shards in their order; paths and names do not enter."""
         return sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def skipped_by_cause(self) -> dict[str, int]:
         """Cause -> how many samples of all shards were left out."""
         counts = Counter[str]()
-        for found in self.skipped.values():
-            counts.update({cause: count for cause, (count, _) in found.items()})
+        for by_cause in self.skipped.values():
+            counts.update({cause: count for cause, (count, _) in by_cause.items()})
         return dict(counts)
 
     def first_skipped(self) -> list[str]:
-        """The first sample that was left out of each shard for each cause, as "PATH:NAME
-        (CAUSE)".
-        """
-        found = ((self.paths[number], what) for number, what in self.skipped.items())
-        return [
-            f"{path}:{name} ({cause})" for path, what in found for cause, (_, name) in what.items()
-        ]
+        """The first sample left out of each shard for each cause, as "PATH:NAME (CAUSE)"."""
+        lines = []
+        for number, by_cause in self.skipped.items():
+            for cause, (_, name) in by_cause.items():
+                lines.append(f"{self.paths[number]}:{name} ({cause})")
+        return lines
 
     def _open(self, number: int) -> Shard:
         if number >= len(self):
             raise IndexError(number)
         shard = open_shard(self.paths[number])
         if shard.digest.encode() != self.digests[number]:
-            raise InputError(f"shard {shard.path} has changed since the start; start again")
+            raise InputError(
+                f"shard {shard.path} has changed since the start; run the command again"
+            )
         return shard
 
 
 def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
-    """The shards at `paths`, counted if they are new or changed; the progress bar is on stderr
-    unless `quiet`.
+    """The shards at `paths`; those that are new or have changed are counted.
+
+    A progress bar is shown on stderr unless `quiet`.
 
     Raises: InputError that names the shards that are missing or refused.
     """
@@ -121,12 +116,13 @@ def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
 
 
 def keep_counts(paths: Sequence[Path], counts: NDArray[np.int64]) -> None:
-    """Take it as known how many samples each shard has, as long as the shard stays what it is."""
+    """Store how many samples each shard has; the counts are used until the shard changes."""
     _keep(ShardSet(paths, counts, np.zeros(len(paths), dtype=DIGEST), {}), _statuses(paths))
 
 
 def _keep(shards: ShardSet, statuses: NDArray[np.int64]) -> None:
-    skipped = json.dumps({number: dict(found) for number, found in shards.skipped.items()}).encode()
+    by_shard = {number: dict(by_cause) for number, by_cause in shards.skipped.items()}
+    skipped = json.dumps(by_shard).encode()
     arrays = {"counts": shards.counts, "digests": shards.digests, "statuses": statuses}
     write_to_cache(
         _counts_file(shards.paths),
@@ -135,18 +131,18 @@ def _keep(shards: ShardSet, statuses: NDArray[np.int64]) -> None:
 
 
 def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
-    """What is known of the shards; the count is -1 where it is not, or what was kept is damaged."""
+    """The shards with the counts in the cache; -1 where a count is missing or damaged."""
     try:
         arrays = unpacked(_counts_file(paths))
         same = (arrays["statuses"] == statuses).all(axis=1)
         counts, digests = np.where(same, arrays["counts"], -1), arrays["digests"].astype(DIGEST)
         if counts.shape != digests.shape or counts.shape != (len(paths),):
             raise ValueError("the counts of other shards")
-        kept = json.loads(arrays["skipped"].tobytes())
-        skipped = {
-            int(n): {cause: (count, first) for cause, (count, first) in kept[n].items()}
-            for n in kept
-        }
+        skipped: dict[int, Skipped] = {}
+        for number, by_cause in json.loads(arrays["skipped"].tobytes()).items():
+            skipped[int(number)] = {
+                cause: (count, first) for cause, (count, first) in by_cause.items()
+            }
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         unknown = np.full(len(paths), -1, dtype=np.int64)
         return ShardSet(paths, unknown, np.zeros(len(paths), dtype=DIGEST), {})
@@ -155,10 +151,10 @@ def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
 
 def _statuses(paths: Sequence[Path]) -> NDArray[np.int64]:
     """[S, 4], see `status_of`."""
-    found = np.empty((len(paths), 4), dtype=np.int64)
+    statuses = np.empty((len(paths), 4), dtype=np.int64)
     for number, path in enumerate(paths):
-        found[number] = status_of(path)
-    return found
+        statuses[number] = status_of(path)
+    return statuses
 
 
 def _counts_file(paths: Sequence[Path]) -> Path:
@@ -167,13 +163,13 @@ def _counts_file(paths: Sequence[Path]) -> Path:
 
 
 def _counted(shards: ShardSet, new: Sequence[int], quiet: bool) -> ShardSet:
-    """The shards with those of these numbers walked.
+    """The shards, with the samples of those numbered `new` counted.
 
-    Raises: InputError that names those that are refused.
+    Raises: InputError that names the shards that cannot be read.
     """
     paths = list(dict.fromkeys(shards.paths[number] for number in new))
-    found: dict[Path, tuple[int, bytes, Skipped]] = {}
-    bad: dict[Path, InputError] = {}
+    counted: dict[Path, tuple[int, bytes, Skipped]] = {}
+    refused: dict[Path, InputError] = {}
     with local(len(os.sched_getaffinity(0)) if len(paths) > FEW else 1) as apply:
         results = apply(_look_into, paths)
         hidden = quiet or len(paths) <= FEW
@@ -183,17 +179,16 @@ def _counted(shards: ShardSet, new: Sequence[int], quiet: bool) -> ShardSet:
             if isinstance(result, OSError):
                 raise result
             if isinstance(result, InputError):
-                bad[path] = result
+                refused[path] = result
             else:
-                found[path] = result
-    if bad:
-        raise _refusal([path for path in paths if path in bad], bad, len(shards))
+                counted[path] = result
+    if refused:
+        raise _refusal([path for path in paths if path in refused], refused, len(shards))
     counts, digests, skipped = shards.counts.copy(), shards.digests.copy(), dict(shards.skipped)
     for number in new:
-        counts[number], digests[number], skipped[number] = found[shards.paths[number]]
-    return ShardSet(
-        shards.paths, counts, digests, {number: what for number, what in skipped.items() if what}
-    )
+        counts[number], digests[number], skipped[number] = counted[shards.paths[number]]
+    skipped = {number: by_cause for number, by_cause in skipped.items() if by_cause}
+    return ShardSet(shards.paths, counts, digests, skipped)
 
 
 def _look_into(path: Path) -> tuple[int, bytes, Skipped]:

@@ -1,10 +1,10 @@
 """WebDataset tar shards, read by sample number.
 
-A shard is a tar whose members `KEY.jpg|png|webp`, `KEY.txt` and `KEY.json` stand together. It is
-walked once; where each member lies is kept in the user's cache, tied to the shard's place, size,
+A shard is a tar in which `KEY.jpg|png|webp`, `KEY.txt` and `KEY.json` are one sample. Its headers
+are read once; the offset of each member is stored in the user's cache, for the shard's path, size,
 times and inode. After that any sample is one `pread`: order costs nothing, and nothing is ever
-extracted. A digest of the content is kept with it: to that, and not to a place or time, are labels
-and runs tied, so that shards may be moved and copied, but not exchanged.
+extracted. A digest of the content is stored with the offsets. Labels and runs refer to that digest,
+not to a path or time, so shards may be moved and copied, but not exchanged.
 """
 
 import functools
@@ -28,9 +28,7 @@ from catlip.data.tar_index import ABSENT, KINDS, index_tar
 from catlip.record import write_atomically
 from catlip.system.cache import cache_dir, kept, packed, unpacked
 
-REMOTE = re.compile(
-    r"[a-z][a-z0-9+.-]*://|pipe:", re.IGNORECASE
-)  # s3://, http://, gs://, hf:// ...
+REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|pipe:", re.IGNORECASE)  # s3://, http://, hf:// ...
 OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
 
 
@@ -39,10 +37,12 @@ class Shard:
     """Where the members of each sample of one tar lie.
 
     Attributes:
-        path: the tar. identity: changes when the file at `path` does (its place, size, times or
-        inode). keys: [N] sample keys, in the order of the tar. image, text, meta: [N, 2] int64,
-        offset and size in bytes of the image, `.txt` and `.json` members; -1 where absent. digest,
-        skipped: as those of `TarIndex`.
+        path: the tar.
+        identity: changes when the file at `path` does (its path, size, times or inode).
+        keys: [N] sample keys, in the order of the tar.
+        image, text, meta: [N, 2] int64, offset and size in bytes of the image, `.txt` and `.json`
+            members; -1 where absent.
+        digest, skipped: as those of `TarIndex`.
     """
 
     path: Path
@@ -62,22 +62,24 @@ class Shard:
         return self._read(self.image[number])
 
     def metadata(self, number: int) -> dict[str, object]:
-        """The `.json` member of sample `number`, or {} when it has none. Raises ValueError when it
-        is not a JSON object.
+        """The `.json` member of sample `number`, or {} when it has none.
+
+        Raises: ValueError when it is not a JSON object.
         """
         try:
-            found = json.loads(self._read(self.meta[number]) or b"{}")
+            metadata = json.loads(self._read(self.meta[number]) or b"{}")
         except RecursionError:
             raise ValueError(
                 f"{self.path}: {self.keys[number]}.json is nested too deeply"
             ) from None
-        if not isinstance(found, dict):
+        if not isinstance(metadata, dict):
             raise ValueError(f"{self.path}: {self.keys[number]}.json is not an object")
-        return found
+        return metadata
 
     def caption(self, number: int) -> str | None:
-        """The caption of sample `number`: its `.txt`, else `caption` of its `.json`; undecodable
-        bytes become U+FFFD.
+        """The caption of sample `number`: its `.txt`, else `caption` of its `.json`.
+
+        Bytes that are not UTF-8 become U+FFFD.
         """
         if self.text[number, 0] != ABSENT:
             return self._read(self.text[number]).decode("utf-8", "replace")
@@ -89,16 +91,13 @@ class Shard:
 
     def _read(self, span: NDArray[np.int64]) -> bytes:
         offset, size = int(span[0]), int(span[1])
-        return (
-            b""
-            if offset == ABSENT
-            else os.pread(_file(self.path, self.identity).fileno(), size, offset)
-        )
+        if offset == ABSENT:
+            return b""
+        return os.pread(_file(self.path, self.identity).fileno(), size, offset)
 
 
 def expand(patterns: str | Iterable[str]) -> list[Path]:
-    """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted within each
-    pattern.
+    """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted in each pattern.
 
     Raises: InputError naming the pattern that matches nothing or is remote, or the brace-listed
         shard that is missing.
@@ -108,20 +107,19 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
         if REMOTE.match(pattern):
             raise InputError(
                 f"{pattern!r} is remote, which is not supported yet; copy the files to a disk, or "
-                "mount the place, and give "
-                "their path"
+                "mount the storage, and give their path"
             )
         if Path(pattern).is_dir():
             pattern = str(Path(pattern) / "*.tar")
         magic = glob.has_magic(pattern)
         for name in braceexpand.braceexpand(pattern):
-            found = sorted(glob.glob(name)) if magic else [name] * os.path.exists(name)
-            if not found:
+            matches = sorted(glob.glob(name)) if magic else [name] * os.path.exists(name)
+            if not matches:
                 raise InputError(
                     f"no shard matches {name!r}; give paths, globs or braces such as "
                     "'cc3m/{00000..00331}.tar'"
                 )
-            paths += map(Path, found)
+            paths += map(Path, matches)
     if not paths:
         raise InputError("no shards given")
     return paths
@@ -136,8 +134,9 @@ def open_shard(path: Path) -> Shard:
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
-    """Write `(key, {suffix: content})` samples as a tar, the same bytes for the same samples,
-    atomically.
+    """Write `(key, {suffix: content})` samples as a tar, atomically.
+
+    The same samples give the same bytes.
 
     Returns: how many samples were written.
     """
@@ -155,8 +154,7 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
 
 
 def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
-    """Size, two times in nanoseconds and inode: all that is looked at to tell whether a shard has
-    changed.
+    """What tells whether a shard has changed: size, two times in nanoseconds, and inode.
 
     Args:
         file: the descriptor of the open file that is meant, if it is open.
@@ -175,12 +173,11 @@ def _identity(path: Path, file: int | None = None) -> str:
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _indexed(path: Path, identity: str) -> Shard:
-    place = sha256(str(path.resolve()).encode()).hexdigest()[
-        :32
-    ]  # a newer version's index takes the place of the older's
+    # Named by the path alone, so that the index of a changed shard replaces the old one.
+    name = sha256(str(path.resolve()).encode()).hexdigest()[:32]
     index = functools.partial(_packed_index, path, identity)
     return kept(
-        cache_dir("indexes") / f"{place}.npz",
+        cache_dir("indexes") / f"{name}.npz",
         index,
         functools.partial(_unpacked_index, path, identity),
     )

@@ -1,13 +1,12 @@
-"""Where the members of each sample of a tar lie: one walk over its headers, bounded whoever wrote
-it.
+"""Where the members of each sample of a tar lie: one walk over its headers, in bounded memory.
 
-Nothing is extracted. What is not a sample (links, devices, folders) is passed over, and a sample
-that no name or header can be made out of is left out and counted; what could lead out of the tar,
-fill the memory or never end is refused in one line.
+Nothing is extracted. Members that are no files (links, devices, folders) are skipped. A sample
+whose name or header cannot be read is left out and counted. A tar whose paths lead out of it, or
+that would fill the memory or never end, is refused with one line.
 
-The walk also takes a digest of the shard: of every name and size, of all captions, and of the end
-of each image, which lies in the block before the next header and so costs no further reading. It is
-the same wherever the shard is copied to.
+The walk also computes a digest of the shard: of every name and size, of all captions, and of the
+end of each image, which is in the block before the next header and so costs no extra reading. The
+digest does not depend on where the shard is.
 """
 
 import io
@@ -50,12 +49,13 @@ class TarIndex:
     """The samples of a tar, in its order.
 
     Attributes:
-        keys: [N] sample keys. image, text, meta: [N, 2] int64, offset and size in bytes of the
-        image, of the `.txt` (or `.cls`) and of the `.json`
-            member; -1 where absent.
+        keys: [N] sample keys.
+        image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or
+            `.cls`) and of the `.json` member; -1 where absent.
         digest: of the names and sizes of these members, of the captions, and of the end of each
-        image. skipped: cause -> how many samples were left out, and the name of the first member
-        among them.
+            image.
+        skipped: cause -> how many samples were left out, and the name of the first member among
+            them.
     """
 
     keys: list[str]
@@ -79,9 +79,9 @@ def index_tar(path: Path) -> TarIndex:
         size = os.fstat(file.fileno()).st_size
         for member in _files(path, file):
             if member.offset_data + member.size > size:
-                before = f"{len(rows)} samples begin before it"
                 raise InputError(
-                    f"shard {path} is cut short inside {member.name!a} ({before}); {HELP}"
+                    f"shard {path} is cut short inside {member.name!a}, after {len(rows)} samples; "
+                    f"{HELP}"
                 )
             key, kind = _key_and_kind(path, member.name)
             if not kind:
@@ -94,10 +94,8 @@ def index_tar(path: Path) -> TarIndex:
                 for span in spans.values():
                     span.extend((ABSENT, 0))
             spans[kind][row], spans[kind][row + 1] = member.offset_data, member.size
-            digest.update(
-                b"%s\n%d\n%s"
-                % (member.name.encode(), member.size, _sampled(file.fileno(), member, kind))
-            )
+            content = _sampled(file.fileno(), member, kind)
+            digest.update(b"%s\n%d\n%s" % (member.name.encode(), member.size, content))
     if not rows:
         raise InputError(
             f"shard {path} holds no samples (members named KEY.jpg|png|webp, KEY.txt, KEY.json)"
@@ -114,12 +112,15 @@ def _opened(path: Path) -> "_Headers":
         return _Headers(io.FileIO(path), BUFFER_BYTES)
     except PermissionError:
         raise InputError(
-            f"shard {path} may not be read by you; change its permissions, or leave it out"
+            f"shard {path} cannot be read: no permission; change its permissions, or leave it out"
         ) from None
 
 
 def _files(path: Path, file: "_Headers") -> Iterator["_Member"]:
-    """The regular files of a tar, forgotten as they pass. Raises: InputError."""
+    """The regular files of a tar, one at a time.
+
+    Raises: InputError when the tar is damaged, or too large.
+    """
     count = 0
     try:
         with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member, encoding="utf-8") as tar:
@@ -138,9 +139,8 @@ def _files(path: Path, file: "_Headers") -> Iterator["_Member"]:
                 if member.isreg():
                     yield cast(_Member, member)
             file.seek(tar.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(
-                tarfile.BLOCKSIZE
-            ):  # tarfile takes a header cut in two for the end
+            # tarfile takes a header that is cut short for the end of the tar.
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise InputError(
                     f"shard {path} is cut short: no end mark after its {count} members; {HELP}"
                 )
@@ -149,8 +149,9 @@ def _files(path: Path, file: "_Headers") -> Iterator["_Member"]:
 
 
 class _Member(tarfile.TarInfo):
-    """A member of a tar; one behind an extended header that cannot be made out is marked instead of
-    ending the walk.
+    """A member of a tar.
+
+    A member behind an extended header that cannot be read is marked; the walk goes on.
 
     Attributes:
         malformed: whether such a header precedes it.
@@ -167,7 +168,7 @@ class _Member(tarfile.TarInfo):
     def _or_next(
         self, tar: tarfile.TarFile, read: Callable[[tarfile.TarFile], tarfile.TarInfo]
     ) -> tarfile.TarInfo:
-        """What `read` makes of this header, else the member behind it, marked."""
+        """The member that `read` makes of this header, or, if it fails, the next one, marked."""
         try:
             return read(tar)
         except (ValueError, LookupError, tarfile.InvalidHeaderError):  # type: ignore[attr-defined]
@@ -193,7 +194,7 @@ def _fault(member: _Member) -> str:
 
 
 def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
-    """What the digest holds of a member's content: all of a caption, the last block of an image."""
+    """The part of a member's content in the digest: all of a caption, the end of an image."""
     last = member.offset_data + (member.size - 1) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
     end = os.pread(file, member.offset_data + member.size - last, last) if member.size else b""
     if kind == "image" or member.size <= tarfile.BLOCKSIZE:
@@ -202,7 +203,9 @@ def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
 
 
 class _Headers(io.BufferedReader):
-    """A file of which only headers are read: a size that a header claims is no reason to fill the
+    """A file of which only headers are read.
+
+    A header that claims to be larger than MAX_HEADER_BYTES is refused, so that it cannot fill the
     memory.
     """
 
@@ -217,9 +220,8 @@ def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
     if PLAIN.fullmatch(name):  # the rest would give the same
         stem, _, suffix = name.partition(".")
         return stem, KIND_OF.get(suffix)
-    *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [
-        ""
-    ]  # pathlib keeps every name
+    # Not pathlib, which keeps every name that it has seen in memory.
+    *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [""]
     if name.startswith("/") or ".." in (*folders, last) or "\n" in name:
         raise InputError(f"shard {path} is refused: the path of its member {name!r} escapes")
     stem, _, suffix = last.partition(".")

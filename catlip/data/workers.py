@@ -1,7 +1,7 @@
-"""Processes that read images for a loader: what goes wrong in one is one line in the program.
+"""Processes that read images for a loader; an error in one becomes one line in the program.
 
-torch carries an error out of a worker as the text of its traceback. Here it comes as a value, and
-is raised where it arrives.
+torch sends an error of a worker as the text of its traceback. Here the error is sent as a value,
+and raised in the main process.
 """
 
 import multiprocessing
@@ -23,7 +23,7 @@ START_S = 240
 
 
 class _Attempts(Dataset[T | InputError | OSError]):
-    """The items of a data set, or why one cannot be had."""
+    """The items of a data set, or the error with which one could not be read."""
 
     def __init__(self, items: Dataset[T]):
         self.items = items
@@ -33,8 +33,9 @@ class _Attempts(Dataset[T | InputError | OSError]):
 
 
 class Items(Generic[T]):
-    """The items of a data set, read by so many other processes, or in this one; they do not depend
-    on how many.
+    """The items of a data set, read in this process or in `num_workers` others.
+
+    The items do not depend on the number of workers.
 
     A data set gives whole batches. It must be picklable: workers are forked, spawned or started by
     a server, as Python's version and `multiprocessing.set_start_method` say.
@@ -61,8 +62,10 @@ class Items(Generic[T]):
         return len(self.loader)
 
     def __iter__(self) -> Iterator[T]:
-        """Raises: InputError and OSError as in a worker; RuntimeError when one dies or hangs, which
-        `catlip.cli` knows.
+        """The items in the order of `numbers`.
+
+        Raises: InputError and OSError from a worker; RuntimeError, which `catlip.cli` reports, when
+        a worker dies or hangs.
         """
         for item in self.loader:
             if isinstance(item, (InputError, OSError)):

@@ -1,8 +1,8 @@
-"""Images that could not be read: which they are, why, and when there are too many.
+"""Images that could not be read: which, why, and when there are too many.
 
 A program leaves them out and goes on. Its record has `metrics["broken"]`, the number of images by
-cause, and `samples["broken_keys"]`, the first of them; a training lists them all in `broken.jsonl`
-in its folder.
+cause, and `samples["broken_keys"]`, the first of them. A training lists all of them in
+`broken.jsonl` in its folder.
 """
 
 import json
@@ -23,11 +23,11 @@ MAX_BROKEN = 0.01  # the default of --max-broken
 MaxBroken = Annotated[
     Fraction,
     tyro.conf.arg(
-        help="Share of the images that may be broken and left out; ten are never too many, unless "
-        "this is 0."
+        help="Fraction of the images that may be broken and left out; unless it is 0, ten broken "
+        "images are always allowed."
     ),
 ]
-FEW = 10  # broken images that no data set is refused for, unless --max-broken is 0
+FEW = 10  # broken images that are always allowed, unless --max-broken is 0
 MOST_LISTED = 100  # in a record
 MOST_NAMED = 3  # in a message
 BROKEN_FILE = "broken.jsonl"
@@ -37,8 +37,8 @@ class BrokenImage(NamedTuple):
     """One image that could not be read.
 
     Attributes:
-        key: where it is: PATH:KEY of a sample in a shard, or the path of a file.
-        cause: a few words for why, to be counted: "cut short", say.
+        key: PATH:KEY of a sample in a shard, or the path of a file.
+        cause: why, in a fixed phrase that can be counted, for example "cut short".
     """
 
     key: str
@@ -46,28 +46,28 @@ class BrokenImage(NamedTuple):
 
     @classmethod
     def of(cls, path: Path, key: str, error: ValueError | OSError) -> "BrokenImage":
-        """The image `key` of a shard or folder at `path`, which `error` was raised for."""
+        """The image `key` of the shard or folder at `path`, for which `error` was raised."""
         named = key if key.startswith(str(path)) else f"{path}:{key}"
         return cls(named, cause_of(error))
 
 
 def cause_of(error: Exception) -> str:
-    """Why an image could not be read, in words that can be counted; a PictureError of
-    catlip.data.decode has them.
+    """Why an image could not be read, in a fixed phrase that can be counted.
+
+    The phrase of a PictureError of catlip.data.decode is its cause.
     """
-    if (
-        isinstance(error, OSError) and error.strerror
-    ):  # of the system; Pillow raises OSErrors without one for the content
+    # An error of the system; Pillow raises OSErrors without strerror for bad content.
+    if isinstance(error, OSError) and error.strerror:
         return f"file not readable ({error.strerror})"
     return str(getattr(error, "cause", "cut short" if "truncated" in str(error) else "damaged"))
 
 
 @dataclass
 class BrokenImages:
-    """Broken images, each once however often it is met.
+    """Broken images, each once.
 
     Attributes:
-        causes: key -> cause, in the order in which they were met.
+        causes: key -> cause, in the order in which they were seen first.
     """
 
     causes: dict[str, str] = field(default_factory=dict)
@@ -76,14 +76,14 @@ class BrokenImages:
         return len(self.causes)
 
     def add(self, images: Iterable[BrokenImage]) -> list[BrokenImage]:
-        """Add them; those that are new."""
+        """Add images; returns those that are new."""
         new = [image for image in dict.fromkeys(images) if image.key not in self.causes]
         self.causes.update(new)
         return new
 
     def images(self) -> list[BrokenImage]:
         """All of them."""
-        return [BrokenImage(*found) for found in self.causes.items()]
+        return [BrokenImage(key, cause) for key, cause in self.causes.items()]
 
     def counts(self) -> dict[str, int]:
         """Cause -> how many images, the most frequent first."""
@@ -94,7 +94,7 @@ class BrokenImages:
         return [f"{key} ({cause})" for key, cause in list(self.causes.items())[:most]]
 
     def summary(self) -> str:
-        """How many images are broken, why, and which are the first."""
+        """One line: how many images are broken, why, and which are the first."""
         causes = ", ".join(f"{count:,} {cause}" for cause, count in self.counts().items())
         return (
             f"{len(self):,} images cannot be read: {causes}; first: "
@@ -102,14 +102,14 @@ class BrokenImages:
         )
 
     def check(self, seen: int, max_broken: float) -> None:
-        """Raises: InputError when more than the share `max_broken` of `seen` images is broken, and
-        more than FEW.
+        """Check that no more than the fraction `max_broken` of `seen` images is broken.
+
+        Raises: InputError when more are broken, and more than FEW.
         """
         if len(self) > max(FEW if max_broken else 0, max_broken * seen):
             raise InputError(
                 f"{self.summary()}; of {seen:,} that is over --max-broken {max_broken:g}: download "
-                "the images again, or raise "
-                "--max-broken to leave them out"
+                "the images again, or raise --max-broken to leave them out"
             )
 
     def note(self, record: Record) -> None:
@@ -120,11 +120,11 @@ class BrokenImages:
 
 
 class BrokenLog:
-    """The broken images of a training, in a file of its folder: what a resumed run knows of them.
+    """The broken images of a training, in a file of its folder, so that a resumed run has them.
 
     Args:
         folder: of the run; the file is written when there is something to write.
-        step: that the run goes on from; images met after it are forgotten, and will be met again.
+        step: from which the run goes on; images of later steps are dropped, and will be read again.
         writes: whether this process writes the file.
     Attributes:
         met: all of them, from the first step on.
@@ -132,14 +132,13 @@ class BrokenLog:
 
     def __init__(self, folder: Path, step: int, writes: bool):
         self.path, self.writes = folder / BROKEN_FILE, writes
-        lines = _lines(self.path)
-        kept = [line for line in lines if line["step"] <= step]
-        self.met = BrokenImages({line["key"]: line["cause"] for line in kept})
+        lines = [line for line in _lines(self.path) if line["step"] <= step]
+        self.met = BrokenImages({line["key"]: line["cause"] for line in lines})
         if writes and self.path.exists():
-            write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def add(self, step: int, images: Iterable[BrokenImage]) -> None:
-        """Add what the steps up to `step` met."""
+        """Add the broken images of the steps up to `step`."""
         new = self.met.add(images)
         if new and self.writes:
             with open(self.path, "a") as file:
@@ -149,12 +148,12 @@ class BrokenLog:
 
 
 def read_broken(folder: Path) -> BrokenImages:
-    """Those that a training has met so far."""
+    """The broken images of a training so far."""
     return BrokenImages({line["key"]: line["cause"] for line in _lines(folder / BROKEN_FILE)})
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of the file, but for one that a kill cut off."""
+    """The lines of the file, without a last one that a kill cut short."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]

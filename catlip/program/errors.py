@@ -1,5 +1,5 @@
-"""What a user can mend."""
+"""The error for what a user can correct."""
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used; the message names the value and the fix."""
+    """An input of the user cannot be used; the message says which, and what to do."""

@@ -1,8 +1,8 @@
 """The flags of a recipe in groups, so that `--help` begins with what most people set.
 
 tyro shows one box of flags for each dataclass. A recipe is one dataclass of forty fields, some of
-which few people touch; its `GROUPS` say which. Here tyro is shown, in place of a config, one whose
-recipe is cut into a dataclass for each group.
+which few people change; its `GROUPS` say which. Instead of a config, tyro is shown a view of it,
+whose recipe is split into one dataclass for each group.
 """
 
 import ast
@@ -17,12 +17,12 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import tyro
 
 RECIPE = "recipe"
-HIDDEN = ("about", "source")  # what a recipe says of itself; no setting
+HIDDEN = ("about", "source")  # descriptions of a recipe, which are no settings
 
 
 @dataclass(frozen=True)
 class Whole:
-    """How a config and what tyro is shown in its place become each other.
+    """Converts a config to the view of it that tyro is shown, and back.
 
     Attributes:
         config_type, recipe_type: of the config and its recipe.
@@ -39,28 +39,27 @@ class Whole:
         """A config as the view of it."""
         recipe = getattr(config, RECIPE)
         values = {name: _taken(part, recipe) for name, part in self.parts.items()}
-        own = [field.name for field in dataclasses.fields(config) if field.name != RECIPE]
-        return self.view(**values, **{name: getattr(config, name) for name in own})
+        others = [field.name for field in dataclasses.fields(config) if field.name != RECIPE]
+        return self.view(**values, **{name: getattr(config, name) for name in others})
 
     def config(self, view: Any, default: Any) -> Any:
         """The config that a view shows; what it hides is the default's.
 
         Raises: InputError, as the config does.
         """
-        changes = {
-            field.name: getattr(getattr(view, name), field.name)
-            for name, part in self.parts.items()
-            for field in dataclasses.fields(part)
-        }
-        recipe = dataclasses.replace(getattr(default, RECIPE), **changes)
-        own = [field.name for field in dataclasses.fields(default) if field.name != RECIPE]
-        return self.config_type(**{RECIPE: recipe}, **{name: getattr(view, name) for name in own})
+        changes = {}
+        for name, part in self.parts.items():
+            for field in dataclasses.fields(part):
+                changes[field.name] = getattr(getattr(view, name), field.name)
+        values = {RECIPE: dataclasses.replace(getattr(default, RECIPE), **changes)}
+        for field in dataclasses.fields(default):
+            if field.name != RECIPE:
+                values[field.name] = getattr(view, field.name)
+        return self.config_type(**values)
 
 
 def grouped(default: Any) -> Whole | None:
-    """What to show tyro in place of a config like this one; None if its recipe, or it, has no
-    groups.
-    """
+    """What tyro is shown in place of `default`; None without a recipe that has groups."""
     recipe = getattr(default, RECIPE, None)
     groups: Mapping[str, tuple[str, ...]] = getattr(recipe, "GROUPS", {})
     if not groups:
@@ -80,9 +79,11 @@ def grouped(default: Any) -> Whole | None:
     }
     for part in parts.values():
         part.__doc__ = ""
-    own = {field: shown for field, shown in _fields(type(default)).items() if field != RECIPE}
+    of_config = {field: shown for field, shown in _fields(type(default)).items() if field != RECIPE}
     boxes = [(name, tyro.conf.OmitArgPrefixes[part]) for name, part in parts.items()]  # type: ignore[misc, valid-type]
-    view = dataclasses.make_dataclass(type(default).__name__, [*boxes, *own.items()], frozen=True)
+    view = dataclasses.make_dataclass(
+        type(default).__name__, [*boxes, *of_config.items()], frozen=True
+    )
     return Whole(type(default), type(recipe), view, parts)
 
 
@@ -93,19 +94,17 @@ def _taken(part: type[Any], recipe: Any) -> Any:
 def _fields(config: type[Any]) -> dict[str, Any]:
     """Each field's type with its docstring as tyro's help; dataclasses within keep their own."""
     hints, documented = get_type_hints(config, include_extras=True), _docstrings(config)
-    found: dict[str, Any] = {}
+    types: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         shown = hints[field.name]
         if field.name in documented and not _has_own_help(shown):
             shown = Annotated[shown, tyro.conf.arg(help=documented[field.name])]
-        found[field.name] = shown
-    return found
+        types[field.name] = shown
+    return types
 
 
 def _has_own_help(shown: Any) -> bool:
-    """Whether a type is a dataclass, whose fields have helps of their own, or says its help
-    itself.
-    """
+    """Whether a type has help of its own: a dataclass, or an annotated type with help."""
     inner, *options = get_args(shown) if get_origin(shown) is Annotated else (shown,)
     return dataclasses.is_dataclass(inner) or any(
         getattr(option, "help", None) for option in options
@@ -113,10 +112,8 @@ def _has_own_help(shown: Any) -> bool:
 
 
 def _docstrings(config: type[Any]) -> dict[str, str]:
-    """Field -> the string below it, in the class itself or in the nearest of those that it comes
-    from.
-    """
-    found: dict[str, str] = {}
+    """Field -> the docstring below it, of the class itself or of its nearest base."""
+    texts: dict[str, str] = {}
     for base in reversed(config.__mro__[:-1]):
         if not dataclasses.is_dataclass(base):
             continue
@@ -125,7 +122,7 @@ def _docstrings(config: type[Any]) -> dict[str, str]:
         for line, following in itertools.pairwise(body.body):
             match line, following:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
-                    value=ast.Constant(value=str(said))
+                    value=ast.Constant(value=str(text))
                 ):
-                    found[name] = " ".join(said.split())
-    return found
+                    texts[name] = " ".join(text.split())
+    return texts

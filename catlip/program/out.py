@@ -1,4 +1,4 @@
-"""Where a program is to write: refused before any work is done, if nothing can be written there."""
+"""Checks `--out` before any work is done."""
 
 import dataclasses
 import os
@@ -9,10 +9,12 @@ from catlip.program.errors import InputError
 
 
 def check_out(config: Any) -> None:
-    """Raises: InputError when the config's `out` has no name, is of the wrong kind, or lies where
-    this user cannot write.
+    """Check that the config's `out` can be written.
 
-    Whether a file or a folder is meant is seen from its default: of a file it has a suffix.
+    Raises: InputError when it has no name, is of the wrong kind, or lies where this user cannot
+    write.
+
+    The default shows whether a file or a folder is meant: that of a file has a suffix.
     """
     out = getattr(config, "out", None)
     if not isinstance(out, Path) or getattr(config, "dry_run", False):
@@ -25,10 +27,10 @@ def check_out(config: Any) -> None:
         )
     if isinstance(default, Path) and out.exists() and out.is_dir() == bool(default.suffix):
         there, meant = ("folder", "file") if out.is_dir() else ("file", "folder")
-        raise InputError(f"--out {out} is a {there}, and a {meant} is to be written{example}")
+        raise InputError(f"--out {out} is a {there}; give the path of a {meant}{example}")
     above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
     if not above.is_dir():
-        raise InputError(f"--out {out} cannot be written: {above} is no folder")
+        raise InputError(f"--out {out} cannot be written: {above} is not a folder")
     inside = out if out.is_dir() else above
     if not os.access(inside, os.W_OK | os.X_OK):
-        raise InputError(f"--out {out} cannot be written: this user may not write in {inside}")
+        raise InputError(f"--out {out} cannot be written: you may not write in {inside}")

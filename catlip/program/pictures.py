@@ -1,6 +1,4 @@
-"""Small pictures inside a record, so that the report can draw what was predicted without the data
-or the model.
-"""
+"""Small pictures inside a record, so that the report needs neither the data nor the model."""
 
 import base64
 import io
@@ -10,20 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-LARGEST = 320  # pixels of the longer side of what a record keeps
+LARGEST = 320  # pixels of the longer side of a picture in a record
 QUALITY = 85
 
 
 def chosen(count: int, wanted: int) -> Sequence[int]:
-    """Which of `count` images to draw: `wanted` of them or all, evenly spread, the same for every
-    encoder.
-    """
+    """Which of `count` images to draw: at most `wanted`, evenly spread, for every encoder alike."""
     wanted = min(count, wanted)
     return [count * number // wanted for number in range(wanted)]
 
 
 def scale_of(height: int, width: int) -> float:
-    """What a picture of that size is multiplied by for the record; 1 where it is small enough."""
+    """The factor by which a picture is scaled for the record; 1 if it is small enough."""
     return min(1.0, LARGEST / max(height, width))
 
 
@@ -48,11 +44,9 @@ def encoded_mask(mask: NDArray[np.bool_]) -> str:
 
 def _resized(picture: Image.Image, filter: Image.Resampling) -> Image.Image:
     scale = scale_of(picture.height, picture.width)
-    return (
-        picture.resize((round(picture.width * scale), round(picture.height * scale)), filter)
-        if scale < 1
-        else picture
-    )
+    if scale == 1:
+        return picture
+    return picture.resize((round(picture.width * scale), round(picture.height * scale)), filter)
 
 
 def _base64(picture: Image.Image, kind: str, **options: object) -> str:

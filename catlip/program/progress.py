@@ -1,6 +1,4 @@
-"""Progress on stderr: tqdm's bar on a terminal, a line now and then in a log file, nothing when
-quiet.
-"""
+"""Progress on stderr: tqdm's bar on a terminal, some lines in a log file, nothing when quiet."""
 
 import sys
 import threading
@@ -26,8 +24,9 @@ def progress(
     total: float | None = None,
     **options: Any,
 ) -> Bar:
-    """A tqdm, with its arguments and methods: a bar if stderr is a terminal, else a line every 30
-    seconds and a last one.
+    """A tqdm, with its arguments and methods: a bar if stderr is a terminal, otherwise lines.
+
+    A line is written every 30 seconds and at the end.
     """
     kind = tqdm if sys.stderr.isatty() else Lines
     return kind(iterable, desc, total, **options)
@@ -38,14 +37,15 @@ class Lines(tqdm):  # type: ignore[type-arg]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._last_line = time.monotonic()
-        # gui: this class draws, not tqdm. miniters: look at the clock in each update, since nothing
+        # gui: this class draws, not tqdm. miniters: check the clock in each update, since nothing
         # redraws in between.
         options |= {"gui": True, "miniters": 1, "mininterval": 1.0, "smoothing": 0.0}
         super().__init__(*arguments, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write a line, unless the last one is younger than 30 seconds; tqdm calls this after an
-        update and for a postfix.
+        """Write a line, unless the last one is younger than 30 seconds.
+
+        tqdm calls this after an update and for a postfix.
         """
         now = time.monotonic()
         if now - self._last_line >= SECONDS_PER_LINE:
@@ -55,8 +55,8 @@ class Lines(tqdm):  # type: ignore[type-arg]
             self.fp.flush()
 
     def close(self) -> None:
-        """Write the last state, unless the bar was to vanish at its end (`leave=False`)."""
-        # An interrupt within __init__ leaves a half-made bar, which tqdm closes all the same.
+        """Write the last state, unless the bar has `leave=False`."""
+        # After an interrupt within __init__, tqdm also closes the incomplete bar.
         if not getattr(self, "disable", True) and self.leave:
             self._last_line = -SECONDS_PER_LINE
             self.display()

@@ -1,9 +1,8 @@
-"""Which numbers the fields of a config may have: said where a field is declared, checked in one
-place.
+"""The numbers that fields of a config may have: stated at the field, checked in one place.
 
     flip: Annotated[float, Range(at_least=0, at_most=1)] = 0.5
 
-Every number of a config must be finite, whether it says a range or not.
+Every number of a config must be finite, also without a range.
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ from catlip.program.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """An interval; of a field that holds several numbers, it is that of each."""
+    """An interval; if a field holds several numbers, each must be in it."""
 
     at_least: float | None = None
     above: float | None = None
@@ -56,8 +55,9 @@ PositiveFraction = Annotated[float, Range(above=0, at_most=1)]
 
 
 def check_ranges(config: Any) -> None:
-    """Raises: InputError for the first number in a config, or in one below it, that is not finite
-    or out of its range.
+    """Check every number of a config, and of the configs in it.
+
+    Raises: InputError for the first number that is not finite or out of its range.
     """
     kind: type = config.__class__
     for field in dataclasses.fields(config):
@@ -65,8 +65,8 @@ def check_ranges(config: Any) -> None:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             check_ranges(value)
         for number in _numbers(value):
-            allowed = [str(found) for found in ranges if number not in found]
-            if not math.isfinite(number) or allowed:
+            is_allowed = all(number in allowed for allowed in ranges)
+            if not math.isfinite(number) or not is_allowed:
                 limits = "; ".join(map(str, ranges))
                 wanted = f"a number {limits}" if limits else "a finite number"
                 raise InputError(f"--{field.name.replace('_', '-')} {number}: give {wanted}")
@@ -81,7 +81,7 @@ def _ranges_of(config: type) -> dict[str, list[Range]]:
 
 
 def _ranges_in(hint: Any) -> Iterator[Range]:
-    yield from (found for found in getattr(hint, "__metadata__", ()) if isinstance(found, Range))
+    yield from (item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Range))
     for part in typing.get_args(hint):
         yield from _ranges_in(part)
 

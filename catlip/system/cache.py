@@ -1,4 +1,4 @@
-"""Where fetched and derived files are kept between runs; what is damaged there is made again."""
+"""The user's cache of fetched and derived files; damaged files in it are made again."""
 
 import io
 import os
@@ -18,8 +18,9 @@ T = TypeVar("T")
 
 
 def cache_dir(name: str) -> Path:
-    """The folder `name` of the user's cache (`$CATLIP_CACHE`, else the system's own place), made if
-    missing.
+    """The folder `name` of the user's cache, made if it is missing.
+
+    The cache is `$CATLIP_CACHE`, or else the system's usual folder.
 
     Raises: OSError that names the folder and says what to do, when it cannot be made.
     """
@@ -33,8 +34,9 @@ def cache_dir(name: str) -> Path:
 
 
 def kept(path: Path, make: Callable[[], bytes], read: Callable[[Path], T]) -> T:
-    """What `read` makes of the file at `path` of the cache; of a new one by `make` if there is
-    none, or `read` refuses it.
+    """The value that `read` gives for the file at `path` of the cache.
+
+    If there is no file, or `read` refuses it, `make` gives the content of a new one.
 
     Raises: OSError that names the file and says what to do, when it cannot be written; what `make`
         raises.
@@ -59,7 +61,7 @@ def write_to_cache(path: Path, content: bytes) -> None:
 
 
 def in_cache(error: OSError, path: Path) -> OSError:
-    """The same error, with where it happened and what to do."""
+    """The same error, with the path and what to do."""
     return OSError(error.errno, f"{error.strerror} in the cache; {HINT}", str(path))
 
 
@@ -73,13 +75,13 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
 def unpacked(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an npz file.
 
-    Raises: ValueError when it is not a whole one, OSError when it cannot be opened.
+    Raises: ValueError when it is damaged, OSError when it cannot be opened.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
-    # Damage is found by zipfile, zlib, struct, numpy or for want of memory, each in its own way.
+    # zipfile, zlib, struct and numpy each raise other errors for damage, and memory may run out.
     except Exception as error:
         raise ValueError(f"not a whole npz file: {error}") from error

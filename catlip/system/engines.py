@@ -1,9 +1,9 @@
 """Where work runs: in processes of this machine, or on a Ray cluster.
 
 An engine applies a function to many items, in any order, and gives each item with its result as
-soon as it is there. It has only a few items in its hands at a time, so millions of them cost no
-memory. What the user can mend (a damaged file, a full disk) is a result like any other: the other
-items go on, and nobody tries it again.
+soon as it is done. Only a few items are in work at a time, so millions of them need no memory. An
+error that the user can correct (a damaged file, a full disk) is a result like any other: the other
+items go on, and the item is not tried again.
 
     with local(workers=4) as apply:
         for path, size in apply(os.path.getsize, paths):
@@ -25,17 +25,17 @@ from typing import Any, Protocol, TypeVar
 from catlip.cli import USER_ERRORS, InputError
 
 RAY_RETRIES = 10  # of an item whose worker or machine died
-RAY_QUEUE = (
-    2  # items that the cluster holds for each of its processors, so that none waits for the next
-)
+# Items that the cluster holds for each of its processors, so that no processor waits for an item.
+RAY_QUEUE = 2
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Apply(Protocol):
-    """Gives (item, function(item)) for each item as it is done, with the error for a result where
-    it is the user's to mend.
+    """Gives (item, function(item)) for each item as it is done, in any order.
+
+    If the user can correct an error, the error is the result.
 
     The function and the items must be picklable.
     """
@@ -47,8 +47,9 @@ class Apply(Protocol):
 
 @contextmanager
 def local(workers: int) -> Iterator[Apply]:
-    """Over so many processes, or in this one; an error waits for the items being worked on, an
-    interrupt does not.
+    """Work in `workers` processes, or in this one.
+
+    An error waits for the items in work; an interrupt does not.
 
     Raises: InputError when a worker dies.
     """
@@ -85,8 +86,9 @@ def local(workers: int) -> Iterator[Apply]:
 
 @contextmanager
 def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
-    """As tasks of the Ray cluster at `address`; a task whose worker or machine dies is done again
-    elsewhere.
+    """Work as tasks of the Ray cluster at `address`.
+
+    A task whose worker or machine dies is repeated elsewhere.
 
     Args:
         environment: variables that are to be set for the workers.
@@ -116,11 +118,10 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
         return ((reference, ray.get(reference)) for reference in ray.wait(list(running))[0])
 
     def room() -> int:
-        return RAY_QUEUE * max(
-            1, int(ray.cluster_resources().get("CPU", 1))
-        )  # machines come and go
+        # Asked each time: machines join and leave the cluster.
+        return RAY_QUEUE * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
-    with redirect_stdout(sys.stderr):  # Ray prints what it knows of a machine that died
+    with redirect_stdout(sys.stderr):  # Ray prints messages about machines that died
         try:
             yield lambda function, items: _a_few_at_a_time(
                 function, items, task.remote, finished, room
@@ -148,7 +149,7 @@ def _a_few_at_a_time(
     finished: Callable[[Collection[Any]], Iterator[tuple[Any, R | InputError | OSError]]],
     room: Callable[[], int],
 ) -> Iterator[tuple[T, R | InputError | OSError]]:
-    """Keep `room()` items submitted; `finished` waits for one at least of what is running."""
+    """Keep `room()` items submitted; `finished` waits for at least one of the running items."""
     if len(items) == 1:  # not worth another process
         yield from _in_turn(function, items)
         return
@@ -161,7 +162,7 @@ def _a_few_at_a_time(
 
 
 def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
-    """What the function gives, or the error that it ends in where that is the user's to mend."""
+    """The result of the function, or its error if the user can correct it."""
     try:
         return function(item)
     except InputError as error:
@@ -174,11 +175,10 @@ def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Put Ctrl-C off, for this process until the block is over, and for good for the processes that
-    it starts.
+    """Delay Ctrl-C until the end of the block; processes started in it never receive it.
 
-    A terminal interrupts the whole group; a worker that is still being started would print a
-    traceback of its own.
+    A terminal interrupts the whole group of processes; a worker that is still starting would print
+    a traceback.
     """
     held: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))

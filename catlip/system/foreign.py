@@ -1,5 +1,6 @@
-"""What others wrote: files that must not hang a program or fill its memory, and words that must not
-steer a terminal.
+"""Safe reading of files from others, and safe printing of words in them.
+
+Such a file must not hang a program or fill its memory; the words must not control a terminal.
 """
 
 import errno
@@ -8,11 +9,10 @@ import re
 import stat
 from pathlib import Path
 
-LARGEST_FILE = 64 * 2**20  # bytes; the largest record of this project's own has 0.3 MB
+LARGEST_FILE = 64 * 2**20  # bytes; the largest record of this project has 0.3 MB
 
-# Everything that moves a cursor, ends a line where none should end, or turns text around: the
-# control characters but tab and line feed, the separators of lines and paragraphs, and the marks of
-# direction.
+# Everything that moves a cursor, adds line ends, or reverses text: the control characters except
+# tab and line feed, the separators of lines and paragraphs, and the marks of direction.
 UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
 )
@@ -23,11 +23,11 @@ class UnreadableError(ValueError):
 
 
 def read_regular(path: Path, most: int = LARGEST_FILE) -> bytes:
-    """The contents of a regular file, or of one that a link leads to.
+    """The contents of a regular file, or of the regular file that a link points to.
 
-    A pipe would be waited for, and a device may never end, so neither is opened.
+    A pipe would block, and a device may never end, so neither is opened.
 
-    Raises: UnreadableError where it is no regular file or has more than `most` bytes, OSError as
+    Raises: UnreadableError when it is not a regular file or has more than `most` bytes, OSError as
         `open`.
     """
     mode = os.stat(path).st_mode
@@ -35,17 +35,17 @@ def read_regular(path: Path, most: int = LARGEST_FILE) -> bytes:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
         raise UnreadableError("not a regular file")
-    # Not blocking: what was a file a moment ago may be a pipe by now.
+    # Not blocking: the file may have been replaced by a pipe since it was checked.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise UnreadableError("not a regular file")
-        content = file.read(most + 1) if found.st_size <= most else None
+        content = file.read(most + 1) if status.st_size <= most else None
     if content is None or len(content) > most:  # it may grow while it is read
         raise UnreadableError(f"larger than {most / 2**20:g} MiB")
     return content
 
 
 def printable(words: str) -> str:
-    """The words without what could steer a terminal; tabs and line feeds stay."""
+    """The words without characters that could control a terminal; tabs and line feeds stay."""
     return UNPRINTABLE.sub("", words)

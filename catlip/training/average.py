@@ -12,8 +12,9 @@ from catlip.training.parallel import local
 
 
 class WeightAverage:
-    """The average of an objective's parameters and of its floating-point buffers; other buffers are
-    copied.
+    """The average of an objective's parameters and floating-point buffers.
+
+    Other buffers are copied.
 
     Args:
         rising: let the decay rise to `decay` as (1 + step) / (10 + step), so that the average of a
@@ -32,8 +33,9 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the objective's state after the step of this number, from 0; onto it after
-        the first.
+        """Move the average towards the objective's state after step number `step`, from 0.
+
+        After the first step the average is the state.
         """
         averages, current = (
             [local(tensors[name]) for name in self._averaged]

@@ -1,6 +1,4 @@
-"""The transformer blocks of an objective of any method: the unit in which models are sharded and
-compiled.
-"""
+"""The transformer blocks of any objective: the unit in which models are sharded and compiled."""
 
 import torch
 from torch import nn
@@ -9,8 +7,9 @@ MAX_GRAPHS = 64  # compiled forms of a block: one for each image size, in traini
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """The members of each outermost stack, that is an nn.ModuleList or nn.Sequential of modules of
-    one class with weights.
+    """The members of each outermost stack.
+
+    A stack is an nn.ModuleList or nn.Sequential of at least two modules of one class with weights.
     """
     members = list(module.children())
     alike = (
@@ -23,8 +22,9 @@ def blocks(module: nn.Module) -> list[nn.Module]:
 
 
 def compile_blocks(module: nn.Module) -> None:
-    """Compile the blocks in place; those that are alike share their graphs, of which each image
-    size has its own.
+    """Compile the blocks in place.
+
+    Blocks that are alike share their graphs; each image size has its own.
 
     Graphs for any size would differ with the order in which sizes came, and so with where a run was
     stopped.

@@ -1,5 +1,4 @@
-"""Checkpoints: the whole state of a run, written so that a kill or a full disk never costs the last
-good one.
+"""Checkpoints of the whole state of a run; a kill or a full disk never costs the last good one.
 
 A checkpoint is `step-00000200.pt`, one file that rank 0 writes, or under FSDP2 a folder
 `step-00000200` to which every rank writes its share (torch.distributed.checkpoint). Either is
@@ -39,8 +38,9 @@ State = dict[str, dict[str, Tensor]]
 
 
 def save(folder: Path, step: int, state: State, config: dict[str, Any]) -> Path:
-    """Write `state` after `step` optimizer steps, and the `config` that it belongs to, as one file;
-    keep the newest KEEP.
+    """Write `state` after `step` optimizer steps, and its `config`, as one file.
+
+    The newest KEEP checkpoints are kept.
 
     Raises: OSError when it cannot be written whole; older checkpoints are then untouched.
     """

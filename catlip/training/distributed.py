@@ -1,4 +1,4 @@
-"""Where this process stands among those that torchrun started, and what it computes on."""
+"""The rank and the device of this process."""
 
 import atexit
 import ctypes
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Place:
-    """This process: its rank, how many there are, and its device."""
+    """This process: its rank, the number of processes, and its device."""
 
     rank: int
     world_size: int
@@ -97,8 +97,11 @@ def _join(backend: str, world_size: int, timeout: timedelta | None) -> None:
 
 
 def _keep_memory() -> None:
-    """Have glibc keep what is freed. By default it gives large blocks back to the system, and a
-    step asks for them anew: a CPU then spends a tenth to two thirds of its time on page faults."""
+    """Have glibc keep freed memory.
+
+    By default it returns large blocks to the system, and each step requests them again: a CPU then
+    spends a tenth to two thirds of its time on page faults.
+    """
     if platform.libc_ver()[0] == "glibc":
         for parameter, value in GLIBC.values():
             ctypes.CDLL(None).mallopt(parameter, value)
@@ -125,7 +128,7 @@ def barrier() -> None:
 
 
 def of_all_ranks(part: T) -> list[T]:
-    """What each rank has, by rank; all ranks call it."""
+    """The value of each rank, by rank; all ranks call it."""
     if not dist.is_initialized():
         return [part]
     parts = [part] * dist.get_world_size()
@@ -134,9 +137,7 @@ def of_all_ranks(part: T) -> list[T]:
 
 
 def peak_gib(device: torch.device) -> float:
-    """Most memory held at once so far: allocated on the GPU, or resident in this process on a
-    CPU.
-    """
+    """Peak memory in GiB: allocated on the GPU, or resident in this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if platform.system() == "Darwin" else 1024  # macOS counts bytes, Linux KiB

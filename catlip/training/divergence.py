@@ -1,6 +1,4 @@
-"""What a run says when its loss or gradient is not finite: at which step, on which rank, and with
-which samples.
-"""
+"""Stops a run whose loss or gradient is not finite, and names step, rank and samples."""
 
 import itertools
 import math

@@ -29,8 +29,9 @@ MOST_SHOWN, MOST_CHARACTERS = 6, 60  # differences in a message, and of a value 
 
 
 def refuse_another(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises: InputError, naming what differs, when the run in `folder` was determined by something
-    else than this one.
+    """Compare the config of the run in `folder` with that of this run.
+
+    Raises: InputError that names the differences, if there are any.
     """
     if changed := changes(before, json.loads(json.dumps(now))):  # as `before` was read
         raise InputError(

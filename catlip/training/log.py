@@ -1,5 +1,4 @@
-"""The log of a run: `log.jsonl`, TensorBoard, and Weights & Biases for those who want it, one line
-every few steps.
+"""The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and optionally W&B.
 
 `log.jsonl` is the log; the others show it. A run that goes on from a checkpoint drops the lines
 after it, so that its log ends as an uninterrupted run's does.
@@ -77,8 +76,11 @@ class Log:
     def write(
         self, step: int, recent: list[Progress], learning_rate: float, metrics: dict[str, float]
     ) -> dict[str, float]:
-        """Add the line of the `recent` steps, up to and with `step`; `metrics` are the objective's
-        own.
+        """Add a line for the `recent` steps, up to and including `step`.
+
+        Args:
+            metrics: the objective's.
+        Returns: the line.
         """
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)

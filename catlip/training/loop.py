@@ -1,5 +1,4 @@
-"""The training loop: steps, precision, accumulation, clipping, averaging, checkpoints and the log.
-Plain PyTorch.
+"""The training loop in plain PyTorch: steps, accumulation, clipping, averaging, checkpoints, log.
 
 It knows an objective only as a module that turns a batch into a scalar loss, and batches only as
 something with a length, `keys`, `broken` and `to(device)`. A run is a folder: `checkpoints/`,
@@ -79,7 +78,7 @@ class Implementation:
 
 
 def unmarked(part: str) -> None:
-    """What a training does where a bench would look at the clock: nothing."""
+    """The default mark, which does nothing."""
 
 
 @dataclass
@@ -180,8 +179,9 @@ class Trainer:
         return loss
 
     def state(self) -> checkpoint.State:
-        """Everything that the rest of the run depends on: the very tensors, so that filling them
-        restores it.
+        """Everything on which the rest of the run depends.
+
+        The tensors are not copied, so that filling them restores the run.
         """
         scaler = {name: torch.tensor(value) for name, value in self.scaler.state_dict().items()}
         moments: Any = get_optimizer_state_dict(self.objective, self.optimizer)["state"]
@@ -246,8 +246,9 @@ class Trainer:
             )
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights to transfer, whole: their moving average when there is one. All ranks call
-        it.
+        """The unsharded weights to transfer: the moving average if there is one.
+
+        All ranks call it.
         """
         values = self._averages() or self.objective.state_dict()
         return {name: whole(tensor) for name, tensor in values.items()}
@@ -349,9 +350,7 @@ def train(
 
 
 def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any]) -> None:
-    """The weights to transfer, with what determines the run and how far it is; all ranks call
-    it.
-    """
+    """Write the weights to transfer, with config and progress; all ranks call it."""
     weights, done = trainer.weights(), {"step": trainer.step, "num_steps": trainer.num_steps}
     if trainer.place.is_main:
         images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0

@@ -1,5 +1,4 @@
-"""One objective on several devices: replicated (DDP) or sharded (FSDP2), with the same loss,
-gradient norm and weights.
+"""One objective on several devices, replicated (DDP) or sharded (FSDP2), with the same results.
 
 DDP keeps everything on every device. FSDP2 keeps a share of each parameter, of its gradient and of
 its optimizer state, and gathers one transformer block at a time. The loop meets the difference only
@@ -29,8 +28,7 @@ Parallel = Literal["ddp", "fsdp"]
 
 
 def distribute(objective: nn.Module, place: Place, parallel: Parallel, precision: str) -> nn.Module:
-    """What to call in place of `objective` on each rank; the objective itself when there is one
-    process.
+    """The module to call in place of `objective`; with one process, the objective itself.
 
     All ranks start from rank 0's weights. FSDP2 gathers the blocks in `precision`, so between them
     activations are in it too; gradients are reduced, and weights kept, in float32.
@@ -58,9 +56,7 @@ def synchronised(replica: nn.Module, last: bool) -> AbstractContextManager[None]
 
 
 def finish_gradients(replica: nn.Module) -> None:
-    """After the last backward of a step: average over ranks the gradients that FSDP2 leaves
-    alone.
-    """
+    """Average over ranks the gradients that FSDP2 does not, after the last backward of a step."""
     gradients = (
         [p.grad for p in _scalars(replica) if p.grad is not None]
         if isinstance(replica, FSDPModule)
@@ -79,15 +75,14 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
     if not sharded:
         return nn.utils.get_total_norm(whole)
-    square = (
-        nn.utils.get_total_norm(sharded) ** 2
-    )  # one exchange for all parameters; DTensor's own norm takes one each
+    # One exchange for all parameters; DTensor's own norm takes one each.
+    square = nn.utils.get_total_norm(sharded) ** 2
     dist.all_reduce(square)
     return (square + nn.utils.get_total_norm(whole) ** 2 if whole else square).sqrt()
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This rank's share of a sharded tensor, in the same memory; any other tensor itself."""
+    """This rank's part of a sharded tensor, in the same memory; any other tensor itself."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
@@ -97,8 +92,9 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def share_replicated(tensors: Iterable[Tensor]) -> None:
-    """Give all ranks rank 0's values of what is not sharded: running statistics, which each rank
-    has its own of.
+    """Copy rank 0's values of tensors that are not sharded to all ranks.
+
+    Running statistics, for example, differ between ranks.
     """
     for tensor in tensors:
         if not isinstance(tensor, DTensor) and dist.is_initialized():

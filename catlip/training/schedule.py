@@ -1,6 +1,4 @@
-"""How the weights are optimised: the numbers of a recipe, its optimizer, and the learning rate at a
-step.
-"""
+"""How the weights are optimised: a recipe's numbers, its optimizer, and its learning rate."""
 
 import math
 from collections.abc import Iterator
@@ -32,26 +30,30 @@ class Optimization:
     warmup_iterations: Natural = 10_000
     """Optimizer steps of linear warm-up."""
     per_epoch: bool = False
-    """Change the learning rate after the warm-up, and RangeAugment's target, once an epoch, as the
-    release fine-tunes.
+    """Change the learning rate after the warm-up, and RangeAugment's target, once an epoch.
+
+    The release fine-tunes so.
     """
     betas: tuple[PartialFraction, PartialFraction] = (0.9, 0.999)
     """AdamW's decay of its two moments."""
     eps: Positive = 1e-8
     """AdamW's epsilon."""
     weight_decay: NotNegative = 0.2
-    """Decoupled decay, of parameters of two dimensions or more: not of biases, norms, and learnable
-    temperatures or ranges.
+    """Decoupled weight decay of parameters of two dimensions or more.
+
+    Biases, norms, and learnable temperatures or ranges do not decay.
     """
     grad_clip: NotNegative = 1.0
     """Largest gradient norm; 0 for no clipping."""
     ema_decay: PartialFraction = 0.9995
-    """Decay of the exponential moving average of the weights, which is what is transferred; 0 for
-    none.
+    """Decay of the exponential moving average of the weights; 0 for none.
+
+    The average is what is transferred.
     """
     ema_rising: bool = False
-    """Let the decay rise as (1 + step) / (10 + step), so that the average of a short run is not its
-    start.
+    """Let the decay rise as (1 + step) / (10 + step).
+
+    The average of a short run is then not its start.
     """
     precision: str = "bf16"
     """fp32, bf16 (autocast) or fp16 (autocast and loss scaling)."""
@@ -88,8 +90,10 @@ class Trained(Protocol):
 
 
 def adamw(objective: Trained, recipe: Optimization, form: AdamWForm = "fused") -> torch.optim.AdamW:
-    """AdamW; what has fewer than two dimensions, or what the objective's `decays` denies, does not
-    decay, and what its `lr_scale` says learns slower.
+    """AdamW for an objective.
+
+    Parameters of fewer than two dimensions, and those for which the objective's `decays` is false,
+    have no weight decay. The objective's `lr_scale` multiplies the learning rate.
 
     That is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release
     decays 0-D parameters.
@@ -113,8 +117,7 @@ def adamw(objective: Trained, recipe: Optimization, form: AdamWForm = "fused") -
 
 
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:
-    """The learning rate of optimizer step `step` of `num_steps`, counted from 0: linear warm-up,
-    then half a cosine.
+    """The learning rate of step `step` of `num_steps`, from 0: linear warm-up, then half a cosine.
 
     With `per_epoch` the cosine is taken at the beginning of the epoch: a staircase.
     """

@@ -23,8 +23,9 @@ LOOK_S = 0.5  # how long to watch the other processes
 
 
 def use_threads(folder: Path, place: Place) -> None:
-    """Set the number of threads of the training in `folder`; a user's OMP_NUM_THREADS (torchrun's
-    too) is left alone.
+    """Set the number of threads of the training in `folder`.
+
+    If the user or torchrun sets OMP_NUM_THREADS, it is left alone.
     """
     if place.device.type != "cpu":
         return
@@ -38,9 +39,7 @@ def use_threads(folder: Path, place: Place) -> None:
 
 
 def cores_taken_by_others(seconds: float = LOOK_S) -> float:
-    """How many of the cores of this process other processes keep busy; 0 where the system does not
-    say.
-    """
+    """The number of cores of this process that other processes keep busy; 0 if it is unknown."""
     before = _others_s()
     time.sleep(seconds)
     after = _others_s()
@@ -62,9 +61,7 @@ def _beside_others(cores: int) -> int:
 
 
 def _others_s() -> float:
-    """Processor seconds of other processes on the cores of this one, since some time in the
-    past.
-    """
+    """Processor seconds of other processes on the cores of this process, since an unknown time."""
     return (busy_s() or 0.0) - time.process_time()
 
 

@@ -1,23 +1,22 @@
-"""Transfer Init: a classifier for new labels, made of the rows that pre-training learnt for the
-same nouns.  (Section 4.2)
+"""Transfer Init: new classifiers from the pre-trained rows of their nouns (Section 4.2).
 
     # Which classes stand for which label; needs no torch.
     origins = find_origins(label_set("imagenet"), vocabulary)
-    # The rows themselves; of catlip.transfer_init.head.
+    # The rows themselves, by catlip.transfer_init.head.
     head = transfer_rows(weight, bias, vocabulary, label_set("coco"))
 
     python -m catlip.transfer_init --vocabulary runs/starter/vocabulary.json \\
         --labels imagenet coco ade20k
 
-A label is one synset or several ("restaurant_kitchen"). Each is looked for among the classes by
-WordNet's path similarity: the class itself, or else the most similar one if it reaches alpha. The
-label's row is the mean over its synsets that were found; without any ("archaeological_excavation")
-it is random. The paper states neither alpha, nor what becomes of ties and of the bias; here they
-are options.
+A label is one synset or several ("restaurant_kitchen"). Each synset is matched with the class of
+the same synset, or else with the most similar class by WordNet's path similarity, if the similarity
+is at least alpha. The label's row is the mean over its matched synsets; if no synset has a match
+("archaeological_excavation"), the row is random. The paper states neither alpha, nor how ties and
+the bias are treated; here they are options.
 
-Captions are labelled by a word's first sense, label sets by the sense in the picture: a caption's
-banana is banana.n.01, the herb, and COCO's banana.n.02, the fruit, so that the path leads from the
-one past the other. Path similarity cannot tell.
+Captions are labelled by a word's first sense, label sets by the sense in the picture. A caption's
+banana is banana.n.01, the herb, and COCO's is banana.n.02, the fruit; the label then gets the row
+of another class, because path similarity does not compare words.
 """
 
 from collections.abc import Sequence
@@ -30,16 +29,15 @@ from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.label_sets import LabelSet
 from catlip.words.wordnet import nouns
 
-# Not stated in the paper; two steps, which give all but 29 of ImageNet's labels a row, nearly "all"
-# as it says.
+# Not stated in the paper. 0.3 allows two steps, which give all but 29 of ImageNet's labels a row;
+# the paper says "all".
 ALPHA = 0.3
 EXACT = 1.0
 
 Kind = Literal["exact", "near", "mean", "random"]
 Ties = Literal["frequent", "mean"]
-Bias = Literal[
-    "copy", "zero", "fresh"
-]  # of the head, as are the scales: see catlip.transfer_init.head
+# Bias and scale of the head: see catlip.transfer_init.head.
+Bias = Literal["copy", "zero", "fresh"]
 Scale = Literal["as_is", "fresh", "unit"]
 
 
@@ -68,16 +66,18 @@ class Origin:
     parts: tuple[Part, ...]
 
     @property
-    def found(self) -> tuple[Part, ...]:
+    def matched(self) -> tuple[Part, ...]:
         """The parts that have a class."""
         return tuple(part for part in self.parts if part.class_ids)
 
     @property
     def kind(self) -> Kind:
-        """exact or near for a label of one synset, mean for one of several, random when no class
-        reaches alpha.
+        """How the row is made.
+
+        exact or near for a label of one synset, mean for a label of several, and random when no
+        class reaches alpha.
         """
-        if not self.found:
+        if not self.matched:
             return "random"
         if len(self.parts) > 1:
             return "mean"
@@ -85,24 +85,23 @@ class Origin:
 
     @property
     def similarity(self) -> float | None:
-        """Mean over the parts that have a class; None of a random row."""
-        return sum(part.similarity for part in self.found) / len(self.found) if self.found else None
+        """Mean over the parts that have a class; None for a random row."""
+        if not self.matched:
+            return None
+        return sum(part.similarity for part in self.matched) / len(self.matched)
 
     @property
     def shares(self) -> dict[int, float]:
-        """How much of the row each class is, by class id; they add up to 1. Empty for a random
-        row.
-        """
+        """Class id -> weight of its row in the mean, of sum 1; empty for a random row."""
         shares: dict[int, float] = {}
-        for part in self.found:
+        for part in self.matched:
+            share = 1 / (len(self.matched) * len(part.class_ids))
             for class_id in part.class_ids:
-                shares[class_id] = shares.get(class_id, 0.0) + 1 / (
-                    len(self.found) * len(part.class_ids)
-                )
+                shares[class_id] = shares.get(class_id, 0.0) + share
         return shares
 
     def row(self) -> dict[str, Any]:
-        """Itself as a row of a table."""
+        """The origin as a row of a table."""
         return {
             "label": self.label,
             "kind": self.kind,
@@ -113,15 +112,15 @@ class Origin:
         }
 
     def __str__(self) -> str:
-        """In words: "near: mammal.n.01 (0.50)"."""
+        """For example "near: mammal.n.01 (0.50)"."""
         if not self.parts:
             return "random: no noun of WordNet"
-        if not self.found:
+        if not self.matched:
             nearest = [
                 f"{part.synset} (nearest class {part.similarity:.2f})" for part in self.parts
             ]
             return f"random: {', '.join(nearest)}"
-        words = [f"{_listed(part.classes)} ({part.similarity:.2f})" for part in self.found]
+        words = [f"{_listed(part.classes)} ({part.similarity:.2f})" for part in self.matched]
         missing = [f"without {part.synset}" for part in self.parts if not part.class_ids]
         return f"{self.kind}: {', '.join([*words, *missing])}"
 
@@ -134,8 +133,8 @@ def find_origins(
     Args:
         alpha: least path similarity of a class that may stand for a synset, in (0, 1]; 1 takes
             exact matches only.
-        ties: of classes equally near, "frequent" takes the one that most captions name (then the
-            lowest offset), "mean" all.
+        ties: of classes equally near, "frequent" takes the class that most captions name (then the
+            lowest offset), and "mean" takes all.
     Raises: InputError when alpha is out of range.
     """
     if not 0 < alpha <= 1:
@@ -144,50 +143,48 @@ def find_origins(
         )
     flat = [synset for synsets in labels.synsets for synset in synsets]
     nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
-    return tuple(
-        Origin(
-            name, tuple(_part(synset, next(nearest), vocabulary, alpha, ties) for synset in synsets)
-        )
-        for name, synsets in zip(labels.names, labels.synsets, strict=True)
-    )
+    origins = []
+    for name, synsets in zip(labels.names, labels.synsets, strict=True):
+        parts = [
+            _part(synset, next(nearest), vocabulary, alpha=alpha, ties=ties) for synset in synsets
+        ]
+        origins.append(Origin(name, tuple(parts)))
+    return tuple(origins)
 
 
 def _part(synset: int, nearest: Nearest, vocabulary: Vocabulary, alpha: float, ties: Ties) -> Part:
+    def frequency(class_id: int) -> tuple[int, int]:
+        return vocabulary.synsets[class_id].count, -vocabulary.synsets[class_id].offset
+
     class_ids = nearest.class_ids if nearest.similarity >= alpha else ()
     if ties == "frequent" and class_ids:
-        class_ids = (
-            max(
-                class_ids,
-                key=lambda id: (vocabulary.synsets[id].count, -vocabulary.synsets[id].offset),
-            ),
-        )
+        class_ids = (max(class_ids, key=frequency),)
     names = tuple(vocabulary.synsets[class_id].name for class_id in class_ids)
     return Part(nouns().name(synset), nearest.similarity, class_ids, names)
 
 
 def coverage(origins: Sequence[Origin]) -> dict[str, float | None]:
-    """How many labels are of each kind, and
+    """The number of labels of each kind, and the following numbers.
 
-    total: how many labels there are. partial: of the means, how many lack one of their synsets.
-    distinct_rows: how many different rows the labels that are not random have; labels with the same
-    row start as one. mean_similarity: over the labels that are not random; None without any.
+    total: labels.
+    partial: labels of kind mean of which at least one synset has no class.
+    distinct_rows: different rows among the labels that are not random.
+    mean_similarity: over the labels that are not random; None without any.
     """
     kinds = [origin.kind for origin in origins]
     similarities = [origin.similarity for origin in origins if origin.similarity is not None]
+    means = [origin for origin in origins if origin.kind == "mean"]
+    rows = {frozenset(origin.shares.items()) for origin in origins if origin.matched}
     return {
         **{kind: kinds.count(kind) for kind in ("exact", "near", "mean", "random")},
         "total": len(origins),
-        "partial": sum(
-            origin.kind == "mean" and len(origin.found) < len(origin.parts) for origin in origins
-        ),
-        "distinct_rows": len(
-            {frozenset(origin.shares.items()) for origin in origins if origin.found}
-        ),
+        "partial": sum(len(origin.matched) < len(origin.parts) for origin in means),
+        "distinct_rows": len(rows),
         "mean_similarity": sum(similarities) / len(similarities) if similarities else None,
     }
 
 
 def _listed(classes: Sequence[str]) -> str:
-    """The first three names, and how many there are besides."""
+    """The first three names, and the number of the others."""
     more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
     return " + ".join(classes[:3]) + more

@@ -1,6 +1,4 @@
-"""What `python -m catlip.transfer_init` does: say which classes stand for the labels of a data set,
-and write the head.
-"""
+"""`python -m catlip.transfer_init`: show which classes stand for labels, and write the head."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,8 +19,7 @@ COLUMNS = ("labels", "exact", "near", "mean", "random", "distinct rows", "mean s
 
 @dataclass(frozen=True)
 class TransferInit:
-    """Initialise a classifier for new labels from the pre-trained one (Transfer Init, Section 4.2),
-    or show how well it fits.
+    """Initialise a classifier for new labels by Transfer Init (Section 4.2), or show its coverage.
 
     python -m catlip.transfer_init --vocabulary runs/starter/vocabulary.json \\
         --labels imagenet coco ade20k
@@ -38,33 +35,38 @@ class TransferInit:
     """
 
     weights: tyro.conf.Positional[Path | None] = None
-    """A run's folder, or a file that `python -m catlip.weights` reads; without it only the coverage
-    is shown.
+    """A run's folder, or a file that `python -m catlip.weights` reads.
+
+    Without it only the coverage is shown.
     """
     vocabulary: Path = Path("vocabulary.json")
     """Of these weights: made by catlip.vocabulary, or the release's, ending in .pkl."""
     labels: tuple[str, ...] = ("imagenet",)
     """What to classify: imagenet, coco, ade20k, places365:DIR; several only without weights."""
     alpha: PositiveFraction = ALPHA
-    """Least path similarity of a class that may stand for a label, 1 / (1 + steps); 1 for exact
-    matches only.
+    """Least path similarity, 1 / (1 + steps), of a class that may stand for a label.
+
+    1 takes exact matches only.
     """
     ties: Ties = "frequent"
     """Of classes equally near: the most frequent one, or the mean of all."""
     bias: Bias = "zero"
-    """zero, which suits a softmax; copy it with the rows, which suits many yes or no questions; or
-    fresh as of nn.Linear.
+    """Of the head: zero, copy or fresh.
+
+    zero suits a softmax; copy takes the biases of the rows, which suits many yes or no questions;
+    fresh draws them as nn.Linear does.
     """
     scale: Scale = "as_is"
-    """Of the copied rows: as_is, fresh for the deviation of a fresh nn.Linear, unit for a mean norm
-    of 1.
+    """Of the copied rows: as_is, fresh or unit.
+
+    fresh gives them the standard deviation of a fresh nn.Linear, unit a mean norm of 1.
     """
     seed: Seed = 0
     """Of the random rows."""
     top_k: Count = 24_320
-    """How many synsets of a released vocabulary are classes."""
+    """Number of classes: the most frequent synsets of a released vocabulary."""
     table: bool = False
-    """Print every label, and what its row is."""
+    """Print every label and the origin of its row."""
     out: Path = Path("runs/bench/transfer_init/head.safetensors")
     """The head to write, ending in .safetensors; the record goes beside it, ending in .json."""
 
@@ -79,12 +81,11 @@ def main(config: TransferInit) -> None:
         for labels in label_sets
     }
     head = _head_file(config.weights, vocabulary, label_sets[0], config) if config.weights else b""
-    covered = {name: coverage(found) for name, found in origins.items()}
+    covered = {name: coverage(of_set) for name, of_set in origins.items()}
     with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
         record.metrics |= {"num_classes": len(vocabulary), "labels": covered}
-        record.samples |= {
-            f"origins_{name}": [origin.row() for origin in found] for name, found in origins.items()
-        }
+        for name, of_set in origins.items():
+            record.samples[f"origins_{name}"] = [origin.row() for origin in of_set]
         record.notes.append(
             "the paper states neither alpha, nor how ties, the bias and the scale are treated"
         )
@@ -103,13 +104,13 @@ def main(config: TransferInit) -> None:
 
 def _check(config: TransferInit) -> None:
     if config.out.suffix != ".safetensors":
-        raise InputError(f"--out {config.out} does not end in .safetensors")
+        raise InputError(f"--out {config.out} must end in .safetensors")
     if len(set(config.labels)) < len(config.labels) or not config.labels:
         raise InputError("--labels takes one label set or more, each once")
     if config.weights and len(config.labels) > 1:
         raise InputError(
-            f"a head is for one label set; --labels {' '.join(config.labels)} are "
-            f"{len(config.labels)}"
+            f"--labels {' '.join(config.labels)} are {len(config.labels)} label sets; "
+            "with weights, give one"
         )
 
 
@@ -122,10 +123,11 @@ def _read_vocabulary(config: TransferInit) -> Vocabulary:
 def _head_file(
     weights: Path, vocabulary: Vocabulary, labels: LabelSet, config: TransferInit
 ) -> bytes:
-    """The head made of the classifier in `weights`, as safetensors with its table and what made it
-    as metadata.
+    """The head made from the classifier in `weights`, as safetensors.
+
+    The config and the table of the labels are its metadata.
     """
-    from safetensors.torch import save  # torch takes seconds to load, and the coverage does without
+    from safetensors.torch import save  # torch takes seconds to load; the coverage does not need it
 
     from catlip.transfer_init.head import transfer_rows
     from catlip.weights import read_checkpoint, read_run
@@ -137,9 +139,16 @@ def _head_file(
             "pre-trained by catlip"
         )
     check_trained_on(config.vocabulary, checkpoint.config.get("vocabulary"), "the weights were")
-    options = (config.alpha, config.ties, config.bias, config.scale, config.seed)
     head = transfer_rows(
-        checkpoint.classifier["weight"], checkpoint.classifier["bias"], vocabulary, labels, *options
+        checkpoint.classifier["weight"],
+        checkpoint.classifier["bias"],
+        vocabulary,
+        labels=labels,
+        alpha=config.alpha,
+        ties=config.ties,
+        bias_init=config.bias,
+        scale=config.scale,
+        seed=config.seed,
     )
     table = [origin.row() for origin in head.origins]
     return save(
@@ -149,24 +158,21 @@ def _head_file(
 
 
 def _print_table(origins: Mapping[str, Sequence[Origin]]) -> None:
-    for name, found in origins.items():
-        width = max(len(origin.label) for origin in found)
-        print(
-            f"{name}\n"
-            + "\n".join(f"  {origin.label:{width}}  {origin}" for origin in found)
-            + "\n"
-        )
+    for name, of_set in origins.items():
+        width = max(len(origin.label) for origin in of_set)
+        print(name)
+        for origin in of_set:
+            print(f"  {origin.label:{width}}  {origin}")
+        print()
 
 
 def _coverage_table(covered: Mapping[str, Mapping[str, float | None]]) -> str:
     keys = ("total", "exact", "near", "mean", "random", "distinct_rows")
     lines = ["".join([f"{'':12}", *(f"{heading:>{len(heading) + 2}}" for heading in COLUMNS)])]
-    for name, found in covered.items():
-        similarity = found["mean_similarity"]
-        cells = [
-            *(f"{found[key]:,}" for key in keys),
-            "-" if similarity is None else f"{similarity:.3f}",
-        ]
+    for name, numbers in covered.items():
+        similarity = numbers["mean_similarity"]
+        cells = [f"{numbers[key]:,}" for key in keys]
+        cells.append("-" if similarity is None else f"{similarity:.3f}")
         padded = (
             f"{cell:>{len(heading) + 2}}" for cell, heading in zip(cells, COLUMNS, strict=True)
         )

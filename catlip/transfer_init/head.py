@@ -1,12 +1,11 @@
-"""The head itself: weight and bias of a linear classifier over new labels, from those over the
-vocabulary.  (Section 4.2)
+"""Weight and bias of a classifier over new labels, from one over the vocabulary (Section 4.2).
 
-Three things that the paper does not say decide how such a head starts. *Bias*: the pre-trained one
-holds how frequent a noun is in captions: right for a target of many yes or no questions, such as
-COCO, but under a softmax over balanced classes it favours the words that people write most, so the
-default is zero. *Scale*: rows trained for thousands of such questions are longer or shorter than a
-fresh head's. *Random rows*: where the bias is copied they take the mean of the copied ones, or a
-row of bias 0 among others of -8 would win every image.
+The paper does not state three things that matter for such a head. *Bias*: the pre-trained bias
+contains how frequent a noun is in captions. That is right for many yes or no questions, such as
+COCO's, but under a softmax over balanced classes it favours the words that people write most, so
+the default is zero. *Scale*: the norm of rows trained for thousands of such questions differs from
+that of a fresh head. *Random rows*: where the bias is copied they get the mean of the copied
+biases; a row of bias 0 among others of -8 would win for every image.
 """
 
 import math
@@ -54,14 +53,14 @@ def transfer_rows(
         weight: [V, D], any float dtype; row i is that of the vocabulary's class i.
         bias: [V].
         alpha, ties: which classes stand for a label, see `find_origins`.
-        bias_init: "copy" treats it as another column of the weight, and gives random rows the mean;
+        bias_init: "copy" copies it like a column of the weight, and gives random rows the mean;
             "zero"; "fresh" draws all of it as nn.Linear does.
-        scale: "as_is" leaves copied rows as they are; "fresh" multiplies all of them, with their
-            biases, by one number that gives them the deviation of a fresh nn.Linear; "unit" by one
-            that makes the mean of their norms 1, random rows too.
-        seed: of the random rows; a label's is the same whichever others are random.
-    Raises: InputError when the classifier is not one over this vocabulary, or is to be rescaled and
-        is zero or not finite.
+        scale: "as_is" leaves copied rows as they are. "fresh" multiplies all of them, with their
+            biases, by one factor that gives them the standard deviation of a fresh nn.Linear.
+            "unit" makes the mean norm of the copied rows 1, and that of the random rows too.
+        seed: of the random rows; a label's row does not depend on which other rows are random.
+    Raises: InputError when the classifier is not over this vocabulary, or has to be rescaled and is
+            zero or not finite.
     """
     if weight.ndim != 2 or len(weight) != len(vocabulary) or bias.shape != weight.shape[:1]:
         shapes = f"weight {list(weight.shape)} and bias {list(bias.shape)}"
@@ -69,65 +68,60 @@ def transfer_rows(
             f"a classifier with {shapes} is not over this vocabulary of {len(vocabulary)} classes"
         )
     origins = find_origins(labels, vocabulary, alpha, ties)
-    found = torch.tensor([bool(origin.found) for origin in origins])[:, None]
-    bound = 1 / math.sqrt(
-        weight.shape[1]
-    )  # of the uniform distribution that nn.Linear draws both from
+    matched = torch.tensor([bool(origin.matched) for origin in origins])[:, None]
+    # Of the uniform distribution from which nn.Linear draws weight and bias.
+    bound = 1 / math.sqrt(weight.shape[1])
     drawn, drawn_bias = _drawn(len(origins), weight.shape[1], bound, seed)
     copied, copied_bias = _mixed(weight, origins), _mixed(bias[:, None], origins)
-    if found.any():
-        factor = _factor(copied[found[:, 0]], scale, bound)
+    if matched.any():
+        factor = _factor(copied[matched[:, 0]], scale, bound)
         copied, copied_bias = copied * factor, copied_bias * factor
-        mean_bias = copied_bias[found].mean()
+        mean_bias = copied_bias[matched].mean()
     else:
         mean_bias = torch.zeros((), dtype=torch.float64)
     if scale == "unit":
         drawn = drawn / drawn.norm(dim=1).mean()
     biases = {
-        "copy": torch.where(found, copied_bias, mean_bias),
+        "copy": torch.where(matched, copied_bias, mean_bias),
         "zero": torch.zeros_like(drawn_bias),
         "fresh": drawn_bias,
     }
     return Head(
-        torch.where(found, copied, drawn).to(weight), biases[bias_init][:, 0].to(bias), origins
+        torch.where(matched, copied, drawn).to(weight), biases[bias_init][:, 0].to(bias), origins
     )
 
 
 def _mixed(values: Tensor, origins: Sequence[Origin]) -> Tensor:
-    """Each label's shares of the rows of `values` [V, D] as [n, D] float64 on the CPU, where sums
-    have one order.
+    """The weighted mean of rows of `values` [V, D] for each label, [n, D] float64 on the CPU.
 
-    One row of share 1 stays what it is when it is rounded back; a random label's is zero.
+    On the CPU the order of the sums is fixed. A single row of weight 1 is unchanged when it is
+    rounded back; the row of a random label is zero.
     """
-    shares = [
-        (label_id, *entry)
-        for label_id, origin in enumerate(origins)
-        for entry in origin.shares.items()
-    ]
-    label_ids = torch.tensor([label_id for label_id, _, _ in shares], dtype=torch.int64)
-    class_ids = torch.tensor(
-        [class_id for _, class_id, _ in shares], dtype=torch.int64, device=values.device
-    )
-    weights = torch.tensor([share for _, _, share in shares], dtype=torch.float64)
+    labels, classes, shares = [], [], []
+    for label_id, origin in enumerate(origins):
+        for class_id, share in origin.shares.items():
+            labels.append(label_id)
+            classes.append(class_id)
+            shares.append(share)
+    class_ids = torch.tensor(classes, dtype=torch.int64, device=values.device)
+    weights = torch.tensor(shares, dtype=torch.float64)
     rows = values.detach()[class_ids].cpu().double() * weights[:, None]
-    return torch.zeros(len(origins), values.shape[1], dtype=torch.float64).index_add_(
-        0, label_ids, rows
-    )
+    means = torch.zeros(len(origins), values.shape[1], dtype=torch.float64)
+    return means.index_add_(0, torch.tensor(labels, dtype=torch.int64), rows)
 
 
 def _factor(rows: Tensor, scale: Scale, bound: float) -> float:
-    """What to multiply all copied rows by."""
+    """The factor by which all copied rows are multiplied."""
     if scale == "as_is":
         return 1.0
-    size, wanted = (
-        (rows.std().item(), bound / math.sqrt(3))
-        if scale == "fresh"
-        else (rows.norm(dim=1).mean().item(), 1.0)
-    )
+    if scale == "fresh":
+        size, wanted = rows.std().item(), bound / math.sqrt(3)
+    else:
+        size, wanted = rows.norm(dim=1).mean().item(), 1.0
     if not 0 < size < math.inf:
         raise InputError(
-            f"the classifier's rows have a size of {size}, which no factor makes {wanted:.3g}; use "
-            "--scale as_is"
+            f"the classifier's rows have a size of {size} and cannot be rescaled to {wanted:.3g}; "
+            "use --scale as_is"
         )
     return wanted / size
 

@@ -1,8 +1,8 @@
-"""Every class that is nearest to a synset, and not only the first of them.
+"""All classes that are nearest to a synset, not only the first of them.
 
-`catlip.words.similarity.nearest` gives one class a target, of equals the lowest id; Transfer Init
-has to know all the equals, so that it may average them, or choose between them by something that
-does not hang on the order of the classes.
+`catlip.words.similarity.nearest` gives one class per target, of equally near ones the lowest id.
+Transfer Init needs all of them, to average them or to choose by something other than the order of
+the classes.
 """
 
 import functools
@@ -17,8 +17,11 @@ Edges = Mapping[int, Sequence[int]]  # a row of the noun graph to rows
 
 @dataclass(frozen=True)
 class Nearest:
-    """The classes nearest to a synset, as places in the classes, by ascending offset; and their
-    path similarity, in (0, 1].
+    """The classes nearest to a synset.
+
+    Attributes:
+        similarity: their path similarity, in (0, 1].
+        class_ids: positions in the classes, by ascending offset.
     """
 
     similarity: float
@@ -45,7 +48,7 @@ def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[Nearest]
         nearer = (child for child in children[row] if below.get(child) == below[row] - 1)
         return frozenset().union(*map(nearest_below, nearer))
 
-    found = []
+    results = []
     for target in graph.rows(targets).tolist():
         steps = {
             row: up + below[row] for row, up in _steps_up([target], parents).items() if row in below
@@ -54,12 +57,12 @@ def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[Nearest]
         rows = frozenset[int]().union(
             *(nearest_below(row) for row, total in steps.items() if total == least)
         )
-        found.append(Nearest(1 / (1 + least), tuple(class_ids[row] for row in sorted(rows))))
-    return found
+        results.append(Nearest(1 / (1 + least), tuple(class_ids[row] for row in sorted(rows))))
+    return results
 
 
 def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:
-    """The rows and everything above them, each with how many steps it is above the nearest."""
+    """The rows and all their ancestors, each with the number of steps above the nearest row."""
     steps, frontier = dict.fromkeys(rows, 0), set(rows)
     while frontier:
         depth = steps[next(iter(frontier))] + 1
@@ -72,7 +75,7 @@ def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:
 
 @functools.cache
 def _edges() -> tuple[Edges, Edges]:
-    """The rows right above each row, and those right below."""
+    """The parents of each row, and the children of each row."""
     graph = noun_graph()
     parents, children = defaultdict(list), defaultdict(list)
     for lower, upper in zip(graph.lower.tolist(), graph.upper.tolist(), strict=True):

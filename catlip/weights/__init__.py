@@ -1,8 +1,7 @@
-"""Weights in and out: of a run, of the release, as timm and the Hugging Face hub know them.
+"""Reads and converts weights: of a run, of the release, for timm and for the Hugging Face hub.
 
-    read_checkpoint(Path("vit_base.pt")).build()      # the released encoder, exactly its weights
-    read_run(Path("runs/cc3m/pretrain/catlip-seed0")) # averaged; raw=True for those of its last
-    checkpoint
+    read_checkpoint(Path("vit_base.pt")).build()       # the released encoder with its weights
+    read_run(Path("runs/cc3m/pretrain/catlip-seed0"))  # averaged; raw=True for the last checkpoint
 
 A file becomes a `Checkpoint`, which holds encoder, classifier, RangeAugment and the rest under one
 set of names, and a checkpoint becomes a file of any target that can hold it

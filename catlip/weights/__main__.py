@@ -39,38 +39,40 @@ class Convert:
     What each target holds:
 
     ours: everything. The encoder, the classifier and RangeAugment's ranges get the names of this
-    project's objective; what it has no name for, say a segmentation head, keeps its own. `--encoder
+    project's objective; other weights, such as a segmentation head, keep their names. `--encoder
     FILE` of the benches reads it.
 
-    timm: the encoder and a linear classifier, for timm's VisionTransformer. Of an encoder that cuts
-    its patches, such as vit_b16, timm.create_model("vit_base_patch16_224", num_classes=...) loads
-    it as it is. No model of timm's has the release's stem of three convolutions, and GELU between
-    them keeps it from being folded into one: there, as for the hybrid stem, timm's model needs
-    embed_layer=catlip.encoder.STEMS["conv"] and no_embed_class=True. timm resizes positions on
-    their grid and the release along their row, so give --resolution for any but 224 pixels. What is
-    dropped is listed, with the reason, here and whole in the file's metadata.
+    timm: the encoder and a linear classifier, for timm's VisionTransformer. An encoder that cuts
+    the image into patches, such as vit_b16, is loaded by timm.create_model("vit_base_patch16_224",
+    num_classes=...) without further arguments. No model of timm has the release's stem of three
+    convolutions, and because of the GELU between them it cannot be merged into one convolution:
+    timm's model then needs embed_layer=catlip.encoder.STEMS["conv"] and no_embed_class=True, and
+    likewise for the hybrid stem. timm resizes positions on their grid and the release along their
+    row, so give --resolution for other sizes than 224 pixels. Dropped weights are printed with the
+    reason, and all of them are listed in the file's metadata.
 
-    huggingface: a folder with the same in model.safetensors, and a config.json and a model card
-    with which timm.create_model("local-dir:FOLDER", pretrained=True) builds it, and "hf-hub:" once
-    it is uploaded.
+    huggingface: a folder with the weights of `timm` in model.safetensors, a config.json and a model
+    card. timm.create_model("local-dir:FOLDER", pretrained=True) builds the model from it, and
+    "hf-hub:" does once it is uploaded.
 
-    released: the release's names, for encoders with its stem; the inverse of the first.
+    released: the release's names, for encoders with its stem; the inverse of ours.
     """
 
     file: tyro.conf.Positional[Path]
     """The checkpoint, or the folder of a finished run."""
     to: Target
-    """What to make of it."""
+    """The layout to convert to."""
     out: Path
     """A .safetensors file, a .pt file for `released`, a folder for `huggingface`."""
     resolution: Natural = 0
-    """Pixels of the images, for `timm` and `huggingface`: the release's positions are resized for
-    them; 0 leaves them.
+    """Pixels of the images, for `timm` and `huggingface`; 0 leaves the positions as they are.
+
+    The release's positions are resized for them.
     """
 
 
 def main(config: Convert) -> None:
-    """Read, convert, write, and say what was dropped."""
+    """Read, convert and write; print what was dropped."""
     file = weights_file(config.file)
     _check(config, file)
     checkpoint = read_checkpoint(file)
@@ -98,7 +100,7 @@ def _check(config: Convert, file: Path) -> None:
         raise InputError(f"--out {config.out} is a file; --to huggingface writes a folder")
     for written in (config.out, config.out / "model.safetensors"):
         if written.exists() and written.samefile(file):
-            raise InputError(f"--out {config.out} is what is to be converted; give another name")
+            raise InputError(f"--out {config.out} is the input file; give another name")
     if config.resolution and config.to not in ("timm", "huggingface"):
         raise InputError(
             f"--resolution is for timm and huggingface; --to {config.to} keeps the positions as "

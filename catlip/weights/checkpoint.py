@@ -1,4 +1,4 @@
-"""A checkpoint by its parts, whichever of the known layouts its file has.
+"""A checkpoint by its parts, read from a file in any of the known layouts.
 
 ours        an objective's weights with the config that made them: `weights.safetensors` of a run,
             or a trainer's `step-*.pt`
@@ -33,15 +33,12 @@ from catlip.weights.released import (
 
 ENCODER = "image_encoder."
 MAX_RESOLUTION = 1 << 14
-# Of the shorter side before the release's central crop of 224; at other resolutions it crops what
-# it resizes to.
+# Pixels of the shorter side before the release's central crop of 224; at other resolutions the
+# release resizes to the size of the crop.
 RESIZE = 232
-METHODS = {"clip": "clip"}  # by task; every other released checkpoint began with CatLIP
+METHODS = {"clip": "clip"}  # by task; all other released checkpoints were pre-trained by CatLIP
 AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
-RELEASED_TRAINER = (
-    "ema_state_dict",
-    "model_state_dict",
-)  # the same of the release's trainer, the averaged first
+RELEASED_TRAINER = ("ema_state_dict", "model_state_dict")  # of the release's trainer, likewise
 
 Kind = Literal["ours", "released", "timm"]
 
@@ -51,14 +48,17 @@ class Checkpoint:
     """Weights by what they belong to, under this project's names.
 
     Attributes:
-        kind: the layout of the file. encoder_name: of catlip.encoder.ENCODERS. resolution: pixels
-        of the images that its positions are for. pool: "avg" for an encoder without a class token.
-        encoder: the state dict of `build_encoder(encoder_name, resolution, pool=pool)`. classifier:
-        "weight" [V, D] and "bias" [V]; of CLIP "proj" [D, joint width]; empty without one.
-        range_augment: the state dict of `catlip.range_augment.RangeAugment`, or empty. rest:
-        everything else, under the names of the file. config: what made the weights: encoder,
-        resolution, method, seed, ... layout: of a released checkpoint, and of one that was
-        converted from it.
+        kind: the layout of the file.
+        encoder_name: of catlip.encoder.ENCODERS.
+        resolution: pixels of the images that its positions are for.
+        pool: "avg" for an encoder without a class token.
+        encoder: the state dict of `build_encoder(encoder_name, resolution, pool=pool)`.
+        classifier: "weight" [V, D] and "bias" [V]; of CLIP "proj" [D, joint width]; empty without a
+            classifier.
+        range_augment: the state dict of `catlip.range_augment.RangeAugment`, or empty.
+        rest: everything else, under the names of the file.
+        config: what made the weights: encoder, resolution, method, seed, ...
+        layout: of a released checkpoint, and of one that was converted from it.
     """
 
     kind: Kind
@@ -74,8 +74,9 @@ class Checkpoint:
 
     @property
     def resize(self) -> int | None:
-        """Pixels of the shorter side before the central crop; None when the central square is
-        resized at once, as ours is.
+        """Pixels of the shorter side before the central crop.
+
+        None when the central square is resized at once, as in this project.
         """
         return self.config.get("resize")
 
@@ -95,25 +96,22 @@ def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
     """The checkpoint in a file.
 
     Args:
-        raw: of a trainer's file the weights themselves, and not their moving average.
-    Raises: InputError when it has none of the layouts above, or any weight too many, too few or of
-        another shape.
+        raw: of a trainer's file, take the weights themselves and not their moving average.
+    Raises: InputError when it has none of the layouts above, or when weights are missing,
+        unknown or of another shape.
     """
     return checkpoint_of(*open_weights(path, raw), path)
 
 
 def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights in a file by name, whatever they are of, and this project's config if it is
-    there.
+    """The weights in a file by name, whatever they are of, and this project's config or {}.
 
     Raises: InputError when it holds anything else.
     """
     contents, config = read_file(path)
     if not config and isinstance(contents.get("state"), dict):
-        config, contents = (
-            read_config(contents.get("config"), path),
-            _of_trainer(contents["state"], raw),
-        )
+        config = read_config(contents.get("config"), path)
+        contents = _of_trainer(contents["state"], raw)
     else:
         contents = next(
             (contents[name] for name in RELEASED_TRAINER if isinstance(contents.get(name), dict)),
@@ -142,13 +140,12 @@ def checkpoint_of(
         raise InputError(f"{path}: {error}") from None
     if "blocks.0.attn.qkv.weight" in tensors:
         raise InputError(
-            f"{path} has timm's names and no word of how its images are normalised; open it as "
+            f"{path} has timm's names and does not say how images are normalised; open it as "
             f"timm:NAME:{path}"
         )
     raise InputError(
-        f"{path} is no checkpoint of this project or of the release: it holds "
-        f"{listed(list(tensors))}; "
-        "`python -m catlip.weights --help` lists what can be read"
+        f"{path} is not a checkpoint of this project or of the release: it holds "
+        f"{listed(list(tensors))}; `python -m catlip.weights --help` lists what can be read"
     )
 
 
@@ -174,10 +171,10 @@ def _of_trainer(state: dict[Any, Any], raw: bool) -> Any:
 
 
 def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
-    if found := faults(tensors, layout):
+    if problems := faults(tensors, layout):
         raise InputError(
             f"it is not a whole released {layout.task} checkpoint of {layout.encoder}: "
-            f"{'; '.join(found)}"
+            f"{'; '.join(problems)}"
         )
     weights = split(tensors, layout)
     return Checkpoint(
@@ -195,14 +192,17 @@ def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Ch
 
 
 def _of_objective(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
-    """Whatever wraps the objective, say RangeAugment, puts its name before those of the parts."""
+    """The checkpoint of an objective.
+
+    A wrapper of the objective, such as RangeAugment, adds a prefix to the names of the parts.
+    """
     encoder, classifier, range_augment, rest = {}, {}, {}, {}
     for name, tensor in tensors.items():
-        own = name.removeprefix("objective.")
+        bare = name.removeprefix("objective.")
         if ENCODER in name:
             encoder[name.split(ENCODER, 1)[1]] = tensor
-        elif own in ("classifier.weight", "classifier.bias", "classifier.proj"):
-            classifier[own.removeprefix("classifier.")] = tensor
+        elif bare in ("classifier.weight", "classifier.bias", "classifier.proj"):
+            classifier[bare.removeprefix("classifier.")] = tensor
         elif name.startswith("range_augment."):
             range_augment[name.removeprefix("range_augment.")] = tensor
         else:
@@ -220,13 +220,13 @@ def _of_timm(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkp
     head = {
         name.removeprefix("head."): tensor
         for name, tensor in tensors.items()
-        if name not in encoder
+        if name.startswith("head.")
     }
     return replace(_described("timm", config, encoder), classifier=head)
 
 
 def _described(kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tensor]) -> Checkpoint:
-    """The encoder that `config` names.
+    """A checkpoint of the encoder that `config` names.
 
     Raises: InputError when it names none, or `encoder` is another.
     """
@@ -237,8 +237,8 @@ def _described(kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tens
         or not 0 < resolution <= MAX_RESOLUTION
     ):
         raise InputError(
-            f"its config says encoder {name!r} at {resolution!r} pixels; it is not of a run of "
-            "this project"
+            f"its config says encoder {name!r} at {resolution!r} pixels, which no run of this "
+            "project has written"
         )
     resize = config.get("resize")
     if resize is not None and (
@@ -253,13 +253,11 @@ def _described(kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tens
     if pool not in get_args(Pool):
         raise InputError(f"its config says pool {pool!r}; there are {' and '.join(get_args(Pool))}")
     with torch.device("meta"):
-        expected = {
-            n: tuple(t.shape)
-            for n, t in build_encoder(name, resolution, pool=pool).state_dict().items()
-        }
-    if found := differences(encoder, expected):
+        expected = build_encoder(name, resolution, pool=pool).state_dict()
+    shapes = {weight: tuple(tensor.shape) for weight, tensor in expected.items()}
+    if problems := differences(encoder, shapes):
         raise InputError(
-            f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(found)}"
+            f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(problems)}"
         )
     return Checkpoint(
         kind,
@@ -273,7 +271,7 @@ def _described(kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tens
 
 
 def _layout(released: Any, encoder_name: str) -> Layout | None:
-    """What a converted checkpoint says about the released one that it was."""
+    """The layout of the released checkpoint from which a checkpoint was converted, if it was."""
     if released is None:
         return None
     try:
@@ -288,5 +286,5 @@ def _layout(released: Any, encoder_name: str) -> Layout | None:
         and layout.out_proj in get_args(OutProj)
     )
     if not valid or type(layout.num_classes) is not int:
-        raise InputError(f"its config says that it was {layout}, which the release has not")
+        raise InputError(f"its config says that it was {layout}, which is not in the release")
     return layout

@@ -1,7 +1,7 @@
 """Files of weights from outside, read without letting them run anything.
 
-torch.save's files are read by `torch.load(weights_only=True)`, mapped and not copied, after a look
-at the archive itself; everything else has to be safetensors. Whatever is wrong with a file ends as
+Files of torch.save are read by `torch.load(weights_only=True)`, memory-mapped, after the archive
+itself has been checked; all others must be safetensors. Every problem with a file is reported in
 one line.
 """
 
@@ -22,7 +22,7 @@ from catlip.cli import InputError
 ZIP = b"PK\x03\x04"
 GIT_LFS_POINTER = b"version https://git-lfs"
 OLD_PICKLE = b"\x80"
-# Bytes of safetensors before its header, which are the length of it and may look like anything.
+# Bytes of safetensors before its header: the length of the header, which may have any value.
 HEADER_AT = 8
 LONGEST_REASON = 200  # characters of torch's own message
 SHOWN = 3  # names that an error message lists of each sort
@@ -35,8 +35,8 @@ def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
 
     Returns: for safetensors the tensors by name, for torch.save's the dictionary that was saved;
         and the config, or {}.
-    Raises: InputError when there is no such file, or it is neither of the two, cut short, or wants
-        to run something.
+    Raises: InputError when there is no such file, or it is neither of the two, cut short, or would
+        run code.
     """
     if not path.is_file():
         raise InputError(
@@ -70,7 +70,7 @@ def _read_archive(path: Path) -> dict[Any, Any]:
                 for entry in archive.infolist()
                 if entry.compress_type != zipfile.ZIP_STORED
             ]
-        if packed:  # torch.save packs nothing; what unpacks may have any size
+        if packed:  # torch.save compresses nothing; compressed content may have any size
             raise InputError(
                 f"{path} is refused: {packed[0]!r} in it is compressed, which torch.save never does"
             )
@@ -142,9 +142,7 @@ def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:
 
 
 def differences(tensors: Mapping[str, Tensor], expected: Shapes) -> list[str]:
-    """What separates `tensors` from the names and shapes that were expected, in words; nothing when
-    they agree.
-    """
+    """How `tensors` differ from the expected names and shapes, in words; [] when they agree."""
     misshapen = [
         f"{name} is {list(tensors[name].shape)} and not {list(shape)}"
         for name, shape in expected.items()
@@ -158,16 +156,16 @@ def differences(tensors: Mapping[str, Tensor], expected: Shapes) -> list[str]:
     ]
     missing = [name for name in expected if name not in tensors]
     unknown = [name for name in tensors if name not in expected]
-    found = {
+    differing = {
         "missing": missing,
         "not understood": unknown,
         "of another shape": misshapen,
         "of another type": mistyped,
     }
-    return [f"{len(names)} {sort} ({listed(names)})" for sort, names in found.items() if names]
+    return [f"{len(names)} {sort} ({listed(names)})" for sort, names in differing.items() if names]
 
 
 def listed(names: list[str], most: int = SHOWN) -> str:
-    """The first few names, and how many there are besides; control characters spelt out."""
+    """The first few names, and the number of the others; control characters are spelt out."""
     shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,13 +1,13 @@
-"""What the release calls its weights, and what we call them.
+"""The release's names of weights, and this project's names for them.
 
-Its checkpoints are dictionaries of tensors without a wrapper. A classification checkpoint is the
-encoder with its classifier; segmentation, detection and CLIP ones hold that encoder below a prefix,
-without a classifier or a class token where there is nothing to classify, and their own parts beside
-it. RangeAugment's six scalars lie with the encoder.
+The release's checkpoints are plain dictionaries of tensors. A classification checkpoint is the
+encoder with its classifier. Checkpoints of segmentation, detection and CLIP hold the encoder under
+a prefix, without classifier and class token if they do not classify whole images, and their own
+parts. RangeAugment's six scalars are stored with the encoder.
 
-One quirk of its code is not followed: without a class token it takes tokens for channels where
-there are as many of them as the width, which is ViT-L on images of 512 pixels, and normalises over
-the wrong ones.
+One error of its code is not repeated: without a class token, and with as many tokens as channels
+(ViT-L on images of 512 pixels), it mistakes tokens for channels and normalises over the wrong
+dimension.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from catlip.weights.files import differences
 from catlip.weights.released_heads import deeplabv3, mask_rcnn
 
 Task = Literal["classification", "segmentation", "detection", "clip"]
-OutProj = Literal["out_proj_attn", "out_proj"]  # with fused attention, and with the one written out
+OutProj = Literal["out_proj_attn", "out_proj"]  # with fused attention, and without
 Part = Literal["encoder", "classifier", "range_augment", "rest"]
 
 PREFIXES: dict[Task, str] = {
@@ -34,9 +34,8 @@ PREFIXES: dict[Task, str] = {
     "detection": "model.backbone.encoder.",
     "clip": "image_encoder.",
 }
-CLASSIFIERS: dict[
-    Task, tuple[str, int]
-] = {  # the weight that has a dimension for the classes, and which it is
+# The weight that has a dimension for the classes, and the number of that dimension.
+CLASSIFIERS: dict[Task, tuple[str, int]] = {
     "classification": ("classifier.weight", 0),
     "segmentation": ("seg_head.classifier.block.conv.weight", 0),
     "detection": ("model.roi_heads.box_predictor.cls_score.weight", 0),
@@ -64,8 +63,12 @@ BLOCK = {
 
 
 class Entry(NamedTuple):
-    """Where a released weight belongs: a part of a checkpoint, its name and shape there, and its
-    shape in the release.
+    """Where a released weight belongs.
+
+    Attributes:
+        part: of a checkpoint.
+        name, shape: there.
+        released_shape: in the release.
     """
 
     part: Part
@@ -92,27 +95,28 @@ class Layout:
 
     @property
     def pool(self) -> Pool:
-        """Dense tasks have no class token, and take the mean of the others."""
+        """Dense tasks have no class token, and use the mean of the other tokens."""
         return "avg" if self.task in ("segmentation", "detection") else "token"
 
     def entries(self) -> dict[str, Entry]:
-        """Every weight that a checkpoint with this layout has, by its released name; CLIP's text
-        side apart.
+        """Every weight of a checkpoint with this layout, by its released name.
+
+        CLIP's text side is not included.
         """
         prefix, width = PREFIXES[self.task], ENCODERS[self.encoder].width
-        found = {
+        entries = {
             prefix + released_name(name, self.out_proj): entry
             for name, entry in self._encoder().items()
         }
         if self.augmented:
             for operation, end in itertools.product(OPERATIONS, ("low", "high")):
                 name = f"{prefix}neural_augmentor.{operation}._{end}"
-                found[name] = Entry("range_augment", f"{end}.{operation}", (), ())
+                entries[name] = Entry("range_augment", f"{end}.{operation}", (), ())
         for name, shape in self._classifier(width).items():
-            found[f"{prefix}classifier.{name}"] = Entry("classifier", name, shape, shape)
-        return found | {
-            name: Entry("rest", name, shape, shape) for name, shape in self._head(width).items()
-        }
+            entries[f"{prefix}classifier.{name}"] = Entry("classifier", name, shape, shape)
+        for name, shape in self._head(width).items():
+            entries[name] = Entry("rest", name, shape, shape)
+        return entries
 
     def _encoder(self) -> dict[str, Entry]:
         with torch.device("meta"):
@@ -135,13 +139,14 @@ class Layout:
         return mask_rcnn(width, self.num_classes) if self.task == "detection" else {}
 
     def is_carried(self, name: str) -> bool:
-        """Whether `name` is of CLIP's text side, which is kept as it is and not looked into."""
+        """Whether `name` is of CLIP's text side, which is copied unchanged and unchecked."""
         return self.task == "clip" and name.startswith(TEXT_SIDE)
 
 
 def released_name(name: str, out_proj: OutProj = "out_proj_attn") -> str:
-    """The release's name, without prefix, of a weight of `build_encoder("vit_b16_conv", ...)` and
-    its like.
+    """The release's name, without prefix, of a weight of `build_encoder("vit_b16_conv", ...)`.
+
+    The other encoders with the release's stem have the same names.
     """
     if name == "pos_embed":
         return POSITIONS
@@ -152,14 +157,15 @@ def released_name(name: str, out_proj: OutProj = "out_proj_attn") -> str:
         return f"patch_emb.{STEM[module.removeprefix('patch_embed.proj.')]}.{kind}"
     if module.startswith("blocks."):
         _, number, layer = module.split(".", 2)
-        own = f"transformer.{number}.{BLOCK[layer]}"
-        return f"{own}.{out_proj}.{kind}" if layer == "attn.proj" else f"{own}.{kind}"
+        released = f"transformer.{number}.{BLOCK[layer]}"
+        return f"{released}.{out_proj}.{kind}" if layer == "attn.proj" else f"{released}.{kind}"
     return name
 
 
 def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
-    """The layout that these weights have or come closest to; None when they are not of the release
-    at all.
+    """The layout that these weights have or come closest to; None if they are not the release's.
+
+    Raises: InputError when they are the release's, but of an encoder of another size.
 
     Raises: InputError when they are, but of an encoder of another size.
     """
@@ -172,18 +178,13 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
         {name.removeprefix(blocks).split(".", 1)[0] for name in tensors if name.startswith(blocks)}
     )
     width = tensors[prefix + POSITIONS].shape[-1:]
-    encoder = next(
-        (
-            n
-            for n, s in ENCODERS.items()
-            if s.stem == "conv" and ((s.width,), s.depth) == (width, depth)
-        ),
-        None,
-    )
-    if encoder is None:
-        sizes = ", ".join(
-            f"{n} ({s.width} x {s.depth})" for n, s in ENCODERS.items() if s.stem == "conv"
-        )
+    released = {name: shape for name, shape in ENCODERS.items() if shape.stem == "conv"}
+    for name, shape in released.items():
+        if ((shape.width,), shape.depth) == (width, depth):
+            encoder = name
+            break
+    else:
+        sizes = ", ".join(f"{n} ({s.width} x {s.depth})" for n, s in released.items())
         raise InputError(
             f"its encoder is {'x'.join(map(str, width))} wide and has {depth} blocks; the release "
             f"has {sizes}"
@@ -203,8 +204,9 @@ def _num_classes(tensors: Mapping[str, Tensor], task: Task) -> int:
 
 
 def faults(tensors: Mapping[str, Tensor], layout: Layout) -> list[str]:
-    """What keeps `tensors` from being a whole checkpoint of this layout, in words; nothing when
-    they are one.
+    """What keeps `tensors` from being a complete checkpoint of this layout, in words.
+
+    [] when they are one.
     """
     checked = {name: tensor for name, tensor in tensors.items() if not layout.is_carried(name)}
     return differences(

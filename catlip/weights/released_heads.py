@@ -1,7 +1,6 @@
-"""Names and shapes of what the release's segmentation and detection checkpoints hold beside the
-encoder.
+"""Names and shapes of the heads in the release's segmentation and detection checkpoints.
 
-They have no place in an image encoder; they are checked, and carried along under their own names.
+They are not part of an image encoder; they are checked, and copied under their own names.
 The totals are the paper's parameter counts (`tests/weights/test_released_heads.py`).
 """
 
@@ -13,21 +12,15 @@ PYRAMID_CHANNELS = 256  # Mask R-CNN, Section 4.3
 BOX_FEATURES = 1024
 BOX_SIDE = 7  # of the pooled features that the box head reads
 ANCHORS = 3
-LEVELS = (
-    4,
-    8,
-    16,
-    32,
-)  # strides that the encoder's features are brought to; one more, 64, is made from the last
+# Strides of the feature maps made from the encoder's features; one more, 64, is made from the last.
+LEVELS = (4, 8, 16, 32)
 
 Shapes = dict[str, tuple[int, ...]]
 Norm = Literal["batch", "layer"]
 
 
 def deeplabv3(width: int, num_classes: int) -> Shapes:
-    """DeepLabv3's head on features `width` wide: five branches, their projection, and the
-    classifier.
-    """
+    """DeepLabv3's head on features `width` wide: five branches, a projection, a classifier."""
     branches, channels = "seg_head.aspp.aspp_layer", ASPP_CHANNELS
     return {
         **_convolution(f"{branches}.convs.0", width, channels, 1, "batch"),
@@ -41,8 +34,9 @@ def deeplabv3(width: int, num_classes: int) -> Shapes:
 
 
 def mask_rcnn(width: int, num_classes: int) -> Shapes:
-    """The simple feature pyramid on an encoder `width` wide, and Mask R-CNN's region proposal, box
-    and mask heads.
+    """The simple feature pyramid and Mask R-CNN's heads on an encoder `width` wide.
+
+    The heads are region proposals, boxes and masks.
     """
     return (
         _feature_pyramid(width)
@@ -53,12 +47,8 @@ def mask_rcnn(width: int, num_classes: int) -> Shapes:
 
 
 def _feature_pyramid(width: int) -> Shapes:
-    simple, half, quarter, channels = (
-        "model.backbone.encoder.simple_fpn",
-        width // 2,
-        width // 4,
-        PYRAMID_CHANNELS,
-    )
+    simple = "model.backbone.encoder.simple_fpn"
+    half, quarter, channels = width // 2, width // 4, PYRAMID_CHANNELS
     widths = dict(zip(LEVELS, (quarter, half, width, width), strict=True))
     project, smooth = "model.backbone.backbone_proj_layers", "model.backbone.fpn_proj_layers"
     return {

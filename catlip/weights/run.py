@@ -1,6 +1,4 @@
-"""The weights of a pre-training run: averaged, as transferred, or the raw ones of its last
-checkpoint.
-"""
+"""The weights of a pre-training run: averaged, or the raw weights of its last checkpoint."""
 
 import json
 from pathlib import Path
@@ -22,26 +20,27 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
 
     Args:
         raw: the weights of its newest checkpoint, and not their average at the end.
-    Raises: InputError when there is no such run, or it is not as far.
+    Raises: InputError when there is no such run, or when it has no such weights yet.
     """
     if not raw:
         path = folder / "weights.safetensors"
         if not path.exists():
             raise InputError(
-                f"no weights at {path}; give the folder of a finished run, or one of the other "
-                "spellings"
+                f"no weights at {path}; give the folder of a finished run, or another encoder"
             )
         return read_checkpoint(path)
     if (step := newest(folder / "checkpoints")) is None:
         raise InputError(
-            f"no checkpoint in {folder / 'checkpoints'}; its raw weights are kept there"
+            f"no checkpoint in {folder / 'checkpoints'}, where a run's raw weights are; give the "
+            "folder of a run that has written one"
         )
     return read_checkpoint(step, raw=True) if step.is_file() else _read_sharded(step)
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote;
-    any other path as it is.
+    """The file of weights in the folder of a finished run, or that `catlip.weights` wrote.
+
+    A path that is no folder is returned unchanged.
 
     Raises: InputError for a folder without weights.
     """

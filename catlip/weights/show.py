@@ -25,8 +25,7 @@ DATA_SETS = {
 
 @dataclass(frozen=True)
 class Show:
-    """Say what a file of weights is: layout, encoder, task, classes, parameters, and what in it is
-    not understood.
+    """Describe a file of weights: layout, encoder, task, classes, parameters, and what is wrong.
 
     python -m catlip.weights show vit_base.pt
     python -m catlip.weights show runs/starter/pretrain/catlip-seed0
@@ -43,25 +42,25 @@ def show(config: Show) -> None:
 
 
 def summary(path: Path) -> dict[str, str]:
-    """What the file is, line by line; what is wrong with it as a checkpoint is one of them."""
+    """The description of a file, line by line; one line is about what is wrong with it."""
     tensors, config = open_weights(path)
     counts = {"weights": f"{len(tensors):,}", "parameters": f"{parameter_count(tensors):,}"}
     try:
         layout = None if config else find_layout(tensors)
-        if layout and (found := faults(tensors, layout)):
+        if layout and (problems := faults(tensors, layout)):
             return {
                 "layout": "released",
                 **_of_release(layout),
                 **counts,
-                "faults": "; ".join(found),
+                "faults": "; ".join(problems),
             }
         checkpoint = checkpoint_of(tensors, config, path)
     except InputError as error:
         return {"layout": "unknown", **counts, "holds": listed(list(tensors)), "faults": str(error)}
-    own = _of_release(layout) if layout else _of_run(checkpoint)
+    described = _of_release(layout) if layout else _of_run(checkpoint)
     return {
         "layout": checkpoint.kind,
-        **own,
+        **described,
         **counts,
         **_ranges(checkpoint.range_augment),
         "faults": "none",

@@ -1,6 +1,4 @@
-"""A checkpoint as each target names it, with what the target cannot hold dropped by name and for a
-reason.
-"""
+"""A checkpoint under the names of each target; weights that it cannot hold are listed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,12 +11,12 @@ from catlip.encoder import ENCODERS, Architecture, resize_along_tokens
 from catlip.weights.checkpoint import RESIZE, Checkpoint
 from catlip.weights.released import RESOLUTION, Layout, join
 
-RANGE_AUGMENT = "RangeAugment acts in training only"
+RANGE_AUGMENT = "RangeAugment is used in training only"
 PROJECTION = "CLIP's projection is not part of the encoder's features"
-REST = "no part of an image encoder"
+REST = "not part of an image encoder"
 
-# Timm's models of the same shape; any other is one of the second, with its width, depth and heads
-# given.
+# timm's models of the same shape, by (width, depth, heads, patch). Any other encoder is TIMM_BASE
+# with its own width, depth and heads.
 TIMM_NAMES = {
     (192, 12, 3, 16): "vit_tiny_patch16_224",
     (768, 12, 12, 16): "vit_base_patch16_224",
@@ -33,9 +31,9 @@ class Converted:
     """What goes into a file.
 
     Attributes:
-        tensors: by the target's names. config: what made them, for this project to read them again.
-        dropped: reason -> names, as this project calls them, of the weights that are not in the
-        file.
+        tensors: by the target's names.
+        config: what made them, for this project to read them again.
+        dropped: reason -> this project's names of the weights that are not in the file.
     """
 
     tensors: dict[str, Tensor]
@@ -44,24 +42,22 @@ class Converted:
 
 
 def to_ours(checkpoint: Checkpoint) -> Converted:
-    """The weights of an objective, as a run writes them: with RangeAugment, those of
-    `Augmented(Categorical(...), ...)`.
+    """The weights of an objective, as a run writes them.
+
+    With RangeAugment they are those of `Augmented(Categorical(...), ...)`.
 
     What the objective has no name for, say a segmentation head, keeps its released one.
     """
     objective = "objective." if checkpoint.range_augment else ""
-    tensors = {
-        **{
-            f"{objective}image_encoder.{name}": tensor
-            for name, tensor in checkpoint.encoder.items()
-        },
-        **{
-            f"{objective}classifier.{name}": tensor
-            for name, tensor in checkpoint.classifier.items()
-        },
-        **{f"range_augment.{name}": tensor for name, tensor in checkpoint.range_augment.items()},
-        **checkpoint.rest,
+    parts = {
+        f"{objective}image_encoder.": checkpoint.encoder,
+        f"{objective}classifier.": checkpoint.classifier,
+        "range_augment.": checkpoint.range_augment,
+        "": checkpoint.rest,
     }
+    tensors: dict[str, Tensor] = {}
+    for prefix, part in parts.items():
+        tensors |= {prefix + name: tensor for name, tensor in part.items()}
     return Converted(tensors, {k: v for k, v in checkpoint.config.items() if k != "layout"}, {})
 
 
@@ -112,17 +108,16 @@ def to_released(checkpoint: Checkpoint) -> Converted:
     if layout.augmented and not checkpoint.range_augment:
         layout = replace(layout, augmented=False)
     tensors = join(checkpoint.parts(), layout)
-    kept = layout.entries().keys()
-    rest = [name for name in checkpoint.rest if name not in kept and not layout.is_carried(name)]
+    held = layout.entries().keys()
+    rest = [name for name in checkpoint.rest if name not in held and not layout.is_carried(name)]
     return Converted(tensors, {}, {REST: rest} if rest else {})
 
 
 def timm_model(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
-    """The name of timm's model for this encoder, and the arguments that `timm.create_model` needs
-    beside it.
+    """The name of timm's model for this encoder, and its arguments for `timm.create_model`.
 
-    The stem of an encoder that does not cut its patches is one more, which no file can hold:
-    `embed_layer`.
+    An encoder with another stem than `patchify` also needs the argument `embed_layer`, which no
+    file can hold.
     """
     shape = ENCODERS[checkpoint.encoder_name]
     name, arguments = _named(shape)
@@ -152,8 +147,8 @@ def _at(checkpoint: Checkpoint, resolution: int) -> Checkpoint:
     shape = ENCODERS[checkpoint.encoder_name]
     if shape.stem != "conv":
         raise InputError(
-            f"timm resizes the positions of {checkpoint.encoder_name} as we do; leave --resolution "
-            "out"
+            f"timm resizes the positions of {checkpoint.encoder_name} as this project does; leave "
+            "--resolution out"
         )
     if resolution <= 0 or resolution % shape.patch:
         raise InputError(

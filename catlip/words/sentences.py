@@ -1,9 +1,9 @@
-"""Captions into sentences, as NLTK's Punkt model for English does it.
+"""Splits captions into sentences, as NLTK's Punkt model for English does.
 
-Where a sentence ends matters to labels, because only there a full stop is cut off its word: "a dog.
-a cat" holds a dog only if it is two sentences. Most captions have no stop inside and never meet the
-model. For the others, what it decides depends on the words at each side of the stop alone, and is
-remembered.
+The ends of sentences matter for labels, because only there a full stop is split off its word: "a
+dog. a cat" contains a dog only if it is two sentences. Most captions have no full stop inside and
+do not need the model. For the others, its decision depends only on the words on both sides of the
+full stop, and is cached.
 """
 
 import functools
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
 MEMO_ENTRIES = 1 << 16
-# Where Punkt asks whether a sentence ends: a stop before another mark, or before a space and a
+# Where Punkt decides whether a sentence ends: a stop before another mark, or before a space and a
 # word.
 POSSIBLE_END = re.compile(r"""[.?!](?=[)";}\]*:@'({\[\u2018\u2019\u201c\u201d\xab\xbb!?]|\s+\S)""")
 
@@ -24,7 +24,7 @@ POSSIBLE_END = re.compile(r"""[.?!](?=[)";}\]*:@'({\[\u2018\u2019\u201c\u201d\xa
 def sentences(text: str) -> list[str]:
     """The sentences of a text, equal to `nltk.sent_tokenize`.
 
-    Raises: InputError when the model cannot be had.
+    Raises: InputError when the model cannot be fetched.
     """
     if POSSIBLE_END.search(text):
         return _punkt().tokenize(text)
@@ -34,9 +34,8 @@ def sentences(text: str) -> list[str]:
 
 @functools.cache
 def _punkt() -> "PunktSentenceTokenizer":
-    from nltk.tokenize.punkt import (
-        PunktSentenceTokenizer,
-    )  # late: importing NLTK takes longer than all else
+    # Late: importing NLTK takes longer than everything else here.
+    from nltk.tokenize.punkt import PunktSentenceTokenizer
 
     model = PunktSentenceTokenizer()
     model._params = _parameters()
@@ -45,7 +44,7 @@ def _punkt() -> "PunktSentenceTokenizer":
 
 
 def _parameters() -> "PunktParameters":
-    """The model's tables; NLTK's own reader of them wants the files under one of its data roots."""
+    """The model's tables; NLTK's reader accepts files only in one of its data folders."""
     from nltk.tokenize.punkt import PunktParameters
 
     parameters = PunktParameters()

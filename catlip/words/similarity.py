@@ -1,13 +1,12 @@
-"""How near two synsets are in WordNet, and the class of a vocabulary that is nearest to a label.
-(Section 3.1)
+"""The similarity of two synsets in WordNet, and the class nearest to a label (Section 3.1).
 
-    nearest([3636248], classes)     # a lamp's best class, and how similar it is
+    nearest([3636248], classes)     # the best class for a lamp, and its similarity
 
-The paper calls synsets similar by WordNet's path similarity, 1 / (1 + d): d counts the steps up
-from the one to a common ancestor and down to the other, by hypernyms ("is a kind of") and instance
-hypernyms ("is one"). A thousand labels against 24,320 classes are 24 million pairs, but one walk
-serves them all: let every synset learn the nearest class below itself, from the leaves up, then the
-nearest class by way of each ancestor, from the root down.
+The paper measures similarity by WordNet's path similarity, 1 / (1 + d): d is the number of steps
+from one synset up to a common ancestor and down to the other, by hypernyms ("is a kind of") and
+instance hypernyms ("is an instance of"). A thousand labels and 24,320 classes are 24 million pairs,
+but two passes over the graph are enough: from the leaves up, every synset gets the nearest class
+below it; then, from the root down, the nearest class by way of each ancestor.
 """
 
 import functools
@@ -23,16 +22,15 @@ from catlip.system.cache import kept, packed, unpacked
 from catlip.words import stamp, wordnet_dir, words_file
 from catlip.words.wordnet import VERSION
 
-GRAPH_FILE = (
-    "hypernyms-2.npz"  # kept beside WordNet's files; the number changes when what is kept does
-)
+# Stored beside WordNet's files; the number changes with the content of the file.
+GRAPH_FILE = "hypernyms-2.npz"
 UPWARD = ("@", "@i")  # WordNet's symbols for hypernym and instance hypernym
 FAR = np.iinfo(np.int64).max >> 1  # more than any path, and one more step does not overflow
 
 
 @dataclass(frozen=True)
 class NounGraph:
-    """WordNet's nouns as a graph without cycles, whose one root is entity.n.01.
+    """WordNet's nouns as an acyclic graph with the root entity.n.01.
 
     Attributes:
         offsets: [82,115] int64, every noun synset, ascending.
@@ -57,8 +55,9 @@ class Nearest:
     """The best match of each of n targets.
 
     Attributes:
-        class_ids: [n] int64, places in the classes; of equally near ones the lowest, that is the
-        most frequent. similarities: [n] float64 in (0, 1], path similarity; 1 is the same synset.
+        class_ids: [n] int64, positions in the classes; of equally near classes the lowest, which is
+            the most frequent one.
+        similarities: [n] float64 in (0, 1], path similarity; 1 is the same synset.
     """
 
     class_ids: NDArray[np.int64]
@@ -66,8 +65,9 @@ class Nearest:
 
 
 def nearest(targets: Sequence[int], classes: Sequence[int]) -> Nearest:
-    """For each target the class of highest path similarity; equal to NLTK's `path_similarity` over
-    all pairs.
+    """For each target, the class of highest path similarity.
+
+    Equal to computing NLTK's `path_similarity` for all pairs.
 
     Args:
         targets: n noun synsets.
@@ -75,8 +75,8 @@ def nearest(targets: Sequence[int], classes: Sequence[int]) -> Nearest:
     Raises: InputError when any of them is no noun synset of WordNet 3.0.
     """
     graph = noun_graph()
-    # Steps and class id in one number, so that the least number is the nearest class, and of
-    # several the lowest id.
+    # Steps and class id in one number: the least number is the nearest class, and of several the
+    # one with the lowest id.
     best = np.full(len(graph.offsets), FAR)
     best[graph.rows(classes)] = np.arange(len(classes))
     _spread(best, graph.lower, graph.upper, len(classes))
@@ -100,7 +100,7 @@ def _spread(
 def noun_graph() -> NounGraph:
     """WordNet 3.0's noun graph, from the cache or from its data file.
 
-    Raises: InputError when WordNet cannot be had.
+    Raises: InputError when WordNet cannot be fetched.
     """
     return kept(wordnet_dir() / GRAPH_FILE, _packed_graph, _unpacked_graph)
 
@@ -129,8 +129,10 @@ def _read_edges(data: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 
 def _hypernyms(line: str) -> Iterator[int]:
-    """A line: offset file n count (lemma id)... pointers (symbol offset part ends)... | gloss;
-    `count` is hexadecimal.
+    """The hypernyms of the synset on a line of WordNet's data file.
+
+    A line: offset file n count (lemma id)... pointers (symbol offset part ends)... | gloss; `count`
+    is hexadecimal.
     """
     fields = line.split(" | ", 1)[0].split()
     first = 5 + 2 * int(fields[3], 16)

@@ -2,11 +2,11 @@
 
 A word's tag is the class with the largest sum of weights, one weight vector for each of 14
 features: the word, its first letter and its suffix, four neighbours, and the two tags before it.
-NLTK walks dictionaries word by word. Here the vectors are rows of one matrix; whatever does not
-depend on tags is summed for all words of a batch together, and the tags are then found for all
-captions in step, first words first. The tags are NLTK's own: weights are whole thousandths, so
-these sums are exact, and where two classes tie exactly the sum is taken again as NLTK takes it,
-rounding included.
+NLTK reads dictionaries word by word. Here the vectors are rows of one matrix. The features that do
+not depend on tags are summed for all words of a batch at once; then the first words of all captions
+are tagged, then the second words, and so on. The tags are equal to NLTK's: weights are whole
+thousandths, so these sums are exact, and where two classes tie the sums are computed again in
+NLTK's order and precision.
 """
 
 import functools
@@ -22,19 +22,17 @@ from catlip.cli import InputError
 from catlip.system.cache import kept, packed, unpacked
 from catlip.words import TAGGER, source_of, stamp, tagger_dir, words_file
 
-TABLES_FILE = "tables-2.npz"  # the number changes when what is kept does
-TABLES = ("classes", "features", "known", "paired")  # kept as lines of text
-UNIT = 1000  # weights are kept as thousandths
+TABLES_FILE = "tables-2.npz"  # the number changes with the content of the file
+TABLES = ("classes", "features", "known", "paired")  # stored as lines of text
+UNIT = 1000  # weights are stored as thousandths
 START, START2, END, END2 = "-START-", "-START2-", "-END-", "-END2-"
 PADS = (START, START2, END, END2)  # words 0 to 3 of the memo
-MEMO_WORDS, MEMO_START = (
-    1 << 16,
-    1 << 12,
-)  # words looked up before it starts again, and room for at first
+MEMO_WORDS = 1 << 16  # words in the memo, after which a new one is begun
+MEMO_START = 1 << 12  # words for which a new memo has room
 NO_TAG = -1
 PAIR = "i-1 tag+i word"  # the feature of a word together with the tag before it
 
-# The features of a word that depend on words only: (name, how far the word lies, which form of it).
+# The features of a word that depend on words only: (name, distance of the word, form of the word).
 WORD_FEATURES = (
     *(("i suffix", 0, "suffix"), ("i pref1", 0, "first"), ("i word", 0, "normal")),
     *(("i-1 word", -1, "normal"), ("i-1 suffix", -1, "normal suffix"), ("i-2 word", -2, "normal")),
@@ -51,7 +49,7 @@ class Tagger:
     """
 
     def __init__(self) -> None:
-        """Raises: InputError when the weights cannot be had."""
+        """Raises: InputError when the weights cannot be fetched."""
         arrays = kept(tagger_dir() / TABLES_FILE, _packed_weights, _unpacked_weights)
         self.source = source_of(tagger_dir())
         self.classes, features, known, paired = (_texts(arrays[name]) for name in TABLES)
@@ -69,32 +67,29 @@ class Tagger:
 
     def tag(self, captions: Sequence[Sequence[str]]) -> list[list[str]]:
         """The tags of each caption's tokens."""
-        if len(self._memo) > MEMO_WORDS:  # so that memory stays bounded whatever words come
+        if len(self._memo) > MEMO_WORDS:  # so that memory stays bounded
             self._memo = self._new_memo()
         order = sorted(range(len(captions)), key=lambda number: -len(captions[number]))
         longest_first = [captions[number] for number in order]
         words = self._memo.numbers(longest_first)
         lengths = np.array([len(caption) for caption in longest_first], dtype=np.int64)
         tags = [self.classes[tag] for tag in self._decode(words, lengths).tolist()]
-        found: list[list[str]] = [[]] * len(captions)
+        tagged: list[list[str]] = [[]] * len(captions)
         end = 0
         for number, caption in zip(order, longest_first, strict=True):
-            found[number] = tags[end : (end := end + len(caption))]
-        return found
+            tagged[number] = tags[end : (end := end + len(caption))]
+        return tagged
 
     def _decode(self, words: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Tag captions laid end to end, longest first, each between two pads before and two
-        after.
-        """
+        """Tag concatenated captions, longest first, each with two pads before and two after."""
         ends = np.cumsum(lengths)
         first = ends - lengths  # of each caption, among all tokens
-        shift = (
-            4 * np.arange(len(lengths)) + 2
-        )  # from a token's place among all tokens to its place in `words`
+        # From a token's position among all tokens to its position in `words`.
+        shift = 4 * np.arange(len(lengths)) + 2
         places = np.arange(lengths.sum()) + np.repeat(shift, lengths)
         scores = self._sum_word_features(words, places)
-        own = words[places]
-        known = self._memo.known[own]
+        tokens = words[places]
+        known = self._memo.known[tokens]
         tags = np.empty(len(places), dtype=np.int32)
         previous = np.full(len(lengths), len(self.classes), dtype=np.int32)
         before = previous + 1
@@ -104,7 +99,7 @@ class Tagger:
             total = (
                 scores[at]
                 + self._by_tags[previous, before]
-                + self._weights[self._memo.with_previous[own[at], previous]]
+                + self._weights[self._memo.with_previous[tokens[at], previous]]
             )
             best = total.argmax(axis=1)
             tied = (total == total[np.arange(active), best][:, None]).sum(axis=1) > 1
@@ -126,13 +121,11 @@ class Tagger:
         return scores
 
     def _sum_tag_features(self) -> NDArray[np.float32]:
-        """[tag before, tag before that, class]: the features that depend on tags only, and the
-        bias.
-        """
+        """The bias, and the features of tags alone: [tag before, tag before that, class]."""
 
-        def total(one: str, two: str) -> NDArray[np.float32]:
+        def total(before: str, before_that: str) -> NDArray[np.float32]:
             return self._weights[
-                [self._row(feature) for feature in ("bias", *_tag_features(one, two))]
+                [self._row(feature) for feature in ("bias", *_tag_features(before, before_that))]
             ].sum(axis=0)
 
         return np.array([[total(one, two) for two in self._previous] for one in self._previous])
@@ -140,8 +133,9 @@ class Tagger:
     def _break_tie(
         self, around: NDArray[np.int32], previous: int, before: int, total: NDArray[np.float32]
     ) -> int:
-        """Of the classes with the largest `total`, that with the largest float64 sum in NLTK's
-        order; then the last by name.
+        """The class with the largest sum, among those with the largest `total`.
+
+        Sums are float64 in NLTK's order; of equal sums, the last class by name wins.
         """
         middle = int(around[2])
         word_rows = [
@@ -187,8 +181,9 @@ class _Memo:
         known_tags: Mapping[str, int],
         paired: Collection[str],
     ):
-        """Look up features in `rows`; only the words of `paired` have weights together with a tag
-        of `previous`.
+        """Look up features in `rows`.
+
+        Only the words of `paired` have weights together with a tag of `previous`.
         """
         self._rows, self._previous, self._known_tags, self._paired = (
             rows,
@@ -263,13 +258,14 @@ def _normal(word: str) -> str:
     return "!DIGITS" if word[:1].isdigit() else word.lower()
 
 
-def _tag_features(one: str, two: str) -> tuple[str, str, str]:
-    return f"i-1 tag {one}", f"i-2 tag {two}", f"i tag+i-2 tag {one} {two}"
+def _tag_features(before: str, before_that: str) -> tuple[str, str, str]:
+    return f"i-1 tag {before}", f"i-2 tag {before_that}", f"i tag+i-2 tag {before} {before_that}"
 
 
 def _packed_weights() -> bytes:
-    """The JSON files as an npz file: one row of thousandths a feature, one column a class; text is
-    kept as lines.
+    """The JSON files as an npz file: one row of thousandths a feature, one column a class.
+
+    Text is stored as lines.
     """
     weights, known, classes = (
         json.loads(words_file(tagger_dir, f"{TAGGER}.{part}.json"))

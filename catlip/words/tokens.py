@@ -1,9 +1,9 @@
-"""Captions into words, as NLTK's `word_tokenize` does it.
+"""Splits captions into words, as NLTK's `word_tokenize` does.
 
 NLTK runs two dozen regular expressions over every caption. None of them looks across the space
-between two ordinary words, so an ordinary word is always cut in the same way, which is remembered;
-a sentence with any other word goes to NLTK whole. NLTK is loaded when the first word needs it: its
-import takes longer than everything else here.
+between two ordinary words, so an ordinary word is always split in the same way, and the result is
+cached. A sentence with any other word is passed to NLTK as a whole. NLTK is loaded when it is first
+needed: its import takes longer than everything else here.
 """
 
 import functools
@@ -15,13 +15,14 @@ from typing import Any, Generic, TypeVar
 from catlip.words.sentences import sentences
 
 MEMO_WORDS = 1 << 17
-# An ordinary word is letters and digits joined by single marks, perhaps a quote or bracket before
-# it and a few marks after, or a lone mark. Left out is what NLTK pairs up over a distance
-# (apostrophes at an edge, runs of dots, dashes or quotes).
+# An ordinary word consists of letters and digits joined by single marks, with at most one quote or
+# bracket before it and a few marks after it; or it is a single mark. Marks that NLTK treats
+# together with other words (apostrophes at an edge, runs of dots, dashes or quotes) make a word not
+# ordinary.
 ORDINARY = re.compile(
     r"""["(\[#@$]?[^\W_]+(?:[-'.,:/_][^\W_]+)*[.,:;?!%]?[")\]]?[.,:;?!]?|[-|/&=*@#$%~]"""
 )
-# The most frequent kinds are cut here: a plain word, perhaps in quotes or with marks behind.
+# The most frequent words are split here: a plain word, perhaps in quotes or with marks after it.
 _START = r"""(["(]?)([a-z0-9]+(?:[-/][a-z0-9]+)*)('s)?([,:;?!]?)"""
 PLAIN = re.compile(_START + r"""([")]?)([,:;?!]?)""")
 PLAIN_LAST = re.compile(_START + r"""(?:(\.)([")]?)|([")]?)([.,:;?!]?))""")
@@ -31,8 +32,9 @@ T = TypeVar("T")
 
 
 class WordMemo(dict[str, T], Generic[T]):
-    """word -> `function(word)`, each found once; begins anew after MEMO_WORDS words, so that memory
-    stays bounded.
+    """word -> `function(word)`, each computed once.
+
+    It is emptied after MEMO_WORDS words, so that memory stays bounded.
     """
 
     def __init__(self, function: Callable[[str], T]):
@@ -41,8 +43,8 @@ class WordMemo(dict[str, T], Generic[T]):
     def __missing__(self, word: str) -> T:
         if len(self) == MEMO_WORDS:
             self.clear()
-        found = self[word] = self._function(word)
-        return found
+        value = self[word] = self._function(word)
+        return value
 
 
 def tokenize(caption: str) -> list[str]:
@@ -60,15 +62,16 @@ def sentence_tokens(sentence: str) -> list[str]:
 
 
 def inner_word(word: str) -> tuple[str, ...] | None:
-    """The tokens of an ordinary word with others behind it, else None."""
+    """The tokens of an ordinary word that is not the last of its sentence, else None."""
     return _plain_word(word, PLAIN) or (
         tuple(_nltk().tokenize(f"x {word} x")[1:-1]) if ORDINARY.fullmatch(word) else None
     )
 
 
 def last_word(word: str) -> tuple[str, ...] | None:
-    """The tokens of an ordinary word at the end of a sentence, where a full stop is cut off, else
-    None.
+    """The tokens of an ordinary word at the end of a sentence, where a full stop is split off.
+
+    None for a word that is not ordinary.
     """
     return _plain_word(word, PLAIN_LAST) or (
         tuple(_nltk().tokenize(f"x {word}")[1:]) if ORDINARY.fullmatch(word) else None
@@ -76,14 +79,12 @@ def last_word(word: str) -> tuple[str, ...] | None:
 
 
 def _plain_word(word: str, pattern: re.Pattern[str]) -> tuple[str, ...] | None:
-    found = pattern.fullmatch(word)
-    if not found or CONTRACTED.search(word):
+    match = pattern.fullmatch(word)
+    if not match or CONTRACTED.search(word):
         return None
-    opening, *others = found.groups()
-    tokens = [
-        "``" if opening == '"' else opening,
-        *("''" if token == '"' else token for token in others),
-    ]
+    opening, *others = match.groups()
+    tokens = ["``" if opening == '"' else opening]
+    tokens += ["''" if token == '"' else token for token in others]
     return tuple(filter(None, tokens))
 
 

@@ -1,8 +1,8 @@
 """WordNet's nouns in a form that loads in a fraction of a second.
 
-Labelling needs three things of WordNet: the base form of a word, the first sense of a noun, and a
-synset's name. They are read once from the data files and kept beside them. A *synset* is its offset
-in WordNet 3.0's noun file, so `dog.n.01` is 2084071 and ImageNet's `n02084071`.
+Labelling needs three things from WordNet: the base form of a word, the first sense of a noun, and a
+synset's name. They are read once from the data files and stored beside them. A *synset* is given as
+its offset in WordNet 3.0's noun file: `dog.n.01` is 2084071 and ImageNet's `n02084071`.
 """
 
 import functools
@@ -20,8 +20,8 @@ from catlip.system.cache import kept
 from catlip.words import stamp, wordnet_dir, words_file
 
 VERSION = "3.0"
-INDEX_FILE = "nouns-2.json"  # the number changes when what is kept does
-# WordNet's rules of detachment for nouns: (ending, what takes its place).
+INDEX_FILE = "nouns-2.json"  # the number changes with the content of the file
+# WordNet's rules of detachment for nouns: (ending, replacement).
 ENDINGS = (
     *(("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z")),
     *(("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y")),
@@ -34,8 +34,10 @@ class Nouns:
 
     Attributes:
         first_senses: lemma (lower case, words joined by "_") -> synset of its first sense; 117,798
-        lemmas. offsets: [82,115] int64, every noun synset, ascending. names: the canonical name of
-        each of `offsets`: its first lemma and that lemma's sense number, such as "dog.n.01".
+            lemmas.
+        offsets: [82,115] int64, every noun synset, ascending.
+        names: the canonical name of each of `offsets`: its first lemma and that lemma's sense
+            number, such as "dog.n.01".
         exceptions: irregular form -> base forms.
     """
 
@@ -45,13 +47,12 @@ class Nouns:
     exceptions: dict[str, list[str]]
 
     def lemmatize(self, word: str) -> str:
-        """The shortest base form of `word` that is a noun of WordNet, or `word` itself; what NLTK
-        3.8.1's lemmatizer gives.
+        """The shortest base form of `word` that is a noun of WordNet, or `word` itself.
 
-        The shortest wins even where it is silly: "was" becomes "wa", "glasses" "glass", "us" "u".
-        While no form is a noun, one more ending is taken off: "womens" becomes "woman", "possess"
-        "posse". NLTK 3.9 and later stop after the first ending; the paper's code is pinned to
-        3.8.1.
+        The result is that of NLTK 3.8.1's lemmatizer, to which the paper's code is pinned. The
+        shortest form is taken even where it is wrong: "was" becomes "wa", "glasses" "glass", "us"
+        "u". As long as no form is a noun, one more ending is removed: "womens" becomes "woman",
+        "possess" "posse". NLTK 3.9 and later stop after the first ending.
         """
         if word in self.exceptions:
             return self._shortest_noun([word, *self.exceptions[word]]) or word
@@ -66,8 +67,9 @@ class Nouns:
         return min((form for form in forms if form in self.first_senses), key=len, default=None)
 
     def longest_by_first_word(self) -> dict[str, int]:
-        """First word -> how many words the longest lemma that begins with it has; only of lemmas of
-        several words.
+        """First word -> the number of words of the longest lemma that begins with it.
+
+        Only lemmas of several words count.
         """
         longest: dict[str, int] = {}
         for lemma in self.first_senses:
@@ -110,9 +112,7 @@ def nouns() -> Nouns:
 
 
 def _packed_nouns() -> bytes:
-    """The attributes of `Nouns` as JSON, from WordNet's own files, behind a line with their
-    digest.
-    """
+    """The attributes of `Nouns` as JSON, from WordNet's files, after a line with their digest."""
     senses = _senses(_lines("index.noun"))
     first_lemmas = _first_lemmas(_lines("data.noun"))
     tables = {
@@ -142,17 +142,15 @@ def _digest(folder: Path, body: bytes) -> bytes:
 
 
 def _lines(name: str) -> list[str]:
-    """The lines of a file of WordNet but those of its licence."""
-    return [
-        line
-        for line in words_file(wordnet_dir, name).decode("ascii").splitlines()
-        if not line.startswith(" ")
-    ]
+    """The lines of a file of WordNet without its licence."""
+    lines = words_file(wordnet_dir, name).decode("ascii").splitlines()
+    return [line for line in lines if not line.startswith(" ")]
 
 
 def _senses(lines: Sequence[str]) -> dict[str, list[int]]:
-    """Lemma -> its synsets, commonest first. A line: lemma n count pointers symbol... count tagged
-    offset...
+    """Lemma -> its synsets, commonest first.
+
+    A line: lemma n count pointers symbol... count tagged offset...
     """
     entries = map(str.split, lines)
     return {fields[0]: [int(offset) for offset in fields[-int(fields[2]) :]] for fields in entries}

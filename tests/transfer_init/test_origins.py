@@ -114,7 +114,7 @@ def test_labels_looked_up_by_hand(by_label, row):
     found = (
         [
             f"{origin.similarity:.2f}",
-            " ".join(sorted(n for part in origin.found for n in part.classes)),
+            " ".join(sorted(n for part in origin.matched for n in part.classes)),
         ]
         if rest
         else []
@@ -126,7 +126,7 @@ def test_labels_looked_up_by_hand(by_label, row):
 
 
 def test_a_volcano_is_a_mountain_or_one_of_its_instances(by_label):
-    (part,) = by_label["imagenet", "volcano.n.02"].found
+    (part,) = by_label["imagenet", "volcano.n.02"].matched
     assert part.similarity == 0.5
     assert {"mountain.n.01", "etna.n.01", "vesuvius.n.01"} < set(part.classes)
 
@@ -174,7 +174,7 @@ def test_a_lower_alpha_never_has_more_random_labels(scattered, alphas, name, tie
     for lower, higher in itertools.pairwise(found):
         for low, high in zip(lower, higher, strict=True):
             assert (
-                not high.found or low == high
+                not high.matched or low == high
             )  # a higher bar takes classes away, and never gives another
 
 
@@ -197,7 +197,7 @@ def test_of_ties_the_most_frequent_is_taken_and_of_equals_the_first_offset(small
             replace(each, count=numbers.get(each.name, 1)) for each in vocabulary.synsets
         )
         (origin,) = find_origins(labels, replace(vocabulary, synsets=synsets))
-        assert origin.found[0].classes == (expected,)
+        assert origin.matched[0].classes == (expected,)
 
 
 def test_a_label_lacking_one_of_its_synsets_is_the_other_alone(small, synset):

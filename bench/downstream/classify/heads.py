@@ -93,7 +93,7 @@ def transfer_head(
         scale=options.scale,
         seed=seed,
     )
-    if not any(origin.found for origin in head.origins):
+    if not any(origin.matched for origin in head.origins):
         raise InputError(
             f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}: no row to "
             "transfer"

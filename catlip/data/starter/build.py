@@ -1,11 +1,11 @@
-"""The embedded default data set: fetch the drawings, render them, compose the samples, write the
-shards.
+"""The default data set: fetch the drawings, render them, compose the samples, write the shards.
 
-Real drawings with the names and keywords that people gave them: five teams' for pre-training
-(alone, and as generated scenes of several), two others' for fitting a linear probe, two more for
-testing it. It shows that the pipeline learns and transfers; it is not a collection of web photos.
-The shards are a pure function of package versions, size, scenes and seed, whichever number of
-processes makes them. `starter.json`, written last, is the mark of a complete build.
+It consists of real drawings with the names and keywords that people gave them. The drawings of five
+teams are for pre-training (alone, and in generated scenes of several), those of two others for
+fitting a linear probe, and those of two more for testing it. It shows that the pipeline learns and
+transfers; it is not a collection of web photos. The shards depend only on package versions, size,
+scenes and seed, not on the number of processes. `starter.json` is written last and marks a complete
+build.
 """
 
 import json
@@ -38,19 +38,17 @@ from catlip.program.progress import Bar, progress
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.record import write_atomically
 
-EDITION = 1  # raised whenever the same arguments come to give other shards
+EDITION = 1  # raised whenever the same arguments give other shards than before
 SHARD_SAMPLES = 1000
-RENDER_SCALE = (
-    1.5  # a drawing is rendered larger than the image, so that cutting its margin does not blur it
-)
+# A drawing is rendered larger than the image, so that it stays sharp when its margin is cut off.
+RENDER_SCALE = 1.5
 SIZES = range(16, 161)  # larger ones would hold more than 2 GiB of rendered drawings in memory
 MANIFEST = "starter.json"
 
 
 @dataclass(frozen=True)
 class Starter:
-    """Build the starter data set: drawings with human-written captions, and scenes of them, as
-    shards.
+    """Build the starter data set: shards of drawings with human-written captions, and of scenes.
 
     python -m catlip.data.starter --out data/starter
     """
@@ -73,18 +71,11 @@ class Starter:
 
 def main(config: Starter) -> None:
     _check(config)
-    arguments = {
-        "size": config.size,
-        "scenes": config.scenes,
-        "seed": config.seed,
-        "limit": config.limit,
-    }
+    names = ("size", "scenes", "seed", "limit")
+    arguments = {name: getattr(config, name) for name in names}
     sources = read_sources()
-    wanted: dict[str, Any] = {
-        "edition": EDITION,
-        "arguments": arguments,
-        "packages": _packages(sources),
-    }
+    packages = _packages(sources)
+    wanted: dict[str, Any] = {"edition": EDITION, "arguments": arguments, "packages": packages}
     if _is_complete(config.out, wanted):
         print(f"{config.out} is up to date")
         return
@@ -132,21 +123,19 @@ def _packages(sources: Sequence[Source]) -> dict[str, str]:
 
 
 def _is_complete(out: Path, wanted: dict[str, Any]) -> bool:
-    """Whether `out` holds a finished build of what is wanted: its shards unchanged, and no
-    others.
-    """
+    """Whether `out` holds a finished, unchanged build of what is wanted, and no other shards."""
     try:
         manifest = json.loads((out / MANIFEST).read_text())
         if any(manifest[key] != value for key, value in wanted.items()):
             return False
-        found = {str(path.relative_to(out)): _sha256(path) for path in _shards(out)}
-        return found == {name: shard["sha256"] for name, shard in manifest["shards"].items()}
+        digests = {str(path.relative_to(out)): _sha256(path) for path in _shards(out)}
+        return digests == {name: shard["sha256"] for name, shard in manifest["shards"].items()}
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
 
 
 def _start_over(out: Path) -> None:
-    """Take away an earlier or unfinished build of this program, and nothing else."""
+    """Delete an earlier or unfinished build of this program, and nothing else."""
     ours = (out / MANIFEST).exists() or (out / f"{MANIFEST}.partial").exists()
     shards = _shards(out)
     if shards and not ours:
@@ -172,15 +161,14 @@ def _spread(concepts: Sequence[Concept], limit: int | None) -> Sequence[Concept]
 def _sprites(
     sources: Sequence[Source], concepts: Sequence[Concept], config: Starter, in_parallel: Map
 ) -> list[Sprite[Drawing]]:
-    """The rendered drawings; where a team uses one picture for several concepts, only the first
-    stands.
+    """The rendered drawings.
+
+    Where a team uses one picture for several concepts, only the first concept keeps it.
     """
     fetching = progress(sources, desc="fetch", unit="package", disable=config.quiet)
-    drawings = {
-        drawing: svg
-        for source in fetching
-        for drawing, svg in read_drawings(source, concepts).items()
-    }
+    drawings: dict[Drawing, str] = {}
+    for source in fetching:
+        drawings |= read_drawings(source, concepts)
     side = round(config.size * RENDER_SCALE)
     rendered = in_parallel(render, drawings.values(), [side] * len(drawings))
     bar = progress(
@@ -197,20 +185,19 @@ def _sprites(
 def _write_shards(
     plans: dict[str, list[Plan]], config: Starter, in_parallel: Map
 ) -> dict[str, dict[str, Any]]:
-    """Write every split; returns each shard's sample count and sha256 by its path inside the data
-    set.
+    """Write every split.
+
+    Returns: path inside the data set -> the shard's sample count and sha256.
     """
-    everything = [
-        (split, start) for split in SPLITS for start in range(0, len(plans[split]), SHARD_SAMPLES)
-    ]
     total = sum(map(len, plans.values()))
     shards = {}
     with progress(desc="compose", total=total, unit="sample", disable=config.quiet) as bar:
-        for split, start in everything:
-            path = config.out / split / f"{start // SHARD_SAMPLES:05d}.tar"
-            samples = in_parallel(make, plans[split][start : start + SHARD_SAMPLES])
-            count = write_shard(path, _counted(samples, bar))
-            shards[str(path.relative_to(config.out))] = {"samples": count, "sha256": _sha256(path)}
+        for split in SPLITS:
+            for start in range(0, len(plans[split]), SHARD_SAMPLES):
+                name = f"{split}/{start // SHARD_SAMPLES:05d}.tar"
+                samples = in_parallel(make, plans[split][start : start + SHARD_SAMPLES])
+                count = write_shard(config.out / name, _counted(samples, bar))
+                shards[name] = {"samples": count, "sha256": _sha256(config.out / name)}
     return shards
 
 
@@ -221,13 +208,12 @@ def _counted(samples: Iterable[Any], bar: Bar) -> Iterator[Any]:
 
 
 def _count(plans: Sequence[Plan], sources: Sequence[Source]) -> dict[str, int]:
-    """Samples by drawing team, in the order of `sources`, and the scenes."""
-    found = Counter("scenes" if p.kind == "scene" else p.sprites[0].what.source.name for p in plans)
-    return {
-        name: found[name]
-        for name in [*(source.name for source in sources), "scenes"]
-        if found[name]
-    }
+    """Number of samples by drawing team, in the order of `sources`, and of the scenes."""
+    counts = Counter(
+        "scenes" if p.kind == "scene" else p.sprites[0].what.source.name for p in plans
+    )
+    names = [*(source.name for source in sources), "scenes"]
+    return {name: counts[name] for name in names if counts[name]}
 
 
 def _sha256(path: Path) -> str:

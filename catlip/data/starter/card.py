@@ -1,6 +1,4 @@
-"""The starter data's card: what the shards hold, where it comes from, under which licences, and
-what it is not.
-"""
+"""The starter data's card: content, sources and licences, and what it is no evidence for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,16 +29,16 @@ Built by `python -m catlip.data.starter` with size {size}, scenes {scenes}, seed
 |---|---|---|---|---|
 {rows}
 
-{concepts} concepts in all. Every concept was searched for in every team's set; where a team uses
-one picture for several concepts, only the first stands, and drawings found to show something else
-than their name says are left out.
+{concepts} concepts in all. Every concept was looked up in every team's set. Where a team uses one
+picture for several concepts, only the first concept keeps it. Drawings that do not show what their
+name says are left out.
 
 - **pretrain**: each drawing once, on a plain colour (3 in 4) or on a crop of a photograph (1 in 4),
   and {scene_count} scenes: one to four drawings of things, each of another concept, pasted on a
   crop of a photograph without hiding one another.
 - **probe-train**, **probe-test**: each drawing once, on a plain colour. No team is in two splits.
-  Concepts are shared: that is what the probes ask for. Their tasks (faces and people left out):
-  {task_concepts} concepts, {task_subgroups} subgroups.
+  Both show the same concepts, which the probes have to recognise. Their tasks (faces and people
+  left out): {task_concepts} concepts, {task_subgroups} subgroups.
 
 The {photos} photographs used here are {photo_names}. {held_out} appear in no sample: they are kept
 for test scenes.
@@ -60,7 +58,7 @@ A scene's caption lists what is in it, and nothing that is not:
 `KEY.png`, `KEY.txt` (the caption) and `KEY.json`: `kind` (drawing or scene), `split`, `background`,
 and `objects`, each with `source`, `licence`, `concept` (Unicode code points), `name`, `group`,
 `subgroup` and `box` (left, top, right, bottom of its visible pixels; right and bottom are
-exclusive). A drawing repeats these, but for the box, at the top level.
+exclusive). A drawing repeats all of these but the box at the top level.
 
 ## Licences and attribution
 
@@ -107,19 +105,13 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
 def _rows(sources: Sequence[Source], counts: dict[str, dict[str, int]]) -> list[str]:
     by_name = {source.name: source for source in sources}
     rows = []
-    for split, found in counts.items():
-        for name, count in found.items():
-            source = by_name.get(name)
-            licence, authors = (
-                (source.licence, source.authors)
-                if source
-                else ("those of its drawings", "composed here")
-            )
-            rows.append(
-                f"| {split} | {source.title if source else name} | {count} | {licence} | {authors} "
-                "|"
-            )
-        rows.append(f"| **{split}** | **total** | **{sum(found.values())}** | | |")
+    for split, by_source in counts.items():
+        for name, count in by_source.items():
+            title, licence, authors = name, "those of its drawings", "composed here"
+            if source := by_name.get(name):
+                title, licence, authors = source.title, source.licence, source.authors
+            rows.append(f"| {split} | {title} | {count} | {licence} | {authors} |")
+        rows.append(f"| **{split}** | **total** | **{sum(by_source.values())}** | | |")
     return rows
 
 
@@ -127,7 +119,7 @@ def _classes(out: Path, task: str) -> int:
     try:
         return len(load_task(out, task).class_names)
     except InputError:
-        return 0  # a quick look's few concepts may share none
+        return 0  # with a small --limit the two probe splits may have no class in common
 
 
 def _captions(out: Path, kind: str) -> list[str]:

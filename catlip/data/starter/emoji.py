@@ -1,9 +1,9 @@
 """The starter data's sources: one set of concepts, drawn by nine teams, named by people.
 
-A *concept* is one base emoji of Unicode with the name, the keywords and the place in the hierarchy
-that emojibase and the Unicode CLDR give it. A *drawing* is one team's picture of a concept, an SVG
-with its own transparency. The packages, pinned by version and digest, are in starter_sources.json.
-Left out are skin tones, flags, symbols and components: variants and signs rather than things.
+A *concept* is one base emoji of Unicode with its name, its keywords and its group in the hierarchy,
+from emojibase and the Unicode CLDR. A *drawing* is one team's picture of a concept, an SVG with
+transparency. starter_sources.json lists the packages with their versions and digests. Skin tones,
+flags, symbols and components are left out: they are variants and signs rather than things.
 """
 
 import io
@@ -29,9 +29,7 @@ TEXT = (
     "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a",
 )
 LEFT_OUT_GROUPS = {"component", "symbols", "flags"}
-VARIANT = re.compile(
-    r"-\d+$"
-)  # "boy-1" and "boy-2" are two drawings of one concept; the first is used
+VARIANT = re.compile(r"-\d+$")  # "boy-1" and "boy-2" draw one concept; the first is used
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,12 @@ class Source:
     """One team's drawings: an npm package of icons.
 
     Attributes:
-        name: as samples name it. licence: an SPDX identifier. split: where its drawings go:
-        pretrain, probe-train or probe-test. misnamed: concepts whose drawing, found by that name,
-        shows something else (a "keyboard" that is a piano's): left out. digest: sha256 of the
-        package's tarball.
+        name: as samples name it.
+        licence: an SPDX identifier.
+        split: of its drawings: pretrain, probe-train or probe-test.
+        misnamed: names whose drawing shows something else (a "keyboard" that is a piano's); these
+            drawings are left out.
+        digest: sha256 of the package's tarball.
     """
 
     name: str
@@ -58,8 +58,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Concept:
-    """One base emoji: its Unicode code points, what people call it, and Unicode's group and
-    subgroup ("food-fruit").
+    """One base emoji.
+
+    It has its Unicode code points, the names and keywords that people gave it, and Unicode's group
+    and subgroup ("food-fruit").
     """
 
     hexcode: str
@@ -89,15 +91,15 @@ def read_sources() -> list[Source]:
 
 
 def read_concepts() -> list[Concept]:
-    """The 1,420 base concepts in Unicode's order. Raises InputError when their package cannot be
-    fetched.
+    """The 1,420 base concepts in Unicode's order.
+
+    Raises: InputError when their package cannot be fetched.
     """
     package = fetch_npm(*TEXT)
     levels, entries = _read_json(package, "meta/groups.json"), _read_json(package, "en/data.json")
     concepts = []
-    for entry in sorted(
-        (entry for entry in entries if "group" in entry), key=lambda entry: entry["order"]
-    ):
+    in_groups = [entry for entry in entries if "group" in entry]
+    for entry in sorted(in_groups, key=lambda entry: entry["order"]):
         group, subgroup = (
             levels[f"{level}s"][str(entry[level])] for level in ("group", "subgroup")
         )
@@ -108,8 +110,9 @@ def read_concepts() -> list[Concept]:
 
 
 def read_drawings(source: Source, concepts: Sequence[Concept]) -> dict[Drawing, str]:
-    """The SVG text of each drawing that `source` has of `concepts`, found by code point where it
-    lists them, else by name.
+    """The SVG text of each drawing that `source` has of `concepts`.
+
+    A drawing is looked up by code point if the source lists code points, otherwise by name.
 
     Raises: InputError when the package cannot be fetched.
     """
@@ -121,11 +124,12 @@ def read_drawings(source: Source, concepts: Sequence[Concept]) -> dict[Drawing, 
     for name in names:  # sorted: a plain name comes before its variants
         by_name.setdefault(_letters(name), name)
         by_name.setdefault(_letters(VARIANT.sub("", name)), name)
-    named = [concept for concept in concepts if concept.name not in source.misnamed]
-    found = [
-        (c, by_code.get(_code_points(c.hexcode)) or by_name.get(_letters(c.name))) for c in named
-    ]
-    return {Drawing(source, concept): _svg(icons, name) for concept, name in found if name}
+    drawings = {}
+    for concept in concepts:
+        icon = by_code.get(_code_points(concept.hexcode)) or by_name.get(_letters(concept.name))
+        if icon and concept.name not in source.misnamed:
+            drawings[Drawing(source, concept)] = _svg(icons, icon)
+    return drawings
 
 
 def render(svg: str, size: int) -> NDArray[np.uint8]:
@@ -159,9 +163,8 @@ def _svg(icons: dict[str, Any], name: str) -> str:
 
 
 def _code_points(code: str) -> str:
-    return code.lower().replace(
-        "-fe0f", ""
-    )  # the variation selector asks for colour; packages differ on writing it
+    # The variation selector asks for colour; some packages write it, others do not.
+    return code.lower().replace("-fe0f", "")
 
 
 def _letters(name: str) -> str:
@@ -172,5 +175,5 @@ def _letters(name: str) -> str:
 def _read_json(package: Path, member: str) -> Any:
     with tarfile.open(package) as tar:
         file = tar.extractfile(f"package/{member}")
-        assert file is not None, member  # the digest says which file this is
+        assert file is not None, member  # the digest guarantees the package's content
         return json.load(file)

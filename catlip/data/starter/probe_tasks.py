@@ -1,5 +1,4 @@
-"""The starter scale's two probes: which thing is drawn, and of which kind is it, on drawings of
-teams never seen in training.
+"""The starter scale's two probes: the concept of a drawing, and the kind of thing that it is.
 
 A linear classifier on frozen features is fitted to the drawings of two teams and tested on those of
 two others; pre-training saw neither. *concepts* asks for the concept ("violin"), *subgroups* for
@@ -72,22 +71,21 @@ def _samples(
     folder: Path, class_of: Callable[[dict[str, Any]], str]
 ) -> tuple[list[Sample], list[str]]:
     """The drawings of things in a split, and the class of each."""
-    found = []
+    samples, classes = [], []
     for shard in map(open_shard, expand(str(folder))):
         for number in range(len(shard)):
             metadata = shard.metadata(number)
             if metadata["group"] not in LEFT_OUT_GROUPS:
-                found.append(((shard, number), class_of(metadata)))
-    return [sample for sample, _ in found], [name for _, name in found]
+                samples.append((shard, number))
+                classes.append(class_of(metadata))
+    return samples, classes
 
 
 def _labelled(
     samples: list[Sample], classes: list[str], label_of: dict[str, int]
 ) -> tuple[list[Sample], NDArray[np.int64]]:
     """The samples whose class has a label, and those labels."""
-    kept = [
-        (sample, label_of[name])
-        for sample, name in zip(samples, classes, strict=True)
-        if name in label_of
-    ]
-    return [sample for sample, _ in kept], np.array([label for _, label in kept], dtype=np.int64)
+    pairs = zip(samples, classes, strict=True)
+    labelled = [(sample, label_of[name]) for sample, name in pairs if name in label_of]
+    labels = np.array([label for _, label in labelled], dtype=np.int64)
+    return [sample for sample, _ in labelled], labels

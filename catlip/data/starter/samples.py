@@ -30,7 +30,8 @@ from catlip.data.starter.scenes import (
 from catlip.data.starter.wording import drawing_caption, scene_caption
 
 SPLITS = ("pretrain", "probe-train", "probe-test")
-PHOTO_SHARE = 0.25  # of the drawings for pre-training; the probes' all stand on a plain colour
+# Probability that a drawing for pre-training is on a photograph; all others are on a plain colour.
+PHOTO_SHARE = 0.25
 DRAWING_SIZE = (0.7, 1.0)  # longer side of a lone drawing, relative to the image
 SCENE_SIZE = (0.3, 0.6)  # longer side of an object in a scene
 SCENE_OBJECTS = 4  # at most
@@ -46,9 +47,12 @@ class Plan:
     """One sample to be made.
 
     Attributes:
-        key: its name in the shard. kind: "drawing" (one sprite, nearly filling the image) or
-        "scene" (one to four, on a photograph). sprites: what is on it, the lowest first. size: side
-        of the image in pixels. seed: the data set's.
+        key: its name in the shard.
+        kind: "drawing" (one sprite that nearly fills the image) or "scene" (one to four sprites on
+            a photograph).
+        sprites: what is on it, the lowest first.
+        size: side of the image in pixels.
+        seed: the data set's.
     """
 
     key: str
@@ -62,8 +66,9 @@ class Plan:
 def plan(
     sprites: Sequence[Sprite[Drawing]], scenes: int, size: int, seed: int
 ) -> dict[str, list[Plan]]:
-    """The samples of each split: every sprite once, and `scenes` scenes of those for pre-training,
-    mixed among them.
+    """The samples of each split: every sprite once.
+
+    For pre-training, `scenes` scenes of its own sprites are mixed among them.
     """
     plans: dict[str, list[Plan]] = {split: [] for split in SPLITS}
     for sprite in sprites:
@@ -87,34 +92,33 @@ def plan(
 
 
 def is_thing(concept: Concept) -> bool:
-    """Whether a concept can be one object among others in a scene: not a face, a person, a place or
-    a time of day.
+    """Whether a concept can be one object among others in a scene.
+
+    Faces, persons, places and times of day cannot.
     """
     return concept.group in THING_GROUPS or concept.subgroup in THING_SUBGROUPS
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """Random numbers that depend on the seed and on what they are for, and on nothing else."""
+    """Random numbers that depend only on the seed and on `name`, what they are used for."""
     return np.random.default_rng(
         int.from_bytes(sha256(f"{seed}/{name}".encode()).digest()[:16], "big")
     )
 
 
 def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
-    """A planned sample as `(key, {"png": ..., "txt": ..., "json": ...})`, ready for
-    `write_shard`.
-    """
+    """A planned sample as `(key, {"png": ..., "txt": ..., "json": ...})` for `write_shard`."""
     rng = generator(sample.seed, f"{sample.split}/{sample.key}")
-    place, background = _background(sample, rng)
-    share = DRAWING_SIZE if sample.kind == "drawing" else SCENE_SIZE
-    image, placements = compose(background, sample.sprites, rng, share)
+    background_name, background = _background(sample, rng)
+    size = DRAWING_SIZE if sample.kind == "drawing" else SCENE_SIZE
+    image, placements = compose(background, sample.sprites, rng, size)
     if sample.kind == "drawing":
         caption = drawing_caption(sample.sprites[0].what.concept, rng)
     else:
         caption = scene_caption([placement.what.concept.name for placement in placements], rng)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=6)
-    meta = json.dumps(_metadata(sample, place, placements), ensure_ascii=False)
+    meta = json.dumps(_metadata(sample, background_name, placements), ensure_ascii=False)
     return sample.key, {"png": buffer.getvalue(), "txt": caption.encode(), "json": meta.encode()}
 
 
@@ -128,9 +132,7 @@ def _background(sample: Plan, rng: np.random.Generator) -> tuple[str, Pixels]:
 def _metadata(
     sample: Plan, background: str, placements: Sequence[Placement[Drawing]]
 ) -> dict[str, Any]:
-    """The `.json` member. A drawing says at its top level what a scene says of each of its
-    objects.
-    """
+    """The `.json` member; a drawing repeats the entries of its only object at the top level."""
     objects = [_identity(placement.what) | {"box": placement.box} for placement in placements]
     head = {"kind": sample.kind, "split": sample.split, "background": background}
     if sample.kind == "drawing":

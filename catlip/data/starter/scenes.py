@@ -1,10 +1,9 @@
-"""Generated layouts of real drawings: sprites pasted by their own transparency on a photograph,
-with exact boxes and masks.
+"""Generated layouts of real drawings, pasted on a photograph, with exact boxes and masks.
 
-`compose` is all of it: it places sprites so that each stays recognisable, pastes them in order, and
-tells where each can be seen. A sprite that finds no place is left out, so that whoever writes the
-caption or the annotation names what is there. Backgrounds are the photographs in backgrounds/ (see
-its ATTRIBUTION.md); three of them appear in no training image.
+`compose` places sprites so that each stays recognisable, pastes them in order, and returns the
+visible pixels of each. A sprite for which there is no room is left out of the image and of the
+result, so that captions and annotations name only what can be seen. Backgrounds are the photographs
+in backgrounds/ (see its ATTRIBUTION.md); three of them appear in no training image.
 """
 
 import functools
@@ -19,19 +18,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 BACKGROUNDS = Path(__file__).with_name("backgrounds")
-HELD_OUT_PHOTOS = frozenset(
-    {"blue-periwinkle", "lake-sherburne", "roman-colosseum"}
-)  # for test scenes only
+# For test scenes only.
+HELD_OUT_PHOTOS = frozenset({"blue-periwinkle", "lake-sherburne", "roman-colosseum"})
 PHOTOS = tuple(sorted(path.stem for path in BACKGROUNDS.glob("*.jpg")))
 TRAINING_PHOTOS = tuple(name for name in PHOTOS if name not in HELD_OUT_PHOTOS)
 
 CROP_SHARE = (0.3, 1.0)  # side of a photo's crop, relative to its short side
-TRIES = 20
+TRIES = 20  # random places for a sprite, before it is left out
 MAX_COVERED = 0.25  # of a sprite's box by any other's: both stay recognisable
 OPAQUE = 128  # a pixel belongs to the last sprite at least this opaque there
-CONTRAST = (
-    90  # least distance in RGB, of 442, between a plain background and a drawing's mean colour
-)
+# Least distance in RGB, of 442, between a plain background and a drawing's mean colour.
+CONTRAST = 90
 
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
@@ -39,8 +36,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sprite(Generic[T]):
-    """What is pasted: what it is (any value of the caller's), and its pixels, straight-alpha RGBA
-    [h, w, 4] uint8.
+    """What is pasted.
+
+    Attributes:
+        what: what it is; any value of the caller's.
+        pixels: [h, w, 4] uint8, straight-alpha RGBA.
     """
 
     what: T
@@ -70,9 +70,8 @@ def compose(
     Args:
         background: [H, W, 3] uint8; it is not changed.
         sprites: later ones lie over earlier ones.
-        rng: what all choices are drawn from.
         share: range of a sprite's longer side relative to the shorter side of the image.
-    Returns: the image [H, W, 3] uint8, and a placement for each sprite that found a place, in the
+    Returns: the image [H, W, 3] uint8, and a placement for each sprite that could be placed, in the
         order of pasting.
     """
     image = background.copy()
@@ -100,9 +99,7 @@ def compose(
 
 
 def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
-    """A random square of the photograph `name`, mirrored half of the time, as [size, size, 3]
-    uint8.
-    """
+    """A random square of the photograph `name`, often mirrored, [size, size, 3] uint8."""
     photo = _photo(name)
     side = round(min(photo.size) * rng.uniform(*CROP_SHARE))
     left, top = (int(rng.integers(length - side + 1)) for length in photo.size)
@@ -113,9 +110,7 @@ def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
 
 
 def plain(sprite: Sprite[T], size: int, rng: Generator) -> Pixels:
-    """A background of one random colour against which the sprite can be seen, as [size, size, 3]
-    uint8.
-    """
+    """A background of one random colour that contrasts with the sprite, [size, size, 3] uint8."""
     opacity = sprite.pixels[..., 3:].astype(np.float64)
     mean = (sprite.pixels[..., :3] * opacity).sum((0, 1)) / opacity.sum()
     colour = rng.integers(256, size=3)
@@ -125,8 +120,9 @@ def plain(sprite: Sprite[T], size: int, rng: Generator) -> Pixels:
 
 
 def _scale(pixels: Pixels, longer_side: float) -> Pixels:
-    """Pixels resized so that the longer side is `longer_side`; Pillow weighs colours by their
-    opacity.
+    """Pixels resized so that the longer side is `longer_side`.
+
+    Pillow weights colours by their opacity.
     """
     factor = longer_side / max(pixels.shape[:2])
     height, width = (max(1, round(length * factor)) for length in pixels.shape[:2])
@@ -142,10 +138,8 @@ def _free_box(
     rng: Generator,
 ) -> tuple[int, int, int, int] | None:
     for _ in range(TRIES):
-        left, top = (
-            int(rng.integers(image_width - width + 1)),
-            int(rng.integers(image_height - height + 1)),
-        )
+        left = int(rng.integers(image_width - width + 1))
+        top = int(rng.integers(image_height - height + 1))
         box = (left, top, left + width, top + height)
         if all(_covered(box, other) <= MAX_COVERED for other in taken):
             return box
@@ -153,7 +147,7 @@ def _free_box(
 
 
 def _covered(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    """The area two boxes share, as a fraction of the smaller one."""
+    """The area of the intersection of two boxes, as a fraction of the smaller box."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
     return max(width, 0) * max(height, 0) / smaller

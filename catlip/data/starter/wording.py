@@ -1,8 +1,7 @@
-"""Captions of the starter data: names and keywords people gave, in the forms in which people write
-them below a picture.
+"""Captions of the starter data, made of the names and keywords that people gave the drawings.
 
 No template ("a photo of a ...") is added. A drawing's caption is its name, alone or among some of
-its keywords; a scene's lists the names of what is in it, as a sentence part or as plain words.
+its keywords. A scene's caption lists the names of what is in it, as a phrase or as plain words.
 """
 
 import re
@@ -37,8 +36,9 @@ def drawing_caption(concept: Concept, rng: Generator) -> str:
 
 
 def scene_caption(names: Sequence[str], rng: Generator) -> str:
-    """The names in random order: "a dog, grapes and an umbrella" (3 in 4) or "grapes, dog,
-    umbrella" (1 in 4).
+    """The names in random order, as a phrase (3 in 4) or as plain words (1 in 4).
+
+    For example "a dog, grapes and an umbrella", or "grapes, dog, umbrella".
     """
     names = [names[i] for i in rng.permutation(len(names))]
     if rng.integers(4) == 0:
@@ -48,7 +48,7 @@ def scene_caption(names: Sequence[str], rng: Generator) -> str:
 
 
 def with_article(name: str) -> str:
-    """The name behind "a" or "an", unless its head noun is a plural or is not counted."""
+    """The name after "a" or "an", unless its head noun is a plural or is not counted."""
     head = re.split(r" (?:with|of|on|in|and|without) ", name)[0].split()[-1]
     plural = head.endswith("s") and not head.endswith(SINGULAR_ENDINGS)
     if plural or NOT_COUNTED.fullmatch(head):
