@@ -1,11 +1,12 @@
-"""A caption becomes the set of WordNet synsets that its words name.  (Section 3.1, Equation 1)
+"""Maps a caption to the set of WordNet synsets that its words name (Section 3.1, Equation 1).
 
-Three rules. The paper and its released code differ, and neither knows "golden retriever":
+There are three rules, because the paper and its released code differ, and neither labels "golden
+retriever":
 
 "paper"           the words that a part-of-speech tagger calls nouns, each by its first noun sense.
-"corenet"         the released code's: every word, whatever its part of speech, whose first noun
-                  sense is also *named* after it; so "black" counts and "couch", which WordNet files
-                  under "sofa", does not.
+"corenet"         the released code's: every word, of any part of speech, whose first noun sense is
+                  also *named* after it; so "black" counts, but "couch", whose synset is named
+                  "sofa", does not.
 "paper_multiword" as "paper", but the longest run of words that WordNet lists as one noun counts as
                   one. Not the default: the paper tags and maps "each word", and runs mislead too
                   ("at home" is a party, "hot dog" is not a dog).
@@ -26,13 +27,12 @@ from catlip.words.tokens import WordMemo, inner_word, last_word, sentence_tokens
 from catlip.words.wordnet import VERSION, nouns
 
 MAX_CHARACTERS = 4096  # of a caption; the rest of a longer one is not read
-# Raise it when a rule gives other labels than before: those made by an older edition are made
-# again.
+# Raise it when a rule gives other labels than before: labels of an older edition are made again.
 EDITION = 3
 MEMO_ENTRIES = 1 << 16
-NOUN = "NN"  # how every Penn Treebank tag of a noun begins
+NOUN = "NN"  # the prefix of every Penn Treebank tag of a noun
 
-# Printable ASCII without % + < &: cleaning has nothing to do but spaces and case.
+# Printable ASCII without % + < &: only spaces and case have to be cleaned.
 PLAIN = re.compile(r"[ -$'-*,-;=-~]*")
 MARKUP = re.compile(r"<.*?>")
 SPACES = re.compile(r" {2,}")
@@ -43,9 +43,9 @@ def clean(caption: object) -> str:
 
     At most `MAX_CHARACTERS` of the original are read.
 
-    In this order: percent-decoding, "+" to space, HTML tags out, line ends off, runs of spaces to
-    one, ftfy's repairs, lower case. None is an empty caption, bytes are read as UTF-8, and anything
-    else by its `str()`.
+    The steps in order: decode percent signs, replace "+" by a space, remove HTML tags, strip line
+    ends, merge runs of spaces, ftfy's repairs, lower case. None is an empty caption, bytes are read
+    as UTF-8, and any other object by its `str()`.
     """
     if isinstance(caption, bytes):
         caption = caption[: 4 * MAX_CHARACTERS].decode("utf-8", "replace")
@@ -60,15 +60,15 @@ def clean(caption: object) -> str:
 
 @dataclass(frozen=True)
 class Word:
-    """What became of one word of a caption.
+    """One word of a caption, and its label or the reason why it has none.
 
     Attributes:
         token: the word.
-        tag: its part of speech, "" where the rule does not ask.
+        tag: its part of speech, "" if the rule does not use it.
         lemma: its base form.
         synset: the canonical name of its first noun sense, "" when it has none.
         kept: whether that synset is a label of the caption.
-        reason: why not, "" when it is.
+        reason: why it is no label, "" if it is one.
     """
 
     token: str
@@ -80,17 +80,18 @@ class Word:
 
 
 class Labeller:
-    """Captions to WordNet synsets, by the rule "paper", "corenet" or "paper_multiword".
+    """Maps captions to WordNet synsets, by the rule "paper", "corenet" or "paper_multiword".
 
     Attributes:
-        rule: its name. edition: of the rules. wordnet: the version whose noun offsets are given,
-        "3.0". tagger: whose weights tag the words, None for "corenet", which asks for no tags.
-        synset: a word -> the synset it stands for under the rule, its part of speech aside, or
-        None.
+        rule: its name.
+        edition: of the rules.
+        wordnet: the version to which the noun offsets belong, "3.0".
+        tagger: the source of the tagger's weights; None for "corenet", which uses no tags.
+        synset: a word -> its synset under the rule, regardless of its part of speech, or None.
     """
 
     def __init__(self, rule: str = "paper"):
-        """Raises: InputError on an unknown rule, or when the words' data cannot be had."""
+        """Raises: InputError on an unknown rule, or when WordNet or the tagger is not available."""
         self._nouns = nouns()
         rules = {
             "paper": self._first_sense,
@@ -119,7 +120,7 @@ class Labeller:
         return [self._of_nouns(words, kinds) for words, kinds in zip(tokens, tags, strict=True)]
 
     def why_none(self, caption: object) -> str:
-        """Why a caption without a label has none, in a few words that count many such captions."""
+        """Why a caption without a label has none, in a fixed phrase that can be counted."""
         words = self.explain(caption)
         if not words:
             return "no caption" if caption is None else "an empty caption"
@@ -128,21 +129,21 @@ class Labeller:
         return "no noun of WordNet" if self._tagger else "no word that names its first noun sense"
 
     def explain(self, caption: object) -> list[Word]:
-        """What became of each word (or run of words) of a caption, in order."""
+        """Each word (or run of words) of a caption, in order, with its label or a reason."""
         tokens = tokenize(clean(caption))
         tags = self._tagger.tag([tokens])[0] if self._tagger else [""] * len(tokens)
         return [self._explain(token, tag) for token, tag in self._joined(tokens, tags)]
 
     def _of_any_words(self, text: str) -> list[int]:
         """The synsets of a clean caption whose words need no tags."""
-        found: set[int] = set()
+        offsets: set[int] = set()
         for sentence in sentences(text):
             *inner, last = sentence.split(" ")
             try:
-                found.update(self._last[last], *map(self._inner.__getitem__, inner))  # type: ignore[arg-type]
-            except TypeError:  # None: how the word is cut depends on its neighbours
-                found.update(self._synsets(sentence_tokens(sentence)))  # type: ignore[arg-type]
-        return sorted(found)
+                offsets.update(self._last[last], *map(self._inner.__getitem__, inner))  # type: ignore[arg-type]
+            except TypeError:  # None: how the word is split depends on its neighbours
+                offsets.update(self._synsets(sentence_tokens(sentence)))  # type: ignore[arg-type]
+        return sorted(offsets)
 
     def _synsets(self, words: Sequence[str] | None) -> tuple[int, ...] | None:
         if words is None:
@@ -152,34 +153,26 @@ class Labeller:
     def _of_nouns(self, words: list[str], tags: list[str]) -> list[int]:
         pairs = self._joined(words, tags) if self._longest else zip(words, tags, strict=True)
         synset = self.synset
-        return sorted(
-            {
-                found
-                for word, tag in pairs
-                if tag.startswith(NOUN) and (found := synset(word)) is not None
-            }
-        )
+        named = {synset(word) for word, tag in pairs if tag.startswith(NOUN)}
+        return sorted(offset for offset in named if offset is not None)
 
     def _joined(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
         """(word, tag) pairs, with runs of words that are one noun of WordNet joined to one word.
 
         The longest run that ends in a word tagged as a noun is taken.
         """
-        joined, place = [], 0
-        while place < len(words):
-            end = place + 1
-            for far in range(
-                min(self._longest.get(words[place], 1) + place, len(words)), place + 1, -1
-            ):
-                if (
-                    tags[far - 1].startswith(NOUN)
-                    and self._first_sense("_".join(words[place:far])) is not None
-                ):
-                    end = far
-                    break
-            joined.append(("_".join(words[place:end]), tags[end - 1]))
-            place = end
+        joined, start = [], 0
+        while start < len(words):
+            end = min(start + self._longest.get(words[start], 1), len(words))
+            while end > start + 1 and not self._is_noun(words[start:end], tags[end - 1]):
+                end -= 1
+            joined.append(("_".join(words[start:end]), tags[end - 1]))
+            start = end
         return joined
+
+    def _is_noun(self, words: list[str], last_tag: str) -> bool:
+        """Whether a run of words is one noun of WordNet and ends in a word tagged as a noun."""
+        return last_tag.startswith(NOUN) and self._first_sense("_".join(words)) is not None
 
     def _explain(self, token: str, tag: str) -> Word:
         lemma = self._nouns.lemmatize(token)

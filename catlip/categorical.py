@@ -27,9 +27,9 @@ class Categorical(Objective):
 
     Args:
         image_encoder: what is to be transferred.
-        base_rates: [V] float in (0, 1), the share of training captions that hold each class. The
-            bias starts at its log-odds, so that training begins at the loss of knowing how frequent
-            each noun is instead of V ln 2.
+        base_rates: [V] float in (0, 1), the fraction of training captions with each class. The bias
+            starts at its log-odds. The first loss is then that of a model that knows the frequency
+            of each noun, instead of V ln 2.
         chunk_classes: classes whose logits are in memory at a time; 0 for all of them, which is a
             little faster.
     Raises: InputError when `chunk_classes` is negative.
@@ -42,8 +42,8 @@ class Categorical(Objective):
         super().__init__()
         if chunk_classes < 0:
             raise InputError(
-                f"chunk_classes {chunk_classes} is a number of classes: give 0 for all at once, or "
-                "above"
+                f"chunk_classes {chunk_classes} is negative: give a number of classes, or 0 for "
+                "all at once"
             )
         self.chunk_classes = chunk_classes
         self.image_encoder = image_encoder
@@ -88,8 +88,8 @@ class Categorical(Objective):
 def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
     """Binary cross-entropy summed over classes, averaged over images (the release's `batch_mean`).
 
-    Absent classes cost softplus(z), present ones softplus(z) - z, so one dense softplus and one
-    gather give the same value as a dense [B, V] target without ever making it.
+    The loss of an absent class is softplus(z), that of a present class softplus(z) - z. So one
+    dense softplus and one gather give the same value as a dense [B, V] target, which is never made.
 
     Args:
         logits: [B, V], any float dtype; reduced in float32 or wider.
@@ -108,9 +108,9 @@ def chunked_binary_cross_entropy(
 
     Equal to `sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)`.
 
-    Classes are taken `chunk` at a time, and their logits computed once more in the backward pass:
-    memory beside the gradients themselves is a few times B x chunk numbers, and a fourth matrix
-    product joins the three of a linear layer.
+    Classes are taken `chunk` at a time, and their logits are computed again in the backward pass.
+    Beside the gradients, this needs memory for a few times B x chunk numbers, and four matrix
+    products instead of the three of a linear layer.
 
     Args:
         features: [B, D]; under autocast the products are taken in its dtype, as those of a linear
@@ -174,10 +174,8 @@ class _ChunkedLoss(torch.autograd.Function):
 
 def _chunk_logits(features: Tensor, weight: Tensor, bias: Tensor, first: int, chunk: int) -> Tensor:
     """[B, chunk] float32 or wider, of the classes from `first` on."""
-    weight, bias = (
-        weight[first : first + chunk].to(features.dtype),
-        bias[first : first + chunk].to(features.dtype),
-    )
+    weight = weight[first : first + chunk].to(features.dtype)
+    bias = bias[first : first + chunk].to(features.dtype)
     return _wide(F.linear(features, weight, bias))
 
 

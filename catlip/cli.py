@@ -1,8 +1,7 @@
 """Every command line: a frozen dataclass read by tyro, and one-line errors.
 
-`run(Config, main)` is the whole of a module's `if __name__ == "__main__"`. What the user got wrong
-is raised as `InputError` anywhere below and ends as one line on stderr and exit code 2; a bug keeps
-its traceback.
+A module's `if __name__ == "__main__"` consists of `run(Config, main)`. An error of the user is
+raised as `InputError` and ends as one line on stderr with exit code 2; a bug keeps its traceback.
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ import tyro
 
 from catlip import __version__
 from catlip.program.errors import (
-    InputError as InputError,  # the rest of the project takes it from here
+    InputError as InputError,  # the rest of the project imports it from here
 )
 from catlip.program.flags import grouped
 from catlip.program.out import check_out
@@ -30,8 +29,8 @@ from catlip.system.foreign import printable
 C = TypeVar("C")
 Program = tuple[type[Any], Callable[[Any], object]]  # a config and what is called with it
 
-# A full or forbidden disk and a wrong path are the user's to mend; any other OSError is a bug and
-# keeps its traceback.
+# A full or forbidden disk and a wrong path are for the user to correct; any other OSError is a bug
+# and keeps its traceback.
 USER_ERRORS = {
     "ENOSPC": "the disk of {path} is full; free some space or choose another one",
     "EDQUOT": "your quota on the disk of {path} is used up; free some space or choose another one",
@@ -47,14 +46,14 @@ USER_ERRORS = {
     "EROFS": "{path} cannot be written: its disk is read-only; choose another place",
     "ENOENT": "{path} is not there: no such file or folder",
     "EEXIST": "{path} exists already; choose another name",
-    "EISDIR": "{path} is a folder, where a file is needed; name a file, say one in it",
+    "EISDIR": "{path} is a folder, but a file is needed; give the path of a file",
     "ENOTDIR": (
-        "{path} cannot be: a part of this path is a file and not a folder; choose another place"
+        "{path} is not possible: a part of this path is a file and not a folder; choose another "
+        "place"
     ),
 }
 EXAMPLE_STARTS = ("python -m ", "torchrun ", "./run_all.sh")
-# What torch says, at any moment, of a loader's process that the system killed or that does not
-# answer.
+# The beginnings of torch's messages about a loader's process that was killed or does not answer.
 DEAD_WORKERS = ("DataLoader worker (pid", "DataLoader timed out")
 
 
@@ -73,7 +72,7 @@ def run(
         defaults: named instances, chosen by `--recipe NAME` (the first is the default); any field
             can still be overridden. A dry run needs none of the fields that are required.
         subcommands: other programs of this module, each chosen by its name as the first argument.
-    Exits: 2 after one line on stderr for what the user can mend, 130 on Ctrl-C.
+    Exits: 2 after one line on stderr for what the user can correct, 130 on Ctrl-C.
     """
     prog, arguments = module_name(), sys.argv[1:]
     if arguments == ["--version"]:
@@ -95,21 +94,21 @@ def run(
         main(given)
     except InputError as error:
         _stop(str(error))
-    except BrokenPipeError:  # the reader of our output, say `head`, has seen enough
+    except BrokenPipeError:  # the reader of the output, for example `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         sentence = USER_ERRORS.get(errno.errorcode.get(error.errno or 0, ""))
         if sentence is None:
             raise
-        if error.strerror != os.strerror(error.errno or 0):  # who raised it says what to do
+        if error.strerror != os.strerror(error.errno or 0):  # the message already says what to do
             sentence = f"{error.strerror}: {{path}}"
         _stop(sentence.format(path=error.filename) if error.filename else str(error))
     except RuntimeError as error:
         if not str(error).startswith(DEAD_WORKERS):
             raise
         _stop(
-            "a process that reads images died or hangs; give fewer --num-workers if it lacked "
-            f"memory, or 0 ({error})"
+            "a process that reads images died or hangs; if memory ran out, give fewer "
+            f"--num-workers, or 0 ({error})"
         )
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
@@ -157,7 +156,7 @@ def with_example_lines(description: str) -> str:
 
 
 def _is_example(line: str, before: list[str]) -> bool:
-    """Whether a line is a command, or goes on with the command of the line before."""
+    """Whether a line is a command, or continues the command of the line before."""
     return line.startswith(EXAMPLE_STARTS) or bool(
         before and before[-1].startswith("    ") and before[-1].endswith("\\")
     )
@@ -175,7 +174,7 @@ def _parse(
         )
     try:
         with redirect_stderr(printed):
-            found = tyro.cli(
+            given = tyro.cli(
                 whole.view if whole else config,
                 prog=prog,
                 args=arguments,
@@ -186,7 +185,7 @@ def _parse(
         if not end.code:
             raise
     else:
-        return whole.config(found, default) if whole else found
+        return whole.config(given, default) if whole else given
     lines = [line.strip("│╭╮╰╯| ") for line in printed.getvalue().splitlines()]
     rule = ("─", "---")  # of a box, or where that cannot be drawn
     first = next((number + 1 for number, line in enumerate(lines) if line.startswith(rule)), 0)
@@ -205,14 +204,12 @@ def _only_one_length(arguments: Sequence[str], default: Any) -> list[str]:
 
     For example, --iterations on the command line replaces the epochs of the recipe.
     """
-    found = list(arguments)
-    for one, other in itertools.permutations(
-        getattr(getattr(default, "recipe", None), "ALTERNATIVES", ()), 2
-    ):
-        given = {flag: _is_given(f"--{flag}", arguments) for flag in (one, other)}
-        if given[one] and not given[other]:
-            found += [f"--{other}", "0"]
-    return found
+    completed = list(arguments)
+    alternatives = getattr(getattr(default, "recipe", None), "ALTERNATIVES", ())
+    for flag, alternative in itertools.permutations(alternatives, 2):
+        if _is_given(f"--{flag}", arguments) and not _is_given(f"--{alternative}", arguments):
+            completed += [f"--{alternative}", "0"]
+    return completed
 
 
 def _is_given(flag: str, arguments: Sequence[str]) -> bool:
@@ -220,7 +217,7 @@ def _is_given(flag: str, arguments: Sequence[str]) -> bool:
 
 
 def _without_required(default: Any) -> Any:
-    """The config with an empty string in place of what a user would have to give."""
+    """The config with an empty string for each field that a user would have to give."""
     missing = [name for name, value in vars(default).items() if value is tyro.MISSING]
     return dataclasses.replace(default, **dict.fromkeys(missing, ""))
 
@@ -240,7 +237,6 @@ def _take_recipe(arguments: Sequence[str], defaults: Mapping[str, C]) -> tuple[C
 
 
 def _stop(message: str) -> None:
-    sys.stderr.write(
-        f"error: {' '.join(printable(message).split())}\n"
-    )  # in one piece: other ranks may be writing theirs
+    # In one call, because other ranks may be writing at the same time.
+    sys.stderr.write(f"error: {' '.join(printable(message).split())}\n")
     sys.exit(2)

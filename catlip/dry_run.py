@@ -1,8 +1,8 @@
 """What a pre-training run would do and cost: `--dry-run` of any method's `pretrain`.
 
-Nothing here knows a method: parameters are counted on the objective as built, floating-point
-operations by passing the shapes of two images and their captions through it, and the speed of the
-device is that of a large matrix product on it.
+It works for any method: parameters are counted on the objective, floating-point operations by
+passing the shapes of two images and their captions through it, and the speed of the device is that
+of a large matrix product.
 """
 
 import json
@@ -23,7 +23,7 @@ from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import Recipe
 from catlip.training.distributed import Place
 
-# Of the measured matrix products: what well-tuned ViT training reaches; the estimate says so.
+# The fraction of the measured speed that well-tuned ViT training reaches; the estimate says so.
 UTILISATION = 0.4
 GRADIENT_BYTES = 4
 # torch's counter knows every attention kernel but the CPU's.
@@ -92,18 +92,16 @@ def describe(
             f"{seconds:.3g} s a step, {hours}, at {reached}, if data and network keep up"
         ),
     }
-    said = [f"{name}: {value}" for name, value in lines.items()]
-    return "\n".join([*said, *differences(recipe, objective.name, num_steps)])
+    description = [f"{name}: {value}" for name, value in lines.items()]
+    return "\n".join([*description, *differences(recipe, objective.name, num_steps)])
 
 
 def print_transfer(recipe: ImageRecipe, protocol: str, place: Place) -> None:
     """Print what a transfer by this recipe would do, and how it differs from the release."""
     if not place.is_main:
         return
-    images, accumulation = (
-        recipe.micro_batch * recipe.num_devices,
-        recipe.accumulation(place.world_size),
-    )
+    images = recipe.micro_batch * recipe.num_devices
+    accumulation = recipe.accumulation(place.world_size)
     print("recipe:", json.dumps(asdict(recipe), indent=2))
     print("sizes (per device and micro-step):", _sizes(recipe))
     print(f"steps: {recipe.length()}, each of {images:,} images at the base size")
@@ -121,9 +119,8 @@ def made_up_batch(resolution: int, tokenize: Callable[[list[str]], Tensor] | Non
     """Two images, each with a caption and a label, of which only the shapes are used."""
     images = torch.zeros(2, 3, resolution, resolution, dtype=torch.uint8)
     tokens = tokenize(["a photograph"] * 2) if tokenize else None
-    return Batch(
-        images, ["0", "1"], RaggedLabels(torch.tensor([0, 0]), torch.tensor([0, 1, 2])), tokens
-    )
+    labels = RaggedLabels(torch.tensor([0, 0]), torch.tensor([0, 1, 2]))
+    return Batch(images, ["0", "1"], labels, tokens)
 
 
 def flops_per_image(objective: nn.Module, batch: Batch) -> float:
@@ -136,7 +133,7 @@ def flops_per_image(objective: nn.Module, batch: Batch) -> float:
 
 def _layout(recipe: Recipe, world_size: int) -> str:
     if world_size == recipe.num_devices:
-        return "as the recipe has it"
+        return "as in the recipe"
     return f"the recipe has {recipe.num_devices} devices: the global batch is kept by accumulation"
 
 

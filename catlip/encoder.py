@@ -1,9 +1,9 @@
 """The image encoder: a vision transformer (Dosovitskiy et al. 2021), as the paper pre-trains it.
 
-The blocks are timm's. What varies is the stem that turns pixels into tokens: `patchify` is ViT's
-one strided convolution, `conv` the reference release's three, and `hybrid` ViT's own hybrid, a
-small convolutional network whose feature map is cut into tokens: the proof-scale encoder, because a
-plain ViT learns too slowly from a few thousand pictures.
+The blocks are timm's. Encoders differ in the stem that turns pixels into tokens: `patchify` is
+ViT's strided convolution, `conv` the three convolutions of the reference release, and `hybrid` a
+small convolutional network whose feature map is cut into tokens, as in ViT's hybrid. The small
+encoder has this stem, because a plain ViT learns too slowly from a few thousand pictures.
 """
 
 from collections.abc import Callable
@@ -75,7 +75,7 @@ class ReleaseEncoder(ImageEncoder):
 
     timm interpolates them on their grid.
 
-    They are added in the tokens' own precision, which under autocast is bfloat16.
+    They are added in the precision of the tokens, which under autocast is bfloat16.
     """
 
     def _pos_embed(self, x: Tensor) -> Tensor:
@@ -88,15 +88,15 @@ class ReleaseEncoder(ImageEncoder):
 
 
 def unit_range(images: Tensor) -> Tensor:
-    """Pixels as shares of one: uint8 divided by 255 in float32, anything else as it is."""
+    """Pixels in [0, 1]: uint8 is divided by 255 in float32, any other type is unchanged."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def resize_along_tokens(positions: Tensor, count: int) -> Tensor:
     """Position embeddings [1, N, D] for `count` tokens, interpolated linearly in flattened order.
 
-    At another width of the grid this mixes neighbours of different columns; it is what the released
-    weights were trained with.
+    If the width of the grid changes, this mixes neighbours of different columns; the released
+    weights were trained with it.
     """
     if positions.shape[1] == count:
         return positions
@@ -172,12 +172,11 @@ def build_encoder(
 ) -> ImageEncoder:
     """The encoder `name`, freshly initialised, with position embeddings for `resolution` pixels.
 
-    Images of any other size, in whole patches, have them resampled: in 2-D, or for `conv` stems as
-    the release does.
+    For images of another size, in whole patches, the position embeddings are resampled: in 2-D, or
+    for `conv` stems as the release does.
 
     Args:
-        pool: what is transferred, when not what the architecture says; "avg" is built without a
-            class token.
+        pool: what is transferred, if it differs from the architecture's; "avg" has no class token.
         attention: "sdpa" (PyTorch's fused kernels), or "naive", which writes out every attention
             matrix (its softmax is float32 under autocast on a GPU; on a CPU autocast leaves it in
             bfloat16).
@@ -186,8 +185,7 @@ def build_encoder(
         checkpointing: keep only the input of each block, and compute the rest again in the backward
             pass.
     Raises: InputError for a name that is not in ENCODERS, a resolution that is not a whole number
-        of patches, or a `drop_path`
-        outside [0, 1).
+        of patches, or a `drop_path` outside [0, 1).
     """
     shape = choose("encoder", name, ENCODERS)
     if resolution % shape.patch:
@@ -196,7 +194,7 @@ def build_encoder(
         )
     if not 0 <= drop_path < 1:
         raise InputError(
-            f"drop_path {drop_path} is a probability: give one from 0 up to, but not, 1"
+            f"drop_path {drop_path} is not a probability below 1: give one from 0, and below 1"
         )
     pool = pool or shape.pool
     family = ReleaseEncoder if shape.stem == "conv" else ImageEncoder
@@ -212,8 +210,8 @@ def build_encoder(
         num_classes=0,
         global_pool=pool,
         class_token=pool == "token",
-        fc_norm=shape.pool
-        == "avg",  # the last norm stays where the architecture has it, whatever is pooled
+        # The last norm stays where the architecture has it, whatever is pooled.
+        fc_norm=shape.pool == "avg",
         dynamic_img_size=True,
         no_embed_class=shape.stem == "conv",  # the release adds no position to its class token
     )

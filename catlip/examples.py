@@ -33,13 +33,13 @@ class Examples:
     vocabulary: Path
     """A vocabulary, made by `python -m catlip.vocabulary`; its rule labels the captions."""
     count: Count = 12
-    """How many samples."""
+    """Number of samples."""
     out: Path = Path("runs/examples/examples.json")
     """The record to write."""
 
 
 def main(config: Examples) -> None:
-    """Label, record, print."""
+    """Label some samples, write their record, and print them."""
     if config.count < 1:
         raise InputError(f"--count {config.count} must be at least 1")
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
@@ -60,9 +60,9 @@ def main(config: Examples) -> None:
 def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
     """`count` samples, evenly spread over at most `count` shards, each once."""
     shards = [open_shard(paths[number]) for number in chosen(len(paths), count)]
-    share, rest = divmod(count, len(shards))
-    for place, shard in enumerate(shards):
-        for number in chosen(len(shard), share + (place < rest)):
+    per_shard, rest = divmod(count, len(shards))
+    for position, shard in enumerate(shards):
+        for number in chosen(len(shard), per_shard + (position < rest)):
             yield shard, number
 
 
@@ -72,7 +72,7 @@ def _example(
     """The record's entry of a sample; without an image, and with a note, if that cannot be read."""
     caption = shard.caption(number) or ""
     names = [nouns().name(offset) for offset in labeller(caption)]
-    found = {
+    entry = {
         "key": shard.keys[number],
         "caption": caption[:MOST_CHARACTERS],
         "classes": [name for name in names if name in classes],
@@ -86,8 +86,8 @@ def _example(
         record.notes.append(
             f"{shard.path.name}: {shard.keys[number]} has no readable image: {error}"
         )
-        return found
-    return found | {"image": encoded_image(pixels)}
+        return entry
+    return entry | {"image": encoded_image(pixels)}
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """The differences from the reference release of CatLIP that stay: one list.
 
-A recipe that carries the paper's or the release's numbers (`source`) is read as theirs, so each
-difference that concerns it is printed by its `--dry-run` and stands in the notes of every record
-made by it. What is configured as in the release, and what does not change a result, is not here.
+Readers take a recipe with the paper's or the release's numbers (`source`) for theirs. So each
+difference that concerns it is printed by its `--dry-run`, and is in the notes of every record made
+by it. Settings that can be as in the release, and differences that change no result, are not here.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-# Warm-up takes one step in so many at most: with little data a run is shorter than Table 7's
-# warm-up.
+# The warm-up is at most one step in LEAST_SHARE: with little data a run is shorter than the warm-up
+# of Table 7.
 LEAST_SHARE = 10
 
 Recipe = Any  # an ImageRecipe, which imports more than a report should need
@@ -67,15 +67,13 @@ DIFFERENCES = (
     ),
     Difference(
         "order: samples are mixed within windows of 16 shards; the release reads its first epoch "
-        "in order and mixes all "
-        "samples of a node in later ones",
+        "in order and mixes all samples of a node in later ones",
         lambda recipe, method: method not in TRANSFER,
     ),
     Difference(
         (
             "learning rate and RangeAugment's target change every step; in the release once an "
-            "epoch "
-            "(--per-epoch)"
+            "epoch (--per-epoch)"
         ),
         lambda recipe, method: (
             method in ("finetune", "multilabel", "segmentation") and not recipe.per_epoch
@@ -91,28 +89,27 @@ DIFFERENCES = (
     Difference(
         (
             "the decay of the averaged weights rises from .1 at the first step; in the release it "
-            "is "
-            "constant (--no-ema-rising)"
+            "is constant (--no-ema-rising)"
         ),
         lambda recipe, method: method in TRANSFER and recipe.ema_rising,
     ),
     Difference(
         "training images are jittered in scale as in ViTDet, in batches of one size; in the "
-        "release they are resized to "
-        "squares, whose batch falls as they grow (table_7e_*_release)",
+        "release they are resized to squares, whose batch falls as they grow "
+        "(table_7e_*_release)",
         lambda recipe, method: method == "detection" and bool(recipe.scale_jitter),
     ),
     Difference(
         "the pyramid is detectron2's: each level by itself, the last a maximum; in the release "
-        "coarser levels are added to "
-        "finer ones, the last is a convolution, and heads take objects from it too",
+        "coarser levels are added to finer ones, the last is a convolution, and heads take "
+        "objects from it too",
         of("detection"),
     ),
 )
 
 
 def warmup_steps(recipe: Recipe, num_steps: int) -> int:
-    """Steps of warm-up in a transfer of `num_steps`: the recipe's, or a tenth of a shorter run."""
+    """Steps of warm-up in a transfer of `num_steps`: the recipe's, but at most a tenth of them."""
     return min(recipe.warmup_iterations, num_steps // LEAST_SHARE)
 
 
@@ -125,12 +122,12 @@ def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> li
     """
     if recipe.source == "own":
         return []
-    found = [difference.what for difference in DIFFERENCES if difference.concerns(recipe, method)]
+    texts = [difference.what for difference in DIFFERENCES if difference.concerns(recipe, method)]
     if num_steps is not None and method in TRANSFER:
         steps = warmup_steps(recipe, num_steps)
         if steps < recipe.warmup_iterations:
-            found.append(
+            texts.append(
                 f"warm-up: {steps} steps, a tenth of this run; in the release "
                 f"{recipe.warmup_iterations} however long it is"
             )
-    return [f"not as in the release: {what}" for what in found]
+    return [f"not as in the release: {what}" for what in texts]

@@ -1,8 +1,9 @@
-"""How the release starts its weights: `--initialization release`.
+"""The initial weights of the release: `--initialization release`.
 
-Its configuration files name other rules, which its code does not apply. What it does: Xavier's
-uniform rule for the weights of all linear layers and zero for their biases; the class token and the
-positions normal; convolutions and norms as torch starts them, which is how they start here too.
+Its configuration files name other rules, which its code does not apply. The code draws the weights
+of all linear layers by Xavier's uniform rule and sets their biases to zero. It draws the class
+token and the positions from a normal distribution. Convolutions and norms start as in torch, here
+too.
 """
 
 from torch import nn
@@ -13,7 +14,7 @@ CLASS_TOKEN_STD = 0.02
 
 
 def encoder_as_release(encoder: ImageEncoder) -> None:
-    """Start an encoder anew. Positions are as wide as one over the root of the encoder's width."""
+    """Initialise an encoder; the deviation of positions is one over the root of the width."""
     linear_as_release(encoder)
     if encoder.cls_token is not None:
         nn.init.trunc_normal_(encoder.cls_token, std=CLASS_TOKEN_STD)
@@ -22,7 +23,7 @@ def encoder_as_release(encoder: ImageEncoder) -> None:
 
 
 def linear_as_release(module: nn.Module) -> None:
-    """Start all linear layers of a module anew, itself if it is one."""
+    """Initialise all linear layers of a module, or the module itself if it is one."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

@@ -1,8 +1,7 @@
-"""How much must be measured before something is said: one table for the page and for
-`bench.compare`.
+"""The least numbers of samples before a statement is made, for the page and for `bench.compare`.
 
-Of n paired samples that are all of one sign, a sign test gives p = 2 / 2**n: 0.06 at five, 0.03 at
-six. And of fewer than six samples not even the whole range holds the median 95 times in 100.
+For n paired samples that all have one sign, a sign test gives p = 2 / 2**n: 0.06 for five, 0.03 for
+six. With fewer than six samples, not even their whole range contains the median 95 times in 100.
 """
 
 from collections.abc import Mapping
@@ -30,15 +29,13 @@ SAMPLES = {  # kind of record -> what the names of the lists end with that hold 
 
 
 def rounds_of(kind: str, samples: Mapping[str, object]) -> int | None:
-    """The rounds that a record's ratios rest on, the fewest of any; None where it does not hold
-    them.
-    """
+    """The least number of rounds behind a record's ratios; None if it does not hold them."""
     lists = (values for name, values in samples.items() if name.endswith(SAMPLES.get(kind, ())))
     return min((len(values) for values in lists if isinstance(values, list)), default=None)
 
 
 def too_few(kind: str, samples: Mapping[str, object]) -> str:
-    """`2 rounds, of at least 6`, where a record's ratios rest on too few; else empty."""
+    """For example `2 rounds, of at least 6`, if a record's ratios have too few; otherwise ""."""
     rounds, least = rounds_of(kind, samples), ROUNDS.get(kind, 0)
     if rounds is None or rounds >= least:
         return ""

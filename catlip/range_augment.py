@@ -8,10 +8,10 @@ dB over training: pictures hardly change at first, and a lot at the end.
     objective = Augmented(Categorical(encoder, base_rates), RangeAugment())
     images, loss = RangeAugment()(images, progress=step / num_steps)    # or by itself
 
-Nothing here counts steps or holds a random state. Who trains says how far the run is, and seeds
-torch's random numbers before each micro-batch: then a run that is stopped and resumed, or spread
-over other ranks and micro-steps, augments each image alike, and so does every method, because these
-draws come first.
+Nothing here counts steps or holds a random state. The training loop gives the progress of the run,
+and seeds torch's random numbers before each micro-batch. So each image is augmented in the same way
+if the run is stopped and resumed, or spread over other ranks and micro-steps; and also by every
+method, because these numbers are drawn first.
 """
 
 import math
@@ -55,7 +55,8 @@ class Operation:
 
     Attributes:
         apply: images [n, 3, H, W], magnitudes [n, 1, 1, 1] and standard normal noise [n, 3, H, W]
-        to images. low, high: the ends of the range of its magnitudes.
+            to images.
+        low, high: the ends of the range of its magnitudes.
     """
 
     apply: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -92,10 +93,11 @@ class Draws:
     """The random numbers of one batch of B images, of which each operation changes n.
 
     Attributes:
-        order: names of the operations, in the order in which they are applied. chosen: each
-        operation's images, [n] int64 indices. where: each operation's magnitudes, [n] float in [0,
-        1): 0 is the low end of the range, 1 the high one. noise: [n, 3, H, W] float, standard
-        normal.
+        order: names of the operations, in the order in which they are applied.
+        chosen: each operation's images, [n] int64 indices.
+        where: each operation's magnitudes, [n] float in [0, 1): 0 is the low end of the range, 1
+            the high end.
+        noise: [n, 3, H, W] float, standard normal.
     """
 
     order: list[str]
@@ -107,8 +109,8 @@ class Draws:
 def draw(images: Tensor) -> Draws:
     """The random numbers for `images` [B, 3, H, W], in their dtype, for half of them per operation.
 
-    They come from torch's generator of the images' device. Only the order comes from that of the
-    CPU, where it is needed: nothing is copied to the device, and nothing waits for it.
+    They come from torch's generator of the images' device. Only the order, which is needed on the
+    CPU, comes from that of the CPU: nothing is copied to the device, and nothing waits for it.
     """
     names, half = list(OPERATIONS), max(1, len(images) // 2)
     order = [names[i] for i in torch.randperm(len(names), device="cpu").tolist()]
@@ -145,7 +147,7 @@ class RangeAugment(nn.Module):
 
         Args:
             images: [B, 3, H, W] uint8, or float in [0, 1].
-            progress: share of the training steps that are done, in [0, 1]; the same for all
+            progress: fraction of the training steps that are done, in [0, 1]; the same for all
                 micro-steps and ranks of a step.
         Returns: [B, 3, H, W] in [0, 1], float32 or wider, and a scalar. In evaluation mode the
             images as they came, and zero.
@@ -153,9 +155,8 @@ class RangeAugment(nn.Module):
         if not self.training:
             return images, torch.zeros((), device=images.device)
         images = unit_range(images)
-        images = images.to(
-            torch.promote_types(images.dtype, torch.float32)
-        )  # a bfloat16 has no room for an 8-bit pixel
+        # At least float32: bfloat16 cannot represent all values of an 8-bit pixel.
+        images = images.to(torch.promote_types(images.dtype, torch.float32))
         augmented = self.augment(images, draw(images))
         error = mean_squared_error(augmented, images)
         self.psnr_db = 10 * torch.log10(PEAK / error.detach().mean())
@@ -200,7 +201,7 @@ class Augmented(Objective):
         return self.objective.image_encoder
 
     def set_progress(self, share: float) -> None:
-        """Keeps it for RangeAugment, and tells the objective."""
+        """Store the progress for RangeAugment, and pass it to the objective."""
         self.progress = share
         self.objective.set_progress(share)
 
@@ -218,12 +219,12 @@ class Augmented(Objective):
         return self.objective(*changed) + torch.stack(losses).mean()
 
     def lr_scale(self, name: str) -> float:
-        """The objective's own, of its parameters; the ranges learn at the full rate."""
-        own = name.removeprefix(OBJECTIVE)
-        return self.objective.lr_scale(own) if own != name else 1.0
+        """The objective's scale for its parameters; the ranges learn at the full rate."""
+        bare = name.removeprefix(OBJECTIVE)
+        return self.objective.lr_scale(bare) if bare != name else 1.0
 
     def decays(self, name: str) -> bool:
-        """The objective's own, of its parameters."""
+        """As the objective says."""
         return self.objective.decays(name.removeprefix(OBJECTIVE))
 
     def metrics(self) -> dict[str, Tensor]:
@@ -240,7 +241,7 @@ def target_mse(progress: float, start_db: float, end_db: float) -> float:
     """The target mean squared error of 8-bit pixels: half a cosine, in MSE, between two PSNRs.
 
     Args:
-        progress: share of the training steps that are done, in [0, 1].
+        progress: fraction of the training steps that are done, in [0, 1].
         start_db, end_db: PSNR at 0 and at 1.
     """
     start, end = (PEAK / 10 ** (psnr / 10) for psnr in (start_db, end_db))

@@ -1,11 +1,11 @@
 """Every random stream of a run, by name.
 
-What a run draws follows from its seed, the stream, and what the draw is for: an epoch, a step or a
-position.
+The random numbers of a run depend on its seed, the stream, and what they are for: an epoch, a step
+or a position.
 
-A stream's number keeps its draws apart from those of the other streams of the same seed. Never
-change a number: the same command would then draw others. Weights, heads and the batches of a linear
-probe start from the seed itself.
+The number of a stream makes its random numbers different from those of other streams with the same
+seed. Never change a number: the same command would then give other results. Weights, heads and the
+batches of a linear probe use the seed itself.
 """
 
 from typing import Literal
@@ -29,6 +29,6 @@ def generator(seed: int, stream: int, *numbers: int) -> np.random.Generator:
 
 
 def seed_at(seed: int, stream: int, *numbers: int, bits: Literal[32, 64] = 32) -> int:
-    """A seed for generators that others make, as torch's and NumPy's global ones."""
+    """A seed for other generators, such as torch's and NumPy's global ones."""
     state = np.random.SeedSequence([seed, stream, *numbers])
     return int(state.generate_state(1, np.uint64 if bits == 64 else np.uint32)[0])

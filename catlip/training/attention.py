@@ -1,8 +1,7 @@
 """Which attention kernel runs: PyTorch chooses one for each call, by device, type, shape and mask.
 
-What it chose is seen where operations are dispatched, also in the parts of other libraries.
-Compiled blocks are not looked into: they would run uncompiled meanwhile, and not to the same last
-bit.
+The choice is visible where operations are dispatched, also in modules of other libraries. Compiled
+blocks are not watched: they would run uncompiled, and with other rounding.
 """
 
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ KERNELS = {
     "aten::_scaled_dot_product_flash_attention_for_cpu": "flash",
     "aten::_scaled_dot_product_efficient_attention": "efficient",
     "aten::_scaled_dot_product_cudnn_attention": "cudnn",
-    # Seen in inference mode; else only its parts are, and.
+    # In inference mode this is visible. Otherwise only its parts are, of which nothing else uses
+    # the second.
     "aten::_scaled_dot_product_attention_math": "math",
-    # This is one of the composition that stands in where no kernel fits, and of nothing else.
     "aten::_safe_softmax": "math",
 }
 
@@ -35,9 +34,8 @@ class _Watch(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         name = function._schema.name
-        if (
-            name == "aten::scaled_dot_product_attention"
-        ):  # in inference mode it comes before its kernel is chosen
+        # In inference mode this operation is dispatched before its kernel is chosen.
+        if name == "aten::scaled_dot_product_attention":
             with self:
                 return function.decompose(*args, **(kwargs or {}))
         if name in KERNELS:

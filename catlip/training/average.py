@@ -1,8 +1,8 @@
 """The exponential moving average of an objective's weights: what is transferred at the end.
 
-torch's AveragedModel copies the whole module, which FSDP2 refuses, and averages its constants too.
-This keeps one tensor for each entry of the state dict, sharded as the objective is, and updates all
-of them in one fused call.
+torch's AveragedModel copies the whole module, which FSDP2 does not allow, and also averages its
+constants. This class has one tensor for each entry of the state dict, sharded like the objective,
+and updates all of them in one fused call.
 """
 
 import torch
@@ -18,7 +18,7 @@ class WeightAverage:
 
     Args:
         rising: let the decay rise to `decay` as (1 + step) / (10 + step), so that the average of a
-            short run is not its start.
+            short run does not stay near its start.
     Attributes:
         values: name -> tensor, as in the objective's state dict.
     """
@@ -37,10 +37,8 @@ class WeightAverage:
 
         After the first step the average is the state.
         """
-        averages, current = (
-            [local(tensors[name]) for name in self._averaged]
-            for tensors in (self.values, self._current)
-        )
+        averages = [local(self.values[name]) for name in self._averaged]
+        current = [local(self._current[name]) for name in self._averaged]
         decay = min(self.decay, (1 + step) / (10 + step)) if self.rising else self.decay
         torch._foreach_lerp_(averages, current, 1.0 if step == 0 else 1 - decay)
         for name in self.values.keys() - set(self._averaged):

@@ -26,8 +26,7 @@ def compile_blocks(module: nn.Module) -> None:
 
     Blocks that are alike share their graphs; each image size has its own.
 
-    Graphs for any size would differ with the order in which sizes came, and so with where a run was
-    stopped.
+    A graph for all sizes would depend on the order of the sizes, and so on where a run was stopped.
     """
     torch._dynamo.config.recompile_limit = MAX_GRAPHS
     for block in blocks(module):

@@ -1,10 +1,10 @@
 """Checkpoints of the whole state of a run; a kill or a full disk never costs the last good one.
 
 A checkpoint is `step-00000200.pt`, one file that rank 0 writes, or under FSDP2 a folder
-`step-00000200` to which every rank writes its share (torch.distributed.checkpoint). Either is
-written under a temporary name, synced to disk, and renamed: what has the name is whole. Both are
-read in place, into the tensors of a run that is ready to start, so a file may go on sharded and a
-folder whole, on any number of ranks.
+`step-00000200` to which every rank writes its part (torch.distributed.checkpoint). Both are written
+under a temporary name, synced to disk, and renamed, so that a checkpoint with its final name is
+complete. Both are read into the tensors of a run that is ready to start. A run can therefore go on
+from either, sharded or not, on any number of ranks.
 """
 
 import errno
@@ -31,7 +31,7 @@ from catlip.training.distributed import barrier
 from catlip.training.folder import refuse_another
 from catlip.training.metadata import PlainMetadataReader
 
-KEEP = 2  # a fault found in the newest leaves one to fall back to
+KEEP = 2  # if the newest is damaged, a run can go on from the one before
 HEAD = "checkpoint.json"  # step and config of a folder
 
 State = dict[str, dict[str, Tensor]]
@@ -56,9 +56,9 @@ def save(folder: Path, step: int, state: State, config: dict[str, Any]) -> Path:
 
 
 def save_sharded(folder: Path, step: int, state: State, config: dict[str, Any], main: bool) -> Path:
-    """The same as a folder; all ranks call it, and the `main` one tidies.
+    """The same as a folder; all ranks call it, and the `main` one makes and deletes folders.
 
-    Raises: OSError on every rank when one of them cannot write its share.
+    Raises: OSError on every rank when one of them cannot write its part.
     """
     path, temporary = folder / f"step-{step:08d}", folder / ".sharded.tmp"
     if main:
@@ -88,17 +88,18 @@ def newest(folder: Path) -> Path | None:
         dist.all_gather_object(seen, path)
         if len(set(seen)) > 1:
             raise InputError(
-                f"ranks see different checkpoints ({seen}); the run's folder must be on storage "
-                "that all share"
+                f"ranks see different checkpoints ({seen}); put the run's folder on storage that "
+                "all nodes share"
             )
     return path
 
 
 def load(path: Path, config: dict[str, Any], state: State) -> int:
-    """Fill the tensors of `state` from the checkpoint at `path`; the steps done.
+    """Fill the tensors of `state` from the checkpoint at `path`.
 
-    Raises: InputError when it was made under another config, naming what differs, or does not hold
-        what `state` does.
+    Returns: the number of steps done.
+    Raises: InputError when it was made under another config, naming what differs, or does not have
+        the entries of `state`.
     """
     if path.is_file():
         saved = _read(path)
@@ -109,12 +110,11 @@ def load(path: Path, config: dict[str, Any], state: State) -> int:
     head = json.loads((path / HEAD).read_text())
     refuse_another(path.parent.parent, json.loads(head["config"]), config)
     reader = PlainMetadataReader(path)
-    reader.read_metadata()  # what is wrong with it is said here in one line
+    reader.read_metadata()  # raises InputError for a damaged index; dcp.load would not
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "torch.distributed is disabled"
-            )  # it is meant: one process may go on alone
+            # Intended: one process may go on alone.
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")
             dcp.load(state, storage_reader=reader)
     except CheckpointException as failure:  # not an Exception, so it would pass every handler
         error, _ = next(iter(failure.failures.values()))
@@ -136,14 +136,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_names(path: Path, saved: State, state: State) -> None:
-    there, here = (
-        {(part, name) for part in each for name in each[part]} for each in (saved, state)
-    )
-    if there != here:
-        odd = ", ".join("/".join(name) for name in sorted(there ^ here)[:3])
+    in_file = {f"{part}/{name}" for part in saved for name in saved[part]}
+    in_run = {f"{part}/{name}" for part in state for name in state[part]}
+    if in_file != in_run:
+        unmatched = ", ".join(sorted(in_file ^ in_run)[:3])
         raise InputError(
-            f"{path} does not hold this run's state (only one of them has {odd}); remove it or "
-            "give another --out"
+            f"{path} does not hold this run's state (only one of them has {unmatched}); remove it "
+            "or give another --out"
         )
 
 
@@ -161,19 +160,14 @@ def _fill(state: State, saved: State) -> None:
 
 @contextmanager
 def _whole_or_absent(step: int, folder: Path, temporary: Path | None) -> Iterator[None]:
-    """Turns any failure to write into one kind of error, and leaves no `temporary` behind."""
+    """Turn any failure to write into an OSError, and delete `temporary`."""
     try:
         yield
-    except (
-        RuntimeError,
-        OSError,
-        CheckpointException,
-    ) as error:  # how torch reports a write that failed half-way
-        cause = (
-            next(iter(error.failures.values()))[0]
-            if isinstance(error, CheckpointException)
-            else error
-        )
+    # All of these are raised by torch when writing fails.
+    except (RuntimeError, OSError, CheckpointException) as error:
+        cause: BaseException = error
+        if isinstance(error, CheckpointException):
+            cause = next(iter(error.failures.values()))[0]
         number = getattr(cause, "errno", None) or errno.ENOSPC
         message = (
             f"checkpoint of step {step} could not be written, the last one is kept ({folder}: "
@@ -194,9 +188,8 @@ def _drop_old(folder: Path) -> None:
     doomed = folder / ".old.tmp"
     for old in _all(folder)[:-KEEP]:
         _remove(doomed)
-        _remove(
-            old.rename(doomed)
-        )  # renamed first: a kill leaves no half of a folder under a whole one's name
+        # Renamed first, so that a kill leaves no incomplete folder with a checkpoint's name.
+        _remove(old.rename(doomed))
 
 
 def _remove(path: Path) -> None:

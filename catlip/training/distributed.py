@@ -16,12 +16,13 @@ import torch.distributed as dist
 
 from catlip.cli import InputError
 
+# Parameters of malloc.h: number and value.
 GLIBC = {
     "M_TRIM_THRESHOLD": (-1, 2**31 - 1),
     "M_TOP_PAD": (-2, 64 * 2**20),
     "M_MMAP_MAX": (-4, 0),
-}  # malloc.h: number, value
-LET_GO_S = 0.1  # what a thread of gloo's needs, after an exchange is over, to drop its tensors
+}
+LET_GO_S = 0.1  # the time in which a thread of gloo drops its tensors after an exchange
 
 T = TypeVar("T")
 
@@ -41,9 +42,9 @@ class Place:
 
 
 def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
-    """The device and rank of this process; joins the process group when torchrun started several.
+    """The device and rank of this process; joins the process group if torchrun started several.
 
-    On a CPU, malloc is told to keep what is freed, for the whole process.
+    On a CPU, malloc keeps freed memory from now on, for the whole process.
 
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
@@ -51,10 +52,8 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
             does, 10 minutes or more.
     Raises: InputError when there is no such device.
     """
-    world_size, local_rank = (
-        int(os.environ.get("WORLD_SIZE", 1)),
-        int(os.environ.get("LOCAL_RANK", 0)),
-    )
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if not kind.startswith(("cpu", "cuda")):
         raise InputError(f"device {device!r} is not auto, cpu, cuda or cuda:N")
@@ -76,23 +75,21 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
 def _join(backend: str, world_size: int, timeout: timedelta | None) -> None:
     """Join the process group, also after torchrun has restarted its processes.
 
-    Its agent keeps one store for all attempts (pytorch issue 135712), in which a restarted process
-    would look up addresses of dead ones, so each attempt gets a part of its own. Several nodes
-    count attempts differently: there, start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1,
-    which makes a new store for each.
+    Its agent has one store for all attempts (pytorch issue 135712), in which a restarted process
+    would find the addresses of dead processes. Each attempt therefore uses its own prefix in the
+    store. Several nodes count attempts differently: there, start torchrun with
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which makes a new store for each attempt.
     """
     if backend == "gloo":
         atexit.register(_leave)
-    found = os.environ
-    if found.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or found.get("GROUP_WORLD_SIZE") != "1":
+    env = os.environ
+    if env.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or env.get("GROUP_WORLD_SIZE") != "1":
         dist.init_process_group(backend, timeout=timeout)
         return
-    agent = dist.TCPStore(
-        found["MASTER_ADDR"], int(found["MASTER_PORT"]), world_size, is_master=False
-    )
-    attempt = dist.PrefixStore(f"attempt {found['TORCHELASTIC_RESTART_COUNT']}", agent)
+    agent = dist.TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), world_size, is_master=False)
+    attempt = dist.PrefixStore(f"attempt {env['TORCHELASTIC_RESTART_COUNT']}", agent)
     dist.init_process_group(
-        backend, timeout=timeout, store=attempt, rank=int(found["RANK"]), world_size=world_size
+        backend, timeout=timeout, store=attempt, rank=int(env["RANK"]), world_size=world_size
     )
 
 
@@ -110,9 +107,9 @@ def _keep_memory() -> None:
 def _leave() -> None:
     """Leave the group while Python still runs.
 
-    A thread that drops a tensor once it does not aborts the process, with all its work done
-    (pytorch pull request 179291). Those threads end with the group; but where DTensor's caches
-    still hold that, they have to be waited for.
+    A thread that drops a tensor after Python has ended aborts the process, although its work is
+    done (pytorch pull request 179291). These threads end with the group; if DTensor's caches still
+    refer to the group, it takes a moment.
     """
     gc.collect()
     if dist.is_initialized():

@@ -17,13 +17,13 @@ def refuse(
     """Stop the run; all ranks call it together.
 
     Args:
-        losses, keys: of this rank's micro-batches: a scalar and the samples of each.
-    Raises: InputError naming the micro-batches whose loss is not finite, or all when only the
-        gradient is not.
+        losses, keys: the loss and the sample keys of each of this rank's micro-batches.
+    Raises: InputError naming the micro-batches whose loss is not finite, or all of them when only
+        the gradient is not.
     """
     mine = [(place.rank, loss, keys[i][:3]) for i, loss in enumerate(torch.stack(losses).tolist())]
-    everywhere = list(itertools.chain(*of_all_ranks(mine)))
-    guilty = [one for one in everywhere if not math.isfinite(one[1])] or everywhere
+    batches = list(itertools.chain(*of_all_ranks(mine)))
+    guilty = [batch for batch in batches if not math.isfinite(batch[1])] or batches
     where = "; ".join(
         f"on rank {rank} (samples {', '.join(samples)}, ...: loss {loss})"
         for rank, loss, samples in guilty[:3]
@@ -31,7 +31,6 @@ def refuse(
     more = f" and {len(guilty) - 3} more micro-batches" if len(guilty) > 3 else ""
     raise InputError(
         f"the loss or the gradient is not finite at step {step} {where}{more}, gradient norm "
-        f"{grad_norm}: "
-        "nothing was updated, the last checkpoint is kept; look at these samples, or try a lower "
-        "--max-lr"
+        f"{grad_norm}: nothing was updated, the last checkpoint is kept; look at these samples, "
+        "or try a lower --max-lr"
     )

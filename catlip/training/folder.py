@@ -1,4 +1,4 @@
-"""The folder of a run: what determined the run in it, and what a restart may delete of it."""
+"""The folder of a run: whether it holds another run, and what a restart may delete."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def refuse_another(folder: Path, before: dict[str, Any], now: dict[str, Any]) ->
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """In which fields two runs differ, in words; "" if they are the same run."""
+    """The fields in which two configs differ, in words; "" if they are equal."""
     names = [*now, *(name for name in before if name not in now)]
     differ = [name for name in names if before.get(name) != now.get(name)]
     words = [
@@ -55,22 +55,22 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
 def discard(folder: Path) -> None:
     """Delete the run in `folder`.
 
-    Raises: InputError, with nothing deleted, when it holds anything that no run writes.
+    Raises: InputError, and deletes nothing, when it holds anything that no run writes.
     """
-    found = sorted(folder.iterdir()) if folder.exists() else []
+    paths = sorted(folder.iterdir()) if folder.exists() else []
     inside = sorted((folder / "checkpoints").iterdir()) if (folder / "checkpoints").is_dir() else []
-    foreign = [path for path in found if not _is_one_of(path, WRITTEN)]
+    foreign = [path for path in paths if not _is_one_of(path, WRITTEN)]
     foreign += [path for path in inside if not _is_one_of(path, CHECKPOINTS)]
     if foreign:
         names = ", ".join(str(path.relative_to(folder)) for path in foreign[:3])
         raise InputError(
-            f"--restart deletes a run, and {folder} holds what no run writes ({names}); give "
-            "another --out"
+            f"--restart deletes a run, but {folder} holds files that no run writes ({names}); "
+            "give another --out"
         )
-    for path in found:
+    for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != LOCK:  # which this process holds
+        elif path.name != LOCK:  # this process holds the lock
             path.unlink()
 
 

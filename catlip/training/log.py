@@ -1,7 +1,7 @@
 """The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and optionally W&B.
 
-`log.jsonl` is the log; the others show it. A run that goes on from a checkpoint drops the lines
-after it, so that its log ends as an uninterrupted run's does.
+`log.jsonl` is the log; the others show it. A run that goes on from a checkpoint drops the lines of
+later steps, so that its log equals that of an uninterrupted run.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from catlip.training.distributed import Place, of_all_ranks, peak_gib
 
 @dataclass
 class Progress:
-    """What one step reported; a line of the log is the mean of those since the last line.
+    """The numbers of one step; a line of the log is the mean over the steps since the last line.
 
     Attributes:
         loss: mean per image, over all ranks and micro-steps.
@@ -39,11 +39,11 @@ class Progress:
 
 
 class Log:
-    """Where rank 0 writes what the run does; the other ranks only add up.
+    """The log of a run, written by rank 0; the other ranks only keep its lines.
 
     Args:
         folder: of the run.
-        step: of the checkpoint that the run goes on from; later lines are dropped.
+        step: of the checkpoint from which the run goes on; later lines are dropped.
         wandb: name of a Weights & Biases project; empty for none. Raises: InputError when the
             package is not installed.
         config: what determines the run, shown there.
@@ -119,7 +119,7 @@ class Log:
         with naming(self.path.parent):
             for name, value in shown.items():
                 self.board.add_scalar(name, value, step)
-            self.board.flush()  # what a kill would lose, a resumed run would not write again
+            self.board.flush()  # a resumed run would not write what a kill had lost
         if self.wandb:
             self.wandb.log(self.lines[-1], step=step)
 

@@ -1,11 +1,11 @@
 """The training loop in plain PyTorch: steps, accumulation, clipping, averaging, checkpoints, log.
 
-It knows an objective only as a module that turns a batch into a scalar loss, and batches only as
-something with a length, `keys`, `broken` and `to(device)`. A run is a folder: `checkpoints/`,
-`log.jsonl` and TensorBoard events (one line every `log_every` steps), `broken.jsonl` if images
-could not be read, and at the end `weights.safetensors`. Starting it again in the same folder goes
-on from the last checkpoint, to the same weights: nothing depends on how often it was stopped, and
-random numbers only on the seed, the step and the micro-batch.
+For the loop, an objective is a module that turns a batch into a scalar loss, and a batch has a
+length, `keys`, `broken` and `to(device)`. A run is a folder: `checkpoints/`, `log.jsonl` and
+TensorBoard events (one line every `log_every` steps), `broken.jsonl` if images could not be read,
+and at the end `weights.safetensors`. Started again in the same folder, a run goes on from the last
+checkpoint and ends with the same weights: random numbers depend only on the seed, the step and the
+micro-batch.
 """
 
 import errno
@@ -61,7 +61,7 @@ from catlip.training.threads import use_threads
 
 @dataclass(frozen=True)
 class Implementation:
-    """How a step is computed. What it computes is the same, but for rounding.
+    """How a step is computed; its result does not depend on it, except for rounding.
 
     Attributes:
         parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks.
@@ -92,8 +92,8 @@ class Trainer:
         place: rank and device.
         accumulation: micro-batches per optimizer step.
         implementation: how a step is computed; the run is the same.
-        seed: of what the objective draws (dropped paths, augmentation): each of its calls in a step
-            has random numbers of its own, which belong to the micro-batch and not to the rank.
+        seed: of the objective's random numbers (dropped paths, augmentation); each of its calls in
+            a step has its own, which depend on the micro-batch and not on the rank.
         mark: called with "loss", "backward" or "optimizer" when that part of a step is done, for
             benches that time the parts.
     """
@@ -117,7 +117,7 @@ class Trainer:
         self.replica = distribute(
             self.objective, self.place, form.parallel, precision=recipe.precision
         )
-        # To look for them in each step would take as long as clipping.
+        # Collected once: collecting them in each step would take as long as clipping.
         self._parameters = list(self.objective.parameters())
         self._watched = False
         self.optimizer = adamw(self.objective, recipe, form.optimizer)
@@ -131,9 +131,11 @@ class Trainer:
     def train_step(self, batches: Iterator[Any]) -> Progress:
         """One optimizer step over the next `accumulation` batches.
 
-        The host waits for the device once, for the loss and the gradient's norm: without them it
-        could not stop before the optimizer steps. Raises: InputError, on all ranks, when either is
-        not finite on any; the weights are then those before the step.
+        The host waits for the device once, for the loss and the gradient's norm, so that it can
+        stop before the optimizer steps.
+
+        Raises: InputError, on all ranks, when either is not finite on any; the weights are then
+            those before the step.
         """
         begin, wait, images, losses, keys, broken = time.perf_counter(), 0.0, 0, [], [], []
         self.objective.set_progress(
@@ -189,8 +191,8 @@ class Trainer:
             "objective": self.objective.state_dict(),
             "optimizer": {
                 f"{name}/{moment}": value
-                for name, found in moments.items()
-                for moment, value in found.items()
+                for name, by_moment in moments.items()
+                for moment, value in by_moment.items()
             },
             "average": self.average.values if self.average else {},
             "scaler": scaler,
@@ -213,7 +215,7 @@ class Trainer:
             checkpoint.save(folder, self.step, self.state(), config=config)
 
     def resume(self, folder: Path, config: dict[str, Any]) -> None:
-        """Take up the newest checkpoint in `folder`, if there is one.
+        """Load the newest checkpoint in `folder`, if there is one.
 
         Raises: InputError when it is not of this run.
         """
@@ -306,11 +308,11 @@ def train(
         config: what determines the run; a checkpoint made under another one is refused.
         log_every, checkpoint_every: in optimizer steps.
         wandb: a Weights & Biases project to log to as well.
-        snapshots: at how many evenly spaced steps the weights to transfer are written, the last
-            step among them.
+        snapshots: number of evenly spaced steps, the last one included, at which the weights to
+            transfer are written.
     Returns: the lines of the log, from the first step on.
     """
-    kept = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
+    snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.place)
     trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.place, wandb=wandb, config=config)
@@ -324,7 +326,7 @@ def train(
             saves = (
                 trainer.step == trainer.num_steps
                 or trainer.step % checkpoint_every == 0
-                or trainer.step in kept
+                or trainer.step in snapshot_steps
             )
             # A line with each checkpoint as well, so that a resumed run has the same log.
             if saves or trainer.step % log_every == 0:
@@ -336,7 +338,7 @@ def train(
                 recent = []
             if saves:
                 trainer.check_finite()
-            if trainer.step in kept:
+            if trainer.step in snapshot_steps:
                 path = folder / f"weights-step-{trainer.step:08d}.safetensors"
                 _write_weights(trainer, path, log, config=config)
             if saves:
@@ -365,7 +367,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any])
     temporary = path.with_suffix(".tmp")
     try:
         temporary.touch()
-        # As the user wants it; safetensors would let nobody else read its file.
+        # The user's umask; safetensors would let nobody else read its file.
         mode = temporary.stat().st_mode
         save_file(
             {name: tensor.contiguous() for name, tensor in weights.items()},
@@ -382,7 +384,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any])
 
 
 def _metrics(objective: Objective) -> dict[str, float]:
-    """The objective's own numbers, if it has any, fetched from the device together."""
-    found = objective.metrics()
-    values = [whole(value.detach()).float().reshape(()) for value in found.values()]
-    return dict(zip(found, torch.stack(values).tolist(), strict=True)) if values else {}
+    """The objective's metrics, copied from the device together."""
+    metrics = objective.metrics()
+    values = [whole(value.detach()).float().reshape(()) for value in metrics.values()]
+    return dict(zip(metrics, torch.stack(values).tolist(), strict=True)) if values else {}

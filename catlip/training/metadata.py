@@ -1,8 +1,8 @@
-"""What a sharded checkpoint says about itself, read without letting it run anything.
+"""Reads the index of a sharded checkpoint without letting it run code.
 
-torch.distributed.checkpoint keeps its index as a pickle, which may import and call whatever it
-names. A trainer's state holds tensors only, so its index needs a dozen names; every other import is
-refused, and with it entries that are pickles themselves.
+torch.distributed.checkpoint stores its index as a pickle, which may import and call anything. A
+trainer's state holds only tensors, so its index needs a dozen names. Every other import is refused,
+and therefore also entries that are pickles.
 """
 
 import pickle
@@ -17,14 +17,13 @@ from catlip.cli import InputError
 
 _HERE = "torch.distributed.checkpoint"
 ADMITTED = {
-    *(
-        f"{_HERE}.metadata.{name}"
-        for name in ("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties")
-    ),
-    *(
-        f"{_HERE}.metadata.{name}"
-        for name in ("TensorStorageMetadata", "ChunkStorageMetadata", "_MEM_FORMAT_ENCODING")
-    ),
+    f"{_HERE}.metadata.Metadata",
+    f"{_HERE}.metadata.MetadataIndex",
+    f"{_HERE}.metadata.StorageMeta",
+    f"{_HERE}.metadata.TensorProperties",
+    f"{_HERE}.metadata.TensorStorageMetadata",
+    f"{_HERE}.metadata.ChunkStorageMetadata",
+    f"{_HERE}.metadata._MEM_FORMAT_ENCODING",
     f"{_HERE}.filesystem._StorageInfo",
     "torch.serialization._get_layout",
     "torch.Size",
@@ -49,14 +48,14 @@ class PlainMetadataReader(FileSystemReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """The index.
 
-        Raises: InputError when it is not whole, or imports anything that an index of tensors does
-            not need.
+        Raises: InputError when it is damaged, or imports anything that an index of tensors does not
+            need.
         """
         path = Path(self.path)
         try:
             with open(path / ".metadata", "rb") as file:
                 metadata = _IndexUnpickler(file).load()
-        except Exception as error:  # a broken pickle can raise nearly anything
+        except Exception as error:  # a damaged pickle can raise nearly anything
             raise InputError(
                 f"{path} cannot be read ({error}); remove it to go on from the one before"
             ) from error

@@ -1,9 +1,10 @@
 """One objective on several devices, replicated (DDP) or sharded (FSDP2), with the same results.
 
-DDP keeps everything on every device. FSDP2 keeps a share of each parameter, of its gradient and of
-its optimizer state, and gathers one transformer block at a time. The loop meets the difference only
-here. What FSDP2 cannot shard, parameters without a dimension, stays whole on every rank; its
-gradient is averaged by `finish_gradients`.
+The loss, the gradient norm and the weights are the same for both. DDP has everything on every
+device. FSDP2 has on each a part of each parameter, of its gradient and of its optimizer state, and
+gathers one transformer block at a time. Only this module handles the difference. Parameters without
+a dimension, which FSDP2 cannot shard, are whole on every rank; `finish_gradients` averages their
+gradients.
 
     replica = distribute(objective, place, "fsdp", "bf16")      # call this instead
 """
@@ -30,8 +31,8 @@ Parallel = Literal["ddp", "fsdp"]
 def distribute(objective: nn.Module, place: Place, parallel: Parallel, precision: str) -> nn.Module:
     """The module to call in place of `objective`; with one process, the objective itself.
 
-    All ranks start from rank 0's weights. FSDP2 gathers the blocks in `precision`, so between them
-    activations are in it too; gradients are reduced, and weights kept, in float32.
+    All ranks start from rank 0's weights. FSDP2 gathers the blocks in `precision`, so activations
+    between them have it too; gradients are reduced, and weights stored, in float32.
     """
     if place.world_size == 1:
         return objective
@@ -47,7 +48,7 @@ def distribute(objective: nn.Module, place: Place, parallel: Parallel, precision
 
 
 def synchronised(replica: nn.Module, last: bool) -> AbstractContextManager[None]:
-    """Around a micro-step: ranks exchange gradients once per step, in its last backward."""
+    """The context of a micro-step: ranks exchange gradients only in the last one of a step."""
     if isinstance(replica, FSDPModule):
         replica.set_requires_gradient_sync(last)
     elif isinstance(replica, DistributedDataParallel) and not last:
@@ -57,12 +58,9 @@ def synchronised(replica: nn.Module, last: bool) -> AbstractContextManager[None]
 
 def finish_gradients(replica: nn.Module) -> None:
     """Average over ranks the gradients that FSDP2 does not, after the last backward of a step."""
-    gradients = (
-        [p.grad for p in _scalars(replica) if p.grad is not None]
-        if isinstance(replica, FSDPModule)
-        else []
-    )
-    if gradients:
+    if not isinstance(replica, FSDPModule):
+        return
+    if gradients := [p.grad for p in _scalars(replica) if p.grad is not None]:
         mean = torch.stack(gradients)
         dist.all_reduce(mean)
         torch._foreach_copy_(gradients, list((mean / dist.get_world_size()).unbind()))
@@ -75,7 +73,7 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
     if not sharded:
         return nn.utils.get_total_norm(whole)
-    # One exchange for all parameters; DTensor's own norm takes one each.
+    # One exchange for all parameters; the norm of a DTensor takes one for each.
     square = nn.utils.get_total_norm(sharded) ** 2
     dist.all_reduce(square)
     return (square + nn.utils.get_total_norm(whole) ** 2 if whole else square).sqrt()
@@ -87,7 +85,7 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a sharded tensor, gathered, so all ranks must ask; any other tensor itself."""
+    """A sharded tensor gathered from all ranks, which must all call it; any other tensor itself."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -102,7 +100,7 @@ def share_replicated(tensors: Iterable[Tensor]) -> None:
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a scalar over all ranks; itself when there is one."""
+    """The mean of a scalar over all ranks; with one process, the scalar itself."""
     if dist.is_initialized():
         value = value / dist.get_world_size()
         dist.all_reduce(value)

@@ -74,14 +74,14 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 class Trained(Protocol):
-    """A module that says how its parameters learn: an Objective, or another library's model."""
+    """A module that states how its parameters learn: an Objective, or another library's model."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """As a module's."""
         ...
 
     def lr_scale(self, name: str) -> float:
-        """What the learning rate of the parameter of that name is multiplied by."""
+        """The factor of the learning rate of the parameter of that name."""
         ...
 
     def decays(self, name: str) -> bool:
@@ -95,8 +95,8 @@ def adamw(objective: Trained, recipe: Optimization, form: AdamWForm = "fused") -
     Parameters of fewer than two dimensions, and those for which the objective's `decays` is false,
     have no weight decay. The objective's `lr_scale` multiplies the learning rate.
 
-    That is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release
-    decays 0-D parameters.
+    This is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release
+    also decays 0-D parameters.
 
     Args:
         form: one kernel for all parameters, one per operation, or one per operation and parameter.
@@ -109,8 +109,8 @@ def adamw(objective: Trained, recipe: Optimization, form: AdamWForm = "fused") -
             groups.setdefault((decay, objective.lr_scale(name)), []).append(parameter)
     by_decay = sorted(groups.items(), key=lambda item: -item[0][0])
     options = [
-        {"params": found, "weight_decay": decay, "lr_scale": scale}
-        for (decay, scale), found in by_decay
+        {"params": parameters, "weight_decay": decay, "lr_scale": scale}
+        for (decay, scale), parameters in by_decay
     ]
     forms = {"fused": form == "fused", "foreach": form == "foreach"}
     return torch.optim.AdamW(options, lr=recipe.max_lr, betas=recipe.betas, eps=recipe.eps, **forms)
@@ -119,7 +119,7 @@ def adamw(objective: Trained, recipe: Optimization, form: AdamWForm = "fused") -
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:
     """The learning rate of step `step` of `num_steps`, from 0: linear warm-up, then half a cosine.
 
-    With `per_epoch` the cosine is taken at the beginning of the epoch: a staircase.
+    With `per_epoch` the cosine of the beginning of the epoch is used: a staircase.
     """
     warmup = min(optimization.warmup_iterations, num_steps - 1)
     if step < warmup:
@@ -135,9 +135,9 @@ def learning_rate(step: int, num_steps: int, optimization: Optimization) -> floa
 
 
 def augmentation_progress(step: int, num_steps: int, optimization: Optimization) -> float:
-    """How far RangeAugment's target is on its way, in [0, 1].
+    """The progress of RangeAugment's target, in [0, 1].
 
-    With `per_epoch` as in the release, whose table of targets has one entry more than there are
+    With `per_epoch` it is the release's, whose table of targets has one entry more than there are
     epochs.
     """
     if not optimization.per_epoch:
@@ -146,5 +146,5 @@ def augmentation_progress(step: int, num_steps: int, optimization: Optimization)
 
 
 def epoch_of(step: int, num_steps: int, optimization: Optimization) -> int:
-    """In which pass over the data a step is, counted from 0."""
+    """The pass over the data in which a step is, counted from 0."""
     return int(step * optimization.epochs / num_steps)

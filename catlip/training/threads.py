@@ -1,9 +1,9 @@
-"""How many threads a training on a CPU uses: a core fewer for each that other processes keep busy.
+"""The number of threads of a training on a CPU: one per core that other processes do not use.
 
-Threads that share cores with another process wait for the one that has none: a training with as
-many threads as cores takes several times as long beside one busy process, a training with one
-thread fewer hardly longer than alone. The number decides the last bits of the weights, so it is
-chosen once for a run and kept in the run's folder.
+If another process uses a core, the threads wait for the one that has no core: beside one busy
+process, a training with as many threads as cores takes several times as long, and a training with
+one thread fewer hardly longer than alone. The number affects the rounding of the weights, so it is
+chosen once for a run and stored in the run's folder.
 """
 
 import functools
@@ -29,13 +29,13 @@ def use_threads(folder: Path, place: Place) -> None:
     """
     if place.device.type != "cpu":
         return
-    cores, kept = len(os.sched_getaffinity(0)), folder / FILE
+    cores, file = len(os.sched_getaffinity(0)), folder / FILE
     if "OMP_NUM_THREADS" not in os.environ:
-        begun_with = _read(kept)
+        begun_with = _read(file)
         torch.set_num_threads(min(begun_with, cores) if begun_with else _beside_others(cores))
     if place.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-        kept.write_text(f"{torch.get_num_threads()}\n")
+        file.write_text(f"{torch.get_num_threads()}\n")
 
 
 def cores_taken_by_others(seconds: float = LOOK_S) -> float:
@@ -46,15 +46,14 @@ def cores_taken_by_others(seconds: float = LOOK_S) -> float:
     return max(0.0, (after - before) / seconds)
 
 
-@functools.cache  # a program that trains many small classifiers looks once
+@functools.cache  # a program that trains many small classifiers measures once
 def _beside_others(cores: int) -> int:
     taken = round(cores_taken_by_others())
     fewer = max(1, min(ALL, cores - taken))
     if fewer < ALL:
         print(
             f"other processes keep {taken} of {cores} cores busy: training with {fewer} of {ALL} "
-            "threads; "
-            "set OMP_NUM_THREADS for another number",
+            "threads; set OMP_NUM_THREADS for another number",
             file=sys.stderr,
         )
     return fewer
@@ -66,7 +65,7 @@ def _others_s() -> float:
 
 
 def _read(path: Path) -> int | None:
-    """The number that a run was begun with."""
+    """The number of threads with which a run was begun."""
     try:
         return max(1, int(path.read_text()))
     except (OSError, ValueError):
