@@ -192,7 +192,7 @@ class Labeller:
         return self._nouns.first_senses.get(self._nouns.lemmatize(word))
 
     def _namesake(self, word: str) -> int | None:
-        """The first noun sense, if its canonical name is the word's own."""
+        """The first noun sense, if its canonical name is the word itself."""
         lemma = self._nouns.lemmatize(word)
         sense = self._nouns.first_senses.get(lemma)
         return sense if sense is not None and self._nouns.name(sense) == f"{lemma}.n.01" else None

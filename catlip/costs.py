@@ -36,8 +36,14 @@ class StepShape:
 
 @dataclass(frozen=True)
 class TextTower:
-    """Shape of a text encoder: token width, transformer blocks, attention heads, width of the joint
-    space, tokens.
+    """Shape of a text encoder.
+
+    Attributes:
+        width: of a token.
+        depth: transformer blocks.
+        heads: attention heads.
+        joint: width of the space that images and texts share.
+        context: tokens.
     """
 
     width: int
@@ -49,8 +55,9 @@ class TextTower:
 
 @dataclass(frozen=True)
 class Matmul:
-    """`count` products of a [rows, inner] and an [inner, columns] matrix; of a convolution, rows
-    are its output pixels.
+    """`count` products of a [rows, inner] and an [inner, columns] matrix.
+
+    The rows of a convolution are its output pixels.
     """
 
     rows: int
@@ -88,8 +95,9 @@ class Exchange:
 
     @property
     def sent_bytes(self) -> float:
-        """What leaves a rank when the collective runs round a ring; of a broadcast, the mean: the
-        last passes nothing on.
+        """The bytes that leave a rank when the collective runs round a ring.
+
+        For a broadcast it is the mean, because the last rank passes nothing on.
         """
         n, payload = self.world_size, self.payload_bytes
         return {

@@ -67,9 +67,7 @@ def _style(method: str, stated: Mapping[str, Any]) -> Shown:
 
 
 def name_of(method: str) -> str:
-    """How a method is called in text; the name in the record, cut to what fits a line, where it is
-    not known.
-    """
+    """The name of a method in text; if it is unknown, the name in the record, clipped to one line."""
     shown = KNOWN.get(method) or _stated.get(method)
     return shown.label if shown else clipped(method)
 
@@ -97,9 +95,7 @@ def _shown(method: str) -> Shown | None:
 
 
 def ordered(methods: Iterable[str]) -> list[str]:
-    """Methods without repetition, the known ones in their fixed order, then the others by name,
-    those not ours last.
-    """
+    """Each method once: the known ones in their fixed order, others by name, foreign ones last."""
     rank = {name: i for i, name in enumerate(KNOWN)}
     return sorted(
         set(methods), key=lambda name: (not is_ours(name), rank.get(name, len(rank)), name)
@@ -107,8 +103,9 @@ def ordered(methods: Iterable[str]) -> list[str]:
 
 
 def is_ours(method: str) -> bool:
-    """Whether the encoder was trained here, or is ours untrained; a spelling such as
-    `timm:vit_tiny` names one that is not.
+    """Whether the encoder was trained here, or is this project's untrained one.
+
+    A spelling such as `timm:vit_tiny` names one that is not.
     """
     return not method.startswith(NOT_OURS)
 

@@ -41,8 +41,15 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, a second line in small type, the anchor of its record, and remarks that
-    become footnotes.
+    """One cell of a table.
+
+    Attributes:
+        text: its first line.
+        small: a second line in small type.
+        anchor: of its record in the page.
+        quantity: what the text shows, for the CSV.
+        differs: whether it is marked as differing.
+        remarks: become footnotes.
     """
 
     text: str = MISSING
@@ -60,10 +67,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A named table. `name` is the file stem of its CSV; a row of one cell is a heading across the
-    table.
+    """A table; `name` is the file stem of its CSV, and a row of one cell is a heading.
 
-    A folded table is opened by the reader of the page: it is long, and not for everyone.
+    A folded table is long, and is opened by the reader of the page.
     """
 
     name: str
@@ -89,8 +95,9 @@ class Table:
 
 
 def shown(value: float | None, decimals: int | None = None) -> str:
-    """A number for people: `decimals` places, or three significant digits; thousands separated; NaN
-    as NaN.
+    """A number for readers, with `decimals` places or three significant digits.
+
+    Thousands are separated, and NaN is shown as NaN.
     """
     if value is None:
         return MISSING
@@ -110,9 +117,7 @@ def sign_of(value: float, decimals: int = 1) -> int:
 
 
 def clipped(words: object, most: int = 60) -> str:
-    """Words from inside a record on one line of at most so many printable characters; a dash where
-    there are none.
-    """
+    """Words from a record on one line of at most `most` printable characters, or a dash."""
     line = " ".join(words[: 4 * most].split()) if isinstance(words, str) else ""
     line = "".join(filter(str.isprintable, line))  # without what turns text around or breaks a page
     return (
@@ -122,14 +127,12 @@ def clipped(words: object, most: int = 60) -> str:
     )
 
 
-def share_cell(found: float | None, whole: float | None, anchor: str = "") -> Cell:
-    """A count with its share of the whole below it."""
-    share = (
-        f"{shown(100 * found / whole, 1)} %"
-        if found is not None and whole and math.isfinite(found / whole)
-        else ""
-    )
-    return number_cell(found, 0, anchor, share)
+def share_cell(count: float | None, whole: float | None, anchor: str = "") -> Cell:
+    """A count with its fraction of the whole, in per cent, below it."""
+    percentage = ""
+    if count is not None and whole and math.isfinite(count / whole):
+        percentage = f"{shown(100 * count / whole, 1)} %"
+    return number_cell(count, 0, anchor, percentage)
 
 
 def decimals_of(value: float) -> int:
@@ -154,9 +157,7 @@ def quantity_of(values: Iterable[float | None]) -> Quantity | None:
 
 
 def quantity_cell(quantity: Quantity | None, decimals: int | None = None, anchor: str = "") -> Cell:
-    """`mean ± spread` with n below, linked to the records it came from; a dash where nothing was
-    measured.
-    """
+    """`mean ± spread` with n below, linked to its records; a dash if nothing was measured."""
     if quantity is None:
         return Cell()
     return Cell(mean_and_spread(quantity, decimals), f"n = {quantity.n}", anchor, quantity)
@@ -187,22 +188,23 @@ def as_markdown(table: Table) -> str:
         _line(map(escape_markdown, table.columns)),
         _line(["---"] * len(table.columns)),
     ]
-    kept = table.rows[:MOST_ROWS]
+    first = table.rows[:MOST_ROWS]
     lines += [
         _line(_padded([_markdown_cell(table, cell) for cell in row], len(table.columns)))
-        for row in kept
+        for row in first
     ]
-    if len(table.rows) > len(kept):
+    if len(table.rows) > len(first):
         csv_file = f"[all of them as CSV](tables/{table.name}.csv)"
-        lines += ["", f"The first {len(kept)} of {len(table.rows):,} rows; {csv_file}."]
+        lines += ["", f"The first {len(first)} of {len(table.rows):,} rows; {csv_file}."]
     notes = [f"{i}. {escape_sentence(note)}" for i, note in enumerate(table.footnotes, 1)]
     parts = ["\n".join(lines), "\n".join(notes), escape_sentence(table.caption)]
     return "\n\n".join(part for part in parts if part)
 
 
 def as_csv(table: Table) -> str:
-    """The table as CSV; a column of quantities becomes three: the mean, its spread and n. Remarks
-    are the last column.
+    """The table as CSV; remarks are the last column.
+
+    A column of quantities becomes three: the mean, its spread and n.
 
     No cell is a formula to a spreadsheet: see `_inert`.
     """
@@ -250,9 +252,7 @@ def print_tables(tables: Iterable[Table]) -> None:
 
 
 def escape_markdown(words: str) -> str:
-    """Text from a file as one line of markdown: nothing in it starts a tag, a cell, a link or
-    emphasis.
-    """
+    """Text from a file as one line of markdown that starts no tag, cell, link or emphasis."""
     for mark in "\\|<>[]*_`":
         words = words.replace(mark, "\\" + mark)
     return printable(" ".join(words.split()))
@@ -275,8 +275,9 @@ def _spaced(part: str) -> str:
 
 
 def _inert(words: str) -> str:
-    """A cell as text on one line: a spreadsheet runs what starts with one of FORMULA, so a quote
-    stands before it.
+    """A cell as text on one line, with a quote before it if it starts with one of FORMULA.
+
+    A spreadsheet would run such a cell as a formula.
 
     Numbers stay numbers.
     """

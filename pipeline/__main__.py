@@ -1,4 +1,4 @@
-"""`./run_all.sh` after it has found Python: check the options, then run the stages' steps."""
+"""The second half of `./run_all.sh`, in Python: check the options, then run the stages' steps."""
 
 import fcntl
 import os

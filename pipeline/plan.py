@@ -60,7 +60,7 @@ def data(plan: Plan) -> Iterator[Step]:
 
 
 def label(plan: Plan) -> Iterator[Step]:
-    """Captions to labels, labels to a vocabulary, and what can be said about them."""
+    """Captions to labels, labels to a vocabulary, and statistics of both."""
     shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
     yield Step(
         "label",

@@ -92,7 +92,7 @@ def _taken(part: type[Any], recipe: Any) -> Any:
 
 
 def _fields(config: type[Any]) -> dict[str, Any]:
-    """Each field's type with its docstring as tyro's help; dataclasses within keep their own."""
+    """Each field's type with its docstring as tyro's help, unless the type has help itself."""
     hints, documented = get_type_hints(config, include_extras=True), _docstrings(config)
     types: dict[str, Any] = {}
     for field in dataclasses.fields(config):

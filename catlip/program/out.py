@@ -23,7 +23,7 @@ def check_out(config: Any) -> None:
     example = f", say {default}" if isinstance(default, Path) else ""
     if out.name in ("", ".."):
         raise InputError(
-            f"--out '{out}' has no name of its own; give the path of a new file or folder{example}"
+            f"--out '{out}' has no file name; give the path of a new file or folder{example}"
         )
     if isinstance(default, Path) and out.exists() and out.is_dir() == bool(default.suffix):
         there, meant = ("folder", "file") if out.is_dir() else ("file", "folder")

