@@ -67,7 +67,7 @@ def _style(method: str, stated: Mapping[str, Any]) -> Shown:
 
 
 def name_of(method: str) -> str:
-    """The name of a method in text; if it is unknown, the name in the record, clipped to one line."""
+    """The name of a method in text; the name in the record, clipped, if it is unknown."""
     shown = KNOWN.get(method) or _stated.get(method)
     return shown.label if shown else clipped(method)
 
