@@ -777,7 +777,7 @@ def test_without_mmsegmentation_one_line_says_what_to_install(tmp_path):
         str(tmp_path / "out.json"),
     ]
     ended = subprocess.run(
-        [sys.executable, "-c", code, *options], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, *options], capture_output=True, text=True, timeout=300
     )
     assert ended.stdout == ""
     one_line_error(ended, "mmsegmentation", "pip install 'catlip-bench[segmentation]'")
