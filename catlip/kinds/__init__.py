@@ -15,6 +15,8 @@ from catlip.kinds.communication import (
 from catlip.kinds.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
 from catlip.kinds.label_audit import LabelAudit
 from catlip.kinds.labelling import Labelling
+from catlip.kinds.dense import Dense, Detection, Multilabel, Segmentation
+from catlip.kinds.longer_training import LongerTraining
 from catlip.kinds.loop_overhead import LoopOverhead
 from catlip.kinds.memory import BatchMemory, Memory, MemoryParts, MemoryRatio, MethodMemory
 from catlip.kinds.pretrain import Pretrain
@@ -22,6 +24,8 @@ from catlip.kinds.run import Run, read_run
 from catlip.kinds.step_time import Ceiling, MethodSteps, StepTime
 from catlip.kinds.vocabulary import VocabularyCounts, VocabularyStatistics
 from catlip.kinds.waterfall import Pair, Step, Waterfall, Way
+from catlip.kinds.transfer import Finetune, LinearProbe, OnTasks, Readout, Transferred
+from catlip.kinds.transfer_options import TransferOptions
 
 __all__ = [
     "KINDS",
@@ -34,14 +38,19 @@ __all__ = [
     "CollectiveCalls",
     "Communication",
     "DataPath",
+    "Dense",
+    "Detection",
     "EpochPlan",
+    "Finetune",
     "FirstSteps",
     "Images",
     "Interval",
     "Kind",
     "LabelAudit",
     "Labelling",
+    "LinearProbe",
     "LinkFit",
+    "LongerTraining",
     "LoopOverhead",
     "Memory",
     "MemoryParts",
@@ -49,13 +58,19 @@ __all__ = [
     "MethodExchange",
     "MethodMemory",
     "MethodSteps",
+    "Multilabel",
+    "OnTasks",
     "Pair",
     "PixelDifference",
     "Pretrain",
+    "Readout",
     "Run",
+    "Segmentation",
     "Step",
     "StepTime",
     "Summary",
+    "TransferOptions",
+    "Transferred",
     "VocabularyCounts",
     "VocabularyStatistics",
     "Waiting",

@@ -25,6 +25,16 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferInit:
+    """How the rows of Transfer Init are chosen, where the run says it."""
+
+    alpha: float | None = None
+    ties: str = ""
+    bias: str = ""
+    scale: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """What the reports ask of a run's config; the record holds all of its fields."""
 
@@ -44,6 +54,7 @@ class Config:
     runs: list[str] = field(default_factory=list)
     cached_features: bool | None = None
     neighbours: int | None = None
+    transfer: TransferInit = TransferInit()
     seed: int | None = None
     rule: str | None = None
     threshold: int | None = None

@@ -3,7 +3,17 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from catlip.kinds import Pretrain
+from catlip.kinds import (
+    Dense,
+    Detection,
+    Finetune,
+    LinearProbe,
+    Multilabel,
+    OnTasks,
+    Pretrain,
+    Segmentation,
+    Transferred,
+)
 from catlip.table import mean_and_spread, shown
 from reports.paper.evidence import (
     Evidence,
@@ -18,62 +28,65 @@ from reports.paper.evidence import (
 from reports.read.likeness import alike
 from reports.read.measured import by_seed, means_by, summarise
 from reports.read.pretrained import ENCODERS, RESOLUTIONS, SCALES
-from reports.read.records import Record, number, text
+from reports.read.records import Record
 from reports.summary.tables import link
-from reports.transfer.transfer_runs import is_published_dense, percent, runs_of, same_recipe
+from reports.transfer.transfer_runs import agreed, percent, runs_of, same_recipe
 
-DENSE = {
-    "multilabel": {"map_macro": "mAP"},
-    "segmentation": {"miou_fixed": "mIoU"},
-    "detection": {"box_ap": "box AP", "mask_ap": "mask AP"},
+DENSE: dict[str, type[Dense]] = {kind.kind: kind for kind in (Multilabel, Segmentation, Detection)}
+MEASURES = {  # that count, of each kind
+    "multilabel": ("mAP",),
+    "segmentation": ("mIoU",),
+    "detection": ("box AP", "mask AP"),
 }
+ON_TASKS: dict[str, type[OnTasks]] = {kind.kind: kind for kind in (LinearProbe, Finetune)}
 PUBLISHED = {"multilabel": "COCO", "segmentation": "ADE20k", "detection": "COCO"}
 LAST = 0.1  # of a training: its loss is compared with that of as much before it
 Levels = Mapping[str, Sequence[float]]  # what was measured -> a value a seed
 
 
-def metrics_of(group: Trained, kind: str) -> Mapping[str, str]:
-    """The metrics of a kind of transfer that count, with their titles."""
+def measures_of(group: Trained, kind: str) -> Mapping[str, str]:
+    """The tasks or measures of a kind of transfer that count, with their titles."""
     if kind not in DENSE:
-        return {f"{task}_top1": title for task, title in group.tasks.items()}
-    own = [r for r in group.of(kind) if not number(r.metrics, "overfit")]
-    if own and all(map(is_published_dense, own)):
-        return {metric: f"{PUBLISHED[kind]} {title}" for metric, title in DENSE[kind].items()}
-    return {metric: f"{title}{_sizes(own)}" for metric, title in DENSE[kind].items()}
+        return group.tasks
+    own = [record for record in group.of(DENSE[kind]) if not record.measured.overfit]
+    if own and all(record.measured.is_published() for record in own):
+        return {name: f"{PUBLISHED[kind]} {name}" for name in MEASURES[kind]}
+    return {name: f"{name}{_sizes(own)}" for name in MEASURES[kind]}
 
 
-def _sizes(records: Sequence[Record]) -> str:
+def _sizes(records: Sequence[Record[Dense]]) -> str:
     """` of 21 classes on 400 images`, as far as the records agree."""
-    both = [
-        {number(r.metrics, key) for r in records} - {None} for key in ("num_classes", "num_val")
-    ]
-    classes, images = (shown(found.pop(), 0) if len(found) == 1 else "" for found in both)
-    return (f" of {classes} classes" if classes else "") + (
-        f" on {images} images" if images else ""
-    )
+    classes = agreed(record.measured.num_classes for record in records)
+    images = agreed(record.measured.num_val for record in records)
+    said = f" of {shown(classes, 0)} classes" if classes is not None else ""
+    return f"{said} on {shown(images, 0)} images" if images is not None else said
 
 
-def of_seeds(group: Trained, kind: str, method: str, metric: str) -> dict[int, Record]:
-    """Seed of pre-training -> its first record with the metric, from a random classifier, at the
+def of_seeds(
+    group: Trained, kind: str, method: str, *, name: str
+) -> dict[int, Record[Transferred]]:
+    """Seed of pre-training -> its first record with this accuracy, from a random classifier, at the
     paper's resolution.
     """
-    found: dict[int, Record] = {}
-    for record in group.of(kind, method):
-        is_plain = text(record.config, "init") != "transfer" and not number(
-            record.metrics, "overfit"
-        )
-        fits = group.scale not in SCALES or record.setup.recipe.resolution == RESOLUTIONS[kind]
-        fits = fits and (
-            group.scale not in SCALES or kind not in DENSE or is_published_dense(record)
-        )
-        if (
-            is_plain
-            and fits
-            and record.seed is not None
-            and percent(record.metrics, metric) is not None
-        ):
-            found.setdefault(record.seed, record)
-    return found
+    first: dict[int, Record[Transferred]] = {}
+    records: list[Record[Transferred]] = []
+    if kind in DENSE:
+        dense = group.of(DENSE[kind], method)
+        records += [r for r in dense if not r.measured.overfit and _is_at_scale(group, r)]
+    else:
+        records += group.of(ON_TASKS[kind], method)
+    for record in records:
+        setup = record.setup
+        fits = group.scale not in SCALES or setup.recipe.resolution == RESOLUTIONS[kind]
+        has_value = record.measured.accuracies().get(name) is not None
+        if setup.init != "transfer" and fits and has_value and record.seed is not None:
+            first.setdefault(record.seed, record)
+    return first
+
+
+def _is_at_scale(group: Trained, record: Record[Dense]) -> bool:
+    """Whether it is of the published data set, where the encoder is at the paper's scale."""
+    return group.scale not in SCALES or record.measured.is_published()
 
 
 def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
@@ -82,14 +95,15 @@ def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
     """
     for group in groups:
         outcomes, said, sources = [], [], dict[str, Record]()
-        for metric, title in metrics_of(group, kind).items():
-            ours, theirs = (of_seeds(group, kind, method, metric) for method in ("catlip", "clip"))
+        for name, title in measures_of(group, kind).items():
+            ours = of_seeds(group, kind, "catlip", name=name)
+            theirs = of_seeds(group, kind, "clip", name=name)
             pairs = [
                 (ours[s], theirs[s])
                 for s in sorted(ours)
                 if s in theirs and same_recipe([ours[s], theirs[s]])
             ]
-            if points := [_value(one, metric) - _value(other, metric) for one, other in pairs]:
+            if points := [_value(one, name) - _value(other, name) for one, other in pairs]:
                 outcomes.append(not_lower(points))
                 said.append(f"{title} {signed(points)}")
                 sources |= {one.path: one for one, _ in pairs}
@@ -98,8 +112,8 @@ def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
             yield Evidence(combined(outcomes), words, group.caveats, link([*sources.values()]))
 
 
-def _value(record: Record, metric: str) -> float:
-    value = percent(record.metrics, metric)
+def _value(record: Record[Transferred], name: str) -> float:
+    value = percent(record.measured.accuracies().get(name))
     return math.nan if value is None else value
 
 
@@ -168,16 +182,16 @@ def larger_encoder_helps(
 def accuracies(group: Trained) -> Levels:
     """CatLIP's on every task, of linear probes and of fine-tuning, in %."""
     return {
-        f"{title}, {way}": [_value(record, metric) for record in found.values()]
+        f"{title}, {way}": [_value(record, name) for record in first.values()]
         for kind, way in (("linear_probe", "LP"), ("finetune", "FT"))
-        for metric, title in metrics_of(group, kind).items()
-        if (found := of_seeds(group, kind, "catlip", metric))
+        for name, title in measures_of(group, kind).items()
+        if (first := of_seeds(group, kind, "catlip", name=name))
     }
 
 
 def with_one_percent(group: Trained) -> Levels:
     """CatLIP's linear probes on 1 % of a task's training data, from a random classifier, in %."""
-    runs = [run for record in group.of("linear_probe", "catlip") for run in runs_of(record)]
+    runs = [run for record in group.of(LinearProbe, "catlip") for run in runs_of(record)]
     own = {
         task: [run for run in runs if run.asked == 1 and run.init == "random" and run.task == task]
         for task in group.tasks

@@ -4,6 +4,7 @@ are judged.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks
 from catlip.table import mean_and_spread, shown
 from reports.paper.evidence import (
     FAILS,
@@ -23,28 +24,27 @@ from reports.read.measured import anchor_of, means_by, summarise
 from reports.read.pretrained import SCALES, is_enough
 from reports.read.records import Record
 from reports.summary.tables import link
-from reports.transfer.longer_training import Snapshot, snapshots_of
+from reports.transfer.longer_training import Probed, snapshots_of
 from reports.transfer.transfer_gain import Gain, encoder_means, gains_of
 from reports.transfer.transfer_lines import brief_share
 from reports.words.threshold import probes
 
+TRIED: dict[str, type[OnTasks]] = {kind.kind: kind for kind in (LinearProbe, Finetune)}
 LESS_COMPUTE = 4  # times; Figure 4(b)
 GOOD_THRESHOLDS: tuple[float, ...] = (100, 500)  # Appendix B
 LARGE_THRESHOLD = 1000  # from which on Figure 6 says that accuracy falls
 
 
-def _lengths(group: Trained, method: str) -> dict[str, dict[float, list[Snapshot]]]:
+def _lengths(group: Trained, method: str) -> dict[str, dict[float, list[Probed]]]:
     """Task -> epochs -> the trainings that ended there, of tasks with two lengths."""
-    found: dict[str, dict[float, list[Snapshot]]] = {}
-    for snapshot in (
-        s
-        for r in group.of("longer_training", method)
-        for s in snapshots_of(r)
-        if s.annealed and s.task in group.tasks
-    ):
-        found.setdefault(snapshot.task, {}).setdefault(snapshot.epochs, []).append(snapshot)
+    by_task: dict[str, dict[float, list[Probed]]] = {}
+    for record in group.of(LongerTraining, method):
+        for snapshot in snapshots_of(record):
+            if snapshot.row.annealed and snapshot.row.task in group.tasks:
+                lengths = by_task.setdefault(snapshot.row.task, {})
+                lengths.setdefault(snapshot.epochs, []).append(snapshot)
     return {
-        task: dict(sorted(lengths.items())) for task, lengths in found.items() if len(lengths) > 1
+        task: dict(sorted(lengths.items())) for task, lengths in by_task.items() if len(lengths) > 1
     }
 
 
@@ -53,7 +53,7 @@ def longer_helps(groups: Sequence[Trained], method: str, plateaus: bool) -> Iter
     is it not?
     """
     for group in groups:
-        records, outcomes, said = group.of("longer_training", method), [], []
+        records, outcomes, said = group.of(LongerTraining, method), [], []
         for task, lengths in _lengths(group, method).items():
             (short, before), (long, last) = [*lengths.items()][-2:]
             one, other = summarise(_seeds(last)), summarise(_seeds(before))
@@ -71,7 +71,7 @@ def longer_helps(groups: Sequence[Trained], method: str, plateaus: bool) -> Iter
             yield Evidence(UNTESTED, words, group.caveats, link(records))
 
 
-def _seeds(snapshots: Sequence[Snapshot]) -> list[float]:
+def _seeds(snapshots: Sequence[Probed]) -> list[float]:
     """The mean accuracy of each seed of pre-training; where records name none, of each training."""
     return list(
         means_by(
@@ -115,14 +115,14 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
             )
 
 
-def _costs(lengths: Mapping[float, Sequence[Snapshot]]) -> list[tuple[float, float, str]]:
+def _costs(lengths: Mapping[float, Sequence[Probed]]) -> list[tuple[float, float, str]]:
     """Mean accuracy, mean seconds and device of each length with two seeds at least, timed on one
     device.
     """
     found = []
     for own in lengths.values():
         seconds, devices = (
-            [s.seconds for s in own if s.seconds is not None],
+            [s.row.seconds for s in own if s.row.seconds is not None],
             {s.device for s in own},
         )
         if is_tested(_seeds(own)) and len(seconds) == len(own) and len(devices) == 1:
@@ -134,7 +134,7 @@ def _costs(lengths: Mapping[float, Sequence[Snapshot]]) -> list[tuple[float, flo
 
 def _gains(group: Trained, kind: str) -> dict[str, list[Gain]]:
     """Task -> CatLIP's pairs with and without Transfer Init."""
-    gains = gains_of(group.of(kind, "catlip"), kind)
+    gains = gains_of(group.of(TRIED[kind], "catlip"), kind)
     return {
         task: own for task in group.tasks if (own := [gain for gain in gains if gain.task == task])
     }

@@ -13,7 +13,16 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar, overload
 
-from catlip.kinds import Interval, Kind, Pretrain
+from catlip.kinds import (
+    Finetune,
+    Interval,
+    Kind,
+    LinearProbe,
+    LongerTraining,
+    OnTasks,
+    Pretrain,
+    Readout,
+)
 from catlip.table import Quantity, clipped, shown, sign_of
 from reports.read.measured import summarise
 from reports.read.pretrained import (
@@ -25,9 +34,10 @@ from reports.read.pretrained import (
     pretrainings,
 )
 from reports.read.records import Record, Records, of_kind
-from reports.transfer.transfer_runs import CLASSES, TASKS, is_published, without_classes
+from reports.transfer.transfer_runs import TASKS, is_published, without_classes
 
 OfKind = TypeVar("OfKind", bound=Kind)
+ON_TASKS: tuple[type[OnTasks], ...] = (LinearProbe, Finetune, Readout, LongerTraining)
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "fails", "open", "untested"
 SHORTER = "after a shorter training"
 WIDEST = 2.0  # points: where seeds differ by more, a difference of nothing says nothing
@@ -82,14 +92,13 @@ class Trained:
         """The tasks that count, with their titles: with encoders at the paper's scale, the
         paper's.
         """
-        of = {
-            task: [r for r in self.records if any(key.startswith(f"{task}_") for key in r.metrics)]
-            for task in TASKS
-        }
+        records: list[Record[OnTasks]] = []
+        for kind in ON_TASKS:
+            records += self.of(kind)
         return {
-            task: without_classes(of[task], task)
+            task: without_classes(records, task)
             for task in TASKS
-            if self.scale not in SCALES or (task in CLASSES and is_published(of[task], task))
+            if self.scale not in SCALES or is_published(records, task)
         }
 
 

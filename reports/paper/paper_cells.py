@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from catlip.kinds import Pretrain
+from catlip.kinds import (
+    Dense,
+    Detection,
+    Finetune,
+    LinearProbe,
+    Multilabel,
+    Pretrain,
+    Segmentation,
+    Transferred,
+)
 from catlip.table import Cell, clipped, shown
 from reports.paper.published import PublishedTable
 from reports.read.measured import differing_fields
@@ -25,32 +34,28 @@ from reports.read.pretrained import (
     pretraining_of,
     pretrainings,
 )
-from reports.read.records import Record, Records, number, text
+from reports.read.records import Record, Records
 from reports.transfer.transfer_runs import (
-    DENSE_SETS,
     accuracy,
     accuracy_of,
-    is_published,
-    is_published_dense,
-    percent,
-    task_of,
 )
 
+DENSE: tuple[type[Dense], ...] = (Multilabel, Segmentation, Detection)
 NOT_RUN = "not run"
-MEASURED = {  # what a column of the paper is, here: kind of record and metric
+MEASURED = {  # what a column of the paper is, here: kind of record and task or measure
     "table_1": {
-        "ImageNet-1k top-1, LP": ("linear_probe", "imagenet_top1"),
-        "ImageNet-1k top-1, FT": ("finetune", "imagenet_top1"),
-        "Places365 top-1, LP": ("linear_probe", "places365_top1"),
-        "Places365 top-1, FT": ("finetune", "places365_top1"),
+        "ImageNet-1k top-1, LP": ("linear_probe", "imagenet"),
+        "ImageNet-1k top-1, FT": ("finetune", "imagenet"),
+        "Places365 top-1, LP": ("linear_probe", "places365"),
+        "Places365 top-1, FT": ("finetune", "places365"),
     },
     "table_2": {
-        "ImageNet-1k top-1": ("finetune", "imagenet_top1"),
-        "Places365 top-1": ("finetune", "places365_top1"),
+        "ImageNet-1k top-1": ("finetune", "imagenet"),
+        "Places365 top-1": ("finetune", "places365"),
     },
-    "table_3": {"COCO mAP": ("multilabel", "map_macro")},
-    "table_4": {"mIoU": ("segmentation", "miou_fixed")},  # the release's protocol
-    "table_5": {"COCO AP box": ("detection", "box_ap"), "COCO AP mask": ("detection", "mask_ap")},
+    "table_3": {"COCO mAP": ("multilabel", "mAP")},
+    "table_4": {"mIoU": ("segmentation", "mIoU")},  # the release's protocol
+    "table_5": {"COCO AP box": ("detection", "box AP"), "COCO AP mask": ("detection", "mask AP")},
 }
 STEM = "With the release's stem of three convolutions."
 CACHED = (
@@ -62,12 +67,12 @@ SLIDING = "Pictures resized to a square, as the release tests; with a sliding wi
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a cell of ours would hold: a metric of encoders that one method pre-trained on one data
-    set.
+    """What a cell of ours would hold: what encoders that one method pre-trained on one data set
+    reach on a task, or by a measure.
     """
 
     kind: str
-    metric: str
+    name: str
     method: str
     scale: str
     encoder: str
@@ -110,22 +115,19 @@ class Ours:
     records: Records
 
     @cached_property
-    def _encoders(self) -> list[tuple[Record, Record[Pretrain] | None]]:
+    def _encoders(self) -> list[tuple[Record[Transferred], Record[Pretrain] | None]]:
         """Each record of transfer that may stand in the tables, and the pre-training of its
         encoder.
         """
-        kinds = {kind for columns in MEASURED.values() for kind, _ in columns.values()}
-        known = pretrainings(self.records)
-        own = [
-            r
-            for r in self.records.found
-            if r.kind in kinds and text(r.config, "init") != "transfer"
-        ]
-        return [(r, pretraining_of(r, known)) for r in own if not number(r.metrics, "overfit")]
+        known, of = pretrainings(self.records), self.records.of
+        own: list[Record[Transferred]] = [*of(LinearProbe), *of(Finetune)]
+        for kind in DENSE:
+            own += [record for record in of(kind) if not record.measured.overfit]
+        return [(r, pretraining_of(r, known)) for r in own if r.setup.init != "transfer"]
 
     def trained_here(self, what: Wanted) -> Cell:
         """Mean ± spread over the pre-trainings of the first root that has any, or `not run`."""
-        found: dict[str, tuple[Record, Record[Pretrain]]] = {}
+        found: dict[str, tuple[Record[Transferred], Record[Pretrain]]] = {}
         for record, pretraining in self._encoders:
             if (
                 pretraining
@@ -156,43 +158,40 @@ def _whose(record: Record, pretraining: Record[Pretrain]) -> tuple[str, str, str
     return (record.method, pretraining.scale, architecture(encoder_of(pretraining)))
 
 
-def _is(record: Record, what: Wanted) -> bool:
-    """Whether it holds the metric, at the resolution, on the data set that the paper names."""
+def _is(record: Record[Transferred], what: Wanted) -> bool:
+    """Whether it holds the number, at the resolution, on the data set that the paper names."""
+    measured = record.measured
     if (
         record.kind != what.kind
-        or percent(record.metrics, what.metric) is None
+        or measured.accuracies().get(what.name) is None
         or record.setup.recipe.resolution != what.resolution
     ):
         return False
-    return (
-        is_published_dense(record)
-        if what.kind in DENSE_SETS
-        else is_published([record], task_of(what.metric))
-    )
+    return measured.is_published(what.name)
 
 
-def _cell(own: Sequence[Record], what: Wanted, remarks: tuple[str, ...]) -> Cell:
-    cell = accuracy_of(own, what.metric)
+def _cell(own: Sequence[Record[Transferred]], what: Wanted, remarks: tuple[str, ...]) -> Cell:
+    cell = accuracy_of(own, what.name)
     devices = {record.where for record in own}
     where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
     return replace(cell, small=f"{cell.small}, {where}", remarks=remarks)
 
 
 def _remarks(
-    own: Sequence[Record], trained: Sequence[Record[Pretrain]], what: Wanted
+    own: Sequence[Record[Transferred]], trained: Sequence[Record[Pretrain]], what: Wanted
 ) -> tuple[str, ...]:
     """What a reader must know beside the number; of records only numbers get in."""
     images = sorted(record.measured.images_seen for record in trained)
     lengths = " to ".join(dict.fromkeys(shown(n / 1e6, 0) for n in images[:1] + images[-1:]))
-    slid = accuracy(own, "miou_slide")
+    slid = accuracy(own, "mIoU, sliding window")
     said = {
         f"Pre-trained on {lengths} million images, repetitions counted.": bool(images),
         STEM: any(encoder_of(record).endswith(CONV) for record in trained),
-        CACHED: any(record.config.get("cached_features") is True for record in own),
+        CACHED: any(record.setup.cached_features for record in own),
         MIXED: any(
             differing_fields([record.recipe for record in group]) for group in (own, [*trained])
         ),
-        SLIDING.format(shown(slid.mean, 1) if slid else ""): what.metric == "miou_fixed"
+        SLIDING.format(shown(slid.mean, 1) if slid else ""): what.name == "mIoU"
         and slid is not None,
     }
     return tuple(words for words, holds in said.items() if holds)

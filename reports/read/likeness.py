@@ -4,14 +4,12 @@ data of the same size.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from catlip.kinds import Kind
 from reports.compare.differences import listed
-from reports.read.records import Record, number
+from reports.read.records import Record
 
-SIZES = ("num_classes", "num_test")  # of a task, in the metrics
-DENSE_SIZES = ("num_train", "num_val", "num_classes")  # of records that are of one task
 K = TypeVar("K", bound=Kind)
 
 
@@ -58,18 +56,13 @@ def alike(own: Sequence[Record[K]], every: Sequence[Record[K]], task: str = "") 
 def unlike(records: Sequence[Record], task: str = "") -> list[str]:
     """The fields in which runs differ, of those that would have to be the same."""
     every = [
-        record.told | _sizes(record, task)
+        record.told | record.measured.sizes(task)
         for record in {_key(r, task): r for r in records}.values()
     ]
     fields = dict.fromkeys(field for fields in every for field in fields)
     return [
         field for field in fields if any(other.get(field) != every[0].get(field) for other in every)
     ]
-
-
-def _sizes(record: Record, task: str) -> dict[str, Any]:
-    sizes = [f"{task}_{size}" for size in SIZES] if task else DENSE_SIZES
-    return {size: number(record.metrics, size) for size in sizes}
 
 
 def _groups(records: Sequence[Record[K]], task: str) -> list[list[Record[K]]]:
@@ -81,7 +74,7 @@ def _groups(records: Sequence[Record[K]], task: str) -> list[list[Record[K]]]:
 
 
 def _key(record: Record, task: str) -> Hashable:
-    return (record.told_key, *_sizes(record, task).values())
+    return (record.told_key, *record.measured.sizes(task).values())
 
 
 def _largest(groups: Sequence[list[Record[K]]]) -> list[Record[K]]:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any, TypeVar, overload
 
-from catlip.kinds import Kind, Pretrain, StepTime
+from catlip.kinds import Kind, LinearProbe, Pretrain, StepTime
 from catlip.least_counts import too_few
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Quantity
@@ -23,6 +23,7 @@ from reports.read.likeness import Alike, alike, unlike
 from reports.read.records import Record, Records, lookup, number, of_kind, slug, text
 
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
+STARTER_TASKS = ("concepts", "subgroups")
 SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that no method chooses for itself
 K = TypeVar("K")
 OfKind = TypeVar("OfKind", bound=Kind)
@@ -73,27 +74,26 @@ class Setting:
         runs: list[Record] = [*(self.of(Pretrain) or self.of("step_time"))]
         return Counter(r.device for r in runs).most_common(1)[0][0] if runs else ""
 
-    def accuracy(self, method: str, metric: str) -> Quantity | None:
-        """A probe metric in percent over the seeds of pre-training, e.g. `concepts_top1`."""
-        return over_seeds(self.probes(method, metric).records, lambda r: _percent(r, metric))
+    def accuracy(self, method: str, task: str) -> Quantity | None:
+        """Of the linear probes of a task, in percent over the seeds of pre-training."""
+        return over_seeds(self.probes(method, task).records, lambda r: probed(r, task))
 
-    def probes(self, method: str, metric: str) -> Alike:
+    def probes(self, method: str, task: str) -> Alike[LinearProbe]:
         """The linear probes of a method that its accuracy is averaged over: of one recipe, of
         encoders of one recipe.
         """
-        task = metric.removesuffix("_top1")
         if (method, task) not in self._probes:
             every = [
-                r for r in self.of("linear_probe") if is_ours(r.method) and self._is_of_counted(r)
+                r for r in self.of(LinearProbe) if is_ours(r.method) and self._is_of_counted(r)
             ]
-            own = self.of("linear_probe", method)
+            own = self.of(LinearProbe, method)
             counted = [r for r in own if self._is_of_counted(r)] or own
             self._probes[method, task] = alike(counted, every, task)
         return self._probes[method, task]
 
-    def _is_of_counted(self, probe: Record) -> bool:
+    def _is_of_counted(self, probe: Record[LinearProbe]) -> bool:
         """Whether the encoder's training, where its record is here, is among those that count."""
-        encoder = PurePath(text(probe.config, "encoder").removesuffix(":raw")).name
+        encoder = PurePath(probe.setup.encoder.removesuffix(":raw")).name
         return (probe.method, encoder) not in self._left_out
 
     @cached_property
@@ -114,7 +114,7 @@ class Setting:
         return {}
 
     @cached_property
-    def _probes(self) -> dict[tuple[str, str], Alike]:
+    def _probes(self) -> dict[tuple[str, str], Alike[LinearProbe]]:
         return {}
 
     def training(self, method: str, value: Callable[[Pretrain], float]) -> Quantity | None:
@@ -149,12 +149,11 @@ class Setting:
         same_images = first.measured.images_seen == second.measured.images_seen
         return fields if same_images else [*fields, "images_seen"]
 
-    def unlike(self, one: str, other: str, metric: str) -> list[str]:
-        """What keeps a probe metric of two methods from being compared: their trainings, or how
-        they were probed.
+    def unlike(self, one: str, other: str, task: str) -> list[str]:
+        """What keeps the probes of two methods from being compared: their trainings, or how they
+        were probed.
         """
-        task = metric.removesuffix("_top1")
-        probes = [self.probes(method, metric).records for method in (one, other)]
+        probes = [self.probes(method, task).records for method in (one, other)]
         return self.unlike_trainings(one, other) + (
             unlike([r for own in probes for r in own], task) if all(probes) else []
         )
@@ -168,17 +167,16 @@ class Setting:
         timed = [r for r in self.of(StepTime) if r.device == self.device and r.measured.methods]
         return next((r for r in timed if r.setup.model == encoder), timed[0] if timed else None)
 
-    def paired(self, metric: str, one: str, other: str) -> list[float]:
-        """The differences `one - other` of a probe metric in points, a seed each, for the seeds
-        that both have.
+    def paired(self, task: str, one: str, other: str) -> list[float]:
+        """The differences `one - other` of the probes of a task in points, a seed each, for the
+        seeds that both have.
 
         None where the two were not trained or probed alike.
         """
-        if self.unlike(one, other, metric):
+        if self.unlike(one, other, task):
             return []
         first, second = (
-            by_seed(self.probes(m, metric).records, lambda r: _percent(r, metric))
-            for m in (one, other)
+            by_seed(self.probes(m, task).records, lambda r: probed(r, task)) for m in (one, other)
         )
         return [first[seed] - second[seed] for seed in first if seed is not None and seed in second]
 
@@ -215,8 +213,8 @@ class Setting:
     def _unlike_methods(self) -> list[str]:
         """A sentence where CatLIP and CLIP, or how they were probed, cannot be compared."""
         found = []
-        for metric in ("concepts_top1", "subgroups_top1"):
-            fields = self.unlike("catlip", "clip", metric)
+        for task in STARTER_TASKS:
+            fields = self.unlike("catlip", "clip", task)
             found += (
                 [
                     (
@@ -310,6 +308,7 @@ def group_anchor(record: Record) -> str:
     return "records-" + slug(f"{record.root}/{record.scale}/{record.kind}/{record.method}")
 
 
-def _percent(record: Record, metric: str) -> float | None:
-    share = number(record.metrics, metric)
-    return None if share is None else 100 * share
+def probed(record: Record[LinearProbe], task: str) -> float | None:
+    """The accuracy of a linear probe in %; None where it has none of that task."""
+    accuracy = record.measured.accuracies().get(task)
+    return None if accuracy is None else 100 * accuracy

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catlip.kinds import Interval, Labelling, StepTime, Waterfall
+from catlip.kinds import Interval, Labelling, LinearProbe, StepTime, Waterfall
 from catlip.kinds.cells import interval
 from catlip.kinds.steps import step_description
 from catlip.kinds.waterfall import ways
@@ -17,10 +17,10 @@ from catlip.least_counts import SEEDS
 from catlip.method_style import name_of
 from catlip.table import Quantity, mean_and_spread, shown, sign_of
 from reports.compare.differences import listed
-from reports.read.measured import Setting
+from reports.read.measured import STARTER_TASKS, Setting
 from reports.read.records import Record
 from reports.read.rules import by_rule
-from reports.summary.tables import PROBES, link, probe_title
+from reports.summary.tables import link, probe_title
 
 SCALE_CAVEAT = {
     "starter": (
@@ -75,15 +75,15 @@ def answers(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> l
 
 def as_good(setting: Setting) -> Answer:
     """CatLIP against CLIP on both probes, seed by seed, and each against random init."""
-    compared = [said for probe in PROBES if (said := _compared(setting, probe))]
+    compared = [said for task in STARTER_TASKS if (said := _compared(setting, task))]
     floors = [text for method in ("catlip", "clip") if (text := _above_random(setting, method))]
     probes = {
-        m: found for m in ("random", "catlip", "clip") if (found := setting.of("linear_probe", m))
+        m: found for m in ("random", "catlip", "clip") if (found := setting.of(LinearProbe, m))
     }
     sources = [(link(found), f"probes of {name_of(m)}") for m, found in probes.items()]
     if not compared:
         fields = dict.fromkeys(
-            f for metric, _ in PROBES.values() for f in setting.unlike("catlip", "clip", metric)
+            field for task in STARTER_TASKS for field in setting.unlike("catlip", "clip", task)
         )
         short = "Not yet known: this needs a linear probe of CatLIP and of CLIP."
         short = (
@@ -100,18 +100,17 @@ def as_good(setting: Setting) -> Answer:
 
 def _chance(setting: Setting) -> str:
     """How much the agreement of all seeds on a sign is worth."""
-    seeds = max(len(setting.paired(metric, "catlip", "clip")) for metric, _ in PROBES.values())
+    seeds = max(len(setting.paired(task, "catlip", "clip")) for task in STARTER_TASKS)
     return (
         f"Where the methods are equal, {seeds} seeds agree on a sign by chance 1 time in "
         f"{2 ** (seeds - 1)}."
     )
 
 
-def _compared(setting: Setting, probe: str) -> tuple[str, str] | None:
+def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
     """A sentence on CatLIP - CLIP of one probe, and whether CatLIP is higher, lower or either."""
-    metric = PROBES[probe][0]
-    one, other = setting.accuracy("catlip", metric), setting.accuracy("clip", metric)
-    points = setting.paired(metric, "catlip", "clip")
+    one, other = setting.accuracy("catlip", task), setting.accuracy("clip", task)
+    points = setting.paired(task, "catlip", "clip")
     if one is None or other is None or not points or not all(map(math.isfinite, points)):
         return None
     signs, few = set(map(sign_of, points)), ", few" if len(points) < SEEDS else ""
@@ -127,10 +126,10 @@ def _compared(setting: Setting, probe: str) -> tuple[str, str] | None:
         if len(points) > 1
         else "one seed"
     )
-    task = probe_title(setting, probe).partition(",")[0]
+    title = probe_title(setting, task).partition(",")[0]
     return (
         (
-            f"On {task}, CatLIP reaches {_percent(one)} and CLIP {_percent(other)}: "
+            f"On {title}, CatLIP reaches {_percent(one)} and CLIP {_percent(other)}: "
             f"{_signed(mean)} "
             f"points ({seeds})."
         ),
@@ -140,8 +139,8 @@ def _compared(setting: Setting, probe: str) -> tuple[str, str] | None:
 
 def _above_random(setting: Setting, method: str) -> str:
     trained, floor = (
-        setting.accuracy(method, "concepts_top1"),
-        setting.accuracy("random", "concepts_top1"),
+        setting.accuracy(method, "concepts"),
+        setting.accuracy("random", "concepts"),
     )
     if trained is None or floor is None or not floor.mean > 0:
         return ""

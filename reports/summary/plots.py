@@ -10,15 +10,15 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from catlip.kinds import Pretrain
+from catlip.kinds import LinearProbe, Pretrain
 from catlip.method_style import name_of
 from catlip.table import Quantity, clipped, mean_and_spread, shown
 from reports.paper.paper_tables import stated
-from reports.read.measured import Setting, by_seed
+from reports.read.measured import STARTER_TASKS, Setting, by_seed, probed
 from reports.read.pretrained import ENCODERS, architecture
-from reports.read.records import Record, number, slug
+from reports.read.records import Record, slug
 from reports.render.figures import MUTED, Figure, colour_of, label_points, marker_of, thinned
-from reports.summary.tables import PROBES, probe_title
+from reports.summary.tables import probe_title
 
 LOSS_UNITS = {
     "catlip": "loss (nats per image)",
@@ -32,24 +32,22 @@ BINS = 120  # of a loss curve: what is left after averaging
 def accuracy_figure(setting: Setting) -> list[Figure]:
     """Probe accuracy of each method on both tasks, every seed a dot."""
     probed = [
-        m
-        for m in setting.methods
-        if any(setting.accuracy(m, metric) for metric, _ in PROBES.values())
+        m for m in setting.methods if any(setting.accuracy(m, task) for task in STARTER_TASKS)
     ]
     if not probed:
         return []
     said = [
-        f"{name_of(m)} {_told(setting.accuracy(m, metric))} on {probe}"
-        for probe, (metric, _) in PROBES.items()
+        f"{name_of(m)} {_told(setting.accuracy(m, task))} on {task}"
+        for task in STARTER_TASKS
         for m in probed
     ]
     caption = (
         f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the bar their mean."
     )
-    most = max(len(setting.of("linear_probe", method)) for method in probed)
+    most = max(len(setting.of(LinearProbe, method)) for method in probed)
     caption += f" Of each row {MOST_MARKS} marks at most are drawn." if most > MOST_MARKS else ""
     alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
-    height = 1.1 + 0.32 * len(PROBES) * (len(probed) + 1)
+    height = 1.1 + 0.32 * len(STARTER_TASKS) * (len(probed) + 1)
     return [
         Figure(
             "probe_accuracy",
@@ -64,38 +62,29 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
 def _draw_accuracy(axes: Axes, setting: Setting, methods: Sequence[str]) -> None:
     rows: list[tuple[float, str]] = []
     y = 0.0
-    for probe, (metric, _) in PROBES.items():
-        axes.text(0, y, probe_title(setting, probe).partition(",")[0], weight="bold", va="center")
+    for task in STARTER_TASKS:
+        axes.text(0, y, probe_title(setting, task).partition(",")[0], weight="bold", va="center")
         for method in methods:
             y -= 1
             rows.append((y, name_of(method)))
-            _draw_seeds(axes, setting, method, metric, y)
+            _draw_seeds(axes, setting, method, task=task, y=y)
         y -= 1.2
     axes.set_yticks([row[0] for row in rows], [row[1] for row in rows])
     axes.set_ylim(y + 0.6, 0.6)
-    means = [
-        q.mean
-        for m in methods
-        for metric, _ in PROBES.values()
-        if (q := setting.accuracy(m, metric))
-    ]
+    means = [q.mean for m in methods for task in STARTER_TASKS if (q := setting.accuracy(m, task))]
     axes.set_xlim(0, 1.3 * max([mean for mean in means if math.isfinite(mean)], default=1.0) or 1.0)
     axes.set_xlabel("top-1 accuracy (%)")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
 
-def _draw_seeds(axes: Axes, setting: Setting, method: str, metric: str, y: float) -> None:
-    quantity = setting.accuracy(method, metric)
+def _draw_seeds(axes: Axes, setting: Setting, method: str, *, task: str, y: float) -> None:
+    quantity = setting.accuracy(method, task)
     if quantity is None or not math.isfinite(quantity.mean):
         axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
         return
-    seeds = [
-        100 * v
-        for v in by_seed(
-            setting.probes(method, metric).records, lambda r: number(r.metrics, metric)
-        ).values()
-    ]
+    records = setting.probes(method, task).records
+    seeds = list(by_seed(records, lambda record: probed(record, task)).values())
     seeds = [seeds[i] for i in thinned(len(seeds), MOST_MARKS)]
     colour = colour_of(method)
     axes.plot(quantity.mean, y, "|", color=colour, markersize=17, markeredgewidth=2)
@@ -224,15 +213,14 @@ def cost_figures(setting: Setting) -> list[Figure]:
     """Figure 1(c)'s form, a panel a probe: relative training time against accuracy, both with their
     spread.
     """
-    return [figure for probe in PROBES for figure in _cost_figure(setting, probe)]
+    return [figure for task in STARTER_TASKS for figure in _cost_figure(setting, task)]
 
 
-def _cost_figure(setting: Setting, probe: str) -> list[Figure]:
+def _cost_figure(setting: Setting, task: str) -> list[Figure]:
     points = [
         (method, time, accuracy)
         for method in setting.methods
-        if (time := setting.relative_time(method))
-        and (accuracy := setting.accuracy(method, PROBES[probe][0]))
+        if (time := setting.relative_time(method)) and (accuracy := setting.accuracy(method, task))
     ]
     points = [
         point for point in points if all(math.isfinite(q.mean) and q.mean > 0 for q in point[1:])
@@ -244,19 +232,19 @@ def _cost_figure(setting: Setting, probe: str) -> list[Figure]:
         for m, t, a in points
     )
     caption = (
-        f"Cost against accuracy on the {probe} at {setting.scale} scale, in Figure 1(c)'s form; "
+        f"Cost against accuracy on the {task} at {setting.scale} scale, in Figure 1(c)'s form; "
         "bars are one standard "
         "deviation over seeds. Not to be compared with the paper's numbers, which are of another "
         "scale."
     )
-    draw = partial(_draw_cost, setting=setting, probe=probe, points=points)
-    return [Figure(f"cost_against_{probe}", caption, f"Scatter plot: {said}.", draw)]
+    draw = partial(_draw_cost, setting=setting, task=task, points=points)
+    return [Figure(f"cost_against_{task}", caption, f"Scatter plot: {said}.", draw)]
 
 
 def _draw_cost(
-    axes: Axes, setting: Setting, probe: str, points: Sequence[tuple[str, Quantity, Quantity]]
+    axes: Axes, setting: Setting, task: str, points: Sequence[tuple[str, Quantity, Quantity]]
 ) -> None:
-    floor = setting.accuracy("random", PROBES[probe][0])
+    floor = setting.accuracy("random", task)
     top = max(accuracy.mean + (accuracy.spread or 0) for _, _, accuracy in points)
     right = max(time.mean + (time.spread or 0) for _, time, _ in points)
     if floor and 0 <= floor.mean < math.inf:
@@ -272,7 +260,7 @@ def _draw_cost(
     names = [(t.mean, a.mean, f"{name_of(m)}\n{_told(a)}", colour_of(m)) for m, t, a in points]
     label_points(axes, names, gap=0.17)
     axes.set_xlabel("training time, relative to CLIP's mean")
-    axes.set_ylabel(f"{probe}, top-1 accuracy (%)")
+    axes.set_ylabel(f"{task}, top-1 accuracy (%)")
 
 
 def _draw_floor(axes: Axes, floor: Quantity, left: float, gap: float) -> None:

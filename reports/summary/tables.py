@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from catlip.kinds import Pretrain
+from catlip.kinds import LinearProbe, Pretrain
 from catlip.kinds.pretrain import pretrain_table
 from catlip.kinds.step_time import step_ratio_cell
 from catlip.kinds.steps import step_description
@@ -18,6 +18,7 @@ from catlip.table import MISSING, Cell, Table, number_cell, quantity_cell, shown
 from reports.compare.differences import listed
 from reports.read.caveats import with_warning
 from reports.read.measured import (
+    STARTER_TASKS,
     Ratio,
     Setting,
     anchor_of,
@@ -27,15 +28,11 @@ from reports.read.measured import (
 from reports.read.records import Record, number
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-PROBES = {
-    "concepts": ("concepts_top1", "concepts_num_classes"),
-    "subgroups": ("subgroups_top1", "subgroups_num_classes"),
-}
 
 
 def headline(setting: Setting, name: str = "headline") -> Table:
     """Accuracy and cost of each method in a setting, one row a method."""
-    columns = ["Method", *(probe_title(setting, probe) for probe in PROBES)]
+    columns = ["Method", *(probe_title(setting, task) for task in STARTER_TASKS)]
     columns += ["Training time (s)", "Training speed (images/s)", "Step time, relative"]
     rows = [_headline_row(setting, method) for method in setting.methods]
     record = setting.step_time
@@ -52,17 +49,18 @@ def timed_in(setting: Setting) -> list[Record]:
     return [*trained, *([setting.step_time] if setting.step_time else [])]
 
 
-def probe_title(setting: Setting, probe: str) -> str:
+def probe_title(setting: Setting, task: str) -> str:
     """`438 concepts, top-1 (%)`, the number of classes from the records."""
-    classes = {number(r.metrics, PROBES[probe][1]) for r in setting.of("linear_probe")} - {None}
+    tasks = [record.measured.tasks for record in setting.of(LinearProbe)]
+    classes = {of_record[task].num_classes for of_record in tasks if task in of_record}
     count = f"{shown(classes.pop(), 0)} " if len(classes) == 1 else ""
-    return f"{count}{probe}, top-1 (%)"
+    return f"{count}{task}, top-1 (%)"
 
 
 def _headline_row(setting: Setting, method: str) -> list[Cell]:
     trainings, remarks = setting.trainings(method), setting.counted(method).remarks
     row = [Cell(name_of(method))]
-    row += [_accuracy_cell(setting, method, metric) for metric, _ in PROBES.values()]
+    row += [_accuracy_cell(setting, method, task) for task in STARTER_TASKS]
     seconds = setting.training(method, lambda run: run.train_seconds)
     images_per_s = setting.training(method, lambda run: run.images_per_s)
     for quantity in (seconds, images_per_s):
@@ -71,10 +69,10 @@ def _headline_row(setting: Setting, method: str) -> list[Cell]:
     return [*row, step_ratio_cell(record, method) if record else Cell()]
 
 
-def _accuracy_cell(setting: Setting, method: str, metric: str) -> Cell:
+def _accuracy_cell(setting: Setting, method: str, task: str) -> Cell:
     """The mean over the seeds that count; what was left out, and why, is a footnote."""
-    probes = setting.probes(method, metric)
-    cell = quantity_cell(setting.accuracy(method, metric), 1, link(probes.records))
+    probes = setting.probes(method, task)
+    cell = quantity_cell(setting.accuracy(method, task), 1, link(probes.records))
     return _remarked(cell, (*setting.counted(method).remarks, *probes.remarks))
 
 
@@ -114,11 +112,11 @@ def cost_against_accuracy(setting: Setting) -> Table:
     columns = [
         "Method",
         "Relative training time (CLIP = 1)",
-        *(probe_title(setting, probe) for probe in PROBES),
+        *(probe_title(setting, task) for task in STARTER_TASKS),
     ]
     rows = []
     for method in [m for m in setting.methods if setting.trainings(m)]:
-        accuracies = [_accuracy_cell(setting, method, metric) for metric, _ in PROBES.values()]
+        accuracies = [_accuracy_cell(setting, method, task) for task in STARTER_TASKS]
         cost = quantity_cell(setting.relative_time(method), 3, link(setting.trainings(method)))
         rows.append([Cell(name_of(method)), cost, *accuracies])
     caption = (

@@ -9,29 +9,41 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from catlip.kinds import (
+    Dense,
+    Detection,
+    Finetune,
+    LinearProbe,
+    Multilabel,
+    Segmentation,
+    Transferred,
+)
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, number_cell, quantity_cell, shown, sign_of
 from reports.compare.differences import listed
 from reports.read.likeness import alike, unlike
-from reports.read.measured import Setting, anchor_of, by_seed, over_seeds
-from reports.read.records import Record, Records, as_number, number, text
+from reports.read.measured import Setting, by_seed, over_seeds
+from reports.read.records import Record, Records, as_number
 from reports.read.rules import by_scale, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.transfer.dense_pictures import contact_sheet, picture_figures
-from reports.transfer.transfer_runs import accuracy_of, method_cell, methods_of, percent
+from reports.transfer.transfer_runs import accuracy_of, agreed, method_cell, methods_of, percent
 
 KINDS = {
     "multilabel": "multi-label classification",
     "segmentation": "segmentation",
     "detection": "detection",
 }
-METRICS = {  # of each kind, the first is what sentences compare
-    "multilabel": {"map_macro": "Labels, mAP", "map_micro": "Labels, micro mAP"},
-    "segmentation": {"miou_fixed": "Segmentation, mIoU", "miou_slide": "The same, sliding window"},
+MEASURES = {  # of each kind, the first is what sentences compare
+    "multilabel": {"mAP": "Labels, mAP", "micro mAP": "Labels, micro mAP"},
+    "segmentation": {
+        "mIoU": "Segmentation, mIoU",
+        "mIoU, sliding window": "The same, sliding window",
+    },
     "detection": {
-        "box_ap": "Boxes, AP",
-        "mask_ap": "Masks, AP",
-        "box_ap_class_agnostic": "Boxes of any class, AP",
+        "box AP": "Boxes, AP",
+        "mask AP": "Masks, AP",
+        "box AP of any class": "Boxes of any class, AP",
     },
 }
 DATA = {"multilabel": "coco", "segmentation": "ade20k", "detection": "coco"}
@@ -57,9 +69,9 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
     blocks: list[Block] = [Text(words)]
     for i, found in enumerate(by_scale(records, main, "scenes")):
         blocks += side_by_side(contact_sheet(found[0], suffix(i)))
-    for i, found in enumerate(by_scale(records, main, *KINDS)):
-        learnt = [record for record in found if number(record.metrics, "overfit")]
-        real = [record for record in found if record not in learnt]
+    for i, of in enumerate(by_scale(records, main, Multilabel, Segmentation, Detection)):
+        learnt = [record for record in of if record.measured.overfit]
+        real = [record for record in of if not record.measured.overfit]
         blocks += [
             *map(Text, [*gain_sentences(real), *other_encoders(real, records)]),
             *dense_table(real, suffix(i)),
@@ -78,13 +90,13 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
     return [Section("dense", "What it is worth for labels, masks and boxes", blocks)]
 
 
-def dense_table(records: Sequence[Record], suffix: str = "") -> list[Table]:
-    """A row a method, and one where its classifier started by Transfer Init; a column a metric."""
-    shown_metrics = [
-        (kind, metric, title)
-        for kind, metrics in METRICS.items()
-        for metric, title in metrics.items()
-        if any(percent(r.metrics, metric) is not None for r in records if r.kind == kind)
+def dense_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Table]:
+    """A row a method, and one where its classifier started by Transfer Init; a column a measure."""
+    columns = [
+        (kind, measure, title)
+        for kind, measures in MEASURES.items()
+        for measure, title in measures.items()
+        if any(_reached(r, measure) is not None for r in records if r.kind == kind)
     ]
     rows = []
     for method in methods_of(records):
@@ -92,11 +104,11 @@ def dense_table(records: Sequence[Record], suffix: str = "") -> list[Table]:
             own = [
                 r
                 for r in records
-                if r.method == method and (text(r.config, "init") == "transfer") == is_transferred
+                if r.method == method and (r.setup.init == "transfer") == is_transferred
             ]
             cells = [
-                _cell([r for r in own if r.kind == kind], metric, records)
-                for kind, metric, _ in shown_metrics
+                _cell([r for r in own if r.kind == kind], measure, records)
+                for kind, measure, _ in columns
             ]
             if any(cell.quantity for cell in cells):
                 name = (
@@ -107,19 +119,24 @@ def dense_table(records: Sequence[Record], suffix: str = "") -> list[Table]:
                 rows.append([Cell(name), *cells])
     if not rows:
         return []
-    columns = ["Method", *(f"{title} (%)" for _, _, title in shown_metrics)]
+    titles = ["Method", *(f"{title} (%)" for _, _, title in columns)]
     title = f"Tables 3 to 5 in form, at {records[0].scale} scale"
-    return [Table(f"dense{suffix}", title, columns, rows, _caption(records))]
+    return [Table(f"dense{suffix}", title, titles, rows, _caption(records))]
 
 
-def _cell(own: Sequence[Record], metric: str, records: Sequence[Record]) -> Cell:
+def _cell(own: Sequence[Record[Dense]], measure: str, records: Sequence[Record[Dense]]) -> Cell:
     """The mean over the seeds of one method's runs that have the recipe of most."""
-    there = [record for record in own if percent(record.metrics, metric) is not None]
+    there = [record for record in own if _reached(record, measure) is not None]
     kept = alike(there, [record for record in records if there and record.kind == there[0].kind])
-    return replace(accuracy_of(kept.records, metric), remarks=kept.remarks)
+    return replace(accuracy_of(kept.records, measure), remarks=kept.remarks)
 
 
-def _caption(records: Sequence[Record]) -> str:
+def _reached(record: Record[Dense], measure: str) -> float | None:
+    """In %."""
+    return percent(record.measured.accuracies().get(measure))
+
+
+def _caption(records: Sequence[Record[Dense]]) -> str:
     said = [
         (
             "Mean ± sample standard deviation over n seeds of pre-training. mAP is the mean over "
@@ -128,12 +145,9 @@ def _caption(records: Sequence[Record]) -> str:
     ]
     for kind, name in KINDS.items():
         own = [record for record in records if record.kind == kind]
-        sizes = {
-            tuple(number(r.metrics, key) for key in ("num_train", "num_val", "num_classes"))
-            for r in own
-        }
-        if len(sizes) == 1 and None not in (size := sizes.pop()):
-            train, val, classes = (shown(value, 0) for value in size)
+        sizes = agreed(tuple(record.measured.sizes().values()) for record in own)
+        if sizes:
+            train, val, classes = (shown(size, 0) for size in sizes)
             said.append(
                 f"{name.capitalize()}: {classes} classes, {train} training and {val} test images."
             )
@@ -145,20 +159,20 @@ def _caption(records: Sequence[Record]) -> str:
     return " ".join(said)
 
 
-def gain_sentences(records: Sequence[Record]) -> list[str]:
+def gain_sentences(records: Sequence[Record[Dense]]) -> list[str]:
     """Whether pre-training helps: each method beside an untrained encoder of the same seed, a
     sentence a task.
     """
     said = []
-    for kind, metrics in METRICS.items():
-        metric, title = next(iter(metrics.items()))
-        own = [r for r in records if r.kind == kind and text(r.config, "init") != "transfer"]
+    for kind, measures in MEASURES.items():
+        measure, title = next(iter(measures.items()))
+        own = [r for r in records if r.kind == kind and r.setup.init != "transfer"]
         parts = []
         for method in [method for method in methods_of(own) if method != "random"]:
             gains = gains_over(
                 [r for r in own if r.method == method],
                 [r for r in own if r.method == "random"],
-                metric,
+                measure,
             )
             if gains:
                 parts.append(_gain(name_of(method), gains))
@@ -167,8 +181,10 @@ def gain_sentences(records: Sequence[Record]) -> list[str]:
     return said
 
 
-def gains_over(records: Sequence[Record], base: Sequence[Record], metric: str) -> list[float]:
-    """The difference of a metric in points, a seed each, of runs of one recipe alone; a seed's
+def gains_over(
+    records: Sequence[Record[Dense]], base: Sequence[Record[Dense]], measure: str
+) -> list[float]:
+    """The difference of a measure in points, a seed each, of runs of one recipe alone; a seed's
     repeated runs are averaged.
     """
     keys = {
@@ -179,7 +195,7 @@ def gains_over(records: Sequence[Record], base: Sequence[Record], metric: str) -
     found: list[dict[int | None, float]] = []
     for key in keys:
         sides = ([r for r in own if r.told_key == key] for own in (records, base))
-        one, other = (by_seed(own, lambda r: percent(r.metrics, metric)) for own in sides)
+        one, other = (by_seed(own, lambda r: _reached(r, measure)) for own in sides)
         found.append(
             {seed: one[seed] - other[seed] for seed in one if seed is not None and seed in other}
         )
@@ -200,14 +216,13 @@ def _gain(name: str, gains: Sequence[float]) -> str:
     return f"{name} is above random init in {better} of {seeds} only ({mean})"
 
 
-def other_encoders(records: Sequence[Record], every: Records) -> list[str]:
+def other_encoders(records: Sequence[Record[Dense]], every: Records) -> list[str]:
     """A warning where encoders have the names of those that were probed under the same root and
     scale, and other weights.
     """
     where = {(record.root, record.scale) for record in records}
-    probed = _digests(
-        r for r in (*every.of("linear_probe"), *every.of("finetune")) if (r.root, r.scale) in where
-    )
+    transferred: list[Record[Transferred]] = [*every.of(LinearProbe), *every.of(Finetune)]
+    probed = _digests(r for r in transferred if (r.root, r.scale) in where)
     trained = _digests(records)
     other = [
         encoder for encoder in trained if encoder in probed and trained[encoder] != probed[encoder]
@@ -224,11 +239,11 @@ def other_encoders(records: Sequence[Record], every: Records) -> list[str]:
     ]
 
 
-def _digests(records: Iterable[Record]) -> dict[tuple[str, int | None], set[str]]:
+def _digests(records: Iterable[Record[Transferred]]) -> dict[tuple[str, int | None], set[str]]:
     """Method and seed of an encoder trained here -> the digests of its weights."""
     found: dict[tuple[str, int | None], set[str]] = {}
     for record in records:
-        if record.method != "random" and (digest := text(record.metrics, "encoder_digest")):
+        if record.method != "random" and (digest := record.measured.encoder_digest):
             found.setdefault((record.method, record.seed), set()).add(digest)
     return found
 
@@ -241,11 +256,11 @@ PER_CLASS = {
 MOST_CLASSES = 200
 
 
-def class_tables(records: Sequence[Record], suffix: str = "") -> list[Table]:
+def class_tables(records: Sequence[Record[Dense]], suffix: str = "") -> list[Table]:
     """What every class reaches, a column a method; folded."""
     tables = []
     for kind, (samples, what) in PER_CLASS.items():
-        own = [r for r in records if r.kind == kind and text(r.config, "init") != "transfer"]
+        own = [r for r in records if r.kind == kind and r.setup.init != "transfer"]
         names = own[0].samples.get("classes") if own else None
         if not isinstance(names, list) or any(r.samples.get("classes") != names for r in own):
             continue
@@ -270,7 +285,7 @@ def _at(record: Record, samples: str, place: int) -> float | None:
     return 100 * found if found is not None and 0 <= found <= 1 else None
 
 
-def overfit_table(records: Sequence[Record], suffix: str = "") -> list[Table]:
+def overfit_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Table]:
     """What each harness reaches on the images that it learnt by heart."""
     rows = []
     for record in sorted(records, key=lambda record: [*KINDS].index(record.kind)):
@@ -281,13 +296,13 @@ def overfit_table(records: Sequence[Record], suffix: str = "") -> list[Table]:
             else []
         )
         first, last = (as_number(losses[at]) if losses else None for at in (0, -1))
-        for metric, title in METRICS[record.kind].items():
-            if (value := percent(record.metrics, metric)) is not None:
-                anchor = anchor_of(record)
+        for measure, title in MEASURES[record.kind].items():
+            if (value := _reached(record, measure)) is not None:
+                anchor = record.anchor
                 rows.append(
                     [
                         Cell(KINDS[record.kind].capitalize()),
-                        number_cell(number(record.metrics, "overfit"), 0, anchor),
+                        number_cell(record.measured.overfit, 0, anchor),
                         number_cell(first, None, anchor),
                         number_cell(last, None, anchor),
                         Cell(title),

@@ -56,9 +56,7 @@ def contact_sheet(record: Record, suffix: str = "") -> list[Figure]:
 
 def _figure(kind: str, records: Sequence[Record], suffix: str) -> Figure | None:
     own = [
-        r
-        for r in records
-        if r.kind == kind and r.rows("pictures") and text(r.config, "init") != "transfer"
+        r for r in records if r.kind == kind and r.rows("pictures") and r.setup.init != "transfer"
     ]
     first = [next(r for r in own if r.method == method) for method in methods_of(own)]
     if not first:

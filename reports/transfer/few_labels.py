@@ -10,12 +10,13 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from catlip.kinds import OnTasks
 from catlip.method_style import is_ceiling, name_of
 from catlip.table import clipped, shown
 from reports.paper.paper_tables import stated
 from reports.paper.published import paper_name
 from reports.read.likeness import alike
-from reports.read.records import Record, number
+from reports.read.records import Record
 from reports.render.figures import MUTED, Figure, colour_of, marker_of, thinned
 from reports.transfer.transfer_lines import (
     MOST_LINES,
@@ -29,7 +30,7 @@ from reports.transfer.transfer_lines import (
 )
 from reports.transfer.transfer_runs import (
     INITS,
-    Run,
+    SweepRun,
     agreed,
     chance_of,
     encoder_key,
@@ -66,45 +67,34 @@ FORMS = {
 }
 
 
-def share_figures(
-    records: Sequence[Record], kind: str, scale: str, suffix: str = ""
-) -> list[Figure]:
+def share_figures(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Figure]:
     """A panel a task: accuracy against the share of the training data, a line a method and start of
     its classifier.
 
     Args:
-        records: of one root and scale; those of other kinds are left out, and so are sanity
-            ceilings.
+        records: of one kind, root and scale; sanity ceilings are left out.
     """
-    kinds = [record for record in records if record.kind == kind and not is_ceiling(record.method)]
-    of_methods = [
-        [record for record in kinds if record.method == method] for method in methods_of(kinds)
-    ]
-    own = [record for found in of_methods for record in alike(found, found).records]
+    shown_records = [record for record in records if not is_ceiling(record.method)]
+    own: list[Record[OnTasks]] = []
+    for method in methods_of(shown_records):
+        of_method = [record for record in shown_records if record.method == method]
+        own += alike(of_method, of_method).records
     runs = [run for record in own for run in runs_of(record) if run.top1 == run.top1]
     panels = [
         (task, [run for run in runs if run.task == task])
         for task in tasks_of(run.task for run in runs)
     ]
     several = [(task, of) for task, of in panels if len({run.share for run in of}) > 1]
-    return [
-        _figure(own, FORMS[kind], i, task, of, scale, suffix)
-        for i, (task, of) in enumerate(several)
-    ]
+    return [_figure(own, i, task, runs=of, suffix=suffix) for i, (task, of) in enumerate(several)]
 
 
 def _figure(
-    records: Sequence[Record],
-    form: Form,
-    i: int,
-    task: str,
-    runs: Sequence[Run],
-    scale: str,
-    suffix: str,
+    records: Sequence[Record[OnTasks]], i: int, task: str, *, runs: Sequence[SweepRun], suffix: str
 ) -> Figure:
+    form, scale = FORMS[records[0].kind], records[0].scale
     lines, title, chance = lines_of(runs), task_title(records, task), chance_of(records, task)
     guessed = chance is not None and chance > LEAST_DOTTED * _top(lines)
-    epochs = agreed([run.record for run in runs], lambda record: number(record.recipe, "epochs"))
+    epochs = agreed(run.record.setup.recipe.epochs for run in runs)
     words = (
         (
             f"{form.words} on {title} against the share of the training data, {scale} scale, in "
@@ -125,7 +115,7 @@ def _figure(
     return Figure(name, " ".join(filter(None, words)), alt, draw, height_for(lines))
 
 
-def lines_of(runs: Sequence[Run]) -> list[Line]:
+def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
     """A line a method and start, the mean over encoders; every classifier is a mark."""
     kept = {(run.record.method, run.init) for run in runs}
     places = [
@@ -154,7 +144,7 @@ def lines_of(runs: Sequence[Run]) -> list[Line]:
     return found
 
 
-def _counted(runs: Sequence[Run]) -> str:
+def _counted(runs: Sequence[SweepRun]) -> str:
     """How many encoders a line has, and classifiers a point."""
     encoders = Counter(
         (method, init)
@@ -193,7 +183,7 @@ def _stated(form: Form, index: int, task: str) -> str:
     return stated(form.figure, form.panels[panel]) if panel < len(form.panels) else ""
 
 
-def _images(runs: Sequence[Run]) -> dict[float, float | None]:
+def _images(runs: Sequence[SweepRun]) -> dict[float, int]:
     """Share in % -> training images."""
     return {run.share: run.images for run in runs}
 
@@ -206,7 +196,7 @@ def _draw(
     axes: Axes,
     lines: Sequence[Line],
     title: str,
-    images: dict[float, float | None],
+    images: dict[float, int],
     chance: float | None,
 ) -> None:
     shares = sorted({x for line in lines for x, _ in line.means})
@@ -223,8 +213,8 @@ def _draw(
     draw_lines(axes, lines, lambda share, steps: share * ASIDE**steps)
 
 
-def _few(images: float | None) -> str:
+def _few(images: int) -> str:
     """A number of images in few letters: 865, 13k, 1.3M."""
-    if images is None or images < 9999.5:
+    if images < 10_000:
         return shown(images, 0)
     return f"{images / 1e3:.0f}k" if images < 999_500 else f"{images / 1e6:.1f}M"

@@ -5,6 +5,7 @@ Where runs of several lengths were trained to their end, as the paper does, the 
 those; else through the snapshots along a run.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
+from catlip.kinds import LongerTraining
+from catlip.kinds.longer_training import Snapshot
 from catlip.method_style import name_of
 from catlip.table import clipped
 from reports.paper.paper_tables import stated
-from reports.read.records import Record, drawable, text
+from reports.read.records import Record
 from reports.render.figures import Figure, colour_of, marker_of
 from reports.transfer.transfer_lines import (
     MOST_LINES,
@@ -28,7 +31,7 @@ from reports.transfer.transfer_lines import (
     means_of,
     said,
 )
-from reports.transfer.transfer_runs import methods_of, percent, task_title, tasks_of
+from reports.transfer.transfer_runs import methods_of, task_title, tasks_of
 
 ASIDE = 0.008  # of the axis: how far a line is drawn beside the one before it
 SNAPSHOTS = (
@@ -40,65 +43,60 @@ SNAPSHOTS = (
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """An encoder part of the way through its training, and the accuracy of its features.
+class Probed:
+    """A snapshot and whose it is.
 
     Attributes:
         run: which training it is from.
-        seconds: of training until there, or None; on `device`.
-        annealed: whether the learning rate had reached its end.
+        epochs: with four digits, by which snapshots of several runs are averaged.
         top1: in %.
     """
 
-    record: Record
+    record: Record[LongerTraining]
+    row: Snapshot
     run: str
-    task: str
     epochs: float
-    seconds: float | None
-    device: str
-    annealed: bool
     top1: float
 
-
-def snapshots_of(record: Record) -> list[Snapshot]:
-    """The rows of a record of kind longer_training that a figure has a place for."""
-    found = []
-    for row in record.rows("runs"):
-        task, epochs, top1 = text(row, "task"), drawable(row, "epochs"), percent(row, "top1")
-        if task and epochs is not None and top1 is not None and top1 == top1:
-            run, device = (
-                f"{record.path} {text(row, 'run')}",
-                clipped(text(row, "device") or record.where),
-            )
-            annealed, at = row.get("annealed") is True, float(f"{epochs:.4g}")
-            found.append(
-                Snapshot(record, run, task, at, drawable(row, "seconds"), device, annealed, top1)
-            )
-    return found
+    @property
+    def device(self) -> str:
+        """That the training ran on."""
+        return clipped(self.row.device or self.record.where)
 
 
-def longer_figures(records: Sequence[Record], scale: str, suffix: str = "") -> list[Figure]:
+def snapshots_of(record: Record[LongerTraining]) -> list[Probed]:
+    """The probes of a record; a figure has no place for an accuracy that is NaN."""
+    return [
+        Probed(
+            record,
+            row,
+            f"{record.path} {row.run}",
+            epochs=float(f"{row.epochs:.4g}"),
+            top1=100 * row.top1,
+        )
+        for row in record.rows("runs", Snapshot)
+        if not math.isnan(row.top1)
+    ]
+
+
+def longer_figures(records: Sequence[Record[LongerTraining]], suffix: str = "") -> list[Figure]:
     """Two panels a task: accuracy against epochs, and against seconds on the device of the first
     record that has them.
 
     Args:
-        records: of kind longer_training, of one root and scale.
+        records: of one root and scale.
     """
-    found = [snapshot for record in records for snapshot in snapshots_of(record)]
-    return [
-        figure
-        for i, task in enumerate(tasks_of(snapshot.task for snapshot in found))
-        for figure in _panels(
-            records, [s for s in found if s.task == task], task, scale, f"_{i + 1}{suffix}"
-        )
-    ]
+    snapshots = [snapshot for record in records for snapshot in snapshots_of(record)]
+    figures = []
+    for i, task in enumerate(tasks_of(snapshot.row.task for snapshot in snapshots)):
+        of_task = [snapshot for snapshot in snapshots if snapshot.row.task == task]
+        figures += _panels(of_task, task_title(records, task), f"_{i + 1}{suffix}")
+    return figures
 
 
-def _panels(
-    records: Sequence[Record], of: Sequence[Snapshot], task: str, scale: str, end: str
-) -> list[Figure]:
-    title = task_title(records, task)
-    timed = [snapshot for snapshot in of if snapshot.seconds is not None]
+def _panels(of: Sequence[Probed], title: str, end: str) -> list[Figure]:
+    scale = of[0].record.scale
+    timed = [snapshot for snapshot in of if snapshot.row.seconds is not None]
     device = timed[0].device if timed else ""
     timed = [
         snapshot for snapshot in timed if snapshot.device == device
@@ -113,10 +111,10 @@ def _panels(
                 f"{stated('figure_4', '4(a)')}"
             ),
             f"Accuracy {what} by epochs. {said(epochs, ' epochs', brief)}.",
-            epochs,
-            "epochs of pre-training",
-            title,
-            ASIDE,
+            lines=epochs,
+            axis="epochs of pre-training",
+            title=title,
+            aside=ASIDE,
         ),
         *_figure(
             f"longer_seconds{end}",
@@ -125,38 +123,38 @@ def _panels(
                 f"{stated('figure_4', '4(b)')}"
             ),
             f"Accuracy {what} by seconds of training on {device}. {said(seconds, ' s', brief)}.",
-            seconds,
-            "seconds of pre-training on this device",
-            title,
+            lines=seconds,
+            axis="seconds of pre-training on this device",
+            title=title,
         ),
     ]
 
 
-def _told(of: Sequence[Snapshot]) -> str:
+def _told(of: Sequence[Probed]) -> str:
     """What a mark is, and what keeps ours from being the paper's."""
     runs = Counter(
         (method, at) for _, method, at in {(s.run, s.record.method, s.epochs) for s in of}
     )
     n = " to ".join(map(str, dict.fromkeys((min(runs.values()), max(runs.values())))))
     words = f"Every mark is a probe of one training; lines are means of {n} a method and length."
-    return words if all(snapshot.annealed for snapshot in of) else f"{words} {SNAPSHOTS}"
+    return words if all(snapshot.row.annealed for snapshot in of) else f"{words} {SNAPSHOTS}"
 
 
-def lines_of(of: Sequence[Snapshot], by_seconds: bool = False) -> list[Line]:
+def lines_of(of: Sequence[Probed], by_seconds: bool = False) -> list[Line]:
     """A line a method through its means, of the runs that ended where those have several
     lengths.
     """
     lines = []
     for method in methods_of(snapshot.record for snapshot in of):
         own = [snapshot for snapshot in of if snapshot.record.method == method]
-        ended = {snapshot.epochs for snapshot in own if snapshot.annealed}
-        kept = [s for s in own if s.annealed or (len(ended) < 2 and s.epochs not in ended)]
+        ended = {snapshot.epochs for snapshot in own if snapshot.row.annealed}
+        kept = [s for s in own if s.row.annealed or (len(ended) < 2 and s.epochs not in ended)]
         means = means_of([(s.epochs, s.run, s.top1) for s in kept])
         if by_seconds:
-            times = means_of([(s.epochs, s.run, s.seconds) for s in kept if s.seconds is not None])
+            times = means_of([(s.epochs, s.run, _x(s, by_seconds)) for s in kept])
             means = [(seconds, y) for (_, seconds), (_, y) in zip(times, means, strict=True)]
-        marks = [(_x(s, by_seconds), s.top1) for s in own if s.annealed]
-        hollow = [(_x(s, by_seconds), s.top1) for s in own if not s.annealed]
+        marks = [(_x(s, by_seconds), s.top1) for s in own if s.row.annealed]
+        hollow = [(_x(s, by_seconds), s.top1) for s in own if not s.row.annealed]
         lines.append(
             Line(
                 clipped(name_of(method), 24),
@@ -171,14 +169,15 @@ def lines_of(of: Sequence[Snapshot], by_seconds: bool = False) -> list[Line]:
     return lines[:MOST_LINES]
 
 
-def _x(snapshot: Snapshot, by_seconds: bool) -> float:
-    return (snapshot.seconds or 0.0) if by_seconds else snapshot.epochs
+def _x(snapshot: Probed, by_seconds: bool) -> float:
+    return (snapshot.row.seconds or 0.0) if by_seconds else snapshot.epochs
 
 
 def _figure(
     name: str,
     caption: str,
     alt: str,
+    *,
     lines: Sequence[Line],
     axis: str,
     title: str,

@@ -8,15 +8,16 @@ not run says with which command it would be.
 
 from collections.abc import Sequence
 
+from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks, Readout, TransferOptions
+from catlip.kinds.transfer_options import transfer_options_table
 from reports.read.measured import Setting
 from reports.read.records import Record, Records
 from reports.read.rules import by_scale, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.transfer.dense import dense_sections
-from reports.transfer.few_labels import FORMS, share_figures
+from reports.transfer.few_labels import share_figures
 from reports.transfer.longer_training import longer_figures
 from reports.transfer.transfer_gain import gain_sentences, gain_table
-from reports.transfer.transfer_options import option_tables
 from reports.transfer.transfer_origins import origin_tables
 from reports.transfer.transfer_tables import readout_table, worth_table
 
@@ -52,8 +53,8 @@ def _worth(main: Setting | None, records: Records) -> list[Block]:
         "not to be read across."
     )
     blocks: list[Block] = [Text(words)]
-    for i, found in enumerate(by_scale(records, main, *FORMS)):
-        blocks += worth_table(found, found[0].scale, suffix(i))
+    for i, found in enumerate(by_scale(records, main, LinearProbe, Finetune)):
+        blocks += worth_table(found, suffix(i))
     kinds = {record.kind for record in records.found}
     missing = {
         "linear_probe": ("No linear probe has been recorded.", PROBE),
@@ -62,10 +63,10 @@ def _worth(main: Setting | None, records: Records) -> list[Block]:
     for kind, (said, command) in missing.items():
         blocks += to_fill(said, command) if kind not in kinds else []
     read = []
-    for i, found in enumerate(by_scale(records, main, "readout")):
-        read += readout_table(
-            [*found, *_beside(records, found[0], "linear_probe")], found[0].scale, suffix(i)
-        )
+    for i, readouts in enumerate(by_scale(records, main, Readout)):
+        where = (readouts[0].root, readouts[0].scale)
+        probes = [r for r in records.of(LinearProbe) if (r.root, r.scale) == where]
+        read += readout_table(readouts, probes, suffix(i))
     return [*blocks, *(read or to_fill("Nothing was read out without training.", READOUT))]
 
 
@@ -79,17 +80,20 @@ def _few_labels(main: Setting | None, records: Records) -> list[Block]:
         "CLIP does not have."
     )
     blocks: list[Block] = [Text(words)]
-    commands = {"linear_probe": ("No probe with less than all data was recorded.", PROBE)}
-    commands["finetune"] = ("Nothing was fine-tuned with less than all data.", FINETUNE)
-    for kind, (said, command) in commands.items():
-        scales = enumerate(by_scale(records, main, kind))
-        figures = [
-            figure
-            for i, found in scales
-            for figure in share_figures(found, kind, found[0].scale, suffix(i))
-        ]
-        blocks += side_by_side(figures) or to_fill(said, command)
+    probed, tuned = by_scale(records, main, LinearProbe), by_scale(records, main, Finetune)
+    blocks += _by_share(probed, "No probe with less than all data was recorded.", PROBE)
+    blocks += _by_share(tuned, "Nothing was fine-tuned with less than all data.", FINETUNE)
     return blocks
+
+
+def _by_share(
+    scales: Sequence[Sequence[Record[OnTasks]]], said: str, command: str
+) -> Sequence[Block]:
+    """The figures of each scale's records; or that there are none, and which command makes them."""
+    figures = []
+    for i, records in enumerate(scales):
+        figures += share_figures(records, suffix(i))
+    return side_by_side(figures) or to_fill(said, command)
 
 
 def _transfer_init(main: Setting | None, records: Records) -> list[Block]:
@@ -101,16 +105,17 @@ def _transfer_init(main: Setting | None, records: Records) -> list[Block]:
         "the start."
     )
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, *FORMS)):
-        scale = found[0].scale
-        sentences = [Text(sentence) for sentence in gain_sentences(found)]
+    for i, found in enumerate(by_scale(records, main, LinearProbe, Finetune)):
         blocks += [
-            *sentences,
-            *gain_table(found, scale, suffix(i)),
-            *origin_tables(found, scale, suffix(i)),
+            *map(Text, gain_sentences(found)),
+            *gain_table(found, suffix(i)),
+            *origin_tables(found, suffix(i)),
         ]
-    for i, found in enumerate(by_scale(records, main, "transfer_options")):
-        blocks += option_tables(found, suffix(i))
+    for i, tried in enumerate(by_scale(records, main, TransferOptions)):
+        for j, record in enumerate(tried):
+            if record.measured.gains:
+                name = f"transfer_options{suffix(i)}{f'_{j + 1}' if j else ''}"
+                blocks.append(transfer_options_table(name, record.scale, record))
     return [
         Text(words),
         *(blocks or to_fill("No classifier started from rows of pre-training.", PROBE)),
@@ -125,15 +130,6 @@ def _longer(main: Setting | None, records: Records) -> list[Block]:
         "as pre-training goes on."
     )
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, "longer_training")):
-        blocks += side_by_side(longer_figures(found, found[0].scale, suffix(i)))
+    for i, found in enumerate(by_scale(records, main, LongerTraining)):
+        blocks += side_by_side(longer_figures(found, suffix(i)))
     return [Text(words), *(blocks or to_fill("No encoder was probed along its training.", LONGER))]
-
-
-def _beside(records: Records, record: Record, kind: str) -> Sequence[Record]:
-    """The records of another kind from the same root and scale."""
-    return [
-        other
-        for other in records.of(kind)
-        if (other.root, other.scale) == (record.root, record.scale)
-    ]

@@ -5,6 +5,7 @@ and seed.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from catlip.kinds import OnTasks
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, quantity_cell, shown, sign_of
 from reports.read.likeness import alike
@@ -14,7 +15,7 @@ from reports.summary.tables import link
 from reports.transfer.transfer_lines import brief_share
 from reports.transfer.transfer_runs import (
     TASKS,
-    Run,
+    SweepRun,
     methods_of,
     runs_of,
     task_title,
@@ -33,18 +34,18 @@ class Gain:
 
     Attributes:
         share: of the training data, in %.
-        images: how many these are, or None.
+        images: how many these are.
         points: of top-1 accuracy, transfer - random; NaN where one of the two is.
     """
 
-    record: Record
+    record: Record[OnTasks]
     task: str
     share: float
-    images: float | None
+    images: int
     points: float
 
 
-def gains_of(records: Sequence[Record], kind: str) -> list[Gain]:
+def gains_of(records: Sequence[Record[OnTasks]], kind: str) -> list[Gain]:
     """Every pair of the records of a kind: the same encoder, task, share of the data and classifier
     seed.
     """
@@ -56,11 +57,7 @@ def gains_of(records: Sequence[Record], kind: str) -> list[Gain]:
     for record in (record for found in of_methods for record in alike(found, found).records):
         runs = runs_of(record)
         at_random = {_place(run): run.top1 for run in runs if run.init == "random"}
-        pairs = [
-            run
-            for run in runs
-            if run.init == "transfer" and run.seed is not None and _place(run) in at_random
-        ]
+        pairs = [run for run in runs if run.init == "transfer" and _place(run) in at_random]
         gains += [
             Gain(record, run.task, run.share, run.images, run.top1 - at_random[_place(run)])
             for run in pairs
@@ -75,18 +72,18 @@ def encoder_means(gains: Iterable[Gain]) -> list[float]:
     return list(means_by((gain.record.seed, gain.points) for gain in gains).values())
 
 
-def _place(run: Run) -> tuple[str, float, int | None]:
+def _place(run: SweepRun) -> tuple[str, float, int]:
     return (run.task, run.share, run.seed)
 
 
-def gain_sentences(records: Sequence[Record]) -> list[str]:
+def gain_sentences(records: Sequence[Record[OnTasks]]) -> list[str]:
     """For linear probes and for fine-tuning: whether Transfer Init gains with the fewest images, in
     a sentence each.
     """
     return [found for kind in WAYS if (found := _sentence(records, kind))]
 
 
-def _sentence(records: Sequence[Record], kind: str) -> str:
+def _sentence(records: Sequence[Record[OnTasks]], kind: str) -> str:
     gains = gains_of(records, kind)
     method = next(iter(methods_of(gain.record for gain in gains)), "")
     own = [gain for gain in gains if gain.record.method == method and gain.task in TASKS]
@@ -108,8 +105,7 @@ def _sentence(records: Sequence[Record], kind: str) -> str:
 
 def _data(gain: Gain) -> str:
     """`43 images, 5 % of the data`."""
-    images = f"{shown(gain.images, 0)} images, " if gain.images is not None else ""
-    return f"{images}{brief_share(gain.share)} % of the data"
+    return f"{shown(gain.images, 0)} images, {brief_share(gain.share)} % of the data"
 
 
 def verdict(points: Sequence[float]) -> str:
@@ -133,7 +129,7 @@ def verdict(points: Sequence[float]) -> str:
     )
 
 
-def gain_table(records: Sequence[Record], scale: str, suffix: str = "") -> list[Table]:
+def gain_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Table]:
     """The mean difference by share of the training data, a group of rows a method and task."""
     gains = {kind: found for kind in WAYS if (found := gains_of(records, kind))}
     rows: list[list[Cell]] = []
@@ -162,15 +158,8 @@ def gain_table(records: Sequence[Record], scale: str, suffix: str = "") -> list[
         "classifier. The pairs of an encoder are averaged first; then mean ± sample standard "
         "deviation over n encoders."
     )
-    return [
-        Table(
-            f"transfer_gain{suffix}",
-            f"What Transfer Init adds, {scale} scale",
-            columns,
-            rows,
-            caption,
-        )
-    ]
+    title = f"What Transfer Init adds, {records[0].scale} scale"
+    return [Table(f"transfer_gain{suffix}", title, columns, rows, caption)]
 
 
 def _row(gains: dict[str, list[Gain]], at: Gain) -> list[Cell]:

@@ -3,11 +3,12 @@ without any, and which.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+from catlip.kinds import OnTasks
+from catlip.kinds.transfer import LabelOrigin
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell, shown
-from reports.read.measured import anchor_of, summarise
-from reports.read.records import Record, as_number, entries, number, text
+from reports.read.measured import summarise
+from reports.read.records import Record
 from reports.transfer.transfer_runs import task_title, tasks_of, without_classes
 
 PREFIX = "origins_"
@@ -30,34 +31,27 @@ SCALE = {
     "unit": "rows have length 1",
 }
 
-Found = dict[
-    str, tuple[Record, list[dict[str, Any]]]
-]  # task -> the first record with origins of it, and its rows
+Origins = tuple[Record[OnTasks], list[LabelOrigin]]  # the record that has them, and a row a label
 
 
-def origins_of(records: Sequence[Record]) -> Found:
+def origins_of(records: Sequence[Record[OnTasks]]) -> dict[str, Origins]:
     """For each task the first record that says where its labels' rows come from, and these rows."""
-    found: Found = {}
+    origins: dict[str, Origins] = {}
     for record in records:
         for name in record.samples:
-            rows = [
-                row
-                for row in record.rows(name)
-                if text(row, "kind") in KINDS and text(row, "label")
-            ]
-            if name.startswith(PREFIX) and rows:
-                found.setdefault(name.removeprefix(PREFIX), (record, rows))
-    return {task: found[task] for task in tasks_of(found)}
+            if name.startswith(PREFIX) and (rows := record.rows(name, LabelOrigin)):
+                origins.setdefault(name.removeprefix(PREFIX), (record, rows))
+    return {task: origins[task] for task in tasks_of(origins)}
 
 
-def origin_tables(records: Sequence[Record], scale: str, suffix: str = "") -> list[Table]:
+def origin_tables(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Table]:
     """The counts of each kind, a row a task; then every label, folded, a table a task."""
     found = origins_of(records)
     if not found:
         return []
     rows = [_counts(task, record, of) for task, (record, of) in found.items()]
     columns = ["Task", "Labels", *KINDS.values(), "Mean similarity"]
-    title = f"Where the rows of Transfer Init come from, {scale} scale"
+    title = f"Where the rows of Transfer Init come from, {records[0].scale} scale"
     counts = Table(
         f"origins{suffix}", title, columns, rows, _caption(next(iter(found.values()))[0])
     )
@@ -67,9 +61,10 @@ def origin_tables(records: Sequence[Record], scale: str, suffix: str = "") -> li
     ]
 
 
-def _counts(task: str, record: Record, rows: Sequence[dict[str, Any]]) -> list[Cell]:
-    kinds, anchor = [row["kind"] for row in rows], anchor_of(record)
-    mean = summarise(number(row, "similarity") for row in rows)
+def _counts(task: str, record: Record[OnTasks], rows: Sequence[LabelOrigin]) -> list[Cell]:
+    kinds: list[str] = [row.kind for row in rows]
+    anchor = record.anchor
+    mean = summarise(row.similarity for row in rows)
     return [
         Cell(task_title([record], task)),
         number_cell(len(rows), 0, anchor),
@@ -78,11 +73,14 @@ def _counts(task: str, record: Record, rows: Sequence[dict[str, Any]]) -> list[C
     ]
 
 
-def _caption(record: Record) -> str:
+def _caption(record: Record[OnTasks]) -> str:
     """How the rows were chosen, as far as the record says it."""
-    options = entries(record.config, "transfer") or record.config
-    alpha, chosen = number(options, "alpha"), (("ties", TIES), ("bias", BIAS), ("scale", SCALE))
-    said = [words[text(options, key)] for key, words in chosen if text(options, key) in words]
+    options = record.setup.transfer
+    alpha, chosen = (
+        options.alpha,
+        ((options.ties, TIES), (options.bias, BIAS), (options.scale, SCALE)),
+    )
+    said = [words[choice] for choice, words in chosen if choice in words]
     words = "Similarity is 1 / (1 + steps in WordNet's graph of kinds)"
     words += (
         f", and a class stands for a label from {shown(alpha, 2)} on. "
@@ -93,11 +91,11 @@ def _caption(record: Record) -> str:
     return words + (f"{chosen_words[:1].upper()}{chosen_words[1:]}." if said else "")
 
 
-def _labels(task: str, record: Record, rows: Sequence[dict[str, Any]], end: str) -> Table:
+def _labels(task: str, record: Record[OnTasks], rows: Sequence[LabelOrigin], end: str) -> Table:
     """Every label with the classes that its row is made of, those without one first."""
     body: list[list[Cell]] = []
     for kind in reversed(KINDS):
-        own = [row for row in rows[:MOST_LABELS] if row["kind"] == kind]
+        own = [row for row in rows[:MOST_LABELS] if row.kind == kind]
         body += (
             [[Cell(f"{KINDS[kind]} ({len(own)})")], *(_label(row, record) for row in own)]
             if own
@@ -118,32 +116,22 @@ def _labels(task: str, record: Record, rows: Sequence[dict[str, Any]], end: str)
     )
 
 
-def _label(row: dict[str, Any], record: Record) -> list[Cell]:
-    similarity = number_cell(number(row, "similarity"), 2, anchor_of(record))
+def _label(row: LabelOrigin, record: Record[OnTasks]) -> list[Cell]:
     return [
-        Cell(clipped(text(row, "label"), 40)),
-        Cell(text(row, "kind")),
-        similarity,
+        Cell(clipped(row.label, 40)),
+        Cell(row.kind),
+        number_cell(row.similarity, 2, record.anchor),
         Cell(_parts(row)),
     ]
 
 
-def _parts(row: dict[str, Any]) -> str:
+def _parts(row: LabelOrigin) -> str:
     """`kitchen.n.01 → kitchen.n.01 (1.00); spa.n.01 → none (0.12)`."""
-    synsets, similarities, classes = (
-        found if isinstance(found := row.get(key), list) else [] for key in _PARTS
-    )
     said = []
-    for i, synset in enumerate(synsets[:MOST_SYNSETS]):
-        of = classes[i] if i < len(classes) and isinstance(classes[i], list) else []
-        names = " + ".join(clipped(name, 32) for name in of[:MOST_CLASSES]) or "none"
-        more = f" + {len(of) - MOST_CLASSES} more" if len(of) > MOST_CLASSES else ""
-        similar = as_number(similarities[i]) if i < len(similarities) else None
-        said.append(
-            f"{clipped(synset, 32)} → "
-            f"{names}{more}{f' ({shown(similar, 2)})' if similar is not None else ''}"
-        )
+    for synset, similarity, classes in zip(
+        row.synsets[:MOST_SYNSETS], row.similarities, row.classes, strict=False
+    ):
+        names = " + ".join(clipped(name, 32) for name in classes[:MOST_CLASSES]) or "none"
+        more = f" + {len(classes) - MOST_CLASSES} more" if len(classes) > MOST_CLASSES else ""
+        said.append(f"{clipped(synset, 32)} → {names}{more} ({shown(similarity, 2)})")
     return "; ".join(said) or MISSING
-
-
-_PARTS = ("synsets", "similarities", "classes")

@@ -5,11 +5,12 @@ out without training.
 from collections.abc import Sequence
 from dataclasses import replace
 
+from catlip.kinds import Finetune, LinearProbe, OnTasks, Readout
 from catlip.method_style import is_ceiling, is_ours
-from catlip.table import Cell, Table, clipped, shown
+from catlip.table import Cell, Table, shown
 from reports.compare.differences import listed
 from reports.read.likeness import unlike
-from reports.read.records import Record, number, text
+from reports.read.records import Record
 from reports.transfer.transfer_runs import (
     TASKS,
     accuracy_cell,
@@ -25,17 +26,17 @@ from reports.transfer.transfer_runs import (
 
 CEILING = "Sanity ceilings: encoders that other people pre-trained"
 ELSEWHERE = "Not trained here"
-PROMPTS = {"prompts": "by prompts", "classifier rows": "by classifier rows"}
 
 
-def worth_table(records: Sequence[Record], scale: str, suffix: str = "") -> list[Table]:
+def worth_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Table]:
     """Linear probe (LP) and fine-tuned (FT) accuracy with all of the training data, a row a method.
 
     Args:
         records: of kinds linear_probe and finetune, of one root and scale.
     """
-    probes, tuned = (_of(records, kind) for kind in ("linear_probe", "finetune"))
-    tasks = tasks_of(tasks_with(probes, "_top1") + tasks_with(tuned, "_top1"))
+    probes = [record for record in records if record.kind == LinearProbe.kind]
+    tuned = [record for record in records if record.kind == Finetune.kind]
+    tasks = tasks_of(tasks_with(probes) + tasks_with(tuned))
     ways = {"LP": probes, "FT": tuned}
     shown_ways = [(way, of) for way, of in ways.items() if of]
     columns = [
@@ -43,26 +44,26 @@ def worth_table(records: Sequence[Record], scale: str, suffix: str = "") -> list
         *(f"{task_title(records, task)}, {way} (%)" for task in tasks for way, _ in shown_ways),
     ]
     rows = {
-        method: [
-            accuracy_cell(of, method, f"{task}_top1") for task in tasks for _, of in shown_ways
-        ]
+        method: [accuracy_cell(of, method, task) for task in tasks for _, of in shown_ways]
         for method in methods_of(records)
     }
     title = (
-        f"Table 1's form at {scale} scale: linear probe "
+        f"Table 1's form at {records[0].scale} scale: linear probe "
         f"(LP){' and fine-tuning (FT)' if tuned else ''}, top-1"
     )
     return _grouped(f"worth{suffix}", title, columns, rows, _worth_caption(probes, tuned, tasks))
 
 
-def _worth_caption(probes: Sequence[Record], tuned: Sequence[Record], tasks: Sequence[str]) -> str:
+def _worth_caption(
+    probes: Sequence[Record[OnTasks]], tuned: Sequence[Record[OnTasks]], tasks: Sequence[str]
+) -> str:
     words = (
         "Mean ± sample standard deviation over n seeds of pre-training; all training data, "
         "classifiers that start at random."
     )
     words += " Every encoder sees images of its own size, which its record names."
     words += _guessing([*probes, *tuned], tasks)
-    if probes and all(r.config.get("cached_features") is True for r in probes):
+    if probes and all(r.setup.cached_features for r in probes):
         words += (
             " The probes compute features once, so they see no augmented image; the paper's, Table "
             "7(a), augments in every "
@@ -78,7 +79,7 @@ def _worth_caption(probes: Sequence[Record], tuned: Sequence[Record], tasks: Seq
     return words
 
 
-def _guessing(records: Sequence[Record], tasks: Sequence[str]) -> str:
+def _guessing(records: Sequence[Record[OnTasks]], tasks: Sequence[str]) -> str:
     chances = {
         task: chance for task in tasks if task in TASKS and (chance := chance_of(records, task))
     }
@@ -88,17 +89,17 @@ def _guessing(records: Sequence[Record], tasks: Sequence[str]) -> str:
     return f" Guessing gives {' and '.join(said)}." if said else ""
 
 
-def readout_table(records: Sequence[Record], scale: str, suffix: str = "") -> list[Table]:
-    """Accuracy without training a classifier, beside the linear probe's, a row a method.
-
-    Args:
-        records: of kinds readout and linear_probe, of one root and scale.
+def readout_table(
+    read: Sequence[Record[Readout]], probes: Sequence[Record[LinearProbe]], suffix: str = ""
+) -> list[Table]:
+    """Accuracy without training a classifier, beside the linear probe's, a row a method; of one
+    root and scale.
     """
-    read, probes = _of(records, "readout"), _of(records, "linear_probe")
-    tasks = tasks_of(tasks_with(read, "_knn_top1") + tasks_with(read, "_zero_shot_top1"))
+    by_neighbours = tasks_with(read, lambda task: task.knn_top1)
+    tasks = tasks_of(by_neighbours + tasks_with(read, lambda task: task.zero_shot_top1))
     columns = ["Method"]
     for task in tasks:
-        title = task_title(records, task)
+        title = task_title([*read, *probes], task)
         columns += [
             f"{title}: zero-shot (%)",
             f"{title}: nearest neighbours (%)",
@@ -108,7 +109,7 @@ def readout_table(records: Sequence[Record], scale: str, suffix: str = "") -> li
         method: [cell for task in tasks for cell in _readout_cells(read, probes, method, task)]
         for method in methods_of(read)
     }
-    voters = agreed(read, lambda record: number(record.config, "neighbours"))
+    voters = agreed(record.setup.neighbours for record in read)
     caption = (
         "Top-1, below it top-5 and n. Nearest neighbours: the "
         f"{f'{shown(voters, 0)} ' if voters else ''}training images with "
@@ -120,7 +121,7 @@ def readout_table(records: Sequence[Record], scale: str, suffix: str = "") -> li
     )
     return _grouped(
         f"readouts{suffix}",
-        f"What is read out without training, {scale} scale",
+        f"What is read out without training, {read[0].scale} scale",
         columns,
         rows,
         caption,
@@ -128,26 +129,31 @@ def readout_table(records: Sequence[Record], scale: str, suffix: str = "") -> li
 
 
 def _readout_cells(
-    read: Sequence[Record], probes: Sequence[Record], method: str, task: str
+    read: Sequence[Record[Readout]], probes: Sequence[Record[LinearProbe]], method: str, task: str
 ) -> list[Cell]:
-    own = [record for record in read if record.method == method]
-    ways = {text(r.metrics, "zero_shot") for r in own} - {""}
-    how = " and ".join(sorted(PROMPTS.get(way, clipped(way, 24)) for way in ways))
-    return [
-        _with_top5(read, method, f"{task}_zero_shot", how),
-        _with_top5(read, method, f"{task}_knn"),
-        _with_top5(probes, method, task),
-    ]
+    ways = {record.measured.zero_shot for record in read if record.method == method}
+    how = " and ".join(sorted(f"by {way}" for way in ways if way))
+    zero_shot = (
+        accuracy_cell(read, method, task, lambda result: result.zero_shot_top1),
+        accuracy_cell(read, method, task, lambda result: result.zero_shot_top5),
+    )
+    neighbours = (
+        accuracy_cell(read, method, task, lambda result: result.knn_top1),
+        accuracy_cell(read, method, task, lambda result: result.knn_top5),
+    )
+    probe = (
+        accuracy_cell(probes, method, task),
+        accuracy_cell(probes, method, task, lambda result: result.top5),
+    )
+    return [_with_top5(*zero_shot, how), _with_top5(*neighbours), _with_top5(*probe)]
 
 
-def _with_top5(records: Sequence[Record], method: str, metric: str, how: str = "") -> Cell:
+def _with_top5(top1: Cell, top5: Cell, how: str = "") -> Cell:
     """Top-1, and below it top-5, n, and how it was read out."""
-    cell = accuracy_cell(records, method, f"{metric}_top1")
-    if cell.quantity is None:
-        return cell
-    top5 = accuracy_cell(records, method, f"{metric}_top5").quantity
-    words = [how, f"top-5 {shown(top5.mean, 1)}" if top5 else "", cell.small]
-    return replace(cell, small=", ".join(word for word in words if word))
+    if top1.quantity is None:
+        return top1
+    words = [how, f"top-5 {shown(top5.quantity.mean, 1)}" if top5.quantity else "", top1.small]
+    return replace(top1, small=", ".join(word for word in words if word))
 
 
 def _grouped(
@@ -166,7 +172,3 @@ def _grouped(
         ]
         body += [[Cell(heading)], *group] if group else []
     return [Table(name, title, columns, body, caption)] if body else []
-
-
-def _of(records: Sequence[Record], kind: str) -> list[Record]:
-    return [record for record in records if record.kind == kind]

@@ -1,0 +1,168 @@
+"""Tasks with several answers an image: multi-label classification, segmentation and detection."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import msgspec
+
+from catlip.kinds.transfer import LabelOrigin, Transferred, check_fractions
+
+SPLITS = ("train", "val")
+SHAPES = ("box", "mask")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(Transferred):
+    """One training on such a task. In a file the counts of a split stand among the metrics, each as
+    `train_<count>` or `val_<count>`.
+
+    Attributes:
+        overfit: how many images it learnt by heart and was tested on; None for a real training.
+        num_train, num_val: images.
+        train, val: what was counted in the annotations of the two splits.
+        seconds: of training.
+    """
+
+    published: ClassVar[tuple[int, int]]
+    """Classes and test images of the data set that the paper reports."""
+
+    overfit: int | None = None
+    num_parameters: int
+    num_train: int
+    num_val: int
+    num_classes: int
+    seconds: float
+    final_loss: float
+    train: dict[str, int] = field(default_factory=dict)
+    val: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fractions(**self.accuracies())
+
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        return msgspec.convert(gathered(metrics, SPLITS), cls)
+
+    def metrics(self) -> dict[str, Any]:
+        return scattered(super().metrics(), SPLITS)
+
+    def sizes(self, task: str = "") -> dict[str, int | None]:
+        return {
+            "num_train": self.num_train,
+            "num_val": self.num_val,
+            "num_classes": self.num_classes,
+        }
+
+    def is_published(self, name: str = "") -> bool:
+        images = max(self.val.get("images", 0), self.num_val)
+        return (self.num_classes, images) == self.published
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multilabel(Dense):
+    """Mean average precision of labels: over classes, over all answers, and over classes weighted
+    by their images.
+    """
+
+    kind = "multilabel"
+    published = (80, 5000)  # COCO-2017
+    rows: ClassVar[dict[str, type]] = {"origins": LabelOrigin}
+
+    map_macro: float
+    map_micro: float
+    map_weighted: float
+    classes_without_images: int = 0
+
+    def accuracies(self) -> dict[str, float | None]:
+        return {"mAP": self.map_macro, "micro mAP": self.map_micro}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation(Dense):
+    """Mean intersection over union and accuracies of pixels, of pictures resized to a square and,
+    unless it was not asked for, with a sliding window.
+    """
+
+    kind = "segmentation"
+    published = (150, 2000)  # ADE20k
+
+    miou_fixed: float
+    accuracy_fixed: float
+    class_accuracy_fixed: float
+    miou_slide: float | None = None
+    accuracy_slide: float | None = None
+    class_accuracy_slide: float | None = None
+    weights_digest: str = ""
+
+    def accuracies(self) -> dict[str, float | None]:
+        return {"mIoU": self.miou_fixed, "mIoU, sliding window": self.miou_slide}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """COCO's average precision and recall of boxes or of masks; None where there is nothing of
+    that size.
+    """
+
+    ap: float | None
+    ap50: float | None = None
+    ap75: float | None = None
+    ap_small: float | None = None
+    ap_medium: float | None = None
+    ap_large: float | None = None
+    ar1: float | None = None
+    ar10: float | None = None
+    ar100: float | None = None
+    ar_small: float | None = None
+    ar_medium: float | None = None
+    ar_large: float | None = None
+    ap_class_agnostic: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection(Dense):
+    """How well boxes and masks are found. In a file each number stands among the metrics, as
+    `box_<number>` or `mask_<number>`.
+    """
+
+    kind = "detection"
+    published = (80, 5000)  # COCO-2017
+
+    box: Precision
+    mask: Precision
+    classes_without_objects: int = 0
+    objects_cropped_away: int = 0
+
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        return super().read(gathered(metrics, SHAPES))
+
+    def metrics(self) -> dict[str, Any]:
+        return scattered(super().metrics(), SHAPES)
+
+    def accuracies(self) -> dict[str, float | None]:
+        return {
+            "box AP": self.box.ap,
+            "mask AP": self.mask.ap,
+            "box AP of any class": self.box.ap_class_agnostic,
+        }
+
+
+def gathered(metrics: dict[str, Any], groups: tuple[str, ...]) -> dict[str, Any]:
+    """The metrics, with those named `<group>_<name>` as one dictionary for each group."""
+    result: dict[str, Any] = {}
+    for key, value in metrics.items():
+        group, _, name = key.partition("_")
+        if group in groups and name:
+            result.setdefault(group, {})[name] = value
+        else:
+            result[key] = value
+    return result
+
+
+def scattered(metrics: dict[str, Any], groups: tuple[str, ...]) -> dict[str, Any]:
+    """The opposite of `gathered`."""
+    flat = {key: value for key, value in metrics.items() if key not in groups}
+    for group in groups:
+        flat |= {f"{group}_{name}": value for name, value in metrics.get(group, {}).items()}
+    return flat

@@ -1,0 +1,42 @@
+"""Linear probes along a pre-training."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from catlip.kinds.transfer import OnTasks, check_fractions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """An encoder part of the way through its training, probed once: a row of `runs`.
+
+    Attributes:
+        run: which training it is from.
+        seconds: of training until there, on `device`; None where the training did not say.
+        annealed: whether the learning rate had reached its end.
+        seed: of the classifier.
+    """
+
+    run: str = ""
+    images_seen: float
+    epochs: float
+    seconds: float | None
+    device: str = ""
+    annealed: bool
+    task: str
+    seed: int
+    top1: float
+    top5: float
+
+    def __post_init__(self) -> None:
+        check_fractions(top1=self.top1, top5=self.top5)
+        if not self.epochs > 0 or not (self.seconds is None or self.seconds > 0):
+            raise ValueError("epochs and seconds are not above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongerTraining(OnTasks):
+    """Probes of the encoders that trainings of one method kept on their way."""
+
+    kind = "longer_training"
+    rows: ClassVar[dict[str, type]] = {"runs": Snapshot}
