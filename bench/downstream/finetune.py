@@ -13,6 +13,7 @@ from bench.downstream.classify.fit import fitting
 from bench.downstream.classify.sweep import Fit, Sweep, run_of, run_sweep
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME
+from catlip import kinds
 from catlip.cli import run
 from catlip.recipes.transfer import FINETUNES
 from catlip.record import Record
@@ -43,7 +44,7 @@ class Finetune(Sweep):
 
 def main(config: Finetune) -> None:
     """Fine-tune, print, write the record."""
-    run_sweep(config, "finetune", _start)
+    run_sweep(config, kinds.Finetune, _start)
 
 
 def _start(

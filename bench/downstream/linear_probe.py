@@ -21,6 +21,7 @@ from bench.downstream.classify.fit import fitting
 from bench.downstream.classify.sweep import Fit, Sweep, run_of, run_sweep
 from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.outputs import BY_NAME
+from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.recipes.transfer import PROBES
 from catlip.record import Record
@@ -61,7 +62,7 @@ class LinearProbe(Sweep):
 
 def main(config: LinearProbe) -> None:
     """Probe, print, write the record."""
-    run_sweep(config, "linear_probe", _start)
+    run_sweep(config, kinds.LinearProbe, _start)
 
 
 def _start(

@@ -9,17 +9,20 @@ costs accuracy; the record says which points those are. Runs of several lengths 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
 
 from bench.downstream.classify.cached_features import CACHED_NOTE, CachedFeatures
 from bench.downstream.classify.sweep import sweep
-from bench.downstream.encoders.load import load_encoder
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_written
+from catlip import kinds
 from catlip.cli import InputError, run
+from catlip.kinds import OnTasks, Run, read_run
+from catlip.kinds.longer_training import Snapshot
+from catlip.kinds.transfer import Classifier, TaskResult
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.ranges import Count, Natural
 from catlip.recipes.transfer import PROBES, TransferRecipe
@@ -68,14 +71,32 @@ def main(config: LongerTraining) -> None:
     digest = files_digest(files)
     if is_written(config.out, config, digest):
         return
-    with Record(config.out, kind="longer_training", config=config) as record:
-        record.metrics["encoder_digest"] = digest
+    with Record(config.out, kind=kinds.LongerTraining, config=config) as record:
         record.notes.append(CACHED_NOTE)
-        rows: list[dict[str, Any]] = []
+        rows: list[Snapshot] = []
         record.samples["runs"] = rows
+        method = ""
         for file in files:
-            rows += _probe(config, file, record)
-        if any(not row["annealed"] for row in rows):
+            encoder = load_encoder(str(file), 0, find_place(config.device).device)
+            method = method or encoder.method
+            if encoder.method != method:
+                raise InputError(
+                    f"{file} was trained by {encoder.method}, the first run by {method}: one at a "
+                    "time"
+                )
+            probed = _probe(config, file, encoder, record=record)
+            rows += _snapshots(probed, encoder, file)
+            tasks = probed.measured.tasks.items()
+            record.measured(
+                kinds.LongerTraining(
+                    broken=probed.measured.broken,
+                    method=method,
+                    pretrain_seed=encoder.pretrain_seed,
+                    encoder_digest=digest,
+                    tasks={name: TaskResult(num_classes=task.num_classes) for name, task in tasks},
+                )
+            )
+        if any(not row.annealed for row in rows):
             record.notes.append(
                 "along a run the learning rate is not at its end yet; the paper trains anew for "
                 "each length"
@@ -94,15 +115,10 @@ def _weights(folder: Path) -> Iterator[Path]:
     yield folder / "weights.safetensors"
 
 
-def _probe(config: LongerTraining, file: Path, record: Record) -> list[dict[str, Any]]:
-    encoder = load_encoder(str(file), 0, find_place(config.device).device)
-    who = {"method": encoder.method, "pretrain_seed": encoder.pretrain_seed}
-    if record.metrics.setdefault("method", encoder.method) != encoder.method:
-        raise InputError(
-            f"{file} was trained by {encoder.method}, the first run by {record.metrics['method']}: "
-            "one at a time"
-        )
-    record.metrics |= who
+def _probe(
+    config: LongerTraining, file: Path, encoder: LoadedEncoder, *, record: Record
+) -> Run[OnTasks]:
+    """The linear probe of these weights; its notes become those of `record`."""
     probe = LinearProbe(
         config.recipe,
         str(file),
@@ -114,56 +130,50 @@ def _probe(config: LongerTraining, file: Path, record: Record) -> list[dict[str,
         max_broken=config.max_broken,
         cached_features=True,
     )
-    # Never written: its rows become ours.
-    own = Record(config.out, kind="linear_probe", config=probe)
-    sweep(probe, encoder, own, fit=CachedFeatures(encoder, config.recipe, config), say=False)
+    own = Record(config.out, kind=kinds.LinearProbe, config=probe)  # never written
+    fit = CachedFeatures(encoder, config.recipe, config)
+    probed = sweep(probe, kinds.LinearProbe, encoder, record=own, fit=fit, say=False)
     record.notes += [note for note in own.notes if note not in record.notes]
-    record.metrics |= {
-        name: value
-        for name, value in own.metrics.items()
-        if name.endswith("_num_classes") or name == "broken"
-    }
     record.samples |= {name: value for name, value in own.samples.items() if name == "broken_keys"}
-    assert encoder.checkpoint is not None, "it came from a file of ours"
-    at = _progress(encoder.checkpoint.config.get("progress"), file)
-    for row in own.samples["runs"]:
-        print(
-            f"{encoder.method:8} {at['epochs']:6.2f} epochs  {row['task']:10} top-1 "
-            f"{row['top1']:.3f}"
-        )
-    return [
-        at | {name: row[name] for name in ("task", "seed", "top1", "top5")}
-        for row in own.samples["runs"]
-    ]
+    return probed
 
 
-def _progress(progress: Any, file: Path) -> dict[str, Any]:
-    """How far a run was when it kept these weights.
+def _snapshots(probed: Run[OnTasks], encoder: LoadedEncoder, file: Path) -> list[Snapshot]:
+    """What the probes of these weights reached, and how far their run was when it kept them.
 
     Raises: InputError when the file, or the run's record, does not say.
     """
+    assert encoder.checkpoint is not None, "it came from a file of ours"
+    progress = encoder.checkpoint.config.get("progress")
     record = file.parent.with_name(f"{file.parent.name}.json")
     if not isinstance(progress, dict) or not record.is_file():
         raise InputError(f"{file} does not say how far its run was, or {record} is missing")
-    content = read_record(record)
-    seen, seconds = (content["samples"].get(name, []) for name in ("images_seen", "seconds"))
-    images, done, device = (
-        progress["images_seen"],
-        progress["step"] / progress["num_steps"],
-        content["environment"],
-    )
+    try:
+        trained = read_run(read_record(record), kinds.Pretrain)
+    except ValueError as reason:
+        raise InputError(f"{record} is not the record of a training: {reason}") from None
+    seen, seconds = (trained.samples.get(name, []) for name in ("images_seen", "seconds"))
+    images, done = progress["images_seen"], progress["step"] / progress["num_steps"]
     # What the recipe means: seeds draw other image sizes, and so see a few images more or less.
-    meant = content["config"]["recipe"]["epochs"] or content["metrics"]["epochs_seen"]
-    return {
-        "run": file.parent.name,
-        "images_seen": images,
-        "epochs": meant * done,
-        "seconds": float(np.interp(images, [0, *seen], [0, *seconds])) if seen else None,
-        "device": f"{device['device_count']} x {device['device']}"
-        if device.get("device_count", 1) > 1
-        else device["device"],
-        "annealed": done == 1,
-    }
+    meant = trained.setup.recipe.epochs or trained.measured.epochs_seen
+    rows = []
+    for one in probed.rows("runs", Classifier):
+        rows.append(
+            Snapshot(
+                run=file.parent.name,
+                images_seen=images,
+                epochs=meant * done,
+                seconds=float(np.interp(images, [0, *seen], [0, *seconds])) if seen else None,
+                device=trained.device,
+                annealed=done == 1,
+                task=one.task,
+                seed=one.seed,
+                top1=one.top1,
+                top5=one.top5,
+            )
+        )
+        print(f"{encoder.method:8} {meant * done:6.2f} epochs  {one.task:10} top-1 {one.top1:.3f}")
+    return rows
 
 
 RECIPES = {

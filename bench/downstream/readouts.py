@@ -7,9 +7,9 @@ classify as they are, labels without a row never winning.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,9 @@ from bench.downstream.classify.heads import TransferOptions, has_classifier, tra
 from bench.downstream.classify.prompts import prompted_rows
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
+from catlip import kinds
 from catlip.cli import InputError, run
+from catlip.kinds.transfer import TaskResult
 from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.record import Record
@@ -82,28 +84,32 @@ def main(config: Readouts) -> None:
     encoder = load_encoder(config.encoder, config.seed, device)
     if is_written(config.out, config, encoder.digest()):
         return
-    with Record(config.out, kind="readout", config=config) as record:
-        record.metrics |= {
-            "method": encoder.method,
-            "pretrain_seed": encoder.pretrain_seed,
-            "encoder_digest": encoder.digest(),
-        }
+    with Record(config.out, kind=kinds.Readout, config=config) as record:
         record.notes.append(f"images: {encoder.preprocess}")
         broken = BrokenImages()
+        tasks: dict[str, TaskResult] = {}
         for task in load_tasks(config.data):
-            results = _read_out(config, encoder, task, record=record, broken=broken)
+            result = _read_out(config, encoder, task, record=record, broken=broken)
             broken.note(record)
-            record.metrics |= {f"{task.name}_{name}": value for name, value in results.items()}
-            said = "  ".join(
-                f"{name} {value:.3f}" for name, value in results.items() if name.endswith("top1")
+            tasks[task.name] = result
+            is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
+            record.measured(
+                kinds.Readout(
+                    broken=broken.counts(),
+                    method=encoder.method,
+                    pretrain_seed=encoder.pretrain_seed,
+                    encoder_digest=encoder.digest(),
+                    zero_shot=way_of(encoder) if is_zero_shot else None,
+                    tasks=tasks,
+                )
             )
-            print(f"{encoder.method:8} {task.name:10} {said}")
+            print(f"{encoder.method:8} {task.name:10} {_line(result)}")
     print(f"wrote {record.path}")
 
 
 def _read_out(
     config: Readouts, encoder: LoadedEncoder, task: Task, record: Record, broken: BrokenImages
-) -> dict[str, Any]:
+) -> TaskResult:
     scores = zero_shot(config, encoder, task, record=record)
     train, test = (
         extract(encoder.module, encoder.preprocess, split, reading=config)
@@ -111,16 +117,25 @@ def _read_out(
     )
     broken.add([*train.broken.images(), *test.broken.images()])
     top1, top5 = neighbour_hits(train, test, task.num_classes, neighbours=config.neighbours)
-    results = {
-        "knn_top1": top1,
-        "knn_top5": top5,
-        "num_classes": task.num_classes,
-        "num_test": len(test),
-    }
-    if scores is not None:
-        top1, top5 = (hits(scores(test.values), test.labels) / len(test)).tolist()
-        results |= {"zero_shot_top1": top1, "zero_shot_top5": top5}
-    return results
+    result = TaskResult(
+        num_classes=task.num_classes, num_test=len(test), knn_top1=top1, knn_top5=top5
+    )
+    if scores is None:
+        return result
+    top1, top5 = (hits(scores(test.values), test.labels) / len(test)).tolist()
+    return replace(result, zero_shot_top1=top1, zero_shot_top5=top5)
+
+
+def _line(result: TaskResult) -> str:
+    said = f"nearest neighbours {result.knn_top1:.3f}"
+    if result.zero_shot_top1 is None:
+        return said
+    return f"{said}  zero-shot {result.zero_shot_top1:.3f}"
+
+
+def way_of(encoder: LoadedEncoder) -> Literal["prompts", "classifier rows"]:
+    """How an encoder classifies zero-shot, if it can."""
+    return "classifier rows" if has_classifier(encoder) else "prompts"
 
 
 @torch.inference_mode()
@@ -159,7 +174,6 @@ def zero_shot(
         except InputError as error:
             record.notes.append(f"{task.name} was not classified zero-shot: {error}")
             return None
-        record.metrics["zero_shot"] = "classifier rows"
         head.to(next(encoder.module.parameters()).device)
         never = [number for number, origin in enumerate(origins) if not origin.matched]
         record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
@@ -171,10 +185,7 @@ def zero_shot(
             return scores
 
         return by_rows
-    rows = prompted_rows(encoder, config.encoder, task)
-    if rows is not None:
-        record.metrics["zero_shot"] = "prompts"
-    return rows
+    return prompted_rows(encoder, config.encoder, task)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,14 @@ from bench.downstream.classify.heads import TransferOptions, random_head, transf
 from bench.downstream.classify.sweep import Fit
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
+from catlip import kinds
 from catlip.cli import run
+from catlip.kinds.transfer_options import Gain, transfer_options_table
 from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.program.ranges import Count, Natural
 from catlip.recipes.transfer import PROBES, TransferRecipe
 from catlip.record import Record
+from catlip.table import as_text
 from catlip.training.distributed import find_place
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -85,10 +88,8 @@ def main(config: Options) -> None:
     digest = "+".join(encoder.digest() for encoder in encoders.values())
     if is_written(config.out, config, digest):
         return
-    with Record(config.out, kind="transfer_options", config=config) as record:
-        record.metrics["encoder_digest"] = digest
+    with Record(config.out, kind=kinds.TransferOptions, config=config) as record:
         record.notes.append(CACHED_NOTE)
-        record.metrics["default"] = {name: getattr(TransferOptions(), name) for name in CHOICES}
         broken = BrokenImages()
         rows = [
             row
@@ -97,13 +98,15 @@ def main(config: Options) -> None:
         ]
         broken.note(record)
         record.samples["runs"] = rows
-        record.metrics["gains"] = gains = _gains(rows)
-        for variant, by_place in gains.items():
-            said = "  ".join(
-                f"{place} {100 * gain['mean']:+.1f} ± {100 * gain['spread']:.1f}"
-                for place, gain in by_place.items()
+        measured = record.measured(
+            kinds.TransferOptions(
+                broken=broken.counts(),
+                encoder_digest=digest,
+                default={name: getattr(TransferOptions(), name) for name in CHOICES},
+                gains=_gains(rows),
             )
-            print(f"{variant:12} {said}")
+        )
+    print(as_text(transfer_options_table("transfer_options", "one", measured)))
     print(f"wrote {record.path}")
 
 
@@ -146,10 +149,8 @@ def _of_encoder(
                     }
 
 
-def _gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Variant -> task and share -> mean and sample deviation, over encoders, of the gain in top-1
-    over a random head.
-    """
+def _gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, Gain]]:
+    """Variant -> task and share -> the gain in top-1 over a random head."""
     random = {_pair(row): row["top1"] for row in rows if row["variant"] == "random"}
     # Variant -> task and share -> encoder -> the gain with each seed.
     gains: dict[str, dict[str, dict[str, list[float]]]] = {}
@@ -158,7 +159,7 @@ def _gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]
             of_variant = gains.setdefault(row["variant"], {})
             of_encoder = of_variant.setdefault(f"{row['task']}, {row['share']}", {})
             of_encoder.setdefault(row["encoder"], []).append(row["top1"] - random[_pair(row)])
-    summary: dict[str, dict[str, dict[str, float]]] = {}
+    summary: dict[str, dict[str, Gain]] = {}
     for variant, of_variant in gains.items():
         summary[variant] = {}
         for place, of_encoder in of_variant.items():
@@ -170,12 +171,9 @@ def _pair(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in ("encoder", "task", "share", "seed"))
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    return {
-        "mean": float(np.mean(values)),
-        "spread": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-        "n": len(values),
-    }
+def _spread(values: list[float]) -> Gain:
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return Gain(mean=float(np.mean(values)), spread=spread, n=len(values))
 
 
 RECIPES = {

@@ -1,6 +1,5 @@
 """Records as a run would write them, for the tests of the report."""
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 from report_support import HEAD, SIDES
-from toys import METRICS
+from toys import completed
 
 from reports.read.records import read_records
 from reports.sections import Page, build_page
@@ -34,7 +33,7 @@ WriteRecord = Callable[..., Path]
 @pytest.fixture
 def write_record(tmp_path: Path) -> WriteRecord:
     """Write `ROOT/<scale>/<kind>/<name>.json` under the test's folder; keywords replace parts of
-    the head, and metrics are added to those of METRICS.
+    the head, and what its metrics and rows lack is added.
     """
 
     def write(
@@ -42,8 +41,8 @@ def write_record(tmp_path: Path) -> WriteRecord:
     ) -> Path:
         path = tmp_path / root / scale / kind / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        parts["metrics"] = METRICS.get(kind, {}) | parts.get("metrics", {})
-        path.write_text(json.dumps(copy.deepcopy(HEAD) | {"kind": kind, "name": name} | parts))
+        content = HEAD | {"kind": kind, "name": name} | completed(kind, name, parts)
+        path.write_text(json.dumps(content))
         return path
 
     return write

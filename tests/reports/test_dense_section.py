@@ -12,8 +12,8 @@ from PIL import Image
 from reports.read.records import read_records
 from reports.render.figures import render
 from reports.render.panels import decoded
+from reports.transfer import dense
 from reports.transfer.dense import (
-    METRICS,
     class_tables,
     dense_sections,
     dense_table,
@@ -34,6 +34,11 @@ IMAGE = coded(np.full((12, 12, 3), 90, dtype=np.uint8))
 MAP = np.zeros((12, 12), dtype=np.uint8)
 MAP[3:8, 3:8] = 1
 OBJECT = {"class": 1, "box": [3, 3, 8, 8], "mask": coded(MAP.astype(bool)), "score": 0.9}
+MEASURES = {
+    "multilabel": ("map_macro", "map_micro"),
+    "segmentation": ("miou_fixed", "miou_slide"),
+    "detection": ("box_ap", "mask_ap", "box_ap_class_agnostic"),
+}
 PICTURES = {
     "multilabel": {
         "image": IMAGE,
@@ -50,7 +55,7 @@ def records_of(write_record, tmp_path):
     """Records of these kinds: {(kind, name): parts}."""
 
     def build(**changes):
-        for kind, metrics in METRICS.items():
+        for kind, metrics in MEASURES.items():
             for method, level in (("random", 0.1), ("catlip", 0.2), ("clip", 0.15)):
                 for seed in range(2):
                     values = dict.fromkeys(metrics, level + 0.02 * seed)
@@ -74,7 +79,7 @@ def test_a_row_a_method_and_a_column_a_metric_in_percent(records_of):
     (table,) = dense_table(records_of().found)
     assert table.columns == [
         "Method",
-        *(f"{title} (%)" for metrics in METRICS.values() for title in metrics.values()),
+        *(f"{title} (%)" for measures in dense.MEASURES.values() for title in measures.values()),
     ]
     assert [row[0].text for row in table.rows] == ["Random init", "CatLIP", "CLIP"]
     assert table.rows[1][1].text == "21.0 ± 1.4"

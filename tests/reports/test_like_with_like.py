@@ -114,7 +114,7 @@ def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first
     probe("catlip", 1, 0.4)
     training("catlip", 1, 40.0)
     found = setting()
-    assert found.accuracy("catlip", "concepts_top1") == Quantity(
+    assert found.accuracy("catlip", "concepts") == Quantity(
         pytest.approx(30.0), pytest.approx(200**0.5), 2
     )
     assert found.training("catlip", lambda run: run.train_seconds) == Quantity(
@@ -126,14 +126,14 @@ def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first
 def test_a_repeated_run_of_one_seed_has_no_spread(probe, setting):
     probe("catlip", 0, 0.1, "a")
     probe("catlip", 0, 0.3, "b")
-    assert setting().accuracy("catlip", "concepts_top1") == Quantity(pytest.approx(20.0), None, 1)
+    assert setting().accuracy("catlip", "concepts") == Quantity(pytest.approx(20.0), None, 1)
 
 
 def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
     for name, top1 in (("a", 0.1), ("b", 0.5)):
         probe("catlip", 0, top1, name)
     probe("clip", 0, 0.2)
-    assert setting().paired("concepts_top1", "catlip", "clip") == [pytest.approx(10.0)]
+    assert setting().paired("concepts", "catlip", "clip") == [pytest.approx(10.0)]
     assert answers(setting())[0].short.startswith("One seed each")
 
 
@@ -146,7 +146,7 @@ def test_runs_of_another_recipe_are_left_out_with_the_fields_that_differ(probe, 
     cell = headline(found).rows[0][1]
     assert (cell.text, cell.small) == ("30.0 ± 0.0", "n = 3")
     assert ["epochs" in remark for remark in cell.remarks] == [True]
-    assert len(found.paired("concepts_top1", "catlip", "clip")) == 3
+    assert len(found.paired("concepts", "catlip", "clip")) == 3
 
 
 def test_methods_that_were_probed_otherwise_are_not_compared_and_the_field_is_named(probe, setting):
@@ -155,8 +155,8 @@ def test_methods_that_were_probed_otherwise_are_not_compared_and_the_field_is_na
         probe("clip", seed, 0.2)
         probe("random", seed, 0.1)
     found = setting()
-    assert found.paired("concepts_top1", "catlip", "clip") == []
-    assert found.unlike("catlip", "clip", "concepts_top1") == ["max_lr"]
+    assert found.paired("concepts", "catlip", "clip") == []
+    assert found.unlike("catlip", "clip", "concepts") == ["max_lr"]
     assert answers(found)[0].short == "Not compared: CatLIP and CLIP differ in max_lr."
     assert any("max_lr" in warning for warning in found.warnings)
     catlip = next(row for row in headline(found).rows if row[0].text == "CatLIP")
@@ -168,7 +168,7 @@ def test_probes_of_encoders_of_another_recipe_are_left_out(probe, training, sett
         training("catlip", seed, epochs=10 if seed < 2 else 99)
         probe("catlip", seed, 0.1 if seed < 2 else 0.9)
     found = setting()
-    assert found.accuracy("catlip", "concepts_top1") == Quantity(
+    assert found.accuracy("catlip", "concepts") == Quantity(
         pytest.approx(10.0), pytest.approx(0.0), 2
     )
     assert found.training("catlip", lambda run: run.train_seconds).n == 2
@@ -187,7 +187,7 @@ def test_trainings_of_another_length_or_encoder_have_no_relative_time_and_no_com
     found = setting()
     assert found.relative_time("catlip") is None
     assert found.relative_time("clip") is not None
-    assert found.paired("concepts_top1", "catlip", "clip") == []
+    assert found.paired("concepts", "catlip", "clip") == []
     field = "images_seen" if "images" in other else next(iter(other))
     assert field in answers(found)[0].short
     assert field in cost_against_accuracy(found).caption
@@ -202,7 +202,7 @@ def test_a_difference_in_what_no_method_shares_keeps_nothing_from_being_compared
         probe("catlip", seed, 0.3)
         probe("clip", seed, 0.2)
     assert setting().relative_time("catlip").mean == pytest.approx(0.5)
-    assert len(setting().paired("concepts_top1", "catlip", "clip")) == 2
+    assert len(setting().paired("concepts", "catlip", "clip")) == 2
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_pairs_of_one_encoder_are_averaged_before_encoders_are_counted(write_rec
             samples={"runs": rows},
             config={"recipe": RECIPE},
         )
-    (table,) = gain_table(of_kind("linear_probe"), "starter")
+    (table,) = gain_table(of_kind("linear_probe"))
     gain, gained = table.rows[1][1:3]
     assert gain.quantity == Quantity(pytest.approx(2.0), pytest.approx(0.0, abs=1e-9), 2)
     assert gained.text == "2 of 2"
@@ -320,7 +320,7 @@ def test_a_line_counts_encoders_by_their_seeds(write_record, of_kind):
         }
         metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_num_classes": 4}
         write_record("linear_probe", name, metrics=metrics, samples=samples)
-    (figure,) = share_figures(of_kind("linear_probe"), "linear_probe", "starter")
+    (figure,) = share_figures(of_kind("linear_probe"))
     assert "means of 1 encoder," in figure.caption
 
 
@@ -406,19 +406,19 @@ def test_two_benches_with_few_rounds_neither_agree_nor_disagree():
     assert [line for line in enough if line.endswith("DISAGREE")]
 
 
-@pytest.mark.parametrize(("classes", "is_named"), [(12, False), (1000, True), (None, False)])
+@pytest.mark.parametrize(("classes", "is_named"), [(12, False), (1000, True)])
 def test_only_a_folder_of_a_thousand_classes_is_imagenet(
     write_record, of_kind, tmp_path, classes, is_named
 ):
     metrics = {"method": "catlip", "pretrain_seed": 0, "imagenet_top1": 0.5}
-    metrics |= {} if classes is None else {"imagenet_num_classes": classes}
+    metrics["imagenet_num_classes"] = classes
     write_record(
         "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1], "imagenet")}
     )
     page = build_page(read_records([tmp_path / "runs"]))
-    (table,) = worth_table(of_kind("linear_probe"), "starter")
+    (table,) = worth_table(of_kind("linear_probe"))
     assert ("ImageNet-1k" in table.columns[1]) == is_named
-    assert classes is None or is_named or "12 classes" in table.columns[1]
+    assert is_named or "12 classes" in table.columns[1]
     said = [
         text.words
         for section in page.sections

@@ -90,8 +90,8 @@ def test_records_of_two_roots_are_never_averaged(write_probes, read):
     write_probes("catlip", [0.1], root="runs")
     write_probes("catlip", [0.5, 0.7], root="brought")
     ours, theirs = read("runs", "brought")
-    assert ours.accuracy("catlip", "concepts_top1") == Quantity(10.0, None, 1)
-    assert theirs.accuracy("catlip", "concepts_top1").mean == pytest.approx(60.0)
+    assert ours.accuracy("catlip", "concepts") == Quantity(10.0, None, 1)
+    assert theirs.accuracy("catlip", "concepts").mean == pytest.approx(60.0)
 
 
 def test_times_come_from_one_device_and_the_page_says_so(write_training, read):

@@ -1,13 +1,20 @@
-"""What the metrics of a toy record hold where a test does not say it: nothing that a claim could be
-judged by.
-"""
+"""What a toy record holds where a test does not say it: nothing that a claim could be judged by."""
 
 import math
+import re
 from typing import Any
 
+TRANSFERRED = {"pretrain_seed": None}
+DENSE = TRANSFERRED | {
+    "num_parameters": 1_300_000,
+    "num_train": 1200,
+    "num_val": 400,
+    "num_classes": 21,
+    "seconds": 10.0,
+    "final_loss": 1.0,
+}
 METRICS: dict[str, dict[str, Any]] = {
     "pretrain": {
-        "method": "catlip",
         "seed": 0,
         "iterations": 100,
         "images_seen": 1000,
@@ -20,6 +27,14 @@ METRICS: dict[str, dict[str, Any]] = {
         "parameters_total": 1_400_000,
         "parameters_image": 1_200_000,
     },
+    "linear_probe": TRANSFERRED,
+    "finetune": TRANSFERRED,
+    "readout": TRANSFERRED,
+    "longer_training": TRANSFERRED,
+    "transfer_options": {"default": {}, "gains": {}},
+    "multilabel": DENSE | {"map_macro": 0.3, "map_micro": 0.3, "map_weighted": 0.3},
+    "segmentation": DENSE | {"miou_fixed": 0.3, "accuracy_fixed": 0.5, "class_accuracy_fixed": 0.4},
+    "detection": DENSE | {"box_ap": 0.3, "mask_ap": 0.3},
     "step_time": {"methods": {}, "ratios": {}},
     "waterfall": {
         "published_ratio": 2.7,
@@ -28,6 +43,29 @@ METRICS: dict[str, dict[str, Any]] = {
         "further": {"orders": {}, "total": {}},
     },
 }
+ROWS: dict[str, dict[str, Any]] = {
+    "linear_probe": {"top5": 1.0, "num_train": 10, "seconds": 1.0},
+    "finetune": {"top5": 1.0, "num_train": 10, "seconds": 1.0},
+    "longer_training": {"images_seen": 1000, "top5": 1.0, "seed": 0},
+}
+NUM_CLASSES = 10
+
+
+def completed(kind: str, name: str, parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a record of this kind, with what its metrics and its rows lack."""
+    metrics = parts.get("metrics", {})
+    if kind in METRICS and isinstance(metrics, dict):
+        known = dict(METRICS[kind])
+        if kind not in ("step_time", "waterfall"):
+            known["method"] = re.sub(r"-seed\d+$", "", name)
+        for task in (key.rpartition("_")[0] for key in metrics if key.endswith("top1")):
+            known[f"{re.sub('_(knn|zero_shot)$', '', task)}_num_classes"] = NUM_CLASSES
+        parts = parts | {"metrics": known | metrics}
+    samples = parts.get("samples", {})
+    if kind in ROWS and isinstance(samples, dict) and isinstance(samples.get("runs"), list):
+        rows = [ROWS[kind] | row if isinstance(row, dict) else row for row in samples["runs"]]
+        parts = parts | {"samples": samples | {"runs": rows}}
+    return parts
 
 
 def steps(**parts: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import tyro
@@ -15,7 +15,7 @@ from torch import nn
 
 from bench.downstream.classify.classification import Score
 from bench.downstream.classify.datasets import Split, Task, load_tasks
-from bench.downstream.classify.fit import Run
+from bench.downstream.classify.fit import Run as TrainingRun
 from bench.downstream.classify.heads import (
     Init,
     TransferOptions,
@@ -28,6 +28,8 @@ from bench.downstream.outputs import filled_in, is_written
 from catlip.cli import InputError
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences
+from catlip.kinds import OnTasks, Run
+from catlip.kinds.transfer import Classifier, TaskResult
 from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.program.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.recipes.transfer import TransferRecipe
@@ -114,7 +116,7 @@ class Fit:
 
 def run_sweep(
     config: C,
-    kind: str,
+    kind: type[OnTasks],
     start: Callable[[C, Place, LoadedEncoder, Record], Callable[[Fit], Score]],
 ) -> None:
     """Train and test every classifier of the sweep, print, and write the record.
@@ -133,37 +135,36 @@ def run_sweep(
     record = Record(config.out, kind=kind, config=config)
     with record if place.is_main else nullcontext():
         fit = start(config, place, encoder, record)
-        sweep(config, encoder, record, fit=fit, say=place.is_main)
+        sweep(config, kind, encoder, record=record, fit=fit, say=place.is_main)
     if place.is_main:
         print(f"wrote {record.path}")
 
 
 def sweep(
     config: Sweep,
+    kind: type[OnTasks],
     encoder: LoadedEncoder,
+    *,
     record: Record,
     fit: Callable[[Fit], Score],
     say: bool = True,
-) -> None:
+) -> Run[OnTasks]:
     """Train every classifier of the sweep, and put what each reached into the record.
 
     Args:
         fit: trains one and scores it.
         say: whether this process prints.
+    Returns: the run as the record holds it.
     """
-    record.metrics |= {
-        "method": encoder.method,
-        "pretrain_seed": encoder.pretrain_seed,
-        "encoder_digest": encoder.digest(),
-    }
     record.notes.append(f"images: {encoder.preprocess}")
     if "transfer" in config.init and not has_classifier(encoder) and len(config.init) > 1:
         record.notes.append(
             f"{config.encoder} has no classifier over a vocabulary, so only random heads were "
             "trained"
         )
-    rows: list[dict[str, Any]] = []
+    rows: list[Classifier] = []
     record.samples["runs"] = rows
+    tasks: dict[str, TaskResult] = {}
     broken = BrokenImages()
     for task in load_tasks(config.data):
         for one in _fits(config, encoder, task, record=record):
@@ -174,15 +175,17 @@ def sweep(
                     config.recipe, config.protocol, config.recipe.num_steps(len(one.train))
                 )
                 record.notes += [note for note in notes if note not in record.notes]
-            row = {"task": task.name, "fraction": one.fraction, "init": one.init, "seed": one.seed}
             rows.append(
-                row
-                | {
-                    "top1": score.top1,
-                    "top5": score.top5,
-                    "num_train": len(one.train),
-                    "seconds": score.seconds,
-                }
+                Classifier(
+                    task=task.name,
+                    fraction=one.fraction,
+                    init=one.init,
+                    seed=one.seed,
+                    top1=score.top1,
+                    top5=score.top5,
+                    num_train=len(one.train),
+                    seconds=score.seconds,
+                )
             )
             if say:
                 what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
@@ -191,7 +194,17 @@ def sweep(
                     flush=True,
                 )
         broken.note(record)
-        record.metrics |= _summary(task, [row for row in rows if row["task"] == task.name])
+        tasks[task.name] = _result(task, [row for row in rows if row.task == task.name])
+        measured = record.measured(
+            kind(
+                broken=broken.counts(),
+                method=encoder.method,
+                pretrain_seed=encoder.pretrain_seed,
+                encoder_digest=encoder.digest(),
+                tasks=tasks,
+            )
+        )
+    return measured
 
 
 def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> Iterator[Fit]:
@@ -238,22 +251,18 @@ def _heads(
     return heads
 
 
-def _summary(task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _result(task: Task, rows: Sequence[Classifier]) -> TaskResult:
     """Of a task: its size, and the mean accuracy with all data and a random start, of its
     `rows`.
     """
-    summary: dict[str, Any] = {
-        f"{task.name}_num_classes": task.num_classes,
-        f"{task.name}_num_train": len(task.train),
-        f"{task.name}_num_test": len(task.test),
-    }
-    whole = [row for row in rows if row["fraction"] == 1 and row["init"] == "random"]
-    if whole:
-        summary |= {
-            f"{task.name}_{top}": float(np.mean([row[top] for row in whole]))
-            for top in ("top1", "top5")
-        }
-    return summary
+    whole = [row for row in rows if row.fraction == 1 and row.init == "random"]
+    return TaskResult(
+        num_classes=task.num_classes,
+        num_train=len(task.train),
+        num_test=len(task.test),
+        top1=float(np.mean([row.top1 for row in whole])) if whole else None,
+        top5=float(np.mean([row.top5 for row in whole])) if whole else None,
+    )
 
 
 def run_of(
@@ -263,7 +272,7 @@ def run_of(
     encoder: LoadedEncoder,
     place: Place,
     frozen: bool,
-) -> Run:
+) -> TrainingRun:
     """The training run of one classifier of a sweep, by a recipe that suits the encoder."""
     ours = encoder.checkpoint
     identity = recipe.identity() | {
@@ -281,7 +290,7 @@ def run_of(
     }
     if ours:
         identity |= {"resolution": ours.resolution, "pool": ours.pool, "resize": ours.resize}
-    return Run(
+    return TrainingRun(
         config.out.with_suffix("") / fit.name,
         recipe,
         identity,
