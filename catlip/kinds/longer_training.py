@@ -1,5 +1,6 @@
 """Linear probes along a pre-training."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,8 +31,9 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         check_fractions(top1=self.top1, top5=self.top5)
-        if not self.epochs > 0 or not (self.seconds is None or self.seconds > 0):
-            raise ValueError("epochs and seconds are not above 0")
+        seconds = 1.0 if self.seconds is None else self.seconds
+        if not 0 < self.epochs < math.inf or not 0 < seconds < math.inf:
+            raise ValueError("epochs or seconds are not above 0, or infinite")
 
 
 @dataclass(frozen=True, kw_only=True)
