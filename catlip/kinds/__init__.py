@@ -13,19 +13,19 @@ from catlip.kinds.communication import (
     MethodExchange,
 )
 from catlip.kinds.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
+from catlip.kinds.dense import Dense, Detection, Multilabel, Segmentation
 from catlip.kinds.label_audit import LabelAudit
 from catlip.kinds.labelling import Labelling
-from catlip.kinds.dense import Dense, Detection, Multilabel, Segmentation
 from catlip.kinds.longer_training import LongerTraining
 from catlip.kinds.loop_overhead import LoopOverhead
 from catlip.kinds.memory import BatchMemory, Memory, MemoryParts, MemoryRatio, MethodMemory
 from catlip.kinds.pretrain import Pretrain
 from catlip.kinds.run import Run, read_run
 from catlip.kinds.step_time import Ceiling, MethodSteps, StepTime
-from catlip.kinds.vocabulary import VocabularyCounts, VocabularyStatistics
-from catlip.kinds.waterfall import Pair, Step, Waterfall, Way
 from catlip.kinds.transfer import Finetune, LinearProbe, OnTasks, Readout, Transferred
 from catlip.kinds.transfer_options import TransferOptions
+from catlip.kinds.vocabulary import VocabularyCounts, VocabularyStatistics
+from catlip.kinds.waterfall import Pair, Step, Waterfall, Way
 
 __all__ = [
     "KINDS",

@@ -20,7 +20,7 @@ from catlip.table import Quantity
 from catlip.table import quantity_of as summarise
 from reports.compare.differences import listed
 from reports.read.likeness import Alike, alike, unlike
-from reports.read.records import Record, Records, lookup, number, of_kind, slug, text
+from reports.read.records import Record, Records, lookup, number, of_kind, slug
 
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
 STARTER_TASKS = ("concepts", "subgroups")
