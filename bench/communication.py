@@ -153,7 +153,10 @@ def _measure_all(
         )
         for method in bar:
             measured.methods[method], samples = exchange_time.measure(
-                factors_of(config, method), config.num_warmup, config.num_steps, place
+                factors_of(config, method),
+                place,
+                warmup=config.num_warmup,
+                rounds=config.num_steps,
             )
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
             record.metrics = measured.metrics()

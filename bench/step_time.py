@@ -1,5 +1,8 @@
 """What a training step costs: forward, loss, backward and optimizer of each method, interleaved in
 one process.
+
+The steps are those of `catlip.training.loop.Trainer`, as pre-training takes them: the host waits
+once in each for the loss and the gradient's norm.
 """
 
 import itertools

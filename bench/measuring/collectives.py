@@ -146,7 +146,8 @@ def _collective(operator: Any, arguments: Sequence[Any]) -> Collective:
     kind, handed_in = OPERATORS[name]
     tensors: list[Tensor] = tree_leaves(arguments[handed_in])
     peer = arguments[ROOT_ARGUMENT[name]] if name in ROOT_ARGUMENT else 0
-    return Collective(_what(kind), kind, sum(t.numel() for t in tensors), tensors[0].dtype, peer)
+    elements = sum(tensor.numel() for tensor in tensors)
+    return Collective(_what(kind), kind, elements, dtype=tensors[0].dtype, peer=peer)
 
 
 def _what(kind: str) -> str:

@@ -40,7 +40,7 @@ OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 
 
 def measure(
-    factors: Factors, warmup: int, rounds: int, place: Place
+    factors: Factors, place: Place, *, warmup: int, rounds: int
 ) -> tuple[MethodExchange, dict[str, list[float]]]:
     """A method's metrics and its raw samples; all ranks must ask.
 
@@ -48,14 +48,15 @@ def measure(
         warmup: steps not counted; DDP finds its buckets in the first.
         rounds: timed steps, with and without exchange each, and repetitions of bare collectives.
     """
-    heard, profiles, steps_ms = observe(factors, warmup, rounds, place)
+    heard, profiles, steps_ms = observe(factors, place, warmup=warmup, rounds=rounds)
     gc.collect()  # the bare collectives get the memory that the step had
     groups = grouped(heard)
     bare_ms = time_bare([[heard[i] for i in group] for group in groups], rounds, place)
     rows = []
     for group, taken in zip(groups, bare_ms, strict=True):
+        calls = [heard[i] for i in group]
         in_steps = [[profile[i] for i in group] for profile in profiles]
-        rows.append(_row([heard[i] for i in group], in_steps, taken, place.world_size))
+        rows.append(_row(calls, in_steps, bare_ms=taken, world_size=place.world_size))
     exchange = _exchange(factors, rows, bare_ms, steps_ms=steps_ms, place=place)
     samples = {f"{name}_ms": taken for name, taken in steps_ms.items()}
     for row, taken in zip(rows, bare_ms, strict=True):
@@ -64,7 +65,7 @@ def measure(
 
 
 def observe(
-    factors: Factors, warmup: int, rounds: int, place: Place
+    factors: Factors, place: Place, *, warmup: int, rounds: int
 ) -> tuple[list[Collective], list[list[float | None]], dict[str, list[float]]]:
     """The collectives of a step, their times in each of NUM_PROFILED steps, and the times of whole
     steps (`time_steps`).
@@ -76,11 +77,11 @@ def observe(
     with listen() as heard:
         step()
     profiles = [profiled_ms(step, heard, place) for _ in range(NUM_PROFILED)]
-    return heard, profiles, time_steps(step, trainer.replica, rounds, place)
+    return heard, profiles, time_steps(step, trainer.replica, place, rounds=rounds)
 
 
 def time_steps(
-    step: Callable[[], object], replica: nn.Module, rounds: int, place: Place
+    step: Callable[[], object], replica: nn.Module, place: Place, *, rounds: int
 ) -> dict[str, list[float]]:
     """Milliseconds of whole steps, of the slowest rank: as they are, and, of DDP only, without
     exchange, in turns.
@@ -139,7 +140,7 @@ def measure_link(rounds: int, place: Place) -> LinkFit:
     (`bench.arithmetic.link.fit`).
     """
     sizes = [
-        Collective("gradients", "all_reduce", elements, torch.float32)
+        Collective("gradients", "all_reduce", elements, dtype=torch.float32)
         for elements in SWEEP_ELEMENTS
     ]
     taken = [summarise(samples) for samples in time_bare([[size] for size in sizes], rounds, place)]

@@ -51,9 +51,9 @@ def real_batches(
     data = DataPath(
         opened,
         SampleOrder(opened.counts, factors.seed),
-        StepPlan(sizes, place.world_size, count, factors.seed),
-        Augmentation(),
-        factors.seed,
+        StepPlan(sizes, place.world_size, count, seed=factors.seed),
+        augmentation=Augmentation(),
+        seed=factors.seed,
         rank=place.rank,
         world_size=place.world_size,
         labels=EvenLabels(factors.num_classes),

@@ -6,7 +6,7 @@ CLIP configuration to the released CatLIP one, `further_changes` to what either 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from bench.training_step import Factors, Stopwatch, batch_of, build
@@ -46,6 +46,7 @@ class Change:
     """One factor, and what it is before and after."""
 
     factor: str
+    _: KW_ONLY
     before: Any
     after: Any
     apply: Callable[[Variant, Any], Variant]
@@ -56,15 +57,13 @@ class Change:
         return self.apply(variant, self.after)
 
 
-def of_step(factor: str, field: str, before: Any, after: Any, not_run: str = "") -> Change:
+def of_step(factor: str, field: str, *, before: Any, after: Any, not_run: str = "") -> Change:
     """A change of one of the fields of Factors."""
-    return Change(
-        factor,
-        before,
-        after,
-        lambda v, value: replace(v, step=replace(v.step, **{field: value})),
-        not_run,
-    )
+
+    def apply(variant: Variant, value: Any) -> Variant:
+        return replace(variant, step=replace(variant.step, **{field: value}))
+
+    return Change(factor, before=before, after=after, apply=apply, not_run=not_run)
 
 
 def released_clip(
@@ -93,27 +92,44 @@ def release_changes(batch_size: int, gpu: bool) -> list[Change]:
     }
     few, many = samplers
     return [
-        of_step("attention", "attention", clip.attention, catlip.attention),
-        of_step("precision", "precision", clip.precision, catlip.precision, "" if gpu else NO_FP16),
-        Change("image sizes", few, many, lambda v, name: replace(v, sampler=samplers[name])),
+        of_step("attention", "attention", before=clip.attention, after=catlip.attention),
+        of_step(
+            "precision",
+            "precision",
+            before=clip.precision,
+            after=catlip.precision,
+            not_run="" if gpu else NO_FP16,
+        ),
+        Change(
+            "image sizes",
+            before=few,
+            after=many,
+            apply=lambda variant, name: replace(variant, sampler=samplers[name]),
+        ),
         of_step(
             "images per device",
             "batch_size",
-            batch_size,
-            batch_size * catlip.micro_batch // clip.micro_batch,
+            before=batch_size,
+            after=batch_size * catlip.micro_batch // clip.micro_batch,
         ),
-        of_step("method", "method", "clip", "catlip_dense"),
+        of_step("method", "method", before="clip", after="catlip_dense"),
     ]
 
 
 def further_changes(compile: bool) -> list[Change]:
     """What neither release does, and both could; of them, only the target is CatLIP's alone."""
     return [
-        of_step("gradient norm", "grad_norm", "loop", "foreach"),
-        of_step("optimizer", "optimizer", "foreach", "fused"),
-        of_step("target", "method", "catlip_dense", "catlip"),
-        of_step("checkpointing", "checkpointing", True, False),
-        of_step("compile", "compile", False, True, "" if compile else NO_COMPILE),
+        of_step("gradient norm", "grad_norm", before="loop", after="foreach"),
+        of_step("optimizer", "optimizer", before="foreach", after="fused"),
+        of_step("target", "method", before="catlip_dense", after="catlip"),
+        of_step("checkpointing", "checkpointing", before=True, after=False),
+        of_step(
+            "compile",
+            "compile",
+            before=False,
+            after=True,
+            not_run="" if compile else NO_COMPILE,
+        ),
     ]
 
 

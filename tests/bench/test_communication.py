@@ -324,7 +324,7 @@ def listen_to_all(place: Place) -> dict[str, Any]:
         if (method, parallel) == ("clip", "ddp"):
             found["timed"] = []
             overheard = partial(_overhear, step, found["timed"])
-            time_steps(overheard, trainer.replica, 2, place)
+            time_steps(overheard, trainer.replica, place, rounds=2)
     return found
 
 

@@ -73,9 +73,9 @@ def test_both_orders_and_the_whole_way_are_timed_alike() -> None:
         CATLIP["starter"],
     )
     changes = [
-        of_step("checkpointing", "checkpointing", True, False),
-        of_step("method", "method", "clip", "catlip"),
-        of_step("precision", "precision", "fp32", "fp16", "not here"),
+        of_step("checkpointing", "checkpointing", before=True, after=False),
+        of_step("method", "method", before="clip", after="catlip"),
+        of_step("precision", "precision", before="fp32", after="fp16", not_run="not here"),
     ]
     with progress(disable=True) as bar:
         timed = Timed(waterfall.Waterfall(num_rounds=2), find_place("cpu"), bar)
