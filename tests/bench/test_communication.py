@@ -9,36 +9,22 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from functools import cache, partial
-from itertools import repeat
+from functools import cache
 from typing import Any
 
+import communication_ranks
 import pytest
 import torch
+from communication_ranks import BATCH, CASES, factors
 from one_line import one_line_error
 
 from bench.arithmetic.exchanges import sent
 from bench.communication import Communication
-from bench.measuring.collectives import NCCL_KERNEL, TRACED_AS, Collective, bare, bus_factor, listen
-from bench.measuring.exchange_time import grouped, time_steps
-from bench.training_step import Factors, batch_of, build
+from bench.measuring.collectives import NCCL_KERNEL, TRACED_AS, Collective, bus_factor
+from bench.measuring.exchange_time import grouped
 from catlip.cli import InputError
-from catlip.training.distributed import Place, find_place
-from catlip.training.parallel import Parallel
 
-METHODS = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
-SIDES: dict[Parallel, str] = {"ddp": "fp32", "fsdp": "bf16"}
-CASES: list[tuple[int, str, Parallel]] = [
-    (2, method, parallel) for method in METHODS for parallel in SIDES
-]
-CASES += [
-    (3, "clip", "ddp"),
-    (3, "siglip", "ddp"),
-    (3, "catlip", "fsdp"),
-]  # a ring of two ranks is no ring
 JOINT = 192  # of hybrid_tiny's text tower
-BATCH = 2
 TINY = (
     "--model",
     "hybrid_tiny",
@@ -52,12 +38,6 @@ TINY = (
     3,
     "--quiet",
 )
-
-
-def factors(method: str, parallel: Parallel) -> Factors:
-    return Factors(
-        method, "hybrid_tiny", 32, BATCH, SIDES[parallel], num_classes=50, parallel=parallel
-    )
 
 
 def torchrun(ranks: int, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -82,7 +62,7 @@ def torchrun(ranks: int, *arguments: object) -> subprocess.CompletedProcess[str]
 @cache
 def heard(ranks: int) -> dict[str, Any]:
     """What a step of each case was heard to send."""
-    done = torchrun(ranks, __file__)
+    done = torchrun(ranks, communication_ranks.__file__)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -301,48 +281,3 @@ def test_when_a_rank_dies_the_others_say_so_and_end(tmp_path) -> None:
     assert processes[0].returncode == 2
     assert message.count("\n") == 1
     assert "rank 0" in message
-
-
-def listen_to_all(place: Place) -> dict[str, Any]:
-    """On each of several ranks: what a step of every case sends, and what the bare collectives made
-    of it are.
-    """
-    torch.set_num_threads(1)
-    found: dict[str, Any] = {}
-    for _, method, parallel in (case for case in CASES if case[0] == place.world_size):
-        trainer = build(factors(method, parallel), place)
-        step = partial(trainer.train_step, repeat(batch_of(factors(method, parallel), place)))
-        for _ in range(2):
-            step()
-        with listen() as calls:
-            step()
-        with listen() as again:
-            bare(calls, place)()
-        found[f"{method} {parallel}"] = _plain(calls, place) | {
-            "bare": _plain(again, place)["calls"]
-        }
-        if (method, parallel) == ("clip", "ddp"):
-            found["timed"] = []
-            overheard = partial(_overhear, step, found["timed"])
-            time_steps(overheard, trainer.replica, place, rounds=2)
-    return found
-
-
-def _overhear(step: Callable[[], object], heard: list[list[str]]) -> None:
-    with listen() as calls:
-        step()
-    heard.append(sorted({call.what for call in calls}))
-
-
-def _plain(calls: list[Collective], place: Place) -> dict[str, Any]:
-    return {
-        "sent": [(call.what, call.kind, call.sent_bytes(place.world_size)) for call in calls],
-        "calls": [(call.kind, call.elements, str(call.dtype), call.peer) for call in calls],
-    }
-
-
-if __name__ == "__main__":
-    here = find_place("cpu")
-    everything = listen_to_all(here)
-    if here.is_main:
-        print(json.dumps(everything))
