@@ -105,18 +105,18 @@ class Precision:
     """
 
     ap: float | None
-    ap50: float | None = None
-    ap75: float | None = None
-    ap_small: float | None = None
-    ap_medium: float | None = None
-    ap_large: float | None = None
-    ar1: float | None = None
-    ar10: float | None = None
-    ar100: float | None = None
-    ar_small: float | None = None
-    ar_medium: float | None = None
-    ar_large: float | None = None
-    ap_class_agnostic: float | None = None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar1: float | None
+    ar10: float | None
+    ar100: float | None
+    ar_small: float | None
+    ar_medium: float | None
+    ar_large: float | None
+    ap_class_agnostic: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,11 @@
 """What a toy record holds where a test does not say it: nothing that a claim could be judged by."""
 
+import dataclasses
 import math
 import re
 from typing import Any
+
+from catlip.kinds.dense import SHAPES, Precision
 
 TRANSFERRED = {"pretrain_seed": None}
 DENSE = TRANSFERRED | {
@@ -12,6 +15,9 @@ DENSE = TRANSFERRED | {
     "num_classes": 21,
     "seconds": 10.0,
     "final_loss": 1.0,
+}
+PRECISION = {
+    f"{shape}_{field.name}": None for shape in SHAPES for field in dataclasses.fields(Precision)
 }
 METRICS: dict[str, dict[str, Any]] = {
     "pretrain": {
@@ -34,7 +40,7 @@ METRICS: dict[str, dict[str, Any]] = {
     "transfer_options": {"default": {}, "gains": {}},
     "multilabel": DENSE | {"map_macro": 0.3, "map_micro": 0.3, "map_weighted": 0.3},
     "segmentation": DENSE | {"miou_fixed": 0.3, "accuracy_fixed": 0.5, "class_accuracy_fixed": 0.4},
-    "detection": DENSE | {"box_ap": 0.3, "mask_ap": 0.3},
+    "detection": DENSE | PRECISION | {"box_ap": 0.3, "mask_ap": 0.3},
     "step_time": {"methods": {}, "ratios": {}},
     "waterfall": {
         "published_ratio": 2.7,

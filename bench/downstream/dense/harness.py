@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bench.downstream.dense.config import Dense
 from bench.downstream.encoders.load import LoadedEncoder, open_encoder
 from bench.downstream.outputs import is_written, scored
+from catlip import kinds
 from catlip.cli import InputError
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences, warmup_steps
@@ -67,6 +68,7 @@ class DenseTask(ABC, Generic[S, M]):
         recipe: the config's, changed where the encoder needs it.
     """
 
+    record_kind: ClassVar[type[kinds.Dense]]
     config: Dense
     recipe: ImageRecipe
 
@@ -154,7 +156,7 @@ def transfer(config: Dense, load: Callable[[], type[DenseTask[Any, Any]]]) -> No
     digest = encoder.digest()  # now: a feature map drops the class token
     if is_written(config.out, config, digest, say=place.is_main):
         return
-    record = Record(config.out, kind=config.kind, config=config)
+    record = Record(config.out, kind=task_type.record_kind, config=config)
     with record if place.is_main else nullcontext():
         score = _measure(task_type(config, place, encoder), record, digest)
     if place.is_main:
@@ -167,10 +169,14 @@ def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
     config, place = task.config, task.place
     broken = BrokenImages()
     train, val = _splits(task, record, broken)
+    counts = {f"train_{what}": count for what, count in train.counts.items()}
+    counts |= {f"val_{what}": count for what, count in val.counts.items()}
+    if config.overfit:
+        train = val = train.first(config.overfit)
     num_steps = task.recipe.num_steps(len(train))
     record.notes += [*task.notes(num_steps), *differences(task.recipe, config.kind, num_steps)]
     model = task.build(train.names)
-    record.metrics |= {
+    about = counts | {
         "method": task.encoder.method,
         "pretrain_seed": task.encoder.pretrain_seed,
         "encoder_digest": digest,
@@ -179,6 +185,8 @@ def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
         "num_val": len(val),
         "num_classes": len(train.names),
     }
+    if config.overfit:
+        about["overfit"] = config.overfit
     identity = task.recipe.identity() | {
         "encoder_digest": digest,
         "data": config.data,
@@ -196,26 +204,23 @@ def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
     samples = {name: value for name, value in score.items() if isinstance(value, list)}
     if broken.add(BrokenImage(*image) for image in samples.pop("broken", [])):
         _leave_out(record, broken, place)
-    record.metrics |= {name: value for name, value in score.items() if not isinstance(value, list)}
     record.samples |= {**samples, **task.samples(), "classes": train.names}
+    if place.is_main:
+        numbers = {name: value for name, value in score.items() if not isinstance(value, list)}
+        metrics = about | numbers | {"broken": broken.counts()}
+        record.measured(task.record_kind.read(metrics))
     return score
 
 
 def _splits(task: DenseTask[S, M], record: Record, broken: BrokenImages) -> tuple[S, S]:
-    """What to train and what to test on; their counts go into the record, images that cannot be
-    used into `broken` too.
-    """
+    """The images of both splits; those that cannot be used go into the record and `broken`."""
     config = task.config
     train, val = task.read("train"), task.read("val")
     if train.names != val.names:
         raise InputError(f"{config.data}: training and validation list different categories")
-    for name, split in (("train", train), ("val", val)):
-        record.metrics |= {f"{name}_{what}": count for what, count in split.counts.items()}
+    for split in (train, val):
         broken.add(split.broken.images())
     _leave_out(record, broken, task.place)
-    if config.overfit:
-        record.metrics["overfit"] = config.overfit
-        train = val = train.first(config.overfit)
     return train, val
 
 

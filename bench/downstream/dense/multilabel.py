@@ -28,6 +28,7 @@ from bench.downstream.dense.harness import DenseTask, Results, shown
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.outputs import BY_NAME
+from catlip import kinds
 from catlip.program.broken import read_broken
 from catlip.program.pictures import chosen, encoded_image
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe
@@ -71,6 +72,8 @@ class MultiLabel(Dense):
 
 class MultiLabelTask(DenseTask[CocoSplit, Classification]):
     """Which categories are on an image, by pre-training's own loop and data path."""
+
+    record_kind = kinds.Multilabel
 
     config: MultiLabel
     recipe: TransferRecipe

@@ -27,6 +27,7 @@ from bench.downstream.dense.harness import (
     shown,
 )
 from bench.downstream.encoders.feature_map import GLOBAL_BLOCKS, FeatureMap
+from catlip import kinds
 from catlip.cli import InputError
 from catlip.program.pictures import chosen
 from catlip.recipes.dense import DetectionRecipe
@@ -38,6 +39,8 @@ PYRAMID = (4.0, 2.0, 1.0, 0.5)  # the scales that detectron2's simple pyramid ha
 
 class Detect(DenseTask[CocoSplit, MaskRCNN]):
     """Boxes and masks, trained by detectron2's trainer and scored by COCO's own code."""
+
+    record_kind = kinds.Detection
 
     recipe: DetectionRecipe
 

@@ -15,6 +15,7 @@ from bench.downstream.dense.segment.training import Training, train
 from bench.downstream.dense.stream import Positions
 from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.load import weights_digest
+from catlip import kinds
 from catlip.cli import InputError
 from catlip.recipes.dense import SegmentationRecipe
 from catlip.training.distributed import Place
@@ -22,6 +23,8 @@ from catlip.training.distributed import Place
 
 class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
     """Label maps, trained by mmengine's runner and scored by mmsegmentation's IoU."""
+
+    record_kind = kinds.Segmentation
 
     recipe: SegmentationRecipe
 
