@@ -18,25 +18,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.statistics import SEED, share
 from bench.wording.misses import CAUSES, OTHER_SENSE, why_missed
 from bench.wording.prompts import KINDS, Prompt, read_prompts
+from catlip import kinds
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.kinds import Interval
+from catlip.kinds.label_accuracy import (
+    Judged,
+    Missense,
+    accuracy_table,
+    causes_table,
+    missenses_table,
+)
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural
 from catlip.record import Record
+from catlip.table import as_text
 from catlip.words.similarity import nearest
 from catlip.words.wordnet import nouns
 
 COLUMNS = ("prompts", "exact", "within_1_hop", "within_2_hops", "labels", "without_label")
 SHARES = COLUMNS[1:4]
 TOP_MISSENSES = 50
-PRINTED_MISSENSES = 10
 SAVE_EVERY = 100  # classes
 NO_LABEL = 99  # steps from a class to the labels of a sentence without any; more than any path has
 
@@ -99,20 +108,22 @@ class Outcome:
         """[classes], the counts of that name."""
         return np.array([row[COLUMNS.index(name)] for row in self.by_class.values()])
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Judged:
         """Counts and shares over all sentences, each share with its interval."""
         prompts, exact = self.column("prompts"), self.column("exact")
-        return {
-            "classes": len(prompts),
-            "prompts": int(prompts.sum()),
-            **{name: share(self.column(name), prompts) for name in SHARES},
-            "labels_per_prompt": self.column("labels").sum() / prompts.sum(),
-            "without_label": int(self.column("without_label").sum()),
-            "classes_never_found": int((exact == 0).sum()),
-            "classes_found_in_half": int((2 * exact >= prompts).sum()),
-            "causes": {cause: self.causes[cause] for cause in CAUSES},
-            "other_sense_labelled": sum(self.labelled.values()),
-        }
+        return Judged(
+            classes=len(prompts),
+            prompts=int(prompts.sum()),
+            exact=share(exact, prompts),
+            within_1_hop=share(self.column("within_1_hop"), prompts),
+            within_2_hops=share(self.column("within_2_hops"), prompts),
+            labels_per_prompt=float(self.column("labels").sum() / prompts.sum()),
+            without_label=int(self.column("without_label").sum()),
+            classes_never_found=int((exact == 0).sum()),
+            classes_found_in_half=int((2 * exact >= prompts).sum()),
+            causes={cause: self.causes[cause] for cause in CAUSES},
+            other_sense_labelled=sum(self.labelled.values()),
+        )
 
 
 Outcomes = dict[tuple[str, str], Outcome]  # by rule and kind
@@ -166,19 +177,16 @@ def main(config: LabelAccuracy) -> None:
             f"rules {', '.join(config.rules)} must differ, and --max-prompts {config.max_prompts} "
             "not be negative"
         )
-    with Record(config.out, kind="label_accuracy", config=config) as record:
+    with Record(config.out, kinds.LabelAccuracy, config) as record:
         prompts = _drawn(read_prompts(), config.max_prompts)
         outcomes = measure(config.rules, prompts, config.quiet, partial(_save, record, prompts))
-        kinds = [kind for kind in KINDS if (config.rules[0], kind) in outcomes]
-        _fill(record, prompts, outcomes)
-        for kind in kinds:
-            print(_shares_table(kind, record.metrics))
-        print(_causes_table(kinds[0], record.metrics["rules"]))
-        print(
-            _missenses_table(
-                config.rules[0], record.samples.get(f"{config.rules[0]}_missenses", [])
-            )
-        )
+        measured = record.measured(_fill(record, prompts, outcomes))
+    for table in (
+        *accuracy_table(measured),
+        *causes_table(measured),
+        *missenses_table(measured),
+    ):
+        print(f"{table.title}\n{as_text(table)}\n")
     print(f"wrote {record.path}")
 
 
@@ -192,25 +200,25 @@ def _drawn(prompts: list[Prompt], count: int) -> list[Prompt]:
 
 
 def _save(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None:
-    _fill(record, prompts, outcomes)
+    record.metrics = _fill(record, prompts, outcomes).metrics()
     record.save()
 
 
-def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None:
-    """Metrics by rule and kind; and, as samples, the counts of each class and the commonest
-    mis-senses.
+def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> kinds.LabelAccuracy:
+    """The metrics, by rule and kind of sentence. Puts the counts of each class and the commonest
+    mis-senses into the samples.
     """
     classes = {prompt.name: prompt.synsets for prompt in prompts}
     rules = list(dict.fromkeys(rule for rule, _ in outcomes))
-    found: dict[str, dict[str, Any]] = {rule: {} for rule in rules}
-    differences: dict[str, dict[str, Any]] = {f"{rule} - {rules[0]}": {} for rule in rules[1:]}
+    judged: dict[str, dict[str, Judged]] = {rule: {} for rule in rules}
+    differences: dict[str, dict[str, Interval]] = {f"{rule} - {rules[0]}": {} for rule in rules[1:]}
     record.samples |= {
         "classes": list(classes),
         "synsets": [_names(synsets) for synsets in classes.values()],
     }
     none = np.zeros(len(COLUMNS), dtype=np.int64)
     for (rule, kind), outcome in outcomes.items():
-        found[rule][kind] = outcome.summary()
+        judged[rule][kind] = outcome.summary()
         first = outcomes[rules[0], kind]
         if outcome is not first:
             gain = outcome.column("exact") - first.column("exact")
@@ -226,7 +234,6 @@ def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None
     record.samples |= {
         f"{rule}_missenses": _missenses(classes, outcomes[rule, KINDS[0]]) for rule in described
     }
-    record.metrics |= {"classes": len(classes), "rules": found, "differences": differences}
     record.notes = [
         (
             "descriptions were written by a language model, templates are CLIP's; neither is a "
@@ -238,86 +245,27 @@ def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None
             "of `classes`"
         ),
     ]
+    return kinds.LabelAccuracy(classes=len(classes), rules=judged, differences=differences)
 
 
 def _missenses(classes: dict[str, frozenset[int]], outcome: Outcome) -> list[dict[str, Any]]:
-    return [
-        {
-            "class": name,
-            "word": word,
-            "right": _names(classes[name]),
-            "chosen": chosen,
-            "prompts": count,
-            "labelled": outcome.labelled[name, word, chosen],
-        }
+    missenses = [
+        Missense(
+            name=name,
+            word=word,
+            right=_names(classes[name]),
+            chosen=chosen,
+            prompts=count,
+            labelled=outcome.labelled[name, word, chosen],
+        )
         for (name, word, chosen), count in outcome.missenses.most_common(TOP_MISSENSES)
     ]
+    rows: list[dict[str, Any]] = msgspec.to_builtins(missenses)
+    return rows
 
 
 def _names(synsets: Iterable[int]) -> str:
     return " or ".join(nouns().name(synset) for synset in sorted(synsets))
-
-
-def _shares_table(kind: str, metrics: dict[str, Any]) -> str:
-    rules = metrics["rules"]
-    first = next(iter(rules.values()))[kind]
-    lines = [
-        (
-            f"{first['prompts']:,} {kind}s of {first['classes']} classes: share in which the class "
-            "is "
-            "among the labels, in %"
-        )
-    ]
-    lines.append(
-        f"{'':16} {'itself':>18} {'within 1 hop':>18} {'within 2 hops':>18} {'labels':>7} "
-        f"{'no label':>8} {'never found':>12}"
-    )
-    for rule, kinds in rules.items():
-        found = kinds[kind]
-        shares = " ".join(f"{_interval(found[name]):>18}" for name in SHARES)
-        rest = (
-            f"{found['labels_per_prompt']:7.2f} {found['without_label']:8,} "
-            f"{found['classes_never_found']:4} classes"
-        )
-        lines.append(f"{rule:16} {shares} {rest}")
-    lines += [
-        f"{pair}: {_interval(kinds[kind])} points" for pair, kinds in metrics["differences"].items()
-    ]
-    return "\n".join([*lines, ""])
-
-
-def _interval(found: Interval) -> str:
-    return f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]".replace("%", "")
-
-
-def _causes_table(kind: str, rules: dict[str, Any]) -> str:
-    lines = [
-        f"{f'why it is missed, in % of the {kind}s':56}" + "".join(f"{rule:>16}" for rule in rules)
-    ]
-    found = [kinds[kind] for kinds in rules.values()]
-    rows = {cause: [each["causes"][cause] for each in found] for cause in CAUSES}
-    rows["(missed, and the other synset of its word is a label)"] = [
-        each["other_sense_labelled"] for each in found
-    ]
-    for words, counts in rows.items():
-        percent = [100 * count / each["prompts"] for count, each in zip(counts, found, strict=True)]
-        if any(percent):
-            lines.append(f"  {words:54}" + "".join(f"{each:16.1f}" for each in percent))
-    return "\n".join([*lines, ""])
-
-
-def _missenses_table(rule: str, missenses: list[dict[str, Any]]) -> str:
-    lines = [
-        (
-            f"words most often taken in another sense by rule {rule}: class, right synset, synset "
-            "taken, sentences"
-        )
-    ]
-    for found in missenses[:PRINTED_MISSENSES]:
-        lines.append(
-            f"  {found['class']:24} {found['right']:24} {found['chosen']:28} {found['prompts']:5,}"
-        )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

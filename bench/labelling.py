@@ -15,11 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,12 +28,21 @@ from bench.wording.prompts import read_prompts
 from catlip.captions import Labeller
 from catlip.cli import InputError, choose, run
 from catlip.data.shards import expand, open_shard, write_shard
-from catlip.kinds import Summary
+from catlip.kinds import LabellingSpeed, Summary
+from catlip.kinds.labelling_speed import (
+    Captions,
+    Contender,
+    Processes,
+    RuleSpeed,
+    command_table,
+    per_core_table,
+)
 from catlip.label import label_captions
 from catlip.label.sidecar import Labels, write_sidecar
 from catlip.program.progress import progress
 from catlip.program.ranges import Count
 from catlip.record import Record
+from catlip.table import as_text
 from catlip.words.wordnet import nouns
 
 PLAIN = {
@@ -57,7 +65,7 @@ print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
 """
 SCALING_SHARDS = 16  # what the whole command labels
 
-Contender = Callable[[Sequence[str]], Labels]
+Way = Callable[[Sequence[str]], Labels]
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ class Labelling:
             choose("rule", rule, PLAIN)
 
 
-def ours(rule: str) -> Contender:
+def ours(rule: str) -> Way:
     """This project's way, with its memory of words warm as in a long run."""
     labeller = Labeller(rule)
     return lambda captions: label_captions(
@@ -113,7 +121,7 @@ def ours(rule: str) -> Contender:
     )
 
 
-def plain(rule: Callable[[str], list[int]]) -> Contender:
+def plain(rule: Callable[[str], list[int]]) -> Way:
     """A function of one caption, in a loop."""
 
     def label(captions: Sequence[str]) -> Labels:
@@ -128,7 +136,7 @@ def plain(rule: Callable[[str], list[int]]) -> Contender:
     return label
 
 
-def contenders(rule: str) -> dict[str, Contender]:
+def contenders(rule: str) -> dict[str, Way]:
     """Every way to label by a rule: ours first, then plain NLTK; for the released rule also as the
     released code does it.
     """
@@ -144,8 +152,8 @@ def contenders(rule: str) -> dict[str, Contender]:
 
 def per_core(
     rule: str, captions: Sequence[str], config: Labelling
-) -> tuple[dict[str, Any], dict[str, list[float]]]:
-    """Metrics of a rule, and microseconds a caption of each contender in each round."""
+) -> tuple[RuleSpeed, dict[str, list[float]]]:
+    """The speed of a rule, and microseconds a caption of each contender in each round."""
     ways, source = contenders(rule), cycle(captions)
     ways["ours"](list(islice(source, WARM_UP_CAPTIONS)))
     rounds = []
@@ -159,23 +167,25 @@ def per_core(
     taken = {
         name: [times[name] for times in rounds[1:]] for name in ways
     }  # the first only warms up
-    metrics: dict[str, Any] = {
-        name: {"us_per_caption": summarise(times)} for name, times in taken.items()
-    }
-    rate = 1e6 / metrics["ours"]["us_per_caption"].median
-    metrics["ratios"] = {
-        f"{name}/ours": ratio(times, taken["ours"])
-        for name, times in taken.items()
-        if name != "ours"
-    }
-    metrics["captions_per_s_per_core"] = rate
-    metrics["core_hours_for_1_3e9_captions"] = DATACOMP_CAPTIONS / rate / 3600
-    return metrics, taken
+    timed = {name: Contender(summarise(times)) for name, times in taken.items()}
+    rate = 1e6 / timed["ours"].us_per_caption.median
+    speed = RuleSpeed(
+        ours=timed["ours"],
+        nltk=timed["nltk"],
+        nltk_tagged=timed.get("nltk_tagged"),
+        release=timed.get("release"),
+        ratios={
+            f"{name}/ours": ratio(times, taken["ours"])
+            for name, times in taken.items()
+            if name != "ours"
+        },
+        captions_per_s_per_core=rate,
+        core_hours_for_1_3e9_captions=DATACOMP_CAPTIONS / rate / 3600,
+    )
+    return speed, taken
 
 
-def one_round(
-    ways: dict[str, Contender], captions: Sequence[str], folder: Path
-) -> dict[str, float]:
+def one_round(ways: dict[str, Way], captions: Sequence[str], folder: Path) -> dict[str, float]:
     """Microseconds a caption, from text to labels file; ours labels all, the others the first
     tenth.
 
@@ -197,7 +207,7 @@ def one_round(
     return taken
 
 
-def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) -> dict[str, Any]:
+def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) -> Processes:
     """Captions a second of `python -m catlip.label` on shards, by number of processes; everything
     but start-up included.
     """
@@ -220,10 +230,8 @@ def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) 
             rates[workers] = SCALING_SHARDS * per_shard / seconds
             if not quiet:
                 print(f"{rule}: {workers} processes, {rates[workers]:,.0f} captions/s")
-    return {
-        "captions_per_s": rates,
-        "efficiency": {n: rate / (n * rates[1]) for n, rate in rates.items()},
-    }
+    efficiency = {n: rate / (n * rates[1]) for n, rate in rates.items()}
+    return Processes(captions_per_s=rates, efficiency=efficiency)
 
 
 def start_up_s(rule: str, starts: int) -> dict[str, Summary]:
@@ -280,27 +288,36 @@ def _doubling(most: int) -> list[int]:
 def main(config: Labelling) -> None:
     """Measure, print, write the record."""
     captions = _captions(config.shards) if config.shards else _descriptions()
-    with Record(config.out, "labelling_speed", config) as record:
-        record.metrics["captions"] = {
-            "distinct": len(set(captions)),
-            "words": float(np.mean([len(c.split()) for c in captions])),
-        }
+    words = float(np.mean([len(caption.split()) for caption in captions]))
+    speed = LabellingSpeed(captions=Captions(distinct=len(set(captions)), words=words), rules={})
+    with Record(config.out, LabellingSpeed, config) as record:
         for rule in config.rules:
-            metrics, taken = per_core(rule, captions, config)
-            record.metrics[rule] = metrics
-            record.samples |= {f"{rule}_{name}_us": times for name, times in taken.items()}
-            record.save()
-            metrics["start_up_s"] = start_up_s(rule, config.starts)
-            record.save()
-            metrics["processes"] = over_processes(
-                rule, captions, config.scaling_captions, config.quiet
-            )
-            record.save()
-            for size in config.memory:
-                metrics.setdefault("peak_mib", {})[size] = peak_mib(rule, captions, size)
+            for of_rule, taken in _measured_by_and_by(rule, captions, config):
+                record.samples |= {f"{rule}_{name}_us": times for name, times in taken.items()}
+                speed = replace(speed, rules=speed.rules | {rule: of_rule})
+                record.metrics = speed.metrics()
                 record.save()
-            _print(rule, metrics)
+        measured = record.measured(speed)
+    for table in (*per_core_table(measured), *command_table(measured)):
+        print(f"{as_text(table)}\n")
     print(f"wrote {record.path}")
+
+
+def _measured_by_and_by(
+    rule: str, captions: Sequence[str], config: Labelling
+) -> Iterator[tuple[RuleSpeed, dict[str, list[float]]]]:
+    """The speed of a rule after each part that was measured, and the raw times per core."""
+    speed, taken = per_core(rule, captions, config)
+    yield speed, taken
+    speed = replace(speed, start_up_s=start_up_s(rule, config.starts))
+    yield speed, taken
+    processes = over_processes(rule, captions, config.scaling_captions, config.quiet)
+    speed = replace(speed, processes=processes)
+    yield speed, taken
+    for size in config.memory:
+        peaks = speed.peak_mib | {size: peak_mib(rule, captions, size)}
+        speed = replace(speed, peak_mib=peaks)
+        yield speed, taken
 
 
 def _descriptions() -> list[str]:
@@ -314,27 +331,6 @@ def _descriptions() -> list[str]:
 def _captions(patterns: Sequence[str]) -> list[str]:
     shards = [open_shard(path) for path in expand(patterns)]
     return [caption for shard in shards for n in range(len(shard)) if (caption := shard.caption(n))]
-
-
-def _print(rule: str, metrics: dict[str, Any]) -> None:
-    hours = metrics["core_hours_for_1_3e9_captions"]
-    print(
-        f"{rule}: {metrics['captions_per_s_per_core']:,.0f} captions/s a core; 1.3 billion in "
-        f"{hours:.1f} core-hours"
-    )
-    for name, found in metrics["ratios"].items():
-        print(f"  {name}: {found.value:.1f} times ({found.low:.1f} to {found.high:.1f})")
-    starts = ", ".join(
-        f"{name} {found.median:.2f} s" for name, found in metrics["start_up_s"].items()
-    )
-    print(f"  start-up: {starts}")
-    for workers, share in metrics["processes"]["efficiency"].items():
-        print(
-            f"  {workers} processes: {metrics['processes']['captions_per_s'][workers]:,.0f} "
-            f"captions/s, {share:.0%} of linear"
-        )
-    for size, peak in metrics.get("peak_mib", {}).items():
-        print(f"  {size:,} captions: {peak:.0f} MiB at most")
 
 
 if __name__ == "__main__":

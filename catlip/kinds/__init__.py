@@ -14,8 +14,10 @@ from catlip.kinds.communication import (
 )
 from catlip.kinds.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
 from catlip.kinds.dense import Dense, Detection, Multilabel, Segmentation
+from catlip.kinds.label_accuracy import LabelAccuracy
 from catlip.kinds.label_audit import LabelAudit
 from catlip.kinds.labelling import Labelling
+from catlip.kinds.labelling_speed import LabellingSpeed
 from catlip.kinds.longer_training import LongerTraining
 from catlip.kinds.loop_overhead import LoopOverhead
 from catlip.kinds.memory import BatchMemory, Memory, MemoryParts, MemoryRatio, MethodMemory
@@ -46,8 +48,10 @@ __all__ = [
     "Images",
     "Interval",
     "Kind",
+    "LabelAccuracy",
     "LabelAudit",
     "Labelling",
+    "LabellingSpeed",
     "LinearProbe",
     "LinkFit",
     "LongerTraining",

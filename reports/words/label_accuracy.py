@@ -1,154 +1,71 @@
 """How often each labelling rule finds the class that a sentence is about, and why it misses it."""
 
-import math
 import textwrap
 from functools import partial
 
 from matplotlib.axes import Axes
 
-from catlip.kinds.labelling import rule_rank
-from catlip.table import MISSING, Cell, Table, clipped, number_cell, shown
-from reports.read.measured import anchor_of
-from reports.read.records import Record, entries, number, text
-from reports.read.rules import MOST, rule_style
+from catlip.kinds import Interval, LabelAccuracy
+from catlip.kinds.label_accuracy import SHARES
+from catlip.table import clipped, shown
+from reports.read.records import Record
+from reports.read.rules import rule_style
 from reports.render.figures import MUTED, Figure
 
-SHARES = {
-    "exact": "The class itself",
-    "within_1_hop": "Within 1 step",
-    "within_2_hops": "Within 2 steps",
-}
-KINDS = {
-    "description": "descriptions, written by a language model",
-    "template": "sentences of CLIP's templates",
-}
-TOP_MISSENSES = 15
-MOST_CAUSES, LEAST_CAUSE = (
-    8,
-    0.05,
-)  # how many causes are drawn, and of what share of the sentences, in %
-MOST_KINDS = 4
+# How many causes are drawn, and of what share of the sentences, in %
+MOST_CAUSES, LEAST_CAUSE = 8, 0.05
 CAUSE_WIDTH = 30  # characters of a line
 
-
-Interval = tuple[float, float, float]
-
-
-def judged_rules(record: Record) -> list[str]:
-    """The rules that the record judges, the known ones first."""
-    return sorted(entries(record.metrics, "rules"), key=rule_rank)[:MOST]
+Percent = tuple[float, float, float]  # value, low, high
 
 
-def accuracy_table(record: Record, suffix: str = "") -> list[Table]:
-    """Rules side by side: shares of sentences with their intervals, a group of rows a kind of
-    sentence.
-    """
-    rules = judged_rules(record)
-    kinds = list(
-        dict.fromkeys(kind for rule in rules for kind in entries(record.metrics, "rules", rule))
-    )[:MOST_KINDS]
-    rows: list[list[Cell]] = []
-    for kind in kinds:
-        count = next(
-            (n for rule in rules if (n := number(record.metrics, "rules", rule, kind, "prompts"))),
-            None,
-        )
-        rows.append([Cell(f"{shown(count, 0)} {KINDS.get(kind, clipped(kind, 24))}")])
-        rows += [_accuracy_row(record, rule, kind) for rule in rules]
-    if not rows:
-        return []
-    columns = ["Rule", *(f"{title} (%)" for title in SHARES.values())]
-    columns += [
-        "Labels a sentence",
-        "Sentences without a label",
-        "Classes never found",
-        "Against the first rule (points)",
-    ]
-    caption = (
-        "Below each share its 95 % interval, by resampling classes. The last column compares how "
-        "often it is the class itself."
-    )
-    title = (
-        f"How often the class is among the labels, {shown(number(record.metrics, 'classes'), 0)} "
-        "ImageNet-1k classes"
-    )
-    return [Table(f"label_accuracy{suffix}", title, columns, rows, caption)]
-
-
-def _accuracy_row(record: Record, rule: str, kind: str) -> list[Cell]:
-    found, anchor = entries(record.metrics, "rules", rule, kind), anchor_of(record)
-    row = [
-        Cell(clipped(rule, 24)),
-        *(_share(record, "rules", rule, kind, share) for share in SHARES),
-    ]
-    row += [
-        number_cell(number(found, "labels_per_prompt"), 2, anchor),
-        number_cell(number(found, "without_label"), 0, anchor),
-    ]
-    row.append(number_cell(number(found, "classes_never_found"), 0, anchor))
-    pairs = [
-        pair for pair in entries(record.metrics, "differences") if pair.startswith(f"{rule} - ")
-    ]
-    return [*row, _share(record, "differences", pairs[0], kind) if pairs else Cell()]
-
-
-def _share(record: Record, *keys: str) -> Cell:
-    """`35.7` with its interval below, in % or points."""
-    value, low, high = (
-        _percent(number(record.metrics, *keys, key)) for key in ("value", "low", "high")
-    )
-    small = f"{shown(low, 1)} to {shown(high, 1)}" if low is not None and high is not None else ""
-    return number_cell(value, 1, anchor_of(record), small)
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
-
-
-def accuracy_figures(record: Record, suffix: str = "") -> list[Figure]:
+def accuracy_figures(record: Record[LabelAccuracy], suffix: str = "") -> list[Figure]:
     """The shares with their intervals, and the causes of the misses, both of the first kind of
     sentence.
     """
-    rules = judged_rules(record)
-    kind = next((kind for rule in rules for kind in entries(record.metrics, "rules", rule)), "")
-    return _shares_figure(record, rules, kind, suffix) + _causes_figure(record, rules, kind, suffix)
-
-
-def _shares_figure(record: Record, rules: list[str], kind: str, suffix: str) -> list[Figure]:
-    found = {
-        (share, rule): _interval(record, rule, kind, share) for share in SHARES for rule in rules
-    }
-    if not any(found.values()):
-        return []
-    said = "; ".join(
-        f"{SHARES[share].lower()}: "
-        + ", ".join(
-            f"{clipped(r, 24)} {shown(of[0], 1)} %" for r in rules if (of := found[share, r])
-        )
-        for share in SHARES
+    kind = next(iter(record.measured.kinds_of_sentence), "")
+    return _shares_figure(record.measured, kind, suffix) + _causes_figure(
+        record.measured, kind, suffix
     )
+
+
+def _shares_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figure]:
+    rules = measured.judged_rules
+    percents = {
+        (share, rule): _percent(measured.rules[rule][kind].shares[share])
+        for share in SHARES
+        for rule in rules
+        if kind in measured.rules[rule]
+    }
+    if not any(percents.values()):
+        return []
+    said = "; ".join(_said(percents, share, rules) for share in SHARES)
     caption = (
         "How often the class that a sentence is about is among its labels; bars are 95 % intervals."
     )
-    draw = partial(_draw_shares, rules=rules, found=found)
+    draw = partial(_draw_shares, rules=rules, found=percents)
     height = 1.0 + 0.27 * len(SHARES) * (len(rules) + 1)
     return [
         Figure(f"label_accuracy{suffix}", caption, f"Marks with intervals. {said}.", draw, height)
     ]
 
 
-def _interval(record: Record, rule: str, kind: str, share: str) -> Interval | None:
-    """Value, low and high in %; None where one is missing or out of order."""
-    value, low, high = (
-        number(record.metrics, "rules", rule, kind, share, key) for key in ("value", "low", "high")
-    )
-    if value is None or low is None or high is None or not 0 <= low <= value <= high <= 1:
+def _said(percents: dict[tuple[str, str], Percent | None], share: str, rules: list[str]) -> str:
+    of_rules = [(rule, percents.get((share, rule))) for rule in rules]
+    values = [f"{clipped(rule, 24)} {shown(of[0], 1)} %" for rule, of in of_rules if of]
+    return f"{SHARES[share].lower()}: {', '.join(values)}"
+
+
+def _percent(share: Interval) -> Percent | None:
+    """Value, low and high in %; None where an end is missing or they are out of order."""
+    value, low, high = share.value, share.low, share.high
+    if low is None or high is None or not 0 <= low <= value <= high <= 1:
         return None
     return (100 * value, 100 * low, 100 * high)
 
 
 def _draw_shares(
-    axes: Axes, rules: list[str], found: dict[tuple[str, str], Interval | None]
+    axes: Axes, rules: list[str], found: dict[tuple[str, str], Percent | None]
 ) -> None:
     y, places, names = 0.0, [], []
     for share, title in SHARES.items():
@@ -157,7 +74,7 @@ def _draw_shares(
             y -= 1
             places.append(y)
             names.append(clipped(rule, 24))
-            _draw_interval(axes, y, found[share, rule], **rule_style(rule))
+            _draw_interval(axes, y, found.get((share, rule)), **rule_style(rule))
         y -= 1.2
     axes.set_yticks(places, names)
     axes.set_ylim(y + 0.6, 0.7)
@@ -167,7 +84,7 @@ def _draw_shares(
     axes.tick_params(axis="y", length=0)
 
 
-def _draw_interval(axes: Axes, y: float, found: Interval | None, color: str, marker: str) -> None:
+def _draw_interval(axes: Axes, y: float, found: Percent | None, color: str, marker: str) -> None:
     if found is None:
         axes.text(0.5, y, "not recorded", color=MUTED, va="center")
         return
@@ -176,8 +93,9 @@ def _draw_interval(axes: Axes, y: float, found: Interval | None, color: str, mar
     axes.text(high + 1.5, y, shown(value, 1), va="center", color=color)
 
 
-def _causes_figure(record: Record, rules: list[str], kind: str, suffix: str) -> list[Figure]:
-    shares = {rule: _causes(record, rule, kind) for rule in rules}
+def _causes_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figure]:
+    rules = measured.judged_rules
+    shares = {rule: _causes(measured, rule, kind) for rule in rules}
     largest = {
         cause: max(found.get(cause, 0) for found in shares.values())
         for found in shares.values()
@@ -205,15 +123,15 @@ def _causes_figure(record: Record, rules: list[str], kind: str, suffix: str) -> 
     return [Figure(f"label_misses{suffix}", caption, f"Bars. {said}.", draw, height)]
 
 
-def _causes(record: Record, rule: str, kind: str) -> dict[str, float]:
+def _causes(measured: LabelAccuracy, rule: str, kind: str) -> dict[str, float]:
     """Cause -> share of the sentences, in %."""
-    found = entries(record.metrics, "rules", rule, kind)
-    prompts, causes = number(found, "prompts"), entries(found, "causes")
-    counts = {cause: number(causes, cause) for cause in causes}
+    judged = measured.rules[rule].get(kind)
+    if judged is None:
+        return {}
     return {
-        cause: 100 * n / prompts
-        for cause, n in counts.items()
-        if n is not None and prompts and 0 <= n <= prompts < math.inf
+        cause: 100 * n / judged.prompts
+        for cause, n in judged.causes.items()
+        if 0 <= n <= judged.prompts and judged.prompts
     }
 
 
@@ -241,25 +159,3 @@ def _draw_causes(axes: Axes, causes: list[str], shares: dict[str, dict[str, floa
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("sentences (%)")
-
-
-def missenses_table(record: Record, suffix: str = "") -> list[Table]:
-    """The words most often taken in another sense, by the first rule that recorded them."""
-    rule = next((rule for rule in judged_rules(record) if record.rows(f"{rule}_missenses")), "")
-    rows = [_missense_row(record, row) for row in record.rows(f"{rule}_missenses")[:TOP_MISSENSES]]
-    if not rows:
-        return []
-    columns = ["Class", "Its word", "Right synset", "Synset taken", "Sentences", "Wrong label in"]
-    title = f"Words most often taken in another sense, rule {clipped(rule, 24)}"
-    return [Table(f"missenses{suffix}", title, columns, rows, folded=True)]
-
-
-def _missense_row(record: Record, row: dict[str, object]) -> list[Cell]:
-    words = [
-        Cell(clipped(text(row, key)) if text(row, key) else MISSING)
-        for key in ("class", "word", "right", "chosen")
-    ]
-    return [
-        *words,
-        *(number_cell(number(row, key), 0, anchor_of(record)) for key in ("prompts", "labelled")),
-    ]

@@ -5,9 +5,20 @@ Numbers of different scales stand in tables of their own.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from catlip.kinds import LabelAudit, Labelling, VocabularyCounts, VocabularyStatistics
+from catlip.kinds import (
+    Kind,
+    LabelAccuracy,
+    LabelAudit,
+    Labelling,
+    LabellingSpeed,
+    VocabularyCounts,
+    VocabularyStatistics,
+)
+from catlip.kinds.label_accuracy import accuracy_table, missenses_table
 from catlip.kinds.label_audit import audit_tables, verdict_table
+from catlip.kinds.labelling_speed import command_table, per_core_table
 from catlip.kinds.labels import labels_table
 from catlip.kinds.vocabulary import nearest_table, overlap_table
 from catlip.table import Table
@@ -18,9 +29,9 @@ from reports.read.records import Record, Records, of_kind
 from reports.read.rules import MOST, by_rule, by_scale, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.render.figures import Figure
-from reports.words.label_accuracy import accuracy_figures, accuracy_table, missenses_table
+from reports.words.label_accuracy import accuracy_figures
 from reports.words.label_examples import example_figure
-from reports.words.labelling_speed import command_table, memory_figure, per_core_table, speed_figure
+from reports.words.labelling_speed import memory_figure, speed_figure
 from reports.words.overlap import overlap_figures
 from reports.words.threshold import threshold_figures, threshold_table
 from reports.words.vocabulary_plots import vocabulary_figures
@@ -40,6 +51,7 @@ THRESHOLD = (
     "--probe starter:data/starter "
     "--seeds 0 1 --out runs/starter/threshold/threshold.json"
 )
+K = TypeVar("K", bound=Kind)
 
 
 def word_sections(main: Setting | None, records: Records) -> list[Section]:
@@ -98,7 +110,7 @@ def _accuracy(main: Setting | None, records: Records) -> list[Block]:
     )
     parts = (accuracy_figures, accuracy_table, missenses_table)
     return _each(
-        _shown(records, main, "label_accuracy"),
+        _shown(records, main, LabelAccuracy),
         parts,
         words,
         "How often that is right was not run.",
@@ -131,14 +143,14 @@ def _speed(main: Setting | None, records: Records) -> list[Block]:
         "processes."
     )
     parts = (_speed_figures, _speed_tables)
-    return _each(_shown(records, main, "labelling_speed"), parts, words, "Not run.", SPEED)
+    return _each(_shown(records, main, LabellingSpeed), parts, words, "Not run.", SPEED)
 
 
-def _speed_figures(record: Record, end: str) -> list[Figure]:
+def _speed_figures(record: Record[LabellingSpeed], end: str) -> list[Figure]:
     return speed_figure(record, end) + memory_figure(record, end)
 
 
-def _speed_tables(record: Record, end: str) -> list[Table]:
+def _speed_tables(record: Record[LabellingSpeed], end: str) -> list[Table]:
     return [
         with_warning(table, [record])
         for table in (*per_core_table(record, end), *command_table(record, end))
@@ -158,15 +170,16 @@ def _threshold(main: Setting | None, records: Records) -> list[Block]:
     )
 
 
-def _shown(records: Records, main: Setting | None, kind: str) -> list[Record]:
+def _shown(records: Records, main: Setting | None, kind: Any) -> list[Any]:
     return [record for found in by_scale(records, main, kind) for record in found][:MOST]
 
 
-Part = Callable[[Record, str], Sequence[Block | Figure]]
-
-
 def _each(
-    records: Sequence[Record], parts: Sequence[Part], words: str, missing: str, command: str
+    records: Sequence[Record[K]],
+    parts: Sequence[Callable[[Record[K], str], Sequence[Block | Figure]]],
+    words: str,
+    missing: str,
+    command: str,
 ) -> list[Block]:
     """What the parts give of each record, figures side by side; or what would be run."""
     blocks: list[Block] = []

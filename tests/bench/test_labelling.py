@@ -44,7 +44,7 @@ def test_a_run_that_is_cut_short_keeps_what_it_measured(tmp_path, monkeypatch) -
 def test_a_new_interpreter_starts_with_each_rule(rule: str) -> None:
     found = start_up_s(rule, 1)
     assert found.keys() == {"ours", "nltk"}
-    assert all(times["median"] > 0 for times in found.values())
+    assert all(times.median > 0 for times in found.values())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,229 @@
+"""How fast captions become labels: per core beside NLTK and the release, then the whole command,
+and what it adds up to.
+
+Ratios come from contenders that took turns in one process on one device; numbers of different
+records are never divided.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from catlip.kinds.base import Interval, Kind, Summary, without_none
+from catlip.kinds.cells import TIMES, interval, summary_cell
+from catlip.kinds.labelling import rule_rank
+from catlip.kinds.run import Run
+from catlip.table import Cell, Table, clipped, number_cell, shown
+
+CONTENDERS = {
+    "ours": "ours",
+    "nltk": "NLTK, written plainly",
+    "nltk_tagged": "NLTK, with tags it has no use for",
+    "release": "the released loader's look-up",
+}
+MOST_RULES, MOST_SIZES = 3, 12
+DATACOMP = "1.3 billion captions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """The captions that were labelled: how many different ones, and their words on average."""
+
+    distinct: int
+    words: float
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to label: microseconds a caption."""
+
+    us_per_caption: Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """The whole command, by its number of processes; efficiency is the fraction of linear."""
+
+    captions_per_s: dict[int, float]
+    efficiency: dict[int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleSpeed:
+    """What was timed on one rule.
+
+    Attributes:
+        ratios: "nltk/ours" -> time a caption, over ours.
+        start_up_s: contender -> seconds from a new interpreter to the first label.
+        peak_mib: number of captions -> peak memory of the command.
+    """
+
+    ours: Contender
+    nltk: Contender | None = None
+    nltk_tagged: Contender | None = None
+    release: Contender | None = None
+    ratios: dict[str, Interval] = field(default_factory=dict)
+    captions_per_s_per_core: float
+    core_hours_for_1_3e9_captions: float
+    start_up_s: dict[str, Summary] = field(default_factory=dict)
+    processes: Processes | None = None
+    peak_mib: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def us_per_caption(self) -> dict[str, Summary]:
+        """Contender -> microseconds a caption, ours first."""
+        timed = {
+            "ours": self.ours,
+            "nltk": self.nltk,
+            "nltk_tagged": self.nltk_tagged,
+            "release": self.release,
+        }
+        return {name: way.us_per_caption for name, way in timed.items() if way}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabellingSpeed(Kind):
+    """Rules are read from, and written as, metrics of their own names."""
+
+    kind = "labelling_speed"
+
+    captions: Captions
+    rules: dict[str, RuleSpeed]
+
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        rules = {
+            name: value
+            for name, value in metrics.items()
+            if isinstance(value, dict) and "ours" in value
+        }
+        return super().read({"captions": metrics.get("captions"), "rules": rules})
+
+    def metrics(self) -> dict[str, Any]:
+        return {"captions": without_none(self.captions), **without_none(self.rules)}
+
+    @property
+    def shown_rules(self) -> list[str]:
+        """The rules that were timed, the known ones first."""
+        return sorted(self.rules, key=rule_rank)[:MOST_RULES]
+
+
+def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
+    """Every contender of every rule: time, rate and how many times our time."""
+    rows: list[list[Cell]] = []
+    for rule in run.measured.shown_rules:
+        rows.append([Cell(f"Rule {clipped(rule, 24)}")])
+        for name, taken in run.measured.rules[rule].us_per_caption.items():
+            ratio = run.measured.rules[rule].ratios.get(f"{name}/ours")
+            rows.append([Cell(CONTENDERS[name]), *_time_cells(run, taken), _ratio_cell(run, ratio)])
+    columns = ["Who", "Time a caption (µs)", "Captions a second", "Times ours"]
+    caption = (
+        "Medians over rounds in turns, in one process and one thread, from text to labels file, "
+        "with identical labels; below a time its 5th to 95th percentile, below a ratio its 95 % "
+        "interval."
+    )
+    title = f"Labelling on one core, {run.device}"
+    return [Table(f"labelling_speed{suffix}", title, columns, rows, caption)] if rows else []
+
+
+def _time_cells(run: Run[LabellingSpeed], taken: Summary) -> list[Cell]:
+    rate = 1e6 / taken.median if taken.median else None
+    return [summary_cell(taken, run.anchor), number_cell(rate, 0, run.anchor)]
+
+
+def _ratio_cell(run: Run[LabellingSpeed], ratio: Interval | None) -> Cell:
+    if ratio is None:
+        return Cell()
+    return Cell(f"{shown(ratio.value, 1)}{TIMES}", interval(run, ratio), run.anchor)
+
+
+def command_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
+    """Start-up, processes and memory of the whole command, and what 1.3 billion captions would
+    take; a column a rule.
+    """
+    rules = run.measured.shown_rules
+    extrapolated = (
+        f"Extrapolated from the measured rate of one core, as if all were so fast: {DATACOMP}"
+    )
+    rows: list[list[Cell]] = []
+    for heading, part in {
+        "Start-up to the first label": _start_rows,
+        "The whole command": _process_rows,
+        "Memory": _memory_rows,
+        extrapolated: _scaled_rows,
+    }.items():
+        if of_part := part(run, [run.measured.rules[rule] for rule in rules]):
+            rows += [[Cell(heading)], *of_part]
+    columns = ["What", *(f"Rule {clipped(rule, 24)}" for rule in rules)]
+    title = f"The labelling command, {run.device}"
+    return [Table(f"labelling_command{suffix}", title, columns, rows)] if rows else []
+
+
+def _start_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
+    def seconds(name: str) -> Callable[[RuleSpeed], Cell]:
+        return lambda speed: number_cell(
+            speed.start_up_s[name].median if name in speed.start_up_s else None, 2, run.anchor
+        )
+
+    named = (("ours", "ours"), ("nltk", "NLTK"))
+    return [_row(f"{word} (s)", speeds, seconds(name)) for name, word in named] if speeds else []
+
+
+def _process_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
+    def rate(count: int) -> Callable[[RuleSpeed], Cell]:
+        return lambda speed: _rate_cell(run, speed.processes, count)
+
+    counts = _ascending(speed.processes.captions_per_s for speed in speeds if speed.processes)
+    return [_row(f"{n} process{'es' * (n != 1)} (captions/s)", speeds, rate(n)) for n in counts]
+
+
+def _rate_cell(run: Run[LabellingSpeed], processes: Processes | None, count: int) -> Cell:
+    if processes is None:
+        return Cell()
+    efficiency = processes.efficiency.get(count)
+    small = ""
+    if efficiency is not None and count != 1:
+        small = f"{shown(100 * efficiency, 0)} % of linear"
+    return number_cell(processes.captions_per_s.get(count), 0, run.anchor, small)
+
+
+def _memory_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
+    def peak(size: int) -> Callable[[RuleSpeed], Cell]:
+        return lambda speed: number_cell(speed.peak_mib.get(size), 0, run.anchor)
+
+    sizes = _ascending(speed.peak_mib for speed in speeds)
+    return [_row(f"at most, {size:,} captions (MiB)", speeds, peak(size)) for size in sizes]
+
+
+def _scaled_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
+    """Core-hours, and cores for an hour; only extrapolated, so without a link to more than the
+    rate's record.
+    """
+
+    def hours(speed: RuleSpeed) -> float | None:
+        hours = speed.core_hours_for_1_3e9_captions
+        return hours if 0 < hours < math.inf else None
+
+    def cores(speed: RuleSpeed) -> int | None:
+        return math.ceil(needed) if (needed := hours(speed)) else None
+
+    if not any(map(hours, speeds)):
+        return []
+    return [
+        _row("core-hours", speeds, lambda speed: number_cell(hours(speed), 1, run.anchor)),
+        _row(
+            "cores to be done in an hour",
+            speeds,
+            lambda speed: number_cell(cores(speed), 0, run.anchor),
+        ),
+    ]
+
+
+def _row(name: str, speeds: list[RuleSpeed], cell: Callable[[RuleSpeed], Cell]) -> list[Cell]:
+    return [Cell(name), *map(cell, speeds)]
+
+
+def _ascending(by_size: Iterable[dict[int, float]]) -> list[int]:
+    """The sizes at which something was measured."""
+    return sorted({size for measured in by_size for size in measured})[:MOST_SIZES]
