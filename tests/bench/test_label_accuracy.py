@@ -248,7 +248,7 @@ def test_each_rule_misses_only_as_it_can(some: list[Prompt]) -> None:
         causes[rule] |= {cause for cause, count in outcome.causes.items() if count}
         assert sum(outcome.missenses.values()) == outcome.causes[OTHER_SENSE]
         assert all(outcome.labelled[key] <= count for key, count in outcome.missenses.items())
-        assert outcome.summary()["other_sense_labelled"] == sum(outcome.labelled.values()) > 0
+        assert outcome.summary().other_sense_labelled == sum(outcome.labelled.values()) > 0
     tags = {TAGGED_ADJECTIVE, TAGGED_VERB, TAGGED_OTHERWISE}
     assert not causes["paper"] & {NAMED_OTHERWISE, JOINED}
     assert not causes["corenet"] & (tags | {JOINED})
@@ -273,7 +273,7 @@ def test_the_interval_holds_the_true_share_about_as_often_as_it_says() -> None:
     for seed in range(100):
         draw = np.random.default_rng(seed)
         found = share(draw.binomial(50, draw.choice([0.1, 0.9], size=80)), np.full(80, 50))
-        held += found["low"] <= 0.5 <= found["high"]
+        held += found.low <= 0.5 <= found.high
     assert 85 <= held <= 100
 
 
@@ -298,10 +298,6 @@ def test_a_run_writes_what_it_prints(program, tmp_path) -> None:
     for rule, kind in itertools.product(("corenet", "paper_multiword"), KINDS):
         found, total = metrics["rules"][rule][kind], sum(samples[f"{kind}_prompts"])
         assert found["prompts"] == total
-        assert (
-            f"{total:,} {kind}s of {sum(map(bool, samples[f'{kind}_prompts']))} classes"
-            in done.stdout
-        )
         for name in SHARES:
             assert (
                 len(samples[f"{rule}_{kind}_{name}"])
@@ -311,7 +307,7 @@ def test_a_run_writes_what_it_prints(program, tmp_path) -> None:
             assert found[name]["value"] == pytest.approx(
                 sum(samples[f"{rule}_{kind}_{name}"]) / total
             )
-            assert f"{100 * found[name]['value']:.1f} [" in done.stdout
+            assert f"{100 * found[name]['value']:.1f} (" in done.stdout
         assert (
             found["exact"]["value"]
             <= found["within_1_hop"]["value"]
