@@ -264,7 +264,7 @@ def test_an_interval_over_classes_does_not_shrink_with_more_sentences_a_class() 
     )  # so that a mean over classes is another number
     few, many = share(hits, prompts), share(hits * 100, prompts * 100)
     assert few == many
-    assert few["low"] < few["value"] == hits.sum() / prompts.sum() < few["high"]
+    assert few.low < few.value == hits.sum() / prompts.sum() < few.high
     assert share(prompts, prompts) == {"value": 1, "low": 1, "high": 1}
 
 
