@@ -23,6 +23,7 @@ class Dense(Transferred):
         seconds: of training.
     """
 
+    rows: ClassVar[dict[str, type]] = {"loss": tuple[float, float]}
     published: ClassVar[tuple[int, int]]
     """Classes and test images of the data set that the paper reports."""
 
@@ -66,7 +67,7 @@ class Multilabel(Dense):
 
     kind = "multilabel"
     published = (80, 5000)  # COCO-2017
-    rows: ClassVar[dict[str, type]] = {"origins": LabelOrigin}
+    rows: ClassVar[dict[str, type]] = {"loss": tuple[float, float], "origins": LabelOrigin}
 
     map_macro: float
     map_micro: float

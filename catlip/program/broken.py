@@ -113,9 +113,8 @@ class BrokenImages:
             )
 
     def note(self, record: Record) -> None:
-        """Count and list them in a record, if there are any."""
+        """List them in a record, if there are any."""
         if self.causes:
-            record.metrics["broken"] = self.counts()
             record.samples["broken_keys"] = self.listed()
 
 

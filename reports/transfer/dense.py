@@ -23,7 +23,7 @@ from catlip.table import Cell, Table, number_cell, quantity_cell, shown, sign_of
 from reports.compare.differences import listed
 from reports.read.likeness import alike, unlike
 from reports.read.measured import Setting, by_seed, over_seeds
-from reports.read.records import Record, Records, as_number
+from reports.read.records import Record, Records
 from reports.read.rules import by_scale, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.transfer.dense_pictures import contact_sheet, picture_figures
@@ -279,23 +279,17 @@ def class_tables(records: Sequence[Record[Dense]], suffix: str = "") -> list[Tab
     return tables
 
 
-def _at(record: Record, samples: str, place: int) -> float | None:
-    values = record.samples.get(samples)
-    found = as_number(values[place]) if isinstance(values, list) and place < len(values) else None
-    return 100 * found if found is not None and 0 <= found <= 1 else None
+def _at(record: Record[Dense], samples: str, place: int) -> float | None:
+    values = record.series(samples)
+    return percent(values[place]) if place < len(values) and 0 <= values[place] <= 1 else None
 
 
 def overfit_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Table]:
     """What each harness reaches on the images that it learnt by heart."""
     rows = []
     for record in sorted(records, key=lambda record: [*KINDS].index(record.kind)):
-        steps = record.samples.get("loss")
-        losses = (
-            [row[-1] for row in steps if isinstance(row, list) and row]
-            if isinstance(steps, list)
-            else []
-        )
-        first, last = (as_number(losses[at]) if losses else None for at in (0, -1))
+        losses = record.rows("loss", tuple[float, float])  # step, loss
+        first, last = (losses[0][1], losses[-1][1]) if losses else (None, None)
         for measure, title in MEASURES[record.kind].items():
             if (value := _reached(record, measure)) is not None:
                 anchor = record.anchor
