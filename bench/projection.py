@@ -8,23 +8,24 @@ against 64 of 1,024 (Figure 1c and Table 6b). How much of that can communication
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench import methods
 from bench.arithmetic.link import PRESETS, Link
 from bench.arithmetic.scaling import Compute, measured_compute, measured_link, project
 from bench.measuring.scaling_check import validate
 from bench.training_step import EncoderName, MethodNames, factors_of
+from catlip import kinds
 from catlip.cli import InputError, choose, run
+from catlip.kinds.projection import projection_tables, scaling_tables
 from catlip.program.ranges import Count, NotNegative, Positive
 from catlip.record import Record
+from catlip.table import print_tables
 
 GLOBAL_BATCH = 65_536  # Table 6b
 DEVICES = [2**i for i in range(13)]  # 1 to 4,096
-SHOWN = (1, 8, 64, 256, 1_024, 4_096)  # of them; the record has all
 METHODS = ("catlip", "clip", "clip_nonlocal", "siglip", "superclass")
-PAPER_RATIO = 2.7  # GPU-hours of CLIP over CatLIP, ViT-B/16 (Figure 1c: 1 / 0.37)
 PAPER_LAYOUTS = {"clip": (256, 256), "catlip": (64, 1_024)}  # devices, images per device (Table 6b)
 NOTES = [
     "a projection, not a measurement: no stragglers, no data loading, no failures",
@@ -147,59 +148,59 @@ def find_link(config: Projection) -> Link:
     )
 
 
-def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> list[dict[str, Any]]:
+def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> list[kinds.Layout]:
     """Every method on 1 to 4,096 devices: with the same batch per device (weak), and with the
     paper's global batch (strong).
     """
-    return [
-        {**project(compute, devices, batch, link, config.samples), "scaling": scaling}
-        for compute in computes.values()
-        for devices in DEVICES
-        for scaling, batch in (("weak", config.batch_size), ("strong", GLOBAL_BATCH // devices))
-    ]
+    projected = partial(project, link=link, samples=config.samples)
+    rows = []
+    for compute in computes.values():
+        for devices in DEVICES:
+            rows.append(projected(compute, devices, config.batch_size, scaling="weak"))
+            rows.append(projected(compute, devices, GLOBAL_BATCH // devices, scaling="strong"))
+    return rows
 
 
 def paper_layouts(
     config: Projection, computes: dict[str, Compute], link: Link
-) -> list[dict[str, Any]]:
+) -> list[kinds.Layout]:
     """CLIP and CatLIP, each on the layout of either; the global batch is the same in all."""
     return [
-        {
-            **project(computes[method], *layout, link, config.samples),
-            "scaling": "as published" if whose == method else f"as {whose}",
-        }
+        project(
+            computes[method],
+            *layout,
+            link=link,
+            samples=config.samples,
+            scaling="as published" if whose == method else f"as {whose}",
+        )
         for whose, layout in PAPER_LAYOUTS.items()
         for method in PAPER_LAYOUTS
         if method in computes
     ]
 
 
-def paper_ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def paper_ratios(rows: Sequence[kinds.Layout]) -> list[kinds.LayoutRatio]:
     """Device-hours of CLIP over CatLIP, as published and on equal layouts, and the part of them
     that communication makes.
     """
-    at = {(row["method"], row["devices"]): row for row in rows}
+    at = {(row.method, row.devices): row for row in rows}
     (clip, _), (catlip, _) = PAPER_LAYOUTS["clip"], PAPER_LAYOUTS["catlip"]
-    found = []
+    ratios = []
     for name, one, other in (
         ("as published", clip, catlip),
         ("both as CLIP", clip, clip),
         ("both as CatLIP", catlip, catlip),
     ):
         above, below = at["clip", one], at["catlip", other]
-        hours = above["device_hours"] / below["device_hours"]
-        compute = (
-            above["compute_ms"] * above["devices"] / (below["compute_ms"] * below["devices"])
-        )  # same global batch
-        found.append(
-            {
-                "layouts": name,
-                "device_hours": hours,
-                "compute": compute,
-                "communication": hours / compute,
-            }
+        hours = above.device_hours / below.device_hours
+        # The global batch is the same.
+        compute = above.compute_ms * above.devices / (below.compute_ms * below.devices)
+        ratios.append(
+            kinds.LayoutRatio(
+                layouts=name, device_hours=hours, compute=compute, communication=hours / compute
+            )
         )
-    return found
+    return ratios
 
 
 def main(config: Projection) -> None:
@@ -207,82 +208,31 @@ def main(config: Projection) -> None:
     computes, link = find_compute(config), find_link(config)
     name = config.step_time.stem if config.step_time else f"{config.model}-assumed"
     name += f"-{config.communication.stem if config.communication else config.link}"
-    with Record(config.out / f"{name}.json", kind="projection", config=config) as record:
+    path = config.out / f"{name}.json"
+    with Record(path, kind=kinds.Projection, config=config) as record:
         record.shown_as = methods.shown(computes)
-        record.metrics = {
-            "link": asdict(link),
-            "compute": {m: asdict(c) for m, c in computes.items()},
-        }
-        record.metrics |= {
-            "layouts": layouts(config, computes, link),
-            "paper_layouts": paper_layouts(config, computes, link),
-        }
-        if PAPER_LAYOUTS.keys() <= computes.keys():
-            record.metrics["paper_ratios"] = paper_ratios(record.metrics["paper_layouts"])
+        rows = paper_layouts(config, computes, link)
+        validation = []
         if config.validate:
             load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
-            record.metrics["validation"] = validate(quiet=config.quiet)
+            validation = validate(quiet=config.quiet)
             record.notes.append(
                 f"other programs' load before the validation: {load:.1f} on {cores} cores; ranks "
                 "had what was left"
             )
         record.notes += NOTES
-        print(_table(record.metrics))
+        measured = record.measured(
+            kinds.Projection(
+                link=kinds.ProjectedLink(**asdict(link)),
+                compute={m: kinds.ProjectedCompute(**asdict(c)) for m, c in computes.items()},
+                layouts=layouts(config, computes, link),
+                paper_layouts=rows,
+                paper_ratios=paper_ratios(rows) if PAPER_LAYOUTS.keys() <= computes.keys() else [],
+                validation=validation,
+            )
+        )
+    print_tables([*scaling_tables(measured), *projection_tables(measured)])
     print(f"wrote {record.path}")
-
-
-def _table(metrics: dict[str, Any]) -> str:
-    """How each method scales, the paper's two layouts side by side, and the validation."""
-    link, lines = metrics["link"], []
-    for scaling in ("weak", "strong"):
-        rows = [
-            row
-            for row in metrics["layouts"]
-            if row["scaling"] == scaling and row["devices"] in SHOWN
-        ]
-        size = (
-            f"{rows[0]['batch_per_device']} images a device"
-            if scaling == "weak"
-            else f"{GLOBAL_BATCH:,} images a step"
-        )
-        lines.append(f"{scaling} scaling, {size}: efficiency (and device-hours) on")
-        lines.append(f"{'':14}" + "".join(f"{devices:>18,}" for devices in SHOWN))
-        for method in metrics["compute"]:
-            cells = [
-                f"{row['efficiency']:.1%} ({row['device_hours']:,.0f})"
-                for row in rows
-                if row["method"] == method
-            ]
-            lines.append(f"{method:14}" + "".join(f"{cell:>18}" for cell in cells))
-    lines.append(
-        f"{'the layouts of Table 6b':24}{'step ms':>9}{'exposed':>9}{'images/s':>11}"
-        f"{'efficiency':>11}{'device-hours':>13}"
-    )
-    for row in metrics["paper_layouts"]:
-        lines.append(
-            f"{row['method']:8}{row['devices']:>6} x "
-            f"{row['batch_per_device']:<7,}{row['step_ms']:9.1f}{row['exposed_ms']:9.2f}"
-            f"{row['images_per_s']:11,.0f}{row['efficiency']:11.1%}{row['device_hours']:13,.0f}"
-        )
-    for row in metrics.get("paper_ratios", []):
-        lines.append(
-            f"device-hours of CLIP / CatLIP, {row['layouts']}: {row['device_hours']:.3f} = "
-            f"{row['compute']:.3f} (compute) x "
-            f"{row['communication']:.3f} (communication); published {PAPER_RATIO}"
-        )
-    lines += [_validated(row) for row in metrics.get("validation", [])]
-    sources = {compute["source"] for compute in metrics["compute"].values()}
-    return "\n".join([*lines, f"compute {'; '.join(sorted(sources))}", f"link {link['source']}"])
-
-
-def _validated(row: dict[str, Any]) -> str:
-    ms = row["measured_ms"]
-    measured = f"{ms.median:.0f} [{ms.p5:.0f}, {ms.p95:.0f}]"
-    return (
-        f"validation, {row['method']} on {row['world_size']} rank(s) of this machine: predicted "
-        f"{row['predicted_ms']:.0f} ms, "
-        f"measured {measured} ms, error {row['error']:+.0%}"
-    )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from bench.arithmetic.link import Link, exchange_ms
 from bench.training_step import Factors, factors_of
 from catlip.cli import InputError
 from catlip.costs import Exchange
+from catlip.kinds import Layout
 from catlip.record import read_record
 
 BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is two products
@@ -62,33 +63,39 @@ def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) ->
 
 
 def project(
-    compute: Compute, devices: int, batch_size: int, link: Link, samples: float
-) -> dict[str, Any]:
+    compute: Compute,
+    devices: int,
+    batch_size: int,
+    *,
+    link: Link,
+    samples: float,
+    scaling: str = "weak",
+) -> Layout:
     """One layout, replicated by DDP: step_ms = compute_ms + exposed_ms, and what follows from it.
 
     Args:
         batch_size: images per device and step.
         samples: images of the whole training, for device_hours.
-    Returns: among others efficiency, images/s over `devices` times those of one device with the
-        same batch.
+        scaling: what the layout is called.
     """
     factors = replace(compute.factors, batch_size=batch_size)
     compute_ms = compute.step_ms(batch_size, devices)
     waited_ms = exposed_ms(sent(factors, devices), BACKWARD_SHARE * compute_ms, link)
     step_ms = compute_ms + waited_ms
     images_per_s = devices * batch_size / step_ms * 1e3
-    return {
-        "method": factors.method,
-        "devices": devices,
-        "batch_per_device": batch_size,
-        "global_batch": devices * batch_size,
-        "step_ms": step_ms,
-        "compute_ms": compute_ms,
-        "exposed_ms": waited_ms,
-        "images_per_s": images_per_s,
-        "efficiency": compute.step_ms(batch_size, 1) / step_ms,
-        "device_hours": samples / images_per_s * devices / 3600,
-    }
+    return Layout(
+        method=factors.method,
+        devices=devices,
+        batch_per_device=batch_size,
+        global_batch=devices * batch_size,
+        step_ms=step_ms,
+        compute_ms=compute_ms,
+        exposed_ms=waited_ms,
+        images_per_s=images_per_s,
+        efficiency=compute.step_ms(batch_size, 1) / step_ms,
+        device_hours=samples / images_per_s * devices / 3600,
+        scaling=scaling,
+    )
 
 
 def measured_compute(path: Path, wanted: Sequence[str]) -> dict[str, Compute]:

@@ -15,13 +15,13 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.scaling import BACKWARD_SHARE, exposed_ms, measured_compute, measured_link
 from bench.statistics import summarise
 from catlip.cli import InputError
+from catlip.kinds import Validation
 from catlip.program.progress import progress
 
 RANKS = (1, 2, 4)
@@ -29,7 +29,7 @@ METHODS = ("catlip", "clip")
 STEP = {"--model": "hybrid_tiny", "--resolution": 64, "--batch-size": 16, "--precision": "fp32"}
 
 
-def validate(rounds: int = 3, num_steps: int = 6, quiet: bool = False) -> list[dict[str, Any]]:
+def validate(rounds: int = 3, num_steps: int = 6, quiet: bool = False) -> list[Validation]:
     """Predicted and measured step time of each method and number of ranks.
 
     Args:
@@ -72,7 +72,7 @@ def _measure(ranks: int, num_steps: int, out: Path) -> Path:
     return path
 
 
-def _compare(method: str, ranks: int, paths: dict[int, list[Path]]) -> dict[str, Any]:
+def _compare(method: str, ranks: int, paths: dict[int, list[Path]]) -> Validation:
     factors = measured_compute(paths[1][0], [method])[method].factors
     alone_ms = summarise(_steps_ms(method, 1, paths[1])).median
     compute_ms = alone_ms * step_flops(factors, ranks) / step_flops(factors) * contention(ranks)
@@ -82,14 +82,14 @@ def _compare(method: str, ranks: int, paths: dict[int, list[Path]]) -> dict[str,
     ]
     waited_ms = statistics.median(waits) if waits else 0.0
     measured_ms = summarise(_steps_ms(method, ranks, paths[ranks]))
-    return {
-        "method": method,
-        "world_size": ranks,
-        "predicted_ms": compute_ms + waited_ms,
-        "predicted_exposed_ms": waited_ms,
-        "measured_ms": measured_ms,
-        "error": (compute_ms + waited_ms) / measured_ms.median - 1,
-    }
+    return Validation(
+        method=method,
+        world_size=ranks,
+        predicted_ms=compute_ms + waited_ms,
+        predicted_exposed_ms=waited_ms,
+        measured_ms=measured_ms,
+        error=(compute_ms + waited_ms) / measured_ms.median - 1,
+    )
 
 
 def contention(ranks: int) -> float:

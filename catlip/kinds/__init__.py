@@ -22,6 +22,14 @@ from catlip.kinds.longer_training import LongerTraining
 from catlip.kinds.loop_overhead import LoopOverhead
 from catlip.kinds.memory import BatchMemory, Memory, MemoryParts, MemoryRatio, MethodMemory
 from catlip.kinds.pretrain import Pretrain
+from catlip.kinds.projection import (
+    Layout,
+    LayoutRatio,
+    ProjectedCompute,
+    ProjectedLink,
+    Projection,
+    Validation,
+)
 from catlip.kinds.run import Run, read_run
 from catlip.kinds.step_time import Ceiling, MethodSteps, StepTime
 from catlip.kinds.transfer import Finetune, LinearProbe, OnTasks, Readout, Transferred
@@ -52,6 +60,8 @@ __all__ = [
     "LabelAudit",
     "Labelling",
     "LabellingSpeed",
+    "Layout",
+    "LayoutRatio",
     "LinearProbe",
     "LinkFit",
     "LongerTraining",
@@ -67,6 +77,9 @@ __all__ = [
     "Pair",
     "PixelDifference",
     "Pretrain",
+    "ProjectedCompute",
+    "ProjectedLink",
+    "Projection",
     "Readout",
     "Run",
     "Segmentation",
@@ -75,6 +88,7 @@ __all__ = [
     "Summary",
     "TransferOptions",
     "Transferred",
+    "Validation",
     "VocabularyCounts",
     "VocabularyStatistics",
     "Waiting",

@@ -44,6 +44,7 @@ class Config:
     batch_size: int | None = None
     resolution: int | None = None
     num_classes: int | None = None
+    samples: float | None = None
     precision: str = ""
     attention: str = ""
     checkpointing: bool = False

@@ -5,14 +5,16 @@ Each is a function of the records of one kind. What was not run says with which 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from catlip.kinds import (
     BusyMachine,
     Communication,
+    DataPath,
     Kind,
     LoopOverhead,
     Memory,
+    Projection,
     StepTime,
     Waterfall,
 )
@@ -21,12 +23,13 @@ from catlip.kinds.communication import communication_tables
 from catlip.kinds.data_path import data_path_tables
 from catlip.kinds.loop_overhead import loop_overhead_table
 from catlip.kinds.memory import memory_tables
+from catlip.kinds.projection import projection_tables
 from catlip.kinds.waterfall import waterfall_tables
 from catlip.table import Table
 from reports.cost.bias_init import bias_init_sections
 from reports.cost.communication import communication_figure
 from reports.cost.memory import memory_figures
-from reports.cost.projection import projection_figures, projection_tables
+from reports.cost.projection import projection_figures
 from reports.cost.step_times import phases_figure, tables_by_device
 from reports.cost.waterfall import waterfall_figures
 from reports.paper.external import external_table, our_rates
@@ -168,7 +171,7 @@ def _projection(records: Records) -> list[Block]:
     parts = (projection_figures, projection_tables)
     return _each(
         records,
-        "projection",
+        Projection,
         parts,
         words=words,
         missing="No projection was made.",
@@ -184,7 +187,7 @@ def _data(records: Records) -> list[Block]:
     )
     blocks = _each(
         records,
-        "data_path",
+        DataPath,
         (data_path_tables,),
         words=words,
         missing="The data path was not timed.",
@@ -219,8 +222,8 @@ def _external(timed: Sequence[Record[StepTime]]) -> list[Block]:
 
 def _each(
     records: Records,
-    kind: Any,
-    parts: Sequence[Callable[[Any, str], Sequence[Table] | Sequence[Figure]]],
+    kind: type[K],
+    parts: Sequence[Callable[[Record[K], str], Sequence[Table] | Sequence[Figure]]],
     *,
     words: str,
     missing: str,
@@ -230,16 +233,15 @@ def _each(
     would be run.
     """
     chosen = measured(records, kind)[:MOST]
-    name = kind if isinstance(kind, str) else kind.kind
     blocks: list[Block] = []
     for i, record in enumerate(chosen):
         for part in parts:
             made = part(record, suffix(i))
             blocks += side_by_side([block for block in made if isinstance(block, Figure)])
             tables = [block for block in made if isinstance(block, Table)]
-            is_timed = name in TIMED
+            is_timed = kind.kind in TIMED
             blocks += [with_warning(table, [record]) if is_timed else table for table in tables]
     if not blocks:
         return [Text(words), *to_fill(missing, command)]
-    on_cpu = name in TIMED_ON_A_GPU and any(record.is_cpu for record in chosen)
+    on_cpu = kind.kind in TIMED_ON_A_GPU and any(record.is_cpu for record in chosen)
     return [Text(words), *([Text(ON_A_CPU)] if on_cpu else []), *blocks]

@@ -14,7 +14,7 @@ from catlip.kinds.pretrain import pretrain_table
 from catlip.kinds.step_time import step_ratio_cell
 from catlip.kinds.steps import step_description
 from catlip.method_style import name_of
-from catlip.table import MISSING, Cell, Table, number_cell, quantity_cell, shown
+from catlip.table import MISSING, Cell, Table, quantity_cell, shown
 from reports.compare.differences import listed
 from reports.read.caveats import with_warning
 from reports.read.measured import (
@@ -25,7 +25,7 @@ from reports.read.measured import (
     differing_fields,
     group_anchor,
 )
-from reports.read.records import Record, number
+from reports.read.records import Record
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -85,17 +85,6 @@ def link(records: Sequence[Record]) -> str:
     if not records:
         return ""
     return anchor_of(records[0]) if len(records) == 1 else group_anchor(records[0])
-
-
-def median_cell(tree: object, anchor: str, decimals: int | None = None) -> Cell:
-    """The median of what was timed, with its 5th to 95th percentile below."""
-    low, high = number(tree, "p5"), number(tree, "p95")
-    spread = (
-        f"{shown(low, decimals)} to {shown(high, decimals)}"
-        if low is not None and high is not None
-        else ""
-    )
-    return number_cell(number(tree, "median"), decimals, anchor, spread)
 
 
 def interval(ratio: Ratio, decimals: int | None = 2) -> str:

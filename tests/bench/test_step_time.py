@@ -29,7 +29,7 @@ TINY = (
     "--num-classes",
     50,
     "--num-steps",
-    5,
+    6,
     "--num-warmup",
     1,
 )
@@ -54,7 +54,7 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_pa
             record["samples"][f"{method}_total_ms"]
         )
         found = record["metrics"]["methods"][method]
-        assert len(phases[0]) == found["total_ms"]["n"] == 5
+        assert len(phases[0]) == found["total_ms"]["n"] == 6
         assert found["images_per_s"] == pytest.approx(4e3 / found["total_ms"]["median"])
         assert found["device_hours"] == pytest.approx(13.1e9 / found["images_per_s"] / 3600)
         assert found["mfu"] == pytest.approx(

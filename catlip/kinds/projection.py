@@ -1,0 +1,259 @@
+"""What many devices would do, computed from one device's step and a link's bandwidth, and checked
+where it can be.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from catlip.kinds.base import Kind, Summary
+from catlip.kinds.cells import TIMES, summary_cell
+from catlip.kinds.run import Run
+from catlip.kinds.step_time import SAMPLES_OF_A_TRAINING
+from catlip.kinds.steps import MOST_METHODS, percent_cell
+from catlip.method_style import name_of
+from catlip.table import Cell, Table, clipped, number_cell, shown
+
+MOST_LAYOUTS = 24
+SHOWN_DEVICES = (1, 8, 64, 256, 1_024, 4_096)  # in a terminal; the record has all
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectedLink:
+    """How devices are connected; bandwidths are what one device sends, while it receives as
+    much.
+    """
+
+    node_devices: int
+    node_gb_s: float
+    node_latency_us: float
+    network_gb_s: float
+    network_latency_us: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectedCompute:
+    """How fast one device gets through a method's step, with the factors of that step."""
+
+    factors: dict[str, Any]
+    flops_per_ms: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A method on so many devices.
+
+    Attributes:
+        scaling: weak (the same batch on every device), strong (the same batch over all devices), or
+            whose layout of the paper it is: `as published`, `as clip`.
+        exposed_ms: of a step, waiting for others.
+        efficiency: images/s over those of as many devices that never wait.
+    """
+
+    method: str
+    devices: int
+    batch_per_device: int
+    global_batch: int
+    step_ms: float
+    compute_ms: float
+    exposed_ms: float
+    images_per_s: float
+    efficiency: float
+    device_hours: float
+    scaling: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutRatio:
+    """Device-hours of CLIP over CatLIP, and the two parts that multiply to it."""
+
+    layouts: str
+    device_hours: float
+    compute: float
+    communication: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The same arithmetic for ranks that were there; `error` is predicted over measured, less 1."""
+
+    method: str
+    world_size: int
+    predicted_ms: float
+    predicted_exposed_ms: float | None = None
+    measured_ms: Summary
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection(Kind):
+    """Layouts of 1 to 4,096 devices, and the paper's, computed from `compute` and `link`."""
+
+    kind = "projection"
+
+    link: ProjectedLink
+    compute: dict[str, ProjectedCompute]
+    layouts: list[Layout]
+    paper_layouts: list[Layout]
+    paper_ratios: list[LayoutRatio] = field(default_factory=list)
+    validation: list[Validation] = field(default_factory=list)
+
+
+def projection_tables(run: Run[Projection], end: str = "") -> list[Table]:
+    """What it is computed from, the paper's layouts, what of their ratio is communication, and a
+    check; none that would have no rows.
+
+    Args:
+        end: of the tables' names.
+    """
+    tables = [
+        _basis_table(run, f"projection_basis{end}"),
+        _paper_table(run, f"projection{end}"),
+        _ratios_table(run, f"projection_ratios{end}"),
+        _validation_table(run, f"projection_check{end}"),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def scaling_tables(run: Run[Projection]) -> list[Table]:
+    """Efficiency and device-hours against devices, a row a method, for a terminal: the page draws
+    them.
+    """
+    tables = []
+    for scaling in ("weak", "strong"):
+        rows: list[Sequence[Cell]] = []
+        for method in run.measured.compute:
+            cells = {
+                layout.devices: Cell(
+                    f"{shown(100 * layout.efficiency, 1)} %",
+                    shown(layout.device_hours, 0),
+                )
+                for layout in run.measured.layouts
+                if (layout.method, layout.scaling) == (method, scaling)
+            }
+            shown_cells = [cells.get(devices, Cell()) for devices in SHOWN_DEVICES]
+            rows.append([Cell(name_of(method)), *shown_cells])
+        columns = ["Method", *(f"{devices:,}" for devices in SHOWN_DEVICES)]
+        title = f"Efficiency and device-hours on so many devices, {scaling} scaling"
+        tables.append(Table(f"projection_{scaling}", title, columns, rows))
+    return tables
+
+
+def _basis_table(run: Run[Projection], name: str) -> Table:
+    """The rate of one device, and the links."""
+    measured, link = run.measured, run.measured.link
+    rows = []
+    sources = dict.fromkeys(compute.source for compute in measured.compute.values())
+    for source in list(sources)[:MOST_METHODS]:
+        caution = _caution(source, run.machine.cpu)
+        rows.append([Cell("One device"), Cell(clipped(source, 160), caution, run.anchor)])
+    for words, gb_s, latency_us in (
+        (
+            f"A link in a node of {shown(link.node_devices, 0)} devices",
+            link.node_gb_s,
+            link.node_latency_us,
+        ),
+        ("A link between nodes", link.network_gb_s, link.network_latency_us),
+    ):
+        speed = f"{shown(gb_s)} GB/s, {shown(latency_us)} µs"
+        rows.append([Cell(words), Cell(speed, clipped(link.source, 160), run.anchor)])
+    return Table(name, "What is projected from", ["What", "Taken as"], rows)
+
+
+def _caution(source: str, cpu: str) -> str:
+    is_cpu = source.startswith("measured") and bool(cpu) and cpu in source
+    return "a CPU: its hours say nothing of the paper's" if is_cpu else ""
+
+
+def samples_words(run: Run[Projection]) -> str:
+    """What the hours are for."""
+    samples = run.setup.samples
+    return SAMPLES_OF_A_TRAINING if samples is None else f"{shown(samples / 1e9, 1)} billion images"
+
+
+def _paper_table(run: Run[Projection], name: str) -> Table:
+    columns = [
+        "Method",
+        "Layout",
+        "Devices",
+        "Images per device",
+        "Step (ms)",
+        "Computing (ms)",
+        "Waiting for others (ms)",
+        "Images/s",
+        "Efficiency (%)",
+        f"Device-hours for {samples_words(run)}",
+    ]
+    caption = (
+        "Computed, not measured. Efficiency is images a second beside those of as many devices "
+        "that never wait."
+    )
+    layouts = run.measured.paper_layouts[:MOST_LAYOUTS]
+    rows = [_layout_row(layout, run.anchor) for layout in layouts]
+    return Table(name, "The paper's layouts, projected", columns, rows, caption)
+
+
+def _layout_row(layout: Layout, anchor: str) -> list[Cell]:
+    return [
+        Cell(name_of(layout.method)),
+        Cell(_named(layout.scaling)),
+        number_cell(layout.devices, 0, anchor),
+        number_cell(layout.batch_per_device, 0, anchor),
+        number_cell(layout.step_ms, None, anchor),
+        number_cell(layout.compute_ms, None, anchor),
+        number_cell(layout.exposed_ms, None, anchor),
+        number_cell(layout.images_per_s, None, anchor),
+        percent_cell(layout.efficiency, anchor),
+        number_cell(layout.device_hours, 0, anchor),
+    ]
+
+
+def _ratios_table(run: Run[Projection], name: str) -> Table:
+    columns = ["Layouts", "Device-hours", "Of it, computing", "Of it, communication"]
+    caption = (
+        "The two parts multiply to the ratio of hours, all projected. The paper measured 2.7, of "
+        "whole trainings."
+    )
+    rows: list[Sequence[Cell]] = []
+    for ratio in run.measured.paper_ratios[:MOST_LAYOUTS]:
+        parts = (ratio.device_hours, ratio.compute, ratio.communication)
+        cells = [Cell(f"{shown(part, 2)}{TIMES}", "", run.anchor) for part in parts]
+        rows.append([Cell(_named(ratio.layouts)), *cells])
+    title = "CLIP over CatLIP, projected, on the layouts as published and on equal ones"
+    return Table(name, title, columns, rows, caption)
+
+
+def _validation_table(run: Run[Projection], name: str) -> Table:
+    columns = [
+        "Method",
+        "Ranks",
+        "Predicted step (ms)",
+        "Measured step (ms)",
+        "Prediction is off by (%)",
+    ]
+    caption = (
+        "The same arithmetic for ranks that were there; below a measured step its 5th to 95th "
+        "percentile."
+    )
+    rows = [_validation_row(row, run.anchor) for row in run.measured.validation[:MOST_LAYOUTS]]
+    title = f"The projection where it can be checked, on {run.where}"
+    return Table(name, title, columns, rows, caption)
+
+
+def _validation_row(row: Validation, anchor: str) -> list[Cell]:
+    measured_ms = row.measured_ms.median
+    error = 100 * (row.predicted_ms / measured_ms - 1) if measured_ms else None
+    return [
+        Cell(name_of(row.method)),
+        number_cell(row.world_size, 0, anchor),
+        number_cell(row.predicted_ms, None, anchor),
+        summary_cell(row.measured_ms, anchor),
+        number_cell(error, 1, anchor),
+    ]
+
+
+def _named(layout: str) -> str:
+    """`as CatLIP` of `as catlip`."""
+    return clipped(" ".join(map(name_of, layout.split(" ")[:4])), 32)
