@@ -8,35 +8,24 @@ meet in a ratio.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any, TypeVar, overload
 
 from catlip.kinds import Kind, LinearProbe, Pretrain, StepTime
-from catlip.least_counts import too_few
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Quantity
 from catlip.table import quantity_of as summarise
 from reports.compare.differences import listed
 from reports.read.likeness import Alike, alike, unlike
-from reports.read.records import Record, Records, lookup, number, of_kind, slug
+from reports.read.records import Record, Records, of_kind, slug
 
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
 STARTER_TASKS = ("concepts", "subgroups")
 SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that no method chooses for itself
 K = TypeVar("K")
 OfKind = TypeVar("OfKind", bound=Kind)
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How many times the step of the method `to` a method's step takes, with its interval."""
-
-    to: str
-    value: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -262,28 +251,6 @@ def means_by(values: Iterable[tuple[K, float | None]]) -> dict[K, float]:
         if value is not None:
             found.setdefault(key, []).append(value)
     return {key: sum(own) / len(own) for key, own in found.items()}
-
-
-def step_methods(record: Record) -> list[str]:
-    """The methods that a step-time record timed, in the order of every table."""
-    timed = lookup(record.metrics, "methods")
-    return ordered(timed) if isinstance(timed, dict) else []
-
-
-def ratio_at(tree: object, to: str = "") -> Ratio | None:
-    """A ratio as benches record it, with `value`, `low` and `high`; None without a value."""
-    value = number(tree, "value")
-    return None if value is None else Ratio(to, value, number(tree, "low"), number(tree, "high"))
-
-
-def ratio_of(record: Record, tree: object, to: str = "") -> Ratio | None:
-    """A ratio of a record; without its interval where it rests on too few rounds."""
-    ratio = ratio_at(tree, to)
-    return (
-        replace(ratio, low=None, high=None)
-        if ratio and too_few(record.kind, record.samples)
-        else ratio
-    )
 
 
 def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:

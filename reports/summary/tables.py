@@ -19,15 +19,12 @@ from reports.compare.differences import listed
 from reports.read.caveats import with_warning
 from reports.read.measured import (
     STARTER_TASKS,
-    Ratio,
     Setting,
     anchor_of,
     differing_fields,
     group_anchor,
 )
 from reports.read.records import Record
-
-TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def headline(setting: Setting, name: str = "headline") -> Table:
@@ -85,13 +82,6 @@ def link(records: Sequence[Record]) -> str:
     if not records:
         return ""
     return anchor_of(records[0]) if len(records) == 1 else group_anchor(records[0])
-
-
-def interval(ratio: Ratio, decimals: int | None = 2) -> str:
-    """`1.20 to 1.31`, or that there is none."""
-    if ratio.low is None or ratio.high is None:
-        return "no interval"
-    return f"{shown(ratio.low, decimals)} to {shown(ratio.high, decimals)}"
 
 
 def cost_against_accuracy(setting: Setting) -> Table:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from catlip.kinds.cells import TIMES
 from reports.read.records import read_records
 from reports.render.page import markdown
 from reports.sections import build_page
-from reports.summary.tables import TIMES
 
 
 def setting(name: str, alone: float, busy: float) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 from report_support import golden_content, table, write
 
+from catlip.kinds.cells import TIMES
 from catlip.table import MISSING, Table
 from reports.cost import cost
 from reports.cost.cost import cost_sections
@@ -21,7 +22,6 @@ from reports.read.records import read_records
 from reports.render.blocks import Command, Text
 from reports.render.figures import Figure
 from reports.sections import Page, build_page
-from reports.summary.tables import TIMES
 
 ANCHORS = (
     "step-time",

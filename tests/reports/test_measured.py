@@ -6,6 +6,7 @@ import pytest
 from toys import steps
 
 from catlip.kinds import StepTime
+from catlip.kinds.cells import TIMES
 from catlip.kinds.step_time import step_tables
 from catlip.table import Quantity
 from reports.cost.step_times import phases_figure
@@ -13,7 +14,7 @@ from reports.read.measured import Setting, settings, summarise
 from reports.read.records import read_records
 from reports.summary.answers import answers
 from reports.summary.plots import cost_figures, loss_curve, loss_figures
-from reports.summary.tables import TIMES, headline
+from reports.summary.tables import headline
 
 CPU = {"device": "Some CPU", "device_count": 1}
 GPU = {"device": "Some GPU", "device_count": 1}

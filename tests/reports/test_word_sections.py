@@ -16,6 +16,7 @@ from matplotlib.figure import Figure as Canvas
 from report_support import golden_record, table, written
 
 from catlip.kinds import VocabularyCounts
+from catlip.kinds.cells import TIMES
 from catlip.kinds.run import Config, Environment
 from catlip.kinds.vocabulary import STEPS, overlap_table
 from catlip.table import MISSING
@@ -25,7 +26,6 @@ from reports.render.blocks import Answers, Command, Figures
 from reports.render.figures import render
 from reports.render.provenance import view
 from reports.sections import build_page
-from reports.summary.tables import TIMES
 from reports.words import words
 from reports.words.threshold import threshold_figures
 from reports.words.vocabulary_plots import tail_of
