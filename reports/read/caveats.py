@@ -5,6 +5,7 @@ could not be read.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from catlip.kinds import Kind
 from catlip.table import Table, clipped, shown
 from reports.compare.differences import listed
 from reports.read.records import Record
@@ -12,7 +13,7 @@ from reports.read.records import Record
 BUSY = 0.25  # of the wall time: processor time of other programs from which on a time is doubted
 
 
-def is_busy(record: Record) -> bool:
+def is_busy(record: Record[Kind]) -> bool:
     """Whether other programs took so much processor time meanwhile that times are in doubt; older
     records do not say.
     """
@@ -20,7 +21,7 @@ def is_busy(record: Record) -> bool:
     return other is not None and wall is not None and wall > 0 and other > BUSY * wall
 
 
-def busy_words(record: Record) -> str:
+def busy_words(record: Record[Kind]) -> str:
     """The sentence for the list of records; empty where the machine was not busy."""
     if not is_busy(record):
         return ""
@@ -30,19 +31,19 @@ def busy_words(record: Record) -> str:
     )
 
 
-def broken_words(record: Record) -> str:
+def broken_words(record: Record[Kind]) -> str:
     """`Broken images: 3 cut off, 1 empty.`; empty where nothing was broken."""
     broken = record.measured.broken
     said = [f"{shown(count, 0)} {clipped(cause)}" for cause, count in broken.items() if count]
     return f"Broken images, left out: {listed(said)}." if said else ""
 
 
-def caveats(record: Record) -> list[str]:
+def caveats(record: Record[Kind]) -> list[str]:
     """Every sentence on a record."""
     return [words for words in (busy_words(record), broken_words(record)) if words]
 
 
-def busy_machines(records: Iterable[Record]) -> str:
+def busy_machines(records: Iterable[Record[Kind]]) -> str:
     """A sentence on those of several records whose times are in doubt; empty without any."""
     unique = {record.path: record for record in records}.values()
     busy = [record.name for record in unique if is_busy(record)]
@@ -59,7 +60,7 @@ def busy_machines(records: Iterable[Record]) -> str:
     )
 
 
-def broken_images(records: Iterable[Record]) -> str:
+def broken_images(records: Iterable[Record[Kind]]) -> str:
     """A sentence on those of several records that left images out; empty without any."""
     unique = {record.path: record for record in records}.values()
     broken = [record.name for record in unique if broken_words(record)]
@@ -70,7 +71,7 @@ def broken_images(records: Iterable[Record]) -> str:
     )
 
 
-def with_warning(table: Table, records: Sequence[Record]) -> Table:
+def with_warning(table: Table, records: Sequence[Record[Kind]]) -> Table:
     """The table, with a warning where the machine was busy while its numbers were measured."""
     warning = busy_machines(records)
     return replace(table, caption=f"{table.caption} {warning}".strip()) if warning else table

@@ -53,7 +53,7 @@ def alike(own: Sequence[Record[K]], every: Sequence[Record[K]], task: str = "") 
     )
 
 
-def unlike(records: Sequence[Record], task: str = "") -> list[str]:
+def unlike(records: Sequence[Record[Kind]], task: str = "") -> list[str]:
     """The fields in which runs differ, of those that would have to be the same."""
     every = [
         record.told | record.measured.sizes(task)
@@ -73,7 +73,7 @@ def _groups(records: Sequence[Record[K]], task: str) -> list[list[Record[K]]]:
     return list(groups.values())
 
 
-def _key(record: Record, task: str) -> Hashable:
+def _key(record: Record[Kind], task: str) -> Hashable:
     return (record.told_key, *record.measured.sizes(task).values())
 
 

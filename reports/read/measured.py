@@ -231,14 +231,14 @@ def settings(records: Records) -> list[Setting]:
 
 
 def over_seeds(
-    records: Iterable[Record], value: Callable[[Record], float | None]
+    records: Iterable[Record[OfKind]], value: Callable[[Record[OfKind]], float | None]
 ) -> Quantity | None:
     """A value over the seeds of pre-training: n is the number of seeds, not that of runs."""
     return summarise(by_seed(records, value).values())
 
 
 def by_seed(
-    records: Iterable[Record], value: Callable[[Record], float | None]
+    records: Iterable[Record[OfKind]], value: Callable[[Record[OfKind]], float | None]
 ) -> dict[int | None, float]:
     """Seed -> the mean of a value over its runs. Runs that do not name their seed count as one."""
     return means_by((record.seed, value(record)) for record in records)
