@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import step_flops
@@ -21,9 +21,10 @@ from bench.arithmetic.link import Link, exchange_ms
 from bench.training_step import Factors, factors_of
 from catlip.cli import InputError
 from catlip.costs import Exchange
-from catlip.kinds import Layout
+from catlip.kinds import Communication, Kind, Layout, StepTime
 from catlip.record import read_record
 
+K = TypeVar("K", bound=Kind)
 BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is two products
 
 
@@ -103,21 +104,18 @@ def measured_compute(path: Path, wanted: Sequence[str]) -> dict[str, Compute]:
 
     Raises: InputError.
     """
-    record = read(path, "step_time")
-    found, one = record["metrics"]["methods"], record["config"]
-    if (ranks := record["metrics"].get("world_size", 1)) != 1:
+    record, timed = read(path, StepTime)
+    if (ranks := timed.world_size or 1) != 1:
         raise InputError(f"{path} is of {ranks} ranks; a projection begins with one")
-    if missing := [method for method in wanted if method not in found]:
+    if missing := [method for method in wanted if method not in timed.methods]:
         raise InputError(
             f"{path} has no times of {', '.join(missing)}; set --methods to some of: "
-            f"{', '.join(found)}"
+            f"{', '.join(timed.methods)}"
         )
     computes = {}
-    for method in wanted or found:
-        factors, ms = (
-            factors_of(SimpleNamespace(**one), method),
-            found[method]["total_ms"]["median"],
-        )
+    for method in wanted or timed.methods:
+        factors = factors_of(SimpleNamespace(**record["config"]), method)
+        ms = timed.methods[method].total_ms.median
         source = (
             f"measured: {ms:.1f} ms at batch {factors.batch_size} on "
             f"{record['environment']['device']}, {path.name}"
@@ -131,23 +129,27 @@ def measured_link(path: Path) -> Link:
 
     Raises: InputError.
     """
-    record = read(path, "communication")
-    found, ranks = record["metrics"]["link"], record["metrics"]["world_size"]
-    source = (
-        f"measured: all-reduces of {ranks} ranks over {record['metrics']['backend']}, {path.name}"
-    )
-    return Link(
-        ranks, found["gb_s"], found["latency_us"], found["gb_s"], found["latency_us"], source
-    )
+    _, measured = read(path, Communication)
+    link, ranks = measured.link, measured.world_size
+    if link is None or ranks is None:
+        raise InputError(f"{path} does not say how fast the link between its ranks is")
+    source = f"measured: all-reduces of {ranks} ranks over {measured.backend}, {path.name}"
+    return Link(ranks, link.gb_s, link.latency_us, link.gb_s, link.latency_us, source)
 
 
-def read(path: Path, kind: str) -> dict[str, Any]:
-    """A finished record of that kind. Raises: InputError."""
+def read(path: Path, kind: type[K]) -> tuple[dict[str, Any], K]:
+    """A finished record of that kind, and its metrics. Raises: InputError."""
     record = read_record(path)
-    if record["kind"] != kind:
+    if record["kind"] != kind.kind:
         raise InputError(
-            f"{path} is a record of {record['kind']}; python -m bench.{kind} makes what is needed"
+            f"{path} is a record of {record['kind']}; python -m bench.{kind.kind} makes what is "
+            "needed"
         )
     if not record["metrics"]:
         raise InputError(f"{path} is of a run that was cut short")
-    return record
+    try:
+        return record, kind.read(record["metrics"])
+    except ValueError as reason:
+        raise InputError(f"{path} is not as python -m bench.{kind.kind} writes it: {reason}") from (
+            reason
+        )
