@@ -29,6 +29,7 @@ from bench.wording.misses import (
 )
 from bench.wording.prompts import KINDS, Prompt, read_prompts
 from catlip.captions import Labeller
+from catlip.kinds import Interval
 
 RULES = ("paper", "corenet", "paper_multiword")
 
@@ -265,7 +266,7 @@ def test_an_interval_over_classes_does_not_shrink_with_more_sentences_a_class() 
     few, many = share(hits, prompts), share(hits * 100, prompts * 100)
     assert few == many
     assert few.low < few.value == hits.sum() / prompts.sum() < few.high
-    assert share(prompts, prompts) == {"value": 1, "low": 1, "high": 1}
+    assert share(prompts, prompts) == Interval(1, 1, 1)
 
 
 def test_the_interval_holds_the_true_share_about_as_often_as_it_says() -> None:
