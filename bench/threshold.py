@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
@@ -23,15 +22,17 @@ from safetensors import safe_open
 from bench.downstream import linear_probe
 from bench.downstream.classify.datasets import load_tasks
 from bench.downstream.linear_probe import RECIPES, LinearProbe
-from catlip import pretrain
+from catlip import kinds, pretrain
 from catlip.cli import InputError, choose, run
 from catlip.data.shards import expand, open_shard
+from catlip.kinds.threshold import AtThreshold, Left, threshold_table
 from catlip.label.sidecar import Labels, read_labels, read_sidecar, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.pretrain import PretrainCatLIP
 from catlip.program.ranges import Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
+from catlip.table import as_text
 from catlip.training.distributed import barrier, find_place
 from catlip.vocabulary import Vocabulary, build, vocabulary_identity
 from catlip.vocabulary.counts import count
@@ -45,6 +46,7 @@ STARTER_THRESHOLDS = (
 )  # of the starter captions' 1,980 synsets: 1,456, 768, 306, 119 and 30
 PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
 CLASSIFIERS = 3  # probes of one encoder, whose mean counts
+ACCURACIES = ("_top1", "_top5")  # what the names of a probe's metrics end with
 NO_MATTER = ("device", "num_workers", "quiet")  # a probe is the same whatever these are
 KEPT = (
     "train_seconds",
@@ -140,7 +142,7 @@ def main(config: Threshold) -> None:
             pretrain.main(run_config)
     if not place.is_main:
         return
-    with Record(config.out, kind="threshold", config=config) as record:
+    with Record(config.out, kinds.Threshold, config) as record:
         for threshold, seed in pairs:
             probe = config.probing(threshold, seed)
             if not is_probed(probe):
@@ -150,10 +152,11 @@ def main(config: Threshold) -> None:
                 linear_probe.main(probe)
         rows = [_row(config, threshold, seed) for threshold, seed in pairs]
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}
-        record.metrics["thresholds"] = {
-            str(t): pruned[t] | _means(rows, t) for t in config.thresholds
-        }
-        print(_table(record.metrics["thresholds"], rows))
+        reached = {t: _means(pruned[t], rows, t) for t in config.thresholds}
+        measured = record.measured(kinds.Threshold(thresholds=reached))
+    scale = config.out.resolve().parent.parent.name
+    for table in threshold_table(measured, scale):
+        print(f"{table.title}\n{as_text(table)}\n")
     print(f"wrote {record.path}")
 
 
@@ -168,10 +171,8 @@ def _check(config: Threshold) -> None:
     load_tasks(config.probe)
 
 
-def prune(config: Threshold) -> dict[int, dict[str, Any]]:
-    """Write each threshold's vocabulary; threshold -> its number of classes, and what it leaves of
-    the captions' labels.
-    """
+def prune(config: Threshold) -> dict[int, Left]:
+    """Write each threshold's vocabulary; threshold -> what it leaves."""
     sidecars = [
         sidecar_path(TarShard(path), config.labels_dir, config.rule) for path in _labelled(config)
     ]
@@ -179,11 +180,7 @@ def prune(config: Threshold) -> dict[int, dict[str, Any]]:
     vocabularies = {threshold: build(counts, threshold) for threshold in config.thresholds}
     for threshold, vocabulary in vocabularies.items():
         vocabulary.save(config.folder(threshold) / "vocabulary.json")
-    left = coverage(vocabularies, map(read_sidecar, sidecars))
-    return {
-        threshold: {"classes": len(vocabularies[threshold]), **found}
-        for threshold, found in left.items()
-    }
+    return coverage(vocabularies, map(read_sidecar, sidecars))
 
 
 def _labelled(config: Threshold) -> Iterator[Path]:
@@ -196,25 +193,21 @@ def _labelled(config: Threshold) -> Iterator[Path]:
         yield path
 
 
-def coverage(
-    vocabularies: Mapping[int, Vocabulary], labels: Iterable[Labels]
-) -> dict[int, dict[str, float]]:
-    """Threshold -> how many captions there are, their labels on average, and how many captions have
-    none left.
-    """
+def coverage(vocabularies: Mapping[int, Vocabulary], labels: Iterable[Labels]) -> dict[int, Left]:
+    """Threshold -> what it leaves of the synsets, and of the labels of all captions."""
     left = {threshold: np.zeros(3, dtype=np.int64) for threshold in vocabularies}
     for each in labels:
         for threshold, vocabulary in vocabularies.items():
             kept = np.diff(vocabulary.encode(each.values, each.offsets)[1])
             left[threshold] += [len(kept), kept.sum(), (kept == 0).sum()]
-    sums = {threshold: counted.tolist() for threshold, counted in left.items()}
     return {
-        threshold: {
-            "captions": captions,
-            "labels_per_caption": kept / captions,
-            "captions_without_label": without,
-        }
-        for threshold, (captions, kept, without) in sums.items()
+        threshold: Left(
+            classes=len(vocabularies[threshold]),
+            captions=int(captions),
+            labels_per_caption=float(kept / captions),
+            captions_without_label=int(without),
+        )
+        for threshold, (captions, kept, without) in left.items()
     }
 
 
@@ -251,9 +244,7 @@ def _row(config: Threshold, threshold: int, seed: int) -> dict[str, float]:
     """What one run cost and reached."""
     trained = json.loads(_record_of(config.pretraining(threshold, seed)).read_text())["metrics"]
     probed = json.loads(config.probing(threshold, seed).out.read_text())["metrics"]
-    accuracies = {
-        name: value for name, value in probed.items() if name.endswith(("_top1", "_top5"))
-    }
+    accuracies = {name: value for name, value in probed.items() if name.endswith(ACCURACIES)}
     return {
         "threshold": threshold,
         "seed": seed,
@@ -262,33 +253,16 @@ def _row(config: Threshold, threshold: int, seed: int) -> dict[str, float]:
     }
 
 
-def _means(rows: Sequence[dict[str, float]], threshold: int) -> dict[str, float]:
-    """Each number's mean over the seeds of a threshold."""
-    own = [row for row in rows if row["threshold"] == threshold]
-    return {
-        name: float(np.mean([row[name] for row in own]))
-        for name in own[0]
-        if name not in ("threshold", "seed")
-    }
-
-
-def _table(thresholds: dict[str, dict[str, float]], rows: Sequence[dict[str, float]]) -> str:
-    tops = [name for name in rows[0] if name.endswith("_top1")]
-    head = f"{'threshold':>9} {'classes':>8} {'labels each':>11} {'without':>9} {'train s':>9}"
-    lines = [
-        head
-        + "".join(f"  {name.replace('_top1', ' top-1, mean (of each seed)'):>36}" for name in tops)
-    ]
-    for threshold, found in thresholds.items():
-        line = f"{int(threshold):9,} {found['classes']:8,} {found['labels_per_caption']:11.2f}"
-        line += f" {found['captions_without_label']:9,} {found['train_seconds']:9,.0f}"
-        for name in tops:
-            each = " ".join(
-                f"{row[name]:.3f}" for row in rows if row["threshold"] == int(threshold)
-            )
-            line += f"  {f'{found[name]:.3f} ({each})':>36}"
-        lines.append(line)
-    return "\n".join(lines)
+def _means(left: Left, rows: Sequence[dict[str, float]], threshold: int) -> AtThreshold:
+    """What a threshold leaves, and each number's mean over its seeds."""
+    of_seeds = [row for row in rows if row["threshold"] == threshold]
+    means = {name: float(np.mean([row[name] for row in of_seeds])) for name in of_seeds[0]}
+    return AtThreshold(
+        **vars(left),
+        train_seconds=means["train_seconds"],
+        images_seen=means["images_seen"],
+        accuracies={name: mean for name, mean in means.items() if name.endswith(ACCURACIES)},
+    )
 
 
 STARTER = Threshold(CATLIP["starter"], thresholds=STARTER_THRESHOLDS, probe_recipe="starter")

@@ -32,6 +32,7 @@ from catlip.kinds.projection import (
 )
 from catlip.kinds.run import Run, read_run
 from catlip.kinds.step_time import Ceiling, MethodSteps, StepTime
+from catlip.kinds.threshold import Threshold
 from catlip.kinds.transfer import Finetune, LinearProbe, OnTasks, Readout, Transferred
 from catlip.kinds.transfer_options import TransferOptions
 from catlip.kinds.vocabulary import VocabularyCounts, VocabularyStatistics
@@ -86,6 +87,7 @@ __all__ = [
     "Step",
     "StepTime",
     "Summary",
+    "Threshold",
     "TransferOptions",
     "Transferred",
     "Validation",

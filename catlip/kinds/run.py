@@ -103,6 +103,10 @@ class Run(Generic[K]):
         """
         return msgspec.convert(self.samples.get(name, []), list[of])  # type: ignore[valid-type]
 
+    def series(self, name: str) -> list[float]:
+        """The raw values recorded under `name`; none without any."""
+        return [float(value) for value in self.samples.get(name, [])]
+
     @property
     def is_cpu(self) -> bool:
         """Whether it was measured on a processor, not on an accelerator."""

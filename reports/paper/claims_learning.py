@@ -5,6 +5,7 @@ are judged.
 from collections.abc import Iterator, Mapping, Sequence
 
 from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks
+from catlip.kinds.threshold import Threshold, probes
 from catlip.table import mean_and_spread, shown
 from reports.paper.evidence import (
     FAILS,
@@ -27,7 +28,6 @@ from reports.summary.tables import link
 from reports.transfer.longer_training import Probed, snapshots_of
 from reports.transfer.transfer_gain import Gain, encoder_means, gains_of
 from reports.transfer.transfer_lines import brief_share
-from reports.words.threshold import probes
 
 TRIED: dict[str, type[OnTasks]] = {kind.kind: kind for kind in (LinearProbe, Finetune)}
 LESS_COMPUTE = 4  # times; Figure 4(b)
@@ -255,7 +255,7 @@ def _thresholds(
 ) -> Iterator[tuple[Trained, Record, Mapping[str, Levels]]]:
     """Every record of thresholds, with the levels of each of its probes."""
     for group in groups:
-        for record in group.of("threshold"):
+        for record in group.of(Threshold):
             of = {
                 name: {t: [a for at, a in points if at == t] for t, _ in points}
                 for name, points in probes(record).items()

@@ -5,7 +5,7 @@ Numbers of different scales stand in tables of their own.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from catlip.kinds import (
     Kind,
@@ -13,6 +13,7 @@ from catlip.kinds import (
     LabelAudit,
     Labelling,
     LabellingSpeed,
+    Threshold,
     VocabularyCounts,
     VocabularyStatistics,
 )
@@ -20,6 +21,7 @@ from catlip.kinds.label_accuracy import accuracy_table, missenses_table
 from catlip.kinds.label_audit import audit_tables, verdict_table
 from catlip.kinds.labelling_speed import command_table, per_core_table
 from catlip.kinds.labels import labels_table
+from catlip.kinds.threshold import threshold_table
 from catlip.kinds.vocabulary import nearest_table, overlap_table
 from catlip.table import Table
 from reports.paper.paper_tables import stated
@@ -33,7 +35,7 @@ from reports.words.label_accuracy import accuracy_figures
 from reports.words.label_examples import example_figure
 from reports.words.labelling_speed import memory_figure, speed_figure
 from reports.words.overlap import overlap_figures
-from reports.words.threshold import threshold_figures, threshold_table
+from reports.words.threshold import threshold_figures
 from reports.words.vocabulary_plots import vocabulary_figures
 
 LABEL = "python -m catlip.label data/starter/pretrain --rule paper --labels-dir runs/starter/labels"
@@ -162,15 +164,19 @@ def _threshold(main: Setting | None, records: Records) -> list[Block]:
         "A low threshold keeps rare synsets as classes; a high one leaves captions without labels."
     )
     return _each(
-        _shown(records, main, "threshold"),
-        (threshold_figures, threshold_table),
+        _shown(records, main, Threshold),
+        (threshold_figures, _threshold_table),
         words,
         "Not run.",
         THRESHOLD,
     )
 
 
-def _shown(records: Records, main: Setting | None, kind: Any) -> list[Any]:
+def _threshold_table(record: Record[Threshold], end: str) -> list[Table]:
+    return threshold_table(record, record.scale, end)
+
+
+def _shown(records: Records, main: Setting | None, kind: type[K]) -> list[Record[K]]:
     return [record for found in by_scale(records, main, kind) for record in found][:MOST]
 
 

@@ -485,10 +485,17 @@ def test_thresholds(write_record, said):
         "images_seen": [290e6] * 6,
     }
     config = {"recipe": {"encoder": "vit_b16"}}
-    write_record("threshold", "t", "runs", "cc3m", samples=samples, config=config)
+    none = {"thresholds": {}}
+    write_record("threshold", "t", "runs", "cc3m", metrics=none, samples=samples, config=config)
     assert (said()["thresholds_alike"], said()["large_thresholds"]) == ("supported", "supported")
     write_record(
-        "threshold", "t", "runs", "cc3m", samples=samples | {"images_seen": [1e6]}, config=config
+        "threshold",
+        "t",
+        "runs",
+        "cc3m",
+        metrics=none,
+        samples=samples | {"images_seen": [1e6]},
+        config=config,
     )
     assert said()["large_thresholds"] == "points the same way after a shorter training"
 

@@ -12,6 +12,7 @@ from toys import steps
 from bench.compare import compare as bench_compare
 from catlip.kinds import StepTime, Waterfall
 from catlip.kinds.step_time import step_tables
+from catlip.kinds.threshold import probes
 from catlip.kinds.waterfall import waterfall_tables
 from catlip.least_counts import ROUNDS, SEEDS, too_few
 from catlip.table import Quantity, sign_of
@@ -25,7 +26,6 @@ from reports.transfer.dense import dense_table, gain_sentences
 from reports.transfer.few_labels import share_figures
 from reports.transfer.transfer_gain import gain_table, gains_of
 from reports.transfer.transfer_tables import worth_table
-from reports.words.threshold import probes
 
 DEVICE = {"device": "CPU", "cpu": "CPU", "device_count": 1}
 RECIPE = {"max_lr": 0.1, "epochs": 30, "resolution": 48}
@@ -326,7 +326,7 @@ def test_a_line_counts_encoders_by_their_seeds(write_record, of_kind):
 
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
     samples = {"threshold": [8, 8, 8], "seed": [0, 0, 1], "concepts_top1": [0.1, 0.3, 0.4]}
-    write_record("threshold", "t", samples=samples)
+    write_record("threshold", "t", metrics={"thresholds": {}}, samples=samples)
     ((_, points),) = probes(of_kind("threshold")[0]).items()
     assert sorted(accuracy for _, accuracy in points) == [pytest.approx(20.0), pytest.approx(40.0)]
 

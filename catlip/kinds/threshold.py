@@ -1,0 +1,121 @@
+"""What the pruning threshold leaves of classes and labels, and what a probe says of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from itertools import count
+from typing import Any, Self
+
+from catlip.kinds.base import Kind, without_none
+from catlip.kinds.run import Run
+from catlip.kinds.vocabulary import LABEL_SETS
+from catlip.table import Cell, Table, clipped, number_cell, quantity_cell, quantity_of
+
+MOST_PROBES = 4
+Point = tuple[float, float]  # threshold, accuracy in %
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What a threshold leaves of the synsets as classes, and of the captions' labels."""
+
+    classes: int
+    captions: int
+    labels_per_caption: float
+    captions_without_label: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtThreshold(Left):
+    """The same, and what a training with these classes cost and reached; means over seeds.
+
+    Attributes:
+        accuracies: "concepts_top1" -> fraction of the probe's images.
+    """
+
+    train_seconds: float
+    images_seen: float
+    accuracies: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold(Kind):
+    """Pruning thresholds side by side. In the file, accuracies stand among the other fields."""
+
+    kind = "threshold"
+
+    thresholds: dict[int, AtThreshold]
+
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        thresholds = metrics.get("thresholds")
+        if isinstance(thresholds, dict):
+            thresholds = {key: _with_accuracies(value) for key, value in thresholds.items()}
+        return super().read({**metrics, "thresholds": thresholds})
+
+    def metrics(self) -> dict[str, Any]:
+        thresholds = {}
+        for threshold, reached in self.thresholds.items():
+            content = without_none(reached)
+            thresholds[str(threshold)] = content | content.pop("accuracies")
+        return {"thresholds": thresholds}
+
+
+def _with_accuracies(content: Any) -> Any:
+    """What stands at a threshold, with the accuracies apart; what is no dictionary as it is."""
+    if not isinstance(content, dict):
+        return content
+    names = {field.name for field in fields(AtThreshold)}
+    of_probes = {name: value for name, value in content.items() if name not in names}
+    return {**content, "accuracies": of_probes}
+
+
+def probes(run: Run[Threshold]) -> dict[str, list[Point]]:
+    """Probe -> every seed's point, of the probes with top-1 accuracies; repeated runs of a seed are
+    averaged.
+    """
+    thresholds, seeds = run.series("threshold"), run.series("seed")
+    by_probe: dict[str, list[Point]] = {}
+    for name in [name for name in run.samples if name.endswith("_top1")][:MOST_PROBES]:
+        of_seed: dict[tuple[float, float], list[float]] = {}
+        rows = zip(thresholds, seeds or count(), run.series(name), strict=False)
+        for threshold, seed, top1 in rows:
+            if (threshold == 0 or 1 <= threshold < 1e12) and 0 <= top1 <= 1:
+                of_seed.setdefault((threshold, seed), []).append(100 * top1)
+        probe = name.removesuffix("_top1")
+        if of_seed:
+            points = sorted((at, sum(each) / len(each)) for (at, _), each in of_seed.items())
+            by_probe[LABEL_SETS.get(probe, clipped(probe, 24))] = points
+    return by_probe
+
+
+def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[Table]:
+    """A row a threshold: what it leaves, and the probes' accuracies."""
+    if not run.measured.thresholds:
+        return []
+    by_probe = probes(run)
+    columns = [
+        "Threshold",
+        "Classes",
+        "Labels a caption",
+        "Captions without a label",
+        "Training time (s)",
+        *(f"{probe}, top-1 (%)" for probe in by_probe),
+    ]
+    rows = [
+        [
+            Cell(f"{threshold:,}"),
+            number_cell(reached.classes, 0, run.anchor),
+            number_cell(reached.labels_per_caption, 2, run.anchor),
+            number_cell(reached.captions_without_label, 0, run.anchor),
+            number_cell(reached.train_seconds, None, run.anchor),
+            *(_accuracy_cell(points, threshold, run.anchor) for points in by_probe.values()),
+        ]
+        for threshold, reached in sorted(run.measured.thresholds.items())
+    ]
+    title = f"The pruning threshold, {scale} scale on {run.device}"
+    return [Table(f"threshold{suffix}", title, columns, rows)]
+
+
+def _accuracy_cell(points: Iterable[Point], threshold: int, anchor: str) -> Cell:
+    of_threshold = quantity_of(accuracy for at, accuracy in points if at == threshold)
+    return quantity_cell(of_threshold, 1, anchor)
