@@ -7,7 +7,7 @@ and `bench.arithmetic.exchanges`; this program puts them in one table.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bench.arithmetic.activations import activation_bytes, peak_bytes
 from bench.arithmetic.exchanges import sent
@@ -22,11 +22,14 @@ from bench.arithmetic.flops import (
 from bench.arithmetic.state import objective_of, parameters, state_bytes, step_shape
 from bench.methods import METHODS, shown
 from bench.training_step import EncoderName, Factors, MethodNames, factors_of
+from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.costs import Exchange
+from catlip.kinds.analytic import analytic_table
 from catlip.program.ranges import Count
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import Record
+from catlip.table import print_tables
 
 GIB = 2**30
 OWN_SIZES = {
@@ -75,27 +78,27 @@ class Analytic:
             )
 
 
-def costs(factors: Factors, world_size: int) -> dict[str, Any]:
+def costs(factors: Factors, world_size: int) -> kinds.MethodCosts:
     """All of one method: GFLOPs (1e9) per image, numbers of parameters, GiB kept and MB sent by one
     GPU.
     """
     per_image = 1e9 * factors.batch_size
     objective, kept = objective_of(factors), activation_bytes(factors, world_size)
     heads = forward_flops(objective.matmuls(step_shape(factors, world_size)))
-    return {
-        "forward_gflops": {
+    return kinds.MethodCosts(
+        forward_gflops={
             "image_encoder": image_flops(factors.model, factors.resolution) / 1e9,
             "text_tower": text_flops(objective.text) / 1e9 if objective.text else 0.0,
             "head": heads / per_image,
         },
-        "step_gflops_per_image": step_flops(factors, world_size) / per_image,
-        "recomputed_gflops_per_image": recomputed_flops(factors) / per_image,
-        "parameters": parameters(factors),
-        "state_gib": {part: size / GIB for part, size in state_bytes(factors).items()},
-        "activations_gib": {part: size / GIB for part, size in kept.items()},
-        "peak_gib": peak_bytes(factors, world_size) / GIB,
-        "sent_mb": sent_mb(sent(factors, world_size)),
-    }
+        step_gflops_per_image=step_flops(factors, world_size) / per_image,
+        recomputed_gflops_per_image=recomputed_flops(factors) / per_image,
+        parameters=parameters(factors),
+        state_gib={part: size / GIB for part, size in state_bytes(factors).items()},
+        activations_gib={part: size / GIB for part, size in kept.items()},
+        peak_gib=peak_bytes(factors, world_size) / GIB,
+        sent_mb=sent_mb(sent(factors, world_size)),
+    )
 
 
 def sent_mb(exchanges: list[Exchange]) -> dict[str, float]:
@@ -119,68 +122,33 @@ def ratio_with_own_sizes(config: Analytic) -> float:
 
 def main(config: Analytic) -> None:
     """Compute, print, write the record."""
-    found = {
+    methods = {
         method: costs(factors_of(config, method), config.world_size) for method in config.methods
     }
     name = f"{config.model}-b{config.batch_size}x{config.world_size}-{config.precision}"
-    with Record(config.out / f"{name}.json", kind="analytic", config=config) as record:
-        first = found[config.methods[0]]["step_gflops_per_image"]
+    with Record(config.out / f"{name}.json", kind=kinds.Analytic, config=config) as record:
+        first, *others = config.methods
+        gflops = {method: of.step_gflops_per_image for method, of in methods.items()}
+        own_sizes = ratio_with_own_sizes(config)
         record.shown_as = shown(config.methods)
-        record.metrics = {
-            "methods": found,
-            "flops_ratios": {
-                f"{m}/{config.methods[0]}": found[m]["step_gflops_per_image"] / first
-                for m in config.methods[1:]
-            },
-            "flops_ratio_with_own_sizes": ratio_with_own_sizes(config),
-        }
         record.notes.append(
             "computed, not measured; memory is that of a GPU's kernels, without what they take for "
             "themselves"
         )
-        print(_table(config, record))
+        computed = record.measured(
+            kinds.Analytic(
+                methods=methods,
+                flops_ratios={f"{m}/{first}": gflops[m] / gflops[first] for m in others},
+                flops_ratio_with_own_sizes=own_sizes,
+            )
+        )
+    print_tables([analytic_table(computed)])
+    print(
+        f"clip/catlip = {own_sizes:.3f} in operations per image, with the image sizes of each "
+        "one's released ViT-B/16 recipe"
+    )
+    print("\n".join(record.notes))
     print(f"wrote {record.path}")
-
-
-def _table(config: Analytic, record: Record) -> str:
-    devices = f"{config.batch_size} images on each of {config.world_size} devices"
-    lines = [
-        (
-            f"{config.model}, {config.resolution} px, {config.precision}, {devices}; per device; "
-            "GF "
-            "per image, 1e9 operations"
-        )
-    ]
-    titles = (
-        "image GF",
-        "text GF",
-        "head GF",
-        "step GF",
-        "ratio",
-        "again GF",
-        "params M",
-        "state GiB",
-        "kept GiB",
-        "peak GiB",
-    )
-    lines.append(f"{'':14}" + "".join(f"{title:>10}" for title in (*titles, "sent MB")))
-    first = record.metrics["methods"][config.methods[0]]["step_gflops_per_image"]
-    for method, found in record.metrics["methods"].items():
-        step = found["step_gflops_per_image"]
-        forward = "".join(f"{value:10.2f}" for value in found["forward_gflops"].values())
-        memory = (sum(found[kind].values()) for kind in ("state_gib", "activations_gib"))
-        rest = (*memory, found["peak_gib"], found["sent_mb"]["total"])
-        counts = f"{sum(found['parameters'].values()) / 1e6:10.1f}"
-        costs = f"{step:10.1f}{step / first:10.3f}{found['recomputed_gflops_per_image']:10.1f}"
-        lines.append(
-            f"{method:14}{forward}{costs}{counts}" + "".join(f"{value:10.2f}" for value in rest)
-        )
-    own = f"{record.metrics['flops_ratio_with_own_sizes']:.3f}"
-    lines.append(
-        f"clip/catlip = {own} in operations per image, with the image sizes of each one's released "
-        "ViT-B/16 recipe"
-    )
-    return "\n".join([*lines, *record.notes])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 the reports that read it. Needs no torch.
 """
 
+from catlip.kinds.analytic import Analytic, MethodCosts
 from catlip.kinds.base import KINDS, Interval, Kind, Summary
 from catlip.kinds.bias_init import BiasInit, BiasLosses, FirstSteps
 from catlip.kinds.busy_machine import BusyMachine, Waiting
@@ -41,6 +42,7 @@ from catlip.kinds.waterfall import Pair, Step, Waterfall, Way
 __all__ = [
     "KINDS",
     "AllReduce",
+    "Analytic",
     "BatchMemory",
     "BiasInit",
     "BiasLosses",
@@ -70,6 +72,7 @@ __all__ = [
     "Memory",
     "MemoryParts",
     "MemoryRatio",
+    "MethodCosts",
     "MethodExchange",
     "MethodMemory",
     "MethodSteps",

@@ -45,6 +45,7 @@ class Config:
     resolution: int | None = None
     num_classes: int | None = None
     samples: float | None = None
+    world_size: int | None = None
     precision: str = ""
     attention: str = ""
     checkpointing: bool = False
