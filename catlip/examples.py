@@ -1,16 +1,18 @@
 """Some samples as training sees them: image, caption, and the classes of the caption's nouns."""
 
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import tyro
 
+from catlip import kinds
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data.decode import cropped_pixels
 from catlip.data.shards import Shard, expand, open_shard
+from catlip.kinds.base import without_none
+from catlip.kinds.examples import Example
 from catlip.program.pictures import chosen, encoded_image
 from catlip.program.ranges import Count
 from catlip.record import Record
@@ -44,16 +46,14 @@ def main(config: Examples) -> None:
         raise InputError(f"--count {config.count} must be at least 1")
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
     labeller, classes = Labeller(vocabulary.rule), {synset.name for synset in vocabulary.synsets}
-    with Record(config.out, "examples", config) as record:
+    with Record(config.out, kinds.Examples, config) as record:
         pictures = [
             _example(*sample, labeller, classes, record) for sample in _spread(paths, config.count)
         ]
-        record.samples["pictures"] = pictures
-        record.metrics |= {"rule": vocabulary.rule, "num_classes": len(vocabulary)}
+        record.samples["pictures"] = list(map(without_none, pictures))
+        record.measured(kinds.Examples(rule=vocabulary.rule, num_classes=len(vocabulary)))
     for picture in pictures:
-        print(
-            f"{printable(picture['caption'])}\n    {', '.join(picture['classes']) or '(no class)'}"
-        )
+        print(f"{printable(picture.caption)}\n    {', '.join(picture.classes) or '(no class)'}")
     print(f"wrote {config.out}")
 
 
@@ -68,16 +68,16 @@ def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
 
 def _example(
     shard: Shard, number: int, labeller: Labeller, classes: Set[str], record: Record
-) -> dict[str, Any]:
+) -> Example:
     """The record's entry of a sample; without an image, and with a note, if that cannot be read."""
     caption = shard.caption(number) or ""
     names = [nouns().name(offset) for offset in labeller(caption)]
-    entry = {
-        "key": shard.keys[number],
-        "caption": caption[:MOST_CHARACTERS],
-        "classes": [name for name in names if name in classes],
-        "too_rare": [name for name in names if name not in classes],
-    }
+    entry = Example(
+        key=shard.keys[number],
+        caption=caption[:MOST_CHARACTERS],
+        classes=[name for name in names if name in classes],
+        too_rare=[name for name in names if name not in classes],
+    )
     try:
         pixels = cropped_pixels(
             shard.image_bytes(number), lambda width, height: (0, 0, width, height)
@@ -87,7 +87,7 @@ def _example(
             f"{shard.path.name}: {shard.keys[number]} has no readable image: {error}"
         )
         return entry
-    return entry | {"image": encoded_image(pixels)}
+    return replace(entry, image=encoded_image(pixels))
 
 
 if __name__ == "__main__":

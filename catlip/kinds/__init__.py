@@ -15,6 +15,7 @@ from catlip.kinds.communication import (
 )
 from catlip.kinds.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
 from catlip.kinds.dense import Dense, Detection, Multilabel, Segmentation
+from catlip.kinds.examples import Examples
 from catlip.kinds.label_accuracy import LabelAccuracy
 from catlip.kinds.label_audit import LabelAudit
 from catlip.kinds.labelling import Labelling
@@ -54,6 +55,7 @@ __all__ = [
     "Dense",
     "Detection",
     "EpochPlan",
+    "Examples",
     "Finetune",
     "FirstSteps",
     "Images",

@@ -3,10 +3,13 @@ untrusted.
 """
 
 import textwrap
-from typing import Any
+from collections.abc import Iterable
 
+from catlip.kinds import Examples
+from catlip.kinds.examples import Example
+from catlip.kinds.labelling import rule_of
 from catlip.table import clipped
-from reports.read.records import Record, text
+from reports.read.records import Record
 from reports.render.figures import Figure
 from reports.render.panels import Panel, Row, decoded, panels_figure
 
@@ -15,26 +18,26 @@ CHARACTERS = 22  # of a line below a picture
 CAPTION_LINES, MOST_CLASSES = 3, 4
 
 
-def example_figure(record: Record, suffix: str = "") -> list[Figure]:
+def example_figure(record: Record[Examples], suffix: str = "") -> list[Figure]:
     """The samples of a record in rows of `COLUMNS`; none where none has an image."""
-    found = [panel for picture in record.rows("pictures") if (panel := _panel(picture))][
+    found = [panel for picture in record.rows("pictures", Example) if (panel := _panel(picture))][
         : COLUMNS * MOST_ROWS
     ]
     rows: list[Row] = [("", found[i : i + COLUMNS]) for i in range(0, len(found), COLUMNS)]
     caption = (
         f"Samples of the pre-training data, {record.scale} scale, evenly spread and not selected: "
         "each image, its caption, and "
-        f"the classes that rule {clipped(record.metrics.get('rule'))} makes of it; in brackets, "
+        f"the classes that rule {rule_of(record)} makes of it; in brackets, "
         "labels too rare to be classes."
     )
     return [panels_figure(f"examples{suffix}", caption, rows)] if rows else []
 
 
-def _panel(picture: dict[str, Any]) -> Panel | None:
-    image = decoded(picture.get("image"), "RGB")
+def _panel(picture: Example) -> Panel | None:
+    image = decoded(picture.image, "RGB")
     if image is None:
         return None
-    caption = clipped(text(picture, "caption"), 200)
+    caption = clipped(picture.caption, 200)
     lines = textwrap.wrap(
         f"\N{LEFT DOUBLE QUOTATION MARK}{caption}\N{RIGHT DOUBLE QUOTATION MARK}", CHARACTERS
     )
@@ -44,11 +47,11 @@ def _panel(picture: dict[str, Any]) -> Panel | None:
             lines[CAPTION_LINES - 1][: CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}",
         ]
     labels = [
-        *_names(picture.get("classes")),
-        *(f"({name})" for name in _names(picture.get("too_rare"))),
+        *_names(picture.classes),
+        *(f"({name})" for name in _names(picture.too_rare)),
     ]
     return Panel(image, words=[*lines, *(labels[:MOST_CLASSES] or ["no label"])])
 
 
-def _names(names: Any) -> list[str]:
-    return [clipped(name, CHARACTERS) for name in names] if isinstance(names, list) else []
+def _names(names: Iterable[str]) -> list[str]:
+    return [clipped(name, CHARACTERS) for name in names]

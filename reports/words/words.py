@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from catlip.kinds import (
+    Examples,
     Kind,
     LabelAccuracy,
     LabelAudit,
@@ -73,7 +74,7 @@ def word_sections(main: Setting | None, records: Records) -> list[Section]:
 
 def _captions(main: Setting | None, records: Records) -> list[Block]:
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, "examples")):
+    for i, found in enumerate(by_scale(records, main, Examples)):
         blocks += side_by_side(example_figure(found[0], suffix(i)))
     kinds = (VocabularyStatistics, VocabularyCounts, Labelling)
     for i, labelled in enumerate(by_scale(records, main, *kinds)):
