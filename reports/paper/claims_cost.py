@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from catlip.kinds import Communication, Interval, Kind, Memory, StepTime
+from catlip.kinds import Communication, Interval, Kind, Memory, Pretrain, StepTime
 from catlip.kinds.cells import ends, interval
 from catlip.kinds.steps import USUAL_RESOLUTION, StepKind, step_description
 from catlip.table import clipped, shown
@@ -28,7 +28,8 @@ from reports.paper.evidence import (
 from reports.read.likeness import alike
 from reports.read.measured import by_seed
 from reports.read.pretrained import ENCODERS, architecture
-from reports.read.records import Record, drawable
+from reports.read.records import Record
+from reports.render.figures import is_drawable
 from reports.summary.tables import link
 
 SPEED_UP, ROUNDING = 2.7, 0.05  # title and Figure 1(c), which is rounded to 0.1
@@ -63,7 +64,7 @@ def trainings_cheaper(groups: Sequence[Trained], least: float = 1.0) -> Iterator
     """
     for group in groups:
         one, other = (
-            alike(own, own).records for own in (group.of("pretrain", method) for method in PAIR)
+            alike(own, own).records for own in (group.of(Pretrain, method) for method in PAIR)
         )
         for device in dict.fromkeys(record.device for record in one):
             ours, theirs = (
@@ -87,13 +88,10 @@ def speed_up(groups: Sequence[Trained]) -> Iterator[Evidence]:
     yield from trainings_cheaper(own, SPEED_UP - ROUNDING)
 
 
-def _seconds(record: Record) -> float | None:
+def _seconds(record: Record[Pretrain]) -> float | None:
     """Of training, an image."""
-    seconds, images = (
-        drawable(record.metrics, "train_seconds"),
-        drawable(record.metrics, "images_seen"),
-    )
-    return seconds / images if seconds and images else None
+    seconds, images = record.measured.train_seconds, record.measured.images_seen
+    return seconds / images if is_drawable(seconds) and is_drawable(images) else None
 
 
 def _all_above(times: Sequence[float], least: float) -> str:

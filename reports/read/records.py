@@ -307,14 +307,6 @@ def number(tree: Any, *keys: str) -> float | None:
     return as_number(lookup(tree, *keys))
 
 
-def drawable(tree: Any, *keys: str) -> float | None:
-    """The number at a path of keys if a figure has a place for it: above 0, and of a size that
-    something measured has.
-    """
-    found = number(tree, *keys)
-    return found if found is not None and 1e-9 < found < 1e13 else None
-
-
 def text(tree: Any, *keys: str) -> str:
     """The string at a path of keys, or an empty one."""
     found = lookup(tree, *keys)
