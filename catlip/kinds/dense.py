@@ -1,7 +1,7 @@
 """Tasks with several answers an image: multi-label classification, segmentation and detection."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict
 
 import msgspec
 
@@ -9,6 +9,40 @@ from catlip.kinds.transfer import LabelOrigin, Transferred, check_fractions
 
 SPLITS = ("train", "val")
 SHAPES = ("box", "mask")
+# In this form because a class attribute cannot be called `class`. A box is left, top, right and
+# bottom in pixels, a mask a PNG in base64.
+Guess = TypedDict("Guess", {"class": int, "score": float})
+Object = TypedDict("Object", {"class": int, "box": tuple[float, float, float, float], "mask": str})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsPicture:
+    """A test image (in base64, as all pictures here), the classes on it, and the likeliest."""
+
+    key: str
+    image: str
+    truth: list[int]
+    predicted: list[Guess]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapPicture:
+    """A test image with its label map and the predicted one."""
+
+    key: str
+    image: str
+    truth: str
+    predicted: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectsPicture:
+    """An image with its objects, and those that were predicted."""
+
+    key: str
+    image: str
+    truth: list[Object]
+    predicted: list[Object] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +57,6 @@ class Dense(Transferred):
         seconds: of training.
     """
 
-    rows: ClassVar[dict[str, type]] = {"loss": tuple[float, float]}
     published: ClassVar[tuple[int, int]]
     """Classes and test images of the data set that the paper reports."""
 
@@ -67,7 +100,11 @@ class Multilabel(Dense):
 
     kind = "multilabel"
     published = (80, 5000)  # COCO-2017
-    rows: ClassVar[dict[str, type]] = {"loss": tuple[float, float], "origins": LabelOrigin}
+    rows: ClassVar[dict[str, type]] = {
+        "loss": tuple[float, float],
+        "origins": LabelOrigin,
+        "pictures": LabelsPicture,
+    }
 
     map_macro: float
     map_micro: float
@@ -85,6 +122,7 @@ class Segmentation(Dense):
     """
 
     kind = "segmentation"
+    rows: ClassVar[dict[str, type]] = {"loss": tuple[float, float], "pictures": MapPicture}
     published = (150, 2000)  # ADE20k
 
     miou_fixed: float
@@ -127,6 +165,7 @@ class Detection(Dense):
     """
 
     kind = "detection"
+    rows: ClassVar[dict[str, type]] = {"loss": tuple[float, float], "pictures": ObjectsPicture}
     published = (80, 5000)  # COCO-2017
 
     box: Precision

@@ -26,7 +26,7 @@ R = TypeVar("R")
 SCHEMA = 1
 LARGEST = 1e18
 LONGEST = 400  # characters of a text in a table
-IMAGES = ("image", "mask")  # base64: long, and no text to read
+IMAGES = ("image", "mask", "truth", "predicted")  # base64: long, and no text to read
 NOT_TOLD = ("seed", "about")  # fields of a recipe that make no run another
 NEEDED: dict[str, type] = {
     "kind": str,
@@ -250,7 +250,8 @@ def cleaned(tree: Any) -> Any:
     """
     if isinstance(tree, dict):
         return {
-            cleaned(key): value if key in IMAGES else cleaned(value) for key, value in tree.items()
+            cleaned(key): value if key in IMAGES and isinstance(value, str) else cleaned(value)
+            for key, value in tree.items()
         }
     if isinstance(tree, list):
         return [cleaned(value) for value in tree]

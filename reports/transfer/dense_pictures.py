@@ -1,47 +1,44 @@
 """What was predicted, drawn on the images beside the truth: labels, label maps, boxes and masks."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.kinds import Dense, Kind
+from catlip.kinds.dense import LabelsPicture, MapPicture, ObjectsPicture
 from catlip.method_style import name_of
 from catlip.table import clipped
-from reports.read.records import Record, as_number, number, text
+from reports.read.records import Record
 from reports.render.figures import Figure
 from reports.render.panels import Panel, Pixels, Row, decoded, panels_figure
 from reports.transfer.transfer_runs import methods_of
 
 MOST_PICTURES = 5
 MOST_WORDS = 3  # below a picture
+MOST_OBJECTS = 10  # on a picture
+Side = Literal["truth", "predicted"]
 IGNORED = 255
 TITLES = {"multilabel": "Labels", "segmentation": "Label maps", "detection": "Boxes and masks"}
 SHADE = 0.55  # opacity of a mask on its image
 
 
-def picture_figures(records: Sequence[Record], suffix: str = "") -> list[Figure]:
+def picture_figures(records: Sequence[Record[Dense]], suffix: str = "") -> list[Figure]:
     """Of each task one figure: a row for the truth and one for each method's first seed, a column
     an image.
     """
     return [figure for kind in TITLES if (figure := _figure(kind, records, suffix))]
 
 
-def contact_sheet(record: Record, suffix: str = "") -> list[Figure]:
+def contact_sheet(record: Record[Kind], suffix: str = "") -> list[Figure]:
     """Scenes of both sides with what is annotated on them."""
     classes = _classes(record)
-    sides = {"Training": record.rows("train_pictures"), "Test": record.rows("val_pictures")}
-    rows = [
-        (
-            name,
-            [
-                _panel("detection", picture, "truth", classes)
-                for picture in pictures[:MOST_PICTURES]
-            ],
-        )
-        for name, pictures in sides.items()
-    ]
+    rows: list[Row] = []
+    for title, name in (("Training", "train_pictures"), ("Test", "val_pictures")):
+        pictures = record.rows(name, ObjectsPicture)[:MOST_PICTURES]
+        rows.append((title, [_objects(picture, "truth", classes) for picture in pictures]))
     caption = (
         f"Generated layouts of real drawings, {record.scale} scale: scenes evenly spread over the "
         "data, with their boxes, "
@@ -54,26 +51,26 @@ def contact_sheet(record: Record, suffix: str = "") -> list[Figure]:
     )
 
 
-def _figure(kind: str, records: Sequence[Record], suffix: str) -> Figure | None:
+def _figure(kind: str, records: Sequence[Record[Dense]], suffix: str) -> Figure | None:
     own = [
-        r for r in records if r.kind == kind and r.rows("pictures") and r.setup.init != "transfer"
+        record
+        for record in records
+        if record.kind == kind
+        and record.samples.get("pictures")
+        and record.setup.init != "transfer"
     ]
     first = [next(r for r in own if r.method == method) for method in methods_of(own)]
     if not first:
         return None
-    pictures = [{text(picture, "key"): picture for picture in r.rows("pictures")} for r in first]
-    keys = [key for key in pictures[0] if all(key in found for found in pictures)][:MOST_PICTURES]
+    of, panel_of = PANELS[kind]
+    pictures = [{picture.key: picture for picture in r.rows("pictures", of)} for r in first]
+    keys = [key for key in pictures[0] if all(key in by_key for by_key in pictures)][:MOST_PICTURES]
     classes = _classes(first[0])
-    rows: list[Row] = [
-        ("Truth", [_panel(kind, pictures[0][key], "truth", classes) for key in keys])
-    ]
-    for record, found in zip(first, pictures, strict=True):
-        rows.append(
-            (
-                name_of(record.method),
-                [_panel(kind, found[key], "predicted", classes) for key in keys],
-            )
-        )
+    truth = [panel_of(pictures[0][key], "truth", classes) for key in keys]
+    rows: list[Row] = [("Truth", truth)]
+    for record, by_key in zip(first, pictures, strict=True):
+        predicted = [panel_of(by_key[key], "predicted", classes) for key in keys]
+        rows.append((name_of(record.method), predicted))
     if not any(panel for _, panels in rows for panel in panels):
         return None
     seeds = {r.seed for r in first}
@@ -91,47 +88,40 @@ def _figure(kind: str, records: Sequence[Record], suffix: str) -> Figure | None:
     return panels_figure(f"dense_{kind}{suffix}", caption, rows)
 
 
-def _classes(record: Record) -> list[str]:
+def _classes(record: Record[Kind]) -> list[str]:
     names = record.samples.get("classes")
     return [clipped(name, 16) for name in names] if isinstance(names, list) else []
 
 
-def _panel(kind: str, picture: dict[str, Any], side: str, classes: Sequence[str]) -> Panel | None:
-    image = decoded(picture.get("image"), "RGB")
-    if image is None:
-        return None
-    if kind == "multilabel":
-        return Panel(image if side == "truth" else None, words=_label_words(picture, side, classes))
-    if kind == "segmentation":
-        label_map, truth = decoded(picture.get(side), "L"), decoded(picture.get("truth"), "L")
-        if (
-            label_map is None
-            or truth is None
-            or not label_map.shape == truth.shape == image.shape[:2]
-        ):
-            return None
-        return Panel(_shaded(image, label_map, truth != IGNORED))
-    return _objects(image, picture, side, classes)
-
-
-def _label_words(picture: dict[str, Any], side: str, classes: Sequence[str]) -> list[str]:
+def _labels(picture: LabelsPicture, side: Side, classes: Sequence[str]) -> Panel | None:
     """The classes on an image, or as many of the likeliest as there are on it, the right ones
     marked.
     """
-    found, truth = picture.get(side), picture.get("truth")
-    if not isinstance(found, list) or not isinstance(truth, list):
-        return []
-    ids = [entry.get("class") if isinstance(entry, dict) else entry for entry in found][
-        : max(1, len(truth))
-    ]
-    known = [
-        class_id for class_id in ids if isinstance(class_id, int) and 0 <= class_id < len(classes)
-    ]
-    right = "\N{CHECK MARK} " if side == "predicted" else ""
-    return [
-        f"{right if class_id in truth else ''}{classes[class_id]}"
-        for class_id in known[:MOST_WORDS]
-    ]
+    image = decoded(picture.image, "RGB")
+    if image is None:
+        return None
+    if side == "truth":
+        return Panel(image, words=_words(picture.truth, classes)[:MOST_WORDS])
+    likeliest = [guess["class"] for guess in picture.predicted[: max(1, len(picture.truth))]]
+    right = ["\N{CHECK MARK} " if label in picture.truth else "" for label in likeliest]
+    words = _words(likeliest, classes)
+    marked = [mark + word for mark, word in zip(right, words, strict=True) if word]
+    return Panel(None, words=marked[:MOST_WORDS])
+
+
+def _words(labels: Sequence[int], classes: Sequence[str]) -> list[str]:
+    """The names of classes; empty where one has none."""
+    return [classes[label] if 0 <= label < len(classes) else "" for label in labels]
+
+
+def _label_map(picture: MapPicture, side: Side, classes: Sequence[str]) -> Panel | None:
+    image, truth = decoded(picture.image, "RGB"), decoded(picture.truth, "L")
+    label_map = truth if side == "truth" else decoded(picture.predicted, "L")
+    if image is None or truth is None or label_map is None:
+        return None
+    if not label_map.shape == truth.shape == image.shape[:2]:
+        return None
+    return Panel(_shaded(image, label_map, truth != IGNORED))
 
 
 def _shaded(image: Pixels, label_map: Pixels, judged: NDArray[np.bool_]) -> Pixels:
@@ -142,33 +132,20 @@ def _shaded(image: Pixels, label_map: Pixels, judged: NDArray[np.bool_]) -> Pixe
     return np.asarray(opacity * colours[label_map] + (1 - opacity) * grey, dtype=np.uint8)
 
 
-def _objects(image: Pixels, picture: dict[str, Any], side: str, classes: Sequence[str]) -> Panel:
-    drawn, boxes, words = image.astype(float), [], []
-    found = picture.get(side)
-    for entry in found[:10] if isinstance(found, list) else []:
-        class_id, box = (
-            number(entry, "class"),
-            entry.get("box") if isinstance(entry, dict) else None,
-        )
-        corners = (
-            [as_number(value) for value in box]
-            if isinstance(box, list) and len(box) == 4
-            else [None]
-        )
-        if class_id is None or not 0 <= class_id < 1e4 or None in corners:
-            continue
-        colour = _rgb(int(class_id))
-        mask = decoded(entry.get("mask"), "1")
+def _objects(picture: ObjectsPicture, side: Side, classes: Sequence[str]) -> Panel | None:
+    image = decoded(picture.image, "RGB")
+    if image is None:
+        return None
+    drawn, boxes = image.astype(float), []
+    objects = (picture.truth if side == "truth" else picture.predicted)[:MOST_OBJECTS]
+    for one in objects:
+        colour = _rgb(one["class"])
+        mask = decoded(one["mask"], "1")
         if mask is not None and mask.shape == image.shape[:2]:
             drawn[mask > 0] = (1 - SHADE) * drawn[mask > 0] + SHADE * colour
-        boxes.append(
-            (
-                *[float(value or 0) for value in corners],
-                matplotlib.colors.to_hex(tuple(colour / 255)),
-            )
-        )
-        words.append(classes[int(class_id)] if int(class_id) < len(classes) else "")
-    return Panel(drawn.astype(np.uint8), boxes, words[:MOST_WORDS])  # type: ignore[arg-type]
+        boxes.append((*one["box"], matplotlib.colors.to_hex(tuple(colour / 255))))
+    words = _words([one["class"] for one in objects], classes)
+    return Panel(drawn.astype(np.uint8), boxes, words[:MOST_WORDS])
 
 
 def _rgb(class_id: int) -> NDArray[np.float64]:
@@ -179,3 +156,11 @@ def _rgb(class_id: int) -> NDArray[np.float64]:
             (hue, 0.75 if class_id % 2 else 0.95, 0.95 if class_id % 3 else 0.75)
         )
     )
+
+
+# Of each task what a picture holds, and how it is drawn.
+PANELS: dict[str, tuple[type[Any], Callable[[Any, Side, Sequence[str]], Panel | None]]] = {
+    "multilabel": (LabelsPicture, _labels),
+    "segmentation": (MapPicture, _label_map),
+    "detection": (ObjectsPicture, _objects),
+}

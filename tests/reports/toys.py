@@ -21,7 +21,6 @@ PRECISION = {
 }
 METRICS: dict[str, dict[str, Any]] = {
     "pretrain": {
-        "seed": 0,
         "iterations": 100,
         "images_seen": 1000,
         "epochs_seen": 10.0,
@@ -64,6 +63,10 @@ def completed(kind: str, name: str, parts: dict[str, Any]) -> dict[str, Any]:
         known = dict(METRICS[kind])
         if kind not in ("step_time", "waterfall"):
             known["method"] = re.sub(r"-seed\d+$", "", name)
+        if kind == "pretrain":
+            named = re.search(r"-seed(\d+)$", name)
+            config = parts.get("config", {})
+            known["seed"] = config.get("seed", int(named[1]) if named else 0)
         for task in (key.rpartition("_")[0] for key in metrics if key.endswith("top1")):
             known[f"{re.sub('_(knn|zero_shot)$', '', task)}_num_classes"] = NUM_CLASSES
         parts = parts | {"metrics": known | metrics}
