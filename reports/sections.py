@@ -8,7 +8,7 @@ as HTML and as markdown, so the two cannot tell different stories.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catlip.kinds import Waterfall
+from catlip.kinds import Recipes, Waterfall
 from catlip.method_style import learn
 from catlip.table import Table
 from reports.cost.cost import cost_sections
@@ -183,7 +183,7 @@ def _elsewhere(others: Sequence[Setting]) -> Section:
 def _recipes(records: Records) -> Section:
     tables = recipe_tables(records)
     title = "Recipes: the paper's Tables 6 and 7"
-    if not records.of("recipes"):
+    if not records.of(Recipes):
         return Section(
             "recipes",
             title,

@@ -11,6 +11,8 @@ from PIL import Image
 
 from catlip.data.annotated_plans import SIDES
 from catlip.data.decode import FORMATS
+from catlip.kinds import Scenes
+from catlip.kinds.scenes import Annotated
 from catlip.program.pictures import chosen, encoded_image, encoded_mask
 from catlip.record import Record
 
@@ -19,7 +21,8 @@ SHOWN = 6  # scenes of each side
 
 def describe(data: Path, path: Path, config: Any) -> None:
     """Write the record of the scenes under `data` to `path`."""
-    with Record(path, kind="scenes", config=config) as record:
+    annotated = {}
+    with Record(path, Scenes, config) as record:
         for name, side in SIDES.items():
             content = json.loads(
                 (data / "coco" / "annotations" / f"instances_{side.coco}.json").read_text()
@@ -28,12 +31,12 @@ def describe(data: Path, path: Path, config: Any) -> None:
             annotations = content["annotations"]
             objects = [item for item in annotations if not item["iscrowd"]]
             counts = Counter(item["category_id"] for item in objects)
-            record.metrics |= {
-                f"{name}_images": len(content["images"]),
-                f"{name}_objects": len(objects),
-                f"{name}_crowds": len(annotations) - len(objects),
-                f"{name}_median_area": float(np.median([item["area"] for item in objects])),
-            }
+            annotated[name] = Annotated(
+                images=len(content["images"]),
+                objects=len(objects),
+                crowds=len(annotations) - len(objects),
+                median_area=float(np.median([item["area"] for item in objects])),
+            )
             record.samples["classes"] = names
             record.samples[f"{name}_objects_by_class"] = [counts[i + 1] for i in range(len(names))]
             folder = data / "coco" / side.coco
@@ -41,6 +44,7 @@ def describe(data: Path, path: Path, config: Any) -> None:
                 _picture(folder, content["images"][number], annotations)
                 for number in chosen(len(content["images"]), SHOWN)
             ]
+        record.measured(Scenes(train=annotated["train"], val=annotated["val"]))
     print(f"wrote {path}")
 
 

@@ -32,7 +32,9 @@ from catlip.kinds.projection import (
     Projection,
     Validation,
 )
+from catlip.kinds.recipes import Recipes
 from catlip.kinds.run import Run, read_run
+from catlip.kinds.scenes import Scenes
 from catlip.kinds.step_time import Ceiling, MethodSteps, StepTime
 from catlip.kinds.threshold import Threshold
 from catlip.kinds.transfer import Finetune, LinearProbe, OnTasks, Readout, Transferred
@@ -87,7 +89,9 @@ __all__ = [
     "ProjectedLink",
     "Projection",
     "Readout",
+    "Recipes",
     "Run",
+    "Scenes",
     "Segmentation",
     "Step",
     "StepTime",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from catlip.cli import run
+from catlip.kinds import Recipes
 from catlip.recipes.dense import TABLE_7D, TABLE_7E_B16, TABLE_7E_H16, TABLE_7E_L16
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.recipes.transfer import TABLE_7A, TABLE_7B, TABLE_7C
@@ -28,9 +29,9 @@ class WriteRecipes:
 def main(config: WriteRecipes) -> None:
     """Write the record."""
     recipes = pretraining()
-    with Record(
-        config.out, kind="recipes", config={"recipes": recipes, "transfer_recipes": transfer()}
-    ):
+    content = {"recipes": recipes, "transfer_recipes": transfer()}
+    with Record(config.out, Recipes, content) as record:
+        record.measured(Recipes())
         print(f"wrote {len(recipes)} recipes to {config.out}")
 
 

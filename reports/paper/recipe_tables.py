@@ -8,6 +8,7 @@ as the memory of a GPU, is left empty.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from catlip.kinds import Recipes
 from catlip.table import Cell, Table
 from reports.paper.paper_cells import NOT_RUN
 from reports.paper.published import PublishedTable, paper_name, read_published, same_value
@@ -95,7 +96,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 def recipe_tables(records: Records) -> list[Table]:
     """Tables 6(a), 6(b) and 7(a) to 7(e), our recipe beside each of the paper's columns."""
-    record = next(iter(records.of("recipes")), None)
+    record = next(iter(records.of(Recipes)), None)
     pretraining = [_pretraining_table(record, letter) for letter in ("a", "b")]
     return pretraining + [
         _transfer_table(record, name, recipe) for name, recipe in TRANSFER.items()

@@ -1,0 +1,49 @@
+"""Annotated scenes: how many objects they hold, and what they look like."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from catlip.kinds.base import Kind, without_none
+
+SIDES = ("train", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotated:
+    """Images, single objects and crowds of one side, and an object's median area in pixels."""
+
+    images: int
+    objects: int
+    crowds: int
+    median_area: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes(Kind):
+    """Both sides. In a file their counts stand among the metrics, as `train_<count>` or
+    `val_<count>`.
+    """
+
+    kind = "scenes"
+
+    train: Annotated
+    val: Annotated
+
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        return super().read({side: _of_side(metrics, f"{side}_") for side in SIDES})
+
+    def metrics(self) -> dict[str, Any]:
+        counts = {}
+        for side, annotated in (("train", self.train), ("val", self.val)):
+            for name, value in without_none(annotated).items():
+                counts[f"{side}_{name}"] = value
+        return counts
+
+
+def _of_side(metrics: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in metrics.items()
+        if name.startswith(prefix)
+    }
