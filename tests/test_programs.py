@@ -23,6 +23,7 @@ from program_server import ProgramServer
 from smallest_programs import EVERY_RECORD, NOT_SHOWN, REPOSITORY, SMALLEST, programs
 
 from catlip import cli
+from catlip.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,13 @@ def as_record(path: Path) -> dict[str, Any] | None:
 
 
 def kinds_of_the_page() -> set[str]:
-    """The kinds that the reports ask for by name."""
+    """The kinds that the reports ask for, by their class or by name."""
     trees = [ast.parse(path.read_text()) for path in (REPOSITORY / "reports").rglob("*.py")]
-    constants = [
-        node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)
-    ]
-    return {value for value in constants if isinstance(value, str)}
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    words = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    by_class = {kind for kind, of in KINDS.items() if of.__name__ in names}
+    return by_class | {word for word in words if isinstance(word, str)}
 
 
 def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
