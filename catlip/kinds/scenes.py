@@ -1,9 +1,10 @@
 """Annotated scenes: how many objects they hold, and what they look like."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from catlip.kinds.base import Kind, without_none
+from catlip.kinds.dense import ObjectsPicture
 
 SIDES = ("train", "val")
 
@@ -25,6 +26,7 @@ class Scenes(Kind):
     """
 
     kind = "scenes"
+    rows: ClassVar[dict[str, type]] = {f"{side}_pictures": ObjectsPicture for side in SIDES}
 
     train: Annotated
     val: Annotated

@@ -15,6 +15,7 @@ from catlip.kinds import (
     Finetune,
     LinearProbe,
     Multilabel,
+    Scenes,
     Segmentation,
     Transferred,
 )
@@ -67,7 +68,7 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
         "steps."
     )
     blocks: list[Block] = [Text(words)]
-    for i, found in enumerate(by_scale(records, main, "scenes")):
+    for i, found in enumerate(by_scale(records, main, Scenes)):
         blocks += side_by_side(contact_sheet(found[0], suffix(i)))
     for i, of in enumerate(by_scale(records, main, Multilabel, Segmentation, Detection)):
         learnt = [record for record in of if record.measured.overfit]
