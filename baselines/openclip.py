@@ -148,8 +148,10 @@ class TwoTowers(Objective):
         # gloo has no reduce_scatter with gradient: OpenCLIP sends gradients by all_to_all there
         back = "reduce_scatter" if step.device_type == "cuda" else "all_to_all"
         return [
-            Exchange("features", "all_gather", towers, one, step.ranks),
-            Exchange("features", back, towers, one * step.ranks, step.ranks),
+            Exchange("features", "all_gather", towers, payload_bytes=one, world_size=step.ranks),
+            Exchange(
+                "features", back, towers, payload_bytes=one * step.ranks, world_size=step.ranks
+            ),
         ]
 
 

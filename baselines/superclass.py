@@ -63,7 +63,15 @@ class Superclass(Objective):
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
         """How many captions of the step have each subword."""
-        return [Exchange("counts", "all_reduce", 1, self.captions_with.nbytes, step.ranks)]
+        return [
+            Exchange(
+                "counts",
+                "all_reduce",
+                1,
+                payload_bytes=self.captions_with.nbytes,
+                world_size=step.ranks,
+            )
+        ]
 
     @torch.no_grad()
     def count(self, subwords: Tensor, present: Tensor) -> None:

@@ -25,7 +25,7 @@ from bench.training_step import EncoderName, Factors, MethodNames, factors_of
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.costs import Exchange
-from catlip.kinds.analytic import analytic_table
+from catlip.kinds.cost.analytic import analytic_table
 from catlip.program.ranges import Count
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import Record

@@ -27,7 +27,7 @@ from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
-from catlip.kinds.bias_init import BIASES, bias_init_table, saved_words
+from catlip.kinds.cost.bias_init import BIASES, bias_init_table, saved_words
 from catlip.pretrain import VocabularyLabels, augmented, base_rates_of, encoder_of
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural

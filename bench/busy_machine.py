@@ -27,7 +27,7 @@ from bench.statistics import ratio, summarise
 from bench.training_step import Factors, batch_of, build
 from catlip import kinds
 from catlip.cli import InputError, run
-from catlip.kinds.busy_machine import busy_machine_table
+from catlip.kinds.cost.busy_machine import busy_machine_table
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.table import as_text

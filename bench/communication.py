@@ -28,7 +28,7 @@ from bench.methods import shown
 from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, MethodNames, StepConfig, factors_of
 from catlip import kinds
 from catlip.cli import InputError, run
-from catlip.kinds.communication import communication_tables
+from catlip.kinds.cost.communication import communication_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural
 from catlip.record import Record, build_name

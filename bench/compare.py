@@ -51,7 +51,8 @@ def compare(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         (words for record in (one, other) if (words := too_few(one["kind"], record["samples"]))), ""
     )
     lines += [
-        _of_ratio(name, first, second, few) for name, first, second in _shared_ratios(one, other)
+        _of_ratio(name, first, second, few=few)
+        for name, first, second in _shared_ratios(one, other)
     ]
     for name, samples in one["samples"].items():
         if others := other["samples"].get(name):

@@ -23,7 +23,7 @@ from catlip import kinds
 from catlip.cli import InputError, choose, run
 from catlip.data.augment import draws_at
 from catlip.data.decode import open_picture
-from catlip.kinds.data_path import data_path_tables
+from catlip.kinds.cost.data_path import data_path_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import Record
@@ -133,7 +133,7 @@ def measure_loaders(
                 batches = LOADERS[name](
                     folder, config.resolution, config.batch_size, config.num_batches, workers
                 )
-                rate, mib = time_loader(batches, config.batch_size, row, config.quiet)
+                rate, mib = time_loader(batches, config.batch_size, row, quiet=config.quiet)
                 found.setdefault(row, []).append(rate)
                 if name == "ours" and workers:
                     memory[row] = kinds.WorkerMemory(
@@ -185,7 +185,9 @@ def _decoders(config: DataPathBench, images: list[bytes], record: Record) -> kin
     decoders = {"ours": ours(config.resolution)} | {
         peer: PEERS[peer](config.resolution) for peer in peers
     }
-    taken = measure_decoders(decoders | whole_decodes(peers), images, config.rounds, config.quiet)
+    taken = measure_decoders(
+        decoders | whole_decodes(peers), images, config.rounds, quiet=config.quiet
+    )
     record.samples |= {f"{name}_ms": values for name, values in taken.items()}
     rates = {name: [1e3 / ms for ms in values] for name, values in taken.items()}
     others = {name: values for name, values in taken.items() if name != "ours"}

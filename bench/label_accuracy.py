@@ -29,7 +29,7 @@ from catlip import kinds
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.kinds import Interval
-from catlip.kinds.label_accuracy import (
+from catlip.kinds.words.label_accuracy import (
     Judged,
     Missense,
     accuracy_table,
@@ -96,7 +96,11 @@ class Outcome:
             return
         words = labeller.explain(prompt.text)
         miss = why_missed(
-            words, labeller.rule == "paper_multiword", prompt.synsets, prompt.name, prompt.text
+            words,
+            labeller.rule == "paper_multiword",
+            prompt.synsets,
+            name=prompt.name,
+            text=prompt.text,
         )
         self.causes[miss.cause] += 1
         if miss.cause == OTHER_SENSE:

@@ -29,7 +29,7 @@ from catlip.captions import Labeller
 from catlip.cli import InputError, choose, run
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.kinds import LabellingSpeed, Summary
-from catlip.kinds.labelling_speed import (
+from catlip.kinds.words.labelling_speed import (
     Captions,
     Contender,
     Processes,
@@ -311,7 +311,7 @@ def _measured_by_and_by(
     yield speed, taken
     speed = replace(speed, start_up_s=start_up_s(rule, config.starts))
     yield speed, taken
-    processes = over_processes(rule, captions, config.scaling_captions, config.quiet)
+    processes = over_processes(rule, captions, config.scaling_captions, quiet=config.quiet)
     speed = replace(speed, processes=processes)
     yield speed, taken
     for size in config.memory:

@@ -28,7 +28,7 @@ from catlip import kinds
 from catlip.cli import InputError, choose, one_of, run
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
-from catlip.kinds.loop_overhead import loop_overhead_table
+from catlip.kinds.cost.loop_overhead import loop_overhead_table
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Seed
 from catlip.record import Record, build_name

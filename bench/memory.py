@@ -20,7 +20,7 @@ from bench.methods import shown
 from bench.training_step import BATCH_SIZE, PRECISION, Factors, MethodNames, StepConfig, factors_of
 from catlip import kinds
 from catlip.cli import InputError, run
-from catlip.kinds.memory import memory_tables
+from catlip.kinds.cost.memory import memory_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, NotNegative
 from catlip.record import Record, build_name

@@ -97,4 +97,4 @@ def synthetic_batch(
     tokens = torch.randint(1, START, (batch_size, context), generator=draw)
     tokens[:, 0], tokens[:, -1] = START, END
     keys = [str(i) for i in range(batch_size)]
-    return Batch(images, keys, RaggedLabels(labels.flatten(), offsets), tokens)
+    return Batch(images, keys, RaggedLabels(labels.flatten(), offsets), tokens=tokens)

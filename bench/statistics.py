@@ -20,7 +20,7 @@ def summarise(samples: Sequence[float]) -> Summary:
     values = np.asarray(samples, dtype=float)
     p5, median, p95 = np.percentile(values, [5, 50, 95])
     cv = values.std() / values.mean()
-    return Summary(float(median), float(p5), float(p95), float(cv), len(values))
+    return Summary(float(median), float(p5), float(p95), cv=float(cv), n=len(values))
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:

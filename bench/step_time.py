@@ -33,7 +33,7 @@ from bench.training_step import (
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.data.loader import Batch
-from catlip.kinds.step_time import step_tables
+from catlip.kinds.cost.step_time import step_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural
 from catlip.record import Record, build_name
@@ -134,7 +134,7 @@ def measure(config: StepTime, place: Place) -> tuple[Laps, dict[str, int]]:
 
 def _batches(config: StepTime, factors: Factors, place: Place, count: int) -> Iterator[Batch]:
     if config.data:
-        return real_batches(config.data, factors, place, count, config.workers)
+        return real_batches(config.data, factors, place, count=count, workers=config.workers)
     return itertools.repeat(batch_of(factors, place), count)
 
 

@@ -25,7 +25,7 @@ from bench.downstream.linear_probe import RECIPES, LinearProbe
 from catlip import kinds, pretrain
 from catlip.cli import InputError, choose, run
 from catlip.data.shards import expand, open_shard
-from catlip.kinds.threshold import AtThreshold, Left, threshold_table
+from catlip.kinds.words.threshold import AtThreshold, Left, threshold_table
 from catlip.label.sidecar import Labels, read_labels, read_sidecar, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.pretrain import PretrainCatLIP

@@ -32,7 +32,7 @@ from catlip import kinds
 from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
-from catlip.kinds.waterfall import waterfall_tables
+from catlip.kinds.cost.waterfall import waterfall_tables
 from catlip.program.progress import Bar, progress
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, CLIP
@@ -216,7 +216,7 @@ def crop_entry(num_rounds: int) -> kinds.Step:
             watch = Stopwatch(torch.device("cpu"))
             watch.mark()
             for picture, row in zip(pictures, draws, strict=True):
-                random_crop(picture, 224, augmentation, row)
+                random_crop(picture, 224, augmentation, draws=row)
             watch.mark()
             taken[i].append(watch.laps_ms()[0][1])
     host = ratio(taken[0][1:], taken[1][1:])  # the first round warms caches
@@ -263,7 +263,7 @@ def main(config: Waterfall) -> None:
         record if place.is_main else nullcontext(),
         progress(total=count, desc="waterfall", unit="pair", disable=hidden) as bar,
     ):
-        timed = Timed(config, place, bar, record.save)
+        timed = Timed(config, place, bar, save=record.save)
         record.samples = timed.samples
         taken = {name: timed.both_orders(name, *way) for name, way in ways.items()}
         crop = crop_entry(config.num_rounds)

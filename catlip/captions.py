@@ -186,7 +186,7 @@ class Labeller:
             reason = f"its first sense is named {synset}"
         else:
             reason = ""
-        return Word(token, tag, lemma, synset, kept=not reason, reason=reason)
+        return Word(token, tag, lemma, synset=synset, kept=not reason, reason=reason)
 
     def _first_sense(self, word: str) -> int | None:
         return self._nouns.first_senses.get(self._nouns.lemmatize(word))

@@ -66,7 +66,7 @@ class Categorical(Objective):
         if self.chunk_classes:
             weight, bias = self.classifier.weight, self.classifier.bias
             return chunked_binary_cross_entropy(
-                features, weight, bias, batch.labels, self.chunk_classes
+                features, weight, bias, labels=batch.labels, chunk=self.chunk_classes
             )
         return sparse_binary_cross_entropy(self.classifier(features), batch.labels)
 
@@ -143,7 +143,7 @@ class _ChunkedLoss(torch.autograd.Function):
         ctx.chunk = chunk
         loss = _wide(features.new_zeros(()))
         for first in range(0, len(weight), chunk):
-            logits = _chunk_logits(features, weight, bias, first, chunk)
+            logits = _chunk_logits(features, weight, bias, first=first, chunk=chunk)
             column, present = _labels_within(values, first, logits)
             loss += (
                 F.softplus(logits, threshold=EXACT_SOFTPLUS).sum()
@@ -157,7 +157,7 @@ class _ChunkedLoss(torch.autograd.Function):
         of_features = _wide(torch.zeros_like(features))
         of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
         for first in range(0, len(weight), ctx.chunk):
-            logits = _chunk_logits(features, weight, bias, first, ctx.chunk)
+            logits = _chunk_logits(features, weight, bias, first=first, chunk=ctx.chunk)
             column, present = _labels_within(values, first, logits)
             of_logits = (
                 logits.sigmoid_()

@@ -120,7 +120,7 @@ def made_up_batch(resolution: int, tokenize: Callable[[list[str]], Tensor] | Non
     images = torch.zeros(2, 3, resolution, resolution, dtype=torch.uint8)
     tokens = tokenize(["a photograph"] * 2) if tokenize else None
     labels = RaggedLabels(torch.tensor([0, 0]), torch.tensor([0, 1, 2]))
-    return Batch(images, ["0", "1"], labels, tokens)
+    return Batch(images, ["0", "1"], labels, tokens=tokens)
 
 
 def flops_per_image(objective: nn.Module, batch: Batch) -> float:

@@ -12,7 +12,7 @@ from catlip.cli import InputError, run
 from catlip.data.decode import cropped_pixels
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.kinds.base import without_none
-from catlip.kinds.examples import Example
+from catlip.kinds.words.examples import Example
 from catlip.program.pictures import chosen, encoded_image
 from catlip.program.ranges import Count
 from catlip.record import Record

@@ -27,7 +27,7 @@ from catlip.encoder import ImageEncoder, build_encoder
 from catlip.fidelity import differences
 from catlip.initialization import encoder_as_release, linear_as_release
 from catlip.kinds import Pretrain
-from catlip.kinds.pretrain import pretrain_table
+from catlip.kinds.transfer.pretrain import pretrain_table
 from catlip.objective import Objective, shown_as
 from catlip.program.broken import FEW, MAX_BROKEN, MOST_LISTED, MaxBroken, read_broken
 from catlip.program.ranges import Count, Natural, Seed

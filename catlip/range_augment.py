@@ -116,7 +116,7 @@ def draw(images: Tensor) -> Draws:
     order = [names[i] for i in torch.randperm(len(names), device="cpu").tolist()]
     chosen = {name: torch.randperm(len(images), device=images.device)[:half] for name in names}
     where = {name: torch.rand(half, device=images.device, dtype=images.dtype) for name in names}
-    return Draws(order, chosen, where, torch.randn_like(images[:half]))
+    return Draws(order, chosen, where, noise=torch.randn_like(images[:half]))
 
 
 class RangeAugment(nn.Module):

@@ -132,7 +132,7 @@ def share_cell(count: float | None, whole: float | None, anchor: str = "") -> Ce
     percentage = ""
     if count is not None and whole and math.isfinite(count / whole):
         percentage = f"{shown(100 * count / whole, 1)} %"
-    return number_cell(count, 0, anchor, percentage)
+    return number_cell(count, 0, anchor, small=percentage)
 
 
 def decimals_of(value: float) -> int:
@@ -160,7 +160,7 @@ def quantity_cell(quantity: Quantity | None, decimals: int | None = None, anchor
     """`mean ± spread` with n below, linked to its records; a dash if nothing was measured."""
     if quantity is None:
         return Cell()
-    return Cell(mean_and_spread(quantity, decimals), f"n = {quantity.n}", anchor, quantity)
+    return Cell(mean_and_spread(quantity, decimals), f"n = {quantity.n}", anchor, quantity=quantity)
 
 
 def mean_and_spread(quantity: Quantity, decimals: int | None = None) -> str:

@@ -218,15 +218,15 @@ def dense(plan: Plan) -> Iterator[Step]:
             continue
         for seed in range(options.seeds):
             for method in ("random", "catlip", "clip"):
-                yield dense_training(plan, task, folder, f"{method}-seed{seed}", seed=seed)
+                yield dense_training(plan, task, folder, name=f"{method}-seed{seed}", seed=seed)
             if task == "multilabel":
                 name = f"catlip_transfer-seed{seed}"
                 yield dense_training(
-                    plan, task, folder, name, seed=seed, arguments=("--init", "transfer")
+                    plan, task, folder, name=name, seed=seed, arguments=("--init", "transfer")
                 )
         if plan.starter:
             yield dense_training(
-                plan, task, folder, "overfit", seed=0, arguments=("--overfit", "10")
+                plan, task, folder, name="overfit", seed=0, arguments=("--overfit", "10")
             )
 
 

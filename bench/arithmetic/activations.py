@@ -71,15 +71,20 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
     narrow = product_bytes(factors) if factors.precision in AUTOCAST else 0
     copies = narrow * block_weights(shape.width)
     block = copies + batch * block_bytes(
-        factors, tokens, shape.width, shape.heads, factors.attention, device_type
+        factors,
+        tokens,
+        shape.width,
+        heads=shape.heads,
+        attention=factors.attention,
+        device_type=device_type,
     )
     again, cached = (block, shape.depth * copies) if factors.checkpointing else (0, 0)
     working = batch * working_bytes(
-        factors, tokens, shape.width, shape.heads if factors.attention == "naive" else 0
+        factors, tokens, shape.width, naive_heads=shape.heads if factors.attention == "naive" else 0
     )
     text_working = 0
     if text := objective.text:
-        text_working = batch * working_bytes(factors, text.context, text.width, 0)
+        text_working = batch * working_bytes(factors, text.context, text.width, naive_heads=0)
     at_loss = objective.loss_bytes(step_shape(factors, world_size, device_type))
     moments = (
         sum(kept.values()) + cached + at_loss,  # autocast drops its copies after the loss
@@ -132,7 +137,14 @@ def image_bytes(factors: Factors, device_type: str) -> int:
     residual = FLOAT32 * tokens * shape.width
     one = residual
     if not factors.checkpointing:
-        one = block_bytes(factors, tokens, shape.width, shape.heads, factors.attention, device_type)
+        one = block_bytes(
+            factors,
+            tokens,
+            shape.width,
+            heads=shape.heads,
+            attention=factors.attention,
+            device_type=device_type,
+        )
     last = (
         residual if shape.pool == "token" else FLOAT32 * shape.width
     )  # of the final norm; after pooling it has one row
@@ -149,7 +161,14 @@ def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
     checkpointed.
     """
     wide = product_bytes(factors)
-    one = block_bytes(factors, text.context, text.width, text.heads, "sdpa", device_type)
+    one = block_bytes(
+        factors,
+        text.context,
+        text.width,
+        heads=text.heads,
+        attention="sdpa",
+        device_type=device_type,
+    )
     if device_type == "cuda":
         one += ATTENTION_COPY * wide * text.context * text.width
     per_caption = text.depth * one + FLOAT32 * text.context * text.width

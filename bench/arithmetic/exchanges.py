@@ -44,14 +44,24 @@ def _replicated(factors: Factors, world_size: int) -> list[Exchange]:
     buckets = dist._compute_bucket_assignment_by_size(backwards, DDP_BUCKETS)[0]
     found = [
         Exchange(
-            "gradients", "all_reduce", len(buckets), sum(p.nbytes for p in backwards), world_size
+            "gradients",
+            "all_reduce",
+            len(buckets),
+            payload_bytes=sum(p.nbytes for p in backwards),
+            world_size=world_size,
         )
     ]
     buffers = [*objective.buffers()]
     if buffers:
         types = {buffer.dtype for buffer in buffers}
         found.append(
-            Exchange("buffers", "broadcast", len(types), sum(b.nbytes for b in buffers), world_size)
+            Exchange(
+                "buffers",
+                "broadcast",
+                len(types),
+                payload_bytes=sum(b.nbytes for b in buffers),
+                world_size=world_size,
+            )
         )
     return found
 
@@ -72,13 +82,19 @@ def _sharded(factors: Factors, world_size: int) -> list[Exchange]:
     )
     number = len(blocks(objective))
     return [
-        Exchange("parameters", "all_gather", 2 * number + 1, gathered, world_size),
+        Exchange(
+            "parameters",
+            "all_gather",
+            2 * number + 1,
+            payload_bytes=gathered,
+            world_size=world_size,
+        ),
         Exchange(
             "gradients",
             "reduce_scatter",
             number + 1,
-            sum(shares.values()) * FLOAT32 * world_size,
-            world_size,
+            payload_bytes=sum(shares.values()) * FLOAT32 * world_size,
+            world_size=world_size,
         ),
-        Exchange("norm", "all_reduce", 1, FLOAT32, world_size),
+        Exchange("norm", "all_reduce", 1, payload_bytes=FLOAT32, world_size=world_size),
     ]

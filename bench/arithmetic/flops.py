@@ -60,8 +60,8 @@ def block_products(tokens: int, width: int, heads: int) -> dict[str, Matmul]:
     per_head = width // heads
     return {
         "qkv": Matmul(tokens, width, 3 * width),
-        "scores": Matmul(tokens, per_head, tokens, heads),
-        "values": Matmul(tokens, tokens, per_head, heads),
+        "scores": Matmul(tokens, per_head, tokens, count=heads),
+        "values": Matmul(tokens, tokens, per_head, count=heads),
         "projection": Matmul(tokens, width, width),
         "mlp_in": Matmul(tokens, width, MLP_RATIO * width),
         "mlp_out": Matmul(tokens, MLP_RATIO * width, width),

@@ -46,21 +46,33 @@ class Link:
 LATENCIES = "latencies are assumed, 5 us in a node and 20 us between nodes"
 PRESETS = {
     "a100_8x_nvlink_200gbit": Link(
-        8, 300, 5, 25, 20,
-        ("datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; DGX A100, a 200 Gbit/s "
-f"adapter per GPU; {LATENCIES}"),
+        node_devices=8,
+        node_gb_s=300,
+        node_latency_us=5,
+        network_gb_s=25,
+        network_latency_us=20,
+        source="datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; DGX A100, a 200 "
+        f"Gbit/s adapter per GPU; {LATENCIES}",
     ),
     "a100_8x_nvlink_50gbit": Link(
-        8, 300, 5, 6.25, 20,
-        ("datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; AWS p4d.24xlarge, 400 "
-f"Gbit/s per 8 GPUs; {LATENCIES}"),
+        node_devices=8,
+        node_gb_s=300,
+        node_latency_us=5,
+        network_gb_s=6.25,
+        network_latency_us=20,
+        source="datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; AWS p4d.24xlarge, "
+        f"400 Gbit/s per 8 GPUs; {LATENCIES}",
     ),
     "h100_8x_nvlink_400gbit": Link(
-        8, 450, 5, 50, 20,
-        ("datasheet: NVIDIA H100 SXM, NVLink 900 GB/s both ways together; DGX H100, a 400 Gbit/s "
-f"adapter per GPU; {LATENCIES}"),
+        node_devices=8,
+        node_gb_s=450,
+        node_latency_us=5,
+        network_gb_s=50,
+        network_latency_us=20,
+        source="datasheet: NVIDIA H100 SXM, NVLink 900 GB/s both ways together; DGX H100, a 400 "
+        f"Gbit/s adapter per GPU; {LATENCIES}",
     ),
-}  # fmt: skip
+}
 
 
 def scatter_ms(total_bytes: float, devices: int, link: Link) -> float:

@@ -28,12 +28,16 @@ def bare_objective(method: str, model: str, resolution: int, num_classes: int) -
 
 def objective_of(factors: Factors) -> Objective:
     """`bare_objective` of these factors."""
-    return bare_objective(factors.method, factors.model, factors.resolution, factors.num_classes)
+    return bare_objective(
+        factors.method, factors.model, factors.resolution, num_classes=factors.num_classes
+    )
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:
     """What a method is told of the step whose costs it states."""
-    return StepShape(factors.batch_size, world_size, product_bytes(factors), device_type)
+    return StepShape(
+        factors.batch_size, world_size, product_bytes(factors), device_type=device_type
+    )
 
 
 def parameters(factors: Factors) -> dict[str, int]:

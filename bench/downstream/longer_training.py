@@ -21,8 +21,8 @@ from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_writte
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.kinds import OnTasks, Run, read_run
-from catlip.kinds.longer_training import Snapshot
-from catlip.kinds.transfer import Classifier, TaskResult
+from catlip.kinds.transfer.longer_training import Snapshot
+from catlip.kinds.transfer.transfer import Classifier, TaskResult
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.ranges import Count, Natural
 from catlip.recipes.transfer import PROBES, TransferRecipe

@@ -24,7 +24,7 @@ from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from catlip import kinds
 from catlip.cli import InputError, run
-from catlip.kinds.transfer import TaskResult
+from catlip.kinds.transfer.transfer import TaskResult
 from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.record import Record

@@ -21,7 +21,7 @@ from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
 from catlip import kinds
 from catlip.cli import run
-from catlip.kinds.transfer_options import Gain, transfer_options_table
+from catlip.kinds.transfer.transfer_options import Gain, transfer_options_table
 from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.program.ranges import Count, Natural
 from catlip.recipes.transfer import PROBES, TransferRecipe

@@ -28,7 +28,7 @@ AUGMENTATION = Augmentation()
 
 def ours(resolution: int) -> Decoder:
     """What the loader does."""
-    return lambda encoded, draws: random_crop(encoded, resolution, AUGMENTATION, draws)
+    return lambda encoded, draws: random_crop(encoded, resolution, AUGMENTATION, draws=draws)
 
 
 def pillow(resolution: int) -> Decoder:
@@ -38,7 +38,9 @@ def pillow(resolution: int) -> Decoder:
 
     def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
         picture = Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
-        image = _resized_crop(picture, picture.height, picture.width, resolution, draws)
+        image = _resized_crop(
+            picture, picture.height, picture.width, resolution=resolution, draws=draws
+        )
         return np.asarray(image)
 
     return decode
@@ -50,7 +52,11 @@ def torchvision(resolution: int) -> Decoder:
     def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
         image = decode_jpeg(_bytes(encoded), ImageReadMode.RGB)
         height, width = image.shape[1:]
-        return _resized_crop(image, height, width, resolution, draws).permute(1, 2, 0).numpy()
+        return (
+            _resized_crop(image, height, width, resolution=resolution, draws=draws)
+            .permute(1, 2, 0)
+            .numpy()
+        )
 
     return decode
 
@@ -94,7 +100,7 @@ def _whole(encoded: bytes) -> NDArray[np.uint8] | None:
 def _resized_crop(
     image: Any, height: int, width: int, resolution: int, draws: NDArray[np.float64]
 ) -> Any:
-    left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws)
+    left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws=draws)
     image = F.resized_crop(
         image, top, left, bottom - top, right - left, [resolution, resolution], antialias=True
     )

@@ -41,9 +41,9 @@ def ours(
     """Batches of bytes, as training gets them; images only."""
     shards = open_shards(expand(str(folder)), quiet=True)
     plan = StepPlan([ImageSize(resolution, batch)], 1, num_batches, seed=0)
-    return DataPath(shards, SampleOrder(shards.counts, 0), plan, AUGMENTATION, seed=0).batches(
-        0, num_workers
-    )
+    return DataPath(
+        shards, SampleOrder(shards.counts, 0), plan, augmentation=AUGMENTATION, seed=0
+    ).batches(0, num_workers)
 
 
 def open_clip(

@@ -100,7 +100,9 @@ class Collective:
     def sent_bytes(self, world_size: int) -> float:
         """What leaves a rank when it runs round a ring; the mean over ranks."""
         kind = "all_to_all" if self.kind == "scatter" else self.kind
-        return Exchange(self.what, kind, 1, self.payload_bytes, world_size).sent_bytes
+        return Exchange(
+            self.what, kind, 1, payload_bytes=self.payload_bytes, world_size=world_size
+        ).sent_bytes
 
     def size_bytes(self, world_size: int) -> int:
         """Its size as nccl-tests counts it: of a gather or scatter, all ranks' shares together."""

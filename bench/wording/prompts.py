@@ -55,7 +55,7 @@ def read_prompts() -> list[Prompt]:
     }
     classes = Counter(text for texts in stripped.values() for text in texts)
     return [
-        Prompt(text, kind, name, synsets[name])
+        Prompt(text, kind, name, synsets=synsets[name])
         for name, texts in stripped.items()
         for text, kind in _kinds(name, texts, templates)
         if classes[text] == 1 and text

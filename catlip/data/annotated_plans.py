@@ -55,8 +55,16 @@ class Side:
 
 
 SIDES = {
-    "train": Side("train2017", "training", "ADE_train", "probe-train", TRAINING_PHOTOS),
-    "val": Side("val2017", "validation", "ADE_val", "probe-test", tuple(sorted(HELD_OUT_PHOTOS))),
+    "train": Side(
+        "train2017", "training", "ADE_train", drawings="probe-train", photos=TRAINING_PHOTOS
+    ),
+    "val": Side(
+        "val2017",
+        "validation",
+        "ADE_val",
+        drawings="probe-test",
+        photos=tuple(sorted(HELD_OUT_PHOTOS)),
+    ),
 }
 
 
@@ -157,15 +165,15 @@ def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
         int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1)) if rng.random() < CROWD_SHARE else 0
     )
     crowd = tuple(one_of(of_crowd) for _ in range(size_of_crowd))
-    return Choices(side, number, tuple(map(one_of, of_objects)), crowd)
+    return Choices(side, number, tuple(map(one_of, of_objects)), crowd=crowd)
 
 
 def make(plan: Plan) -> Made:
     """A planned scene."""
     rng = generator(plan.seed, f"annotated/{plan.number}/layout")
     background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), plan.size, rng)
-    with_crowd, crowd = compose(background, plan.crowd, rng, CROWD_SIZE)
-    image, objects = compose(with_crowd, plan.objects, rng, OBJECT_SIZE)
+    with_crowd, crowd = compose(background, plan.crowd, rng, share=CROWD_SIZE)
+    image, objects = compose(with_crowd, plan.objects, rng, share=OBJECT_SIZE)
     hidden, crowded = _union(objects, plan.size), _union(crowd, plan.size)
     visible = [(crowd[0].what, crowded & ~hidden, True)] if (crowded & ~hidden).any() else []
     visible += [(placement.what, placement.mask, False) for placement in objects]

@@ -67,7 +67,7 @@ def random_crop(
     Raises: PictureError when it cannot be used.
     """
     crop = cropped_pixels(
-        encoded, lambda width, height: crop_box(width, height, augmentation, draws)
+        encoded, lambda width, height: crop_box(width, height, augmentation, draws=draws)
     )
     # A view: its strides say "channels last", and nothing is copied.
     image = torch.from_numpy(crop)[None].permute(0, 3, 1, 2)

@@ -138,7 +138,7 @@ class DataPath:
         """
         numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
         seen, broken = 0, BrokenImages()
-        for batch in Items(_MicroBatches(self), numbers, num_workers, pin_memory):
+        for batch in Items(_MicroBatches(self), numbers, num_workers, pin_memory=pin_memory):
             seen += len(batch)
             if broken.add(batch.broken):
                 broken.check(seen, self.max_broken)
@@ -182,7 +182,7 @@ class _MicroBatches(Dataset[Batch]):
         for i, (shard, number) in enumerate(samples):
             try:
                 pixels[i] = random_crop(
-                    shard.image_bytes(number), resolution, self.path.augmentation, draws[i]
+                    shard.image_bytes(number), resolution, self.path.augmentation, draws=draws[i]
                 )
                 whole.append(i)
             except InputError:  # not the image's fault: a shard has changed, for example

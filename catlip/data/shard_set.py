@@ -117,7 +117,7 @@ def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
 
 def keep_counts(paths: Sequence[Path], counts: NDArray[np.int64]) -> None:
     """Store how many samples each shard has; the counts are used until the shard changes."""
-    _keep(ShardSet(paths, counts, np.zeros(len(paths), dtype=DIGEST), {}), _statuses(paths))
+    _keep(ShardSet(paths, counts, np.zeros(len(paths), dtype=DIGEST), skipped={}), _statuses(paths))
 
 
 def _keep(shards: ShardSet, statuses: NDArray[np.int64]) -> None:
@@ -145,8 +145,8 @@ def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
             }
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         unknown = np.full(len(paths), -1, dtype=np.int64)
-        return ShardSet(paths, unknown, np.zeros(len(paths), dtype=DIGEST), {})
-    return ShardSet(paths, counts, digests, skipped)
+        return ShardSet(paths, unknown, np.zeros(len(paths), dtype=DIGEST), skipped={})
+    return ShardSet(paths, counts, digests, skipped=skipped)
 
 
 def _statuses(paths: Sequence[Path]) -> NDArray[np.int64]:
@@ -188,7 +188,7 @@ def _counted(shards: ShardSet, new: Sequence[int], quiet: bool) -> ShardSet:
     for number in new:
         counts[number], digests[number], skipped[number] = counted[shards.paths[number]]
     skipped = {number: by_cause for number, by_cause in skipped.items() if by_cause}
-    return ShardSet(shards.paths, counts, digests, skipped)
+    return ShardSet(shards.paths, counts, digests, skipped=skipped)
 
 
 def _look_into(path: Path) -> tuple[int, bytes, Skipped]:

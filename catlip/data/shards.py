@@ -206,7 +206,14 @@ def _unpacked_index(path: Path, identity: str, file: Path) -> Shard:
             cause: (int(count), str(first)) for cause, (count, first) in head["skipped"].items()
         }
         return Shard(
-            path, identity, keys, image, text, meta, digest=str(head["digest"]), skipped=skipped
+            path,
+            identity,
+            keys,
+            image=image,
+            text=text,
+            meta=meta,
+            digest=str(head["digest"]),
+            skipped=skipped,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an index: {error}") from None

@@ -104,7 +104,14 @@ def index_tar(path: Path) -> TarIndex:
         cause: (len(names), ascii(next(iter(names.values())))) for cause, names in skipped.items()
     }
     image, text, meta = (np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS)
-    return TarIndex(list(rows), image, text, meta, digest.hexdigest()[:DIGEST_DIGITS], left_out)
+    return TarIndex(
+        list(rows),
+        image,
+        text,
+        meta=meta,
+        digest=digest.hexdigest()[:DIGEST_DIGITS],
+        skipped=left_out,
+    )
 
 
 def _opened(path: Path) -> "_Headers":

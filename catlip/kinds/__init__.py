@@ -2,29 +2,21 @@
 the reports that read it. Needs no torch.
 """
 
-from catlip.kinds.analytic import Analytic, MethodCosts
 from catlip.kinds.base import KINDS, Interval, Kind, Summary
-from catlip.kinds.bias_init import BiasInit, BiasLosses, FirstSteps
-from catlip.kinds.busy_machine import BusyMachine, Waiting
-from catlip.kinds.communication import (
+from catlip.kinds.cost.analytic import Analytic, MethodCosts
+from catlip.kinds.cost.bias_init import BiasInit, BiasLosses, FirstSteps
+from catlip.kinds.cost.busy_machine import BusyMachine, Waiting
+from catlip.kinds.cost.communication import (
     AllReduce,
     CollectiveCalls,
     Communication,
     LinkFit,
     MethodExchange,
 )
-from catlip.kinds.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
-from catlip.kinds.dense import Dense, Detection, Multilabel, Segmentation
-from catlip.kinds.examples import Examples
-from catlip.kinds.label_accuracy import LabelAccuracy
-from catlip.kinds.label_audit import LabelAudit
-from catlip.kinds.labelling import Labelling
-from catlip.kinds.labelling_speed import LabellingSpeed
-from catlip.kinds.longer_training import LongerTraining
-from catlip.kinds.loop_overhead import LoopOverhead
-from catlip.kinds.memory import BatchMemory, Memory, MemoryParts, MemoryRatio, MethodMemory
-from catlip.kinds.pretrain import Pretrain
-from catlip.kinds.projection import (
+from catlip.kinds.cost.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
+from catlip.kinds.cost.loop_overhead import LoopOverhead
+from catlip.kinds.cost.memory import BatchMemory, Memory, MemoryParts, MemoryRatio, MethodMemory
+from catlip.kinds.cost.projection import (
     Layout,
     LayoutRatio,
     ProjectedCompute,
@@ -32,15 +24,23 @@ from catlip.kinds.projection import (
     Projection,
     Validation,
 )
-from catlip.kinds.recipes import Recipes
+from catlip.kinds.cost.step_time import Ceiling, MethodSteps, StepTime
+from catlip.kinds.cost.waterfall import Pair, Step, Waterfall, Way
 from catlip.kinds.run import Run, read_run
-from catlip.kinds.scenes import Scenes
-from catlip.kinds.step_time import Ceiling, MethodSteps, StepTime
-from catlip.kinds.threshold import Threshold
-from catlip.kinds.transfer import Finetune, LinearProbe, OnTasks, Readout, Transferred
-from catlip.kinds.transfer_options import TransferOptions
-from catlip.kinds.vocabulary import VocabularyCounts, VocabularyStatistics
-from catlip.kinds.waterfall import Pair, Step, Waterfall, Way
+from catlip.kinds.transfer.dense import Dense, Detection, Multilabel, Segmentation
+from catlip.kinds.transfer.longer_training import LongerTraining
+from catlip.kinds.transfer.pretrain import Pretrain
+from catlip.kinds.transfer.scenes import Scenes
+from catlip.kinds.transfer.transfer import Finetune, LinearProbe, OnTasks, Readout, Transferred
+from catlip.kinds.transfer.transfer_options import TransferOptions
+from catlip.kinds.words.examples import Examples
+from catlip.kinds.words.label_accuracy import LabelAccuracy
+from catlip.kinds.words.label_audit import LabelAudit
+from catlip.kinds.words.labelling import Labelling
+from catlip.kinds.words.labelling_speed import LabellingSpeed
+from catlip.kinds.words.recipes import Recipes
+from catlip.kinds.words.threshold import Threshold
+from catlip.kinds.words.vocabulary import VocabularyCounts, VocabularyStatistics
 
 __all__ = [
     "KINDS",

@@ -207,7 +207,7 @@ def main(config: Label) -> None:
     with _engine(config) as apply:
         each = functools.partial(_each, apply, config.quiet)
         sources, errors = split_all(
-            paths, functools.partial(each, "cutting"), config.text_column, config.part_rows
+            paths, functools.partial(each, "cutting"), config.text_column, rows=config.part_rows
         )
         sidecars = sidecars_of(sources, labels_dir, config.rule)
         delete_stale(sources, labels_dir, config.rule)

@@ -25,7 +25,7 @@ import tyro
 from catlip.captions import NOUN, Labeller, Word
 from catlip.cli import InputError
 from catlip.kinds import LabelAudit
-from catlip.kinds.label_audit import (
+from catlip.kinds.words.label_audit import (
     LABEL,
     AmbiguousNoun,
     AuditedWord,

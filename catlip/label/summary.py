@@ -7,8 +7,8 @@ from typing import Any
 
 from catlip.cli import InputError
 from catlip.kinds import Labelling, Run
-from catlip.kinds.labelling import rule_of
-from catlip.kinds.labels import labels_table
+from catlip.kinds.words.labelling import rule_of
+from catlip.kinds.words.labels import labels_table
 from catlip.label.sidecar import read_sidecar
 from catlip.label.sources import Source
 from catlip.system.foreign import printable

@@ -84,7 +84,7 @@ def grouped(default: Any) -> Whole | None:
     view = dataclasses.make_dataclass(
         type(default).__name__, [*boxes, *of_config.items()], frozen=True
     )
-    return Whole(type(default), type(recipe), view, parts)
+    return Whole(type(default), type(recipe), view, parts=parts)
 
 
 def _taken(part: type[Any], recipe: Any) -> Any:

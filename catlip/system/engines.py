@@ -70,7 +70,7 @@ def local(workers: int) -> Iterator[Apply]:
 
     try:
         yield lambda function, items: _a_few_at_a_time(
-            function, items, submit, finished, lambda: workers
+            function, items, submit, finished=finished, room=lambda: workers
         )
     except BrokenProcessPool:
         raise InputError(
@@ -124,7 +124,7 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
     with redirect_stdout(sys.stderr):  # Ray prints messages about machines that died
         try:
             yield lambda function, items: _a_few_at_a_time(
-                function, items, task.remote, finished, room
+                function, items, task.remote, finished=finished, room=room
             )
         except ray.exceptions.RayTaskError:  # a bug in the function
             raise

@@ -77,10 +77,14 @@ def main(config: TransferInit) -> None:
     label_sets = [label_set(spec) for spec in config.labels]
     vocabulary = _read_vocabulary(config)
     origins = {
-        labels.name: find_origins(labels, vocabulary, config.alpha, config.ties)
+        labels.name: find_origins(labels, vocabulary, config.alpha, ties=config.ties)
         for labels in label_sets
     }
-    head = _head_file(config.weights, vocabulary, label_sets[0], config) if config.weights else b""
+    head = (
+        _head_file(config.weights, vocabulary, label_sets[0], config=config)
+        if config.weights
+        else b""
+    )
     covered = {name: coverage(of_set) for name, of_set in origins.items()}
     with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
         record.metrics |= {"num_classes": len(vocabulary), "labels": covered}

@@ -67,7 +67,7 @@ def transfer_rows(
         raise InputError(
             f"a classifier with {shapes} is not over this vocabulary of {len(vocabulary)} classes"
         )
-    origins = find_origins(labels, vocabulary, alpha, ties)
+    origins = find_origins(labels, vocabulary, alpha, ties=ties)
     matched = torch.tensor([bool(origin.matched) for origin in origins])[:, None]
     # Of the uniform distribution from which nn.Linear draws weight and bias.
     bound = 1 / math.sqrt(weight.shape[1])

@@ -95,7 +95,7 @@ class Vocabulary:
     @property
     def making(self) -> Making:
         """How the captions were labelled."""
-        return Making(self.rule, self.wordnet, self.tagger, self.edition)
+        return Making(self.rule, self.wordnet, self.tagger, edition=self.edition)
 
     def counts(self) -> Counts:
         """What the vocabulary was chosen from.
@@ -106,7 +106,9 @@ class Vocabulary:
         for synset in (*self.synsets, *self.pruned):
             nouns().name(synset.offset)
             by_synset[np.searchsorted(nouns().offsets, synset.offset)] = synset.count
-        return Counts(by_synset, self.making, self.source, self.captions_by_labels)
+        return Counts(
+            by_synset, self.making, self.source, captions_by_labels=self.captions_by_labels
+        )
 
     def check(self, labels: Labels) -> None:
         """Raises: InputError when the labels were made by another rule, edition, WordNet or tagger
@@ -236,7 +238,7 @@ def build(counts: Counts, threshold: int | None = None, top_k: int | None = None
         else sum(synset.count > threshold for synset in ranked)
     )
     if num_kept < max(2, top_k or 2):
-        raise InputError(_too_few(ranked, num_kept, threshold, top_k))
+        raise InputError(_too_few(ranked, num_kept, threshold, top_k=top_k))
     return Vocabulary(
         **asdict(counts.making),
         source=counts.source,

@@ -10,7 +10,7 @@ import tyro
 
 from catlip.cli import InputError, Program, run
 from catlip.kinds import VocabularyCounts
-from catlip.kinds.labels import labels_table
+from catlip.kinds.words.labels import labels_table
 from catlip.label.sidecar import SUFFIX
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural

@@ -164,7 +164,7 @@ def count(paths: Iterable[Path]) -> Counts:
         by_synset,
         making,
         Source(int(histogram.sum()), tuple(sorted(parts))),
-        tuple(histogram.tolist()),
+        captions_by_labels=tuple(histogram.tolist()),
     )
 
 
@@ -192,7 +192,7 @@ def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
         np.sum([counts.by_synset for counts in all_counts], axis=0),
         all_counts[0].making,
         Source(None if None in captions else sum(filter(None, captions)), tuple(parts)),
-        None
+        captions_by_labels=None
         if None in histograms
         else tuple(map(sum, zip(*filter(None, histograms), strict=True))),
     )

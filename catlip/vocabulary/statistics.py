@@ -21,8 +21,8 @@ import tyro
 from catlip import kinds
 from catlip.cli import InputError
 from catlip.kinds import VocabularyCounts
-from catlip.kinds.labels import labels_table
-from catlip.kinds.vocabulary import LabelCounts, Match, overlap_table
+from catlip.kinds.words.labels import labels_table
+from catlip.kinds.words.vocabulary import LabelCounts, Match, overlap_table
 from catlip.record import Record, write_atomically
 from catlip.table import as_text
 from catlip.vocabulary import Vocabulary
@@ -60,11 +60,11 @@ def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
     matches = []
     for name, synsets in zip(labels.names, labels.synsets, strict=True):
         if not synsets:
-            matches.append(Match(name, None, "", 0.0, 0))
+            matches.append(Match(name, None, "", similarity=0.0, samples=0))
             continue
         similarity, minus_id = max(next(candidates) for _ in synsets)
         best = vocabulary.synsets[-minus_id]
-        matches.append(Match(name, -minus_id, best.name, similarity, best.count))
+        matches.append(Match(name, -minus_id, best.name, similarity=similarity, samples=best.count))
     return matches
 
 

@@ -193,8 +193,10 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
         encoder,
         task,
         _num_classes(tensors, task),
-        "out_proj" if f"{blocks}0.pre_norm_mha.1.out_proj.weight" in tensors else "out_proj_attn",
-        any(name.startswith(f"{prefix}neural_augmentor.") for name in tensors),
+        out_proj="out_proj"
+        if f"{blocks}0.pre_norm_mha.1.out_proj.weight" in tensors
+        else "out_proj_attn",
+        augmented=any(name.startswith(f"{prefix}neural_augmentor.") for name in tensors),
     )
 
 

@@ -23,13 +23,16 @@ def deeplabv3(width: int, num_classes: int) -> Shapes:
     """DeepLabv3's head on features `width` wide: five branches, a projection, a classifier."""
     branches, channels = "seg_head.aspp.aspp_layer", ASPP_CHANNELS
     return {
-        **_convolution(f"{branches}.convs.0", width, channels, 1, "batch"),
+        **_convolution(f"{branches}.convs.0", width, channels, kernel=1, norm="batch"),
         **_all(
-            _convolution(f"{branches}.convs.{i}", width, channels, 3, "batch") for i in (1, 2, 3)
+            _convolution(f"{branches}.convs.{i}", width, channels, kernel=3, norm="batch")
+            for i in (1, 2, 3)
         ),
-        **_convolution(f"{branches}.convs.4.aspp_pool.conv_1x1", width, channels, 1, "batch"),
-        **_convolution(f"{branches}.project", 5 * channels, channels, 1, "batch"),
-        **_convolution("seg_head.classifier", channels, num_classes, 1, bias=True),
+        **_convolution(
+            f"{branches}.convs.4.aspp_pool.conv_1x1", width, channels, kernel=1, norm="batch"
+        ),
+        **_convolution(f"{branches}.project", 5 * channels, channels, kernel=1, norm="batch"),
+        **_convolution("seg_head.classifier", channels, num_classes, kernel=1, bias=True),
     }
 
 
@@ -57,14 +60,20 @@ def _feature_pyramid(width: int) -> Shapes:
         **_deconvolution(f"{simple}.out_l2.1", half, quarter, bias=True),
         **_deconvolution(f"{simple}.out_l3", width, half, bias=True),
         **_all(
-            _convolution(f"{project}.{stride}", widths[stride], channels, 1, "layer", True)
+            _convolution(
+                f"{project}.{stride}", widths[stride], channels, kernel=1, norm="layer", bias=True
+            )
             for stride in LEVELS
         ),
         **_all(
-            _convolution(f"{smooth}.{stride}", channels, channels, 3, "layer", True)
+            _convolution(
+                f"{smooth}.{stride}", channels, channels, kernel=3, norm="layer", bias=True
+            )
             for stride in LEVELS
         ),
-        **_convolution("model.backbone.extra_layers.64", channels, channels, 3, "layer", True),
+        **_convolution(
+            "model.backbone.extra_layers.64", channels, channels, kernel=3, norm="layer", bias=True
+        ),
     }
 
 
@@ -72,8 +81,8 @@ def _region_proposals() -> Shapes:
     head = "model.rpn.head"
     return {
         **_tower(f"{head}.conv", 2),
-        **_convolution(f"{head}.cls_logits", PYRAMID_CHANNELS, ANCHORS, 1, bias=True),
-        **_convolution(f"{head}.bbox_pred", PYRAMID_CHANNELS, 4 * ANCHORS, 1, bias=True),
+        **_convolution(f"{head}.cls_logits", PYRAMID_CHANNELS, ANCHORS, kernel=1, bias=True),
+        **_convolution(f"{head}.bbox_pred", PYRAMID_CHANNELS, 4 * ANCHORS, kernel=1, bias=True),
     }
 
 
@@ -93,7 +102,7 @@ def _mask_head(num_classes: int) -> Shapes:
         **_tower(f"{heads}.mask_head", 4),
         **_deconvolution(f"{heads}.mask_predictor.0", channels, channels),
         **_norm(f"{heads}.mask_predictor.1", channels),
-        **_convolution(f"{heads}.mask_predictor.3", channels, num_classes, 1, bias=True),
+        **_convolution(f"{heads}.mask_predictor.3", channels, num_classes, kernel=1, bias=True),
     }
 
 
@@ -101,7 +110,7 @@ def _tower(name: str, depth: int) -> Shapes:
     """`depth` times a 3x3 convolution, layer norm and ReLU, numbered through."""
     channels = PYRAMID_CHANNELS
     convolutions = _all(
-        _convolution(f"{name}.{3 * i}", channels, channels, 3) for i in range(depth)
+        _convolution(f"{name}.{3 * i}", channels, channels, kernel=3) for i in range(depth)
     )
     return convolutions | _all(_norm(f"{name}.{3 * i + 1}", channels) for i in range(depth))
 

@@ -99,7 +99,9 @@ def tagger_dir() -> Path:
 
     Raises: InputError, naming the ways to provide it, when no source has it.
     """
-    return _of_nltk(TAGGER_PLACE, TAGGER_FILES, "the tagger's weights", APTAGGER, _aptagger)
+    return _of_nltk(
+        TAGGER_PLACE, TAGGER_FILES, "the tagger's weights", package=APTAGGER, from_package=_aptagger
+    )
 
 
 def punkt_dir() -> Path:
@@ -107,7 +109,13 @@ def punkt_dir() -> Path:
 
     Raises: InputError, naming the ways to provide it, when no source has it.
     """
-    return _of_nltk(PUNKT_PLACE, PUNKT_FILES, "the sentence model", LLAMA_INDEX, _llama_index)
+    return _of_nltk(
+        PUNKT_PLACE,
+        PUNKT_FILES,
+        "the sentence model",
+        package=LLAMA_INDEX,
+        from_package=_llama_index,
+    )
 
 
 def source_of(folder: Path) -> str:

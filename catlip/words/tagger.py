@@ -106,7 +106,10 @@ class Tagger:
             for row in np.flatnonzero(tied & (known[at] == NO_TAG)):
                 place = int(places[at[row]])
                 best[row] = self._break_tie(
-                    words[place - 2 : place + 3], int(previous[row]), int(before[row]), total[row]
+                    words[place - 2 : place + 3],
+                    int(previous[row]),
+                    int(before[row]),
+                    total=total[row],
                 )
             tags[at] = np.where(known[at] == NO_TAG, best, known[at])
             previous, before = tags[at], previous

@@ -140,7 +140,9 @@ def _config_table(pairs: Sequence[Pair]) -> Table | None:
             [Cell(named(place)), *map(Cell, told([a for a, _ in values], [b for _, b in values]))]
         )
     return (
-        Table("config", "What differs in the config", ["Field", "A", "B"], rows) if rows else None
+        Table("config", "What differs in the config", ["Field", "A", "B"], rows=rows)
+        if rows
+        else None
     )
 
 

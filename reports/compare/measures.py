@@ -79,7 +79,7 @@ def _summary(
         for name, (count, of) in medians.items()
         if count == n and math.isclose(of, median, rel_tol=1e-9)
     ]
-    return Measure(median, low, high, int(n) if math.isfinite(n) else None, tuple(behind))
+    return Measure(median, low, high, n=int(n) if math.isfinite(n) else None, samples=tuple(behind))
 
 
 def _ratio(whole: Place, flat: Mapping[Place, Any]) -> Measure:

@@ -46,7 +46,9 @@ def metrics_table(pairs: Sequence[Pair]) -> tuple[Table | None, int]:
     rows = [_row(place, found, share_ratio) for place in sorted(places) if place in different]
     caption = (OF_SEEDS if len(pairs) > 1 else OF_ONE) + ("" if share_ratio else f" {NO_RATIO}")
     table = (
-        Table("metrics", "What differs in the metrics", COLUMNS, rows, caption) if rows else None
+        Table("metrics", "What differs in the metrics", COLUMNS, rows=rows, caption=caption)
+        if rows
+        else None
     )
     return table, len(places) - len(rows)
 

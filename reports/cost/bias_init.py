@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from catlip.kinds import BiasInit
-from catlip.kinds.bias_init import BIASES, FirstSteps, bias_init_table, saved_words
+from catlip.kinds.cost.bias_init import BIASES, FirstSteps, bias_init_table, saved_words
 from catlip.table import shown
 from reports.read.devices import measured
 from reports.read.records import Record, Records
@@ -72,7 +72,7 @@ def bias_init_figures(record: Record[BiasInit], name: str) -> list[Figure]:
     alone = mean.base_rates_alone_loss if is_drawable(mean.base_rates_alone_loss) else None
     draw = partial(_draw, curves=curves, alone=alone, meeting=_meeting(mean))
     alt = f"Loss against steps: {said}; frequencies alone {shown(alone)}."
-    return [Figure(name, caption, alt, draw, 3.6)]
+    return [Figure(name, caption, alt, draw=draw, height=3.6)]
 
 
 def _curve(record: Record[BiasInit], bias: str) -> list[Point]:

@@ -1,8 +1,8 @@
 """What the ranks send each other in a step, as a figure."""
 
 from catlip.kinds import Communication
-from catlip.kinds.communication import MOST_COLLECTIVES
-from catlip.kinds.steps import shown_methods, step_description
+from catlip.kinds.cost.communication import MOST_COLLECTIVES
+from catlip.kinds.cost.steps import shown_methods, step_description
 from reports.read.records import Record
 from reports.render.figures import Figure, Part, bars_figure, is_drawable
 
@@ -19,7 +19,7 @@ def communication_figure(record: Record[Communication], suffix: str = "") -> lis
     name = f"communication{suffix}"
     caption = f"What a rank sends in a step, by what for and how ({step_description(record)})."
     axis = "MB sent by a rank in a step"
-    return [bars_figure(name, caption, bars, "MB", axis=axis, height=0.8 + 0.7 * len(bars))]
+    return [bars_figure(name, caption, bars, unit="MB", axis=axis, height=0.8 + 0.7 * len(bars))]
 
 
 def _sent_by_kind(record: Record[Communication], method: str) -> list[Part]:

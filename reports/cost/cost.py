@@ -18,13 +18,13 @@ from catlip.kinds import (
     StepTime,
     Waterfall,
 )
-from catlip.kinds.busy_machine import busy_machine_table
-from catlip.kinds.communication import communication_tables
-from catlip.kinds.data_path import data_path_tables
-from catlip.kinds.loop_overhead import loop_overhead_table
-from catlip.kinds.memory import memory_tables
-from catlip.kinds.projection import projection_tables
-from catlip.kinds.waterfall import waterfall_tables
+from catlip.kinds.cost.busy_machine import busy_machine_table
+from catlip.kinds.cost.communication import communication_tables
+from catlip.kinds.cost.data_path import data_path_tables
+from catlip.kinds.cost.loop_overhead import loop_overhead_table
+from catlip.kinds.cost.memory import memory_tables
+from catlip.kinds.cost.projection import projection_tables
+from catlip.kinds.cost.waterfall import waterfall_tables
 from catlip.table import Table
 from reports.cost.bias_init import bias_init_sections
 from reports.cost.communication import communication_figure

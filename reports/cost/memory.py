@@ -5,7 +5,7 @@ from functools import partial
 from matplotlib.axes import Axes
 
 from catlip.kinds import Memory
-from catlip.kinds.steps import step_description
+from catlip.kinds.cost.steps import step_description
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.table import clipped, shown
 from reports.read.records import Record
@@ -34,7 +34,7 @@ def _curves_figure(record: Record[Memory], suffix: str) -> list[Figure]:
     )
     predicted = {m: _curve(record.measured, m, predicted=True) for m in curves}
     draw = partial(_draw_curves, curves=curves, predicted=predicted)
-    return [Figure(f"memory{suffix}", caption, f"Lines. {said}.", draw)]
+    return [Figure(f"memory{suffix}", caption, f"Lines. {said}.", draw=draw)]
 
 
 def _curve(measured: Memory, method: str, *, predicted: bool = False) -> Curve:
@@ -81,4 +81,4 @@ def _bars_figure(record: Record[Memory], suffix: str) -> list[Figure]:
         return []
     name = f"memory_parts{suffix}"
     caption = f"What memory is used for at {size:,} images ({step_description(record)}), measured."
-    return [bars_figure(name, caption, bars, "GiB", axis="GiB", height=0.7 + 0.95 * len(bars))]
+    return [bars_figure(name, caption, bars, unit="GiB", axis="GiB", height=0.7 + 0.95 * len(bars))]

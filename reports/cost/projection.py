@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from catlip.kinds import Layout, Projection
-from catlip.kinds.projection import MOST_LAYOUTS, samples_words
-from catlip.kinds.steps import shown_methods
+from catlip.kinds.cost.projection import MOST_LAYOUTS, samples_words
+from catlip.kinds.cost.steps import shown_methods
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.table import clipped, shown
 from reports.read.records import Record
@@ -28,12 +28,14 @@ def projection_figures(record: Record[Projection], suffix: str = "") -> list[Fig
         if curves := _curves(layouts, [100 * layout.efficiency for layout in layouts]):
             name = f"projection_{scaling}_efficiency{suffix}"
             draw = partial(_draw, curves=curves, unit="efficiency (%)", logarithmic=False)
-            figures.append(Figure(name, f"Projected efficiency, {caption}", _alt(curves), draw))
+            figures.append(
+                Figure(name, f"Projected efficiency, {caption}", _alt(curves), draw=draw)
+            )
         if curves := _curves(layouts, [layout.device_hours for layout in layouts]):
             name = f"projection_{scaling}_device_hours{suffix}"
             hours = f"Projected device-hours for {samples_words(record)}, {caption}"
             draw = partial(_draw, curves=curves, unit="device-hours", logarithmic=True)
-            figures.append(Figure(name, hours, _alt(curves), draw))
+            figures.append(Figure(name, hours, _alt(curves), draw=draw))
     return figures
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from catlip.kinds import StepTime
-from catlip.kinds.step_time import step_tables
-from catlip.kinds.steps import shown_methods, step_description
+from catlip.kinds.cost.step_time import step_tables
+from catlip.kinds.cost.steps import shown_methods, step_description
 from catlip.table import Table
 from reports.read.caveats import with_warning
 from reports.read.devices import by_device
@@ -40,7 +40,7 @@ def phases_figure(record: Record[StepTime] | None, name: str = "step_phases") ->
         f"Where a step's time goes ({step_description(record)}): medians of each part, so they "
         "need not add up exactly."
     )
-    return [bars_figure(name, caption, bars, "ms", axis="ms", height=0.8 + 0.7 * len(bars))]
+    return [bars_figure(name, caption, bars, unit="ms", axis="ms", height=0.8 + 0.7 * len(bars))]
 
 
 def _parts(record: Record[StepTime], method: str) -> list[Part]:

@@ -11,8 +11,8 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from catlip.kinds import Interval, Waterfall
 from catlip.kinds.cells import TIMES, interval
-from catlip.kinds.steps import step_description
-from catlip.kinds.waterfall import ORDERS, NamedWay, ways
+from catlip.kinds.cost.steps import step_description
+from catlip.kinds.cost.waterfall import ORDERS, NamedWay, ways
 from catlip.table import clipped, shown
 from reports.read.records import Record
 from reports.render.figures import COLOURS, INK, MUTED, Figure
@@ -39,7 +39,7 @@ def _panels(record: Record[Waterfall], named: NamedWay, suffix: str) -> list[Fig
             f"waterfall_{named.name}_{order}{suffix}",
             _caption(record, named, order),
             _alt(record, named, order, found),
-            partial(_draw, bars=found, limits=limits, published=named.published),
+            draw=partial(_draw, bars=found, limits=limits, published=named.published),
             height=1.2 + 0.5 * (len(found) + 1),
         )
         for order, found in bars.items()

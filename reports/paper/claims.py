@@ -179,8 +179,8 @@ def claims_table(records: Records) -> Table:
         "claims",
         "Each claim, its verdict, and the numbers that it rests on",
         ["Claim", "Verdict", "Numbers"],
-        rows,
-        caption,
+        rows=rows,
+        caption=caption,
     )
 
 

@@ -109,7 +109,9 @@ def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
                 sources |= {one.path: one for one, _ in pairs}
         if said:
             words = f"CatLIP - CLIP: {'; '.join(said)}."
-            yield Evidence(combined(outcomes), words, group.caveats, link([*sources.values()]))
+            yield Evidence(
+                combined(outcomes), words, group.caveats, anchor=link([*sources.values()])
+            )
 
 
 def _value(record: Record[Transferred], name: str) -> float:
@@ -139,7 +141,10 @@ def larger_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 )
                 caveats = tuple(dict.fromkeys(small.caveats + large.caveats))
                 yield Evidence(
-                    combined(outcomes), f"{said}.", caveats, link(large.of(Pretrain, "catlip"))
+                    combined(outcomes),
+                    f"{said}.",
+                    caveats,
+                    anchor=link(large.of(Pretrain, "catlip")),
                 )
 
 
@@ -175,7 +180,7 @@ def larger_encoder_helps(
                 combined(outcomes),
                 f"{'; '.join(said)}.",
                 caveats,
-                link(last.of(Pretrain, "catlip")),
+                anchor=link(last.of(Pretrain, "catlip")),
             )
 
 
@@ -223,7 +228,7 @@ def loss_still_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 "The last tenth is lower than the tenth before by "
                 f"{signed(falls, 'nats per image', 2)}."
             )
-            yield Evidence(every_pair(falls, decimals=2), said, group.caveats, link(records))
+            yield Evidence(every_pair(falls, decimals=2), said, group.caveats, anchor=link(records))
 
 
 def _last_fall(record: Record) -> float | None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from catlip.kinds import Communication, Interval, Kind, Memory, Pretrain, StepTime
 from catlip.kinds.cells import ends, interval
-from catlip.kinds.steps import USUAL_RESOLUTION, StepKind, step_description
+from catlip.kinds.cost.steps import USUAL_RESOLUTION, StepKind, step_description
 from catlip.table import clipped, shown
 from reports.paper.evidence import (
     FAILS,
@@ -79,7 +79,7 @@ def trainings_cheaper(groups: Sequence[Trained], least: float = 1.0) -> Iterator
                     f"CLIP's training takes {_range(times)} times as long, on {clipped(device)} (n "
                     f"= {len(times)})."
                 )
-                yield Evidence(outcome, said, group.caveats, link(one))
+                yield Evidence(outcome, said, group.caveats, anchor=link(one))
 
 
 def speed_up(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -114,7 +114,7 @@ def step_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 f"CLIP's step takes {shown(ratio.value, 2)} times as long "
                 f"({interval(record, ratio)}): {step_description(record)}."
             )
-            yield Evidence(above_one(ratio), said, _caveats(record), record.anchor)
+            yield Evidence(above_one(ratio), said, _caveats(record), anchor=record.anchor)
 
 
 def fewer_parameters(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -137,7 +137,7 @@ def _count(record: Record[StepKind], counts: dict[str, float], what: str) -> Ite
         one, other = counts["catlip"], counts["clip"]
         said = f"CatLIP {shown(one, 1)}, CLIP {shown(other, 1)} {what}: {step_description(record)}."
         caveats = _caveats(record, counted=True)
-        yield Evidence(smaller(one, other), said, caveats, record.anchor)
+        yield Evidence(smaller(one, other), said, caveats, anchor=record.anchor)
 
 
 def waits_less(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -167,7 +167,7 @@ def _compared(
         one, other = (f"{shown(time.value)} ms ({ends(time, None)})" for time in times)
         said = f"{what}: CatLIP {one}, CLIP {other}; {step_description(record)}."
         outcome = _apart(*times) if testable else UNTESTED
-        yield Evidence(outcome, said, _caveats(record), record.anchor)
+        yield Evidence(outcome, said, _caveats(record), anchor=record.anchor)
 
 
 def _apart(one: Interval, other: Interval) -> str:
@@ -190,7 +190,7 @@ def less_memory(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 outcomes.append(smaller(one, other))
         if pairs:
             said = f"CatLIP and CLIP: {', '.join(pairs)}; {step_description(record)}."
-            yield Evidence(combined(outcomes), said, _caveats(record), record.anchor)
+            yield Evidence(combined(outcomes), said, _caveats(record), anchor=record.anchor)
 
 
 def larger_batch(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -202,4 +202,4 @@ def larger_batch(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 f"CatLIP {shown(one, 0)}, CLIP {shown(other, 0)} images; "
                 f"{step_description(record)}."
             )
-            yield Evidence(smaller(other, one), said, _caveats(record), record.anchor)
+            yield Evidence(smaller(other, one), said, _caveats(record), anchor=record.anchor)

@@ -5,7 +5,7 @@ are judged.
 from collections.abc import Iterator, Mapping, Sequence
 
 from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks
-from catlip.kinds.threshold import Threshold, probes
+from catlip.kinds.words.threshold import Threshold, probes
 from catlip.table import mean_and_spread, shown
 from reports.paper.evidence import (
     FAILS,
@@ -62,13 +62,13 @@ def longer_helps(groups: Sequence[Trained], method: str, plateaus: bool) -> Iter
             said.append(f"{group.tasks[task]}, {short:g} to {long:g} epochs: {change}")
         if said:
             outcome = combined([_turned(o) if plateaus else o for o in outcomes])
-            yield Evidence(outcome, f"{'; '.join(said)}.", _on(group, "cc3m"), link(records))
+            yield Evidence(outcome, f"{'; '.join(said)}.", _on(group, "cc3m"), anchor=link(records))
         elif records:
             words = (
                 "Only one length was trained to its end; snapshots on the way there are not "
                 "annealed."
             )
-            yield Evidence(UNTESTED, words, group.caveats, link(records))
+            yield Evidence(UNTESTED, words, group.caveats, anchor=link(records))
 
 
 def _seeds(snapshots: Sequence[Probed]) -> list[float]:
@@ -111,7 +111,10 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
             )
             outcome = HOLDS if times >= LESS_COMPUTE else OPEN if times > 1 else FAILS
             yield Evidence(
-                outcome, said, _on(group, "cc3m"), link(group.of("longer_training", "catlip"))
+                outcome,
+                said,
+                _on(group, "cc3m"),
+                anchor=link(group.of("longer_training", "catlip")),
             )
 
 
@@ -161,7 +164,7 @@ def transfer_init_gains(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 outcome,
                 f"Gain with the fewest images: {said}.",
                 group.caveats,
-                link(group.of("linear_probe", "catlip")),
+                anchor=link(group.of("linear_probe", "catlip")),
             )
 
 
@@ -184,7 +187,7 @@ def gain_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 combined(outcomes),
                 f"{'; '.join(said)}.",
                 group.caveats,
-                link(group.of("linear_probe", "catlip")),
+                anchor=link(group.of("linear_probe", "catlip")),
             )
 
 
@@ -207,7 +210,7 @@ def tuned_gain_is_smaller(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 combined(outcomes),
                 f"{'; '.join(said)}.",
                 group.caveats,
-                link(group.of("finetune", "catlip")),
+                anchor=link(group.of("finetune", "catlip")),
             )
 
 
@@ -227,7 +230,9 @@ def thresholds_alike(groups: Sequence[Trained]) -> Iterator[Evidence]:
         if found:
             said = "; ".join(f"{name}: {_levels(own)}" for name, own in found.items())
             outcome = combined([{HOLDS: FAILS, OPEN: HOLDS}.get(pair, pair) for pair in pairs])
-            yield Evidence(outcome, f"{said}.", _of_thresholds(group, record), anchor_of(record))
+            yield Evidence(
+                outcome, f"{said}.", _of_thresholds(group, record), anchor=anchor_of(record)
+            )
 
 
 def large_thresholds_lose(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -244,7 +249,9 @@ def large_thresholds_lose(groups: Sequence[Trained]) -> Iterator[Evidence]:
             largest = max(t for own in levels.values() for t in own)
             small = () if largest >= LARGE_THRESHOLD else (f"up to a threshold of {largest:g}",)
             caveats = _of_thresholds(group, record) or small
-            yield Evidence(combined(outcomes), f"{'; '.join(said)}.", caveats, anchor_of(record))
+            yield Evidence(
+                combined(outcomes), f"{'; '.join(said)}.", caveats, anchor=anchor_of(record)
+            )
 
 
 Levels = Mapping[float, Sequence[float]]  # threshold -> accuracies in %, one a seed

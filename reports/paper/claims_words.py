@@ -5,7 +5,7 @@ found in it.
 from collections.abc import Callable, Iterator, Sequence
 
 from catlip.kinds import VocabularyCounts, VocabularyStatistics
-from catlip.kinds.labelling import rule_of
+from catlip.kinds.words.labelling import rule_of
 from catlip.table import shown
 from reports.paper.evidence import FAILS, HOLDS, UNTESTED, Evidence, Trained, combined, smaller
 from reports.read.pretrained import SCALES
@@ -43,12 +43,12 @@ def more_in_larger_data(groups: Sequence[Trained], count: Count, what: str) -> I
             for rule, (a, b) in pairs.items()
         )
         outcome = combined([smaller(*pair) for pair in pairs.values()])
-        yield Evidence(outcome, f"{said}.", (), large[rules[0]].anchor)
+        yield Evidence(outcome, f"{said}.", (), anchor=large[rules[0]].anchor)
         return
     for group in groups:
         for record in _counted(group, count):
             said = f"{shown(count(record.measured), 0)} {what} in the one data set there is."
-            yield Evidence(UNTESTED, said, group.caveats, record.anchor)
+            yield Evidence(UNTESTED, said, group.caveats, anchor=record.anchor)
 
 
 def _counted(group: Trained, count: Count) -> list[Vocabulary]:
@@ -80,4 +80,4 @@ def exact_share(groups: Sequence[Trained]) -> Iterator[Evidence]:
                     f"{shown(labels.exact, 0)} of {shown(labels.labels, 0)}, {shown(share, 1)} %, "
                     f"by rule {rule_of(record)}."
                 )
-                yield Evidence(outcome, said, (), record.anchor)
+                yield Evidence(outcome, said, (), anchor=record.anchor)

@@ -8,7 +8,7 @@ import csv
 from collections.abc import Sequence
 
 from catlip.kinds import StepTime
-from catlip.kinds.steps import percent_cell
+from catlip.kinds.cost.steps import percent_cell
 from catlip.method_style import name_of, ordered
 from catlip.table import Cell, Table, clipped, number_cell, shown
 from reports.paper.published import FOLDER
@@ -48,8 +48,8 @@ def external_table() -> Table:
         "external_rates",
         "Published training rates of other systems",
         list(COLUMNS.values()),
-        rows,
-        caption,
+        rows=rows,
+        caption=caption,
     )
 
 
@@ -72,7 +72,7 @@ def our_rates(records: Sequence[Record[StepTime]]) -> list[Table]:
     for i, (device, own) in enumerate(by_device(records).items()):
         rows = [_our_row(r, method) for r in own for method in ordered(r.measured.methods)]
         name, title = f"external_ours{suffix(i)}", f"Our steps on {device}"
-        tables.append(Table(name, title, columns, rows, caption))
+        tables.append(Table(name, title, columns, rows=rows, caption=caption))
     return tables
 
 

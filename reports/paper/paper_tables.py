@@ -99,7 +99,11 @@ def result_table(name: str, ours: Ours) -> Table:
             rows.append([Cell(group)])
         rows.append(_published_row(published, row, beside))
     return Table(
-        name, f"{paper_name(name)}: {published.title}", _columns(published, beside), rows, HOW[name]
+        name,
+        f"{paper_name(name)}: {published.title}",
+        _columns(published, beside),
+        rows=rows,
+        caption=HOW[name],
     )
 
 
@@ -107,7 +111,7 @@ def published_table(name: str) -> Table:
     """A table as published, without our column."""
     published = read_published(name)
     rows = [_published_row(published, row, {}) for row in published.rows]
-    return Table(name, f"{paper_name(name)}: {published.title}", _columns(published, {}), rows)
+    return Table(name, f"{paper_name(name)}: {published.title}", _columns(published, {}), rows=rows)
 
 
 def figures_stated() -> Table:
@@ -128,7 +132,7 @@ def figures_stated() -> Table:
         "figures_2_to_8",
         "Figures 2 to 8: axes and quoted values",
         ["Figure", "What", "Stated", "Source"],
-        rows,
+        rows=rows,
     )
 
 

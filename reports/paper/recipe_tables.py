@@ -156,10 +156,12 @@ def _beside(
             printed = paper.value if paper else ""
             cells.append(Cell(paper.shown if paper else "", remarks=published.remarks(row, column)))
             cells.append(
-                _our_cell(label, ours[column], printed, anchor_of(record) if record else "")
+                _our_cell(label, ours[column], printed, anchor=anchor_of(record) if record else "")
             )
         rows.append(cells)
-    return Table(published.name, f"{paper_name(published.name)}: {published.title}", columns, rows)
+    return Table(
+        published.name, f"{paper_name(published.name)}: {published.title}", columns, rows=rows
+    )
 
 
 def _our_cell(label: str, recipes: Sequence[Recipe], printed: str, anchor: str) -> Cell:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
 from catlip.kinds import Kind
-from catlip.kinds.labelling import ByRule, rule_of, rule_rank
+from catlip.kinds.words.labelling import ByRule, rule_of, rule_rank
 from reports.read.measured import Setting
 from reports.read.records import Record, Records
 from reports.render.figures import series_style

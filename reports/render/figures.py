@@ -202,8 +202,8 @@ def bars_figure(
         name,
         caption,
         f"Stacked bars. {said}.",
-        partial(stacked_bars, bars=drawn, unit=axis),
-        height,
+        draw=partial(stacked_bars, bars=drawn, unit=axis),
+        height=height,
     )
 
 

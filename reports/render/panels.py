@@ -47,7 +47,11 @@ def panels_figure(name: str, caption: str, rows: Sequence[Row]) -> Figure:
     named = f"; rows: {', '.join(names)}" if names else ", each with words below it"
     height = 0.25 + WIDTH / columns * sum(_height(panels, columns) for _, panels in rows)
     return Figure(
-        name, caption, f"{columns} images in columns{named}.", partial(_draw, rows=rows), height
+        name,
+        caption,
+        f"{columns} images in columns{named}.",
+        draw=partial(_draw, rows=rows),
+        height=height,
     )
 
 
@@ -94,7 +98,7 @@ def _draw(axes: Axes, rows: Sequence[Row]) -> None:
         axes.text(-0.06, top - middle, name, ha="right", va="center", color=INK, fontsize=9)
         for column, panel in enumerate(panels):
             if panel:
-                _draw_panel(axes, panel, column * (1 + GAP), top, _line(columns))
+                _draw_panel(axes, panel, column * (1 + GAP), top=top, line=_line(columns))
         top -= height
     axes.set_xlim(-0.1, (1 + GAP) * columns)
     axes.set_ylim(top, 0.02)

@@ -98,7 +98,7 @@ def record_groups(records: Records) -> list[RecordGroup]:
     for anchor, found in groups.items():
         views = [whole[record.path] for record in found if record.path in whole]
         lines = [RecordLine(anchor_of(r), r.path, caveats(r)) for r in found if r.path not in whole]
-        made.append(RecordGroup(anchor, _title(found[0]), views, lines))
+        made.append(RecordGroup(anchor, _title(found[0]), views, lines=lines))
     return made
 
 
@@ -134,7 +134,13 @@ def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table
         for record in records.found
     ]
     return [
-        Table("records", "Every record", ["File", "Command", "Where", "Beware"], rows, folded=True)
+        Table(
+            "records",
+            "Every record",
+            ["File", "Command", "Where", "Beware"],
+            rows=rows,
+            folded=True,
+        )
     ]
 
 
@@ -157,7 +163,7 @@ def view(record: Record) -> RecordView:
 def problems_table(records: Records) -> Table:
     """The files that were left out, with their reasons."""
     rows = [[Cell(problem.path), Cell(problem.reason)] for problem in records.problems]
-    return Table("left_out", "Files that were left out", ["File", "Why"], rows)
+    return Table("left_out", "Files that were left out", ["File", "Why"], rows=rows)
 
 
 def _title(record: Record) -> str:

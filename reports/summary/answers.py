@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from catlip.kinds import Interval, Labelling, LinearProbe, StepTime, Waterfall
 from catlip.kinds.cells import interval
-from catlip.kinds.steps import step_description
-from catlip.kinds.waterfall import ways
+from catlip.kinds.cost.steps import step_description
+from catlip.kinds.cost.waterfall import ways
 from catlip.least_counts import SEEDS
 from catlip.method_style import name_of
 from catlip.table import Quantity, mean_and_spread, shown, sign_of
@@ -89,12 +89,15 @@ def as_good(setting: Setting) -> Answer:
         short = (
             f"Not compared: CatLIP and CLIP differ in {listed(list(fields))}." if fields else short
         )
-        return Answer("Is CatLIP as good?", short, floors, sources)
+        return Answer("Is CatLIP as good?", short, floors, sources=sources)
     signs = {sign for _, sign in compared}
     short = IN_SHORT[next(iter(signs))] if len(signs) == 1 else "It depends on the probe."
     chance = [_chance(setting)] if signs & {"higher", "lower", "higher, few", "lower, few"} else []
     return Answer(
-        "Is CatLIP as good?", short, [text for text, _ in compared] + chance + floors, sources
+        "Is CatLIP as good?",
+        short,
+        [text for text, _ in compared] + chance + floors,
+        sources=sources,
     )
 
 
@@ -165,16 +168,16 @@ def cheaper(setting: Setting) -> Answer:
             question,
             "Not yet known: this needs both methods' step times on one device.",
             sentences,
-            sources,
+            sources=sources,
         )
     if record.too_few:
         short = f"Not yet known: step times of {record.too_few}, give no ratio."
-        return Answer(question, short, sentences, sources)
+        return Answer(question, short, sentences, sources=sources)
     timed = (
         f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}), "
         f"{step_description(record)}."
     )
-    return Answer(question, _cheaper_in_short(ratio), [timed, *sentences], sources)
+    return Answer(question, _cheaper_in_short(ratio), [timed, *sentences], sources=sources)
 
 
 def _cheaper_in_short(ratio: Interval) -> str:
@@ -222,7 +225,10 @@ def why(setting: Setting, waterfall: Record[Waterfall] | None = None) -> Answer:
     split = record is not None and {"catlip", "clip"} <= record.measured.methods.keys()
     if not split and explained is None:
         return Answer(
-            question, "Not yet known: this needs both methods' step times on one device.", [], []
+            question,
+            "Not yet known: this needs both methods' step times on one device.",
+            [],
+            sources=[],
         )
     parts = _phase_differences(record) if record and split else ("", "")
     sentences = [
@@ -238,13 +244,13 @@ def why(setting: Setting, waterfall: Record[Waterfall] | None = None) -> Answer:
             question,
             explained[0],
             [*explained[1:], *sentences],
-            [(waterfall.anchor, "waterfall"), *sources],
+            sources=[(waterfall.anchor, "waterfall"), *sources],
         )
     sentences.append(
         "What part of this is loss, text tower, memory or communication takes one-factor-at-a-time "
         "timings."
     )
-    return Answer(question, parts[0], sentences, sources)
+    return Answer(question, parts[0], sentences, sources=sources)
 
 
 def _factors(waterfall: Record[Waterfall]) -> list[str] | None:

@@ -53,8 +53,8 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
             "probe_accuracy",
             caption,
             alt,
-            partial(_draw_accuracy, setting=setting, methods=probed),
-            height,
+            draw=partial(_draw_accuracy, setting=setting, methods=probed),
+            height=height,
         )
     ]
 
@@ -135,7 +135,7 @@ def loss_figures(setting: Setting) -> list[Figure]:
             caption += f" {stated('figure_8', '8')}"
         alt = f"Loss of {name_of(method)} against images seen: {said}."
         draw = partial(_draw_loss, method=method, curves=curves)
-        figures.append(Figure(f"loss_{slug(method)}", caption, alt, draw))
+        figures.append(Figure(f"loss_{slug(method)}", caption, alt, draw=draw))
     return figures
 
 
@@ -238,7 +238,7 @@ def _cost_figure(setting: Setting, task: str) -> list[Figure]:
         "scale."
     )
     draw = partial(_draw_cost, setting=setting, task=task, points=points)
-    return [Figure(f"cost_against_{task}", caption, f"Scatter plot: {said}.", draw)]
+    return [Figure(f"cost_against_{task}", caption, f"Scatter plot: {said}.", draw=draw)]
 
 
 def _draw_cost(
@@ -249,7 +249,7 @@ def _draw_cost(
     right = max(time.mean + (time.spread or 0) for _, time, _ in points)
     if floor and 0 <= floor.mean < math.inf:
         top = max(top, floor.mean)
-        _draw_floor(axes, floor, 0.02 * right, 0.02 * top)
+        _draw_floor(axes, floor, 0.02 * right, gap=0.02 * top)
     for method, time, accuracy in points:
         style: dict[str, Any] = {"color": colour_of(method), "markersize": 8, "capsize": 3}
         axes.errorbar(

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from catlip.kinds import LinearProbe, Pretrain
-from catlip.kinds.pretrain import pretrain_table
-from catlip.kinds.step_time import step_ratio_cell
-from catlip.kinds.steps import step_description
+from catlip.kinds.cost.step_time import step_ratio_cell
+from catlip.kinds.cost.steps import step_description
+from catlip.kinds.transfer.pretrain import pretrain_table
 from catlip.method_style import name_of
 from catlip.table import MISSING, Cell, Table, quantity_cell, shown
 from reports.compare.differences import listed
@@ -37,7 +37,9 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     if record:
         caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
     title = f"Measured in {setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
-    return with_warning(Table(name, title, columns, rows, caption.strip()), timed_in(setting))
+    return with_warning(
+        Table(name, title, columns, rows=rows, caption=caption.strip()), timed_in(setting)
+    )
 
 
 def timed_in(setting: Setting) -> list[Record]:
@@ -113,8 +115,8 @@ def cost_against_accuracy(setting: Setting) -> Table:
         "figure_1c_ours",
         f"Ours, at {setting.scale} scale on {setting.device}",
         columns,
-        rows,
-        caption,
+        rows=rows,
+        caption=caption,
     )
     return with_warning(table, timed_in(setting))
 
@@ -144,8 +146,8 @@ def recipe_differences(setting: Setting) -> Table:
         "recipe_differences",
         "What differs between the methods' recipes",
         ["Field", *map(name_of, known)],
-        rows,
-        caption,
+        rows=rows,
+        caption=caption,
     )
 
 

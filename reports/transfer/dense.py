@@ -122,7 +122,7 @@ def dense_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Tabl
         return []
     titles = ["Method", *(f"{title} (%)" for _, _, title in columns)]
     title = f"Tables 3 to 5 in form, at {records[0].scale} scale"
-    return [Table(f"dense{suffix}", title, titles, rows, _caption(records))]
+    return [Table(f"dense{suffix}", title, titles, rows=rows, caption=_caption(records))]
 
 
 def _cell(own: Sequence[Record[Dense]], measure: str, records: Sequence[Record[Dense]]) -> Cell:
@@ -274,7 +274,11 @@ def class_tables(records: Sequence[Record[Dense]], suffix: str = "") -> list[Tab
         title = f"Each class of {KINDS[kind]}, {what} (%), {own[0].scale} scale"
         tables.append(
             Table(
-                f"dense_{kind}{suffix}", title, ["Class", *map(name_of, methods)], rows, folded=True
+                f"dense_{kind}{suffix}",
+                title,
+                ["Class", *map(name_of, methods)],
+                rows=rows,
+                folded=True,
             )
         )
     return tables
@@ -310,4 +314,8 @@ def overfit_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Ta
         "nothing is said of an encoder."
     )
     title = "Can each harness learn a few images by heart?"
-    return [Table(f"dense_overfit{suffix}", title, columns, rows, caption)] if rows else []
+    return (
+        [Table(f"dense_overfit{suffix}", title, columns, rows=rows, caption=caption)]
+        if rows
+        else []
+    )

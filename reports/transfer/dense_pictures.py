@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlip.kinds import Dense, Kind
-from catlip.kinds.dense import LabelsPicture, MapPicture, ObjectsPicture
+from catlip.kinds.transfer.dense import LabelsPicture, MapPicture, ObjectsPicture
 from catlip.method_style import name_of
 from catlip.table import clipped
 from reports.read.records import Record

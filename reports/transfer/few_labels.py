@@ -61,9 +61,9 @@ class Form:
 
 FORMS = {
     "linear_probe": Form(
-        "figure_5", ("5(a)", "5(b)"), ("imagenet", "places365"), "Linear-probe accuracy"
+        "figure_5", ("5(a)", "5(b)"), ("imagenet", "places365"), words="Linear-probe accuracy"
     ),
-    "finetune": Form("figure_7", ("7",), ("imagenet",), "Fine-tuned accuracy"),
+    "finetune": Form("figure_7", ("7",), ("imagenet",), words="Fine-tuned accuracy"),
 }
 
 
@@ -112,7 +112,7 @@ def _figure(
     )
     name = f"{form.words.split()[0].lower().replace('-', '_')}_by_share_{i + 1}{suffix}"
     alt = f"Lines of accuracy by share of the training data. {said(lines, ' %', brief_share)}."
-    return Figure(name, " ".join(filter(None, words)), alt, draw, height_for(lines))
+    return Figure(name, " ".join(filter(None, words)), alt, draw=draw, height=height_for(lines))
 
 
 def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
@@ -139,7 +139,15 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
         marks = [(run.share, run.top1) for run in own]
         name = clipped(name_of(method), 24)
         found.append(
-            Line(name, how, colour_of(method), marker, means, marks, dashed=init == "transfer")
+            Line(
+                name,
+                how,
+                colour_of(method),
+                marker=marker,
+                means=means,
+                marks=marks,
+                dashed=init == "transfer",
+            )
         )
     return found
 

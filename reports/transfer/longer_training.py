@@ -14,7 +14,7 @@ from functools import partial
 from matplotlib.axes import Axes
 
 from catlip.kinds import LongerTraining
-from catlip.kinds.longer_training import Snapshot
+from catlip.kinds.transfer.longer_training import Snapshot
 from catlip.method_style import name_of
 from catlip.table import clipped
 from reports.paper.paper_tables import stated
@@ -160,10 +160,10 @@ def lines_of(of: Sequence[Probed], by_seconds: bool = False) -> list[Line]:
                 clipped(name_of(method), 24),
                 "",
                 colour_of(method),
-                marker_of(method),
-                means,
-                marks,
-                hollow,
+                marker=marker_of(method),
+                means=means,
+                marks=marks,
+                hollow=hollow,
             )
         )
     return lines[:MOST_LINES]
@@ -191,8 +191,8 @@ def _figure(
             name,
             caption,
             alt,
-            partial(_draw, lines=lines, axis=axis, title=title, aside=aside),
-            height_for(lines),
+            draw=partial(_draw, lines=lines, axis=axis, title=title, aside=aside),
+            height=height_for(lines),
         )
     ]
 

@@ -9,7 +9,7 @@ not run says with which command it would be.
 from collections.abc import Sequence
 
 from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks, Readout, TransferOptions
-from catlip.kinds.transfer_options import transfer_options_table
+from catlip.kinds.transfer.transfer_options import transfer_options_table
 from reports.read.measured import Setting
 from reports.read.records import Record, Records
 from reports.read.rules import by_scale, suffix

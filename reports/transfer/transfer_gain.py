@@ -59,7 +59,13 @@ def gains_of(records: Sequence[Record[OnTasks]], kind: str) -> list[Gain]:
         at_random = {_place(run): run.top1 for run in runs if run.init == "random"}
         pairs = [run for run in runs if run.init == "transfer" and _place(run) in at_random]
         gains += [
-            Gain(record, run.task, run.share, run.images, run.top1 - at_random[_place(run)])
+            Gain(
+                record,
+                run.task,
+                run.share,
+                images=run.images,
+                points=run.top1 - at_random[_place(run)],
+            )
             for run in pairs
         ]
     return gains
@@ -159,7 +165,7 @@ def gain_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Tab
         "deviation over n encoders."
     )
     title = f"What Transfer Init adds, {records[0].scale} scale"
-    return [Table(f"transfer_gain{suffix}", title, columns, rows, caption)]
+    return [Table(f"transfer_gain{suffix}", title, columns, rows=rows, caption=caption)]
 
 
 def _row(gains: dict[str, list[Gain]], at: Gain) -> list[Cell]:

@@ -5,7 +5,7 @@ without any, and which.
 from collections.abc import Sequence
 
 from catlip.kinds import OnTasks
-from catlip.kinds.transfer import LabelOrigin
+from catlip.kinds.transfer.transfer import LabelOrigin
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell, shown
 from reports.read.measured import summarise
 from reports.read.records import Record
@@ -53,7 +53,11 @@ def origin_tables(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[
     columns = ["Task", "Labels", *KINDS.values(), "Mean similarity"]
     title = f"Where the rows of Transfer Init come from, {records[0].scale} scale"
     counts = Table(
-        f"origins{suffix}", title, columns, rows, _caption(next(iter(found.values()))[0])
+        f"origins{suffix}",
+        title,
+        columns,
+        rows=rows,
+        caption=_caption(next(iter(found.values()))[0]),
     )
     return [
         counts,
@@ -110,8 +114,8 @@ def _labels(task: str, record: Record[OnTasks], rows: Sequence[LabelOrigin], end
         f"origins_of{end}",
         f"Every label of {name}: where its row comes from",
         columns,
-        body,
-        left_out,
+        rows=body,
+        caption=left_out,
         folded=True,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from catlip.kinds import OnTasks, Transferred
-from catlip.kinds.transfer import CLASSES, Classifier, TaskResult
+from catlip.kinds.transfer.transfer import CLASSES, Classifier, TaskResult
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
 from reports.read.likeness import alike

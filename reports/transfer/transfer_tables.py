@@ -51,7 +51,9 @@ def worth_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Ta
         f"Table 1's form at {records[0].scale} scale: linear probe "
         f"(LP){' and fine-tuning (FT)' if tuned else ''}, top-1"
     )
-    return _grouped(f"worth{suffix}", title, columns, rows, _worth_caption(probes, tuned, tasks))
+    return _grouped(
+        f"worth{suffix}", title, columns, rows=rows, caption=_worth_caption(probes, tuned, tasks)
+    )
 
 
 def _worth_caption(
@@ -106,7 +108,7 @@ def readout_table(
             f"{title}: linear probe (%)",
         ]
     rows = {
-        method: [cell for task in tasks for cell in _readout_cells(read, probes, method, task)]
+        method: [cell for task in tasks for cell in _readout_cells(read, probes, method, task=task)]
         for method in methods_of(read)
     }
     voters = agreed(record.setup.neighbours for record in read)
@@ -123,8 +125,8 @@ def readout_table(
         f"readouts{suffix}",
         f"What is read out without training, {read[0].scale} scale",
         columns,
-        rows,
-        caption,
+        rows=rows,
+        caption=caption,
     )
 
 
@@ -134,16 +136,16 @@ def _readout_cells(
     ways = {record.measured.zero_shot for record in read if record.method == method}
     how = " and ".join(sorted(f"by {way}" for way in ways if way))
     zero_shot = (
-        accuracy_cell(read, method, task, lambda result: result.zero_shot_top1),
-        accuracy_cell(read, method, task, lambda result: result.zero_shot_top5),
+        accuracy_cell(read, method, task, value=lambda result: result.zero_shot_top1),
+        accuracy_cell(read, method, task, value=lambda result: result.zero_shot_top5),
     )
     neighbours = (
-        accuracy_cell(read, method, task, lambda result: result.knn_top1),
-        accuracy_cell(read, method, task, lambda result: result.knn_top5),
+        accuracy_cell(read, method, task, value=lambda result: result.knn_top1),
+        accuracy_cell(read, method, task, value=lambda result: result.knn_top5),
     )
     probe = (
         accuracy_cell(probes, method, task),
-        accuracy_cell(probes, method, task, lambda result: result.top5),
+        accuracy_cell(probes, method, task, value=lambda result: result.top5),
     )
     return [_with_top5(*zero_shot, how), _with_top5(*neighbours), _with_top5(*probe)]
 
@@ -171,4 +173,4 @@ def _grouped(
             [method_cell(m), *cells] for m, cells in known.items() if not is_ours(m) and belongs(m)
         ]
         body += [[Cell(heading)], *group] if group else []
-    return [Table(name, title, columns, body, caption)] if body else []
+    return [Table(name, title, columns, rows=body, caption=caption)] if body else []

@@ -6,7 +6,7 @@ from functools import partial
 from matplotlib.axes import Axes
 
 from catlip.kinds import Interval, LabelAccuracy
-from catlip.kinds.label_accuracy import SHARES
+from catlip.kinds.words.label_accuracy import SHARES
 from catlip.table import clipped, shown
 from reports.read.records import Record
 from reports.read.rules import rule_style
@@ -46,7 +46,13 @@ def _shares_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figu
     draw = partial(_draw_shares, rules=rules, found=percents)
     height = 1.0 + 0.27 * len(SHARES) * (len(rules) + 1)
     return [
-        Figure(f"label_accuracy{suffix}", caption, f"Marks with intervals. {said}.", draw, height)
+        Figure(
+            f"label_accuracy{suffix}",
+            caption,
+            f"Marks with intervals. {said}.",
+            draw=draw,
+            height=height,
+        )
     ]
 
 
@@ -120,7 +126,7 @@ def _causes_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figu
     )
     draw = partial(_draw_causes, causes=causes, shares=shares)
     height = 1.0 + len(causes) * (0.16 + 0.14 * len(rules))
-    return [Figure(f"label_misses{suffix}", caption, f"Bars. {said}.", draw, height)]
+    return [Figure(f"label_misses{suffix}", caption, f"Bars. {said}.", draw=draw, height=height)]
 
 
 def _causes(measured: LabelAccuracy, rule: str, kind: str) -> dict[str, float]:

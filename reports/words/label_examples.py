@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterable
 
 from catlip.kinds import Examples
-from catlip.kinds.examples import Example
-from catlip.kinds.labelling import rule_of
+from catlip.kinds.words.examples import Example
+from catlip.kinds.words.labelling import rule_of
 from catlip.table import clipped
 from reports.read.records import Record
 from reports.render.figures import Figure

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from catlip.kinds import Interval
 from catlip.kinds.cells import TIMES
-from catlip.kinds.labelling_speed import CONTENDERS, LabellingSpeed
+from catlip.kinds.words.labelling_speed import CONTENDERS, LabellingSpeed
 from catlip.table import clipped, shown
 from reports.read.records import Record
 from reports.read.rules import rule_style
@@ -38,8 +38,8 @@ def speed_figure(record: Record[LabellingSpeed], suffix: str = "") -> list[Figur
             f"labelling_speed{suffix}",
             f"Time to label one caption on one core ({record.device}); the axis is logarithmic.",
             f"Bars on a logarithmic axis. {said}.",
-            partial(_draw_speed, bars=bars, ratios=ratios),
-            1.1 + 0.36 * len(bars),
+            draw=partial(_draw_speed, bars=bars, ratios=ratios),
+            height=1.1 + 0.36 * len(bars),
         )
     ]
 
@@ -86,7 +86,7 @@ def memory_figure(record: Record[LabellingSpeed], suffix: str = "") -> list[Figu
         f"({record.device})."
     )
     draw = partial(_draw_memory, curves=curves)
-    return [Figure(f"labelling_memory{suffix}", caption, f"Lines. {said}.", draw, 2.6)]
+    return [Figure(f"labelling_memory{suffix}", caption, f"Lines. {said}.", draw=draw, height=2.6)]
 
 
 def _peaks(measured: LabellingSpeed, rule: str) -> list[tuple[int, float]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from catlip.kinds.vocabulary import LABEL_SETS, Match, VocabularyStatistics, shown_median
+from catlip.kinds.words.vocabulary import LABEL_SETS, Match, VocabularyStatistics, shown_median
 from catlip.table import shown
 from reports.read.records import Record
 from reports.render.figures import Figure, label_points, series_style, write_out_powers
@@ -27,8 +27,8 @@ def overlap_figures(
     figures = []
     for i, (rule, record) in enumerate(records.items()):
         name = f"{suffix}_rule_{i + 1}" if i else suffix
-        figures += _similarity_figure(record, rule, scale, name) + _samples_figure(
-            record, rule, scale, name
+        figures += _similarity_figure(record, rule, scale, suffix=name) + _samples_figure(
+            record, rule, scale, suffix=name
         )
     return figures
 
@@ -46,7 +46,9 @@ def _similarity_figure(record: Statistics, rule: str, scale: str, suffix: str) -
     )
     alt = f"Falling curves, a line a label set. Exactly matched: {said}."
     return [
-        Figure(f"label_overlap{suffix}", caption, alt, partial(_draw_similarity, curves=curves))
+        Figure(
+            f"label_overlap{suffix}", caption, alt, draw=partial(_draw_similarity, curves=curves)
+        )
     ]
 
 
@@ -106,8 +108,8 @@ def _samples_figure(record: Statistics, rule: str, scale: str, suffix: str) -> l
             f"samples_per_class{suffix}",
             caption,
             f"Marks on a logarithmic axis. {said}.",
-            draw,
-            height,
+            draw=draw,
+            height=height,
         )
     ]
 

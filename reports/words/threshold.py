@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from catlip.kinds.threshold import Point, Threshold, probes
+from catlip.kinds.words.threshold import Point, Threshold, probes
 from catlip.table import shown
 from reports.paper.paper_tables import stated
 from reports.read.records import Record
@@ -38,7 +38,9 @@ def _figure(
     reached = record.measured.thresholds
     classes = {t: reached[int(t)].classes if int(t) in reached else None for t, _ in means}
     draw = partial(_draw, probe=probe, points=points, classes=classes, style=series_style(index))
-    return Figure(f"threshold_{index + 1}{suffix}", caption, f"Accuracy on {probe}: {said}.", draw)
+    return Figure(
+        f"threshold_{index + 1}{suffix}", caption, f"Accuracy on {probe}: {said}.", draw=draw
+    )
 
 
 def _means(points: list[Point]) -> list[Point]:

@@ -88,7 +88,9 @@ def _long_tail(tails: dict[str, Tail], scale: str, suffix: str) -> Figure:
         f"vocabulary is cut. {said}. "
     ) + stated("figure_3", "3(a)")
     alt = f"Falling curves on a logarithmic scale. {said}."
-    return Figure(f"vocabulary_counts{suffix}", caption, alt, partial(_draw_long_tail, tails=tails))
+    return Figure(
+        f"vocabulary_counts{suffix}", caption, alt, draw=partial(_draw_long_tail, tails=tails)
+    )
 
 
 def _draw_long_tail(axes: Axes, tails: dict[str, Tail]) -> None:
@@ -130,7 +132,7 @@ def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figur
         f"vocabulary_thresholds{suffix}",
         caption,
         f"Falling curves of synsets kept. {said}.",
-        partial(_draw_pruning, above=above),
+        draw=partial(_draw_pruning, above=above),
     )
 
 
@@ -195,7 +197,7 @@ def _labels(shares: dict[str, list[float]], scale: str, suffix: str) -> Figure:
         f"labels_per_caption{suffix}",
         caption,
         f"Bars. {said}.",
-        partial(_draw_labels, shares=shares),
+        draw=partial(_draw_labels, shares=shares),
     )
 
 

@@ -18,12 +18,12 @@ from catlip.kinds import (
     VocabularyCounts,
     VocabularyStatistics,
 )
-from catlip.kinds.label_accuracy import accuracy_table, missenses_table
-from catlip.kinds.label_audit import audit_tables, verdict_table
-from catlip.kinds.labelling_speed import command_table, per_core_table
-from catlip.kinds.labels import labels_table
-from catlip.kinds.threshold import threshold_table
-from catlip.kinds.vocabulary import nearest_table, overlap_table
+from catlip.kinds.words.label_accuracy import accuracy_table, missenses_table
+from catlip.kinds.words.label_audit import audit_tables, verdict_table
+from catlip.kinds.words.labelling_speed import command_table, per_core_table
+from catlip.kinds.words.labels import labels_table
+from catlip.kinds.words.threshold import threshold_table
+from catlip.kinds.words.vocabulary import nearest_table, overlap_table
 from catlip.table import Table
 from reports.paper.paper_tables import stated
 from reports.read.caveats import with_warning
@@ -83,7 +83,7 @@ def _captions(main: Setting | None, records: Records) -> list[Block]:
         counted = of_kind(labelled, VocabularyStatistics) or of_kind(labelled, VocabularyCounts)
         labelling: list[Record[Labelling]] = of_kind(labelled, Labelling)
         vocabularies = by_rule(counted)
-        table = labels_table(by_rule(labelling), vocabularies, scale, suffix(i))
+        table = labels_table(by_rule(labelling), vocabularies, scale, suffix=suffix(i))
         blocks += [
             *side_by_side(vocabulary_figures(vocabularies, scale, suffix(i))),
             *([table] if table.rows else []),

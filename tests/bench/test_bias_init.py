@@ -15,7 +15,7 @@ import torch
 from bench.bias_init import DEFAULTS, BiasInit, build, entropy, first_below, main
 from catlip import pretrain
 from catlip.cli import InputError
-from catlip.kinds.bias_init import BIASES
+from catlip.kinds.cost.bias_init import BIASES
 from catlip.pretrain import PretrainCatLIP, base_rates_of
 from catlip.training.loop import Trainer
 from catlip.vocabulary import Vocabulary

@@ -11,9 +11,9 @@ from toys import steps
 
 from bench.compare import compare as bench_compare
 from catlip.kinds import StepTime, Waterfall
-from catlip.kinds.step_time import step_tables
-from catlip.kinds.threshold import probes
-from catlip.kinds.waterfall import waterfall_tables
+from catlip.kinds.cost.step_time import step_tables
+from catlip.kinds.cost.waterfall import waterfall_tables
+from catlip.kinds.words.threshold import probes
 from catlip.least_counts import ROUNDS, SEEDS, too_few
 from catlip.table import Quantity, sign_of
 from reports.paper.claims import claims_table

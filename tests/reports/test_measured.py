@@ -7,7 +7,7 @@ from toys import steps
 
 from catlip.kinds import StepTime
 from catlip.kinds.cells import TIMES
-from catlip.kinds.step_time import step_tables
+from catlip.kinds.cost.step_time import step_tables
 from catlip.table import Quantity
 from reports.cost.step_times import phases_figure
 from reports.read.measured import Setting, settings, summarise

@@ -18,7 +18,7 @@ from report_support import golden_record, table, written
 from catlip.kinds import VocabularyCounts
 from catlip.kinds.cells import TIMES
 from catlip.kinds.run import Config, Environment
-from catlip.kinds.vocabulary import STEPS, overlap_table
+from catlip.kinds.words.vocabulary import STEPS, overlap_table
 from catlip.table import MISSING
 from reports.read.measured import settings
 from reports.read.records import Record, read_records

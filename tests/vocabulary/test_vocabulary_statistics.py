@@ -13,7 +13,7 @@ from one_line import one_line_error
 from bench.wording.nltk_rules import wordnet
 from catlip.captions import EDITION
 from catlip.cli import InputError
-from catlip.kinds.vocabulary import LabelCounts, Match
+from catlip.kinds.words.vocabulary import LabelCounts, Match
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import HISTOGRAM, THRESHOLDS, Counts, Making, Source
 from catlip.vocabulary.label_sets import LabelSet, label_set

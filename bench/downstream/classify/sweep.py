@@ -29,7 +29,7 @@ from catlip.cli import InputError
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences
 from catlip.kinds import OnTasks, Run
-from catlip.kinds.transfer import Classifier, TaskResult
+from catlip.kinds.transfer.transfer import Classifier, TaskResult
 from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.program.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.recipes.transfer import TransferRecipe

@@ -98,7 +98,7 @@ def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
     """Write all shards; returns what was made, with what, for the manifest."""
     concepts = _spread(read_concepts(), config.limit)
     with in_processes(config.workers) as in_parallel:
-        sprites = _sprites(sources, concepts, config, in_parallel)
+        sprites = _sprites(sources, concepts, config, in_parallel=in_parallel)
         plans = plan(sprites, config.scenes, config.size, config.seed)
         shards = _write_shards(plans, config, in_parallel)
     counts = {split: _count(plans[split], sources) for split in SPLITS}

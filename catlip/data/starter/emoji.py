@@ -105,7 +105,9 @@ def read_concepts() -> list[Concept]:
         )
         if group not in LEFT_OUT_GROUPS:
             name, *tags = (text.replace("\u2019", "'") for text in (entry["label"], *entry["tags"]))
-            concepts.append(Concept(entry["hexcode"], name, tuple(tags), group, subgroup))
+            concepts.append(
+                Concept(entry["hexcode"], name, tuple(tags), group=group, subgroup=subgroup)
+            )
     return concepts
 
 

@@ -111,7 +111,7 @@ def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
     rng = generator(sample.seed, f"{sample.split}/{sample.key}")
     background_name, background = _background(sample, rng)
     size = DRAWING_SIZE if sample.kind == "drawing" else SCENE_SIZE
-    image, placements = compose(background, sample.sprites, rng, size)
+    image, placements = compose(background, sample.sprites, rng, share=size)
     if sample.kind == "drawing":
         caption = drawing_caption(sample.sprites[0].what.concept, rng)
     else:

@@ -81,7 +81,12 @@ def compose(
     for sprite in sprites:
         scaled = _scale(sprite.pixels, rng.uniform(*share) * min(image.shape[:2]))
         box = _free_box(
-            scaled.shape[0], scaled.shape[1], image.shape[0], image.shape[1], boxes, rng
+            scaled.shape[0],
+            scaled.shape[1],
+            image.shape[0],
+            image_width=image.shape[1],
+            taken=boxes,
+            rng=rng,
         )
         if box is None:
             continue

@@ -69,8 +69,12 @@ class Part:
                 parquet_captions,
             )  # pyarrow takes its time to load
 
-            return parquet_captions(self.path, self.first_row, self.num_rows, str(self.column))
-        return text_captions(self.path, kind, self.offset, self.num_rows, self.column)
+            return parquet_captions(
+                self.path, self.first_row, self.num_rows, column=str(self.column)
+            )
+        return text_captions(
+            self.path, kind, self.offset, num_rows=self.num_rows, column=self.column
+        )
 
 
 def table_kind(path: Path) -> str:
@@ -98,7 +102,7 @@ def cut(path: Path, text_column: str | None = None, part_rows: int = PART_ROWS) 
 
             column, pieces = cut_parquet(path, text_column, part_rows)
         else:
-            column, pieces = cut_text(path, kind, text_column, part_rows)
+            column, pieces = cut_text(path, kind, text_column, part_rows=part_rows)
     if not pieces:
         raise InputError(f"{path} holds no rows")
     return [

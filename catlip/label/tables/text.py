@@ -61,7 +61,7 @@ def cut_text(
     with _open(path) as file:
         if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             file.seek(0)
-        column = _column(path, kind, file, text_column)
+        column = _column(path, kind, file, text_column=text_column)
         lines = _Lines(file)
         rows = _rows(kind, lines)
         if kind in DELIMITERS and not _is_number(text_column):
@@ -162,7 +162,7 @@ def _field(path: Path, first_row: list[str], text_column: str | None) -> int:
     """
     if text_column is None or not _is_number(text_column):
         hint = ", or a number from 0 where there is no header row"
-        return first_row.index(choose_column(str(path), first_row, text_column, hint))
+        return first_row.index(choose_column(str(path), first_row, text_column, hint=hint))
     if int(text_column) >= len(first_row):
         raise InputError(
             f"{path} has {len(first_row)} columns, so none with the number {text_column}; count "

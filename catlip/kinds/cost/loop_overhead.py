@@ -46,7 +46,7 @@ def loop_overhead_table(name: str, runs: Sequence[Run[LoopOverhead]]) -> Table:
         "writes one."
     )
     title = f"The training loop against a bare step on {runs[0].where}"
-    return Table(name, title, columns, [_row(run) for run in runs], caption)
+    return Table(name, title, columns, rows=[_row(run) for run in runs], caption=caption)
 
 
 def _row(run: Run[LoopOverhead]) -> list[Cell]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from catlip.kinds.base import Interval, Summary
 from catlip.kinds.cells import interval, summary_cell
+from catlip.kinds.cost.steps import StepKind, shown_methods, step_description
 from catlip.kinds.run import Run
-from catlip.kinds.steps import StepKind, shown_methods, step_description
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
@@ -129,7 +129,7 @@ def _steps_table(run: Run[Communication], end: str) -> Table:
     )
     title = f"What exchange costs between {_ranks(run.measured)}, {step_description(run)}"
     rows = [_step_row(run, method) for method in shown_methods(run.measured.methods)]
-    return Table(f"communication{end}", title, columns, rows, caption)
+    return Table(f"communication{end}", title, columns, rows=rows, caption=caption)
 
 
 def _step_row(run: Run[Communication], method: str) -> list[Cell]:
@@ -137,7 +137,9 @@ def _step_row(run: Run[Communication], method: str) -> list[Cell]:
     exposed = costs.exposed_ms
     return [
         Cell(name_of(method)),
-        number_cell(costs.sent_mb, None, anchor, f"predicted {shown(costs.predicted_sent_mb)}"),
+        number_cell(
+            costs.sent_mb, None, anchor, small=f"predicted {shown(costs.predicted_sent_mb)}"
+        ),
         number_cell(costs.sent_kb_per_image, None, anchor),
         summary_cell(costs.step_ms, anchor),
         summary_cell(costs.step_without_exchange_ms, anchor),
@@ -172,7 +174,7 @@ def _collectives_table(run: Run[Communication], end: str) -> Table:
         for calls in run.measured.methods[method].collectives[:MOST_COLLECTIVES]:
             rows.append(_collective_row(calls, run.anchor))
     title = f"Every collective of a step between {_ranks(run.measured)}"
-    return Table(f"collectives{end}", title, columns, rows, caption)
+    return Table(f"collectives{end}", title, columns, rows=rows, caption=caption)
 
 
 def _collective_row(calls: CollectiveCalls, anchor: str) -> list[Cell]:

@@ -130,7 +130,7 @@ def bias_init_table(name: str, run: Run[BiasInit]) -> Table:
     few = " Of one seed, a small difference may be chance." if len(run.measured.seeds) == 1 else ""
     caption = f"{saved_words(run)} Differences are of the same images, seed by seed.{few}"
     title = f"Both biases, {clipped(run.setup.recipe.encoder, 40)} on {run.where}"
-    return Table(name, title, columns, rows, caption)
+    return Table(name, title, columns, rows=rows, caption=caption)
 
 
 def _expected(run: Run[BiasInit]) -> list[Cell]:
@@ -139,8 +139,8 @@ def _expected(run: Run[BiasInit]) -> list[Cell]:
     alone = f"frequencies alone; by their entropy {shown(measured.base_rate_entropy, 2)}"
     return [
         Cell("Expected of the first step"),
-        number_cell(measured.uniform_loss, 2, run.anchor, classes),
-        number_cell(measured.mean.base_rates_alone_loss, 2, run.anchor, alone),
+        number_cell(measured.uniform_loss, 2, run.anchor, small=classes),
+        number_cell(measured.mean.base_rates_alone_loss, 2, run.anchor, small=alone),
         Cell(),
     ]
 

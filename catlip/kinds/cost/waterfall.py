@@ -16,8 +16,8 @@ import msgspec
 
 from catlip.kinds.base import Interval, Summary
 from catlip.kinds.cells import TIMES, ratio_cell
+from catlip.kinds.cost.steps import StepKind, step_description
 from catlip.kinds.run import Run
-from catlip.kinds.steps import StepKind, step_description
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, shown
 
@@ -116,7 +116,7 @@ def _factor(name: str, change: str, steps: dict[str, Step]) -> Factor:
     flops = [step.flops_ratio for step in steps.values() if step.flops_ratio is not None]
     reasons = [step.not_run for step in steps.values() if step.not_run]
     not_run = "" if any(ratios.values()) else (*reasons, "no ratio recorded")[0]
-    return Factor(name, change, ratios, flops[0] if flops else None, not_run)
+    return Factor(name, change, ratios, flops=flops[0] if flops else None, not_run=not_run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,9 @@ def _table(name: str, run: Run[Waterfall], named: NamedWay) -> Table:
         "Between the two orders only the sequence of the changes differs. FLOPs are counted, not "
         "measured."
     )
-    return Table(name, f"{named.title}: {step_description(run)}", columns, rows, caption)
+    return Table(
+        name, f"{named.title}: {step_description(run)}", columns, rows=rows, caption=caption
+    )
 
 
 def _factor_row(run: Run[Waterfall], factor: Factor) -> list[Cell]:

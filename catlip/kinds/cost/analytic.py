@@ -79,4 +79,4 @@ def analytic_table(run: Run[Analytic]) -> Table:
         f"each of {setup.world_size} devices; GF: 1e9 operations per image; memory and bytes "
         "sent: of one device"
     )
-    return Table("analytic", title, columns, rows)
+    return Table("analytic", title, columns, rows=rows)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from catlip.kinds.base import Kind, without_none
 from catlip.kinds.run import Run
-from catlip.kinds.vocabulary import LABEL_SETS
+from catlip.kinds.words.vocabulary import LABEL_SETS
 from catlip.table import Cell, Table, clipped, number_cell, quantity_cell, quantity_of
 
 MOST_PROBES = 4
@@ -113,7 +113,7 @@ def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[T
         for threshold, reached in sorted(run.measured.thresholds.items())
     ]
     title = f"The pruning threshold, {scale} scale on {run.device}"
-    return [Table(f"threshold{suffix}", title, columns, rows)]
+    return [Table(f"threshold{suffix}", title, columns, rows=rows)]
 
 
 def _accuracy_cell(points: Iterable[Point], threshold: int, anchor: str) -> Cell:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from catlip.kinds.labelling import Labelling, rule_rank
 from catlip.kinds.run import Run
-from catlip.kinds.vocabulary import VocabularyCounts
+from catlip.kinds.words.labelling import Labelling, rule_rank
+from catlip.kinds.words.vocabulary import VocabularyCounts
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell, shown
 
 MOST_CAUSES = 8
@@ -37,7 +37,11 @@ def labels_table(
     title = f"Captions, labels and classes, {scale} scale"
     caption = "Shares below a number are of the captions, or of ImageNet-1k's 1,000 classes."
     return Table(
-        f"labels{suffix}", title, ["What", *(f"Rule {rule}" for rule in rules)], rows, caption
+        f"labels{suffix}",
+        title,
+        ["What", *(f"Rule {rule}" for rule in rules)],
+        rows=rows,
+        caption=caption,
     )
 
 
@@ -58,7 +62,7 @@ def _labelled(run: Run[Labelling], causes: Iterable[str]) -> dict[str, Cell]:
         "captions too long to be read whole": number_cell(labels.cut, 0, anchor),
         "labels on disk (bytes a caption)": number_cell(labels.bytes_per_caption, 1, anchor),
         "captions labelled a second, whole run": number_cell(
-            labels.captions_per_s, 0, anchor, processes
+            labels.captions_per_s, 0, anchor, small=processes
         ),
     }
 
@@ -78,7 +82,7 @@ def _kept(run: Run[VocabularyCounts]) -> dict[str, Cell]:
     return {
         "captions counted for the vocabulary": number_cell(counts.num_captions, 0, anchor),
         "different synsets": number_cell(counts.unique_synsets, 0, anchor),
-        "classes (synsets kept)": number_cell(counts.num_classes, 0, anchor, _chosen(run)),
+        "classes (synsets kept)": number_cell(counts.num_classes, 0, anchor, small=_chosen(run)),
         "ImageNet-1k classes among all synsets": share_cell(
             counts.imagenet_classes_occurring, IMAGENET_CLASSES, anchor
         ),

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self, TypedDict
 
 import msgspec
 
-from catlip.kinds.transfer import LabelOrigin, Transferred, check_fractions
+from catlip.kinds.transfer.transfer import LabelOrigin, Transferred, check_fractions
 
 SPLITS = ("train", "val")
 SHAPES = ("box", "mask")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from catlip.kinds.base import Interval, Summary
 from catlip.kinds.cells import TIMES, ratio_cell, summary_cell
+from catlip.kinds.cost.steps import StepKind, median_cell, percent_cell, what_was_timed
 from catlip.kinds.run import Run
-from catlip.kinds.steps import StepKind, median_cell, percent_cell, what_was_timed
 from catlip.method_style import name_of, ordered
 from catlip.table import Cell, Table, number_cell, shown
 
@@ -118,7 +118,9 @@ def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
         ]
         for run, method, steps, head in _rows(runs)
     ]
-    return Table(name, f"Time of one training step on {runs[0].where}", columns, rows, caption)
+    return Table(
+        name, f"Time of one training step on {runs[0].where}", columns, rows=rows, caption=caption
+    )
 
 
 def _rates_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
@@ -143,7 +145,7 @@ def _rates_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
         for run, _, steps, head in _rows(runs)
     ]
     title = f"Rate and efficiency of one training step on {runs[0].where}"
-    return Table(name, title, columns, rows, caption)
+    return Table(name, title, columns, rows=rows, caption=caption)
 
 
 def _rows(

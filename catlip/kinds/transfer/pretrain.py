@@ -51,7 +51,7 @@ def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Tabl
         "Parameters (M)",
     ]
     caption = "The losses of different methods have different units: compare within a method only."
-    return Table(name, title, columns, [_row(run) for run in runs], caption)
+    return Table(name, title, columns, rows=[_row(run) for run in runs], caption=caption)
 
 
 def _row(run: Run[Pretrain]) -> list[Cell]:

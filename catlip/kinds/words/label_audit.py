@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from catlip.kinds.labelling import ByRule
 from catlip.kinds.run import Run
+from catlip.kinds.words.labelling import ByRule
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell
 
 LABEL = "a label"  # what became of a word that is one
@@ -88,7 +88,7 @@ def verdict_table(
     ]
     title = f"What became of the captions' words, {scale} scale"
     columns = ["What", *(f"Rule {rule}" for rule in audits)]
-    return [Table(f"words_by_verdict{suffix}", title, columns, rows)]
+    return [Table(f"words_by_verdict{suffix}", title, columns, rows=rows)]
 
 
 def _row(name: str, cells: Sequence[Cell]) -> list[Cell]:
@@ -114,25 +114,25 @@ def _dropped(run: Run[LabelAudit], rule: str, suffix: str) -> Table:
     title = f"Rule {rule} drops most, of what WordNet or the tagger calls nouns"
     words = run.rows("dropped", DroppedWord)[:TOP]
     rows = [_word(run, word, Cell(clipped(word.reason))) for word in words]
-    return _words_table(f"label_audit_dropped{suffix}", title, ["Why it is no label"], rows)
+    return _words_table(f"label_audit_dropped{suffix}", title, ["Why it is no label"], rows=rows)
 
 
 def _not_nouns(run: Run[LabelAudit], rule: str, suffix: str) -> Table:
     title = f"Rule {rule} takes for nouns, though the tagger does not"
     words = run.rows("not_nouns", NotANoun)[:TOP]
     rows = [_word(run, w, Cell(clipped(w.synset)), Cell(clipped(w.tag))) for w in words]
-    return _words_table(f"label_audit_not_nouns{suffix}", title, ["Label", "Tag"], rows)
+    return _words_table(f"label_audit_not_nouns{suffix}", title, ["Label", "Tag"], rows=rows)
 
 
 def _many_senses(run: Run[LabelAudit], rule: str, suffix: str) -> Table:
     title = f"Rule {rule} may mistake: nouns of many senses, of which the first is taken"
     words = run.rows("many_senses", AmbiguousNoun)[:TOP]
     rows = [_word(run, w, Cell(clipped(w.synset)), number_cell(w.senses, 0)) for w in words]
-    return _words_table(f"label_audit_many_senses{suffix}", title, ["Label", "Senses"], rows)
+    return _words_table(f"label_audit_many_senses{suffix}", title, ["Label", "Senses"], rows=rows)
 
 
 def _words_table(name: str, title: str, between: list[str], rows: list[list[Cell]]) -> Table:
-    return Table(name, title, ["Word", *between, "Captions", "One of them"], rows, folded=True)
+    return Table(name, title, ["Word", *between, "Captions", "One of them"], rows=rows, folded=True)
 
 
 def _word(run: Run[LabelAudit], word: AuditedWord, *between: Cell) -> list[Cell]:

@@ -6,8 +6,8 @@ from typing import ClassVar
 import msgspec
 
 from catlip.kinds.base import Interval, Kind
-from catlip.kinds.labelling import RULES, rule_rank
 from catlip.kinds.run import Run
+from catlip.kinds.words.labelling import RULES, rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 SHARES = {
@@ -113,7 +113,7 @@ def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
         count = next(iter(judged.values())).prompts
         words = KINDS_OF_SENTENCE.get(kind, clipped(kind, 24))
         rows.append([Cell(f"{shown(count, 0)} {words}")])
-        rows += [_accuracy_row(run, rule, kind, of_rule) for rule, of_rule in judged.items()]
+        rows += [_accuracy_row(run, rule, kind, judged=of_rule) for rule, of_rule in judged.items()]
     if not rows:
         return []
     columns = [
@@ -131,7 +131,7 @@ def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
     title = (
         f"How often the class is among the labels, {shown(measured.classes, 0)} ImageNet-1k classes"
     )
-    return [Table(f"label_accuracy{suffix}", title, columns, rows, caption)]
+    return [Table(f"label_accuracy{suffix}", title, columns, rows=rows, caption=caption)]
 
 
 def _accuracy_row(run: Run[LabelAccuracy], rule: str, kind: str, judged: Judged) -> list[Cell]:
@@ -157,7 +157,7 @@ def _percent_cell(share: Interval | None, anchor: str) -> Cell:
     small = ""
     if share.low is not None and share.high is not None:
         small = f"{shown(100 * share.low, 1)} to {shown(100 * share.high, 1)}"
-    return number_cell(100 * share.value, 1, anchor, small)
+    return number_cell(100 * share.value, 1, anchor, small=small)
 
 
 def causes_table(run: Run[LabelAccuracy]) -> list[Table]:
@@ -180,7 +180,7 @@ def causes_table(run: Run[LabelAccuracy]) -> list[Table]:
         words = "(missed, and the other synset of its word is a label)"
         rows.append([Cell(words), *(number_cell(percent, 1) for percent in also)])
     columns = [f"Why the class is missed, % of the {kind}s", *measured.judged_rules]
-    return [Table("label_misses", "Why the class is missed", columns, rows)] if rows else []
+    return [Table("label_misses", "Why the class is missed", columns, rows=rows)] if rows else []
 
 
 def missenses_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
@@ -192,7 +192,7 @@ def missenses_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
     columns = ["Class", "Its word", "Right synset", "Synset taken", "Sentences", "Wrong label in"]
     title = f"Words most often taken in another sense, rule {clipped(rule, 24)}"
     rows = [_missense_row(missense, run.anchor) for missense in missenses[:TOP_MISSENSES]]
-    return [Table(f"missenses{suffix}", title, columns, rows, folded=True)]
+    return [Table(f"missenses{suffix}", title, columns, rows=rows, folded=True)]
 
 
 def _missense_row(missense: Missense, anchor: str) -> list[Cell]:

@@ -55,7 +55,7 @@ def busy_machine_table(name: str, runs: Sequence[Run[BusyMachine]]) -> Table:
     )
     title = f"A training beside one process that keeps a core busy, on {runs[0].where}"
     rows = [_row(run, waiting) for run in runs for waiting in run.measured.settings]
-    return Table(name, title, columns, rows, caption)
+    return Table(name, title, columns, rows=rows, caption=caption)
 
 
 def _row(run: Run[BusyMachine], waiting: Waiting) -> list[Cell]:

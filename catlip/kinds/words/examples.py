@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from catlip.kinds.labelling import ByRule
+from catlip.kinds.words.labelling import ByRule
 
 
 @dataclass(frozen=True, kw_only=True)

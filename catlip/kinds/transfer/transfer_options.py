@@ -61,4 +61,4 @@ def transfer_options_table(name: str, scale: str, run: Run[TransferOptions]) -> 
     )
     columns = ["Option", *(f"{clipped(place, 40)} (points)" for place in places)]
     title = f"The options of Transfer Init, {scale} scale{length}"
-    return Table(name, title, columns, rows, caption)
+    return Table(name, title, columns, rows=rows, caption=caption)

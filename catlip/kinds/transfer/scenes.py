@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from catlip.kinds.base import Kind, without_none
-from catlip.kinds.dense import ObjectsPicture
+from catlip.kinds.transfer.dense import ObjectsPicture
 
 SIDES = ("train", "val")
 

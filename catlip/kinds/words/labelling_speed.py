@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from catlip.kinds.base import Interval, Kind, Summary, without_none
 from catlip.kinds.cells import TIMES, interval, summary_cell
-from catlip.kinds.labelling import rule_rank
 from catlip.kinds.run import Run
+from catlip.kinds.words.labelling import rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 CONTENDERS = {
@@ -124,7 +124,11 @@ def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
         "interval."
     )
     title = f"Labelling on one core, {run.device}"
-    return [Table(f"labelling_speed{suffix}", title, columns, rows, caption)] if rows else []
+    return (
+        [Table(f"labelling_speed{suffix}", title, columns, rows=rows, caption=caption)]
+        if rows
+        else []
+    )
 
 
 def _time_cells(run: Run[LabellingSpeed], taken: Summary) -> list[Cell]:
@@ -157,7 +161,7 @@ def command_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
             rows += [[Cell(heading)], *of_part]
     columns = ["What", *(f"Rule {clipped(rule, 24)}" for rule in rules)]
     title = f"The labelling command, {run.device}"
-    return [Table(f"labelling_command{suffix}", title, columns, rows)] if rows else []
+    return [Table(f"labelling_command{suffix}", title, columns, rows=rows)] if rows else []
 
 
 def _start_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
@@ -185,7 +189,7 @@ def _rate_cell(run: Run[LabellingSpeed], processes: Processes | None, count: int
     small = ""
     if efficiency is not None and count != 1:
         small = f"{shown(100 * efficiency, 0)} % of linear"
-    return number_cell(processes.captions_per_s.get(count), 0, run.anchor, small)
+    return number_cell(processes.captions_per_s.get(count), 0, run.anchor, small=small)
 
 
 def _memory_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from catlip.kinds.base import Kind, Summary
 from catlip.kinds.cells import TIMES, summary_cell
+from catlip.kinds.cost.step_time import SAMPLES_OF_A_TRAINING
+from catlip.kinds.cost.steps import MOST_METHODS, percent_cell
 from catlip.kinds.run import Run
-from catlip.kinds.step_time import SAMPLES_OF_A_TRAINING
-from catlip.kinds.steps import MOST_METHODS, percent_cell
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
@@ -137,7 +137,7 @@ def scaling_tables(run: Run[Projection]) -> list[Table]:
             rows.append([Cell(name_of(method)), *shown_cells])
         columns = ["Method", *(f"{devices:,}" for devices in SHOWN_DEVICES)]
         title = f"Efficiency and device-hours on so many devices, {scaling} scaling"
-        tables.append(Table(f"projection_{scaling}", title, columns, rows))
+        tables.append(Table(f"projection_{scaling}", title, columns, rows=rows))
     return tables
 
 
@@ -159,7 +159,7 @@ def _basis_table(run: Run[Projection], name: str) -> Table:
     ):
         speed = f"{shown(gb_s)} GB/s, {shown(latency_us)} µs"
         rows.append([Cell(words), Cell(speed, clipped(link.source, 160), run.anchor)])
-    return Table(name, "What is projected from", ["What", "Taken as"], rows)
+    return Table(name, "What is projected from", ["What", "Taken as"], rows=rows)
 
 
 def _caution(source: str, cpu: str) -> str:
@@ -192,7 +192,7 @@ def _paper_table(run: Run[Projection], name: str) -> Table:
     )
     layouts = run.measured.paper_layouts[:MOST_LAYOUTS]
     rows = [_layout_row(layout, run.anchor) for layout in layouts]
-    return Table(name, "The paper's layouts, projected", columns, rows, caption)
+    return Table(name, "The paper's layouts, projected", columns, rows=rows, caption=caption)
 
 
 def _layout_row(layout: Layout, anchor: str) -> list[Cell]:
@@ -222,7 +222,7 @@ def _ratios_table(run: Run[Projection], name: str) -> Table:
         cells = [Cell(f"{shown(part, 2)}{TIMES}", "", run.anchor) for part in parts]
         rows.append([Cell(_named(ratio.layouts)), *cells])
     title = "CLIP over CatLIP, projected, on the layouts as published and on equal ones"
-    return Table(name, title, columns, rows, caption)
+    return Table(name, title, columns, rows=rows, caption=caption)
 
 
 def _validation_table(run: Run[Projection], name: str) -> Table:
@@ -239,7 +239,7 @@ def _validation_table(run: Run[Projection], name: str) -> Table:
     )
     rows = [_validation_row(row, run.anchor) for row in run.measured.validation[:MOST_LAYOUTS]]
     title = f"The projection where it can be checked, on {run.where}"
-    return Table(name, title, columns, rows, caption)
+    return Table(name, title, columns, rows=rows, caption=caption)
 
 
 def _validation_row(row: Validation, anchor: str) -> list[Cell]:

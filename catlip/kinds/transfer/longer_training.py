@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from catlip.kinds.transfer import OnTasks, check_fractions
+from catlip.kinds.transfer.transfer import OnTasks, check_fractions
 
 
 @dataclass(frozen=True, kw_only=True)

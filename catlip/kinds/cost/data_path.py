@@ -95,11 +95,11 @@ def _rates_table(run: Run[DataPath], end: str) -> Table:
     measured, images = run.measured, run.measured.images
     rows: list[Sequence[Cell]] = [[Cell("Decoding, with a random resized crop")]]
     for name in list(measured.decoders)[:MOST_ROWS]:
-        rows.append(_rate_row(run, name, measured.decoders[name], f"{OURS}/{name}"))
+        rows.append(_rate_row(run, name, measured.decoders[name], pair=f"{OURS}/{name}"))
     rows.append([Cell("The whole loader, from shards to batches")])
     for name in list(measured.loaders)[:MOST_ROWS]:
         pair = f"{OURS}, {name.partition(', ')[2]}/{name}"
-        rows.append(_rate_row(run, name, measured.loaders[name], pair))
+        rows.append(_rate_row(run, name, measured.loaders[name], pair=pair))
     for peer, how in list(measured.not_run.items())[:MOST_ROWS]:
         rows.append([Cell(clipped(peer, 40)), Cell(f"not run: {clipped(how, 120)}"), Cell()])
     size = f"{shown(images.mean_width, 0)} x {shown(images.mean_height, 0)}"
@@ -113,7 +113,9 @@ def _rates_table(run: Run[DataPath], end: str) -> Table:
         "it is a bound, not a loader."
     )
     columns = ["Who", "Images/s of one core", "Ours is so many times as fast"]
-    return Table(f"data_path{end}", f"The data path on {run.where}", columns, rows, caption)
+    return Table(
+        f"data_path{end}", f"The data path on {run.where}", columns, rows=rows, caption=caption
+    )
 
 
 def _rate_row(run: Run[DataPath], name: str, rate: Summary, pair: str) -> list[Cell]:
@@ -139,12 +141,12 @@ def _plan_table(run: Run[DataPath], end: str) -> Table:
         ):
             small = f"{shown(processor_s, 2)} of the processor"
             what = f"Planning, to the {where} batch of the epoch (s)"
-            rows.append([Cell(what), number_cell(seconds, 2, anchor, small)])
+            rows.append([Cell(what), number_cell(seconds, 2, anchor, small=small)])
         rows.append([Cell("Planning, at most (MiB)"), number_cell(plan.peak_mib, 0, anchor)])
         what = f"{shown(plan.samples, 0)} samples in {shown(plan.shards, 0)} shards"
         caption = f"Planned is an epoch of {what}; once, so without an interval."
     title = f"Memory and start of the data path on {run.where}"
-    return Table(f"data_plan{end}", title, ["What", "Measured"], rows, caption)
+    return Table(f"data_plan{end}", title, ["What", "Measured"], rows=rows, caption=caption)
 
 
 def _mib(values: Sequence[float]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from catlip.kinds.labelling import ByRule
 from catlip.kinds.run import Run
+from catlip.kinds.words.labelling import ByRule
 from catlip.table import Cell, Table, clipped, number_cell, share_cell, shown
 
 LABEL_SETS = {
@@ -140,7 +140,7 @@ def overlap_table(
         "graph of kinds); within 2 steps is a similarity of 1/3."
     )
     title = f"Labels of other data sets among the classes, {scale} scale"
-    return [Table(f"label_overlap{suffix}", title, columns, rows, caption)]
+    return [Table(f"label_overlap{suffix}", title, columns, rows=rows, caption=caption)]
 
 
 def _overlap_row(run: Run[VocabularyStatistics], name: str) -> list[Cell]:
@@ -190,7 +190,7 @@ def nearest_table(
             rows.append([Cell(clipped(label, 40)), *cells])
     title = f"The nearest class of a few {LABEL_SETS[name]} labels, {scale} scale"
     columns = ["Label", *(f"Nearest class by rule {rule}" for rule in runs)]
-    return [Table(f"nearest_classes{suffix}", title, columns, rows, folded=True)]
+    return [Table(f"nearest_classes{suffix}", title, columns, rows=rows, folded=True)]
 
 
 def _by_fit(match: Match) -> tuple[float, int, str]:

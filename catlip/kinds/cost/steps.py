@@ -67,4 +67,4 @@ def median_cell(summary: Summary | None, anchor: str) -> Cell:
 
 def percent_cell(fraction: float | None, anchor: str, small: str = "") -> Cell:
     """A fraction in percent."""
-    return number_cell(None if fraction is None else 100 * fraction, 1, anchor, small)
+    return number_cell(None if fraction is None else 100 * fraction, 1, anchor, small=small)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from catlip.kinds.cells import TIMES
+from catlip.kinds.cost.steps import StepKind, shown_methods, step_description
 from catlip.kinds.run import Run
-from catlip.kinds.steps import StepKind, shown_methods, step_description
 from catlip.method_style import name_of
 from catlip.table import MISSING, Cell, Table, number_cell, shown
 
@@ -143,7 +143,7 @@ def _peaks_table(run: Run[Memory], end: str) -> Table:
         "is no interval. The largest batch is that of this device's memory."
     )
     title = f"Peak memory of a training step, {step_description(run)}"
-    return Table(f"memory{end}", title, columns, rows, caption)
+    return Table(f"memory{end}", title, columns, rows=rows, caption=caption)
 
 
 def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
@@ -170,14 +170,22 @@ def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
 def _both(measured: float | None, predicted: float | None, anchor: str) -> Cell:
     """GiB as measured, and below it as predicted."""
     small = "" if predicted is None else f"predicted {shown(predicted)}"
-    return Cell(MISSING, small) if measured is None else number_cell(measured, None, anchor, small)
+    return (
+        Cell(MISSING, small)
+        if measured is None
+        else number_cell(measured, None, anchor, small=small)
+    )
 
 
 def _largest(run: Run[Memory], method: str) -> Cell:
     largest = run.measured.largest_batch(method)
     predicted = run.measured.largest_batch(method, predicted=True)
     small = "" if predicted is None else f"predicted {shown(predicted, 0)}"
-    return Cell("not run", small) if largest is None else number_cell(largest, 0, run.anchor, small)
+    return (
+        Cell("not run", small)
+        if largest is None
+        else number_cell(largest, 0, run.anchor, small=small)
+    )
 
 
 def _parts_table(run: Run[Memory], end: str) -> Table:
@@ -202,7 +210,7 @@ def _parts_table(run: Run[Memory], end: str) -> Table:
         "Parts are counted one by one and need not be at their largest at the same moment; below "
         "each the prediction."
     )
-    return Table(f"memory_parts{end}", title, columns, rows, caption)
+    return Table(f"memory_parts{end}", title, columns, rows=rows, caption=caption)
 
 
 def _table_parts(parts: MemoryParts) -> Parts:

@@ -1,0 +1,1 @@
+"""Kinds of what a step, the data path and the loop cost."""

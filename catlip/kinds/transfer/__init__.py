@@ -1,0 +1,1 @@
+"""Kinds of trainings and of what encoders are worth."""

@@ -1,0 +1,1 @@
+"""Kinds of labels, vocabularies and recipes."""
