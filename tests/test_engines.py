@@ -1,16 +1,14 @@
 """Work gives the same results wherever it runs, and goes on when a worker or a machine dies."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from bench.wording import nltk_rules as oracle
 from catlip.cli import InputError
 from catlip.system.engines import local, on_ray
 
@@ -81,90 +79,13 @@ def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
         pass
 
 
-def test_without_a_cluster_the_error_says_how_to_start_one():
+def test_ray_does_the_same_and_outlives_workers_and_machines():
+    """In a process of its own: whatever is forked after Ray was used there dies of a segmentation
+    fault, as a loader's workers would.
+    """
     pytest.importorskip("ray")
-    with (
-        pytest.raises(InputError, match=r"--ray-address auto.*ray start"),
-        on_ray("auto", {}),
-    ):
-        pass
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two machines of one processor each, as processes of this one."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    cluster_utils = pytest.importorskip("ray.cluster_utils")
-    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    cluster = cluster_utils.Cluster(
-        initialize_head=True, head_node_args={**node, "include_dashboard": False}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, Path(__file__).parent / "ray_engines.py"], capture_output=True, text=True
     )
-    try:
-        cluster.second = cluster.add_node(**node)
-        yield cluster
-    finally:
-        cluster.shutdown()
-
-
-def test_a_user_s_error_is_a_result_and_not_tried_again_but_a_dead_worker_is(cluster, tmp_path):
-    log = tmp_path / "attempts"
-
-    def attempt(number):
-        with open(log, "a") as file:
-            file.write(f"{number}\n")
-        if number == 1:
-            raise InputError("one is refused")
-        if number == 2 and log.read_text().split().count("2") == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return os.environ.get("GIVEN"), number
-
-    with on_ray(cluster.address, {"GIVEN": "x"}) as apply:
-        found = dict(apply(attempt, range(4)))
-    assert {number: found[number] for number in (0, 2, 3)} == {
-        0: ("x", 0),
-        2: ("x", 2),
-        3: ("x", 3),
-    }
-    assert str(found[1]) == "one is refused"
-    assert sorted(log.read_text().split()) == ["0", "1", "2", "2", "3"]
-
-
-def test_a_machine_that_dies_changes_nothing_in_the_labels(cluster, tmp_path):
-    """The last test here: afterwards the cluster has one machine."""
-    sentences = oracle.glosses()[::20]
-    (tmp_path / "captions.jsonl").write_text(
-        "".join(json.dumps({"text": text}) + "\n" for text in sentences)
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "catlip.label",
-        "captions.jsonl",
-        "--part-rows",
-        "200",
-        "--quiet",
-    ]
-    subprocess.run(
-        [*command, "--labels-dir", "local/labels"], cwd=tmp_path, check=True, capture_output=True
-    )
-    expected = {path.name: path.read_bytes() for path in (tmp_path / "local/labels").iterdir()}
-    assert len(expected) > 20
-
-    command += ["--labels-dir", "ray/labels", "--engine", "ray", "--ray-address", cluster.address]
-    labels, pipe = tmp_path / "ray/labels", subprocess.PIPE
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
-    try:
-        while len(list(labels.glob("*.npz"))) < 5:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        cluster.remove_node(cluster.second, allow_graceful=False)
-        assert len(list(labels.glob("*.npz"))) < len(expected)
-        output, messages = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert process.returncode == 0, messages
-    assert f"{len(sentences):,}" in output
-    assert {path.name: path.read_bytes() for path in labels.glob("*.npz")} == expected
-    before = {path: path.stat().st_mtime_ns for path in labels.iterdir()}
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    assert {path: path.stat().st_mtime_ns for path in labels.iterdir()} == before
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -88,4 +88,4 @@ def test_every_program_shows_its_progress_in_this_way() -> None:
         for path in (REPOSITORY / package).rglob("*.py")
     ]
     others = [path for path in sources if re.search(r"import tqdm|\btqdm\(", path.read_text())]
-    assert others == [REPOSITORY / "catlip" / "progress.py"]
+    assert others == [REPOSITORY / "catlip" / "program" / "progress.py"]

@@ -19,7 +19,7 @@ FEW: dict[str, Any] = {
 
 
 def test_a_run_that_is_cut_short_keeps_what_it_measured(tmp_path, monkeypatch) -> None:
-    def cut_short(*_: object) -> None:
+    def cut_short(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     out = tmp_path / "labelling.json"

@@ -49,7 +49,11 @@ def warnings(part: Part) -> list[str]:
 
 
 def of_two(
-    write_record, one: dict, other: dict, kind: str = "pretrain", name: str = "catlip-seed0"
+    write_record,
+    one: dict,
+    other: dict,
+    kind: str = "of another program",
+    name: str = "catlip-seed0",
 ) -> Part:
     """The comparison of two records with these parts."""
     paths = [
@@ -457,20 +461,19 @@ def test_a_tree_as_deep_as_json_allows_is_walked():
 
 def test_the_comparison_is_printed_and_written_as_markdown(write_record, tmp_path):
     one, other = (
-        write_record("pretrain", f"{method}-seed0", metrics={"top1": i}, config={"method": method})
+        write_record("other", f"{method}-seed0", metrics={"top1": i}, config={"method": method})
         for i, method in enumerate(("catlip", "clip"), 1)
     )
     done = run_reports(tmp_path, "compare", one, other, "--out", tmp_path / "new/out.md")
     assert done.returncode == 0, done.stderr
     assert (
-        "pretrain: catlip-seed0 and clip-seed0\n  measured on Device A\n  warning: other method"
+        "other: catlip-seed0 and clip-seed0\n  measured on Device A\n  warning: other method"
         in done.stdout
     )
     assert "top1    1  2  +1     2.00 (no interval)" in done.stdout
     written = (tmp_path / "new/out.md").read_text()
     assert (
-        "## pretrain: catlip-seed0 and clip-seed0\n\n- measured on Device A\n- warning: other "
-        "method"
+        "## other: catlip-seed0 and clip-seed0\n\n- measured on Device A\n- warning: other method"
     ) in written
     assert "| top1 | 1 | 2 | +1 | 2.00 (no interval) |" in written
 

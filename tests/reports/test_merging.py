@@ -32,7 +32,7 @@ FOLDERS = st.lists(st.lists(ONE_RECORD, min_size=1, max_size=5), min_size=1, max
 def content_of(device: str, revision: str, value: int) -> bytes:
     environment = {"device": device, "revision": revision}
     record = HEAD | {
-        "kind": "pretrain",
+        "kind": "of another program",
         "name": "x",
         "environment": environment,
         "metrics": {"value": value},

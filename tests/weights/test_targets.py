@@ -186,7 +186,7 @@ def test_the_card_says_what_it_is_where_it_is_from_and_how_images_are_prepared(
     write_folder(tmp_path / "hub", checkpoint, to_timm(checkpoint, 0))
     card = (tmp_path / "hub" / "README.md").read_text()
     for words in (
-        "no mean or deviation",
+        "no mean is subtracted",
         "shorter side to 232",
         "a classifier over 5 classes",
         "license: other",
