@@ -8,7 +8,7 @@ as HTML and as markdown, so the two cannot tell different stories.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catlip.kinds import Recipes, Waterfall
+from catlip.kinds import LinearProbe, Pretrain, Recipes, Waterfall
 from catlip.method_style import learn
 from catlip.table import Table
 from reports.cost.cost import cost_sections
@@ -78,7 +78,7 @@ def build_page(records: Records) -> Page:
     learn(record.shown_as for record in records.found)
     every = settings(records)
     main = next(
-        iter(sorted(every, key=lambda s: (not s.of("pretrain"), not s.methods))), None
+        iter(sorted(every, key=lambda s: (not s.of(Pretrain), not s.methods))), None
     )  # the first, of equals
     table = headline(main) if main and main.methods else None
     others = [setting for setting in every if setting is not main and setting.methods]
@@ -123,7 +123,7 @@ def _summary(main: Setting | None, table: Table | None, records: Records) -> Sec
     blocks += [Text(SCALE_CAVEAT[main.scale])] if main.scale in SCALE_CAVEAT else []
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     blocks += [Text(f"Beware: {warning}") for warning in main.warnings]
-    left_out = broken_images([*main.of("pretrain"), *main.of("linear_probe")])
+    left_out = broken_images([*main.of(Pretrain), *main.of(LinearProbe)])
     blocks += [Text(f"Beware: {left_out}")] if left_out else []
     blocks += side_by_side([*plots.accuracy_figure(main), *phases_figure(main.step_time)])
     return Section("summary", title, blocks)
@@ -156,7 +156,7 @@ def _cost(main: Setting | None) -> Section:
 
 def _training(main: Setting | None) -> Section:
     figures = plots.loss_figures(main) if main else []
-    if main is None or not main.of("pretrain"):
+    if main is None or not main.of(Pretrain):
         return Section("loss", "Training", to_fill("No training has been recorded.", RUN_ALL))
     words = (
         "CatLIP's loss is a sum over classes, in nats per image; CLIP's is the contrastive loss of "

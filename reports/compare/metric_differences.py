@@ -6,13 +6,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from catlip.table import MOST_DECIMALS, Cell, Table, decimals_of, mean_and_spread, shown
+from catlip.table import (
+    MOST_DECIMALS,
+    Cell,
+    Table,
+    decimals_of,
+    mean_and_spread,
+    quantity_of,
+    shown,
+)
 from reports.compare.bootstrap import FEWEST, Intervals, intervals
 from reports.compare.confounds import one_device
 from reports.compare.differences import ABSENT, Place, differing, leaves, named, told
 from reports.compare.measures import Measure, measures, whole_of
 from reports.compare.pairing import Pair
-from reports.read.measured import summarise
 
 COLUMNS = ("Metric", "A", "B", "B \N{MINUS SIGN} A", "B / A")
 OF_ONE = (
@@ -98,9 +105,9 @@ def _of_one(pair: Pair, a: Measure, b: Measure, share_ratio: bool) -> list[Cell]
 def _of_seeds(values: Sequence[tuple[float, float]], share_ratio: bool) -> list[Cell]:
     """Of the numbers of several seeds: mean differences, with the lowest and the highest."""
     differences = [b - a for a, b in values]
-    mean = summarise(differences)
+    mean = quantity_of(differences)
     assert mean is not None  # there is a pair
-    sides = [summarise(side) for side in zip(*values, strict=True)]
+    sides = [quantity_of(side) for side in zip(*values, strict=True)]
     decimals = _decimals([value for pair in values for value in pair], mean.mean)
     spans = (
         _range((min(differences), max(differences)), signed=True)

@@ -14,7 +14,7 @@ from catlip.kinds import (
     Segmentation,
     Transferred,
 )
-from catlip.table import mean_and_spread, shown
+from catlip.table import mean_and_spread, quantity_of, shown
 from reports.paper.evidence import (
     Evidence,
     Trained,
@@ -26,7 +26,7 @@ from reports.paper.evidence import (
     signed,
 )
 from reports.read.likeness import alike
-from reports.read.measured import by_seed, means_by, summarise
+from reports.read.measured import by_seed, means_by
 from reports.read.pretrained import ENCODERS, RESOLUTIONS, SCALES
 from reports.read.records import Record
 from reports.summary.tables import link
@@ -132,7 +132,7 @@ def larger_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
             low, high = accuracies(small), accuracies(large)
             shared = [what for what in low if what in high]
             outcomes = [
-                beyond_spread(summarise(high[what]), summarise(low[what])) for what in shared
+                beyond_spread(quantity_of(high[what]), quantity_of(low[what])) for what in shared
             ]
             if shared:
                 said = "; ".join(
@@ -245,5 +245,5 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _level(values: Sequence[float]) -> str:
-    found = summarise(values)
+    found = quantity_of(values)
     return f"{mean_and_spread(found, 1)} (n = {found.n})" if found else shown(None)

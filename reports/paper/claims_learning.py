@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks
 from catlip.kinds.words.threshold import Threshold, probes
-from catlip.table import mean_and_spread, shown
+from catlip.table import mean_and_spread, quantity_of, shown
 from reports.paper.evidence import (
     FAILS,
     HOLDS,
@@ -21,7 +21,7 @@ from reports.paper.evidence import (
     is_tested,
     signed,
 )
-from reports.read.measured import anchor_of, means_by, summarise
+from reports.read.measured import means_by
 from reports.read.pretrained import SCALES, is_enough
 from reports.read.records import Record
 from reports.summary.tables import link
@@ -56,7 +56,7 @@ def longer_helps(groups: Sequence[Trained], method: str, plateaus: bool) -> Iter
         records, outcomes, said = group.of(LongerTraining, method), [], []
         for task, lengths in _lengths(group, method).items():
             (short, before), (long, last) = [*lengths.items()][-2:]
-            one, other = summarise(_seeds(last)), summarise(_seeds(before))
+            one, other = quantity_of(_seeds(last)), quantity_of(_seeds(before))
             outcomes.append(beyond_spread(one, other))
             change = " to ".join(f"{mean_and_spread(q, 1)} %" for q in (other, one) if q)
             said.append(f"{group.tasks[task]}, {short:g} to {long:g} epochs: {change}")
@@ -114,7 +114,7 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 outcome,
                 said,
                 _on(group, "cc3m"),
-                anchor=link(group.of("longer_training", "catlip")),
+                anchor=link(group.of(LongerTraining, "catlip")),
             )
 
 
@@ -164,7 +164,7 @@ def transfer_init_gains(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 outcome,
                 f"Gain with the fewest images: {said}.",
                 group.caveats,
-                anchor=link(group.of("linear_probe", "catlip")),
+                anchor=link(group.of(LinearProbe, "catlip")),
             )
 
 
@@ -177,7 +177,7 @@ def gain_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
         for task, own in _gains(group, "linear_probe").items():
             few, many = (_points(own, pick(g.share for g in own)) for pick in (min, max))
             if min(g.share for g in own) < max(g.share for g in own):
-                outcomes.append(beyond_spread(summarise(few), summarise(many)))
+                outcomes.append(beyond_spread(quantity_of(few), quantity_of(many)))
                 said.append(
                     f"{group.tasks[task]} {signed(few)} with the fewest images, {signed(many)} "
                     "with the most"
@@ -187,7 +187,7 @@ def gain_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 combined(outcomes),
                 f"{'; '.join(said)}.",
                 group.caveats,
-                anchor=link(group.of("linear_probe", "catlip")),
+                anchor=link(group.of(LinearProbe, "catlip")),
             )
 
 
@@ -202,7 +202,7 @@ def tuned_gain_is_smaller(groups: Sequence[Trained]) -> Iterator[Evidence]:
             shares = {g.share for g in probed[task]} & {g.share for g in tuned[task]}
             if shares:
                 one, other = (_points(own[task], min(shares)) for own in (probed, tuned))
-                outcomes.append(beyond_spread(summarise(one), summarise(other)))
+                outcomes.append(beyond_spread(quantity_of(one), quantity_of(other)))
                 where = f"{group.tasks[task]}, {brief_share(min(shares))} % of the data"
                 said.append(f"{where}: LP {signed(one)}, FT {signed(other)}")
         if said:
@@ -210,7 +210,7 @@ def tuned_gain_is_smaller(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 combined(outcomes),
                 f"{'; '.join(said)}.",
                 group.caveats,
-                anchor=link(group.of("finetune", "catlip")),
+                anchor=link(group.of(Finetune, "catlip")),
             )
 
 
@@ -225,14 +225,12 @@ def thresholds_alike(groups: Sequence[Trained]) -> Iterator[Evidence]:
             if own.keys() >= {*GOOD_THRESHOLDS}
         }
         pairs = [
-            beyond_spread(*(summarise(own[t]) for t in GOOD_THRESHOLDS)) for own in found.values()
+            beyond_spread(*(quantity_of(own[t]) for t in GOOD_THRESHOLDS)) for own in found.values()
         ]
         if found:
             said = "; ".join(f"{name}: {_levels(own)}" for name, own in found.items())
             outcome = combined([{HOLDS: FAILS, OPEN: HOLDS}.get(pair, pair) for pair in pairs])
-            yield Evidence(
-                outcome, f"{said}.", _of_thresholds(group, record), anchor=anchor_of(record)
-            )
+            yield Evidence(outcome, f"{said}.", _of_thresholds(group, record), anchor=record.anchor)
 
 
 def large_thresholds_lose(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -243,15 +241,13 @@ def large_thresholds_lose(groups: Sequence[Trained]) -> Iterator[Evidence]:
         outcomes, said = [], []
         for name, own in levels.items():
             top, last = max(own, key=lambda t: sum(own[t]) / len(own[t])), max(own)
-            outcomes.append(beyond_spread(summarise(own[top]), summarise(own[last])))
+            outcomes.append(beyond_spread(quantity_of(own[top]), quantity_of(own[last])))
             said.append(f"{name}: {_levels({t: own[t] for t in (top, last)})}")
         if said:
             largest = max(t for own in levels.values() for t in own)
             small = () if largest >= LARGE_THRESHOLD else (f"up to a threshold of {largest:g}",)
             caveats = _of_thresholds(group, record) or small
-            yield Evidence(
-                combined(outcomes), f"{'; '.join(said)}.", caveats, anchor=anchor_of(record)
-            )
+            yield Evidence(combined(outcomes), f"{'; '.join(said)}.", caveats, anchor=record.anchor)
 
 
 Levels = Mapping[float, Sequence[float]]  # threshold -> accuracies in %, one a seed
@@ -280,7 +276,7 @@ def _of_thresholds(group: Trained, record: Record) -> tuple[str, ...]:
 
 def _levels(levels: Levels) -> str:
     """`5.9 ± 0.2 % above 100 (n = 2), ...`."""
-    means = {t: summarise(own) for t, own in levels.items()}
+    means = {t: quantity_of(own) for t, own in levels.items()}
     return ", ".join(
         f"{mean_and_spread(q, 1)} % above {t:,g} (n = {q.n})" for t, q in means.items() if q
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeVar, overload
+from typing import TypeVar
 
 from catlip.kinds import (
     Finetune,
@@ -23,8 +23,7 @@ from catlip.kinds import (
     Pretrain,
     Readout,
 )
-from catlip.table import Quantity, clipped, shown, sign_of
-from reports.read.measured import summarise
+from catlip.table import Quantity, clipped, quantity_of, shown, sign_of
 from reports.read.pretrained import (
     ENCODERS,
     SCALES,
@@ -69,13 +68,7 @@ class Trained:
     encoder: str
     records: tuple[Record, ...]
 
-    @overload
-    def of(self, kind: str, method: str | None = None) -> list[Record[Kind]]: ...
-
-    @overload
-    def of(self, kind: type[OfKind], method: str | None = None) -> list[Record[OfKind]]: ...
-
-    def of(self, kind: str | type[Kind], method: str | None = None) -> list[Any]:
+    def of(self, kind: type[OfKind], method: str | None = None) -> list[Record[OfKind]]:
         """The records of a kind, and of a method where one is named."""
         return of_kind(self.records, kind, method)
 
@@ -173,7 +166,7 @@ def beyond_spread(one: Quantity | None, other: Quantity | None) -> str:
 
 def rising(levels: Sequence[Sequence[float]]) -> str:
     """Each level, a list of seeds, is higher than the one before it, beyond their spread."""
-    found = [summarise(level) for level in levels]
+    found = [quantity_of(level) for level in levels]
     return combined([beyond_spread(later, earlier) for earlier, later in pairwise(found)])
 
 
@@ -203,7 +196,7 @@ def is_tested(values: Sequence[float]) -> bool:
 
 def signed(values: Sequence[float], unit: str = "points", decimals: int = 1) -> str:
     """`+0.7 ± 0.5 points (n = 3)`."""
-    found = summarise(values)
+    found = quantity_of(values)
     if found is None:
         return "nothing"
     spread = f" ± {shown(found.spread, decimals)}" if found.spread is not None else ""

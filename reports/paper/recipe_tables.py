@@ -12,7 +12,6 @@ from catlip.kinds import Recipes
 from catlip.table import Cell, Table
 from reports.paper.paper_cells import NOT_RUN
 from reports.paper.published import PublishedTable, paper_name, read_published, same_value
-from reports.read.measured import anchor_of
 from reports.read.records import Record, Records, as_number, lookup
 
 Recipe = Mapping[str, Any]
@@ -156,7 +155,7 @@ def _beside(
             printed = paper.value if paper else ""
             cells.append(Cell(paper.shown if paper else "", remarks=published.remarks(row, column)))
             cells.append(
-                _our_cell(label, ours[column], printed, anchor=anchor_of(record) if record else "")
+                _our_cell(label, ours[column], printed, anchor=record.anchor if record else "")
             )
         rows.append(cells)
     return Table(

@@ -1,7 +1,7 @@
 """Which records of a kind are shown: numbers of two devices share no table and no ratio."""
 
 from collections.abc import Iterable
-from typing import Any, TypeVar, overload
+from typing import TypeVar
 
 from catlip.kinds import Kind
 from reports.read.records import Record, Records
@@ -9,19 +9,11 @@ from reports.read.records import Record, Records
 K = TypeVar("K", bound=Kind)
 
 
-@overload
-def measured(records: Records, kind: str) -> list[Record[Kind]]: ...
-
-
-@overload
-def measured(records: Records, kind: type[K]) -> list[Record[K]]: ...
-
-
-def measured(records: Records, kind: Any) -> list[Any]:
+def measured(records: Records, kind: type[K]) -> list[Record[K]]:
     """The records of a kind, accelerators first. Of the same run under several roots, that of the
     first root.
     """
-    first: dict[tuple[str, str, str], Record[Kind]] = {}
+    first: dict[tuple[str, str, str], Record[K]] = {}
     for record in records.of(kind):
         first.setdefault((record.scale, record.name, record.where), record)
     return sorted(first.values(), key=lambda record: record.is_cpu)

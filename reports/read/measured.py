@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
-from typing import Any, TypeVar, overload
+from typing import TypeVar
 
 from catlip.kinds import Kind, LinearProbe, Pretrain, StepTime
 from catlip.method_style import is_ours, name_of, ordered
-from catlip.table import Quantity
-from catlip.table import quantity_of as summarise
+from catlip.table import Quantity, quantity_of
 from reports.compare.differences import listed
 from reports.read.likeness import Alike, alike, unlike
 from reports.read.records import Record, Records, of_kind, slug
@@ -36,13 +35,7 @@ class Setting:
     scale: str
     records: tuple[Record, ...]
 
-    @overload
-    def of(self, kind: str, method: str | None = None) -> list[Record[Kind]]: ...
-
-    @overload
-    def of(self, kind: type[OfKind], method: str | None = None) -> list[Record[OfKind]]: ...
-
-    def of(self, kind: str | type[Kind], method: str | None = None) -> list[Any]:
+    def of(self, kind: type[OfKind], method: str | None = None) -> list[Record[OfKind]]:
         """The records of a kind, and of a method where one is named."""
         return of_kind(self.records, kind, method)
 
@@ -60,7 +53,8 @@ class Setting:
     @cached_property
     def device(self) -> str:
         """The device that most trainings ran on (else most timings); empty without either."""
-        runs: list[Record] = [*(self.of(Pretrain) or self.of("step_time"))]
+        trained, timed = self.of(Pretrain), self.of(StepTime)
+        runs: list[Record] = [*trained] or [*timed]
         return Counter(r.device for r in runs).most_common(1)[0][0] if runs else ""
 
     def accuracy(self, method: str, task: str) -> Quantity | None:
@@ -118,7 +112,7 @@ class Setting:
         if clip is None or not clip.mean > 0 or self.unlike_trainings(method, "clip"):
             return None
         seconds = by_seed(self.trainings(method), lambda r: r.measured.train_seconds)
-        return summarise(s / clip.mean for s in seconds.values())
+        return quantity_of(s / clip.mean for s in seconds.values())
 
     def trainings(self, method: str) -> list[Record[Pretrain]]:
         """The trainings of a method that count, on this setting's device."""
@@ -234,7 +228,7 @@ def over_seeds(
     records: Iterable[Record[OfKind]], value: Callable[[Record[OfKind]], float | None]
 ) -> Quantity | None:
     """A value over the seeds of pre-training: n is the number of seeds, not that of runs."""
-    return summarise(by_seed(records, value).values())
+    return quantity_of(by_seed(records, value).values())
 
 
 def by_seed(
@@ -261,13 +255,6 @@ def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:
     return [
         key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)
     ]
-
-
-def anchor_of(record: Record) -> str:
-    """The anchor of a record in the page; unique because it holds root, scale, kind and file
-    name.
-    """
-    return record.anchor
 
 
 def group_anchor(record: Record) -> str:

@@ -142,23 +142,15 @@ class Records:
     found: tuple[Record[Kind], ...]
     problems: tuple[Problem, ...]
 
-    @overload
-    def of(self, kind: str) -> list[Record[Kind]]: ...
-
-    @overload
-    def of(self, kind: type[K]) -> list[Record[K]]: ...
-
-    def of(self, kind: str | type[Kind]) -> list[Any]:
+    def of(self, kind: type[K]) -> list[Record[K]]:
         """The records of a kind."""
         return of_kind(self.found, kind)
 
 
-def of_kind(
-    records: Iterable[Record], kind: str | type[Kind], method: str | None = None
-) -> list[Any]:
+def of_kind(records: Iterable[Record], kind: type[K], method: str | None = None) -> list[Record[K]]:
     """The records of a kind, and of a method where one is named."""
-    name = kind if isinstance(kind, str) else kind.kind
-    return [r for r in records if r.kind == name and (method is None or r.method == method)]
+    same: Iterable[Any] = (record for record in records if record.kind == kind.kind)
+    return [record for record in same if method is None or record.method == method]
 
 
 class NotARecordError(Exception):

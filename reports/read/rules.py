@@ -5,7 +5,7 @@ speaks, and within it the first record of each rule.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from typing import TypeVar
 
 from catlip.kinds import Kind
 from catlip.kinds.words.labelling import ByRule, rule_of, rule_rank
@@ -20,15 +20,7 @@ R = TypeVar("R", bound=ByRule)
 MOST = 3
 
 
-@overload
-def by_scale(records: Records, main: Setting | None, *kinds: str) -> list[list[Record[Kind]]]: ...
-
-
-@overload
-def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[list[Record[K]]]: ...
-
-
-def by_scale(records: Records, main: Setting | None, *kinds: Any) -> list[list[Any]]:
+def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[list[Record[K]]]:
     """The records of these kinds, a list a scale; the main setting's scale and root come first."""
     found = [record for kind in kinds for record in records.of(kind)]
     if main:

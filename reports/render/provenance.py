@@ -16,7 +16,7 @@ from typing import Any
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, shown
 from reports.read.caveats import caveats
-from reports.read.measured import anchor_of, group_anchor
+from reports.read.measured import group_anchor
 from reports.read.records import Record, Records, as_number, lookup, number, text
 
 OF_A_METHOD = (
@@ -97,7 +97,7 @@ def record_groups(records: Records) -> list[RecordGroup]:
     made = []
     for anchor, found in groups.items():
         views = [whole[record.path] for record in found if record.path in whole]
-        lines = [RecordLine(anchor_of(r), r.path, caveats(r)) for r in found if r.path not in whole]
+        lines = [RecordLine(r.anchor, r.path, caveats(r)) for r in found if r.path not in whole]
         made.append(RecordGroup(anchor, _title(found[0]), views, lines=lines))
     return made
 
@@ -147,7 +147,7 @@ def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table
 def view(record: Record) -> RecordView:
     """One record for the page."""
     return RecordView(
-        anchor=anchor_of(record),
+        anchor=record.anchor,
         path=record.path,
         command=record.command,
         where=_where(record),

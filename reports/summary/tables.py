@@ -20,7 +20,6 @@ from reports.read.caveats import with_warning
 from reports.read.measured import (
     STARTER_TASKS,
     Setting,
-    anchor_of,
     differing_fields,
     group_anchor,
 )
@@ -83,7 +82,7 @@ def link(records: Sequence[Record]) -> str:
     """The anchor of one record, or of the group that several form."""
     if not records:
         return ""
-    return anchor_of(records[0]) if len(records) == 1 else group_anchor(records[0])
+    return records[0].anchor if len(records) == 1 else group_anchor(records[0])
 
 
 def cost_against_accuracy(setting: Setting) -> Table:
@@ -137,7 +136,7 @@ def recipe_differences(setting: Setting) -> Table:
     rows = [
         [
             Cell(field),
-            *(Cell(_compact(known[m].get(field)), anchor=anchor_of(first[m])) for m in known),
+            *(Cell(_compact(known[m].get(field)), anchor=first[m].anchor) for m in known),
         ]
         for field in differing_fields(list(known.values()))
     ]

@@ -79,7 +79,8 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
             *side_by_side(picture_figures(real, suffix(i))),
         ]
         blocks += [*class_tables(real, suffix(i)), *overfit_table(learnt, suffix(i))]
-    missing = [kind for kind in KINDS if not records.of(kind)]
+    recorded = {record.kind for record in records.found}
+    missing = [kind for kind in KINDS if kind not in recorded]
     if missing == [*KINDS]:
         blocks += to_fill("No dense transfer has been recorded.", FULL)
     else:

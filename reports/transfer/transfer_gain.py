@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from catlip.kinds import OnTasks
 from catlip.method_style import name_of
-from catlip.table import Cell, Table, clipped, quantity_cell, shown, sign_of
+from catlip.table import Cell, Table, clipped, quantity_cell, quantity_of, shown, sign_of
 from reports.read.likeness import alike
-from reports.read.measured import means_by, summarise
+from reports.read.measured import means_by
 from reports.read.records import Record
 from reports.summary.tables import link
 from reports.transfer.transfer_lines import brief_share
@@ -175,7 +175,7 @@ def _row(gains: dict[str, list[Gain]], at: Gain) -> list[Cell]:
         own = [gain for gain in found if (gain.task, gain.share) == (at.task, at.share)]
         anchor = link(list({gain.record.path: gain.record for gain in own}.values()))
         means = encoder_means(own)
-        row.append(quantity_cell(summarise(means), 2, anchor))
+        row.append(quantity_cell(quantity_of(means), 2, anchor))
         row.append(
             Cell(f"{sum(sign_of(mean, 2) > 0 for mean in means)} of {len(means)}", anchor=anchor)
             if own

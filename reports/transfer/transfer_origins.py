@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from catlip.kinds import OnTasks
 from catlip.kinds.transfer.transfer import LabelOrigin
-from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell, shown
-from reports.read.measured import summarise
+from catlip.table import MISSING, Cell, Table, clipped, number_cell, quantity_of, share_cell, shown
 from reports.read.records import Record
 from reports.transfer.transfer_runs import task_title, tasks_of, without_classes
 
@@ -68,7 +67,7 @@ def origin_tables(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[
 def _counts(task: str, record: Record[OnTasks], rows: Sequence[LabelOrigin]) -> list[Cell]:
     kinds: list[str] = [row.kind for row in rows]
     anchor = record.anchor
-    mean = summarise(row.similarity for row in rows)
+    mean = quantity_of(row.similarity for row in rows)
     return [
         Cell(task_title([record], task)),
         number_cell(len(rows), 0, anchor),

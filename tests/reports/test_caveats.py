@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from toys import steps
 
+from catlip.kinds import Pretrain
 from reports.read.caveats import broken_words, is_busy
 from reports.read.records import read_records
 from reports.render.page import markdown
@@ -103,7 +104,7 @@ def test_what_is_no_number_warns_of_nothing(write_record, tmp_path, strange):
 
 def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_of, tmp_path):
     page = page_of(QUIET, broken={"cut off": 3, "<b>empty</b>": 1})
-    (record,) = read_records([tmp_path / "runs"]).of("pretrain")
+    (record,) = read_records([tmp_path / "runs"]).of(Pretrain)
     assert broken_words(record) == "Broken images, left out: 3 cut off, 1 <b>empty</b>."
     (view,) = [
         v

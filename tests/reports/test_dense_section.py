@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from catlip.kinds import Multilabel
 from reports.read.records import read_records
 from reports.render.figures import render
 from reports.render.panels import decoded
@@ -139,7 +140,7 @@ def test_encoders_of_other_weights_than_those_probed_are_said_to_be(
         }
         write_record(kind, "catlip-seed0", metrics=metrics)
     records = read_records([tmp_path / "runs"])
-    said = other_encoders(records.of("multilabel"), records)
+    said = other_encoders(records.of(Multilabel), records)
     assert [words[:31] for words in said] == ["Beware: 1 of 1 encoders here ar"] * warned
 
 

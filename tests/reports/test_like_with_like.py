@@ -10,7 +10,7 @@ import pytest
 from toys import steps
 
 from bench.compare import compare as bench_compare
-from catlip.kinds import StepTime, Waterfall
+from catlip.kinds import KINDS, StepTime
 from catlip.kinds.cost.step_time import step_tables
 from catlip.kinds.cost.waterfall import waterfall_tables
 from catlip.kinds.words.threshold import probes
@@ -100,7 +100,7 @@ def setting(tmp_path) -> Callable[[], Setting]:
 @pytest.fixture
 def of_kind(tmp_path) -> Callable[[str], list[Record]]:
     def read(kind: str) -> list[Record]:
-        return read_records([tmp_path / "runs"]).of(kind)
+        return read_records([tmp_path / "runs"]).of(KINDS[kind])
 
     return read
 
@@ -377,7 +377,7 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
     }
     samples = {f"release forward attention {side}": [1.0] * rounds for side in ("before", "after")}
     write_record("waterfall", "w", metrics=metrics, samples=samples, environment=DEVICE)
-    (record,) = of_kind(Waterfall)
+    (record,) = of_kind("waterfall")
     (table,) = waterfall_tables(record)
     assert table.rows[0][2].small == interval
     assert record.measured.release.factors[0].mean == pytest.approx(1.2)

@@ -48,7 +48,7 @@ def test_records_beyond_the_pages_room_are_a_line_with_their_anchor_and_all_are_
 ):
     text = undrawn(page)
     ids = re.findall(r'id="([^"]+)"', text)
-    assert {provenance.anchor_of(record) for record in many.found} <= set(ids)
+    assert {record.anchor for record in many.found} <= set(ids)
     assert len(set(ids)) == len(ids)
     assert 0 < text.count("<h3>Environment</h3>") < 60
     (table,) = [table for table in page.tables if table.name == "records"]

@@ -8,9 +8,9 @@ from toys import steps
 from catlip.kinds import StepTime
 from catlip.kinds.cells import TIMES
 from catlip.kinds.cost.step_time import step_tables
-from catlip.table import Quantity
+from catlip.table import Quantity, quantity_of
 from reports.cost.step_times import phases_figure
-from reports.read.measured import Setting, settings, summarise
+from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.summary.answers import answers
 from reports.summary.plots import cost_figures, loss_curve, loss_figures
@@ -82,9 +82,9 @@ def read(tmp_path):
 
 
 def test_a_mean_has_the_sample_spread_and_one_run_has_none():
-    assert summarise([1.0, 2.0, 3.0]) == Quantity(2.0, 1.0, 3)
-    assert summarise([2.0, None]) == Quantity(2.0, None, 1)
-    assert summarise([None]) is None
+    assert quantity_of([1.0, 2.0, 3.0]) == Quantity(2.0, 1.0, 3)
+    assert quantity_of([2.0, None]) == Quantity(2.0, None, 1)
+    assert quantity_of([None]) is None
 
 
 def test_records_of_two_roots_are_never_averaged(write_probes, read):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
 from report_support import table
 
+from catlip.kinds import LinearProbe, LongerTraining
 from catlip.method_style import ordered
 from catlip.table import MISSING, as_csv
 from reports.read.measured import settings
@@ -306,9 +307,7 @@ def test_readouts_stand_beside_the_linear_probe_and_say_how_zero_shot_was_done(r
 
 def test_a_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_path):
     page = read()
-    records = [
-        r for r in read_records([tmp_path / "runs"]).of("linear_probe") if r.method != CEILING
-    ]
+    records = [r for r in read_records([tmp_path / "runs"]).of(LinearProbe) if r.method != CEILING]
     runs = [run for r in records for run in runs_of(r) if run.task == "concepts"]
     lines = {(line.name, line.how): line for line in share_lines(runs)}
     assert list(lines) == [
@@ -502,7 +501,7 @@ def test_where_rows_come_from_is_counted_and_every_label_is_listed(read):
 
 def test_snapshots_are_hollow_and_the_page_says_what_they_understate(read, tmp_path):
     page = read()
-    records = read_records([tmp_path / "runs"]).of("longer_training")
+    records = read_records([tmp_path / "runs"]).of(LongerTraining)
     snapshots = [snapshot for found in records for snapshot in snapshots_of(found)]
     catlip, clip = longer_lines(snapshots)
     assert catlip.means == [(10, pytest.approx(6)), (20, pytest.approx(7)), (40, pytest.approx(9))]
