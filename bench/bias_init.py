@@ -47,8 +47,8 @@ SPANS = (
 WINDOW = 20  # steps: of the moving average that is compared with where the base rates begin
 NOTES = (
     "both runs of a seed have the same weights but for the classifier's bias, which one of them "
-    "sets to zero once it is built; "
-    "they take the same batches in turns, with the same random numbers",
+    "sets to zero once it is built; they take the same batches in turns, with the same random "
+    "numbers",
     (
         "losses are the classification's alone; the learning rate's cosine ends with the last of "
         "these steps"

@@ -175,13 +175,12 @@ def _notes(config: Communication, place: Place) -> list[str]:
     notes = [
         (
             "mb is nccl-tests' size of the calls of a step; sent_mb is what leaves a rank when "
-            "each "
-            "runs round a ring"
+            "each runs round a ring"
         ),
         "in_step_ms includes waiting for the other ranks, and its steps are slowed by the profiler",
         "exposed_ms is of gradients and buffers, against the step under no_sync, which also saves "
-        "copying them into buckets; "
-        "blocking_ms, the bare time of everything else, is exposed as well",
+        "copying them into buckets; blocking_ms, the bare time of everything else, is exposed as "
+        "well",
     ]
     if int(os.environ.get("GROUP_WORLD_SIZE", 1)) == 1:
         notes.append(
@@ -190,8 +189,7 @@ def _notes(config: Communication, place: Place) -> list[str]:
     if place.device.type == "cpu":
         notes.append(
             "gloo: a reduce_scatter is an all_reduce inside, an all_to_all is a scatter from each "
-            "rank, "
-            "and all need the cores that the step computes on"
+            "rank, and all need the cores that the step computes on"
         )
     if config.parallel == "fsdp":
         notes.append(

@@ -245,8 +245,7 @@ def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> kind
         ),
         (
             "intervals are 95 %, by resampling classes; samples are counts of sentences, in the "
-            "order "
-            "of `classes`"
+            "order of `classes`"
         ),
     ]
     return kinds.LabelAccuracy(classes=len(classes), rules=judged, differences=differences)

@@ -154,8 +154,8 @@ def _measure(
         if result is None:
             device = record.environment["device"]
             raise InputError(
-                f"{config.model}, {method}, batch {size}: out of memory on {device}; "
-                "the largest that fits can be found with --largest"
+                f"{config.model}, {method}, batch {size}: out of memory on {device}; the largest "
+                "that fits can be found with --largest"
             )
         parts, peaks = result
         retries = sum(peak.retries for peak in peaks)

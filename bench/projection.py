@@ -35,13 +35,11 @@ NOTES = [
     ),
     (
         "efficiency is images/s against those of as many single devices with the same batch; a "
-        "large "
-        "batch may not fit a device"
+        "large batch may not fit a device"
     ),
     (
         "collectives run round rings, whose latency grows with the number of nodes; NCCL's trees "
-        "do "
-        "better on many"
+        "do better on many"
     ),
 ]
 

@@ -48,8 +48,7 @@ NOTES = (
     ),
     (
         "synthetic images that are already on the device: crops and decoding are beside the step, "
-        "not "
-        "in it"
+        "not in it"
     ),
     (
         "learning rates, epsilons and the clipping threshold of the two releases also differ: they "

@@ -81,8 +81,8 @@ def describe(
             f"{_state_bytes(trained, recipe) / 2**30:.2f} GiB a process, unsharded"
         ),
         "FLOPs a step": (
-            f"{step_flops:.3e}, all processes together (counted, forward and backward, at the "
-            "base size)"
+            f"{step_flops:.3e}, all processes together (counted, forward and backward, at the base "
+            "size)"
         ),
         "bytes sent a step": (
             f"{sent / 1e6:,.0f} MB a process for gradients (ring); a contrastive loss sends "

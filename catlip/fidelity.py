@@ -95,14 +95,13 @@ DIFFERENCES = (
     ),
     Difference(
         "training images are jittered in scale as in ViTDet, in batches of one size; in the "
-        "release they are resized to squares, whose batch falls as they grow "
-        "(table_7e_*_release)",
+        "release they are resized to squares, whose batch falls as they grow (table_7e_*_release)",
         lambda recipe, method: method == "detection" and bool(recipe.scale_jitter),
     ),
     Difference(
         "the pyramid is detectron2's: each level by itself, the last a maximum; in the release "
-        "coarser levels are added to finer ones, the last is a convolution, and heads take "
-        "objects from it too",
+        "coarser levels are added to finer ones, the last is a convolution, and heads take objects "
+        "from it too",
         of("detection"),
     ),
 )

@@ -259,8 +259,8 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
     if count > max(FEW if config.max_broken else 0, config.max_broken * total):
         raise InputError(
             f"{count:,} of {total:,} samples are left out ({skipped}; first: "
-            f"{shards.first_skipped()[0]}), over --max-broken "
-            f"{config.max_broken:g}: make the shards again, or raise --max-broken"
+            f"{shards.first_skipped()[0]}), over --max-broken {config.max_broken:g}: make the "
+            "shards again, or raise --max-broken"
         )
     return shards
 

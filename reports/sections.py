@@ -115,8 +115,8 @@ def _summary(main: Setting | None, table: Table | None, records: Records) -> Sec
     if main is None:
         words = (
             "Nothing has been trained or timed yet. The command below fetches the starter data, "
-            "trains CatLIP and CLIP on it, "
-            "probes and times both, and writes this page again; it needs no GPU."
+            "trains CatLIP and CLIP on it, probes and times both, and writes this page again; it "
+            "needs no GPU."
         )
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
     blocks: list[Block] = [Answers(answers(main, measured(records, Waterfall)))]
@@ -160,9 +160,8 @@ def _training(main: Setting | None) -> Section:
         return Section("loss", "Training", to_fill("No training has been recorded.", RUN_ALL))
     words = (
         "CatLIP's loss is a sum over classes, in nats per image; CLIP's is the contrastive loss of "
-        "a batch. They are different "
-        "quantities and cannot be compared, so each has its own panel: look at the shape, not at "
-        "the level."
+        "a batch. They are different quantities and cannot be compared, so each has its own panel: "
+        "look at the shape, not at the level."
     )
     return Section(
         "loss",
@@ -191,9 +190,8 @@ def _recipes(records: Records) -> Section:
         )
     words = (
         f"Our recipes beside the paper's; of our cells, {differences(tables)} differ from the "
-        "paper's and are marked ≠. "
-        "A dash is a field that our recipe does not set; footnotes say where the release's "
-        "configuration files differ."
+        "paper's and are marked ≠. A dash is a field that our recipe does not set; footnotes say "
+        "where the release's configuration files differ."
     )
     return Section("recipes", title, [Text(words), *tables])
 
@@ -201,11 +199,9 @@ def _recipes(records: Records) -> Section:
 def _paper(records: Records) -> Section:
     words = (
         "All rows as published, other people's systems included; a footnote stands where the paper "
-        "contradicts itself or the "
-        "release disagrees. Our columns hold encoders that were pre-trained on the paper's data, "
-        "and never a number from the "
-        "starter data: mean ± sample standard deviation over pre-trainings, with the device and a "
-        "link to the records."
+        "contradicts itself or the release disagrees. Our columns hold encoders that were "
+        "pre-trained on the paper's data, and never a number from the starter data: mean ± sample "
+        "standard deviation over pre-trainings, with the device and a link to the records."
     )
     blocks: list[Block] = [Text(words)]
     for table in result_tables(records):

@@ -82,6 +82,5 @@ def _check_making(sidecar: Path, meta: Mapping[str, Any], making: Mapping[str, A
         if meta[name] != value:
             raise InputError(
                 f"{sidecar} was made with {name} {meta[name]}, not {value} as here; have the same "
-                "words on all machines "
-                "(a common $CATLIP_CACHE) and run the command again"
+                "words on all machines (a common $CATLIP_CACHE) and run the command again"
             )

@@ -206,8 +206,8 @@ TABLE_7D_RELEASE = replace(
 )
 STARTER_SEGMENTATION = SegmentationRecipe(
     about=(
-        "The starter's scenes in three minutes on a CPU core. Many small steps: of 21 classes "
-        "each is rare."
+        "The starter's scenes in three minutes on a CPU core. Many small steps: of 21 classes each "
+        "is rare."
     ),
     epochs=8,
     max_lr=1e-3,

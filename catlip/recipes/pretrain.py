@@ -86,8 +86,8 @@ CC3M = Recipe(
 # One size only: below 64 pixels the multi-scale sampler has no room. Both methods share all of it.
 STARTER = Recipe(
     about=(
-        "The starter data on two CPU cores, minutes: shows that the pipeline learns and "
-        "transfers, nothing about the paper."
+        "The starter data on two CPU cores, minutes: shows that the pipeline learns and transfers, "
+        "nothing about the paper."
     ),
     encoder="hybrid_tiny",
     epochs=10,

@@ -31,6 +31,6 @@ def refuse(
     more = f" and {len(guilty) - 3} more micro-batches" if len(guilty) > 3 else ""
     raise InputError(
         f"the loss or the gradient is not finite at step {step} {where}{more}, gradient norm "
-        f"{grad_norm}: nothing was updated, the last checkpoint is kept; look at these samples, "
-        "or try a lower --max-lr"
+        f"{grad_norm}: nothing was updated, the last checkpoint is kept; look at these samples, or "
+        "try a lower --max-lr"
     )

@@ -64,8 +64,8 @@ def discard(folder: Path) -> None:
     if foreign:
         names = ", ".join(str(path.relative_to(folder)) for path in foreign[:3])
         raise InputError(
-            f"--restart deletes a run, but {folder} holds files that no run writes ({names}); "
-            "give another --out"
+            f"--restart deletes a run, but {folder} holds files that no run writes ({names}); give "
+            "another --out"
         )
     for path in paths:
         if path.is_dir() and not path.is_symlink():

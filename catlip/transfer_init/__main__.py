@@ -113,8 +113,8 @@ def _check(config: TransferInit) -> None:
         raise InputError("--labels takes one label set or more, each once")
     if config.weights and len(config.labels) > 1:
         raise InputError(
-            f"--labels {' '.join(config.labels)} are {len(config.labels)} label sets; "
-            "with weights, give one"
+            f"--labels {' '.join(config.labels)} are {len(config.labels)} label sets; with "
+            "weights, give one"
         )
 
 

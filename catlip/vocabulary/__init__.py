@@ -118,8 +118,8 @@ class Vocabulary:
         if self.making != theirs:
             raise InputError(
                 f"the vocabulary was made by {self.making}, but the labels of "
-                f"{labels.meta['shard']} by {theirs}; "
-                f"label the shards with --rule {self.rule}, or build a vocabulary from these labels"
+                f"{labels.meta['shard']} by {theirs}; label the shards with --rule {self.rule}, or "
+                "build a vocabulary from these labels"
             )
 
     def save(self, path: Path) -> None:
@@ -260,8 +260,7 @@ def _too_few(
     most = ranked[0]
     return (
         f"{cut} leaves {num_kept} of {len(ranked)} synsets: the most frequent, {most.name}, occurs "
-        f"{most.count} times; "
-        f"try {fix} at most"
+        f"{most.count} times; try {fix} at most"
     )
 
 

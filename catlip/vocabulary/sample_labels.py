@@ -63,10 +63,8 @@ class VocabularyLabels:
             how = f"--rule {self.vocabulary.rule} --labels-dir {self.labels_dir}"
             raise InputError(
                 f"{len(faults):,} of {len(shards):,} shards have no labels that can be used; the "
-                f"first: {faults[0]}; run "
-                f"`python -m catlip.label {shlex.join(patterns)} {how}`, and `python -m "
-                "catlip.vocabulary` where the "
-                "vocabulary is older than the labels"
+                f"first: {faults[0]}; run `python -m catlip.label {shlex.join(patterns)} {how}`, "
+                "and `python -m catlip.vocabulary` where the vocabulary is older than the labels"
             )
 
     def _fault(self, path: Path, count: int, digest: bytes) -> str:

@@ -200,8 +200,8 @@ def _kept(
             reasons.append(f"the files of {name} are incomplete, or of another version")
     resource = place.split("/")[1]
     raise InputError(
-        f"{what} is not in the cache and cannot be fetched: go online once, run "
-        f"`python -m nltk.downloader {resource}`, or make one of these reachable: {hint} "
+        f"{what} is not in the cache and cannot be fetched: go online once, run `python -m "
+        f"nltk.downloader {resource}`, or make one of these reachable: {hint} "
         f"({'; '.join(reasons)})"
     )
 
@@ -287,8 +287,8 @@ def _nltk_download(place: str) -> Files | None:
     It is fetched in another process, which can be stopped: offline, look-ups may hang.
     """
     program = (
-        "import nltk, socket, sys; socket.setdefaulttimeout(10); "
-        "nltk.download(sys.argv[1], sys.argv[2], quiet=True)"
+        "import nltk, socket, sys; socket.setdefaulttimeout(10); nltk.download(sys.argv[1], "
+        "sys.argv[2], quiet=True)"
     )
     with tempfile.TemporaryDirectory(dir=cache_dir("words")) as scratch:
         command = (sys.executable, "-c", program, place.split("/")[1], scratch)

@@ -24,16 +24,13 @@ from reports.compare.pairing import Pair
 COLUMNS = ("Metric", "A", "B", "B \N{MINUS SIGN} A", "B / A")
 OF_ONE = (
     "In brackets after a value: the interval that its record gives, or its 5th to 95th percentile "
-    "and the number of samples. "
-    "After a difference or a ratio: its 95 % bootstrap interval, where both records hold the "
-    f"{FEWEST} or more raw samples "
-    "behind a median; it spans what varied within the two runs, not what varies from one run to "
-    "the next."
+    "and the number of samples. After a difference or a ratio: its 95 % bootstrap interval, where "
+    f"both records hold the {FEWEST} or more raw samples behind a median; it spans what varied "
+    "within the two runs, not what varies from one run to the next."
 )
 OF_SEEDS = (
     "Mean ± sample standard deviation over the n pairs of equal name and seed; after the mean "
-    "difference and the ratio of the "
-    "means: the lowest and the highest of a pair."
+    "difference and the ratio of the means: the lowest and the highest of a pair."
 )
 NO_RATIO = "No ratios: numbers of different devices, or of a device that is not named, share none."
 

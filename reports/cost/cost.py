@@ -57,9 +57,8 @@ TIMED_ON_A_GPU = (
 TIMED = ("waterfall", "communication", "data_path")  # kinds of record whose tables hold times
 ON_A_CPU = (
     "What is marked (CPU) was measured on a processor: it shows that the program works and in "
-    "which direction a number goes. "
-    "A GPU weighs arithmetic, memory and waiting differently, so neither its times nor its ratios "
-    "carry over."
+    "which direction a number goes. A GPU weighs arithmetic, memory and waiting differently, so "
+    "neither its times nor its ratios carry over."
 )
 
 
@@ -90,10 +89,9 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
 def _steps(main: Setting | None, timed: Sequence[Record[StepTime]]) -> list[Block]:
     words = (
         "One step of each method from the same synthetic batch, in turns in one process: forward, "
-        "loss, backward, optimizer. "
-        "Images are already on the device and one device sends nothing, so this is the cost of "
-        "computing alone; reading images "
-        "and exchanging between devices have their own sections."
+        "loss, backward, optimizer. Images are already on the device and one device sends nothing, "
+        "so this is the cost of computing alone; reading images and exchanging between devices "
+        "have their own sections."
     )
     if not timed:
         return to_fill("No step has been timed.", TIME_STEPS)
@@ -111,11 +109,9 @@ def _steps(main: Setting | None, timed: Sequence[Record[StepTime]]) -> list[Bloc
 def _waterfall(records: Records) -> list[Block]:
     words = (
         "The paper's 2.7 is of whole trainings, and its release trains CLIP and CatLIP with "
-        "different attention, precision, "
-        "image sizes and more. Here a training step goes from the released CLIP configuration to "
-        "the released CatLIP one a "
-        "change at a time, each timed before and after in turns; then once more in the reverse "
-        "order, for what a change is "
+        "different attention, precision, image sizes and more. Here a training step goes from the "
+        "released CLIP configuration to the released CatLIP one a change at a time, each timed "
+        "before and after in turns; then once more in the reverse order, for what a change is "
         "worth may depend on what was changed before. Reading images and the number of epochs are "
         "not in it."
     )
@@ -126,9 +122,8 @@ def _waterfall(records: Records) -> list[Block]:
 def _memory(records: Records) -> list[Block]:
     words = (
         "What a whole training step keeps at its peak, and what it is for, beside what arithmetic "
-        "predicts. Memory decides how "
-        "many images fit on a device. What libraries take for themselves outside of tensors is not "
-        "in the parts."
+        "predicts. Memory decides how many images fit on a device. What libraries take for "
+        "themselves outside of tensors is not in the parts."
     )
     parts = (memory_figures, memory_tables)
     return _each(
@@ -144,10 +139,9 @@ def _memory(records: Records) -> list[Block]:
 def _communication(records: Records) -> list[Block]:
     words = (
         "What ranks send each other in a step: every method sums gradients, and the contrastive "
-        "ones also exchange features. A "
-        "part hides behind the backward pass; the rest is what a step waits for. Times depend on "
-        "the link between the ranks: "
-        "bytes carry over to other machines, milliseconds do not."
+        "ones also exchange features. A part hides behind the backward pass; the rest is what a "
+        "step waits for. Times depend on the link between the ranks: bytes carry over to other "
+        "machines, milliseconds do not."
     )
     parts = (communication_figure, communication_tables)
     return _each(
@@ -163,10 +157,9 @@ def _communication(records: Records) -> list[Block]:
 def _projection(records: Records) -> list[Block]:
     words = (
         "The paper trains on many GPUs. These numbers are computed from one device's step and the "
-        "bandwidth of a link, not "
-        "measured; the last table holds the same arithmetic against what was measured where "
-        "several ranks were there. "
-        "Stragglers, failures and networks shared with others are not in it."
+        "bandwidth of a link, not measured; the last table holds the same arithmetic against what "
+        "was measured where several ranks were there. Stragglers, failures and networks shared "
+        "with others are not in it."
     )
     parts = (projection_figures, projection_tables)
     return _each(
@@ -182,8 +175,7 @@ def _projection(records: Records) -> list[Block]:
 def _data(records: Records) -> list[Block]:
     words = (
         "A step is only as fast as its images come and as little as the loop adds. Both are rates "
-        "of processor cores: how many "
-        "cores a GPU needs beside it follows from its images a second."
+        "of processor cores: how many cores a GPU needs beside it follows from its images a second."
     )
     blocks = _each(
         records,
@@ -211,10 +203,9 @@ def _by_device(
 def _external(timed: Sequence[Record[StepTime]]) -> list[Block]:
     words = (
         "What other people's trainings reach, as they publish it. Hardware, model, batch, "
-        "precision and what counts as time "
-        "differ from ours and from each other, so no ratio across these tables means anything; but "
-        "a number of ours for the "
-        "same model and card that is several times off would be a mistake of ours."
+        "precision and what counts as time differ from ours and from each other, so no ratio "
+        "across these tables means anything; but a number of ours for the same model and card that "
+        "is several times off would be a mistake of ours."
     )
     ours = our_rates(timed) or to_fill("None of our steps has been timed.", TIME_STEPS)
     return [Text(words), external_table(), *ours]

@@ -49,8 +49,8 @@ RULES = {
         "A count without spread: the smaller is the smaller, everywhere that both were counted."
     ),
     "beyond": (
-        "The difference of the means is larger than the larger of the two standard deviations "
-        "over seeds or pairs."
+        "The difference of the means is larger than the larger of the two standard deviations over "
+        "seeds or pairs."
     ),
     "within": (
         "The difference of the means is not larger than the larger of the two standard deviations "
@@ -167,13 +167,11 @@ def claims_table(records: Records) -> Table:
         rows.append(_row(claim, found[claim.key]))
     caption = (
         "Supported and not supported are said of evidence at the paper's scale alone: its "
-        "encoders, pre-trained on CC3M or "
-        "DataComp-1.3B, or a training step of one on an accelerator. All other evidence points the "
-        "same way, the other way or "
-        "neither, and the verdict says what it is of. Not supported is not refuted: what was "
-        "tested does not meet the rule. A "
-        "claim with one seed, a NaN or no record is not tested. Of several records, those nearest "
-        "to the paper's scale speak."
+        "encoders, pre-trained on CC3M or DataComp-1.3B, or a training step of one on an "
+        "accelerator. All other evidence points the same way, the other way or neither, and the "
+        "verdict says what it is of. Not supported is not refuted: what was tested does not meet "
+        "the rule. A claim with one seed, a NaN or no record is not tested. Of several records, "
+        "those nearest to the paper's scale speak."
     )
     return Table(
         "claims",

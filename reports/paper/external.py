@@ -39,10 +39,9 @@ def external_table() -> Table:
     rows = [[Cell(row[key]) if row[key] else Cell() for key in COLUMNS] for row in read_external()]
     caption = (
         "MFU is model FLOPs a second over what the card's datasheet promises, computed here from "
-        "the rate unless the last "
-        "column says that the source gives it. Rates are per GPU where a source gives a total. No "
-        "published number was found "
-        "for the memory of a CLIP B/16 training step, nor for the time of its exchange of features."
+        "the rate unless the last column says that the source gives it. Rates are per GPU where a "
+        "source gives a total. No published number was found for the memory of a CLIP B/16 "
+        "training step, nor for the time of its exchange of features."
     )
     return Table(
         "external_rates",

@@ -15,14 +15,13 @@ from reports.read.records import Records
 OURS, RELEASED = "ours", "release's weights, measured here"
 PROBED_AND_TUNED = (
     "The commands below pre-train at the paper's scale, then measure the linear probes (LP) and "
-    "fine-tune (FT) on ImageNet-1k; "
-    "RUN is a folder such as `runs/cc3m/pretrain/catlip-seed0`. `--data places365:/data/places365` "
-    "does the same on Places365."
+    "fine-tune (FT) on ImageNet-1k; RUN is a folder such as `runs/cc3m/pretrain/catlip-seed0`. "
+    "`--data places365:/data/places365` does the same on Places365."
 )
 TUNED = (
     "The commands below fine-tune on ImageNet-1k, at 224 pixels and at 512; RUN is the folder of a "
-    "pre-training, or "
-    "`released:vit_b16`. `--data places365:/data/places365` does the same on Places365."
+    "pre-training, or `released:vit_b16`. `--data places365:/data/places365` does the same on "
+    "Places365."
 )
 DENSE = (
     "The {} below train{} by Table 7({}); RUN is the folder of a pre-training, or "
@@ -60,13 +59,11 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     ),
     "table_4": (
         "torchrun --nproc-per-node 8 -m bench.downstream.segmentation --recipe table_7d --encoder "
-        "RUN "
-        "--data ade20k:/data/ADEChallengeData2016",
+        "RUN --data ade20k:/data/ADEChallengeData2016",
     ),
     "table_5": tuple(
         f"torchrun --nproc-per-node 8 -m bench.downstream.detection --recipe table_7e_{size}16 "
-        "--encoder RUN "
-        "--data coco:/data/coco"
+        "--encoder RUN --data coco:/data/coco"
         for size in "blh"
     ),
 }

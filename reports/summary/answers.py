@@ -25,11 +25,9 @@ from reports.summary.tables import link, probe_title
 SCALE_CAVEAT = {
     "starter": (
         "The starter data are a few thousand drawings with names and keywords that people wrote, "
-        "and scenes composed of them, "
-        "not web photos. They can show that both methods learn and transfer on one data path, and "
-        "what a step of each costs on "
-        "this machine. They cannot show whether the paper's accuracy holds: its claims rest on up "
-        "to 1.3 billion photos and "
+        "and scenes composed of them, not web photos. They can show that both methods learn and "
+        "transfer on one data path, and what a step of each costs on this machine. They cannot "
+        "show whether the paper's accuracy holds: its claims rest on up to 1.3 billion photos and "
         "encoders of 86 to 632 million parameters, and the order of two methods may turn with "
         "scale."
     )
@@ -133,8 +131,7 @@ def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
     return (
         (
             f"On {title}, CatLIP reaches {_percent(one)} and CLIP {_percent(other)}: "
-            f"{_signed(mean)} "
-            f"points ({seeds})."
+            f"{_signed(mean)} points ({seeds})."
         ),
         sign,
     )

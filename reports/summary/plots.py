@@ -233,9 +233,8 @@ def _cost_figure(setting: Setting, task: str) -> list[Figure]:
     )
     caption = (
         f"Cost against accuracy on the {task} at {setting.scale} scale, in Figure 1(c)'s form; "
-        "bars are one standard "
-        "deviation over seeds. Not to be compared with the paper's numbers, which are of another "
-        "scale."
+        "bars are one standard deviation over seeds. Not to be compared with the paper's numbers, "
+        "which are of another scale."
     )
     draw = partial(_draw_cost, setting=setting, task=task, points=points)
     return [Figure(f"cost_against_{task}", caption, f"Scatter plot: {said}.", draw=draw)]

@@ -61,11 +61,9 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
     """The section on tasks with several answers an image."""
     words = (
         "Which labels, where, and exactly which pixels: the encoder is trained further with a "
-        "linear classifier "
-        "(multi-label), with DeepLabv3 of mmsegmentation, and as the backbone of detectron2's Mask "
-        "R-CNN. Within a task every "
-        "encoder gets the same images in the same order, the same recipe and the same number of "
-        "steps."
+        "linear classifier (multi-label), with DeepLabv3 of mmsegmentation, and as the backbone of "
+        "detectron2's Mask R-CNN. Within a task every encoder gets the same images in the same "
+        "order, the same recipe and the same number of steps."
     )
     blocks: list[Block] = [Text(words)]
     for i, found in enumerate(by_scale(records, main, Scenes)):

@@ -41,8 +41,8 @@ def contact_sheet(record: Record[Kind], suffix: str = "") -> list[Figure]:
         rows.append((title, [_objects(picture, "truth", classes) for picture in pictures]))
     caption = (
         f"Generated layouts of real drawings, {record.scale} scale: scenes evenly spread over the "
-        "data, with their boxes, "
-        "masks and classes. No drawing, drawing team or photograph is on both sides."
+        "data, with their boxes, masks and classes. No drawing, drawing team or photograph is on "
+        "both sides."
     )
     return (
         [panels_figure(f"scenes{suffix}", caption, rows)]
@@ -81,8 +81,7 @@ def _figure(kind: str, records: Sequence[Record[Dense]], suffix: str) -> Figure 
     )
     caption = (
         f"{TITLES[kind]}, {own[0].scale} scale: the truth, and what each encoder's model predicts "
-        "on the same test images, "
-        "evenly spread and not "
+        "on the same test images, evenly spread and not "
         f"selected{f' (seed {seeds.pop()})' if len(seeds) == 1 else ''}.{most}"
     )
     return panels_figure(f"dense_{kind}{suffix}", caption, rows)

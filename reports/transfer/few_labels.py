@@ -170,8 +170,7 @@ def _counted(runs: Sequence[SweepRun]) -> str:
     return (
         (
             f"{words} Every class keeps at least one image, so small shares hold more than was "
-            "asked "
-            "for."
+            "asked for."
         )
         if more
         else words

@@ -36,9 +36,8 @@ from reports.transfer.transfer_runs import methods_of, task_title, tasks_of
 ASIDE = 0.008  # of the axis: how far a line is drawn beside the one before it
 SNAPSHOTS = (
     "Hollow marks are snapshots along one run whose learning rate had not reached its end. The "
-    "paper trains anew for each "
-    "length, so its points are annealed: ours before the end understate what a training of that "
-    "length would give."
+    "paper trains anew for each length, so its points are annealed: ours before the end understate "
+    "what a training of that length would give."
 )
 
 

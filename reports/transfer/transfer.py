@@ -46,11 +46,9 @@ def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
 def _worth(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "Encoders are compared by what their features do on tasks they were not trained for: a "
-        "linear classifier on frozen "
-        "features (linear probe, LP), training the whole encoder further (fine-tuning, FT), and "
-        "reading classes out without "
-        "training anything. The paper's Table 1 is further below, at its own scale: the two are "
-        "not to be read across."
+        "linear classifier on frozen features (linear probe, LP), training the whole encoder "
+        "further (fine-tuning, FT), and reading classes out without training anything. The paper's "
+        "Table 1 is further below, at its own scale: the two are not to be read across."
     )
     blocks: list[Block] = [Text(words)]
     for i, found in enumerate(by_scale(records, main, LinearProbe, Finetune)):
@@ -73,11 +71,9 @@ def _worth(main: Setting | None, records: Records) -> list[Block]:
 def _few_labels(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "How much of a task's training data does an encoder save? Each point trains on a share of "
-        "it, from the frozen encoder "
-        "(linear probe) or with all of it (fine-tuning), and is tested on all test images. A "
-        "classifier starts at random or "
-        "from the rows that CatLIP's pre-training learnt for the same nouns (Transfer Init), which "
-        "CLIP does not have."
+        "it, from the frozen encoder (linear probe) or with all of it (fine-tuning), and is tested "
+        "on all test images. A classifier starts at random or from the rows that CatLIP's "
+        "pre-training learnt for the same nouns (Transfer Init), which CLIP does not have."
     )
     blocks: list[Block] = [Text(words)]
     probed, tuned = by_scale(records, main, LinearProbe), by_scale(records, main, Finetune)
@@ -99,10 +95,8 @@ def _by_share(
 def _transfer_init(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "A label of a new task is looked for among the nouns of pre-training, and its classifier "
-        "starts from the row of the "
-        "noun that is found. If that helps, it is where few images say what a class looks like. A "
-        "pair differs in nothing but "
-        "the start."
+        "starts from the row of the noun that is found. If that helps, it is where few images say "
+        "what a class looks like. A pair differs in nothing but the start."
     )
     blocks: list[Block] = []
     for i, found in enumerate(by_scale(records, main, LinearProbe, Finetune)):
@@ -125,9 +119,8 @@ def _transfer_init(main: Setting | None, records: Records) -> list[Block]:
 def _longer(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "In the paper's Figure 4, CatLIP goes on improving with more epochs on CC3M where CLIP "
-        "does not, and reaches the same "
-        "accuracy with less compute. Here it is the accuracy of a linear probe on frozen features "
-        "as pre-training goes on."
+        "does not, and reaches the same accuracy with less compute. Here it is the accuracy of a "
+        "linear probe on frozen features as pre-training goes on."
     )
     blocks: list[Block] = []
     for i, found in enumerate(by_scale(records, main, LongerTraining)):

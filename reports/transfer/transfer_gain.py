@@ -160,9 +160,8 @@ def gain_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Tab
     ]
     caption = (
         "Top-1 accuracy with Transfer Init minus that with a random start, from the same encoder, "
-        "images and seed of the "
-        "classifier. The pairs of an encoder are averaged first; then mean ± sample standard "
-        "deviation over n encoders."
+        "images and seed of the classifier. The pairs of an encoder are averaged first; then mean "
+        "± sample standard deviation over n encoders."
     )
     title = f"What Transfer Init adds, {records[0].scale} scale"
     return [Table(f"transfer_gain{suffix}", title, columns, rows=rows, caption=caption)]

@@ -68,8 +68,7 @@ def _worth_caption(
     if probes and all(r.setup.cached_features for r in probes):
         words += (
             " The probes compute features once, so they see no augmented image; the paper's, Table "
-            "7(a), augments in every "
-            "epoch: the two do not give the same number."
+            "7(a), augments in every epoch: the two do not give the same number."
         )
     for name, of in (("linear probes", probes), ("fine-tunings", tuned)):
         if not same_recipe(of):
@@ -114,12 +113,11 @@ def readout_table(
     voters = agreed(record.setup.neighbours for record in read)
     caption = (
         "Top-1, below it top-5 and n. Nearest neighbours: the "
-        f"{f'{shown(voters, 0)} ' if voters else ''}training images with "
-        "the most similar features vote. Zero-shot: no image of the task is used. CLIP's text "
-        "tower reads prompts with the "
+        f"{f'{shown(voters, 0)} ' if voters else ''}training images with the most similar features "
+        "vote. Zero-shot: no image of the task is used. CLIP's text tower reads prompts with the "
         "class names; CatLIP takes those rows of its pre-training classifier that Transfer Init "
-        "would start from, and never "
-        "chooses a label without one. The linear probe alone trains something."
+        "would start from, and never chooses a label without one. The linear probe alone trains "
+        "something."
     )
     return _grouped(
         f"readouts{suffix}",

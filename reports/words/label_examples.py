@@ -26,9 +26,8 @@ def example_figure(record: Record[Examples], suffix: str = "") -> list[Figure]:
     rows: list[Row] = [("", found[i : i + COLUMNS]) for i in range(0, len(found), COLUMNS)]
     caption = (
         f"Samples of the pre-training data, {record.scale} scale, evenly spread and not selected: "
-        "each image, its caption, and "
-        f"the classes that rule {rule_of(record)} makes of it; in brackets, "
-        "labels too rare to be classes."
+        f"each image, its caption, and the classes that rule {rule_of(record)} makes of it; in "
+        "brackets, labels too rare to be classes."
     )
     return [panels_figure(f"examples{suffix}", caption, rows)] if rows else []
 

@@ -41,8 +41,7 @@ def _similarity_figure(record: Statistics, rule: str, scale: str, suffix: str) -
     said = ", ".join(_exact(measured, name) for name in curves)
     caption = (
         f"Labels whose nearest class of the vocabulary is at least so similar, by rule {rule} at "
-        f"{scale} scale. "
-        f"Exactly: {said}."
+        f"{scale} scale. Exactly: {said}."
     )
     alt = f"Falling curves, a line a label set. Exactly matched: {said}."
     return [
@@ -98,8 +97,7 @@ def _samples_figure(record: Statistics, rule: str, scale: str, suffix: str) -> l
     )
     caption = (
         f"Captions of each class that matches a label exactly, by rule {rule} at {scale} scale; "
-        "every mark is a label's class, "
-        f"the bar their median. {said}."
+        f"every mark is a label's class, the bar their median. {said}."
     )
     height = 1.1 + 0.58 * len(counts)
     draw = partial(_draw_samples, counts=counts)

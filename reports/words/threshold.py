@@ -32,8 +32,7 @@ def _figure(
     said = ", ".join(f"{shown(accuracy, 1)} % above {t:,.0f}" for t, accuracy in means)
     caption = (
         f"Linear-probe accuracy on {probe} against the pruning threshold, at {record.scale} scale; "
-        "every mark is a seed, the "
-        f"line their mean. {stated('figure_6', '6')}"
+        f"every mark is a seed, the line their mean. {stated('figure_6', '6')}"
     )
     reached = record.measured.thresholds
     classes = {t: reached[int(t)].classes if int(t) in reached else None for t, _ in means}

@@ -79,8 +79,7 @@ def vocabulary_figures(
 def _long_tail(tails: dict[str, Tail], scale: str, suffix: str) -> Figure:
     said = "; ".join(
         f"Rule {rule}: {tail.points[-1][0]:,.0f} synsets, from {shown(tail.points[0][1], 0)} "
-        "occurrences down to "
-        f"{shown(tail.points[-1][1], 0)}"
+        f"occurrences down to {shown(tail.points[-1][1], 0)}"
         for rule, tail in tails.items()
     )
     caption = (

@@ -51,8 +51,7 @@ ACCURACY = "python -m bench.label_accuracy"
 SPEED = "python -m bench.labelling --memory 100000 1000000 10000000"
 THRESHOLD = (
     "python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels "
-    "--probe starter:data/starter "
-    "--seeds 0 1 --out runs/starter/threshold/threshold.json"
+    "--probe starter:data/starter --seeds 0 1 --out runs/starter/threshold/threshold.json"
 )
 K = TypeVar("K", bound=Kind)
 
@@ -94,8 +93,7 @@ def _captions(main: Setting | None, records: Records) -> list[Block]:
 def _overlap(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "A label of another data set may be a class of the vocabulary, or have one near it in "
-        "WordNet's graph. "
-        f"{stated('figure_2', '2(b)')} {stated('figure_2', '2(c)')}"
+        f"WordNet's graph. {stated('figure_2', '2(b)')} {stated('figure_2', '2(c)')}"
     )
     blocks: list[Block] = []
     for i, found in enumerate(by_scale(records, main, VocabularyStatistics)):
@@ -108,8 +106,8 @@ def _overlap(main: Setting | None, records: Records) -> list[Block]:
 def _accuracy(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "Every rule takes the first sense of a noun for what the image shows. Here each rule "
-        "labels sentences whose class is "
-        "known. They are easy sentences: of captions from the web, expect less."
+        "labels sentences whose class is known. They are easy sentences: of captions from the web, "
+        "expect less."
     )
     parts = (accuracy_figures, accuracy_table, missenses_table)
     return _each(

@@ -204,8 +204,7 @@ def _counts(folder: Path, num_classes: int, looked: Sequence[_Looked]) -> dict[s
         share = unknown / (known.sum() + unknown)
         raise InputError(
             f"{share:.0%} of the pixels annotated for {folder} have an id above {num_classes}, the "
-            "number of classes that "
-            f"{NAMES} names (ADE20k's 150 without it)"
+            f"number of classes that {NAMES} names (ADE20k's 150 without it)"
         )
     return {
         "grey": sum(scan.grey for scan in looked),

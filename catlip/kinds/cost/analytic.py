@@ -76,7 +76,7 @@ def analytic_table(run: Run[Analytic]) -> Table:
     setup = run.setup
     title = (
         f"{setup.model}, {setup.resolution} px, {setup.precision}, {setup.batch_size} images on "
-        f"each of {setup.world_size} devices; GF: 1e9 operations per image; memory and bytes "
-        "sent: of one device"
+        f"each of {setup.world_size} devices; GF: 1e9 operations per image; memory and bytes sent: "
+        "of one device"
     )
     return Table("analytic", title, columns, rows=rows)

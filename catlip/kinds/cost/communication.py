@@ -120,12 +120,10 @@ def _steps_table(run: Run[Communication], end: str) -> Table:
     ]
     caption = (
         "Sent is what one rank sends in a step, and below it the prediction. A step without does "
-        "the same work and keeps its "
-        "gradients to itself; exposed is the difference, with its 95 % interval, and hidden the "
-        "part of the gradients' time "
-        "that passes beside the backward pass. Blocking is what nothing can hide, such as the "
-        "exchange of features that the "
-        "loss is made of: a step waits for it as well."
+        "the same work and keeps its gradients to itself; exposed is the difference, with its 95 % "
+        "interval, and hidden the part of the gradients' time that passes beside the backward "
+        "pass. Blocking is what nothing can hide, such as the exchange of features that the loss "
+        "is made of: a step waits for it as well."
     )
     title = f"What exchange costs between {_ranks(run.measured)}, {step_description(run)}"
     rows = [_step_row(run, method) for method in shown_methods(run.measured.methods)]
@@ -163,10 +161,8 @@ def _collectives_table(run: Run[Communication], end: str) -> Table:
     ]
     caption = (
         "In the step is what the profiler saw, waiting for the other ranks included; alone is the "
-        "same collective with nothing "
-        "else to do. Algorithm bandwidth is payload by time; bus bandwidth is comparable between "
-        "collectives and numbers of "
-        "ranks, by nccl-tests' formulas."
+        "same collective with nothing else to do. Algorithm bandwidth is payload by time; bus "
+        "bandwidth is comparable between collectives and numbers of ranks, by nccl-tests' formulas."
     )
     rows: list[Sequence[Cell]] = []
     for method in shown_methods(run.measured.methods):

@@ -105,12 +105,10 @@ def _rates_table(run: Run[DataPath], end: str) -> Table:
     size = f"{shown(images.mean_width, 0)} x {shown(images.mean_height, 0)}"
     caption = (
         "Images a second of processor time, of all processes together: what one core does, "
-        "whatever else the machine is busy "
-        f"with. {shown(images.count, 0)} photographs of {size} pixels on average, crops of "
-        f"{shown(run.setup.resolution, 0)} pixels, all in turns in one process; "
-        "below a rate its 5th to 95th "
-        "percentile, below a ratio its 95 % interval. Who decodes the whole picture does not crop: "
-        "it is a bound, not a loader."
+        f"whatever else the machine is busy with. {shown(images.count, 0)} photographs of {size} "
+        f"pixels on average, crops of {shown(run.setup.resolution, 0)} pixels, all in turns in one "
+        "process; below a rate its 5th to 95th percentile, below a ratio its 95 % interval. Who "
+        "decodes the whole picture does not crop: it is a bound, not a loader."
     )
     columns = ["Who", "Images/s of one core", "Ours is so many times as fast"]
     return Table(

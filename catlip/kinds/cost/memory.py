@@ -138,9 +138,8 @@ def _peaks_table(run: Run[Memory], end: str) -> Table:
     rows[-1] += [Cell()] * (len(columns) - len(rows[-1]))
     caption = (
         f"Peak of a whole step as {_counted_by(run.measured)}; below it the prediction. Memory "
-        "does not "
-        "vary between steps, so there "
-        "is no interval. The largest batch is that of this device's memory."
+        "does not vary between steps, so there is no interval. The largest batch is that of this "
+        "device's memory."
     )
     title = f"Peak memory of a training step, {step_description(run)}"
     return Table(f"memory{end}", title, columns, rows=rows, caption=caption)

@@ -56,8 +56,8 @@ def transfer_options_table(name: str, scale: str, run: Run[TransferOptions]) -> 
     length = f", probes of {epochs:g} epochs" if epochs is not None else ""
     caption = (
         "Top-1 accuracy beyond that from a random head: mean ± sample standard deviation over "
-        "encoders. Least is one image of "
-        "each class. A probe that is trained until it has converged forgets where it started."
+        "encoders. Least is one image of each class. A probe that is trained until it has "
+        "converged forgets where it started."
     )
     columns = ["Option", *(f"{clipped(place, 40)} (points)" for place in places)]
     title = f"The options of Transfer Init, {scale} scale{length}"

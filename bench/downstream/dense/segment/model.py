@@ -121,8 +121,7 @@ def segmentor(
         fitting = patch * max(1, round(recipe.resolution / patch))
         raise InputError(
             f"resolution {recipe.resolution} is not a multiple of this encoder's patch, {patch} "
-            "pixels; "
-            f"give --resolution {fitting}"
+            f"pixels; give --resolution {fitting}"
         )
     side = (recipe.resolution, recipe.resolution)
     built: EncoderSegmentor = MODELS.build(
