@@ -106,7 +106,7 @@ class TwoTowers(Objective):
         return [*super().matmuls(step), self.similarities(step)]
 
     def similarities(self, step: StepShape) -> Matmul:
-        """As products."""
+        """The products of image and caption features."""
         raise NotImplementedError
 
     def kept_bytes(self, step: StepShape) -> int:

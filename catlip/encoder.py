@@ -218,5 +218,6 @@ def build_encoder(
     encoder.set_grad_checkpointing(checkpointing)
     for module in encoder.modules():
         if isinstance(module, Attention):
-            module.fused_attn = attention == "sdpa"  # type: ignore[misc]  # timm's switch, final only for TorchScript
+            # timm's switch, final only for TorchScript.
+            module.fused_attn = attention == "sdpa"  # type: ignore[misc]
     return encoder

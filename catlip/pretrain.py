@@ -381,7 +381,6 @@ def classes_of(config: LabelledRun) -> Classes:
 
 
 def main(config: PretrainCatLIP) -> None:
-    """Train CatLIP."""
     classes = classes_of(config)
     record = pretrain(
         config,

@@ -33,9 +33,10 @@ class Compute:
     """How fast one device gets through the FLOPs of a method's step.
 
     Attributes:
-        factors: of the step; batch size and number of devices are what is projected. flops_per_ms:
-        constant, so half of the batch takes half of the time; a real device is slower than that on
-        small batches. source: where the rate comes from.
+        factors: of the step; batch size and number of devices are what is projected.
+        flops_per_ms: constant, so half of the batch takes half of the time; a real device is slower
+            than that on small batches.
+        source: where the rate comes from.
     """
 
     factors: Factors

@@ -75,7 +75,7 @@ def state_of(trainer: Trainer) -> Iterator[Tensor]:
 
 
 def moments_of(trainer: Trainer) -> list[Tensor]:
-    """AdamW's state."""
+    """What AdamW keeps of each parameter: two moments, and the number of its steps."""
     return [tensor for state in trainer.optimizer.state.values() for tensor in state.values()]
 
 

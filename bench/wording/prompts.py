@@ -30,9 +30,11 @@ class Prompt:
     """A sentence about one class.
 
     Attributes:
-        text: as published, without the spaces around it. kind: "description" or "template". name:
-        the class's name in the list that CLIP is prompted with. synsets: the class in WordNet 3.0;
-        two for "missile" and "sunglasses", each the name of two classes.
+        text: as published, without the spaces around it.
+        kind: "description" or "template".
+        name: the class's name in the list that CLIP is prompted with.
+        synsets: the class in WordNet 3.0; two for "missile" and "sunglasses", each the name of two
+            classes.
     """
 
     text: str

@@ -163,8 +163,9 @@ def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
 
 
 def _fed(digest: Any, samples: Iterable[tuple[str, Caption]]) -> Iterator[tuple[str, Caption]]:
-    """The samples, fed to the digest; a caption is cut to one character more than is read, lest a
-    batch take much memory.
+    """The samples, fed to the digest.
+
+    A caption is cut to one character more than is read, so that a batch takes little memory.
     """
     for key, caption in samples:
         add_caption(digest, key, caption)

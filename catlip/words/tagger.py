@@ -172,8 +172,9 @@ class _Memo:
     """What has been looked up of each word met so far, by the word's number.
 
     Attributes:
-        known: [words] the tag that the weights' dictionary fixes, or NO_TAG. word_rows: [words,
-        WORD_FEATURES] the word's weights as a feature of itself and of its neighbours.
+        known: [words] the tag that the weights' dictionary fixes, or NO_TAG.
+        word_rows: [words, WORD_FEATURES] the word's weights as a feature of itself and of its
+            neighbours.
         with_previous: [words, tags] its weights together with the tag before it.
     """
 

@@ -20,10 +20,11 @@ class Measure:
     """A number.
 
     Attributes:
-        value: the number; of a summary its median. low, high: of a summary its 5th and 95th
-        percentile, of a ratio the ends of its interval; else None. n: how many samples it sums up,
-        or None. samples: the names of the lists of n samples that have this median: those behind
-        it.
+        value: the number; of a summary its median.
+        low, high: of a summary its 5th and 95th percentile, of a ratio the ends of its interval;
+            else None.
+        n: how many samples it sums up, or None.
+        samples: the names of the lists of n samples that have this median: those behind it.
     """
 
     value: float

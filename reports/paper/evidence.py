@@ -48,9 +48,11 @@ class Evidence:
 
     Attributes:
         outcome: HOLDS where the claim's rule is met, FAILS where its opposite is, OPEN where
-        neither is, or UNTESTED. said: the numbers, and what they are of; plain text, for it may
-        hold words of a record. caveats: what keeps it from being evidence at the paper's scale,
-        such as `at starter scale`; none where it is that. anchor: of its records in the page.
+            neither is, or UNTESTED.
+        said: the numbers, and what they are of; plain text, for it may hold words of a record.
+        caveats: what keeps it from being evidence at the paper's scale, such as `at starter scale`;
+            none where it is that.
+        anchor: of its records in the page.
     """
 
     outcome: str

@@ -34,9 +34,11 @@ class Split:
     """Encoded images and their classes; it can stand where the data path expects a shard.
 
     Attributes:
-        path: where the images are, for messages. keys: [N] names of the images. labels: [N] int64,
-        positions in the task's class names; or [N, C] bool, where an image can be of several
-        classes. image_bytes: number of an image -> the encoded image.
+        path: where the images are, for messages.
+        keys: [N] names of the images.
+        labels: [N] int64, positions in the task's class names; or [N, C] bool, where an image can
+            be of several classes.
+        image_bytes: number of an image -> the encoded image.
     """
 
     path: Path

@@ -17,7 +17,10 @@ from catlip.encoder import ENCODERS, build_encoder
 from catlip.weights import Checkpoint, read_checkpoint, read_run
 from catlip.weights.released import RESOLUTION
 
-ADDRESS = "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/pretrained_models/"
+ADDRESS = (
+    "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/"
+    "pretrained_models/"
+)
 # Pixels more than an encoder's own size; the sizes of Table 7 are as far from each other.
 OTHER_SIZE = 32
 RELEASED = {  # our name of the architecture, and the release's file

@@ -12,8 +12,10 @@ from numpy.random import Generator
 from catlip.data.starter.emoji import Concept
 
 NOT_COUNTED = re.compile(
-    "bread|flatbread|rice|food|meat|bacon|butter|salt|popcorn|spaghetti|sushi|oden|fondue|dango|custard|garlic|broccoli|ice|sake|"
-    "mate|coral|yarn|thread|soap|money|dna|cooking|construction|tennis|bowling|badminton|lacrosse|hockey|pong|fire|fog|voltage|"
+    "bread|flatbread|rice|food|meat|bacon|butter|salt|popcorn|spaghetti|sushi|oden|fondue|dango|"
+    "custard|garlic|broccoli|ice|sake|"
+    "mate|coral|yarn|thread|soap|money|dna|cooking|construction|tennis|bowling|badminton|lacrosse|"
+    "hockey|pong|fire|fog|voltage|"
     "locked|unlocked|skis"
 )
 SINGULAR_ENDINGS = ("ss", "us", "is", "os")  # glass, cactus, tennis, rhinoceros

@@ -51,7 +51,7 @@ class Dense(Transferred):
     `train_<count>` or `val_<count>`.
 
     Attributes:
-        overfit: how many images it learnt by heart and was tested on; None for a real training.
+        overfit: how many images it was both trained and tested on; None for a real training.
         num_train, num_val: images.
         train, val: what was counted in the annotations of the two splits.
         seconds: of training.

@@ -21,7 +21,7 @@ class Gain:
     n: int
 
     def quantity(self) -> Quantity:
-        """In points."""
+        """The mean gain in points, with its spread over pairs."""
         return Quantity(100 * self.mean, 100 * self.spread if self.n > 1 else None, self.n)
 
 

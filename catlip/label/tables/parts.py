@@ -31,10 +31,14 @@ class Part:
     """Rows of a table, one after the other.
 
     Attributes:
-        path: of the table. number: of the part in the table, from 0. first_row: number of its first
-        row in the table, from 0; a header is no row, nor is an empty line of CSV or JSON. num_rows:
-        how many there are. offset: of its first byte in the (unzipped) text; 0 in Parquet. column:
-        which has the captions: by number in CSV and TSV, else by name; has no meaning in .txt.
+        path: of the table.
+        number: of the part in the table, from 0.
+        first_row: number of its first row in the table, from 0; a header is no row, nor is an empty
+            line of CSV or JSON.
+        num_rows: how many there are.
+        offset: of its first byte in the (unzipped) text; 0 in Parquet.
+        column: which has the captions: by number in CSV and TSV, else by name; has no meaning in
+            .txt.
     """
 
     path: Path

@@ -97,7 +97,6 @@ class MaskRCNN(GeneralizedRCNN):
         return ImageList(augmented, images.image_sizes)
 
     def lr_scale(self, name: str) -> float:
-        """As `lr_scale_on`."""
         return lr_scale_on(
             self.backbone.net.features, "backbone.net.features.", name, decay=self.layer_decay
         )

@@ -84,7 +84,6 @@ class EncoderSegmentor(EncoderDecoder):
         return super().loss(augmented, data_samples) | {"loss_range_augment": distance}
 
     def lr_scale(self, name: str) -> float:
-        """As `lr_scale_on`."""
         return lr_scale_on(self.backbone.features, FEATURES, name, decay=self.layer_decay)
 
     def decays(self, name: str) -> bool:
