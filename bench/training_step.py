@@ -28,7 +28,8 @@ from catlip.program.ranges import Count, Seed
 from catlip.training.distributed import Place
 from catlip.training.loop import Implementation, Trainer, unmarked
 from catlip.training.parallel import Parallel, gradient_norm
-from catlip.training.schedule import PRECISIONS, AdamWForm, Optimization
+from catlip.training.precision import PRECISIONS
+from catlip.training.schedule import AdamWForm, Optimization
 
 EncoderName = Annotated[str, one_of(ENCODERS)]
 MethodNames = Annotated[tuple[str, ...], one_of(methods.METHODS)]

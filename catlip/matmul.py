@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from catlip.training.schedule import AUTOCAST
+from catlip.training.precision import AUTOCAST
 
 SIDES = {"cuda": 8192, "cpu": 1024}  # on a CPU some precisions are very slow
 PRODUCTS = {"cuda": 10, "cpu": 1}  # per sample: on a GPU the host waits for so many at a time

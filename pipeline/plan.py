@@ -264,7 +264,7 @@ def bench(plan: Plan) -> Iterator[Step]:
     if plan.starter:
         as_trained = (
             *("--model", "hybrid_tiny", "--resolution", "48", "--batch-size", "64"),
-            *("--precision", "bf16", "--num-steps", "40", "--num-classes", "750"),
+            *("--num-steps", "40", "--num-classes", "750"),
         )
         yield cost(plan, "step_time", as_trained, name="step_time_starter")
     yield cost(plan, "memory", small)

@@ -110,3 +110,8 @@ def test_released_fine_tuning(name) -> None:
     )
     assert (recipe.per_epoch, recipe.ema_rising, recipe.initialization) == (True, False, "release")
     assert (len(recipe.sizes()), recipe.precision) == (9 if name == "release_512" else 7, "bf16")
+
+
+@pytest.mark.parametrize(("method", "name"), [each for each in EACH if "starter" in each[1]])
+def test_what_runs_on_any_processor_is_in_the_precision_that_each_has(method, name) -> None:
+    assert ALL[method][name].precision == "fp32"

@@ -26,7 +26,7 @@ from bench.arithmetic.state import (
 from bench.training_step import Factors
 from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width
-from catlip.training.schedule import AUTOCAST
+from catlip.training.precision import AUTOCAST
 
 BLOCK_NUMBERS = 14  # of the type of the products, per token and unit of width
 # More in the text tower on a GPU, where torch's attention makes its result contiguous.

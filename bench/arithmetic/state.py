@@ -11,7 +11,7 @@ from bench import methods
 from bench.training_step import Factors
 from catlip.costs import FLOAT32, StepShape
 from catlip.objective import Objective
-from catlip.training.schedule import AUTOCAST
+from catlip.training.precision import AUTOCAST
 
 
 def product_bytes(factors: Factors) -> int:

@@ -99,6 +99,7 @@ STARTER = Recipe(
     num_scales=1,
     max_lr=1e-3,
     min_lr=1e-5,
+    precision="fp32",  # many processors, most laptops' among them, have no other
     warmup_iterations=50,
     weight_decay=0.05,
     ema_decay=0.99,

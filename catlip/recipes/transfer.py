@@ -156,6 +156,7 @@ STARTER_FINETUNE = TransferRecipe(
     epochs=10,
     max_lr=1e-3,
     min_lr=1e-5,
+    precision="fp32",
     warmup_iterations=5,
     weight_decay=0.05,
     ema_decay=0.99,

@@ -48,12 +48,12 @@ from catlip.training.parallel import (
     synchronised,
     whole,
 )
+from catlip.training.precision import autocast, warn_if_emulated
 from catlip.training.schedule import (
     AdamWForm,
     Optimization,
     adamw,
     augmentation_progress,
-    autocast,
     learning_rate,
 )
 from catlip.training.threads import use_threads
@@ -111,6 +111,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         recipe, form, device = self.optimization, self.implementation, self.place.device
+        if self.place.is_main:
+            warn_if_emulated(device, recipe.precision)
         self.objective.to(device)
         if form.compile:
             compile_blocks(self.objective)

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from catlip.training.blocks import blocks
 from catlip.training.distributed import Place
-from catlip.training.schedule import AUTOCAST
+from catlip.training.precision import AUTOCAST
 
 Parallel = Literal["ddp", "fsdp"]
 

@@ -10,10 +10,9 @@ from torch import nn
 
 from catlip.cli import InputError
 from catlip.program.ranges import Natural, NotNegative, PartialFraction, Positive, check_ranges
+from catlip.training.precision import PRECISIONS
 
 WARMUP_FROM = 1e-6  # the release's warm-up starts here
-PRECISIONS = ("fp32", "bf16", "fp16")
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 AdamWForm = Literal["fused", "foreach", "loop"]
 
 
@@ -66,11 +65,6 @@ class Optimization:
             raise InputError(f"--min-lr {self.min_lr} is above --max-lr {self.max_lr}")
         if self.per_epoch and not self.epochs:
             raise InputError("--per-epoch is for a run of epochs: give --epochs, or --no-per-epoch")
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context of a forward pass in that precision; fp32 is no autocast."""
-    return torch.autocast(device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
 class Trained(Protocol):

@@ -27,7 +27,8 @@ from catlip.training import checkpoint
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
 from catlip.training.parallel import distribute, gradient_norm, mean_over_ranks, synchronised
-from catlip.training.schedule import adamw, augmentation_progress, autocast
+from catlip.training.precision import autocast
+from catlip.training.schedule import adamw, augmentation_progress
 
 LOSSES = (
     "loss_rpn_cls",

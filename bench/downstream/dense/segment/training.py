@@ -33,7 +33,8 @@ from catlip.recipes.dense import SegmentationRecipe
 from catlip.record import note_begun
 from catlip.training.distributed import Place
 from catlip.training.folder import refuse_another
-from catlip.training.schedule import AUTOCAST, adamw, augmentation_progress, learning_rate
+from catlip.training.precision import AUTOCAST
+from catlip.training.schedule import adamw, augmentation_progress, learning_rate
 
 LATEST = "last_checkpoint"  # the file in which mmengine notes it
 KEEP = 2  # mmengine deletes the oldest before it writes the next
