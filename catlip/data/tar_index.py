@@ -9,7 +9,6 @@ end of each image, which is in the block before the next header and so costs no 
 digest does not depend on where the shard is.
 """
 
-import io
 import os
 import re
 import tarfile
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,16 +113,16 @@ def index_tar(path: Path) -> TarIndex:
     )
 
 
-def _opened(path: Path) -> "_Headers":
+def _opened(path: Path) -> BinaryIO:
     try:
-        return _Headers(io.FileIO(path), BUFFER_BYTES)
+        return open(path, "rb", buffering=BUFFER_BYTES)
     except PermissionError:
         raise InputError(
             f"shard {path} cannot be read: no permission; change its permissions, or leave it out"
         ) from None
 
 
-def _files(path: Path, file: "_Headers") -> Iterator["_Member"]:
+def _files(path: Path, file: BinaryIO) -> Iterator["_Member"]:
     """The regular files of a tar, one at a time.
 
     Raises: InputError when the tar is damaged, or too large.
@@ -158,7 +157,9 @@ def _files(path: Path, file: "_Headers") -> Iterator["_Member"]:
 class _Member(tarfile.TarInfo):
     """A member of a tar.
 
-    A member behind an extended header that cannot be read is marked; the walk goes on.
+    A member behind an extended header that cannot be read is marked; the walk goes on. An extended
+    header that claims to be larger than MAX_HEADER_BYTES is refused, so that it cannot fill the
+    memory.
 
     Attributes:
         malformed: whether such a header precedes it.
@@ -176,6 +177,8 @@ class _Member(tarfile.TarInfo):
         self, tar: tarfile.TarFile, read: Callable[[tarfile.TarFile], tarfile.TarInfo]
     ) -> tarfile.TarInfo:
         """The member that `read` makes of this header, or, if it fails, the next one, marked."""
+        if not 0 <= self.size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
         try:
             return read(tar)
         except (ValueError, LookupError, tarfile.InvalidHeaderError):  # type: ignore[attr-defined]
@@ -207,19 +210,6 @@ def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
     if kind == "image" or member.size <= tarfile.BLOCKSIZE:
         return end
     return os.pread(file, min(member.size, WHOLE_BYTES), member.offset_data) + end
-
-
-class _Headers(io.BufferedReader):
-    """A file of which only headers are read.
-
-    A header that claims to be larger than MAX_HEADER_BYTES is refused, so that it cannot fill the
-    memory.
-    """
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or not 0 <= size <= MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return super().read(size)
 
 
 def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
