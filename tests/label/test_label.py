@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,10 +64,13 @@ def label(shards, labels_dir, **options):
 
 def alive_in(group):
     """The processes of a group that have not ended."""
-    found = subprocess.run(
-        ["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True
-    ).stdout.split("\n")
-    return [line for line in found if line.split()[:1] == [str(group)] and "Z" not in line]
+    alive = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if its_group == str(group) and state != "Z":
+                alive.append(path)
+    return alive
 
 
 def contents(folder):
