@@ -134,7 +134,7 @@ def test_what_is_saved_is_loaded_the_pruned_included(tmp_path):
         ("", "Expecting value"),
         ("[]", "list"),
         ("{", "Expecting property name"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "decoding a JSON array"),
         ("\xff", "decode"),
         ("{}", "schema"),
         ('{"schema": 1, "synsets": [[1]]}', ""),
