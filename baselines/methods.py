@@ -10,7 +10,7 @@ import pkgutil
 import baselines
 from catlip.objective import Objective
 
-NO_METHODS = ("methods", "openclip", "pretrain")  # modules of this package
+NO_METHODS = ("idf", "methods", "openclip", "pretrain")  # modules of this package
 
 
 def objectives() -> dict[str, type[Objective]]:

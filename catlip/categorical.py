@@ -47,10 +47,8 @@ class Categorical(Objective):
             )
         self.chunk_classes = chunk_classes
         self.image_encoder = image_encoder
-        self.classifier = nn.Linear(image_encoder.num_features, len(base_rates))
-        nn.init.trunc_normal_(self.classifier.weight, std=CLASSIFIER_STD)
-        with torch.no_grad():
-            self.classifier.bias.copy_(torch.logit(base_rates))
+        bias = torch.logit(base_rates)
+        self.classifier = linear_classifier(image_encoder.num_features, bias)
 
     @classmethod
     def build(
@@ -83,6 +81,15 @@ class Categorical(Objective):
         if not self.chunk_classes:
             return super().loss_bytes(step)
         return 5 * FLOAT32 * step.batch_size * min(self.chunk_classes, self.classifier.out_features)
+
+
+def linear_classifier(width: int, bias: Tensor) -> nn.Linear:
+    """A classifier of features [B, width], freshly initialised, that starts from `bias` [V]."""
+    classifier = nn.Linear(width, len(bias))
+    nn.init.trunc_normal_(classifier.weight, std=CLASSIFIER_STD)
+    with torch.no_grad():
+        classifier.bias.copy_(bias)
+    return classifier
 
 
 def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:

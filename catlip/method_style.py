@@ -30,6 +30,7 @@ KNOWN = {
     "catlip": Shown("CatLIP", "#0067a5", "o"),
     "catlip_chunked": Shown("CatLIP, loss in chunks", "#0067a5", "o"),
     "catlip_dense": Shown("CatLIP, dense targets", "#0067a5", "o"),
+    "catlip_softmax": Shown("CatLIP, softmax", "#5b3fa0", "p"),
     "clip": Shown("CLIP", "#b34700", "s"),
     "clip_nonlocal": Shown("CLIP, loss not local", "#b34700", "s"),
     "siglip": Shown("SigLIP", "#007a5a", "^"),

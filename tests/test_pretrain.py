@@ -33,12 +33,10 @@ SHORT = (
 
 def command(method: str, starter, out: Path, *extra: object) -> list[str]:
     module = "catlip.pretrain" if method == "catlip" else "baselines.pretrain"
-    labels = (
-        ("--vocabulary", starter.vocabulary, "--labels-dir", starter.labels)
-        if method == "catlip"
-        else ("--method", method)
-    )
-    return [module, *map(str, ("--shards", starter.shards, "--out", out, *labels, *SHORT, *extra))]
+    chosen = () if method == "catlip" else ("--method", method)
+    labels = ("--vocabulary", starter.vocabulary, "--labels-dir", starter.labels)
+    arguments = ("--shards", starter.shards, "--out", out, *chosen, *labels, *SHORT, *extra)
+    return [module, *map(str, arguments)]
 
 
 def outcome(out: Path) -> tuple[list[float], str]:
@@ -56,7 +54,7 @@ def undisturbed(program, starter, tmp_path_factory) -> dict[str, tuple[list[floa
     return {method: outcome(folder / method) for method in ("catlip", "clip")}
 
 
-@pytest.mark.parametrize("method", ["catlip", "clip", "siglip", "superclass"])
+@pytest.mark.parametrize("method", ["catlip", "catlip_softmax", "clip", "siglip", "superclass"])
 def test_a_run_learns(program, starter, tmp_path, method) -> None:
     done = program(
         *command(method, starter, tmp_path / "run", "--iterations", 60, "--micro-batch", 32)

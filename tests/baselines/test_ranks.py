@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -13,14 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from baselines.methods import BASELINES
-from baselines.openclip import TextTower, TwoTowers
+from baselines.openclip import TEXT_TOWERS, TextTower
 from bench import methods
-from catlip.data.loader import Batch
+from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
 from catlip.training.distributed import Place, find_place
 from catlip.training.parallel import Parallel, distribute, mean_over_ranks, whole
 
-PAIRS = 12
+PAIRS, NUM_CLASSES = 12, 10
 TEXT = TextTower(width=48, depth=2, heads=2, joint=32, context=16)
 CASES: list[tuple[str, Parallel, int]] = [
     *((method, "ddp", 1) for method in BASELINES),
@@ -126,20 +127,28 @@ def build(method: str, drop_path: float = 0.0) -> nn.Module:
     torch.manual_seed(0)
     shape = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 2, "num_heads": 2}
     encoder = ImageEncoder(**shape, num_classes=0, drop_path_rate=drop_path)
-    chosen = BASELINES[method]
-    return chosen(encoder, TEXT) if issubclass(chosen, TwoTowers) else chosen(encoder)
+    base_rates = torch.full((NUM_CLASSES,), 0.3)
+    with patch.dict(TEXT_TOWERS, small=TEXT):
+        return BASELINES[method].build(encoder, "small", base_rates)
 
 
 def pairs() -> Batch:
     """A fixed batch, of captions that share words."""
-    batch = methods.synthetic_batch(PAIRS, "vit_tiny16", 32, num_classes=10, seed=0)
+    batch = methods.synthetic_batch(PAIRS, "vit_tiny16", 32, num_classes=NUM_CLASSES, seed=0)
     few = batch.tokens[:, 1 : TEXT.context - 1] % 100
     return replace(batch, tokens=torch.cat([batch.tokens[:, :1], few, batch.tokens[:, -1:]], dim=1))
 
 
 def split(batch: Batch, count: int) -> list[Batch]:
-    parts = zip(batch.images.chunk(count), batch.tokens.chunk(count), strict=True)
-    return [Batch(images, [""] * len(images), tokens=tokens) for images, tokens in parts]
+    size, per_image = len(batch) // count, methods.LABELS_PER_CAPTION
+    labels = batch.labels.values.split(size * per_image)
+    offsets = batch.labels.offsets[: size + 1]
+    return [
+        Batch(images, [""] * size, labels=RaggedLabels(values, offsets), tokens=tokens)
+        for images, values, tokens in zip(
+            batch.images.split(size), labels, batch.tokens.split(size), strict=True
+        )
+    ]
 
 
 def compute(place: Place, folder: Path) -> None:

@@ -1,5 +1,5 @@
 """SuperClass here is the softmax cross-entropy with a dense, IDF-weighted target, without the dense
-target.
+target; and so is the same loss over nouns.
 """
 
 from collections import Counter
@@ -9,16 +9,18 @@ from math import log
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from baselines.idf import RunningIdf, distinct_subwords, sparse_cross_entropy
 from baselines.openclip import END, START, CaptionTokenizer
-from baselines.superclass import Superclass, distinct_subwords, sparse_cross_entropy
+from baselines.superclass import Superclass
 from bench import methods
-from catlip.data.loader import Batch
+from catlip.data.loader import Batch, RaggedLabels
 
 CONTEXT = 24
+COUNTING = ("superclass", "catlip_softmax")
 captions = st.lists(st.lists(st.integers(0, 20), max_size=CONTEXT - 2), min_size=1, max_size=6)
 
 
@@ -27,8 +29,16 @@ def tokens_of(subwords: list[list[int]]) -> Tensor:
     return torch.tensor([row + [0] * (CONTEXT - len(row)) for row in rows])
 
 
-def superclass() -> Superclass:
-    return methods.build("superclass", "hybrid_tiny", 32, num_classes=10, seed=0)
+def ragged(classes: list[list[int]]) -> RaggedLabels:
+    offsets = torch.tensor([0, *map(len, classes)]).cumsum(dim=0)
+    return RaggedLabels(torch.tensor([c for some in classes for c in some]).long(), offsets)
+
+
+def build(method: str = "superclass") -> Superclass:
+    return methods.build(method, "hybrid_tiny", 32, num_classes=10, seed=0)
+
+
+SOFTMAX = build("catlip_softmax").double()
 
 
 def dense_target(subwords: list[list[int]], seen: list[list[int]], num_classes: int) -> Tensor:
@@ -42,48 +52,66 @@ def dense_target(subwords: list[list[int]], seen: list[list[int]], num_classes: 
     return target
 
 
-COUNTS = superclass()
-
-
 @given(captions, captions)
 def test_loss_and_gradient_are_those_of_the_dense_target(
     earlier: list[list[int]], now: list[list[int]]
 ) -> None:
     logits = torch.randn(
-        len(now), 30, dtype=torch.float64, generator=torch.Generator().manual_seed(len(now))
+        len(now), END + 1, dtype=torch.float64, generator=torch.Generator().manual_seed(len(now))
     )
     sparse, dense = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    counts = COUNTS
-    counts.captions_with.zero_()
-    counts.captions_seen.zero_()
-    counts.count(*distinct_subwords(tokens_of(earlier)))
+    idf = RunningIdf(END + 1)
+    idf.count(*distinct_subwords(tokens_of(earlier)))
     subwords, present = distinct_subwords(tokens_of(now))
-    counts.count(subwords, present)
-    classes = subwords.clamp(max=29)  # what does not count is END, beyond these 30 classes
-    loss = sparse_cross_entropy(sparse, classes, counts.weights(subwords, present))
-    expected = (
-        -(dense_target(now, earlier + now, 30) * F.log_softmax(dense, dim=1)).sum(dim=1).mean()
-    )
+    idf.count(subwords, present)
+    loss = sparse_cross_entropy(sparse, subwords, idf.weights(subwords, present))
+    target = dense_target(now, earlier + now, END + 1)
+    expected = -(target * F.log_softmax(dense, dim=1)).sum(dim=1).mean()
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
     loss.backward()
     expected.backward()
     torch.testing.assert_close(sparse.grad, dense.grad, rtol=1e-12, atol=1e-12)
 
 
+@given(
+    st.lists(st.sets(st.integers(0, 9)).map(sorted), min_size=2, max_size=6),
+    st.lists(st.sets(st.integers(0, 9)).map(sorted), min_size=2, max_size=6),
+)
+@settings(max_examples=20)
+def test_over_nouns_it_is_the_same_loss_of_the_nouns(
+    earlier: list[list[int]], now: list[list[int]]
+) -> None:
+    objective = SOFTMAX.train()
+    objective.idf = RunningIdf(10)
+    for nouns in (earlier, now):
+        images = torch.rand(len(nouns), 3, 32, 32, dtype=torch.float64)
+        loss = objective(Batch(images, [""] * len(nouns), labels=ragged(nouns)))
+    logits = objective.classifier(objective.image_encoder(images))
+    target = dense_target(now, earlier + now, 10)
+    expected = -(target * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    parameters = [*objective.parameters()]
+    found, dense = (torch.autograd.grad(value, parameters) for value in (loss, expected))
+    for ours, theirs in zip(found, dense, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def counted(tokens: Tensor) -> list[list[int]]:
+    """The subwords of each caption that count."""
+    subwords, present = distinct_subwords(tokens)
+    rows, values = subwords.rows()[present], subwords.values[present]
+    return [values[rows == row].tolist() for row in range(len(subwords))]
+
+
 @given(captions)
 def test_the_subwords_are_those_of_the_caption_each_once(now: list[list[int]]) -> None:
-    subwords, present = distinct_subwords(tokens_of(now))
-    assert subwords.shape == present.shape == (len(now), CONTEXT)
-    for found, counts, some in zip(subwords, present, now, strict=True):
-        assert found[counts].tolist() == sorted(set(some))
+    assert counted(tokens_of(now)) == [sorted(set(some)) for some in now]
 
 
 def test_captions_give_no_special_token_and_keep_the_exclamation_mark_that_looks_like_padding():
     tokens = CaptionTokenizer(CONTEXT)(["a dog !%", "a dog", "", " ".join(["dog"] * 99)])
     assert tokens[0, 3] == tokens[0, -1] == 0
-    subwords, present = distinct_subwords(tokens)
-    found = [set(row[counts].tolist()) for row, counts in zip(subwords, present, strict=True)]
-    assert found == [
+    assert [set(some) for some in counted(tokens)] == [
         {0, *tokens[0, 1:5].tolist()},
         set(tokens[1, 1:3].tolist()),
         set(),
@@ -92,53 +120,48 @@ def test_captions_give_no_special_token_and_keep_the_exclamation_mark_that_looks
 
 
 def test_what_every_caption_says_is_no_target_and_a_rare_word_is_most_of_one() -> None:
-    subwords, present = distinct_subwords(tokens_of([[1, 2, 3], [1, 2], [1, 2], [1, 4]]))
-    objective = superclass()
-    objective.count(subwords, present)
-    first = dict(
-        zip(subwords[0].tolist(), objective.weights(subwords, present)[0].tolist(), strict=True)
-    )
-    assert first[1] == 0
-    assert first[3] == pytest.approx(log(5 / 2) / (log(5 / 2) + log(5 / 4)))
+    nouns = ragged([[1, 2, 3], [1, 2], [1, 2], [1, 4]])
+    present, idf = torch.ones(9, dtype=torch.bool), RunningIdf(10)
+    idf.count(nouns, present)
+    weights = idf.weights(nouns, present).tolist()
+    assert weights[0] == 0
+    assert weights[2] == pytest.approx(log(5 / 2) / (log(5 / 2) + log(5 / 4)))
 
 
 def test_a_caption_that_says_nothing_adds_nothing() -> None:
-    objective, batch = (
-        superclass(),
-        methods.synthetic_batch(2, "hybrid_tiny", 32, num_classes=10, seed=0),
-    )
-    objective(replace(batch, tokens=tokens_of([[], [5]]))).backward()
+    objective, batch = build(), batch_of(0)
+    objective(replace(batch, tokens=tokens_of([[], [5], [], []]))).backward()
     assert all(p.grad.isfinite().all() for p in objective.parameters())
-    both = objective.eval()(replace(batch, tokens=tokens_of([[], [5]])))
-    second = objective(replace(batch, images=batch.images[1:], tokens=tokens_of([[5]])))
+    all_four = objective.eval()(replace(batch, tokens=tokens_of([[], [5], [], []])))
+    second = objective(Batch(batch.images[1:2], [""], tokens=tokens_of([[5]])))
     assert second > 1
-    torch.testing.assert_close(both, second / 2)
+    torch.testing.assert_close(all_four, second / 4)
 
 
-def test_captions_are_counted_in_training_only() -> None:
-    objective, batch = (
-        superclass(),
-        methods.synthetic_batch(4, "hybrid_tiny", 32, num_classes=10, seed=0),
-    )
+@pytest.mark.parametrize("method", COUNTING)
+def test_captions_are_counted_in_training_only(method) -> None:
+    objective, batch = build(method), batch_of(0)
     objective.eval()(batch)
-    assert objective.captions_seen.item() == 0
+    assert objective.idf.captions_seen.item() == 0
     objective.train()(batch)
-    assert objective.captions_seen.item() == 4
-    assert objective.captions_with[batch.tokens[0, 1]] >= 1
-    assert objective.captions_with[[START, END]].tolist() == [0, 0]
+    assert objective.idf.captions_seen.item() == 4
+    classes = batch.labels.values if objective.needs == {"labels"} else batch.tokens[:, 1]
+    assert objective.idf.captions_with[classes].min() >= 1
+    assert objective.idf.captions_with[-2:].sum() <= 4  # of subwords those are START and END
 
 
-def test_a_resumed_run_goes_on_with_the_counts_bit_for_bit(tmp_path) -> None:
-    whole = superclass()
+@pytest.mark.parametrize("method", COUNTING)
+def test_a_resumed_run_goes_on_with_the_counts_bit_for_bit(tmp_path, method) -> None:
+    whole = build(method)
     losses = trained(whole, range(4))
-    stopped, resumed = superclass(), superclass()
+    stopped, resumed = build(method), build(method)
     trained(stopped, range(2))
     torch.save(stopped.state_dict(), tmp_path / "state.pt")
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert trained(resumed, range(2, 4)) == losses[2:]
     state = resumed.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
-    assert state["captions_seen"].item() == 16
+    assert state["idf.captions_seen"].item() == 16
 
 
 def trained(objective: Superclass, steps: range) -> list[float]:

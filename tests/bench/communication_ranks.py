@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
+from baselines.methods import BASELINES
 from bench.measuring.collectives import Collective, bare, listen
 from bench.measuring.exchange_time import time_steps
 from bench.training_step import Factors, batch_of, build
 from catlip.training.distributed import Place, find_place
 from catlip.training.parallel import Parallel
 
-METHODS = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
+METHODS = ("catlip", *BASELINES)
 SIDES: dict[Parallel, str] = {"ddp": "fp32", "fsdp": "bf16"}
 CASES: list[tuple[int, str, Parallel]] = [
     (2, method, parallel) for method in METHODS for parallel in SIDES

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from baselines.openclip import text_tower
+from baselines.openclip import TwoTowers, text_tower
 from bench import methods
 from bench.analytic import Analytic, main
 from bench.arithmetic.activations import activation_bytes
@@ -219,13 +219,11 @@ def test_a_ring_sends(kind, sent_bytes) -> None:
 
 
 @EVERY_METHOD
-def test_one_process_sends_nothing_and_catlip_no_embeddings(method) -> None:
+def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method) -> None:
     assert sent(Factors(method), world_size=1) == []
     what = {found.what for found in sent(Factors(method), world_size=4)}
-    assert ("features" in what) == (
-        method not in ("catlip", "catlip_chunked", "catlip_dense", "superclass")
-    )
-    assert ("counts" in what) == (method == "superclass")
+    assert ("features" in what) == issubclass(methods.METHODS[method], TwoTowers)
+    assert ("counts" in what) == (method in ("superclass", "catlip_softmax"))
 
 
 def test_the_table_is_printed_and_recorded(program: Callable, tmp_path) -> None:

@@ -35,7 +35,10 @@ SMALL = Factors(
     precision="fp32",
     num_classes=2_000,
 )
-METHODS = ("catlip", "catlip_chunked", "catlip_dense", "clip", "siglip", "superclass")
+METHODS = (
+    *("catlip", "catlip_chunked", "catlip_dense", "catlip_softmax"),
+    *("clip", "siglip", "superclass"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,36 @@
+"""SuperClass's loss over CatLIP's nouns: what of the difference between the two is the vocabulary,
+and what the loss.
+
+    python -m baselines.pretrain --method catlip_softmax
+"""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from baselines.superclass import Superclass
+from catlip.data.loader import Batch, RaggedLabels
+from catlip.encoder import ImageEncoder
+
+
+class SoftmaxCategorical(Superclass):
+    """SuperClass, its classifier over the nouns of the vocabulary.
+
+    An image whose caption has no noun has no target, and adds nothing to the loss.
+    """
+
+    name, label, colour, marker = "catlip_softmax", "CatLIP, softmax", "#5b3fa0", "p"
+    needs = frozenset({"labels"})
+
+    @classmethod
+    def build(
+        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
+    ) -> Self:
+        assert base_rates is not None, "who needs labels is given their base rates"
+        return cls(image_encoder, len(base_rates))
+
+    def classes_in(self, batch: Batch) -> tuple[RaggedLabels, Tensor]:
+        """The nouns of each caption, all of which count."""
+        assert batch.labels is not None, "the loader makes what `needs` names"
+        return batch.labels, torch.ones_like(batch.labels.values, dtype=torch.bool)
