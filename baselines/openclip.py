@@ -84,14 +84,22 @@ class TwoTowers(Objective):
         any accumulation, and moves its running statistics twice.
         """
         if len(batches) == 1:
-            return self.compare(*self.embed(*_pairs(*batches)))
-        parts = [checkpoint(self.embed, *_pairs(batch), use_reentrant=False) for batch in batches]
-        image, text = (torch.cat(rows) for rows in zip(*parts, strict=True))
-        return self.compare(image, text)
+            image, text, *losses = self.embed(*batches)
+        else:
+            parts = [checkpoint(self.embed, batch, use_reentrant=False) for batch in batches]
+            image, text, *losses = (torch.cat(rows) for rows in zip(*parts, strict=True))
+        return self.compare(image, text) + sum(loss.mean() for loss in losses)
 
-    def embed(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors [B, joint] of images [B, 3, H, W], and of captions [B, context]."""
-        image = F.normalize(self.projection(self.image_encoder(images)), dim=-1)
+    def embed(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Unit vectors [B, joint] of images and of captions; and, from a method that has more to
+        learn than `compare` asks, its further loss as [1], mean per image.
+        """
+        assert batch.tokens is not None, "the loader makes what `needs` names"
+        return self.unit_vectors(self.image_encoder(batch.images), batch.tokens)
+
+    def unit_vectors(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of image features [B, num_features], and of captions [B, context]."""
+        image = F.normalize(self.projection(features), dim=-1)
         text = F.normalize(self.text_encoder(tokens), dim=-1)
         return image, text
 
@@ -178,8 +186,3 @@ def ranks() -> dict[str, int]:
     if not dist.is_initialized():
         return {"rank": 0, "world_size": 1}
     return {"rank": dist.get_rank(), "world_size": dist.get_world_size()}
-
-
-def _pairs(batch: Batch) -> tuple[Tensor, Tensor]:
-    assert batch.tokens is not None, "the loader makes what `needs` names"
-    return batch.images, batch.tokens

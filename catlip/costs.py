@@ -29,6 +29,12 @@ class StepShape:
         """The images of all ranks."""
         return self.batch_size * self.ranks
 
+    def logits_bytes(self, width: int, classes: int) -> int:
+        """What autograd keeps of a linear classifier beside its input: float32 logits of each
+        image, and the 16-bit copy of its weight under autocast.
+        """
+        return FLOAT32 * self.batch_size * classes + self.copies_bytes(width * classes)
+
     def copies_bytes(self, weights: int) -> int:
         """Of the 16-bit copies of so many weights that autocast keeps; 0 without autocast."""
         return self.number_bytes * weights if self.number_bytes < FLOAT32 else 0

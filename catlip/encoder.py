@@ -65,9 +65,15 @@ class ImageEncoder(VisionTransformer):
     Pixels are in [0, 1]; no mean or deviation is subtracted.
     """
 
-    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
-        """[B, 3, H, W] uint8, or float in [0, 1], to [B, num_features], as `pool` says."""
-        return super().forward(unit_range(images))
+    def forward(  # type: ignore[override]
+        self, images: Tensor, patches: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """[B, 3, H, W] uint8, or float in [0, 1], to [B, num_features], as `pool` says; with
+        `patches` also the tokens of the patches [B, N, num_features], of the same pass.
+        """
+        tokens = self.forward_features(unit_range(images))
+        features = self.forward_head(tokens)
+        return (features, tokens[:, self.num_prefix_tokens :]) if patches else features
 
 
 class ReleaseEncoder(ImageEncoder):

@@ -36,6 +36,7 @@ KNOWN = {
     "siglip": Shown("SigLIP", "#007a5a", "^"),
     "siglip_gather": Shown("SigLIP, gathering", "#007a5a", "^"),
     "superclass": Shown("SuperClass", "#a34a83", "v"),
+    "superclip": Shown("SuperCLIP", "#b8174f", "*"),
 }
 # What the spelling of an encoder starts with that other people pre-trained, and of the others that
 # are neither trained here nor `random`, ours untrained.

@@ -100,9 +100,7 @@ class Objective(nn.Module):
         float32 output of each linear layer, and the 16-bit copy of its weight under autocast.
         """
         return sum(
-            FLOAT32 * step.batch_size * layer.out_features
-            + step.copies_bytes(layer.in_features * layer.out_features)
-            for layer in self._layers()
+            step.logits_bytes(layer.in_features, layer.out_features) for layer in self._layers()
         )
 
     def loss_bytes(self, step: StepShape) -> int:

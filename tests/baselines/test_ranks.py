@@ -26,7 +26,9 @@ TEXT = TextTower(width=48, depth=2, heads=2, joint=32, context=16)
 CASES: list[tuple[str, Parallel, int]] = [
     *((method, "ddp", 1) for method in BASELINES),
     *((method, "ddp", 2) for method in ("clip", "clip_nonlocal", "siglip")),
+    ("superclip", "ddp", 2),
     ("clip", "fsdp", 2),
+    ("superclip", "fsdp", 2),
     ("superclass", "fsdp", 1),
 ]
 
@@ -82,8 +84,9 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         )
 
 
-def test_micro_batches_of_a_step_hold_the_activations_of_none() -> None:
-    objective = build("clip")
+@pytest.mark.parametrize("method", ["clip", "superclip"])
+def test_micro_batches_of_a_step_hold_the_activations_of_none(method) -> None:
+    objective = build(method)
 
     def bytes_kept(*batches: Batch) -> int:
         total = 0
@@ -114,7 +117,7 @@ def test_what_is_drawn_at_random_is_drawn_alike_when_a_micro_batch_is_embedded_a
     torch.manual_seed(5)
     found = gradient(objective(*batches))
     torch.manual_seed(5)
-    parts = [objective.embed(batch.images, batch.tokens) for batch in batches]
+    parts = [objective.embed(batch) for batch in batches]
     expected = gradient(objective.compare(*(torch.cat(rows) for rows in zip(*parts, strict=True))))
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

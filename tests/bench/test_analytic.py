@@ -43,6 +43,7 @@ ALL_AND_A_PLAIN_ONE = [
     *(("hybrid_tiny", method) for method in methods.METHODS),
     ("vit_tiny16", "catlip"),
     ("vit_tiny16", "clip"),
+    ("vit_tiny16", "superclip"),
 ]
 EVERY_FORM = pytest.mark.parametrize(
     ("attention", "checkpointing"), [("sdpa", False), ("naive", False), ("sdpa", True)]
@@ -223,7 +224,7 @@ def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method)
     assert sent(Factors(method), world_size=1) == []
     what = {found.what for found in sent(Factors(method), world_size=4)}
     assert ("features" in what) == issubclass(methods.METHODS[method], TwoTowers)
-    assert ("counts" in what) == (method in ("superclass", "catlip_softmax"))
+    assert ("counts" in what) == (method in ("superclass", "superclip", "catlip_softmax"))
 
 
 def test_the_table_is_printed_and_recorded(program: Callable, tmp_path) -> None:

@@ -37,7 +37,7 @@ SMALL = Factors(
 )
 METHODS = (
     *("catlip", "catlip_chunked", "catlip_dense", "catlip_softmax"),
-    *("clip", "siglip", "superclass"),
+    *("clip", "siglip", "superclass", "superclip"),
 )
 
 

@@ -189,7 +189,7 @@ def test_a_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dog
     image = encoder.preprocess(task.test.image_bytes(0))[None]
     tokens = CaptionTokenizer(24)([template("dog") for template in templates(task)])
     with torch.inference_mode():
-        pixels, words = objective.embed(image, tokens)
+        pixels, words = objective.unit_vectors(objective.image_encoder(image), tokens)
         scores = prompted_rows(encoder, str(run), task)(encoder.module(image))
     torch.testing.assert_close(scores[0, 1], F.normalize(words.mean(0), dim=0) @ pixels[0])
 

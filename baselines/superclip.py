@@ -1,0 +1,72 @@
+"""SuperCLIP's objective: CLIP's, and which subwords does the caption have, asked of the image's
+patches?  (Zhao et al. 2025, arXiv 2512.14480)
+
+    python -m baselines.pretrain --method superclip
+"""
+
+import torch
+from torch import Tensor, nn
+
+from baselines.clip import Contrastive
+from baselines.idf import RunningIdf, distinct_subwords, sparse_cross_entropy
+from baselines.openclip import TEXT_VOCABULARY
+from catlip.categorical import linear_classifier
+from catlip.costs import FLOAT32, Exchange, StepShape, TextTower
+from catlip.data.loader import Batch
+from catlip.encoder import NORM_EPS, ImageEncoder
+
+
+class Superclip(Contrastive):
+    """CLIP, and a layer norm and a linear classifier over CLIP's subwords on the mean of the patch
+    tokens, as the encoder leaves them: the sum of both losses.
+
+    A subword's weight is log((n + 1/B) / (c + 1/B)), where n and c count the captions seen, and
+    those of them with the subword, in batches of B, the captions of a step on all ranks. For any B
+    that is SuperClass's weight, log((1 + captions) / (1 + captions with it)).
+
+    Args:
+        image_encoder: what is to be transferred.
+        text: shape of the text tower.
+    """
+
+    name, label, colour, marker = "superclip", "SuperCLIP", "#b8174f", "*"
+
+    def __init__(self, image_encoder: ImageEncoder, text: TextTower):
+        super().__init__(image_encoder, text)
+        width = image_encoder.num_features
+        # Not `classifier`, which in a run's weights is one of the features that are transferred.
+        self.subwords = nn.Sequential(
+            nn.LayerNorm(width, eps=NORM_EPS),
+            linear_classifier(width, torch.zeros(TEXT_VOCABULARY)),
+        )
+        self.idf = RunningIdf(TEXT_VOCABULARY)
+
+    def forward(self, *batches: Batch) -> Tensor:
+        """Nats per pair plus nats per image. All captions of the step are counted first."""
+        if self.training:
+            tokens = [batch.tokens for batch in batches if batch.tokens is not None]
+            self.idf.count(*distinct_subwords(torch.cat(tokens)))
+        return super().forward(*batches)
+
+    def embed(self, batch: Batch) -> tuple[Tensor, ...]:
+        assert batch.tokens is not None, "the loader makes what `needs` names"
+        features, patches = self.image_encoder(batch.images, patches=True)
+        pairs = self.unit_vectors(features, batch.tokens)
+        logits = self.subwords(patches.mean(dim=1))
+        subwords, present = distinct_subwords(batch.tokens)
+        loss = sparse_cross_entropy(logits, subwords, self.idf.weights(subwords, present))
+        return *pairs, loss[None]
+
+    def kept_bytes(self, step: StepShape) -> int:
+        """The input of the layer norm, and its output; and the logits."""
+        width = self.projection.in_features
+        inputs = step.batch_size * width * (FLOAT32 + step.number_bytes)
+        return super().kept_bytes(step) + inputs + step.logits_bytes(width, TEXT_VOCABULARY)
+
+    def loss_bytes(self, step: StepShape) -> int:
+        """Three float32 gradients as large as the logits."""
+        return 3 * FLOAT32 * step.batch_size * TEXT_VOCABULARY
+
+    def exchanges(self, step: StepShape) -> list[Exchange]:
+        """Embeddings, and how many captions of the step have each subword."""
+        return [*super().exchanges(step), self.idf.exchange(step)]
