@@ -21,6 +21,9 @@ class PretrainBaseline(LabelledRun):
         --out runs/starter/pretrain/clip-seed0
     python -m baselines.pretrain --method superclass --recipe starter \\
         --shards data/starter/pretrain --out runs/starter/pretrain/superclass-seed0
+    python -m baselines.pretrain --method clip_catlip --recipe starter \\
+        --shards data/starter/pretrain --vocabulary runs/starter/vocabulary.json \\
+        --labels-dir runs/starter/labels --out runs/starter/pretrain/clip_catlip-seed0
     """
 
     method: Annotated[str, one_of(BASELINES)] = "clip"

@@ -33,6 +33,7 @@ KNOWN = {
     "catlip_softmax": Shown("CatLIP, softmax", "#5b3fa0", "p"),
     "clip": Shown("CLIP", "#b34700", "s"),
     "clip_nonlocal": Shown("CLIP, loss not local", "#b34700", "s"),
+    "clip_catlip": Shown("CLIP + CatLIP", "#4d6600", "h"),
     "siglip": Shown("SigLIP", "#007a5a", "^"),
     "siglip_gather": Shown("SigLIP, gathering", "#007a5a", "^"),
     "superclass": Shown("SuperClass", "#a34a83", "v"),

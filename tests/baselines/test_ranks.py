@@ -25,7 +25,7 @@ PAIRS, NUM_CLASSES = 12, 10
 TEXT = TextTower(width=48, depth=2, heads=2, joint=32, context=16)
 CASES: list[tuple[str, Parallel, int]] = [
     *((method, "ddp", 1) for method in BASELINES),
-    *((method, "ddp", 2) for method in ("clip", "clip_nonlocal", "siglip")),
+    *((method, "ddp", 2) for method in ("clip", "clip_catlip", "clip_nonlocal", "siglip")),
     ("superclip", "ddp", 2),
     ("clip", "fsdp", 2),
     ("superclip", "fsdp", 2),
@@ -84,7 +84,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         )
 
 
-@pytest.mark.parametrize("method", ["clip", "superclip"])
+@pytest.mark.parametrize("method", ["clip", "clip_catlip", "superclip"])
 def test_micro_batches_of_a_step_hold_the_activations_of_none(method) -> None:
     objective = build(method)
 

@@ -37,7 +37,7 @@ SMALL = Factors(
 )
 METHODS = (
     *("catlip", "catlip_chunked", "catlip_dense", "catlip_softmax"),
-    *("clip", "siglip", "superclass", "superclip"),
+    *("clip", "clip_catlip", "siglip", "superclass", "superclip"),
 )
 
 

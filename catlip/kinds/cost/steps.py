@@ -11,7 +11,7 @@ from catlip.method_style import ordered
 from catlip.table import Cell, clipped, number_cell
 
 USUAL_RESOLUTION = 224
-MOST_METHODS = 8  # of a record, in a figure or table
+MOST_METHODS = 12  # of a record, in a figure or table
 
 
 @dataclass(frozen=True, kw_only=True)
