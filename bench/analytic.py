@@ -5,7 +5,7 @@ The parts are in `bench.arithmetic.flops`, `bench.arithmetic.state`, `bench.arit
 and `bench.arithmetic.exchanges`; this program puts them in one table.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -26,9 +26,9 @@ from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.costs import Exchange
 from catlip.kinds.cost.analytic import analytic_table
-from catlip.program.ranges import Count
+from catlip.program.ranges import Count, PartialFraction
 from catlip.recipes.pretrain import CATLIP, CLIP
-from catlip.record import Record
+from catlip.record import LATER, Record
 from catlip.table import print_tables
 
 GIB = 2**30
@@ -64,6 +64,8 @@ class Analytic:
     """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
+    patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)
+    """Fraction of the patch tokens that are dropped, as in FLIP."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How weights and gradients are spread over devices; what is kept is given unsharded."""
     num_classes: Count = 24_320
@@ -85,9 +87,10 @@ def costs(factors: Factors, world_size: int) -> kinds.MethodCosts:
     per_image = 1e9 * factors.batch_size
     objective, kept = objective_of(factors), activation_bytes(factors, world_size)
     heads = forward_flops(objective.matmuls(step_shape(factors, world_size)))
+    encoder = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
     return kinds.MethodCosts(
         forward_gflops={
-            "image_encoder": image_flops(factors.model, factors.resolution) / 1e9,
+            "image_encoder": encoder / 1e9,
             "text_tower": text_flops(objective.text) / 1e9 if objective.text else 0.0,
             "head": heads / per_image,
         },

@@ -6,7 +6,7 @@ optimizer has its state.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,8 +22,8 @@ from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.kinds.cost.memory import memory_tables
 from catlip.program.progress import progress
-from catlip.program.ranges import Count, NotNegative
-from catlip.record import Record, build_name
+from catlip.program.ranges import Count, NotNegative, PartialFraction
+from catlip.record import LATER, Record, build_name
 from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
 
@@ -59,6 +59,8 @@ class Memory(StepConfig):
     """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
+    patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)
+    """Fraction of the patch tokens that are dropped, as in FLIP."""
     largest: bool = False
     """Also look for the largest batch that fits, by trying; on a CPU, in the memory given by
     --budget-gib.
@@ -206,9 +208,12 @@ def _ratios(methods: dict[str, kinds.MethodMemory]) -> dict[str, kinds.MemoryRat
 
 def _name(config: Memory, place: Place) -> str:
     batches = "-".join(map(str, config.batch_sizes))
-    variant = ("-naive" if config.attention == "naive" else "") + (
-        "-checkpointing" if config.checkpointing else ""
-    )
+    options = {
+        "naive": config.attention == "naive",
+        "checkpointing": config.checkpointing,
+        f"drop{config.patch_drop_rate:g}": config.patch_drop_rate > 0,
+    }
+    variant = "".join(f"-{name}" for name, given in options.items() if given)
     return f"{config.model}-b{batches}-{config.precision}{variant}-{build_name(place.device.type)}"
 
 

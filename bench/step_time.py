@@ -7,7 +7,7 @@ once in each for the loss and the gradient's norm.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,8 +35,8 @@ from catlip.cli import InputError, run
 from catlip.data.loader import Batch
 from catlip.kinds.cost.step_time import step_tables
 from catlip.program.progress import progress
-from catlip.program.ranges import Natural
-from catlip.record import Record, build_name
+from catlip.program.ranges import Natural, PartialFraction
+from catlip.record import LATER, Record, build_name
 from catlip.table import print_tables
 from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import Parallel
@@ -65,6 +65,8 @@ class StepTime(StepConfig):
     """PyTorch's fused attention, or one that writes out every attention matrix."""
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
+    patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)
+    """Fraction of the patch tokens that are dropped, as in FLIP."""
     compile: bool = False
     """Compile the transformer blocks."""
     parallel: Parallel = "ddp"
@@ -254,6 +256,7 @@ def _name(config: StepTime, place: Place) -> str:
     options = {
         "naive": config.attention == "naive",
         "checkpointing": config.checkpointing,
+        f"drop{config.patch_drop_rate:g}": config.patch_drop_rate > 0,
         "compile": config.compile,
         "data": bool(config.data),
         f"{place.world_size}x{config.parallel}": place.world_size > 1,

@@ -60,6 +60,8 @@ class Factors:
     """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
+    patch_drop_rate: float = 0.0
+    """Fraction of the image encoder's patch tokens that are dropped."""
     compile: bool = False
     """Compile the transformer blocks."""
     optimizer: AdamWForm = "fused"
@@ -155,6 +157,7 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
         seed=factors.seed,
         attention=factors.attention,
         checkpointing=factors.checkpointing,
+        patch_drop_rate=factors.patch_drop_rate,
     )
     for child in objective.children():
         if any(True for _ in child.parameters()):

@@ -174,6 +174,7 @@ def build_encoder(
     pool: Pool | None = None,
     attention: Literal["sdpa", "naive"] = "sdpa",
     drop_path: float = 0.0,
+    patch_drop_rate: float = 0.0,
     checkpointing: bool = False,
 ) -> ImageEncoder:
     """The encoder `name`, freshly initialised, with position embeddings for `resolution` pixels.
@@ -188,20 +189,21 @@ def build_encoder(
             bfloat16).
         drop_path: probability that the last block is skipped for an image in training; it rises
             linearly from 0 at the first.
+        patch_drop_rate: fraction of the patch tokens that no block sees in training, drawn anew
+            for each image, as in FLIP (Li et al. 2023); the class token stays.
         checkpointing: keep only the input of each block, and compute the rest again in the backward
             pass.
     Raises: InputError for a name that is not in ENCODERS, a resolution that is not a whole number
-        of patches, or a `drop_path` outside [0, 1).
+        of patches, or a `drop_path` or `patch_drop_rate` outside [0, 1).
     """
     shape = choose("encoder", name, ENCODERS)
     if resolution % shape.patch:
         raise InputError(
             f"resolution {resolution} is not a multiple of {name}'s patch, {shape.patch} pixels"
         )
-    if not 0 <= drop_path < 1:
-        raise InputError(
-            f"drop_path {drop_path} is not a probability below 1: give one from 0, and below 1"
-        )
+    for option, fraction in (("drop_path", drop_path), ("patch_drop_rate", patch_drop_rate)):
+        if not 0 <= fraction < 1:
+            raise InputError(f"{option} {fraction} is out of range: give one from 0, and below 1")
     pool = pool or shape.pool
     family = ReleaseEncoder if shape.stem == "conv" else ImageEncoder
     encoder = family(
@@ -213,6 +215,7 @@ def build_encoder(
         num_heads=shape.heads,
         norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
         drop_path_rate=drop_path,
+        patch_drop_rate=patch_drop_rate,
         num_classes=0,
         global_pool=pool,
         class_token=pool == "token",

@@ -296,6 +296,7 @@ def encoder_of(recipe: Recipe) -> ImageEncoder:
         recipe.resolution,
         attention=recipe.attention,
         drop_path=recipe.drop_path,
+        patch_drop_rate=recipe.patch_drop_rate,
         checkpointing=recipe.checkpointing,
     )
     if recipe.initialization == "release":

@@ -36,6 +36,8 @@ from catlip.system.machine import Usage
 
 SCHEMA = 1
 K = TypeVar("K", bound=Kind)
+# The metadata of a config's field that earlier records lack, which are of the same run nonetheless.
+LATER = {"later": True}
 PACKAGES = (
     "torch",
     "torchvision",
@@ -189,10 +191,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths, tuples, sets and numpy scalars as what JSON has."""
+    """Dataclasses, paths, tuples, sets and numpy scalars as what JSON has.
+
+    A LATER field is left out where it has its default.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+            field.name: plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.metadata != LATER or getattr(value, field.name) != field.default
         }
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}

@@ -119,10 +119,30 @@ def test_drop_path_rises_linearly_with_depth_and_only_in_training() -> None:
     assert torch.equal(plain.eval()(images), dropping.eval()(images))
 
 
-@pytest.mark.parametrize("drop_path", [-0.1, 1.0])
-def test_a_drop_path_that_is_no_probability_is_refused(drop_path) -> None:
-    with pytest.raises(InputError, match="drop_path"):
-        build_encoder("vit_tiny16", 64, drop_path=drop_path)
+@pytest.mark.parametrize("option", ["drop_path", "patch_drop_rate"])
+@pytest.mark.parametrize("fraction", [-0.1, 1.0])
+def test_a_fraction_that_is_out_of_range_is_refused(option, fraction) -> None:
+    with pytest.raises(InputError, match=option):
+        build_encoder("vit_tiny16", 64, **{option: fraction})
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("vit_tiny16", 1 + 6), ("conv_tiny", 1 + 6), ("hybrid_tiny", 6)]
+)
+def test_patches_are_dropped_in_training_only_and_the_class_token_never(name, kept) -> None:
+    plain, dropping = build_twice(name, 64, patch_drop_rate=0.6)
+    seen: list[torch.Tensor] = []
+    dropping.blocks[0].register_forward_pre_hook(lambda _, tokens: seen.append(*tokens))
+    images = images_for(name)
+    first, again = dropping(images), dropping(images)
+    assert not torch.equal(first, again)
+    for _ in seen:
+        plain(images)  # so that batch norm has seen as much
+    assert [tokens.shape[1] for tokens in seen] == [kept, kept]
+    if dropping.cls_token is not None:
+        assert torch.equal(seen[0][:, 0], seen[1][:, 0])
+    assert torch.equal(plain.eval()(images), dropping.eval()(images))
+    assert seen[2].shape[1] == kept + 10
 
 
 @pytest.mark.parametrize("name", ["vit_tiny16", "conv_tiny"])

@@ -29,6 +29,7 @@ SHORT = (
     1,
     "--quiet",
 )
+DROPPING: dict[str, tuple[object, ...]] = {"catlip": (), "clip": ("--patch-drop-rate", 0.5)}
 
 
 def command(method: str, starter, out: Path, *extra: object) -> list[str]:
@@ -49,7 +50,7 @@ def outcome(out: Path) -> tuple[list[float], str]:
 def undisturbed(program, starter, tmp_path_factory) -> dict[str, tuple[list[float], str]]:
     folder = tmp_path_factory.mktemp("undisturbed")
     for method in ("catlip", "clip"):
-        done = program(*command(method, starter, folder / method))
+        done = program(*command(method, starter, folder / method, *DROPPING[method]))
         assert done.returncode == 0, done.stderr
     return {method: outcome(folder / method) for method in ("catlip", "clip")}
 
@@ -83,7 +84,7 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
     arguments = command(
         "catlip", starter, tmp_path / "one", "--encoder", "vit_tiny16", "--num-devices", 2
     )  # no batch norm
-    arguments += ["--micro-batch", "4", "--range-augment", "40", "20"]
+    arguments += ["--micro-batch", "4", "--range-augment", "40", "20", "--patch-drop-rate", "0.5"]
     assert program(*arguments).returncode == 0
     launch = ("--standalone", "--nproc-per-node", 2, "-m", *arguments, "--out", tmp_path / "two")
     done = program("torch.distributed.run", *launch, OMP_NUM_THREADS="1")
@@ -105,7 +106,7 @@ def test_killed_and_resumed_is_uninterrupted(
     starter, program, tmp_path, undisturbed, method
 ) -> None:
     out = tmp_path / "run"
-    arguments = command(method, starter, out, "--checkpoint-every", 1)
+    arguments = command(method, starter, out, "--checkpoint-every", 1, *DROPPING[method])
     for lines in (3, 7):  # killed as soon as so many steps are in the log
         process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
         deadline = time.monotonic() + 120

@@ -46,6 +46,7 @@ def test_an_optimization_of_impossible_numbers_cannot_be_made(name, value) -> No
     [
         ("flip", 7.0),
         ("drop_path", 1.0),
+        ("patch_drop_rate", 1.0),
         ("crop_scale", (0.0, 1.0)),
         ("crop_scale", (1.0, 0.1)),
         ("micro_batch", 0),

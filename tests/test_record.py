@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 
 from catlip.cli import InputError
 from catlip.recipes.pretrain import CATLIP
-from catlip.record import Record, note_begun, write_atomically
+from catlip.record import Record, note_begun, plain, write_atomically
+from catlip.training.folder import changes
 
 
 def test_a_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None:
@@ -29,6 +31,14 @@ def test_a_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None
         "environment"
     ].keys()
     assert not record.partial.exists()
+
+
+def test_a_field_that_earlier_records_lack_makes_another_run_only_where_it_is_set() -> None:
+    usual = CATLIP["starter"]
+    dropping = replace(usual, patch_drop_rate=0.5)
+    assert "patch_drop_rate" not in plain(usual) | usual.identity()
+    assert plain(dropping)["patch_drop_rate"] == dropping.identity()["patch_drop_rate"] == 0.5
+    assert "patch_drop_rate" in changes(usual.identity(), dropping.identity())
 
 
 def test_a_run_cut_short_leaves_only_the_partial(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ norms, numbers of tokens and labels, copies of masks.
     activation_bytes(Factors(method="clip", batch_size=256), world_size=256)
 """
 
-from bench.arithmetic.flops import MLP_RATIO, num_tokens, stem_products
+from bench.arithmetic.flops import MLP_RATIO, num_tokens, stem_products, tokens_of
 from bench.arithmetic.state import (
     objective_of,
     parameters,
@@ -28,6 +28,7 @@ from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width
 from catlip.training.precision import AUTOCAST
 
+INT64 = 8  # bytes
 BLOCK_NUMBERS = 14  # of the type of the products, per token and unit of width
 # More in the text tower on a GPU, where torch's attention makes its result contiguous.
 ATTENTION_COPY = 1
@@ -65,7 +66,7 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
     begins; and at its first block, with all gradients made.
     """
     shape, objective = ENCODERS[factors.model], objective_of(factors)
-    tokens, batch = num_tokens(factors.model, factors.resolution), factors.batch_size
+    tokens, batch = tokens_of(factors), factors.batch_size
     kept, state = activation_bytes(factors, world_size, device_type), state_bytes(factors)
     gradients = {part: FLOAT32 * number for part, number in parameters(factors).items()}
     narrow = product_bytes(factors) if factors.precision in AUTOCAST else 0
@@ -133,7 +134,7 @@ def block_bytes(
 def image_bytes(factors: Factors, device_type: str) -> int:
     """Of the image encoder, the whole batch."""
     shape, wide = ENCODERS[factors.model], product_bytes(factors)
-    tokens = num_tokens(factors.model, factors.resolution)
+    tokens = tokens_of(factors)
     residual = FLOAT32 * tokens * shape.width
     one = residual
     if not factors.checkpointing:
@@ -149,6 +150,9 @@ def image_bytes(factors: Factors, device_type: str) -> int:
         residual if shape.pool == "token" else FLOAT32 * shape.width
     )  # of the final norm; after pooling it has one row
     per_image = wide * stem_numbers(factors) + shape.depth * one + last
+    if factors.patch_drop_rate:  # timm's gather keeps the tokens that it takes some of, and which
+        every = num_tokens(factors.model, factors.resolution)
+        per_image += every * (FLOAT32 * shape.width + INT64)
     copies = 0
     if wide < FLOAT32:
         copies = wide * stem_weights(factors)
@@ -186,12 +190,7 @@ def head_input_bytes(factors: Factors) -> int:
     """
     shape, wide = ENCODERS[factors.model], product_bytes(factors)
     views = wide == FLOAT32 and shape.pool == "token"
-    return (
-        wide
-        * factors.batch_size
-        * shape.width
-        * (num_tokens(factors.model, factors.resolution) if views else 1)
-    )
+    return wide * factors.batch_size * shape.width * (tokens_of(factors) if views else 1)
 
 
 def stem_numbers(factors: Factors) -> int:

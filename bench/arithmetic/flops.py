@@ -28,10 +28,17 @@ from catlip.encoder import ENCODERS, conv_width
 MLP_RATIO = 4  # both towers
 
 
-def num_tokens(model: str, resolution: int) -> int:
-    """Tokens of an image, the class token included where the encoder has one."""
+def num_tokens(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int:
+    """Tokens of an image that blocks see, the class token included where the encoder has one."""
     shape = choose("encoder", model, ENCODERS)
-    return (resolution // shape.patch) ** 2 + (shape.pool == "token")
+    patches = (resolution // shape.patch) ** 2
+    # timm's rounding
+    return max(1, int(patches * (1 - patch_drop_rate))) + (shape.pool == "token")
+
+
+def tokens_of(factors: Factors) -> int:
+    """`num_tokens` of these factors."""
+    return num_tokens(factors.model, factors.resolution, factors.patch_drop_rate)
 
 
 def stem_products(model: str, resolution: int) -> list[Matmul]:
@@ -68,10 +75,11 @@ def block_products(tokens: int, width: int, heads: int) -> dict[str, Matmul]:
     }
 
 
-def image_products(model: str, resolution: int) -> list[Matmul]:
+def image_products(model: str, resolution: int, patch_drop_rate: float = 0.0) -> list[Matmul]:
     """Of one image in the encoder."""
     shape = choose("encoder", model, ENCODERS)
-    block = block_products(num_tokens(model, resolution), shape.width, shape.heads)
+    tokens = num_tokens(model, resolution, patch_drop_rate)
+    block = block_products(tokens, shape.width, shape.heads)
     return [*stem_products(model, resolution), *[*block.values()] * shape.depth]
 
 
@@ -81,9 +89,9 @@ def text_products(text: TextTower) -> list[Matmul]:
     return [*[*block.values()] * text.depth, Matmul(1, text.width, text.joint)]
 
 
-def image_flops(model: str, resolution: int) -> int:
+def image_flops(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int:
     """Of one image's forward pass through the encoder. ViT-B/16 at 224 pixels: 35.1e9."""
-    return forward_flops(image_products(model, resolution))
+    return forward_flops(image_products(model, resolution, patch_drop_rate))
 
 
 def text_flops(text: TextTower) -> int:
@@ -113,7 +121,9 @@ def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -
             it out.
     """
     objective = objective_of(factors)
-    once = training_flops(image_products(factors.model, factors.resolution))
+    once = training_flops(
+        image_products(factors.model, factors.resolution, factors.patch_drop_rate)
+    )
     if objective.text:
         once += training_flops(text_products(objective.text))
     heads = training_flops(objective.matmuls(step_shape(factors, world_size)))
@@ -129,7 +139,7 @@ def recomputed_flops(factors: Factors) -> int:
     products of its own once more, as CatLIP in chunks does.
     """
     objective, shape = objective_of(factors), ENCODERS[factors.model]
-    block = block_products(num_tokens(factors.model, factors.resolution), shape.width, shape.heads)
+    block = block_products(tokens_of(factors), shape.width, shape.heads)
     again = shape.depth * block["scores"].flops if factors.attention == "sdpa" else 0
     if factors.checkpointing:
         again += shape.depth * (forward_flops(block.values()) - block["mlp_out"].flops)

@@ -49,6 +49,7 @@ class Config:
     precision: str = ""
     attention: str = ""
     checkpointing: bool = False
+    patch_drop_rate: float = 0.0
     compile: bool = False
     device: str = ""
     data: str | None = None

@@ -4,11 +4,12 @@ CATLIP and CLIP hold one recipe of each name. The GPU-hours in `about` are arith
 a recipe's steps at 40 % of an A100's 312 TFLOP/s in bf16.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from catlip.program.ranges import PartialFraction
 from catlip.recipes.base import Groups, Initialization, MultiScaleRecipe
+from catlip.record import LATER
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Recipe(MultiScaleRecipe):
     GROUPS: ClassVar[Groups] = {
         **MultiScaleRecipe.GROUPS,
         "recipe": ("encoder", *MultiScaleRecipe.GROUPS["recipe"]),
-        "model": ("drop_path", "attention", "checkpointing", "initialization"),
+        "model": ("drop_path", "patch_drop_rate", "attention", "checkpointing", "initialization"),
     }
 
     encoder: str = "vit_b16"
@@ -28,6 +29,8 @@ class Recipe(MultiScaleRecipe):
     """Probability that the last block is skipped for an image; it rises linearly from 0 at the
     first.
     """
+    patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)
+    """Fraction of each image's patch tokens that are dropped in training, as in FLIP."""
     attention: Literal["sdpa", "naive"] = "sdpa"
     """PyTorch's fused attention, or one that writes out every attention matrix."""
     checkpointing: bool = False

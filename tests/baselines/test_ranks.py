@@ -106,7 +106,7 @@ def test_micro_batches_of_a_step_hold_the_activations_of_none(method) -> None:
 
 
 def test_what_is_drawn_at_random_is_drawn_alike_when_a_micro_batch_is_embedded_again() -> None:
-    objective = build("clip", drop_path=0.5)
+    objective = build("clip", drop_path_rate=0.5, patch_drop_rate=0.5)
     batches = split(pairs(), 2)
 
     def gradient(loss: Tensor) -> list[Tensor]:
@@ -123,13 +123,13 @@ def test_what_is_drawn_at_random_is_drawn_alike_when_a_micro_batch_is_embedded_a
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def build(method: str, drop_path: float = 0.0) -> nn.Module:
+def build(method: str, **dropping: float) -> nn.Module:
     """A baseline on a ViT of two blocks: without batch norm, which sees only what is on its
     rank.
     """
     torch.manual_seed(0)
     shape = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 2, "num_heads": 2}
-    encoder = ImageEncoder(**shape, num_classes=0, drop_path_rate=drop_path)
+    encoder = ImageEncoder(**shape, num_classes=0, **dropping)
     base_rates = torch.full((NUM_CLASSES,), 0.3)
     with patch.dict(TEXT_TOWERS, small=TEXT):
         return BASELINES[method].build(encoder, "small", base_rates)

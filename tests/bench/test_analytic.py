@@ -71,9 +71,19 @@ def test_operations_are_those_that_pytorch_counts(method, attention, checkpointi
     ("model", "resolution"),
     [("vit_tiny16", 32), ("vit_tiny16", 64), ("vit_b16_conv", 32), ("hybrid_tiny", 64)],
 )
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_operations_are_counted_for_every_stem_and_size(model, resolution, checkpointing) -> None:
-    factors = replace(SMALL, model=model, resolution=resolution, checkpointing=checkpointing)
+@pytest.mark.parametrize(
+    ("checkpointing", "patch_drop_rate"), [(False, 0.0), (True, 0.0), (True, 0.3)]
+)
+def test_operations_are_counted_for_every_stem_and_size(
+    model, resolution, checkpointing, patch_drop_rate
+) -> None:
+    factors = replace(
+        SMALL,
+        model=model,
+        resolution=resolution,
+        checkpointing=checkpointing,
+        patch_drop_rate=patch_drop_rate,
+    )
     assert step_flops(factors, recompute=True) == counted_flops(factors)
 
 
@@ -157,6 +167,20 @@ def test_what_autograd_keeps_is_predicted_by_part(
     model, method, precision, attention, checkpointing
 ) -> None:
     factors = Factors(method, model, 48, 4, precision, attention, checkpointing, num_classes=2_000)
+    assert_kept_as_predicted(factors)
+
+
+@pytest.mark.parametrize("model", ["hybrid_tiny", "vit_tiny16"])
+@pytest.mark.parametrize("method", ["catlip", "superclip"])
+@EVERY_FORM
+def test_what_is_kept_of_an_image_without_most_of_its_patches_is_predicted(
+    model, method, attention, checkpointing
+) -> None:
+    factors = Factors(method, model, 64, 4, "fp32", attention, checkpointing, num_classes=2_000)
+    assert_kept_as_predicted(replace(factors, patch_drop_rate=0.6))
+
+
+def assert_kept_as_predicted(factors: Factors) -> None:
     kept = saved_bytes(build(factors, CPU), batch_of(factors, CPU))
     predicted = activation_bytes(factors, device_type="cpu")
     assert kept.keys() == predicted.keys()

@@ -95,6 +95,13 @@ def test_parts_are_in_the_peak_and_predicted(
         assert predicted.named[part] == pytest.approx(measured.named[part], rel=1e-4)
 
 
+def test_the_peak_is_predicted_where_patches_are_dropped(place) -> None:
+    factors = replace(SMALL, method="clip", patch_drop_rate=0.5)
+    measured, predicted = measure(factors, place)[0], predict(factors, "cpu")
+    assert predicted.peak_gib == pytest.approx(measured.peak_gib, rel=0.03)
+    assert predicted.peak_gib < predict(replace(factors, patch_drop_rate=0), "cpu").peak_gib
+
+
 def test_a_deep_checkpointed_step_peaks_with_all_gradients_and_one_block(place) -> None:
     factors = Factors("catlip", "vit_tiny16", 64, 64, "fp32", checkpointing=True, num_classes=500)
     measured, predicted = measure(factors, place)[0], predict(factors, "cpu")

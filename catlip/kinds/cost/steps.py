@@ -48,6 +48,7 @@ def _options(run: Run[StepKind]) -> list[str]:
         f"{setup.resolution} px": setup.resolution not in (None, USUAL_RESOLUTION),
         "naive attention": setup.attention == "naive",
         "checkpointing": setup.checkpointing,
+        f"{setup.patch_drop_rate:.0%} of patches dropped": setup.patch_drop_rate > 0,
         "compiled": setup.compile,
         "with data loading": bool(setup.data),
         f"{ranks} ranks": ranks > 1,
