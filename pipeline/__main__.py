@@ -4,10 +4,14 @@ import fcntl
 import os
 import shlex
 import sys
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from pipeline.options import HELP, Options, UsageError, read_options
 from pipeline.plan import steps_of
+from pipeline.programs import side_by_side, stopped_by_sigterm
 from pipeline.step import StepFailedError, run_step
 
 
@@ -44,8 +48,14 @@ def run(options: Options) -> None:
             print(shlex.join(step.command(options.python)))
         return
     lock = _lock(options.runs)
-    for step in steps:
-        run_step(step, options.runs, options.python)
+    run_one = partial(run_step, runs=options.runs, python=options.python)
+    with stopped_by_sigterm():
+        for beside, group in groupby(steps, key=attrgetter("beside")):
+            if beside:
+                side_by_side(run_one, list(group))
+            else:
+                for step in group:
+                    run_one(step)
     os.close(lock)
 
 

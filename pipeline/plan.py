@@ -1,5 +1,6 @@
 """The stages and their steps: from the data to the page."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class Plan:
         self.runs = options.runs
         self.starter = options.at_starter_scale
         self.gpus = count_gpus(options.device)
+        # The starter's programs are too small for several cores each.
+        self.beside = self.starter and not self.gpus and hasattr(os, "sched_getaffinity")
         self.quiet = ("--quiet",) if options.quiet else ()
         self.device = ("--device", options.device, *self.quiet)
         self.labels = self.runs / "labels"
@@ -127,6 +130,7 @@ def pretrain(plan: Plan) -> Iterator[Step]:
                 makes=[folder / "weights.safetensors", plan.record("pretrain", folder.name)],
                 owns=[folder, plan.record("pretrain", folder.name)],
                 processes=1 if plan.starter else max(plan.gpus, 1),
+                beside=plan.beside,
             )
 
 
@@ -146,6 +150,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
             other_arguments=("--out", str(record), *plan.device),
             reads=[str(folder), *reads],
             makes=[record],
+            beside=plan.beside,
         )
     if plan.starter:
         by_recipe = ("--recipe", recipe, "--fraction")
@@ -163,6 +168,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
             other_arguments=("--out", str(record), *plan.device),
             reads=[str(folder), *reads],
             makes=[record],
+            beside=plan.beside,
         )
     if plan.starter:
         record = plan.record("ceiling", "efficientnet_lite0")
@@ -173,6 +179,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
             other_arguments=("--out", str(record), *plan.device),
             reads=reads,
             makes=[record],
+            beside=plan.beside,
         )
 
 
@@ -197,6 +204,7 @@ def efficiency(plan: Plan, program: str, arguments: Iterable[str]) -> Step:
         makes=records,
         owns=[*records, *(record.with_suffix("") for record in records)],
         also=[f"{TRANSFER}.{program}"],
+        beside=plan.beside,
     )
 
 
@@ -254,6 +262,7 @@ def dense_training(
         makes=[record],
         owns=[record, record.with_suffix("")],
         processes=1 if plan.starter else max(plan.gpus, 1),
+        beside=plan.beside,
     )
 
 

@@ -2,17 +2,15 @@
 
 import json
 import shlex
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 
 from pipeline.inputs import digest_of_code, digest_of_data
+from pipeline.programs import Cores, run_command
 
 CLOCK_SKEW = 2.0  # seconds by which a file's time may be before ours
 
@@ -37,6 +35,7 @@ class Step:
         hardware: what the result is a measurement of, if it is one.
         processes: more than 1 starts it with torchrun.
         always: run it each time.
+        beside: its neighbours of the same kind may run at the same time, each on cores of its own.
     """
 
     name: str
@@ -51,6 +50,7 @@ class Step:
     hardware: str = ""
     processes: int = 1
     always: bool = False
+    beside: bool = False
 
     def command(self, python: str) -> list[str]:
         """The command line, as a list of words."""
@@ -117,8 +117,8 @@ class StepFailedError(Exception):
         self.code = code if code > 0 else 128 - code
 
 
-def run_step(step: Step, runs: Path, python: str) -> None:
-    """Run a step, unless it is done. Raises: StepFailedError."""
+def run_step(step: Step, runs: Path, python: str, *, cores: Cores | None = None) -> None:
+    """Run a step, on some cores or on all, unless it is done. Raises: StepFailedError."""
     path = runs / ".steps" / f"{step.name}.json"
     before, identity = Stamp.read(path), step.identity()
     if before and not step.always:
@@ -138,7 +138,7 @@ def run_step(step: Step, runs: Path, python: str) -> None:
     command = step.command(python)
     say(f"{step.name}: {shlex.join(command)}")
     began = time.time()
-    if code := run_command(command):
+    if code := run_command(command, cores):
         raise StepFailedError(step.name, code)
     files = _written(step.makes, began, runs) or _written(step.makes, 0, runs)
     earlier = [file for file in before.files if (runs / file).exists()] if before else []
@@ -153,23 +153,6 @@ def move_aside(paths: Iterable[Path]) -> None:
             older = path.with_name(f"{path.name}.old-{datetime.now():%Y%m%d-%H%M%S}")
             path.rename(older)
             say(f"what an older version of this step made is now {older}")
-
-
-def run_command(command: Sequence[str]) -> int:
-    """Run a command to its end, pass SIGTERM on to it, and return its exit code."""
-    process = subprocess.Popen(command)
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        process.send_signal(number)
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:  # Ctrl-C also reaches the program, which then ends by itself
-        process.wait()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def say(line: str) -> None:

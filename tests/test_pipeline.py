@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pipeline.__main__ import main
 from pipeline.inputs import digest_of_code, digest_of_data
 from pipeline.options import read_options
 from pipeline.plan import STEPS, Plan, dense, pretrain, steps_of
+from pipeline.programs import side_by_side
 from pipeline.step import Step, StepFailedError, run_step
 
 REPOSITORY = Path(__file__).parent.parent
@@ -304,7 +306,10 @@ def test_what_stops_the_pipeline_stops_its_program(stub: Step, tmp_path: Path) -
     )
     script = (
         "import sys; from pathlib import Path; from pipeline.step import *\n"
-        "try: run_step(Step('train', program='stub'), Path('runs'), sys.executable)\n"
+        "from pipeline.programs import stopped_by_sigterm\n"
+        "try:\n"
+        " with stopped_by_sigterm():\n"
+        "  run_step(Step('train', program='stub'), Path('runs'), sys.executable)\n"
         "except StepFailedError as error: sys.exit(error.code)"
     )
     process = subprocess.Popen(
@@ -314,3 +319,45 @@ def test_what_stops_the_pipeline_stops_its_program(stub: Step, tmp_path: Path) -
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 128 + signal.SIGTERM
+
+
+def test_steps_side_by_side_have_cores_of_their_own_and_print_in_one_piece(
+    stub: Step, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("stub.py").write_text(
+        "import os, pathlib, sys, time\n"
+        "name = sys.argv[1]\n"
+        "print(name, 'begins')\n"
+        "pathlib.Path(name).write_text(' '.join(map(str, sorted(os.sched_getaffinity(0)))))\n"
+        "while len(list(pathlib.Path().glob('step*'))) < 2: time.sleep(0.01)\n"
+        "print(name, 'ends')"
+    )
+    cores = os.sched_getaffinity(0)
+    names = ["step0", "step1"]
+    if len(cores) < 2:
+        pytest.skip("one core")
+    steps = [Step(name, program="stub", arguments=(name,)) for name in names]
+    side_by_side(partial(run_step, runs=Path("runs"), python=sys.executable), steps)
+    shares = [{*map(int, Path(name).read_text().split())} for name in names]
+    assert shares[0] | shares[1] == cores
+    assert not shares[0] & shares[1]
+    printed = capfd.readouterr().out.splitlines()
+    assert printed[0].split()[0] == printed[1].split()[0]
+
+
+def test_a_failure_lets_the_steps_beside_it_end_and_begins_no_other(stub: Step) -> None:
+    Path("stub.py").write_text(
+        "import pathlib, sys, time\n"
+        "name = sys.argv[1]\n"
+        "if name == 'step0': sys.exit(3)\n"
+        "time.sleep(0.5)\n"
+        "pathlib.Path(name).touch()"
+    )
+    steps = [
+        Step(f"step{number}", program="stub", arguments=(f"step{number}",)) for number in range(9)
+    ]
+    with pytest.raises(StepFailedError):
+        side_by_side(partial(run_step, runs=Path("runs"), python=sys.executable), steps)
+    ended = {path.name for path in Path().glob("step*")}
+    assert len(ended) < len(os.sched_getaffinity(0)) + 1
+    assert not Path("step8").exists()

@@ -1,0 +1,99 @@
+"""Programs as processes: one at a time, or several side by side, each on cores of its own.
+
+A training of a small encoder uses two cores badly: two trainings of one thread each, each on its
+own core, take much less time than one after the other with two threads.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Thread
+from types import FrameType
+from typing import Any
+
+Cores = frozenset[int]
+
+running: set[subprocess.Popen[Any]] = set()
+
+
+def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
+    """Run a command to its end, and return its exit code.
+
+    Args:
+        cores: run it on these alone, beside other programs: it then shows no bars but lines of
+            progress, and what it prints appears at its end, in one piece.
+    """
+    pipe = subprocess.PIPE if cores else None
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    running.add(process)
+    try:
+        if cores:
+            os.sched_setaffinity(process.pid, cores)
+            progress = Thread(target=_pass_on, args=(process.stderr,))
+            progress.start()
+            assert process.stdout is not None, "it is a pipe"
+            sys.stdout.write(process.stdout.read())
+            sys.stdout.flush()
+            progress.join()
+        return process.wait()
+    except KeyboardInterrupt:  # Ctrl-C also reaches the program, which then ends by itself
+        process.wait()
+        raise
+    finally:
+        running.discard(process)
+
+
+def _pass_on(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stderr.write(line)
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Pass SIGTERM on to the programs that are running."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for process in list(running):
+            process.send_signal(number)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def side_by_side(run: Callable[..., None], items: Sequence[Any]) -> None:
+    """Call `run(item, cores=...)` for each item, as many at a time as there are cores for.
+
+    Raises: what the first call that fails raises, when those that run beside it have ended; no
+        other is begun.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    places = min(len(cores), len(items))
+    free: SimpleQueue[Cores] = SimpleQueue()
+    for number in range(places):
+        free.put(frozenset(cores[number::places]))
+
+    def run_one(item: Any) -> None:
+        mine = free.get()
+        try:
+            run(item, cores=mine)
+        finally:
+            free.put(mine)
+
+    with ThreadPoolExecutor(places) as pool:
+        calls = [pool.submit(run_one, item) for item in items]
+        try:
+            wait(calls, return_when=FIRST_EXCEPTION)
+        finally:
+            for call in calls:
+                call.cancel()
+    for call in calls:
+        if not call.cancelled():
+            call.result()
