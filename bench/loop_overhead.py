@@ -51,7 +51,7 @@ class LoopOverhead:
     python -m bench.loop_overhead --models vit_b16 --resolution 224 --batch-size 256 --device cuda
     """
 
-    models: Annotated[tuple[str, ...], one_of(ENCODERS)] = ("hybrid_tiny", "vit_tiny16")
+    models: Annotated[tuple[str, ...], one_of(ENCODERS)] = ("hybrid_mini", "vit_tiny16")
     """Image encoders; the shorter the step, the more the loop weighs."""
     resolution: Count = 48
     """Image side in pixels."""

@@ -3,12 +3,13 @@
 The blocks are timm's. Encoders differ in the stem that turns pixels into tokens: `patchify` is
 ViT's strided convolution, `conv` the three convolutions of the reference release, and `hybrid` a
 small convolutional network whose feature map is cut into tokens, as in ViT's hybrid. The small
-encoder has this stem, because a plain ViT learns too slowly from a few thousand pictures.
+encoders have this stem, because a plain ViT learns too slowly from a few thousand pictures.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -47,7 +48,9 @@ class Architecture:
 
 
 ENCODERS = {
-    "hybrid_tiny": Architecture(192, 2, 3, patch=8, stem="hybrid", pool="avg"),
+    "hybrid_micro": Architecture(64, 1, 1, stem="hybrid", pool="avg"),
+    "hybrid_mini": Architecture(128, 1, 2, stem="hybrid", pool="avg"),
+    "hybrid_small": Architecture(256, 1, 4, stem="hybrid", pool="avg"),
     "vit_tiny16": Architecture(192, 12, 3),
     "vit_small16": Architecture(384, 12, 6),
     "vit_b16": Architecture(768, 12, 12),
@@ -142,15 +145,21 @@ def conv_width(width: int) -> int:
 
 
 def hybrid_stem(width: int) -> nn.Sequential:
-    """A convolution and two residual blocks, stride 8; with batch norm, like the release's stem."""
+    """A convolution and three residual blocks, each of stride 2; with batch norm, like the
+    release's stem.
+    """
+    widths = hybrid_widths(width)
     return nn.Sequential(
-        nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(32),
+        nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(widths[0]),
         nn.ReLU(),
-        _residual_block(32, 64),
-        _residual_block(64, 128),
-        nn.Conv2d(128, width, 1),
+        *(_residual_block(channels, wider) for channels, wider in pairwise(widths)),
     )
+
+
+def hybrid_widths(width: int) -> list[int]:
+    """Channels after each part of the hybrid's stem."""
+    return [width // 8, width // 4, width // 2, width]
 
 
 def _residual_block(channels: int, wider: int) -> BasicBlock:

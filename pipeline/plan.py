@@ -32,7 +32,7 @@ class Plan:
         self.labels = self.runs / "labels"
         self.vocabulary = self.runs / "vocabulary.json"
         self.probe_data = options.probe.partition(":")[2] or options.probe
-        self.untrained = "random:hybrid_tiny@48" if self.starter else "random:vit_b16@224"
+        self.untrained = "random:hybrid_mini@48" if self.starter else "random:vit_b16@224"
 
     def trained(self, method: str, seed: int) -> Path:
         """The folder of a pre-training run."""
@@ -78,7 +78,7 @@ def label(plan: Plan) -> Iterator[Step]:
     yield Step(
         "vocabulary",
         program="catlip.vocabulary",
-        arguments=(str(labels), "--threshold", "8" if plan.starter else "500"),
+        arguments=(str(labels), "--threshold", "16" if plan.starter else "500"),
         other_arguments=("--out", str(vocabulary), *plan.quiet),
         reads=[str(labels)],
         makes=[vocabulary],
@@ -272,7 +272,7 @@ def bench(plan: Plan) -> Iterator[Step]:
     yield cost(plan, "step_time", ("--model", "vit_b16"))
     if plan.starter:
         as_trained = (
-            *("--model", "hybrid_tiny", "--resolution", "48", "--batch-size", "64"),
+            *("--model", "hybrid_mini", "--resolution", "48", "--batch-size", "64"),
             *("--num-steps", "40", "--num-classes", "750"),
         )
         yield cost(plan, "step_time", as_trained, name="step_time_starter")

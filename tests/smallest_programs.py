@@ -22,7 +22,7 @@ QUIET = "--device cpu --quiet"
 FEW = f"--epochs 0 --iterations 2 --micro-batch 8 {QUIET}"
 PROBE = f"--data starter:data/starter {FEW}"
 ENCODER = f"--encoder {CATLIP}"
-SMALL_MODEL = f"--model hybrid_tiny --resolution 48 --num-classes 50 {QUIET}"
+SMALL_MODEL = f"--model hybrid_mini --resolution 48 --num-classes 50 {QUIET}"
 DENSE = f"{ENCODER} --draw 1 --epochs 0.5 --micro-batch 4 --num-workers 0 {QUIET}"
 STEP_TIME = "runs/bench/step_time"
 DATA, LABELLED, TRAINED, CLIP_TRAINED = (
@@ -162,7 +162,7 @@ SMALLEST = {
     "bench.compare": Smallest(f"{STEP_TIME}/*.json {STEP_TIME}/*.json", after=("bench.step_time",)),
     "bench.memory": Smallest(f"{SMALL_MODEL} --batch-size 2", "memory"),
     "bench.loop_overhead": Smallest(
-        f"--models hybrid_tiny --batch-size 2 --num-steps 2 {QUIET}", "loop_overhead"
+        f"--models hybrid_mini --batch-size 2 --num-steps 2 {QUIET}", "loop_overhead"
     ),
     "bench.communication": Smallest(
         f"{SMALL_MODEL} --methods catlip clip --batch-size 2 --num-steps 2 --num-warmup 2",
@@ -170,7 +170,7 @@ SMALLEST = {
         ranks=2,
     ),
     "bench.waterfall": Smallest(
-        f"--model hybrid_tiny --batch-size 1 --num-rounds 1 --num-sizes 1 --num-classes 50 {QUIET}",
+        f"--model hybrid_mini --batch-size 1 --num-rounds 1 --num-sizes 1 --num-classes 50 {QUIET}",
         "waterfall",
     ),
     "bench.busy_machine": Smallest("--num-steps 1 --num-rounds 1 --quiet", "busy_machine"),
@@ -187,6 +187,14 @@ SMALLEST = {
             f"{FEW}"
         ),
         "threshold",
+        (LABELLED,),
+    ),
+    "bench.tuning": Smallest(
+        (
+            f"--shards {SHARDS} --labels-dir {LABELS} --vocabulary {VOCABULARY} "
+            f"--probe starter-validation:data/starter --trials 1 --images 64 {QUIET}"
+        ),
+        "tuning",
         (LABELLED,),
     ),
     "bench.labelling": Smallest(

@@ -154,7 +154,7 @@ def test_a_classifier_in_chunks_trains_like_one_that_is_not() -> None:
     for chunk_classes in (0, 2):
         torch.manual_seed(0)
         objective = Categorical(
-            build_encoder("hybrid_tiny", 32), torch.full((5,), 0.1), chunk_classes
+            build_encoder("hybrid_mini", 32), torch.full((5,), 0.1), chunk_classes
         )
         shapes = []
         with torch.autograd.graph.saved_tensors_hooks(
@@ -169,12 +169,12 @@ def test_a_classifier_in_chunks_trains_like_one_that_is_not() -> None:
 
 def test_a_negative_chunk_is_refused() -> None:
     with pytest.raises(InputError, match="chunk_classes -1"):
-        Categorical(build_encoder("hybrid_tiny", 32), torch.full((5,), 0.1), chunk_classes=-1)
+        Categorical(build_encoder("hybrid_mini", 32), torch.full((5,), 0.1), chunk_classes=-1)
 
 
 def test_training_starts_at_the_loss_of_knowing_the_base_rates() -> None:
     rates = torch.tensor([0.5, 0.1, 0.01])
-    objective = Categorical(build_encoder("hybrid_tiny", 32), rates)
+    objective = Categorical(build_encoder("hybrid_mini", 32), rates)
     torch.nn.init.zeros_(objective.classifier.weight)
     loss = objective(
         Batch(
@@ -205,15 +205,15 @@ def test_over_the_whole_vocabulary_the_bias_saves_the_first_16_800_nats() -> Non
 
     def first_loss(base_rates: torch.Tensor) -> float:
         torch.manual_seed(0)
-        objective = Categorical(build_encoder("hybrid_tiny", 16), base_rates)
+        objective = Categorical(build_encoder("hybrid_mini", 16), base_rates)
         with torch.inference_mode():
             return objective(
                 Batch(torch.zeros(256, 3, 16, 16, dtype=torch.uint8), [""] * 256, labels)
             ).item()
 
-    # Weights of deviation 0.02 on normed features of width 192 add noise of that variance to each
+    # Weights of deviation 0.02 on normed features of width 128 add noise of that variance to each
     # logit.
-    variance = 192 * 0.02**2
+    variance = 128 * 0.02**2
     assert first_loss(torch.full((VOCABULARY,), 0.5)) == pytest.approx(
         VOCABULARY * (math.log(2) + variance / 8), rel=0.002
     )
@@ -222,7 +222,7 @@ def test_over_the_whole_vocabulary_the_bias_saves_the_first_16_800_nats() -> Non
 
 
 def test_it_is_an_objective_and_trains_the_encoder() -> None:
-    objective = Categorical(build_encoder("hybrid_tiny", 32), torch.full((5,), 0.1))
+    objective = Categorical(build_encoder("hybrid_mini", 32), torch.full((5,), 0.1))
     assert objective.needs == {"labels"}
     assert isinstance(objective.image_encoder, ImageEncoder)
     objective(

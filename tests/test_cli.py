@@ -53,7 +53,7 @@ from catlip.recipes.__main__ import WriteRecipes
         ),
         (
             "bench.downstream.readouts",
-            ["--encoder", "random:hybrid_tiny@48", "--data", "cifar:x"],
+            ["--encoder", "random:hybrid_mini@48", "--data", "cifar:x"],
             "imagenet:DIR",
         ),
         (

@@ -45,7 +45,7 @@ for module, *arguments in json.loads(sys.argv[1]):
         if end.code not in (0, 130):
             raise
 """
-SMALL = ("--model", "hybrid_tiny", "--resolution", "48", "--num-classes", "50")
+SMALL = ("--model", "hybrid_mini", "--resolution", "48", "--num-classes", "50")
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,7 @@ def _on_meta(drawn: Draws) -> Draws:
 
 
 def build(method: str = "catlip") -> Objective:
-    return methods.build(method, "hybrid_tiny", 16, 20, seed=0)
+    return methods.build(method, "hybrid_mini", 16, 20, seed=0)
 
 
 @pytest.mark.parametrize("method", methods.METHODS)
@@ -245,7 +245,7 @@ def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
     plain, augment = build(method), RangeAugment()
     objective, batch = (
         Augmented(plain, augment),
-        methods.synthetic_batch(4, "hybrid_tiny", 16, 20, seed=0),
+        methods.synthetic_batch(4, "hybrid_mini", 16, 20, seed=0),
     )
     assert objective.needs == plain.needs
     assert objective.image_encoder is plain.image_encoder
@@ -299,7 +299,7 @@ def weights_after(num_steps: int, resume_at: int | None) -> dict[str, Tensor]:
         for micro_batch in range(2 * step, 2 * step + 2):
             torch.manual_seed(micro_batch)
             objective(
-                methods.synthetic_batch(4, "hybrid_tiny", 16, 20, seed=micro_batch)
+                methods.synthetic_batch(4, "hybrid_mini", 16, 20, seed=micro_batch)
             ).backward()
         optimizer.step()
     return objective.state_dict()

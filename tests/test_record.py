@@ -24,7 +24,7 @@ def test_a_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None
     read = json.loads(record.path.read_text())
     assert read["schema"] == 1
     assert (read["kind"], read["name"]) == ("kind", "name")
-    assert read["config"]["encoder"] == "hybrid_tiny"
+    assert read["config"]["encoder"] == "hybrid_mini"
     assert read["metrics"] == {"share": 0.5}
     assert read["samples"]["ms"][:2] == [1, 2]
     assert {"device", "cpu", "python", "packages", "revision", "dirty", "started"} <= read[

@@ -25,7 +25,7 @@ from bench.arithmetic.state import (
 )
 from bench.training_step import Factors
 from catlip.costs import FLOAT32, TextTower
-from catlip.encoder import ENCODERS, conv_width
+from catlip.encoder import ENCODERS, conv_width, hybrid_widths
 from catlip.training.precision import AUTOCAST
 
 INT64 = 8  # bytes
@@ -205,7 +205,10 @@ def stem_numbers(factors: Factors) -> int:
         return pixels + 3 * conv_width(shape.width) * ((side // 4) ** 2 + (side // 8) ** 2)
     # Before the norm and after the ReLU; in a residual block of two convolutions and a shortcut,
     # three and two of those.
-    return pixels + 2 * 32 * (side // 2) ** 2 + 5 * (64 * (side // 4) ** 2 + 128 * (side // 8) ** 2)
+    first, *blocks = hybrid_widths(shape.width)
+    strides = (4, 8, 16)
+    of_blocks = sum(w * (side // s) ** 2 for w, s in zip(blocks, strides, strict=True))
+    return pixels + 2 * first * (side // 2) ** 2 + 5 * of_blocks
 
 
 def stem_weights(factors: Factors) -> int:

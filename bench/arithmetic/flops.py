@@ -23,7 +23,7 @@ from bench.training_step import Factors
 from catlip.cli import choose
 from catlip.costs import Matmul, TextTower
 from catlip.data.sampler import ImageSize
-from catlip.encoder import ENCODERS, conv_width
+from catlip.encoder import ENCODERS, conv_width, hybrid_widths
 
 MLP_RATIO = 4  # both towers
 
@@ -55,11 +55,12 @@ def stem_products(model: str, resolution: int) -> list[Matmul]:
             Matmul(wide[1], 4 * hidden, hidden),
             Matmul(last, 4 * hidden, width),
         ]
-    products = [Matmul((resolution // 2) ** 2, 3 * 9, 32, trained_operands=1)]
-    for channels, wider, stride in ((32, 64, 4), (64, 128, 8)):
+    widths = hybrid_widths(width)
+    products = [Matmul((resolution // 2) ** 2, 3 * 9, widths[0], trained_operands=1)]
+    for channels, wider, stride in zip(widths, widths[1:], (4, 8, 16), strict=False):
         pixels = (resolution // stride) ** 2
         products += [Matmul(pixels, inner, wider) for inner in (9 * channels, 9 * wider, channels)]
-    return [*products, Matmul(last, 128, width)]
+    return products
 
 
 def block_products(tokens: int, width: int, heads: int) -> dict[str, Matmul]:

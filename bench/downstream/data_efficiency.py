@@ -34,7 +34,7 @@ class DataEfficiency:
     python -m bench.downstream.data_efficiency --recipe starter --data starter:data/starter \\
         --out runs/starter \\
         --encoders runs/starter/pretrain/catlip-seed0 runs/starter/pretrain/clip-seed0 \\
-        random:hybrid_tiny@48
+        random:hybrid_mini@48
 
     python -m bench.downstream.data_efficiency --programs finetune --data imagenet:/data/imagenet \\
         --devices cuda:0 cuda:1 --encoders released:vit_b16 released:vit_l16 \\

@@ -26,7 +26,7 @@ from catlip.program.progress import progress
 
 RANKS = (1, 2, 4)
 METHODS = ("catlip", "clip")
-STEP = {"--model": "hybrid_tiny", "--resolution": 64, "--batch-size": 16, "--precision": "fp32"}
+STEP = {"--model": "hybrid_mini", "--resolution": 64, "--batch-size": 16, "--precision": "fp32"}
 
 
 def validate(rounds: int = 3, num_steps: int = 6, quiet: bool = False) -> list[Validation]:

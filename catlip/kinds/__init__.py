@@ -33,6 +33,7 @@ from catlip.kinds.transfer.pretrain import Pretrain
 from catlip.kinds.transfer.scenes import Scenes
 from catlip.kinds.transfer.transfer import Finetune, LinearProbe, OnTasks, Readout, Transferred
 from catlip.kinds.transfer.transfer_options import TransferOptions
+from catlip.kinds.transfer.tuning import Trial
 from catlip.kinds.words.examples import Examples
 from catlip.kinds.words.label_accuracy import LabelAccuracy
 from catlip.kinds.words.label_audit import LabelAudit
@@ -99,6 +100,7 @@ __all__ = [
     "Threshold",
     "TransferOptions",
     "Transferred",
+    "Trial",
     "Validation",
     "VocabularyCounts",
     "VocabularyStatistics",

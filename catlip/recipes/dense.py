@@ -224,6 +224,7 @@ STARTER_SEGMENTATION = SegmentationRecipe(
     short_side=(72, 112),
     longest_side=256,
     most_of_one_class=1.0,
+    output_stride=8,
     head_channels=64,
     dilations=(2, 4, 6),
 )
@@ -302,7 +303,7 @@ STARTER_DETECTION = DetectionRecipe(
     range_augment=(),
     layer_decay=0.5,
     scale_jitter=(0.9, 1.2),
-    pyramid_scales=(2.0, 1.0, 0.5),
+    pyramid_scales=(4.0, 2.0, 1.0),
     pyramid_channels=32,
     head_convolutions=1,
     fc_channels=128,

@@ -23,8 +23,8 @@ class Recipe(MultiScaleRecipe):
     }
 
     encoder: str = "vit_b16"
-    """Image encoder: hybrid_tiny, vit_tiny16, vit_small16, vit_b16, vit_l16, vit_h16, or with the
-    release's stem vit_b16_conv, vit_l16_conv, vit_h16_conv."""
+    """Image encoder: hybrid_micro, hybrid_mini, hybrid_small, vit_tiny16, vit_small16, vit_b16,
+    vit_l16, vit_h16, or with the release's stem vit_b16_conv, vit_l16_conv, vit_h16_conv."""
     drop_path: PartialFraction = 0.0
     """Probability that the last block is skipped for an image; it rises linearly from 0 at the
     first.
@@ -92,7 +92,7 @@ STARTER = Recipe(
         "The starter data on two CPU cores, minutes: shows that the pipeline learns and transfers, "
         "nothing about the paper."
     ),
-    encoder="hybrid_tiny",
+    encoder="hybrid_mini",
     epochs=10,
     micro_batch=64,
     num_devices=1,

@@ -8,8 +8,17 @@ not run says with which command it would be.
 
 from collections.abc import Sequence
 
-from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks, Readout, TransferOptions
+from catlip.kinds import (
+    Finetune,
+    LinearProbe,
+    LongerTraining,
+    OnTasks,
+    Readout,
+    TransferOptions,
+    Trial,
+)
 from catlip.kinds.transfer.transfer_options import transfer_options_table
+from catlip.kinds.transfer.tuning import tuning_table
 from reports.read.measured import Setting
 from reports.read.records import Record, Records
 from reports.read.rules import by_scale, suffix
@@ -30,6 +39,10 @@ LONGER = (
     "python -m bench.downstream.longer_training runs/starter/pretrain/catlip-seed0 --data "
     "starter:data/starter"
 )
+TUNING = (
+    "python -m bench.tuning --shards data/starter/pretrain --labels-dir runs/starter/labels "
+    "--vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter"
+)
 
 
 def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
@@ -40,6 +53,7 @@ def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
         Section("few-labels", "What it is worth with little data", _few_labels(main, records)),
         Section("transfer-init", "What Transfer Init adds", _transfer_init(main, records)),
         Section("longer-training", "What longer training is worth", _longer(main, records)),
+        Section("tuning", "How each method was tuned", _tuning(main, records)),
     ]
 
 
@@ -126,3 +140,17 @@ def _longer(main: Setting | None, records: Records) -> list[Block]:
     for i, found in enumerate(by_scale(records, main, LongerTraining)):
         blocks += side_by_side(longer_figures(found, suffix(i)))
     return [Text(words), *(blocks or to_fill("No encoder was probed along its training.", LONGER))]
+
+
+def _tuning(main: Setting | None, records: Records) -> list[Block]:
+    words = (
+        "Which of two methods is better can turn with the learning rate. Each method gets the same "
+        "trials, drawn from the same ranges, short trainings that are judged on validation data "
+        "which no other number of this page rests on. A method with fewer trials than another is "
+        "at a disadvantage."
+    )
+    blocks: list[Block] = [
+        tuning_table(tried, f"tuning{suffix(i)}", f"Trials, {tried[0].scale} scale")
+        for i, tried in enumerate(by_scale(records, main, Trial))
+    ]
+    return [Text(words), *(blocks or to_fill("No recipe was tuned.", TUNING))]

@@ -8,11 +8,11 @@ from bench import methods
 
 
 def clip() -> Contrastive:
-    return methods.build("clip", "hybrid_tiny", 32, num_classes=10, seed=0).eval()
+    return methods.build("clip", "hybrid_mini", 32, num_classes=10, seed=0).eval()
 
 
 def test_the_loss_is_the_symmetric_cross_entropy_of_the_similarities() -> None:
-    objective, batch = clip(), methods.synthetic_batch(6, "hybrid_tiny", 32, num_classes=10, seed=0)
+    objective, batch = clip(), methods.synthetic_batch(6, "hybrid_mini", 32, num_classes=10, seed=0)
     image = objective.projection(objective.image_encoder(batch.images))
     text = objective.text_encoder(batch.tokens)
     similarity = F.cosine_similarity(image[:, None], text[None], dim=-1) / 0.07
@@ -22,7 +22,7 @@ def test_the_loss_is_the_symmetric_cross_entropy_of_the_similarities() -> None:
 
 
 def test_above_the_cap_the_temperature_stays_at_it_and_has_no_gradient() -> None:
-    objective, batch = clip(), methods.synthetic_batch(4, "hybrid_tiny", 32, num_classes=10, seed=0)
+    objective, batch = clip(), methods.synthetic_batch(4, "hybrid_mini", 32, num_classes=10, seed=0)
     losses, gradients = [], []
     for scale in (MAX_LOGIT_SCALE - 0.01, MAX_LOGIT_SCALE, 50.0):
         objective.zero_grad()

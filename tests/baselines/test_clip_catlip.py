@@ -7,9 +7,9 @@ from bench import methods
 
 
 def test_loss_and_gradient_are_those_of_the_sum_of_both_formulas() -> None:
-    batch = methods.synthetic_batch(6, "hybrid_tiny", 32, num_classes=10, seed=0)
+    batch = methods.synthetic_batch(6, "hybrid_mini", 32, num_classes=10, seed=0)
     batch.images = batch.images.double() / 255
-    objective = methods.build("clip_catlip", "hybrid_tiny", 32, num_classes=10, seed=0).double()
+    objective = methods.build("clip_catlip", "hybrid_mini", 32, num_classes=10, seed=0).double()
     loss = objective(batch)
     features = objective.image_encoder(batch.images)
     image, text = objective.projection(features), objective.text_encoder(batch.tokens)
@@ -31,7 +31,7 @@ def test_loss_and_gradient_are_those_of_the_sum_of_both_formulas() -> None:
 
 def test_it_starts_from_the_frequency_of_each_noun_as_catlip_does() -> None:
     both, catlip = (
-        methods.build(method, "hybrid_tiny", 32, num_classes=10, seed=0)
+        methods.build(method, "hybrid_mini", 32, num_classes=10, seed=0)
         for method in ("clip_catlip", "catlip")
     )
     assert torch.equal(both.classifier.bias, catlip.classifier.bias)

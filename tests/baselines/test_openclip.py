@@ -36,15 +36,15 @@ def test_captions_are_cleaned_as_for_labelling_before_they_are_tokenized() -> No
 
 @pytest.mark.parametrize("method", BASELINES)
 def test_a_baseline_starts_from_the_encoder_of_every_other_and_trains_all_of_itself(method) -> None:
-    objective = methods.build(method, "hybrid_tiny", 32, num_classes=10, seed=3)
+    objective = methods.build(method, "hybrid_mini", 32, num_classes=10, seed=3)
     assert objective.needs <= {"labels", "tokens"}
     torch.manual_seed(3)
-    encoder = build_encoder("hybrid_tiny", 32).state_dict()
+    encoder = build_encoder("hybrid_mini", 32).state_dict()
     assert all(
         torch.equal(value, encoder[name])
         for name, value in objective.image_encoder.state_dict().items()
     )
-    objective(methods.synthetic_batch(4, "hybrid_tiny", 32, num_classes=10, seed=0)).backward()
+    objective(methods.synthetic_batch(4, "hybrid_mini", 32, num_classes=10, seed=0)).backward()
     for name, parameter in objective.named_parameters():
         assert parameter.ndim > 0, f"{name} could not be sharded"
         assert parameter.grad is not None, name

@@ -8,8 +8,8 @@ from bench import methods
 
 
 def test_the_loss_is_the_binary_cross_entropy_of_every_pair() -> None:
-    objective = methods.build("siglip", "hybrid_tiny", 32, num_classes=10, seed=0).eval()
-    batch = methods.synthetic_batch(6, "hybrid_tiny", 32, num_classes=10, seed=0)
+    objective = methods.build("siglip", "hybrid_mini", 32, num_classes=10, seed=0).eval()
+    batch = methods.synthetic_batch(6, "hybrid_mini", 32, num_classes=10, seed=0)
     image = objective.projection(objective.image_encoder(batch.images))
     text = objective.text_encoder(batch.tokens)
     logits = 10 * F.cosine_similarity(image[:, None], text[None], dim=-1) - 10
@@ -18,6 +18,6 @@ def test_the_loss_is_the_binary_cross_entropy_of_every_pair() -> None:
 
 
 def test_it_starts_where_almost_every_pair_is_said_not_to_belong_together() -> None:
-    objective = methods.build("siglip", "hybrid_tiny", 32, num_classes=10, seed=0)
+    objective = methods.build("siglip", "hybrid_mini", 32, num_classes=10, seed=0)
     assert objective.logit_scale.exp().item() == pytest.approx(10)
     assert objective.logit_bias.item() == -10

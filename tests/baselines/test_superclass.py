@@ -35,7 +35,7 @@ def ragged(classes: list[list[int]]) -> RaggedLabels:
 
 
 def build(method: str = "superclass") -> Superclass:
-    return methods.build(method, "hybrid_tiny", 32, num_classes=10, seed=0)
+    return methods.build(method, "hybrid_mini", 32, num_classes=10, seed=0)
 
 
 SOFTMAX = build("catlip_softmax").double()
@@ -177,6 +177,6 @@ def trained(objective: Superclass, steps: range) -> list[float]:
 
 
 def batch_of(step: int) -> Batch:
-    batch = methods.synthetic_batch(4, "hybrid_tiny", 32, num_classes=10, seed=step)
+    batch = methods.synthetic_batch(4, "hybrid_mini", 32, num_classes=10, seed=step)
     few = batch.tokens[:, 1:-1] % 20  # so that captions share words, and their counts matter
     return replace(batch, tokens=torch.cat([batch.tokens[:, :1], few, batch.tokens[:, -1:]], dim=1))

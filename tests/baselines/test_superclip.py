@@ -42,7 +42,7 @@ def published_target(now: Tensor, seen: list[Tensor], num_classes: int) -> Tenso
     return target
 
 
-@pytest.mark.parametrize(("model", "first_patch"), [("hybrid_tiny", 0), ("vit_tiny16", 1)])
+@pytest.mark.parametrize(("model", "first_patch"), [("hybrid_mini", 0), ("vit_tiny16", 1)])
 def test_loss_and_gradient_are_those_of_the_formula(model, first_patch) -> None:
     objective: Superclip = methods.build("superclip", model, 32, num_classes=10, seed=0).double()
     earlier, batch = batch_of(0, model), batch_of(1, model)
@@ -71,9 +71,9 @@ def test_loss_and_gradient_are_those_of_the_formula(model, first_patch) -> None:
 
 
 def test_the_image_encoder_runs_once() -> None:
-    objective = methods.build("superclip", "hybrid_tiny", 32, num_classes=10, seed=0)
+    objective = methods.build("superclip", "hybrid_mini", 32, num_classes=10, seed=0)
     passes = []
     objective.image_encoder.patch_embed.register_forward_hook(lambda *_: passes.append(1))
-    batch = methods.synthetic_batch(B, "hybrid_tiny", 32, num_classes=10, seed=0)
+    batch = methods.synthetic_batch(B, "hybrid_mini", 32, num_classes=10, seed=0)
     objective(batch).backward()
     assert passes == [1]

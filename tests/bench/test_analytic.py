@@ -32,7 +32,7 @@ from catlip.training.distributed import find_place
 
 SMALL = Factors(
     method="catlip",
-    model="hybrid_tiny",
+    model="hybrid_mini",
     resolution=48,
     batch_size=3,
     precision="fp32",
@@ -40,7 +40,7 @@ SMALL = Factors(
 )
 EVERY_METHOD = pytest.mark.parametrize("method", methods.METHODS)
 ALL_AND_A_PLAIN_ONE = [
-    *(("hybrid_tiny", method) for method in methods.METHODS),
+    *(("hybrid_mini", method) for method in methods.METHODS),
     ("vit_tiny16", "catlip"),
     ("vit_tiny16", "clip"),
     ("vit_tiny16", "superclip"),
@@ -69,7 +69,7 @@ def test_operations_are_those_that_pytorch_counts(method, attention, checkpointi
 
 @pytest.mark.parametrize(
     ("model", "resolution"),
-    [("vit_tiny16", 32), ("vit_tiny16", 64), ("vit_b16_conv", 32), ("hybrid_tiny", 64)],
+    [("vit_tiny16", 32), ("vit_tiny16", 64), ("vit_b16_conv", 32), ("hybrid_mini", 64)],
 )
 @pytest.mark.parametrize(
     ("checkpointing", "patch_drop_rate"), [(False, 0.0), (True, 0.0), (True, 0.3)]
@@ -170,7 +170,7 @@ def test_what_autograd_keeps_is_predicted_by_part(
     assert_kept_as_predicted(factors)
 
 
-@pytest.mark.parametrize("model", ["hybrid_tiny", "vit_tiny16"])
+@pytest.mark.parametrize("model", ["hybrid_mini", "vit_tiny16"])
 @pytest.mark.parametrize("method", ["catlip", "superclip"])
 @EVERY_FORM
 def test_what_is_kept_of_an_image_without_most_of_its_patches_is_predicted(
@@ -189,11 +189,12 @@ def assert_kept_as_predicted(factors: Factors) -> None:
 
 
 def test_a_checkpointed_naive_encoder_keeps_no_more_than_another() -> None:
+    deep = replace(SMALL, model="vit_tiny16")
     kept = [
-        activation_bytes(replace(SMALL, attention=attention, checkpointing=True))["image_encoder"]
+        activation_bytes(replace(deep, attention=attention, checkpointing=True))["image_encoder"]
         for attention in ("sdpa", "naive")
     ]
-    assert kept[0] == kept[1] < activation_bytes(SMALL)["image_encoder"] / 2
+    assert kept[0] == kept[1] < activation_bytes(deep)["image_encoder"] / 2
 
 
 def total_mb(factors: Factors, world_size: int, what: str) -> float:
@@ -253,7 +254,7 @@ def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method)
 
 def test_the_table_is_printed_and_recorded(program: Callable, tmp_path) -> None:
     done = program(
-        "bench.analytic", "--model", "hybrid_tiny", "--resolution", 48, "--out", tmp_path
+        "bench.analytic", "--model", "hybrid_mini", "--resolution", 48, "--out", tmp_path
     )
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
@@ -274,5 +275,5 @@ def test_the_table_is_printed_and_recorded(program: Callable, tmp_path) -> None:
 )
 def test_what_is_unknown_is_named_before_anything_is_written(tmp_path, wrong) -> None:
     with pytest.raises(InputError, match=re.escape(str(next(iter(wrong.values()))).strip("()',"))):
-        main(replace(Analytic(model="hybrid_tiny", out=tmp_path), **wrong))
+        main(replace(Analytic(model="hybrid_mini", out=tmp_path), **wrong))
     assert not list(tmp_path.iterdir())

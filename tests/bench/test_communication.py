@@ -24,10 +24,10 @@ from bench.measuring.collectives import NCCL_KERNEL, TRACED_AS, Collective, bus_
 from bench.measuring.exchange_time import grouped
 from catlip.cli import InputError
 
-JOINT = 192  # of hybrid_tiny's text tower
+JOINT = 128  # of hybrid_mini's text tower
 TINY = (
     "--model",
-    "hybrid_tiny",
+    "hybrid_mini",
     "--resolution",
     32,
     "--batch-size",

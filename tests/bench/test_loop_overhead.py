@@ -16,7 +16,7 @@ from catlip.training.schedule import WARMUP_FROM, Optimization
 
 def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_path) -> None:
     done = program(
-        "bench.loop_overhead", "--models", "hybrid_tiny", "--resolution", 32, "--batch-size", 4,
+        "bench.loop_overhead", "--models", "hybrid_mini", "--resolution", 32, "--batch-size", 4,
         "--num-steps", 4,
         "--device", "cpu", "--out", tmp_path, "--quiet",
     )  # fmt: skip
@@ -38,8 +38,8 @@ def test_both_sides_do_the_same_work() -> None:
     """At the rate that the loop's first step has, they come to the same weights."""
     recipe = Optimization(precision="fp32", max_lr=WARMUP_FROM, min_lr=WARMUP_FROM, ema_decay=0.5)
     place = Place(0, 1, torch.device("cpu"))
-    batch = methods.synthetic_batch(4, "hybrid_tiny", 32, num_classes=NUM_CLASSES, seed=0)
-    one = methods.build("catlip", "hybrid_tiny", 32, num_classes=NUM_CLASSES, seed=0)
+    batch = methods.synthetic_batch(4, "hybrid_mini", 32, num_classes=NUM_CLASSES, seed=0)
+    one = methods.build("catlip", "hybrid_mini", 32, num_classes=NUM_CLASSES, seed=0)
     other = copy.deepcopy(one)
     trainer, step = Trainer(one, recipe, 100, place=place), bare_step(other, batch, recipe)
     for _ in range(2):

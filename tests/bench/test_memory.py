@@ -29,7 +29,7 @@ from catlip.training.distributed import Place, find_place
 
 SMALL = Factors(
     method="catlip",
-    model="hybrid_tiny",
+    model="hybrid_mini",
     resolution=48,
     batch_size=16,
     precision="fp32",
@@ -70,7 +70,7 @@ def test_live_storage_sees_the_backward_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "checkpointing", "batch_size"), [("fp32", False, 16), ("bf16", True, 48)]
+    ("precision", "checkpointing", "batch_size"), [("fp32", False, 32), ("bf16", True, 48)]
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_parts_are_in_the_peak_and_predicted(
@@ -127,11 +127,11 @@ def test_activations_grow_by_the_same_for_each_image(place, factors) -> None:
 
 
 def test_checkpointing_keeps_less_of_the_image_encoder_and_all_of_the_text(place) -> None:
+    factors = replace(SMALL, method="clip", model="vit_tiny16")
     all_of_it, less = (
-        measure(replace(SMALL, method="clip", checkpointing=on), place)[0] for on in (False, True)
+        measure(replace(factors, checkpointing=on), place)[0] for on in (False, True)
     )
-    # The stem is not checkpointed.
-    assert less.activations_image_gib < 0.6 * all_of_it.activations_image_gib
+    assert less.activations_image_gib < 0.3 * all_of_it.activations_image_gib
     assert less.activations_text_gib == all_of_it.activations_text_gib
 
 
@@ -220,14 +220,14 @@ def test_the_largest_batch_fits_its_budget_and_the_next_does_not(
     program: Callable, tmp_path
 ) -> None:
     done = program(
-        "bench.memory", "--model", "hybrid_tiny", "--resolution", 32, "--num-classes", 500,
+        "bench.memory", "--model", "hybrid_mini", "--resolution", 32, "--num-classes", 500,
         "--methods", "catlip", "clip",
         "--batch-sizes", 8, 16, "--largest", "--budget-gib", 0.25, "--device", "cpu", "--out",
         tmp_path, "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
-    assert path.name.startswith("hybrid_tiny-b8-16-fp32-torch")
+    assert path.name.startswith("hybrid_mini-b8-16-fp32-torch")
     assert done.stdout.splitlines()[-1] == f"wrote {path}"
     record = json.loads(path.read_text())
     assert record["kind"] == "memory"
@@ -244,17 +244,17 @@ def test_the_largest_batch_fits_its_budget_and_the_next_does_not(
         assert catlip.retries == 0
         assert clip.largest_batch < catlip.largest_batch
     assert catlip.largest_batch == pytest.approx(catlip.largest_batch_predicted, rel=0.05)
-    largest = Factors("catlip", "hybrid_tiny", 32, catlip.largest_batch, "fp32", num_classes=500)
+    largest = Factors("catlip", "hybrid_mini", 32, catlip.largest_batch, "fp32", num_classes=500)
     assert peak_bytes(largest, device_type="cpu") < 0.25 * GIB
 
 
 def test_a_batch_that_does_not_fit_is_one_line(forked_program: Callable, tmp_path) -> None:
     done = forked_program(
-        "bench.memory", "--model", "hybrid_tiny", "--resolution", 32, "--batch-size", 4096,
+        "bench.memory", "--model", "hybrid_mini", "--resolution", 32, "--batch-size", 4096,
         "--budget-gib", 0.25,
         "--device", "cpu", "--out", tmp_path, "--quiet",
     )  # fmt: skip
-    one_line_error(done, "hybrid_tiny", "catlip", 4096, "--largest")
+    one_line_error(done, "hybrid_mini", "catlip", 4096, "--largest")
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_what_cannot_be_measured_is_named_before_anything_is_written(
     tmp_path, wrong, named
 ) -> None:
     with pytest.raises(InputError, match=named):
-        main(replace(Memory(model="hybrid_tiny", device="cpu", quiet=True, out=tmp_path), **wrong))
+        main(replace(Memory(model="hybrid_mini", device="cpu", quiet=True, out=tmp_path), **wrong))
     assert not list(tmp_path.iterdir())
 
 

@@ -128,7 +128,7 @@ def test_more_bandwidth_never_makes_a_step_slower(method, devices, faster, name)
     )
 
 
-@pytest.mark.parametrize("model", ["hybrid_tiny", "vit_b16", "vit_l16", "vit_h16"])
+@pytest.mark.parametrize("model", ["hybrid_mini", "vit_b16", "vit_l16", "vit_h16"])
 @pytest.mark.parametrize("devices", [2, 8, 4_096])
 def test_catlip_never_sends_more_than_clip(model, devices) -> None:
     catlip, clip = (
@@ -179,7 +179,7 @@ def test_a_projection_has_both_scalings_and_takes_the_papers_layouts_apart(
 def test_a_measured_step_time_is_where_the_projection_begins(program, tmp_path) -> None:
     tiny = (
         "--model",
-        "hybrid_tiny",
+        "hybrid_mini",
         "--resolution",
         32,
         "--batch-size",

@@ -21,7 +21,7 @@ from catlip.training.parallel import gradient_norm
 
 TINY = (
     "--model",
-    "hybrid_tiny",
+    "hybrid_mini",
     "--resolution",
     32,
     "--batch-size",
@@ -45,7 +45,7 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_pa
     done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
-    assert path.name.startswith("hybrid_tiny-b4-fp32-32px-torch")
+    assert path.name.startswith("hybrid_mini-b4-fp32-32px-torch")
     assert f"wrote {path}" in done.stdout
     record = record_in(tmp_path)
     for method in ("catlip", "clip"):
@@ -103,7 +103,7 @@ def test_what_does_not_exist_is_one_line(forked_program, tmp_path, flags, compla
 
 def test_methods_start_from_the_same_encoder() -> None:
     one, other = (
-        methods.build(method, "hybrid_tiny", 32, 10, seed=3).image_encoder.state_dict()
+        methods.build(method, "hybrid_mini", 32, 10, seed=3).image_encoder.state_dict()
         for method in ("catlip", "clip")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)

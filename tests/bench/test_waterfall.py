@@ -24,7 +24,7 @@ from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
 
-MODEL = "hybrid_tiny"
+MODEL = "hybrid_mini"
 RELEASE = release_changes(256, gpu=True)
 START = released_clip(MODEL, 256, 50, gpu=True, seed=0)
 

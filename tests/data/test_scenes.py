@@ -14,7 +14,6 @@ from catlip.data.starter.scenes import (
     Sprite,
     compose,
     photo_crop,
-    plain,
 )
 
 DISC = (
@@ -128,15 +127,6 @@ def test_the_photographs_of_test_scenes_are_not_among_those_for_training():
     assert len(HELD_OUT_PHOTOS) == 3
     assert set(PHOTOS) >= HELD_OUT_PHOTOS
     assert set(PHOTOS) - set(TRAINING_PHOTOS) == HELD_OUT_PHOTOS
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), colour=st.sampled_from(["#808080", *COLOURS]))
-def test_a_plain_background_differs_from_the_drawing(seed, colour):
-    background = plain(Sprite(colour, render(DISC.format(colour), 24)), 32, rng(seed))
-    drawn = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-    assert (background == background[0, 0]).all()
-    assert np.linalg.norm(background[0, 0] - drawn.astype(float)) >= 80
 
 
 def test_a_rendering_keeps_transparency_and_is_cut_to_what_is_visible():

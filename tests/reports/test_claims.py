@@ -159,7 +159,7 @@ def test_the_starter_can_at_most_point_one_way(both, said, catlip, word):
         catlip,
         [0.05, 0.06],
         scale="starter",
-        encoder="hybrid_tiny",
+        encoder="hybrid_mini",
         side=48,
     )
     assert (
@@ -210,7 +210,7 @@ def test_evidence_at_the_papers_scale_speaks_before_the_starters(both, said):
         [0.06, 0.07],
         [0.05, 0.06],
         scale="starter",
-        encoder="hybrid_tiny",
+        encoder="hybrid_mini",
     )
     assert said()["probe_parity"] == "not supported"
 
@@ -260,7 +260,7 @@ def test_only_vit_b16_on_datacomp_says_2_7(write_record, said):
         {"catlip": [100, 101], "clip": [270, 275]},
         scale="starter",
         images=84e3,
-        encoder="hybrid_tiny",
+        encoder="hybrid_mini",
     )
     trainings(write_record, {"catlip": [100, 101], "clip": [270, 275]}, scale="cc3m")
     assert (said()["cheaper"], said()["speed_up"]) == ("supported", NOT_TESTED)

@@ -104,7 +104,7 @@ def test_dense_transfer_fills_tables_3_to_5_from_datacomp_alone(transfer, tmp_pa
         {"images": 1e6},
         {"side": 80},
         {"method": "catlip:raw"},
-        {"encoder": "hybrid_tiny"},
+        {"encoder": "hybrid_mini"},
         {"config": {"init": "transfer"}},
         {"config": {"encoder": "elsewhere/weights.safetensors"}},
         {"metrics": {"map_macro": 0.9, "overfit": 10}},

@@ -72,9 +72,9 @@ def test_values_are_printed_as_the_paper_prints_them():
         "",
         "nan",
     ]
-    assert [spelled(name) for name in ("vit_h16", "cosine", "hybrid_tiny")] == [
+    assert [spelled(name) for name in ("vit_h16", "cosine", "hybrid_mini")] == [
         "ViT H/16",
         "Cosine",
-        "hybrid_tiny",
+        "hybrid_mini",
     ]
     assert in_brackets([[22, 24], [17, 19]]) == "(22, 24) / (17, 19)"

@@ -20,10 +20,10 @@ TOLERANCE = {
     ("method", "model", "precision"),
     [
         ("catlip", "vit_tiny16", "fp32"),
-        ("clip", "hybrid_tiny", "bf16"),
+        ("clip", "hybrid_mini", "bf16"),
         pytest.param("clip", "vit_tiny16", "fp32", marks=pytest.mark.slow),
         pytest.param("catlip", "vit_tiny16", "bf16", marks=pytest.mark.slow),
-        pytest.param("catlip", "hybrid_tiny", "fp16", marks=pytest.mark.slow),
+        pytest.param("catlip", "hybrid_mini", "fp16", marks=pytest.mark.slow),
     ],
 )
 def test_sharded_training_is_replicated_training(launch, method, model, precision) -> None:
@@ -43,7 +43,7 @@ def test_sharded_training_is_replicated_training(launch, method, model, precisio
 
 @pytest.mark.parametrize(
     ("method", "model", "count"),
-    [("catlip", "vit_tiny16", 12), ("catlip", "hybrid_tiny", 2), ("clip", "hybrid_tiny", 4)],
+    [("catlip", "vit_tiny16", 12), ("catlip", "hybrid_mini", 2), ("clip", "hybrid_mini", 4)],
 )
 def test_blocks_are_found_in_the_towers_of_any_method(method, model, count) -> None:
     objective = methods.build(method, model, 32, num_classes=5, seed=0)
@@ -65,12 +65,12 @@ def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient(
     counted = torch._dynamo.utils.counters["stats"]
     counted.clear()
     for compiled in (False, True):
-        objective = methods.build("catlip", "hybrid_tiny", 32, num_classes=5, seed=0)
+        objective = methods.build("catlip", "hybrid_mini", 32, num_classes=5, seed=0)
         if compiled:
             compile_blocks(objective)
         for size in (32, 48, 32, 64, 48):
             objective(
-                methods.synthetic_batch(2, "hybrid_tiny", size, num_classes=5, seed=size)
+                methods.synthetic_batch(2, "hybrid_mini", size, num_classes=5, seed=size)
             ).backward()
         gradients.append([parameter.grad for parameter in objective.parameters()])
     assert counted["unique_graphs"] == 3  # one for each size: the two blocks are alike

@@ -58,7 +58,7 @@ def in_timm(checkpoint: Checkpoint, **arguments) -> torch.nn.Module:
     )
 
 
-@pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_tiny", "conv_tiny"])
+@pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini", "conv_tiny"])
 def test_timm_loads_a_run_strictly_and_computes_the_same(name, run_file, tmp_path) -> None:
     checkpoint = read_checkpoint(run_file(name))
     write_safetensors(tmp_path / "timm.safetensors", to_timm(checkpoint, 0))
@@ -164,7 +164,7 @@ def test_a_folder_for_the_hub_builds_the_released_encoder(
     assert int(config["input_size"][1] / config["crop_pct"]) == (resolution or 232)
 
 
-@pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_tiny"])
+@pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini"])
 def test_a_folder_of_a_run_builds_with_the_code_on_its_card(
     name, run_file, tmp_path, monkeypatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 starter:data/starter            two tasks on drawing teams never seen in pre-training: concepts and
                                 subgroups
+starter-validation:data/starter the same, fitted to one of the probe's two training teams and tested
+                                on the other: for every choice that is made
 imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE, or tars of KEY.jpg and
                                 KEY.cls in train/ and val/; likewise places365: and folder:
 """
@@ -24,6 +26,7 @@ from catlip.data.starter.probe_tasks import load_task
 from catlip.vocabulary.label_sets import LabelSet, imagenet_synsets, places_names, synsets_of
 from catlip.words.wordnet import nouns
 
+STARTER_KINDS = ("starter", "starter-validation")
 KINDS = ("imagenet", "places365", "folder")
 WNID = re.compile(r"n\d{8}")
 MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,000 classes
@@ -101,8 +104,8 @@ def load_tasks(spelling: str) -> list[Task]:
     Raises: InputError for an unknown kind or data that are not as described above.
     """
     kind, _, place = spelling.partition(":")
-    if kind == "starter" and place:
-        return [_starter(Path(place), name) for name in ("concepts", "subgroups")]
+    if kind in STARTER_KINDS and place:
+        return [_starter(Path(place), name, kind) for name in ("concepts", "subgroups")]
     if kind in KINDS and place:
         root = Path(place)
         for split in ("train", "val"):
@@ -145,8 +148,8 @@ def name_labels(task: str, names: Sequence[str]) -> LabelSet:
     return LabelSet(task, tuple(names), tuple(map(synsets, names)))
 
 
-def _starter(root: Path, name: str) -> Task:
-    task = load_task(root, name)
+def _starter(root: Path, name: str, kind: str) -> Task:
+    task = load_task(root, name, validation=kind == "starter-validation")
     train, test = _drawings(task.train, task.train_labels), _drawings(task.test, task.test_labels)
     return Task(name, name_labels(name, task.class_names), train, test=test)
 

@@ -13,6 +13,6 @@ timm:NAME                               timm's pretrained model; timm:NAME:FILE 
 timm:tf_efficientnet_lite0:wheel        EfficientNet-Lite0 of ImageNet-1k, which comes as a Python
                                         package
 openclip:NAME/TAG                       the image tower of an OpenCLIP model; the tag may be a file
-random:hybrid_tiny@48                   that architecture at 48 pixels, untrained (seeded)
+random:hybrid_mini@48                   that architecture at 48 pixels, untrained (seeded)
 random:timm/NAME, random:openclip/NAME  the same of the two libraries
 """

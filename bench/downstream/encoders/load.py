@@ -275,7 +275,7 @@ def _at(spelt: str, default: int | None = None) -> tuple[str, int]:
     if default is not None and "@" not in spelt:
         return name, default
     if not pixels.isdecimal() or len(pixels) > 5 or not int(pixels):
-        raise InputError(f"{spelt!r} needs its resolution in pixels, as in random:hybrid_tiny@48")
+        raise InputError(f"{spelt!r} needs its resolution in pixels, as in random:hybrid_mini@48")
     return name, int(pixels)
 
 

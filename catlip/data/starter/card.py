@@ -8,6 +8,7 @@ from catlip.cli import InputError
 from catlip.data.shards import open_shard
 from catlip.data.starter.emoji import TEXT, Source
 from catlip.data.starter.probe_tasks import load_task
+from catlip.data.starter.samples import VIEWS
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS
 
 EXAMPLES = 10  # captions of each kind
@@ -33,12 +34,18 @@ Built by `python -m catlip.data.starter` with size {size}, scenes {scenes}, seed
 picture for several concepts, only the first concept keeps it. Drawings that do not show what their
 name says are left out.
 
-- **pretrain**: each drawing once, on a plain colour (3 in 4) or on a crop of a photograph (1 in 4),
-  and {scene_count} scenes: one to four drawings of things, each of another concept, pasted on a
-  crop of a photograph without hiding one another.
-- **probe-train**, **probe-test**: each drawing once, on a plain colour. No team is in two splits.
-  Both show the same concepts, which the probes have to recognise. Their tasks (faces and people
-  left out): {task_concepts} concepts, {task_subgroups} subgroups.
+- **pretrain**: {pretrain_views} images of each drawing on white, each of another size, at another
+  place and under a caption of its own, and {scene_count} scenes: one to four drawings of things,
+  each of another concept, pasted on a crop of a photograph without hiding one another. In all
+  {pretrain_drawings} drawings.
+- **probe-train**: {train_views} images of each of {train_drawings} drawings, on white.
+  **probe-test**: one of each of {test_drawings}. No team is in two splits. Both show the same
+  concepts, which the probes have to recognise; pre-training names most of them too, in other teams'
+  drawings. Their tasks (faces and people left out): {task_concepts} concepts, {task_subgroups}
+  subgroups.
+- **validation**, on which everything is chosen, is fitted to one of the two teams of probe-train
+  and tested on one image of each drawing of the other: `starter-validation:` in place of
+  `starter:`.
 
 The {photos} photographs used here are {photo_names}. {held_out} appear in no sample: they are kept
 for test scenes.
@@ -87,6 +94,7 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
         rows="\n".join(_rows(sources, manifest["counts"])),
         concepts=manifest["concepts"],
         scene_count=manifest["counts"]["pretrain"].get("scenes", 0),
+        **_numbers_of_drawings(manifest["counts"]),
         task_concepts=_classes(out, "concepts"),
         task_subgroups=_classes(out, "subgroups"),
         photos=len(TRAINING_PHOTOS),
@@ -100,6 +108,15 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
             f"- {s.title}, by {s.authors}, {s.licence} ({s.package} {s.version})" for s in sources
         ),
     )
+
+
+def _numbers_of_drawings(counts: dict[str, dict[str, int]]) -> dict[str, int]:
+    """How many drawings each split has, and images of each."""
+    numbers = {}
+    for name, split in (("pretrain", "pretrain"), ("train", "probe-train"), ("test", "probe-test")):
+        images = sum(count for team, count in counts[split].items() if team != "scenes")
+        numbers |= {f"{name}_views": VIEWS[split], f"{name}_drawings": images // VIEWS[split]}
+    return numbers
 
 
 def _rows(sources: Sequence[Source], counts: dict[str, dict[str, int]]) -> list[str]:

@@ -5,6 +5,9 @@ two others; pre-training saw neither. *concepts* asks for the concept ("violin")
 Unicode's subgroup of it ("musical-instrument"). Faces and people are left out: they differ by
 expression, gesture and gender, not by what they are. So are the classes that lack a drawing on
 either side. That leaves 435 concepts and 48 subgroups of the whole data set.
+
+What is tuned is tuned on the *validation* side, which does without the test teams: fitted to one of
+the two training teams, tested on one image of each drawing of the other.
 """
 
 from collections.abc import Callable
@@ -19,6 +22,7 @@ from catlip.cli import InputError, choose
 from catlip.data.shards import Shard, expand, open_shard
 
 LEFT_OUT_GROUPS = frozenset({"smileys-emotion", "people-body"})
+VALIDATION_TEAMS = ("noto-v1", "emojione-v1")  # fitted to, tested on
 TASKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "concepts": lambda metadata: metadata["name"],
     "subgroups": lambda metadata: metadata["subgroup"],
@@ -43,17 +47,23 @@ class Task:
     class_names: list[str]
 
 
-def load_task(root: Path, task: str) -> Task:
+def load_task(root: Path, task: str, validation: bool = False) -> Task:
     """A probe task of the starter data set at `root`.
 
     Args:
         task: "concepts" or "subgroups".
+        validation: test on a training team; nothing of the test teams is opened.
     Raises: InputError when the task is unknown, the data set is not there, or no class is on both
         sides.
     """
     class_of = choose("probe task", task, TASKS)
-    train, train_classes = _samples(root / "probe-train", class_of)
-    test, test_classes = _samples(root / "probe-test", class_of)
+    if validation:
+        fitted, tested = VALIDATION_TEAMS
+        train, train_classes = _samples(root / "probe-train", class_of, team=fitted)
+        test, test_classes = _samples(root / "probe-train", class_of, team=tested, view=0)
+    else:
+        train, train_classes = _samples(root / "probe-train", class_of)
+        test, test_classes = _samples(root / "probe-test", class_of)
     class_names = sorted(set(train_classes) & set(test_classes))
     if not class_names:
         raise InputError(
@@ -68,14 +78,20 @@ def load_task(root: Path, task: str) -> Task:
 
 
 def _samples(
-    folder: Path, class_of: Callable[[dict[str, Any]], str]
+    folder: Path,
+    class_of: Callable[[dict[str, Any]], str],
+    *,
+    team: str | None = None,
+    view: int | None = None,
 ) -> tuple[list[Sample], list[str]]:
-    """The drawings of things in a split, and the class of each."""
+    """The images of things in a split, and the class of each: of all teams and views, or of one."""
+    wanted = {"source": team, "view": view}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
     samples, classes = [], []
     for shard in map(open_shard, expand(str(folder))):
         for number in range(len(shard)):
             metadata = shard.metadata(number)
-            if metadata["group"] not in LEFT_OUT_GROUPS:
+            if metadata["group"] not in LEFT_OUT_GROUPS and metadata | wanted == metadata:
                 samples.append((shard, number))
                 classes.append(class_of(metadata))
     return samples, classes

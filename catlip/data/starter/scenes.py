@@ -27,8 +27,6 @@ CROP_SHARE = (0.3, 1.0)  # side of a photo's crop, relative to its short side
 TRIES = 20  # random places for a sprite, before it is left out
 MAX_COVERED = 0.25  # of a sprite's box by any other's: both stay recognisable
 OPAQUE = 128  # a pixel belongs to the last sprite at least this opaque there
-# Least distance in RGB, of 442, between a plain background and a drawing's mean colour.
-CONTRAST = 90
 
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
@@ -114,14 +112,9 @@ def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
     return np.array(crop)[:, :: -1 if rng.integers(2) else 1]
 
 
-def plain(sprite: Sprite[T], size: int, rng: Generator) -> Pixels:
-    """A background of one random colour that contrasts with the sprite, [size, size, 3] uint8."""
-    opacity = sprite.pixels[..., 3:].astype(np.float64)
-    mean = (sprite.pixels[..., :3] * opacity).sum((0, 1)) / opacity.sum()
-    colour = rng.integers(256, size=3)
-    while np.linalg.norm(colour - mean) < CONTRAST:
-        colour = rng.integers(256, size=3)
-    return np.tile(colour.astype(np.uint8), (size, size, 1))
+def white(size: int) -> Pixels:
+    """A white background, [size, size, 3] uint8."""
+    return np.full((size, size, 3), 255, np.uint8)
 
 
 def _scale(pixels: Pixels, longer_side: float) -> Pixels:

@@ -64,8 +64,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         vocabulary = tmp_path / f"{name}-vocabulary.json"
         vocabulary_of(*synsets).save(vocabulary)
         torch.manual_seed(seed)
-        objective = Categorical(build_encoder("hybrid_tiny", 32), torch.full((len(synsets),), 0.1))
-        config = {"encoder": "hybrid_tiny", "resolution": 32, "method": "catlip", "seed": seed}
+        objective = Categorical(build_encoder("hybrid_mini", 32), torch.full((len(synsets),), 0.1))
+        config = {"encoder": "hybrid_mini", "resolution": 32, "method": "catlip", "seed": seed}
         (tmp_path / name).mkdir()
         path = tmp_path / name / "weights.safetensors"
         save_weights(
@@ -84,9 +84,9 @@ def untrained(tmp_path: Path) -> Callable[[str], Path]:
 
     def make(method: str) -> Path:
         torch.manual_seed(0)
-        encoder = build_encoder("hybrid_tiny", 32)
-        objective = BASELINES[method].build(encoder, "hybrid_tiny", base_rates=None)
-        config = {"encoder": "hybrid_tiny", "resolution": 32, "method": method, "seed": 0}
+        encoder = build_encoder("hybrid_mini", 32)
+        objective = BASELINES[method].build(encoder, "hybrid_mini", base_rates=None)
+        config = {"encoder": "hybrid_mini", "resolution": 32, "method": method, "seed": 0}
         (tmp_path / method).mkdir()
         save_weights(tmp_path / method / "weights.safetensors", objective.state_dict(), config)
         (tmp_path / f"{method}.json").write_text('{"kind": "pretrain", "metrics": {}}')

@@ -15,7 +15,7 @@ from bench.downstream import finetune, linear_probe, longer_training, readouts, 
 from bench.downstream.outputs import data_name, encoder_name, filled_in, is_written
 from catlip.cli import InputError
 
-ONE, OTHER = "random:hybrid_tiny@32", "random:vit_tiny16@32"
+ONE, OTHER = "random:hybrid_mini@32", "random:vit_tiny16@32"
 QUIET: dict[str, Any] = {"num_workers": 0, "device": "cpu", "quiet": True}
 
 

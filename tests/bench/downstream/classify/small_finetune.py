@@ -53,7 +53,7 @@ def finetune(data: str, out: Path, killed_at: int = -1) -> int:
             "checkpoint_every": 2,
             "quiet": True,
         }
-        main(Finetune(RECIPE, "random:hybrid_tiny@32", data, out, **options))
+        main(Finetune(RECIPE, "random:hybrid_mini@32", data, out, **options))
         status = 0
     except BaseException:
         traceback.print_exc()

@@ -96,7 +96,7 @@ def test_features_keep_the_order_of_the_images_over_batches() -> None:
     assert torch.equal(chosen.values, found.values[[2, 7, 34]])
 
 
-@pytest.mark.parametrize("name", ["hybrid_tiny@32", "timm/test_resnet"])
+@pytest.mark.parametrize("name", ["hybrid_mini@32", "timm/test_resnet"])
 def test_features_are_the_same_twice_and_leave_the_encoder_as_it_is(name) -> None:
     encoder = load_encoder(f"random:{name}", 0, CPU)
     pictures, before = [png(40 * number, number) for number in range(6)], encoder.digest()

@@ -91,7 +91,7 @@ def test_rates_fall_from_the_head_to_the_stem_block_by_block(tiny_recipe, wrappe
 @pytest.mark.parametrize(
     ("spelling", "depth", "stem", "last"),
     [
-        ("random:hybrid_tiny@32", 2, "patch_embed.proj.3.conv1.weight", "fc_norm.weight"),
+        ("random:hybrid_mini@32", 2, "patch_embed.proj.3.conv1.weight", "fc_norm.weight"),
         ("random:timm/test_vit", 6, "encoder.patch_embed.proj.weight", "encoder.norm.weight"),
         ("random:openclip/ViT-S-32", 12, "encoder.conv1.weight", "encoder.ln_post.weight"),
     ],
@@ -147,7 +147,7 @@ def test_the_trainer_multiplies_the_rate_of_each_group(tiny_recipe, vit_two) -> 
 
 
 def test_a_frozen_encoder_stays_in_evaluation_mode_and_out_of_the_optimizer(tiny_recipe) -> None:
-    made = classification("random:hybrid_tiny@32", tiny_recipe, frozen=True)
+    made = classification("random:hybrid_mini@32", tiny_recipe, frozen=True)
     made.train()
     assert made.head.training
     assert not any(module.training for module in made.image_encoder.modules())
@@ -159,7 +159,7 @@ def test_a_frozen_encoder_stays_in_evaluation_mode_and_out_of_the_optimizer(tiny
     assert {id(parameter) for parameter in learning} == {
         id(parameter) for parameter in made.head.parameters()
     }
-    free = classification("random:hybrid_tiny@32", tiny_recipe)
+    free = classification("random:hybrid_mini@32", tiny_recipe)
     assert free.image_encoder.training
     assert all(parameter.requires_grad for parameter in free.parameters())
 
@@ -181,9 +181,9 @@ def test_a_probe_leaves_the_encoder_as_it_is_and_fine_tuning_does_not(
     cats_and_dogs, tiny_recipe, tmp_path, frozen, ranges
 ) -> None:
     recipe = replace(tiny_recipe, range_augment=ranges)
-    before = load_encoder("random:hybrid_tiny@32", 0, CPU)
+    before = load_encoder("random:hybrid_mini@32", 0, CPU)
     encoder, head = trained(
-        tmp_path / "run", "random:hybrid_tiny@32", cats_and_dogs, recipe, frozen
+        tmp_path / "run", "random:hybrid_mini@32", cats_and_dogs, recipe, frozen
     )
     assert (encoder.digest() == before.digest()) == frozen  # batch norm's statistics are part of it
     assert not torch.equal(head.weight, random_head(encoder.num_features, 2, 0).weight)
@@ -216,7 +216,7 @@ class Recording(nn.Module):
 def test_accuracy_is_measured_in_evaluation_mode_over_the_images_that_can_be_read(
     cats_and_dogs, tiny_recipe
 ) -> None:
-    encoder = load_encoder("random:hybrid_tiny@32", 0, CPU)
+    encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
     made = Classification(
         Recording(encoder.module),
         random_head(encoder.num_features, 2, 0),

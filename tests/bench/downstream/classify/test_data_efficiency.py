@@ -15,7 +15,7 @@ from bench.downstream import data_efficiency
 from bench.downstream.data_efficiency import TABLE_7, DataEfficiency, main
 from catlip.cli import InputError
 
-UNTRAINED = "random:hybrid_tiny@32"
+UNTRAINED = "random:hybrid_mini@32"
 
 
 def config(encoders: tuple[str, ...], data: str, out: Path, **options: Any) -> DataEfficiency:

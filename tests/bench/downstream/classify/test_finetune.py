@@ -110,7 +110,7 @@ def finetune(cats_and_dogs, tiny_recipe, tmp_path):
     """Fine-tunes in this process; its record."""
 
     def start(
-        recipe=tiny_recipe, encoder="random:hybrid_tiny@32", data=cats_and_dogs, **options: Any
+        recipe=tiny_recipe, encoder="random:hybrid_mini@32", data=cats_and_dogs, **options: Any
     ) -> dict[str, Any]:
         plain: dict[str, Any] = {
             "out": tmp_path / "tune.json",
@@ -139,7 +139,7 @@ def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refuse
     assert finetune()["samples"] == first["samples"]
     for changes, says in (
         ({"recipe": replace(tiny_recipe, max_lr=0.5)}, r"max_lr 0\.001 there, 0\.5 now"),
-        ({"encoder": "random:hybrid_tiny@48"}, "encoder 'random:hybrid_tiny@32' there"),
+        ({"encoder": "random:hybrid_mini@48"}, "encoder 'random:hybrid_mini@32' there"),
     ):
         with pytest.raises(InputError, match=rf"tune\.json .*{says}.*--out"):
             finetune(**changes)
@@ -241,7 +241,7 @@ def test_an_encoder_of_one_size_is_trained_on_that_size_and_the_record_says_so(
     )
     encoder = load_encoder("random:openclip/ViT-S-32", 0, torch.device("cpu"), 64)
     assert [size.resolution for size in fitting(recipe, encoder).sizes()] == [64]
-    any_size = load_encoder("random:hybrid_tiny@32", 0, torch.device("cpu"), 64)
+    any_size = load_encoder("random:hybrid_mini@32", 0, torch.device("cpu"), 64)
     assert [size.resolution for size in fitting(recipe, any_size).sizes()] == [32, 64, 96]
 
 

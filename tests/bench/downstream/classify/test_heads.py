@@ -88,7 +88,7 @@ def test_every_option_reaches_the_head(make_run) -> None:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["random:hybrid_tiny@32", "random:timm/test_vit", "clip", "superclass", "superclip"],
+    ["random:hybrid_mini@32", "random:timm/test_vit", "clip", "superclass", "superclip"],
 )
 def test_an_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untrained) -> None:
     spelling = spelling if ":" in spelling else str(untrained(spelling))

@@ -138,7 +138,7 @@ def test_a_probe_is_the_same_twice_and_its_rows_are_those_of_the_sweep(
     recipe = PROBE if cached else tiny_recipe
     options = {"cached_features": cached, "fraction": (0.5, 1.0), "seeds": 2, "seed": 3}
     one, two = (
-        probe(tmp_path / f"{name}.json", "random:hybrid_tiny@32", cats_and_dogs, recipe, **options)
+        probe(tmp_path / f"{name}.json", "random:hybrid_mini@32", cats_and_dogs, recipe, **options)
         for name in "ab"
     )
     rows, again = (
@@ -153,7 +153,7 @@ def test_a_probe_is_the_same_twice_and_its_rows_are_those_of_the_sweep(
         (1.0, "random", 4, 8),
     ]
     metrics = one["metrics"]
-    assert metrics["encoder_digest"] == load_encoder("random:hybrid_tiny@32", 3, CPU).digest()
+    assert metrics["encoder_digest"] == load_encoder("random:hybrid_mini@32", 3, CPU).digest()
     assert [metrics[f"folder_{name}"] for name in ("num_classes", "num_train", "num_test")] == [
         2,
         8,
@@ -184,7 +184,7 @@ def test_a_classifier_on_cached_features_sees_its_share_of_them(
         lambda train, *rest, **how: seen.append(train) or original(train, *rest, **how),
     )
     probe(
-        tmp_path / "probe.json", "random:hybrid_tiny@32", cats_and_dogs, fraction=(0.25, 0.5, 1.0)
+        tmp_path / "probe.json", "random:hybrid_mini@32", cats_and_dogs, fraction=(0.25, 0.5, 1.0)
     )
     parts = [
         load_tasks(cats_and_dogs)[0].train.subset(fraction, 0) for fraction in (0.25, 0.5, 1.0)
@@ -198,7 +198,7 @@ def test_a_classifier_on_cached_features_sees_its_share_of_them(
 
 def test_the_starter_s_tasks_are_probed_alike_by_the_program(program, starter, tmp_path) -> None:
     done = program(
-        "bench.downstream.linear_probe", "--encoder", "random:hybrid_tiny@48", "--data",
+        "bench.downstream.linear_probe", "--encoder", "random:hybrid_mini@48", "--data",
         f"starter:{starter.root}",
         "--out", tmp_path / "probe.json", "--epochs", 5, "--seeds", 2, "--quiet",
     )  # fmt: skip
@@ -222,7 +222,7 @@ def test_a_run_is_probed_by_its_own_weights(trained, cats_and_dogs, tmp_path) ->
     assert (
         record["metrics"]["encoder_digest"]
         == loaded.digest()
-        != load_encoder("random:hybrid_tiny@48", 0, CPU).digest()
+        != load_encoder("random:hybrid_mini@48", 0, CPU).digest()
     )
     assert not loaded.module.training
     assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
@@ -232,12 +232,12 @@ def test_a_run_is_probed_by_its_own_weights(trained, cats_and_dogs, tmp_path) ->
 def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_so(
     inits, cats_and_dogs, tmp_path
 ) -> None:
-    record = probe(tmp_path / "probe.json", "random:hybrid_tiny@32", cats_and_dogs, init=inits)
+    record = probe(tmp_path / "probe.json", "random:hybrid_mini@32", cats_and_dogs, init=inits)
     assert [row["init"] for row in record["samples"]["runs"]] == ["random"]
     assert record["metrics"]["folder_top1"] == 1
     assert record["notes"]
-    with pytest.raises(InputError, match="random:hybrid_tiny@32"):
-        probe(tmp_path / "other.json", "random:hybrid_tiny@32", cats_and_dogs, init=("transfer",))
+    with pytest.raises(InputError, match="random:hybrid_mini@32"):
+        probe(tmp_path / "other.json", "random:hybrid_mini@32", cats_and_dogs, init=("transfer",))
 
 
 def test_both_starts_and_where_the_rows_came_from_are_recorded(
@@ -268,7 +268,7 @@ def test_broken_pictures_are_named_in_the_record_and_not_trained_on(
         path.write_bytes(png(0, 0)[:100])
     recipe = PROBE if cached else tiny_recipe
     record = probe(
-        tmp_path / "probe.json", "random:hybrid_tiny@32", data, recipe, cached_features=cached
+        tmp_path / "probe.json", "random:hybrid_mini@32", data, recipe, cached_features=cached
     )
     assert record["metrics"]["broken"] == {"cut short": 2}
     assert record["samples"]["broken_keys"] == [f"{path} (cut short)" for path in bad]
@@ -277,7 +277,7 @@ def test_broken_pictures_are_named_in_the_record_and_not_trained_on(
         (tmp_path / "data" / "val" / "dog" / f"bad{number}.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"1\d empty.*--max-broken"):
         probe(
-            tmp_path / "again.json", "random:hybrid_tiny@32", data, recipe, cached_features=cached
+            tmp_path / "again.json", "random:hybrid_mini@32", data, recipe, cached_features=cached
         )
 
 

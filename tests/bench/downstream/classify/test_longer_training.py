@@ -77,7 +77,7 @@ def test_what_is_no_finished_run_of_the_same_method_is_refused_in_one_line(
     save_weights(
         tmp_path / "unfinished/weights.safetensors",
         weights,
-        {"encoder": "hybrid_tiny", "resolution": 48, "method": "catlip"},
+        {"encoder": "hybrid_mini", "resolution": 48, "method": "catlip"},
     )
     with pytest.raises(InputError, match="unfinished"):
         probed(tmp_path / "old.json", [tmp_path / "unfinished"], cats_and_dogs)

@@ -129,7 +129,7 @@ def test_a_run_of_clip_classifies_by_prompts(trained, starter, tmp_path) -> None
 
 
 @pytest.mark.parametrize(
-    "spelling", ["random:hybrid_tiny@32", "random:timm/test_resnet", "superclass"]
+    "spelling", ["random:hybrid_mini@32", "random:timm/test_resnet", "superclass"]
 )
 def test_an_encoder_with_neither_is_not_asked(spelling, untrained, cats_and_dogs, tmp_path) -> None:
     spelling = spelling if ":" in spelling else untrained(spelling)
@@ -142,7 +142,7 @@ def test_an_encoder_with_neither_is_not_asked(spelling, untrained, cats_and_dogs
 def test_broken_pictures_are_named_and_left_out(tmp_path) -> None:
     data = write_folders(tmp_path / "data", ("cat", "dog"))
     (tmp_path / "data/val/dog/9.png").write_bytes(b"")
-    record = read_out(tmp_path / "readout.json", "random:hybrid_tiny@32", data)
+    record = read_out(tmp_path / "readout.json", "random:hybrid_mini@32", data)
     assert (record["metrics"]["folder_num_test"], record["metrics"]["broken"]) == (8, {"empty": 1})
     assert record["samples"]["broken_keys"] == [f"{tmp_path}/data/val/dog/9.png (empty)"]
 
@@ -183,7 +183,7 @@ def test_a_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dog
     run = untrained("clip")
     torch.manual_seed(0)
     objective = BASELINES["clip"](
-        build_encoder("hybrid_tiny", 32), text_tower("hybrid_tiny")
+        build_encoder("hybrid_mini", 32), text_tower("hybrid_mini")
     ).eval()
     encoder, (task,) = load_encoder(str(run), 0, CPU), load_tasks(cats_and_dogs)
     image = encoder.preprocess(task.test.image_bytes(0))[None]

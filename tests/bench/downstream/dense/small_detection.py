@@ -35,7 +35,7 @@ def micro_batches(
 def detect(data: Path, out: Path, recipe: DetectionRecipe = SMALL, **options: Any) -> None:
     """Run the program on a CPU, in this process."""
     fixed: dict[str, Any] = {
-        "encoder": "random:hybrid_tiny@48",
+        "encoder": "random:hybrid_mini@48",
         "device": "cpu",
         "num_workers": 0,
         "draw": 2,

@@ -78,7 +78,7 @@ def test_the_model_holds_the_encoder_s_own_weights() -> None:
             ["p2", "p3", "p4", "p5", "p6"],
             [32, 64, 128, 256, 512],
         ),
-        ("random:hybrid_tiny@48", (2.0, 1.0, 0.5), ["p2", "p3", "p4", "p5"], [32, 64, 128, 256]),
+        ("random:hybrid_mini@48", (4.0, 2.0, 1.0), ["p2", "p3", "p4", "p5"], [32, 64, 128, 256]),
     ],
 )
 @torch.inference_mode()
@@ -107,7 +107,7 @@ def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(
 def test_what_scores_too_little_counts_as_not_found() -> None:
     image = [{"image": torch.rand(3, 48, 48), "height": 48, "width": 48}]
     for least, is_found in ((0.0, True), (1.0, False)):
-        (found,) = model_of("random:hybrid_tiny@48", replace(SMALL, least_score=least)).eval()(
+        (found,) = model_of("random:hybrid_mini@48", replace(SMALL, least_score=least)).eval()(
             image
         )
         assert (len(found["instances"]) > 0) == is_found
@@ -251,7 +251,7 @@ def test_two_micro_batches_of_two_give_the_gradient_of_one_of_four(
 
 def test_range_augment_adds_a_loss_and_changes_images_in_training_only(small, tmp_path) -> None:
     recipe = replace(SMALL, range_augment=(40.0, 10.0))
-    model, (batch,) = model_of("random:hybrid_tiny@48", recipe), batches(small, tmp_path, recipe, 1)
+    model, (batch,) = model_of("random:hybrid_mini@48", recipe), batches(small, tmp_path, recipe, 1)
     trainer = DetectionTrainer(model, recipe, 1, place=HERE, seed=0)
     trainer.reset_data_loader(lambda: [batch])
     trainer.train(0, 1)
@@ -323,8 +323,8 @@ def test_images_that_are_left_out_are_counted_and_listed_and_said(tmp_path, caps
 
 
 def test_without_a_name_the_record_has_those_of_encoder_and_data() -> None:
-    named = Detection(encoder="random:hybrid_tiny@48", data="coco:/data/scenes")
-    assert named.out == Path("runs/bench/detection/random-hybrid_tiny@48-coco-scenes.json")
+    named = Detection(encoder="random:hybrid_mini@48", data="coco:/data/scenes")
+    assert named.out == Path("runs/bench/detection/random-hybrid_mini@48-coco-scenes.json")
 
 
 def test_a_run_cut_short_by_another_recipe_is_refused(small, tmp_path, monkeypatch) -> None:

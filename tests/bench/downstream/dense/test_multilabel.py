@@ -43,7 +43,7 @@ def root(tmp_path):
 
 def started(root, out, **changes) -> MultiLabel:
     plain = {
-        "encoder": "random:hybrid_tiny@48",
+        "encoder": "random:hybrid_mini@48",
         "recipe": RECIPE,
         "num_workers": 0,
         "draw": 2,
@@ -172,8 +172,8 @@ def test_the_record_says_what_was_transferred_and_names_each_class_rightly(root,
         main(started(root, out, crowds=False))
     assert out.read_bytes() == before
     assert not (tmp_path / "run.json.partial").exists()
-    default = MultiLabel(encoder="random:hybrid_tiny@48", data=f"coco:{root}").out
-    assert default == Path("runs/bench/multilabel/random-hybrid_tiny@48-coco.json")
+    default = MultiLabel(encoder="random:hybrid_mini@48", data=f"coco:{root}").out
+    assert default == Path("runs/bench/multilabel/random-hybrid_mini@48-coco.json")
 
 
 def test_images_that_are_left_out_are_counted_and_listed_and_said(root, tmp_path, capsys):
@@ -207,5 +207,5 @@ def test_what_cannot_be_used_is_said_in_one_line(root, tmp_path):
     with pytest.raises(InputError, match="categories"):
         main(started(root, tmp_path / "run.json"))
     assert not (tmp_path / "run.json.partial").exists(), "nothing was begun"
-    with pytest.raises(InputError, match="random:hybrid_tiny@48"):
+    with pytest.raises(InputError, match="random:hybrid_mini@48"):
         main(started(write_coco(tmp_path / "other"), tmp_path / "other.json", init="transfer"))

@@ -19,10 +19,10 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("spelling", "resolution", "features", "any_size"),
     [
-        ("random:hybrid_tiny@48", 0, 192, True),
-        ("random:hybrid_tiny@48", 64, 192, True),
+        ("random:hybrid_mini@48", 0, 128, True),
+        ("random:hybrid_mini@48", 64, 128, True),
         ("random:vit_tiny16@32", 96, 192, True),
-        ("{run}", 64, 192, True),
+        ("{run}", 64, 128, True),
         ("random:timm/vit_tiny_patch16_224", 0, 192, True),
         ("random:timm/vit_tiny_patch16_224", 64, 192, True),
         ("random:timm/test_resnet", 100, 96, True),
@@ -61,7 +61,7 @@ def test_an_encoder_takes_images_of_its_size_and_others_where_it_says_so(
             100,
             "100 .*vit_tiny16.* 16 ",
         ),
-        ("{run}", 100, "100 .*hybrid_tiny.* 8 "),
+        ("{run}", 100, "100 .*hybrid_mini.* 16 "),
         (
             "random:timm/vit_tiny_patch16_224",
             100,

@@ -36,7 +36,7 @@ def test_the_features_are_those_of_the_encoder_without_its_class_token():
     [
         (VIT, 16, 192),
         (VIT, 8, 192),
-        ("random:hybrid_tiny@48", 8, 192),
+        ("random:hybrid_mini@48", 16, 128),
         ("random:timm/vit_tiny_patch16_224", 8, 192),
         ("random:vit_b16_conv@64", 8, 768),
     ],
