@@ -93,20 +93,20 @@ STARTER = Recipe(
         "nothing about the paper."
     ),
     encoder="hybrid_mini",
-    epochs=10,
+    epochs=5,
     micro_batch=64,
     num_devices=1,
     resolution=48,
     min_resolution=48,
     max_resolution=48,
     num_scales=1,
-    max_lr=1e-3,
+    max_lr=2e-3,
     min_lr=1e-5,
     precision="fp32",  # many processors, most laptops' among them, have no other
     warmup_iterations=50,
     weight_decay=0.05,
     ema_decay=0.99,
-    crop_scale=(0.5, 1.0),
+    crop_scale=(0.6, 1.0),
     range_augment=(),
 )
 

@@ -112,7 +112,7 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
 
 def _numbers_of_drawings(counts: dict[str, dict[str, int]]) -> dict[str, int]:
     """How many drawings each split has, and images of each."""
-    numbers = {}
+    numbers: dict[str, int] = {}
     for name, split in (("pretrain", "pretrain"), ("train", "probe-train"), ("test", "probe-test")):
         images = sum(count for team, count in counts[split].items() if team != "scenes")
         numbers |= {f"{name}_views": VIEWS[split], f"{name}_drawings": images // VIEWS[split]}
