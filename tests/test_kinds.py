@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from catlip.kinds import KINDS, read_run
+from catlip.kinds.transfer.transfer import packed, unpacked
 from reports.read.records import read_record
 
 ROOT = Path(__file__).parent.parent
@@ -118,3 +122,10 @@ def test_a_metric_of_another_type_is_refused(kind: str) -> None:
 def test_a_record_without_metrics_is_refused(kind: str) -> None:
     with pytest.raises(ValueError, match="missing required field"):
         KINDS[kind].read({})
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_a_bit_each_image_is_read_as_it_was_written(bits: list[bool]) -> None:
+    assert unpacked(packed(np.array(bits, dtype=bool)), len(bits)).tolist() == bits
+    with pytest.raises(ValueError, match="bits"):
+        unpacked(packed(np.array(bits, dtype=bool)), len(bits) + 8)

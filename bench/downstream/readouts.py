@@ -122,7 +122,7 @@ def _read_out(
     )
     if scores is None:
         return result
-    top1, top5 = (hits(scores(test.values), test.labels) / len(test)).tolist()
+    top1, top5 = hits(scores(test.values), test.labels).double().mean(0).tolist()
     return replace(result, zero_shot_top1=top1, zero_shot_top5=top5)
 
 
@@ -155,7 +155,7 @@ def neighbour_hits(
         nearest = (F.normalize(values, dim=1) @ known.T).topk(min(neighbours, len(train)))
         votes = torch.zeros(len(values), num_classes, device=values.device)
         votes.scatter_add_(1, train.labels[nearest.indices], (nearest.values / TEMPERATURE).exp())
-        counts += hits(votes.masked_fill(votes == 0, -torch.inf), labels)
+        counts += hits(votes.masked_fill(votes == 0, -torch.inf), labels).sum(0)
     top1, top5 = (counts / len(test)).tolist()
     return top1, top5
 

@@ -186,7 +186,7 @@ DATACOMP_CLIP_RELEASE = replace(
     scale_multiple=32,
 )
 CLIP = {
-    "starter": replace(STARTER, betas=(0.9, 0.98)),
+    "starter": replace(STARTER, betas=(0.9, 0.98), max_lr=5e-4),
     "cc3m_b16": CC3M_CLIP,
     "cc3m_b16_1gpu": _on_one_gpu(
         CC3M_CLIP, "Table 6(a) on one GPU: 2,048 pairs contrasted, accumulated."

@@ -129,14 +129,15 @@ def extract(module: nn.Module, preprocess: Preprocess, split: Split, reading: Re
 
 
 def hits(scores: Tensor, labels: Tensor) -> Tensor:
-    """[2] int64: of how many images the label has the highest score, and one of the five highest.
+    """[n, 2] bool: of each image, whether its label has the highest score, and one of the five
+    highest.
 
     Args:
         scores: [n, classes], minus infinity for one that cannot be right; labels: [n] int64.
     """
     best = scores.topk(min(5, scores.shape[1]))
     right = (best.indices == labels[:, None]) & (best.values > -torch.inf)
-    return torch.stack([right[:, 0].sum(), right.any(1).sum()])
+    return torch.stack([right[:, 0], right.any(1)], dim=1)
 
 
 def rows_of(part: Split, whole: Split) -> NDArray[np.int64]:

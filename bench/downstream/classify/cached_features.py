@@ -17,6 +17,7 @@ from bench.downstream.classify.datasets import Task
 from bench.downstream.classify.heads import Init, on_standardised
 from bench.downstream.classify.sweep import Fit
 from bench.downstream.encoders.load import LoadedEncoder
+from catlip.kinds.transfer.transfer import packed
 from catlip.recipes.transfer import TransferRecipe
 
 LEAST_DEVIATION = 1e-6
@@ -72,10 +73,15 @@ def fit_linear(
     standardised = (train.values - mean) / deviation
     loss = _descend(classifier, standardised, train.labels, recipe=recipe, seed=seed)
     with torch.inference_mode():
-        top1, top5 = (
-            hits(classifier((test.values - mean) / deviation), test.labels) / len(test)
-        ).tolist()
-    return Score(top1, top5, time.perf_counter() - began, final_loss=loss)
+        right = hits(classifier((test.values - mean) / deviation), test.labels)
+    top1, top5 = right.double().mean(0).tolist()
+    return Score(
+        top1,
+        top5,
+        time.perf_counter() - began,
+        final_loss=loss,
+        correct=packed(right[:, 0].cpu().numpy()),
+    )
 
 
 def _descend(

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from bench.downstream.encoders.preprocess import Preprocess
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch
+from catlip.kinds.transfer.transfer import packed
 from catlip.objective import Objective
 from catlip.program.broken import BrokenImage
 from catlip.recipes.transfer import TransferRecipe
@@ -117,6 +117,8 @@ class Score:
     and how its loss ended.
 
     Attributes:
+        correct: of each test image that could be read, in their order, whether its class came
+            first; see `catlip.kinds.transfer.transfer.packed`.
         broken: the images, of training and of testing, that could not be read and were left out.
     """
 
@@ -124,6 +126,7 @@ class Score:
     top5: float
     seconds: float
     final_loss: float
+    correct: str = ""
     broken: Sequence[BrokenImage] = ()
 
 
@@ -149,15 +152,15 @@ def train_classifier(
 def evaluate(
     classification: Classification, preprocess: Preprocess, test: Split, run: Run
 ) -> dict[str, Any]:
-    """Its `top1` and `top5`, and the `broken` images; each rank tests its share."""
+    """Its `top1`, `top5` and `correct`, and the `broken` images; each rank tests its share."""
     classification.eval()
     place = run.place
     mine = test.take(np.arange(place.rank, len(test), place.world_size))
     features = extract(classification.image_encoder, preprocess, mine, reading=run)
-    right = hits(classification.head(features.values), features.labels)
-    counts = torch.cat([right, right.new_tensor([len(features)])])
-    if dist.is_initialized():
-        dist.all_reduce(counts)
+    right = hits(classification.head(features.values), features.labels).cpu().numpy()
+    numbers = features.numbers * place.world_size + place.rank
     broken = list(itertools.chain(*of_all_ranks(features.broken.images())))
-    top1, top5, total = counts.tolist()
-    return {"top1": top1 / total, "top5": top5 / total, "broken": broken}
+    mine_tested = list(zip(numbers.tolist(), right.tolist(), strict=True))
+    tested = np.array([hit for _, hit in sorted(itertools.chain(*of_all_ranks(mine_tested)))])
+    top1, top5 = tested.mean(axis=0).tolist()
+    return {"top1": top1, "top5": top5, "correct": packed(tested[:, 0]), "broken": broken}

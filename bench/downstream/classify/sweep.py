@@ -185,6 +185,7 @@ def sweep(
                     top5=score.top5,
                     num_train=len(one.train),
                     seconds=score.seconds,
+                    correct=score.correct,
                 )
             )
             if say:

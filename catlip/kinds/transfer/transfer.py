@@ -2,11 +2,14 @@
 fine-tuning and the reading out without training.
 """
 
+import base64
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from catlip.kinds.base import Kind
 
@@ -109,6 +112,21 @@ class OnTasks(Transferred):
         return name in CLASSES and self.tasks[name].num_classes == CLASSES[name]
 
 
+def packed(bits: NDArray[np.bool_]) -> str:
+    """[n] bool as text, a bit each: base64 of whole bytes, the first bit the highest of the first,
+    and zeros at the end.
+    """
+    return base64.b64encode(np.packbits(bits).tobytes()).decode()
+
+
+def unpacked(text: str, count: int) -> NDArray[np.bool_]:
+    """The first so many bits of what `packed` wrote. Raises: ValueError if there are fewer."""
+    whole = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
+    if count > len(whole):
+        raise ValueError(f"{len(whole)} bits are not {count}")
+    return whole[:count].astype(bool)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
     """One classifier of a sweep, trained with or without its encoder: a row of `runs`.
@@ -118,6 +136,8 @@ class Classifier:
         init: at random, or from rows of the pre-training's classifier.
         num_train: images that it was trained on; more than was asked for where a class has few.
         seconds: of training.
+        correct: of each test image that could be read, in their order, whether its class came
+            first, as `packed` writes it; nothing in older records.
     """
 
     task: str
@@ -128,6 +148,7 @@ class Classifier:
     top5: float
     num_train: int
     seconds: float
+    correct: str = ""
 
     def __post_init__(self) -> None:
         check_fractions(fraction=self.fraction, top1=self.top1, top5=self.top5)
