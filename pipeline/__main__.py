@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
 
@@ -40,22 +40,21 @@ def main(arguments: list[str]) -> int:
 
 def run(options: Options) -> None:
     """Every step of the stages that are wanted, or only their commands."""
-    steps = [
-        step for stage in options.stages if stage != "setup" for step in steps_of(stage, options)
-    ]
+    stages = [steps_of(stage, options) for stage in options.stages if stage != "setup"]
     if options.dry_run:
-        for step in steps:
+        for step in chain(*stages):
             print(shlex.join(step.command(options.python)))
         return
     lock = _lock(options.runs)
     run_one = partial(run_step, runs=options.runs, python=options.python)
     with stopped_by_sigterm():
-        for beside, group in groupby(steps, key=attrgetter("beside")):
-            if beside:
-                side_by_side(run_one, list(group))
-            else:
-                for step in group:
-                    run_one(step)
+        for steps in stages:
+            for beside, group in groupby(steps, key=attrgetter("beside")):
+                if beside:
+                    side_by_side(run_one, list(group))
+                else:
+                    for step in group:
+                        run_one(step)
     os.close(lock)
 
 

@@ -1,7 +1,7 @@
 """The stages and their steps: from the data to the page."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.options import Options, count_gpus
@@ -154,11 +154,16 @@ def transfer(plan: Plan) -> Iterator[Step]:
         )
     if plan.starter:
         by_recipe = ("--recipe", recipe, "--fraction")
-        yield efficiency(plan, "linear_probe", (*by_recipe, *STARTER_FRACTIONS, "--seeds", "3"))
-        yield efficiency(plan, "finetune", (*by_recipe, "0.25", "1"))
+        shares = {
+            "linear_probe": (*by_recipe, *STARTER_FRACTIONS, "--seeds", "3"),
+            "finetune": (*by_recipe, "0.25", "1"),
+        }
+        for program, arguments in shares.items():
+            for methods in (("catlip",), ("clip",), ("random",)):  # each on a core of its own
+                yield efficiency(plan, program, arguments, methods=methods)
     else:
-        yield efficiency(plan, "linear_probe", ("--fraction", "1", "--options=--num-workers 8"))
-        yield efficiency(plan, "finetune", ("--fraction", "1", "--options=--num-workers 8"))
+        for program in ("linear_probe", "finetune"):
+            yield efficiency(plan, program, ("--fraction", "1", "--options=--num-workers 8"))
     for folder in plan.all_trained():
         record = plan.record("readout", folder.name)
         yield Step(
@@ -183,21 +188,32 @@ def transfer(plan: Plan) -> Iterator[Step]:
         )
 
 
-def efficiency(plan: Plan, program: str, arguments: Iterable[str]) -> Step:
-    """All encoders on each fraction of the data, on one GPU each if there are several."""
-    trained, seeds = plan.all_trained(), plan.options.seeds
+def efficiency(
+    plan: Plan,
+    program: str,
+    arguments: Iterable[str],
+    *,
+    methods: Sequence[str] = ("catlip", "clip", "random"),
+) -> Step:
+    """The encoders of these methods on each fraction of the data, on one GPU each if there are
+    several.
+    """
+    seeds = range(plan.options.seeds)
+    trained = [
+        plan.trained(method, seed) for method in methods if method != "random" for seed in seeds
+    ]
+    encoders = [*map(str, trained), *([plan.untrained] if "random" in methods else [])]
     devices = [plan.options.device]
     if plan.gpus > 1:
         devices = [f"cuda:{number}" for number in range(plan.gpus)]
-    names = [*(folder.name for folder in trained), *(f"random-seed{seed}" for seed in range(seeds))]
-    records = [plan.record(program, name) for name in names]
+    records = [plan.record(program, f"{method}-seed{seed}") for method in methods for seed in seeds]
     return Step(
-        program,
+        "-".join([program, *methods]),
         program=f"{TRANSFER}.data_efficiency",
         arguments=(
-            *("--programs", program, "--data", plan.options.probe, "--untrained", str(seeds)),
+            *("--programs", program, "--data", plan.options.probe, "--untrained", str(len(seeds))),
             *arguments,
-            *("--encoders", *map(str, trained), plan.untrained),
+            *("--encoders", *encoders),
         ),
         other_arguments=("--out", str(plan.runs), "--devices", *devices, *plan.quiet),
         reads=[*map(str, trained), plan.probe_data],

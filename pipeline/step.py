@@ -35,7 +35,8 @@ class Step:
         hardware: what the result is a measurement of, if it is one.
         processes: more than 1 starts it with torchrun.
         always: run it each time.
-        beside: its neighbours of the same kind may run at the same time, each on cores of its own.
+        beside: it and its neighbours in the stage that say so too may run at the same time, each
+            on cores of its own.
     """
 
     name: str

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 import pipeline.inputs
+import pipeline.plan
 from pipeline.__main__ import main
+from pipeline.__main__ import run as run_stages
 from pipeline.inputs import digest_of_code, digest_of_data
 from pipeline.options import read_options
 from pipeline.plan import STEPS, Plan, dense, pretrain, steps_of
@@ -361,3 +363,18 @@ def test_a_failure_lets_the_steps_beside_it_end_and_begins_no_other(stub: Step) 
     ended = {path.name for path in Path().glob("step*")}
     assert len(ended) < len(os.sched_getaffinity(0)) + 1
     assert not Path("step8").exists()
+
+
+def test_a_stage_waits_for_the_one_before(stub: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("stub.py").write_text(
+        "import pathlib, sys, time\n"
+        "if sys.argv[1] == 'train': time.sleep(0.5); pathlib.Path('weights').touch()\n"
+        "else: pathlib.Path('weights').rename('probed')"
+    )
+    stages = {
+        "pretrain": lambda plan: [Step("train", "stub", ("train",), beside=True)],
+        "transfer": lambda plan: [Step("probe", "stub", ("probe",), beside=True)],
+    }
+    monkeypatch.setattr(pipeline.plan, "STEPS", stages)
+    run_stages(replace(read_options(["--device", "cpu"]), stages=("pretrain", "transfer")))
+    assert Path("probed").exists()

@@ -59,7 +59,7 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> Non
     assert done.returncode == 0
     modules = re.findall(r"-m ([a-z_.]+)", done.stdout)
     assert modules.count("catlip.pretrain") == modules.count("baselines.pretrain") == 2
-    assert modules.count("bench.downstream.data_efficiency") == 2
+    assert modules.count("bench.downstream.data_efficiency") == 6
     assert (
         modules.count("bench.downstream.longer_training")
         == modules.count("bench.downstream.readouts")
