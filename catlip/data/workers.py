@@ -17,7 +17,7 @@ from catlip.system.engines import attempt
 T = TypeVar("T")
 
 TIMEOUT_S = 60  # for a batch
-# A worker that is not forked imports torch before its first batch; on a busy machine that takes
+# A worker that is spawned imports torch before its first batch; on a busy machine that takes
 # minutes.
 START_S = 240
 
@@ -37,8 +37,9 @@ class Items(Generic[T]):
 
     The items do not depend on the number of workers.
 
-    A data set gives whole batches. It must be picklable: workers are forked, spawned or started by
-    a server, as Python's version and `multiprocessing.set_start_method` say.
+    A data set gives whole batches. It must be picklable: workers are forked where Python's version
+    or `multiprocessing.set_start_method` says so, else spawned. They are not started by a server:
+    torch learns of the death of a worker at once only if the worker is its own child.
 
     Args:
         numbers: which items, in order.
@@ -47,6 +48,7 @@ class Items(Generic[T]):
     def __init__(
         self, items: Dataset[T], numbers: range, num_workers: int, pin_memory: bool = False
     ):
+        fork = multiprocessing.get_start_method() == "fork"
         self.loader: DataLoader[Any] = DataLoader(
             _Attempts(items),
             sampler=numbers,
@@ -54,7 +56,8 @@ class Items(Generic[T]):
             num_workers=num_workers,
             worker_init_fn=_one_thread if num_workers else None,
             prefetch_factor=4 if num_workers else None,
-            timeout=_timeout_s() if num_workers else 0,
+            timeout=(TIMEOUT_S if fork else TIMEOUT_S + START_S) if num_workers else 0,
+            multiprocessing_context=("fork" if fork else "spawn") if num_workers else None,
             pin_memory=pin_memory,
         )
 
@@ -71,10 +74,6 @@ class Items(Generic[T]):
             if isinstance(item, (InputError, OSError)):
                 raise item
             yield item
-
-
-def _timeout_s() -> int:
-    return TIMEOUT_S + (0 if multiprocessing.get_start_method() == "fork" else START_S)
 
 
 def _one_thread(worker: int) -> None:

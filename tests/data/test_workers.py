@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
+from catlip.data.workers import START_S, TIMEOUT_S
 from catlip.label import label_source
 from catlip.label.sources import TarShard
 from catlip.vocabulary import Vocabulary
@@ -37,9 +39,9 @@ from catlip.words.wordnet import nouns
 STEPS = 3
 
 
-@pytest.fixture(params=["forkserver", "spawn"])
+@pytest.fixture(params=["fork", "forkserver", "spawn"])
 def method(request) -> Iterator[str]:
-    """Another way to start processes, for one test; Python 3.14's default is forkserver."""
+    """A way to start processes, for one test; Python 3.14's default is forkserver."""
     before = multiprocessing.get_start_method()
     multiprocessing.set_start_method(request.param, force=True)
     yield request.param
@@ -139,11 +141,15 @@ class Dying:
         raise AssertionError
 
 
-def test_a_worker_that_is_killed_is_one_line(folder, monkeypatch, capsys) -> None:
+def test_a_worker_that_is_killed_is_one_line_before_the_time_is_up(
+    folder, method, monkeypatch, capsys
+) -> None:
     path = data_path(folder, labels=Dying())
     monkeypatch.setattr("sys.argv", ["program"])
+    start = time.monotonic()
     with pytest.raises(SystemExit) as end:
         run(Program, lambda _: list(path.batches(0, 1)))
     assert end.value.code == 2
+    assert time.monotonic() - start < TIMEOUT_S + START_S
     (line,) = capsys.readouterr().err.splitlines()
     assert "--num-workers" in line
