@@ -6,6 +6,7 @@ figures of their own, and none of them in the paper's: those have a section of t
 not run says with which command it would be.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from catlip.kinds import (
@@ -19,6 +20,7 @@ from catlip.kinds import (
 )
 from catlip.kinds.transfer.transfer_options import transfer_options_table
 from catlip.kinds.transfer.tuning import tuning_table
+from catlip.method_style import name_of
 from reports.read.measured import Setting
 from reports.read.records import Record, Records
 from reports.read.rules import by_scale, suffix
@@ -146,11 +148,13 @@ def _tuning(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "Which of two methods is better can turn with the learning rate. Each method gets the same "
         "trials, drawn from the same ranges, short trainings that are judged on validation data "
-        "which no other number of this page rests on. A method with fewer trials than another is "
-        "at a disadvantage."
+        "which no other number of this page rests on."
     )
-    blocks: list[Block] = [
-        tuning_table(tried, f"tuning{suffix(i)}", f"Trials, {tried[0].scale} scale")
-        for i, tried in enumerate(by_scale(records, main, Trial))
-    ]
+    blocks: list[Block] = []
+    for i, tried in enumerate(by_scale(records, main, Trial)):
+        numbers = Counter(record.method for record in tried)
+        if len(set(numbers.values())) > 1:
+            each = ", ".join(f"{name_of(method)} {count}" for method, count in numbers.items())
+            blocks.append(Text(f"The methods were not tuned alike, in trials: {each}."))
+        blocks.append(tuning_table(tried, f"tuning{suffix(i)}", f"Trials, {tried[0].scale} scale"))
     return [Text(words), *(blocks or to_fill("No recipe was tuned.", TUNING))]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from catlip.kinds.base import Kind
 from catlip.kinds.run import Run
 from catlip.kinds.transfer.transfer import check_fractions
+from catlip.method_style import name_of
 from catlip.table import Cell, Table
 
 RESAMPLES = 2_000
@@ -80,7 +81,7 @@ def tuning_table(trials: Iterable[Run[Trial]], name: str, title: str) -> Table:
         budgets = [_expected(scores, share) for share in (4, 1)]
         rows.append(
             [
-                Cell(method),
+                Cell(name_of(method)),
                 Cell(str(len(runs))),
                 Cell(f"{100 * best.measured.score:.1f}", best.anchor),
                 *map(Cell, budgets),
