@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from types import FrameType
 from typing import Any
 
@@ -80,20 +80,24 @@ def side_by_side(run: Callable[..., None], items: Sequence[Any]) -> None:
     for number in range(places):
         free.put(frozenset(cores[number::places]))
 
+    stopping = Event()
+
     def run_one(item: Any) -> None:
         mine = free.get()
         try:
-            run(item, cores=mine)
+            if not stopping.is_set():
+                run(item, cores=mine)
+        except BaseException:
+            stopping.set()
+            raise
         finally:
             free.put(mine)
 
     with ThreadPoolExecutor(places) as pool:
         calls = [pool.submit(run_one, item) for item in items]
         try:
-            wait(calls, return_when=FIRST_EXCEPTION)
+            wait(calls)
         finally:
-            for call in calls:
-                call.cancel()
+            stopping.set()  # after Ctrl-C
     for call in calls:
-        if not call.cancelled():
-            call.result()
+        call.result()
