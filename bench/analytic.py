@@ -129,6 +129,7 @@ def main(config: Analytic) -> None:
         method: costs(factors_of(config, method), config.world_size) for method in config.methods
     }
     name = f"{config.model}-b{config.batch_size}x{config.world_size}-{config.precision}"
+    name += f"-drop{config.patch_drop_rate:g}" if config.patch_drop_rate else ""
     with Record(config.out / f"{name}.json", kind=kinds.Analytic, config=config) as record:
         first, *others = config.methods
         gflops = {method: of.step_gflops_per_image for method, of in methods.items()}

@@ -74,9 +74,10 @@ def analytic_table(run: Run[Analytic]) -> Table:
         for method, costs in run.measured.methods.items()
     ]
     setup = run.setup
+    dropped = f"{setup.patch_drop_rate:.0%} of patches dropped, " if setup.patch_drop_rate else ""
     title = (
-        f"{setup.model}, {setup.resolution} px, {setup.precision}, {setup.batch_size} images on "
-        f"each of {setup.world_size} devices; GF: 1e9 operations per image; memory and bytes sent: "
-        "of one device"
+        f"{setup.model}, {setup.resolution} px, {dropped}{setup.precision}, {setup.batch_size} "
+        f"images on each of {setup.world_size} devices; GF: 1e9 operations per image; memory and "
+        "bytes sent: of one device"
     )
     return Table("analytic", title, columns, rows=rows)
