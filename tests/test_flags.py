@@ -37,7 +37,7 @@ def read(monkeypatch, *arguments: str) -> PretrainCatLIP:
         (("--recipe", "datacomp_b16", "--epochs", "2"), (0, 2)),
         (("--recipe", "datacomp_b16", "--iterations", "7"), (7, 0)),
         (("--iterations", "5", "--epochs", "0"), (5, 0)),
-        ((), (0, 10)),
+        ((), (0, 5)),
     ],
 )
 def test_a_length_that_is_given_takes_the_place_of_the_recipes_other(
