@@ -20,8 +20,8 @@ HELP = """\
                            time, write the page
 ./run_all.sh test          set up if needed, then run every check and test
 
-  --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under 30
-                   minutes), cc3m or datacomp
+  --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under an
+                   hour), cc3m or datacomp
   --shards SHARDS  cc3m, datacomp: the image-caption shards, for example
                    '/data/cc3m/{00000..00331}.tar'
   --probe DATA     cc3m, datacomp: what to transfer to, for example imagenet:/data/imagenet
