@@ -3,6 +3,7 @@ run is cut up.
 """
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -251,12 +252,13 @@ def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
     assert objective.image_encoder is plain.image_encoder
 
     objective.set_progress(0.75)
+    as_before = deepcopy(plain)  # a method may count the captions that it has seen
     torch.manual_seed(3)
     loss = objective(batch)
     torch.manual_seed(3)
     images, own = augment(batch.images, 0.75)
     assert loss.item() == pytest.approx(
-        (plain(replace(batch, images=images)) + own).item(), rel=1e-6
+        (as_before(replace(batch, images=images)) + own).item(), rel=1e-6
     )
     loss.backward()
     assert all(parameter.grad is not None for parameter in objective.parameters())

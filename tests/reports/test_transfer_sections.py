@@ -642,6 +642,7 @@ def test_what_was_not_run_says_with_which_command_it_is():
         transfer.FINETUNE,
         transfer.PROBE,
         transfer.LONGER,
+        transfer.TUNING,
     ]
     assert all(
         isinstance(section.blocks[0], Text) and len(section.blocks[0].words) > 120
