@@ -224,7 +224,6 @@ STARTER_SEGMENTATION = SegmentationRecipe(
     short_side=(72, 112),
     longest_side=256,
     most_of_one_class=1.0,
-    output_stride=8,
     head_channels=64,
     dilations=(2, 4, 6),
 )

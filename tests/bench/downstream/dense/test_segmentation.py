@@ -123,7 +123,7 @@ def test_the_model_has_as_many_parameters_as_the_releases(name, count):
 def test_the_encoders_weights_are_the_loaded_ones_also_when_mmengine_has_initialised_the_model():
     encoder = open_encoder("random:hybrid_mini@48", seed=3)
     expected = copy.deepcopy(encoder.module.state_dict())
-    model = segmentor(FeatureMap(encoder), SMALL, 3)
+    model = segmentor(FeatureMap(encoder, 8), SMALL, 3)
     model.init_weights()
     found = model.backbone.features.vit.state_dict()
     assert found.keys() == expected.keys()
@@ -225,13 +225,11 @@ def test_what_cannot_be_built_is_refused():
     [
         ("random:vit_tiny16@64", 8),
         ("random:timm/vit_tiny_patch16_224", 8),
-        ("random:hybrid_mini@48", 0),
+        ("random:hybrid_mini@48", 8),
     ],
 )
 def test_a_vit_of_any_stride_segments_by_the_starter_s_recipe(spelling, stride):
-    """Its dilations are for features 8 pixels apart, which are those of the starter's encoder, and
-    half of a plain ViT's.
-    """
+    """Its dilations are for features 8 pixels apart, half of these encoders' patches."""
     encoder = open_encoder(spelling)
     assert fitting_stride(encoder, STARTER_SEGMENTATION) == stride
     features = FeatureMap(encoder, stride)
