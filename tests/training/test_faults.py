@@ -51,7 +51,7 @@ def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_data_worker_that_dies_is_an_error_not_a_hang(small_run, ranks) -> None:
-    done = small_run("--num-workers", 2, "--worker-dies", "--ranks", ranks, timeout=120)
+    done = small_run("--num-workers", 2, "--worker-dies", "--ranks", ranks, timeout=240)
     assert done.returncode
     assert "--num-workers" in done.stderr
 
