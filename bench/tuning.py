@@ -136,7 +136,8 @@ def main(config: Tuning) -> None:
     ]
     title = f"Trials of each method's recipe, {config.images:,} images each"
     print(as_text(tuning_table(done, "tuning", title)))
-    print(f"records: {config.out}")
+    paths = [config.out / f"{trial.name}.json" for trial in done]
+    print(f"{len(paths)} records: {paths[0]} to {paths[-1]}")
 
 
 def points(trials: int, seed: int) -> list[dict[str, float]]:

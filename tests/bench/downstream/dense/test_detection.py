@@ -182,7 +182,7 @@ def test_proposals_are_chosen_as_in_the_release() -> None:
 
 def test_objects_are_pooled_as_in_the_release() -> None:
     """By torchvision's RoIAlign of 2 x 2 points a bin, without the shift by half a feature."""
-    recipe = replace(VIT, roi_sampling=2, roi_aligned=False)
+    recipe = replace(VIT, pyramid_scales=(2.0, 1.0, 0.5), roi_sampling=2, roi_aligned=False)
     heads = model_of("random:vit_tiny16@64", recipe).roi_heads
     box = torch.tensor([[3.0, 5.0, 41.0, 30.0]])
     maps = [torch.randn(1, 16, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
