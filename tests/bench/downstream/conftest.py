@@ -36,7 +36,7 @@ CLASSES = ("dog", "cat", "violin", "guitar", "boat", "car")
 @pytest.fixture(scope="session")
 def tiny_recipe() -> TransferRecipe:
     """A few steps at 32 pixels."""
-    return replace(STARTER_FINETUNE, **SIZE, **STEPS)
+    return replace(STARTER_FINETUNE, **SIZE, **STEPS, layer_decay=1.0)
 
 
 @pytest.fixture
