@@ -40,8 +40,7 @@ from catlip.table import as_text
 
 METHODS = {"catlip": None, **BASELINES}
 CLASSIFIERS = 3  # probes of one encoder, whose mean counts
-TEST_DATA = ("starter:",)  # what a choice must never see
-NO_MATTER = ("out", "device", "num_workers", "quiet")
+TEST_DATA = "starter:"  # what a choice must never see
 
 
 def _log(low: float, high: float) -> Callable[[float], float]:
@@ -186,7 +185,7 @@ def _try(config: Tuning, trial: OneTrial) -> Run[Trial]:
     wanted = json.loads(json.dumps(plain(trial)))
     if trial.out.is_file():
         before = read_record(trial.out)
-        if any(before["config"].get(n) != v for n, v in wanted.items() if n not in NO_MATTER):
+        if any(before["config"].get(n) != v for n, v in wanted.items() if n != "out"):
             raise InputError(f"{trial.out} is of another study; give another --out, or remove it")
         return read_run(before, kinds.Trial)
     folder = trial.out.with_suffix("")

@@ -38,12 +38,10 @@ class Plan:
         """The folder of a pre-training run."""
         return self.runs / "pretrain" / f"{method}-seed{seed}"
 
-    def all_trained(self) -> list[Path]:
-        """Every pre-training run that is transferred."""
+    def all_trained(self, methods: Sequence[str] = ("catlip", "clip")) -> list[Path]:
+        """Every pre-training run that is transferred, of these methods."""
         return [
-            self.trained(method, seed)
-            for method in ("catlip", "clip")
-            for seed in range(self.options.seeds)
+            self.trained(method, seed) for method in methods for seed in range(self.options.seeds)
         ]
 
     def record(self, kind: str, name: str) -> Path:
@@ -199,9 +197,7 @@ def efficiency(
     several.
     """
     seeds = range(plan.options.seeds)
-    trained = [
-        plan.trained(method, seed) for method in methods if method != "random" for seed in seeds
-    ]
+    trained = plan.all_trained([method for method in methods if method != "random"])
     encoders = [*map(str, trained), *([plan.untrained] if "random" in methods else [])]
     devices = [plan.options.device]
     if plan.gpus > 1:
