@@ -54,7 +54,7 @@ USER_ERRORS = {
 }
 EXAMPLE_STARTS = ("python -m ", "torchrun ", "./run_all.sh")
 # The beginnings of torch's messages about a loader's process that was killed or does not answer.
-DEAD_WORKERS = ("DataLoader worker (pid", "DataLoader timed out")
+DEAD_WORKERS = ("DataLoader worker", "DataLoader timed out")
 
 
 def run(

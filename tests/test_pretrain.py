@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from one_line import one_line_error
 
+from catlip.recipes.pretrain import STARTER
+
 SHORT = (
     "--iterations",
     12,
@@ -168,7 +170,7 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(
     assert program(*arguments).returncode == 0
     assert checkpoint.stat().st_mtime_ns == before
     refused = program(*arguments, "--max-lr", "0.5")
-    one_line_error(refused, "max_lr 0.001 there, 0.5 now")
+    one_line_error(refused, f"max_lr {STARTER.max_lr} there, 0.5 now")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
     assert program(*arguments, "--max-lr", "0.5", "--restart").returncode == 0
 

@@ -70,10 +70,13 @@ class Items(Generic[T]):
         Raises: InputError and OSError from a worker; RuntimeError, which `catlip.cli` reports, when
         a worker dies or hangs.
         """
-        for item in self.loader:
-            if isinstance(item, (InputError, OSError)):
-                raise item
-            yield item
+        try:
+            for item in self.loader:
+                if isinstance(item, (InputError, OSError)):
+                    raise item
+                yield item
+        except (ConnectionResetError, EOFError) as error:
+            raise RuntimeError("DataLoader worker died while it handed over a batch") from error
 
 
 def _one_thread(worker: int) -> None:

@@ -201,7 +201,7 @@ def test_another_recipe_is_refused_and_restart_trains_and_probes_again(starter, 
     out, other = tmp_path / "threshold.json", replace(RECIPE, max_lr=0.5)
     main(config(starter, out, thresholds=(3,), seeds=(0,)))
     before = stamps(out)
-    with pytest.raises(InputError, match=r"max_lr 0.001 there, 0.5 now"):
+    with pytest.raises(InputError, match=f"max_lr {RECIPE.max_lr} there, 0.5 now"):
         main(config(starter, out, thresholds=(3,), seeds=(0,), recipe=other))
     assert stamps(out) == before
     main(config(starter, out, thresholds=(3,), seeds=(0,), recipe=other, restart=True))

@@ -138,7 +138,10 @@ def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refuse
     monkeypatch.setattr(fit, "train", lambda *_: pytest.fail("it trains again"))
     assert finetune()["samples"] == first["samples"]
     for changes, says in (
-        ({"recipe": replace(tiny_recipe, max_lr=0.5)}, r"max_lr 0\.001 there, 0\.5 now"),
+        (
+            {"recipe": replace(tiny_recipe, max_lr=0.5)},
+            f"max_lr {tiny_recipe.max_lr} there, 0.5 now",
+        ),
         ({"encoder": "random:hybrid_mini@48"}, "encoder 'random:hybrid_mini@32' there"),
     ):
         with pytest.raises(InputError, match=rf"tune\.json .*{says}.*--out"):
