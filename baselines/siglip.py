@@ -35,6 +35,7 @@ class Sigmoid(TwoTowers):
     """
 
     name, label, colour, marker = "siglip", "SigLIP", "#007a5a", "^"
+    starts = frozenset({"temperature", "logit_bias"})
     exchange: Literal["bidir", "gather"] = "bidir"
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):

@@ -29,16 +29,18 @@ from baselines.pretrain import PretrainBaseline
 from bench.downstream import linear_probe
 from bench.downstream.linear_probe import RECIPES
 from catlip import kinds
+from catlip.categorical import Categorical
 from catlip.cli import InputError, choose, one_of, run
 from catlip.kinds import Run, read_run
 from catlip.kinds.transfer.tuning import Trial, tuning_table
+from catlip.objective import Objective
 from catlip.pretrain import LabelledRun, PretrainCatLIP
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.record import Record, plain, read_record
 from catlip.table import as_text
 
-METHODS = {"catlip": None, **BASELINES}
+METHODS: dict[str, type[Objective]] = {"catlip": Categorical, **BASELINES}
 CLASSIFIERS = 3  # probes of one encoder, whose mean counts
 TEST_DATA = "starter:"  # what a choice must never see
 
@@ -51,14 +53,17 @@ def _linear(low: float, high: float) -> Callable[[float], float]:
     return lambda share: low + share * (high - low)
 
 
-# What is drawn, and how from a number in [0, 1); the same for every method.
+# What is drawn, and how from a number in [0, 1); the same for every method that has it.
 RANGES: dict[str, Callable[[float], float]] = {
     "max_lr": _log(2.5e-4, 8e-3),
     "weight_decay": _log(0.01, 0.5),
     "warmup_share": _linear(0.02, 0.2),
     "images_per_step": lambda share: 2 ** (5 + int(3 * share)),
     "least_crop": _linear(0.3, 0.9),
+    "temperature": _log(0.02, 0.2),
+    "logit_bias": _linear(-12, 0),
 }
+LOGITS = {"temperature", "logit_bias"}  # not every method has them
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,12 @@ def trial_of(config: Tuning, method: str, number: int) -> OneTrial:
     """The trial of a method with that number. Raises: InputError."""
     choose("method", method, METHODS)
     base = choose("recipe", config.recipe, CATLIP if method == "catlip" else CLIP)
-    drawn = points(number + 1, config.seed)[number]
+    has = METHODS[method].starts
+    drawn = {
+        name: value
+        for name, value in points(number + 1, config.seed)[number].items()
+        if name in has or name not in LOGITS
+    }
     steps = max(1, round(config.images / drawn["images_per_step"]))
     recipe = replace(
         base,
@@ -164,6 +174,8 @@ def trial_of(config: Tuning, method: str, number: int) -> OneTrial:
         warmup_iterations=round(drawn["warmup_share"] * steps),
         micro_batch=int(drawn["images_per_step"]) // base.num_devices,
         crop_scale=(drawn["least_crop"], base.crop_scale[1]),
+        temperature=drawn.get("temperature"),
+        logit_bias=drawn.get("logit_bias"),
     )
     return OneTrial(
         method,

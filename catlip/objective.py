@@ -39,6 +39,7 @@ class Objective(nn.Module):
             matplotlib.
         needs: the optional fields of a Batch that it reads: "labels", "tokens", or both.
         whole_step: whether it is called with all micro-batches of a step at once.
+        starts: the optional fields of a recipe that it reads: "temperature", "logit_bias", or both.
         text: the shape of its text tower, if it has one; the tower itself is its member
             `text_encoder`.
         image_encoder: what is transferred afterwards; [B, 3, H, W] to [B, num_features].
@@ -50,6 +51,7 @@ class Objective(nn.Module):
     marker: str = "P"
     needs: frozenset[str] = frozenset()
     whole_step: bool = False
+    starts: frozenset[str] = frozenset()
     text: TextTower | None = None
     image_encoder: nn.Module
 

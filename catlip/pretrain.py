@@ -4,6 +4,7 @@
 folder and a record, and never asks which objective it is.
 """
 
+import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from torch import Tensor
+from torch import Tensor, nn
 
 from catlip.categorical import Categorical
 from catlip.cli import InputError, run
@@ -146,7 +147,7 @@ def pretrain(
     recipe, place = config.recipe, find_place(config.device)
     if config.dry_run:
         with torch.device("meta"):  # shapes alone: the largest encoder takes no memory, and seconds
-            objective = augmented(build(), recipe)
+            objective = augmented(started(build(), recipe), recipe)
         num_samples = 0
         if config.shards and not recipe.iterations:
             num_samples = int(_shards(config, place).counts.sum())
@@ -172,7 +173,7 @@ def pretrain(
         max_broken=config.max_broken,
     )
     torch.manual_seed(config.seed)
-    objective = augmented(build(), recipe)
+    objective = augmented(started(build(), recipe), recipe)
     identity = (
         recipe.identity()
         | (classes.identity if classes else {})
@@ -302,6 +303,24 @@ def encoder_of(recipe: Recipe) -> ImageEncoder:
     if recipe.initialization == "release":
         encoder_as_release(encoder)
     return encoder
+
+
+def started(objective: Objective, recipe: Recipe) -> Objective:
+    """The objective, its learned temperature and bias where the recipe starts them.
+
+    Raises: InputError where the recipe starts one that the method does not have.
+    """
+    scale = None if recipe.temperature is None else -math.log(recipe.temperature)
+    for name, parameter, start in (
+        ("temperature", "logit_scale", scale),
+        ("logit_bias", "logit_bias", recipe.logit_bias),
+    ):
+        if start is None:
+            continue
+        if name not in objective.starts:
+            raise InputError(f"--{name.replace('_', '-')}: {objective.label} has none")
+        nn.init.constant_(objective.get_parameter(parameter), start)
+    return objective
 
 
 def augmented(objective: Objective, recipe: ImageRecipe) -> Objective:

@@ -7,7 +7,7 @@ a recipe's steps at 40 % of an A100's 312 TFLOP/s in bf16.
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from catlip.program.ranges import PartialFraction
+from catlip.program.ranges import PartialFraction, Positive
 from catlip.recipes.base import Groups, Initialization, MultiScaleRecipe
 from catlip.record import LATER
 
@@ -19,7 +19,10 @@ class Recipe(MultiScaleRecipe):
     GROUPS: ClassVar[Groups] = {
         **MultiScaleRecipe.GROUPS,
         "recipe": ("encoder", *MultiScaleRecipe.GROUPS["recipe"]),
-        "model": ("drop_path", "patch_drop_rate", "attention", "checkpointing", "initialization"),
+        "model": (
+            *("drop_path", "patch_drop_rate", "attention", "checkpointing"),
+            *("initialization", "temperature", "logit_bias"),
+        ),
     }
 
     encoder: str = "vit_b16"
@@ -38,6 +41,11 @@ class Recipe(MultiScaleRecipe):
     initialization: Initialization = "own"
     """own: the encoder as timm starts it, CatLIP's classifier at the frequency of each noun.
     release: linear layers by Xavier's rule, without bias."""
+    temperature: Positive | None = field(default=None, metadata=LATER)
+    """Where the learned temperature of a method that compares images with captions starts; None for
+    where its authors start it."""
+    logit_bias: float | None = field(default=None, metadata=LATER)
+    """Where SigLIP's learned bias starts; None for its authors' -10."""
 
 
 DATACOMP = Recipe(

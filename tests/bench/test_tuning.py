@@ -43,7 +43,9 @@ def test_more_trials_begin_with_the_same_ones_and_stay_in_the_ranges() -> None:
 def test_all_methods_have_the_same_trials_of_the_same_length() -> None:
     for number in range(5):
         trials = [trial_of(tuning(images=6_400), method, number) for method in ("catlip", "clip")]
-        assert trials[0].drawn == trials[1].drawn
+        assert trials[0].drawn.items() < trials[1].drawn.items()
+        assert trials[1].drawn.keys() - trials[0].drawn.keys() == {"temperature"}
+        assert trials[1].recipe.temperature == trials[1].drawn["temperature"]
         for trial in trials:
             steps = trial.recipe.iterations
             assert steps * trial.recipe.micro_batch == pytest.approx(6_400, rel=0.02)
@@ -100,7 +102,7 @@ def test_the_test_images_are_never_opened(without_test_teams) -> None:
     for record in records:
         assert record["kind"] == "tuning"
         assert {*record["metrics"]["accuracies"]} == {"concepts", "subgroups"}
-        assert record["metrics"]["drawn"] == points(1, 0)[0]
+        assert record["metrics"]["drawn"].items() <= points(1, 0)[0].items()
 
 
 def test_a_study_goes_on_with_the_trials_that_are_missing(without_test_teams) -> None:
