@@ -16,7 +16,7 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-from bench.downstream.classify.accuracy import Features, extract, hits
+from bench.downstream.classify.accuracy import Extractor, Features, hits
 from bench.downstream.classify.datasets import Task, load_tasks
 from bench.downstream.classify.heads import TransferOptions, has_classifier, transfer_head
 from bench.downstream.classify.prompts import prompted_rows
@@ -88,8 +88,11 @@ def main(config: Readouts) -> None:
         record.notes.append(f"images: {encoder.preprocess}")
         broken = BrokenImages()
         tasks: dict[str, TaskResult] = {}
+        features = Extractor(encoder.module, encoder.preprocess, config)
         for task in load_tasks(config.data):
-            result = _read_out(config, encoder, task, record=record, broken=broken)
+            train, test = features(task.train), features(task.test)
+            broken.add([*train.broken.images(), *test.broken.images()])
+            result = _read_out(config, encoder, task, record=record, train=train, test=test)
             broken.note(record)
             tasks[task.name] = result
             is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
@@ -108,14 +111,15 @@ def main(config: Readouts) -> None:
 
 
 def _read_out(
-    config: Readouts, encoder: LoadedEncoder, task: Task, record: Record, broken: BrokenImages
+    config: Readouts,
+    encoder: LoadedEncoder,
+    task: Task,
+    *,
+    record: Record,
+    train: Features,
+    test: Features,
 ) -> TaskResult:
     scores = zero_shot(config, encoder, task, record=record)
-    train, test = (
-        extract(encoder.module, encoder.preprocess, split, reading=config)
-        for split in (task.train, task.test)
-    )
-    broken.add([*train.broken.images(), *test.broken.images()])
     top1, top5 = neighbour_hits(train, test, task.num_classes, neighbours=config.neighbours)
     result = TaskResult(
         num_classes=task.num_classes, num_test=len(test), knn_top1=top1, knn_top5=top5

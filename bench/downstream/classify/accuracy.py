@@ -1,6 +1,8 @@
 """Features of a split, and how often a classifier on them is right."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -52,16 +54,17 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
     numbers of the others.
     """
 
-    def __init__(self, split: Split, preprocess: Preprocess, size: int):
-        self.split, self.preprocess, self.size = split, preprocess, size
+    def __init__(self, split: Split, numbers: list[int], preprocess: Preprocess, size: int):
+        self.split, self.preprocess = split, preprocess
+        self.numbers = [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.size)
+        return len(self.numbers)
 
     def __getitem__(self, batch: int) -> tuple[Tensor, list[BrokenImage], list[int]]:
         whole: dict[int, Tensor] = {}
         broken = []
-        for number in range(batch * self.size, min(len(self.split), (batch + 1) * self.size)):
+        for number in self.numbers[batch]:
             try:
                 whole[number] = self.preprocess(self.split.image_bytes(number))
             except InputError:  # a shard that changed, say
@@ -91,41 +94,70 @@ class Reading(Protocol):
 
 
 @torch.inference_mode()
-def extract(module: nn.Module, preprocess: Preprocess, split: Split, reading: Reading) -> Features:
+def extract(
+    module: nn.Module,
+    preprocess: Preprocess,
+    split: Split,
+    reading: Reading,
+    known: Mapping[str, Tensor] = MappingProxyType({}),
+) -> Features:
     """The features of the images of a split that can be read, in its order, by an encoder that is
     in evaluation mode. Of several ranks, the first shows a progress bar.
 
+    Args:
+        known: key of an image -> its features [D]; such an image is not encoded again.
     Raises: InputError when more than the share `max_broken` of the images cannot be read, none can,
         or features are not finite.
     """
     hidden = reading.quiet or (dist.is_initialized() and dist.get_rank() > 0)
     device = next(module.parameters()).device
-    batches = _Batches(split, preprocess, BATCH[device.type])
+    rows = {number: known[key] for number, key in enumerate(split.keys) if key in known}
+    new = [number for number in range(len(split)) if number not in rows]
+    batches = _Batches(split, new, preprocess, BATCH[device.type])
     pinned = device.type == "cuda"
     loader = Items(batches, range(len(batches)), reading.num_workers, pin_memory=pinned)
-    values: list[Tensor] = []
-    numbers, broken = [], BrokenImages()
+    broken = BrokenImages()
     for images, left_out, whole in progress(
         loader, desc="features", unit="batch", disable=hidden, leave=False
     ):
         if broken.add(left_out):
             broken.check(len(split), reading.max_broken)
         if whole:
-            with watched(module, not values):
-                values.append(module(images.to(device, non_blocking=True)).float())
-            numbers += whole
-    if not numbers:
+            with watched(module, not rows):
+                values = module(images.to(device, non_blocking=True)).float()
+            rows |= zip(whole, values, strict=True)
+    if not rows:
         raise InputError(
             f"none of the {len(split)} images in {split.path} can be read: {broken.summary()}"
         )
-    rows = np.array(numbers, dtype=np.int64)
-    features = torch.cat(values)
+    numbers = np.array(sorted(rows), dtype=np.int64)
+    features = torch.stack([rows[number] for number in numbers.tolist()])
     if useless := len(rows) - int(features.isfinite().all(dim=1).sum()):
         raise InputError(
             f"features of {useless} of {len(rows)} images in {split.path} are not finite: the "
             "encoder is broken"
         )
-    return Features(features, torch.from_numpy(split.labels[rows]).to(device), rows, broken=broken)
+    labels = torch.from_numpy(split.labels[numbers]).to(device)
+    return Features(features, labels, numbers, broken=broken)
+
+
+class Extractor:
+    """Features of splits by one encoder; an image of several splits is encoded once."""
+
+    def __init__(self, module: nn.Module, preprocess: Preprocess, reading: Reading):
+        self.module, self.preprocess, self.reading = module, preprocess, reading
+        self.done: list[tuple[Split, Features]] = []
+
+    def __call__(self, split: Split) -> Features:
+        """As `extract` gives them."""
+        known: dict[str, Tensor] = {}
+        for before, features in self.done:
+            if before.path == split.path:
+                keys = (before.keys[number] for number in features.numbers.tolist())
+                known |= zip(keys, features.values, strict=True)
+        features = extract(self.module, self.preprocess, split, reading=self.reading, known=known)
+        self.done.append((split, features))
+        return features
 
 
 def hits(scores: Tensor, labels: Tensor) -> Tensor:

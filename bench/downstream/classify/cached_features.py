@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from bench.downstream.classify.accuracy import Features, Reading, extract, hits, rows_of
+from bench.downstream.classify.accuracy import Extractor, Features, Reading, hits, rows_of
 from bench.downstream.classify.classification import Score
 from bench.downstream.classify.datasets import Task
 from bench.downstream.classify.heads import Init, on_standardised
@@ -25,10 +25,11 @@ CACHED_NOTE = "features without augmentation, computed once: not the protocol of
 
 
 class CachedFeatures:
-    """Fits classifiers on features that are computed once a task."""
+    """Fits classifiers on features that are computed once."""
 
     def __init__(self, encoder: LoadedEncoder, recipe: TransferRecipe, reading: Reading):
-        self.encoder, self.recipe, self.reading = encoder, recipe, reading
+        self.recipe = recipe
+        self.extract = Extractor(encoder.module, encoder.preprocess, reading)
         self.of: dict[str, tuple[Features, Features]] = {}  # training and test, by task
 
     def __call__(self, fit: Fit) -> Score:
@@ -42,12 +43,7 @@ class CachedFeatures:
 
     def _features(self, task: Task) -> tuple[Features, Features]:
         if task.name not in self.of:
-            module, preprocess = self.encoder.module, self.encoder.preprocess
-            train, test = (
-                extract(module, preprocess, split, reading=self.reading)
-                for split in (task.train, task.test)
-            )
-            self.of = {task.name: (train, test)}  # the last task's are not needed any more
+            self.of[task.name] = self.extract(task.train), self.extract(task.test)
         return self.of[task.name]
 
 

@@ -2,6 +2,7 @@
 told, not counted.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from small_data import png, write_folders
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from bench.downstream.classify.accuracy import BATCH, extract, hits, rows_of
+from bench.downstream.classify.accuracy import BATCH, Extractor, extract, hits, rows_of
 from bench.downstream.classify.datasets import Split, load_tasks
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import central_square
@@ -156,6 +157,25 @@ def test_a_file_that_vanished_is_broken_too(tmp_path: Path) -> None:
         BrokenImage(str(gone), "file not readable (No such file or directory)")
     ]
     assert len(found) == 7
+
+
+def test_an_image_of_two_splits_is_encoded_once() -> None:
+    pictures = [png(20 * number, number, (8, 8)) for number in range(12)]
+    pictures[4] = b""
+    whole = split_of(pictures)
+    few, many = whole.take(np.array([9, 4, 2])), whole.take(np.array([3, 9, 0, 2, 4, 11]))
+    encoder, encoded = Mean(), []
+    encoder.register_forward_pre_hook(lambda _, inputs: encoded.append(len(inputs[0])))
+    features = Extractor(encoder, central_square(8), reading())
+    for split in (few, many):
+        found, alone = features(split), extract(Mean(), central_square(8), split, reading())
+        torch.testing.assert_close(found.values, alone.values)
+        assert found.labels.tolist() == alone.labels.tolist()
+        assert found.numbers.tolist() == alone.numbers.tolist()
+        assert found.broken.images() == alone.broken.images()
+    assert encoded == [2, 3]
+    features(replace(many, path=Path("others")))
+    assert encoded == [2, 3, 5]
 
 
 def test_a_share_is_found_in_its_whole() -> None:
