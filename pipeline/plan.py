@@ -285,14 +285,15 @@ def bench(plan: Plan) -> Iterator[Step]:
     if plan.starter:
         as_trained = (
             *("--model", "hybrid_mini", "--resolution", "48", "--batch-size", "64"),
-            *("--num-steps", "40", "--num-classes", "750"),
+            *("--num-steps", "40", "--num-classes", "1097"),
         )
         yield cost(plan, "step_time", as_trained, name="step_time_starter")
     yield cost(plan, "memory", small)
     if not plan.starter:
         yield cost(plan, "waterfall")
     if plan.gpus != 1:
-        yield cost(plan, "communication", small, processes=plan.gpus or 2)
+        some = ("--methods", "catlip", "clip", "siglip", "superclass") if plan.starter else ()
+        yield cost(plan, "communication", (*small, *some), processes=plan.gpus or 2)
 
 
 def cost(

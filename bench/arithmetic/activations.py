@@ -62,8 +62,9 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
 
     Parameters, optimizer and averaged weights stay. Gradients come as activations go, so the
     greatest of four moments counts: when the loss is computed; when the head has its gradient
-    (under autocast for a moment in 16 bits too) and the last tower begins; when the image encoder
-    begins; and at its first block, with all gradients made.
+    (and for a moment still that of its logits, and under autocast its own in 16 bits too) and the
+    last tower begins; when the image encoder begins; and at its first block, with all gradients
+    made.
     """
     shape, objective = ENCODERS[factors.model], objective_of(factors)
     tokens, batch = tokens_of(factors), factors.batch_size
@@ -92,7 +93,7 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
         kept["image_encoder"]
         + kept["text_tower"]
         + gradients["head"]
-        + max(text_working, narrow * gradients["head"] // FLOAT32),
+        + max(text_working, narrow * gradients["head"] // FLOAT32, kept["logits"]),
         kept["image_encoder"] + gradients["text_tower"] + gradients["head"] + again + working,
         sum(gradients.values()) + block + working,
     )

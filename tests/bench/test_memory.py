@@ -90,7 +90,7 @@ def test_parts_are_in_the_peak_and_predicted(
     comes_and_goes = max(measured.gradients_gib, measured.activations_gib)
     assert stays + comes_and_goes + measured.other_gib == pytest.approx(measured.peak_gib)
     assert len({peak.allocated for peak in peaks}) == 1  # the same each time
-    assert predicted.peak_gib == pytest.approx(measured.peak_gib, rel=0.04)
+    assert predicted.peak_gib == pytest.approx(measured.peak_gib, rel=0.03)
     for part in ("weights", "gradients", "optimizer state", "averaged weights"):
         assert predicted.named[part] == pytest.approx(measured.named[part], rel=1e-4)
 
