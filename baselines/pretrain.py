@@ -2,14 +2,17 @@
 `catlip.pretrain`.
 """
 
-from dataclasses import dataclass
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
 from catlip.cli import choose, one_of, run
 from catlip.pretrain import LabelledRun, classes_of, encoder_of, pretrain
-from catlip.recipes.pretrain import CLIP
+from catlip.recipes.pretrain import CLIP, Recipe
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,19 @@ class PretrainBaseline(LabelledRun):
     """What to train with; clip_nonlocal and siglip_gather exchange features in another way."""
 
 
+def recipes_of(method: str) -> dict[str, Recipe]:
+    """A baseline's recipes by name. They are CLIP's, but what starts CLIP's own loss."""
+    if method.startswith("clip"):
+        return CLIP
+    return {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
+
+
+def _method(arguments: Sequence[str]) -> str:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--method", default=PretrainBaseline.method)
+    return str(parser.parse_known_args(arguments)[0].method)
+
+
 def main(config: PretrainBaseline) -> None:
     """Train the baseline."""
     method, name = choose("method", config.method, BASELINES), config.recipe.encoder
@@ -48,4 +64,7 @@ def main(config: PretrainBaseline) -> None:
 
 
 if __name__ == "__main__":
-    run(PretrainBaseline, main, {name: PretrainBaseline(recipe) for name, recipe in CLIP.items()})
+    recipes = recipes_of(_method(sys.argv[1:]))
+    run(
+        PretrainBaseline, main, {name: PretrainBaseline(recipe) for name, recipe in recipes.items()}
+    )

@@ -197,6 +197,14 @@ SMALLEST = {
         "tuning",
         (LABELLED,),
     ),
+    "bench.scaling": Smallest(
+        (
+            f"--shards {SHARDS} --labels-dir {LABELS} --vocabulary {VOCABULARY} "
+            f"--probe starter-validation:data/starter --images 64 --seeds 0 {QUIET}"
+        ),
+        "scaling",
+        (LABELLED,),
+    ),
     "bench.labelling": Smallest(
         (
             "--rules corenet --num-rounds 2 --round-captions 100 --starts 1 --scaling-captions 160 "

@@ -6,6 +6,7 @@ times only over one device, the one that most trainings ran on, and costs of dif
 meet in a ratio.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -129,8 +130,8 @@ class Setting:
         fields = [
             field for field in SAME_FOR_ALL if first.recipe.get(field) != second.recipe.get(field)
         ]
-        same_images = first.measured.images_seen == second.measured.images_seen
-        return fields if same_images else [*fields, "images_seen"]
+        seen = first.measured.images_seen, second.measured.images_seen
+        return fields if alike_in_images(*seen) else [*fields, "images_seen"]
 
     def unlike(self, one: str, other: str, task: str) -> list[str]:
         """What keeps the probes of two methods from being compared: their trainings, or how they
@@ -174,8 +175,8 @@ class Setting:
             found.append(
                 f"Trainings ran on {len(devices)} devices; times are those of {self.device} alone."
             )
-        images = {r.measured.images_seen for m in self.methods for r in self.trainings(m)}
-        if len(images) > 1:
+        images = [r.measured.images_seen for m in self.methods for r in self.trainings(m)]
+        if images and not alike_in_images(min(images), max(images)):
             found.append(
                 "Not every training saw the same number of images, so training times are not like "
                 "for like."
@@ -245,6 +246,11 @@ def means_by(values: Iterable[tuple[K, float | None]]) -> dict[K, float]:
         if value is not None:
             found.setdefault(key, []).append(value)
     return {key: sum(own) / len(own) for key, own in found.items()}
+
+
+def alike_in_images(one: float, other: float) -> bool:
+    """Whether trainings saw as many images, as nearly as whole steps of their batches allow."""
+    return math.isclose(one, other, rel_tol=1e-3)
 
 
 def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:

@@ -15,9 +15,11 @@ from catlip.kinds import (
     LongerTraining,
     OnTasks,
     Readout,
+    Scaling,
     TransferOptions,
     Trial,
 )
+from catlip.kinds.transfer.scaling import scaling_tables
 from catlip.kinds.transfer.transfer_options import transfer_options_table
 from catlip.kinds.transfer.tuning import tuning_table
 from catlip.method_style import name_of
@@ -28,6 +30,7 @@ from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.transfer.dense import dense_sections
 from reports.transfer.few_labels import share_figures
 from reports.transfer.longer_training import longer_figures
+from reports.transfer.scaling import scaling_figures
 from reports.transfer.transfer_gain import gain_sentences, gain_table
 from reports.transfer.transfer_origins import origin_tables
 from reports.transfer.transfer_tables import readout_table, worth_table
@@ -41,10 +44,12 @@ LONGER = (
     "python -m bench.downstream.longer_training runs/starter/pretrain/catlip-seed0 --data "
     "starter:data/starter"
 )
-TUNING = (
-    "python -m bench.tuning --shards data/starter/pretrain --labels-dir runs/starter/labels "
-    "--vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter"
+LABELLED = (
+    "--shards data/starter/pretrain --labels-dir runs/starter/labels --vocabulary "
+    "runs/starter/vocabulary.json"
 )
+SCALING = f"python -m bench.scaling {LABELLED} --probe starter:data/starter"
+TUNING = f"python -m bench.tuning {LABELLED} --probe starter-validation:data/starter"
 
 
 def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
@@ -55,6 +60,7 @@ def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
         Section("few-labels", "What it is worth with little data", _few_labels(main, records)),
         Section("transfer-init", "What Transfer Init adds", _transfer_init(main, records)),
         Section("longer-training", "What longer training is worth", _longer(main, records)),
+        Section("scaling", "Accuracy at equal cost", _scaling(main, records)),
         Section("tuning", "How each method was tuned", _tuning(main, records)),
     ]
 
@@ -142,6 +148,19 @@ def _longer(main: Setting | None, records: Records) -> list[Block]:
     for i, found in enumerate(by_scale(records, main, LongerTraining)):
         blocks += side_by_side(longer_figures(found, suffix(i)))
     return [Text(words), *(blocks or to_fill("No encoder was probed along its training.", LONGER))]
+
+
+def _scaling(main: Setting | None, records: Records) -> list[Block]:
+    words = (
+        "A method that sees as many images does not cost the same. Each point is a training of its "
+        "own, to the end of its schedule: of several lengths, on shares of the data, of several "
+        "encoders."
+    )
+    blocks: list[Block] = []
+    for i, found in enumerate(by_scale(records, main, Scaling)):
+        blocks += side_by_side(scaling_figures(found, suffix(i)))
+        blocks += scaling_tables(found, f"scaling{suffix(i)}")
+    return [Text(words), *(blocks or to_fill("No length was compared with another.", SCALING))]
 
 
 def _tuning(main: Setting | None, records: Records) -> list[Block]:

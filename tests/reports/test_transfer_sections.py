@@ -642,6 +642,7 @@ def test_what_was_not_run_says_with_which_command_it_is():
         transfer.FINETUNE,
         transfer.PROBE,
         transfer.LONGER,
+        transfer.SCALING,
         transfer.TUNING,
     ]
     assert all(

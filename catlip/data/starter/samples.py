@@ -30,8 +30,8 @@ from catlip.data.starter.scenes import (
 from catlip.data.starter.wording import drawing_caption, scene_caption
 
 SPLITS = ("pretrain", "probe-train", "probe-test")
-# How many images show each drawing of a split. All stand on white: with a quarter of those for
-# pre-training on photographs, the validation accuracy falls by a quarter.
+# How many images show each drawing of a split. All stand on white: photographs behind a quarter of
+# those for pre-training made the probes worse.
 VIEWS = {"pretrain": 4, "probe-train": 4, "probe-test": 1}
 DRAWING_SIZE = (0.7, 1.0)  # longer side of a lone drawing, relative to the image
 SCENE_SIZE = (0.3, 0.6)  # longer side of an object in a scene

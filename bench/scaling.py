@@ -1,0 +1,150 @@
+"""Accuracy against the length of training, the size of the data and of the encoder.
+
+Each cell is a training to the end of its schedule and a linear probe, and one record; what is
+finished is not done again. Cells of one factor each share the same folder: give several lengths
+first, then several shares of the data, then several encoders.
+
+    python -m bench.scaling --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from bench.arithmetic.flops import step_flops
+from bench.study import METHODS, Study, Training, base_recipe, check, kept_or_made, train_and_probe
+from bench.training_step import Factors
+from catlip import kinds
+from catlip.cli import one_of, run
+from catlip.data.shards import expand
+from catlip.encoder import ENCODERS
+from catlip.kinds.transfer.scaling import scaling_tables
+from catlip.program.ranges import Count, PositiveFraction, Seed
+from catlip.table import print_tables
+from catlip.vocabulary import Vocabulary
+
+LONGEST_WARMUP = 0.2  # of a training's steps
+
+
+@dataclass(frozen=True)
+class Scaling(Study):
+    """Train at several lengths, on several shares of the data, several encoders; run the same
+    command again to go on.
+
+    python -m bench.scaling --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
+    python -m bench.scaling --images 64000 --shares 0.125 0.25 0.5 \\
+        --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
+    python -m bench.scaling --recipe cc3m_b16 --images 3e6 1e7 3e7 1e8 3e8 --seeds 0 \\
+        --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
+        --vocabulary runs/cc3m/vocabulary.json --probe imagenet:/data/imagenet \\
+        --probe-recipe table_7a --out runs/cc3m/scaling
+    """
+
+    methods: tuple[Annotated[str, one_of(METHODS)], ...] = ("catlip", "clip")
+    """What to train with."""
+    images: tuple[Count, ...] = (8_000, 16_000, 32_000, 64_000, 128_000)
+    """How many images trainings see."""
+    shares: tuple[PositiveFraction, ...] = (1.0,)
+    """Of the shards, evenly spaced among them."""
+    encoders: tuple[Annotated[str, one_of(ENCODERS)], ...] = ()
+    """Image encoders; by default the recipe's."""
+    seeds: tuple[Seed, ...] = (0, 1, 2)
+    """Of the trainings and their probes."""
+    out: Path = Path("runs/starter/scaling")
+    """The folder of the records, one a cell."""
+
+
+@dataclass(frozen=True)
+class OneCell(Training):
+    """What determines one cell."""
+
+    images: int
+    share: float
+
+    @property
+    def name(self) -> str:
+        """Of its record."""
+        share = "" if self.share == 1 else f"-of-{self.share:g}"
+        return f"{self.method}-{self.recipe.encoder}-{self.images}{share}-seed{self.seed}"
+
+
+def main(config: Scaling) -> None:
+    """Train and probe, write a record of each cell, and print what was found."""
+    check(config)
+    done = []
+    for cell in cells(config):
+        path = config.out / f"{cell.name}.json"
+        one = kept_or_made(path, cell, kinds.Scaling, measure=partial(_measure, config, cell))
+        if not config.quiet:
+            print(f"{cell.name}: {one.measured.said()}", flush=True)
+        done.append(one)
+    print_tables(scaling_tables(done))
+    print(f"{len(done)} records in {config.out}")
+
+
+def cells(config: Scaling) -> list[OneCell]:
+    """All combinations, the cheapest first, every seed of a cell after the other."""
+    found = []
+    every = product(sorted(config.images), config.shares, config.encoders or ("",))
+    for (images, share, encoder), method, seed in product(every, config.methods, config.seeds):
+        base = base_recipe(config, method)
+        steps = max(1, round(images / (base.micro_batch * base.num_devices)))
+        recipe = replace(
+            base,
+            encoder=encoder or base.encoder,
+            epochs=0.0,
+            iterations=steps,
+            warmup_iterations=min(base.warmup_iterations, round(LONGEST_WARMUP * steps)),
+        )
+        training = replace(
+            config.training(method, recipe, seed), shards=spread(config.shards, share)
+        )
+        found.append(OneCell(**vars(training), images=images, share=share))
+    return found
+
+
+def spread(shards: tuple[str, ...], share: float) -> tuple[str, ...]:
+    """That share of the shards, one at least, evenly spaced; all of them as they are spelt."""
+    if share == 1:
+        return shards
+    paths = [str(path) for path in expand(shards)]
+    count = max(1, round(share * len(paths)))
+    return tuple(
+        paths[number] for number in np.linspace(0, len(paths), count, endpoint=False, dtype=int)
+    )
+
+
+def _measure(config: Scaling, cell: OneCell, folder: Path) -> kinds.Scaling:
+    outcome = train_and_probe(config, cell, folder)
+    seen = outcome.pretrain
+    recipe = cell.recipe
+    factors = Factors(
+        method=cell.method,
+        model=recipe.encoder,
+        resolution=recipe.resolution,
+        batch_size=recipe.micro_batch * recipe.num_devices,
+        num_classes=len(Vocabulary.load(cell.vocabulary)),
+    )
+    return kinds.Scaling(
+        method=cell.method,
+        encoder=recipe.encoder,
+        share=cell.share,
+        images=cell.images,
+        seed=cell.seed,
+        images_seen=seen.images_seen,
+        flops=step_flops(factors) * seen.iterations,
+        train_seconds=seen.train_seconds,
+        final_loss=seen.final_loss,
+        accuracies=outcome.accuracies,
+    )
+
+
+if __name__ == "__main__":
+    run(Scaling, main)

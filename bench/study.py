@@ -1,0 +1,173 @@
+"""What studies of many trainings have in common: each is a pre-training and a linear probe in a
+folder of its own, and one record; what is finished is not done again.
+"""
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import baselines.pretrain
+import catlip.pretrain
+from baselines.methods import BASELINES
+from baselines.pretrain import PretrainBaseline, recipes_of
+from bench.downstream import linear_probe
+from bench.downstream.classify.datasets import load_tasks
+from bench.downstream.linear_probe import RECIPES
+from catlip import kinds
+from catlip.categorical import Categorical
+from catlip.cli import InputError, choose
+from catlip.kinds import Run, read_run
+from catlip.kinds.base import Kind
+from catlip.objective import Objective
+from catlip.pretrain import LabelledRun, PretrainCatLIP
+from catlip.program.ranges import Natural, Seed
+from catlip.recipes.pretrain import CATLIP, Recipe
+from catlip.record import Record, plain, read_record
+
+K = TypeVar("K", bound=Kind)
+
+METHODS: dict[str, type[Objective]] = {"catlip": Categorical, **BASELINES}
+CLASSIFIERS = 3  # probes of one encoder, whose mean counts
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study of several methods is started with."""
+
+    shards: tuple[str, ...]
+    """Image-caption shards: paths, folders, globs or braces."""
+    probe: str
+    """What to transfer to, as bench.downstream.linear_probe takes it."""
+    vocabulary: Path
+    """The classes of methods that classify."""
+    labels_dir: Path
+    """Where catlip.label put the labels of these shards."""
+    recipe: str = "starter"
+    """The method's pre-training recipe of this name, for what the study does not change."""
+    probe_recipe: str = "starter"
+    """How to probe, one of bench.downstream.linear_probe's recipes."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    num_workers: Natural = 1
+    """Processes that read and decode images."""
+    quiet: bool = False
+    """No progress bars."""
+
+    def training(self, method: str, recipe: Recipe, seed: int) -> "Training":
+        """A method's training by a recipe, on this study's data."""
+        return Training(
+            method,
+            recipe,
+            self.shards,
+            vocabulary=self.vocabulary,
+            labels_dir=self.labels_dir,
+            probe=self.probe,
+            probe_recipe=self.probe_recipe,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class Training:
+    """What determines a training of a study and its probe."""
+
+    method: str
+    recipe: Recipe
+    shards: tuple[str, ...]
+    vocabulary: Path
+    labels_dir: Path
+    probe: str
+    probe_recipe: str
+    seed: Seed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to.
+
+    Attributes:
+        accuracies: task -> top-1 accuracy, the mean of several classifiers.
+    """
+
+    pretrain: kinds.Pretrain
+    accuracies: dict[str, float]
+
+
+def check(study: Study) -> None:
+    """Refuse now what would otherwise fail after a training. Raises: InputError."""
+    choose("probe recipe", study.probe_recipe, RECIPES)
+    load_tasks(study.probe)
+
+
+def base_recipe(study: Study, method: str) -> Recipe:
+    """The method's recipe of the study's name. Raises: InputError for a name that is unknown."""
+    choose("method", method, METHODS)
+    return choose("recipe", study.recipe, CATLIP if method == "catlip" else recipes_of(method))
+
+
+def kept_or_made(out: Path, config: Any, kind: type[K], measure: Callable[[Path], K]) -> Run[K]:
+    """The record at `out`, made by `measure` if it is not there.
+
+    Args:
+        config: what determines the record; it is compared with what an existing one says.
+        measure: takes a folder for what it leaves behind, which is removed afterwards.
+    Raises: InputError where another study's record is in its place.
+    """
+    wanted = json.loads(json.dumps(plain(config)))
+    if out.is_file():
+        before = read_record(out)
+        if {name: before["config"].get(name) for name in wanted} != wanted:
+            raise InputError(f"{out} is of another study; give another --out, or remove it")
+        return read_run(before, kind)
+    folder = out.with_suffix("")
+    with Record(out, kind=kind, config=config) as record:
+        with redirect_stdout(io.StringIO()):  # what it prints is in the record
+            metrics = measure(folder)
+        measured = record.measured(metrics)
+    shutil.rmtree(folder)
+    return measured
+
+
+def train_and_probe(study: Study, training: Training, folder: Path) -> Outcome:
+    """Pre-train in `folder`, or go on there, and probe the encoder.
+
+    Raises: InputError, also where the training diverges.
+    """
+    run = folder / training.method
+    common = LabelledRun(
+        training.recipe,
+        training.shards,
+        out=run,
+        seed=training.seed,
+        device=study.device,
+        num_workers=study.num_workers,
+        quiet=study.quiet,
+        vocabulary=training.vocabulary,
+        labels_dir=training.labels_dir,
+    )
+    if training.method == "catlip":
+        catlip.pretrain.main(PretrainCatLIP(**vars(common)))
+    else:
+        baselines.pretrain.main(PretrainBaseline(**vars(common), method=training.method))
+    probe = replace(
+        RECIPES[training.probe_recipe],
+        encoder=str(run),
+        data=training.probe,
+        out=folder / "probe.json",
+        cached_features=True,
+        seeds=CLASSIFIERS,
+        seed=training.seed,
+        num_workers=study.num_workers,
+        device=study.device,
+        quiet=study.quiet,
+    )
+    linear_probe.main(probe)
+    pretrained = read_run(read_record(folder / f"{training.method}.json"), kinds.Pretrain)
+    probed = read_run(read_record(probe.out), kinds.LinearProbe).measured.accuracies()
+    accuracies = {task: top1 for task, top1 in probed.items() if top1 is not None}
+    return Outcome(pretrained.measured, accuracies)

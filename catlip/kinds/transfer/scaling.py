@@ -1,0 +1,264 @@
+"""Trainings of several lengths, on several shares of the data, of several encoders, each to the end
+of its schedule; and what follows from them at equal cost.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from catlip.kinds.base import Kind
+from catlip.kinds.run import Run
+from catlip.kinds.transfer.laws import LEAST_LENGTHS, at_cost, cost_of, fit, leave_one_out
+from catlip.kinds.transfer.transfer import check_fractions
+from catlip.method_style import name_of
+from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
+
+COSTS = {"images": "images", "flops": "FLOPs", "train_seconds": "seconds"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling(Kind):
+    """One training and the probe of its encoder.
+
+    Attributes:
+        share: of the shards, in (0, 1].
+        images: that were to be seen; by whole steps it is `images_seen`.
+        flops: of all its steps, forward and backward.
+        accuracies: task -> fraction of the test images.
+    """
+
+    kind = "scaling"
+
+    method: str
+    encoder: str
+    share: float
+    images: int
+    seed: int
+    images_seen: float
+    flops: float
+    train_seconds: float
+    final_loss: float
+    accuracies: dict[str, float]
+
+    def __post_init__(self) -> None:
+        check_fractions(share=self.share, **self.accuracies)
+
+    def said(self) -> str:
+        """What it reached, in a line."""
+        return ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in self.accuracies.items())
+
+
+Runs = Sequence[Run[Scaling]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A method's trainings of several lengths on the whole data, by one encoder.
+
+    Attributes:
+        costs: [lengths] by name, means over the seeds, ascending.
+        top1: task -> seed -> [lengths] in %; the seeds that every length has.
+    """
+
+    method: str
+    costs: dict[str, list[float]]
+    top1: dict[str, dict[int, list[float]]]
+
+
+def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[Table]:
+    """All cells; then, where there are several lengths, what they say of laws and of equal cost."""
+    kept = list(runs)
+    found = curves(kept)
+    tables = [cells_table(kept, name), _laws_table(found, f"{name}_laws")]
+    if len(found) > 1:
+        first, *others = found
+        tables.append(_equal_cost_table(first, others, f"{name}_equal_cost"))
+        tables.append(_decisions_table(first, others, f"{name}_decisions"))
+    return [table for table in tables if table.rows]
+
+
+def cells_table(runs: Runs, name: str) -> Table:
+    """A row a cell: its cost and its accuracy, over its seeds."""
+    tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
+    groups: dict[tuple[str, float, int, str], list[Run[Scaling]]] = {}
+    for run in runs:
+        cell = run.measured
+        key = (cell.encoder, cell.share, cell.images, cell.method)
+        groups.setdefault(key, []).append(run)
+    rows = []
+    for (encoder, share, images, method), cells in sorted(groups.items()):
+        anchor = cells[0].anchor
+        measured = [run.measured for run in cells]
+        rows.append(
+            [
+                Cell(encoder),
+                Cell(f"{100 * share:g} %"),
+                Cell(f"{images:,}"),
+                Cell(name_of(method)),
+                Cell(shown(measured[0].flops / 1e12)),
+                quantity_cell(quantity_of(one.train_seconds for one in measured), anchor=anchor),
+                *(
+                    quantity_cell(
+                        quantity_of(100 * one.accuracies[task] for one in measured), 1, anchor
+                    )
+                    for task in tasks
+                ),
+            ]
+        )
+    columns = [
+        *("Encoder", "Share of the data", "Images seen", "Method", "TFLOPs", "Training time (s)"),
+        *(f"{task}, top-1 (%)" for task in tasks),
+    ]
+    caption = (
+        "Every training ran to the end of its schedule. Mean ± sample standard deviation over n "
+        "seeds."
+    )
+    return Table(
+        name, "Accuracy against length, data and encoder", columns, rows=rows, caption=caption
+    )
+
+
+def curves(runs: Runs) -> list[Curve]:
+    """Of each method, by the encoder with the most lengths."""
+    whole = [run.measured for run in runs if run.measured.share == 1]
+    lengths: dict[str, set[int]] = {}
+    for cell in whole:
+        lengths.setdefault(cell.encoder, set()).add(cell.images)
+    if not lengths:
+        return []
+    encoder = max(lengths, key=lambda name: len(lengths[name]))
+    methods = dict.fromkeys(cell.method for cell in whole)
+    made = [_curve([c for c in whole if (c.method, c.encoder) == (m, encoder)]) for m in methods]
+    return [curve for curve in made if curve]
+
+
+def _curve(cells: Sequence[Scaling]) -> Curve | None:
+    """None without two lengths that one seed has."""
+    by_seed: dict[int, dict[int, Scaling]] = {}
+    for cell in cells:
+        by_seed.setdefault(cell.seed, {})[cell.images] = cell
+    images = sorted({cell.images for cell in cells})
+    rows = {
+        seed: [of[length] for length in images]
+        for seed, of in sorted(by_seed.items())
+        if len(of) == len(images)
+    }
+    if len(images) < 2 or not rows:
+        return None
+    costs = {
+        name: np.mean([[getattr(cell, name) for cell in row] for row in rows.values()], 0).tolist()
+        for name in COSTS
+    }
+    top1 = {
+        task: {seed: [100 * cell.accuracies[task] for cell in row] for seed, row in rows.items()}
+        for task in cells[0].accuracies
+    }
+    return Curve(cells[0].method, costs, top1)
+
+
+def _laws_table(found: Sequence[Curve], name: str) -> Table:
+    rows = []
+    every = [(curve, task) for curve in found for task in curve.top1]
+    for curve, task in every:
+        images = curve.costs["images"]
+        if len(images) < LEAST_LENGTHS:
+            continue
+        errors = 100 - np.array([*curve.top1[task].values()])
+        law, held_out = fit(images, errors.mean(axis=0)), leave_one_out(images, errors)
+        missed = float(np.mean([abs(one.predicted - one.measured) for one in held_out]))
+        covered = sum(one.covered for one in held_out)
+        row = [Cell(name_of(curve.method)), Cell(task), Cell(shown(law.floor, 1))]
+        row += [Cell(shown(law.exponent, 2)), Cell(shown(missed, 1))]
+        rows.append(
+            [*row, Cell(f"{covered} of {len(held_out)}"), Cell(shown(100 - law(2 * images[-1]), 1))]
+        )
+    columns = [
+        *("Method", "Task", "Error without end (%)", "Exponent", "Missed by (points)"),
+        *("Covered", "Top-1 at twice the longest (%)"),
+    ]
+    caption = (
+        "Error = E + A images^-a, fitted to the means over seeds. Missed by: how far the law of "
+        "the other lengths is from the one left out, on average; covered: how often the measured "
+        "one is in 95 % of the laws of resampled seeds. Where few are covered, the last column is "
+        "not to be relied on."
+    )
+    return Table(name, "Laws of error against images seen", columns, rows=rows, caption=caption)
+
+
+def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
+    """Of the first method beside each other one: their difference at equal cost, and how much
+    sooner the first reaches what the other ends with.
+    """
+    rows = []
+    for other in others:
+        for task, (cost, unit) in product(first.top1, COSTS.items()):
+            ours, theirs = first.costs[cost], other.costs[cost]
+            budget = min(ours[-1], theirs[-1])
+            pairs = paired(first, other, task)
+            equal = [(at_cost(ours, a, budget), at_cost(theirs, b, budget)) for a, b in pairs]
+            needed = [cost_of(ours, a, b[-1]) for a, b in pairs]
+            row = [_pair(first, other), Cell(task), Cell(unit)]
+            row.append(
+                _mean_and_range([a - b for a, b in equal if a is not None and b is not None])
+            )
+            row.append(_mean_and_range([n / theirs[-1] if n else None for n in needed], 2))
+            rows.append(row)
+    columns = [
+        "Methods",
+        "Task",
+        "Cost",
+        "Difference at equal cost (points)",
+        "Sooner by, relative",
+    ]
+    caption = (
+        "Paired by seed: mean (range over n seeds). At the lesser of both longest costs, along "
+        "straight lines between the lengths on a logarithmic axis; and the cost at which the first "
+        "method reaches what the second ends with, relative to the second's. A dash where a seed "
+        "does not reach it, or at the shortest length already."
+    )
+    return Table(name, "At equal cost", columns, rows=rows, caption=caption)
+
+
+def _decisions_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
+    """How often a short training ranks two methods as the longest does."""
+    rows = []
+    for other in others:
+        if first.costs["images"] != other.costs["images"]:
+            continue
+        for task in first.top1:
+            differences = np.array([np.subtract(a, b) for a, b in paired(first, other, task)])
+            longest = np.sign(differences[:, -1].mean())
+            for place, images in enumerate(first.costs["images"][:-1]):
+                alike = int((np.sign(differences[:, place]) == longest).sum())
+                row = [_pair(first, other), Cell(task), Cell(f"{round(images):,}")]
+                row.append(_mean_and_range(differences[:, place].tolist()))
+                rows.append([*row, Cell(f"{alike} of {len(differences)}")])
+    columns = ["Methods", "Task", "Images seen", "Difference (points)", "Ranked as the longest"]
+    caption = (
+        "Whether a short training says which method is better after a long one: in how many seeds "
+        "the difference has the sign of the mean difference at the longest."
+    )
+    return Table(name, "What short trainings decide", columns, rows=rows, caption=caption)
+
+
+def paired(first: Curve, other: Curve, task: str) -> list[tuple[list[float], list[float]]]:
+    """What both reach at each length, by the seeds that both have."""
+    seeds = sorted(first.top1[task].keys() & other.top1[task].keys())
+    return [(first.top1[task][seed], other.top1[task][seed]) for seed in seeds]
+
+
+def _pair(first: Curve, other: Curve) -> Cell:
+    return Cell(f"{name_of(first.method)} and {name_of(other.method)}")
+
+
+def _mean_and_range(values: Sequence[float | None], decimals: int = 1) -> Cell:
+    """A dash if one is missing."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return Cell()
+    ends = f"n = {len(known)}"
+    if len(known) > 1:
+        ends = f"{shown(min(known), decimals)} to {shown(max(known), decimals)}, {ends}"
+    return Cell(shown(float(np.mean(known)), decimals), ends)

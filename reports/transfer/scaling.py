@@ -1,0 +1,70 @@
+"""Accuracy against the operations of whole trainings of several lengths, a line a method."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from catlip.kinds import Scaling
+from catlip.kinds.transfer.scaling import Curve, curves
+from catlip.method_style import name_of
+from catlip.table import clipped
+from reports.read.records import Record
+from reports.render.figures import Figure, colour_of, marker_of
+from reports.transfer.transfer_lines import MOST_LINES, Line, brief, draw_lines, height_for, said
+
+TERA = 1e12
+
+
+def scaling_figures(records: Sequence[Record[Scaling]], suffix: str = "") -> list[Figure]:
+    """A panel a task; none where no method has several lengths.
+
+    Args:
+        records: of one root and scale.
+    """
+    found = curves(records)[:MOST_LINES]
+    tasks = dict.fromkeys(task for curve in found for task in curve.top1)
+    return [_figure(found, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
+
+
+def _figure(found: Sequence[Curve], task: str, name: str) -> Figure:
+    lines = [_line(curve, task) for curve in found if task in curve.top1]
+    seeds = {len(curve.top1[task]) for curve in found if task in curve.top1}
+    n = " or ".join(map(str, sorted(seeds)))
+    return Figure(
+        name,
+        f"Accuracy on {task} against the operations of the whole training, each trained to the end "
+        f"of its schedule. A mark is a training, a line the mean of {n} seeds; a method further to "
+        "the left pays less for the same number of images.",
+        f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
+        draw=partial(_draw, lines=lines, title=task),
+        height=height_for(lines),
+    )
+
+
+def _line(curve: Curve, task: str) -> Line:
+    tera = [flops / TERA for flops in curve.costs["flops"]]
+    rows = list(curve.top1[task].values())
+    means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    return Line(
+        clipped(name_of(curve.method), 24),
+        "",
+        colour_of(curve.method),
+        marker=marker_of(curve.method),
+        means=list(zip(tera, means, strict=True)),
+        marks=[point for row in rows for point in zip(tera, row, strict=True)],
+    )
+
+
+def _draw(axes: Axes, lines: Sequence[Line], title: str) -> None:
+    points = [point for line in lines for point in line.marks]
+    ends = min(x for x, _ in points), max(x for x, _ in points)
+    axes.set_xscale("log")
+    axes.set_xlim(ends[0] / 1.1, ends[1] * 1.1)
+    axes.set_ylim(0, 1.08 * max(y for _, y in points) or 1.0)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks([x for x, _ in lines[0].means], [f"{x:.3g}" for x, _ in lines[0].means])
+    axes.set_xlabel("TFLOPs of training (logarithmic)")
+    axes.set_ylabel(f"{title}, top-1 (%)")
+    draw_lines(axes, lines, lambda x, _: x, leader=":")

@@ -1,0 +1,163 @@
+"""Every cell of the study is trained to its end, once, on the data that it says; what its tables
+say follows from the records.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.scaling import Scaling, cells, main, spread
+from catlip.cli import InputError
+from catlip.data.shards import expand
+from catlip.kinds import Scaling as Measured
+from catlip.kinds.run import Config, Environment, Run
+from catlip.kinds.transfer.scaling import curves, scaling_tables
+
+LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
+
+
+def scaling(**changes) -> Scaling:
+    config = Scaling(
+        shards=("data",),
+        probe="starter-validation:data",
+        vocabulary=Path("vocabulary.json"),
+        labels_dir=Path("labels"),
+    )
+    return replace(config, **changes)
+
+
+def test_a_cell_is_annealed_over_its_own_length_and_nothing_else_differs() -> None:
+    config = scaling(images=LENGTHS, encoders=("hybrid_micro", "hybrid_mini"), seeds=(3, 5))
+    found = cells(config)
+    assert len(found) == 5 * 2 * 2 * 2 == len({cell.name for cell in found})
+    for cell in found:
+        recipe = cell.recipe
+        assert recipe.iterations * recipe.micro_batch == pytest.approx(cell.images, rel=0.05)
+        assert recipe.warmup_iterations < recipe.iterations / 4
+        assert recipe.epochs == 0
+    same = [cell for cell in found if (cell.images, cell.seed) == (4_000, 3)]
+    assert {(cell.method, cell.recipe.encoder) for cell in same} == {
+        (method, encoder)
+        for method in ("catlip", "clip")
+        for encoder in ("hybrid_micro", "hybrid_mini")
+    }
+
+
+def test_a_share_of_the_shards_is_spread_over_them(tmp_path) -> None:
+    for number in range(16):
+        (tmp_path / f"{number:05}.tar").touch()
+    every = (str(tmp_path),)
+    assert spread(every, 1) == every
+    for share, count in ((0.5, 8), (0.125, 2), (0.01, 1)):
+        taken = spread(every, share)
+        assert len(set(taken)) == count
+        assert {*map(Path, taken)} <= {*expand(every)}
+    assert [Path(path).stem for path in spread(every, 0.25)] == ["00000", "00004", "00008", "00012"]
+
+
+def measured(method: str, images: int, seed: int, top1: float) -> Run[Measured]:
+    cost = {"catlip": 1, "clip": 2}[method] * images
+    return Run(
+        name="",
+        setup=Config(),
+        machine=Environment(),
+        samples={},
+        measured=Measured(
+            method=method,
+            encoder="hybrid_mini",
+            share=1.0,
+            images=images,
+            seed=seed,
+            images_seen=images,
+            flops=cost * 1e6,
+            train_seconds=cost / 100,
+            final_loss=1.0,
+            accuracies={"concepts": top1},
+        ),
+    )
+
+
+def grid(catlip: float, clip: float) -> list[Run[Measured]]:
+    """Two methods that gain so many hundredths with each doubling, three seeds a point apart."""
+    return [
+        measured(method, images, seed, 0.1 + gain * step + seed / 100)
+        for method, gain in (("catlip", catlip), ("clip", clip))
+        for step, images in enumerate(LENGTHS)
+        for seed in range(3)
+    ]
+
+
+def column(table, name: str) -> list[str]:
+    return [row[list(table.columns).index(name)].text for row in table.rows]
+
+
+def test_methods_that_reach_the_same_differ_by_what_they_cost() -> None:
+    tables = {table.name: table for table in scaling_tables(grid(0.04, 0.04))}
+    equal = tables["scaling_equal_cost"]
+    assert dict(
+        zip(column(equal, "Cost"), column(equal, "Difference at equal cost (points)"), strict=True)
+    ) == {"images": "0.0", "FLOPs": "4.0", "seconds": "4.0"}
+    assert column(equal, "Sooner by, relative") == ["1.00", "0.50", "0.50"]
+    assert {len(rows) for curve in curves(grid(0.04, 0.04)) for rows in curve.top1.values()} == {3}
+
+
+def test_a_short_training_that_ranks_as_the_longest_is_counted() -> None:
+    runs = grid(0.04, 0.02)
+    runs = [run for run in runs if (run.measured.method, run.measured.images) != ("clip", 2_000)]
+    runs += [measured("clip", 2_000, seed, 0.9) for seed in range(3)]
+    tables = {table.name: table for table in scaling_tables(runs)}
+    assert column(tables["scaling_decisions"], "Ranked as the longest") == [
+        "0 of 3",
+        "0 of 3",
+        "3 of 3",
+        "3 of 3",
+    ]
+
+
+def test_a_seed_without_all_lengths_is_in_no_curve_and_four_lengths_give_no_law() -> None:
+    runs = grid(0.04, 0.02)
+    assert all(
+        len(curve.top1["concepts"]) == 2 for curve in curves(runs[1:]) if curve.method == "catlip"
+    )
+    names = {table.name for table in scaling_tables(runs)}
+    assert "scaling_laws" in names
+    few = [run for run in runs if run.measured.images < LENGTHS[-1]]
+    assert {table.name for table in scaling_tables(few)} == names - {"scaling_laws"}
+
+
+@pytest.fixture(scope="module")
+def study(starter, tmp_path_factory) -> Scaling:
+    config = scaling(
+        shards=(str(starter.shards),),
+        probe=f"starter-validation:{starter.root}",
+        vocabulary=starter.vocabulary,
+        labels_dir=starter.labels,
+        images=(64, 128),
+        seeds=(0,),
+        out=tmp_path_factory.mktemp("scaling") / "cells",
+        num_workers=0,
+        quiet=True,
+    )
+    main(config)
+    return config
+
+
+def test_a_study_goes_on_with_the_cells_that_are_missing(study) -> None:
+    paths = sorted(study.out.iterdir())
+    assert [path.suffix for path in paths] == [".json"] * 4
+    lost, *kept = paths
+    before, content = [path.stat().st_mtime_ns for path in kept], json.loads(lost.read_text())
+    lost.unlink()
+    main(study)
+    assert [path.stat().st_mtime_ns for path in kept] == before
+    again = json.loads(lost.read_text())["metrics"]
+    for name in ("accuracies", "flops", "final_loss", "images_seen"):
+        assert again[name] == content["metrics"][name]
+    assert again["flops"] > 64 * 3 * 16e6
+
+
+def test_another_study_does_not_mix_with_it(study) -> None:
+    with pytest.raises(InputError, match=r"catlip-hybrid_mini-64-seed0\.json"):
+        main(replace(study, probe_recipe="table_7a"))
