@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "report")
+STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
 SCALES = ("starter", "cc3m", "datacomp")
 SEEDS_AT_STARTER_SCALE = 3
+SEEDS_OF_A_STUDY = 10
 
 HELP = """\
 ./run_all.sh [options]     set up, fetch the data, label, train both methods, transfer,
@@ -28,10 +29,13 @@ HELP = """\
   --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
   --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
   --full           starter: these three tasks too, on generated scenes; takes an hour more
-  --seeds N        pre-training runs of each method (default 3 at starter scale, else 1)
+  --study          tune both methods alike, and train them at several lengths, on shares of the
+                   data and with several encoders; at starter scale 4 hours in all, with ten seeds
+  --seeds N        pre-training runs of each method (default 3 at starter scale, 10 with --study,
+                   else 1)
   --device DEVICE  auto (default), cpu, cuda
   --out DIR        where runs go (default runs/)
-  --only STAGE     only this stage: setup data label pretrain transfer dense bench report
+  --only STAGE     only this stage: setup data label pretrain transfer dense bench study report
   --from STAGE     this stage and those after it
   --no-venv        use the active environment instead of .venv
   --dry-run        print each command instead of running it
@@ -47,6 +51,7 @@ Examples:
   ./run_all.sh
   ./run_all.sh --from transfer
   ./run_all.sh --full
+  ./run_all.sh --study
   ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
 """
 
@@ -61,6 +66,7 @@ class Options:
     coco: str
     ade20k: str
     full: bool
+    study: bool
     seeds: int
     device: str
     out: Path
@@ -93,7 +99,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser = _Parser(add_help=False, allow_abbrev=False)
     for name in ("--shards", "--probe", "--coco", "--ade20k", "--only", "--from"):
         parser.add_argument(name, default="")
-    for name in ("--full", "--dry-run", "--quiet"):
+    for name in ("--full", "--study", "--dry-run", "--quiet"):
         parser.add_argument(name, action="store_true")
     parser.add_argument("--scale", default="starter")
     parser.add_argument("--device", default="auto")
@@ -111,7 +117,8 @@ def read_options(arguments: Sequence[str]) -> Options:
     options = Options(
         scale=scale,
         full=given["full"],
-        seeds=_number_of_seeds(given["seeds"], scale),
+        study=given["study"] or given["only"] == "study",
+        seeds=_number_of_seeds(given),
         device=given["device"],
         out=Path(given["out"]),
         stages=_stages(given["only"], given["from"]),
@@ -135,12 +142,14 @@ def count_gpus(device: str) -> int:
     return len(re.findall(r"^GPU ", listing.stdout, re.MULTILINE))
 
 
-def _number_of_seeds(given: str, scale: str) -> int:
-    if not given:
-        return SEEDS_AT_STARTER_SCALE if scale == "starter" else 1
-    if not re.fullmatch(r"[1-9]\d*", given):
-        raise UsageError(f"--seeds must be a number from 1, not '{given}'")
-    return int(given)
+def _number_of_seeds(given: dict[str, Any]) -> int:
+    number = given["seeds"]
+    if not number:
+        starter = SEEDS_OF_A_STUDY if given["study"] else SEEDS_AT_STARTER_SCALE
+        return starter if given["scale"] == "starter" else 1
+    if not re.fullmatch(r"[1-9]\d*", number):
+        raise UsageError(f"--seeds must be a number from 1, not '{number}'")
+    return int(number)
 
 
 def _stages(only: str, first: str) -> tuple[str, ...]:

@@ -80,11 +80,11 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> Non
 def test_every_flag_that_it_passes_exists(tmp_path: Path) -> None:
     passed: dict[str, set[str]] = {}
     for line in run_all(
-        "--dry-run", "--full", "--quiet", "--seeds", 1, "--out", tmp_path
+        *("--dry-run", "--full", "--study", "--quiet", "--seeds", 1, "--out", tmp_path)
     ).stdout.splitlines():
         if found := re.search(r"-m ((?:catlip|baselines|bench|reports)\S*)(.*)", line):
             passed.setdefault(found[1], set()).update(re.findall(r"--[a-z-]+", found[2]))
-    assert len(passed) == 20
+    assert len(passed) == 22
     for module, flags in passed.items():
         known = subprocess.run(
             [sys.executable, "-m", module, "--help"], cwd=REPOSITORY, capture_output=True, text=True
@@ -114,6 +114,19 @@ def test_dense_transfer_is_run_when_asked_for_or_given_data() -> None:
         *["table_7e_b16"] * 3,
     ]
     assert "segmentation" not in run_all("--dry-run", *data, "--coco", "/data/coco").stdout
+
+
+def test_a_study_is_run_when_asked_for_with_ten_seeds() -> None:
+    assert "bench.scaling" not in run_all("--dry-run").stdout
+    lines = run_all("--dry-run", "--study").stdout.splitlines()
+    assert sum("-m catlip.pretrain " in line for line in lines) == 10
+    studies = [line for line in lines if "-m bench.tuning " in line or "-m bench.scaling " in line]
+    assert len(studies) == 2 * 4
+    assert all(("bench.tuning" in line) == ("starter-validation:" in line) for line in studies)
+    data = ("--scale", "cc3m", "--shards", "cc3m/0.tar", "--probe", "imagenet:/data/imagenet")
+    lines = run_all("--dry-run", *data, "--only", "study").stdout.splitlines()
+    assert len(lines) == 2 * 3
+    assert all("--recipe cc3m_b16" in line for line in lines)
 
 
 def test_only_and_from_choose_stages() -> None:
