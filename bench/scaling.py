@@ -1,8 +1,8 @@
 """Accuracy against the length of training, the size of the data and of the encoder.
 
 Each cell is a training to the end of its schedule and a linear probe, and one record; what is
-finished is not done again. Cells of one factor each share the same folder: give several lengths
-first, then several shares of the data, then several encoders.
+finished is not done again. Cells of one factor each fraction the same folder: give several lengths
+first, then several fractions of the data, then several encoders.
 
     python -m bench.scaling --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
@@ -17,7 +17,17 @@ from typing import Annotated
 import numpy as np
 
 from bench.arithmetic.flops import step_flops
-from bench.study import METHODS, Study, Training, base_recipe, check, kept_or_made, train_and_probe
+from bench.study import (
+    METHODS,
+    Study,
+    Training,
+    base_recipe,
+    check,
+    kept_or_made,
+    of_length,
+    say,
+    train_and_probe,
+)
 from bench.training_step import Factors
 from catlip import kinds
 from catlip.cli import one_of, run
@@ -28,17 +38,15 @@ from catlip.program.ranges import Count, PositiveFraction, Seed
 from catlip.table import print_tables
 from catlip.vocabulary import Vocabulary
 
-LONGEST_WARMUP = 0.2  # of a training's steps
-
 
 @dataclass(frozen=True)
 class Scaling(Study):
-    """Train at several lengths, on several shares of the data, several encoders; run the same
+    """Train at several lengths, on several fractions of the data, several encoders; run the same
     command again to go on.
 
     python -m bench.scaling --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
-    python -m bench.scaling --images 64000 --shares 0.125 0.25 0.5 \\
+    python -m bench.scaling --images 64000 --fractions 0.125 0.25 0.5 \\
         --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
     python -m bench.scaling --recipe cc3m_b16 --images 3e6 1e7 3e7 1e8 3e8 --seeds 0 \\
@@ -51,7 +59,7 @@ class Scaling(Study):
     """What to train with."""
     images: tuple[Count, ...] = (8_000, 16_000, 32_000, 64_000, 128_000)
     """How many images trainings see."""
-    shares: tuple[PositiveFraction, ...] = (1.0,)
+    fractions: tuple[PositiveFraction, ...] = (1.0,)
     """Of the shards, evenly spaced among them."""
     encoders: tuple[Annotated[str, one_of(ENCODERS)], ...] = ()
     """Image encoders; by default the recipe's."""
@@ -66,13 +74,13 @@ class OneCell(Training):
     """What determines one cell."""
 
     images: int
-    share: float
+    fraction: float
 
     @property
     def name(self) -> str:
         """Of its record."""
-        share = "" if self.share == 1 else f"-of-{self.share:g}"
-        return f"{self.method}-{self.recipe.encoder}-{self.images}{share}-seed{self.seed}"
+        fraction = "" if self.fraction == 1 else f"-of-{self.fraction:g}"
+        return f"{self.method}-{self.recipe.encoder}-{self.images}{fraction}-seed{self.seed}"
 
 
 def main(config: Scaling) -> None:
@@ -82,8 +90,7 @@ def main(config: Scaling) -> None:
     for cell in cells(config):
         path = config.out / f"{cell.name}.json"
         one = kept_or_made(path, cell, kinds.Scaling, measure=partial(_measure, config, cell))
-        if not config.quiet:
-            print(f"{cell.name}: {one.measured.said()}", flush=True)
+        say(config, cell.name, one.measured.accuracies)
         done.append(one)
     print_tables(scaling_tables(done))
     print(f"{len(done)} records in {config.out}")
@@ -92,30 +99,23 @@ def main(config: Scaling) -> None:
 def cells(config: Scaling) -> list[OneCell]:
     """All combinations, the cheapest first, every seed of a cell after the other."""
     found = []
-    every = product(sorted(config.images), config.shares, config.encoders or ("",))
-    for (images, share, encoder), method, seed in product(every, config.methods, config.seeds):
+    every = product(sorted(config.images), config.fractions, config.encoders or ("",))
+    for (images, fraction, encoder), method, seed in product(every, config.methods, config.seeds):
         base = base_recipe(config, method)
-        steps = max(1, round(images / (base.micro_batch * base.num_devices)))
-        recipe = replace(
-            base,
-            encoder=encoder or base.encoder,
-            epochs=0.0,
-            iterations=steps,
-            warmup_iterations=min(base.warmup_iterations, round(LONGEST_WARMUP * steps)),
-        )
+        recipe = replace(of_length(base, images), encoder=encoder or base.encoder)
         training = replace(
-            config.training(method, recipe, seed), shards=spread(config.shards, share)
+            config.training(method, recipe, seed), shards=spread(config.shards, fraction)
         )
-        found.append(OneCell(**vars(training), images=images, share=share))
+        found.append(OneCell(**vars(training), images=images, fraction=fraction))
     return found
 
 
-def spread(shards: tuple[str, ...], share: float) -> tuple[str, ...]:
-    """That share of the shards, one at least, evenly spaced; all of them as they are spelt."""
-    if share == 1:
+def spread(shards: tuple[str, ...], fraction: float) -> tuple[str, ...]:
+    """That fraction of the shards, one at least, evenly spaced; all of them as they are spelt."""
+    if fraction == 1:
         return shards
     paths = [str(path) for path in expand(shards)]
-    count = max(1, round(share * len(paths)))
+    count = max(1, round(fraction * len(paths)))
     return tuple(
         paths[number] for number in np.linspace(0, len(paths), count, endpoint=False, dtype=int)
     )
@@ -135,7 +135,7 @@ def _measure(config: Scaling, cell: OneCell, folder: Path) -> kinds.Scaling:
     return kinds.Scaling(
         method=cell.method,
         encoder=recipe.encoder,
-        share=cell.share,
+        fraction=cell.fraction,
         images=cell.images,
         seed=cell.seed,
         images_seen=seen.images_seen,

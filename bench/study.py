@@ -5,7 +5,7 @@ folder of its own, and one record; what is finished is not done again.
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,6 +108,22 @@ def base_recipe(study: Study, method: str) -> Recipe:
     """The method's recipe of the study's name. Raises: InputError for a name that is unknown."""
     choose("method", method, METHODS)
     return choose("recipe", study.recipe, CATLIP if method == "catlip" else recipes_of(method))
+
+
+def of_length(base: Recipe, images: int) -> Recipe:
+    """A recipe's schedule over so many images, whatever its own length; its warm-up is no more than
+    a fifth of it.
+    """
+    steps = max(1, round(images / (base.micro_batch * base.num_devices)))
+    warmup = min(base.warmup_iterations, steps // 5)
+    return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)
+
+
+def say(study: Study, name: str, accuracies: Mapping[str, float], otherwise: str = "") -> None:
+    """Print what a training of a study reached, or what else came of it."""
+    if not study.quiet:
+        reached = ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in accuracies.items())
+        print(f"{name}: {reached or otherwise}", flush=True)
 
 
 def kept_or_made(out: Path, config: Any, kind: type[K], measure: Callable[[Path], K]) -> Run[K]:

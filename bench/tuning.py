@@ -19,7 +19,16 @@ from typing import Annotated
 
 from torch.quasirandom import SobolEngine
 
-from bench.study import METHODS, Study, Training, base_recipe, check, kept_or_made, train_and_probe
+from bench.study import (
+    METHODS,
+    Study,
+    Training,
+    base_recipe,
+    check,
+    kept_or_made,
+    say,
+    train_and_probe,
+)
 from catlip import kinds
 from catlip.cli import InputError, one_of, run
 from catlip.kinds.transfer.tuning import tuning_table
@@ -101,11 +110,7 @@ def main(config: Tuning) -> None:
             trial = trial_of(config, method, number)
             path = config.out / f"{trial.name}.json"
             one = kept_or_made(path, trial, kinds.Trial, measure=partial(_measure, config, trial))
-            if not config.quiet:
-                reached = ", ".join(
-                    f"{task} {100 * value:.1f} %" for task, value in one.measured.accuracies.items()
-                )
-                print(f"{trial.name}: {reached or one.measured.failed}", flush=True)
+            say(config, trial.name, one.measured.accuracies, one.measured.failed or "")
             done.append(one)
     title = f"Trials of each method's recipe, {config.images:,} images each"
     print(as_text(tuning_table(done, "tuning", title)))

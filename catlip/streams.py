@@ -21,6 +21,7 @@ DETECTION_CROPS = 7
 DETECTION_OBJECTIVE = 8
 SEGMENTATION_CROPS = 9
 SEGMENTATION_OBJECTIVE = 10
+NOISE = 11  # in captions
 
 
 def generator(seed: int, stream: int, *numbers: int) -> np.random.Generator:

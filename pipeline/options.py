@@ -29,8 +29,9 @@ HELP = """\
   --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
   --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
   --full           starter: these three tasks too, on generated scenes; takes an hour more
-  --study          tune both methods alike, and train them at several lengths, on shares of the
-                   data and with several encoders; at starter scale 4 hours in all, with ten seeds
+  --study          tune both methods alike, and train them at several lengths, on fractions of the
+                   data, with several encoders and with noise; at starter scale 4 hours in all, with
+                   ten seeds
   --seeds N        pre-training runs of each method (default 3 at starter scale, 10 with --study,
                    else 1)
   --device DEVICE  auto (default), cpu, cuda

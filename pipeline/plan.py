@@ -2,24 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.options import Options, count_gpus
 from pipeline.step import Step
+from pipeline.study import Data, study_steps
 
 TRANSFER = "bench.downstream"
 DENSE_RECIPES = {"multilabel": "table_7c", "segmentation": "table_7d", "detection": "table_7e_b16"}
 STARTER_FRACTIONS = ("0.05", "0.1", "0.25", "0.5", "1")
-# Images that the trainings of a study see; shares of the data and encoders are compared at the last
-# but one.
-STUDY_LENGTHS = {
-    "starter": ("8000", "16000", "32000", "64000", "128000"),
-    "cc3m": ("18000000", "36000000", "72000000", "145000000", "290000000"),
-    "datacomp": ("800000000", "1600000000", "3300000000", "6500000000", "13100000000"),
-}
-STUDY_SHARES = ("0.125", "0.25", "0.5")
-STUDY_SEEDS = 3
-STUDY_TRIALS = 16
 
 
 def steps_of(stage: str, options: Options) -> list[Step]:
@@ -323,56 +315,13 @@ def cost(
 
 
 def study(plan: Plan) -> Iterator[Step]:
-    """Each method tuned, and trained at several lengths, on shares of the data and by several
-    encoders.
-    """
+    """Both methods tuned, scaled and trained with noise, when that is asked for."""
     options = plan.options
-    if not options.study:
-        return
-    *_, middle, _ = lengths = STUDY_LENGTHS[options.scale]
-    usual, others = "vit_b16", ("vit_small16", "vit_l16")
-    if plan.starter:
-        usual, others = "hybrid_mini", ("hybrid_micro", "hybrid_small")
-    recipe = ("--recipe", "starter" if plan.starter else f"{options.scale}_b16")
-    probe = ("--probe-recipe", "starter" if plan.starter else "table_7a")
-    seeds = [str(seed) for seed in range(min(STUDY_SEEDS, options.seeds))]
-    test = ("--probe", options.probe, "--seeds", *seeds)
-    ends = [f"-seed{seed}" for seed in seeds]
-    # Part -> its arguments, and what the names of a method's records end with.
-    scaling: dict[str, tuple[Sequence[str], list[str]]] = {
-        "lengths": (
-            (*test, "--images", *lengths),
-            [f"{usual}-{images}{end}" for images in lengths for end in ends],
-        ),
-        "shares": (
-            (*test, "--images", middle, "--shares", *STUDY_SHARES),
-            [f"{usual}-{middle}-of-{share}{end}" for share in STUDY_SHARES for end in ends],
-        ),
-        "encoders": (
-            (*test, "--images", middle, "--encoders", *others),
-            [f"{encoder}-{middle}{end}" for encoder in others for end in ends],
-        ),
-    }
-    validation = ("--probe", f"starter-validation:{plan.probe_data}", "--trials", str(STUDY_TRIALS))
-    trials = [f"{number:02}" for number in range(STUDY_TRIALS)]
-    # At other scales the user has to say what validation data are.
-    tuning = {"tuning": (validation, trials)} if plan.starter else {}
-    data = ("--shards", options.shards, "--vocabulary", str(plan.vocabulary))
-    for part, (arguments, names) in {**tuning, **scaling}.items():
-        program = "tuning" if part == "tuning" else "scaling"
-        for method in ("catlip", "clip"):
-            yield Step(
-                f"study-{part}-{method}",
-                program=f"bench.{program}",
-                arguments=("--methods", method, *recipe, *probe, *arguments, *data),
-                other_arguments=(
-                    *("--labels-dir", str(plan.labels), "--out", str(plan.runs / program)),
-                    *plan.device,
-                ),
-                reads=[options.shards, str(plan.vocabulary), str(plan.labels), plan.probe_data],
-                makes=[plan.record(program, f"{method}-{name}") for name in names],
-                beside=plan.beside,
-            )
+    if options.study:
+        data = Data(options.shards, plan.vocabulary, plan.labels, probe=options.probe)
+        seeds = range(options.seeds)
+        for step in study_steps(options.scale, data, plan.runs, seeds=seeds, device=plan.device):
+            yield replace(step, beside=plan.beside)
 
 
 def report(plan: Plan) -> Iterator[Step]:

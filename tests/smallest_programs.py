@@ -205,6 +205,15 @@ SMALLEST = {
         "scaling",
         (LABELLED,),
     ),
+    "bench.robustness": Smallest(
+        (
+            f"--shards {SHARDS} --labels-dir {LABELS} --vocabulary {VOCABULARY} "
+            "--probe starter-validation:data/starter --noises none shuffled=0.5 --images 64 "
+            f"--seeds 0 {QUIET}"
+        ),
+        "robustness",
+        (LABELLED,),
+    ),
     "bench.labelling": Smallest(
         (
             "--rules corenet --num-rounds 2 --round-captions 100 --starts 1 --scaling-captions 160 "

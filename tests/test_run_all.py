@@ -84,7 +84,7 @@ def test_every_flag_that_it_passes_exists(tmp_path: Path) -> None:
     ).stdout.splitlines():
         if found := re.search(r"-m ((?:catlip|baselines|bench|reports)\S*)(.*)", line):
             passed.setdefault(found[1], set()).update(re.findall(r"--[a-z-]+", found[2]))
-    assert len(passed) == 22
+    assert len(passed) == 23
     for module, flags in passed.items():
         known = subprocess.run(
             [sys.executable, "-m", module, "--help"], cwd=REPOSITORY, capture_output=True, text=True
@@ -120,12 +120,12 @@ def test_a_study_is_run_when_asked_for_with_ten_seeds() -> None:
     assert "bench.scaling" not in run_all("--dry-run").stdout
     lines = run_all("--dry-run", "--study").stdout.splitlines()
     assert sum("-m catlip.pretrain " in line for line in lines) == 10
-    studies = [line for line in lines if "-m bench.tuning " in line or "-m bench.scaling " in line]
-    assert len(studies) == 2 * 4
+    studies = [line for line in lines if re.search("-m bench.(tuning|scaling|robustness) ", line)]
+    assert len(studies) == 2 * 5
     assert all(("bench.tuning" in line) == ("starter-validation:" in line) for line in studies)
     data = ("--scale", "cc3m", "--shards", "cc3m/0.tar", "--probe", "imagenet:/data/imagenet")
     lines = run_all("--dry-run", *data, "--only", "study").stdout.splitlines()
-    assert len(lines) == 2 * 3
+    assert len(lines) == 2 * 4
     assert all("--recipe cc3m_b16" in line for line in lines)
 
 

@@ -30,6 +30,7 @@ from catlip.kinds.run import Run, read_run
 from catlip.kinds.transfer.dense import Dense, Detection, Multilabel, Segmentation
 from catlip.kinds.transfer.longer_training import LongerTraining
 from catlip.kinds.transfer.pretrain import Pretrain
+from catlip.kinds.transfer.robustness import Robustness
 from catlip.kinds.transfer.scaling import Scaling
 from catlip.kinds.transfer.scenes import Scenes
 from catlip.kinds.transfer.transfer import Finetune, LinearProbe, OnTasks, Readout, Transferred
@@ -92,6 +93,7 @@ __all__ = [
     "Projection",
     "Readout",
     "Recipes",
+    "Robustness",
     "Run",
     "Scaling",
     "Scenes",

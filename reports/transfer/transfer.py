@@ -15,10 +15,12 @@ from catlip.kinds import (
     LongerTraining,
     OnTasks,
     Readout,
+    Robustness,
     Scaling,
     TransferOptions,
     Trial,
 )
+from catlip.kinds.transfer.robustness import robustness_table
 from catlip.kinds.transfer.scaling import scaling_tables
 from catlip.kinds.transfer.transfer_options import transfer_options_table
 from catlip.kinds.transfer.tuning import tuning_table
@@ -49,6 +51,7 @@ LABELLED = (
     "runs/starter/vocabulary.json"
 )
 SCALING = f"python -m bench.scaling {LABELLED} --probe starter:data/starter"
+ROBUSTNESS = f"python -m bench.robustness {LABELLED} --probe starter:data/starter"
 TUNING = f"python -m bench.tuning {LABELLED} --probe starter-validation:data/starter"
 
 
@@ -61,6 +64,7 @@ def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
         Section("transfer-init", "What Transfer Init adds", _transfer_init(main, records)),
         Section("longer-training", "What longer training is worth", _longer(main, records)),
         Section("scaling", "Accuracy at equal cost", _scaling(main, records)),
+        Section("robustness", "What noise costs", _robustness(main, records)),
         Section("tuning", "How each method was tuned", _tuning(main, records)),
     ]
 
@@ -153,7 +157,7 @@ def _longer(main: Setting | None, records: Records) -> list[Block]:
 def _scaling(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "A method that sees as many images does not cost the same. Each point is a training of its "
-        "own, to the end of its schedule: of several lengths, on shares of the data, of several "
+        "own, to the end of its schedule: of several lengths, on fractions of the data, of several "
         "encoders."
     )
     blocks: list[Block] = []
@@ -161,6 +165,19 @@ def _scaling(main: Setting | None, records: Records) -> list[Block]:
         blocks += side_by_side(scaling_figures(found, suffix(i)))
         blocks += scaling_tables(found, f"scaling{suffix(i)}")
     return [Text(words), *(blocks or to_fill("No length was compared with another.", SCALING))]
+
+
+def _robustness(main: Setting | None, records: Records) -> list[Block]:
+    words = (
+        "Captions of the web are not lists of nouns, some belong to another image, and links rot. "
+        "Each method is trained on the same data with a part of it lost or made worse, and so is "
+        "the vocabulary."
+    )
+    tables = [
+        robustness_table(found, f"robustness{suffix(i)}")
+        for i, found in enumerate(by_scale(records, main, Robustness))
+    ]
+    return [Text(words), *(tables or to_fill("Nothing was trained with noise.", ROBUSTNESS))]
 
 
 def _tuning(main: Setting | None, records: Records) -> list[Block]:

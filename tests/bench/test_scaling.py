@@ -50,8 +50,8 @@ def test_a_share_of_the_shards_is_spread_over_them(tmp_path) -> None:
         (tmp_path / f"{number:05}.tar").touch()
     every = (str(tmp_path),)
     assert spread(every, 1) == every
-    for share, count in ((0.5, 8), (0.125, 2), (0.01, 1)):
-        taken = spread(every, share)
+    for fraction, count in ((0.5, 8), (0.125, 2), (0.01, 1)):
+        taken = spread(every, fraction)
         assert len(set(taken)) == count
         assert {*map(Path, taken)} <= {*expand(every)}
     assert [Path(path).stem for path in spread(every, 0.25)] == ["00000", "00004", "00008", "00012"]
@@ -67,7 +67,7 @@ def measured(method: str, images: int, seed: int, top1: float) -> Run[Measured]:
         measured=Measured(
             method=method,
             encoder="hybrid_mini",
-            share=1.0,
+            fraction=1.0,
             images=images,
             seed=seed,
             images_seen=images,

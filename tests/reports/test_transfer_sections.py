@@ -643,6 +643,7 @@ def test_what_was_not_run_says_with_which_command_it_is():
         transfer.PROBE,
         transfer.LONGER,
         transfer.SCALING,
+        transfer.ROBUSTNESS,
         transfer.TUNING,
     ]
     assert all(

@@ -1,5 +1,5 @@
-"""Trainings of several lengths, on several shares of the data, of several encoders, each to the end
-of its schedule; and what follows from them at equal cost.
+"""Trainings of several lengths, on several fractions of the data, of several encoders, each to the
+end of its schedule; and what follows from them at equal cost.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ class Scaling(Kind):
     """One training and the probe of its encoder.
 
     Attributes:
-        share: of the shards, in (0, 1].
+        fraction: of the shards, in (0, 1].
         images: that were to be seen; by whole steps it is `images_seen`.
         flops: of all its steps, forward and backward.
         accuracies: task -> fraction of the test images.
@@ -33,7 +33,7 @@ class Scaling(Kind):
 
     method: str
     encoder: str
-    share: float
+    fraction: float
     images: int
     seed: int
     images_seen: float
@@ -43,11 +43,7 @@ class Scaling(Kind):
     accuracies: dict[str, float]
 
     def __post_init__(self) -> None:
-        check_fractions(share=self.share, **self.accuracies)
-
-    def said(self) -> str:
-        """What it reached, in a line."""
-        return ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in self.accuracies.items())
+        check_fractions(fraction=self.fraction, **self.accuracies)
 
 
 Runs = Sequence[Run[Scaling]]
@@ -85,16 +81,16 @@ def cells_table(runs: Runs, name: str) -> Table:
     groups: dict[tuple[str, float, int, str], list[Run[Scaling]]] = {}
     for run in runs:
         cell = run.measured
-        key = (cell.encoder, cell.share, cell.images, cell.method)
+        key = (cell.encoder, cell.fraction, cell.images, cell.method)
         groups.setdefault(key, []).append(run)
     rows = []
-    for (encoder, share, images, method), cells in sorted(groups.items()):
+    for (encoder, fraction, images, method), cells in sorted(groups.items()):
         anchor = cells[0].anchor
         measured = [run.measured for run in cells]
         rows.append(
             [
                 Cell(encoder),
-                Cell(f"{100 * share:g} %"),
+                Cell(f"{100 * fraction:g} %"),
                 Cell(f"{images:,}"),
                 Cell(name_of(method)),
                 Cell(shown(measured[0].flops / 1e12)),
@@ -108,7 +104,14 @@ def cells_table(runs: Runs, name: str) -> Table:
             ]
         )
     columns = [
-        *("Encoder", "Share of the data", "Images seen", "Method", "TFLOPs", "Training time (s)"),
+        *(
+            "Encoder",
+            "Fraction of the data",
+            "Images seen",
+            "Method",
+            "TFLOPs",
+            "Training time (s)",
+        ),
         *(f"{task}, top-1 (%)" for task in tasks),
     ]
     caption = (
@@ -122,7 +125,7 @@ def cells_table(runs: Runs, name: str) -> Table:
 
 def curves(runs: Runs) -> list[Curve]:
     """Of each method, by the encoder with the most lengths."""
-    whole = [run.measured for run in runs if run.measured.share == 1]
+    whole = [run.measured for run in runs if run.measured.fraction == 1]
     lengths: dict[str, set[int]] = {}
     for cell in whole:
         lengths.setdefault(cell.encoder, set()).add(cell.images)
@@ -200,10 +203,8 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
             equal = [(at_cost(ours, a, budget), at_cost(theirs, b, budget)) for a, b in pairs]
             needed = [cost_of(ours, a, b[-1]) for a, b in pairs]
             row = [_pair(first, other), Cell(task), Cell(unit)]
-            row.append(
-                _mean_and_range([a - b for a, b in equal if a is not None and b is not None])
-            )
-            row.append(_mean_and_range([n / theirs[-1] if n else None for n in needed], 2))
+            row.append(mean_and_range([a - b for a, b in equal if a is not None and b is not None]))
+            row.append(mean_and_range([n / theirs[-1] if n else None for n in needed], 2))
             rows.append(row)
     columns = [
         "Methods",
@@ -233,7 +234,7 @@ def _decisions_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
             for place, images in enumerate(first.costs["images"][:-1]):
                 alike = int((np.sign(differences[:, place]) == longest).sum())
                 row = [_pair(first, other), Cell(task), Cell(f"{round(images):,}")]
-                row.append(_mean_and_range(differences[:, place].tolist()))
+                row.append(mean_and_range(differences[:, place].tolist()))
                 rows.append([*row, Cell(f"{alike} of {len(differences)}")])
     columns = ["Methods", "Task", "Images seen", "Difference (points)", "Ranked as the longest"]
     caption = (
@@ -253,7 +254,7 @@ def _pair(first: Curve, other: Curve) -> Cell:
     return Cell(f"{name_of(first.method)} and {name_of(other.method)}")
 
 
-def _mean_and_range(values: Sequence[float | None], decimals: int = 1) -> Cell:
+def mean_and_range(values: Sequence[float | None], decimals: int = 1) -> Cell:
     """A dash if one is missing."""
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):

@@ -1,0 +1,133 @@
+"""Captions made worse and samples lost, as web data are: by a fraction of them, from a seed.
+
+lost=0.2        a fifth of the samples is gone, as links rot
+shuffled=0.2    a fifth of the captions belongs to another image
+dropped=0.3     each word is left out with that probability
+templated=1     captions stand in the sentence of an image agency
+chatty=1        captions stand among the words of a post
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from catlip import streams
+from catlip.cli import InputError, choose
+from catlip.data.shards import open_shard, write_shard
+from catlip.kinds.transfer.robustness import NONE
+from catlip.program.progress import progress
+
+TEMPLATES = ("Stock photo of {} on white background", "{} - royalty free vector illustration image")
+CHATS = (
+    "So happy with this one! {} Follow for more, link in bio",
+    "Good morning everybody, what do you think? {} Tag a friend",
+)
+SUFFIXES = {b"\x89P": "png", b"RI": "webp"}  # of the images' first bytes; else JPEG
+
+Captions = list[str | None]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """One kind of noise, and the fraction of the captions, words or samples that it is done to."""
+
+    kind: str
+    fraction: float
+
+    @classmethod
+    def read(cls, spelling: str) -> "Noise":
+        """Of `KIND=FRACTION`, or `none`. Raises: InputError."""
+        kind, _, fraction = spelling.partition("=")
+        if spelling == NONE:
+            return cls(NONE, 0.0)
+        choose("noise", kind, KINDS)
+        try:
+            noise = cls(kind, float(fraction))
+        except ValueError:
+            noise = cls(kind, -1.0)
+        if not 0 < noise.fraction <= 1 or (kind == "lost" and noise.fraction == 1):
+            raise InputError(
+                f"--noises {spelling}: give a fraction above 0 and up to 1, as {kind}=0.2"
+            )
+        return noise
+
+    def __str__(self) -> str:
+        return NONE if self.kind == NONE else f"{self.kind}={self.fraction:g}"
+
+    def of(self, captions: Sequence[str], draw: np.random.Generator) -> Captions:
+        """The captions afterwards; None where the sample is lost."""
+        return KINDS[self.kind](captions, self.fraction, draw)
+
+
+def _lost(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+    kept = draw.random(len(captions)) >= fraction
+    return [caption if keep else None for caption, keep in zip(captions, kept, strict=True)]
+
+
+def _shuffled(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+    moved = draw.permutation(np.flatnonzero(draw.random(len(captions)) < fraction))
+    changed: Captions = list(captions)
+    for number, other in zip(moved.tolist(), np.roll(moved, 1).tolist(), strict=True):
+        changed[number] = captions[other]
+    return changed
+
+
+def _dropped(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+    changed: Captions = []
+    for caption in captions:
+        words = caption.split()
+        kept = draw.random(len(words)) >= fraction
+        changed.append(" ".join(word for word, keep in zip(words, kept, strict=True) if keep))
+    return changed
+
+
+def _in_sentences(sentences: Sequence[str]) -> Callable[..., Captions]:
+    def changed(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+        chosen = draw.random(len(captions)) < fraction
+        which = draw.integers(len(sentences), size=len(captions)).tolist()
+        return [
+            sentences[number].format(caption.replace("{", "(").replace("}", ")"))
+            if put
+            else caption
+            for caption, number, put in zip(captions, which, chosen, strict=True)
+        ]
+
+    return changed
+
+
+KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]] = {
+    "lost": _lost,
+    "shuffled": _shuffled,
+    "dropped": _dropped,
+    "templated": _in_sentences(TEMPLATES),
+    "chatty": _in_sentences(CHATS),
+}
+
+
+def write_noisy(
+    shards: Sequence[Path], folder: Path, noise: Noise, *, seed: int, quiet: bool = False
+) -> int:
+    """Write the shards with noise, one file each, of the same images as they are.
+
+    Returns: how many samples are left.
+    """
+    left = 0
+    for number, path in enumerate(progress(shards, str(noise), disable=quiet, unit=" shards")):
+        shard = open_shard(path)
+        captions = [shard.caption(sample) or "" for sample in range(len(shard))]
+        changed = noise.of(captions, streams.generator(seed, streams.NOISE, number))
+        left += write_shard(
+            folder / f"{number:05}.tar",
+            (
+                (key, _members(shard.image_bytes(sample), caption))
+                for sample, (key, caption) in enumerate(zip(shard.keys, changed, strict=True))
+                if caption is not None
+            ),
+        )
+    return left
+
+
+def _members(image: bytes, caption: str) -> dict[str, bytes]:
+    return {SUFFIXES.get(image[:2], "jpg"): image, "txt": caption.encode()}

@@ -1,0 +1,163 @@
+"""Which method suffers from noisy captions and lost samples?
+
+For each noise the shards are written anew, labelled, and pruned to a vocabulary as the given one
+was; then each method trains on them, and its encoder is probed. One record a training; what is
+finished is not done again.
+
+    python -m bench.robustness --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
+"""
+
+import io
+import shutil
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from bench.noise import Noise, write_noisy
+from bench.study import (
+    METHODS,
+    Study,
+    Training,
+    base_recipe,
+    check,
+    kept_or_made,
+    of_length,
+    say,
+    train_and_probe,
+)
+from catlip import kinds, label
+from catlip.cli import one_of, run
+from catlip.data.shards import expand
+from catlip.kinds.transfer.robustness import NONE, robustness_table
+from catlip.program.ranges import Count, Seed
+from catlip.table import as_text
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
+
+
+@dataclass(frozen=True)
+class Robustness(Study):
+    """Train on the shards as they are and with noise; run the same command again to go on.
+
+    python -m bench.robustness --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
+    python -m bench.robustness --noises none shuffled=0.1 shuffled=0.3 --methods catlip siglip \\
+        --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
+
+    The noisy shards need as much disk as the shards themselves, for one noise at a time.
+    """
+
+    noises: tuple[str, ...] = (
+        *(NONE, "lost=0.2", "lost=0.4", "lost=0.6", "shuffled=0.2", "shuffled=0.4"),
+        *("dropped=0.3", "templated=1", "chatty=1"),
+    )
+    """none, or with a fraction: lost= of the samples is left out, shuffled= of the captions belongs
+    to another image, dropped= of the words is left out, templated= or chatty= of the captions
+    stands in other sentences."""
+    methods: tuple[Annotated[str, one_of(METHODS)], ...] = ("catlip", "clip")
+    """What to train with."""
+    images: Count = 64_000
+    """How many images each training sees."""
+    seeds: tuple[Seed, ...] = (0, 1, 2)
+    """Of the trainings and their probes; the noise is the same for all."""
+    out: Path = Path("runs/starter/robustness")
+    """The folder of the records, one a training."""
+
+
+@dataclass(frozen=True)
+class OneTraining(Training):
+    """What determines one training."""
+
+    noise: str
+    images: int
+
+    @property
+    def name(self) -> str:
+        """Of its record."""
+        return f"{self.method}-{self.noise.replace('=', '-')}-seed{self.seed}"
+
+
+def main(config: Robustness) -> None:
+    """Train and probe with every noise, write a record of each, and print what was found."""
+    noises = [Noise.read(spelling) for spelling in config.noises]
+    check(config)
+    done = []
+    data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
+    for noise in noises:
+        for training in trainings(config, noise):
+            path = config.out / f"{training.name}.json"
+            measure = partial(_measure, config, training, data=data / str(noise))
+            one = kept_or_made(path, training, kinds.Robustness, measure=measure)
+            say(config, training.name, one.measured.accuracies)
+            done.append(one)
+        shutil.rmtree(data, ignore_errors=True)
+    table = robustness_table(done)
+    print(f"{table.title}\n{as_text(table)}\n")
+    print(f"{len(done)} records in {config.out}")
+
+
+def trainings(config: Robustness, noise: Noise) -> list[OneTraining]:
+    """Of one noise: every method on every seed."""
+    found = []
+    for method in config.methods:
+        recipe = of_length(base_recipe(config, method), config.images)
+        for seed in config.seeds:
+            training = config.training(method, recipe, seed)
+            found.append(OneTraining(**vars(training), noise=str(noise), images=config.images))
+    return found
+
+
+def _measure(
+    config: Robustness, training: OneTraining, folder: Path, data: Path
+) -> kinds.Robustness:
+    noisy = _prepared(config, Noise.read(training.noise), data)
+    outcome = train_and_probe(config, replace(training, **noisy), folder)
+    clean, found = Vocabulary.load(training.vocabulary), Vocabulary.load(noisy["vocabulary"])
+    offsets = [{synset.offset for synset in vocabulary.synsets} for vocabulary in (clean, found)]
+    return kinds.Robustness(
+        method=training.method,
+        noise=training.noise,
+        seed=training.seed,
+        samples=found.source.captions,
+        classes=len(found),
+        classes_kept=len(offsets[0] & offsets[1]) / len(clean),
+        images_seen=outcome.pretrain.images_seen,
+        final_loss=outcome.pretrain.final_loss,
+        accuracies=outcome.accuracies,
+    )
+
+
+def _prepared(config: Robustness, noise: Noise, data: Path) -> dict[str, Any]:
+    """The shards, labels and vocabulary with a noise, made in `data` if they are not there."""
+    if noise.kind == NONE:
+        return {"vocabulary": config.vocabulary}
+    vocabulary = data / "vocabulary.json"
+    if not vocabulary.exists():
+        shutil.rmtree(data, ignore_errors=True)
+        clean = Vocabulary.load(config.vocabulary)
+        write_noisy(expand(config.shards), data / "shards", noise, seed=0, quiet=config.quiet)
+        labels = label.Label((str(data / "shards"),), clean.rule, data / "labels", quiet=True)
+        with redirect_stdout(io.StringIO()):
+            label.main(labels)
+            build_from_labels(
+                BuildVocabulary(
+                    (data / "labels",),
+                    vocabulary,
+                    threshold=clean.threshold,
+                    top_k=clean.top_k,
+                    quiet=True,
+                )
+            )
+    return {
+        "shards": (str(data / "shards"),),
+        "labels_dir": data / "labels",
+        "vocabulary": vocabulary,
+    }
+
+
+if __name__ == "__main__":
+    run(Robustness, main)

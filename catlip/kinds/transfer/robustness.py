@@ -1,0 +1,81 @@
+"""Trainings on data with noise, and what that costs each method."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from catlip.kinds.base import Kind
+from catlip.kinds.run import Run
+from catlip.kinds.transfer.scaling import mean_and_range
+from catlip.kinds.transfer.transfer import check_fractions
+from catlip.method_style import name_of
+from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
+
+NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness(Kind):
+    """One training on data with a noise, and the probe of its encoder.
+
+    Attributes:
+        noise: KIND=FRACTION, or none.
+        samples: that are left.
+        classes: of the vocabulary that the noisy captions give.
+        classes_kept: the fraction of the clean vocabulary's classes that are among them.
+        accuracies: task -> fraction of the test images.
+    """
+
+    kind = "robustness"
+
+    method: str
+    noise: str
+    seed: int
+    samples: int | None
+    classes: int
+    classes_kept: float
+    images_seen: float
+    final_loss: float
+    accuracies: dict[str, float]
+
+    def __post_init__(self) -> None:
+        check_fractions(classes_kept=self.classes_kept, **self.accuracies)
+
+
+def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") -> Table:
+    """A row a noise and method: its accuracy, and what the noise costs it, paired by seed."""
+    groups: dict[tuple[str, str], dict[int, Run[Robustness]]] = {}
+    for run in runs:
+        one = run.measured
+        groups.setdefault((one.noise, one.method), {})[one.seed] = run
+    every = [run.measured for group in groups.values() for run in group.values()]
+    tasks = dict.fromkeys(task for one in every for task in one.accuracies)
+    rows = []
+    for (noise, method), group in groups.items():
+        first = next(iter(group.values()))
+        clean = groups.get((NONE, method), {})
+        row = [Cell(noise), Cell(name_of(method)), Cell(shown(first.measured.samples, 0))]
+        row += [
+            Cell(
+                shown(first.measured.classes, 0),
+                f"{shown(100 * first.measured.classes_kept, 0)} % of the clean",
+            )
+        ]
+        for task in tasks:
+            reached = {seed: 100 * run.measured.accuracies[task] for seed, run in group.items()}
+            row.append(quantity_cell(quantity_of(reached.values()), 1, first.anchor))
+            gone = [
+                value - 100 * clean[seed].measured.accuracies[task]
+                for seed, value in reached.items()
+                if seed in clean
+            ]
+            row.append(Cell() if noise == NONE else mean_and_range(gone))
+        rows.append(row)
+    columns = ["Noise", "Method", "Samples", "Classes"]
+    for task in tasks:
+        columns += [f"{task}, top-1 (%)", "beside none (points)"]
+    caption = (
+        "Mean ± sample standard deviation over n seeds; beside none: mean (range) of the "
+        "differences to the same seed without noise. CLIP does not use the classes."
+    )
+    title = "Accuracy after training with noise"
+    return Table(name, title, columns, rows=rows, caption=caption)

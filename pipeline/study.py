@@ -1,0 +1,104 @@
+"""The steps of `./run_all.sh --study`: each method tuned alike, trained at several lengths, on
+fractions of the data, by several encoders and with noise.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from pipeline.step import Step
+
+METHODS = ("catlip", "clip")
+# Images that the trainings of a study see; all else is compared at the last but one.
+LENGTHS = {
+    "starter": ("8000", "16000", "32000", "64000", "128000"),
+    "cc3m": ("18000000", "36000000", "72000000", "145000000", "290000000"),
+    "datacomp": ("800000000", "1600000000", "3300000000", "6500000000", "13100000000"),
+}
+FRACTIONS = ("0.125", "0.25", "0.5")
+NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
+MOST_SEEDS = 3
+TRIALS = 16
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a study trains and probes on."""
+
+    shards: str
+    vocabulary: Path
+    labels: Path
+    probe: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One command for each method.
+
+    Attributes:
+        records: what the names of a method's records end with.
+    """
+
+    name: str
+    program: str
+    arguments: Sequence[str]
+    records: Sequence[str]
+
+
+def study_steps(
+    scale: str, data: Data, runs: Path, *, seeds: Sequence[int], device: Sequence[str]
+) -> Iterator[Step]:
+    """A step a part and method.
+
+    Args:
+        runs: the folder of the scale.
+        device: arguments that say where to run.
+    """
+    starter = scale == "starter"
+    recipe = ("--recipe", "starter" if starter else f"{scale}_b16")
+    probe = ("--probe-recipe", "starter" if starter else "table_7a")
+    inputs = ("--shards", data.shards, "--vocabulary", str(data.vocabulary))
+    folder = data.probe.partition(":")[2] or data.probe
+    for part, method in product(_parts(scale, data.probe, list(seeds)[:MOST_SEEDS]), METHODS):
+        out = runs / part.program
+        yield Step(
+            f"study-{part.name}-{method}",
+            program=f"bench.{part.program}",
+            arguments=("--methods", method, *recipe, *probe, *part.arguments, *inputs),
+            other_arguments=("--labels-dir", str(data.labels), "--out", str(out), *device),
+            reads=[data.shards, str(data.vocabulary), str(data.labels), folder],
+            makes=[out / f"{method}-{record}.json" for record in part.records],
+        )
+
+
+def _parts(scale: str, probe: str, seeds: Sequence[int]) -> Iterator[Part]:
+    *_, middle, _ = lengths = LENGTHS[scale]
+    usual, others = "vit_b16", ("vit_small16", "vit_l16")
+    if scale == "starter":
+        usual, others = "hybrid_mini", ("hybrid_micro", "hybrid_small")
+        # At other scales the user has to say what validation data are.
+        validation = probe.replace("starter:", "starter-validation:", 1)
+        trials = [f"{number:02}" for number in range(TRIALS)]
+        yield Part("tuning", "tuning", ("--probe", validation, "--trials", str(TRIALS)), trials)
+    test = ("--probe", probe, "--seeds", *map(str, seeds), "--images")
+    scaling = {
+        "lengths": (lengths, [f"{usual}-{images}" for images in lengths]),
+        "fractions": (
+            (middle, "--fractions", *FRACTIONS),
+            [f"{usual}-{middle}-of-{fraction}" for fraction in FRACTIONS],
+        ),
+        "encoders": (
+            (middle, "--encoders", *others),
+            [f"{encoder}-{middle}" for encoder in others],
+        ),
+    }
+    for name, (arguments, cells) in scaling.items():
+        yield Part(name, "scaling", (*test, *arguments), _with_seeds(cells, seeds))
+    noises = [noise.replace("=", "-") for noise in NOISES]
+    arguments = (*test, middle, "--noises", *NOISES)
+    yield Part("noise", "robustness", arguments, _with_seeds(noises, seeds))
+
+
+def _with_seeds(names: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    return [f"{name}-seed{seed}" for name in names for seed in seeds]
