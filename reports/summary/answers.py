@@ -1,8 +1,9 @@
 """The three questions, answered from one setting's records in plain sentences: as good? cheaper?
 why?
 
-A difference between methods is only called one when every seed agrees on its sign; a ratio is only
-given with its interval. What was not run is said to be not run.
+A difference between methods is only called one when its interval over seeds and test images does
+not hold zero, or, for records without a bit for each image, when every seed agrees on its sign. A
+ratio is only given with its interval. What was not run is said to be not run.
 """
 
 import math
@@ -16,6 +17,7 @@ from catlip.kinds.cost.waterfall import ways
 from catlip.least_counts import SEEDS
 from catlip.method_style import name_of
 from catlip.table import Quantity, mean_and_spread, shown, sign_of
+from reports.compare.crossed import Difference, crossed, paired_by_image
 from reports.compare.differences import listed
 from reports.read.measured import STARTER_TASKS, Setting
 from reports.read.records import Record
@@ -34,6 +36,9 @@ SCALE_CAVEAT = {
 }
 
 IN_SHORT = {
+    "better": "Here it is better.",
+    "worse": "Here it is worse.",
+    "unresolved": "Here the two cannot be told apart.",
     "higher": "Here it is better, in every seed.",
     "lower": "Here it is worse, in every seed.",
     "higher, few": (
@@ -127,6 +132,13 @@ def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
         if len(points) > 1
         else "one seed"
     )
+    if resolved := _over_seeds_and_images(setting, task):
+        low, high = resolved.low, resolved.high
+        sign = "better" if low > 0 else "worse" if high < 0 else "unresolved"
+        seeds = (
+            f"95 % interval {_signed(low)} to {_signed(high)}, over {resolved.seeds} seeds and "
+            f"{resolved.images} test images"
+        )
     title = probe_title(setting, task).partition(",")[0]
     return (
         (
@@ -135,6 +147,12 @@ def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
         ),
         sign,
     )
+
+
+def _over_seeds_and_images(setting: Setting, task: str) -> Difference | None:
+    one, other = (setting.probes(method, task).records for method in ("catlip", "clip"))
+    differences = paired_by_image(one, other, task)
+    return None if differences is None else crossed(differences)
 
 
 def _above_random(setting: Setting, method: str) -> str:

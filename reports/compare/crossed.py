@@ -1,0 +1,102 @@
+"""The mean difference of two methods with an interval that covers both the seeds of pre-training
+and the images of the test set.
+
+d[s, i] is the difference in correctness for seed s and test image i. Seeds and images are crossed
+random effects: the variance of the mean is V_seed / S + V_image / N + V_rest / (S N), estimated by
+mean squares, with Satterthwaite's degrees of freedom.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from catlip.kinds import LinearProbe
+from catlip.kinds.transfer.transfer import Classifier, unpacked
+from catlip.least_counts import SEEDS
+from reports.read.records import Record
+
+COVERAGE = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """In points, with its 95 % interval.
+
+    Attributes:
+        seeds, images: that it was averaged over.
+    """
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    images: int
+
+
+def crossed(differences: NDArray[np.float64]) -> Difference | None:
+    """The mean of [S, N] differences in correctness, each in [-1, 1]; None for fewer than SEEDS
+    seeds, or for one image.
+    """
+    seeds, images = differences.shape
+    if seeds < SEEDS or images < 2:
+        return None
+    mean = differences.mean()
+    of_seeds, of_images = differences.mean(axis=1) - mean, differences.mean(axis=0) - mean
+    rest = differences - mean - of_seeds[:, None] - of_images[None]
+    free = np.array([seeds - 1, images - 1, (seeds - 1) * (images - 1)])
+    squares = np.array(
+        [images * (of_seeds**2).sum(), seeds * (of_images**2).sum(), (rest**2).sum()]
+    )
+    by_seed, by_image, by_rest = squares / free
+    parts = by_seed + by_image - by_rest
+    if parts <= max(by_seed, by_image):  # a component that is estimated below 0 is 0
+        parts = max(by_seed, by_image)
+        freedom = free[0] if by_seed >= by_image else free[1]
+    else:
+        freedom = parts**2 / ((np.array([by_seed, by_image, by_rest]) ** 2) / free).sum()
+    half = float(t.ppf((1 + COVERAGE) / 2, freedom) * np.sqrt(parts / (seeds * images)))
+    middle = float(mean)
+    return Difference(
+        100 * middle, 100 * (middle - half), 100 * (middle + half), seeds=seeds, images=images
+    )
+
+
+def paired_by_image(
+    one: Sequence[Record[LinearProbe]], other: Sequence[Record[LinearProbe]], task: str
+) -> NDArray[np.float64] | None:
+    """[S, N] differences in correctness of the probes of two methods, with all training data and
+    classifiers that start at random, averaged over these; None where a record has no bit for each
+    test image, or the numbers of images differ.
+    """
+    first, second = _by_seed(one, task), _by_seed(other, task)
+    seeds = [seed for seed in first if seed in second]
+    rows = [(first[seed], second[seed]) for seed in seeds]
+    sizes = {None if correct is None else len(correct) for pair in rows for correct in pair}
+    if len(sizes) != 1 or None in sizes:
+        return None
+    return np.array([a - b for a, b in rows if a is not None and b is not None])
+
+
+def _by_seed(
+    records: Sequence[Record[LinearProbe]], task: str
+) -> dict[int | None, NDArray[np.float64] | None]:
+    return {record.measured.pretrain_seed: _correct(record, task) for record in records}
+
+
+def _correct(record: Record[LinearProbe], task: str) -> NDArray[np.float64] | None:
+    """[N] how many of the classifiers were right, in [0, 1]."""
+    count = record.measured.tasks[task].num_test
+    rows = [
+        row
+        for row in record.rows("runs", Classifier)
+        if row.task == task and row.fraction == 1 and row.init == "random"
+    ]
+    if count is None or not rows or not all(row.correct for row in rows):
+        return None
+    try:
+        return np.mean([unpacked(row.correct, count) for row in rows], axis=0)
+    except ValueError:  # images that could not be read have no bit
+        return None
