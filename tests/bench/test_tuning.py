@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from bench.tuning import RANGES, Tuning, main, points, trial_of
 from catlip.cli import InputError
-from catlip.kinds.transfer.tuning import expected_best, expected_best_interval
+from catlip.kinds.run import Config, Environment, Run
+from catlip.kinds.transfer.tuning import (
+    Trial,
+    expected_best,
+    expected_best_interval,
+    tuning_table,
+)
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
@@ -123,3 +129,22 @@ def test_another_study_does_not_mix_with_it(without_test_teams) -> None:
 def test_the_test_teams_are_refused_by_name() -> None:
     with pytest.raises(InputError, match="starter-validation"):
         main(tuning(probe="starter:data"))
+
+
+def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
+    runs = [
+        Run(
+            name="",
+            setup=Config(),
+            machine=Environment(),
+            samples={},
+            anchor=f"record-{trial}",
+            measured=Trial(
+                method="clip", trial=trial, drawn={"max_lr": top1}, accuracies={"concepts": top1}
+            ),
+        )
+        for trial, top1 in enumerate((0.1, 0.3, 0.2))
+    ]
+    (row,) = tuning_table(runs, "tuning", "Trials").rows
+    assert (row[2].full, row[2].anchor) == ("30.0", "record-1")
+    assert row[-1].text == "max_lr 0.3"

@@ -83,7 +83,7 @@ def tuning_table(trials: Iterable[Run[Trial]], name: str, title: str) -> Table:
             [
                 Cell(name_of(method)),
                 Cell(str(len(runs))),
-                Cell(f"{100 * best.measured.score:.1f}", best.anchor),
+                Cell(f"{100 * best.measured.score:.1f}", anchor=best.anchor),
                 *map(Cell, budgets),
                 Cell(drawn),
             ]
