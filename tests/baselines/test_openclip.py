@@ -2,14 +2,20 @@
 objective on our batches.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from baselines.methods import BASELINES
 from baselines.openclip import END, START, TEXT_TOWERS, CaptionTokenizer, text_tower
+from baselines.pretrain import recipes_of
 from bench import methods
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, build_encoder
+from catlip.objective import Objective
+from catlip.pretrain import started
+from catlip.recipes.pretrain import STARTER
 
 
 def test_the_published_text_towers_have_the_published_parameters() -> None:
@@ -49,3 +55,32 @@ def test_a_baseline_starts_from_the_encoder_of_every_other_and_trains_all_of_its
         assert parameter.ndim > 0, f"{name} could not be sharded"
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("method", ["clip", "siglip", "superclip", "clip_catlip"])
+def test_a_recipe_starts_the_temperature_where_it_says(method) -> None:
+    usual, early = (
+        started(build(method), replace(STARTER, temperature=temperature))
+        for temperature in (None, 0.05)
+    )
+    assert early.logit_scale.exp().item() == pytest.approx(20)
+    assert usual.logit_scale.exp().item() == pytest.approx(10 if method == "siglip" else 1 / 0.07)
+
+
+def test_a_bias_is_started_where_there_is_one_and_refused_elsewhere() -> None:
+    assert started(build("siglip"), replace(STARTER, logit_bias=-3.0)).logit_bias.item() == -3
+    with pytest.raises(InputError, match="--logit-bias"):
+        started(build("clip"), replace(STARTER, logit_bias=-3.0))
+    with pytest.raises(InputError, match="--temperature"):
+        started(build("superclass"), replace(STARTER, temperature=0.05))
+
+
+def test_what_starts_the_loss_of_clip_is_in_no_recipe_of_another_loss() -> None:
+    assert recipes_of("clip")["starter"].temperature is not None
+    for method in ("siglip", "superclass", "superclip", "catlip_softmax"):
+        assert recipes_of(method)["starter"].temperature is None
+        assert recipes_of(method)["starter"].max_lr == recipes_of("clip")["starter"].max_lr
+
+
+def build(method: str) -> Objective:
+    return methods.build(method, "hybrid_mini", 32, num_classes=5, seed=0)
