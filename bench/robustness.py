@@ -26,6 +26,7 @@ from bench.study import (
     kept_or_made,
     of_length,
     say,
+    say_where,
     train_and_probe,
 )
 from catlip import kinds, label
@@ -97,7 +98,7 @@ def main(config: Robustness) -> None:
         shutil.rmtree(data, ignore_errors=True)
     table = robustness_table(done)
     print(f"{table.title}\n{as_text(table)}\n")
-    print(f"{len(done)} records in {config.out}")
+    say_where(config.out, done)
 
 
 def trainings(config: Robustness, noise: Noise) -> list[OneTraining]:

@@ -26,6 +26,7 @@ from bench.study import (
     kept_or_made,
     of_length,
     say,
+    say_where,
     train_and_probe,
 )
 from bench.training_step import Factors
@@ -93,7 +94,7 @@ def main(config: Scaling) -> None:
         say(config, cell.name, one.measured.accuracies)
         done.append(one)
     print_tables(scaling_tables(done))
-    print(f"{len(done)} records in {config.out}")
+    say_where(config.out, done)
 
 
 def cells(config: Scaling) -> list[OneCell]:

@@ -5,9 +5,9 @@ folder of its own, and one record; what is finished is not done again.
 import io
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,6 +100,9 @@ class Outcome:
 
 def check(study: Study) -> None:
     """Refuse now what would otherwise fail after a training. Raises: InputError."""
+    for field in fields(study):
+        if getattr(study, field.name) == () != field.default:
+            raise InputError(f"--{field.name}: give one or more")
     choose("probe recipe", study.probe_recipe, RECIPES)
     load_tasks(study.probe)
 
@@ -124,6 +127,12 @@ def say(study: Study, name: str, accuracies: Mapping[str, float], otherwise: str
     if not study.quiet:
         reached = ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in accuracies.items())
         print(f"{name}: {reached or otherwise}", flush=True)
+
+
+def say_where(out: Path, runs: Sequence[Run[Kind]]) -> None:
+    """Print where the records of a study are, which is never without one."""
+    first, last = (out / f"{run.name}.json" for run in (runs[0], runs[-1]))
+    print(f"{len(runs)} records: {first} to {last}")
 
 
 def kept_or_made(out: Path, config: Any, kind: type[K], measure: Callable[[Path], K]) -> Run[K]:

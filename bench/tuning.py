@@ -27,6 +27,7 @@ from bench.study import (
     check,
     kept_or_made,
     say,
+    say_where,
     train_and_probe,
 )
 from catlip import kinds
@@ -114,7 +115,7 @@ def main(config: Tuning) -> None:
             done.append(one)
     title = f"Trials of each method's recipe, {config.images:,} images each"
     print(as_text(tuning_table(done, "tuning", title)))
-    print(f"{len(done)} records in {config.out}")
+    say_where(config.out, done)
 
 
 def points(trials: int, seed: int) -> list[dict[str, float]]:

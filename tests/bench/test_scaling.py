@@ -161,3 +161,9 @@ def test_a_study_goes_on_with_the_cells_that_are_missing(study) -> None:
 def test_another_study_does_not_mix_with_it(study) -> None:
     with pytest.raises(InputError, match=r"catlip-hybrid_mini-64-seed0\.json"):
         main(replace(study, probe_recipe="table_7a"))
+
+
+@pytest.mark.parametrize("nothing", ["methods", "images", "fractions", "seeds", "shards"])
+def test_a_study_of_nothing_is_refused(study, nothing) -> None:
+    with pytest.raises(InputError, match=f"--{nothing}"):
+        main(replace(study, **{nothing: ()}))
