@@ -91,7 +91,11 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
     assert one.keys() == two.keys()
     assert sum(name.startswith("range_augment.") for name in one) == 6
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=2e-3, atol=2e-5, msg=name)
+        other = two[name]
+        if name.endswith("qkv.bias"):
+            # A key's bias has a gradient of rounding alone, of which Adam makes whole steps.
+            tensor, other = (bias.reshape(3, -1)[[0, 2]] for bias in (tensor, other))
+        torch.testing.assert_close(other, tensor, rtol=2e-3, atol=2e-5, msg=name)
     scores = [
         json.loads((tmp_path / name / FIT / "score.json").read_text())["score"]
         for name in ("one", "two")
