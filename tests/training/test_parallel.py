@@ -13,7 +13,7 @@ TOLERANCE = {
     "fp32": 1e-4,
     "bf16": 5e-3,
     "fp16": 1e-3,
-}  # of losses and the first gradient norm; ten times that of later ones, which amplify it
+}  # of the first loss and gradient norm; later ones amplify it, losses 3 times and norms 10 times
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_sharded_training_is_replicated_training(launch, method, model, precisio
     for i, ((loss, norm), (expected, expected_norm)) in enumerate(
         zip(found["fsdp"], found["ddp"], strict=True)
     ):
-        assert loss == pytest.approx(expected, rel=TOLERANCE[precision])
+        assert loss == pytest.approx(expected, rel=TOLERANCE[precision] * (3 if i else 1))
         assert norm == pytest.approx(expected_norm, rel=TOLERANCE[precision] * (10 if i else 1))
     if precision == "fp32":
         assert (
