@@ -28,8 +28,8 @@ START, END = 49_406, 49_407  # those that open and close a caption; after END co
 
 
 # The reference release pairs ViT-B with OpenCLIP's text tower of that name, and L and H with a
-# 768-wide one. Those of the starter's encoders need 30 % of their operations (of
-# ViT-B/16's, 17 %).
+# 768-wide one. Beside the starter's hybrid encoders a text tower needs 30 % of the image encoder's
+# operations; beside ViT-B/16, 17 %.
 TEXT_TOWERS = {
     "hybrid_micro": TextTower(32, 2, 1, joint=64, context=24),
     "hybrid_mini": TextTower(64, 2, 1, joint=128, context=24),
