@@ -34,7 +34,7 @@ from catlip.cli import one_of, run
 from catlip.data.shards import expand
 from catlip.kinds.transfer.robustness import NONE, robustness_table
 from catlip.program.ranges import Count, Seed
-from catlip.table import as_text
+from catlip.table import print_tables
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 
@@ -96,8 +96,7 @@ def main(config: Robustness) -> None:
             say(config, training.name, one.measured.accuracies)
             done.append(one)
         shutil.rmtree(data, ignore_errors=True)
-    table = robustness_table(done)
-    print(f"{table.title}\n{as_text(table)}\n")
+    print_tables([robustness_table(done)])
     say_where(config.out, done)
 
 
