@@ -54,7 +54,12 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
     program, cats_and_dogs, tiny_recipe, tmp_path
 ) -> None:
     recipe = replace(
-        tiny_recipe, micro_batch=2, num_devices=2, range_augment=(40.0, 20.0), layer_decay=0.7
+        tiny_recipe,
+        micro_batch=2,
+        num_devices=2,
+        range_augment=(40.0, 20.0),
+        layer_decay=0.7,
+        eps=1e-3,  # Adam makes whole steps of gradients of rounding alone, as of a key's bias
     )
     encoder = "random:vit_tiny16@32"  # without batch norm, which sees each micro-batch alone
     main(
@@ -91,11 +96,7 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
     assert one.keys() == two.keys()
     assert sum(name.startswith("range_augment.") for name in one) == 6
     for name, tensor in one.items():
-        other = two[name]
-        if name.endswith("qkv.bias"):
-            # A key's bias has a gradient of rounding alone, of which Adam makes whole steps.
-            tensor, other = (bias.reshape(3, -1)[[0, 2]] for bias in (tensor, other))
-        torch.testing.assert_close(other, tensor, rtol=2e-3, atol=2e-5, msg=name)
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=2e-6, msg=name)
     scores = [
         json.loads((tmp_path / name / FIT / "score.json").read_text())["score"]
         for name in ("one", "two")
