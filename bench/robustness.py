@@ -23,9 +23,8 @@ from bench.study import (
     Training,
     base_recipe,
     check,
-    kept_or_made,
+    every_one,
     of_length,
-    say,
     say_where,
     train_and_probe,
 )
@@ -78,7 +77,6 @@ class OneTraining(Training):
 
     @property
     def name(self) -> str:
-        """Of its record."""
         return f"{self.method}-{self.noise.replace('=', '-')}-seed{self.seed}"
 
 
@@ -89,12 +87,8 @@ def main(config: Robustness) -> None:
     done = []
     data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
     for noise in noises:
-        for training in trainings(config, noise):
-            path = config.out / f"{training.name}.json"
-            measure = partial(_measure, config, training, data=data / str(noise))
-            one = kept_or_made(path, training, kinds.Robustness, measure=measure)
-            say(config, training.name, one.measured.accuracies)
-            done.append(one)
+        measure = partial(_measure, config, data=data / str(noise))
+        done += every_one(config, trainings(config, noise), kinds.Robustness, measure=measure)
         shutil.rmtree(data, ignore_errors=True)
     print_tables([robustness_table(done)])
     say_where(config.out, done)

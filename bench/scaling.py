@@ -23,9 +23,8 @@ from bench.study import (
     Training,
     base_recipe,
     check,
-    kept_or_made,
+    every_one,
     of_length,
-    say,
     say_where,
     train_and_probe,
 )
@@ -79,7 +78,6 @@ class OneCell(Training):
 
     @property
     def name(self) -> str:
-        """Of its record."""
         fraction = "" if self.fraction == 1 else f"-of-{self.fraction:g}"
         return f"{self.method}-{self.recipe.encoder}-{self.images}{fraction}-seed{self.seed}"
 
@@ -87,12 +85,7 @@ class OneCell(Training):
 def main(config: Scaling) -> None:
     """Train and probe, write a record of each cell, and print what was found."""
     check(config)
-    done = []
-    for cell in cells(config):
-        path = config.out / f"{cell.name}.json"
-        one = kept_or_made(path, cell, kinds.Scaling, measure=partial(_measure, config, cell))
-        say(config, cell.name, one.measured.accuracies)
-        done.append(one)
+    done = every_one(config, cells(config), kinds.Scaling, measure=partial(_measure, config))
     print_tables(scaling_tables(done))
     say_where(config.out, done)
 

@@ -5,11 +5,11 @@ folder of its own, and one record; what is finished is not done again.
 import io
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import baselines.pretrain
 import catlip.pretrain
@@ -23,13 +23,15 @@ from catlip.categorical import Categorical
 from catlip.cli import InputError, choose
 from catlip.kinds import Run, read_run
 from catlip.kinds.base import Kind
+from catlip.kinds.transfer.study import Studied
 from catlip.objective import Objective
 from catlip.pretrain import LabelledRun, PretrainCatLIP
 from catlip.program.ranges import Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe
-from catlip.record import Record, plain, read_record
+from catlip.record import Record, plain, read_record, write_atomically
 
-K = TypeVar("K", bound=Kind)
+K = TypeVar("K", bound=Studied)
+T = TypeVar("T", bound="Training")
 
 METHODS: dict[str, type[Objective]] = {"catlip": Categorical, **BASELINES}
 CLASSIFIERS = 3  # probes of one encoder, whose mean counts
@@ -55,6 +57,10 @@ class Study:
     """auto, cpu, cuda or cuda:N."""
     num_workers: Natural = 1
     """Processes that read and decode images."""
+    earlier: Path | None = None
+    """A folder of records from before; what is there already is taken from it, not done again."""
+    out: Path = Path("runs/starter/study")
+    """The folder of the records, one a training."""
     quiet: bool = False
     """No progress bars."""
 
@@ -84,6 +90,11 @@ class Training:
     probe: str
     probe_recipe: str
     seed: Seed
+
+    @property
+    def name(self) -> str:
+        """Of its record."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -122,40 +133,56 @@ def of_length(base: Recipe, images: int) -> Recipe:
     return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)
 
 
-def say(study: Study, name: str, accuracies: Mapping[str, float], otherwise: str = "") -> None:
-    """Print what a training of a study reached, or what else came of it."""
-    if not study.quiet:
-        reached = ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in accuracies.items())
-        print(f"{name}: {reached or otherwise}", flush=True)
-
-
 def say_where(out: Path, runs: Sequence[Run[Kind]]) -> None:
     """Print where the records of a study are, which is never without one."""
     first, last = (out / f"{run.name}.json" for run in (runs[0], runs[-1]))
     print(f"{len(runs)} records: {first} to {last}")
 
 
-def kept_or_made(out: Path, config: Any, kind: type[K], measure: Callable[[Path], K]) -> Run[K]:
-    """The record at `out`, made by `measure` if it is not there.
+def every_one(
+    study: Study, trainings: Iterable[T], kind: type[K], *, measure: Callable[[T, Path], K]
+) -> list[Run[K]]:
+    """The record of each training: the one at --out, or that of --earlier, or a new one.
 
     Args:
-        config: what determines the record; it is compared with what an existing one says.
-        measure: takes a folder for what it leaves behind, which is removed afterwards.
-    Raises: InputError where another study's record is in its place.
+        measure: takes a training, and a folder for what it leaves behind, which is removed
+            afterwards.
+    Raises: InputError where another study's record is in the place of one.
     """
-    wanted = json.loads(json.dumps(plain(config)))
+    done = []
+    for training in trainings:
+        one = _kept_or_made(study, training, kind, measure=measure)
+        if not study.quiet:
+            print(f"{training.name}: {one.measured.outcome}", flush=True)
+        done.append(one)
+    return done
+
+
+def _kept_or_made(
+    study: Study, training: T, kind: type[K], *, measure: Callable[[T, Path], K]
+) -> Run[K]:
+    out = study.out / f"{training.name}.json"
+    earlier = study.earlier / out.name if study.earlier else None
+    if not out.is_file() and earlier and earlier.is_file() and _is_of(earlier, training):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, earlier.read_bytes())
     if out.is_file():
-        before = read_record(out)
-        if {name: before["config"].get(name) for name in wanted} != wanted:
+        if not _is_of(out, training):
             raise InputError(f"{out} is of another study; give another --out, or remove it")
-        return read_run(before, kind)
+        return read_run(read_record(out), kind)
     folder = out.with_suffix("")
-    with Record(out, kind=kind, config=config) as record:
+    with Record(out, kind=kind, config=training) as record:
         with redirect_stdout(io.StringIO()):  # what it prints is in the record
-            metrics = measure(folder)
+            metrics = measure(training, folder)
         measured = record.measured(metrics)
     shutil.rmtree(folder)
     return measured
+
+
+def _is_of(path: Path, training: Training) -> bool:
+    """Whether a record says the same of what determines it. Raises: InputError."""
+    wanted, config = json.loads(json.dumps(plain(training))), read_record(path)["config"]
+    return {name: config.get(name) for name in wanted} == wanted
 
 
 def train_and_probe(study: Study, training: Training, folder: Path) -> Outcome:

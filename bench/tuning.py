@@ -25,8 +25,7 @@ from bench.study import (
     Training,
     base_recipe,
     check,
-    kept_or_made,
-    say,
+    every_one,
     say_where,
     train_and_probe,
 )
@@ -105,14 +104,12 @@ def main(config: Tuning) -> None:
             f"--probe {config.probe} holds the test images: tune on starter-validation:DIR"
         )
     check(config)
-    done = []
-    for number in range(config.trials):
-        for method in config.methods:
-            trial = trial_of(config, method, number)
-            path = config.out / f"{trial.name}.json"
-            one = kept_or_made(path, trial, kinds.Trial, measure=partial(_measure, config, trial))
-            say(config, trial.name, one.measured.accuracies, one.measured.failed or "")
-            done.append(one)
+    trials = [
+        trial_of(config, method, number)
+        for number in range(config.trials)
+        for method in config.methods
+    ]
+    done = every_one(config, trials, kinds.Trial, measure=partial(_measure, config))
     title = f"Trials of each method's recipe, {config.images:,} images each"
     print(as_text(tuning_table(done, "tuning", title)))
     say_where(config.out, done)

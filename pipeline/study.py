@@ -10,7 +10,8 @@ from pathlib import Path
 from pipeline.step import Step
 
 METHODS = ("catlip", "clip")
-# Images that the trainings of a study see; all else is compared at the last but one.
+# Images that the trainings of a study see; all else is compared at the middle one. The two longest
+# cost as much as all others together, and have fewer seeds.
 LENGTHS = {
     "starter": ("8000", "16000", "32000", "64000", "128000"),
     "cc3m": ("18000000", "36000000", "72000000", "145000000", "290000000"),
@@ -18,8 +19,9 @@ LENGTHS = {
 }
 FRACTIONS = ("0.125", "0.25", "0.5")
 NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
-MOST_SEEDS = 3
+SEEDS, SEEDS_OF_LONGEST = 6, 3
 TRIALS = 16
+EARLIER = Path("reports/records")
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,24 @@ def study_steps(
     probe = ("--probe-recipe", "starter" if starter else "table_7a")
     inputs = ("--shards", data.shards, "--vocabulary", str(data.vocabulary))
     folder = data.probe.partition(":")[2] or data.probe
-    for part, method in product(_parts(scale, data.probe, list(seeds)[:MOST_SEEDS]), METHODS):
+    for part, method in product(_parts(scale, data.probe, list(seeds)[:SEEDS]), METHODS):
         out = runs / part.program
         yield Step(
             f"study-{part.name}-{method}",
             program=f"bench.{part.program}",
             arguments=("--methods", method, *recipe, *probe, *part.arguments, *inputs),
-            other_arguments=("--labels-dir", str(data.labels), "--out", str(out), *device),
+            other_arguments=(
+                *("--labels-dir", str(data.labels), "--out", str(out)),
+                *("--earlier", str(EARLIER / scale / part.program), *device),
+            ),
             reads=[data.shards, str(data.vocabulary), str(data.labels), folder],
             makes=[out / f"{method}-{record}.json" for record in part.records],
         )
 
 
 def _parts(scale: str, probe: str, seeds: Sequence[int]) -> Iterator[Part]:
-    *_, middle, _ = lengths = LENGTHS[scale]
+    *short, _, _ = lengths = LENGTHS[scale]
+    middle, long = short[-1], lengths[len(short) :]
     usual, others = "vit_b16", ("vit_small16", "vit_l16")
     if scale == "starter":
         usual, others = "hybrid_mini", ("hybrid_micro", "hybrid_small")
@@ -81,23 +87,31 @@ def _parts(scale: str, probe: str, seeds: Sequence[int]) -> Iterator[Part]:
         validation = probe.replace("starter:", "starter-validation:", 1)
         trials = [f"{number:02}" for number in range(TRIALS)]
         yield Part("tuning", "tuning", ("--probe", validation, "--trials", str(TRIALS)), trials)
-    test = ("--probe", probe, "--seeds", *map(str, seeds), "--images")
     scaling = {
-        "lengths": (lengths, [f"{usual}-{images}" for images in lengths]),
-        "fractions": (
-            (middle, "--fractions", *FRACTIONS),
-            [f"{usual}-{middle}-of-{fraction}" for fraction in FRACTIONS],
-        ),
+        "lengths": (short, (), [f"{usual}-{images}" for images in short]),
         "encoders": (
-            (middle, "--encoders", *others),
+            [middle],
+            ("--encoders", *others),
             [f"{encoder}-{middle}" for encoder in others],
         ),
+        "fractions": (
+            [middle],
+            ("--fractions", *FRACTIONS),
+            [f"{usual}-{middle}-of-{fraction}" for fraction in FRACTIONS],
+        ),
+        "long": (long, (), [f"{usual}-{images}" for images in long]),
     }
-    for name, (arguments, cells) in scaling.items():
-        yield Part(name, "scaling", (*test, *arguments), _with_seeds(cells, seeds))
+    for name, (images, arguments, cells) in scaling.items():
+        own = seeds[:SEEDS_OF_LONGEST] if name == "long" else seeds
+        yield Part(
+            name,
+            "scaling",
+            ("--probe", probe, "--seeds", *map(str, own), "--images", *images, *arguments),
+            _with_seeds(cells, own),
+        )
+    test = ("--probe", probe, "--seeds", *map(str, seeds), "--images", middle)
     noises = [noise.replace("=", "-") for noise in NOISES]
-    arguments = (*test, middle, "--noises", *NOISES)
-    yield Part("noise", "robustness", arguments, _with_seeds(noises, seeds))
+    yield Part("noise", "robustness", (*test, "--noises", *NOISES), _with_seeds(noises, seeds))
 
 
 def _with_seeds(names: Sequence[str], seeds: Sequence[int]) -> list[str]:

@@ -121,11 +121,11 @@ def test_a_study_is_run_when_asked_for_with_ten_seeds() -> None:
     lines = run_all("--dry-run", "--study").stdout.splitlines()
     assert sum("-m catlip.pretrain " in line for line in lines) == 10
     studies = [line for line in lines if re.search("-m bench.(tuning|scaling|robustness) ", line)]
-    assert len(studies) == 2 * 5
+    assert len(studies) == 2 * 6
     assert all(("bench.tuning" in line) == ("starter-validation:" in line) for line in studies)
     data = ("--scale", "cc3m", "--shards", "cc3m/0.tar", "--probe", "imagenet:/data/imagenet")
     lines = run_all("--dry-run", *data, "--only", "study").stdout.splitlines()
-    assert len(lines) == 2 * 4
+    assert len(lines) == 2 * 5
     assert all("--recipe cc3m_b16" in line for line in lines)
 
 

@@ -158,6 +158,22 @@ def test_a_study_goes_on_with_the_cells_that_are_missing(study) -> None:
     assert again["flops"] > 64 * 3 * 16e6
 
 
+def test_cells_of_earlier_runs_are_taken_if_they_are_of_the_same_study(study, tmp_path) -> None:
+    changed = replace(study, images=(64,), out=tmp_path / "taken", earlier=study.out)
+    main(changed)
+    taken = sorted((tmp_path / "taken").iterdir())
+    assert [path.name for path in taken] == [
+        "catlip-hybrid_mini-64-seed0.json",
+        "clip-hybrid_mini-64-seed0.json",
+    ]
+    for path in taken:
+        assert path.read_bytes() == (study.out / path.name).read_bytes()
+    other = replace(changed, methods=("clip",), num_workers=0, out=tmp_path / "made")
+    main(replace(other, shards=(f"{study.shards[0]}/",)))  # the same data, spelt otherwise
+    made = (tmp_path / "made" / "clip-hybrid_mini-64-seed0.json").read_bytes()
+    assert made != (study.out / "clip-hybrid_mini-64-seed0.json").read_bytes()
+
+
 def test_another_study_does_not_mix_with_it(study) -> None:
     with pytest.raises(InputError, match=r"catlip-hybrid_mini-64-seed0\.json"):
         main(replace(study, probe_recipe="table_7a"))

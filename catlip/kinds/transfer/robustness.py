@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from catlip.kinds.base import Kind
 from catlip.kinds.run import Run
 from catlip.kinds.transfer.scaling import mean_and_range
+from catlip.kinds.transfer.study import Studied
 from catlip.kinds.transfer.transfer import check_fractions
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
@@ -14,7 +14,7 @@ NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Robustness(Kind):
+class Robustness(Studied):
     """One training on data with a noise, and the probe of its encoder.
 
     Attributes:
@@ -22,12 +22,10 @@ class Robustness(Kind):
         samples: that are left.
         classes: of the vocabulary that the noisy captions give.
         classes_kept: the fraction of the clean vocabulary's classes that are among them.
-        accuracies: task -> fraction of the test images.
     """
 
     kind = "robustness"
 
-    method: str
     noise: str
     seed: int
     samples: int | None
@@ -35,10 +33,10 @@ class Robustness(Kind):
     classes_kept: float
     images_seen: float
     final_loss: float
-    accuracies: dict[str, float]
 
     def __post_init__(self) -> None:
-        check_fractions(classes_kept=self.classes_kept, **self.accuracies)
+        super().__post_init__()
+        check_fractions(classes_kept=self.classes_kept)
 
 
 def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") -> Table:

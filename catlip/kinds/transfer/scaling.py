@@ -8,9 +8,9 @@ from itertools import product
 
 import numpy as np
 
-from catlip.kinds.base import Kind
 from catlip.kinds.run import Run
 from catlip.kinds.transfer.laws import LEAST_LENGTHS, at_cost, cost_of, fit, leave_one_out
+from catlip.kinds.transfer.study import Studied
 from catlip.kinds.transfer.transfer import check_fractions
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
@@ -19,19 +19,17 @@ COSTS = {"images": "images", "flops": "FLOPs", "train_seconds": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scaling(Kind):
+class Scaling(Studied):
     """One training and the probe of its encoder.
 
     Attributes:
         fraction: of the shards, in (0, 1].
         images: that were to be seen; by whole steps it is `images_seen`.
         flops: of all its steps, forward and backward.
-        accuracies: task -> fraction of the test images.
     """
 
     kind = "scaling"
 
-    method: str
     encoder: str
     fraction: float
     images: int
@@ -40,10 +38,10 @@ class Scaling(Kind):
     flops: float
     train_seconds: float
     final_loss: float
-    accuracies: dict[str, float]
 
     def __post_init__(self) -> None:
-        check_fractions(fraction=self.fraction, **self.accuracies)
+        super().__post_init__()
+        check_fractions(fraction=self.fraction)
 
 
 Runs = Sequence[Run[Scaling]]

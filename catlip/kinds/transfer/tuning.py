@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.kinds.base import Kind
 from catlip.kinds.run import Run
-from catlip.kinds.transfer.transfer import check_fractions
+from catlip.kinds.transfer.study import Studied
 from catlip.method_style import name_of
 from catlip.table import Cell, Table
 
@@ -17,29 +16,26 @@ LEAST_TRIALS = 6  # fewer give no interval
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial(Kind):
+class Trial(Studied):
     """One training by a recipe that was drawn, and what a probe of it reached on validation data.
 
     Attributes:
-        method: that was trained.
         trial: its number among those of the method, from 0.
         drawn: the recipe's fields that were drawn.
-        accuracies: task -> fraction of the validation images; nothing where the training diverged.
-        failed: why there is no accuracy.
+        failed: why there is no accuracy, where the training diverged.
     """
 
     kind = "tuning"
 
-    method: str
     trial: int
     drawn: dict[str, float]
-    accuracies: dict[str, float]
     images_seen: float | None = None
     train_seconds: float | None = None
     failed: str | None = None
 
-    def __post_init__(self) -> None:
-        check_fractions(**self.accuracies)
+    @property
+    def outcome(self) -> str:
+        return self.failed or super().outcome
 
     @property
     def score(self) -> float:

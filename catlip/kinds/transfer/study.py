@@ -1,0 +1,27 @@
+"""A training of a study and what a probe of its encoder reached."""
+
+from dataclasses import dataclass
+
+from catlip.kinds.base import Kind
+from catlip.kinds.transfer.transfer import check_fractions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studied(Kind):
+    """What the records of all studies have.
+
+    Attributes:
+        method: that was trained.
+        accuracies: task -> fraction of the probe's test images.
+    """
+
+    method: str
+    accuracies: dict[str, float]
+
+    def __post_init__(self) -> None:
+        check_fractions(**self.accuracies)
+
+    @property
+    def outcome(self) -> str:
+        """On one line."""
+        return ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in self.accuracies.items())
