@@ -7,7 +7,6 @@ six. With fewer than six samples, not even their whole range contains the median
 from collections.abc import Mapping
 
 FEWEST = 6  # samples of which a median has an interval
-SEEDS = 6  # pairs of seeds, before one method is called better than another
 # Kind of record -> rounds in which both sides were measured in turns, before a ratio has an
 # interval or a verdict.
 ROUNDS = {

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from catlip import method_style
+from catlip import claims, method_style
 from catlip.cli import InputError, module_name
 from catlip.kinds import Kind, Run, read_run
 from catlip.system.foreign import UnreadableError, read_regular
@@ -244,6 +244,7 @@ def environment() -> dict[str, Any]:
         ),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         **_revision(),
+        "rules": claims.digest(),
     }
     return found | (
         _torch_environment()

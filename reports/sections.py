@@ -13,7 +13,7 @@ from catlip.method_style import learn
 from catlip.table import Table
 from reports.cost.cost import cost_sections
 from reports.cost.step_times import phases_figure
-from reports.paper.claims import claims_table
+from reports.paper.claims import claims_tables
 from reports.paper.paper_tables import COMMANDS, figures_stated, published_table, result_tables
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.caveats import broken_images
@@ -130,9 +130,7 @@ def _summary(main: Setting | None, table: Table | None, records: Records) -> Sec
 
 
 def _claims(records: Records) -> Section:
-    return Section(
-        "claims", "The paper's claims, and what our records say", [claims_table(records)]
-    )
+    return Section("claims", "The paper's claims, and what our records say", claims_tables(records))
 
 
 def _cost(main: Setting | None) -> Section:

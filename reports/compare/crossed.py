@@ -7,41 +7,23 @@ mean squares, with Satterthwaite's degrees of freedom.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
+from catlip.claims import least_pairs
 from catlip.kinds import LinearProbe
 from catlip.kinds.transfer.transfer import Classifier, unpacked
-from catlip.least_counts import SEEDS
+from reports.compare.estimate import Estimate, of_mean
 from reports.read.records import Record
 
-COVERAGE = 0.95
 
-
-@dataclass(frozen=True)
-class Difference:
-    """In points, with its 95 % interval.
-
-    Attributes:
-        seeds, images: that it was averaged over.
-    """
-
-    mean: float
-    low: float
-    high: float
-    seeds: int
-    images: int
-
-
-def crossed(differences: NDArray[np.float64]) -> Difference | None:
-    """The mean of [S, N] differences in correctness, each in [-1, 1]; None for fewer than SEEDS
+def crossed(differences: NDArray[np.float64]) -> Estimate | None:
+    """The mean of [S, N] differences in correctness, each in [-1, 1], in points; None for too few
     seeds, or for one image.
     """
     seeds, images = differences.shape
-    if seeds < SEEDS or images < 2:
+    if seeds < least_pairs() or images < 2:
         return None
     mean = differences.mean()
     of_seeds, of_images = differences.mean(axis=1) - mean, differences.mean(axis=0) - mean
@@ -57,11 +39,8 @@ def crossed(differences: NDArray[np.float64]) -> Difference | None:
         freedom = free[0] if by_seed >= by_image else free[1]
     else:
         freedom = parts**2 / ((np.array([by_seed, by_image, by_rest]) ** 2) / free).sum()
-    half = float(t.ppf((1 + COVERAGE) / 2, freedom) * np.sqrt(parts / (seeds * images)))
-    middle = float(mean)
-    return Difference(
-        100 * middle, 100 * (middle - half), 100 * (middle + half), seeds=seeds, images=images
-    )
+    error = float(np.sqrt(parts / (seeds * images)))
+    return of_mean(100 * float(mean), 100 * error, float(freedom), pairs=seeds, images=images)
 
 
 def paired_by_image(

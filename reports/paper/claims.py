@@ -1,87 +1,41 @@
-"""The paper's claims, and what our records say: a verdict each, by a rule that is written beside
-it.
+"""The paper's claims, and what our records say: a verdict each, by the rule that catlip/claims.toml
+gave it before the runs.
 
-`published/claims.csv` holds the claims in our words, where the paper makes them, the rule that
-judges each and the command that would settle it. *Supported* and *not supported* are for evidence
-at the paper's scale: its data and encoders, or a step of its encoder on an accelerator. Any other
-evidence points the same way or the other way, and the verdict says what it is of. A claim with one
-seed, a NaN or no record is not tested.
+A claim holds, does not hold, or cannot be told, each at the scale of what speaks for it; without
+any comparison it is not tested. Of several records, those nearest to the paper's scale speak.
 """
 
-import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
-from catlip.table import Cell, Table
+from catlip.claims import Claim, claims, digest, least_pairs, rules
+from catlip.table import Cell, Table, clipped, shown
+from reports.compare.estimate import FAILS, HOLDS, OPEN, RULES, Estimate, power, verdict
 from reports.paper import claims_accuracy as accuracy
 from reports.paper import claims_cost as cost
 from reports.paper import claims_learning as learning
+from reports.paper import claims_scaling as scaling
 from reports.paper import claims_words as words
-from reports.paper.evidence import (
-    FAILS,
-    HOLDS,
-    OPEN,
-    UNTESTED,
-    WIDEST,
-    Evidence,
-    Trained,
-    best,
-    groups_of,
-)
-from reports.paper.published import FOLDER
-from reports.read.records import Records
+from reports.paper.evidence import Compared, Evidence, Trained, groups_of
+from reports.read.records import Records, text
 
-RULES = {
-    "as_good": "Over seeds, the mean of CatLIP - CLIP is not below 0 by more than its sample "
-    "standard deviation; where that is "
-    f"above {WIDEST:g} points, neither way.",
-    "every_time": (
-        "In every pair of trainings of the same seed and device CLIP takes longer, per image."
-    ),
-    "speed_up": (
-        "In every pair of trainings of the same seed and device CLIP takes 2.65 times as long or "
-        "longer, per image."
-    ),
-    "interval": "The 95 % interval of the ratio of step times lies above 1.",
-    "apart": "The two intervals do not overlap.",
-    "count": (
-        "A count without spread: the smaller is the smaller, everywhere that both were counted."
-    ),
-    "beyond": (
-        "The difference of the means is larger than the larger of the two standard deviations over "
-        "seeds or pairs."
-    ),
-    "within": (
-        "The difference of the means is not larger than the larger of the two standard deviations "
-        "over seeds."
-    ),
-    "compute": (
-        "The shortest CatLIP training as accurate as CLIP's best takes a quarter of its time or "
-        "less, on one device."
-    ),
-    "rising": (
-        "Each encoder differs from the next smaller one by more than the larger of their standard "
-        "deviations over seeds."
-    ),
-    "every_pair": "Every seed or pair has it; neither way where they disagree.",
-    "share": f"Within {words.WITHIN} points.",
-    "no_rule": (
-        "No rule: these encoders differ in data and recipe and were trained once each, so no "
-        "spread tells them apart."
-    ),
-}
-PAPER = {HOLDS: "supported", FAILS: "not supported", OPEN: "not supported"}
-ELSEWHERE = {
-    HOLDS: "points the same way",
-    FAILS: "points the other way",
-    OPEN: "points neither way",
-}
 NOT_TESTED = "not tested"
+AT_THE_PAPERS = "at the paper's scale"
 
 Judge = Callable[[Sequence[Trained]], Iterable[Evidence]]
 LARGER = accuracy.larger_encoder_helps
+CELLS = scaling.larger_encoders_help
 COUNTED = words.more_in_larger_data
+
+
+def _either(*judges: Judge) -> Judge:
+    """What any of them has found."""
+    return lambda groups: chain.from_iterable(judge(groups) for judge in judges)
+
+
 JUDGES: Mapping[str, Judge] = {
     "probe_parity": partial(accuracy.as_good, kind="linear_probe"),
     "finetune_parity": partial(accuracy.as_good, kind="finetune"),
@@ -96,16 +50,22 @@ JUDGES: Mapping[str, Judge] = {
     "loss_time": cost.loss_faster,
     "bytes": cost.fewer_bytes,
     "exposed": cost.waits_less,
-    "catlip_longer": partial(learning.longer_helps, method="catlip", plateaus=False),
-    "clip_plateaus": partial(learning.longer_helps, method="clip", plateaus=True),
+    "catlip_longer": partial(learning.longer_helps, method="catlip"),
+    "clip_plateaus": partial(learning.longer_helps, method="clip"),
     "less_compute": learning.less_compute,
     "transfer_init": learning.transfer_init_gains,
     "gain_falls": learning.gain_falls,
     "tuned_gain": learning.tuned_gain_is_smaller,
-    "larger_data": accuracy.larger_data_helps,
-    "larger_encoder": partial(LARGER, levels_of=accuracy.accuracies),
+    "larger_data": _either(accuracy.larger_data_helps, scaling.more_data_helps),
+    "larger_encoder": _either(
+        partial(LARGER, levels_of=accuracy.accuracies),
+        partial(CELLS, levels_of=scaling.accuracies),
+    ),
     "larger_with_few": partial(LARGER, levels_of=accuracy.with_one_percent),
-    "loss_and_size": partial(LARGER, levels_of=accuracy.negative_loss),
+    "loss_and_size": _either(
+        partial(LARGER, levels_of=accuracy.negative_loss, unit="nats"),
+        partial(CELLS, levels_of=scaling.negative_loss, unit="nats"),
+    ),
     "loss_unsaturated": accuracy.loss_still_falls,
     "more_synsets": partial(COUNTED, count=words.unique_synsets, what="different synsets"),
     "more_matches": partial(
@@ -123,75 +83,180 @@ JUDGES: Mapping[str, Judge] = {
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One claim of the paper in our words: where it stands, the rule that judges it, and what would
-    settle it.
+class Verdict:
+    """What the records say of one claim.
+
+    Attributes:
+        outcome: HOLDS, FAILS, OPEN or NOT_TESTED.
+        evidence: None where no record is about the claim.
+        room: how far the interval that decides would have to move before the outcome turned.
     """
 
-    key: str
-    topic: str
-    claim: str
-    source: str
-    rule: str
-    settle: str
+    outcome: str
+    evidence: Evidence | None = None
+    room: float = 0.0
+
+    def __str__(self) -> str:
+        """`holds at starter scale`."""
+        if self.evidence is None or self.outcome == NOT_TESTED:
+            return NOT_TESTED
+        return f"{self.outcome} {', '.join(self.evidence.caveats) or AT_THE_PAPERS}"
 
 
-def read_claims() -> list[Claim]:
-    """All claims, in the order of the page."""
-    with open(FOLDER / "claims.csv", newline="", encoding="utf-8") as file:
-        return [Claim(**row) for row in csv.DictReader(file)]
-
-
-def verdicts(records: Records) -> dict[str, Evidence | None]:
-    """Claim -> the evidence that speaks for or against it; None where there is none."""
+def verdicts(records: Records) -> dict[str, Verdict]:
+    """Claim -> what speaks for or against it: of what tested anything, that with the fewest
+    caveats; of those, the first.
+    """
     groups = groups_of(records)
-    return {claim.key: best(JUDGES[claim.key](groups)) for claim in read_claims()}
+    return {
+        claim.id: min(
+            (_judged(claim, evidence) for evidence in JUDGES[claim.id](groups)),
+            key=lambda found: (found.outcome == NOT_TESTED, len(_caveats(found))),
+            default=Verdict(NOT_TESTED),
+        )
+        for claim in claims().values()
+    }
 
 
-def verdict(evidence: Evidence | None) -> str:
-    """In words: `supported`, or `points the same way at starter scale`."""
-    if evidence is None or evidence.outcome == UNTESTED:
-        return NOT_TESTED
-    if not evidence.caveats:
-        return PAPER[evidence.outcome]
-    return f"{ELSEWHERE[evidence.outcome]} {', '.join(evidence.caveats)}"
+def _caveats(found: Verdict) -> tuple[str, ...]:
+    return found.evidence.caveats if found.evidence else ()
 
 
-def claims_table(records: Records) -> Table:
-    """A row a claim, under its topic: the verdict, and the numbers that it rests on."""
+def _judged(claim: Claim, evidence: Evidence) -> Verdict:
+    """All comparisons that were made must hold."""
+    judged = [
+        RULES[claim.rule].judge(one.estimate, claim.bound)
+        for one in evidence.compared
+        if one.estimate
+    ]
+    for outcome in (FAILS, OPEN, HOLDS):
+        rooms = [room for found, room in judged if found == outcome]
+        if rooms:
+            return Verdict(outcome, evidence, min(rooms) if outcome == HOLDS else max(rooms))
+    return Verdict(NOT_TESTED, evidence)
+
+
+def claims_tables(records: Records) -> list[Table]:
+    """A row a claim, under its topic: the verdict, and the numbers that it rests on; then the rules
+    and what would settle each claim.
+    """
     found, rows, topic = verdicts(records), list[list[Cell]](), ""
-    for claim in read_claims():
+    for claim in claims().values():
         if claim.topic != topic:
             topic = claim.topic
             rows.append([Cell(topic)])
-        rows.append(_row(claim, found[claim.key]))
+        rows.append(_row(claim, found[claim.id]))
     caption = (
-        "Supported and not supported are said of evidence at the paper's scale alone: its "
-        "encoders, pre-trained on CC3M or DataComp-1.3B, or a training step of one on an "
-        "accelerator. All other evidence points the same way, the other way or neither, and the "
-        "verdict says what it is of. Not supported is not refuted: what was tested does not meet "
-        "the rule. A claim with one seed, a NaN or no record is not tested. Of several records, "
-        "those nearest to the paper's scale speak."
+        "A claim holds, does not hold, or cannot be told, at the scale that is said with it and by "
+        "its rule in the table below. Intervals are of 95 %, over the pairs that are named; fewer "
+        f"than {least_pairs()} pairs have none. Cannot tell is neither for nor against a claim."
     )
-    return Table(
+    verdicts_table = Table(
         "claims",
         "Each claim, its verdict, and the numbers that it rests on",
         ["Claim", "Verdict", "Numbers"],
         rows=rows,
         caption=caption,
     )
+    return [verdicts_table, _rules_table(records)]
 
 
-def _row(claim: Claim, evidence: Evidence | None) -> list[Cell]:
-    """The rule is a footnote of the claim; the command that would settle it one of the verdict,
-    unless that is settled.
-    """
-    said = verdict(evidence)
-    settled = evidence is not None and evidence.outcome != UNTESTED and not evidence.caveats
-    settle = () if settled else (f"Would settle it: `{claim.settle}`",)
-    numbers = Cell(evidence.said) if evidence else Cell()
-    return [
-        Cell(claim.claim, claim.source, remarks=(RULES[claim.rule],)),
-        Cell(said, anchor=evidence.anchor if evidence else "", remarks=settle),
-        numbers,
+def _rules_table(records: Records) -> Table:
+    """What each claim is judged by, and how it would be settled at the paper's scale."""
+    rows = [
+        [
+            Cell(claim.claim),
+            Cell(claim.compared),
+            Cell(rules()[claim.rule]),
+            Cell(f"{claim.bound:g}" if claim.rule in RULES else ""),
+            Cell(claim.settle),
+        ]
+        for claim in claims().values()
     ]
+    return Table(
+        "rules",
+        "The rules, and the commands that would settle each claim",
+        ["Claim", "Compared", "Rule", "Bound", "Would settle it"],
+        rows=rows,
+        caption=_written_when(records),
+        folded=True,
+    )
+
+
+def _written_when(records: Records) -> str:
+    """How many records were made under these rules."""
+    made = Counter(text(record.environment, "rules") for record in records.found)
+    total = made.total()
+    own, before = made.pop(digest(), 0), made.pop("", 0)
+    said = f"The rules have the digest {digest()}; {own} of {total} records name it."
+    if before:
+        said += f" Made before rules had a digest: {before}."
+    if made:
+        others = ", ".join(f"{clipped(name, 12)} ({n})" for name, n in made.most_common(3))
+        said += f" Made under other rules: {others}."
+    return said
+
+
+def _row(claim: Claim, found: Verdict) -> list[Cell]:
+    """Where the verdict would turn is its footnote."""
+    evidence = found.evidence
+    said = [] if evidence is None else [_said(claim, one) for one in evidence.compared]
+    numbers = [f"{'; '.join(said)}."] if said else []
+    if evidence and evidence.said:
+        numbers.append(evidence.said)
+    anchor = evidence.anchor if evidence else ""
+    return [
+        Cell(claim.claim, claim.source),
+        Cell(str(found), anchor=anchor, remarks=(*_turns(found), *_powers(claim, found))),
+        Cell(" ".join(numbers)) if numbers else Cell(),
+    ]
+
+
+def _turns(found: Verdict) -> Iterator[str]:
+    """By how much an interval would have to move; nothing for counts."""
+    first = found.evidence.compared[0] if found.evidence and found.evidence.compared else None
+    if found.room and first and first.estimate and not first.estimate.is_count:
+        unit = "" if first.unit == "times" else f" {first.unit}"
+        yield f"It would turn if an interval moved by {shown(found.room, first.decimals)}{unit}."
+
+
+def _powers(claim: Claim, found: Verdict) -> Iterator[str]:
+    """How often experiments of this size find a difference as large as the bound."""
+    found_by = {
+        one.what: often
+        for one in (found.evidence.compared if found.evidence else ())
+        if one.estimate and claim.bound and (often := power(one.estimate, claim.bound)) is not None
+    }
+    if found_by:
+        each = ", ".join(f"{what} {100 * often:.0f} %" for what, often in found_by.items())
+        yield (
+            f"A true difference of {claim.bound:g} would be found in so many of such experiments: "
+            f"{each}."
+        )
+
+
+def _said(claim: Claim, compared: Compared) -> str:
+    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`."""
+    found = compared.estimate
+    if found is None:
+        return f"{compared.what}: not a number"
+    is_ratio = compared.unit == "times"
+    sign = "+" if found.value > 0 and not is_ratio else ""
+    value = f"{sign}{shown(found.value, compared.decimals)} {compared.unit}"
+    word = f"{verdict(found, claim.bound)}, " if compared.unit == "points" else ""
+    return f"{compared.what}: {word}{value}{_over(found, compared.decimals)}"
+
+
+def _over(found: Estimate, decimals: int) -> str:
+    """What its interval is, and of what; nothing for a count."""
+    if found.is_count:
+        return ""
+    parts = []
+    if found.low is not None:
+        parts.append(f"{shown(found.low, decimals)} to {shown(found.high, decimals)}")
+    if found.pairs is not None:
+        few = "" if found.low is not None else f", of at least {least_pairs()}"
+        parts.append(f"{found.pairs} pair{'s' * (found.pairs != 1)}{few}")
+    if found.images is not None:
+        parts[-1] += f", {found.images:,} images"
+    return f" ({'; '.join(parts)})" if parts else ""

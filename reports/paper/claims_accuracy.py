@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from statistics import fmean
 
 from catlip.kinds import (
     Dense,
@@ -14,21 +16,15 @@ from catlip.kinds import (
     Segmentation,
     Transferred,
 )
-from catlip.table import mean_and_spread, quantity_of, shown
-from reports.paper.evidence import (
-    Evidence,
-    Trained,
-    beyond_spread,
-    combined,
-    every_pair,
-    not_lower,
-    rising,
-    signed,
-)
+from catlip.method_style import name_of
+from catlip.table import shown
+from reports.compare.crossed import crossed, paired_by_image
+from reports.compare.estimate import Estimate, of_pairs
+from reports.paper.evidence import Compared, Evidence, Trained, paired
 from reports.read.likeness import alike
 from reports.read.measured import by_seed, means_by
 from reports.read.pretrained import ENCODERS, RESOLUTIONS, SCALES
-from reports.read.records import Record
+from reports.read.records import Record, of_kind
 from reports.summary.tables import link
 from reports.transfer.transfer_runs import agreed, percent, runs_of, same_recipe
 
@@ -41,7 +37,7 @@ MEASURES = {  # that count, of each kind
 ON_TASKS: dict[str, type[OnTasks]] = {kind.kind: kind for kind in (LinearProbe, Finetune)}
 PUBLISHED = {"multilabel": "COCO", "segmentation": "ADE20k", "detection": "COCO"}
 LAST = 0.1  # of a training: its loss is compared with that of as much before it
-Levels = Mapping[str, Sequence[float]]  # what was measured -> a value a seed
+Levels = Mapping[str, Mapping[int, float]]  # what was measured -> seed -> value
 
 
 def measures_of(group: Trained, kind: str) -> Mapping[str, str]:
@@ -91,27 +87,64 @@ def _is_at_scale(group: Trained, record: Record[Dense]) -> bool:
 
 def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
     """CatLIP - CLIP, in points, of every metric that both have: pairs of the same seed and recipe
-    of transfer.
+    of transfer. A method that does not beat an untrained encoder cannot be judged.
     """
     for group in groups:
-        outcomes, said, sources = [], [], dict[str, Record]()
+        compared, sources = [], dict[str, Record]()
         for name, title in measures_of(group, kind).items():
             ours = of_seeds(group, kind, "catlip", name=name)
             theirs = of_seeds(group, kind, "clip", name=name)
             pairs = [
-                (ours[s], theirs[s])
-                for s in sorted(ours)
-                if s in theirs and same_recipe([ours[s], theirs[s]])
+                (one, theirs[seed])
+                for seed, one in sorted(ours.items())
+                if seed in theirs and same_recipe([one, theirs[seed]])
             ]
-            if points := [_value(one, name) - _value(other, name) for one, other in pairs]:
-                outcomes.append(not_lower(points))
-                said.append(f"{title} {signed(points)}")
-                sources |= {one.path: one for one, _ in pairs}
-        if said:
-            words = f"CatLIP - CLIP: {'; '.join(said)}."
-            yield Evidence(
-                combined(outcomes), words, group.caveats, anchor=link([*sources.values()])
-            )
+            if not pairs:
+                continue
+            estimate = _difference(pairs, kind, name)
+            untrained = _untrained(groups, group, kind, name=name)
+            near = [
+                name_of(method)
+                for method, side in (("catlip", 0), ("clip", 1))
+                if not _beats([_value(pair[side], name) for pair in pairs], untrained)
+            ]
+            if near and estimate:
+                estimate = Estimate(estimate.value, pairs=estimate.pairs)
+                title += f" ({' and '.join(near)} not told from an untrained encoder)"
+            compared.append(Compared(title, estimate))
+            sources |= {one.path: one for one, _ in pairs}
+        if compared:
+            yield Evidence(compared, "", group.caveats, anchor=link([*sources.values()]))
+
+
+def _difference(
+    pairs: Sequence[tuple[Record[Transferred], Record[Transferred]]], kind: str, name: str
+) -> Estimate | None:
+    """Over seeds and test images where the records have a bit for each image, else over seeds."""
+    ours, theirs = [one for one, _ in pairs], [other for _, other in pairs]
+    if kind == LinearProbe.kind:
+        by_image = paired_by_image(of_kind(ours, LinearProbe), of_kind(theirs, LinearProbe), name)
+        found = None if by_image is None else crossed(by_image)
+        if found:
+            return found
+    return of_pairs([_value(one, name) - _value(other, name) for one, other in pairs])
+
+
+def _untrained(groups: Sequence[Trained], group: Trained, kind: str, *, name: str) -> list[float]:
+    """What encoders of random weights reach, in %, under the same root and scale."""
+    alike = [other for other in groups if (other.root, other.scale) == (group.root, group.scale)]
+    found = [of_seeds(other, kind, "random", name=name).values() for other in alike]
+    return [_value(record, name) for records in found for record in records]
+
+
+def _beats(values: Sequence[float], untrained: Sequence[float]) -> bool:
+    """Whether the interval of the mean over seeds lies above the untrained mean; true where there
+    is none, or too few seeds for an interval.
+    """
+    if not untrained:
+        return True
+    above = of_pairs([value - fmean(untrained) for value in values])
+    return above is None or above.low is None or above.low > 0
 
 
 def _value(record: Record[Transferred], name: str) -> float:
@@ -120,9 +153,7 @@ def _value(record: Record[Transferred], name: str) -> float:
 
 
 def larger_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The same encoder reaches more on each task from DataComp-1.3B than from CC3M, beyond the
-    spread over seeds.
-    """
+    """What the same encoder reaches from DataComp-1.3B beyond what it does from CC3M."""
     for small in (group for group in groups if group.scale == "cc3m" and group.encoder in ENCODERS):
         for large in (
             g
@@ -130,28 +161,20 @@ def larger_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
             if (g.root, g.scale, g.encoder) == (small.root, "datacomp", small.encoder)
         ):
             low, high = accuracies(small), accuracies(large)
-            shared = [what for what in low if what in high]
-            outcomes = [
-                beyond_spread(quantity_of(high[what]), quantity_of(low[what])) for what in shared
+            compared = [
+                Compared(what, of_pairs(paired(high[what], low[what])))
+                for what in low
+                if what in high
             ]
-            if shared:
-                said = "; ".join(
-                    f"{what}: CC3M {_level(low[what])}, DataComp-1.3B {_level(high[what])}"
-                    for what in shared
-                )
+            if compared:
                 caveats = tuple(dict.fromkeys(small.caveats + large.caveats))
-                yield Evidence(
-                    combined(outcomes),
-                    f"{said}.",
-                    caveats,
-                    anchor=link(large.of(Pretrain, "catlip")),
-                )
+                yield Evidence(compared, "", caveats, anchor=link(large.of(Pretrain, "catlip")))
 
 
 def larger_encoder_helps(
-    groups: Sequence[Trained], levels_of: Callable[[Trained], Levels]
+    groups: Sequence[Trained], levels_of: Callable[[Trained], Levels], unit: str = "points"
 ) -> Iterator[Evidence]:
-    """Each encoder is above the next smaller one of its root and scale, in everything that all of
+    """Each encoder beside the next smaller one of its root and scale, in everything that all of
     them have.
     """
     theirs = [group for group in groups if group.encoder in ENCODERS]
@@ -167,27 +190,24 @@ def larger_encoder_helps(
             if all(what in other for other in levels.values())
         ]
         if len(levels) > 1 and shared:
-            outcomes = [rising([other[what] for other in levels.values()]) for what in shared]
-            said = [
-                f"{what}: {', '.join(f'{name} {_level(of[what])}' for name, of in levels.items())}"
+            compared = [
+                Compared(
+                    f"{what}, {small} to {large}",
+                    of_pairs(paired(levels[large][what], levels[small][what])),
+                    unit,
+                )
                 for what in shared
+                for small, large in pairwise(levels)
             ]
-            caveats, last = (
-                tuple(dict.fromkeys(c for g in found.values() for c in g.caveats)),
-                [*found.values()][-1],
-            )
-            yield Evidence(
-                combined(outcomes),
-                f"{'; '.join(said)}.",
-                caveats,
-                anchor=link(last.of(Pretrain, "catlip")),
-            )
+            caveats = tuple(dict.fromkeys(c for g in found.values() for c in g.caveats))
+            last = [*found.values()][-1]
+            yield Evidence(compared, "", caveats, anchor=link(last.of(Pretrain, "catlip")))
 
 
 def accuracies(group: Trained) -> Levels:
     """CatLIP's on every task, of linear probes and of fine-tuning, in %."""
     return {
-        f"{title}, {way}": [_value(record, name) for record in first.values()]
+        f"{title}, {way}": {seed: _value(record, name) for seed, record in first.items()}
         for kind, way in (("linear_probe", "LP"), ("finetune", "FT"))
         for name, title in measures_of(group, kind).items()
         if (first := of_seeds(group, kind, "catlip", name=name))
@@ -202,8 +222,8 @@ def with_one_percent(group: Trained) -> Levels:
         for task in group.tasks
     }
     return {
-        f"{group.tasks[task]}, 1 % of the data": list(
-            means_by((run.record.seed, run.top1) for run in found).values()
+        f"{group.tasks[task]}, 1 % of the data": _named(
+            means_by((run.record.seed, run.top1) for run in found)
         )
         for task, found in own.items()
         if found
@@ -214,21 +234,23 @@ def negative_loss(group: Trained) -> Levels:
     """What rises as CatLIP's final loss falls."""
     own = group.of(Pretrain, "catlip")
     losses = by_seed(alike(own, own).records, lambda r: r.measured.final_loss)
-    found = [-loss for loss in losses.values()]
-    return {"minus the final loss (nats per image)": found} if found else {}
+    found = _named({seed: -loss for seed, loss in losses.items()})
+    return {"final loss, lower by": found} if found else {}
+
+
+def _named(by_seed: Mapping[int | None, float]) -> dict[int, float]:
+    """Without what does not say its seed."""
+    return {seed: value for seed, value in by_seed.items() if seed is not None}
 
 
 def loss_still_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """In every training the mean loss of the last tenth is below that of the tenth before."""
+    """The mean loss of the last tenth of each training below that of the tenth before."""
     for group in groups:
         records = group.of(Pretrain, "catlip")
         falls = list(by_seed(records, _last_fall).values())
         if falls:
-            said = (
-                "The last tenth is lower than the tenth before by "
-                f"{signed(falls, 'nats per image', 2)}."
-            )
-            yield Evidence(every_pair(falls, decimals=2), said, group.caveats, anchor=link(records))
+            compared = [Compared("the last tenth, lower by", of_pairs(falls), "nats", decimals=2)]
+            yield Evidence(compared, "", group.caveats, anchor=link(records))
 
 
 def _last_fall(record: Record) -> float | None:
@@ -237,13 +259,4 @@ def _last_fall(record: Record) -> float | None:
     """
     loss = record.series("loss")
     n = int(LAST * len(loss))
-    return _mean(loss[-2 * n : -n]) - _mean(loss[-n:]) if len(loss) >= 2 / LAST else None
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _level(values: Sequence[float]) -> str:
-    found = quantity_of(values)
-    return f"{mean_and_spread(found, 1)} (n = {found.n})" if found else shown(None)
+    return fmean(loss[-2 * n : -n]) - fmean(loss[-n:]) if len(loss) >= 2 / LAST else None

@@ -5,26 +5,15 @@ What a step costs does not depend on the data. It is evidence at the paper's sca
 encoder was measured, on an accelerator and with the paper's images; a count needs no accelerator.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from catlip.kinds import Communication, Interval, Kind, Memory, Pretrain, StepTime
-from catlip.kinds.cells import ends, interval
+from catlip.kinds.cells import ends
 from catlip.kinds.cost.steps import USUAL_RESOLUTION, StepKind, step_description
 from catlip.table import clipped, shown
-from reports.paper.evidence import (
-    FAILS,
-    HOLDS,
-    OPEN,
-    UNTESTED,
-    Evidence,
-    Trained,
-    above_one,
-    combined,
-    is_tested,
-    smaller,
-)
+from reports.compare.estimate import Estimate, between, counted, of_interval, of_ratios
+from reports.paper.evidence import Compared, Evidence, Trained
 from reports.read.likeness import alike
 from reports.read.measured import by_seed
 from reports.read.pretrained import ENCODERS, architecture
@@ -32,17 +21,16 @@ from reports.read.records import Record
 from reports.render.figures import is_drawable
 from reports.summary.tables import link
 
-SPEED_UP, ROUNDING = 2.7, 0.05  # title and Figure 1(c), which is rounded to 0.1
 LEAST_BATCH = 256  # a device; the smallest of Table 6
 CLASSES = 24_320  # the release's vocabulary of DataComp-1.3B, and the default of every bench
 PAIR = ("catlip", "clip")
 K = TypeVar("K", bound=Kind)
 
 
-def _caveats(record: Record[StepKind], counted: bool = False) -> tuple[str, ...]:
+def _caveats(record: Record[StepKind], is_counted: bool = False) -> tuple[str, ...]:
     """What keeps a step from being the paper's."""
     setup = record.setup
-    is_timed = not counted
+    is_timed = not is_counted
     is_small = setup.batch_size is not None and setup.batch_size < LEAST_BATCH
     caveats = {
         "with another encoder than the paper's": architecture(setup.model) not in ENCODERS,
@@ -58,10 +46,8 @@ def _records(groups: Sequence[Trained], kind: type[K]) -> list[Record[K]]:
     return [record for group in groups for record in group.of(kind)]
 
 
-def trainings_cheaper(groups: Sequence[Trained], least: float = 1.0) -> Iterator[Evidence]:
-    """CLIP's time an image over CatLIP's, of whole trainings seed by seed on the same devices; each
-    pair is above `least`.
-    """
+def trainings_cheaper(groups: Sequence[Trained]) -> Iterator[Evidence]:
+    """CLIP's time an image over CatLIP's, of whole trainings seed by seed on the same devices."""
     for group in groups:
         one, other = (
             alike(own, own).records for own in (group.of(Pretrain, method) for method in PAIR)
@@ -74,18 +60,18 @@ def trainings_cheaper(groups: Sequence[Trained], least: float = 1.0) -> Iterator
                 theirs[seed] / a for seed, a in ours.items() if seed is not None and seed in theirs
             ]
             if times:
-                outcome = _all_above(times, least)
-                said = (
-                    f"CLIP's training takes {_range(times)} times as long, on {clipped(device)} (n "
-                    f"= {len(times)})."
-                )
-                yield Evidence(outcome, said, group.caveats, anchor=link(one))
+                compared = [_times(f"trainings on {clipped(device)}", of_ratios(times))]
+                yield Evidence(compared, "", group.caveats, anchor=link(one))
+
+
+def _times(what: str, ratio: Estimate | None) -> Compared:
+    return Compared(what, ratio, "times", decimals=2)
 
 
 def speed_up(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The same against 2.7, of ViT B/16 on DataComp-1.3B alone: no other training can say it."""
     own = [group for group in groups if (group.scale, group.encoder) == ("datacomp", "vit_b16")]
-    yield from trainings_cheaper(own, SPEED_UP - ROUNDING)
+    yield from trainings_cheaper(own)
 
 
 def _seconds(record: Record[Pretrain]) -> float | None:
@@ -94,27 +80,13 @@ def _seconds(record: Record[Pretrain]) -> float | None:
     return seconds / images if is_drawable(seconds) and is_drawable(images) else None
 
 
-def _all_above(times: Sequence[float], least: float) -> str:
-    if not is_tested(times):
-        return UNTESTED
-    return HOLDS if min(times) > least else FAILS if max(times) < least else OPEN
-
-
-def _range(times: Sequence[float]) -> str:
-    low, high = shown(min(times), 2), shown(max(times), 2)
-    return low if low == high else f"{low} to {high}"
-
-
 def step_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The interval of the ratio of step times lies above 1."""
     for record in _records(groups, StepTime):
         ratio = record.measured.ratios.get("clip/catlip")
         if ratio and not record.too_few:
-            said = (
-                f"CLIP's step takes {shown(ratio.value, 2)} times as long "
-                f"({interval(record, ratio)}): {step_description(record)}."
-            )
-            yield Evidence(above_one(ratio), said, _caveats(record), anchor=record.anchor)
+            compared = [_times(step_description(record), of_interval(ratio))]
+            yield Evidence(compared, "", _caveats(record), anchor=record.anchor)
 
 
 def fewer_parameters(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -135,9 +107,10 @@ def _count(record: Record[StepKind], counts: dict[str, float], what: str) -> Ite
     """Of CatLIP and CLIP, where both were counted."""
     if "catlip" in counts and "clip" in counts:
         one, other = counts["catlip"], counts["clip"]
-        said = f"CatLIP {shown(one, 1)}, CLIP {shown(other, 1)} {what}: {step_description(record)}."
-        caveats = _caveats(record, counted=True)
-        yield Evidence(smaller(one, other), said, caveats, anchor=record.anchor)
+        said = f"CatLIP {shown(one, 1)}, CLIP {shown(other, 1)}: {step_description(record)}."
+        compared = [Compared("CLIP - CatLIP", counted(other - one), what)]
+        caveats = _caveats(record, is_counted=True)
+        yield Evidence(compared, said, caveats, anchor=record.anchor)
 
 
 def waits_less(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -164,33 +137,26 @@ def _compared(
 ) -> Iterator[Evidence]:
     """Times of CatLIP and CLIP in ms, where both were measured."""
     if len(times) == len(PAIR):
-        one, other = (f"{shown(time.value)} ms ({ends(time, None)})" for time in times)
-        said = f"{what}: CatLIP {one}, CLIP {other}; {step_description(record)}."
-        outcome = _apart(*times) if testable else UNTESTED
-        yield Evidence(outcome, said, _caveats(record), anchor=record.anchor)
-
-
-def _apart(one: Interval, other: Interval) -> str:
-    """Whether the interval of the first lies below that of the other."""
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return UNTESTED
-    if not all(map(math.isfinite, (one.low, one.high, other.low, other.high))):
-        return UNTESTED
-    return HOLDS if one.high < other.low else FAILS if one.low > other.high else OPEN
+        said = [f"{shown(time.value)} ms ({ends(time, None)})" for time in times]
+        words = f"{what}: CatLIP {said[0]}, CLIP {said[1]}; {step_description(record)}."
+        compared = [Compared("CLIP - CatLIP", between(*times), "ms", decimals=2)]
+        own = compared if testable else []
+        yield Evidence(own, words, _caveats(record), anchor=record.anchor)
 
 
 def less_memory(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """At every batch size that both were measured at, CatLIP's peak is the smaller."""
     for record in _records(groups, Memory):
-        pairs, outcomes = [], []
+        compared = []
         for size, batch in record.measured.shown_batches.items():
             if all(method in batch.methods for method in PAIR):
                 one, other = (batch.methods[method].measured.peak_gib for method in PAIR)
-                pairs.append(f"{shown(one)} and {shown(other)} GiB at {size:,} images")
-                outcomes.append(smaller(one, other))
-        if pairs:
-            said = f"CatLIP and CLIP: {', '.join(pairs)}; {step_description(record)}."
-            yield Evidence(combined(outcomes), said, _caveats(record), anchor=record.anchor)
+                more = None if one is None or other is None else other - one
+                what = f"CLIP - CatLIP, {size:,} images"
+                compared.append(Compared(what, counted(more), "GiB", decimals=2))
+        if compared:
+            said = f"{step_description(record)}."
+            yield Evidence(compared, said, _caveats(record), anchor=record.anchor)
 
 
 def larger_batch(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -198,8 +164,6 @@ def larger_batch(groups: Sequence[Trained]) -> Iterator[Evidence]:
     for record in _records(groups, Memory):
         one, other = (record.measured.largest_batch(method) for method in PAIR)
         if one is not None and other is not None:
-            said = (
-                f"CatLIP {shown(one, 0)}, CLIP {shown(other, 0)} images; "
-                f"{step_description(record)}."
-            )
-            yield Evidence(smaller(other, one), said, _caveats(record), anchor=record.anchor)
+            said = f"CatLIP {shown(one, 0)}, CLIP {shown(other, 0)}: {step_description(record)}."
+            compared = [Compared("CatLIP - CLIP", counted(one - other), "images", decimals=0)]
+            yield Evidence(compared, said, _caveats(record), anchor=record.anchor)

@@ -2,87 +2,103 @@
 are judged.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 
-from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks
-from catlip.kinds.words.threshold import Threshold, probes
-from catlip.table import mean_and_spread, quantity_of, shown
-from reports.paper.evidence import (
-    FAILS,
-    HOLDS,
-    OPEN,
-    SHORTER,
-    UNTESTED,
-    Evidence,
-    Trained,
-    beyond_spread,
-    combined,
-    every_pair,
-    is_tested,
-    signed,
-)
-from reports.read.measured import means_by
+from catlip.claims import least_pairs
+from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks, Scaling
+from catlip.kinds.transfer.laws import cost_of
+from catlip.kinds.words.threshold import Threshold, reached
+from catlip.table import clipped, shown
+from reports.compare.estimate import of_pairs, of_ratios
+from reports.paper.evidence import SHORTER, Compared, Evidence, Trained, paired
 from reports.read.pretrained import SCALES, is_enough
 from reports.read.records import Record
 from reports.summary.tables import link
-from reports.transfer.longer_training import Probed, snapshots_of
+from reports.transfer.longer_training import snapshots_of
 from reports.transfer.transfer_gain import Gain, encoder_means, gains_of
 from reports.transfer.transfer_lines import brief_share
 
 TRIED: dict[str, type[OnTasks]] = {kind.kind: kind for kind in (LinearProbe, Finetune)}
-LESS_COMPUTE = 4  # times; Figure 4(b)
 GOOD_THRESHOLDS: tuple[float, ...] = (100, 500)  # Appendix B
 LARGE_THRESHOLD = 1000  # from which on Figure 6 says that accuracy falls
 
 
-def _lengths(group: Trained, method: str) -> dict[str, dict[float, list[Probed]]]:
-    """Task -> epochs -> the trainings that ended there, of tasks with two lengths."""
-    by_task: dict[str, dict[float, list[Probed]]] = {}
+@dataclass(frozen=True)
+class Ended:
+    """What a training to the end of its schedule came to; `top1` in %."""
+
+    top1: float
+    seconds: float | None
+    device: str
+
+
+# Length of training, in its unit -> seed of pre-training -> what it came to.
+Lengths = dict[float, dict[str, Ended]]
+
+
+def _lengths(group: Trained, method: str) -> Iterator[tuple[str, str, Lengths]]:
+    """Task, unit and trainings of two lengths at least, as the benches of each kind ran them."""
+    by_task: dict[tuple[str, str], dict[float, dict[str, list[Ended]]]] = {}
+
+    def add(task: str, unit: str, *, length: float, seed: str, ended: Ended) -> None:
+        if task in group.tasks:
+            lengths = by_task.setdefault((task, unit), {})
+            lengths.setdefault(length, {}).setdefault(seed, []).append(ended)
+
     for record in group.of(LongerTraining, method):
-        for snapshot in snapshots_of(record):
-            if snapshot.row.annealed and snapshot.row.task in group.tasks:
-                lengths = by_task.setdefault(snapshot.row.task, {})
-                lengths.setdefault(snapshot.epochs, []).append(snapshot)
-    return {
-        task: dict(sorted(lengths.items())) for task, lengths in by_task.items() if len(lengths) > 1
-    }
+        for found in snapshots_of(record):
+            if found.row.annealed:
+                named = re.search(r"seed\d+$", found.run)
+                seed = named.group() if named and record.seed is None else f"seed{record.seed}"
+                ended = Ended(found.top1, found.row.seconds, found.device)
+                add(found.row.task, "epochs", length=found.epochs, seed=seed, ended=ended)
+    for cell in group.of(Scaling, method):
+        one = cell.measured
+        for task, top1 in one.accuracies.items() if one.fraction == 1 else ():
+            ended = Ended(100 * top1, one.train_seconds, clipped(cell.where))
+            add(task, "images", length=one.images, seed=f"seed{one.seed}", ended=ended)
+    for (task, unit), lengths in by_task.items():
+        if len(lengths) > 1:
+            means = {
+                length: {seed: _mean_of(ended) for seed, ended in seeds.items()}
+                for length, seeds in sorted(lengths.items())
+            }
+            yield task, unit, means
 
 
-def longer_helps(groups: Sequence[Trained], method: str, plateaus: bool) -> Iterator[Evidence]:
-    """From the second longest training to the longest: is the accuracy higher beyond its spread, or
-    is it not?
+def _mean_of(probes: Sequence[Ended]) -> Ended:
+    """Of the probes of one training."""
+    return replace(probes[0], top1=fmean(ended.top1 for ended in probes))
+
+
+def longer_helps(groups: Sequence[Trained], method: str) -> Iterator[Evidence]:
+    """What the longest training reaches beyond the second longest, of the lengths that have enough
+    seeds, or of all.
     """
     for group in groups:
-        records, outcomes, said = group.of(LongerTraining, method), [], []
-        for task, lengths in _lengths(group, method).items():
-            (short, before), (long, last) = [*lengths.items()][-2:]
-            one, other = quantity_of(_seeds(last)), quantity_of(_seeds(before))
-            outcomes.append(beyond_spread(one, other))
-            change = " to ".join(f"{mean_and_spread(q, 1)} %" for q in (other, one) if q)
-            said.append(f"{group.tasks[task]}, {short:g} to {long:g} epochs: {change}")
-        if said:
-            outcome = combined([_turned(o) if plateaus else o for o in outcomes])
-            yield Evidence(outcome, f"{'; '.join(said)}.", _on(group, "cc3m"), anchor=link(records))
+        records, compared = group.of(LongerTraining, method), []
+        for task, unit, lengths in _lengths(group, method):
+            enough = {n: own for n, own in lengths.items() if len(own) >= least_pairs()}
+            (short, before), (long, last) = [*(enough if len(enough) > 1 else lengths).items()][-2:]
+            points = paired(_top1(last), _top1(before))
+            what = f"{group.tasks[task]}, {short:,g} to {long:,g} {unit}"
+            compared.append(Compared(what, of_pairs(points)))
+        if compared:
+            anchor = link([*records, *group.of(Scaling, method)])
+            yield Evidence(compared, "", _on(group, "cc3m"), anchor=anchor)
         elif records:
             words = (
                 "Only one length was trained to its end; snapshots on the way there are not "
                 "annealed."
             )
-            yield Evidence(UNTESTED, words, group.caveats, anchor=link(records))
+            yield Evidence([], words, group.caveats, anchor=link(records))
 
 
-def _seeds(snapshots: Sequence[Probed]) -> list[float]:
-    """The mean accuracy of each seed of pre-training; where records name none, of each training."""
-    return list(
-        means_by(
-            (s.run if s.record.seed is None else s.record.seed, s.top1) for s in snapshots
-        ).values()
-    )
-
-
-def _turned(outcome: str) -> str:
-    """Of `higher`, what it says of `no higher`."""
-    return outcome if outcome == UNTESTED else FAILS if outcome == HOLDS else HOLDS
+def _top1(trainings: Mapping[str, Ended]) -> dict[str, float]:
+    return {seed: ended.top1 for seed, ended in trainings.items()}
 
 
 def _on(group: Trained, scale: str) -> tuple[str, ...]:
@@ -91,48 +107,44 @@ def _on(group: Trained, scale: str) -> tuple[str, ...]:
 
 
 def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The seconds of CLIP's best length over those of the shortest CatLIP training that is as
-    accurate, on one device.
+    """The seconds of CLIP's best training over those until CatLIP is as accurate, seed by seed on
+    one device. A seed that never is counts as if its longest training just were.
     """
     for group in groups:
-        both = [_lengths(group, method) for method in ("catlip", "clip")]
-        for task in (task for task in both[0] if task in both[1]):
-            ours, theirs = (_costs(lengths[task]) for lengths in both)
-            if not ours or not theirs or {device for *_, device in ours + theirs} != {ours[0][2]}:
-                continue
-            top, seconds, _ = max(theirs)
-            enough = [cost for accuracy, cost, _ in ours if accuracy >= top]
-            times = seconds / min(enough) if enough else 0.0
-            words = (
-                f"{shown(times, 1)} times less time" if enough else "no CatLIP training reaches it"
-            )
-            said = (
-                f"CLIP's best on {group.tasks[task]}, {shown(top, 1)} %: {words}, on {ours[0][2]}."
-            )
-            outcome = HOLDS if times >= LESS_COMPUTE else OPEN if times > 1 else FAILS
-            yield Evidence(
-                outcome,
-                said,
-                _on(group, "cc3m"),
-                anchor=link(group.of(LongerTraining, "catlip")),
-            )
-
-
-def _costs(lengths: Mapping[float, Sequence[Probed]]) -> list[tuple[float, float, str]]:
-    """Mean accuracy, mean seconds and device of each length with two seeds at least, timed on one
-    device.
-    """
-    found = []
-    for own in lengths.values():
-        seconds, devices = (
-            [s.row.seconds for s in own if s.row.seconds is not None],
-            {s.device for s in own},
+        ours, theirs = (
+            {(task, unit): own for task, unit, own in _lengths(group, method)}
+            for method in ("catlip", "clip")
         )
-        if is_tested(_seeds(own)) and len(seconds) == len(own) and len(devices) == 1:
-            found.append(
-                (sum(s.top1 for s in own) / len(own), sum(seconds) / len(own), devices.pop())
-            )
-    return found
+        compared = []
+        for task, unit in (key for key in ours if key in theirs):
+            one, other = (_by_seed(own[task, unit]) for own in (ours, theirs))
+            seeds = [seed for seed in one if seed in other]
+            devices = {ended.device for seed in seeds for ended in (*one[seed], *other[seed])}
+            ratios = [_sooner(one[seed], other[seed]) for seed in seeds]
+            if len(devices) == 1 and ratios:
+                what = f"CLIP's best on {group.tasks[task]}, on {devices.pop()}"
+                compared.append(Compared(what, of_ratios(ratios), "times", decimals=2))
+        if compared:
+            anchor = link([*group.of(LongerTraining, "catlip"), *group.of(Scaling, "catlip")])
+            yield Evidence(compared, "", _on(group, "cc3m"), anchor=anchor)
+
+
+def _by_seed(lengths: Lengths) -> dict[str, list[Ended]]:
+    """Seed -> its trainings, the shortest first, where each length has it and is timed."""
+    every = {seed: None for own in lengths.values() for seed in own}
+    found = {seed: [own[seed] for own in lengths.values() if seed in own] for seed in every}
+    return {
+        seed: own
+        for seed, own in found.items()
+        if len(own) == len(lengths) and all(ended.seconds for ended in own)
+    }
+
+
+def _sooner(ours: Sequence[Ended], theirs: Sequence[Ended]) -> float:
+    best = max(theirs, key=lambda ended: ended.top1)
+    seconds, top1 = [ended.seconds or 0.0 for ended in ours], [ended.top1 for ended in ours]
+    needed = seconds[0] if top1[0] >= best.top1 else cost_of(seconds, top1, best.top1)
+    return (best.seconds or 0.0) / (needed or seconds[-1])
 
 
 def _gains(group: Trained, kind: str) -> dict[str, list[Gain]]:
@@ -143,114 +155,97 @@ def _gains(group: Trained, kind: str) -> dict[str, list[Gain]]:
     }
 
 
-def _points(gains: Sequence[Gain], share: float) -> list[float]:
+def _points(gains: Sequence[Gain], share: float) -> dict[str, float]:
     """The mean gain of each encoder."""
-    return encoder_means(gain for gain in gains if gain.share == share)
+    means = encoder_means(gain for gain in gains if gain.share == share)
+    return {str(seed): points for seed, points in means.items()}
 
 
 def transfer_init_gains(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """With the fewest images of each task, every pair of linear probes gains."""
+    """With the fewest images of each task, linear probes."""
     for group in groups:
-        found = {
-            task: _points(own, min(g.share for g in own))
+        compared = [
+            Compared(
+                group.tasks[task],
+                of_pairs([*_points(own, min(gain.share for gain in own)).values()]),
+            )
             for task, own in _gains(group, "linear_probe").items()
-        }
-        if found:
-            said = "; ".join(
-                f"{group.tasks[task]} {signed(points)}" for task, points in found.items()
-            )
-            outcome = combined([every_pair(points) for points in found.values()])
-            yield Evidence(
-                outcome,
-                f"Gain with the fewest images: {said}.",
-                group.caveats,
-                anchor=link(group.of(LinearProbe, "catlip")),
-            )
+        ]
+        if compared:
+            anchor = link(group.of(LinearProbe, "catlip"))
+            yield Evidence(compared, "", group.caveats, anchor=anchor)
 
 
 def gain_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The mean gain with the fewest images is above that with the most, beyond the spread over
-    pairs.
-    """
+    """The gain with the fewest images beyond that with the most."""
     for group in groups:
-        outcomes, said = [], []
+        compared, said = [], []
         for task, own in _gains(group, "linear_probe").items():
-            few, many = (_points(own, pick(g.share for g in own)) for pick in (min, max))
-            if min(g.share for g in own) < max(g.share for g in own):
-                outcomes.append(beyond_spread(quantity_of(few), quantity_of(many)))
+            shares = {gain.share for gain in own}
+            few, many = (_points(own, pick(shares)) for pick in (min, max))
+            if len(shares) > 1:
+                compared.append(Compared(group.tasks[task], of_pairs(paired(few, many))))
                 said.append(
-                    f"{group.tasks[task]} {signed(few)} with the fewest images, {signed(many)} "
+                    f"{group.tasks[task]} gains {_mean(few)} with the fewest and {_mean(many)} "
                     "with the most"
                 )
-        if said:
-            yield Evidence(
-                combined(outcomes),
-                f"{'; '.join(said)}.",
-                group.caveats,
-                anchor=link(group.of(LinearProbe, "catlip")),
-            )
+        if compared:
+            anchor = link(group.of(LinearProbe, "catlip"))
+            yield Evidence(compared, f"{'; '.join(said)}.", group.caveats, anchor=anchor)
 
 
 def tuned_gain_is_smaller(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """At the smallest share that both have, fine-tuning gains less than linear probing, beyond the
-    spread over pairs.
+    """At the smallest share that both have, the gain of linear probing beyond that of
+    fine-tuning.
     """
     for group in groups:
         probed, tuned = _gains(group, "linear_probe"), _gains(group, "finetune")
-        outcomes, said = [], []
+        compared, said = [], []
         for task in [task for task in probed if task in tuned]:
             shares = {g.share for g in probed[task]} & {g.share for g in tuned[task]}
             if shares:
                 one, other = (_points(own[task], min(shares)) for own in (probed, tuned))
-                outcomes.append(beyond_spread(quantity_of(one), quantity_of(other)))
                 where = f"{group.tasks[task]}, {brief_share(min(shares))} % of the data"
-                said.append(f"{where}: LP {signed(one)}, FT {signed(other)}")
-        if said:
-            yield Evidence(
-                combined(outcomes),
-                f"{'; '.join(said)}.",
-                group.caveats,
-                anchor=link(group.of(Finetune, "catlip")),
-            )
+                compared.append(Compared(where, of_pairs(paired(one, other))))
+                said.append(f"{where}: LP gains {_mean(one)}, FT {_mean(other)}")
+        if compared:
+            anchor = link(group.of(Finetune, "catlip"))
+            yield Evidence(compared, f"{'; '.join(said)}.", group.caveats, anchor=anchor)
+
+
+def _mean(points: Mapping[str, float]) -> str:
+    return shown(fmean(points.values()), 1)
 
 
 def thresholds_alike(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """Between the thresholds 100 and 500 the accuracy differs by no more than the spread over
-    seeds.
-    """
+    """What threshold 500 reaches beyond threshold 100."""
+    low, high = GOOD_THRESHOLDS
     for group, record, levels in _thresholds(groups):
-        found = {
-            name: {t: own[t] for t in GOOD_THRESHOLDS}
+        compared = [
+            Compared(name, of_pairs(paired(own[high], own[low])))
             for name, own in levels.items()
-            if own.keys() >= {*GOOD_THRESHOLDS}
-        }
-        pairs = [
-            beyond_spread(*(quantity_of(own[t]) for t in GOOD_THRESHOLDS)) for own in found.values()
+            if low in own and high in own
         ]
-        if found:
-            said = "; ".join(f"{name}: {_levels(own)}" for name, own in found.items())
-            outcome = combined([{HOLDS: FAILS, OPEN: HOLDS}.get(pair, pair) for pair in pairs])
-            yield Evidence(outcome, f"{said}.", _of_thresholds(group, record), anchor=record.anchor)
+        if compared:
+            yield Evidence(compared, "", _of_thresholds(group, record), anchor=record.anchor)
 
 
 def large_thresholds_lose(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """At the largest threshold the accuracy is below that at the best one, beyond the spread over
-    seeds.
-    """
+    """What the threshold of the best mean reaches beyond the largest."""
     for group, record, levels in _thresholds(groups):
-        outcomes, said = [], []
+        compared = []
         for name, own in levels.items():
-            top, last = max(own, key=lambda t: sum(own[t]) / len(own[t])), max(own)
-            outcomes.append(beyond_spread(quantity_of(own[top]), quantity_of(own[last])))
-            said.append(f"{name}: {_levels({t: own[t] for t in (top, last)})}")
-        if said:
+            top, last = max(own, key=lambda t: fmean(own[t].values())), max(own)
+            what = f"{name}, above {top:,g} against above {last:,g}"
+            compared.append(Compared(what, of_pairs(paired(own[top], own[last]))))
+        if compared:
             largest = max(t for own in levels.values() for t in own)
             small = () if largest >= LARGE_THRESHOLD else (f"up to a threshold of {largest:g}",)
             caveats = _of_thresholds(group, record) or small
-            yield Evidence(combined(outcomes), f"{'; '.join(said)}.", caveats, anchor=record.anchor)
+            yield Evidence(compared, "", caveats, anchor=record.anchor)
 
 
-Levels = Mapping[float, Sequence[float]]  # threshold -> accuracies in %, one a seed
+Levels = Mapping[float, Mapping[float, float]]  # threshold -> seed -> accuracy in %
 
 
 def _thresholds(
@@ -259,11 +254,7 @@ def _thresholds(
     """Every record of thresholds, with the levels of each of its probes."""
     for group in groups:
         for record in group.of(Threshold):
-            of = {
-                name: {t: [a for at, a in points if at == t] for t, _ in points}
-                for name, points in probes(record).items()
-            }
-            yield group, record, of
+            yield group, record, reached(record)
 
 
 def _of_thresholds(group: Trained, record: Record) -> tuple[str, ...]:
@@ -272,11 +263,3 @@ def _of_thresholds(group: Trained, record: Record) -> tuple[str, ...]:
         is_enough(n, group.scale) for n in record.series("images_seen") or [0.0]
     )
     return (*group.caveats, SHORTER) if short else group.caveats
-
-
-def _levels(levels: Levels) -> str:
-    """`5.9 ± 0.2 % above 100 (n = 2), ...`."""
-    means = {t: quantity_of(own) for t, own in levels.items()}
-    return ", ".join(
-        f"{mean_and_spread(q, 1)} % above {t:,g} (n = {q.n})" for t, q in means.items() if q
-    )

@@ -1,33 +1,31 @@
-"""What records say of a claim, and the rules by which they say it.
+"""What records say of a claim: what was compared, and how far it is from the paper's scale.
 
 Evidence at the paper's scale comes from its data sets and encoders; all other evidence carries its
-caveats, and can at most point one way. A rule needs two seeds: with one, or with a NaN among them,
-a claim is not tested.
+caveats.
 """
 
-import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TypeVar
 
 from catlip.kinds import (
     Finetune,
-    Interval,
     Kind,
     LinearProbe,
     LongerTraining,
     OnTasks,
     Pretrain,
     Readout,
+    Scaling,
 )
-from catlip.table import Quantity, clipped, quantity_of, shown, sign_of
+from catlip.table import clipped
+from reports.compare.estimate import Estimate
 from reports.read.pretrained import (
     ENCODERS,
     SCALES,
     architecture,
+    is_enough,
     is_whole,
     pretraining_of,
     pretrainings,
@@ -36,10 +34,26 @@ from reports.read.records import Record, Records, of_kind
 from reports.transfer.transfer_runs import TASKS, is_published, without_classes
 
 OfKind = TypeVar("OfKind", bound=Kind)
+Key = TypeVar("Key")
 ON_TASKS: tuple[type[OnTasks], ...] = (LinearProbe, Finetune, Readout, LongerTraining)
-HOLDS, FAILS, OPEN, UNTESTED = "holds", "fails", "open", "untested"
 SHORTER = "after a shorter training"
-WIDEST = 2.0  # points: where seeds differ by more, a difference of nothing says nothing
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One comparison that a claim makes.
+
+    Attributes:
+        what: on which task or in which unit of the records; plain text, for it may hold words of a
+            record.
+        estimate: None where it was not made, as of a NaN.
+        unit: of the estimate.
+    """
+
+    what: str
+    estimate: Estimate | None
+    unit: str = "points"
+    decimals: int = 1
 
 
 @dataclass(frozen=True)
@@ -47,16 +61,15 @@ class Evidence:
     """What some records say of one claim.
 
     Attributes:
-        outcome: HOLDS where the claim's rule is met, FAILS where its opposite is, OPEN where
-            neither is, or UNTESTED.
-        said: the numbers, and what they are of; plain text, for it may hold words of a record.
+        compared: all of these must hold.
+        said: what else there is to say; plain text.
         caveats: what keeps it from being evidence at the paper's scale, such as `at starter scale`;
             none where it is that.
         anchor: of its records in the page.
     """
 
-    outcome: str
-    said: str
+    compared: Sequence[Compared]
+    said: str = ""
     caveats: tuple[str, ...] = ()
     anchor: str = ""
 
@@ -80,7 +93,10 @@ class Trained:
         if self.scale not in SCALES:
             return (f"at {clipped(self.scale, 24)} scale",)
         small = () if self.encoder in ENCODERS else (f"with {clipped(self.encoder, 24)}",)
-        return small if all(map(is_whole, self.of(Pretrain))) else (*small, SHORTER)
+        lengths = [cell.measured.images_seen for cell in self.of(Scaling)]
+        is_long = not lengths or is_enough(max(lengths), self.scale)
+        is_whole_all = is_long and all(map(is_whole, self.of(Pretrain)))
+        return small if is_whole_all else (*small, SHORTER)
 
     @cached_property
     def tasks(self) -> Mapping[str, str]:
@@ -117,92 +133,6 @@ def groups_of(records: Records) -> list[Trained]:
     )
 
 
-def best(found: Iterable[Evidence]) -> Evidence | None:
-    """The evidence that speaks: what tested anything, with the fewest caveats; of those, the
-    first.
-    """
-    return min(found, key=lambda e: (e.outcome == UNTESTED, len(e.caveats)), default=None)
-
-
-def combined(outcomes: Sequence[str]) -> str:
-    """Of several tests of one claim, those that were made must all hold."""
-    made = [outcome for outcome in outcomes if outcome != UNTESTED]
-    return (
-        next((outcome for outcome in (FAILS, OPEN) if outcome in made), HOLDS) if made else UNTESTED
-    )
-
-
-def not_lower(differences: Sequence[float]) -> str:
-    """As good: the mean difference over seeds, in points, is not below 0 by more than its spread,
-    and that is not wide.
-    """
-    if not is_tested(differences):
-        return UNTESTED
-    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
-    return FAILS if mean < -spread else OPEN if spread > WIDEST else HOLDS
-
-
-def every_pair(differences: Sequence[float], decimals: int = 1) -> str:
-    """A gain: every pair has it, as far as it is shown."""
-    if not is_tested(differences):
-        return UNTESTED
-    signs = [sign_of(difference, decimals) for difference in differences]
-    return HOLDS if min(signs) > 0 else FAILS if max(signs) <= 0 else OPEN
-
-
-def beyond_spread(one: Quantity | None, other: Quantity | None) -> str:
-    """Higher: the mean of `one` is above that of `other` by more than the larger of the spreads
-    over their seeds.
-    """
-    if (
-        one is None
-        or other is None
-        or one.spread is None
-        or other.spread is None
-        or not math.isfinite(one.mean - other.mean)
-    ):
-        return UNTESTED
-    gap, spread = one.mean - other.mean, max(one.spread, other.spread)
-    return HOLDS if gap > spread else FAILS if gap < -spread else OPEN
-
-
-def rising(levels: Sequence[Sequence[float]]) -> str:
-    """Each level, a list of seeds, is higher than the one before it, beyond their spread."""
-    found = [quantity_of(level) for level in levels]
-    return combined([beyond_spread(later, earlier) for earlier, later in pairwise(found)])
-
-
-def above_one(ratio: Interval | None) -> str:
-    """Dearer: the whole interval of the ratio lies above 1."""
-    if (
-        ratio is None
-        or ratio.low is None
-        or ratio.high is None
-        or not all(map(math.isfinite, (ratio.low, ratio.high)))
-    ):
-        return UNTESTED
-    return HOLDS if ratio.low > 1 else FAILS if ratio.high < 1 else OPEN
-
-
-def smaller(one: float | None, other: float | None) -> str:
-    """Of two counts, which have no spread, the first is smaller."""
-    if one is None or other is None or not math.isfinite(one - other):
-        return UNTESTED
-    return HOLDS if one < other else FAILS if one > other else OPEN
-
-
-def is_tested(values: Sequence[float]) -> bool:
-    """Whether there are two seeds at least, and no NaN."""
-    return len(values) > 1 and all(map(math.isfinite, values))
-
-
-def signed(values: Sequence[float], unit: str = "points", decimals: int = 1) -> str:
-    """`+0.7 ± 0.5 points (n = 3)`."""
-    found = quantity_of(values)
-    if found is None:
-        return "nothing"
-    spread = f" ± {shown(found.spread, decimals)}" if found.spread is not None else ""
-    return (
-        f"{'+' if found.mean > 0 else ''}{shown(found.mean, decimals)}{spread} {unit} (n = "
-        f"{found.n})"
-    )
+def paired(one: Mapping[Key, float], other: Mapping[Key, float]) -> list[float]:
+    """`one` - `other` of every key, such as a seed, that both have."""
+    return [value - other[key] for key, value in one.items() if key in other]

@@ -2,23 +2,31 @@
 why?
 
 A difference between methods is only called one when its interval over seeds and test images does
-not hold zero, or, for records without a bit for each image, when every seed agrees on its sign. A
-ratio is only given with its interval. What was not run is said to be not run.
+not hold zero, or that over seeds, for records without a bit for each image. A ratio is only given
+with its interval. What was not run is said to be not run.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from catlip.claims import claims, least_pairs
 from catlip.kinds import Interval, Labelling, LinearProbe, StepTime, Waterfall
 from catlip.kinds.cells import interval
 from catlip.kinds.cost.steps import step_description
 from catlip.kinds.cost.waterfall import ways
-from catlip.least_counts import SEEDS
 from catlip.method_style import name_of
-from catlip.table import Quantity, mean_and_spread, shown, sign_of
-from reports.compare.crossed import Difference, crossed, paired_by_image
+from catlip.table import Quantity, mean_and_spread, shown
+from reports.compare.crossed import crossed, paired_by_image
 from reports.compare.differences import listed
+from reports.compare.estimate import (
+    BETTER,
+    CANNOT_TELL,
+    NOT_WORSE,
+    WORSE,
+    Estimate,
+    of_pairs,
+    verdict,
+)
 from reports.read.measured import STARTER_TASKS, Setting
 from reports.read.records import Record
 from reports.read.rules import by_rule
@@ -36,19 +44,10 @@ SCALE_CAVEAT = {
 }
 
 IN_SHORT = {
-    "better": "Here it is better.",
-    "worse": "Here it is worse.",
-    "unresolved": "Here the two cannot be told apart.",
-    "higher": "Here it is better, in every seed.",
-    "lower": "Here it is worse, in every seed.",
-    "higher, few": (
-        f"Higher in every seed here, but fewer than {SEEDS} seeds cannot tell the two apart."
-    ),
-    "lower, few": (
-        f"Lower in every seed here, but fewer than {SEEDS} seeds cannot tell the two apart."
-    ),
-    "either": "Here the two cannot be told apart: the seeds disagree.",
-    "one": "One seed each is too few to tell the two apart.",
+    BETTER: "Here it is better.",
+    NOT_WORSE: "Here it is not worse.",
+    WORSE: "Here it is worse.",
+    CANNOT_TELL: "Here the two cannot be told apart.",
 }
 MOST_FACTORS = 3
 PAPER_SPEED_UP = "2.7"  # title and Figure 1(c): GPU hours of one epoch, CLIP over CatLIP
@@ -93,63 +92,44 @@ def as_good(setting: Setting) -> Answer:
             f"Not compared: CatLIP and CLIP differ in {listed(list(fields))}." if fields else short
         )
         return Answer("Is CatLIP as good?", short, floors, sources=sources)
-    signs = {sign for _, sign in compared}
-    short = IN_SHORT[next(iter(signs))] if len(signs) == 1 else "It depends on the probe."
-    chance = [_chance(setting)] if signs & {"higher", "lower", "higher, few", "lower, few"} else []
+    words = {word for _, word in compared}
+    short = IN_SHORT[words.pop()] if len(words) == 1 else "It depends on the probe."
     return Answer(
-        "Is CatLIP as good?",
-        short,
-        [text for text, _ in compared] + chance + floors,
-        sources=sources,
-    )
-
-
-def _chance(setting: Setting) -> str:
-    """How much the agreement of all seeds on a sign is worth."""
-    seeds = max(len(setting.paired(task, "catlip", "clip")) for task in STARTER_TASKS)
-    return (
-        f"Where the methods are equal, {seeds} seeds agree on a sign by chance 1 time in "
-        f"{2 ** (seeds - 1)}."
+        "Is CatLIP as good?", short, [text for text, _ in compared] + floors, sources=sources
     )
 
 
 def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
-    """A sentence on CatLIP - CLIP of one probe, and whether CatLIP is higher, lower or either."""
+    """A sentence on CatLIP - CLIP of one probe, and the verdict."""
     one, other = setting.accuracy("catlip", task), setting.accuracy("clip", task)
     points = setting.paired(task, "catlip", "clip")
-    if one is None or other is None or not points or not all(map(math.isfinite, points)):
+    difference = of_pairs(points)
+    if one is None or other is None or difference is None:
         return None
-    signs, few = set(map(sign_of, points)), ", few" if len(points) < SEEDS else ""
-    sign = (
-        {1: f"higher{few}", -1: f"lower{few}"}.get(signs.pop(), "either")
-        if len(signs) == 1
-        else "either"
-    )
-    sign = "one" if len(points) == 1 else sign
-    mean = sum(points) / len(points)
-    seeds = (
-        f"from {_signed(min(points))} to {_signed(max(points))} over {len(points)} seeds"
-        if len(points) > 1
-        else "one seed"
-    )
-    if resolved := _over_seeds_and_images(setting, task):
-        low, high = resolved.low, resolved.high
-        sign = "better" if low > 0 else "worse" if high < 0 else "unresolved"
-        seeds = (
-            f"95 % interval {_signed(low)} to {_signed(high)}, over {resolved.seeds} seeds and "
-            f"{resolved.images} test images"
-        )
+    difference = _over_seeds_and_images(setting, task) or difference
     title = probe_title(setting, task).partition(",")[0]
     return (
         (
             f"On {title}, CatLIP reaches {_percent(one)} and CLIP {_percent(other)}: "
-            f"{_signed(mean)} points ({seeds})."
+            f"{_signed(difference.value)} points ({_over(difference, points)})."
         ),
-        sign,
+        verdict(difference, claims()["probe_parity"].bound),
     )
 
 
-def _over_seeds_and_images(setting: Setting, task: str) -> Difference | None:
+def _over(difference: Estimate, points: Sequence[float]) -> str:
+    """What its interval covers; of few seeds their range, and how many it takes."""
+    if difference.low is not None and difference.high is not None:
+        ends = f"95 % interval {_signed(difference.low)} to {_signed(difference.high)}"
+        images = f" and {difference.images} test images" if difference.images else ""
+        return f"{ends}, over {difference.pairs} seeds{images}"
+    few = f"of at least {least_pairs()} that an interval takes"
+    if len(points) == 1:
+        return f"one seed, {few}"
+    return f"from {_signed(min(points))} to {_signed(max(points))} over {len(points)} seeds, {few}"
+
+
+def _over_seeds_and_images(setting: Setting, task: str) -> Estimate | None:
     one, other = (setting.probes(method, task).records for method in ("catlip", "clip"))
     differences = paired_by_image(one, other, task)
     return None if differences is None else crossed(differences)

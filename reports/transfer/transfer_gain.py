@@ -71,11 +71,11 @@ def gains_of(records: Sequence[Record[OnTasks]], kind: str) -> list[Gain]:
     return gains
 
 
-def encoder_means(gains: Iterable[Gain]) -> list[float]:
-    """The mean gain of each encoder's pairs, in points: pairs of one encoder are not independent of
-    each other.
+def encoder_means(gains: Iterable[Gain]) -> dict[int | None, float]:
+    """Seed of the encoder -> the mean gain of its pairs, in points: pairs of one encoder are not
+    independent of each other.
     """
-    return list(means_by((gain.record.seed, gain.points) for gain in gains).values())
+    return means_by((gain.record.seed, gain.points) for gain in gains)
 
 
 def _place(run: SweepRun) -> tuple[str, float, int]:
@@ -98,7 +98,7 @@ def _sentence(records: Sequence[Record[OnTasks]], kind: str) -> str:
         of = [gain for gain in own if gain.task == task]
         fewest = [gain for gain in of if gain.share == min(gain.share for gain in of)]
         title = without_classes([gain.record for gain in of], task)
-        said.append(f"on {title} ({_data(fewest[0])}) {verdict(encoder_means(fewest))}")
+        said.append(f"on {title} ({_data(fewest[0])}) {verdict([*encoder_means(fewest).values()])}")
     return (
         (
             f"{WAYS[kind]} with the fewest images, Transfer Init against a random start: "
@@ -173,7 +173,7 @@ def _row(gains: dict[str, list[Gain]], at: Gain) -> list[Cell]:
     for found in gains.values():
         own = [gain for gain in found if (gain.task, gain.share) == (at.task, at.share)]
         anchor = link(list({gain.record.path: gain.record for gain in own}.values()))
-        means = encoder_means(own)
+        means = [*encoder_means(own).values()]
         row.append(quantity_cell(quantity_of(means), 2, anchor))
         row.append(
             Cell(f"{sum(sign_of(mean, 2) > 0 for mean in means)} of {len(means)}", anchor=anchor)

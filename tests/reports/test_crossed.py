@@ -40,16 +40,16 @@ def test_the_standard_error_is_that_of_resampling_seeds_and_images() -> None:
     ]
     # The bootstrap of both at once overstates the variance by that of the rest, twice.
     assert (found.high - found.low) / 4 == pytest.approx(100 * np.std(means), rel=0.3)
-    assert found.mean == pytest.approx(100 * differences.mean())
+    assert found.value == pytest.approx(100 * differences.mean())
 
 
 def test_fewer_than_six_seeds_give_no_interval() -> None:
     draw = np.random.default_rng(3)
     assert crossed(simulated(draw, seeds=5)) is None
     found = crossed(simulated(draw))
-    assert (found.seeds, found.images) == (SEEDS, IMAGES)
+    assert (found.pairs, found.images) == (SEEDS, IMAGES)
 
 
 def test_methods_that_are_always_right_together_differ_by_nothing() -> None:
     found = crossed(np.zeros((6, 10)))
-    assert (found.low, found.mean, found.high) == (0, 0, 0)
+    assert (found.low, found.value, found.high) == (0, 0, 0)

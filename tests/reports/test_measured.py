@@ -162,28 +162,18 @@ def test_cheaper_is_concluded_only_when_the_interval_leaves_one_out(
     [
         ([0.30] * 6, [0.28] * 6, "Here it is better"),
         ([0.28] * 6, [0.30] * 6, "Here it is worse"),
-        ([0.30, 0.31], [0.28, 0.29], "Higher in every seed here, but"),
-        ([0.28, 0.29], [0.30, 0.31], "Lower in every seed here, but"),
-        ([0.30, 0.28], [0.29, 0.29], "Here the two cannot be told apart"),
-        ([0.30], [0.20], "One seed each is too few"),
+        ([0.30] * 6, [0.305] * 6, "Here it is not worse"),
+        ([0.30] * 5, [0.28] * 5, "Here the two cannot be told apart"),
+        ([0.30, 0.28] * 3, [0.29] * 6, "Here the two cannot be told apart"),
         ([0.30], [], "Not yet known"),
     ],
 )
-def test_a_difference_is_only_called_one_when_every_seed_agrees(
+def test_a_difference_is_only_called_one_with_an_interval_that_says_so(
     write_probes, read, catlip, clip, short
 ):
     write_probes("catlip", catlip)
     write_probes("clip", clip)
     assert answers(read()[0])[0].short.startswith(short)
-
-
-def test_what_the_agreement_of_few_seeds_is_worth_is_said(write_probes, read):
-    write_probes("catlip", [0.30, 0.31, 0.32])
-    write_probes("clip", [0.28, 0.29, 0.29])
-    assert any(
-        "3 seeds agree on a sign by chance 1 time in 4" in said
-        for said in answers(read()[0])[0].sentences
-    )
 
 
 def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, read):

@@ -40,7 +40,7 @@ NOT_READ_TWICE = {"Image encoder", "Resolution", GROUP}
 
 
 def test_every_file_is_known_and_every_known_table_has_its_file():
-    assert {path.stem for path in FOLDER.glob("*.csv")} == {*TITLES, "external_rates", "claims"}
+    assert {path.stem for path in FOLDER.glob("*.csv")} == {*TITLES, "external_rates"}
 
 
 @pytest.mark.parametrize("name", TITLES)

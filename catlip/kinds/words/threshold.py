@@ -69,12 +69,12 @@ def _with_accuracies(content: Any) -> Any:
     return {**content, "accuracies": of_probes}
 
 
-def probes(run: Run[Threshold]) -> dict[str, list[Point]]:
-    """Probe -> every seed's point, of the probes with top-1 accuracies; repeated runs of a seed are
-    averaged.
+def reached(run: Run[Threshold]) -> dict[str, dict[float, dict[float, float]]]:
+    """Probe -> threshold -> seed -> top-1 accuracy in %; repeated runs of a seed are averaged, and
+    seeds that are not named are numbered.
     """
     thresholds, seeds = run.series("threshold"), run.series("seed")
-    by_probe: dict[str, list[Point]] = {}
+    by_probe: dict[str, dict[float, dict[float, float]]] = {}
     for name in [name for name in run.samples if name.endswith("_top1")][:MOST_PROBES]:
         of_seed: dict[tuple[float, float], list[float]] = {}
         rows = zip(thresholds, seeds or count(), run.series(name), strict=False)
@@ -82,10 +82,18 @@ def probes(run: Run[Threshold]) -> dict[str, list[Point]]:
             if (threshold == 0 or 1 <= threshold < 1e12) and 0 <= top1 <= 1:
                 of_seed.setdefault((threshold, seed), []).append(100 * top1)
         probe = name.removesuffix("_top1")
-        if of_seed:
-            points = sorted((at, sum(each) / len(each)) for (at, _), each in of_seed.items())
-            by_probe[LABEL_SETS.get(probe, clipped(probe, 24))] = points
-    return by_probe
+        found = by_probe.setdefault(LABEL_SETS.get(probe, clipped(probe, 24)), {})
+        for (at, seed), each in sorted(of_seed.items()):
+            found.setdefault(at, {})[seed] = sum(each) / len(each)
+    return {probe: found for probe, found in by_probe.items() if found}
+
+
+def probes(run: Run[Threshold]) -> dict[str, list[Point]]:
+    """Probe -> every seed's point, of the probes with top-1 accuracies."""
+    return {
+        probe: sorted((at, top1) for at, of_seed in levels.items() for top1 in of_seed.values())
+        for probe, levels in reached(run).items()
+    }
 
 
 def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[Table]:

@@ -1,0 +1,160 @@
+"""A mean difference or ratio of pairs with its 95 % interval, and what it says against a bound."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import nct, t
+
+from catlip.claims import least_pairs
+from catlip.kinds import Interval
+
+COVERAGE = 0.95
+BETTER, NOT_WORSE, WORSE, CANNOT_TELL = "better", "not worse", "worse", "cannot tell"
+HOLDS, FAILS, OPEN = "holds", "does not hold", CANNOT_TELL
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A difference, or a ratio.
+
+    Attributes:
+        value: the mean of the pairs; of ratios the geometric one.
+        low, high: 95 % interval; None where there are too few pairs. Of a count both are its value.
+        pairs: seeds, encoders or rounds that the interval covers; None where they are not known.
+        images: of the test set, where the interval covers these, too.
+        error: standard error of the mean, with `freedom` degrees of freedom; None for ratios and
+            counts.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    pairs: int | None = None
+    images: int | None = None
+    error: float | None = None
+    freedom: float = math.inf
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it is without spread."""
+        return self.low is not None and self.low == self.high
+
+
+def of_mean(
+    mean: float, error: float, freedom: float, *, pairs: int, images: int | None = None
+) -> Estimate:
+    """With the t interval of its standard error."""
+    half = float(t.ppf((1 + COVERAGE) / 2, freedom)) * error
+    return Estimate(
+        mean,
+        mean - half,
+        mean + half,
+        pairs=pairs,
+        images=images,
+        error=error,
+        freedom=freedom,
+    )
+
+
+def of_pairs(differences: Sequence[float]) -> Estimate | None:
+    """Of one difference a pair; None without any, or where one is not finite."""
+    pairs = len(differences)
+    if not pairs or not all(map(math.isfinite, differences)):
+        return None
+    mean = float(np.mean(differences))
+    if pairs < least_pairs():
+        return Estimate(mean, pairs=pairs)
+    error = float(np.std(differences, ddof=1) / math.sqrt(pairs))
+    return of_mean(mean, error, pairs - 1, pairs=pairs)
+
+
+def of_ratios(ratios: Sequence[float]) -> Estimate | None:
+    """Of one ratio a pair, on a logarithmic scale; None where one is not above 0."""
+    if not all(0 < ratio < math.inf for ratio in ratios):
+        return None
+    found = of_pairs([math.log(ratio) for ratio in ratios])
+    if found is None:
+        return None
+    low, high = (None if end is None else math.exp(end) for end in (found.low, found.high))
+    return Estimate(math.exp(found.value), low, high, pairs=found.pairs)
+
+
+def of_interval(interval: Interval | None) -> Estimate | None:
+    """As a bench recorded it, over its rounds; None where it has no ends."""
+    if interval is None or interval.low is None or interval.high is None:
+        return None
+    if not all(map(math.isfinite, (interval.value, interval.low, interval.high))):
+        return None
+    return Estimate(interval.value, interval.low, interval.high)
+
+
+def between(one: Interval, other: Interval) -> Estimate | None:
+    """`other` - `one`, as far as their intervals leave it open."""
+    first, second = of_interval(one), of_interval(other)
+    if first is None or second is None or None in (first.low, first.high, second.low, second.high):
+        return None
+    low, high = (second.low or 0) - (first.high or 0), (second.high or 0) - (first.low or 0)
+    return Estimate(second.value - first.value, low, high)
+
+
+def counted(value: float | None) -> Estimate | None:
+    """A count has no spread."""
+    return None if value is None or not math.isfinite(value) else Estimate(value, value, value)
+
+
+def verdict(difference: Estimate, bound: float) -> str:
+    """Of the first of two: better, not worse (by as much as the bound), worse, or cannot tell."""
+    if difference.low is None or difference.high is None:
+        return CANNOT_TELL
+    if difference.low > 0:
+        return BETTER
+    if difference.low > -bound:
+        return NOT_WORSE
+    return WORSE if difference.high < 0 else CANNOT_TELL
+
+
+Room = Callable[[float, float, float], float]  # of low, high and bound
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a claim holds: how far the interval is inside, in the unit of the estimate; above 0 it
+    does. And the same of when it does not hold.
+    """
+
+    holds: Room
+    fails: Room
+
+    def judge(self, estimate: Estimate, bound: float) -> tuple[str, float]:
+        """The outcome, and how far the interval would have to move before it turned."""
+        if estimate.low is None or estimate.high is None:
+            return OPEN, 0.0
+        inside = self.holds(estimate.low, estimate.high, bound)
+        if inside > 0:
+            return HOLDS, inside
+        outside = self.fails(estimate.low, estimate.high, bound)
+        return (FAILS, min(outside, -inside)) if outside > 0 else (OPEN, 0.0)
+
+
+RULES = {
+    "above": Rule(lambda low, _, bound: low - bound, lambda _, high, bound: bound - high),
+    "not worse": Rule(lambda low, _, bound: low + bound, lambda _, high, __: -high),
+    "not above": Rule(lambda _, high, bound: bound - high, lambda low, *_: low),
+    "alike": Rule(
+        lambda low, high, bound: min(low + bound, bound - high),
+        lambda low, high, _: max(low, -high),
+    ),
+}
+
+
+def power(estimate: Estimate, difference: float) -> float | None:
+    """How often experiments of this size would find a true difference to be one, in [0, 1]; None
+    without a standard error.
+    """
+    if not estimate.error:
+        return None
+    least = t.ppf((1 + COVERAGE) / 2, estimate.freedom)
+    off = difference / estimate.error
+    return float(nct.sf(least, estimate.freedom, off) + nct.cdf(-least, estimate.freedom, off))

@@ -1,0 +1,118 @@
+"""What trainings of several encoders and on fractions of the data say of the paper's claims on
+scale.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+from catlip.kinds import Scaling
+from catlip.table import clipped
+from reports.compare.estimate import of_pairs
+from reports.paper.evidence import Compared, Evidence, Trained, paired
+from reports.read.records import Record
+from reports.summary.tables import link
+
+Cells = Sequence[Record[Scaling]]
+K = TypeVar("K", str, float)
+Levels = Mapping[str, Mapping[int, float]]  # what was measured -> seed -> value
+
+
+def more_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
+    """What all the data give beyond the least of them, after as many images seen."""
+    for caveats, cells in _of_catlip(groups):
+        encoder = max(
+            {cell.measured.encoder for cell in cells},
+            key=lambda name: len(
+                {c.measured.fraction for c in cells if c.measured.encoder == name}
+            ),
+        )
+        own = [cell for cell in cells if cell.measured.encoder == encoder]
+        images = _richest(own, lambda cell: cell.measured.fraction)
+        by_fraction = _grouped(own, images, lambda cell: cell.measured.fraction)
+        if len(by_fraction) > 1:
+            least, most = accuracies(by_fraction[min(by_fraction)]), accuracies(by_fraction[1.0])
+            compared = [
+                Compared(
+                    f"{task}, all data beside {100 * min(by_fraction):g} %",
+                    of_pairs(paired(most[task], least[task])),
+                )
+                for task in most
+            ]
+            said = f"Each training saw {images:,} images."
+            yield Evidence(compared, said, caveats, anchor=link(own))
+
+
+def larger_encoders_help(
+    groups: Sequence[Trained], levels_of: Callable[[Cells], Levels], unit: str = "points"
+) -> Iterator[Evidence]:
+    """Each encoder beside the next smaller one, by the operations of a training of one length on
+    all the data.
+    """
+    for caveats, cells in _of_catlip(groups):
+        whole = [cell for cell in cells if cell.measured.fraction == 1]
+        images = _richest(whole, lambda cell: cell.measured.encoder)
+        by_encoder = _grouped(whole, images, lambda cell: cell.measured.encoder)
+        ordered = sorted(by_encoder, key=lambda name: by_encoder[name][0].measured.flops)
+        levels = {name: levels_of(by_encoder[name]) for name in ordered}
+        compared = [
+            Compared(
+                f"{what}, {clipped(small, 24)} to {clipped(large, 24)}",
+                of_pairs(paired(levels[large][what], levels[small][what])),
+                unit,
+                decimals=2 if unit == "nats" else 1,
+            )
+            for small, large in pairwise(ordered)
+            for what in levels[small]
+            if what in levels[large]
+        ]
+        if compared:
+            said = f"Each training saw {images:,} images."
+            yield Evidence(compared, said, caveats, anchor=link(whole))
+
+
+def accuracies(cells: Cells) -> Levels:
+    """In %."""
+    return {
+        task: {c.measured.seed: 100 * c.measured.accuracies[task] for c in cells}
+        for task in cells[0].measured.accuracies
+        if all(task in cell.measured.accuracies for cell in cells)
+    }
+
+
+def negative_loss(cells: Cells) -> Levels:
+    """What rises as the final loss falls, in nats."""
+    losses = {cell.measured.seed: -cell.measured.final_loss for cell in cells}
+    return {"final loss, lower by": losses}
+
+
+def _of_catlip(groups: Sequence[Trained]) -> Iterator[tuple[tuple[str, ...], Cells]]:
+    """The cells of each root and scale, with their caveats."""
+    for root, scale in dict.fromkeys((group.root, group.scale) for group in groups):
+        own = [group for group in groups if (group.root, group.scale) == (root, scale)]
+        cells = [cell for group in own for cell in group.of(Scaling, "catlip")]
+        if cells:
+            yield next(group.caveats for group in own if group.of(Scaling, "catlip")), cells
+
+
+def _richest(cells: Cells, of: Callable[[Record[Scaling]], object]) -> int:
+    """The length of training with the most of something, and of those the one with the most
+    trainings.
+    """
+    lengths = dict.fromkeys(cell.measured.images for cell in cells)
+    return max(
+        lengths,
+        key=lambda images: (
+            len({of(cell) for cell in cells if cell.measured.images == images}),
+            sum(cell.measured.images == images for cell in cells),
+        ),
+        default=0,
+    )
+
+
+def _grouped(cells: Cells, images: int, of: Callable[[Record[Scaling]], K]) -> dict[K, Cells]:
+    found: dict[K, list[Record[Scaling]]] = {}
+    for cell in cells:
+        if cell.measured.images == images:
+            found.setdefault(of(cell), []).append(cell)
+    return dict(found)
