@@ -5,15 +5,16 @@ A section that has nothing to show says which command would fill it. The same se
 as HTML and as markdown, so the two cannot tell different stories.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catlip.kinds import LinearProbe, Pretrain, Recipes, Waterfall
+from catlip.kinds import LinearProbe, Pretrain, Recipes, Scaling, Waterfall
 from catlip.method_style import learn
 from catlip.table import Table
+from reports.compare.estimate import FAILS, HOLDS, OPEN
 from reports.cost.cost import cost_sections
-from reports.cost.step_times import phases_figure
-from reports.paper.claims import claims_tables
+from reports.paper.claims import NOT_TESTED, claims_tables, verdicts
 from reports.paper.paper_tables import COMMANDS, figures_stated, published_table, result_tables
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.caveats import broken_images
@@ -34,8 +35,11 @@ from reports.render.blocks import (
 from reports.render.figures import Figure
 from reports.render.provenance import problems_table, record_groups, records_table
 from reports.summary import plots
-from reports.summary.answers import SCALE_CAVEAT, answers
-from reports.summary.tables import cost_against_accuracy, headline, recipe_differences, trainings
+from reports.summary.answers import about, advice, as_good, cheaper
+from reports.summary.confounds import confounds
+from reports.summary.tables import headline, recipe_differences, trainings
+from reports.summary.why import why
+from reports.transfer.scaling import scaling_figures
 from reports.transfer.transfer import transfer_sections
 from reports.words.words import word_sections
 
@@ -44,14 +48,30 @@ WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.jso
 
 
 @dataclass(frozen=True)
+class Appendix:
+    """Sections that open together."""
+
+    anchor: str
+    title: str
+    about: str
+    sections: Sequence[Section]
+
+
+@dataclass(frozen=True)
 class Page:
-    """The whole report: the line under its title, the headline table (None without records) and the
-    sections.
+    """The whole report: the line under its title, the headline table (None without records), what
+    is read at once, and what opens.
     """
 
     about: str
     headline: Table | None
-    sections: Sequence[Section]
+    summary: Section
+    appendices: Sequence[Appendix]
+
+    @property
+    def sections(self) -> list[Section]:
+        opened = [section for appendix in self.appendices for section in appendix.sections]
+        return [self.summary, *opened]
 
     @property
     def tables(self) -> list[Table]:
@@ -82,20 +102,64 @@ def build_page(records: Records) -> Page:
     )  # the first, of equals
     table = headline(main) if main and main.methods else None
     others = [setting for setting in every if setting is not main and setting.methods]
-    sections = [
-        _summary(main, table, records),
-        _claims(records),
-        _cost(main),
-        *transfer_sections(main, records),
-        _training(main),
-        *cost_sections(main, records),
-        *word_sections(main, records),
-        *([_elsewhere(others)] if others else []),
-        _recipes(records),
-        _paper(records),
-        _provenance(records),
+    return Page(
+        _about(main), table, _summary(main, table, records), _appendices(main, others, records)
+    )
+
+
+def _appendices(
+    main: Setting | None, others: Sequence[Setting], records: Records
+) -> list[Appendix]:
+    counts = Counter(found.outcome for found in verdicts(records).values())
+    said = ", ".join(
+        f"{counts[outcome]} {words}"
+        for outcome, words in (
+            (HOLDS, "hold"),
+            (FAILS, "do not"),
+            (OPEN, "cannot be told"),
+            (NOT_TESTED, "not tested"),
+        )
+    )
+    paper = [*([_elsewhere(others)] if others else []), _paper(records), _recipes(records)]
+    return [
+        Appendix(
+            "claims-of-the-paper",
+            "The paper's claims, and what our records say",
+            f"Each with its verdict and its numbers: {said}.",
+            [_claims(records)],
+        ),
+        Appendix(
+            "transfer",
+            "What the encoders are worth",
+            "Linear probes, fine-tuning, labels, masks and boxes; few images, long trainings, "
+            "noise; how each method was tuned and trained.",
+            [*transfer_sections(main, records), _training(main)],
+        ),
+        Appendix(
+            "costs",
+            "What they cost",
+            "A step's time, memory and communication; one factor at a time; the data path.",
+            cost_sections(main, records),
+        ),
+        Appendix(
+            "captions",
+            "Captions and vocabulary",
+            "What captions name, which labels that gives, how right they are, how fast.",
+            word_sections(main, records),
+        ),
+        Appendix(
+            "published",
+            "The paper's tables, and the recipes",
+            "As published, with ours beside them where it is of the same scale.",
+            paper,
+        ),
+        Appendix(
+            "provenance",
+            "Where every number came from",
+            f"{len(records.found):,} records, each with its command, machine and raw samples.",
+            [_provenance(records)],
+        ),
     ]
-    return Page(_about(main), table, sections)
 
 
 def _about(main: Setting | None) -> str:
@@ -119,37 +183,21 @@ def _summary(main: Setting | None, table: Table | None, records: Records) -> Sec
             "needs no GPU."
         )
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
-    blocks: list[Block] = [Answers(answers(main, measured(records, Waterfall)))]
-    blocks += [Text(SCALE_CAVEAT[main.scale])] if main.scale in SCALE_CAVEAT else []
+    said = about(main)
+    blocks: list[Block] = [Text(said)] if said else []
+    three = [as_good(main), cheaper(main), why(main, measured(records, Waterfall))]
+    blocks += [Answers(three), *map(Text, filter(None, [advice(main), confounds(main)]))]
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     blocks += [Text(f"Beware: {warning}") for warning in main.warnings]
     left_out = broken_images([*main.of(Pretrain), *main.of(LinearProbe)])
     blocks += [Text(f"Beware: {left_out}")] if left_out else []
-    blocks += side_by_side([*plots.accuracy_figure(main), *phases_figure(main.step_time)])
+    by_cost = scaling_figures(main.of(Scaling))[:1]
+    blocks += side_by_side(by_cost or plots.accuracy_figure(main))
     return Section("summary", title, blocks)
 
 
 def _claims(records: Records) -> Section:
-    return Section("claims", "The paper's claims, and what our records say", claims_tables(records))
-
-
-def _cost(main: Setting | None) -> Section:
-    title, published = "Cost against accuracy", published_table("figure_1c")
-    if main is None or not any(main.trainings(method) for method in main.methods):
-        return Section(
-            "cost", title, [*to_fill("No training has been recorded.", RUN_ALL), published]
-        )
-    words = "The paper's own figure is of another scale; the two tables are not to be read across."
-    return Section(
-        "cost",
-        title,
-        [
-            *side_by_side(plots.cost_figures(main)),
-            cost_against_accuracy(main),
-            Text(words),
-            published,
-        ],
-    )
+    return Section("claims", "Claims and rules", claims_tables(records))
 
 
 def _training(main: Setting | None) -> Section:
@@ -204,7 +252,8 @@ def _paper(records: Records) -> Section:
     blocks: list[Block] = [Text(words)]
     for table in result_tables(records):
         blocks += [table, *map(Command, COMMANDS[table.name])]
-    return Section("paper", "The paper's results: Tables 1 to 5", [*blocks, figures_stated()])
+    blocks += [published_table("figure_1c"), figures_stated()]
+    return Section("paper", "The paper's results: Tables 1 to 5, Figures 1 to 8", blocks)
 
 
 def _provenance(records: Records) -> Section:
@@ -220,4 +269,4 @@ def _provenance(records: Records) -> Section:
         )
     blocks: list[Block] = [Text(found), RecordList(groups), *records_table(records, groups)]
     blocks += [problems_table(records)] if records.problems else []
-    return Section("records", "Where every number came from", blocks)
+    return Section("records", "Records", blocks)

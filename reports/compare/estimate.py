@@ -115,6 +115,16 @@ def verdict(difference: Estimate, bound: float) -> str:
     return WORSE if difference.high < 0 else CANNOT_TELL
 
 
+def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
+    """Whether the interval of the mean over seeds lies above the mean of `floor`; true without a
+    floor, or too few seeds for an interval.
+    """
+    if not floor:
+        return True
+    above = of_pairs([value - float(np.mean(floor)) for value in values])
+    return above is None or above.low is None or above.low > 0
+
+
 Room = Callable[[float, float, float], float]  # of low, high and bound
 
 

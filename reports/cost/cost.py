@@ -19,8 +19,8 @@ from catlip.kinds import (
     Waterfall,
 )
 from catlip.kinds.cost.busy_machine import busy_machine_table
-from catlip.kinds.cost.communication import communication_tables
-from catlip.kinds.cost.data_path import data_path_tables
+from catlip.kinds.cost.communication import exchange_tables
+from catlip.kinds.cost.data_path import rates_tables
 from catlip.kinds.cost.loop_overhead import loop_overhead_table
 from catlip.kinds.cost.memory import memory_tables
 from catlip.kinds.cost.projection import projection_tables
@@ -32,10 +32,11 @@ from reports.cost.memory import memory_figures
 from reports.cost.projection import projection_figures
 from reports.cost.step_times import phases_figure, tables_by_device
 from reports.cost.waterfall import waterfall_figures
-from reports.paper.external import external_table, our_rates
+from reports.paper.external import external_table
 from reports.read.caveats import with_warning
 from reports.read.devices import by_device, measured
 from reports.read.measured import Setting
+from reports.read.pretrained import ENCODERS, architecture
 from reports.read.records import Record, Records
 from reports.read.rules import MOST, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
@@ -81,7 +82,7 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         Section(
             "external",
             "Are these numbers of a sensible size?",
-            _external(measured(records, StepTime)),
+            _external(),
         ),
     ]
 
@@ -95,12 +96,12 @@ def _steps(main: Setting | None, timed: Sequence[Record[StepTime]]) -> list[Bloc
     )
     if not timed:
         return to_fill("No step has been timed.", TIME_STEPS)
-    shown_above = main.step_time if main else None
-    others = [record for record in timed if record is not shown_above][:MOST]
+    first = main.step_time if main else None
+    drawn = sorted(timed, key=lambda record: record is not first)[:MOST]
     figures = [
         figure
-        for i, record in enumerate(others, 2)
-        for figure in phases_figure(record, f"step_phases_{i}")
+        for i, record in enumerate(drawn)
+        for figure in phases_figure(record, f"step_phases{suffix(i)}")
     ]
     caution = [Text(ON_A_CPU)] if any(record.is_cpu for record in timed) else []
     return [Text(words), *caution, *side_by_side(figures), *tables_by_device(timed)]
@@ -133,6 +134,8 @@ def _memory(records: Records) -> list[Block]:
         words=words,
         missing="The memory of a step was not measured.",
         command=MEMORY,
+        most=1,
+        is_telling=lambda record: architecture(record.setup.model) in ENCODERS,
     )
 
 
@@ -143,7 +146,7 @@ def _communication(records: Records) -> list[Block]:
         "step waits for. Times depend on the link between the ranks: bytes carry over to other "
         "machines, milliseconds do not."
     )
-    parts = (communication_figure, communication_tables)
+    parts = (communication_figure, exchange_tables)
     return _each(
         records,
         Communication,
@@ -180,10 +183,11 @@ def _data(records: Records) -> list[Block]:
     blocks = _each(
         records,
         DataPath,
-        (data_path_tables,),
+        (rates_tables,),
         words=words,
         missing="The data path was not timed.",
         command=DATA_PATH,
+        most=1,
     )
     loops = _by_device(records, LoopOverhead, loop_overhead_table)
     blocks += loops or to_fill("The training loop was not timed against a bare step.", LOOP)
@@ -200,15 +204,14 @@ def _by_device(
     ]
 
 
-def _external(timed: Sequence[Record[StepTime]]) -> list[Block]:
+def _external() -> list[Block]:
     words = (
         "What other people's trainings reach, as they publish it. Hardware, model, batch, "
         "precision and what counts as time differ from ours and from each other, so no ratio "
-        "across these tables means anything; but a number of ours for the same model and card that "
-        "is several times off would be a mistake of ours."
+        "to the rates of our steps means anything; but a number of ours for the same model and "
+        "card that is several times off would be a mistake of ours."
     )
-    ours = our_rates(timed) or to_fill("None of our steps has been timed.", TIME_STEPS)
-    return [Text(words), external_table(), *ours]
+    return [Text(words), external_table()]
 
 
 def _each(
@@ -219,11 +222,14 @@ def _each(
     words: str,
     missing: str,
     command: str,
+    most: int = MOST,
+    is_telling: Callable[[Record[K]], bool] = lambda record: True,
 ) -> list[Block]:
-    """What the parts give of each of the first records of a kind, figures side by side; or what
-    would be run.
+    """What the parts give of so many records of a kind, the telling ones first, figures side by
+    side; or what would be run.
     """
-    chosen = measured(records, kind)[:MOST]
+    chosen = measured(records, kind)
+    chosen = sorted(chosen, key=lambda record: not is_telling(record))[:most]
     blocks: list[Block] = []
     for i, record in enumerate(chosen):
         for part in parts:

@@ -13,30 +13,32 @@ from catlip.table import clipped, shown
 from reports.read.records import Record
 from reports.render.figures import Figure, is_drawable, label_points, thinned, write_out_powers
 
-SCALINGS = {"weak": "the same batch on every device", "strong": "the same batch over all devices"}
 MOST_TICKS = 7
 
 Curve = list[tuple[float, float]]
 
 
 def projection_figures(record: Record[Projection], suffix: str = "") -> list[Figure]:
-    """Efficiency and device-hours against the number of devices, a panel a way of scaling."""
-    figures = []
-    for scaling, words in SCALINGS.items():
-        layouts = [row for row in record.measured.layouts if row.scaling == scaling]
-        caption = f"{words} ({scaling} scaling)."
-        if curves := _curves(layouts, [100 * layout.efficiency for layout in layouts]):
-            name = f"projection_{scaling}_efficiency{suffix}"
-            draw = partial(_draw, curves=curves, unit="efficiency (%)", logarithmic=False)
-            figures.append(
-                Figure(name, f"Projected efficiency, {caption}", _alt(curves), draw=draw)
-            )
-        if curves := _curves(layouts, [layout.device_hours for layout in layouts]):
-            name = f"projection_{scaling}_device_hours{suffix}"
-            hours = f"Projected device-hours for {samples_words(record)}, {caption}"
-            draw = partial(_draw, curves=curves, unit="device-hours", logarithmic=True)
-            figures.append(Figure(name, hours, _alt(curves), draw=draw))
-    return figures
+    """Efficiency and device-hours against the number of devices, with as many images on each."""
+    layouts = [row for row in record.measured.layouts if row.scaling == "weak"]
+    caption = "the same batch on every device (weak scaling)."
+    hours = f"Projected device-hours for {samples_words(record)}, {caption}"
+    efficiencies = _curves(layouts, [100 * layout.efficiency for layout in layouts])
+    of_hours = _curves(layouts, [layout.device_hours for layout in layouts])
+    drawn = {
+        "efficiency": (f"Projected efficiency, {caption}", efficiencies, "efficiency (%)"),
+        "device_hours": (hours, of_hours, "device-hours"),
+    }
+    return [
+        Figure(
+            f"projection_{name}{suffix}",
+            words,
+            _alt(curves),
+            draw=partial(_draw, curves=curves, unit=unit, logarithmic=name == "device_hours"),
+        )
+        for name, (words, curves, unit) in drawn.items()
+        if curves
+    ]
 
 
 def _curves(layouts: list[Layout], sizes: list[float]) -> dict[str, Curve]:

@@ -1,6 +1,4 @@
-"""A waterfall on a logarithmic axis, a panel an order: where each change begins, and where it
-ends.
-"""
+"""A waterfall on a logarithmic axis: where each change begins, and where it ends."""
 
 import math
 import textwrap
@@ -24,25 +22,25 @@ Bar = tuple[str, Interval]  # its label, and what it multiplies
 
 
 def waterfall_figures(record: Record[Waterfall], suffix: str = "") -> list[Figure]:
-    """Of each way a panel an order, with one scale for both."""
-    return [f for named in ways(record.measured) for f in _panels(record, named, suffix)]
+    """A panel a way, from the first change to the last; the table has the other order, too."""
+    return [f for named in ways(record.measured) for f in _panel(record, named, suffix)]
 
 
-def _panels(record: Record[Waterfall], named: NamedWay, suffix: str) -> list[Figure]:
-    bars = {order: found for order in ORDERS if (found := _bars(record, named, order))}
-    reach = [bound for found in bars.values() for bound in _reach(found)]
-    if not reach:
+def _panel(record: Record[Waterfall], named: NamedWay, suffix: str) -> list[Figure]:
+    order = next(iter(ORDERS))
+    bars = _bars(record, named, order)
+    if not bars:
         return []
+    reach = _reach(bars)
     limits = (min([*reach, 1.0]) / 1.06, max([*reach, named.published or 1.0]) * 1.06)
     return [
         Figure(
-            f"waterfall_{named.name}_{order}{suffix}",
+            f"waterfall_{named.name}{suffix}",
             _caption(record, named, order),
-            _alt(record, named, order, found),
-            draw=partial(_draw, bars=found, limits=limits, published=named.published),
-            height=1.2 + 0.5 * (len(found) + 1),
+            _alt(record, named, order, bars),
+            draw=partial(_draw, bars=bars, limits=limits, published=named.published),
+            height=1.2 + 0.5 * (len(bars) + 1),
         )
-        for order, found in bars.items()
     ]
 
 

@@ -19,7 +19,7 @@ from catlip.kinds import (
 from catlip.method_style import name_of
 from catlip.table import shown
 from reports.compare.crossed import crossed, paired_by_image
-from reports.compare.estimate import Estimate, of_pairs
+from reports.compare.estimate import Estimate, beats, of_pairs
 from reports.paper.evidence import Compared, Evidence, Trained, paired
 from reports.read.likeness import alike
 from reports.read.measured import by_seed, means_by
@@ -106,7 +106,7 @@ def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
             near = [
                 name_of(method)
                 for method, side in (("catlip", 0), ("clip", 1))
-                if not _beats([_value(pair[side], name) for pair in pairs], untrained)
+                if not beats([_value(pair[side], name) for pair in pairs], untrained)
             ]
             if near and estimate:
                 estimate = Estimate(estimate.value, pairs=estimate.pairs)
@@ -135,16 +135,6 @@ def _untrained(groups: Sequence[Trained], group: Trained, kind: str, *, name: st
     alike = [other for other in groups if (other.root, other.scale) == (group.root, group.scale)]
     found = [of_seeds(other, kind, "random", name=name).values() for other in alike]
     return [_value(record, name) for records in found for record in records]
-
-
-def _beats(values: Sequence[float], untrained: Sequence[float]) -> bool:
-    """Whether the interval of the mean over seeds lies above the untrained mean; true where there
-    is none, or too few seeds for an interval.
-    """
-    if not untrained:
-        return True
-    above = of_pairs([value - fmean(untrained) for value in values])
-    return above is None or above.low is None or above.low > 0
 
 
 def _value(record: Record[Transferred], name: str) -> float:

@@ -1,20 +1,13 @@
-"""What other people's trainings reach, each with its source, and our own timings beside them.
+"""What other people's trainings reach, each with its source.
 
 `published/external_rates.csv` has a line a rate. They were taken on other hardware, other models
 and other data paths: they say whether a number of ours is of a sensible size, not who is faster.
 """
 
 import csv
-from collections.abc import Sequence
 
-from catlip.kinds import StepTime
-from catlip.kinds.cost.steps import percent_cell
-from catlip.method_style import name_of, ordered
-from catlip.table import Cell, Table, clipped, number_cell, shown
+from catlip.table import Cell, Table
 from reports.paper.published import FOLDER
-from reports.read.devices import by_device
-from reports.read.records import Record
-from reports.read.rules import suffix
 
 COLUMNS = {
     "system": "System",
@@ -50,40 +43,3 @@ def external_table() -> Table:
         rows=rows,
         caption=caption,
     )
-
-
-def our_rates(records: Sequence[Record[StepTime]]) -> list[Table]:
-    """Our timings in the same columns, a table a device."""
-    columns = [
-        "Method",
-        "Model",
-        "Images/s per device",
-        "MFU (%)",
-        "Share of the measured ceiling (%)",
-        "Precision",
-        "Batch",
-    ]
-    caption = (
-        "Not to be divided by the rates above: another device, and a loader that has nothing to do "
-        "unless a row has one."
-    )
-    tables = []
-    for i, (device, own) in enumerate(by_device(records).items()):
-        rows = [_our_row(r, method) for r in own for method in ordered(r.measured.methods)]
-        name, title = f"external_ours{suffix(i)}", f"Our steps on {device}"
-        tables.append(Table(name, title, columns, rows=rows, caption=caption))
-    return tables
-
-
-def _our_row(record: Record[StepTime], method: str) -> list[Cell]:
-    steps, anchor = record.measured.methods[method], record.anchor
-    rate = steps.images_per_s / (record.measured.world_size or 1)
-    return [
-        Cell(name_of(method)),
-        Cell(clipped(record.setup.model or record.name)),
-        number_cell(rate, None, anchor),
-        percent_cell(steps.mfu_datasheet, anchor),
-        percent_cell(steps.mfu, anchor),
-        Cell(clipped(record.setup.precision)),
-        Cell(shown(record.setup.batch_size, 0)),
-    ]

@@ -94,12 +94,15 @@ FIELDS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def recipe_tables(records: Records) -> list[Table]:
-    """Tables 6(a), 6(b) and 7(a) to 7(e), our recipe beside each of the paper's columns."""
+    """Tables 6(a) and 6(b), our recipe beside each of the paper's columns; then Tables 7(a) to 7(e)
+    as one.
+    """
     record = next(iter(records.of(Recipes)), None)
     pretraining = [_pretraining_table(record, letter) for letter in ("a", "b")]
-    return pretraining + [
-        _transfer_table(record, name, recipe) for name, recipe in TRANSFER.items()
-    ]
+    parts = [_transfer_table(record, name, recipe) for name, recipe in TRANSFER.items()]
+    rows = [row for part in parts for row in ([Cell(part.title)], *part.rows)]
+    columns = parts[0].columns
+    return [*pretraining, Table("table_7", "Table 7: recipes of transfer", columns, rows=rows)]
 
 
 def differences(tables: Sequence[Table]) -> int:

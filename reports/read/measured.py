@@ -19,6 +19,7 @@ from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Quantity, quantity_of
 from reports.compare.differences import listed
 from reports.read.likeness import Alike, alike, unlike
+from reports.read.pretrained import architecture
 from reports.read.records import Record, Records, of_kind, slug
 
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
@@ -150,6 +151,15 @@ class Setting:
         encoder = next((r.setup.recipe.encoder for r in self.of(Pretrain)), "")
         timed = [r for r in self.of(StepTime) if r.device == self.device and r.measured.methods]
         return next((r for r in timed if r.setup.model == encoder), timed[0] if timed else None)
+
+    @property
+    def of_the_paper(self) -> list[Record[StepTime]]:
+        """Timings of the paper's smallest encoder on this setting's device."""
+        return [
+            r
+            for r in self.of(StepTime)
+            if r.device == self.device and architecture(r.setup.model) == "vit_b16"
+        ]
 
     def paired(self, task: str, one: str, other: str) -> list[float]:
         """The differences `one - other` of the probes of a task in points, a seed each, for the

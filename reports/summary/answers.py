@@ -1,21 +1,22 @@
-"""The three questions, answered from one setting's records in plain sentences: as good? cheaper?
-why?
+"""The first questions, answered from one setting's records in plain sentences: as good? cheaper?
+and what follows.
 
 A difference between methods is only called one when its interval over seeds and test images does
 not hold zero, or that over seeds, for records without a bit for each image. A ratio is only given
 with its interval. What was not run is said to be not run.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catlip.claims import claims, least_pairs
-from catlip.kinds import Interval, Labelling, LinearProbe, StepTime, Waterfall
+from catlip.kinds import Interval, Labelling, LinearProbe, Pretrain, Scaling
 from catlip.kinds.cells import interval
 from catlip.kinds.cost.steps import step_description
-from catlip.kinds.cost.waterfall import ways
+from catlip.kinds.transfer.scaling import curves, points_at_equal_cost
 from catlip.method_style import name_of
-from catlip.table import Quantity, mean_and_spread, shown
+from catlip.table import Quantity, clipped, mean_and_spread, shown
 from reports.compare.crossed import crossed, paired_by_image
 from reports.compare.differences import listed
 from reports.compare.estimate import (
@@ -24,24 +25,13 @@ from reports.compare.estimate import (
     NOT_WORSE,
     WORSE,
     Estimate,
+    beats,
     of_pairs,
     verdict,
 )
-from reports.read.measured import STARTER_TASKS, Setting
-from reports.read.records import Record
+from reports.read.measured import STARTER_TASKS, Setting, by_seed, probed
 from reports.read.rules import by_rule
 from reports.summary.tables import link, probe_title
-
-SCALE_CAVEAT = {
-    "starter": (
-        "The starter data are a few thousand drawings with names and keywords that people wrote, "
-        "and scenes composed of them, not web photos. They can show that both methods learn and "
-        "transfer on one data path, and what a step of each costs on this machine. They cannot "
-        "show whether the paper's accuracy holds: its claims rest on up to 1.3 billion photos and "
-        "encoders of 86 to 632 million parameters, and the order of two methods may turn with "
-        "scale."
-    )
-}
 
 IN_SHORT = {
     BETTER: "Here it is better.",
@@ -49,7 +39,7 @@ IN_SHORT = {
     WORSE: "Here it is worse.",
     CANNOT_TELL: "Here the two cannot be told apart.",
 }
-MOST_FACTORS = 3
+PAIR = ("catlip", "clip")
 PAPER_SPEED_UP = "2.7"  # title and Figure 1(c): GPU hours of one epoch, CLIP over CatLIP
 
 
@@ -65,44 +55,56 @@ class Answer:
     sources: Sequence[tuple[str, str]]
 
 
-def answers(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> list[Answer]:
-    """As good, cheaper, why: in this order; of the waterfalls, this setting's device's speaks where
-    it has one.
-    """
-    waterfall = next(
-        (r for r in waterfalls if r.device == setting.device), next(iter(waterfalls), None)
+def about(setting: Setting) -> str:
+    """What the numbers of the starter are of, and what they cannot show."""
+    if setting.scale != "starter":
+        return ""
+    trained = next(iter(setting.of(Pretrain)), None)
+    seeds = {record.seed for record in setting.of(Pretrain)}
+    words = ["Captioned emoji drawings and scenes composed of them"]
+    if trained:
+        samples = trained.measured.images_seen / (trained.measured.epochs_seen or 1)
+        words = [f"{samples:,.0f} captioned emoji drawings and scenes composed of them"]
+        words.append(f"an encoder of {trained.measured.parameters_image / 1e6:.1f} M parameters")
+        words.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}")
+    return (
+        f"{', '.join(words)}: a test of the pipeline, not of the paper, whose claims rest on up to "
+        "1.3 billion photos and encoders of 86 to 632 million parameters. The order of two "
+        "methods may turn with scale."
     )
-    return [as_good(setting), cheaper(setting), why(setting, waterfall)]
 
 
 def as_good(setting: Setting) -> Answer:
-    """CatLIP against CLIP on both probes, seed by seed, and each against random init."""
+    """CatLIP against CLIP on both probes at equal epochs, then at equal time of training."""
+    question = "Is CatLIP as good?"
     compared = [said for task in STARTER_TASKS if (said := _compared(setting, task))]
-    floors = [text for method in ("catlip", "clip") if (text := _above_random(setting, method))]
-    probes = {
-        m: found for m in ("random", "catlip", "clip") if (found := setting.of(LinearProbe, m))
-    }
+    probes = {m: found for m in ("random", *PAIR) if (found := setting.of(LinearProbe, m))}
     sources = [(link(found), f"probes of {name_of(m)}") for m, found in probes.items()]
+    near = [text for method in PAIR if (text := _not_above_random(setting, method))]
     if not compared:
         fields = dict.fromkeys(
-            field for task in STARTER_TASKS for field in setting.unlike("catlip", "clip", task)
+            field for task in STARTER_TASKS for field in setting.unlike(*PAIR, task)
         )
         short = "Not yet known: this needs a linear probe of CatLIP and of CLIP."
-        short = (
-            f"Not compared: CatLIP and CLIP differ in {listed(list(fields))}." if fields else short
-        )
-        return Answer("Is CatLIP as good?", short, floors, sources=sources)
+        if fields:
+            short = f"Not compared: CatLIP and CLIP differ in {listed(list(fields))}."
+        return Answer(question, short, near, sources=sources)
     words = {word for _, word in compared}
     short = IN_SHORT[words.pop()] if len(words) == 1 else "It depends on the probe."
-    return Answer(
-        "Is CatLIP as good?", short, [text for text, _ in compared] + floors, sources=sources
-    )
+    equal_time = _at_equal_time(setting)
+    last = near or ([equal_time] if equal_time else [])
+    return Answer(question, short, [*(text for text, _ in compared), *last], sources=sources)
+
+
+def verdicts_of(setting: Setting) -> set[str]:
+    """CatLIP's on each probe that both methods have."""
+    return {said[1] for task in STARTER_TASKS if (said := _compared(setting, task))}
 
 
 def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
     """A sentence on CatLIP - CLIP of one probe, and the verdict."""
-    one, other = setting.accuracy("catlip", task), setting.accuracy("clip", task)
-    points = setting.paired(task, "catlip", "clip")
+    one, other = (setting.accuracy(method, task) for method in PAIR)
+    points = setting.paired(task, *PAIR)
     difference = of_pairs(points)
     if one is None or other is None or difference is None:
         return None
@@ -130,49 +132,71 @@ def _over(difference: Estimate, points: Sequence[float]) -> str:
 
 
 def _over_seeds_and_images(setting: Setting, task: str) -> Estimate | None:
-    one, other = (setting.probes(method, task).records for method in ("catlip", "clip"))
+    one, other = (setting.probes(method, task).records for method in PAIR)
     differences = paired_by_image(one, other, task)
     return None if differences is None else crossed(differences)
 
 
-def _above_random(setting: Setting, method: str) -> str:
-    trained, floor = (
-        setting.accuracy(method, "concepts"),
-        setting.accuracy("random", "concepts"),
-    )
-    if trained is None or floor is None or not floor.mean > 0:
+def _at_equal_time(setting: Setting) -> str:
+    """From trainings of several lengths; empty without them."""
+    found = {curve.method: curve for curve in curves(setting.of(Scaling))}
+    if not found.keys() >= {*PAIR}:
         return ""
-    margin = trained.mean - floor.mean
-    clear = margin > 2 * max(trained.spread or 0, floor.spread or 0, 1.0)
-    verb = "clearly beats" if clear else "does not clearly beat"
-    return f"{name_of(method)} {verb} an untrained encoder ({_percent(floor)}) on the concepts."
+    ours, theirs = (found[method] for method in PAIR)
+    said = []
+    for task in ours.top1:
+        points = points_at_equal_cost(ours, theirs, task, "train_seconds")
+        difference = of_pairs(points)
+        if difference:
+            said.append(f"{_signed(difference.value)} points on {clipped(task, 24)}")
+            if difference.low is not None and difference.high is not None:
+                said[-1] += f" ({_signed(difference.low)} to {_signed(difference.high)})"
+    return f"At equal time of training: {', '.join(said)}." if said else ""
+
+
+def _not_above_random(setting: Setting, method: str) -> str:
+    trained, floor = (setting.accuracy(m, "concepts") for m in (method, "random"))
+    if trained is None or floor is None or not math.isfinite(trained.mean):
+        return ""
+    own, untrained = (
+        by_seed(setting.probes(m, "concepts").records, lambda r: probed(r, "concepts")).values()
+        for m in (method, "random")
+    )
+    if beats([*own], [*untrained]):
+        return ""
+    return f"{name_of(method)} is not told from an untrained encoder ({_percent(floor)})."
 
 
 def cheaper(setting: Setting) -> Answer:
-    """The interleaved step-time ratio first, then the seconds of whole trainings, then the cost of
-    labelling.
+    """The interleaved step-time ratio first, of this setting's encoder and of others, then the
+    seconds of whole trainings, then the cost of labelling.
     """
     question, record = "Is CatLIP cheaper?", setting.step_time
     ratio = record.measured.ratios.get("clip/catlip") if record else None
     sources = [(record.anchor, "step times")] if record else []
-    trained = {m: found for m in ("catlip", "clip") if (found := setting.trainings(m))}
+    trained = {m: found for m in PAIR if (found := setting.trainings(m))}
     sources += [(link(found), f"trainings of {name_of(m)}") for m, found in trained.items()]
     sentences = [text for text in (_whole_trainings(setting), _labelling(setting)) if text]
     if record is None or ratio is None:
-        return Answer(
-            question,
-            "Not yet known: this needs both methods' step times on one device.",
-            sentences,
-            sources=sources,
-        )
+        short = "Not yet known: this needs both methods' step times on one device."
+        return Answer(question, short, sentences, sources=sources)
     if record.too_few:
         short = f"Not yet known: step times of {record.too_few}, give no ratio."
         return Answer(question, short, sentences, sources=sources)
     timed = (
         f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}), "
-        f"{step_description(record)}."
+        f"{step_description(record)}{_larger(setting)}."
     )
     return Answer(question, _cheaper_in_short(ratio), [timed, *sentences], sources=sources)
+
+
+def _larger(setting: Setting) -> str:
+    """The same ratio of ViT B/16, where it was timed on this device."""
+    for record in setting.of_the_paper:
+        ratio = record.measured.ratios.get("clip/catlip")
+        if ratio and record is not setting.step_time:
+            return f"; of ViT B/16 {shown(ratio.value, 2)} ({interval(record, ratio)})"
+    return ""
 
 
 def _cheaper_in_short(ratio: Interval) -> str:
@@ -191,10 +215,10 @@ def _cheaper_in_short(ratio: Interval) -> str:
 def _whole_trainings(setting: Setting) -> str:
     said = [
         f"{name_of(m)} {mean_and_spread(q)} s"
-        for m in ("catlip", "clip")
+        for m in PAIR
         if (q := setting.training(m, lambda run: run.train_seconds))
     ]
-    if len(said) == 2 and (fields := setting.unlike_trainings("catlip", "clip")):
+    if len(said) == 2 and (fields := setting.unlike_trainings(*PAIR)):
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
     return f"Whole trainings took: {', '.join(said)}." if len(said) == 2 else ""
 
@@ -211,129 +235,32 @@ def _labelling(setting: Setting) -> str:
     )
 
 
-def why(setting: Setting, waterfall: Record[Waterfall] | None = None) -> Answer:
-    """Where a speed-up comes from, factor by factor; without a waterfall, in which part of a step
-    the difference lies.
-    """
-    question, record = "Why?", setting.step_time
-    explained = _factors(waterfall) if waterfall else None
-    split = record is not None and {"catlip", "clip"} <= record.measured.methods.keys()
-    if not split and explained is None:
-        return Answer(
-            question,
-            "Not yet known: this needs both methods' step times on one device.",
-            [],
-            sources=[],
+def advice(setting: Setting) -> str:
+    """What follows for a reader, as far as these records carry it; empty without both answers."""
+    found, record = verdicts_of(setting), setting.step_time
+    ratio = record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
+    if not found or ratio is None or ratio.low is None:
+        return ""
+    prompts = (
+        "if you need text prompts, contrast, for CatLIP has no text tower; and do not budget for "
+        f"{PAPER_SPEED_UP} times, for CLIP's step takes {shown(ratio.value, 2)} times as long here"
+    )
+    if found <= {BETTER, NOT_WORSE} and ratio.low > 1:
+        return (
+            "So, as far as this experiment goes: if you need features and your captions name what "
+            f"is in the image, classify their nouns; {prompts}."
         )
-    parts = _phase_differences(record) if record and split else ("", "")
-    sentences = [
-        text
-        for text in (_parameters(record) if record and split else "", parts[1], _waiting(setting))
-        if text
-    ]
-    sources = [(record.anchor, "step times")] if record and split else []
-    if waterfall and explained:
-        if waterfall.too_few and parts[0]:
-            explained = [parts[0], *explained[1:]]
-        return Answer(
-            question,
-            explained[0],
-            [*explained[1:], *sentences],
-            sources=[(waterfall.anchor, "waterfall"), *sources],
+    if found == {WORSE}:
+        return (
+            "So, as far as this experiment goes: contrast images and captions, unless you cannot "
+            f"pay for it; {prompts}."
         )
-    sentences.append(
-        "What part of this is loss, text tower, memory or communication takes one-factor-at-a-time "
-        "timings."
-    )
-    return Answer(question, parts[0], sentences, sources=sources)
-
-
-def _factors(waterfall: Record[Waterfall]) -> list[str] | None:
-    """The answer in short, then sentences on each way and its factors; None where no factor was
-    run.
-    """
-    timed = {
-        named.name: named
-        for named in ways(waterfall.measured)
-        if named.way.total.ratio and any(factor.mean for factor in named.way.factors)
-    }
-    if "release" not in timed:
-        return None
-    release, further = timed["release"], timed.get("further")
-    run = [factor for factor in release.way.factors if factor.mean]
-    run.sort(key=lambda factor: -(factor.mean or 0))
-    values = [shown(r.value, 2) for r in run[0].ratios.values() if r]
-    each = f"{' and '.join(values)} times{', in two orders' if len(values) > 1 else ''}"
-    said = [
-        f"Of what the two releases do differently, the largest factor is {run[0].name}: {each}."
-    ]
-    if few := waterfall.too_few:
-        said = ["Not yet known: the factors were timed too few times."]
-        said.append(f"The factors were timed in {few}: which is the largest is open.")
-    claim = f"; the paper claims {shown(release.published, 1)}" if release.published else ""
-    said.append(
-        f"{release.title}, {step_description(waterfall)}: "
-        f"{_times(waterfall, release.way.total.ratio)} faster{claim}."
-    )
-    said += ["A GPU weighs these factors differently than this CPU."] if waterfall.is_cpu else []
-    told = [factor for i, factor in enumerate(run) if i < MOST_FACTORS or factor.name == "method"]
-    orders = []
-    for factor in told:
-        each = " and ".join(_times(waterfall, r) for r in factor.ratios.values() if r)
-        orders.append(f"{factor.name} {each}")
-    not_run = release.way.not_run
-    said.append(
-        f"One factor at a time: {'; '.join(orders)}."
-        + (f" Not run: {', '.join(not_run)}." if not_run else "")
-    )
-    if further:
-        times = _times(waterfall, further.way.total.ratio)
-        said.append(f"What neither release does makes it another {times} faster.")
-    return said
-
-
-def _times(waterfall: Record[Waterfall], ratio: Interval | None) -> str:
-    """`1.25 times (1.20 to 1.30)`."""
-    return f"{shown(ratio.value, 2)} times ({interval(waterfall, ratio)})" if ratio else ""
-
-
-def _phase_differences(record: Record[StepTime]) -> tuple[str, str]:
-    """The answer in short, and the sentence with each part's difference."""
-    if record.too_few:
-        return f"Not yet known: step times of {record.too_few}, do not say.", ""
-    catlip, clip = (record.measured.methods[method].parts for method in ("catlip", "clip"))
-    differences = {}
-    for phase in ("forward", "loss", "backward", "optimizer"):
-        one, other = catlip[phase], clip[phase]
-        if one is not None and other is not None:
-            differences[phase] = other.median - one.median
-    largest = max(differences, key=lambda phase: differences[phase])
-    said = ", ".join(f"{_signed(ms, None)} ms {phase}" for phase, ms in differences.items())
-    where = f"the {largest} pass" if largest in ("forward", "backward") else f"the {largest}"
-    short = f"Most of what CLIP pays more is in {where}."
-    if differences[largest] <= 0:
-        short = "No part of CLIP's step takes longer here."
-    return short, f"CLIP's step against CatLIP's: {said} (medians)."
-
-
-def _parameters(record: Record[StepTime]) -> str:
-    millions = [record.measured.methods[m].parameters / 1e6 for m in ("catlip", "clip")]
-    one, other = (shown(count, 1) for count in millions)
-    return (
-        f"CatLIP trains {one} M parameters (image encoder and classifier), CLIP {other} M (image "
-        "encoder and text tower)."
-    )
-
-
-def _waiting(setting: Setting) -> str:
-    shares = {m: setting.training(m, lambda run: run.data_wait_share) for m in ("catlip", "clip")}
-    said = [f"{name_of(m)} {shown(100 * q.mean, 1)} %" for m, q in shares.items() if q]
-    return f"Share of training time spent waiting for data: {', '.join(said)}." if said else ""
+    return f"So: this experiment does not decide which features are better; {prompts}."
 
 
 def _percent(quantity: Quantity) -> str:
     return f"{mean_and_spread(quantity, 1)} %"
 
 
-def _signed(value: float, decimals: int | None = 1) -> str:
-    return f"{'+' if value > 0 else ''}{shown(value, decimals)}"
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{shown(value, 1)}"

@@ -1,12 +1,10 @@
-"""The figures that one setting's records give: accuracy, loss (Figure 8's form), cost against
-accuracy (Figure 1(c)'s).
+"""The figures that one setting's records give: accuracy, and loss (Figure 8's form).
 
 A figure without its records is left out."""
 
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -207,68 +205,6 @@ def _cut_start(axes: Axes, curves: Sequence[list[tuple[float, float]]]) -> None:
             va="top",
             ha="right",
         )
-
-
-def cost_figures(setting: Setting) -> list[Figure]:
-    """Figure 1(c)'s form, a panel a probe: relative training time against accuracy, both with their
-    spread.
-    """
-    return [figure for task in STARTER_TASKS for figure in _cost_figure(setting, task)]
-
-
-def _cost_figure(setting: Setting, task: str) -> list[Figure]:
-    points = [
-        (method, time, accuracy)
-        for method in setting.methods
-        if (time := setting.relative_time(method)) and (accuracy := setting.accuracy(method, task))
-    ]
-    points = [
-        point for point in points if all(math.isfinite(q.mean) and q.mean > 0 for q in point[1:])
-    ]
-    if len(points) < 2:
-        return []
-    said = "; ".join(
-        f"{name_of(m)} {_told(a)} at {mean_and_spread(t, 3)} times CLIP's time"
-        for m, t, a in points
-    )
-    caption = (
-        f"Cost against accuracy on the {task} at {setting.scale} scale, in Figure 1(c)'s form; "
-        "bars are one standard deviation over seeds. Not to be compared with the paper's numbers, "
-        "which are of another scale."
-    )
-    draw = partial(_draw_cost, setting=setting, task=task, points=points)
-    return [Figure(f"cost_against_{task}", caption, f"Scatter plot: {said}.", draw=draw)]
-
-
-def _draw_cost(
-    axes: Axes, setting: Setting, task: str, points: Sequence[tuple[str, Quantity, Quantity]]
-) -> None:
-    floor = setting.accuracy("random", task)
-    top = max(accuracy.mean + (accuracy.spread or 0) for _, _, accuracy in points)
-    right = max(time.mean + (time.spread or 0) for _, time, _ in points)
-    if floor and 0 <= floor.mean < math.inf:
-        top = max(top, floor.mean)
-        _draw_floor(axes, floor, 0.02 * right, gap=0.02 * top)
-    for method, time, accuracy in points:
-        style: dict[str, Any] = {"color": colour_of(method), "markersize": 8, "capsize": 3}
-        axes.errorbar(
-            time.mean, accuracy.mean, accuracy.spread, time.spread, marker_of(method), **style
-        )
-    axes.set_xlim(0, 1.1 * right)
-    axes.set_ylim(0, 1.2 * top)
-    names = [(t.mean, a.mean, f"{name_of(m)}\n{_told(a)}", colour_of(m)) for m, t, a in points]
-    label_points(axes, names, gap=0.17)
-    axes.set_xlabel("training time, relative to CLIP's mean")
-    axes.set_ylabel(f"{task}, top-1 accuracy (%)")
-
-
-def _draw_floor(axes: Axes, floor: Quantity, left: float, gap: float) -> None:
-    """The accuracy of an untrained encoder: a line without a cost."""
-    colour = colour_of("random")
-    axes.axhline(floor.mean, color=colour, linestyle="--", linewidth=1.4)
-    axes.text(
-        left, floor.mean - gap, f"Random init, untrained: {_told(floor)}", va="top", color=colour
-    )
 
 
 def _seed(record: Record) -> str:

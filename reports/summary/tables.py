@@ -1,4 +1,4 @@
-"""The tables of one setting: headline, cost against accuracy, trainings; and the cells that other
+"""The tables of one setting: headline, trainings, what recipes differ in; and the cells that other
 tables share.
 
 Each number is linked to the records it was computed from. What was not measured is a dash; no
@@ -6,16 +6,26 @@ number is carried from one device, scale or root to another.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from catlip.kinds import LinearProbe, Pretrain
+from catlip.kinds import LinearProbe, Pretrain, Scaling, StepTime
 from catlip.kinds.cost.step_time import step_ratio_cell
 from catlip.kinds.cost.steps import step_description
+from catlip.kinds.transfer.laws import at_cost
 from catlip.kinds.transfer.pretrain import pretrain_table
+from catlip.kinds.transfer.scaling import curves
 from catlip.method_style import name_of
-from catlip.table import MISSING, Cell, Table, quantity_cell, shown
-from reports.compare.differences import listed
+from catlip.table import (
+    MISSING,
+    Cell,
+    Quantity,
+    Table,
+    clipped,
+    quantity_cell,
+    quantity_of,
+    shown,
+)
 from reports.read.caveats import with_warning
 from reports.read.measured import (
     STARTER_TASKS,
@@ -29,16 +39,53 @@ from reports.read.records import Record
 def headline(setting: Setting, name: str = "headline") -> Table:
     """Accuracy and cost of each method in a setting, one row a method."""
     columns = ["Method", *(probe_title(setting, task) for task in STARTER_TASKS)]
-    columns += ["Training time (s)", "Training speed (images/s)", "Step time, relative"]
-    rows = [_headline_row(setting, method) for method in setting.methods]
+    equal = _at_equal_time(setting)
+    columns += [f"{clipped(task, 24)} in {equal.seconds:,.0f} s (%)" for task in equal.tasks]
+    columns += ["Training time (s)", "Peak memory (GiB)", "Step time, relative"]
+    larger = next((r for r in setting.of_the_paper if r is not setting.step_time), None)
+    columns += ["Step time of ViT B/16"] if larger else []
+    rows = [_headline_row(setting, method, equal, larger) for method in setting.methods]
     record = setting.step_time
     caption = "Mean ± sample standard deviation over n seeds; every number leads to its records. "
+    if equal.tasks:
+        caption += (
+            f"In {equal.seconds:,.0f} s: what trainings of that time reach, along straight lines "
+            "between those of several lengths. "
+        )
     if record:
         caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
     title = f"Measured in {setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
     return with_warning(
         Table(name, title, columns, rows=rows, caption=caption.strip()), timed_in(setting)
     )
+
+
+@dataclass(frozen=True)
+class EqualTime:
+    """What trainings of several lengths reach in as many seconds: the least of the longest."""
+
+    seconds: float
+    tasks: tuple[str, ...]
+    found: Mapping[str, Mapping[str, Quantity | None]]  # method -> task -> in %
+
+
+def _at_equal_time(setting: Setting) -> EqualTime:
+    own = curves(setting.of(Scaling))
+    if len(own) < 2:
+        return EqualTime(0.0, (), {})
+    seconds = min(curve.costs["train_seconds"][-1] for curve in own)
+    found = {
+        curve.method: {
+            task: quantity_of(
+                value
+                for row in rows.values()
+                if (value := at_cost(curve.costs["train_seconds"], row, seconds)) is not None
+            )
+            for task, rows in curve.top1.items()
+        }
+        for curve in own
+    }
+    return EqualTime(seconds, tuple(own[0].top1), found)
 
 
 def timed_in(setting: Setting) -> list[Record]:
@@ -55,16 +102,22 @@ def probe_title(setting: Setting, task: str) -> str:
     return f"{count}{task}, top-1 (%)"
 
 
-def _headline_row(setting: Setting, method: str) -> list[Cell]:
+def _headline_row(
+    setting: Setting, method: str, equal: EqualTime, larger: Record[StepTime] | None
+) -> list[Cell]:
     trainings, remarks = setting.trainings(method), setting.counted(method).remarks
     row = [Cell(name_of(method))]
     row += [_accuracy_cell(setting, method, task) for task in STARTER_TASKS]
+    cells = setting.of(Scaling, method)
+    reached = equal.found.get(method, {})
+    row += [quantity_cell(reached.get(task), 1, link(cells)) for task in equal.tasks]
     seconds = setting.training(method, lambda run: run.train_seconds)
-    images_per_s = setting.training(method, lambda run: run.images_per_s)
-    for quantity in (seconds, images_per_s):
+    memory = setting.training(method, lambda run: run.peak_gib)
+    for quantity in (seconds, memory):
         row.append(_remarked(quantity_cell(quantity, anchor=link(trainings)), remarks))
     record = setting.step_time
-    return [*row, step_ratio_cell(record, method) if record else Cell()]
+    row.append(step_ratio_cell(record, method) if record else Cell())
+    return [*row, *([step_ratio_cell(larger, method)] if larger else [])]
 
 
 def _accuracy_cell(setting: Setting, method: str, task: str) -> Cell:
@@ -83,41 +136,6 @@ def link(records: Sequence[Record]) -> str:
     if not records:
         return ""
     return records[0].anchor if len(records) == 1 else group_anchor(records[0])
-
-
-def cost_against_accuracy(setting: Setting) -> Table:
-    """Figure 1(c)'s form at this setting's scale: training time relative to CLIP's mean, and probe
-    accuracy.
-    """
-    columns = [
-        "Method",
-        "Relative training time (CLIP = 1)",
-        *(probe_title(setting, task) for task in STARTER_TASKS),
-    ]
-    rows = []
-    for method in [m for m in setting.methods if setting.trainings(m)]:
-        accuracies = [_accuracy_cell(setting, method, task) for task in STARTER_TASKS]
-        cost = quantity_cell(setting.relative_time(method), 3, link(setting.trainings(method)))
-        rows.append([Cell(name_of(method)), cost, *accuracies])
-    caption = (
-        "Mean ± sample standard deviation over seeds. Training time is that of whole runs, one "
-        "after the other."
-    )
-    unlike = {
-        name_of(m): found for m in setting.methods if (found := setting.unlike_trainings(m, "clip"))
-    }
-    said = "; ".join(f"{name} in {listed(fields)}" for name, fields in unlike.items())
-    caption += (
-        f" Where trainings differ from CLIP's there is no relative time: {said}." if unlike else ""
-    )
-    table = Table(
-        "figure_1c_ours",
-        f"Ours, at {setting.scale} scale on {setting.device}",
-        columns,
-        rows=rows,
-        caption=caption,
-    )
-    return with_warning(table, timed_in(setting))
 
 
 def trainings(setting: Setting) -> Table:

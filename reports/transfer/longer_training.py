@@ -1,5 +1,4 @@
-"""What longer pre-training is worth: Figure 4's form, accuracy against epochs (a) and against
-seconds of training (b).
+"""What longer pre-training is worth, in Figure 4(a)'s form: accuracy against epochs.
 
 Where runs of several lengths were trained to their end, as the paper does, the line goes through
 those; else through the snapshots along a run.
@@ -17,7 +16,6 @@ from catlip.kinds import LongerTraining
 from catlip.kinds.transfer.longer_training import Snapshot
 from catlip.method_style import name_of
 from catlip.table import clipped
-from reports.paper.paper_tables import stated
 from reports.read.records import Record
 from reports.render.figures import Figure, colour_of, marker_of
 from reports.transfer.transfer_lines import (
@@ -79,8 +77,7 @@ def snapshots_of(record: Record[LongerTraining]) -> list[Probed]:
 
 
 def longer_figures(records: Sequence[Record[LongerTraining]], suffix: str = "") -> list[Figure]:
-    """Two panels a task: accuracy against epochs, and against seconds on the device of the first
-    record that has them.
+    """A panel a task: accuracy against epochs.
 
     Args:
         records: of one root and scale.
@@ -94,39 +91,18 @@ def longer_figures(records: Sequence[Record[LongerTraining]], suffix: str = "") 
 
 
 def _panels(of: Sequence[Probed], title: str, end: str) -> list[Figure]:
-    scale = of[0].record.scale
-    timed = [snapshot for snapshot in of if snapshot.row.seconds is not None]
-    device = timed[0].device if timed else ""
-    timed = [
-        snapshot for snapshot in timed if snapshot.device == device
-    ]  # seconds of two devices share no axis
-    epochs, seconds = lines_of(of), lines_of(timed, by_seconds=True)
-    what, marks = f"on {title} at {scale} scale", _told(of) + left_undrawn(epochs)
-    return [
-        *_figure(
-            f"longer_epochs{end}",
-            (
-                f"Accuracy {what} against epochs of pre-training, in Figure 4(a)'s form. {marks} "
-                f"{stated('figure_4', '4(a)')}"
-            ),
-            f"Accuracy {what} by epochs. {said(epochs, ' epochs', brief)}.",
-            lines=epochs,
-            axis="epochs of pre-training",
-            title=title,
-            aside=ASIDE,
+    epochs = lines_of(of)
+    what = f"on {title} at {of[0].record.scale} scale"
+    return _figure(
+        f"longer_epochs{end}",
+        (
+            f"Accuracy {what} against epochs of pre-training, in Figure 4(a)'s form. {_told(of)}"
+            f"{left_undrawn(epochs)}"
         ),
-        *_figure(
-            f"longer_seconds{end}",
-            (
-                f"The same against seconds of training on {device}, in Figure 4(b)'s form. "
-                f"{stated('figure_4', '4(b)')}"
-            ),
-            f"Accuracy {what} by seconds of training on {device}. {said(seconds, ' s', brief)}.",
-            lines=seconds,
-            axis="seconds of pre-training on this device",
-            title=title,
-        ),
-    ]
+        f"Accuracy {what} by epochs. {said(epochs, ' epochs', brief)}.",
+        lines=epochs,
+        title=title,
+    )
 
 
 def _told(of: Sequence[Probed]) -> str:
@@ -139,7 +115,7 @@ def _told(of: Sequence[Probed]) -> str:
     return words if all(snapshot.row.annealed for snapshot in of) else f"{words} {SNAPSHOTS}"
 
 
-def lines_of(of: Sequence[Probed], by_seconds: bool = False) -> list[Line]:
+def lines_of(of: Sequence[Probed]) -> list[Line]:
     """A line a method through its means, of the runs that ended where those have several
     lengths.
     """
@@ -149,11 +125,8 @@ def lines_of(of: Sequence[Probed], by_seconds: bool = False) -> list[Line]:
         ended = {snapshot.epochs for snapshot in own if snapshot.row.annealed}
         kept = [s for s in own if s.row.annealed or (len(ended) < 2 and s.epochs not in ended)]
         means = means_of([(s.epochs, s.run, s.top1) for s in kept])
-        if by_seconds:
-            times = means_of([(s.epochs, s.run, _x(s, by_seconds)) for s in kept])
-            means = [(seconds, y) for (_, seconds), (_, y) in zip(times, means, strict=True)]
-        marks = [(_x(s, by_seconds), s.top1) for s in own if s.row.annealed]
-        hollow = [(_x(s, by_seconds), s.top1) for s in own if not s.row.annealed]
+        marks = [(s.epochs, s.top1) for s in own if s.row.annealed]
+        hollow = [(s.epochs, s.top1) for s in own if not s.row.annealed]
         lines.append(
             Line(
                 clipped(name_of(method), 24),
@@ -168,19 +141,8 @@ def lines_of(of: Sequence[Probed], by_seconds: bool = False) -> list[Line]:
     return lines[:MOST_LINES]
 
 
-def _x(snapshot: Probed, by_seconds: bool) -> float:
-    return (snapshot.row.seconds or 0.0) if by_seconds else snapshot.epochs
-
-
 def _figure(
-    name: str,
-    caption: str,
-    alt: str,
-    *,
-    lines: Sequence[Line],
-    axis: str,
-    title: str,
-    aside: float = 0.0,
+    name: str, caption: str, alt: str, *, lines: Sequence[Line], title: str
 ) -> list[Figure]:
     """A panel; none where no line has two points."""
     if not any(len(line.means) > 1 for line in lines):
@@ -190,13 +152,13 @@ def _figure(
             name,
             caption,
             alt,
-            draw=partial(_draw, lines=lines, axis=axis, title=title, aside=aside),
+            draw=partial(_draw, lines=lines, title=title),
             height=height_for(lines),
         )
     ]
 
 
-def _draw(axes: Axes, lines: Sequence[Line], axis: str, title: str, aside: float) -> None:
+def _draw(axes: Axes, lines: Sequence[Line], title: str) -> None:
     points: list[Point] = [point for line in lines for point in (*line.marks, *line.hollow)]
     low, high = min(y for _, y in points), max(y for _, y in points)
     margin = 0.08 * ((high - low) or high or 1.0)
@@ -204,6 +166,6 @@ def _draw(axes: Axes, lines: Sequence[Line], axis: str, title: str, aside: float
     axes.set_xlim(0, 1.05 * last)
     axes.set_ylim(max(0.0, low - margin), high + margin)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    axes.set_xlabel(axis)
+    axes.set_xlabel("epochs of pre-training")
     axes.set_ylabel(f"{title}, top-1 (%)")
-    draw_lines(axes, lines, lambda x, steps: x + aside * last * steps, leader=":")
+    draw_lines(axes, lines, lambda x, steps: x + ASIDE * last * steps, leader=":")

@@ -29,6 +29,7 @@ from reports.read.measured import Setting
 from reports.read.records import Record, Records
 from reports.read.rules import by_scale, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
+from reports.summary.plots import accuracy_figure
 from reports.transfer.dense import dense_sections
 from reports.transfer.few_labels import share_figures
 from reports.transfer.longer_training import longer_figures
@@ -77,6 +78,8 @@ def _worth(main: Setting | None, records: Records) -> list[Block]:
         "Table 1 is further below, at its own scale: the two are not to be read across."
     )
     blocks: list[Block] = [Text(words)]
+    if main and scaling_figures(main.of(Scaling)):  # or it is at the top of the page
+        blocks += side_by_side(accuracy_figure(main))
     for i, found in enumerate(by_scale(records, main, LinearProbe, Finetune)):
         blocks += worth_table(found, suffix(i))
     kinds = {record.kind for record in records.found}
@@ -158,13 +161,18 @@ def _scaling(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "A method that sees as many images does not cost the same. Each point is a training of its "
         "own, to the end of its schedule: of several lengths, on fractions of the data, of several "
-        "encoders."
+        "encoders. The first task's figure is at the top of the page."
     )
     blocks: list[Block] = []
     for i, found in enumerate(by_scale(records, main, Scaling)):
-        blocks += side_by_side(scaling_figures(found, suffix(i)))
+        figures = scaling_figures(found, suffix(i))
+        blocks += side_by_side(figures[1:] if _is_main(found[0], main) else figures)
         blocks += scaling_tables(found, f"scaling{suffix(i)}")
     return [Text(words), *(blocks or to_fill("No length was compared with another.", SCALING))]
+
+
+def _is_main(record: Record, main: Setting | None) -> bool:
+    return main is not None and (record.root, record.scale) == (main.root, main.scale)
 
 
 def _robustness(main: Setting | None, records: Records) -> list[Block]:

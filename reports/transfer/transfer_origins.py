@@ -1,14 +1,14 @@
 """Where the rows of Transfer Init come from: how many labels are a class themselves, near one, or
-without any, and which.
+without any.
 """
 
 from collections.abc import Sequence
 
 from catlip.kinds import OnTasks
 from catlip.kinds.transfer.transfer import LabelOrigin
-from catlip.table import MISSING, Cell, Table, clipped, number_cell, quantity_of, share_cell, shown
+from catlip.table import Cell, Table, number_cell, quantity_of, share_cell, shown
 from reports.read.records import Record
-from reports.transfer.transfer_runs import task_title, tasks_of, without_classes
+from reports.transfer.transfer_runs import task_title, tasks_of
 
 PREFIX = "origins_"
 KINDS = {
@@ -17,8 +17,6 @@ KINDS = {
     "mean": "The mean of several classes",
     "random": "No class near enough: random",
 }
-MOST_LABELS = 1000  # of a folded table; ImageNet-1k's
-MOST_SYNSETS, MOST_CLASSES = 8, 3
 TIES = {
     "frequent": "of classes equally near, the most frequent stands",
     "mean": "of classes equally near, the mean stands",
@@ -44,23 +42,21 @@ def origins_of(records: Sequence[Record[OnTasks]]) -> dict[str, Origins]:
 
 
 def origin_tables(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Table]:
-    """The counts of each kind, a row a task; then every label, folded, a table a task."""
+    """The counts of each kind, a row a task; the records hold every label."""
     found = origins_of(records)
     if not found:
         return []
     rows = [_counts(task, record, of) for task, (record, of) in found.items()]
     columns = ["Task", "Labels", *KINDS.values(), "Mean similarity"]
     title = f"Where the rows of Transfer Init come from, {records[0].scale} scale"
-    counts = Table(
-        f"origins{suffix}",
-        title,
-        columns,
-        rows=rows,
-        caption=_caption(next(iter(found.values()))[0]),
-    )
     return [
-        counts,
-        *(_labels(task, *of, f"_{i + 1}{suffix}") for i, (task, of) in enumerate(found.items())),
+        Table(
+            f"origins{suffix}",
+            title,
+            columns,
+            rows=rows,
+            caption=_caption(next(iter(found.values()))[0]),
+        )
     ]
 
 
@@ -92,49 +88,3 @@ def _caption(record: Record[OnTasks]) -> str:
     )
     chosen_words = "; ".join(said)
     return words + (f"{chosen_words[:1].upper()}{chosen_words[1:]}." if said else "")
-
-
-def _labels(task: str, record: Record[OnTasks], rows: Sequence[LabelOrigin], end: str) -> Table:
-    """Every label with the classes that its row is made of, those without one first."""
-    body: list[list[Cell]] = []
-    for kind in reversed(KINDS):
-        own = [row for row in rows[:MOST_LABELS] if row.kind == kind]
-        body += (
-            [[Cell(f"{KINDS[kind]} ({len(own)})")], *(_label(row, record) for row in own)]
-            if own
-            else []
-        )
-    name = without_classes([record], task)
-    left_out = (
-        f"The first {MOST_LABELS:,} of {len(rows):,} labels." if len(rows) > MOST_LABELS else ""
-    )
-    columns = ["Label", "Kind", "Similarity", "Synset → classes whose rows it gets"]
-    return Table(
-        f"origins_of{end}",
-        f"Every label of {name}: where its row comes from",
-        columns,
-        rows=body,
-        caption=left_out,
-        folded=True,
-    )
-
-
-def _label(row: LabelOrigin, record: Record[OnTasks]) -> list[Cell]:
-    return [
-        Cell(clipped(row.label, 40)),
-        Cell(row.kind),
-        number_cell(row.similarity, 2, record.anchor),
-        Cell(_parts(row)),
-    ]
-
-
-def _parts(row: LabelOrigin) -> str:
-    """`kitchen.n.01 → kitchen.n.01 (1.00); spa.n.01 → none (0.12)`."""
-    said = []
-    for synset, similarity, classes in zip(
-        row.synsets[:MOST_SYNSETS], row.similarities, row.classes, strict=False
-    ):
-        names = " + ".join(clipped(name, 32) for name in classes[:MOST_CLASSES]) or "none"
-        more = f" + {len(classes) - MOST_CLASSES} more" if len(classes) > MOST_CLASSES else ""
-        said.append(f"{clipped(synset, 32)} → {names}{more} ({shown(similarity, 2)})")
-    return "; ".join(said) or MISSING

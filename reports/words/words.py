@@ -18,12 +18,12 @@ from catlip.kinds import (
     VocabularyCounts,
     VocabularyStatistics,
 )
-from catlip.kinds.words.label_accuracy import accuracy_table, missenses_table
-from catlip.kinds.words.label_audit import audit_tables, verdict_table
+from catlip.kinds.words.label_accuracy import accuracy_table
+from catlip.kinds.words.label_audit import verdict_table
 from catlip.kinds.words.labelling_speed import command_table, per_core_table
 from catlip.kinds.words.labels import labels_table
 from catlip.kinds.words.threshold import threshold_table
-from catlip.kinds.words.vocabulary import nearest_table, overlap_table
+from catlip.kinds.words.vocabulary import overlap_table
 from catlip.table import Table
 from reports.paper.paper_tables import stated
 from reports.read.caveats import with_warning
@@ -34,7 +34,7 @@ from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.render.figures import Figure
 from reports.words.label_accuracy import accuracy_figures
 from reports.words.label_examples import example_figure
-from reports.words.labelling_speed import memory_figure, speed_figure
+from reports.words.labelling_speed import speed_figure
 from reports.words.overlap import overlap_figures
 from reports.words.threshold import threshold_figures
 from reports.words.vocabulary_plots import vocabulary_figures
@@ -99,7 +99,7 @@ def _overlap(main: Setting | None, records: Records) -> list[Block]:
     for i, found in enumerate(by_scale(records, main, VocabularyStatistics)):
         rules, scale = by_rule(found), found[0].scale
         blocks += side_by_side(overlap_figures(rules, scale, suffix(i)))
-        blocks += [*overlap_table(rules, scale, suffix(i)), *nearest_table(rules, scale, suffix(i))]
+        blocks += overlap_table(rules, scale, suffix(i))
     return [Text(words), *(blocks or to_fill("Not run.", STATISTICS))]
 
 
@@ -109,7 +109,7 @@ def _accuracy(main: Setting | None, records: Records) -> list[Block]:
         "labels sentences whose class is known. They are easy sentences: of captions from the web, "
         "expect less."
     )
-    parts = (accuracy_figures, accuracy_table, missenses_table)
+    parts = (accuracy_figures, accuracy_table)
     return _each(
         _shown(records, main, LabelAccuracy),
         parts,
@@ -126,11 +126,7 @@ def _audit(main: Setting | None, records: Records) -> list[Block]:
     )
     blocks: list[Block] = []
     for i, found in enumerate(by_scale(records, main, LabelAudit)):
-        rules = by_rule(found)
-        blocks += [
-            *verdict_table(rules, found[0].scale, suffix(i)),
-            *audit_tables(rules, suffix(i)),
-        ]
+        blocks += verdict_table(by_rule(found), found[0].scale, suffix(i))
     return (
         [Text(words), *blocks]
         if blocks
@@ -143,12 +139,8 @@ def _speed(main: Setting | None, records: Records) -> list[Block]:
         "The same labels, made in several ways in turns on one core; then the whole command, over "
         "processes."
     )
-    parts = (_speed_figures, _speed_tables)
+    parts = (speed_figure, _speed_tables)
     return _each(_shown(records, main, LabellingSpeed), parts, words, "Not run.", SPEED)
-
-
-def _speed_figures(record: Record[LabellingSpeed], end: str) -> list[Figure]:
-    return speed_figure(record, end) + memory_figure(record, end)
 
 
 def _speed_tables(record: Record[LabellingSpeed], end: str) -> list[Table]:

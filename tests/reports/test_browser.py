@@ -160,7 +160,7 @@ def tab_with_table(tab: Any, rows: list[list[str]]) -> Any:
         for row in rows
     ]
     table = Table("mine", "A table", ["Name", "Value", "Mixed"], cells)
-    tab.set_content(html(Page("", None, [Section("only", "Only", [table])]), {}))
+    tab.set_content(html(Page("", None, Section("only", "Only", [table]), []), {}))
     return tab.get_by_role("button", name="Value")
 
 
@@ -268,16 +268,40 @@ def test_an_address_opens_the_record_that_it_names_and_a_wrong_one_harms_nothing
 
 
 @of_the_longer_page
-def test_printing_unfolds_everything_in_ink_on_white_and_folds_it_again(report, tab, tmp_path):
+def test_paper_has_the_appendices_but_not_every_record_in_ink_on_white(report, tab, tmp_path):
     tab.goto(report.as_uri())
-    folded = "document.querySelectorAll('details:not([open])').length"
+    folded = "document.querySelectorAll('details.appendix:not([open])').length"
     before = tab.evaluate(folded)
     tab.evaluate(f"addEventListener('beforeprint', () => window.foldedInPrint = {folded})")
-    tab.pdf(path=tmp_path / "page.pdf")
+    printed = tab.pdf(path=tmp_path / "page.pdf")
+    assert len(re.findall(rb"/Type /Page\b", printed)) <= 40
     assert tab.evaluate("window.foldedInPrint") == 0
     assert tab.evaluate(folded) == before > 0
     tab.emulate_media(media="print", color_scheme="dark")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+@of_the_longer_page
+def test_the_page_is_read_in_two_screens_and_what_folds_is_bounded(report, tab):
+    tab.goto(report.as_uri())
+    assert len(tab.inner_text("body").split()) < 1_000
+    assert tab.evaluate("document.documentElement.scrollHeight") < 3 * 800
+    assert tab.locator("figure.table").count() <= 45
+    assert tab.locator("figure:not(.table)").count() <= 30
+    assert report.stat().st_size < 3e6
+
+
+@of_the_longer_page
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_on_the_page_keeps_anyone_from_reading_it(report, tab, scheme):
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="needs axe: pip install -e '.[dev]'"
+    )
+    tab.emulate_media(color_scheme=scheme)
+    tab.goto(report.as_uri())
+    tab.evaluate("document.querySelectorAll('details.appendix').forEach((d) => (d.open = true))")
+    found = axe.Axe().run(tab)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def colours_of(style: str) -> dict[str, str]:

@@ -61,7 +61,7 @@ def page_of(golden: Path, write_record: Callable[..., Path], tmp_path: Path) -> 
     return make
 
 
-TIMED = ("headline", "figure_1c_ours", "trainings", "step_time", "step_rates", "loop_overhead")
+TIMED = ("headline", "trainings", "step_time", "step_rates", "loop_overhead")
 
 
 @pytest.mark.parametrize(("environment", "is_warned"), [(QUIET, False), (BUSY, True), (OLD, False)])

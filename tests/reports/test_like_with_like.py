@@ -21,8 +21,9 @@ from reports.paper.claims import claims_tables
 from reports.read.measured import Setting, settings
 from reports.read.records import Record, read_records
 from reports.sections import build_page
-from reports.summary.answers import answers
-from reports.summary.tables import cost_against_accuracy, headline
+from reports.summary.answers import as_good, cheaper
+from reports.summary.tables import headline
+from reports.summary.why import why
 from reports.transfer.dense import dense_table, gain_sentences
 from reports.transfer.few_labels import share_figures
 from reports.transfer.transfer_gain import gain_table, gains_of
@@ -135,7 +136,7 @@ def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
         probe("catlip", 0, top1, name)
     probe("clip", 0, 0.2)
     assert setting().paired("concepts", "catlip", "clip") == [pytest.approx(10.0)]
-    assert "one seed, of at least 6" in answers(setting())[0].sentences[0]
+    assert "one seed, of at least 6" in as_good(setting()).sentences[0]
 
 
 def test_runs_of_another_recipe_are_left_out_with_the_fields_that_differ(probe, setting):
@@ -158,7 +159,7 @@ def test_methods_that_were_probed_otherwise_are_not_compared_and_the_field_is_na
     found = setting()
     assert found.paired("concepts", "catlip", "clip") == []
     assert found.unlike("catlip", "clip", "concepts") == ["max_lr"]
-    assert answers(found)[0].short == "Not compared: CatLIP and CLIP differ in max_lr."
+    assert as_good(found).short == "Not compared: CatLIP and CLIP differ in max_lr."
     assert any("max_lr" in warning for warning in found.warnings)
     catlip = next(row for row in headline(found).rows if row[0].text == "CatLIP")
     assert any("max_lr" in remark for remark in catlip[1].remarks)
@@ -190,8 +191,7 @@ def test_trainings_of_another_length_or_encoder_have_no_relative_time_and_no_com
     assert found.relative_time("clip") is not None
     assert found.paired("concepts", "catlip", "clip") == []
     field = "images_seen" if "images" in other else next(iter(other))
-    assert field in answers(found)[0].short
-    assert field in cost_against_accuracy(found).caption
+    assert field in as_good(found).short
 
 
 def test_a_difference_in_what_no_method_shares_keeps_nothing_from_being_compared(
@@ -218,10 +218,10 @@ def test_fewer_than_six_seeds_are_not_called_better(probe, setting):
     for seed in range(least_pairs() - 1):
         probe("catlip", seed, 0.3 + 0.001 * seed)
         probe("clip", seed, 0.2)
-    assert answers(setting())[0].short == "Here the two cannot be told apart."
+    assert as_good(setting()).short == "Here the two cannot be told apart."
     probe("catlip", least_pairs(), 0.3)
     probe("clip", least_pairs(), 0.2)
-    assert answers(setting())[0].short == "Here it is better."
+    assert as_good(setting()).short == "Here it is better."
 
 
 def dense(write_record, method, seed, miou, name="", **recipe):
@@ -348,7 +348,11 @@ def test_a_ratio_from_few_timed_steps_is_no_ratio(
         for row in headline(found).rows + step_tables(found.of(StepTime))[0].rows
         for cell in row
     ]
-    words += [text for answer in answers(found) for text in (answer.short, *answer.sentences)]
+    words += [
+        text
+        for answer in (as_good(found), cheaper(found), why(found))
+        for text in (answer.short, *answer.sentences)
+    ]
     assert any("2.70" in word for word in words) == is_enough
     assert any(f"{rounds} round" in word for word in words) != is_enough
     claims = claims_tables(read_records([Path(found.root)]))[0].rows
@@ -368,13 +372,15 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
         "release": {"orders": {"forward": [step], "reverse": [step]}, "total": {"ratio": ratio}}
     }
     samples = {f"release forward attention {side}": [1.0] * rounds for side in ("before", "after")}
-    write_record("waterfall", "w", metrics=metrics, samples=samples, environment=DEVICE)
+    environment = {"device": "GPU", "cpu": "CPU"}
+    write_record("waterfall", "w", metrics=metrics, samples=samples, environment=environment)
     (record,) = of_kind("waterfall")
     (table,) = waterfall_tables(record)
     assert table.rows[0][2].small == interval
     assert record.measured.release.factors[0].mean == pytest.approx(1.2)
-    (answer,) = answers(Setting("runs", "starter", ()), [record])[2:]
-    assert ("largest factor is attention" in answer.short) == (rounds >= 6)
+    answer = why(Setting("runs", "starter", ()), [record])
+    said = " ".join(answer.sentences)
+    assert ("largest factor is attention" in said) == (rounds >= 6)
 
 
 @pytest.mark.parametrize("kind", ROUNDS)

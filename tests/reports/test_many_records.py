@@ -50,7 +50,7 @@ def test_records_beyond_the_pages_room_are_a_line_with_their_anchor_and_all_are_
     ids = re.findall(r'id="([^"]+)"', text)
     assert {record.anchor for record in many.found} <= set(ids)
     assert len(set(ids)) == len(ids)
-    assert 0 < text.count("<h3>Environment</h3>") < 60
+    assert 0 < text.count("<h4>Environment</h4>") < 60
     (table,) = [table for table in page.tables if table.name == "records"]
     rows = list(csv.reader(as_csv(table).splitlines()))
     assert [row[0] for row in rows[1:]] == [record.path for record in many.found]
@@ -69,7 +69,7 @@ def test_records_that_fit_are_all_whole_and_no_csv_of_them_is_written(page, writ
     write_record("pretrain", "catlip-seed0", root="few")
     few = build_page(read_records([tmp_path / "few"]))
     assert not [table for table in few.tables if table.name == "records"]
-    assert undrawn(few).count("<h3>Environment</h3>") == 1
+    assert undrawn(few).count("<h4>Environment</h4>") == 1
 
 
 def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(page):

@@ -92,11 +92,11 @@ def test_what_methods_and_collectives_are_called_cannot_become_part_of_the_page(
 
 def test_many_records_of_a_kind_show_the_first_and_list_the_rest(golden, tmp_path):
     for number in range(5):
-        write(tmp_path, golden_content(golden, "memory") | {"name": f"m{number}"})
+        write(tmp_path, golden_content(golden, "communication") | {"name": f"m{number}"})
     page = build_page(read_records([tmp_path / "runs"]))
-    assert [table.name for table in page.tables if table.name.startswith("memory_parts")] == [
-        "memory_parts",
-        "memory_parts_2",
-        "memory_parts_3",
+    assert [table.name for table in page.tables if table.name.startswith("communication")] == [
+        "communication",
+        "communication_2",
+        "communication_3",
     ]
-    assert markdown(page).count("runs/bench/memory/m") == 5
+    assert markdown(page).count("runs/bench/communication/m") == 5

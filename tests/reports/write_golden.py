@@ -14,6 +14,7 @@ GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = GOLDEN / "expected"
 
 if __name__ == "__main__":
+    shutil.rmtree(EXPECTED / "tables")
     command = ["-m", "reports", "--records", "records", "--out", "expected"]
     subprocess.run([sys.executable, *command], cwd=GOLDEN, check=True)
     (EXPECTED / "figures.txt").write_text(structures(EXPECTED / "figures"))

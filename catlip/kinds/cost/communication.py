@@ -104,7 +104,12 @@ def communication_tables(run: Run[Communication], end: str = "") -> list[Table]:
     Args:
         end: of the tables' names.
     """
-    return [_steps_table(run, end), _collectives_table(run, end)]
+    return [*exchange_tables(run, end), _collectives_table(run, end)]
+
+
+def exchange_tables(run: Run[Communication], end: str = "") -> list[Table]:
+    """A step with and without the exchange alone."""
+    return [_steps_table(run, end)]
 
 
 def _steps_table(run: Run[Communication], end: str) -> Table:

@@ -88,7 +88,12 @@ def data_path_tables(run: Run[DataPath], end: str = "") -> list[Table]:
         end: of the tables' names.
     """
     plan = _plan_table(run, end)
-    return [_rates_table(run, end), *([plan] if plan.rows else [])]
+    return [*rates_tables(run, end), *([plan] if plan.rows else [])]
+
+
+def rates_tables(run: Run[DataPath], end: str = "") -> list[Table]:
+    """Rates alone."""
+    return [_rates_table(run, end)]
 
 
 def _rates_table(run: Run[DataPath], end: str) -> Table:

@@ -102,14 +102,13 @@ class Projection(Kind):
 
 
 def projection_tables(run: Run[Projection], end: str = "") -> list[Table]:
-    """What it is computed from, the paper's layouts, what of their ratio is communication, and a
-    check; none that would have no rows.
+    """The paper's layouts with what they are computed from, what of their ratio is communication,
+    and a check; none that would have no rows.
 
     Args:
         end: of the tables' names.
     """
     tables = [
-        _basis_table(run, f"projection_basis{end}"),
         _paper_table(run, f"projection{end}"),
         _ratios_table(run, f"projection_ratios{end}"),
         _validation_table(run, f"projection_check{end}"),
@@ -141,25 +140,23 @@ def scaling_tables(run: Run[Projection]) -> list[Table]:
     return tables
 
 
-def _basis_table(run: Run[Projection], name: str) -> Table:
-    """The rate of one device, and the links."""
+def _basis(run: Run[Projection]) -> str:
+    """The rate of one device, and the links, in a sentence."""
     measured, link = run.measured, run.measured.link
-    rows = []
     sources = dict.fromkeys(compute.source for compute in measured.compute.values())
-    for source in list(sources)[:MOST_METHODS]:
-        caution = _caution(source, run.machine.cpu)
-        rows.append([Cell("One device"), Cell(clipped(source, 160), caution, run.anchor)])
-    for words, gb_s, latency_us in (
-        (
-            f"A link in a node of {shown(link.node_devices, 0)} devices",
-            link.node_gb_s,
-            link.node_latency_us,
-        ),
-        ("A link between nodes", link.network_gb_s, link.network_latency_us),
-    ):
-        speed = f"{shown(gb_s)} GB/s, {shown(latency_us)} µs"
-        rows.append([Cell(words), Cell(speed, clipped(link.source, 160), run.anchor)])
-    return Table(name, "What is projected from", ["What", "Taken as"], rows=rows)
+    devices = [
+        " ".join(filter(None, (clipped(source, 160), _caution(source, run.machine.cpu))))
+        for source in list(sources)[:MOST_METHODS]
+    ]
+    node = (
+        f"{shown(link.node_gb_s)} GB/s and {shown(link.node_latency_us)} µs in a node of "
+        f"{shown(link.node_devices, 0)} devices"
+    )
+    network = f"{shown(link.network_gb_s)} GB/s and {shown(link.network_latency_us)} µs between"
+    return (
+        f"Projected from one device: {'; '.join(devices)}; and from links of {node}, {network} "
+        f"nodes ({clipped(link.source, 160)})."
+    )
 
 
 def _caution(source: str, cpu: str) -> str:
@@ -188,7 +185,7 @@ def _paper_table(run: Run[Projection], name: str) -> Table:
     ]
     caption = (
         "Computed, not measured. Efficiency is images a second beside those of as many devices "
-        "that never wait."
+        f"that never wait. {_basis(run)}"
     )
     layouts = run.measured.paper_layouts[:MOST_LAYOUTS]
     rows = [_layout_row(layout, run.anchor) for layout in layouts]

@@ -196,12 +196,9 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
     for other in others:
         for task, (cost, unit) in product(first.top1, COSTS.items()):
             ours, theirs = first.costs[cost], other.costs[cost]
-            budget = min(ours[-1], theirs[-1])
-            pairs = paired(first, other, task)
-            equal = [(at_cost(ours, a, budget), at_cost(theirs, b, budget)) for a, b in pairs]
-            needed = [cost_of(ours, a, b[-1]) for a, b in pairs]
+            needed = [cost_of(ours, a, b[-1]) for a, b in paired(first, other, task)]
             row = [_pair(first, other), Cell(task), Cell(unit)]
-            row.append(mean_and_range([a - b for a, b in equal if a is not None and b is not None]))
+            row.append(mean_and_range(points_at_equal_cost(first, other, task, cost)))
             row.append(mean_and_range([n / theirs[-1] if n else None for n in needed], 2))
             rows.append(row)
     columns = [
@@ -218,6 +215,21 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
         "does not reach it, or at the shortest length already."
     )
     return Table(name, "At equal cost", columns, rows=rows, caption=caption)
+
+
+def points_at_equal_cost(first: Curve, other: Curve, task: str, cost: str) -> list[float]:
+    """The differences of two methods in points, a seed each, at the lesser of both longest costs.
+
+    Args:
+        cost: one of COSTS.
+    """
+    ours, theirs = first.costs[cost], other.costs[cost]
+    budget = min(ours[-1], theirs[-1])
+    pairs = [
+        (at_cost(ours, a, budget), at_cost(theirs, b, budget))
+        for a, b in paired(first, other, task)
+    ]
+    return [a - b for a, b in pairs if a is not None and b is not None]
 
 
 def _decisions_table(first: Curve, others: Sequence[Curve], name: str) -> Table:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from catlip.kinds.run import Run
 from catlip.kinds.words.labelling import ByRule
-from catlip.table import Cell, Table, clipped, number_cell, share_cell, shown
+from catlip.table import Cell, Table, number_cell, share_cell, shown
 
 LABEL_SETS = {
     "imagenet": "ImageNet-1k",
@@ -160,46 +160,3 @@ def _overlap_row(run: Run[VocabularyStatistics], name: str) -> list[Cell]:
 def shown_median(value: float) -> str:
     """A median of counts, which may lie half way between two."""
     return shown(value, 1 if value % 1 == 0.5 else 0)
-
-
-def nearest_table(
-    runs: Mapping[str, Run[VocabularyStatistics]], scale: str, suffix: str = ""
-) -> list[Table]:
-    """The class that stands for a label: of those named most often, and of those farthest from any;
-    a column a rule.
-    """
-    first = next(iter(runs.values()))
-    name = next((name for name in LABEL_SETS if first.rows(f"matches_{name}", Match)), "")
-    ranked = sorted(first.rows(f"matches_{name}", Match), key=_by_fit)
-    if not ranked:
-        return []
-    matches = {
-        rule: {match.label: match for match in run.rows(f"matches_{name}", Match)}
-        for rule, run in runs.items()
-    }
-    rows: list[list[Cell]] = []
-    for heading, part in (
-        ("Matched best, and named most often", ranked[:FEW]),
-        ("Farthest from any class", ranked[FEW:][-FEW:]),
-    ):
-        rows += [[Cell(heading)]] if part else []
-        for label in (match.label for match in part):
-            cells = [
-                _match_cell(matches[rule].get(label), run.anchor) for rule, run in runs.items()
-            ]
-            rows.append([Cell(clipped(label, 40)), *cells])
-    title = f"The nearest class of a few {LABEL_SETS[name]} labels, {scale} scale"
-    columns = ["Label", *(f"Nearest class by rule {rule}" for rule in runs)]
-    return [Table(f"nearest_classes{suffix}", title, columns, rows=rows, folded=True)]
-
-
-def _by_fit(match: Match) -> tuple[float, int, str]:
-    """Best first: the most similar, then the most frequent."""
-    return (-match.similarity, -match.samples, match.label)
-
-
-def _match_cell(match: Match | None, anchor: str) -> Cell:
-    if match is None:
-        return Cell()
-    small = f"similarity {shown(match.similarity, 2)}, {shown(match.samples, 0)} captions"
-    return Cell(clipped(match.synset or "none"), small, anchor)

@@ -13,10 +13,10 @@ addEventListener("click", ({ target }) => {
 });
 if (location.hash) openTarget(location.hash);
 
-// Paper cannot be unfolded: everything is open while it prints.
+// Paper cannot be unfolded: the appendices are open while it prints, but neither long tables nor records.
 let folded = [];
 addEventListener("beforeprint", () => {
-  folded = [...document.querySelectorAll("details:not([open])")];
+  folded = [...document.querySelectorAll("details.appendix:not([open])")];
   for (const part of folded) part.open = true;
 });
 addEventListener("afterprint", () => {
