@@ -44,6 +44,7 @@ from reports.transfer.transfer import transfer_sections
 from reports.words.words import word_sections
 
 RUN_ALL = "./run_all.sh"
+COMPARE = "python -m reports compare runs/starter reports/records/starter"
 WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.json"
 
 
@@ -267,6 +268,11 @@ def _provenance(records: Records) -> Section:
         found += (
             f" {len(records.found) - lines} of them are shown whole, the others by their files."
         )
-    blocks: list[Block] = [Text(found), RecordList(groups), *records_table(records, groups)]
+    blocks: list[Block] = [
+        Text(f"{found} What differs between these and others, and what makes that unfair:"),
+        Command(COMPARE),
+        RecordList(groups),
+        *records_table(records, groups),
+    ]
     blocks += [problems_table(records)] if records.problems else []
     return Section("records", "Records", blocks)

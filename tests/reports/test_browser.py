@@ -103,7 +103,7 @@ def test_a_page_says_what_everything_is(report, tab):
         tab.evaluate("[...document.querySelectorAll('[id]')].map(part => part.id)")
     )
     files = tab.evaluate(
-        "[...document.querySelectorAll('.files a')].map(link => link.getAttribute('href'))"
+        "[...document.querySelectorAll('.files a, a.files')].map(link => link.getAttribute('href'))"
     )
     assert files
     assert all((report.parent / file).is_file() for file in files)
@@ -279,6 +279,18 @@ def test_paper_has_the_appendices_but_not_every_record_in_ink_on_white(report, t
     assert tab.evaluate(folded) == before > 0
     tab.emulate_media(media="print", color_scheme="dark")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+@of_the_longer_page
+def test_a_command_is_copied_by_its_button(report, tab):
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.goto(report.as_uri())
+    tab.evaluate("document.querySelector('#provenance').open = true")
+    command = tab.locator("#records > pre.command")
+    command.get_by_role("button").click()
+    command.get_by_text("Copied").wait_for()
+    copied = tab.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("python -m reports compare ")
 
 
 @of_the_longer_page
