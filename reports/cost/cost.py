@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from catlip.kinds import (
-    BusyMachine,
     Communication,
     DataPath,
     Kind,
@@ -18,7 +17,6 @@ from catlip.kinds import (
     StepTime,
     Waterfall,
 )
-from catlip.kinds.cost.busy_machine import busy_machine_table
 from catlip.kinds.cost.communication import exchange_tables
 from catlip.kinds.cost.data_path import rates_tables
 from catlip.kinds.cost.loop_overhead import loop_overhead_table
@@ -189,19 +187,13 @@ def _data(records: Records) -> list[Block]:
         command=DATA_PATH,
         most=1,
     )
-    loops = _by_device(records, LoopOverhead, loop_overhead_table)
-    blocks += loops or to_fill("The training loop was not timed against a bare step.", LOOP)
-    return [*blocks, *_by_device(records, BusyMachine, busy_machine_table)]
-
-
-def _by_device(
-    records: Records, kind: type[K], table: Callable[[str, Sequence[Record[K]]], Table]
-) -> list[Table]:
-    """A table of the records of each device."""
-    devices = by_device(measured(records, kind)).values()
-    return [
-        with_warning(table(f"{kind.kind}{suffix(i)}", own), own) for i, own in enumerate(devices)
+    devices = by_device(measured(records, LoopOverhead)).values()
+    loops = [
+        with_warning(loop_overhead_table(f"loop_overhead{suffix(i)}", own), own)
+        for i, own in enumerate(devices)
     ]
+    missing = to_fill("The training loop was not timed against a bare step.", LOOP)
+    return [*blocks, *(loops or missing)]
 
 
 def _external() -> list[Block]:

@@ -1,4 +1,4 @@
-"""What a training step keeps in memory, as figures: against the batch, and by part."""
+"""What a training step keeps in memory against the batch, as a figure."""
 
 from functools import partial
 
@@ -9,17 +9,13 @@ from catlip.kinds.cost.steps import step_description
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.table import clipped, shown
 from reports.read.records import Record
-from reports.render.figures import Figure, Part, bars_figure, is_drawable, label_points
+from reports.render.figures import Figure, is_drawable, label_points
 
 Curve = list[tuple[int, float]]  # batch, GiB
 
 
 def memory_figures(record: Record[Memory], suffix: str = "") -> list[Figure]:
-    """Peak memory against batch, and a bar a method by part at the largest batch."""
-    return _curves_figure(record, suffix) + _bars_figure(record, suffix)
-
-
-def _curves_figure(record: Record[Memory], suffix: str) -> list[Figure]:
+    """Peak memory against batch."""
     curves = {method: _curve(record.measured, method) for method in record.measured.methods}
     curves = {method: curve for method, curve in curves.items() if len(curve) > 1}
     if not curves:
@@ -67,18 +63,3 @@ def _draw_curves(axes: Axes, curves: dict[str, Curve], predicted: dict[str, Curv
     label_points(axes, ends, gap=0.17)
     axes.set_xlabel("images per device and step")
     axes.set_ylabel("peak memory (GiB)")
-
-
-def _bars_figure(record: Record[Memory], suffix: str) -> list[Figure]:
-    bars: dict[str, list[Part]] = {}
-    size, batch = next(reversed(record.measured.shown_batches.items()), (0, None))
-    for method in record.measured.methods:
-        if batch and method in batch.methods:
-            parts = batch.methods[method].measured.named.items()
-            bars[method] = [(word, gib) for word, gib in parts if gib and is_drawable(gib)]
-    bars = {method: parts for method, parts in bars.items() if parts}
-    if not bars:
-        return []
-    name = f"memory_parts{suffix}"
-    caption = f"What memory is used for at {size:,} images ({step_description(record)}), measured."
-    return [bars_figure(name, caption, bars, unit="GiB", axis="GiB", height=0.7 + 0.95 * len(bars))]

@@ -15,7 +15,12 @@ from reports.render.figures import Rendered, for_page, render
 from reports.sections import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("open.js", "sort.js", "enlarge.js", "copy.js")  # what the page can do; without them it still reads
+SCRIPTS = (
+    "open.js",
+    "sort.js",
+    "enlarge.js",
+    "copy.js",
+)  # what the page can do; without them it still reads
 
 
 def write_report(page: Page, out: Path) -> Path:

@@ -6,10 +6,12 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from catlip.claims import claims, least_pairs
 from catlip.kinds import Scaling
 from catlip.kinds.transfer.scaling import Curve, curves
 from catlip.method_style import name_of
-from catlip.table import clipped
+from catlip.table import clipped, shown
+from reports.compare.estimate import of_pairs, verdict
 from reports.read.records import Record
 from reports.render.figures import Figure, colour_of, marker_of
 from reports.transfer.transfer_lines import MOST_LINES, Line, brief, draw_lines, height_for, said
@@ -26,6 +28,36 @@ def scaling_figures(records: Sequence[Record[Scaling]], suffix: str = "") -> lis
     found = curves(records)[:MOST_LINES]
     tasks = dict.fromkeys(task for curve in found for task in curve.top1)
     return [_figure(found, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
+
+
+def against_itself(records: Sequence[Record[Scaling]]) -> list[str]:
+    """A sentence a method whose trainings of one length have seeds enough for two sides: what the
+    verdict says of a method beside itself.
+    """
+    least, said = least_pairs(), []
+    groups: dict[tuple[str, str, int], dict[int, Scaling]] = {}
+    for record in records:
+        one = record.measured
+        if one.fraction == 1:
+            groups.setdefault((one.method, one.encoder, one.images), {})[one.seed] = one
+    for (method, _, images), by_seed in groups.items():
+        seeds = sorted(by_seed)
+        if len(seeds) < 2 * least:
+            continue
+        each = []
+        for task in by_seed[seeds[0]].accuracies:
+            accuracies = [100 * by_seed[seed].accuracies[task] for seed in seeds]
+            sides = zip(accuracies[:least], accuracies[least : 2 * least], strict=True)
+            points = of_pairs([one - other for one, other in sides])
+            if points:
+                ends = f"{shown(points.low, 1)} to {shown(points.high, 1)}"
+                word = verdict(points, claims()["probe_parity"].bound)
+                each.append(f"{clipped(task, 24)} {word}, {shown(points.value, 1)} points ({ends})")
+        said.append(
+            f"{name_of(method)} against itself, {least} seeds against {least} others after "
+            f"{images:,} images: {'; '.join(each)}."
+        )
+    return said
 
 
 def _figure(found: Sequence[Curve], task: str, name: str) -> Figure:

@@ -33,7 +33,7 @@ from reports.summary.plots import accuracy_figure
 from reports.transfer.dense import dense_sections
 from reports.transfer.few_labels import share_figures
 from reports.transfer.longer_training import longer_figures
-from reports.transfer.scaling import scaling_figures
+from reports.transfer.scaling import against_itself, scaling_figures
 from reports.transfer.transfer_gain import gain_sentences, gain_table
 from reports.transfer.transfer_origins import origin_tables
 from reports.transfer.transfer_tables import readout_table, worth_table
@@ -168,6 +168,7 @@ def _scaling(main: Setting | None, records: Records) -> list[Block]:
         figures = scaling_figures(found, suffix(i))
         blocks += side_by_side(figures[1:] if _is_main(found[0], main) else figures)
         blocks += scaling_tables(found, f"scaling{suffix(i)}")
+        blocks += map(Text, against_itself(found))
     return [Text(words), *(blocks or to_fill("No length was compared with another.", SCALING))]
 
 

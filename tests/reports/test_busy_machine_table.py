@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from catlip.kinds import BusyMachine
 from catlip.kinds.cells import TIMES
+from catlip.kinds.cost.busy_machine import busy_machine_table
 from reports.read.records import read_records
 from reports.render.page import markdown
 from reports.sections import build_page
@@ -31,14 +33,11 @@ def rows_of(tmp_path: Path, write_record: Any, settings: Any) -> list[list[str]]
     write_record(
         "busy_machine", "tiny", scale="bench", metrics={"num_steps": 200, "settings": settings}
     )
-    page = build_page(read_records([tmp_path / "runs"]))
-    assert markdown(page)
-    return [
-        [cell.text for cell in row]
-        for table in page.tables
-        if table.name == "busy_machine"
-        for row in table.rows
-    ]
+    records = read_records([tmp_path / "runs"])
+    assert markdown(build_page(records))
+    found = records.of(BusyMachine)
+    rows = busy_machine_table("busy_machine", found).rows if found else []
+    return [[cell.text for cell in row] for row in rows]
 
 
 def test_each_way_to_wait_is_a_row(tmp_path: Path, write_record: Any) -> None:

@@ -12,11 +12,13 @@ from report_support import SIDES
 from toys import steps
 
 from catlip.claims import claims, digest, rules
+from catlip.kinds import Scaling
 from reports.compare.estimate import FAILS, HOLDS, OPEN, RULES
 from reports.paper.claims import JUDGES, NOT_TESTED, claims_tables, verdicts
 from reports.read.records import Records, read_records
 from reports.render.page import markdown
 from reports.sections import build_page
+from reports.transfer.scaling import against_itself
 
 REPOSITORY = Path(__file__).parents[2]
 NAN = math.nan
@@ -427,6 +429,16 @@ def test_cells_of_bench_scaling_speak_of_data_encoders_and_lengths(write_record,
     found = said()
     assert found["catlip_longer"] == found["larger_data"] == f"{HOLDS} at starter scale"
     assert found["larger_encoder"] == found["loss_and_size"] == f"{FAILS} at starter scale"
+
+
+def test_a_method_beside_itself_takes_seeds_for_two_sides(write_record, tmp_path):
+    cell(write_record, 0.3, seeds=11)
+    cells = read_records([tmp_path / "runs"]).of(Scaling)
+    assert against_itself(cells) == []
+    cell(write_record, 0.3, seeds=12)
+    (said,) = against_itself(read_records([tmp_path / "runs"]).of(Scaling))
+    assert said.startswith("CatLIP against itself, 6 seeds against 6 others after 8 images: ")
+    assert "concepts not worse" in said  # by 0.6 points: the toy's accuracy rises with the seed
 
 
 def test_the_loss_falls_with_size_and_until_the_end(write_record, said):
