@@ -1,5 +1,5 @@
 """The steps of `./run_all.sh --study`: each method tuned alike, trained at several lengths, on
-fractions of the data, by several encoders and with noise.
+fractions of the data, by several encoders and with noise; CatLIP with several vocabularies.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,8 @@ FRACTIONS = ("0.125", "0.25", "0.5")
 NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
 SEEDS, SEEDS_OF_LONGEST = 6, 3
 TRIALS = 16
+# The middle length by CatLIP's recipe, whose batch is 32.
+SHORT = ("--epochs", "0", "--iterations", "1000", "--warmup-iterations", "200")
 EARLIER = Path("reports/records")
 
 
@@ -75,6 +77,18 @@ def study_steps(
             reads=[data.shards, str(data.vocabulary), str(data.labels), folder],
             makes=[out / f"{method}-{record}.json" for record in part.records],
         )
+    thresholds = runs / "threshold/threshold.json"
+    yield Step(
+        "study-thresholds",
+        program="bench.threshold",
+        arguments=(
+            *(*recipe, *probe, *(SHORT if starter else ()), "--probe", data.probe),
+            *("--seeds", *map(str, seeds[:SEEDS]), "--shards", data.shards),
+        ),
+        other_arguments=("--labels-dir", str(data.labels), "--out", str(thresholds), *device),
+        reads=[data.shards, str(data.labels), folder],
+        makes=[thresholds],
+    )
 
 
 def _parts(scale: str, probe: str, seeds: Sequence[int]) -> Iterator[Part]:

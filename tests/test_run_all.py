@@ -125,7 +125,7 @@ def test_a_study_is_run_when_asked_for_with_ten_seeds() -> None:
     assert all(("bench.tuning" in line) == ("starter-validation:" in line) for line in studies)
     data = ("--scale", "cc3m", "--shards", "cc3m/0.tar", "--probe", "imagenet:/data/imagenet")
     lines = run_all("--dry-run", *data, "--only", "study").stdout.splitlines()
-    assert len(lines) == 2 * 5
+    assert len(lines) == 2 * 5 + 1
     assert all("--recipe cc3m_b16" in line for line in lines)
 
 
