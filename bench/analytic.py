@@ -20,8 +20,8 @@ from bench.arithmetic.flops import (
     text_flops,
 )
 from bench.arithmetic.state import objective_of, parameters, state_bytes, step_shape
-from bench.methods import METHODS, shown
-from bench.training_step import EncoderName, Factors, MethodNames, factors_of
+from bench.measuring.methods import METHODS, shown
+from bench.measuring.training_step import EncoderName, Factors, MethodNames, factors_of
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.costs import Exchange

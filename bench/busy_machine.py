@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 import catlip
-from bench.statistics import ratio, summarise
-from bench.training_step import Factors, batch_of, build
+from bench.measuring.statistics import ratio, summarise
+from bench.measuring.training_step import Factors, batch_of, build
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.kinds.cost.busy_machine import busy_machine_table

@@ -24,8 +24,15 @@ import torch.distributed as dist
 
 from baselines.methods import BASELINES
 from bench.measuring import exchange_time
-from bench.methods import shown
-from bench.training_step import BATCH_SIZE, PRECISION, RECIPE, MethodNames, StepConfig, factors_of
+from bench.measuring.methods import shown
+from bench.measuring.training_step import (
+    BATCH_SIZE,
+    PRECISION,
+    RECIPE,
+    MethodNames,
+    StepConfig,
+    factors_of,
+)
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.kinds.cost.communication import communication_tables

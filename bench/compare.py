@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from bench.statistics import unpaired_ratio
+from bench.measuring.statistics import unpaired_ratio
 from catlip.cli import InputError, run
 from catlip.least_counts import FEWEST, too_few
 from catlip.record import read_record

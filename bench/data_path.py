@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from bench.images.decoders import PEERS, Decoder, ours, whole_decodes
 from bench.images.loaders import LOADERS, SHARDS, time_loader, write_shards
 from bench.images.planning import plan_epoch
+from bench.measuring.statistics import ratio, summarise
 from bench.photographs import cut, shipped_photographs
-from bench.statistics import ratio, summarise
 from catlip import kinds
 from catlip.cli import InputError, choose, run
 from catlip.data.augment import draws_at

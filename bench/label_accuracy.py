@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics import SEED, share
+from bench.measuring.statistics import SEED, share
 from bench.wording.misses import CAUSES, OTHER_SENSE, why_missed
 from bench.wording.prompts import KINDS, Prompt, read_prompts
 from catlip import kinds

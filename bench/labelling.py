@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.statistics import ratio, summarise
+from bench.measuring.statistics import ratio, summarise
 from bench.wording import nltk_rules
 from bench.wording.prompts import read_prompts
 from catlip.captions import Labeller

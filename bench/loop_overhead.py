@@ -22,8 +22,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from bench.statistics import ratio, summarise
-from bench.training_step import RUN_STEPS, Factors, batch_of, build
+from bench.measuring.statistics import ratio, summarise
+from bench.measuring.training_step import RUN_STEPS, Factors, batch_of, build
 from catlip import kinds
 from catlip.cli import InputError, choose, one_of, run
 from catlip.data.loader import Batch

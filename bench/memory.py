@@ -15,9 +15,16 @@ import tyro
 
 from bench.arithmetic.activations import peak_bytes
 from bench.measuring.largest_batch import largest_batch
+from bench.measuring.methods import shown
 from bench.measuring.step_memory import GIB, attempt, predict
-from bench.methods import shown
-from bench.training_step import BATCH_SIZE, PRECISION, Factors, MethodNames, StepConfig, factors_of
+from bench.measuring.training_step import (
+    BATCH_SIZE,
+    PRECISION,
+    Factors,
+    MethodNames,
+    StepConfig,
+    factors_of,
+)
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.kinds.cost.memory import memory_tables

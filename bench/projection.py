@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from bench import methods
 from bench.arithmetic.link import PRESETS, Link
 from bench.arithmetic.scaling import Compute, measured_compute, measured_link, project
+from bench.measuring import methods
 from bench.measuring.scaling_check import validate
-from bench.training_step import EncoderName, MethodNames, factors_of
+from bench.measuring.training_step import EncoderName, MethodNames, factors_of
 from catlip import kinds
 from catlip.cli import InputError, choose, run
 from catlip.kinds.cost.projection import projection_tables, scaling_tables
@@ -57,8 +57,7 @@ class Projection:
     model: EncoderName = "vit_b16"
     """Image encoder; of the step-time record when there is one."""
     methods: MethodNames = ()
-    """Of bench.methods.METHODS; by default those of the step-time record, else the five of
-    METHODS.
+    """By default those of the step-time record, else the five of bench.measuring.methods.METHODS.
     """
     batch_size: Count = 256
     """Images per device, in weak scaling."""

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from bench.noise import Noise, write_noisy
-from bench.study import (
+from bench.studies.noise import Noise, write_noisy
+from bench.studies.training import (
     METHODS,
     Study,
     Training,

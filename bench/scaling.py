@@ -17,7 +17,8 @@ from typing import Annotated
 import numpy as np
 
 from bench.arithmetic.flops import step_flops
-from bench.study import (
+from bench.measuring.training_step import Factors
+from bench.studies.training import (
     METHODS,
     Study,
     Training,
@@ -28,7 +29,6 @@ from bench.study import (
     say_where,
     train_and_probe,
 )
-from bench.training_step import Factors
 from catlip import kinds
 from catlip.cli import one_of, run
 from catlip.data.shards import expand

@@ -16,9 +16,9 @@ import torch
 from bench.arithmetic.flops import step_flops
 from bench.measuring.ceiling import measure_ceiling
 from bench.measuring.feed import real_batches
-from bench.methods import shown
-from bench.statistics import ratio, summarise
-from bench.training_step import (
+from bench.measuring.methods import shown
+from bench.measuring.statistics import ratio, summarise
+from bench.measuring.training_step import (
     BATCH_SIZE,
     PHASES,
     PRECISION,

@@ -19,7 +19,7 @@ from typing import Annotated
 
 from torch.quasirandom import SobolEngine
 
-from bench.study import (
+from bench.studies.training import (
     METHODS,
     Study,
     Training,

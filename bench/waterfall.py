@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 
 from bench.arithmetic.flops import mean_flops_per_sample
+from bench.measuring.statistics import ratio, summarise
+from bench.measuring.training_step import EncoderName, Stopwatch
 from bench.measuring.variants import (
     RELEASE,
     Change,
@@ -26,8 +28,6 @@ from bench.measuring.variants import (
     released_clip,
 )
 from bench.photographs import shipped_photographs
-from bench.statistics import ratio, summarise
-from bench.training_step import EncoderName, Stopwatch
 from catlip import kinds
 from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop

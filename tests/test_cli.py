@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from one_line import one_line_error
 
-from bench.methods import METHODS
+from bench.measuring.methods import METHODS
 from catlip import __version__
 from catlip.cli import run
 from catlip.data.shards import write_shard

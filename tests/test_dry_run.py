@@ -6,7 +6,7 @@ import pytest
 
 from baselines.methods import BASELINES
 from baselines.openclip import text_tower
-from bench import methods
+from bench.measuring import methods
 from catlip.dry_run import flops_per_image
 from catlip.encoder import build_encoder
 

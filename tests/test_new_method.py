@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.methods import METHODS
+from bench.measuring.methods import METHODS
 from catlip.method_style import KNOWN
 from catlip.objective import shown_as
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import methods
+from bench.measuring import methods
 from catlip.objective import Objective
 from catlip.range_augment import Augmented, Draws, RangeAugment, draw, target_mse
 

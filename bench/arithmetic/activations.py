@@ -23,7 +23,7 @@ from bench.arithmetic.state import (
     state_bytes,
     step_shape,
 )
-from bench.training_step import Factors
+from bench.measuring.training_step import Factors
 from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
 from catlip.training.precision import AUTOCAST

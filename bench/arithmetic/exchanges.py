@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bench.arithmetic.state import objective_of, product_bytes, step_shape
-from bench.training_step import Factors
+from bench.measuring.training_step import Factors
 from catlip.costs import FLOAT32, Exchange
 from catlip.training.blocks import blocks
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from bench.arithmetic.state import objective_of, step_shape
-from bench.training_step import Factors
+from bench.measuring.training_step import Factors
 from catlip.cli import choose
 from catlip.costs import Matmul, TextTower
 from catlip.data.sampler import ImageSize

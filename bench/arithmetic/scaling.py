@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.link import Link, exchange_ms
-from bench.training_step import Factors, factors_of
+from bench.measuring.training_step import Factors, factors_of
 from catlip.cli import InputError
 from catlip.costs import Exchange
 from catlip.kinds import Communication, Kind, Layout, StepTime

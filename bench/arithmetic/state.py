@@ -7,8 +7,8 @@ from functools import cache
 
 import torch
 
-from bench import methods
-from bench.training_step import Factors
+from bench.measuring import methods
+from bench.measuring.training_step import Factors
 from catlip.costs import FLOAT32, StepShape
 from catlip.objective import Objective
 from catlip.training.precision import AUTOCAST

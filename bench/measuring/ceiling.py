@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from bench.statistics import summarise
+from bench.measuring.statistics import summarise
 from catlip.kinds import Ceiling
 from catlip.matmul import matmul_flops_per_s
 

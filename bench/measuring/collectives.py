@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.training_step import Stopwatch
+from bench.measuring.training_step import Stopwatch
 from catlip.costs import Exchange
 from catlip.training.distributed import Place, barrier
 

@@ -28,8 +28,8 @@ from bench.measuring.collectives import (
     slowest,
     timed_ms,
 )
-from bench.statistics import difference, summarise
-from bench.training_step import Factors, batch_of, build
+from bench.measuring.statistics import difference, summarise
+from bench.measuring.training_step import Factors, batch_of, build
 from catlip.kinds import AllReduce, CollectiveCalls, LinkFit, MethodExchange
 from catlip.training.distributed import Place
 from catlip.training.parallel import synchronised

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.openclip import CaptionTokenizer, text_tower
-from bench.methods import LABELS_PER_CAPTION
-from bench.training_step import Factors
+from bench.measuring.methods import LABELS_PER_CAPTION
+from bench.measuring.training_step import Factors
 from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan

@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.scaling import BACKWARD_SHARE, exposed_ms, measured_compute, measured_link
-from bench.statistics import summarise
+from bench.measuring.statistics import summarise
 from catlip.cli import InputError
 from catlip.kinds import Validation
 from catlip.program.progress import progress

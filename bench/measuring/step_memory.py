@@ -23,7 +23,7 @@ from bench.arithmetic.activations import activation_bytes, peak_bytes
 from bench.arithmetic.state import state_bytes
 from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import saved_bytes, tensors_of
-from bench.training_step import Factors, batch_of, build
+from bench.measuring.training_step import Factors, batch_of, build
 from catlip.data.loader import Batch
 from catlip.kinds import MemoryParts
 from catlip.training.distributed import Place

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
-from bench.training_step import Factors, Stopwatch, batch_of, build
+from bench.measuring.training_step import Factors, Stopwatch, batch_of, build
 from catlip.data.sampler import ImageSize
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.training.distributed import Place, barrier

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from baselines.clip import MAX_LOGIT_SCALE, Contrastive
-from bench import methods
+from bench.measuring import methods
 
 
 def clip() -> Contrastive:

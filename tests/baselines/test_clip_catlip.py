@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from bench import methods
+from bench.measuring import methods
 
 
 def test_loss_and_gradient_are_those_of_the_sum_of_both_formulas() -> None:

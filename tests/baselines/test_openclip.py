@@ -10,7 +10,7 @@ import torch
 from baselines.methods import BASELINES
 from baselines.openclip import END, START, TEXT_TOWERS, CaptionTokenizer, text_tower
 from baselines.pretrain import recipes_of
-from bench import methods
+from bench.measuring import methods
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, build_encoder
 from catlip.objective import Objective

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from baselines.methods import BASELINES
 from baselines.openclip import TEXT_TOWERS, TextTower
-from bench import methods
+from bench.measuring import methods
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
 from catlip.training.distributed import Place, find_place

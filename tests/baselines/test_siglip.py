@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench import methods
+from bench.measuring import methods
 
 
 def test_the_loss_is_the_binary_cross_entropy_of_every_pair() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from baselines.idf import RunningIdf, distinct_subwords, sparse_cross_entropy
 from baselines.openclip import END, START, CaptionTokenizer
 from baselines.superclass import Superclass
-from bench import methods
+from bench.measuring import methods
 from catlip.data.loader import Batch, RaggedLabels
 
 CONTEXT = 24

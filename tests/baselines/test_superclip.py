@@ -13,7 +13,7 @@ from torch import Tensor
 
 from baselines.openclip import END, START
 from baselines.superclip import Superclip
-from bench import methods
+from bench.measuring import methods
 from catlip.data.loader import Batch
 
 B = 4

@@ -15,7 +15,7 @@ import torch
 from baselines.methods import BASELINES
 from bench.measuring.collectives import Collective, bare, listen
 from bench.measuring.exchange_time import time_steps
-from bench.training_step import Factors, batch_of, build
+from bench.measuring.training_step import Factors, batch_of, build
 from catlip.training.distributed import Place, find_place
 from catlip.training.parallel import Parallel
 

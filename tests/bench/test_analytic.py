@@ -10,7 +10,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.openclip import TwoTowers, text_tower
-from bench import methods
 from bench.analytic import Analytic, main
 from bench.arithmetic.activations import activation_bytes
 from bench.arithmetic.exchanges import sent
@@ -22,8 +21,9 @@ from bench.arithmetic.flops import (
     text_flops,
 )
 from bench.arithmetic.state import parameters, state_bytes
+from bench.measuring import methods
 from bench.measuring.saved_tensors import saved_bytes
-from bench.training_step import Factors, batch_of, build
+from bench.measuring.training_step import Factors, batch_of, build
 from catlip.cli import InputError
 from catlip.costs import Exchange
 from catlip.dry_run import CPU_ATTENTION

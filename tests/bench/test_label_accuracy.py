@@ -10,7 +10,7 @@ import pytest
 from one_line import one_line_error
 
 from bench.label_accuracy import COLUMNS, SHARES, measure
-from bench.statistics import share
+from bench.measuring.statistics import share
 from bench.wording import nltk_rules
 from bench.wording.misses import (
     CAUSES,

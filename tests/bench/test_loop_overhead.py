@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
-from bench import methods
 from bench.loop_overhead import NUM_CLASSES, LoopOverhead, bare_step
+from bench.measuring import methods
 from catlip.cli import InputError
 from catlip.training.distributed import Place
 from catlip.training.loop import Trainer

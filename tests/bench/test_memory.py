@@ -20,8 +20,8 @@ from bench.measuring.step_memory import (
     predict,
     state_of,
 )
+from bench.measuring.training_step import Factors, batch_of, build
 from bench.memory import Memory, main
-from bench.training_step import Factors, batch_of, build
 from catlip import kinds
 from catlip.cli import InputError
 from catlip.program.ranges import check_ranges

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.noise import KINDS, Noise, write_noisy
 from bench.robustness import Robustness, main
+from bench.studies.noise import KINDS, Noise, write_noisy
 from catlip.cli import InputError
 from catlip.data.shards import expand, open_shard
 from catlip.kinds import Robustness as Measured

@@ -23,8 +23,8 @@ from bench.arithmetic.link import (
 )
 from bench.arithmetic.scaling import Compute, exposed_ms, project
 from bench.measuring.scaling_check import METHODS, RANKS, validate
+from bench.measuring.training_step import Factors
 from bench.projection import Projection, find_compute, find_link
-from bench.training_step import Factors
 from catlip.cli import InputError
 from catlip.costs import Exchange
 from catlip.kinds.cells import TIMES

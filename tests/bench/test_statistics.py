@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.statistics import difference, ratio, summarise, unpaired_ratio
+from bench.measuring.statistics import difference, ratio, summarise, unpaired_ratio
 
 
 def test_a_summary_is_the_textbook_one() -> None:

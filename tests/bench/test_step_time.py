@@ -9,10 +9,10 @@ import pytest
 import torch
 from one_line import one_line_error
 
-from bench import methods
+from bench.measuring import methods
 from bench.measuring.ceiling import datasheet_tflops, measure_ceiling
+from bench.measuring.training_step import PHASES, Factors, Stopwatch, batch_of, build, norm_by_loop
 from bench.step_time import PARTS, steps_ms
-from bench.training_step import PHASES, Factors, Stopwatch, batch_of, build, norm_by_loop
 from catlip.cli import InputError
 from catlip.kinds.cells import TIMES
 from catlip.training.distributed import find_place

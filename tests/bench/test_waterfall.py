@@ -9,6 +9,7 @@ import math
 import pytest
 
 from bench import waterfall
+from bench.measuring.training_step import Factors
 from bench.measuring.variants import (
     Change,
     Variant,
@@ -17,7 +18,6 @@ from bench.measuring.variants import (
     release_changes,
     released_clip,
 )
-from bench.training_step import Factors
 from bench.waterfall import Timed, apply_all, walk
 from catlip.kinds import Waterfall
 from catlip.program.progress import progress

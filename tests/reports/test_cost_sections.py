@@ -375,7 +375,7 @@ def test_what_was_not_run_says_with_which_command_it_is():
         found = importlib.util.find_spec(module)
         assert found, f"{line}: there is no such program"
         text = Path(found.origin).read_text()
-        text += Path(importlib.util.find_spec("bench.training_step").origin).read_text()
+        text += Path(importlib.util.find_spec("bench.measuring.training_step").origin).read_text()
         for flag in (argument for argument in arguments if argument.startswith("--")):
             assert f"    {flag[2:].replace('-', '_')}: " in text, (line, flag)
 

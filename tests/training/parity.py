@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from bench import methods
+from bench.measuring import methods
 from catlip.recipes.pretrain import STARTER
 from catlip.training.distributed import find_place
 from catlip.training.loop import Implementation, Trainer

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench import methods
+from bench.measuring import methods
 from catlip.recipes.pretrain import STARTER
 from catlip.record import Record
 from catlip.training.attention import watched

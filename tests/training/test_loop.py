@@ -317,7 +317,7 @@ def _one_step(method: str) -> None:
     """One step of `method` on this rank's half of a fixed batch; rank 0 prints the loss and the
     gradient norm.
     """
-    from bench import methods
+    from bench.measuring import methods
     from catlip.data.loader import Batch, RaggedLabels
     from catlip.training.distributed import find_place
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench import methods
+from bench.measuring import methods
 from catlip.training.blocks import blocks, compile_blocks
 
 TOLERANCE = {

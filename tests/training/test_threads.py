@@ -105,7 +105,9 @@ def test_a_training_on_a_gpu_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("package", ["catlip.encoder", "baselines.methods", "bench.methods"])
+@pytest.mark.parametrize(
+    "package", ["catlip.encoder", "baselines.methods", "bench.measuring.methods"]
+)
 def test_openmp_spins_less_wherever_torch_is_loaded(package: str) -> None:
     """The setting stands in the environment before torch is imported."""
     assert spin_count(package) == "10000"

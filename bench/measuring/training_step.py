@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bench import methods
+from bench.measuring import methods
 from catlip.cli import InputError, choose, one_of
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
@@ -45,7 +45,7 @@ class Factors:
     """What the cost of a step depends on."""
 
     method: str = "catlip"
-    """One of bench.methods.METHODS."""
+    """One of bench.measuring.methods.METHODS."""
     model: str = "vit_b16"
     """Image encoder, one of catlip.encoder.ENCODERS."""
     resolution: int = 224
