@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catlip.kinds import LinearProbe, Pretrain, Recipes, Scaling, Waterfall
+from catlip.kinds.estimate import FAILS, HOLDS, OPEN
 from catlip.method_style import learn
 from catlip.table import Table
-from reports.compare.estimate import FAILS, HOLDS, OPEN
 from reports.cost.cost import cost_sections
 from reports.paper.claims import NOT_TESTED, claims_tables, verdicts
 from reports.paper.paper_tables import COMMANDS, figures_stated, published_table, result_tables

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from catlip.claims import least_pairs
 from catlip.kinds import LinearProbe
+from catlip.kinds.estimate import Estimate, of_mean
 from catlip.kinds.transfer.transfer import Classifier, unpacked
-from reports.compare.estimate import Estimate, of_mean
 from reports.read.records import Record
 
 

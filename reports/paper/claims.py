@@ -12,8 +12,8 @@ from functools import partial
 from itertools import chain
 
 from catlip.claims import Claim, claims, digest, least_pairs, rules
+from catlip.kinds.estimate import FAILS, HOLDS, OPEN, RULES, Estimate, power, verdict
 from catlip.table import Cell, Table, clipped, shown
-from reports.compare.estimate import FAILS, HOLDS, OPEN, RULES, Estimate, power, verdict
 from reports.paper import claims_accuracy as accuracy
 from reports.paper import claims_cost as cost
 from reports.paper import claims_learning as learning

@@ -16,10 +16,10 @@ from catlip.kinds import (
     Segmentation,
     Transferred,
 )
+from catlip.kinds.estimate import Estimate, beats, of_pairs
 from catlip.method_style import name_of
 from catlip.table import shown
 from reports.compare.crossed import crossed, paired_by_image
-from reports.compare.estimate import Estimate, beats, of_pairs
 from reports.paper.evidence import Compared, Evidence, Trained, paired
 from reports.read.likeness import alike
 from reports.read.measured import by_seed, means_by

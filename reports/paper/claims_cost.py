@@ -11,8 +11,8 @@ from typing import TypeVar
 from catlip.kinds import Communication, Interval, Kind, Memory, Pretrain, StepTime
 from catlip.kinds.cells import ends
 from catlip.kinds.cost.steps import USUAL_RESOLUTION, StepKind, step_description
+from catlip.kinds.estimate import Estimate, between, counted, of_interval, of_ratios
 from catlip.table import clipped, shown
-from reports.compare.estimate import Estimate, between, counted, of_interval, of_ratios
 from reports.paper.evidence import Compared, Evidence, Trained
 from reports.read.likeness import alike
 from reports.read.measured import by_seed

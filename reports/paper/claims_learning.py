@@ -9,10 +9,10 @@ from statistics import fmean
 
 from catlip.claims import least_pairs
 from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks, Scaling
+from catlip.kinds.estimate import of_pairs, of_ratios
 from catlip.kinds.transfer.laws import cost_of
 from catlip.kinds.words.threshold import Threshold, reached
 from catlip.table import clipped, shown
-from reports.compare.estimate import of_pairs, of_ratios
 from reports.paper.evidence import SHORTER, Compared, Evidence, Trained, paired
 from reports.read.pretrained import SCALES, is_enough
 from reports.read.records import Record

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import TypeVar
 
 from catlip.kinds import Scaling
+from catlip.kinds.estimate import of_pairs
 from catlip.table import clipped
-from reports.compare.estimate import of_pairs
 from reports.paper.evidence import Compared, Evidence, Trained, paired
 from reports.read.records import Record
 from reports.summary.tables import link

@@ -5,9 +5,9 @@ found in it.
 from collections.abc import Callable, Iterator, Sequence
 
 from catlip.kinds import VocabularyCounts, VocabularyStatistics
+from catlip.kinds.estimate import counted
 from catlip.kinds.words.labelling import rule_of
 from catlip.table import shown
-from reports.compare.estimate import counted
 from reports.paper.evidence import Compared, Evidence, Trained
 from reports.read.pretrained import SCALES
 from reports.read.records import Record

@@ -19,8 +19,8 @@ from catlip.kinds import (
     Readout,
     Scaling,
 )
+from catlip.kinds.estimate import Estimate
 from catlip.table import clipped
-from reports.compare.estimate import Estimate
 from reports.read.pretrained import (
     ENCODERS,
     SCALES,

@@ -14,12 +14,7 @@ from catlip.claims import claims, least_pairs
 from catlip.kinds import Interval, Labelling, LinearProbe, Pretrain, Scaling
 from catlip.kinds.cells import interval
 from catlip.kinds.cost.steps import step_description
-from catlip.kinds.transfer.scaling import curves, points_at_equal_cost
-from catlip.method_style import name_of
-from catlip.table import Quantity, clipped, mean_and_spread, shown
-from reports.compare.crossed import crossed, paired_by_image
-from reports.compare.differences import listed
-from reports.compare.estimate import (
+from catlip.kinds.estimate import (
     BETTER,
     CANNOT_TELL,
     NOT_WORSE,
@@ -29,6 +24,11 @@ from reports.compare.estimate import (
     of_pairs,
     verdict,
 )
+from catlip.kinds.transfer.scaling import curves, points_at_equal_cost
+from catlip.method_style import name_of
+from catlip.table import Quantity, clipped, mean_and_spread, shown
+from reports.compare.crossed import crossed, paired_by_image
+from reports.compare.differences import listed
 from reports.read.measured import STARTER_TASKS, Setting, by_seed, probed
 from reports.read.rules import by_rule
 from reports.summary.tables import link, probe_title

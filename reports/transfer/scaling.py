@@ -8,10 +8,10 @@ from matplotlib.ticker import NullLocator
 
 from catlip.claims import claims, least_pairs
 from catlip.kinds import Scaling
+from catlip.kinds.estimate import of_pairs, verdict
 from catlip.kinds.transfer.scaling import Curve, curves
 from catlip.method_style import name_of
 from catlip.table import clipped, shown
-from reports.compare.estimate import of_pairs, verdict
 from reports.read.records import Record
 from reports.render.figures import Figure, colour_of, marker_of
 from reports.transfer.transfer_lines import MOST_LINES, Line, brief, draw_lines, height_for, said

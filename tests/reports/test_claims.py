@@ -13,7 +13,7 @@ from toys import steps
 
 from catlip.claims import claims, digest, rules
 from catlip.kinds import Scaling
-from reports.compare.estimate import FAILS, HOLDS, OPEN, RULES
+from catlip.kinds.estimate import FAILS, HOLDS, OPEN, RULES
 from reports.paper.claims import JUDGES, NOT_TESTED, claims_tables, verdicts
 from reports.read.records import Records, read_records
 from reports.render.page import markdown

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from catlip.kinds.run import Run
-from catlip.kinds.transfer.scaling import mean_and_range
+from catlip.kinds.transfer.scaling import ENDS, mean_and_ends
 from catlip.kinds.transfer.study import Studied
 from catlip.kinds.transfer.transfer import check_fractions
 from catlip.method_style import name_of
@@ -66,14 +66,14 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
                 for seed, value in reached.items()
                 if seed in clean
             ]
-            row.append(Cell() if noise == NONE else mean_and_range(gone))
+            row.append(Cell() if noise == NONE else mean_and_ends(gone))
         rows.append(row)
     columns = ["Noise", "Method", "Samples", "Classes"]
     for task in tasks:
         columns += [f"{task}, top-1 (%)", "beside none (points)"]
     caption = (
-        "Mean ± sample standard deviation over n seeds; beside none: mean (range) of the "
-        "differences to the same seed without noise. CLIP does not use the classes."
+        "Mean ± sample standard deviation over n seeds; beside none: mean of the differences to "
+        f"the same seed without noise ({ENDS}). CLIP does not use the classes."
     )
     title = "Accuracy after training with noise"
     return Table(name, title, columns, rows=rows, caption=caption)

@@ -8,6 +8,8 @@ from itertools import product
 
 import numpy as np
 
+from catlip.claims import least_pairs
+from catlip.kinds.estimate import of_pairs, of_ratios
 from catlip.kinds.run import Run
 from catlip.kinds.transfer.laws import LEAST_LENGTHS, at_cost, cost_of, fit, leave_one_out
 from catlip.kinds.transfer.study import Studied
@@ -15,6 +17,7 @@ from catlip.kinds.transfer.transfer import check_fractions
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
 
+ENDS = f"95 % interval over n seeds; their range where they are fewer than {least_pairs()}"
 COSTS = {"images": "images", "flops": "FLOPs", "train_seconds": "seconds"}
 
 
@@ -198,8 +201,10 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
             ours, theirs = first.costs[cost], other.costs[cost]
             needed = [cost_of(ours, a, b[-1]) for a, b in paired(first, other, task)]
             row = [_pair(first, other), Cell(task), Cell(unit)]
-            row.append(mean_and_range(points_at_equal_cost(first, other, task, cost)))
-            row.append(mean_and_range([n / theirs[-1] if n else None for n in needed], 2))
+            row.append(mean_and_ends(points_at_equal_cost(first, other, task, cost)))
+            row.append(
+                mean_and_ends([n / theirs[-1] if n else None for n in needed], 2, ratio=True)
+            )
             rows.append(row)
     columns = [
         "Methods",
@@ -209,7 +214,7 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
         "Sooner by, relative",
     ]
     caption = (
-        "Paired by seed: mean (range over n seeds). At the lesser of both longest costs, along "
+        f"Paired by seed: mean ({ENDS}). At the lesser of both longest costs, along "
         "straight lines between the lengths on a logarithmic axis; and the cost at which the first "
         "method reaches what the second ends with, relative to the second's. A dash where a seed "
         "does not reach it, or at the shortest length already."
@@ -244,12 +249,13 @@ def _decisions_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
             for place, images in enumerate(first.costs["images"][:-1]):
                 alike = int((np.sign(differences[:, place]) == longest).sum())
                 row = [_pair(first, other), Cell(task), Cell(f"{round(images):,}")]
-                row.append(mean_and_range(differences[:, place].tolist()))
+                row.append(mean_and_ends(differences[:, place].tolist()))
                 rows.append([*row, Cell(f"{alike} of {len(differences)}")])
     columns = ["Methods", "Task", "Images seen", "Difference (points)", "Ranked as the longest"]
     caption = (
         "Whether a short training says which method is better after a long one: in how many seeds "
-        "the difference has the sign of the mean difference at the longest."
+        "the difference has the sign of the mean difference at the longest. Differences: mean "
+        f"({ENDS})."
     )
     return Table(name, "What short trainings decide", columns, rows=rows, caption=caption)
 
@@ -264,12 +270,18 @@ def _pair(first: Curve, other: Curve) -> Cell:
     return Cell(f"{name_of(first.method)} and {name_of(other.method)}")
 
 
-def mean_and_range(values: Sequence[float | None], decimals: int = 1) -> Cell:
-    """A dash if one is missing."""
+def mean_and_ends(
+    values: Sequence[float | None], decimals: int = 1, *, ratio: bool = False
+) -> Cell:
+    """The mean, of ratios the geometric one, with its 95 % interval, or for few values with their
+    range; a dash if one is missing.
+    """
     known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
+    found = (of_ratios if ratio else of_pairs)(known) if len(known) == len(values) else None
+    if found is None:
         return Cell()
+    low, high = (min(known), max(known)) if found.low is None else (found.low, found.high)
     ends = f"n = {len(known)}"
     if len(known) > 1:
-        ends = f"{shown(min(known), decimals)} to {shown(max(known), decimals)}, {ends}"
-    return Cell(shown(float(np.mean(known)), decimals), ends)
+        ends = f"{shown(low, decimals)} to {shown(high, decimals)}, {ends}"
+    return Cell(shown(found.value, decimals), ends)

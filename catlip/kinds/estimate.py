@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import nct, t
 
 from catlip.claims import least_pairs
-from catlip.kinds import Interval
+from catlip.kinds.base import Interval
 
 COVERAGE = 0.95
 BETTER, NOT_WORSE, WORSE, CANNOT_TELL = "better", "not worse", "worse", "cannot tell"
@@ -46,6 +45,8 @@ def of_mean(
     mean: float, error: float, freedom: float, *, pairs: int, images: int | None = None
 ) -> Estimate:
     """With the t interval of its standard error."""
+    from scipy.stats import t  # takes half a second
+
     half = float(t.ppf((1 + COVERAGE) / 2, freedom)) * error
     return Estimate(
         mean,
@@ -163,6 +164,8 @@ def power(estimate: Estimate, difference: float) -> float | None:
     """How often experiments of this size would find a true difference to be one, in [0, 1]; None
     without a standard error.
     """
+    from scipy.stats import nct, t
+
     if not estimate.error:
         return None
     least = t.ppf((1 + COVERAGE) / 2, estimate.freedom)

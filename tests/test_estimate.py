@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from catlip.claims import least_pairs
 from catlip.kinds import Interval
-from reports.compare.estimate import (
+from catlip.kinds.estimate import (
     BETTER,
     CANNOT_TELL,
     FAILS,
