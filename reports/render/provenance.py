@@ -28,6 +28,7 @@ OF_A_METHOD = (
 )  # kinds with a record a method and seed
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
 ROOM = 600_000  # characters of the page for whole records; a hundred take half a million
+LINE = 100  # characters of a record of which the page says no more than where it lies
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _whole(groups: Sequence[Sequence[Record]]) -> dict[str, RecordView]:
     second, and so on.
     """
     shown_whole: dict[str, RecordView] = {}
-    room = ROOM
+    room = max(ROOM - LINE * sum(map(len, groups)), ROOM // 6)
     for turn in zip_longest(*groups):
         for record in turn:
             if record is None:

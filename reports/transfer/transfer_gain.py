@@ -96,7 +96,8 @@ def _sentence(records: Sequence[Record[OnTasks]], kind: str) -> str:
     said = []
     for task in tasks_of(gain.task for gain in own):
         of = [gain for gain in own if gain.task == task]
-        fewest = [gain for gain in of if gain.share == min(gain.share for gain in of)]
+        least = min(gain.share for gain in of)
+        fewest = [gain for gain in of if gain.share == least]
         title = without_classes([gain.record for gain in of], task)
         said.append(f"on {title} ({_data(fewest[0])}) {verdict([*encoder_means(fewest).values()])}")
     return (
