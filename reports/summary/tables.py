@@ -55,9 +55,8 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     if record:
         caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
     title = f"Measured in {setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
-    return with_warning(
-        Table(name, title, columns, rows=rows, caption=caption.strip()), timed_in(setting)
-    )
+    timed = [*timed_in(setting), *(setting.of(Scaling) if equal.tasks else ())]
+    return with_warning(Table(name, title, columns, rows=rows, caption=caption.strip()), timed)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from catlip.kinds.transfer.scaling import scaling_tables
 from catlip.kinds.transfer.transfer_options import transfer_options_table
 from catlip.kinds.transfer.tuning import tuning_table
 from catlip.method_style import name_of
+from reports.read.caveats import with_warning
 from reports.read.measured import Setting
 from reports.read.records import Record, Records
 from reports.read.rules import by_scale, suffix
@@ -167,7 +168,7 @@ def _scaling(main: Setting | None, records: Records) -> list[Block]:
     for i, found in enumerate(by_scale(records, main, Scaling)):
         figures = scaling_figures(found, suffix(i))
         blocks += side_by_side(figures[1:] if _is_main(found[0], main) else figures)
-        blocks += scaling_tables(found, f"scaling{suffix(i)}")
+        blocks += [with_warning(t, found) for t in scaling_tables(found, f"scaling{suffix(i)}")]
         blocks += map(Text, against_itself(found))
     return [Text(words), *(blocks or to_fill("No length was compared with another.", SCALING))]
 
