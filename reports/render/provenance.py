@@ -27,7 +27,7 @@ OF_A_METHOD = (
     "longer_training",
 )  # kinds with a record a method and seed
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
-ROOM = 600_000  # characters of the page for whole records; a hundred take half a million
+ROOM = 400_000  # characters of the page for whole records; a hundred take half a million
 LINE = 100  # characters of a record of which the page says no more than where it lies
 
 
