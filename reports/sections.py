@@ -104,7 +104,10 @@ def build_page(records: Records) -> Page:
     table = headline(main) if main and main.methods else None
     others = [setting for setting in every if setting is not main and setting.methods]
     return Page(
-        _about(main), table, _summary(main, table, records), _appendices(main, others, records)
+        _about(main),
+        table,
+        _summary(main, table, records),
+        appendices=_appendices(main, others, records),
     )
 
 
@@ -115,9 +118,9 @@ def _appendices(
     said = ", ".join(
         f"{counts[outcome]} {words}"
         for outcome, words in (
-            (HOLDS, "hold"),
-            (FAILS, "do not"),
-            (OPEN, "cannot be told"),
+            (HOLDS, "found to hold at the scale that was run"),
+            (FAILS, "not to"),
+            (OPEN, "that it cannot tell"),
             (NOT_TESTED, "not tested"),
         )
     )
@@ -127,38 +130,38 @@ def _appendices(
             "claims-of-the-paper",
             "The paper's claims, and what our records say",
             f"Each with its verdict and its numbers: {said}.",
-            [_claims(records)],
+            sections=[_claims(records)],
         ),
         Appendix(
             "transfer",
             "What the encoders are worth",
             "Linear probes, fine-tuning, labels, masks and boxes; few images, long trainings, "
             "noise; how each method was tuned and trained.",
-            [*transfer_sections(main, records), _training(main)],
+            sections=[*transfer_sections(main, records), _training(main)],
         ),
         Appendix(
             "costs",
             "What they cost",
             "A step's time, memory and communication; one factor at a time; the data path.",
-            cost_sections(main, records),
+            sections=cost_sections(main, records),
         ),
         Appendix(
             "captions",
             "Captions and vocabulary",
             "What captions name, which labels that gives, how right they are, how fast.",
-            word_sections(main, records),
+            sections=word_sections(main, records),
         ),
         Appendix(
             "published",
             "The paper's tables, and the recipes",
             "As published, with ours beside them where it is of the same scale.",
-            paper,
+            sections=paper,
         ),
         Appendix(
             "provenance",
             "Where every number came from",
             f"{len(records.found):,} records, each with its command, machine and raw samples.",
-            [_provenance(records)],
+            sections=[_provenance(records)],
         ),
     ]
 
@@ -176,7 +179,7 @@ def _about(main: Setting | None) -> str:
 
 
 def _summary(main: Setting | None, table: Table | None, records: Records) -> Section:
-    title = "Is it as good, is it cheaper, and why?"
+    title = "Is CatLIP as good as CLIP, and is it cheaper?"
     if main is None:
         words = (
             "Nothing has been trained or timed yet. The command below fetches the starter data, "

@@ -237,9 +237,9 @@ SMALLEST = {
     "reports": Smallest("--records runs --out report"),
     "pipeline": Smallest("--only report --out more-runs --quiet"),
 }
-NOT_SHOWN = {
-    "analytic"
-}  # kinds that the page only lists among its records: arithmetic, which the measured ones hold too
+# Kinds that the page only lists among its records: arithmetic, which the measured ones hold too,
+# and how threads wait beside another program.
+NOT_SHOWN = {"analytic", "busy_machine"}
 EVERY_RECORD = tuple(
     name for name, smallest in SMALLEST.items() if smallest.kind and smallest.is_installed
 )

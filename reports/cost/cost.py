@@ -67,16 +67,14 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         *bias_init_sections(records),
         Section(
             "step-time",
-            "What it costs, and why: a training step",
+            "A training step",
             _steps(main, measured(records, StepTime)),
         ),
-        Section(
-            "waterfall", "Where a speed-up comes from, one factor at a time", _waterfall(records)
-        ),
-        Section("memory", "What it costs: memory", _memory(records)),
-        Section("communication", "What it costs: communication", _communication(records)),
-        Section("projection", "What it would cost on many devices", _projection(records)),
-        Section("data-path", "What it costs: images, and the loop around a step", _data(records)),
+        Section("waterfall", "One factor at a time", _waterfall(records)),
+        Section("memory", "Memory", _memory(records)),
+        Section("communication", "Communication", _communication(records)),
+        Section("projection", "Many devices", _projection(records)),
+        Section("data-path", "Images, and the loop around a step", _data(records)),
         Section(
             "external",
             "Are these numbers of a sensible size?",

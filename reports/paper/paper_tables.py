@@ -133,15 +133,6 @@ def figures_stated() -> Table:
     )
 
 
-def stated(name: str, panel: str) -> str:
-    """What the paper states of one panel of a figure, as a sentence to stand beside ours."""
-    cells = [cell for cell in read_published(name).cells if cell.label == panel]
-    return (
-        f"The paper's {panel}: "
-        f"{'; '.join(f'{c.column}, {c.value} {c.unit}'.rstrip() for c in cells)}."
-    )
-
-
 Beside = Mapping[
     str, Mapping[str, Mapping[int, Cell]]
 ]  # a column of the paper -> what is ours beside it -> row -> cell

@@ -12,6 +12,8 @@ from reports.read.records import Record
 
 BUSY = 0.25  # of the wall time: processor time of other programs from which on a time is doubted
 
+MOST_NAMED = 3  # records in a sentence; the list of records marks each
+
 
 def is_busy(record: Record[Kind]) -> bool:
     """Whether other programs took so much processor time meanwhile that times are in doubt; older
@@ -43,20 +45,19 @@ def caveats(record: Record[Kind]) -> list[str]:
     return [words for words in (busy_words(record), broken_words(record)) if words]
 
 
-def busy_machines(records: Iterable[Record[Kind]]) -> str:
+def busy_machines(records: Iterable[Record[Kind]], called: str = "records") -> str:
     """A sentence on those of several records whose times are in doubt; empty without any."""
     unique = {record.path: record for record in records}.values()
     busy = [record.name for record in unique if is_busy(record)]
     if not busy:
         return ""
-    one = len(unique) == 1
-    where = (
-        "while this was measured"
-        if one
-        else f"in {len(busy)} of {len(unique)} records ({listed(busy)})"
-    )
+    names = f" ({listed(busy)})" if len(busy) <= MOST_NAMED else ""
+    where = f"in {len(busy)} of {len(unique)} {called}{names}"
+    if len(unique) == 1:
+        where = "while this was measured"
     return (
-        f"Beware: the machine was busy with other programs {where}; times and rates are in doubt."
+        f"Beware: the machine was busy with other programs {where}; their times and rates are in "
+        "doubt."
     )
 
 
@@ -71,7 +72,7 @@ def broken_images(records: Iterable[Record[Kind]]) -> str:
     )
 
 
-def with_warning(table: Table, records: Sequence[Record[Kind]]) -> Table:
+def with_warning(table: Table, records: Sequence[Record[Kind]], called: str = "records") -> Table:
     """The table, with a warning where the machine was busy while its numbers were measured."""
-    warning = busy_machines(records)
+    warning = busy_machines(records, called)
     return replace(table, caption=f"{table.caption} {warning}".strip()) if warning else table

@@ -22,6 +22,7 @@ from catlip.kinds.estimate import (
     Estimate,
     beats,
     of_pairs,
+    of_ratios,
     verdict,
 )
 from catlip.kinds.transfer.scaling import curves, points_at_equal_cost
@@ -112,7 +113,8 @@ def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
     title = probe_title(setting, task).partition(",")[0]
     return (
         (
-            f"On {title}, CatLIP reaches {_percent(one)} and CLIP {_percent(other)}: "
+            f"On {title}, linear probes of CatLIP reach {_percent(one)} and of CLIP "
+            f"{_percent(other)}: "
             f"{_signed(difference.value)} points ({_over(difference, points)})."
         ),
         verdict(difference, claims()["probe_parity"].bound),
@@ -145,7 +147,7 @@ def _at_equal_time(setting: Setting) -> str:
     ours, theirs = (found[method] for method in PAIR)
     said = []
     for task in ours.top1:
-        points = points_at_equal_cost(ours, theirs, task, "train_seconds")
+        points = points_at_equal_cost(ours, theirs, task, cost="train_seconds")
         difference = of_pairs(points)
         if difference:
             said.append(f"{_signed(difference.value)} points on {clipped(task, 24)}")
@@ -185,31 +187,44 @@ def cheaper(setting: Setting) -> Answer:
         return Answer(question, short, sentences, sources=sources)
     timed = (
         f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}), "
-        f"{step_description(record)}{_larger(setting)}."
+        f"{step_description(record)}{_larger(setting, '; ')}."
     )
-    return Answer(question, _cheaper_in_short(ratio), [timed, *sentences], sources=sources)
+    short = _cheaper_in_short(ratio, _trainings_ratio(setting))
+    return Answer(question, short, [timed, *sentences], sources=sources)
 
 
-def _larger(setting: Setting) -> str:
-    """The same ratio of ViT B/16, where it was timed on this device."""
+def _larger(setting: Setting, before: str) -> str:
+    """The same ratio with ViT B/16, where it was timed on this device."""
     for record in setting.of_the_paper:
         ratio = record.measured.ratios.get("clip/catlip")
         if ratio and record is not setting.step_time:
-            return f"; of ViT B/16 {shown(ratio.value, 2)} ({interval(record, ratio)})"
+            return f"{before}with ViT B/16 {shown(ratio.value, 2)} ({interval(record, ratio)})"
     return ""
 
 
-def _cheaper_in_short(ratio: Interval) -> str:
+def _cheaper_in_short(ratio: Interval, trainings: Estimate | None) -> str:
     if ratio.low is None or ratio.high is None:
         return "Not yet known: the ratio of step times has no interval."
     if ratio.low <= 1 <= ratio.high:
         return "No difference in step time can be told here."
     if ratio.value < 1:
         return f"No: CLIP's step takes {shown(ratio.value, 2)} times as long as CatLIP's here."
+    whole = f", its whole training {shown(trainings.value, 2)} times" if trainings else ""
     return (
-        f"Yes: CLIP's step takes {shown(ratio.value, 2)} times as long here; the paper claims "
-        f"{PAPER_SPEED_UP} at its scale."
+        f"Yes: CLIP's step takes {shown(ratio.value, 2)} times as long here{whole}; the paper "
+        f"claims {PAPER_SPEED_UP} at its scale."
     )
+
+
+def _trainings_ratio(setting: Setting) -> Estimate | None:
+    """CLIP's seconds over CatLIP's, seed by seed; None where they were not trained alike."""
+    if setting.unlike_trainings(*PAIR):
+        return None
+    ours, theirs = (
+        by_seed(setting.trainings(method), lambda record: record.measured.train_seconds)
+        for method in PAIR
+    )
+    return of_ratios([theirs[seed] / ours[seed] for seed in ours if seed in theirs and ours[seed]])
 
 
 def _whole_trainings(setting: Setting) -> str:
@@ -218,9 +233,11 @@ def _whole_trainings(setting: Setting) -> str:
         for m in PAIR
         if (q := setting.training(m, lambda run: run.train_seconds))
     ]
-    if len(said) == 2 and (fields := setting.unlike_trainings(*PAIR)):
+    if len(said) < 2:
+        return ""
+    if fields := setting.unlike_trainings(*PAIR):
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
-    return f"Whole trainings took: {', '.join(said)}." if len(said) == 2 else ""
+    return f"Whole trainings, each at its method's own batch, took: {', '.join(said)}."
 
 
 def _labelling(setting: Setting) -> str:
@@ -228,10 +245,12 @@ def _labelling(setting: Setting) -> str:
         iter(by_rule(setting.of(Labelling)).values()), None
     )  # rule paper's, if it is there
     rate = record.measured.captions_per_s if record else None
+    if record is None or not rate:
+        return ""
+    seconds = record.measured.captions / rate
     return (
-        f"CatLIP also needs labels, once per data set: {shown(rate)} captions/s here."
-        if rate
-        else ""
+        f"CatLIP also needs labels, once per data set: {shown(seconds)} s here, at {shown(rate)} "
+        "captions/s."
     )
 
 
@@ -241,9 +260,11 @@ def advice(setting: Setting) -> str:
     ratio = record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
     if not found or ratio is None or ratio.low is None:
         return ""
+    device = "" if record is None or not record.is_cpu else ", none of it on a GPU"
     prompts = (
-        "if you need text prompts, contrast, for CatLIP has no text tower; and do not budget for "
-        f"{PAPER_SPEED_UP} times, for CLIP's step takes {shown(ratio.value, 2)} times as long here"
+        "if you need text prompts, contrast, for CatLIP has no text tower; and before you budget "
+        f"for {PAPER_SPEED_UP} times, time your own: CLIP's step takes {shown(ratio.value, 2)} "
+        f"times as long here{_larger(setting, ' and ')}{device}"
     )
     if found <= {BETTER, NOT_WORSE} and ratio.low > 1:
         return (

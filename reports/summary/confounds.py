@@ -12,27 +12,34 @@ from reports.summary.answers import PAIR
 from reports.transfer.transfer_origins import origins_of
 from reports.transfer.transfer_runs import task_title
 
+PLAIN = {  # fields of a recipe in words, of those that methods choose for themselves
+    "max_lr": "learning rate",
+    "min_lr": "",
+    "warmup_iterations": "warm-up",
+    "betas": "Adam's betas",
+    "weight_decay": "weight decay",
+    "micro_batch": "batch",
+    "crop_scale": "crop",
+}
+
 
 def confounds(setting: Setting) -> str:
     """In one paragraph; empty where one of the two was not trained."""
-    first = [next(iter(setting.of(Pretrain, method)), None) for method in PAIR]
-    catlip, clip = first
+    catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in PAIR)
     if catlip is None or clip is None:
         return ""
     fields = differing_fields([catlip.recipe, clip.recipe])
-    said = [f"their recipes in {listed(fields)} ({_tuned(setting)})"] if fields else []
-    towers = [
-        (record.measured.parameters_total - record.measured.parameters_image) / 1e6
-        for record in (catlip, clip)
-    ]
-    said.append(
-        f"CLIP trains a text tower of {shown(towers[1], 1)} M parameters, CatLIP a classifier of "
-        f"{shown(towers[0], 1)} M whose biases start at how often each class occurs"
+    named = [name for field in fields if (name := PLAIN.get(field, field))]
+    recipes = f", and recipes differ in {listed(named)} ({_tuned(setting)})" if named else ""
+    tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
+    said = (
+        f"What else differs: CLIP trains a text tower of {shown(tower, 1)} M parameters{recipes}."
     )
-    said += _shared_classes(setting)
+    favours = _shared_classes(setting)
     if setting.scale == "starter":
-        said.append("captions are names and keywords, which is CatLIP's best case")
-    return f"Beside the objective these differ, or favour one side: {'; '.join(said)}."
+        favours.append("captions are names and keywords")
+    favours.append("its classifier's biases start at how often each class occurs")
+    return f"{said} In CatLIP's favour: {'; '.join(favours)}."
 
 
 def _tuned(setting: Setting) -> str:
@@ -40,13 +47,15 @@ def _tuned(setting: Setting) -> str:
     one, other = (trials[method] for method in PAIR)
     if not one and not other:
         return "no record of tuning"
-    return f"each tuned in {one} trials" if one == other else f"tuned in {one} and {other} trials"
+    if one == other:
+        return f"each method's best of {one} trials"
+    return f"the best of {one} and of {other} trials"
 
 
 def _shared_classes(setting: Setting) -> list[str]:
     """How many labels of each probe are classes that CatLIP was trained on."""
     return [
         f"{sum(row.kind == 'exact' for row in rows)} of {task_title([record], task)} are classes "
-        "of CatLIP's"
+        "that it was trained on"
         for task, (record, rows) in origins_of(setting.of(LinearProbe)).items()
     ]

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from catlip.kinds import LinearProbe, Pretrain
 from catlip.method_style import name_of
 from catlip.table import Quantity, clipped, mean_and_spread, shown
-from reports.paper.paper_tables import stated
 from reports.read.measured import STARTER_TASKS, Setting, by_seed, probed
 from reports.read.pretrained import ENCODERS, architecture
 from reports.read.records import Record, slug
@@ -129,8 +128,6 @@ def loss_figures(setting: Setting) -> list[Figure]:
         caption += (
             f" The first {MOST_CURVES} of {trained:,} trainings." if trained > MOST_CURVES else ""
         )
-        if method == "catlip":
-            caption += f" {stated('figure_8', '8')}"
         alt = f"Loss of {name_of(method)} against images seen: {said}."
         draw = partial(_draw_loss, method=method, curves=curves)
         figures.append(Figure(f"loss_{slug(method)}", caption, alt, draw=draw))

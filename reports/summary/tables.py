@@ -40,23 +40,33 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     """Accuracy and cost of each method in a setting, one row a method."""
     columns = ["Method", *(probe_title(setting, task) for task in STARTER_TASKS)]
     equal = _at_equal_time(setting)
-    columns += [f"{clipped(task, 24)} in {equal.seconds:,.0f} s (%)" for task in equal.tasks]
+    columns += [f"{clipped(task, 24)} after {equal.seconds:,.0f} s (%)" for task in equal.tasks]
     columns += ["Training time (s)", "Peak memory (GiB)", "Step time, relative"]
     larger = next((r for r in setting.of_the_paper if r is not setting.step_time), None)
     columns += ["Step time of ViT B/16"] if larger else []
-    rows = [_headline_row(setting, method, equal, larger) for method in setting.methods]
+    rows = [_headline_row(setting, method, equal, larger=larger) for method in setting.methods]
     record = setting.step_time
     caption = "Mean ± sample standard deviation over n seeds; every number leads to its records. "
+    if setting.scale == "starter":
+        caption += (
+            "A linear probe is a linear classifier on the frozen encoder's features, tested on "
+            "drawings by teams whose drawings no training saw; a concept is what a drawing shows, "
+            "a subgroup its kind, such as food-fruit. "
+        )
     if equal.tasks:
         caption += (
-            f"In {equal.seconds:,.0f} s: what trainings of that time reach, along straight lines "
-            "between those of several lengths. "
+            f"After {equal.seconds:,.0f} s: of other trainings, of several lengths, at the longest "
+            "time that both methods have, read off straight lines between the lengths. "
         )
     if record:
         caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
+    if larger:
+        caption += "Of ViT B/16 only steps were timed, at 224 pixels. "
     title = f"Measured in {setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
-    timed = [*timed_in(setting), *(setting.of(Scaling) if equal.tasks else ())]
-    return with_warning(Table(name, title, columns, rows=rows, caption=caption.strip()), timed)
+    table = with_warning(
+        Table(name, title, columns, rows=rows, caption=caption.strip()), timed_in(setting)
+    )
+    return with_warning(table, setting.of(Scaling), "trainings of several lengths")
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ def probe_title(setting: Setting, task: str) -> str:
 
 
 def _headline_row(
-    setting: Setting, method: str, equal: EqualTime, larger: Record[StepTime] | None
+    setting: Setting, method: str, equal: EqualTime, *, larger: Record[StepTime] | None
 ) -> list[Cell]:
     trainings, remarks = setting.trainings(method), setting.counted(method).remarks
     row = [Cell(name_of(method))]

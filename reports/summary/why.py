@@ -11,7 +11,7 @@ from reports.read.measured import Setting
 from reports.read.records import Record
 from reports.summary.answers import PAIR, Answer
 
-QUESTION = "Why?"
+QUESTION = "Where does that come from?"
 
 
 def why(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> Answer:
@@ -40,20 +40,21 @@ def _in_short(record: Record[StepTime]) -> str:
         return "Not yet known: the FLOPs of a step were not counted."
     left = ratio.value / flops
     return (
-        f"CLIP's step computes {shown(flops, 2)} times as much, which leaves a factor of "
-        f"{shown(left, 2)} for all else."
+        f"CLIP's step has {shown(flops, 2)} times the matrix products, which leaves a factor of "
+        f"{shown(left, 2)} for all else, such as the optimizer."
     )
 
 
 def _phases(record: Record[StepTime]) -> str:
-    catlip, clip = (record.measured.methods[method].parts for method in PAIR)
+    catlip, clip = (record.measured.methods[method] for method in PAIR)
     said = []
     for phase in ("forward", "loss", "backward", "optimizer"):
-        one, other = catlip[phase], clip[phase]
+        one, other = catlip.parts[phase], clip.parts[phase]
         if one is not None and other is not None:
             more = other.median - one.median
             said.append(f"{'+' if more > 0 else ''}{shown(more)} ms {phase}")
-    return f"CLIP's step against CatLIP's: {', '.join(said)} (medians)."
+    totals = f"{shown(clip.total_ms.median)} against {shown(catlip.total_ms.median)} ms"
+    return f"CLIP's step takes {totals} (medians): {', '.join(said)}."
 
 
 def _parameters(record: Record[StepTime]) -> str:

@@ -7,7 +7,6 @@ ten images by heart says that a harness can learn, and stands in a table of its 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 
 from catlip.kinds import (
     Dense,
@@ -20,10 +19,10 @@ from catlip.kinds import (
     Transferred,
 )
 from catlip.method_style import name_of
-from catlip.table import Cell, Table, number_cell, quantity_cell, shown, sign_of
+from catlip.table import Cell, Table, number_cell, shown, sign_of
 from reports.compare.differences import listed
 from reports.read.likeness import alike, unlike
-from reports.read.measured import Setting, by_seed, over_seeds
+from reports.read.measured import Setting, by_seed
 from reports.read.records import Record, Records
 from reports.read.rules import by_scale, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
@@ -35,11 +34,12 @@ KINDS = {
     "segmentation": "segmentation",
     "detection": "detection",
 }
+FIXED, SLIDING = "mIoU", "mIoU, sliding window"
 MEASURES = {  # of each kind, the first is what sentences compare
     "multilabel": {"mAP": "Labels, mAP", "micro mAP": "Labels, micro mAP"},
     "segmentation": {
-        "mIoU": "Segmentation, mIoU",
-        "mIoU, sliding window": "The same, sliding window",
+        FIXED: "Segmentation, mIoU",
+        SLIDING: "The same, sliding window",
     },
     "detection": {
         "box AP": "Boxes, AP",
@@ -76,7 +76,7 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
             *dense_table(real, suffix(i)),
             *side_by_side(picture_figures(real, suffix(i))),
         ]
-        blocks += [*class_tables(real, suffix(i)), *overfit_table(learnt, suffix(i))]
+        blocks += overfit_table(learnt, suffix(i))
     recorded = {record.kind for record in records.found}
     missing = [kind for kind in KINDS if kind not in recorded]
     if missing == [*KINDS]:
@@ -87,7 +87,15 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
             for kind in missing
             for block in to_fill(f"There is no record of {KINDS[kind]}.", command_of(kind))
         ]
-    return [Section("dense", "What it is worth for labels, masks and boxes", blocks)]
+    return [Section("dense", "Labels, masks and boxes", blocks)]
+
+
+def _tells(records: Sequence[Record[Dense]], kind: str, measure: str) -> bool:
+    """Whether any record has the measure, and a sliding window is not everywhere as a fixed one."""
+    own = [record for record in records if record.kind == kind]
+    values = [_reached(record, measure) for record in own]
+    is_again = measure == SLIDING and values == [_reached(record, FIXED) for record in own]
+    return any(value is not None for value in values) and not is_again
 
 
 def dense_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Table]:
@@ -96,7 +104,7 @@ def dense_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Tabl
         (kind, measure, title)
         for kind, measures in MEASURES.items()
         for measure, title in measures.items()
-        if any(_reached(r, measure) is not None for r in records if r.kind == kind)
+        if _tells(records, kind, measure)
     ]
     rows = []
     for method in methods_of(records):
@@ -246,46 +254,6 @@ def _digests(records: Iterable[Record[Transferred]]) -> dict[tuple[str, int | No
         if record.method != "random" and (digest := record.measured.encoder_digest):
             found.setdefault((record.method, record.seed), set()).add(digest)
     return found
-
-
-PER_CLASS = {
-    "multilabel": ("ap_by_class", "average precision"),
-    "segmentation": ("iou_fixed", "IoU"),
-    "detection": ("box_ap_by_class", "box AP"),
-}
-MOST_CLASSES = 200
-
-
-def class_tables(records: Sequence[Record[Dense]], suffix: str = "") -> list[Table]:
-    """What every class reaches, a column a method; folded."""
-    tables = []
-    for kind, (samples, what) in PER_CLASS.items():
-        own = [r for r in records if r.kind == kind and r.setup.init != "transfer"]
-        names = own[0].samples.get("classes") if own else None
-        if not isinstance(names, list) or any(r.samples.get("classes") != names for r in own):
-            continue
-        methods = methods_of(own)
-        rows = []
-        for place, name in enumerate(names[:MOST_CLASSES]):
-            at = partial(_at, samples=samples, place=place)
-            values = [over_seeds((r for r in own if r.method == method), at) for method in methods]
-            rows.append([Cell(str(name)[:40]), *(quantity_cell(value, 1) for value in values)])
-        title = f"Each class of {KINDS[kind]}, {what} (%), {own[0].scale} scale"
-        tables.append(
-            Table(
-                f"dense_{kind}{suffix}",
-                title,
-                ["Class", *map(name_of, methods)],
-                rows=rows,
-                folded=True,
-            )
-        )
-    return tables
-
-
-def _at(record: Record[Dense], samples: str, place: int) -> float | None:
-    values = record.series(samples)
-    return percent(values[place]) if place < len(values) and 0 <= values[place] <= 1 else None
 
 
 def overfit_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Table]:

@@ -4,7 +4,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from matplotlib.axes import Axes
@@ -13,7 +12,6 @@ from matplotlib.ticker import NullLocator
 from catlip.kinds import OnTasks
 from catlip.method_style import is_ceiling, name_of
 from catlip.table import clipped, shown
-from reports.paper.paper_tables import stated
 from reports.paper.published import paper_name
 from reports.read.likeness import alike
 from reports.read.records import Record
@@ -47,23 +45,10 @@ LEAST_DOTTED = 0.015  # of the highest accuracy: guessing below it would lie on 
 MORE = 1.1  # times the share that was asked for, from which on the caption says so
 
 
-@dataclass(frozen=True)
-class Form:
-    """A figure of the paper: its number, the panel that a task or the n-th panel has there, and
-    what ours is of.
-    """
-
-    figure: str
-    panels: tuple[str, ...]
-    tasks: tuple[str, ...]
-    words: str
-
-
+# Kind -> the paper's figure, and what ours is of.
 FORMS = {
-    "linear_probe": Form(
-        "figure_5", ("5(a)", "5(b)"), ("imagenet", "places365"), words="Linear-probe accuracy"
-    ),
-    "finetune": Form("figure_7", ("7",), ("imagenet",), words="Fine-tuned accuracy"),
+    "linear_probe": ("figure_5", "Linear-probe accuracy"),
+    "finetune": ("figure_7", "Fine-tuned accuracy"),
 }
 
 
@@ -91,26 +76,25 @@ def share_figures(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[
 def _figure(
     records: Sequence[Record[OnTasks]], i: int, task: str, *, runs: Sequence[SweepRun], suffix: str
 ) -> Figure:
-    form, scale = FORMS[records[0].kind], records[0].scale
+    (form, accuracy), scale = FORMS[records[0].kind], records[0].scale
     lines, title, chance = lines_of(runs), task_title(records, task), chance_of(records, task)
     guessed = chance is not None and chance > LEAST_DOTTED * _top(lines)
     epochs = agreed(run.record.setup.recipe.epochs for run in runs)
     words = (
         (
-            f"{form.words} on {title} against the share of the training data, {scale} scale, in "
-            f"{paper_name(form.figure)}'s form."
+            f"{accuracy} on {title} against the share of the training data, {scale} scale, in "
+            f"{paper_name(form)}'s form."
         ),
         _counted(runs) + left_undrawn(lines),
         f"Each trains for {shown(epochs, 0)} epochs of its share." if epochs else "",
         f"Guessing gives {shown(chance, 1)} %{', dotted' if guessed else ''}."
         if chance is not None
         else "",
-        _stated(form, i, task),
     )
     draw = partial(
         _draw, lines=lines, title=title, images=_images(runs), chance=chance if guessed else None
     )
-    name = f"{form.words.split()[0].lower().replace('-', '_')}_by_share_{i + 1}{suffix}"
+    name = f"{accuracy.split()[0].lower().replace('-', '_')}_by_share_{i + 1}{suffix}"
     alt = f"Lines of accuracy by share of the training data. {said(lines, ' %', brief_share)}."
     return Figure(name, " ".join(filter(None, words)), alt, draw=draw, height=height_for(lines))
 
@@ -180,14 +164,6 @@ def _counted(runs: Sequence[SweepRun]) -> str:
 def _range(counts: Collection[int], word: str) -> str:
     least, most = min(counts), max(counts)
     return f"{least if least == most else f'{least} to {most}'} {word}{'s' * (most > 1)}"
-
-
-def _stated(form: Form, index: int, task: str) -> str:
-    """What the paper says of its panel: the task's, or for a task that the paper has not, the
-    n-th.
-    """
-    panel = form.tasks.index(task) if task in form.tasks else index
-    return stated(form.figure, form.panels[panel]) if panel < len(form.panels) else ""
 
 
 def _images(runs: Sequence[SweepRun]) -> dict[float, int]:

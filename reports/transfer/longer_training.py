@@ -160,11 +160,10 @@ def _figure(
 
 def _draw(axes: Axes, lines: Sequence[Line], title: str) -> None:
     points: list[Point] = [point for line in lines for point in (*line.marks, *line.hollow)]
-    low, high = min(y for _, y in points), max(y for _, y in points)
-    margin = 0.08 * ((high - low) or high or 1.0)
+    high = max(y for _, y in points)
     last = max(x for x, _ in points)
     axes.set_xlim(0, 1.05 * last)
-    axes.set_ylim(max(0.0, low - margin), high + margin)
+    axes.set_ylim(0, 1.08 * high or 1.0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.set_xlabel("epochs of pre-training")
     axes.set_ylabel(f"{title}, top-1 (%)")

@@ -97,6 +97,6 @@ def _draw(axes: Axes, lines: Sequence[Line], title: str) -> None:
     axes.set_ylim(0, 1.08 * max(y for _, y in points) or 1.0)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks([x for x, _ in lines[0].means], [f"{x:.3g}" for x, _ in lines[0].means])
-    axes.set_xlabel("TFLOPs of training (logarithmic)")
+    axes.set_xlabel("operations of the whole training (10¹² FLOPs, logarithmic)")
     axes.set_ylabel(f"{title}, top-1 (%)")
     draw_lines(axes, lines, lambda x, _: x, leader=":")

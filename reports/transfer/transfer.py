@@ -60,14 +60,14 @@ TUNING = f"python -m bench.tuning {LABELLED} --probe starter-validation:data/sta
 def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
     """All sections on what an encoder is worth, in the order of the page."""
     return [
-        Section("worth", "What it is worth", _worth(main, records)),
+        Section("worth", "Probes and fine-tuning", _worth(main, records)),
         *dense_sections(main, records),
-        Section("few-labels", "What it is worth with little data", _few_labels(main, records)),
-        Section("transfer-init", "What Transfer Init adds", _transfer_init(main, records)),
-        Section("longer-training", "What longer training is worth", _longer(main, records)),
+        Section("few-labels", "Little data", _few_labels(main, records)),
+        Section("transfer-init", "Transfer Init", _transfer_init(main, records)),
+        Section("longer-training", "Longer training", _longer(main, records)),
         Section("scaling", "Accuracy at equal cost", _scaling(main, records)),
-        Section("robustness", "What noise costs", _robustness(main, records)),
-        Section("tuning", "How each method was tuned", _tuning(main, records)),
+        Section("robustness", "Noise", _robustness(main, records)),
+        Section("tuning", "Tuning", _tuning(main, records)),
     ]
 
 

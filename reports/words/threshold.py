@@ -10,7 +10,6 @@ from matplotlib.ticker import NullLocator
 
 from catlip.kinds.words.threshold import Point, Threshold, probes
 from catlip.table import shown
-from reports.paper.paper_tables import stated
 from reports.read.records import Record
 from reports.render.figures import Figure, series_style, thinned
 
@@ -32,7 +31,7 @@ def _figure(
     said = ", ".join(f"{shown(accuracy, 1)} % above {t:,.0f}" for t, accuracy in means)
     caption = (
         f"Linear-probe accuracy on {probe} against the pruning threshold, at {record.scale} scale; "
-        f"every mark is a seed, the line their mean. {stated('figure_6', '6')}"
+        f"every mark is a seed, the line their mean."
     )
     reached = record.measured.thresholds
     classes = {t: reached[int(t)].classes if int(t) in reached else None for t, _ in means}

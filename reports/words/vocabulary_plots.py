@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 
 from catlip.kinds import VocabularyCounts
 from catlip.table import shown
-from reports.paper.paper_tables import stated
 from reports.read.records import Record
 from reports.read.rules import rule_style
 from reports.render.figures import THOUSANDS, Figure, label_points, thinned, write_out_powers
@@ -84,8 +83,8 @@ def _long_tail(tails: dict[str, Tail], scale: str, suffix: str) -> Figure:
     )
     caption = (
         f"How often each synset occurs in the captions, at {scale} scale; a mark where the "
-        f"vocabulary is cut. {said}. "
-    ) + stated("figure_3", "3(a)")
+        f"vocabulary is cut. {said}."
+    )
     alt = f"Falling curves on a logarithmic scale. {said}."
     return Figure(
         f"vocabulary_counts{suffix}", caption, alt, draw=partial(_draw_long_tail, tails=tails)
@@ -123,10 +122,7 @@ def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figur
         f"Rule {rule}: " + ", ".join(f"{n:,.0f} above {t:,}" for t, n in found.items() if n)
         for rule, found in above.items()
     )
-    caption = (
-        f"How many synsets occur more often than a pruning threshold, at {scale} scale. "
-        + stated("figure_3", "3(b)")
-    )
+    caption = f"How many synsets occur more often than a pruning threshold, at {scale} scale."
     return Figure(
         f"vocabulary_thresholds{suffix}",
         caption,

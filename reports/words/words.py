@@ -25,7 +25,6 @@ from catlip.kinds.words.labels import labels_table
 from catlip.kinds.words.threshold import threshold_table
 from catlip.kinds.words.vocabulary import overlap_table
 from catlip.table import Table
-from reports.paper.paper_tables import stated
 from reports.read.caveats import with_warning
 from reports.read.measured import Setting
 from reports.read.records import Record, Records, of_kind
@@ -93,7 +92,7 @@ def _captions(main: Setting | None, records: Records) -> list[Block]:
 def _overlap(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "A label of another data set may be a class of the vocabulary, or have one near it in "
-        f"WordNet's graph. {stated('figure_2', '2(b)')} {stated('figure_2', '2(c)')}"
+        "WordNet's graph."
     )
     blocks: list[Block] = []
     for i, found in enumerate(by_scale(records, main, VocabularyStatistics)):

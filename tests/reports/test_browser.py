@@ -160,7 +160,7 @@ def tab_with_table(tab: Any, rows: list[list[str]]) -> Any:
         for row in rows
     ]
     table = Table("mine", "A table", ["Name", "Value", "Mixed"], cells)
-    tab.set_content(html(Page("", None, Section("only", "Only", [table]), []), {}))
+    tab.set_content(html(Page("", None, Section("only", "Only", [table]), appendices=[]), {}))
     return tab.get_by_role("button", name="Value")
 
 

@@ -334,10 +334,8 @@ def test_a_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_
         "1 to 2 encoders",
         "2 classifiers each",
         "30 epochs",
-        "The paper's 5(a)",
     ):
         assert words in drawn.caption
-    assert "The paper's 7" in figure(page, "fine_tuned_by_share_1").caption
 
 
 def test_a_figure_names_every_line_and_the_images_below_their_share(read):

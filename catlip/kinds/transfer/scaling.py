@@ -201,7 +201,7 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
             ours, theirs = first.costs[cost], other.costs[cost]
             needed = [cost_of(ours, a, b[-1]) for a, b in paired(first, other, task)]
             row = [_pair(first, other), Cell(task), Cell(unit)]
-            row.append(mean_and_ends(points_at_equal_cost(first, other, task, cost)))
+            row.append(mean_and_ends(points_at_equal_cost(first, other, task, cost=cost)))
             row.append(
                 mean_and_ends([n / theirs[-1] if n else None for n in needed], 2, ratio=True)
             )
@@ -222,7 +222,7 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
     return Table(name, "At equal cost", columns, rows=rows, caption=caption)
 
 
-def points_at_equal_cost(first: Curve, other: Curve, task: str, cost: str) -> list[float]:
+def points_at_equal_cost(first: Curve, other: Curve, task: str, *, cost: str) -> list[float]:
     """The differences of two methods in points, a seed each, at the lesser of both longest costs.
 
     Args:
