@@ -115,15 +115,13 @@ def _appendices(
     main: Setting | None, others: Sequence[Setting], records: Records
 ) -> list[Appendix]:
     counts = Counter(found.outcome for found in verdicts(records).values())
-    said = ", ".join(
-        f"{counts[outcome]} {words}"
-        for outcome, words in (
-            (HOLDS, "found to hold at the scale that was run"),
-            (FAILS, "not to"),
-            (OPEN, "that it cannot tell"),
-            (NOT_TESTED, "not tested"),
-        )
-    )
+    named = {
+        HOLDS: "holding at the scale that was run",
+        FAILS: "not holding",
+        OPEN: OPEN,
+        NOT_TESTED: NOT_TESTED,
+    }
+    said = ", ".join(f"{words} {counts[outcome]}" for outcome, words in named.items())
     paper = [*([_elsewhere(others)] if others else []), _paper(records), _recipes(records)]
     return [
         Appendix(

@@ -11,7 +11,7 @@ from reports.read.measured import Setting
 from reports.read.records import Record
 from reports.summary.answers import PAIR, Answer
 
-QUESTION = "Where does that come from?"
+QUESTION = "Where does the difference in cost come from?"
 
 
 def why(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> Answer:
