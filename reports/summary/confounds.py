@@ -5,7 +5,8 @@ and hold: it may be behind a difference in accuracy.
 from collections import Counter
 
 from catlip.kinds import LinearProbe, Pretrain, Trial
-from catlip.table import shown
+from catlip.table import clipped, shown
+from reports.compare.crossed import crossed, paired_by_image
 from reports.compare.differences import listed
 from reports.read.measured import Setting, differing_fields
 from reports.summary.answers import PAIR
@@ -39,7 +40,29 @@ def confounds(setting: Setting) -> str:
     if setting.scale == "starter":
         favours.append("captions are names and keywords")
     favours.append("its classifier's biases start at how often each class occurs")
-    return f"{said} In CatLIP's favour: {'; '.join(favours)}."
+    unseen = "".join(f" {text}" for text in _elsewhere(setting))
+    return f"{said} In CatLIP's favour: {'; '.join(favours)}.{unseen}"
+
+
+def _elsewhere(setting: Setting) -> list[str]:
+    """CatLIP - CLIP on the test images of labels that are no classes of CatLIP's, a sentence a
+    probe whose records say which these are.
+    """
+    said = []
+    for task, (_, labels) in origins_of(setting.of(LinearProbe)).items():
+        images = [place for row in labels if row.kind != "exact" for place in row.test_images]
+        ours, theirs = (setting.probes(method, task).records for method in PAIR)
+        differences = paired_by_image(ours, theirs, task)
+        if not images or differences is None or max(images) >= differences.shape[1]:
+            continue
+        found = crossed(differences[:, images])
+        if found:
+            said.append(
+                f"On the {len(images)} images of {clipped(task, 24)} that it was not trained on as "
+                f"classes: {shown(found.value, 1)} points ({shown(found.low, 1)} to "
+                f"{shown(found.high, 1)})."
+            )
+    return said
 
 
 def _tuned(setting: Setting) -> str:

@@ -244,7 +244,10 @@ def _heads(
                 heads[init], origins = transfer_head(
                     encoder, config.encoder, task.labels, options=config.transfer, seed=seed
                 )
-                record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
+                record.samples[f"origins_{task.name}"] = [
+                    origin.row() | {"test_images": np.flatnonzero(task.test.labels == place)}
+                    for place, origin in enumerate(origins)
+                ]
             except InputError as error:
                 if len(config.init) == 1:
                     raise

@@ -165,6 +165,7 @@ class LabelOrigin:
         similarity: mean over the synsets that have a class; None where none has.
         synsets, similarities, classes: of each of its synsets, its similarity to the nearest
             classes, and these, none where they are too far.
+        test_images: the positions of its images in the test set; nothing in older records.
     """
 
     label: str
@@ -173,6 +174,7 @@ class LabelOrigin:
     synsets: list[str]
     similarities: list[float]
     classes: list[list[str]]
+    test_images: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

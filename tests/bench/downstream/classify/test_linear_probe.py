@@ -252,6 +252,8 @@ def test_both_starts_and_where_the_rows_came_from_are_recorded(
         ("cat", "exact"),
         ("dog", "exact"),
     ]
+    images = [row["test_images"] for row in record["samples"]["origins_folder"]]
+    assert sorted(images[0] + images[1]) == list(range(record["metrics"]["folder_num_test"]))
     assert "folder_top1" not in record["metrics"]  # which is of all the images
     options = TransferOptions(vocabulary=tmp_path / "run.json")
     with pytest.raises(InputError, match=r"run\.json"):

@@ -1,0 +1,65 @@
+"""What differs between CatLIP and CLIP beside the objective, and CatLIP on labels that it did not
+learn as classes.
+"""
+
+import numpy as np
+import pytest
+
+from catlip.kinds.transfer.transfer import packed
+from reports.read.measured import settings
+from reports.read.records import read_records
+from reports.summary.confounds import confounds
+
+IMAGES = 40
+
+
+@pytest.fixture
+def said(write_record, tmp_path):
+    """Of six seeds; CatLIP is right on the first half, of labels that are its classes, CLIP on
+    nothing, and both on a tenth of the rest.
+    """
+
+    def write(**origin):
+        for method, known in (("catlip", True), ("clip", False)):
+            for seed in range(6):
+                metrics = {"method": method, "seed": seed, "images_seen": 10.0}
+                metrics |= {"parameters_total": 3_000_000, "parameters_image": 1_000_000}
+                recipe = {"max_lr": 1e-3 if known else 5e-4, "betas": [0.9, 0.98]}
+                config = {"recipe": recipe}
+                write_record("pretrain", f"{method}-seed{seed}", metrics=metrics, config=config)
+                right = np.zeros(IMAGES, dtype=bool)
+                right[: IMAGES // 2] = known
+                right[IMAGES // 2 + seed % 4] = True
+                row = {"task": "concepts", "fraction": 1.0, "init": "random", "seed": 0}
+                row |= {"top1": float(right.mean()), "correct": packed(right)}
+                parts = {"synsets": [], "similarities": [], "classes": [], "similarity": 1.0}
+                labels = [
+                    parts | {"label": "dog", "kind": "exact"} | origin,
+                    parts | {"label": "quark", "kind": "random"} | origin,
+                ]
+                for number, label in enumerate(labels):
+                    if "test_images" in origin:
+                        half = IMAGES // 2
+                        label["test_images"] = list(range(number * half, (number + 1) * half))
+                probe = {"method": method, "pretrain_seed": seed, "concepts_num_classes": 2}
+                probe |= {"concepts_top1": float(right.mean()), "concepts_num_test": IMAGES}
+                samples = {"runs": [row]} | ({"origins_concepts": labels} if known else {})
+                write_record("linear_probe", f"{method}-seed{seed}", metrics=probe, samples=samples)
+        (setting,) = settings(read_records([tmp_path / "runs"]))
+        return confounds(setting)
+
+    return write
+
+
+def test_what_differs_is_named_with_whom_it_favours(said):
+    words = said()
+    assert "text tower of 2.0 M parameters, and recipes differ in learning rate" in words
+    assert "no record of tuning" in words
+    assert "In CatLIP's favour: 1 of 2 concepts are classes that it was trained on" in words
+    assert "On the" not in words
+
+
+def test_labels_that_are_no_classes_are_compared_where_the_records_know_their_images(said):
+    assert "On the 20 images of concepts that it was not trained on as classes: 0.0" in said(
+        test_images=[]
+    )
