@@ -59,6 +59,14 @@ def paired_by_image(
     return np.array([a - b for a, b in rows if a is not None and b is not None])
 
 
+def between_probes(
+    one: Sequence[Record[LinearProbe]], other: Sequence[Record[LinearProbe]], task: str
+) -> Estimate | None:
+    """`one` - `other` over seeds and test images; None where records or seeds do not allow it."""
+    differences = paired_by_image(one, other, task)
+    return None if differences is None else crossed(differences)
+
+
 def _by_seed(
     records: Sequence[Record[LinearProbe]], task: str
 ) -> dict[int | None, NDArray[np.float64] | None]:

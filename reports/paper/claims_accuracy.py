@@ -19,7 +19,7 @@ from catlip.kinds import (
 from catlip.kinds.estimate import Estimate, beats, of_pairs
 from catlip.method_style import name_of
 from catlip.table import shown
-from reports.compare.crossed import crossed, paired_by_image
+from reports.compare.crossed import between_probes
 from reports.paper.evidence import Compared, Evidence, Trained, paired
 from reports.read.likeness import alike
 from reports.read.measured import by_seed, means_by
@@ -123,8 +123,7 @@ def _difference(
     """Over seeds and test images where the records have a bit for each image, else over seeds."""
     ours, theirs = [one for one, _ in pairs], [other for _, other in pairs]
     if kind == LinearProbe.kind:
-        by_image = paired_by_image(of_kind(ours, LinearProbe), of_kind(theirs, LinearProbe), name)
-        found = None if by_image is None else crossed(by_image)
+        found = between_probes(of_kind(ours, LinearProbe), of_kind(theirs, LinearProbe), name)
         if found:
             return found
     return of_pairs([_value(one, name) - _value(other, name) for one, other in pairs])

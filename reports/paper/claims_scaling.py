@@ -30,7 +30,7 @@ def more_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
         own = [cell for cell in cells if cell.measured.encoder == encoder]
         images = _richest(own, lambda cell: cell.measured.fraction)
         by_fraction = _grouped(own, images, lambda cell: cell.measured.fraction)
-        if len(by_fraction) > 1:
+        if 1.0 in by_fraction and len(by_fraction) > 1:
             least, most = accuracies(by_fraction[min(by_fraction)]), accuracies(by_fraction[1.0])
             compared = [
                 Compared(
@@ -38,6 +38,7 @@ def more_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
                     of_pairs(paired(most[task], least[task])),
                 )
                 for task in most
+                if task in least
             ]
             said = f"Each training saw {images:,} images."
             yield Evidence(compared, said, caveats, anchor=link(own))
@@ -72,7 +73,7 @@ def larger_encoders_help(
 
 
 def accuracies(cells: Cells) -> Levels:
-    """In %."""
+    """Top-1 of each task, in %."""
     return {
         task: {c.measured.seed: 100 * c.measured.accuracies[task] for c in cells}
         for task in cells[0].measured.accuracies

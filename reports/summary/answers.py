@@ -28,7 +28,7 @@ from catlip.kinds.estimate import (
 from catlip.kinds.transfer.scaling import curves, points_at_equal_cost
 from catlip.method_style import name_of
 from catlip.table import Quantity, clipped, mean_and_spread, shown
-from reports.compare.crossed import crossed, paired_by_image
+from reports.compare.crossed import between_probes
 from reports.compare.differences import listed
 from reports.read.measured import STARTER_TASKS, Setting, by_seed, probed
 from reports.read.rules import by_rule
@@ -135,8 +135,7 @@ def _over(difference: Estimate, points: Sequence[float]) -> str:
 
 def _over_seeds_and_images(setting: Setting, task: str) -> Estimate | None:
     one, other = (setting.probes(method, task).records for method in PAIR)
-    differences = paired_by_image(one, other, task)
-    return None if differences is None else crossed(differences)
+    return between_probes(one, other, task)
 
 
 def _at_equal_time(setting: Setting) -> str:

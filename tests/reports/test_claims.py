@@ -431,6 +431,12 @@ def test_cells_of_bench_scaling_speak_of_data_encoders_and_lengths(write_record,
     assert found["larger_encoder"] == found["loss_and_size"] == f"{FAILS} at starter scale"
 
 
+def test_fractions_without_all_the_data_say_nothing_of_more_data(write_record, said):
+    cell(write_record, 0.2, fraction=0.125)
+    cell(write_record, 0.3, fraction=0.5)
+    assert said()["larger_data"] == NOT_TESTED
+
+
 def test_a_method_beside_itself_takes_seeds_for_two_sides(write_record, tmp_path):
     cell(write_record, 0.3, seeds=11)
     cells = read_records([tmp_path / "runs"]).of(Scaling)
