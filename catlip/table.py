@@ -47,6 +47,7 @@ class Cell:
         text: its first line.
         small: a second line in small type.
         anchor: of its record in the page.
+        link: the web address of its source.
         quantity: what the text shows, for the CSV.
         differs: whether it is marked as differing.
         remarks: become footnotes.
@@ -55,6 +56,7 @@ class Cell:
     text: str = MISSING
     small: str = ""
     anchor: str = ""
+    link: str = ""
     quantity: Quantity | None = None
     differs: bool = False
     remarks: tuple[str, ...] = ()
@@ -297,7 +299,7 @@ def _names(column: str, is_split: bool) -> list[str]:
 
 def _values(cell: Cell, is_split: bool) -> list[str]:
     if not is_split:
-        return [cell.full]
+        return [f"{cell.full} {cell.link}".rstrip()]
     if cell.quantity is None:
         return [cell.text, "", ""]
     spread = "" if cell.quantity.spread is None else f"{cell.quantity.spread:.6g}"
@@ -306,7 +308,8 @@ def _values(cell: Cell, is_split: bool) -> list[str]:
 
 def _markdown_cell(table: Table, cell: Cell) -> str:
     text = escape_markdown(cell.text)
-    text = f"[{text}](#{cell.anchor})" if cell.anchor else text
+    target = f"#{cell.anchor}" if cell.anchor else cell.link
+    text = f"[{text}]({target})" if target else text
     text = f"**{text}** ≠" if cell.differs else text
     marks = ", ".join(map(str, table.marks(cell)))
     small = f" ({escape_markdown(cell.small)})" if cell.small else ""

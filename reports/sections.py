@@ -114,7 +114,8 @@ def build_page(records: Records) -> Page:
 def _appendices(
     main: Setting | None, others: Sequence[Setting], records: Records
 ) -> list[Appendix]:
-    counts = Counter(found.outcome for found in verdicts(records).values())
+    judged = verdicts(records)
+    counts = Counter(one.outcome for one in judged.values())
     named = {
         HOLDS: "holding at the scale that was run",
         FAILS: "not holding",
@@ -128,7 +129,7 @@ def _appendices(
             "claims-of-the-paper",
             "The paper's claims, and what our records say",
             f"Each with its verdict and its numbers: {said}.",
-            sections=[_claims(records)],
+            sections=[Section("claims", "Claims and rules", claims_tables(records, judged))],
         ),
         Appendix(
             "transfer",
@@ -196,10 +197,6 @@ def _summary(main: Setting | None, table: Table | None, records: Records) -> Sec
     by_cost = scaling_figures(main.of(Scaling))[:1]
     blocks += side_by_side(by_cost or plots.accuracy_figure(main))
     return Section("summary", title, blocks)
-
-
-def _claims(records: Records) -> Section:
-    return Section("claims", "Claims and rules", claims_tables(records))
 
 
 def _training(main: Setting | None) -> Section:

@@ -136,16 +136,19 @@ def _judged(claim: Claim, evidence: Evidence) -> Verdict:
     return Verdict(NOT_TESTED, evidence)
 
 
-def claims_tables(records: Records) -> list[Table]:
+def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table]:
     """A row a claim, under its topic: the verdict, and the numbers that it rests on; then the rules
     and what would settle each claim.
+
+    Args:
+        judged: the `verdicts` of these records.
     """
-    found, rows, topic = verdicts(records), list[list[Cell]](), ""
+    rows, topic = list[list[Cell]](), ""
     for claim in claims().values():
         if claim.topic != topic:
             topic = claim.topic
             rows.append([Cell(topic)])
-        rows.append(_row(claim, found[claim.id]))
+        rows.append(_row(claim, judged[claim.id]))
     caption = (
         "A claim holds, does not hold, or cannot be told, at the scale that is said with it and by "
         "its rule in the table below. Intervals are of 95 %, over the pairs that are named; fewer "

@@ -29,7 +29,7 @@ def read_external() -> list[dict[str, str]]:
 
 def external_table() -> Table:
     """Published rates, in the order of the file."""
-    rows = [[Cell(row[key]) if row[key] else Cell() for key in COLUMNS] for row in read_external()]
+    rows = [_row(rate) for rate in read_external()]
     caption = (
         "MFU is model FLOPs a second over what the card's datasheet promises, computed here from "
         "the rate unless the last column says that the source gives it. Rates are per GPU where a "
@@ -43,3 +43,9 @@ def external_table() -> Table:
         rows=rows,
         caption=caption,
     )
+
+
+def _row(rate: dict[str, str]) -> list[Cell]:
+    cells = {key: Cell(rate[key]) if rate[key] else Cell() for key in COLUMNS}
+    cells["source"] = Cell(rate["source"], link=rate["url"])
+    return list(cells.values())

@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
     "lines.linewidth": 2,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",  # text stays text: it is found, read aloud and copied
     "svg.hashsalt": "catlip-bench",
     "path.simplify_threshold": 0.5,
 }
@@ -61,6 +61,7 @@ PAGE_COLOURS = {
     OTHER: "--other",
 } | {colour: f"--{method}" for method, colour in COLOURS.items()}
 DARK = "light-dark({0}, color-mix(in srgb, {0} 50%, white))"  # of a colour that a record states
+FONTS = "'DejaVu Sans', Verdana, sans-serif"  # the first that a reader's machine has
 PNG_DPI = 160
 
 
@@ -95,7 +96,7 @@ def render(figure: Figure, width: float = 5.2) -> Rendered:
             None
         )  # the places that it found hold for the second file too, which is drawn once
         canvas.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    return Rendered(svg.getvalue(), png.getvalue())
+    return Rendered(svg.getvalue().replace("'DejaVu Sans'", FONTS), png.getvalue())
 
 
 def for_page(svg: str, name: str) -> str:
@@ -113,7 +114,6 @@ def for_page(svg: str, name: str) -> str:
         body = body.replace(colour, f"var({variable})")
     for colour in stated_colours():
         body = body.replace(colour, DARK.format(colour))
-    # Glyphs drawn in black have no colour of their own in the file.
     return body.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1).strip()
 
 

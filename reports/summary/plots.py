@@ -8,7 +8,9 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
+from catlip.claims import least_pairs
 from catlip.kinds import LinearProbe, Pretrain
+from catlip.kinds.estimate import of_pairs
 from catlip.method_style import name_of
 from catlip.table import Quantity, clipped, mean_and_spread, shown
 from reports.read.measured import STARTER_TASKS, Setting, by_seed, probed
@@ -39,7 +41,8 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
         for m in probed
     ]
     caption = (
-        f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the bar their mean."
+        f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the upright bar "
+        f"their mean, the lying one its 95 % interval; fewer than {least_pairs()} seeds have none."
     )
     most = max(len(setting.of(LinearProbe, method)) for method in probed)
     caption += f" Of each row {MOST_MARKS} marks at most are drawn." if most > MOST_MARKS else ""
@@ -82,8 +85,10 @@ def _draw_seeds(axes: Axes, setting: Setting, method: str, *, task: str, y: floa
         return
     records = setting.probes(method, task).records
     seeds = list(by_seed(records, lambda record: probed(record, task)).values())
+    mean, colour = of_pairs(seeds), colour_of(method)
+    if mean and mean.low is not None and mean.high is not None:
+        axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=4, alpha=0.8)
     seeds = [seeds[i] for i in thinned(len(seeds), MOST_MARKS)]
-    colour = colour_of(method)
     axes.plot(quantity.mean, y, "|", color=colour, markersize=17, markeredgewidth=2)
     axes.plot(
         seeds,

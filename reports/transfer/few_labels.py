@@ -22,7 +22,7 @@ from reports.transfer.transfer_lines import (
     brief_share,
     draw_lines,
     height_for,
-    left_undrawn,
+    how_drawn,
     means_of,
     said,
 )
@@ -85,7 +85,8 @@ def _figure(
             f"{accuracy} on {title} against the share of the training data, {scale} scale, in "
             f"{paper_name(form)}'s form."
         ),
-        _counted(runs) + left_undrawn(lines),
+        _counted(runs),
+        how_drawn(lines),
         f"Each trains for {shown(epochs, 0)} epochs of its share." if epochs else "",
         f"Guessing gives {shown(chance, 1)} %{', dotted' if guessed else ''}."
         if chance is not None
@@ -147,7 +148,7 @@ def _counted(runs: Sequence[SweepRun]) -> str:
     )
     each = f"{_range(points.values(), 'classifier')} each, every one a mark"
     words = (
-        f"Lines are means of {_range(encoders.values(), 'encoder')}, with {each}, moved aside a "
+        f"Means are over {_range(encoders.values(), 'encoder')}, with {each}, moved aside a "
         "little to be seen."
     )
     more = any(run.share > MORE * run.asked for run in runs)
@@ -182,7 +183,7 @@ def _draw(
     images: dict[float, int],
     chance: float | None,
 ) -> None:
-    shares = sorted({x for line in lines for x, _ in line.means})
+    shares = sorted({x for line in lines for x, _ in line.points})
     axes.set_xscale("log")
     axes.set_xlim(shares[0] / 1.2, shares[-1] * 1.2)
     axes.set_ylim(0, 1.08 * _top(lines) or 1.0)

@@ -25,7 +25,7 @@ from reports.transfer.transfer_lines import (
     brief,
     draw_lines,
     height_for,
-    left_undrawn,
+    how_drawn,
     means_of,
     said,
 )
@@ -96,9 +96,9 @@ def _panels(of: Sequence[Probed], title: str, end: str) -> list[Figure]:
     return _figure(
         f"longer_epochs{end}",
         (
-            f"Accuracy {what} against epochs of pre-training, in Figure 4(a)'s form. {_told(of)}"
-            f"{left_undrawn(epochs)}"
-        ),
+            f"Accuracy {what} against epochs of pre-training, in Figure 4(a)'s form. {_told(of)} "
+            f"{how_drawn(epochs)}"
+        ).strip(),
         f"Accuracy {what} by epochs. {said(epochs, ' epochs', brief)}.",
         lines=epochs,
         title=title,
@@ -111,7 +111,7 @@ def _told(of: Sequence[Probed]) -> str:
         (method, at) for _, method, at in {(s.run, s.record.method, s.epochs) for s in of}
     )
     n = " to ".join(map(str, dict.fromkeys((min(runs.values()), max(runs.values())))))
-    words = f"Every mark is a probe of one training; lines are means of {n} a method and length."
+    words = f"Every mark is a probe of one training; means are over {n} a method and length."
     return words if all(snapshot.row.annealed for snapshot in of) else f"{words} {SNAPSHOTS}"
 
 

@@ -14,7 +14,16 @@ from catlip.method_style import name_of
 from catlip.table import clipped, shown
 from reports.read.records import Record
 from reports.render.figures import Figure, colour_of, marker_of
-from reports.transfer.transfer_lines import MOST_LINES, Line, brief, draw_lines, height_for, said
+from reports.transfer.transfer_lines import (
+    MOST_LINES,
+    Line,
+    brief,
+    draw_lines,
+    height_for,
+    how_drawn,
+    means_of,
+    said,
+)
 
 TERA = 1e12
 
@@ -68,7 +77,7 @@ def _figure(found: Sequence[Curve], task: str, name: str) -> Figure:
         name,
         f"Accuracy on {task} against the operations of the whole training, each trained to the end "
         f"of its schedule. A mark is a training, a line the mean of {n} seeds; a method further to "
-        "the left pays less for the same number of images.",
+        f"the left pays less for the same number of images. {how_drawn(lines)}".strip(),
         f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
         draw=partial(_draw, lines=lines, title=task),
         height=height_for(lines),
@@ -77,15 +86,17 @@ def _figure(found: Sequence[Curve], task: str, name: str) -> Figure:
 
 def _line(curve: Curve, task: str) -> Line:
     tera = [flops / TERA for flops in curve.costs["flops"]]
-    rows = list(curve.top1[task].values())
-    means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    rows = curve.top1[task]
+    points = [
+        (x, str(seed), y) for seed, row in rows.items() for x, y in zip(tera, row, strict=True)
+    ]
     return Line(
         clipped(name_of(curve.method), 24),
         "",
         colour_of(curve.method),
         marker=marker_of(curve.method),
-        means=list(zip(tera, means, strict=True)),
-        marks=[point for row in rows for point in zip(tera, row, strict=True)],
+        means=means_of(points),
+        marks=[(x, y) for x, _, y in points],
     )
 
 
@@ -96,7 +107,7 @@ def _draw(axes: Axes, lines: Sequence[Line], title: str) -> None:
     axes.set_xlim(ends[0] / 1.1, ends[1] * 1.1)
     axes.set_ylim(0, 1.08 * max(y for _, y in points) or 1.0)
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks([x for x, _ in lines[0].means], [f"{x:.3g}" for x, _ in lines[0].means])
+    axes.set_xticks([x for x, _ in lines[0].points], [f"{x:.3g}" for x, _ in lines[0].points])
     axes.set_xlabel("operations of the whole training (10¹² FLOPs, logarithmic)")
     axes.set_ylabel(f"{title}, top-1 (%)")
     draw_lines(axes, lines, lambda x, _: x, leader=":")

@@ -8,6 +8,8 @@ from itertools import groupby
 
 from matplotlib.axes import Axes
 
+from catlip.claims import least_pairs
+from catlip.kinds.estimate import Estimate, of_pairs
 from catlip.table import shown
 from reports.render.figures import PAPER, label_points, thinned
 
@@ -31,20 +33,26 @@ class Line:
     how: str
     colour: str
     marker: str
-    means: Sequence[Point]
+    means: Sequence[tuple[float, Estimate]]
     marks: Sequence[Point]
     hollow: Sequence[Point] = ()
     dashed: bool = False
 
+    @property
+    def points(self) -> list[Point]:
+        """Where the line runs."""
+        return [(x, mean.value) for x, mean in self.means]
 
-def means_of(points: Sequence[tuple[float, str, float]]) -> list[Point]:
+
+def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Estimate]]:
     """The mean at each x over (x, group, y): first within a group, such as an encoder, then over
-    the groups.
+    the groups, whose interval it has.
     """
     means = []
     for x, at in groupby(sorted(points), key=lambda point: point[0]):
         groups = [[y for _, _, y in own] for _, own in groupby(at, key=lambda point: point[1])]
-        means.append((x, sum(sum(own) / len(own) for own in groups) / len(groups)))
+        each = [sum(own) / len(own) for own in groups]
+        means.append((x, of_pairs(each) or Estimate(sum(each) / len(each))))
     return means
 
 
@@ -61,14 +69,22 @@ def draw_lines(
         steps = i - (len(lines) - 1) / 2
         means, marks, hollow = (
             [(moved(x, steps), y) for x, y in points]
-            for points in (line.means, line.marks, line.hollow)
+            for points in (line.points, line.marks, line.hollow)
         )
-        axes.plot(
-            *zip(*means, strict=True),
-            "--" if line.dashed else "-",
-            color=line.colour,
-            linewidth=1.8,
-        )
+        between = "--" if line.dashed else "-"
+        style = between if len(means) > 2 else "_"  # two points do not make a line
+        axes.plot(*zip(*means, strict=True), style, color=line.colour, linewidth=1.8, markersize=12)
+        for x, mean in line.means:
+            if mean.low is not None and mean.high is not None:
+                ends = [[mean.value - mean.low], [mean.high - mean.value]]
+                axes.errorbar(
+                    [moved(x, steps)],
+                    [mean.value],
+                    ends,
+                    ecolor=line.colour,
+                    capsize=5,
+                    zorder=3,
+                )
         for points, face in ((marks, line.colour), (hollow, PAPER)):
             if points:
                 xs, ys = zip(*(points[i] for i in thinned(len(points), MOST_MARKS)), strict=True)
@@ -78,8 +94,8 @@ def draw_lines(
                     line.marker,
                     color=line.colour,
                     markerfacecolor=face,
-                    alpha=0.5,
-                    markersize=5.5,
+                    alpha=0.35,
+                    markersize=5,
                 )
         x, y = means[-1]
         names.append(
@@ -88,10 +104,14 @@ def draw_lines(
     label_points(axes, names, gap=NAME_HEIGHT / height_for(lines), leader=leader)
 
 
-def left_undrawn(lines: Sequence[Line]) -> str:
-    """A sentence where there are more marks than are drawn."""
-    most = max((len(points) for line in lines for points in (line.marks, line.hollow)), default=0)
-    return f" Of each line {MOST_MARKS} marks at most are drawn." if most > MOST_MARKS else ""
+def how_drawn(lines: Sequence[Line]) -> str:
+    """Sentences for the caption: what the bars are, and how many marks were left out."""
+    sentences = []
+    if any(mean.low is not None for line in lines for _, mean in line.means):
+        sentences.append(f"A bar is a mean's 95 % interval; fewer than {least_pairs()} have none.")
+    if any(len(of) > MOST_MARKS for line in lines for of in (line.marks, line.hollow)):
+        sentences.append(f"Of each line {MOST_MARKS} marks at most are drawn.")
+    return " ".join(sentences)
 
 
 def height_for(lines: Sequence[Line]) -> float:
@@ -103,7 +123,7 @@ def said(lines: Sequence[Line], unit: str, shorten: Callable[[float], str]) -> s
     """The means in words: `CatLIP: 3.0 % at 5 %, 6.3 % at 100 %`."""
     told = {
         f"{line.name}{f', {line.how}' if line.how else ''}": ", ".join(
-            f"{shown(y, 1)} % at {shorten(x)}{unit}" for x, y in line.means
+            f"{shown(y, 1)} % at {shorten(x)}{unit}" for x, y in line.points
         )
         for line in lines
     }

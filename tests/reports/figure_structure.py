@@ -12,7 +12,7 @@ from pathlib import Path
 def structure(svg: str) -> str:
     """How many parts of each kind an SVG of matplotlib's has, and its words in their order."""
     kinds = Counter(re.findall(r'<g id="([A-Za-z0-9]*[A-Za-z])_\d+">', svg))
-    words = re.findall(r"<!-- (.*?) -->", svg, re.DOTALL)
+    words = re.findall(r"<text[^>]*>(.*?)</text>", svg, re.DOTALL)
     return (
         f"{', '.join(f'{kind} {count}' for kind, count in sorted(kinds.items()))}: "
         f"{' | '.join(words)}"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from catlip.table import Table
-from reports.read.records import Record, read_record
+from reports.paper.claims import claims_tables, verdicts
+from reports.read.records import Record, Records, read_record
 from reports.sections import Page
 
 REPOSITORY = Path(__file__).parents[2]
@@ -31,6 +32,11 @@ HEAD: dict[str, Any] = {
     "samples": {},
     "notes": [],
 }
+
+
+def claims_of(records: Records) -> list[Table]:
+    """The tables of claims and of rules."""
+    return claims_tables(records, verdicts(records))
 
 
 def table(page: Page, name: str) -> Table:

@@ -8,13 +8,13 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from report_support import SIDES
+from report_support import SIDES, claims_of
 from toys import steps
 
 from catlip.claims import claims, digest, rules
 from catlip.kinds import Scaling
 from catlip.kinds.estimate import FAILS, HOLDS, OPEN, RULES
-from reports.paper.claims import JUDGES, NOT_TESTED, claims_tables, verdicts
+from reports.paper.claims import JUDGES, NOT_TESTED, verdicts
 from reports.read.records import Records, read_records
 from reports.render.page import markdown
 from reports.sections import build_page
@@ -70,14 +70,14 @@ def test_the_page_says_how_many_records_were_made_under_its_rules(write_record, 
         metrics = {"method": "catlip", "seed": seed, "images_seen": 1.0}
         name = f"catlip-seed{seed}"
         write_record("pretrain", name, "runs", metrics=metrics, environment=environment)
-    said = claims_tables(read_records([tmp_path / "runs"]))[1].caption
+    said = claims_of(read_records([tmp_path / "runs"]))[1].caption
     assert "2 of 4 records name it" in said
     assert "Made before rules had a digest: 1." in said
     assert "of others (1)" in said
 
 
 def test_without_records_nothing_is_tested_and_the_table_says_what_to_run():
-    table, of_rules = claims_tables(Records((), (), ()))
+    table, of_rules = claims_of(Records((), (), ()))
     assert {row[1].text for row in table.rows if len(row) > 1} == {NOT_TESTED}
     assert [row[-1].text for row in of_rules.rows] == [c.settle for c in claims().values()]
 
@@ -537,7 +537,7 @@ def test_records_of_strange_numbers_give_a_table(golden, tmp_path, strange):
             continue
         content["metrics"] = with_leaves(content.get("metrics", {}), strange)
         path.write_text(json.dumps(content))
-    assert claims_tables(read_records([tmp_path / "runs"]))[0].rows
+    assert claims_of(read_records([tmp_path / "runs"]))[0].rows
     assert build_page(read_records([tmp_path / "runs"])).tables
 
 

@@ -329,7 +329,8 @@ def test_every_published_rate_has_a_source_and_a_caveat_and_ours_stand_apart():
     rows = read_external()
     assert len(rows) > 20
     for found in rows:
-        assert list(found) == list(COLUMNS)
+        assert {*found} == {*COLUMNS, "url"}
+        assert found["url"].startswith("https://")
         assert found["source"], found
         assert found["caveat"], found
         assert found["hardware"], found

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from report_support import claims_of
 from toys import steps
 
 from bench.compare import compare as bench_compare
@@ -17,7 +18,6 @@ from catlip.kinds.cost.waterfall import waterfall_tables
 from catlip.kinds.words.threshold import probes
 from catlip.least_counts import ROUNDS, too_few
 from catlip.table import Quantity, sign_of
-from reports.paper.claims import claims_tables
 from reports.read.measured import Setting, settings
 from reports.read.records import Record, read_records
 from reports.sections import build_page
@@ -297,7 +297,7 @@ def test_classifiers_of_one_encoder_are_no_seeds_of_a_claim(write_record, tmp_pa
     write_record(
         "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1, 0.2, 0.3])}
     )
-    rows = claims_tables(read_records([tmp_path / "runs"]))[0].rows
+    rows = claims_of(read_records([tmp_path / "runs"]))[0].rows
     (row,) = [
         row for row in rows if len(row) > 1 and "gains accuracy where images are few" in row[0].text
     ]
@@ -315,7 +315,7 @@ def test_a_line_counts_encoders_by_their_seeds(write_record, of_kind):
         metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_num_classes": 4}
         write_record("linear_probe", name, metrics=metrics, samples=samples)
     (figure,) = share_figures(of_kind("linear_probe"))
-    assert "means of 1 encoder," in figure.caption
+    assert "Means are over 1 encoder," in figure.caption
 
 
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
@@ -355,7 +355,7 @@ def test_a_ratio_from_few_timed_steps_is_no_ratio(
     ]
     assert any("2.70" in word for word in words) == is_enough
     assert any(f"{rounds} round" in word for word in words) != is_enough
-    claims = claims_tables(read_records([Path(found.root)]))[0].rows
+    claims = claims_of(read_records([Path(found.root)]))[0].rows
     (claim,) = [
         row for row in claims if len(row) > 1 and any("2.70 times" in cell.text for cell in row)
     ] or [None]
@@ -441,7 +441,7 @@ def test_a_folder_of_twelve_classes_fills_no_cell_of_the_papers(transfer, tmp_pa
 def test_generated_scenes_are_neither_coco_nor_ade20k(write_record, tmp_path):
     for method, seed in ((m, s) for m in ("catlip", "clip") for s in range(2)):
         dense(write_record, method, seed, 0.2)
-    rows = claims_tables(read_records([tmp_path / "runs"]))[0].rows
+    rows = claims_of(read_records([tmp_path / "runs"]))[0].rows
     said = " ".join(row[2].text for row in rows if len(row) > 1)
     assert "mIoU of 21 classes on 400 images" in said
     assert "ADE20k" not in said

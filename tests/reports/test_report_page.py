@@ -13,6 +13,7 @@ from figure_structure import structures
 from report_support import run_reports
 
 from catlip.table import MISSING
+from reports.paper.external import read_external
 from reports.read.records import read_records
 from reports.render.page import html, write_report
 from reports.sections import build_page
@@ -108,6 +109,7 @@ def test_the_page_is_one_file_that_loads_nothing_from_outside(report):
     assert {link for link in page.links if link.startswith("https://")} == {
         "https://arxiv.org/abs/2404.15653",
         "https://github.com/apple/corenet",
+        *(rate["url"] for rate in read_external()),
     }
     text = re.sub(r'<a href="https://[^"]+">', "", text)
     assert not re.search(r"https?://|@import|url\((?!#)", text)

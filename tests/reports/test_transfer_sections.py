@@ -35,6 +35,7 @@ from reports.transfer.few_labels import lines_of as share_lines
 from reports.transfer.longer_training import lines_of as longer_lines
 from reports.transfer.longer_training import snapshots_of
 from reports.transfer.transfer_gain import gains_of, verdict
+from reports.transfer.transfer_lines import means_of
 from reports.transfer.transfer_runs import runs_of
 
 ANCHORS = ("worth", "dense", "few-labels", "transfer-init", "longer-training")
@@ -315,11 +316,11 @@ def test_a_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_
         ("CatLIP", "Transfer Init"),
         ("CLIP", ""),
     ]
-    assert lines["CatLIP", "random head"].means == [
+    assert lines["CatLIP", "random head"].points == [
         (10, pytest.approx(16)),
         (100, pytest.approx(31.5)),
     ]
-    assert lines["CatLIP", "Transfer Init"].means == [
+    assert lines["CatLIP", "Transfer Init"].points == [
         (10, pytest.approx(19)),
         (100, pytest.approx(34.5)),
     ]
@@ -483,7 +484,7 @@ def test_snapshots_are_hollow_and_the_page_says_what_they_understate(read, tmp_p
     records = read_records([tmp_path / "runs"]).of(LongerTraining)
     snapshots = [snapshot for found in records for snapshot in snapshots_of(found)]
     catlip, clip = longer_lines(snapshots)
-    assert catlip.means == [(10, pytest.approx(6)), (20, pytest.approx(7)), (40, pytest.approx(9))]
+    assert catlip.points == [(10, pytest.approx(6)), (20, pytest.approx(7)), (40, pytest.approx(9))]
     assert ([x for x, _ in catlip.marks], sorted(x for x, _ in catlip.hollow)) == (
         [40, 40],
         [10, 10, 20, 20],
@@ -513,7 +514,7 @@ def test_runs_trained_to_several_lengths_make_the_line_as_in_the_paper(record):
         record("longer_training", metrics=parts["metrics"], samples={"runs": rows})
     )
     (line,) = longer_lines(snapshots)
-    assert line.means == [(20, pytest.approx(12)), (40, pytest.approx(9))]
+    assert line.points == [(20, pytest.approx(12)), (40, pytest.approx(9))]
     assert sorted(line.hollow) == [(10, pytest.approx(6)), (20, pytest.approx(7))]
 
 
@@ -703,3 +704,11 @@ def test_no_word_of_a_record_becomes_part_of_the_page(write_record, tmp_path, co
         > 6
     )
     assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
+
+
+def test_a_mean_has_an_interval_from_six_groups_on():
+    def interval(groups):
+        ((_, mean),) = means_of([(1.0, str(i), 10.0 + i) for i in range(groups)])
+        return mean.low is not None
+
+    assert [interval(groups) for groups in (1, 5, 6)] == [False, False, True]
