@@ -42,12 +42,12 @@ class RunningIdf(nn.Module):
             classes: of each caption.
             present: [sum K] bool, which of them count; those that do, once in a caption.
         """
-        found = torch.zeros_like(self.captions_with)
-        found.index_add_(0, classes.values, present.long())
+        counts = torch.zeros_like(self.captions_with)
+        counts.index_add_(0, classes.values, present.long())
         world_size = ranks()["world_size"]
         if world_size > 1:
-            dist.all_reduce(found)
-        self.captions_with += found
+            dist.all_reduce(counts)
+        self.captions_with += counts
         self.captions_seen += world_size * len(classes)
 
     def weights(self, classes: RaggedLabels, present: Tensor) -> Tensor:

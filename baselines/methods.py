@@ -15,7 +15,7 @@ NO_METHODS = ("idf", "methods", "openclip", "pretrain")  # modules of this packa
 
 def objectives() -> dict[str, type[Objective]]:
     """Every class with a name, in the order of the modules' names and then of their lines."""
-    found: dict[str, type[Objective]] = {}
+    by_name: dict[str, type[Objective]] = {}
     for module in sorted(module.name for module in pkgutil.iter_modules(baselines.__path__)):
         if module in NO_METHODS:
             continue
@@ -23,10 +23,10 @@ def objectives() -> dict[str, type[Objective]]:
         for member in contents.values():
             is_objective = isinstance(member, type) and issubclass(member, Objective)
             if is_objective and member.__module__ == contents["__name__"] and member.name:
-                if member.name in found:
+                if member.name in by_name:
                     raise ValueError(f"two methods are called {member.name}: rename one of them")
-                found[member.name] = member
-    return found
+                by_name[member.name] = member
+    return by_name
 
 
 BASELINES = objectives()

@@ -106,10 +106,10 @@ def costs(factors: Factors, world_size: int) -> kinds.MethodCosts:
 
 def sent_mb(exchanges: list[Exchange]) -> dict[str, float]:
     """By what is sent, and in total: per rank and step, round a ring."""
-    found: dict[str, float] = {}
+    by_exchange: dict[str, float] = {}
     for exchange in exchanges:
-        found[exchange.what] = found.get(exchange.what, 0.0) + exchange.sent_bytes / 1e6
-    return found | {"total": sum(found.values())}
+        by_exchange[exchange.what] = by_exchange.get(exchange.what, 0.0) + exchange.sent_bytes / 1e6
+    return by_exchange | {"total": sum(by_exchange.values())}
 
 
 def ratio_with_own_sizes(config: Analytic) -> float:

@@ -185,7 +185,7 @@ def train_both(
         images.append(sum(map(len, batches)))
         alone.append(float(np.mean([loss_of_base_rates(base_rates, batch) for batch in batches])))
     losses = {
-        f"{bias}_loss": _step_means(found, data.accumulation) for bias, found in heard.items()
+        f"{bias}_loss": _step_means(of_bias, data.accumulation) for bias, of_bias in heard.items()
     }
     steps = [*range(1, len(images) + 1)]
     return {

@@ -56,13 +56,13 @@ def compare(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     ]
     for name, samples in one["samples"].items():
         if others := other["samples"].get(name):
-            found = unpaired_ratio(others, samples)
+            ratio = unpaired_ratio(others, samples)
             interval = (
-                f" [{found.low:.3f}, {found.high:.3f}]"
+                f" [{ratio.low:.3f}, {ratio.high:.3f}]"
                 if min(len(samples), len(others)) >= FEWEST
                 else ""
             )
-            lines.append(f"{name}: other / one = {found.value:.3f}{interval}")
+            lines.append(f"{name}: other / one = {ratio.value:.3f}{interval}")
     return lines or ["nothing in common to compare"]
 
 
@@ -87,15 +87,15 @@ def _shared_ratios(
 def _ratios(metrics: Any, path: str = "") -> list[tuple[str, dict[str, float]]]:
     """Everything in the metrics that has a value and an interval, by where it stands."""
     if isinstance(metrics, list):
-        metrics = {str(number): found for number, found in enumerate(metrics)}
+        metrics = {str(number): metric for number, metric in enumerate(metrics)}
     if not isinstance(metrics, dict):
         return []
     if {"value", "low", "high"} <= metrics.keys():
         return [(path, metrics)]
     return [
-        found
+        metric
         for name, below in metrics.items()
-        for found in _ratios(below, f"{path} {name}".strip())
+        for metric in _ratios(below, f"{path} {name}".strip())
     ]
 
 

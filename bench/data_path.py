@@ -76,18 +76,18 @@ class DataPathBench:
 def photographs(config: DataPathBench) -> list[bytes]:
     """The encoded images. Raises: InputError when there are too few."""
     if config.images is None:
-        found = cut(shipped_photographs(), config.num_images, seed=0)
+        pictures = cut(shipped_photographs(), config.num_images, seed=0)
     else:
         paths = sorted(
             path for path in config.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")
         )
-        found = [path.read_bytes() for path in paths[: config.num_images]]
-    if len(found) < SHARDS:
+        pictures = [path.read_bytes() for path in paths[: config.num_images]]
+    if len(pictures) < SHARDS:
         raise InputError(
-            f"{len(found)} photographs (.jpg, .jpeg) in {config.images or 'all'}; give at least "
+            f"{len(pictures)} photographs (.jpg, .jpeg) in {config.images or 'all'}; give at least "
             f"{SHARDS}"
         )
-    return found
+    return pictures
 
 
 def measure_decoders(
@@ -97,15 +97,15 @@ def measure_decoders(
     those is not counted.
     """
     draws = draws_at(0, 0, len(images))
-    found: dict[str, list[float]] = {name: [] for name in decoders}
+    milliseconds: dict[str, list[float]] = {name: [] for name in decoders}
     for number in progress(range(rounds + 1), "decoding", unit="round", disable=quiet):
         for name, decode in decoders.items():
             start = time.process_time()
             for encoded, numbers in zip(images, draws, strict=True):
                 decode(encoded, numbers)
             if number:
-                found[name].append((time.process_time() - start) / len(images) * 1e3)
-    return found
+                milliseconds[name].append((time.process_time() - start) / len(images) * 1e3)
+    return milliseconds
 
 
 def pixel_difference(decode: Decoder, peer: Decoder, images: list[bytes]) -> kinds.PixelDifference:
@@ -124,7 +124,7 @@ def measure_loaders(
     """Images per second of a core of each loader and number of workers, one value per round; and
     our workers' MiB.
     """
-    found: dict[str, list[float]] = {}
+    rates: dict[str, list[float]] = {}
     memory: dict[str, kinds.WorkerMemory] = {}
     for _ in range(config.loader_rounds):
         for workers in config.workers:
@@ -134,12 +134,12 @@ def measure_loaders(
                     folder, config.resolution, config.batch_size, config.num_batches, workers
                 )
                 rate, mib = time_loader(batches, config.batch_size, row, quiet=config.quiet)
-                found.setdefault(row, []).append(rate)
+                rates.setdefault(row, []).append(rate)
                 if name == "ours" and workers:
                     memory[row] = kinds.WorkerMemory(
                         workers_mib_start=mib[0], workers_mib_end=mib[-1]
                     )
-    return found, memory
+    return rates, memory
 
 
 def main(config: DataPathBench) -> None:

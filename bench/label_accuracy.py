@@ -146,7 +146,7 @@ def measure(
     rules: Sequence[str],
     prompts: Sequence[Prompt],
     quiet: bool,
-    save: Callable[[Outcomes], None] = lambda found: None,
+    save: Callable[[Outcomes], None] = lambda given: None,
 ) -> Outcomes:
     """What each rule made of the sentences of each kind, in which the sentences of a class are
     together.
@@ -162,8 +162,8 @@ def measure(
     for number, group in enumerate(progress(classes, "labelling", disable=quiet, unit=" classes")):
         labels = [labeller.batch([prompt.text for prompt in group]) for labeller in labellers]
         hops = hops_to(group[0].synsets, itertools.chain.from_iterable(itertools.chain(*labels)))
-        for labeller, found in zip(labellers, labels, strict=True):
-            for prompt, synsets in zip(group, found, strict=True):
+        for labeller, given in zip(labellers, labels, strict=True):
+            for prompt, synsets in zip(group, given, strict=True):
                 outcomes[labeller.rule, prompt.kind].add(prompt, synsets, hops, labeller)
         if number % SAVE_EVERY == 0:
             save(_found(outcomes))

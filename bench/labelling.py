@@ -125,10 +125,10 @@ def plain(rule: Callable[[str], list[int]]) -> Way:
     """A function of one caption, in a loop."""
 
     def label(captions: Sequence[str]) -> Labels:
-        found = [rule(caption) for caption in captions]
-        counts = np.cumsum([0, *map(len, found)], dtype=np.uint32)
+        labels = [rule(caption) for caption in captions]
+        counts = np.cumsum([0, *map(len, labels)], dtype=np.uint32)
         return Labels(
-            np.array([synset for synsets in found for synset in synsets], dtype=np.uint32),
+            np.array([synset for synsets in labels for synset in synsets], dtype=np.uint32),
             counts,
             {},
         )
@@ -140,14 +140,14 @@ def contenders(rule: str) -> dict[str, Way]:
     """Every way to label by a rule: ours first, then plain NLTK; for the released rule also as the
     released code does it.
     """
-    found = {"ours": ours(rule), "nltk": plain(PLAIN[rule])}
+    labellers = {"ours": ours(rule), "nltk": plain(PLAIN[rule])}
     if rule == "corenet":
         # Synsets in no special order: where in the list a key is found is a matter of chance.
         offsets = np.random.default_rng(0).choice(nouns().offsets, RELEASE_CLASSES, replace=False)
         classes = [f"n{offset}" for offset in offsets.tolist()]
-        found["nltk_tagged"] = plain(nltk_rules.corenet_tagged)
-        found["release"] = plain(lambda caption: nltk_rules.release(caption, classes))
-    return found
+        labellers["nltk_tagged"] = plain(nltk_rules.corenet_tagged)
+        labellers["release"] = plain(lambda caption: nltk_rules.release(caption, classes))
+    return labellers
 
 
 def per_core(
@@ -191,16 +191,16 @@ def one_round(ways: dict[str, Way], captions: Sequence[str], folder: Path) -> di
 
     Raises: InputError when the labels of two contenders differ.
     """
-    taken, found = {}, {}
+    taken, given = {}, {}
     for name, label in ways.items():
         mine = captions if name == "ours" else captions[: len(captions) // PEERS_SHARE]
         begin = time.perf_counter()
         labels = label(mine)
         write_sidecar(folder / name, labels)
         taken[name] = (time.perf_counter() - begin) / len(mine) * 1e6
-        found[name] = labels.values
-    for name, values in found.items():
-        if not np.array_equal(values, found["ours"][: len(values)]):
+        given[name] = labels.values
+    for name, values in given.items():
+        if not np.array_equal(values, given["ours"][: len(values)]):
             raise InputError(
                 f"the labels of {name} and ours differ, so their times cannot be compared"
             )
@@ -324,8 +324,8 @@ def _descriptions() -> list[str]:
     """The descriptions among the prompts, shuffled: in their own order, sentences about one class
     repeat its words.
     """
-    found = [prompt.text for prompt in read_prompts() if prompt.kind == "description"]
-    return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
+    descriptions = [prompt.text for prompt in read_prompts() if prompt.kind == "description"]
+    return [descriptions[i] for i in np.random.default_rng(0).permutation(len(descriptions))]
 
 
 def _captions(patterns: Sequence[str]) -> list[str]:

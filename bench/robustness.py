@@ -96,13 +96,13 @@ def main(config: Robustness) -> None:
 
 def trainings(config: Robustness, noise: Noise) -> list[OneTraining]:
     """Of one noise: every method on every seed."""
-    found = []
+    every = []
     for method in config.methods:
         recipe = of_length(base_recipe(config, method), config.images)
         for seed in config.seeds:
             training = config.training(method, recipe, seed)
-            found.append(OneTraining(**vars(training), noise=str(noise), images=config.images))
-    return found
+            every.append(OneTraining(**vars(training), noise=str(noise), images=config.images))
+    return every
 
 
 def _measure(
@@ -110,14 +110,14 @@ def _measure(
 ) -> kinds.Robustness:
     noisy = _prepared(config, Noise.read(training.noise), data)
     outcome = train_and_probe(config, replace(training, **noisy), folder)
-    clean, found = Vocabulary.load(training.vocabulary), Vocabulary.load(noisy["vocabulary"])
-    offsets = [{synset.offset for synset in vocabulary.synsets} for vocabulary in (clean, found)]
+    clean, own = Vocabulary.load(training.vocabulary), Vocabulary.load(noisy["vocabulary"])
+    offsets = [{synset.offset for synset in vocabulary.synsets} for vocabulary in (clean, own)]
     return kinds.Robustness(
         method=training.method,
         noise=training.noise,
         seed=training.seed,
-        samples=found.source.captions,
-        classes=len(found),
+        samples=own.source.captions,
+        classes=len(own),
         classes_kept=len(offsets[0] & offsets[1]) / len(clean),
         images_seen=outcome.pretrain.images_seen,
         final_loss=outcome.pretrain.final_loss,

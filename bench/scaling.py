@@ -92,7 +92,7 @@ def main(config: Scaling) -> None:
 
 def cells(config: Scaling) -> list[OneCell]:
     """All combinations, the cheapest first, every seed of a cell after the other."""
-    found = []
+    made = []
     every = product(sorted(config.images), config.fractions, config.encoders or ("",))
     for (images, fraction, encoder), method, seed in product(every, config.methods, config.seeds):
         base = base_recipe(config, method)
@@ -100,8 +100,8 @@ def cells(config: Scaling) -> list[OneCell]:
         training = replace(
             config.training(method, recipe, seed), shards=spread(config.shards, fraction)
         )
-        found.append(OneCell(**vars(training), images=images, fraction=fraction))
-    return found
+        made.append(OneCell(**vars(training), images=images, fraction=fraction))
+    return made
 
 
 def spread(shards: tuple[str, ...], fraction: float) -> tuple[str, ...]:

@@ -95,16 +95,16 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
     Raises: InputError for an unknown name.
     """
     gpu = device.type == "cuda"
-    found = replace(
+    resolved = replace(
         config,
         precision=config.precision or PRECISION[device.type],
         batch_size=config.batch_size or BATCH_SIZE[device.type],
         num_steps=config.num_steps or (50 if gpu else 8),
         num_warmup=config.num_warmup or (10 if gpu else 2),
     )
-    for method in found.methods:
-        factors_of(found, method)
-    return found
+    for method in resolved.methods:
+        factors_of(resolved, method)
+    return resolved
 
 
 def measure(config: StepTime, place: Place) -> tuple[Laps, dict[str, int]]:

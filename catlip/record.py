@@ -233,7 +233,7 @@ def environment() -> dict[str, Any]:
     """Machine, device, versions and code revision of this process; nothing that identifies a person
     or a host.
     """
-    found: dict[str, Any] = {
+    described: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -246,10 +246,10 @@ def environment() -> dict[str, Any]:
         **_revision(),
         "rules": claims.digest(),
     }
-    return found | (
+    return described | (
         _torch_environment()
         if "torch" in sys.modules
-        else {"device": found["cpu"], "device_count": 1}
+        else {"device": described["cpu"], "device_count": 1}
     )
 
 
@@ -262,9 +262,9 @@ def _threads() -> int:
 def _torch_environment() -> dict[str, Any]:
     import torch
 
-    found: dict[str, Any] = {"threads": _threads(), "device": _cpu_model(), "device_count": 1}
+    described: dict[str, Any] = {"threads": _threads(), "device": _cpu_model(), "device_count": 1}
     if torch.cuda.is_available():
-        found |= {
+        described |= {
             "device": torch.cuda.get_device_name(),
             "device_count": torch.cuda.device_count(),
             "device_memory_gib": round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1),
@@ -275,7 +275,7 @@ def _torch_environment() -> dict[str, Any]:
                 "nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"
             ),
         }
-    return found
+    return described
 
 
 def _revision() -> dict[str, Any]:

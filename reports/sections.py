@@ -96,7 +96,7 @@ class Page:
 
 def build_page(records: Records) -> Page:
     """Everything the report says, from the records and the published numbers."""
-    learn(record.shown_as for record in records.found)
+    learn(record.shown_as for record in records.every)
     every = settings(records)
     main = next(
         iter(sorted(every, key=lambda s: (not s.of(Pretrain), not s.methods))), None
@@ -159,7 +159,7 @@ def _appendices(
         Appendix(
             "provenance",
             "Where every number came from",
-            f"{len(records.found):,} records, each with its command, machine and raw samples.",
+            f"{len(records.every):,} records, each with its command, machine and raw samples.",
             sections=[_provenance(records)],
         ),
     ]
@@ -256,18 +256,18 @@ def _paper(records: Records) -> Section:
 
 
 def _provenance(records: Records) -> Section:
-    found = (
-        f"{len(records.found)} record{'s' * (len(records.found) != 1)} read from "
+    words = (
+        f"{len(records.every)} record{'s' * (len(records.every) != 1)} read from "
         f"{', '.join(records.roots) or 'no folder'}."
     )
     groups = record_groups(records)
     lines = sum(len(group.lines) for group in groups)
     if lines:
-        found += (
-            f" {len(records.found) - lines} of them are shown whole, the others by their files."
+        words += (
+            f" {len(records.every) - lines} of them are shown whole, the others by their files."
         )
     blocks: list[Block] = [
-        Text(f"{found} What differs between these and others, and what makes that unfair:"),
+        Text(f"{words} What differs between these and others, and what makes that unfair:"),
         Command(COMPARE),
         RecordList(groups),
         *records_table(records, groups),

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,35 +20,24 @@ REPOSITORY = Path(__file__).parent.parent
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def run_module(
-    module: str, *arguments: object, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """`python -m module arguments`, as a user runs it."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=REPOSITORY,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 @pytest.fixture(scope="session")
-def program() -> Program:
-    """Runs a module as a user does."""
-    return run_module
-
-
-@pytest.fixture(scope="session")
-def forked_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """Like `program`, but spared the seconds that importing torch takes: for what ends at once."""
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """Runs `python -m module arguments`, spared the seconds that importing torch takes."""
     server, folder = ProgramServer(), tmp_path_factory.mktemp("printed")
     output, errors = folder / "output", folder / "errors"
 
-    def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def run(
+        module: str, *arguments: object, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         words = [*map(str, arguments)]
-        code = server.run(module, words, cwd=REPOSITORY, output=output, errors=errors)
+        code = server.run(
+            module,
+            words,
+            cwd=REPOSITORY,
+            output=output,
+            errors=errors,
+            environment=environment,
+        )
         return subprocess.CompletedProcess(
             [module, *words], code, output.read_text(), errors.read_text()
         )
@@ -72,7 +60,7 @@ class Starter:
 
 
 @pytest.fixture(scope="session")
-def starter(tmp_path_factory: pytest.TempPathFactory) -> Starter:
+def starter(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Starter:
     """A small starter data set, made by the commands that make the large one."""
     folder = tmp_path_factory.mktemp("starter")
     made = Starter(folder / "data", folder / "labels", folder / "vocabulary.json")
@@ -81,6 +69,6 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Starter:
         ("catlip.label", made.shards, "--labels-dir", made.labels, "--quiet"),
         ("catlip.vocabulary", made.labels, "--threshold", 3, "--out", made.vocabulary, "--quiet"),
     ):
-        done = run_module(*command)
+        done = program(*command)
         assert done.returncode == 0, done.stderr
     return made

@@ -11,10 +11,14 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+LONGEST = 300  # seconds of a program, which is then killed
 LIBRARIES = (
     "torch",
     "torchvision",
@@ -47,13 +51,25 @@ class ProgramServer:
         )
 
     def run(
-        self, module: str, arguments: list[str], *, cwd: Path, output: Path, errors: Path
+        self,
+        module: str,
+        arguments: list[str],
+        *,
+        cwd: Path,
+        output: Path,
+        errors: Path,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> int:
-        """Run a program, with what it prints in two files. Returns: its exit code."""
+        """Run a program, with what it prints in two files. Returns: its exit code.
+
+        Args:
+            environment: variables that it has besides those of the server.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         request = {"module": module, "arguments": arguments}
         request |= {"cwd": str(cwd), "output": str(output), "errors": str(errors)}
+        request |= {"environment": dict(environment)}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
@@ -63,9 +79,18 @@ class ProgramServer:
         self.process.communicate()
 
 
-def become(module: str, arguments: list[str], cwd: str, output: str, errors: str) -> None:
+def become(
+    module: str,
+    arguments: list[str],
+    cwd: str,
+    output: str,
+    errors: str,
+    environment: dict[str, str],
+) -> None:
     """Be that program: its folder, its command line, its output in files."""
+    signal.alarm(LONGEST)
     os.chdir(cwd)
+    os.environ.update(environment)
     for name, descriptor, flags in (
         (os.devnull, 0, os.O_RDONLY),
         (output, 1, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),

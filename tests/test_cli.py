@@ -69,12 +69,10 @@ from catlip.recipes.__main__ import WriteRecipes
         ("catlip.label", ["nowhere/{0..2}.tar"], "nowhere/0.tar"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_2(
-    forked_program, tmp_path, module, arguments, says
-) -> None:
+def test_a_mistake_is_one_line_and_exit_2(program, tmp_path, module, arguments, says) -> None:
     if module == "catlip.pretrain" and "--shards" in arguments:
         arguments = [*arguments, "--vocabulary", _vocabulary(tmp_path)]
-    done = forked_program(module, *arguments, *out_of(module, tmp_path))
+    done = program(module, *arguments, *out_of(module, tmp_path))
     one_line_error(done, says)
     assert done.stdout == ""
 
@@ -98,9 +96,9 @@ def _vocabulary(folder: Path) -> Path:
     return folder / "vocabulary.json"
 
 
-def test_an_unwritable_out_says_so(forked_program, tmp_path, starter) -> None:
+def test_an_unwritable_out_says_so(program, tmp_path, starter) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = forked_program(
+    done = program(
         "baselines.pretrain",
         "--shards",
         starter.shards,
@@ -115,8 +113,8 @@ def test_an_unwritable_out_says_so(forked_program, tmp_path, starter) -> None:
 
 
 @pytest.mark.parametrize("module", ["catlip.pretrain", "baselines.pretrain", "bench.step_time"])
-def test_help_shows_an_example(forked_program, module) -> None:
-    done = forked_program(module, "--help")
+def test_help_shows_an_example(program, module) -> None:
+    done = program(module, "--help")
     assert done.returncode == 0
     assert f"python -m {module}" in done.stdout
 
@@ -270,11 +268,11 @@ def test_a_folder_given_as_a_file_is_one_line_that_names_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_shards_with_nothing_readable_are_refused(forked_program, tmp_path) -> None:
+def test_shards_with_nothing_readable_are_refused(program, tmp_path) -> None:
     write_shard(
         tmp_path / "0.tar", [(str(i), {"png": b"not a picture", "txt": b"a dog"}) for i in range(4)]
     )
-    done = forked_program(
+    done = program(
         "baselines.pretrain", "--shards", tmp_path, "--out", tmp_path / "run", "--micro-batch", 4
     )
     assert done.returncode == 2

@@ -12,10 +12,10 @@ from catlip.encoder import build_encoder
 
 
 @pytest.fixture(scope="module")
-def said(forked_program, starter, tmp_path_factory) -> dict[str, str]:
+def said(program, starter, tmp_path_factory) -> dict[str, str]:
     """What a dry run of CLIP prints, by the words before the colon."""
     out = tmp_path_factory.mktemp("dry") / "run"
-    done = forked_program(
+    done = program(
         "baselines.pretrain", "--method", "clip", "--shards", starter.shards, "--out", out,
         "--encoder", "vit_tiny16",
         "--iterations", 50, "--num-devices", 8, "--micro-batch", 4, "--dry-run",

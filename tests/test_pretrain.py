@@ -175,10 +175,10 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(
     assert program(*arguments, "--max-lr", "0.5", "--restart").returncode == 0
 
 
-def test_labels_of_another_rule_are_refused(forked_program, starter, tmp_path) -> None:
+def test_labels_of_another_rule_are_refused(program, starter, tmp_path) -> None:
     vocabulary = json.loads(starter.vocabulary.read_text()) | {"rule": "corenet"}
     (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))
-    done = forked_program(
+    done = program(
         *command("catlip", starter, tmp_path / "run", "--vocabulary", tmp_path / "vocabulary.json")
     )
     assert done.returncode == 2

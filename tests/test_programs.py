@@ -122,7 +122,7 @@ def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
     assert (ran.folder / "report/index.html").stat().st_size > 10_000
     records = read_records([ran.folder / "runs"])
     assert records.problems == ()
-    assert {record.kind for record in records.found} >= {
+    assert {record.kind for record in records.every} >= {
         SMALLEST[name].kind for name in EVERY_RECORD
     }
 

@@ -42,7 +42,7 @@ def _replicated(factors: Factors, world_size: int) -> list[Exchange]:
     objective = objective_of(factors)
     backwards: list[Tensor] = [*reversed([*objective.parameters()])]
     buckets = dist._compute_bucket_assignment_by_size(backwards, DDP_BUCKETS)[0]
-    found = [
+    exchanges = [
         Exchange(
             "gradients",
             "all_reduce",
@@ -54,7 +54,7 @@ def _replicated(factors: Factors, world_size: int) -> list[Exchange]:
     buffers = [*objective.buffers()]
     if buffers:
         types = {buffer.dtype for buffer in buffers}
-        found.append(
+        exchanges.append(
             Exchange(
                 "buffers",
                 "broadcast",
@@ -63,7 +63,7 @@ def _replicated(factors: Factors, world_size: int) -> list[Exchange]:
                 world_size=world_size,
             )
         )
-    return found
+    return exchanges
 
 
 def _sharded(factors: Factors, world_size: int) -> list[Exchange]:

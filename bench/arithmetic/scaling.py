@@ -54,14 +54,14 @@ def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) ->
     k buckets of gradients, taken as equal, of t each: t + max(0, (k-1) t - backward_ms). The last
     is complete only when the backward pass is.
     """
-    found = 0.0
+    exposed = 0.0
     for exchange in exchanges:
         whole_ms = exchange_ms(exchange, link)
         if exchange.what == "gradients":
             bucket_ms = whole_ms / exchange.count
             whole_ms = bucket_ms + max(0.0, whole_ms - bucket_ms - backward_ms)
-        found += whole_ms
-    return found
+        exposed += whole_ms
+    return exposed
 
 
 def project(

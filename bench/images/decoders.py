@@ -82,14 +82,16 @@ def whole_decodes(names: Sequence[str]) -> dict[str, Decoder]:
     """Decoders of the whole picture and no more: our library's, and those of the peers that have
     one of their own.
     """
-    found: dict[str, Decoder] = {
+    decoders: dict[str, Decoder] = {
         "ours": lambda encoded, draws: _whole(encoded),
         "pillow": lambda encoded, draws: np.asarray(
             Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
         ),
         "torchvision": lambda encoded, draws: decode_jpeg(_bytes(encoded), ImageReadMode.RGB),
     }
-    return {f"{name}, whole picture": found[name] for name in ("ours", *names) if name in found}
+    return {
+        f"{name}, whole picture": decoders[name] for name in ("ours", *names) if name in decoders
+    }
 
 
 def _whole(encoded: bytes) -> NDArray[np.uint8] | None:

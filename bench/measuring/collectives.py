@@ -189,9 +189,10 @@ def profiled_ms(
         span = (event.time_range.start, event.time_range.elapsed_us() / 1e3)
         spans.setdefault(kernel[1] if kernel else event.name, []).append(span)
     names = [TRACED_AS[dist.get_backend()].get(collective.kind, "") for collective in heard]
-    found = {name: [ms for _, ms in sorted(spans.get(name, []))] for name in names}
+    durations = {name: [ms for _, ms in sorted(spans.get(name, []))] for name in names}
     rows = {
-        name: iter(found[name]) if len(found[name]) == names.count(name) else None for name in names
+        name: iter(durations[name]) if len(durations[name]) == names.count(name) else None
+        for name in names
     }
     return [next(row) if (row := rows[name]) is not None else None for name in names]
 
@@ -257,6 +258,6 @@ def timed_ms(run: Callable[[], object], place: Place) -> float:
 
 def slowest(samples_ms: Sequence[float], place: Place) -> list[float]:
     """Sample by sample, that of the rank that took longest; all ranks must ask."""
-    found = torch.tensor(samples_ms, dtype=torch.float64, device=place.device)
-    dist.all_reduce(found, dist.ReduceOp.MAX)
-    return [float(ms) for ms in found.tolist()]
+    times = torch.tensor(samples_ms, dtype=torch.float64, device=place.device)
+    dist.all_reduce(times, dist.ReduceOp.MAX)
+    return [float(ms) for ms in times.tolist()]

@@ -45,10 +45,10 @@ class SavedTensors(saved_tensors_hooks):
 
     def bytes(self) -> dict[str, int]:
         """Of what is still kept, by part."""
-        found = dict.fromkeys((*TOWERS.values(), REST), 0)
+        by_part = dict.fromkeys((*TOWERS.values(), REST), 0)
         for reference, part, size in self._saved.values():
-            found[part] += 0 if reference.expired() else size
-        return found
+            by_part[part] += 0 if reference.expired() else size
+        return by_part
 
     def close(self) -> None:
         """Take the marks off the objective."""
@@ -79,10 +79,10 @@ def saved_bytes(trainer: Trainer, batch: Batch) -> dict[str, int]:
     saved = SavedTensors(objective, {tensor.untyped_storage()._cdata for tensor in known})
     with saved:
         loss = trainer.loss(batch)
-    found = saved.bytes()
+    by_part = saved.bytes()
     saved.close()
     del loss  # until here, it held them
-    return found
+    return by_part
 
 
 def tensors_of(batch: Batch) -> list[Tensor]:

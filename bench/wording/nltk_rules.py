@@ -49,8 +49,8 @@ def lemmatize(word: str) -> str:
     left = [word]
     while left:
         left = [base for form in left for base in _one_ending_less(form)]
-        if found := [form for form in left if "n" in wordnet()._lemma_pos_offset_map.get(form, {})]:
-            return min(found, key=len)
+        if nouns := [form for form in left if "n" in wordnet()._lemma_pos_offset_map.get(form, {})]:
+            return min(nouns, key=len)
     return word
 
 
@@ -84,7 +84,7 @@ def paper_multiword(caption: str) -> list[int]:
     noun, is one.
     """
     tagged = nltk.pos_tag(tokenize(caption))
-    found, place = set(), 0
+    offsets, place = set(), 0
     while place < len(tagged):
         for end in range(min(len(tagged), place + LONGEST_NOUN), place, -1):
             words = "_".join(word for word, _ in tagged[place:end])
@@ -94,10 +94,10 @@ def paper_multiword(caption: str) -> list[int]:
                 else []
             )
             if senses:
-                found.add(senses[0].offset())
+                offsets.add(senses[0].offset())
                 break
         place = end
-    return sorted(found)
+    return sorted(offsets)
 
 
 def corenet(caption: str) -> list[int]:
@@ -111,8 +111,8 @@ def corenet_tagged(caption: str) -> list[int]:
 
 
 def _named(words: Sequence[str]) -> list[int]:
-    found = (named_synset(lemmatize(word)) for word in words)
-    return sorted({synset.offset() for synset in found if synset})
+    synsets = (named_synset(lemmatize(word)) for word in words)
+    return sorted({synset.offset() for synset in synsets if synset})
 
 
 def named_synset(lemma: str) -> Any:
@@ -141,10 +141,10 @@ def glosses() -> list[str]:
     and phrases, as written.
     """
     lines = (wordnet_dir() / "data.noun").read_text(encoding="ascii").splitlines()
-    found = {
+    texts = {
         part.strip()
         for line in lines
         if not line.startswith(" ")
         for part in line.split("|", 1)[1].split(";")
     }
-    return sorted(found - {""})
+    return sorted(texts - {""})

@@ -75,11 +75,11 @@ def of_ratios(ratios: Sequence[float]) -> Estimate | None:
     """Of one ratio a pair, on a logarithmic scale; None where one is not above 0."""
     if not all(0 < ratio < math.inf for ratio in ratios):
         return None
-    found = of_pairs([math.log(ratio) for ratio in ratios])
-    if found is None:
+    logarithm = of_pairs([math.log(ratio) for ratio in ratios])
+    if logarithm is None:
         return None
-    low, high = (None if end is None else math.exp(end) for end in (found.low, found.high))
-    return Estimate(math.exp(found.value), low, high, pairs=found.pairs)
+    low, high = (None if end is None else math.exp(end) for end in (logarithm.low, logarithm.high))
+    return Estimate(math.exp(logarithm.value), low, high, pairs=logarithm.pairs)
 
 
 def of_interval(interval: Interval | None) -> Estimate | None:

@@ -248,8 +248,8 @@ def _unlabelled(
     """
     done = {
         source
-        for source, found in check([source for source in sidecars if sidecars[source].exists()])
-        if found is True
+        for source, state in check([source for source in sidecars if sidecars[source].exists()])
+        if state is True
     }
     return [source for source in sidecars if source not in done]
 

@@ -25,9 +25,9 @@ def split_all(
     """
     cut = functools.partial(split, text_column=text_column, part_rows=rows)
     pieces: dict[Path, Any] = dict(each(cut, [path for path in paths if table_kind(path)]))
-    found = [pieces[path] if path in pieces else cut(path) for path in paths]
-    errors = [piece for piece in found if isinstance(piece, InputError)]
-    sources = [source for piece in found if not isinstance(piece, InputError) for source in piece]
+    plans = [pieces[path] if path in pieces else cut(path) for path in paths]
+    errors = [piece for piece in plans if isinstance(piece, InputError)]
+    sources = [source for piece in plans if not isinstance(piece, InputError) for source in piece]
     if not sources:
         raise failure(errors, 0)
     return sources, errors

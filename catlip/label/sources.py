@@ -52,7 +52,7 @@ class TarShard:
 
     def origin(self) -> dict[str, Any]:
         shard = open_shard(self.path)
-        skipped = {cause: list(found) for cause, found in shard.skipped.items()}
+        skipped = {cause: list(members) for cause, members in shard.skipped.items()}
         return {
             "shard": self.path.name,
             "size": self.path.stat().st_size,
@@ -110,6 +110,6 @@ def _kind(path: Path) -> str:
 def _in_folder(folder: Path) -> list[Path]:
     files = sorted(folder.iterdir())
     for kind in (TAR, *TABLE_KINDS):
-        if found := [path for path in files if _kind(path) == kind]:
-            return found
+        if of_kind := [path for path in files if _kind(path) == kind]:
+            return of_kind
     raise InputError(f"no shard in {folder}, and no table ({', '.join(TABLE_KINDS)})")

@@ -28,19 +28,19 @@ def summarise(
     unlabelled, first = Counter[str](), dict[str, str]()
     skipped, first_skipped = Counter[str](), dict[str, str]()
     for source, sidecar in sidecars.items():
-        found = read_sidecar(sidecar)
-        _check_making(sidecar, found.meta, making)
+        labels_of_source = read_sidecar(sidecar)
+        _check_making(sidecar, labels_of_source.meta, making)
         captions, labels, cut = (
-            captions + len(found),
-            labels + len(found.values),
-            cut + found.meta["cut"],
+            captions + len(labels_of_source),
+            labels + len(labels_of_source.values),
+            cut + labels_of_source.meta["cut"],
         )
         size += sidecar.stat().st_size
-        new_captions += len(found) * (source in new)
-        unlabelled.update(found.meta["unlabelled"])
-        for cause, key in found.meta["first_unlabelled"].items():
+        new_captions += len(labels_of_source) * (source in new)
+        unlabelled.update(labels_of_source.meta["unlabelled"])
+        for cause, key in labels_of_source.meta["first_unlabelled"].items():
             first.setdefault(cause, f"{key} of {source.path.name}")
-        for cause, (count, name) in found.meta.get("skipped", {}).items():
+        for cause, (count, name) in labels_of_source.meta.get("skipped", {}).items():
             skipped[cause] += count
             first_skipped.setdefault(cause, f"{name} of {source.path.name}")
     return Labelling(

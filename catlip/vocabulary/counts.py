@@ -102,8 +102,8 @@ class Counts:
 
     def ranked(self) -> list[Synset]:
         """The synsets that occur, by descending count, ties by offset."""
-        found = np.flatnonzero(self.by_synset)
-        order = found[np.lexsort((found, -self.by_synset[found]))]
+        occurring = np.flatnonzero(self.by_synset)
+        order = occurring[np.lexsort((occurring, -self.by_synset[occurring]))]
         names, offsets = nouns().names, nouns().offsets
         return [Synset(int(offsets[row]), names[row], int(self.by_synset[row])) for row in order]
 
@@ -135,13 +135,13 @@ def count(paths: Iterable[Path]) -> Counts:
     parts: set[str] = set()
     for path in paths:
         labels = read_sidecar(path)
-        found = Making.of(labels.meta)
-        if making not in (None, found):
+        own = Making.of(labels.meta)
+        if making not in (None, own):
             raise InputError(
-                f"{path} was made by {found}, the labels before it by {making}; a vocabulary needs "
+                f"{path} was made by {own}, the labels before it by {making}; a vocabulary needs "
                 "one: give --rule"
             )
-        making = found
+        making = own
         part = _part(labels.meta)
         if part in parts:
             raise InputError(

@@ -141,9 +141,9 @@ def places_names(place: Path) -> list[str]:
     listing = place / PLACES_FILE if place.is_dir() else place
     if listing.is_file():
         lines = listing.read_text(encoding="utf-8", errors="replace").split("\n")
-        found = [PLACES_LINE.fullmatch(line.strip()) for line in lines if line.strip()]
-        names = [match[1] for match in found if match]
-        if len(names) != len(found):
+        matches = [PLACES_LINE.fullmatch(line.strip()) for line in lines if line.strip()]
+        names = [match[1] for match in matches if match]
+        if len(names) != len(matches):
             raise InputError(
                 f"{listing} is not a list of categories, with lines such as /a/airfield 0"
             )

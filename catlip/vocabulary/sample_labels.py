@@ -43,8 +43,8 @@ class VocabularyLabels:
         self, samples: Sequence[tuple[Shard, int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Values [sum K] and offsets [n + 1] of n (shard, sample number) pairs."""
-        found = [self._of(shard.path)[number] for shard, number in samples]
-        return np.concatenate(found), np.cumsum([0, *map(len, found)], dtype=np.int64)
+        classes = [self._of(shard.path)[number] for shard, number in samples]
+        return np.concatenate(classes), np.cumsum([0, *map(len, classes)], dtype=np.int64)
 
     def check(self, shards: ShardSet, patterns: Sequence[str]) -> None:
         """Look at the labels files of all shards, as far as that takes no reading of the labels.
@@ -55,10 +55,10 @@ class VocabularyLabels:
             the vocabulary were.
         """
         with ThreadPoolExecutor(THREADS) as pool:
-            found = pool.map(
+            checked = pool.map(
                 self._fault, shards.paths, shards.counts.tolist(), shards.digests.tolist()
             )
-            faults = [fault for fault in found if fault]
+            faults = [fault for fault in checked if fault]
         if faults:
             how = f"--rule {self.vocabulary.rule} --labels-dir {self.labels_dir}"
             raise InputError(

@@ -55,8 +55,10 @@ def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
     ties to the lowest id.
     """
     flat = [synset for synsets in labels.synsets for synset in synsets]
-    found = nearest(flat, [synset.offset for synset in vocabulary.synsets])
-    candidates = iter(zip(found.similarities.tolist(), (-found.class_ids).tolist(), strict=True))
+    closest = nearest(flat, [synset.offset for synset in vocabulary.synsets])
+    candidates = iter(
+        zip(closest.similarities.tolist(), (-closest.class_ids).tolist(), strict=True)
+    )
     matches = []
     for name, synsets in zip(labels.names, labels.synsets, strict=True):
         if not synsets:
@@ -100,8 +102,8 @@ def statistics(
     matches = {labels.name: match(labels, vocabulary) for labels in label_sets}
     metrics = kinds.VocabularyStatistics(
         **vars(describe(vocabulary)),
-        overlap={name: overlap(found) for name, found in matches.items()},
-        labels={name: _summed_up(found) for name, found in matches.items()},
+        overlap={name: overlap(of_labels) for name, of_labels in matches.items()},
+        labels={name: _summed_up(of_labels) for name, of_labels in matches.items()},
     )
     counts = [synset.count for synset in vocabulary.counts().ranked()]
     ranks = np.unique(np.geomspace(1, len(counts), TAIL_POINTS).round().astype(int)).tolist()
@@ -117,16 +119,15 @@ def statistics(
 def overlap(matches: Sequence[Match]) -> dict[str, int]:
     """For each of `SIMILARITIES`, how many labels match at least so well: Figure 2(b)."""
     return {
-        f"{least:.1f}": sum(found.similarity >= least for found in matches)
-        for least in SIMILARITIES
+        f"{least:.1f}": sum(one.similarity >= least for one in matches) for least in SIMILARITIES
     }
 
 
 def _summed_up(matches: Sequence[Match]) -> LabelCounts:
-    exact = sorted(found.samples for found in matches if found.similarity == EXACT)
+    exact = sorted(one.samples for one in matches if one.similarity == EXACT)
     return LabelCounts(
         labels=len(matches),
-        without_synset=sum(found.class_id is None for found in matches),
+        without_synset=sum(one.class_id is None for one in matches),
         exact=len(exact),
         least=exact[0] if exact else None,
         median=float(np.median(exact)) if exact else None,

@@ -41,9 +41,10 @@ def intervals(one: Sequence[float], other: Sequence[float]) -> Intervals | None:
     ):
         return None
     if list(one) > list(other):
-        found = _resampled(other, one)
+        mirrored = _resampled(other, one)
         return Intervals(
-            _mirrored(found.difference), found.ratio and (1 / found.ratio[1], 1 / found.ratio[0])
+            _mirrored(mirrored.difference),
+            mirrored.ratio and (1 / mirrored.ratio[1], 1 / mirrored.ratio[0]),
         )
     return _resampled(one, other)
 

@@ -129,12 +129,12 @@ def _devices(pairs: Sequence[Pair]) -> str:
 
 def _config_table(pairs: Sequence[Pair]) -> Table | None:
     """The fields that were set otherwise in any pair, and both settings."""
-    found: dict[Place, None] = {}
+    every_place: dict[Place, None] = {}
     different = [differing(pair.one.config, pair.other.config) for pair in pairs]
     for places in different:
-        found |= dict.fromkeys(places)
+        every_place |= dict.fromkeys(places)
     rows = []
-    for place in found:
+    for place in every_place:
         values = [places[place] for places in different if place in places]
         rows.append(
             [Cell(named(place)), *map(Cell, told([a for a, _ in values], [b for _, b in values]))]

@@ -83,16 +83,16 @@ def _of_device(one: Record, other: Record) -> list[str]:
 
 def _of_code(one: Record, other: Record) -> list[str]:
     """The revision, and changes that no revision holds."""
-    found = []
+    sentences = []
     first, second = (text(record.environment, "revision") for record in (one, other))
     if first != second:
-        found.append(f"other git revision: {clipped(first)} and {clipped(second)}")
+        sentences.append(f"other git revision: {clipped(first)} and {clipped(second)}")
     for side, record in _sides(one, other):
         if lookup(record.environment, "dirty") is True:
-            found.append(f"{side} ran with local changes, which its git revision does not hold")
+            sentences.append(f"{side} ran with local changes, which its git revision does not hold")
         if text(record.environment, "revision") in ("", "unknown"):
-            found.append(f"{side} does not say its git revision")
-    return found
+            sentences.append(f"{side} does not say its git revision")
+    return sentences
 
 
 def _of_environment(one: Record, other: Record) -> list[str]:

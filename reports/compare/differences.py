@@ -28,15 +28,15 @@ def leaves(tree: Any) -> dict[Place, Any]:
     An empty dictionary or list is a leaf, but for the tree itself. However deep a tree is, it is
     walked without recursion.
     """
-    found: dict[Place, Any] = {}
+    by_place: dict[Place, Any] = {}
     ahead: list[tuple[Place, Any]] = [((), tree)]
     while ahead:
         place, value = ahead.pop()
         if below := _below(value):
             ahead += [((*place, key), inner) for key, inner in reversed(below)]
         elif place:
-            found[place] = value
-    return found
+            by_place[place] = value
+    return by_place
 
 
 def _below(value: Any) -> list[tuple[str, Any]]:

@@ -40,19 +40,19 @@ def measures(record: Record) -> dict[Place, Measure | Any]:
     """
     flat = leaves(record.metrics)
     medians = _medians(record)
-    found: dict[Place, Measure | Any] = {}
+    by_place: dict[Place, Measure | Any] = {}
     for place, value in flat.items():
         whole = whole_of(place, flat)
         if whole == place:
             number = (
                 None if place[-1].endswith("seed") else as_number(value)
             )  # a seed is a name, not a quantity
-            found[place] = value if number is None else Measure(number)
+            by_place[place] = value if number is None else Measure(number)
         elif place[-1] in ("median", "value"):
-            found[whole] = (
+            by_place[whole] = (
                 _summary(whole, flat, medians) if place[-1] == "median" else _ratio(whole, flat)
             )
-    return found
+    return by_place
 
 
 def whole_of(place: Place, flat: Mapping[Place, Any]) -> Place:

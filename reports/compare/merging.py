@@ -82,7 +82,7 @@ def merge_folders(folders: Sequence[Path], out: Path) -> Merged:
     there: list[tuple[str, Path]] = []
     left_out = list(records.problems)
     held: dict[Path, dict[str, Path]] = {}
-    for record in records.found:
+    for record in records.every:
         try:
             content = read_regular(Path(record.path))
         except (UnreadableError, OSError) as reason:  # it was there a moment ago

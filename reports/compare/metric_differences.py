@@ -43,11 +43,11 @@ def metrics_table(pairs: Sequence[Pair]) -> tuple[Table | None, int]:
     """The metrics that differ in any pair, and how many differ in none; no table where all are the
     same.
     """
-    found = [(pair, measures(pair.one), measures(pair.other)) for pair in pairs]
-    places = dict.fromkeys(place for _, one, other in found for place in (*one, *other))
+    measured = [(pair, measures(pair.one), measures(pair.other)) for pair in pairs]
+    places = dict.fromkeys(place for _, one, other in measured for place in (*one, *other))
     different = set().union(*map(_different, pairs))
     share_ratio = one_device(record for pair in pairs for record in (pair.one, pair.other))
-    rows = [_row(place, found, share_ratio) for place in sorted(places) if place in different]
+    rows = [_row(place, measured, share_ratio) for place in sorted(places) if place in different]
     caption = (OF_SEEDS if len(pairs) > 1 else OF_ONE) + ("" if share_ratio else f" {NO_RATIO}")
     table = (
         Table("metrics", "What differs in the metrics", COLUMNS, rows=rows, caption=caption)
@@ -64,9 +64,9 @@ def _different(pair: Pair) -> set[Place]:
     return {whole_of(place, side) for place in places for side in sides if place in side}
 
 
-def _row(place: Place, found: Sequence[Found], share_ratio: bool) -> list[Cell]:
+def _row(place: Place, measured: Sequence[Found], share_ratio: bool) -> list[Cell]:
     values = [
-        (pair, one.get(place, ABSENT), other.get(place, ABSENT)) for pair, one, other in found
+        (pair, one.get(place, ABSENT), other.get(place, ABSENT)) for pair, one, other in measured
     ]
     pairs = [
         (pair, a, b) for pair, a, b in values if isinstance(a, Measure) and isinstance(b, Measure)
@@ -76,7 +76,7 @@ def _row(place: Place, found: Sequence[Found], share_ratio: bool) -> list[Cell]:
             Cell(words)
             for words in told([_plain(a) for _, a, _ in values], [_plain(b) for _, _, b in values])
         ]
-    elif len(found) == 1:
+    elif len(measured) == 1:
         cells = _of_one(*pairs[0], share_ratio)
     else:
         cells = _of_seeds([(a.value, b.value) for _, a, b in pairs], share_ratio)

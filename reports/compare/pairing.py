@@ -72,7 +72,7 @@ def _read_file(path: Path) -> Record:
     records = read_records([path])
     if records.problems:
         raise InputError(f"not a record: {path}: {records.problems[0].reason}")
-    return records.found[0]
+    return records.every[0]
 
 
 def _of_folders(one: Path, other: Path) -> Pairing:
@@ -100,8 +100,8 @@ def _of_folders(one: Path, other: Path) -> Pairing:
         ),
         *(
             _aside(side, problem)
-            for side, found in (("A", first), ("B", second))
-            for problem in found.problems
+            for side, own in (("A", first), ("B", second))
+            for problem in own.problems
         ),
     ]
     return Pairing(alike, tuple(asides))
@@ -111,14 +111,14 @@ def _read_folder(folder: Path) -> tuple[int, Records]:
     """The records at the first level that has any; deeper ones are a run's own files."""
     problems: list[Problem] = []
     for level in range(len(LEVELS)):
-        found = folder.glob("/".join("*" * (level + 1)))
+        paths = folder.glob("/".join("*" * (level + 1)))
         named = (
             path
-            for path in found
+            for path in paths
             if path.name.endswith((".json", ".json.partial")) and not path.name.startswith(".")
         )
         records = read_records([path for path in sorted(named) if not path.is_dir()])
-        if records.found:
+        if records.every:
             return level, records
         problems += records.problems
     left_out = (
@@ -131,7 +131,7 @@ def _read_folder(folder: Path) -> tuple[int, Records]:
 
 def _by_name(folder: Path, records: Records) -> dict[str, Record]:
     return {
-        Path(r.path).relative_to(folder).as_posix().removesuffix(".json"): r for r in records.found
+        Path(r.path).relative_to(folder).as_posix().removesuffix(".json"): r for r in records.every
     }
 
 

@@ -111,15 +111,15 @@ def verdicts(records: Records) -> dict[str, Verdict]:
     return {
         claim.id: min(
             (_judged(claim, evidence) for evidence in JUDGES[claim.id](groups)),
-            key=lambda found: (found.outcome == NOT_TESTED, len(_caveats(found))),
+            key=lambda one: (one.outcome == NOT_TESTED, len(_caveats(one))),
             default=Verdict(NOT_TESTED),
         )
         for claim in claims().values()
     }
 
 
-def _caveats(found: Verdict) -> tuple[str, ...]:
-    return found.evidence.caveats if found.evidence else ()
+def _caveats(judged: Verdict) -> tuple[str, ...]:
+    return judged.evidence.caveats if judged.evidence else ()
 
 
 def _judged(claim: Claim, evidence: Evidence) -> Verdict:
@@ -130,7 +130,7 @@ def _judged(claim: Claim, evidence: Evidence) -> Verdict:
         if one.estimate
     ]
     for outcome in (FAILS, OPEN, HOLDS):
-        rooms = [room for found, room in judged if found == outcome]
+        rooms = [room for own, room in judged if own == outcome]
         if rooms:
             return Verdict(outcome, evidence, min(rooms) if outcome == HOLDS else max(rooms))
     return Verdict(NOT_TESTED, evidence)
@@ -188,7 +188,7 @@ def _rules_table(records: Records) -> Table:
 
 def _written_when(records: Records) -> str:
     """How many records were made under these rules."""
-    made = Counter(text(record.environment, "rules") for record in records.found)
+    made = Counter(text(record.environment, "rules") for record in records.every)
     total = made.total()
     own, before = made.pop(digest(), 0), made.pop("", 0)
     said = f"The rules have the digest {digest()}; {own} of {total} records name it."
@@ -200,9 +200,9 @@ def _written_when(records: Records) -> str:
     return said
 
 
-def _row(claim: Claim, found: Verdict) -> list[Cell]:
+def _row(claim: Claim, judged: Verdict) -> list[Cell]:
     """Where the verdict would turn is its footnote."""
-    evidence = found.evidence
+    evidence = judged.evidence
     said = [] if evidence is None else [_said(claim, one) for one in evidence.compared]
     numbers = [f"{'; '.join(said)}."] if said else []
     if evidence and evidence.said:
@@ -210,24 +210,24 @@ def _row(claim: Claim, found: Verdict) -> list[Cell]:
     anchor = evidence.anchor if evidence else ""
     return [
         Cell(claim.claim, claim.source),
-        Cell(str(found), anchor=anchor, remarks=(*_turns(found), *_powers(claim, found))),
+        Cell(str(judged), anchor=anchor, remarks=(*_turns(judged), *_powers(claim, judged))),
         Cell(" ".join(numbers)) if numbers else Cell(),
     ]
 
 
-def _turns(found: Verdict) -> Iterator[str]:
+def _turns(judged: Verdict) -> Iterator[str]:
     """By how much an interval would have to move; nothing for counts."""
-    first = found.evidence.compared[0] if found.evidence and found.evidence.compared else None
-    if found.room and first and first.estimate and not first.estimate.is_count:
+    first = judged.evidence.compared[0] if judged.evidence and judged.evidence.compared else None
+    if judged.room and first and first.estimate and not first.estimate.is_count:
         unit = "" if first.unit == "times" else f" {first.unit}"
-        yield f"It would turn if an interval moved by {shown(found.room, first.decimals)}{unit}."
+        yield f"It would turn if an interval moved by {shown(judged.room, first.decimals)}{unit}."
 
 
-def _powers(claim: Claim, found: Verdict) -> Iterator[str]:
+def _powers(claim: Claim, judged: Verdict) -> Iterator[str]:
     """How often experiments of this size find a difference as large as the bound."""
     found_by = {
         one.what: often
-        for one in (found.evidence.compared if found.evidence else ())
+        for one in (judged.evidence.compared if judged.evidence else ())
         if one.estimate and claim.bound and (often := power(one.estimate, claim.bound)) is not None
     }
     if found_by:
@@ -240,26 +240,26 @@ def _powers(claim: Claim, found: Verdict) -> Iterator[str]:
 
 def _said(claim: Claim, compared: Compared) -> str:
     """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`."""
-    found = compared.estimate
-    if found is None:
+    estimate = compared.estimate
+    if estimate is None:
         return f"{compared.what}: not a number"
     is_ratio = compared.unit == "times"
-    sign = "+" if found.value > 0 and not is_ratio else ""
-    value = f"{sign}{shown(found.value, compared.decimals)} {compared.unit}"
-    word = f"{verdict(found, claim.bound)}, " if compared.unit == "points" else ""
-    return f"{compared.what}: {word}{value}{_over(found, compared.decimals)}"
+    sign = "+" if estimate.value > 0 and not is_ratio else ""
+    value = f"{sign}{shown(estimate.value, compared.decimals)} {compared.unit}"
+    word = f"{verdict(estimate, claim.bound)}, " if compared.unit == "points" else ""
+    return f"{compared.what}: {word}{value}{_over(estimate, compared.decimals)}"
 
 
-def _over(found: Estimate, decimals: int) -> str:
+def _over(estimate: Estimate, decimals: int) -> str:
     """What its interval is, and of what; nothing for a count."""
-    if found.is_count:
+    if estimate.is_count:
         return ""
     parts = []
-    if found.low is not None:
-        parts.append(f"{shown(found.low, decimals)} to {shown(found.high, decimals)}")
-    if found.pairs is not None:
-        few = "" if found.low is not None else f", of at least {least_pairs()}"
-        parts.append(f"{found.pairs} pair{'s' * (found.pairs != 1)}{few}")
-    if found.images is not None:
-        parts[-1] += f", {found.images:,} images"
+    if estimate.low is not None:
+        parts.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
+    if estimate.pairs is not None:
+        few = "" if estimate.low is not None else f", of at least {least_pairs()}"
+        parts.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
+    if estimate.images is not None:
+        parts[-1] += f", {estimate.images:,} images"
     return f" ({'; '.join(parts)})" if parts else ""

@@ -123,17 +123,17 @@ def _difference(
     """Over seeds and test images where the records have a bit for each image, else over seeds."""
     ours, theirs = [one for one, _ in pairs], [other for _, other in pairs]
     if kind == LinearProbe.kind:
-        found = between_probes(of_kind(ours, LinearProbe), of_kind(theirs, LinearProbe), name)
-        if found:
-            return found
+        difference = between_probes(of_kind(ours, LinearProbe), of_kind(theirs, LinearProbe), name)
+        if difference:
+            return difference
     return of_pairs([_value(one, name) - _value(other, name) for one, other in pairs])
 
 
 def _untrained(groups: Sequence[Trained], group: Trained, kind: str, *, name: str) -> list[float]:
     """What encoders of random weights reach, in %, under the same root and scale."""
     alike = [other for other in groups if (other.root, other.scale) == (group.root, group.scale)]
-    found = [of_seeds(other, kind, "random", name=name).values() for other in alike]
-    return [_value(record, name) for records in found for record in records]
+    untrained = [of_seeds(other, kind, "random", name=name).values() for other in alike]
+    return [_value(record, name) for records in untrained for record in records]
 
 
 def _value(record: Record[Transferred], name: str) -> float:
@@ -171,8 +171,8 @@ def larger_encoder_helps(
         own = {
             group.encoder: group for group in theirs if (group.root, group.scale) == (root, scale)
         }
-        found = {name: own[encoder] for encoder, name in ENCODERS.items() if encoder in own}
-        levels = {name: levels_of(group) for name, group in found.items() if levels_of(group)}
+        by_size = {name: own[encoder] for encoder, name in ENCODERS.items() if encoder in own}
+        levels = {name: levels_of(group) for name, group in by_size.items() if levels_of(group)}
         shared = [
             what
             for what in next(iter(levels.values()), {})
@@ -188,8 +188,8 @@ def larger_encoder_helps(
                 for what in shared
                 for small, large in pairwise(levels)
             ]
-            caveats = tuple(dict.fromkeys(c for g in found.values() for c in g.caveats))
-            last = [*found.values()][-1]
+            caveats = tuple(dict.fromkeys(c for g in by_size.values() for c in g.caveats))
+            last = [*by_size.values()][-1]
             yield Evidence(compared, "", caveats, anchor=link(last.of(Pretrain, "catlip")))
 
 
@@ -212,10 +212,10 @@ def with_one_percent(group: Trained) -> Levels:
     }
     return {
         f"{group.tasks[task]}, 1 % of the data": _named(
-            means_by((run.record.seed, run.top1) for run in found)
+            means_by((run.record.seed, run.top1) for run in few)
         )
-        for task, found in own.items()
-        if found
+        for task, few in own.items()
+        if few
     }
 
 
@@ -223,8 +223,8 @@ def negative_loss(group: Trained) -> Levels:
     """What rises as CatLIP's final loss falls."""
     own = group.of(Pretrain, "catlip")
     losses = by_seed(alike(own, own).records, lambda r: r.measured.final_loss)
-    found = _named({seed: -loss for seed, loss in losses.items()})
-    return {"final loss, lower by": found} if found else {}
+    named = _named({seed: -loss for seed, loss in losses.items()})
+    return {"final loss, lower by": named} if named else {}
 
 
 def _named(by_seed: Mapping[int | None, float]) -> dict[int, float]:

@@ -49,12 +49,12 @@ def _lengths(group: Trained, method: str) -> Iterator[tuple[str, str, Lengths]]:
             lengths.setdefault(length, {}).setdefault(seed, []).append(ended)
 
     for record in group.of(LongerTraining, method):
-        for found in snapshots_of(record):
-            if found.row.annealed:
-                named = re.search(r"seed\d+$", found.run)
+        for snapshot in snapshots_of(record):
+            if snapshot.row.annealed:
+                named = re.search(r"seed\d+$", snapshot.run)
                 seed = named.group() if named and record.seed is None else f"seed{record.seed}"
-                ended = Ended(found.top1, found.row.seconds, found.device)
-                add(found.row.task, "epochs", length=found.epochs, seed=seed, ended=ended)
+                ended = Ended(snapshot.top1, snapshot.row.seconds, snapshot.device)
+                add(snapshot.row.task, "epochs", length=snapshot.epochs, seed=seed, ended=ended)
     for cell in group.of(Scaling, method):
         one = cell.measured
         for task, top1 in one.accuracies.items() if one.fraction == 1 else ():
@@ -132,10 +132,10 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
 def _by_seed(lengths: Lengths) -> dict[str, list[Ended]]:
     """Seed -> its trainings, the shortest first, where each length has it and is timed."""
     every = {seed: None for own in lengths.values() for seed in own}
-    found = {seed: [own[seed] for own in lengths.values() if seed in own] for seed in every}
+    by_seed = {seed: [own[seed] for own in lengths.values() if seed in own] for seed in every}
     return {
         seed: own
-        for seed, own in found.items()
+        for seed, own in by_seed.items()
         if len(own) == len(lengths) and all(ended.seconds for ended in own)
     }
 

@@ -112,8 +112,8 @@ def _richest(cells: Cells, of: Callable[[Record[Scaling]], object]) -> int:
 
 
 def _grouped(cells: Cells, images: int, of: Callable[[Record[Scaling]], K]) -> dict[K, Cells]:
-    found: dict[K, list[Record[Scaling]]] = {}
+    groups: dict[K, list[Record[Scaling]]] = {}
     for cell in cells:
         if cell.measured.images == images:
-            found.setdefault(of(cell), []).append(cell)
-    return dict(found)
+            groups.setdefault(of(cell), []).append(cell)
+    return dict(groups)

@@ -117,12 +117,12 @@ def groups_of(records: Records) -> list[Trained]:
     """Every group of records, the paper's scales and encoders first. A transfer belongs to its
     encoder's pre-training.
     """
-    known, found = pretrainings(records), dict[tuple[str, str, str], list[Record]]()
-    for record in records.found:
+    known, of_group = pretrainings(records), dict[tuple[str, str, str], list[Record]]()
+    for record in records.every:
         origin = pretraining_of(record, known) or record
         key = (record.root, origin.scale, architecture(origin.setup.recipe.encoder))
-        found.setdefault(key, []).append(record)
-    groups = [Trained(*key, tuple(own)) for key, own in found.items()]
+        of_group.setdefault(key, []).append(record)
+    groups = [Trained(*key, tuple(own)) for key, own in of_group.items()]
     return sorted(
         groups,
         key=lambda group: (

@@ -127,7 +127,7 @@ class Ours:
 
     def trained_here(self, what: Wanted) -> Cell:
         """Mean ± spread over the pre-trainings of the first root that has any, or `not run`."""
-        found: dict[str, tuple[Record[Transferred], Record[Pretrain]]] = {}
+        by_pretraining: dict[str, tuple[Record[Transferred], Record[Pretrain]]] = {}
         for record, pretraining in self._encoders:
             if (
                 pretraining
@@ -135,9 +135,11 @@ class Ours:
                 and _is(record, what)
                 and _whose(record, pretraining) == (what.method, what.scale, what.encoder)
             ):
-                found.setdefault(pretraining.path, (record, pretraining))
+                by_pretraining.setdefault(pretraining.path, (record, pretraining))
         pairs = [
-            pair for pair in found.values() if pair[0].root == next(iter(found.values()))[0].root
+            pair
+            for pair in by_pretraining.values()
+            if pair[0].root == next(iter(by_pretraining.values()))[0].root
         ]
         own, trained = [record for record, _ in pairs], [pretraining for _, pretraining in pairs]
         return _cell(own, what, _remarks(own, trained, what)) if own else Cell(NOT_RUN)

@@ -35,13 +35,13 @@ SPELLING = {
 
 def plain_number(value: Any) -> str:
     """`1e-06` as the paper prints it: 0.000001; empty for what is not a number."""
-    found = as_number(value)
-    if found is None:
+    as_read = as_number(value)
+    if as_read is None:
         return ""
     return (
-        f"{found:.10f}".rstrip("0").rstrip(".")
-        if found == found and abs(found) != float("inf")
-        else str(found)
+        f"{as_read:.10f}".rstrip("0").rstrip(".")
+        if as_read == as_read and abs(as_read) != float("inf")
+        else str(as_read)
     )
 
 
@@ -120,8 +120,10 @@ def _recipes_for(record: Record | None, published: PublishedTable, column: str) 
     """The recipes that a column stands for; several that differ in one field make one column, as
     25/50/75/100 epochs do.
     """
-    found = lookup(record.config, "recipes") if record else None
-    recipes = [r for r in found.values() if isinstance(r, dict)] if isinstance(found, dict) else []
+    by_name = lookup(record.config, "recipes") if record else None
+    recipes = (
+        [r for r in by_name.values() if isinstance(r, dict)] if isinstance(by_name, dict) else []
+    )
     method, _, encoder = column.partition(" ")
     table = published.name.removeprefix("table_")
     return [
@@ -134,10 +136,8 @@ def _recipes_for(record: Record | None, published: PublishedTable, column: str) 
 
 
 def _transfer_table(record: Record | None, name: str, recipe: str) -> Table:
-    found = lookup(record.config, "transfer_recipes", recipe) if record else None
-    return _beside(
-        read_published(name), {"Value": [found] if isinstance(found, dict) else []}, record
-    )
+    own = lookup(record.config, "transfer_recipes", recipe) if record else None
+    return _beside(read_published(name), {"Value": [own] if isinstance(own, dict) else []}, record)
 
 
 def _beside(

@@ -177,21 +177,21 @@ class Setting:
     @cached_property
     def warnings(self) -> list[str]:
         """What keeps the numbers of this setting from meaning what they seem to mean."""
-        found = [
+        sentences = [
             warning for method in self.methods for warning in self._mixed_recipes(method)
         ] + self._unlike_methods()
         devices = sorted({r.device for r in self.of(Pretrain)})
         if len(devices) > 1:
-            found.append(
+            sentences.append(
                 f"Trainings ran on {len(devices)} devices; times are those of {self.device} alone."
             )
         images = [r.measured.images_seen for m in self.methods for r in self.trainings(m)]
         if images and not alike_in_images(min(images), max(images)):
-            found.append(
+            sentences.append(
                 "Not every training saw the same number of images, so training times are not like "
                 "for like."
             )
-        return found
+        return sentences
 
     def _mixed_recipes(self, method: str) -> list[str]:
         counted = self.counted(method)
@@ -206,10 +206,10 @@ class Setting:
 
     def _unlike_methods(self) -> list[str]:
         """A sentence where CatLIP and CLIP, or how they were probed, cannot be compared."""
-        found = []
+        unlike = []
         for task in STARTER_TASKS:
             fields = self.unlike("catlip", "clip", task)
-            found += (
+            unlike += (
                 [
                     (
                         f"CatLIP and CLIP differ in {listed(fields)}, so their accuracies are not "
@@ -219,18 +219,18 @@ class Setting:
                 if fields
                 else []
             )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(unlike))
 
 
 def settings(records: Records) -> list[Setting]:
     """Every setting with a training, a probe or a timing: by root, in the order given, then by
     scale, starter first.
     """
-    roots = list(dict.fromkeys(r.root for r in records.found))
-    keys = {(r.root, r.scale): None for r in records.found if r.kind in MAIN_KINDS}
+    roots = list(dict.fromkeys(r.root for r in records.every))
+    keys = {(r.root, r.scale): None for r in records.every if r.kind in MAIN_KINDS}
     order = sorted(keys, key=lambda key: (roots.index(key[0]), key[1] != "starter", key[1]))
     return [
-        Setting(root, scale, tuple(r for r in records.found if (r.root, r.scale) == (root, scale)))
+        Setting(root, scale, tuple(r for r in records.every if (r.root, r.scale) == (root, scale)))
         for root, scale in order
     ]
 
@@ -251,11 +251,11 @@ def by_seed(
 
 def means_by(values: Iterable[tuple[K, float | None]]) -> dict[K, float]:
     """The mean of the values of each key, without those that are not there."""
-    found: dict[K, list[float]] = {}
+    groups: dict[K, list[float]] = {}
     for key, value in values:
         if value is not None:
-            found.setdefault(key, []).append(value)
-    return {key: sum(own) / len(own) for key, own in found.items()}
+            groups.setdefault(key, []).append(value)
+    return {key: sum(own) / len(own) for key, own in groups.items()}
 
 
 def alike_in_images(one: float, other: float) -> bool:

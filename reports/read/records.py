@@ -66,8 +66,8 @@ class Record(Run[K]):
     def method(self) -> str:
         """What was trained, probed or timed: catlip, clip, random, ..."""
         for tree in (self.metrics, self.config):
-            if found := text(tree, "method"):
-                return found
+            if method := text(tree, "method"):
+                return method
         return re.sub(r"-seed\d+$", "", self.name)
 
     @property
@@ -78,16 +78,16 @@ class Record(Run[K]):
             (self.metrics, "seed"),
             (self.config, "seed"),
         ):
-            if (found := number(tree, key)) is not None and found.is_integer():
-                return int(found)
+            if (seed := number(tree, key)) is not None and seed.is_integer():
+                return int(seed)
         match = re.search(r"-seed(\d+)$", self.name)
         return int(match.group(1)) if match else None
 
     @property
     def recipe(self) -> dict[str, Any]:
         """The recipe of a pre-training run; empty where the record has none."""
-        found = self.config.get("recipe")
-        return found if isinstance(found, dict) else {}
+        recipe = self.config.get("recipe")
+        return recipe if isinstance(recipe, dict) else {}
 
     @cached_property
     def told(self) -> dict[str, Any]:
@@ -109,7 +109,9 @@ class Record(Run[K]):
         values = self.samples.get(name)
         if not isinstance(values, list):
             return []
-        return [float("nan") if (found := as_number(value)) is None else found for value in values]
+        return [
+            float("nan") if (as_read := as_number(value)) is None else as_read for value in values
+        ]
 
     @overload
     def rows(self, name: str) -> list[dict[str, Any]]: ...
@@ -139,17 +141,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Records:
-    """Everything found under the roots (as given), in the order of the roots and then of the
+    """All records under the roots (as given), in the order of the roots and then of the
     paths.
     """
 
     roots: tuple[str, ...]
-    found: tuple[Record[Kind], ...]
+    every: tuple[Record[Kind], ...]
     problems: tuple[Problem, ...]
 
     def of(self, kind: type[K]) -> list[Record[K]]:
         """The records of a kind."""
-        return of_kind(self.found, kind)
+        return of_kind(self.every, kind)
 
 
 def of_kind(records: Iterable[Record], kind: type[K], method: str | None = None) -> list[Record[K]]:
@@ -171,7 +173,7 @@ def read_records(roots: Sequence[Path]) -> Records:
             a file that is named twice is read once.
     Returns: the records and the problems; never raises for what a file contains.
     """
-    found: list[Record] = []
+    every: list[Record] = []
     problems: list[Problem] = []
     seen: set[str] = set()
     for place in roots:
@@ -184,18 +186,18 @@ def read_records(roots: Sequence[Path]) -> Records:
                 continue
             seen.add(same)
             try:
-                found.append(read_record(root, path))
+                every.append(read_record(root, path))
             except NotARecordError as reason:
                 problems.append(Problem(str(path), str(reason)))
-    return Records(tuple(map(str, roots)), tuple(found), tuple(problems))
+    return Records(tuple(map(str, roots)), tuple(every), tuple(problems))
 
 
 def _files(place: Path) -> list[Path]:
     """The file itself, or what may be records in a folder, those of unfinished runs among them."""
     if not place.is_dir():
         return [place]
-    found = [path for path in place.glob("*/*/*") if path.name.endswith((".json", ".json.partial"))]
-    return sorted((path for path in found if not path.name.startswith(".")), key=_natural)
+    paths = [path for path in place.glob("*/*/*") if path.name.endswith((".json", ".json.partial"))]
+    return sorted((path for path in paths if not path.name.startswith(".")), key=_natural)
 
 
 def read_record(root: Path, path: Path) -> Record:
@@ -308,8 +310,8 @@ def lookup(tree: Any, *keys: str) -> Any:
 
 def entries(tree: Any, *keys: str) -> dict[str, Any]:
     """The dictionary at a path of keys, or an empty one."""
-    found = lookup(tree, *keys)
-    return found if isinstance(found, dict) else {}
+    inside = lookup(tree, *keys)
+    return inside if isinstance(inside, dict) else {}
 
 
 def number(tree: Any, *keys: str) -> float | None:
@@ -319,8 +321,8 @@ def number(tree: Any, *keys: str) -> float | None:
 
 def text(tree: Any, *keys: str) -> str:
     """The string at a path of keys, or an empty one."""
-    found = lookup(tree, *keys)
-    return found if isinstance(found, str) else ""
+    inside = lookup(tree, *keys)
+    return inside if isinstance(inside, str) else ""
 
 
 def slug(words: str) -> str:

@@ -22,19 +22,19 @@ MOST = 3
 
 def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[list[Record[K]]]:
     """The records of these kinds, a list a scale; the main setting's scale and root come first."""
-    found = [record for kind in kinds for record in records.of(kind)]
+    chosen = [record for kind in kinds for record in records.of(kind)]
     if main:
-        found.sort(
+        chosen.sort(
             key=lambda record: (
                 (record.root, record.scale) != (main.root, main.scale),
                 record.scale != main.scale,
             )
         )
     roots: dict[str, str] = {}
-    for record in found:
+    for record in chosen:
         roots.setdefault(record.scale, record.root)
     return [
-        [r for r in found if (r.scale, r.root) == place] for place in list(roots.items())[:MOST]
+        [r for r in chosen if (r.scale, r.root) == place] for place in list(roots.items())[:MOST]
     ]
 
 

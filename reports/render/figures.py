@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
     "lines.linewidth": 2,
-    "svg.fonttype": "none",  # text stays text: it is found, read aloud and copied
+    "svg.fonttype": "none",  # text stays text: searched, read aloud, copied
     "svg.hashsalt": "catlip-bench",
     "path.simplify_threshold": 0.5,
 }

@@ -58,7 +58,7 @@ class RecordView:
     @property
     def size(self) -> int:
         """Characters that it takes of the page, about."""
-        samples = sum(len(found.summary) + len(found.values) for found in self.samples)
+        samples = sum(len(series.summary) + len(series.values) for series in self.samples)
         return (
             len(self.config)
             + len(self.environment)
@@ -92,14 +92,14 @@ class RecordGroup:
 def record_groups(records: Records) -> list[RecordGroup]:
     """All records, in groups, in the order in which they were read."""
     groups: dict[str, list[Record]] = {}
-    for record in records.found:
+    for record in records.every:
         groups.setdefault(group_anchor(record), []).append(record)
     whole = _whole(list(groups.values()))
     made = []
-    for anchor, found in groups.items():
-        views = [whole[record.path] for record in found if record.path in whole]
-        lines = [RecordLine(r.anchor, r.path, caveats(r)) for r in found if r.path not in whole]
-        made.append(RecordGroup(anchor, _title(found[0]), views, lines=lines))
+    for anchor, group in groups.items():
+        views = [whole[record.path] for record in group if record.path in whole]
+        lines = [RecordLine(r.anchor, r.path, caveats(r)) for r in group if r.path not in whole]
+        made.append(RecordGroup(anchor, _title(group[0]), views, lines=lines))
     return made
 
 
@@ -113,11 +113,11 @@ def _whole(groups: Sequence[Sequence[Record]]) -> dict[str, RecordView]:
         for record in turn:
             if record is None:
                 continue
-            found = view(record)
-            room -= found.size
+            viewed = view(record)
+            room -= viewed.size
             if room < 0:
                 return shown_whole
-            shown_whole[record.path] = found
+            shown_whole[record.path] = viewed
     return shown_whole
 
 
@@ -132,7 +132,7 @@ def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table
             Cell(clipped(_where(record), 200)),
             Cell(" ".join(caveats(record))),
         ]
-        for record in records.found
+        for record in records.every
     ]
     return [
         Table(

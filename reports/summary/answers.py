@@ -79,8 +79,8 @@ def as_good(setting: Setting) -> Answer:
     """CatLIP against CLIP on both probes at equal epochs, then at equal time of training."""
     question = "Is CatLIP as good?"
     compared = [said for task in STARTER_TASKS if (said := _compared(setting, task))]
-    probes = {m: found for m in ("random", *PAIR) if (found := setting.of(LinearProbe, m))}
-    sources = [(link(found), f"probes of {name_of(m)}") for m, found in probes.items()]
+    probes = {m: own for m in ("random", *PAIR) if (own := setting.of(LinearProbe, m))}
+    sources = [(link(own), f"probes of {name_of(m)}") for m, own in probes.items()]
     near = [text for method in PAIR if (text := _not_above_random(setting, method))]
     if not compared:
         fields = dict.fromkeys(
@@ -140,10 +140,10 @@ def _over_seeds_and_images(setting: Setting, task: str) -> Estimate | None:
 
 def _at_equal_time(setting: Setting) -> str:
     """From trainings of several lengths; empty without them."""
-    found = {curve.method: curve for curve in curves(setting.of(Scaling))}
-    if not found.keys() >= {*PAIR}:
+    by_method = {curve.method: curve for curve in curves(setting.of(Scaling))}
+    if not by_method.keys() >= {*PAIR}:
         return ""
-    ours, theirs = (found[method] for method in PAIR)
+    ours, theirs = (by_method[method] for method in PAIR)
     said = []
     for task in ours.top1:
         points = points_at_equal_cost(ours, theirs, task, cost="train_seconds")
@@ -175,8 +175,8 @@ def cheaper(setting: Setting) -> Answer:
     question, record = "Is CatLIP cheaper?", setting.step_time
     ratio = record.measured.ratios.get("clip/catlip") if record else None
     sources = [(record.anchor, "step times")] if record else []
-    trained = {m: found for m in PAIR if (found := setting.trainings(m))}
-    sources += [(link(found), f"trainings of {name_of(m)}") for m, found in trained.items()]
+    trained = {m: own for m in PAIR if (own := setting.trainings(m))}
+    sources += [(link(own), f"trainings of {name_of(m)}") for m, own in trained.items()]
     sentences = [text for text in (_whole_trainings(setting), _labelling(setting)) if text]
     if record is None or ratio is None:
         short = "Not yet known: this needs both methods' step times on one device."
@@ -255,9 +255,9 @@ def _labelling(setting: Setting) -> str:
 
 def advice(setting: Setting) -> str:
     """What follows for a reader, as far as these records carry it; empty without both answers."""
-    found, record = verdicts_of(setting), setting.step_time
+    judged, record = verdicts_of(setting), setting.step_time
     ratio = record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
-    if not found or ratio is None or ratio.low is None:
+    if not judged or ratio is None or ratio.low is None:
         return ""
     device = "" if record is None or not record.is_cpu else ", none of it on a GPU"
     prompts = (
@@ -265,12 +265,12 @@ def advice(setting: Setting) -> str:
         f"for {PAPER_SPEED_UP} times, time your own: CLIP's step takes {shown(ratio.value, 2)} "
         f"times as long here{_larger(setting, ' and ')}{device}"
     )
-    if found <= {BETTER, NOT_WORSE} and ratio.low > 1:
+    if judged <= {BETTER, NOT_WORSE} and ratio.low > 1:
         return (
             "So, as far as this experiment goes: if you need features and your captions name what "
             f"is in the image, classify their nouns; {prompts}."
         )
-    if found == {WORSE}:
+    if judged == {WORSE}:
         return (
             "So, as far as this experiment goes: contrast images and captions, unless you cannot "
             f"pay for it; {prompts}."

@@ -55,12 +55,12 @@ def _elsewhere(setting: Setting) -> list[str]:
         differences = paired_by_image(ours, theirs, task)
         if not images or differences is None or max(images) >= differences.shape[1]:
             continue
-        found = crossed(differences[:, images])
-        if found:
+        difference = crossed(differences[:, images])
+        if difference:
             said.append(
                 f"On the {len(images)} images of {clipped(task, 24)} that it was not trained on as "
-                f"classes: {shown(found.value, 1)} points ({shown(found.low, 1)} to "
-                f"{shown(found.high, 1)})."
+                f"classes: {shown(difference.value, 1)} points ({shown(difference.low, 1)} to "
+                f"{shown(difference.high, 1)})."
             )
     return said
 

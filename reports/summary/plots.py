@@ -113,14 +113,14 @@ def loss_figures(setting: Setting) -> list[Figure]:
     """One panel a method, for the losses have different units and cannot be compared."""
     figures = []
     for method in setting.methods:
-        found = [(r, curve) for r in setting.of(Pretrain, method) if (curve := loss_curve(r))]
-        if not found:
+        runs = [(r, curve) for r in setting.of(Pretrain, method) if (curve := loss_curve(r))]
+        if not runs:
             continue
-        trained, found = len(found), found[:MOST_CURVES]
+        trained, runs = len(runs), runs[:MOST_CURVES]
         curves = dict(
             zip(
-                _run_names([record for record, _ in found]),
-                [curve for _, curve in found],
+                _run_names([record for record, _ in runs]),
+                [curve for _, curve in runs],
                 strict=True,
             )
         )

@@ -75,7 +75,7 @@ class EqualTime:
 
     seconds: float
     tasks: tuple[str, ...]
-    found: Mapping[str, Mapping[str, Quantity | None]]  # method -> task -> in %
+    reached: Mapping[str, Mapping[str, Quantity | None]]  # method -> task -> in %
 
 
 def _at_equal_time(setting: Setting) -> EqualTime:
@@ -83,7 +83,7 @@ def _at_equal_time(setting: Setting) -> EqualTime:
     if len(own) < 2:
         return EqualTime(0.0, (), {})
     seconds = min(curve.costs["train_seconds"][-1] for curve in own)
-    found = {
+    reached = {
         curve.method: {
             task: quantity_of(
                 value
@@ -94,7 +94,7 @@ def _at_equal_time(setting: Setting) -> EqualTime:
         }
         for curve in own
     }
-    return EqualTime(seconds, tuple(own[0].top1), found)
+    return EqualTime(seconds, tuple(own[0].top1), reached)
 
 
 def timed_in(setting: Setting) -> list[Record]:
@@ -118,7 +118,7 @@ def _headline_row(
     row = [Cell(name_of(method))]
     row += [_accuracy_cell(setting, method, task) for task in STARTER_TASKS]
     cells = setting.of(Scaling, method)
-    reached = equal.found.get(method, {})
+    reached = equal.reached.get(method, {})
     row += [quantity_cell(reached.get(task), 1, link(cells)) for task in equal.tasks]
     seconds = setting.training(method, lambda run: run.train_seconds)
     memory = setting.training(method, lambda run: run.peak_gib)
@@ -158,7 +158,7 @@ def recipe_differences(setting: Setting) -> Table:
     """The fields in which the recipes of the trained methods differ, from the first training of
     each.
     """
-    first = {m: found[0] for m in setting.methods if (found := setting.of(Pretrain, m))}
+    first = {m: own[0] for m in setting.methods if (own := setting.of(Pretrain, m))}
     known = {m: r.recipe for m, r in first.items() if r.recipe}
     rows = [
         [

@@ -70,8 +70,8 @@ def _telling(setting: Setting, waterfalls: Sequence[Record[Waterfall]]) -> Recor
     """Of those with rounds enough and of an accelerator: a CPU's tiny batch makes factors large
     that are not. This setting's device's speaks first.
     """
-    found = [r for r in waterfalls if not r.too_few and not r.is_cpu and _release(r)]
-    return next((r for r in found if r.device == setting.device), next(iter(found), None))
+    telling = [r for r in waterfalls if not r.too_few and not r.is_cpu and _release(r)]
+    return next((r for r in telling if r.device == setting.device), next(iter(telling), None))
 
 
 def _release(waterfall: Record[Waterfall]) -> NamedWay | None:

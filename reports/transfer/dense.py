@@ -66,8 +66,8 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
         "order, the same recipe and the same number of steps."
     )
     blocks: list[Block] = [Text(words)]
-    for i, found in enumerate(by_scale(records, main, Scenes)):
-        blocks += side_by_side(contact_sheet(found[0], suffix(i)))
+    for i, own in enumerate(by_scale(records, main, Scenes)):
+        blocks += side_by_side(contact_sheet(own[0], suffix(i)))
     for i, of in enumerate(by_scale(records, main, Multilabel, Segmentation, Detection)):
         learnt = [record for record in of if record.measured.overfit]
         real = [record for record in of if not record.measured.overfit]
@@ -77,7 +77,7 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
             *side_by_side(picture_figures(real, suffix(i))),
         ]
         blocks += overfit_table(learnt, suffix(i))
-    recorded = {record.kind for record in records.found}
+    recorded = {record.kind for record in records.every}
     missing = [kind for kind in KINDS if kind not in recorded]
     if missing == [*KINDS]:
         blocks += to_fill("No dense transfer has been recorded.", FULL)
@@ -200,14 +200,14 @@ def gains_over(
         for record in records
         if any(record.told_key == other.told_key for other in base)
     }
-    found: list[dict[int | None, float]] = []
+    gains: list[dict[int | None, float]] = []
     for key in keys:
         sides = ([r for r in own if r.told_key == key] for own in (records, base))
         one, other = (by_seed(own, lambda r: _reached(r, measure)) for own in sides)
-        found.append(
+        gains.append(
             {seed: one[seed] - other[seed] for seed in one if seed is not None and seed in other}
         )
-    return list(max(found, key=len, default={}).values())
+    return list(max(gains, key=len, default={}).values())
 
 
 def _gain(name: str, gains: Sequence[float]) -> str:
@@ -249,11 +249,11 @@ def other_encoders(records: Sequence[Record[Dense]], every: Records) -> list[str
 
 def _digests(records: Iterable[Record[Transferred]]) -> dict[tuple[str, int | None], set[str]]:
     """Method and seed of an encoder trained here -> the digests of its weights."""
-    found: dict[tuple[str, int | None], set[str]] = {}
+    digests: dict[tuple[str, int | None], set[str]] = {}
     for record in records:
         if record.method != "random" and (digest := record.measured.encoder_digest):
-            found.setdefault((record.method, record.seed), set()).add(digest)
-    return found
+            digests.setdefault((record.method, record.seed), set()).add(digest)
+    return digests
 
 
 def overfit_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Table]:

@@ -109,7 +109,7 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
         for init in INITS
         if (m, init) in kept
     ][:MOST_LINES]
-    found = []
+    lines = []
     for method, init in places:
         own = [run for run in runs if (run.record.method, run.init) == (method, init)]
         how = (
@@ -123,7 +123,7 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
         means = means_of([(run.share, encoder_key(run.record), run.top1) for run in own])
         marks = [(run.share, run.top1) for run in own]
         name = clipped(name_of(method), 24)
-        found.append(
+        lines.append(
             Line(
                 name,
                 how,
@@ -134,7 +134,7 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
                 dashed=init == "transfer",
             )
         )
-    return found
+    return lines
 
 
 def _counted(runs: Sequence[SweepRun]) -> str:

@@ -34,9 +34,9 @@ def scaling_figures(records: Sequence[Record[Scaling]], suffix: str = "") -> lis
     Args:
         records: of one root and scale.
     """
-    found = curves(records)[:MOST_LINES]
-    tasks = dict.fromkeys(task for curve in found for task in curve.top1)
-    return [_figure(found, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
+    of_methods = curves(records)[:MOST_LINES]
+    tasks = dict.fromkeys(task for curve in of_methods for task in curve.top1)
+    return [_figure(of_methods, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
 
 
 def against_itself(records: Sequence[Record[Scaling]]) -> list[str]:
@@ -69,9 +69,9 @@ def against_itself(records: Sequence[Record[Scaling]]) -> list[str]:
     return said
 
 
-def _figure(found: Sequence[Curve], task: str, name: str) -> Figure:
-    lines = [_line(curve, task) for curve in found if task in curve.top1]
-    seeds = {len(curve.top1[task]) for curve in found if task in curve.top1}
+def _figure(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
+    lines = [_line(curve, task) for curve in of_methods if task in curve.top1]
+    seeds = {len(curve.top1[task]) for curve in of_methods if task in curve.top1}
     n = " or ".join(map(str, sorted(seeds)))
     return Figure(
         name,

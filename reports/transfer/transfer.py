@@ -81,9 +81,9 @@ def _worth(main: Setting | None, records: Records) -> list[Block]:
     blocks: list[Block] = [Text(words)]
     if main and scaling_figures(main.of(Scaling)):  # or it is at the top of the page
         blocks += side_by_side(accuracy_figure(main))
-    for i, found in enumerate(by_scale(records, main, LinearProbe, Finetune)):
-        blocks += worth_table(found, suffix(i))
-    kinds = {record.kind for record in records.found}
+    for i, own in enumerate(by_scale(records, main, LinearProbe, Finetune)):
+        blocks += worth_table(own, suffix(i))
+    kinds = {record.kind for record in records.every}
     missing = {
         "linear_probe": ("No linear probe has been recorded.", PROBE),
         "finetune": ("Nothing was fine-tuned.", FINETUNE),
@@ -129,11 +129,11 @@ def _transfer_init(main: Setting | None, records: Records) -> list[Block]:
         "what a class looks like. A pair differs in nothing but the start."
     )
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, LinearProbe, Finetune)):
+    for i, own in enumerate(by_scale(records, main, LinearProbe, Finetune)):
         blocks += [
-            *map(Text, gain_sentences(found)),
-            *gain_table(found, suffix(i)),
-            *origin_tables(found, suffix(i)),
+            *map(Text, gain_sentences(own)),
+            *gain_table(own, suffix(i)),
+            *origin_tables(own, suffix(i)),
         ]
     for i, tried in enumerate(by_scale(records, main, TransferOptions)):
         for j, record in enumerate(tried):
@@ -153,8 +153,8 @@ def _longer(main: Setting | None, records: Records) -> list[Block]:
         "linear probe on frozen features as pre-training goes on."
     )
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, LongerTraining)):
-        blocks += side_by_side(longer_figures(found, suffix(i)))
+    for i, own in enumerate(by_scale(records, main, LongerTraining)):
+        blocks += side_by_side(longer_figures(own, suffix(i)))
     return [Text(words), *(blocks or to_fill("No encoder was probed along its training.", LONGER))]
 
 
@@ -165,11 +165,11 @@ def _scaling(main: Setting | None, records: Records) -> list[Block]:
         "encoders. The first task's figure is at the top of the page."
     )
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, Scaling)):
-        figures = scaling_figures(found, suffix(i))
-        blocks += side_by_side(figures[1:] if _is_main(found[0], main) else figures)
-        blocks += [with_warning(t, found) for t in scaling_tables(found, f"scaling{suffix(i)}")]
-        blocks += map(Text, against_itself(found))
+    for i, own in enumerate(by_scale(records, main, Scaling)):
+        figures = scaling_figures(own, suffix(i))
+        blocks += side_by_side(figures[1:] if _is_main(own[0], main) else figures)
+        blocks += [with_warning(t, own) for t in scaling_tables(own, f"scaling{suffix(i)}")]
+        blocks += map(Text, against_itself(own))
     return [Text(words), *(blocks or to_fill("No length was compared with another.", SCALING))]
 
 
@@ -184,8 +184,8 @@ def _robustness(main: Setting | None, records: Records) -> list[Block]:
         "the vocabulary."
     )
     tables = [
-        robustness_table(found, f"robustness{suffix(i)}")
-        for i, found in enumerate(by_scale(records, main, Robustness))
+        robustness_table(own, f"robustness{suffix(i)}")
+        for i, own in enumerate(by_scale(records, main, Robustness))
     ]
     return [Text(words), *(tables or to_fill("Nothing was trained with noise.", ROBUSTNESS))]
 

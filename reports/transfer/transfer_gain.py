@@ -54,7 +54,9 @@ def gains_of(records: Sequence[Record[OnTasks]], kind: str) -> list[Gain]:
     of_methods = [
         [record for record in own if record.method == method] for method in methods_of(own)
     ]
-    for record in (record for found in of_methods for record in alike(found, found).records):
+    for record in (
+        record for alike_runs in of_methods for record in alike(alike_runs, alike_runs).records
+    ):
         runs = runs_of(record)
         at_random = {_place(run): run.top1 for run in runs if run.init == "random"}
         pairs = [run for run in runs if run.init == "transfer" and _place(run) in at_random]
@@ -86,7 +88,7 @@ def gain_sentences(records: Sequence[Record[OnTasks]]) -> list[str]:
     """For linear probes and for fine-tuning: whether Transfer Init gains with the fewest images, in
     a sentence each.
     """
-    return [found for kind in WAYS if (found := _sentence(records, kind))]
+    return [sentence for kind in WAYS if (sentence := _sentence(records, kind))]
 
 
 def _sentence(records: Sequence[Record[OnTasks]], kind: str) -> str:
@@ -138,17 +140,20 @@ def verdict(points: Sequence[float]) -> str:
 
 def gain_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Table]:
     """The mean difference by share of the training data, a group of rows a method and task."""
-    gains = {kind: found for kind in WAYS if (found := gains_of(records, kind))}
+    gains = {kind: of_kind for kind in WAYS if (of_kind := gains_of(records, kind))}
     rows: list[list[Cell]] = []
-    for method in methods_of(gain.record for found in gains.values() for gain in found):
+    for method in methods_of(gain.record for of_kind in gains.values() for gain in of_kind):
         own = {
-            kind: [gain for gain in found if gain.record.method == method]
-            for kind, found in gains.items()
+            kind: [gain for gain in of_kind if gain.record.method == method]
+            for kind, of_kind in gains.items()
         }
-        for task in tasks_of(gain.task for found in own.values() for gain in found):
+        for task in tasks_of(gain.task for of_kind in own.values() for gain in of_kind):
             rows.append([Cell(f"{clipped(name_of(method), 48)}, {task_title(records, task)}")])
             shares = {
-                gain.share: gain for found in own.values() for gain in found if gain.task == task
+                gain.share: gain
+                for of_kind in own.values()
+                for gain in of_kind
+                if gain.task == task
             }
             rows += [_row(own, shares[share]) for share in sorted(shares)[:MOST_SHARES]]
     if not rows:
@@ -171,8 +176,8 @@ def gain_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Tab
 def _row(gains: dict[str, list[Gain]], at: Gain) -> list[Cell]:
     """The pairs of each way at the task and share of `at`."""
     row = [Cell(f"{brief_share(at.share)} %", f"{shown(at.images, 0)} images")]
-    for found in gains.values():
-        own = [gain for gain in found if (gain.task, gain.share) == (at.task, at.share)]
+    for of_kind in gains.values():
+        own = [gain for gain in of_kind if (gain.task, gain.share) == (at.task, at.share)]
         anchor = link(list({gain.record.path: gain.record for gain in own}.values()))
         means = [*encoder_means(own).values()]
         row.append(quantity_cell(quantity_of(means), 2, anchor))

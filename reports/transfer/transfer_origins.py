@@ -43,10 +43,10 @@ def origins_of(records: Sequence[Record[OnTasks]]) -> dict[str, Origins]:
 
 def origin_tables(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Table]:
     """The counts of each kind, a row a task; the records hold every label."""
-    found = origins_of(records)
-    if not found:
+    by_task = origins_of(records)
+    if not by_task:
         return []
-    rows = [_counts(task, record, of) for task, (record, of) in found.items()]
+    rows = [_counts(task, record, of) for task, (record, of) in by_task.items()]
     columns = ["Task", "Labels", *KINDS.values(), "Mean similarity"]
     title = f"Where the rows of Transfer Init come from, {records[0].scale} scale"
     return [
@@ -55,7 +55,7 @@ def origin_tables(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[
             title,
             columns,
             rows=rows,
-            caption=_caption(next(iter(found.values()))[0]),
+            caption=_caption(next(iter(by_task.values()))[0]),
         )
     ]
 

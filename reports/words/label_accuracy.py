@@ -43,7 +43,7 @@ def _shares_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figu
     caption = (
         "How often the class that a sentence is about is among its labels; bars are 95 % intervals."
     )
-    draw = partial(_draw_shares, rules=rules, found=percents)
+    draw = partial(_draw_shares, rules=rules, percents=percents)
     height = 1.0 + 0.27 * len(SHARES) * (len(rules) + 1)
     return [
         Figure(
@@ -71,7 +71,7 @@ def _percent(share: Interval) -> Percent | None:
 
 
 def _draw_shares(
-    axes: Axes, rules: list[str], found: dict[tuple[str, str], Percent | None]
+    axes: Axes, rules: list[str], percents: dict[tuple[str, str], Percent | None]
 ) -> None:
     y, places, names = 0.0, [], []
     for share, title in SHARES.items():
@@ -80,7 +80,7 @@ def _draw_shares(
             y -= 1
             places.append(y)
             names.append(clipped(rule, 24))
-            _draw_interval(axes, y, found.get((share, rule)), **rule_style(rule))
+            _draw_interval(axes, y, percents.get((share, rule)), **rule_style(rule))
         y -= 1.2
     axes.set_yticks(places, names)
     axes.set_ylim(y + 0.6, 0.7)
@@ -90,11 +90,11 @@ def _draw_shares(
     axes.tick_params(axis="y", length=0)
 
 
-def _draw_interval(axes: Axes, y: float, found: Percent | None, color: str, marker: str) -> None:
-    if found is None:
+def _draw_interval(axes: Axes, y: float, percent: Percent | None, color: str, marker: str) -> None:
+    if percent is None:
         axes.text(0.5, y, "not recorded", color=MUTED, va="center")
         return
-    value, low, high = found
+    value, low, high = percent
     axes.errorbar(value, y, None, [[value - low], [high - value]], marker, color=color, capsize=3)
     axes.text(high + 1.5, y, shown(value, 1), va="center", color=color)
 
@@ -103,9 +103,9 @@ def _causes_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figu
     rules = measured.judged_rules
     shares = {rule: _causes(measured, rule, kind) for rule in rules}
     largest = {
-        cause: max(found.get(cause, 0) for found in shares.values())
-        for found in shares.values()
-        for cause in found
+        cause: max(by_cause.get(cause, 0) for by_cause in shares.values())
+        for by_cause in shares.values()
+        for cause in by_cause
     }
     causes = sorted(
         (cause for cause in largest if largest[cause] >= LEAST_CAUSE),
@@ -143,11 +143,11 @@ def _causes(measured: LabelAccuracy, rule: str, kind: str) -> dict[str, float]:
 
 def _draw_causes(axes: Axes, causes: list[str], shares: dict[str, dict[str, float]]) -> None:
     width = 0.8 / len(shares)
-    top = max(max(found.values(), default=0) for found in shares.values())
-    for i, (rule, found) in enumerate(shares.items()):
+    top = max(max(by_cause.values(), default=0) for by_cause in shares.values())
+    for i, (rule, by_cause) in enumerate(shares.items()):
         colour = rule_style(rule)["color"]
         places = [y - 0.4 + (i + 0.5) * width for y in range(len(causes))]
-        values = [found.get(cause, 0) for cause in causes]
+        values = [by_cause.get(cause, 0) for cause in causes]
         axes.barh(places, values, 0.9 * width, color=colour)
         for y, value in [(y, value) for y, value in zip(places, values, strict=True) if value]:
             axes.text(value + 0.01 * top, y, shown(value, 1), va="center", color=colour, fontsize=8)

@@ -20,10 +20,10 @@ CAPTION_LINES, MOST_CLASSES = 3, 4
 
 def example_figure(record: Record[Examples], suffix: str = "") -> list[Figure]:
     """The samples of a record in rows of `COLUMNS`; none where none has an image."""
-    found = [panel for picture in record.rows("pictures", Example) if (panel := _panel(picture))][
+    panels = [panel for picture in record.rows("pictures", Example) if (panel := _panel(picture))][
         : COLUMNS * MOST_ROWS
     ]
-    rows: list[Row] = [("", found[i : i + COLUMNS]) for i in range(0, len(found), COLUMNS)]
+    rows: list[Row] = [("", panels[i : i + COLUMNS]) for i in range(0, len(panels), COLUMNS)]
     caption = (
         f"Samples of the pre-training data, {record.scale} scale, evenly spread and not selected: "
         f"each image, its caption, and the classes that rule {rule_of(record)} makes of it; in "

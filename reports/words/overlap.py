@@ -84,16 +84,16 @@ def _style(name: str) -> dict[str, Any]:
 
 def _samples_figure(record: Statistics, rule: str, scale: str, suffix: str) -> list[Figure]:
     counts = {
-        name: found
+        name: captions
         for name in record.measured.label_sets
-        if (found := _exact_samples(record, name))
+        if (captions := _exact_samples(record, name))
     }
     if not counts:
         return []
     said = "; ".join(
-        f"{LABEL_SETS[name]}: {len(found):,} classes, median {shown_median(median(found))} "
-        f"captions, from {shown(found[-1], 0)} to {shown(found[0], 0)}"
-        for name, found in counts.items()
+        f"{LABEL_SETS[name]}: {len(captions):,} classes, median {shown_median(median(captions))} "
+        f"captions, from {shown(captions[-1], 0)} to {shown(captions[0], 0)}"
+        for name, captions in counts.items()
     )
     caption = (
         f"Captions of each class that matches a label exactly, by rule {rule} at {scale} scale; "
@@ -120,12 +120,18 @@ def _exact_samples(record: Statistics, name: str) -> list[int]:
 
 
 def _draw_samples(axes: Axes, counts: dict[str, list[int]]) -> None:
-    for y, (name, found) in enumerate(counts.items()):
+    for y, (name, captions) in enumerate(counts.items()):
         colour = _style(name)["color"]
         axes.plot(
-            found, [y] * len(found), "|", color=colour, markersize=13, markeredgewidth=1, alpha=0.55
+            captions,
+            [y] * len(captions),
+            "|",
+            color=colour,
+            markersize=13,
+            markeredgewidth=1,
+            alpha=0.55,
         )
-        middle = median(found)
+        middle = median(captions)
         axes.plot([middle, middle], [y - 0.3, y + 0.3], color=colour, linewidth=3)
         axes.annotate(
             shown_median(middle),
@@ -140,7 +146,7 @@ def _draw_samples(axes: Axes, counts: dict[str, list[int]]) -> None:
     write_out_powers(axes.xaxis)
     axes.set_yticks(
         range(len(counts)),
-        [f"{LABEL_SETS[name]}\n{len(found):,} classes" for name, found in counts.items()],
+        [f"{LABEL_SETS[name]}\n{len(captions):,} classes" for name, captions in counts.items()],
     )
     axes.set_ylim(len(counts) - 0.4, -0.75)
     axes.set_xlabel("captions of a class")

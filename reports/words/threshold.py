@@ -18,9 +18,10 @@ MOST_TICKS = 6
 
 def threshold_figures(record: Record[Threshold], suffix: str = "") -> list[Figure]:
     """A panel a probe: accuracy against the pruning threshold."""
-    found = probes(record)
+    by_probe = probes(record)
     return [
-        _figure(record, i, probe, points, suffix) for i, (probe, points) in enumerate(found.items())
+        _figure(record, i, probe, points, suffix)
+        for i, (probe, points) in enumerate(by_probe.items())
     ]
 
 

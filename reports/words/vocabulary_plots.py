@@ -71,7 +71,7 @@ def vocabulary_figures(
     figures = [_long_tail(tails, scale, suffix)] if tails else []
     pruned = {rule: dict(tail.above) for rule, tail in tails.items() if any(tail.above.values())}
     figures += [_pruning(pruned, scale, suffix)] if pruned else []
-    shares = {rule: found for rule, record in records.items() if (found := _shares(record))}
+    shares = {rule: fractions for rule, record in records.items() if (fractions := _shares(record))}
     return figures + ([_labels(shares, scale, suffix)] if shares else [])
 
 
@@ -119,8 +119,8 @@ def _draw_long_tail(axes: Axes, tails: dict[str, Tail]) -> None:
 
 def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figure:
     said = "; ".join(
-        f"Rule {rule}: " + ", ".join(f"{n:,.0f} above {t:,}" for t, n in found.items() if n)
-        for rule, found in above.items()
+        f"Rule {rule}: " + ", ".join(f"{n:,.0f} above {t:,}" for t, n in kept.items() if n)
+        for rule, kept in above.items()
     )
     caption = f"How many synsets occur more often than a pruning threshold, at {scale} scale."
     return Figure(
@@ -132,13 +132,13 @@ def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figur
 
 
 def _draw_pruning(axes: Axes, above: dict[str, dict[int, int]]) -> None:
-    thresholds = sorted({t for found in above.values() for t, n in found.items() if n})
+    thresholds = sorted({t for kept in above.values() for t, n in kept.items() if n})
     thresholds = [thresholds[i] for i in thinned(len(thresholds), MOST_TICKS)]
-    top = max(n for found in above.values() for n in found.values())
+    top = max(n for kept in above.values() for n in kept.values())
     names: list[tuple[float, float, str, str]] = []
-    for rule, found in above.items():
+    for rule, kept in above.items():
         style = rule_style(rule)
-        points = [(x, found[t]) for x, t in enumerate(thresholds) if t in found]
+        points = [(x, kept[t]) for x, t in enumerate(thresholds) if t in kept]
         if not points:
             continue
         axes.plot(
@@ -181,9 +181,9 @@ def _labels(shares: dict[str, list[float]], scale: str, suffix: str) -> Figure:
     said = "; ".join(
         (
             f"Rule {rule}: "
-            f"{', '.join(f'{shown(share, 1)} % have {n}' for n, share in enumerate(found[:8]))}"
+            f"{', '.join(f'{shown(share, 1)} % have {n}' for n, share in enumerate(fractions[:8]))}"
         )
-        for rule, found in shares.items()
+        for rule, fractions in shares.items()
     )
     caption = (
         f"How many labels a caption has, at {scale} scale: the share of captions with so many."
@@ -199,10 +199,10 @@ def _labels(shares: dict[str, list[float]], scale: str, suffix: str) -> Figure:
 def _draw_labels(axes: Axes, shares: dict[str, list[float]]) -> None:
     width = 0.84 / len(shares)
     most = max(map(len, shares.values()))
-    for i, (rule, found) in enumerate(shares.items()):
-        left = [n - 0.42 + (i + 0.5) * width for n in range(len(found))]
+    for i, (rule, fractions) in enumerate(shares.items()):
+        left = [n - 0.42 + (i + 0.5) * width for n in range(len(fractions))]
         colour = rule_style(rule)["color"]
-        axes.bar(left, found, width, color=colour)
+        axes.bar(left, fractions, width, color=colour)
         axes.text(
             0.97,
             0.93 - 0.09 * i,

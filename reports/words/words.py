@@ -72,8 +72,8 @@ def word_sections(main: Setting | None, records: Records) -> list[Section]:
 
 def _captions(main: Setting | None, records: Records) -> list[Block]:
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, Examples)):
-        blocks += side_by_side(example_figure(found[0], suffix(i)))
+    for i, own in enumerate(by_scale(records, main, Examples)):
+        blocks += side_by_side(example_figure(own[0], suffix(i)))
     kinds = (VocabularyStatistics, VocabularyCounts, Labelling)
     for i, labelled in enumerate(by_scale(records, main, *kinds)):
         scale = labelled[0].scale
@@ -95,8 +95,8 @@ def _overlap(main: Setting | None, records: Records) -> list[Block]:
         "WordNet's graph."
     )
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, VocabularyStatistics)):
-        rules, scale = by_rule(found), found[0].scale
+    for i, own in enumerate(by_scale(records, main, VocabularyStatistics)):
+        rules, scale = by_rule(own), own[0].scale
         blocks += side_by_side(overlap_figures(rules, scale, suffix(i)))
         blocks += overlap_table(rules, scale, suffix(i))
     return [Text(words), *(blocks or to_fill("Not run.", STATISTICS))]
@@ -124,8 +124,8 @@ def _audit(main: Setting | None, records: Records) -> list[Block]:
         "themselves:"
     )
     blocks: list[Block] = []
-    for i, found in enumerate(by_scale(records, main, LabelAudit)):
-        blocks += verdict_table(by_rule(found), found[0].scale, suffix(i))
+    for i, own in enumerate(by_scale(records, main, LabelAudit)):
+        blocks += verdict_table(by_rule(own), own[0].scale, suffix(i))
     return (
         [Text(words), *blocks]
         if blocks
@@ -167,7 +167,7 @@ def _threshold_table(record: Record[Threshold], end: str) -> list[Table]:
 
 
 def _shown(records: Records, main: Setting | None, kind: type[K]) -> list[Record[K]]:
-    return [record for found in by_scale(records, main, kind) for record in found][:MOST]
+    return [record for own in by_scale(records, main, kind) for record in own][:MOST]
 
 
 def _each(
@@ -181,7 +181,7 @@ def _each(
     blocks: list[Block] = []
     for i, record in enumerate(records):
         for part in parts:
-            found = part(record, suffix(i))
-            blocks += side_by_side([f for f in found if isinstance(f, Figure)])
-            blocks += [block for block in found if not isinstance(block, Figure)]
+            blocks_of = part(record, suffix(i))
+            blocks += side_by_side([f for f in blocks_of if isinstance(f, Figure)])
+            blocks += [block for block in blocks_of if not isinstance(block, Figure)]
     return [Text(words), *(blocks or to_fill(missing, command))]

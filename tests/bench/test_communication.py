@@ -218,8 +218,8 @@ def test_a_run_writes_one_record_with_every_time_and_its_spread(tmp_path, parall
             assert "exposed_ms" not in costs
 
 
-def test_one_process_is_told_how_to_start_several(forked_program) -> None:
-    done = forked_program("bench.communication", *TINY)
+def test_one_process_is_told_how_to_start_several(program) -> None:
+    done = program("bench.communication", *TINY)
     one_line_error(done, "torchrun --nproc-per-node 2 -m bench.communication")
 
 

@@ -16,7 +16,7 @@ RECORD: dict[str, Any] = {
 
 
 @pytest.fixture
-def compare(forked_program, tmp_path):
+def compare(program, tmp_path):
     """What bench.compare says of RECORD and of the same with some fields changed."""
 
     def run(**changes: object) -> str:
@@ -24,7 +24,7 @@ def compare(forked_program, tmp_path):
         paths = tmp_path / "one.json", tmp_path / "other.json"
         for path, record in zip(paths, (RECORD, other), strict=True):
             path.write_text(json.dumps(record))
-        done = forked_program("bench.compare", *paths)
+        done = program("bench.compare", *paths)
         assert done.returncode == (2 if done.stderr else 0), done.stderr
         return done.stdout + done.stderr
 

@@ -100,12 +100,12 @@ def test_a_peer_that_is_not_installed_is_named_with_the_command_to_install_it(
     assert [row.partition("  ")[0] for row in rows] == names
 
 
-def test_an_unknown_peer_or_an_empty_folder_is_one_line(forked_program, tmp_path) -> None:
+def test_an_unknown_peer_or_an_empty_folder_is_one_line(program, tmp_path) -> None:
     for arguments, words in (
         (("--peers", "nobody"), "nobody"),
         (("--images", tmp_path), "0 "),
     ):
-        done = forked_program("bench.data_path", *arguments, "--out", tmp_path)
+        done = program("bench.data_path", *arguments, "--out", tmp_path)
         one_line_error(done, words)
 
 

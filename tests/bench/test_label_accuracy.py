@@ -334,10 +334,6 @@ def test_a_run_writes_what_it_prints(program, tmp_path) -> None:
         (("--max-prompts", "-1"), "--max-prompts -1"),
     ],
 )
-def test_a_mistake_is_one_line(
-    forked_program, tmp_path, arguments: tuple[str, ...], says: str
-) -> None:
-    done = forked_program(
-        "bench.label_accuracy", *arguments, "--out", tmp_path / "out.json", "--quiet"
-    )
+def test_a_mistake_is_one_line(program, tmp_path, arguments: tuple[str, ...], says: str) -> None:
+    done = program("bench.label_accuracy", *arguments, "--out", tmp_path / "out.json", "--quiet")
     one_line_error(done, says)

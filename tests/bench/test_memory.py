@@ -248,8 +248,8 @@ def test_the_largest_batch_fits_its_budget_and_the_next_does_not(
     assert peak_bytes(largest, device_type="cpu") < 0.25 * GIB
 
 
-def test_a_batch_that_does_not_fit_is_one_line(forked_program: Callable, tmp_path) -> None:
-    done = forked_program(
+def test_a_batch_that_does_not_fit_is_one_line(program: Callable, tmp_path) -> None:
+    done = program(
         "bench.memory", "--model", "hybrid_mini", "--resolution", 32, "--batch-size", 4096,
         "--budget-gib", 0.25,
         "--device", "cpu", "--out", tmp_path, "--quiet",

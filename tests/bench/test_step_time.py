@@ -96,8 +96,8 @@ def test_ranks_share_a_record_of_one(program, tmp_path) -> None:
         (("--data", "/nowhere/*.tar"), "/nowhere/*.tar"),
     ],
 )
-def test_what_does_not_exist_is_one_line(forked_program, tmp_path, flags, complaint) -> None:
-    done = forked_program("bench.step_time", *TINY, *CPU, "--out", tmp_path, *flags)
+def test_what_does_not_exist_is_one_line(program, tmp_path, flags, complaint) -> None:
+    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path, *flags)
     one_line_error(done, complaint)
 
 

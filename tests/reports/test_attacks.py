@@ -70,7 +70,7 @@ def trap(request, write_record, tmp_path) -> tuple[Path, str]:
 def test_a_trap_among_records_is_listed_and_the_rest_is_read(trap, tmp_path):
     path, reason = trap
     records = read_records([tmp_path / "runs", path])
-    assert [record.name for record in records.found] == ["catlip-seed0"]
+    assert [record.name for record in records.every] == ["catlip-seed0"]
     assert [(problem.path, problem.reason) for problem in records.problems] == [(str(path), reason)]
 
 
@@ -111,7 +111,7 @@ def test_a_link_to_a_record_is_that_record(write_record, tmp_path):
     path = write_record("pretrain", "catlip-seed0")
     link = path.with_name("clip-seed0.json")
     link.symlink_to(path.name)
-    assert len(read_records([link]).found) == 1
+    assert len(read_records([link]).every) == 1
     assert read_record(link)["kind"] == "pretrain"
 
 

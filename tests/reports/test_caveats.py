@@ -99,7 +99,7 @@ def test_what_is_no_number_warns_of_nothing(write_record, tmp_path, strange):
             key,
             environment=BUSY | {key: strange} | ({"other_cpu_s": 0} if key == "wall_s" else {}),
         )
-    assert not [r for r in read_records([tmp_path / "runs"]).found if is_busy(r)]
+    assert not [r for r in read_records([tmp_path / "runs"]).every if is_busy(r)]
 
 
 def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_of, tmp_path):
@@ -121,7 +121,7 @@ def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_
 @pytest.mark.parametrize("broken", [{}, {"a": 0}])
 def test_without_a_count_nothing_was_broken(write_record, tmp_path, broken):
     write_record("pretrain", "x", metrics={"broken": broken})
-    assert broken_words(read_records([tmp_path / "runs"]).found[0]) == ""
+    assert broken_words(read_records([tmp_path / "runs"]).every[0]) == ""
 
 
 @pytest.mark.parametrize("broken", [None, 3, {"a": None}, [1]])

@@ -76,7 +76,7 @@ def records_of(write_record, tmp_path):
 
 
 def test_a_row_a_method_and_a_column_a_metric_in_percent(records_of):
-    (table,) = dense_table(records_of().found)
+    (table,) = dense_table(records_of().every)
     assert table.columns == [
         "Method",
         *(
@@ -100,7 +100,7 @@ def test_transfer_init_has_a_row_of_its_own_and_no_say_in_whether_pre_training_h
     write_record(
         "multilabel", "catlip_transfer-seed0", metrics=metrics, config={"init": "transfer"}
     )
-    records = read_records([tmp_path / "runs"]).found
+    records = read_records([tmp_path / "runs"]).every
     assert [row[0].text for row in dense_table(records)[0].rows] == [
         "Random init",
         "CatLIP",
@@ -126,7 +126,7 @@ def test_that_pre_training_does_not_help_is_said(write_record, tmp_path):
             f"{method}-seed{seed}",
             metrics={"method": method, "pretrain_seed": seed, "box_ap": value},
         )
-    (said,) = gain_sentences(read_records([tmp_path / "runs"]).found)
+    (said,) = gain_sentences(read_records([tmp_path / "runs"]).every)
     assert "CatLIP is above random init in 1 of 2 seeds only" in said
     assert "CLIP is not above random init in any of 1 seed" in said
 
@@ -169,7 +169,7 @@ def test_what_was_learnt_by_heart_stands_apart(write_record, tmp_path):
 
 
 def test_predictions_are_drawn_beside_the_truth(records_of):
-    figures = picture_figures(records_of().found)
+    figures = picture_figures(records_of().every)
     assert [figure.name for figure in figures] == [
         "dense_multilabel",
         "dense_segmentation",
@@ -215,12 +215,12 @@ def test_samples_of_any_form_make_a_page(records_of, samples):
 def test_a_record_with_a_spoiled_picture_is_left_out(write_record, tmp_path, change):
     picture = {"key": "7"} | PICTURES["detection"] | change
     write_record("detection", "catlip-seed0", samples={"pictures": [picture]})
-    assert read_records([tmp_path / "runs"]).found == ()
+    assert read_records([tmp_path / "runs"]).every == ()
 
 
 @pytest.mark.parametrize("loss", [[1], [[2]], [["a", "b"]], "x"])
 def test_a_record_with_a_curve_that_is_none_is_left_out(records_of, loss):
-    assert records_of(samples={"loss": loss}).found == ()
+    assert records_of(samples={"loss": loss}).every == ()
 
 
 def test_without_records_the_section_says_what_to_run(tmp_path):

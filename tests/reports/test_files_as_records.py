@@ -16,22 +16,22 @@ def beside_the_records(golden, monkeypatch):
 
 
 def test_a_file_is_the_record_that_its_folder_would_give():
-    (record,) = read_records([FILE]).found
-    assert record in read_records([Path("records")]).found
+    (record,) = read_records([FILE]).every
+    assert record in read_records([Path("records")]).every
     assert (record.root, record.scale) == ("records", "starter")
 
 
 def test_the_scale_is_found_when_the_path_does_not_name_it(golden, monkeypatch):
     monkeypatch.chdir(golden / FILE.parent)
-    (record,) = read_records([Path(FILE.name)]).found
+    (record,) = read_records([Path(FILE.name)]).every
     assert (record.root, record.scale) == ("../..", "starter")
 
 
 def test_a_file_beside_its_folder_is_read_once():
     once = read_records([Path("records")])
-    assert read_records([FILE, Path("records")]).found[0] == read_records([FILE]).found[0]
-    assert sorted(r.path for r in read_records([FILE, Path("records")]).found) == sorted(
-        r.path for r in once.found
+    assert read_records([FILE, Path("records")]).every[0] == read_records([FILE]).every[0]
+    assert sorted(r.path for r in read_records([FILE, Path("records")]).every) == sorted(
+        r.path for r in once.every
     )
 
 
@@ -39,7 +39,7 @@ def test_a_file_that_is_no_record_is_listed():
     records = read_records(
         [Path("records/starter/pretrain/cut-short.json"), Path("records/nowhere.json")]
     )
-    assert not records.found
+    assert not records.every
     assert [problem.reason.partition(":")[0] for problem in records.problems] == [
         "corrupt",
         "no such file or folder",

@@ -53,7 +53,7 @@ def test_a_record_of_strange_values_is_left_out_or_shown(
     content[part] = with_leaves(content[part], strange)
     write_record(kind, "x", **{name: content[name] for name in ("config", "metrics", "samples")})
     records = read_records([tmp_path / "runs"])
-    if not records.found:
+    if not records.every:
         assert [f"not of kind {kind}" in problem.reason for problem in records.problems] == [True]
         return
     page = build_page(records)

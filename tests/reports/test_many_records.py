@@ -48,14 +48,14 @@ def test_records_beyond_the_pages_room_are_a_line_with_their_anchor_and_all_are_
 ):
     text = undrawn(page)
     ids = re.findall(r'id="([^"]+)"', text)
-    assert {record.anchor for record in many.found} <= set(ids)
+    assert {record.anchor for record in many.every} <= set(ids)
     assert len(set(ids)) == len(ids)
     assert 0 < text.count("<h4>Environment</h4>") < 60
     (table,) = [table for table in page.tables if table.name == "records"]
     rows = list(csv.reader(as_csv(table).splitlines()))
-    assert [row[0] for row in rows[1:]] == [record.path for record in many.found]
+    assert [row[0] for row in rows[1:]] == [record.path for record in many.every]
     assert 'href="tables/records.csv"' in text
-    assert markdown(page).count('<a id="record-') == len(many.found)
+    assert markdown(page).count('<a id="record-') == len(many.every)
 
 
 def test_the_first_records_of_every_group_are_whole(many, monkeypatch):

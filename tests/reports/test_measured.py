@@ -193,7 +193,7 @@ def test_a_loss_curve_leaves_out_what_is_not_finite_and_keeps_the_mean_of_the_re
         "loss": [float("nan") if i == 3 else 2.0 for i in range(1000)],
     }
     write_record("pretrain", "catlip-seed0", samples=samples)
-    (record,) = read_records([tmp_path / "runs"]).found
+    (record,) = read_records([tmp_path / "runs"]).every
     curve = loss_curve(record)
     assert len(curve) <= 120
     assert {loss for _, loss in curve} == {2.0}

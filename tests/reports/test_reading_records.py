@@ -26,7 +26,7 @@ def reasons(records: Records) -> dict[str, str]:
 
 def test_a_record_is_read_with_its_root_scale_and_device(write_record, tmp_path):
     write_record("pretrain", "catlip-seed3", environment={"device": "H100", "device_count": 4})
-    (record,) = read_records([tmp_path / "runs"]).found
+    (record,) = read_records([tmp_path / "runs"]).every
     assert (record.root, record.scale, record.kind, record.method, record.seed) == (
         str(tmp_path / "runs"),
         "starter",
@@ -58,7 +58,7 @@ def test_what_is_no_record_is_listed_with_its_reason_and_the_rest_is_read(
     path = write_record("pretrain", "catlip-seed0")
     path.with_name("other.json").write_bytes(content)
     records = read_records([tmp_path / "runs"])
-    assert len(records.found) == 1
+    assert len(records.every) == 1
     assert reason in reasons(records)["other.json"]
     assert reasons(records)["other.json"] in markdown(build_page(records)).replace("\\", "")
 
@@ -78,7 +78,7 @@ def test_an_interrupted_run_is_listed_as_incomplete(write_record, tmp_path):
     path = write_record("pretrain", "catlip-seed0")
     path.rename(path.with_name(path.name + ".partial"))
     records = read_records([tmp_path / "runs"])
-    assert not records.found
+    assert not records.every
     assert reasons(records)["catlip-seed0.json.partial"].startswith("incomplete")
 
 
@@ -98,14 +98,14 @@ def test_files_of_a_run_that_are_not_records_are_left_alone(write_record, tmp_pa
     (path.parent / "catlip-seed0/state.json").write_text("{}")
     (path.parent / ".catlip-seed1.json.123.tmp").write_text("{}")
     records = read_records([tmp_path / "runs"])
-    assert len(records.found) == 1
+    assert len(records.every) == 1
     assert not records.problems
 
 
 def test_seeds_are_in_the_order_of_their_numbers(write_record, tmp_path):
     for seed in (10, 2, 1):
         write_record("pretrain", f"catlip-seed{seed}")
-    assert [record.seed for record in read_records([tmp_path / "runs"]).found] == [1, 2, 10]
+    assert [record.seed for record in read_records([tmp_path / "runs"]).every] == [1, 2, 10]
 
 
 def test_a_nan_is_shown_as_such_and_a_missing_metric_as_a_dash(write_record, tmp_path):

@@ -185,7 +185,7 @@ def record(write_record, tmp_path):
     def written(kind: str, name: str = "catlip-seed0", **parts: Any) -> Record:
         path = write_record(kind, name, **parts)
         return next(
-            found for found in read_records([tmp_path / "runs"]).found if found.path == str(path)
+            found for found in read_records([tmp_path / "runs"]).every if found.path == str(path)
         )
 
     return written
@@ -661,7 +661,7 @@ def test_a_record_with_a_spoiled_row_is_left_out_with_its_reason(
     parts["samples"]["runs"][0] |= spoiled
     write_record(kind, "catlip-seed0", **parts)
     records = read_records([tmp_path / "runs"])
-    assert records.found == ()
+    assert records.every == ()
     assert records.problems[0].reason.startswith(f"not of kind {kind}: ")
 
 

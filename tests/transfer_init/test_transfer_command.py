@@ -93,10 +93,10 @@ def test_coverage_of_several_label_sets_is_printed_and_recorded_without_torch(vo
 
 
 def test_a_head_is_written_with_its_table_and_loads_into_a_linear_layer(
-    forked_program, run_folder, vocabulary, tmp_path
+    program, run_folder, vocabulary, tmp_path
 ):
     out = tmp_path / "heads/coco.safetensors"
-    done = forked_program(
+    done = program(
         MODULE, run_folder, "--vocabulary", vocabulary, "--labels", "coco", "--table", "--out", out
     )
     assert done.returncode == 0, done.stderr
@@ -121,14 +121,14 @@ def test_a_head_is_written_with_its_table_and_loads_into_a_linear_layer(
         )
 
 
-def test_a_released_vocabulary_gives_the_same_coverage(forked_program, vocabulary, tmp_path):
+def test_a_released_vocabulary_gives_the_same_coverage(program, vocabulary, tmp_path):
     synsets = json.loads(vocabulary.read_text())["synsets"]
     (tmp_path / "vocabulary.pkl").write_bytes(
         pickle.dumps({f"n{offset}": count for offset, _, count in synsets})
     )
     for file, more in (("vocabulary.json", ()), ("vocabulary.pkl", ("--top-k", len(synsets)))):
         out = tmp_path / f"{file}.safetensors"
-        done = forked_program(MODULE, "--vocabulary", tmp_path / file, "--out", out, *more)
+        done = program(MODULE, "--vocabulary", tmp_path / file, "--out", out, *more)
         assert done.returncode == 0, done.stderr
     one, other = (
         json.loads((tmp_path / f"vocabulary.{kind}.json").read_text()) for kind in ("json", "pkl")
@@ -137,9 +137,7 @@ def test_a_released_vocabulary_gives_the_same_coverage(forked_program, vocabular
     assert one["samples"] == other["samples"]
 
 
-def test_what_cannot_be_done_ends_as_one_line(
-    forked_program, run_folder, vocabulary, small, tmp_path
-):
+def test_what_cannot_be_done_ends_as_one_line(program, run_folder, vocabulary, small, tmp_path):
     small(*NAMES[::-1], "stock.n.01").save(tmp_path / "other.json")
     cases = {
         "other.json": (
@@ -160,7 +158,7 @@ def test_what_cannot_be_done_ends_as_one_line(
         "cifar": ("--vocabulary", vocabulary, "--labels", "cifar"),
     }
     for message, arguments in cases.items():
-        done = forked_program(
+        done = program(
             MODULE,
             *arguments,
             *(() if "--out" in arguments else ("--out", tmp_path / "no.safetensors")),

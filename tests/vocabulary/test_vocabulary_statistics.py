@@ -157,13 +157,13 @@ def test_without_captions_what_needs_them_is_unknown_and_nothing_else():
     assert tables(metrics, samples)["captions_by_labels"].empty
 
 
-def test_the_command_prints_records_and_says_how_to_draw(forked_program, tmp_path):
+def test_the_command_prints_records_and_says_how_to_draw(program, tmp_path):
     vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(
         tmp_path / "scale" / "mine.json"
     )
     listing = tmp_path / "categories_places365.txt"
     listing.write_text("/k/kennel/outdoor 0\n/a/archaeological_excavation 1\n")
-    done = forked_program(
+    done = program(
         "catlip.vocabulary",
         "stats",
         tmp_path / "scale" / "mine.json",
@@ -214,8 +214,8 @@ def test_the_command_prints_records_and_says_how_to_draw(forked_program, tmp_pat
         (["stats"], "vocabulary"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_2(forked_program, arguments, says):
-    done = forked_program("catlip.vocabulary", *arguments)
+def test_a_mistake_is_one_line_and_exit_2(program, arguments, says):
+    done = program("catlip.vocabulary", *arguments)
     one_line_error(done, says)
 
 

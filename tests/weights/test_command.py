@@ -31,8 +31,8 @@ def vit_b(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_show_and_convert_there_and_back(vit_b, forked_program, tmp_path) -> None:
-    shown = forked_program(MODULE, "show", vit_b)
+def test_show_and_convert_there_and_back(vit_b, program, tmp_path) -> None:
+    shown = program(MODULE, "show", vit_b)
     assert shown.returncode == 0, shown.stderr
     for words in (
         "released",
@@ -45,7 +45,7 @@ def test_show_and_convert_there_and_back(vit_b, forked_program, tmp_path) -> Non
         assert words in shown.stdout, words
     ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pt"
     for source, target, out in ((vit_b, "ours", ours), (ours, "released", back)):
-        done = forked_program(MODULE, "convert", source, "--to", target, "--out", out)
+        done = program(MODULE, "convert", source, "--to", target, "--out", out)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == f"wrote {out}"
     before, after = (torch.load(path, weights_only=True, mmap=True) for path in (vit_b, back))
@@ -53,8 +53,8 @@ def test_show_and_convert_there_and_back(vit_b, forked_program, tmp_path) -> Non
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_folder_for_the_hub_is_written(vit_b, forked_program, tmp_path) -> None:
-    done = forked_program(
+def test_a_folder_for_the_hub_is_written(vit_b, program, tmp_path) -> None:
+    done = program(
         MODULE,
         "convert",
         vit_b,
@@ -143,13 +143,13 @@ def test_the_file_itself_is_not_overwritten(target, released_file, tmp_path) -> 
         main(Convert(path, target, path))
 
 
-def test_what_a_user_got_wrong_is_one_line(forked_program) -> None:
-    done = forked_program(MODULE, "show", "README.md")
+def test_what_a_user_got_wrong_is_one_line(program) -> None:
+    done = program(MODULE, "show", "README.md")
     one_line_error(done, "README.md")
 
 
-def test_the_help_says_what_each_target_holds(forked_program) -> None:
-    shown = " ".join(forked_program(MODULE, "convert", "--help").stdout.split())
+def test_the_help_says_what_each_target_holds(program) -> None:
+    shown = " ".join(program(MODULE, "convert", "--help").stdout.split())
     for words in (
         'embed_layer=catlip.encoder.STEMS["conv"]',
         "vit_base_patch16_224",

@@ -67,10 +67,10 @@ class Curve:
 def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[Table]:
     """All cells; then, where there are several lengths, what they say of laws and of equal cost."""
     kept = list(runs)
-    found = curves(kept)
-    tables = [cells_table(kept, name), _laws_table(found, f"{name}_laws")]
-    if len(found) > 1:
-        first, *others = found
+    of_methods = curves(kept)
+    tables = [cells_table(kept, name), _laws_table(of_methods, f"{name}_laws")]
+    if len(of_methods) > 1:
+        first, *others = of_methods
         tables.append(_equal_cost_table(first, others, f"{name}_equal_cost"))
         tables.append(_decisions_table(first, others, f"{name}_decisions"))
     return [table for table in tables if table.rows]
@@ -162,9 +162,9 @@ def _curve(cells: Sequence[Scaling]) -> Curve | None:
     return Curve(cells[0].method, costs, top1)
 
 
-def _laws_table(found: Sequence[Curve], name: str) -> Table:
+def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
     rows = []
-    every = [(curve, task) for curve in found for task in curve.top1]
+    every = [(curve, task) for curve in of_methods for task in curve.top1]
     for curve, task in every:
         images = curve.costs["images"]
         if len(images) < LEAST_LENGTHS:
@@ -277,11 +277,11 @@ def mean_and_ends(
     range; a dash if one is missing.
     """
     known = [value for value in values if value is not None]
-    found = (of_ratios if ratio else of_pairs)(known) if len(known) == len(values) else None
-    if found is None:
+    mean = (of_ratios if ratio else of_pairs)(known) if len(known) == len(values) else None
+    if mean is None:
         return Cell()
-    low, high = (min(known), max(known)) if found.low is None else (found.low, found.high)
+    low, high = (min(known), max(known)) if mean.low is None else (mean.low, mean.high)
     ends = f"n = {len(known)}"
     if len(known) > 1:
         ends = f"{shown(low, decimals)} to {shown(high, decimals)}, {ends}"
-    return Cell(shown(found.value, decimals), ends)
+    return Cell(shown(mean.value, decimals), ends)

@@ -82,10 +82,10 @@ def reached(run: Run[Threshold]) -> dict[str, dict[float, dict[float, float]]]:
             if (threshold == 0 or 1 <= threshold < 1e12) and 0 <= top1 <= 1:
                 of_seed.setdefault((threshold, seed), []).append(100 * top1)
         probe = name.removesuffix("_top1")
-        found = by_probe.setdefault(LABEL_SETS.get(probe, clipped(probe, 24)), {})
+        by_threshold = by_probe.setdefault(LABEL_SETS.get(probe, clipped(probe, 24)), {})
         for (at, seed), each in sorted(of_seed.items()):
-            found.setdefault(at, {})[seed] = sum(each) / len(each)
-    return {probe: found for probe, found in by_probe.items() if found}
+            by_threshold.setdefault(at, {})[seed] = sum(each) / len(each)
+    return {probe: by_threshold for probe, by_threshold in by_probe.items() if by_threshold}
 
 
 def probes(run: Run[Threshold]) -> dict[str, list[Point]]:

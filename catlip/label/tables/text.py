@@ -103,16 +103,14 @@ def _caption(kind: str, row: Any, column: str | int) -> Caption:
 
 
 def _json_caption(line: str, column: str | int) -> Caption:
-    found = _json(line)
-    if not isinstance(found, dict):
+    row = _json(line)
+    if not isinstance(row, dict):
         return (
-            found
-            if isinstance(found, Unusable)
-            else Unusable(f"not a JSON object but {_kind_of(found)}")
+            row if isinstance(row, Unusable) else Unusable(f"not a JSON object but {_kind_of(row)}")
         )
-    if column not in found:
+    if column not in row:
         return Unusable(f"a row without {column}")
-    caption = found[column]
+    caption = row[column]
     return (
         caption
         if isinstance(caption, str | None)
@@ -147,10 +145,8 @@ def _column(path: Path, kind: str, file: BufferedIOBase, text_column: str | None
     elif kind in DELIMITERS:
         column = _field(path, next(rows, []), text_column)
     else:
-        objects = [
-            found for line in islice(rows, LOOK_ROWS) if isinstance(found := _json(line), dict)
-        ]
-        names = list(dict.fromkeys(name for found in objects for name in found))
+        objects = [row for line in islice(rows, LOOK_ROWS) if isinstance(row := _json(line), dict)]
+        names = list(dict.fromkeys(name for row in objects for name in row))
         column = choose_column(f"{path} (its first {LOOK_ROWS} rows)", names, text_column)
     file.seek(start)
     return column
