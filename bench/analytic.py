@@ -32,10 +32,8 @@ from catlip.record import LATER, Record
 from catlip.table import print_tables
 
 GIB = 2**30
-OWN_SIZES = {
-    "catlip": CATLIP["datacomp_b16"],
-    "clip": CLIP["datacomp_b16_release"],
-}  # recipes with the released samplers
+# Recipes with the released samplers.
+OWN_SIZES = {"catlip": CATLIP["datacomp_b16"], "clip": CLIP["datacomp_b16_release"]}
 
 
 @dataclass(frozen=True)

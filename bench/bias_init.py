@@ -38,12 +38,8 @@ from catlip.training.distributed import Place, find_place
 from catlip.training.loop import Trainer
 from catlip.vocabulary import Vocabulary
 
-SPANS = (
-    (1, 10),
-    (91, 100),
-    (491, 500),
-    (991, 1000),
-)  # steps whose losses are averaged, first and last
+# Steps whose losses are averaged, first and last.
+SPANS = ((1, 10), (91, 100), (491, 500), (991, 1000))
 WINDOW = 20  # steps: of the moving average that is compared with where the base rates begin
 NOTES = (
     "both runs of a seed have the same weights but for the classifier's bias, which one of them "
@@ -161,9 +157,8 @@ def train_both(
     heard: dict[str, list[Tensor]] = {bias: [] for bias in BIASES}
     for bias in BIASES:
         objective = build(bias, recipe, base_rates, seed)
-        objective.register_forward_hook(
-            lambda *call, to=heard[bias]: to.append(call[-1].detach())
-        )  # without RangeAugment's
+        # Without RangeAugment's.
+        objective.register_forward_hook(lambda *call, to=heard[bias]: to.append(call[-1].detach()))
         trainers.append(
             Trainer(
                 augmented(objective, recipe),

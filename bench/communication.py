@@ -9,9 +9,8 @@ and bare, at the same size with nothing else going on. What of it the step waits
 
 import os
 
-os.environ.setdefault(
-    "KINETO_LOG_LEVEL", "6"
-)  # read when torch is loaded: else its profiler writes lines to stderr
+# Read when torch is loaded: else its profiler writes lines to stderr.
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 import warnings
 from contextlib import nullcontext
@@ -123,9 +122,10 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
 
 def main(config: Communication) -> None:
     """Measure on all ranks; the first prints the table and writes the record."""
+    # Deprecated names.
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="open_clip.loss|torch.distributed"
-    )  # deprecated names
+    )
     config, place = resolve(config)
     layout = f"{config.parallel}-n{place.world_size}"
     shared = f"{config.model}-b{config.batch_size}-{config.precision}-{layout}"

@@ -31,9 +31,8 @@ from catlip.table import print_tables
 
 NEEDS = {"open_clip": ("open_clip",)}  # modules of peers that are no dependency of ours
 LOADER_NEEDS = {"open_clip": ("open_clip", "open_clip_train", "webdataset")}
-INSTALL = {
-    "open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'"
-}  # newer ones break open_clip_train
+# Newer ones break open_clip_train.
+INSTALL = {"open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'"}
 
 
 @dataclass(frozen=True)

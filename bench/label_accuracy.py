@@ -232,9 +232,8 @@ def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> kind
         record.samples |= {
             f"{rule}_{kind}_{name}": rows[:, i].tolist() for i, name in enumerate(SHARES, 1)
         }
-    described = [
-        rule for rule in rules if (rule, KINDS[0]) in outcomes
-    ]  # of a few prompts, none may be a description
+    # Of a few prompts, none may be a description.
+    described = [rule for rule in rules if (rule, KINDS[0]) in outcomes]
     record.samples |= {
         f"{rule}_missenses": _missenses(classes, outcomes[rule, KINDS[0]]) for rule in described
     }

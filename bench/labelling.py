@@ -164,9 +164,8 @@ def per_core(
             rounds.append(
                 one_round(ways, list(islice(source, config.round_captions)), Path(folder))
             )
-    taken = {
-        name: [times[name] for times in rounds[1:]] for name in ways
-    }  # the first only warms up
+    # The first only warms up.
+    taken = {name: [times[name] for times in rounds[1:]] for name in ways}
     timed = {name: Contender(summarise(times)) for name, times in taken.items()}
     rate = 1e6 / timed["ours"].us_per_caption.median
     speed = RuleSpeed(

@@ -17,10 +17,8 @@ from catlip.cli import InputError, run
 from catlip.data.decode import FORMATS
 from catlip.program.ranges import Count, Seed
 
-MEAN_SIZE, SPREAD = (
-    (466, 390),
-    (100, 90),
-)  # width and height in pixels, as measured on 300 photographs of the web
+# Width and height in pixels, as measured on 300 photographs of the web.
+MEAN_SIZE, SPREAD = ((466, 390), (100, 90))
 LEAST_SIDE = 128
 QUALITIES = (85, 95)  # JPEG's, at both ends of what is common
 SUBSAMPLED_SHARE = 0.75  # with chroma of half the resolution, as most cameras and web sites save it

@@ -43,10 +43,8 @@ PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
 CLASSIFIERS = 3  # probes of one encoder, whose mean counts
 ACCURACIES = ("_top1", "_top5")  # what the names of a probe's metrics end with
 NO_MATTER = ("device", "num_workers", "quiet")  # a probe is the same whatever these are
-KEPT = (
-    "train_seconds",
-    "images_seen",
-)  # of a pre-training record; losses over different classes do not compare
+# Of a pre-training record; losses over different classes do not compare.
+KEPT = ("train_seconds", "images_seen")
 
 
 @dataclass(frozen=True)
@@ -141,9 +139,8 @@ def main(config: Threshold) -> None:
         for threshold, seed in pairs:
             probe = config.probing(threshold, seed)
             if not is_probed(probe):
-                probe.out.unlink(
-                    missing_ok=True
-                )  # of another training or other settings: a probe does not replace it
+                # Of another training or other settings: a probe does not replace it.
+                probe.out.unlink(missing_ok=True)
                 linear_probe.main(probe)
         rows = [_row(config, threshold, seed) for threshold, seed in pairs]
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}

@@ -197,7 +197,6 @@ class Augmented(Objective):
 
     @property
     def image_encoder(self) -> nn.Module:  # type: ignore[override]  # it is not to be replaced here
-        """The objective's."""
         return self.objective.image_encoder
 
     def set_progress(self, share: float) -> None:

@@ -98,9 +98,8 @@ def build_page(records: Records) -> Page:
     """Everything the report says, from the records and the published numbers."""
     learn(record.shown_as for record in records.every)
     every = settings(records)
-    main = next(
-        iter(sorted(every, key=lambda s: (not s.of(Pretrain), not s.methods))), None
-    )  # the first, of equals
+    # The first, of equals.
+    main = next(iter(sorted(every, key=lambda s: (not s.of(Pretrain), not s.methods))), None)
     table = headline(main) if main and main.methods else None
     others = [setting for setting in every if setting is not main and setting.methods]
     return Page(

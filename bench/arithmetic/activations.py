@@ -124,9 +124,8 @@ def block_bytes(
     if attention == "sdpa":
         row = FLOAT32  # the logarithm of the softmax's sum
     elif device_type == "cuda" and factors.precision in AUTOCAST:
-        row = tokens * (
-            FLOAT32 + wide
-        )  # autocast takes the softmax in float32 there, and the product needs it in 16 bits
+        # Autocast takes the softmax in float32 there, and the product needs it in 16 bits.
+        row = tokens * (FLOAT32 + wide)
     else:
         row = tokens * wide
     return tokens * (2 * FLOAT32 * width + BLOCK_NUMBERS * wide * width + row * heads)
@@ -147,9 +146,8 @@ def image_bytes(factors: Factors, device_type: str) -> int:
             attention=factors.attention,
             device_type=device_type,
         )
-    last = (
-        residual if shape.pool == "token" else FLOAT32 * shape.width
-    )  # of the final norm; after pooling it has one row
+    # Of the final norm; after pooling it has one row.
+    last = residual if shape.pool == "token" else FLOAT32 * shape.width
     per_image = wide * stem_numbers(factors) + shape.depth * one + last
     if factors.patch_drop_rate:  # timm's gather keeps the tokens that it takes some of, and which
         every = num_tokens(factors.model, factors.resolution)

@@ -14,10 +14,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from catlip.data.loader import Batch
 from catlip.training.loop import Trainer
 
-TOWERS = {
-    "image_encoder": "image_encoder",
-    "text_encoder": "text_tower",
-}  # members of an objective: parts
+# Members of an objective: parts.
+TOWERS = {"image_encoder": "image_encoder", "text_encoder": "text_tower"}
 REST = "logits"  # heads, embeddings, logits and targets
 
 
@@ -65,9 +63,8 @@ class SavedTensors(saved_tensors_hooks):
         # tensors.
         if storage._cdata not in self._apart and (known is None or known[0].expired()):
             self._saved[storage._cdata] = StorageWeakRef(storage), self._part, storage.nbytes()
-        return (
-            tensor.detach()
-        )  # an operation's result, kept with its history, would keep itself alive for ever
+        # An operation's result, kept with its history, would keep itself alive for ever.
+        return tensor.detach()
 
 
 def saved_bytes(trainer: Trainer, batch: Batch) -> dict[str, int]:

@@ -189,18 +189,16 @@ def main(config: Label) -> None:
             f"--part-rows {config.part_rows} must be at least 1, --workers {config.workers} at "
             "least 0"
         )
-    root = (
-        Path.cwd() if config.engine == "ray" else Path()
-    )  # a cluster's workers have working folders of their own
+    # A cluster's workers have working folders of their own.
+    root = Path.cwd() if config.engine == "ray" else Path()
     paths, labels_dir = (
         [root / path for path in find(config.sources)],
         config.labels_dir and root / config.labels_dir,
     )
     folder = labels_dir or paths[0].parent
     record_path = labelling_record(paths, labels_dir, config.rule)
-    making = _making(
-        _labeller(config.rule)
-    )  # fetches the words once, before the workers start; refuses an unknown rule
+    # Fetches the words once, before the workers start; refuses an unknown rule.
+    making = _making(_labeller(config.rule))
     check, label = (
         functools.partial(f, labels_dir=labels_dir, rule=config.rule)
         for f in (is_labelled, label_source)

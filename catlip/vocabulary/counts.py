@@ -16,26 +16,11 @@ from catlip.label.sidecar import read_sidecar
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
 
-THRESHOLDS = (
-    0,
-    1,
-    2,
-    5,
-    10,
-    20,
-    50,
-    100,
-    200,
-    500,
-    1000,
-    2500,
-    5000,
-    10000,
-)  # with the five of Figure 3(b)
+# With the five of Figure 3(b).
+THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10000)
 HISTOGRAM = 33  # entries of a histogram of labels: 0 to 31, and 32 or more
-MOST = (
-    1 << 53
-)  # occurrences of a synset, and captions: up to here a float is exact, and sums do not overflow
+# Occurrences of a synset, and captions: up to here a float is exact, and sums do not overflow.
+MOST = 1 << 53
 PART_DIGITS = 16  # of a sha256; enough to tell a million shards apart
 
 

@@ -24,9 +24,8 @@ from catlip.words.wordnet import nouns
 NAMES_DIR = Path(__file__).parent / "label_names"
 PLACES_FILE = "categories_places365.txt"
 PLACES_LINE = re.compile(r"/\w/(\S+) \d+")  # "/a/apartment_building/outdoor 8"
-VARIETY = re.compile(
-    r"[\s_]*[/(].*"
-)  # what follows is which kind it is: "church/outdoor", "crane (bird)"
+# What follows is which kind it is: "church/outdoor", "crane (bird)"
+VARIETY = re.compile(r"[\s_]*[/(].*")
 
 
 @dataclass(frozen=True)

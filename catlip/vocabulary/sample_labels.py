@@ -34,10 +34,8 @@ class VocabularyLabels:
         self._of = functools.lru_cache(maxsize=64)(self._encode)
 
     def __reduce__(self) -> tuple[type["VocabularyLabels"], tuple[Path, Vocabulary]]:
-        return VocabularyLabels, (
-            self.labels_dir,
-            self.vocabulary,
-        )  # a worker reads labels of its own
+        # A worker reads labels of its own.
+        return VocabularyLabels, (self.labels_dir, self.vocabulary)
 
     def __call__(
         self, samples: Sequence[tuple[Shard, int]]

@@ -55,9 +55,8 @@ class Tagger:
         self.classes, features, known, paired = (_texts(arrays[name]) for name in TABLES)
         self._weights = arrays["weights"]
         known_tags = dict(zip(known, arrays["known_tags"].tolist(), strict=True))
-        self._rows = {
-            feature: row for row, feature in enumerate(features, start=1)
-        }  # row 0 is all zeros
+        # Row 0 is all zeros.
+        self._rows = {feature: row for row, feature in enumerate(features, start=1)}
         self._previous = [*self.classes, START, START2]  # what may stand before a word
         self._by_tags = self._sum_tag_features()
         self._new_memo = functools.partial(

@@ -16,22 +16,10 @@ from reports.read.records import Record, lookup, text
 # busy.
 NO_CONFOUND = ("started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s")
 TREATED_APART = ("device", "revision", "dirty")
-DATA = (
-    "data",
-    "shards",
-    "sources",
-    "labels",
-    "labels_dir",
-    "vocabulary",
-    "probe",
-)  # fields that say which data, at any depth
-DATA_SIZES = (
-    "num_train",
-    "num_test",
-    "num_classes",
-    "num_captions",
-    "captions",
-)  # what metrics of other data end in
+# Fields that say which data, at any depth.
+DATA = ("data", "shards", "sources", "labels", "labels_dir", "vocabulary", "probe")
+# What metrics of other data end in.
+DATA_SIZES = ("num_train", "num_test", "num_classes", "num_captions", "captions")
 
 MOST_OF_A_SORT = 6
 
@@ -111,9 +99,8 @@ def _of_run(one: Record, other: Record) -> list[str]:
     seeds = [f"other seed: {one.seed} and {other.seed}"] if one.seed != other.seed else []
     data = {place: values for place, values in config.items() if any(key in DATA for key in place)}
     data |= {place: values for place, values in metrics.items() if place[-1].endswith(DATA_SIZES)}
-    data = {
-        place: values for place, values in data.items() if ABSENT not in values
-    }  # a method may need none of it
+    # A method may need none of it.
+    data = {place: values for place, values in data.items() if ABSENT not in values}
     precision = {place: values for place, values in config.items() if place[-1] == "precision"}
     images = {place: values for place, values in metrics.items() if place[-1] == "images_seen"}
     return [

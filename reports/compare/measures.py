@@ -44,9 +44,8 @@ def measures(record: Record) -> dict[Place, Measure | Any]:
     for place, value in flat.items():
         whole = whole_of(place, flat)
         if whole == place:
-            number = (
-                None if place[-1].endswith("seed") else as_number(value)
-            )  # a seed is a name, not a quantity
+            # A seed is a name, not a quantity.
+            number = None if place[-1].endswith("seed") else as_number(value)
             by_place[place] = value if number is None else Measure(number)
         elif place[-1] in ("median", "value"):
             by_place[whole] = (

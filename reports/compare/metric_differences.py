@@ -34,9 +34,8 @@ OF_SEEDS = (
 )
 NO_RATIO = "No ratios: numbers of different devices, or of a device that is not named, share none."
 
-Found = tuple[
-    Pair, dict[Place, Any], dict[Place, Any]
-]  # a pair, and the measures of its two records
+# A pair, and the measures of its two records.
+Found = tuple[Pair, dict[Place, Any], dict[Place, Any]]
 
 
 def metrics_table(pairs: Sequence[Pair]) -> tuple[Table | None, int]:

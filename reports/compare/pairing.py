@@ -11,11 +11,8 @@ from catlip.table import clipped
 from reports.compare.differences import listed
 from reports.read.records import Problem, Record, Records, read_records
 
-LEVELS = (
-    "NAME.json",
-    "KIND/NAME.json",
-    "SCALE/KIND/NAME.json",
-)  # what a folder may hold: a kind, a scale, a whole root
+# What a folder may hold: a kind, a scale, a whole root.
+LEVELS = ("NAME.json", "KIND/NAME.json", "SCALE/KIND/NAME.json")
 
 
 @dataclass(frozen=True)

@@ -108,9 +108,8 @@ def _draw(
     for bias, points in curves.items():
         colour, averaged = STYLES[bias]["color"], _averaged(points)
         axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.6, alpha=0.4)
-        axes.plot(
-            *zip(*averaged, strict=True), color=colour, zorder=3
-        )  # above both curves of single steps
+        # Above both curves of single steps.
+        axes.plot(*zip(*averaged, strict=True), color=colour, zorder=3)
         names.append((*averaged[-1], f"{BIASES[bias]},\nfrom {shown(points[0][1])}", colour))
     last = max(points[-1][0] for points in curves.values())
     if alone:

@@ -49,10 +49,8 @@ DATA_PATH = "python -m bench.data_path --plan"
 LOOP = "python -m bench.loop_overhead"
 
 K = TypeVar("K", bound=Kind)
-TIMED_ON_A_GPU = (
-    "waterfall",
-    "communication",
-)  # where it can be: what a CPU gives there stands in for it
+# Where it can be: what a CPU gives there stands in for it.
+TIMED_ON_A_GPU = ("waterfall", "communication")
 TIMED = ("waterfall", "communication", "data_path")  # kinds of record whose tables hold times
 ON_A_CPU = (
     "What is marked (CPU) was measured on a processor: it shows that the program works and in "

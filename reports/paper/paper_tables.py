@@ -133,9 +133,8 @@ def figures_stated() -> Table:
     )
 
 
-Beside = Mapping[
-    str, Mapping[str, Mapping[int, Cell]]
-]  # a column of the paper -> what is ours beside it -> row -> cell
+# A column of the paper -> what is ours beside it -> row -> cell.
+Beside = Mapping[str, Mapping[str, Mapping[int, Cell]]]
 
 
 def _beside(published: PublishedTable, column: str, ours: Ours) -> Mapping[str, Mapping[int, Cell]]:

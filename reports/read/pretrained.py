@@ -11,14 +11,10 @@ from pathlib import PurePath
 from catlip.kinds import Kind, Pretrain
 from reports.read.records import Record, Records
 
-SCALES = {
-    "cc3m": "CC3M",
-    "datacomp": "DataComp-1.3B",
-}  # ours and the paper's names of the two data sets
-LEAST_IMAGES = {
-    "cc3m": 25 * 2.9e6,
-    "datacomp": 200_000 * 65_536,
-}  # of the shortest trainings in Table 6
+# Ours and the paper's names of the two data sets.
+SCALES = {"cc3m": "CC3M", "datacomp": "DataComp-1.3B"}
+# Of the shortest trainings in Table 6.
+LEAST_IMAGES = {"cc3m": 25 * 2.9e6, "datacomp": 200_000 * 65_536}
 NEARLY = 0.9
 ENCODERS = {"vit_b16": "ViT B/16", "vit_l16": "ViT L/16", "vit_h16": "ViT H/16"}
 CONV = "_conv"  # what the name of an encoder with the release's stem ends with

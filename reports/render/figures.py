@@ -92,9 +92,7 @@ def render(figure: Figure, width: float = 5.2) -> Rendered:
         figure.draw(canvas.add_subplot())
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        canvas.set_layout_engine(
-            None
-        )  # the places that it found hold for the second file too, which is drawn once
+        canvas.set_layout_engine(None)  # the layout holds for the PNG too, and is made once
         canvas.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return Rendered(svg.getvalue().replace("'DejaVu Sans'", FONTS), png.getvalue())
 
@@ -148,16 +146,14 @@ def label_points(
             data.
     """
     points = sorted(points, key=lambda point: point[1])
-    to_share = (
-        axes.transScale + axes.transLimits
-    )  # of the axes' width and height, on a logarithmic scale too
+    # Of the axes' width and height, on a logarithmic scale too.
+    to_share = axes.transScale + axes.transLimits
     shares = [float(to_share.transform((x, y))[1]) for x, y, _, _ in points]
     places: list[float] = []
     for share in shares:
         places.append(max(share, places[-1] + gap) if places else share)
-    pushed = min(
-        sum(places) / len(places) - sum(shares) / len(shares), places[0]
-    )  # not below the axis
+    # Not below the axis.
+    pushed = min(sum(places) / len(places) - sum(shares) / len(shares), places[0])
     for place, (x, y, label, colour) in zip(places, points, strict=True):
         axes.annotate(
             label,

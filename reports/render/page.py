@@ -15,12 +15,8 @@ from reports.render.figures import Rendered, for_page, render
 from reports.sections import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = (
-    "open.js",
-    "sort.js",
-    "enlarge.js",
-    "copy.js",
-)  # what the page can do; without them it still reads
+# What the page can do; without them it still reads.
+SCRIPTS = ("open.js", "sort.js", "enlarge.js", "copy.js")
 
 
 def write_report(page: Page, out: Path) -> Path:

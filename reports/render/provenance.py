@@ -19,13 +19,8 @@ from reports.read.caveats import caveats
 from reports.read.measured import group_anchor
 from reports.read.records import Record, Records, as_number, lookup, number, text
 
-OF_A_METHOD = (
-    "pretrain",
-    "linear_probe",
-    "finetune",
-    "readout",
-    "longer_training",
-)  # kinds with a record a method and seed
+# Kinds with a record a method and seed.
+OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout", "longer_training")
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
 ROOM = 400_000  # characters of the page for whole records; a hundred take half a million
 LINE = 100  # characters of a record of which the page says no more than where it lies

@@ -240,9 +240,8 @@ def _whole_trainings(setting: Setting) -> str:
 
 
 def _labelling(setting: Setting) -> str:
-    record = next(
-        iter(by_rule(setting.of(Labelling)).values()), None
-    )  # rule paper's, if it is there
+    # Rule paper's, if it is there.
+    record = next(iter(by_rule(setting.of(Labelling)).values()), None)
     rate = record.measured.captions_per_s if record else None
     if record is None or not rate:
         return ""

@@ -140,7 +140,6 @@ def _cell(own: Sequence[Record[Dense]], measure: str, records: Sequence[Record[D
 
 
 def _reached(record: Record[Dense], measure: str) -> float | None:
-    """In %."""
     return percent(record.measured.accuracies().get(measure))
 
 

@@ -59,9 +59,8 @@ def _draw_speed(
     axes.set_xscale("log")
     write_out_powers(axes.xaxis)
     low, high = min(taken for *_, taken in bars), max(taken for *_, taken in bars)
-    axes.set_xlim(
-        low / 2, high * 2 * (2 * high / low) ** 0.6
-    )  # room for what is said of the slowest
+    # Room for what is said of the slowest.
+    axes.set_xlim(low / 2, high * 2 * (2 * high / low) ** 0.6)
     axes.set_yticks(
         range(len(bars)), [f"{clipped(rule, 24)}: {SHORT[name]}" for rule, name, _ in bars]
     )

@@ -74,9 +74,8 @@ class Split:
             return self
         draw = streams.generator(seed, streams.SUBSETS)
         mixed = draw.permutation(len(self))
-        order = mixed[
-            np.argsort(self.labels[mixed], kind="stable")
-        ]  # class by class, mixed within each
+        # Class by class, mixed within each.
+        order = mixed[np.argsort(self.labels[mixed], kind="stable")]
         sizes = np.unique(self.labels, return_counts=True)[1]
         rank = np.arange(len(self)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         kept = np.maximum(1, np.round(fraction * sizes).astype(np.int64))
@@ -141,9 +140,8 @@ def name_labels(task: str, names: Sequence[str]) -> LabelSet:
             return (offset,) if (offset := int(name[1:])) in known else ()
         if name.isdecimal():  # the number of a class, and not the noun "seven"
             return ()
-        return synsets_of(
-            name.replace("-", "/") if task == "places365" else name
-        )  # there a variety follows the hyphen
+        # There a variety follows the hyphen.
+        return synsets_of(name.replace("-", "/") if task == "places365" else name)
 
     return LabelSet(task, tuple(names), tuple(map(synsets, names)))
 

@@ -112,9 +112,8 @@ def has_classifier(encoder: LoadedEncoder) -> bool:
         return False
     if checkpoint.config.get("method") != "catlip" and "vocabulary" not in checkpoint.config:
         return False
-    return (
-        checkpoint.layout is None or checkpoint.layout.num_classes == RELEASED_CLASSES
-    )  # the release's others are fine-tuned
+    # The release's others are fine-tuned.
+    return checkpoint.layout is None or checkpoint.layout.num_classes == RELEASED_CLASSES
 
 
 @torch.no_grad()

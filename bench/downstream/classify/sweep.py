@@ -214,14 +214,14 @@ def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> 
         parts = {
             fraction: task.train.subset(fraction, seed) for fraction in sorted(config.fraction)
         }
-        distinct = {
-            len(part): fraction for fraction, part in parts.items()
-        }  # small shares are one image of each class
+        # Small shares are one image of each class.
+        distinct = {len(part): fraction for fraction, part in parts.items()}
         for fraction in sorted(distinct.values()):
             for init, head in heads.items():
+                # It will be trained.
                 yield Fit(
                     task, fraction, init, seed=seed, train=parts[fraction], head=deepcopy(head)
-                )  # it will be trained
+                )
 
 
 def _heads(

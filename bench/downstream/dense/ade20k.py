@@ -27,12 +27,8 @@ FOLDERS = {"train": "training", "val": "validation"}
 NAMES = "objectInfo150.txt"
 IGNORED = 255  # the class id of a pixel that is not judged; an annotation says it by 0, and by this
 FAULTS = ("without_annotation", "without_image", "unreadable", "other_size")
-UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    Image.DecompressionBombError,
-)  # what Pillow says it by
+# What Pillow says it by.
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)

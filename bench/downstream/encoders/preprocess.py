@@ -110,9 +110,8 @@ def _central_square(resolution: int, encoded: bytes) -> Tensor:
 
 def _resize_and_crop(resize: int, resolution: int, encoded: bytes) -> Tensor:
     resized = vision.resize(rgb_picture(encoded), [resize], InterpolationMode.BILINEAR)
-    left, top = (
-        (side - resolution) // 2 for side in resized.size
-    )  # torchvision's own crop rounds where the release floors
+    # Torchvision's own crop rounds where the release floors.
+    left, top = ((side - resolution) // 2 for side in resized.size)
     cropped = vision.crop(resized, top, left, resolution, resolution)
     return torch.from_numpy(np.array(cropped)).permute(2, 0, 1)
 

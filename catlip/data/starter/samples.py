@@ -38,9 +38,8 @@ SCENE_SIZE = (0.3, 0.6)  # longer side of an object in a scene
 SCENE_OBJECTS = 4  # at most
 
 THING_GROUPS = frozenset({"animals-nature", "food-drink", "activities", "objects"})
-THING_SUBGROUPS = frozenset(
-    {"transport-ground", "transport-water", "transport-air", "sky-weather"}
-)  # of travel-places
+# Of travel-places.
+THING_SUBGROUPS = frozenset({"transport-ground", "transport-water", "transport-air", "sky-weather"})
 
 
 @dataclass(frozen=True)

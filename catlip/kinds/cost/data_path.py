@@ -92,7 +92,6 @@ def data_path_tables(run: Run[DataPath], end: str = "") -> list[Table]:
 
 
 def rates_tables(run: Run[DataPath], end: str = "") -> list[Table]:
-    """Rates alone."""
     return [_rates_table(run, end)]
 
 

@@ -16,12 +16,8 @@ LABEL_SETS = {
     "coco": "COCO",
     "ade20k": "ADE20k",
 }
-STEPS = {
-    "1.0": "Exactly",
-    "0.5": "Within 1 step",
-    "0.3": "Within 2 steps",
-    "0.2": "Within 4 steps",
-}  # 1 / (1 + steps)
+# 1 / (1 + steps).
+STEPS = {"1.0": "Exactly", "0.5": "Within 1 step", "0.3": "Within 2 steps", "0.2": "Within 4 steps"}
 FEW = 10  # labels named most often, and as many that are farthest from any class
 
 

@@ -69,9 +69,10 @@ class Part:
     def _captions(self) -> Iterator[Caption]:
         kind = table_kind(self.path)
         if kind == PARQUET:
+            # Pyarrow takes its time to load.
             from catlip.label.tables.parquet import (
                 parquet_captions,
-            )  # pyarrow takes its time to load
+            )
 
             return parquet_captions(
                 self.path, self.first_row, self.num_rows, column=str(self.column)

@@ -22,9 +22,8 @@ from catlip.label.tables.columns import Caption, Unusable, choose_column
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TEXT_KINDS = (*DELIMITERS, ".jsonl", ".ndjson", ".txt")
 LOOK_ROWS = 1000  # of JSON lines; a column that none of them has is not there
-csv.field_size_limit(
-    1 << 24
-)  # room for any caption, but a quote that nothing closes shall not take in the whole file
+# Room for any caption, but a quote that nothing closes shall not take in the whole file.
+csv.field_size_limit(1 << 24)
 
 
 class _Lines:
@@ -36,9 +35,8 @@ class _Lines:
 
     def __init__(self, file: BufferedIOBase):
         self.offset = file.tell()
-        self._lines = (
-            line for lines in file for line in lines.splitlines(keepends=True)
-        )  # a lone "\r" ends one, too
+        # A lone "\r" ends one, too.
+        self._lines = (line for lines in file for line in lines.splitlines(keepends=True))
 
     def __iter__(self) -> Iterator[str]:
         return self

@@ -170,11 +170,8 @@ def augmentations(recipe: DetectionRecipe, side: int) -> list[T.Augmentation]:
     if not recipe.scale_jitter:
         return [T.RandomFlip(), T.Resize((side, side))]
     jitter = T.ResizeScale(*recipe.scale_jitter, target_height=side, target_width=side)
-    return [
-        T.RandomFlip(),
-        jitter,
-        T.FixedSizeCrop(crop_size=(side, side), pad=False),
-    ]  # the model pads
+    # The model pads.
+    return [T.RandomFlip(), jitter, T.FixedSizeCrop(crop_size=(side, side), pad=False)]
 
 
 def train_loader(

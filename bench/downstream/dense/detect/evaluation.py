@@ -44,9 +44,8 @@ class Scores(COCOEvaluator):
         self, coco_eval: COCOeval | None, iou_type: str, class_names: Any = None
     ) -> dict[str, Any]:
         evaluated = coco_eval or _of_nothing(self._coco_api, iou_type)
-        precision = evaluated.eval["precision"][
-            :, :, :, 0, -1
-        ]  # thresholds, recalls, classes; objects of all sizes
+        # Thresholds, recalls, classes; objects of all sizes.
+        precision = evaluated.eval["precision"][:, :, :, 0, -1]
         by_class = [
             float(of_class.mean()) if (of_class > -1).all() else None
             for of_class in np.moveaxis(precision, 2, 0)

@@ -114,10 +114,8 @@ def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -
     _set_backbone(model.backbone, features, recipe)
     _set_proposals(model.proposal_generator, [*strides, 2 * strides[-1]], recipe)
     _set_heads(model.roi_heads, strides, recipe, num_classes=num_classes)
-    model.pixel_mean, model.pixel_std = (
-        [0.0] * 3,
-        [255.0] * 3,
-    )  # RGB in [0, 1] is what a feature map takes
+    # RGB in [0, 1] is what a feature map takes.
+    model.pixel_mean, model.pixel_std = ([0.0] * 3, [255.0] * 3)
     model.range_augment = (
         LazyCall(RangeAugment)(psnr=recipe.range_augment) if recipe.range_augment else None
     )
@@ -175,9 +173,8 @@ def _set_heads(
     heads.box_predictor.test_score_thresh = recipe.least_score
     heads.box_predictor.input_shape = ShapeSpec(channels=recipe.fc_channels)
     heads.mask_head.input_shape = ShapeSpec(channels=channels, height=14, width=14)
-    heads.mask_head.conv_dims = [channels] * (
-        recipe.head_convolutions + 1
-    )  # the last one is the transposed convolution
+    # The last one is the transposed convolution.
+    heads.mask_head.conv_dims = [channels] * (recipe.head_convolutions + 1)
 
 
 def _level(stride: int) -> str:

@@ -167,10 +167,8 @@ def _head(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) ->
         "act_cfg": {"type": "GELU"},
         "align_corners": True,
         "ignore_index": IGNORED,
-        "loss_decode": {
-            "type": "CrossEntropyLoss",
-            "avg_non_ignore": True,
-        },  # the mean over the pixels that are judged
+        # The mean over the pixels that are judged.
+        "loss_decode": {"type": "CrossEntropyLoss", "avg_non_ignore": True},
     }
 
 
