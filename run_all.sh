@@ -90,13 +90,18 @@ show_pip() { # one line that keeps changing, or nothing
 }
 
 run_tests() {
-    local parallel=(--numprocesses auto --dist loadfile)
+    local parallel=(--numprocesses auto --dist worksteal) types status=0
     if given --dry-run; then
         echo "$steps_python -m ruff check .; $steps_python -m ruff format --check .; $steps_python -m mypy"
         echo "$steps_python -m pytest ${parallel[*]}"
         return
     fi
-    "$python" -m ruff check . && "$python" -m ruff format --check . && "$python" -m mypy && "$python" -m pytest "${parallel[@]}"
+    { "$python" -m ruff check . && "$python" -m ruff format --check .; } || return
+    "$python" -m mypy & # beside the tests' start, most of which is on one core
+    types=$!
+    "$python" -m pytest "${parallel[@]}" || status=1
+    wait "$types" || status=1
+    return "$status"
 }
 
 testing='' venv=yes arguments=()

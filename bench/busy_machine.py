@@ -68,7 +68,7 @@ class BusyMachine:
     """
 
     num_steps: int = 200
-    """Timed steps of each training, after 5 that are not counted."""
+    """Timed steps of each training, after 5 (or as many) that are not counted."""
     num_rounds: int = 3
     """How often each is timed, in turns."""
     out: Path = Path("runs/bench/busy_machine")
@@ -122,7 +122,7 @@ def time_steps(config: Steps) -> None:
         if config.chosen_threads:
             use_threads(Path(folder), place)
     trainer, stream = build(STEP, place), itertools.repeat(batch_of(STEP, place))
-    for _ in range(NUM_WARMUP):
+    for _ in range(min(NUM_WARMUP, config.num_steps)):
         trainer.train_step(stream)
     begin = time.perf_counter()
     for _ in range(config.num_steps):
