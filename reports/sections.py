@@ -33,7 +33,7 @@ from reports.render.blocks import (
     to_fill,
 )
 from reports.render.figures import Figure
-from reports.render.provenance import problems_table, record_groups, records_table
+from reports.render.provenance import problems_table, record_groups, records_table, revisions_said
 from reports.summary import plots
 from reports.summary.answers import about, advice, as_good, cheaper
 from reports.summary.confounds import confounds
@@ -265,8 +265,11 @@ def _provenance(records: Records) -> Section:
         words += (
             f" {len(records.every) - lines} of them are shown whole, the others by their files."
         )
+    if said := revisions_said(records):
+        words += f" {said}"
     blocks: list[Block] = [
-        Text(f"{words} What differs between these and others, and what makes that unfair:"),
+        Text(words),
+        Text("What differs between these and others, and what makes that unfair:"),
         Command(COMPARE),
         RecordList(groups),
         *records_table(records, groups),

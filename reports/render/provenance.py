@@ -8,6 +8,7 @@ others are a line each.
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -21,6 +22,7 @@ from reports.read.records import Record, Records, as_number, lookup, number, tex
 
 # Kinds with a record a method and seed.
 OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout", "longer_training")
+SHOWN_REVISIONS = 6
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
 ROOM = 400_000  # characters of the page for whole records; a hundred take half a million
 LINE = 100  # characters of a record of which the page says no more than where it lies
@@ -153,6 +155,24 @@ def view(record: Record) -> RecordView:
         samples=[_samples(record, name) for name in record.samples],
         notes=[str(note) for note in record.notes],
         caveats=caveats(record),
+    )
+
+
+def revisions_said(records: Records) -> str:
+    """Which revisions of the code the records were made by, and how many with local changes."""
+    revisions = Counter(
+        clipped(revision, 12)
+        for record in records.every
+        if (revision := text(record.environment, "revision"))
+    )
+    if not revisions:
+        return ""
+    first = ", ".join(f"{name} ({count})" for name, count in revisions.most_common(SHOWN_REVISIONS))
+    more = len(revisions) - SHOWN_REVISIONS
+    dirty = sum(lookup(record.environment, "dirty") is True for record in records.every)
+    return (
+        f"Made by the revisions {first}{f' and {more} others' if more > 0 else ''}, "
+        f"{dirty or 'none'} of them with local changes."
     )
 
 
