@@ -14,7 +14,7 @@ import catlip  # noqa: F401  # sets how OpenMP waits, which must come before tor
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 settings.load_profile("no deadline")
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+os.environ["OMP_NUM_THREADS"] = "1"  # several test processes share the cores
 REPOSITORY = Path(__file__).parent.parent
 
 Program = Callable[..., subprocess.CompletedProcess[str]]

@@ -44,7 +44,7 @@ class ProgramServer:
         repository = str(Path(__file__).parent.parent)
         self.process = subprocess.Popen(
             [sys.executable, __file__],
-            env=os.environ | {"PYTHONPATH": repository, "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PYTHONPATH": repository},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

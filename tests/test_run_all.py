@@ -77,7 +77,7 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> Non
     assert not (tmp_path / "runs").exists()
 
 
-def test_every_flag_that_it_passes_exists(tmp_path: Path) -> None:
+def test_every_flag_that_it_passes_exists(program, tmp_path: Path) -> None:
     passed: dict[str, set[str]] = {}
     for line in run_all(
         *("--dry-run", "--full", "--study", "--quiet", "--seeds", 1, "--out", tmp_path)
@@ -86,9 +86,7 @@ def test_every_flag_that_it_passes_exists(tmp_path: Path) -> None:
             passed.setdefault(found[1], set()).update(re.findall(r"--[a-z-]+", found[2]))
     assert len(passed) == 24
     for module, flags in passed.items():
-        known = subprocess.run(
-            [sys.executable, "-m", module, "--help"], cwd=REPOSITORY, capture_output=True, text=True
-        ).stdout
+        known = program(module, "--help").stdout
         assert not {flag for flag in flags if flag not in known}, module
 
 
@@ -244,7 +242,7 @@ def readme_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", readme_commands())
-def test_the_commands_of_the_readme_are_understood(command: str) -> None:
+def test_the_commands_of_the_readme_are_understood(program, command: str) -> None:
     words = [word for word in shlex.split(command) if not word.startswith("CATLIP_METHODS=")]
     if words[0] == "torchrun":
         words = ["python", *words[words.index("-m") :]]
@@ -252,10 +250,7 @@ def test_the_commands_of_the_readme_are_understood(command: str) -> None:
         done = run_all("--dry-run", *words[1:])
         assert done.returncode == 0, done.stderr
     elif words[:2] == ["python", "-m"]:
-        program = words[1 : 4 if words[3:4] and words[3] in SUBCOMMANDS else 3]
-        done = subprocess.run(
-            [sys.executable, *program, "--help"], cwd=REPOSITORY, capture_output=True, text=True
-        )
+        done = program(*words[2 : 4 if words[3:4] and words[3] in SUBCOMMANDS else 3], "--help")
         assert done.returncode == 0, done.stderr
         for flag in (word for word in words[3:] if word.startswith("--")):
             assert flag in done.stdout, f"{words[2]} has no {flag}"

@@ -52,7 +52,6 @@ def torchrun(ranks: int, *arguments: object) -> subprocess.CompletedProcess[str]
     ]
     return subprocess.run(
         [str(word) for word in launch],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -246,7 +245,6 @@ def test_when_a_rank_dies_the_others_say_so_and_end(tmp_path) -> None:
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
     }
     command = [
         sys.executable,

@@ -25,7 +25,6 @@ def launch_program(
     launcher = ["-m", "torch.distributed.run", "--standalone", *torchrun] if torchrun else []
     command = [sys.executable, *launcher, HERE / program, *arguments]
     environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
         "WANDB_MODE": "offline",
         "WANDB_SILENT": "true",
     }

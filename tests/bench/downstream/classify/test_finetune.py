@@ -3,7 +3,6 @@ trained twice.
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,10 +31,8 @@ FIT = "folder-1-random-seed0"  # a run's name
 
 def test_killed_and_gone_on_with_is_undisturbed_bit_for_bit(cats_and_dogs, tmp_path) -> None:
     command = [sys.executable, HERE / "small_finetune.py", cats_and_dogs, tmp_path]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*map(str, command)],
-        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -88,7 +85,6 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
         "bench.downstream.finetune", *options,
         "--encoder", encoder, "--data", cats_and_dogs, "--out", tmp_path / "two.json", "--device",
         "cpu", "--quiet",
-        OMP_NUM_THREADS="1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1

@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -424,7 +423,6 @@ def test_two_ranks_train_and_test_as_one(small, tmp_path) -> None:
         command,
         capture_output=True,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
