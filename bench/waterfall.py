@@ -20,6 +20,7 @@ from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import EncoderName, Stopwatch
 from bench.measuring.variants import (
     RELEASE,
+    RESOLUTION,
     Change,
     Variant,
     further_changes,
@@ -33,6 +34,7 @@ from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
 from catlip.kinds.cost.waterfall import waterfall_tables
+from catlip.least_counts import ROUNDS
 from catlip.program.progress import Bar, progress
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, CLIP
@@ -70,18 +72,22 @@ class Waterfall:
     model: EncoderName = ""
     """Image encoder; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
     batch_size: Natural = 0
-    """Images per device of the CLIP configuration at 224 pixels, a quarter of CatLIP's; 0 for 256
-    on a GPU and 2 on a CPU.
+    """Images per device of the CLIP configuration, a quarter of CatLIP's; 0 for 256 on a GPU and
+    32 on a CPU, where the optimizer then takes a few percent of a step, as it does on a GPU.
+    """
+    resolution: Natural = 0
+    """Pixels of a side, to which the released image sizes are scaled; 0 for the released 224 on a
+    GPU and 96 on a CPU.
     """
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     num_rounds: Natural = 0
-    """Timed rounds of each pair, each of one step at each image size; 0 for 5 on a GPU and 3 on a
-    CPU (some 10 minutes).
+    """Timed rounds of each pair, each of one step at each image size; 0 for the fewest that give an
+    interval (some 20 minutes on a CPU).
     """
     num_sizes: Natural = 0
-    """Image sizes of each sampler in a round, evenly spaced, for a quick look; 0 for all, as
-    released.
+    """Image sizes of each sampler in a round, evenly spaced; 0 for all, as released, on a GPU and 3
+    on a CPU.
     """
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
@@ -193,12 +199,14 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
     model = config.model or ("vit_b16_conv" if gpu else "vit_tiny16")
     choose("encoder", model, ENCODERS)
     compile = gpu if config.compile is None else config.compile
-    batch_size, num_rounds = (
-        config.batch_size or (256 if gpu else 2),
-        config.num_rounds or (5 if gpu else 3),
-    )
     return replace(
-        config, model=model, batch_size=batch_size, num_rounds=num_rounds, compile=compile
+        config,
+        model=model,
+        batch_size=config.batch_size or (256 if gpu else 32),
+        resolution=config.resolution or (RESOLUTION if gpu else 96),
+        num_rounds=config.num_rounds or ROUNDS["waterfall"],
+        num_sizes=config.num_sizes or (0 if gpu else 3),
+        compile=compile,
     )
 
 
@@ -215,7 +223,7 @@ def crop_entry(num_rounds: int) -> kinds.Step:
             watch = Stopwatch(torch.device("cpu"))
             watch.mark()
             for picture, row in zip(pictures, draws, strict=True):
-                random_crop(picture, 224, augmentation, draws=row)
+                random_crop(picture, RESOLUTION, augmentation, draws=row)
             watch.mark()
             taken[i].append(watch.laps_ms()[0][1])
     host = ratio(taken[0][1:], taken[1][1:])  # the first round warms caches
@@ -244,6 +252,7 @@ def main(config: Waterfall) -> None:
         config.num_classes,
         gpu=gpu,
         seed=config.seed,
+        resolution=config.resolution,
         num_sizes=config.num_sizes,
     )
     middle = apply_all(start, release)

@@ -15,6 +15,7 @@ from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.training.distributed import Place, barrier
 
 RELEASE = "datacomp_b16_release"
+RESOLUTION = CLIP[RELEASE].resolution
 NO_FP16 = "fp16 needs a GPU; fp32 throughout"
 NO_COMPILE = "not asked for: --compile takes minutes"
 
@@ -32,9 +33,16 @@ class Variant:
     num_sizes: int = 0
 
     def sizes(self) -> list[ImageSize]:
-        """The image sizes, with the batch at each."""
+        """The image sizes, with the batch at each; of a recipe for another resolution, all of them
+        scaled to this one.
+        """
+        scale = self.step.resolution / self.sampler.resolution
         sampler = replace(
-            self.sampler, resolution=self.step.resolution, micro_batch=self.step.batch_size
+            self.sampler,
+            resolution=self.step.resolution,
+            min_resolution=round(scale * self.sampler.min_resolution),
+            max_resolution=round(scale * self.sampler.max_resolution),
+            micro_batch=self.step.batch_size,
         )
         sizes = sampler.sizes()
         count = min(self.num_sizes, len(sizes)) or len(sizes)
@@ -67,12 +75,19 @@ def of_step(factor: str, field: str, *, before: Any, after: Any, not_run: str = 
 
 
 def released_clip(
-    model: str, batch_size: int, num_classes: int, *, gpu: bool, seed: int, num_sizes: int = 0
+    model: str,
+    batch_size: int,
+    num_classes: int,
+    *,
+    gpu: bool,
+    seed: int,
+    resolution: int = RESOLUTION,
+    num_sizes: int = 0,
 ) -> Variant:
     """Where the way begins; on a CPU in fp32, because fp16 is no option there."""
     released = CLIP[RELEASE]
     factors = Factors(
-        *("clip", model, released.resolution, batch_size, released.precision if gpu else "fp32"),
+        *("clip", model, resolution, batch_size, released.precision if gpu else "fp32"),
         attention=released.attention,
         checkpointing=released.checkpointing,
         optimizer="foreach",

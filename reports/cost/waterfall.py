@@ -16,6 +16,7 @@ from reports.read.records import Record
 from reports.render.figures import COLOURS, INK, MUTED, Figure
 
 TICKS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.7, 2, 2.7, 4, 6, 10, 20, 50, 100)
+PRODUCT, LEFT_OVER, AT_ONCE = "product", "left over", "first against last,\nmeasured at once"
 LEAST_APART = 0.08  # of two ticks, as a share of the axis
 Limits = tuple[float, float]
 Bar = tuple[str, Interval]  # its label, and what it multiplies
@@ -31,15 +32,16 @@ def _panel(record: Record[Waterfall], named: NamedWay, suffix: str) -> list[Figu
     bars = _bars(record, named, order)
     if not bars:
         return []
-    reach = _reach(bars)
+    total = named.way.total.ratio and record.trusted(named.way.total.ratio)
+    reach = _reach(bars) + ([total.value] if total else [])
     limits = (min([*reach, 1.0]) / 1.06, max([*reach, named.published or 1.0]) * 1.06)
     return [
         Figure(
             f"waterfall_{named.name}{suffix}",
             _caption(record, named, order),
             _alt(record, named, order, bars),
-            draw=partial(_draw, bars=bars, limits=limits, published=named.published),
-            height=1.2 + 0.5 * (len(bars) + 1),
+            draw=partial(_draw, bars=bars, total=total, limits=limits, published=named.published),
+            height=1.2 + 0.5 * (len(bars) + (3 if total else 1)),
         )
     ]
 
@@ -86,7 +88,9 @@ def _on_one_line(label: str) -> str:
     return f"{name}, {' '.join(change.split())}"
 
 
-def _draw(axes: Axes, bars: list[Bar], limits: Limits, published: float | None) -> None:
+def _draw(
+    axes: Axes, bars: list[Bar], total: Interval | None, limits: Limits, published: float | None
+) -> None:
     axes.set_xscale("log")
     at = 1.0
     for y, (_, ratio) in enumerate(bars):
@@ -97,8 +101,14 @@ def _draw(axes: Axes, bars: list[Bar], limits: Limits, published: float | None) 
         _label(axes, y, ratio, colour)
         axes.plot([end, end], [y + 0.32, y + 1 - 0.32], color=MUTED, linewidth=0.8)
         at = end
-    axes.barh(len(bars), abs(at - 1), 0.6, min(at, 1.0), color=INK, alpha=0.85)
-    _label(axes, len(bars), Interval(at), INK)
+    below = {PRODUCT: (1.0, Interval(at))}
+    if total:
+        below |= {LEFT_OVER: (at, Interval(total.value / at)), AT_ONCE: (1.0, total)}
+    for y, (start, ratio) in enumerate(below.values(), len(bars)):
+        end = start * ratio.value
+        axes.barh(y, abs(end - start), 0.6, min(start, end), color=INK, alpha=0.85)
+        _draw_interval(axes, y, start, ratio)
+        _label(axes, y, ratio, INK)
     axes.axvline(1, color=MUTED, linewidth=0.8)
     if published:
         colour, said = COLOURS["superclass"], f"paper: {shown(published, 1)}{TIMES}"
@@ -106,7 +116,7 @@ def _draw(axes: Axes, bars: list[Bar], limits: Limits, published: float | None) 
         axes.annotate(
             said, (published, -0.62), (-4, 0), textcoords="offset points", ha="right", color=colour
         )
-    _set_axes(axes, [*(label for label, _ in bars), "all together"], limits)
+    _set_axes(axes, [*(label for label, _ in bars), *below], limits)
 
 
 def _set_axes(axes: Axes, labels: list[str], limits: Limits) -> None:

@@ -152,7 +152,7 @@ def less_memory(groups: Sequence[Trained]) -> Iterator[Evidence]:
             if all(method in batch.methods for method in PAIR):
                 one, other = (batch.methods[method].measured.peak_gib for method in PAIR)
                 more = None if one is None or other is None else other - one
-                what = f"CLIP - CatLIP, {size:,} images"
+                what = f"CLIP - CatLIP, {size:,} image{'s' * (size != 1)}"
                 compared.append(Compared(what, counted(more), "GiB", decimals=2))
         if compared:
             said = f"{step_description(record)}."

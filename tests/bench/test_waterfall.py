@@ -5,10 +5,12 @@ changes one thing.
 import dataclasses
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from bench import waterfall
+from bench.measuring.statistics import summarise
 from bench.measuring.training_step import Factors
 from bench.measuring.variants import (
     Change,
@@ -19,7 +21,8 @@ from bench.measuring.variants import (
     released_clip,
 )
 from bench.waterfall import Timed, apply_all, walk
-from catlip.kinds import Waterfall
+from catlip.kinds import Pair, Step, Waterfall, Way
+from catlip.kinds.base import Interval
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
@@ -65,6 +68,35 @@ def test_both_orders_end_alike_and_what_cannot_run_is_left_as_it_was() -> None:
     )
     assert on_a_cpu.step.precision == "fp32"
     assert on_a_cpu.step.batch_size == 16
+
+
+def test_the_released_sizes_are_scaled_to_another_resolution() -> None:
+    small = released_clip(MODEL, 32, 50, gpu=False, seed=0, resolution=96)
+    assert [(size.resolution, size.batch) for size in small.sizes()] == [
+        (64, 72), (96, 32), (128, 18),
+    ]  # fmt: skip
+    assert START.sizes() == replace(CLIP["datacomp_b16_release"], micro_batch=256).sizes()
+
+
+def timed(before: float, after: float) -> Step:
+    """A step of a way whose images took so many ms."""
+    return Step(
+        factor="factor",
+        before="a",
+        after="b",
+        ratio=Interval(before / after),
+        ms_per_image_before=summarise([before]),
+        ms_per_image=summarise([after]),
+    )
+
+
+def test_a_machine_that_slows_down_between_pairs_shows_as_drift() -> None:
+    steady = [timed(400, 200), timed(200, 100)]
+    slower = [timed(400, 200), timed(250, 125)]
+    way = Way(orders={"forward": steady, "reverse": slower}, total=Pair(ratio=Interval(3.0)))
+    assert way.drift("forward") == 1
+    assert way.drift("reverse") == 1.25
+    assert way.left_over("forward") == pytest.approx(3 / 4)
 
 
 def test_both_orders_and_the_whole_way_are_timed_alike() -> None:

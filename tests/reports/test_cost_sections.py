@@ -203,8 +203,11 @@ def test_bars_of_a_waterfall_begin_where_the_last_ended_on_one_logarithmic_axis(
     bars = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
     ratios = (1.15, 0.98, 1.38, 1.02, 1.16)
     at = [math.prod(ratios[:i]) for i in range(len(ratios) + 1)]
-    assert bars[:-1] == [pytest.approx(sorted(ends)) for ends in itertools.pairwise(at)]
-    assert bars[-1] == pytest.approx((1.0, at[-1]))
+    *factors, product, left_over, at_once = bars
+    assert factors == [pytest.approx(sorted(ends)) for ends in itertools.pairwise(at)]
+    assert product == pytest.approx((1.0, at[-1]))
+    assert at_once[0] == pytest.approx(1.0)
+    assert left_over == pytest.approx(tuple(sorted((product[1], at_once[1]))))
     assert axes.get_xscale() == "log"
     assert any(line.get_xdata()[0] == 2.7 for line in axes.get_lines())
 

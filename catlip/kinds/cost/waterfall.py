@@ -7,9 +7,10 @@ the released CatLIP one, which the paper's ratio is of, and on to what neither d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Self
 
 import msgspec
@@ -27,6 +28,12 @@ INTERACTS = (
     "The two orders' intervals do not meet: what this change is worth depends on what was changed "
     "before it."
 )
+OF_THIS_PROCESSOR = (
+    "The operations hardly change: what is measured is how this processor does them, of which a "
+    "GPU may show nothing."
+)
+# A factor so large, whose operations explain less than that, is marked on a CPU.
+LARGE, EXPLAINED = 1.3, 1.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +79,11 @@ class Factor:
         return math.exp(sum(logs) / len(logs)) if logs else None
 
     @property
+    def is_beyond_arithmetic(self) -> bool:
+        """Whether it is large, and its operations say that it should not be."""
+        return (self.mean or 1.0) > LARGE and (self.flops or math.inf) < EXPLAINED
+
+    @property
     def interacts(self) -> bool:
         """Whether the intervals of the two orders lie apart."""
         bounds = [
@@ -105,10 +117,32 @@ class Way:
         """The names of the factors that were not run in any order."""
         return [factor.name for factor in self.factors if factor.not_run]
 
+    def drift(self, order: str) -> float | None:
+        """By how much the time of one configuration differs between two pairs in a row, at most;
+        above 1, None where no two pairs share one.
+
+        A machine that is slower for a while shows here, and not in any ratio's interval.
+        """
+        run = [step for step in self.orders.get(order, []) if step.ratio]
+        times = [
+            (before.ms_per_image.median, after.ms_per_image_before.median)
+            for before, after in pairwise(run)
+            if before.ms_per_image and after.ms_per_image_before
+        ]
+        return max(
+            (max(one, other) / min(one, other) for one, other in times if one and other),
+            default=None,
+        )
+
     def product(self, order: str) -> float | None:
         """What all changes of an order multiply to; None where none was run."""
         ratios = [step.ratio.value for step in self.orders.get(order, []) if step.ratio]
         return math.prod(ratios) if ratios else None
+
+    def left_over(self, order: str) -> float | None:
+        """What the first configuration against the last gives beyond the product."""
+        product, total = self.product(order), self.total.ratio
+        return total.value / product if product and total else None
 
 
 def _factor(name: str, change: str, steps: dict[str, Step]) -> Factor:
@@ -204,7 +238,8 @@ def _table(name: str, run: Run[Waterfall], named: NamedWay) -> Table:
         "Time of an image before the change over that after it, so above 1 is faster; "
         f"{f'{few}: too few for intervals' if few else 'below each ratio its 95 % interval'}. "
         "Between the two orders only the sequence of the changes differs. FLOPs are counted, not "
-        "measured."
+        "measured. Left over is the first against the last over the product; one configuration, "
+        "timed in two pairs in a row, should take the same time in both."
     )
     return Table(
         name, f"{named.title}: {step_description(run)}", columns, rows=rows, caption=caption
@@ -212,8 +247,12 @@ def _table(name: str, run: Run[Waterfall], named: NamedWay) -> Table:
 
 
 def _factor_row(run: Run[Waterfall], factor: Factor) -> list[Cell]:
-    interacts = factor.interacts and not run.too_few
-    row = [Cell(factor.name, remarks=(INTERACTS,) if interacts else ()), Cell(factor.change)]
+    remarks = []
+    if factor.interacts and not run.too_few:
+        remarks.append(INTERACTS)
+    if run.is_cpu and factor.is_beyond_arithmetic:
+        remarks.append(OF_THIS_PROCESSOR)
+    row = [Cell(factor.name, remarks=tuple(remarks)), Cell(factor.change)]
     if factor.not_run:
         why = Cell(f"not run: {clipped(factor.not_run, 160)}", "", run.anchor)
         return [*row, why, Cell("not run"), Cell()]
@@ -222,12 +261,17 @@ def _factor_row(run: Run[Waterfall], factor: Factor) -> list[Cell]:
 
 
 def _together(run: Run[Waterfall], named: NamedWay) -> list[Sequence[Cell]]:
-    products = [_plain(named.way.product(order), run.anchor) for order in ORDERS]
-    total = ratio_cell(run, named.way.total.ratio)
-    rows = [
-        [Cell("Product of the above"), Cell(""), *products, Cell("")],
-        [Cell("First against last, in turns"), Cell(""), total, total, Cell("")],
-    ]
+    def each(value: Callable[[str], float | None]) -> list[Cell]:
+        return [_plain(value(order), run.anchor) for order in ORDERS]
+
+    way, total = named.way, ratio_cell(run, named.way.total.ratio)
+    numbers = {
+        "Product of the above": each(way.product),
+        "First against last, in turns": [total, total],
+        "Left over": each(way.left_over),
+        "One configuration in two pairs, at most": each(way.drift),
+    }
+    rows = [[Cell(what), Cell(""), *cells, Cell("")] for what, cells in numbers.items()]
     if named.published is not None:
         what = "The paper's claim, of whole trainings at its scale"
         claim = _plain(named.published, "")
