@@ -1,0 +1,237 @@
+"""Everything about cost that this device can tell in a time budget, in order of worth.
+
+An accelerator is often rented for minutes. One process pays once for imports and for the device's
+start; each record is written as soon as it is measured; what does not fit into the budget is named.
+"""
+
+import gc
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import projection
+from bench.loop_overhead import LoopOverhead
+from bench.memory import Memory
+from bench.projection import Projection
+from bench.step_time import StepTime
+from bench.waterfall import Waterfall
+from catlip.cli import InputError, run
+from catlip.program.ranges import Count
+from catlip.table import Cell, Table, print_tables, shown
+from catlip.training.distributed import find_place
+
+FOUR = ("catlip", "clip", "siglip", "superclass")
+LEAST_S = 5.0  # less time is not worth a start
+
+
+class OutOfTimeError(Exception):
+    """The budget ended while a part was being measured."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing to measure.
+
+    Attributes:
+        seconds: what it takes about: on an H100, or on two cores of a CPU.
+        measure: takes the seconds that are left.
+        missing: why it cannot be measured here, if so.
+    """
+
+    name: str
+    seconds: float
+    measure: Callable[[float], object]
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Measure what a training step costs on this device, the most telling first, and end in time.
+
+    python -m bench.device --budget 540
+    python -m bench.device --budget 540 --data '/data/cc3m/{00000..00009}.tar'
+    python -m bench.device --dry-run      # the plan, with expected seconds
+    """
+
+    budget: Count = 540
+    """Seconds for everything, the start of the program included."""
+    data: str = ""
+    """Image-caption shards, to time steps end to end from them; by default that is left out."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    out: Path = Path("runs/bench/device")
+    """Folder for the records, a folder a kind; the archive of all of them lies beside it."""
+    dry_run: bool = False
+    """Print the plan and measure nothing."""
+    quiet: bool = False
+    """No tables of the parts, and no progress bars."""
+
+
+def main(config: Device) -> None:
+    """Measure part after part, say how each ended, and pack the records."""
+    end = time.monotonic() + config.budget - seconds_since_start()
+    place = find_place(config.device)
+    parts = parts_of(config, gpu=place.device.type == "cuda")
+    if config.dry_run:
+        print_tables([_table("Plan", [(part, part.missing or "planned") for part in parts])])
+        return
+    ended = [(part, measured(part, end, quiet=config.quiet)) for part in parts]
+    print_tables([_table(f"In {config.budget} s on {place.device.type}", ended)])
+    records = sorted(config.out.glob("*/*.json"))
+    if not records:
+        raise InputError(f"nothing was measured in {config.budget} s; give a larger --budget")
+    archive = config.out.with_name(f"{config.out.name}.tar.gz")
+    with tarfile.open(archive, "w:gz") as packed:
+        for record in records:
+            packed.add(record, record.relative_to(config.out.parent))
+    print(f"wrote {len(records)} records, {records[0]} to {records[-1]}, and {archive}")
+
+
+def seconds_since_start() -> float:
+    """Of this process, its imports included; 0 where the system does not say."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return uptime - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measured(part: Part, end: float, *, quiet: bool) -> str:
+    """Measure a part unless the time is too short for it. Returns: how that ended."""
+    left = end - time.monotonic()
+    if part.missing:
+        return f"left out: {part.missing}"
+    if left < max(part.seconds, LEAST_S):
+        return f"left out: {left:.0f} s were left"
+    begin = time.monotonic()
+    try:
+        with _at_most(left), redirect_stdout(io.StringIO() if quiet else sys.stdout):
+            part.measure(left)
+        return f"measured in {time.monotonic() - begin:.0f} s"
+    except OutOfTimeError:
+        return "cut off: the time was over"
+    except (InputError, RuntimeError, subprocess.SubprocessError) as error:
+        return f"failed: {str(error).splitlines()[0]}"
+    finally:
+        gc.collect()  # the models of a part that failed
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raises OutOfTimeError in the block when the seconds are over, at Python's next step."""
+
+    def stop(*_: object) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def parts_of(config: Device, *, gpu: bool) -> list[Part]:
+    """What is measured, the most telling first; on a CPU all of it small."""
+    part = partial(_part, config)
+    no_data = "" if config.data else "needs --data"
+    project_part = Part("projection of the first step time", 5, lambda _: project(config))
+    if gpu:
+        workers = max(1, len(os.sched_getaffinity(0)) - 2)
+        loop = LoopOverhead(models=("vit_b16",), resolution=224, batch_size=256)
+        return [
+            part("step time, B/16, four methods", 35, StepTime(methods=FOUR)),
+            part("step time, B/16, compiled", 50, StepTime(compile=True)),
+            part("step time, L/16", 60, StepTime("vit_l16", compile=True, batch_size=128)),
+            part("step time, H/16", 75, StepTime("vit_h16", compile=True, batch_size=64)),
+            part("memory and largest batch, B/16", 40, Memory(largest=True)),
+            part("memory, L/16", 40, Memory("vit_l16", batch_sizes=(128,))),
+            part(
+                "step time from shards, B/16",
+                45,
+                StepTime(data=config.data, workers=workers),
+                missing=no_data,
+            ),
+            part("loop overhead, B/16", 25, loop),
+            communication(config, 60, ranks=torch.cuda.device_count(), model="vit_b16"),
+            part("waterfall, 3 image sizes", 180, Waterfall(num_sizes=3)),
+            project_part,
+        ]
+    small = StepTime("vit_tiny16", 96, batch_size=8, num_steps=8)
+    return [
+        part("step time, ViT-Tiny, four methods", 12, replace(small, methods=FOUR)),
+        part("memory, ViT-Tiny", 10, Memory("vit_tiny16", 96, batch_sizes=(8,))),
+        part("loop overhead, hybrid", 15, LoopOverhead(("hybrid_mini",), precision="fp32")),
+        communication(config, 30, ranks=2, model="vit_tiny16"),
+        part("step time, B/16", 60, StepTime(num_steps=6)),
+        part(
+            "step time from shards, ViT-Tiny",
+            30,
+            replace(small, data=config.data, workers=1),
+            missing=no_data,
+        ),
+        part("waterfall, hybrid", 240, Waterfall("hybrid_mini", batch_size=8)),
+        project_part,
+    ]
+
+
+def _part(config: Device, name: str, seconds: float, bench: Any, *, missing: str = "") -> Part:
+    """What `python -m bench.KIND` measures with this config, into a folder of that name."""
+    kind = bench.out.name
+    chosen = replace(bench, device=config.device, quiet=config.quiet, out=config.out / kind)
+    main = import_module(f"bench.{kind}").main
+    return Part(name, seconds, lambda _: main(chosen), missing)
+
+
+def communication(config: Device, seconds: float, *, ranks: int, model: str) -> Part:
+    """The collectives of a step, between processes of their own."""
+
+    def measure(left: float) -> None:
+        command = [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", str(ranks), "-m", "bench.communication", "--model", model),
+            *("--methods", "catlip", "clip", "--device", config.device),
+            *("--out", str(config.out / "communication"), "--quiet"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=left)
+        if done.returncode:
+            raise InputError((done.stderr.splitlines() or ["a rank died"])[-1])
+        print(done.stdout)
+
+    missing = "" if ranks > 1 else "needs two GPUs"
+    return Part(f"communication of {ranks} ranks", seconds, measure, missing)
+
+
+def project(config: Device) -> None:
+    """From the first step time that was measured. Raises: InputError where none was."""
+    records = sorted((config.out / "step_time").glob("*.json"), key=lambda r: r.stat().st_mtime)
+    if not records:
+        raise InputError("no step time was measured")
+    out = config.out / "projection"
+    projection.main(Projection(step_time=records[0], out=out, quiet=config.quiet))
+
+
+def _table(title: str, ended: Sequence[tuple[Part, str]]) -> Table:
+    rows = [[Cell(part.name), Cell(shown(part.seconds, 0)), Cell(how)] for part, how in ended]
+    return Table("device", title, ["What", "Expected (s)", "How it ended"], rows=rows)
+
+
+if __name__ == "__main__":
+    run(Device, main)

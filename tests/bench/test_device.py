@@ -1,0 +1,53 @@
+"""What is measured in a budget of seconds, and what is said of the rest."""
+
+import time
+
+import pytest
+
+from bench.device import Device, Part, measured, parts_of, seconds_since_start
+from catlip.cli import InputError
+
+
+def ended(part: Part, left: float) -> str:
+    return measured(part, time.monotonic() + left, quiet=True)
+
+
+def fails(left: float) -> None:
+    raise InputError("no such encoder")
+
+
+def sleeps(left: float) -> None:
+    for _ in range(1000):
+        time.sleep(0.01)
+
+
+def test_a_part_is_measured_if_the_time_is_enough_for_it() -> None:
+    done: list[float] = []
+    part = Part("steps", 60, done.append)
+    assert "left out" in ended(part, 50)
+    assert not done
+    assert "measured" in ended(part, 70)
+    assert done == [pytest.approx(70, abs=1)]
+
+
+def test_what_fails_or_cannot_be_measured_is_said_and_the_next_goes_on() -> None:
+    assert "no such encoder" in ended(Part("steps", 1, fails), 60)
+    assert "two GPUs" in ended(Part("ranks", 1, fails, missing="needs two GPUs"), 60)
+
+
+def test_a_part_that_takes_longer_than_expected_is_cut_off_when_the_budget_ends() -> None:
+    begin = time.monotonic()
+    assert "cut off" in ended(Part("steps", 1, sleeps), 5.2)
+    assert time.monotonic() - begin < 8
+
+
+def test_the_start_of_the_program_counts() -> None:
+    assert 0 < seconds_since_start() < 24 * 3600
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_every_part_has_its_bench_and_data_is_asked_for(gpu, tmp_path) -> None:
+    parts = parts_of(Device(out=tmp_path), gpu=gpu)
+    assert len({part.name for part in parts}) == len(parts)
+    assert [part.missing for part in parts if "shards" in part.name] == ["needs --data"]
+    assert sum(part.seconds for part in parts) < 12 * 60
