@@ -8,12 +8,14 @@ encoder was measured, on an accelerator and with the paper's images; a count nee
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from catlip.claims import least_pairs
 from catlip.kinds import Communication, Interval, Kind, Memory, Pretrain, StepTime
 from catlip.kinds.cells import ends
 from catlip.kinds.cost.steps import USUAL_RESOLUTION, StepKind, step_description
 from catlip.kinds.estimate import Estimate, between, counted, of_interval, of_ratios
 from catlip.table import clipped, shown
 from reports.paper.evidence import Compared, Evidence, Trained
+from reports.read.caveats import busy_machines, is_busy
 from reports.read.likeness import alike
 from reports.read.measured import by_seed
 from reports.read.pretrained import ENCODERS, architecture
@@ -53,15 +55,21 @@ def trainings_cheaper(groups: Sequence[Trained]) -> Iterator[Evidence]:
             alike(own, own).records for own in (group.of(Pretrain, method) for method in PAIR)
         )
         for device in dict.fromkeys(record.device for record in one):
-            ours, theirs = (
-                by_seed((r for r in own if r.device == device), _seconds) for own in (one, other)
-            )
-            times = [
-                theirs[seed] / a for seed, a in ours.items() if seed is not None and seed in theirs
-            ]
-            if times:
-                compared = [_times(f"trainings on {clipped(device)}", of_ratios(times))]
-                yield Evidence(compared, "", group.caveats, anchor=link(one))
+            both = [[r for r in own if r.device == device] for own in (one, other)]
+            every = _ratios(*both)
+            quiet = _ratios(*([r for r in own if not is_busy(r)] for own in both))
+            compared = []
+            if len(quiet) >= min(len(every), least_pairs()):
+                compared.append(_times(f"trainings on {clipped(device)}", of_ratios(quiet)))
+            if every:
+                busy = busy_machines([*both[0], *both[1]], "trainings")
+                yield Evidence(compared, busy, group.caveats, anchor=link(one))
+
+
+def _ratios(ours: Sequence[Record[Pretrain]], theirs: Sequence[Record[Pretrain]]) -> list[float]:
+    """Their time an image over ours, of each seed that both have."""
+    one, other = by_seed(ours, _seconds), by_seed(theirs, _seconds)
+    return [other[seed] / a for seed, a in one.items() if seed is not None and seed in other]
 
 
 def _times(what: str, ratio: Estimate | None) -> Compared:

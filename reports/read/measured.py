@@ -14,10 +14,12 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import TypeVar
 
+from catlip.claims import least_pairs
 from catlip.kinds import Kind, LinearProbe, Pretrain, StepTime
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Quantity, quantity_of
 from reports.compare.differences import listed
+from reports.read.caveats import is_busy
 from reports.read.likeness import Alike, alike, unlike
 from reports.read.pretrained import architecture
 from reports.read.records import Record, Records, of_kind, slug
@@ -106,14 +108,30 @@ class Setting:
         """A value of trainings over seeds, on this setting's device only."""
         return over_seeds(self.trainings(method), lambda r: value(r.measured))
 
+    @cached_property
+    def timed(self) -> dict[str, list[Record[Pretrain]]]:
+        """Method -> its trainings whose times count, which are not those beside other busy
+        programs; empty where that leaves a method too few to be compared.
+        """
+        every = {method: self.trainings(method) for method in self.methods}
+        quiet = {method: [r for r in own if not is_busy(r)] for method, own in every.items()}
+        enough = all(
+            len(quiet[method]) >= min(len(own), least_pairs()) for method, own in every.items()
+        )
+        return quiet if enough else {}
+
+    def seconds(self, method: str) -> Quantity | None:
+        """Of training over seeds, where they count."""
+        return over_seeds(self.timed.get(method, ()), lambda record: record.measured.train_seconds)
+
     def relative_time(self, method: str) -> Quantity | None:
         """Seconds of training over the mean of CLIP's; None where CLIP was not trained, or not like
         it.
         """
-        clip = self.training("clip", lambda run: run.train_seconds)
+        clip = self.seconds("clip")
         if clip is None or not clip.mean > 0 or self.unlike_trainings(method, "clip"):
             return None
-        seconds = by_seed(self.trainings(method), lambda r: r.measured.train_seconds)
+        seconds = by_seed(self.timed[method], lambda r: r.measured.train_seconds)
         return quantity_of(s / clip.mean for s in seconds.values())
 
     def trainings(self, method: str) -> list[Record[Pretrain]]:

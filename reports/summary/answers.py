@@ -220,18 +220,14 @@ def _trainings_ratio(setting: Setting) -> Estimate | None:
     if setting.unlike_trainings(*PAIR):
         return None
     ours, theirs = (
-        by_seed(setting.trainings(method), lambda record: record.measured.train_seconds)
+        by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
         for method in PAIR
     )
     return of_ratios([theirs[seed] / ours[seed] for seed in ours if seed in theirs and ours[seed]])
 
 
 def _whole_trainings(setting: Setting) -> str:
-    said = [
-        f"{name_of(m)} {mean_and_spread(q)} s"
-        for m in PAIR
-        if (q := setting.training(m, lambda run: run.train_seconds))
-    ]
+    said = [f"{name_of(m)} {mean_and_spread(q)} s" for m in PAIR if (q := setting.seconds(m))]
     if len(said) < 2:
         return ""
     if fields := setting.unlike_trainings(*PAIR):

@@ -58,6 +58,10 @@ def headline(setting: Setting, name: str = "headline") -> Table:
             f"After {equal.seconds:,.0f} s: of other trainings, of several lengths, at the longest "
             "time that both methods have, read off straight lines between the lengths. "
         )
+    if not setting.timed and any(map(setting.trainings, setting.methods)):
+        caption += (
+            "Training times are left out: too few of the trainings had the machine to themselves. "
+        )
     if record:
         caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
     if larger:
@@ -120,7 +124,7 @@ def _headline_row(
     cells = setting.of(Scaling, method)
     reached = equal.reached.get(method, {})
     row += [quantity_cell(reached.get(task), 1, link(cells)) for task in equal.tasks]
-    seconds = setting.training(method, lambda run: run.train_seconds)
+    seconds = setting.seconds(method)
     memory = setting.training(method, lambda run: run.peak_gib)
     for quantity in (seconds, memory):
         row.append(_remarked(quantity_cell(quantity, anchor=link(trainings)), remarks))

@@ -7,7 +7,10 @@ import pytest
 from toys import steps
 
 from catlip.kinds import Pretrain
+from catlip.kinds.estimate import HOLDS
+from reports.paper.claims import verdicts
 from reports.read.caveats import broken_words, is_busy
+from reports.read.measured import settings
 from reports.read.records import read_records
 from reports.render.page import markdown
 from reports.render.provenance import record_groups
@@ -130,3 +133,30 @@ def test_a_record_whose_counts_are_none_is_left_out_with_the_field(write_record,
     (problem,) = read_records([tmp_path / "runs"]).problems
     assert problem.path == str(path)
     assert "$.broken" in problem.reason
+
+
+@pytest.mark.parametrize(("busy", "seeds"), [(0, 7), (1, 6), (2, 0)])
+def test_times_beside_other_programs_do_not_count_and_too_few_others_are_none(
+    write_record, tmp_path, busy, seeds
+):
+    for seed in range(7):
+        for method, seconds in (("catlip", 10.0), ("clip", 12.0)):
+            is_beside = method == "clip" and seed < busy
+            write_record(
+                "pretrain",
+                f"{method}-seed{seed}",
+                metrics={
+                    "method": method,
+                    "seed": seed,
+                    "train_seconds": seconds * (1 + 9 * is_beside),
+                    "images_seen": 1000,
+                },
+                environment=BUSY if is_beside else QUIET,
+            )
+    records = read_records([tmp_path / "runs"])
+    (setting,) = settings(records)
+    took = setting.seconds("clip")
+    assert (took.n if took else 0) == seeds
+    assert took is None or took.mean == 12
+    verdict = verdicts(records)["cheaper"]
+    assert (verdict.outcome == HOLDS) == bool(seeds)
