@@ -63,6 +63,7 @@ class Device:
 
     python -m bench.device --budget 540
     python -m bench.device --budget 540 --data '/data/cc3m/{00000..00009}.tar'
+    python -m bench.device --only memory projection
     python -m bench.device --dry-run      # the plan, with expected seconds
     """
 
@@ -70,6 +71,8 @@ class Device:
     """Seconds for everything, the start of the program included."""
     data: str = ""
     """Image-caption shards, to time steps end to end from them; by default that is left out."""
+    only: tuple[str, ...] = ()
+    """Only the parts whose names hold one of these words; by default all."""
     device: str = "auto"
     """auto, cpu or cuda."""
     out: Path = Path("runs/bench/device")
@@ -84,7 +87,8 @@ def main(config: Device) -> None:
     """Measure part after part, say how each ended, and pack the records."""
     end = time.monotonic() + config.budget - seconds_since_start()
     place = find_place(config.device)
-    parts = parts_of(config, gpu=place.device.type == "cuda")
+    every = parts_of(config, gpu=place.device.type == "cuda")
+    parts = [part for part in every if not config.only or any(w in part.name for w in config.only)]
     if config.dry_run:
         print_tables([_table("Plan", [(part, part.missing or "planned") for part in parts])])
         return
@@ -92,7 +96,7 @@ def main(config: Device) -> None:
     print_tables([_table(f"In {config.budget} s on {place.device.type}", ended)])
     records = sorted(config.out.glob("*/*.json"))
     if not records:
-        raise InputError(f"nothing was measured in {config.budget} s; give a larger --budget")
+        raise InputError("nothing was measured; give a larger --budget, or other words for --only")
     archive = config.out.with_name(f"{config.out.name}.tar.gz")
     with tarfile.open(archive, "w:gz") as packed:
         for record in records:

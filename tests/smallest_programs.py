@@ -173,7 +173,7 @@ SMALLEST = {
         f"--model hybrid_mini --batch-size 1 --num-rounds 1 --num-sizes 1 --num-classes 50 {QUIET}",
         "waterfall",
     ),
-    "bench.device": Smallest("--budget 20 --device cpu --quiet", "step_time"),
+    "bench.device": Smallest("--only memory --device cpu --quiet", "memory"),
     "bench.busy_machine": Smallest("--num-steps 1 --num-rounds 1 --quiet", "busy_machine"),
     "bench.busy_machine steps": Smallest("--num-steps 1"),
     "bench.analytic": Smallest("--methods catlip clip", "analytic"),
