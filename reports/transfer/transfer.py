@@ -36,7 +36,7 @@ from reports.transfer.few_labels import share_figures
 from reports.transfer.longer_training import longer_figures
 from reports.transfer.scaling import against_itself, scaling_figures
 from reports.transfer.transfer_gain import gain_sentences, gain_table
-from reports.transfer.transfer_origins import origin_tables
+from reports.transfer.transfer_origins import origin_sentences
 from reports.transfer.transfer_tables import readout_table, worth_table
 
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
@@ -133,7 +133,7 @@ def _transfer_init(main: Setting | None, records: Records) -> list[Block]:
         blocks += [
             *map(Text, gain_sentences(own)),
             *gain_table(own, suffix(i)),
-            *origin_tables(own, suffix(i)),
+            *map(Text, origin_sentences(own)),
         ]
     for i, tried in enumerate(by_scale(records, main, TransferOptions)):
         for j, record in enumerate(tried):

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from catlip.kinds import OnTasks
 from catlip.kinds.transfer.transfer import LabelOrigin
-from catlip.table import Cell, Table, number_cell, quantity_of, share_cell, shown
+from catlip.table import quantity_of, shown
 from reports.read.records import Record
 from reports.transfer.transfer_runs import task_title, tasks_of
 
 PREFIX = "origins_"
 KINDS = {
-    "exact": "The class itself",
-    "near": "A class near it",
-    "mean": "The mean of several classes",
-    "random": "No class near enough: random",
+    "exact": "the class itself",
+    "near": "a class near it",
+    "mean": "the mean of several classes",
+    "random": "random, no class being near enough,",
 }
 TIES = {
     "frequent": "of classes equally near, the most frequent stands",
@@ -41,38 +41,29 @@ def origins_of(records: Sequence[Record[OnTasks]]) -> dict[str, Origins]:
     return {task: origins[task] for task in tasks_of(origins)}
 
 
-def origin_tables(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Table]:
-    """The counts of each kind, a row a task; the records hold every label."""
+def origin_sentences(records: Sequence[Record[OnTasks]]) -> list[str]:
+    """The counts of each kind, a sentence a task, and how the rows were chosen; the records hold
+    every label.
+    """
     by_task = origins_of(records)
     if not by_task:
         return []
-    rows = [_counts(task, record, of) for task, (record, of) in by_task.items()]
-    columns = ["Task", "Labels", *KINDS.values(), "Mean similarity"]
-    title = f"Where the rows of Transfer Init come from, {records[0].scale} scale"
+    said = [_counted(task_title([record], task), of) for task, (record, of) in by_task.items()]
     return [
-        Table(
-            f"origins{suffix}",
-            title,
-            columns,
-            rows=rows,
-            caption=_caption(next(iter(by_task.values()))[0]),
-        )
+        " ".join(["Where the rows come from.", *said, _chosen(next(iter(by_task.values()))[0])])
     ]
 
 
-def _counts(task: str, record: Record[OnTasks], rows: Sequence[LabelOrigin]) -> list[Cell]:
+def _counted(title: str, rows: Sequence[LabelOrigin]) -> str:
+    """`Of 435 concepts: the class itself 206, ...`."""
     kinds: list[str] = [row.kind for row in rows]
-    anchor = record.anchor
+    counts = ", ".join(f"{words} {kinds.count(kind):,}" for kind, words in KINDS.items())
     mean = quantity_of(row.similarity for row in rows)
-    return [
-        Cell(task_title([record], task)),
-        number_cell(len(rows), 0, anchor),
-        *(share_cell(kinds.count(kind), len(rows), anchor) for kind in KINDS),
-        number_cell(mean.mean if mean else None, 2, anchor),
-    ]
+    similarity = f"; mean similarity {shown(mean.mean, 2)}" if mean else ""
+    return f"Of {title}: {counts}{similarity}."
 
 
-def _caption(record: Record[OnTasks]) -> str:
+def _chosen(record: Record[OnTasks]) -> str:
     """How the rows were chosen, as far as the record says it."""
     options = record.setup.transfer
     alpha, chosen = (

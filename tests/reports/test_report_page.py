@@ -149,7 +149,7 @@ def test_every_figure_has_words_for_those_who_cannot_see_it_and_both_formats(rep
     page = Document((report[0] / "index.html").read_text())
     svgs = sorted(path.stem for path in (report[0] / "figures").glob("*.svg"))
     assert svgs == sorted(path.stem for path in (report[0] / "figures").glob("*.png"))
-    assert len(page.labels) == len(svgs) == 25
+    assert len(page.labels) == len(svgs) == 24
     assert all(len(label) > 40 for label in page.labels)
 
 
