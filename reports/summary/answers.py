@@ -113,8 +113,7 @@ def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
     title = probe_title(setting, task).partition(",")[0]
     return (
         (
-            f"On {title}, linear probes of CatLIP reach {_percent(one)} and of CLIP "
-            f"{_percent(other)}: "
+            f"Linear probe, {title}: CatLIP {_percent(one)}, CLIP {_percent(other)}, "
             f"{_signed(difference.value)} points ({_over(difference, points)})."
         ),
         verdict(difference, claims()["probe_parity"].bound),
@@ -126,7 +125,7 @@ def _over(difference: Estimate, points: Sequence[float]) -> str:
     if difference.low is not None and difference.high is not None:
         ends = f"95 % interval {_signed(difference.low)} to {_signed(difference.high)}"
         images = f" and {difference.images} test images" if difference.images else ""
-        return f"{ends}, over {difference.pairs} seeds{images}"
+        return f"{ends}; {difference.pairs} seeds{images}"
     few = f"of at least {least_pairs()} that an interval takes"
     if len(points) == 1:
         return f"one seed, {few}"

@@ -58,11 +58,10 @@ def _elsewhere(setting: Setting) -> list[str]:
         difference = crossed(differences[:, images])
         if difference:
             said.append(
-                f"On the {len(images)} images of {clipped(task, 24)} that it was not trained on as "
-                f"classes: {shown(difference.value, 1)} points ({shown(difference.low, 1)} to "
-                f"{shown(difference.high, 1)})."
+                f"{clipped(task, 24)} {shown(difference.value, 1)} points "
+                f"({shown(difference.low, 1)} to {shown(difference.high, 1)}; {len(images)} images)"
             )
-    return said
+    return [f"On images of the other labels: {', '.join(said)}."] if said else []
 
 
 def _tuned(setting: Setting) -> str:
@@ -77,8 +76,8 @@ def _tuned(setting: Setting) -> str:
 
 def _shared_classes(setting: Setting) -> list[str]:
     """How many labels of each probe are classes that CatLIP was trained on."""
-    return [
-        f"{sum(row.kind == 'exact' for row in rows)} of {task_title([record], task)} are classes "
-        "that it was trained on"
+    counts = [
+        f"{sum(row.kind == 'exact' for row in rows)} of {task_title([record], task)}"
         for task, (record, rows) in origins_of(setting.of(LinearProbe)).items()
     ]
+    return [f"{listed(counts)} are classes that it was trained on"] if counts else []

@@ -41,7 +41,8 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     columns = ["Method", *(probe_title(setting, task) for task in STARTER_TASKS)]
     equal = _at_equal_time(setting)
     columns += [f"{clipped(task, 24)} after {equal.seconds:,.0f} s (%)" for task in equal.tasks]
-    columns += ["Training time (s)", "Peak memory (GiB)", "Step time, relative"]
+    columns += ["Training time (s)"] if setting.timed else []
+    columns += ["Peak memory (GiB)", "Step time, relative"]
     larger = next((r for r in setting.of_the_paper if r is not setting.step_time), None)
     columns += ["Step time of ViT B/16"] if larger else []
     rows = [_headline_row(setting, method, equal, larger=larger) for method in setting.methods]
@@ -55,13 +56,11 @@ def headline(setting: Setting, name: str = "headline") -> Table:
         )
     if equal.tasks:
         caption += (
-            f"After {equal.seconds:,.0f} s: of other trainings, of several lengths, at the longest "
-            "time that both methods have, read off straight lines between the lengths. "
+            f"After {equal.seconds:,.0f} s: of other trainings, of several lengths, interpolated "
+            "at the longest time that both methods have. "
         )
-    if not setting.timed and any(map(setting.trainings, setting.methods)):
-        caption += (
-            "Training times are left out: too few of the trainings had the machine to themselves. "
-        )
+    if not setting.timed:
+        caption += "No training times: too few of the trainings had the machine to themselves. "
     if record:
         caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
     if larger:
@@ -103,7 +102,7 @@ def _at_equal_time(setting: Setting) -> EqualTime:
 
 def timed_in(setting: Setting) -> list[Record]:
     """The records whose times a setting's tables hold."""
-    trained = [record for method in setting.methods for record in setting.trainings(method)]
+    trained = [record for records in setting.timed.values() for record in records]
     return [*trained, *([setting.step_time] if setting.step_time else [])]
 
 
@@ -124,9 +123,8 @@ def _headline_row(
     cells = setting.of(Scaling, method)
     reached = equal.reached.get(method, {})
     row += [quantity_cell(reached.get(task), 1, link(cells)) for task in equal.tasks]
-    seconds = setting.seconds(method)
-    memory = setting.training(method, lambda run: run.peak_gib)
-    for quantity in (seconds, memory):
+    quantities = [setting.seconds(method)] if setting.timed else []
+    for quantity in (*quantities, setting.training(method, lambda run: run.peak_gib)):
         row.append(_remarked(quantity_cell(quantity, anchor=link(trainings)), remarks))
     record = setting.step_time
     row.append(step_ratio_cell(record, method) if record else Cell())
