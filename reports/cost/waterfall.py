@@ -33,7 +33,7 @@ def _panel(record: Record[Waterfall], named: NamedWay, suffix: str) -> list[Figu
     if not bars:
         return []
     total = named.way.total.ratio and record.trusted(named.way.total.ratio)
-    reach = _reach(bars) + ([total.value] if total else [])
+    reach = _reach(bars) + ([total.high or total.value] if total else [])
     limits = (min([*reach, 1.0]) / 1.06, max([*reach, named.published or 1.0]) * 1.06)
     return [
         Figure(
