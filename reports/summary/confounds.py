@@ -40,13 +40,12 @@ def confounds(setting: Setting) -> str:
     if setting.scale == "starter":
         favours.append("captions are names and keywords")
     favours.append("its classifier's biases start at how often each class occurs")
-    unseen = "".join(f" {text}" for text in _elsewhere(setting))
-    return f"{said} In CatLIP's favour: {'; '.join(favours)}.{unseen}"
+    return f"{said} In CatLIP's favour: {'; '.join(favours)}. {_elsewhere(setting)}".rstrip()
 
 
-def _elsewhere(setting: Setting) -> list[str]:
-    """CatLIP - CLIP on the test images of labels that are no classes of CatLIP's, a sentence a
-    probe whose records say which these are.
+def _elsewhere(setting: Setting) -> str:
+    """CatLIP - CLIP on the test images of labels that are no classes of CatLIP's, of each probe
+    whose records say which these are; empty without any.
     """
     said = []
     for task, (_, labels) in origins_of(setting.of(LinearProbe)).items():
@@ -61,7 +60,7 @@ def _elsewhere(setting: Setting) -> list[str]:
                 f"{clipped(task, 24)} {shown(difference.value, 1)} points "
                 f"({shown(difference.low, 1)} to {shown(difference.high, 1)}; {len(images)} images)"
             )
-    return [f"On images of the other labels: {', '.join(said)}."] if said else []
+    return f"On images of the other labels: {', '.join(said)}." if said else ""
 
 
 def _tuned(setting: Setting) -> str:

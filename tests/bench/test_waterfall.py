@@ -23,6 +23,7 @@ from bench.measuring.variants import (
 from bench.waterfall import Timed, apply_all, walk
 from catlip.kinds import Pair, Step, Waterfall, Way
 from catlip.kinds.base import Interval
+from catlip.kinds.cost.waterfall import Factor
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
@@ -88,6 +89,14 @@ def timed(before: float, after: float) -> Step:
         ms_per_image_before=summarise([before]),
         ms_per_image=summarise([after]),
     )
+
+
+def test_a_large_factor_that_its_operations_do_not_explain_is_beyond_arithmetic() -> None:
+    def beyond(measured: float, flops: float) -> bool:
+        ratios: dict[str, Interval | None] = {"forward": Interval(measured)}
+        return Factor("factor", "a to b", ratios, flops=flops, not_run="").is_beyond_arithmetic
+
+    assert [beyond(2.1, 1.0), beyond(2.1, 1.9), beyond(1.2, 1.0)] == [True, False, False]
 
 
 def test_a_machine_that_slows_down_between_pairs_shows_as_drift() -> None:

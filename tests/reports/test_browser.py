@@ -296,7 +296,7 @@ def test_a_command_is_copied_by_its_button(report, tab):
 @of_the_longer_page
 def test_the_page_is_read_in_two_screens_and_what_folds_is_bounded(report, tab):
     tab.goto(report.as_uri())
-    assert len(tab.inner_text("body").split()) < 1_100
+    assert len(tab.inner_text("body").split()) < 1_000
     assert tab.evaluate("document.documentElement.scrollHeight") < 3 * 800
     assert tab.locator("figure.table").count() <= 45
     assert tab.locator("figure:not(.table)").count() <= 30

@@ -470,7 +470,10 @@ def test_where_rows_come_from_is_counted(tmp_path, read):
     (said,) = origin_sentences(read_records([tmp_path / "runs"]).of(LinearProbe))
     counts = re.search("Of 4 concepts: ([^.]*; mean similarity 0.83)", said)[1]
     assert re.findall(r" (\d)\b(?!\.)", counts) == ["1", "1", "1", "1"]
-    assert said.endswith("biases start at zero; rows keep their length.")
+    assert said.endswith(
+        "from 0.30 on. Of classes equally near, the most frequent stands; biases start at zero; "
+        "rows keep their length."
+    )
 
 
 def test_snapshots_are_hollow_and_the_page_says_what_they_understate(read, tmp_path):

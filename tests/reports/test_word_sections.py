@@ -154,6 +154,7 @@ def test_every_seed_is_a_mark_on_a_logarithmic_axis_with_the_classes_below(golde
     axes = Canvas().add_subplot()
     figure.draw(axes)
     means, seeds, *_ = axes.get_lines()
+    assert [text.get_text().partition("\n")[0] for text in axes.texts] == ["concepts", "subgroups"]
     assert axes.get_xscale() == "log"
     assert sorted(seeds.get_xydata().tolist()) == sorted(
         [t, 100 * a]
