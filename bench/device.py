@@ -129,7 +129,7 @@ def measured(part: Part, end: float, *, quiet: bool) -> str:
     except OutOfTimeError:
         return "cut off: the time was over"
     except (InputError, RuntimeError, subprocess.SubprocessError) as error:
-        return f"failed: {str(error).splitlines()[0]}"
+        return f"failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
     finally:
         gc.collect()  # the models of a part that failed
         if torch.cuda.is_available():

@@ -8,14 +8,13 @@ encoder was measured, on an accelerator and with the paper's images; a count nee
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from catlip.claims import least_pairs
 from catlip.kinds import Communication, Interval, Kind, Memory, Pretrain, StepTime
 from catlip.kinds.cells import ends
 from catlip.kinds.cost.steps import USUAL_RESOLUTION, StepKind, step_description
 from catlip.kinds.estimate import Estimate, between, counted, of_interval, of_ratios
 from catlip.table import clipped, shown
 from reports.paper.evidence import Compared, Evidence, Trained
-from reports.read.caveats import busy_machines, is_busy
+from reports.read.caveats import are_enough, busy_machines, undisturbed
 from reports.read.likeness import alike
 from reports.read.measured import by_seed
 from reports.read.pretrained import ENCODERS, architecture
@@ -57,9 +56,9 @@ def trainings_cheaper(groups: Sequence[Trained]) -> Iterator[Evidence]:
         for device in dict.fromkeys(record.device for record in one):
             both = [[r for r in own if r.device == device] for own in (one, other)]
             every = _ratios(*both)
-            quiet = _ratios(*([r for r in own if not is_busy(r)] for own in both))
+            quiet = _ratios(*map(undisturbed, both))
             compared = []
-            if len(quiet) >= min(len(every), least_pairs()):
+            if are_enough(quiet, every):
                 compared.append(_times(f"trainings on {clipped(device)}", of_ratios(quiet)))
             if every:
                 busy = busy_machines([*both[0], *both[1]], "trainings")

@@ -4,12 +4,15 @@ could not be read.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
+from catlip.claims import least_pairs
 from catlip.kinds import Kind
 from catlip.table import Table, clipped, shown
 from reports.compare.differences import listed
 from reports.read.records import Record
 
+R = TypeVar("R", bound=Record[Any])
 BUSY = 0.25  # of the wall time: processor time of other programs from which on a time is doubted
 
 MOST_NAMED = 3  # records in a sentence; the list of records marks each
@@ -21,6 +24,18 @@ def is_busy(record: Record[Kind]) -> bool:
     """
     other, wall = record.machine.other_cpu_s, record.machine.wall_s
     return other is not None and wall is not None and wall > 0 and other > BUSY * wall
+
+
+def undisturbed(records: Iterable[R]) -> list[R]:
+    """The records whose times are not in doubt."""
+    return [record for record in records if not is_busy(record)]
+
+
+def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
+    """Whether those that were undisturbed can be compared: all of them, or as many pairs as an
+    interval takes.
+    """
+    return len(kept) >= min(len(every), least_pairs())
 
 
 def busy_words(record: Record[Kind]) -> str:

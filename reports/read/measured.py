@@ -14,12 +14,11 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import TypeVar
 
-from catlip.claims import least_pairs
 from catlip.kinds import Kind, LinearProbe, Pretrain, StepTime
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Quantity, quantity_of
 from reports.compare.differences import listed
-from reports.read.caveats import is_busy
+from reports.read.caveats import are_enough, undisturbed
 from reports.read.likeness import Alike, alike, unlike
 from reports.read.pretrained import architecture
 from reports.read.records import Record, Records, of_kind, slug
@@ -114,11 +113,8 @@ class Setting:
         programs; empty where that leaves a method too few to be compared.
         """
         every = {method: self.trainings(method) for method in self.methods}
-        quiet = {method: [r for r in own if not is_busy(r)] for method, own in every.items()}
-        enough = all(
-            len(quiet[method]) >= min(len(own), least_pairs()) for method, own in every.items()
-        )
-        return quiet if enough else {}
+        quiet = {method: undisturbed(own) for method, own in every.items()}
+        return quiet if all(are_enough(quiet[method], own) for method, own in every.items()) else {}
 
     def seconds(self, method: str) -> Quantity | None:
         """Of training over seeds, where they count."""

@@ -16,6 +16,10 @@ def fails(left: float) -> None:
     raise InputError("no such encoder")
 
 
+def fails_without_words(left: float) -> None:
+    raise RuntimeError
+
+
 def sleeps(left: float) -> None:
     for _ in range(1000):
         time.sleep(0.01)
@@ -32,6 +36,7 @@ def test_a_part_is_measured_if_the_time_is_enough_for_it() -> None:
 
 def test_what_fails_or_cannot_be_measured_is_said_and_the_next_goes_on() -> None:
     assert "no such encoder" in ended(Part("steps", 1, fails), 60)
+    assert "RuntimeError" in ended(Part("steps", 1, fails_without_words), 60)
     assert "two GPUs" in ended(Part("ranks", 1, fails, missing="needs two GPUs"), 60)
 
 
