@@ -18,7 +18,7 @@ from bench.measuring.scaling_check import validate
 from bench.measuring.training_step import EncoderName, MethodNames, factors_of
 from catlip import kinds
 from catlip.cli import InputError, choose, run
-from catlip.kinds.cost.projection import projection_tables, scaling_tables
+from catlip.kinds.cost.projection import projection_tables, ratios_said, scaling_tables
 from catlip.program.ranges import Count, NotNegative, Positive
 from catlip.record import Record
 from catlip.table import print_tables
@@ -229,6 +229,7 @@ def main(config: Projection) -> None:
             )
         )
     print_tables([*scaling_tables(measured), *projection_tables(measured)])
+    print(ratios_said(measured))
     print(f"wrote {record.path}")
 
 

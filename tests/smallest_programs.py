@@ -180,6 +180,7 @@ SMALLEST = {
     "bench.projection": Smallest(
         f"--step-time {STEP_TIME}/*.json", "projection", ("bench.step_time",)
     ),
+    "bench.plan": Smallest("--gpu a100 h100 --gpus 8 64 --price 2.5", "plan"),
     "bench.bias_init": Smallest(FEW, "bias_init", (LABELLED,)),
     "bench.threshold": Smallest(
         (

@@ -72,6 +72,15 @@ PRESETS = {
         source="datasheet: NVIDIA H100 SXM, NVLink 900 GB/s both ways together; DGX H100, a 400 "
         f"Gbit/s adapter per GPU; {LATENCIES}",
     ),
+    "pcie4_8x_100gbit": Link(
+        node_devices=8,
+        node_gb_s=25,
+        node_latency_us=10,
+        network_gb_s=1.5625,
+        network_latency_us=20,
+        source="assumed: 8 GPUs on PCIe 4.0 x16 at 25 of its 32 GB/s, one 100 Gbit/s adapter for "
+        "all of them; latencies 10 us in a node and 20 us between nodes",
+    ),
 }
 
 

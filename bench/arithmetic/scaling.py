@@ -3,10 +3,10 @@
 A step is compute and what of the exchange is exposed. Compute is the FLOPs of the step
 (`bench.arithmetic.flops`), which grow with the number of devices where images are compared with
 everyone's captions, at the rate that one device reached or is assumed to reach. Gradients are sent
-while the backward pass computes the next ones, so of their time only the last bucket is exposed and
-what the backward pass does not cover; everything else that is sent, embeddings above all, is waited
-for. The time of each collective is `bench.arithmetic.link`'s. No stragglers, no data loading, no
-failures.
+while the backward pass computes the next ones, and sharded parameters are fetched while the block
+before computes, so of their time only one bucket is exposed and what computing does not cover;
+everything else that is sent, embeddings above all, is waited for. The time of each collective is
+`bench.arithmetic.link`'s. No stragglers, no data loading, no failures.
 """
 
 from collections.abc import Sequence
@@ -49,17 +49,19 @@ class Compute:
 
 
 def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) -> float:
-    """What a step waits for: all that is sent, but for the gradients that the backward pass covers.
+    """What a step waits for: all that is sent, but for what is sent while the device computes.
 
     k buckets of gradients, taken as equal, of t each: t + max(0, (k-1) t - backward_ms). The last
-    is complete only when the backward pass is.
+    is complete only when the backward pass is. Of sharded parameters the first bucket is waited
+    for, and the forward pass covers the others too.
     """
+    covering_ms = {"gradients": backward_ms, "parameters": backward_ms / BACKWARD_SHARE}
     exposed = 0.0
     for exchange in exchanges:
         whole_ms = exchange_ms(exchange, link)
-        if exchange.what == "gradients":
+        if exchange.what in covering_ms:
             bucket_ms = whole_ms / exchange.count
-            whole_ms = bucket_ms + max(0.0, whole_ms - bucket_ms - backward_ms)
+            whole_ms = bucket_ms + max(0.0, whole_ms - bucket_ms - covering_ms[exchange.what])
         exposed += whole_ms
     return exposed
 

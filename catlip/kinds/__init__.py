@@ -15,7 +15,15 @@ from catlip.kinds.cost.communication import (
 )
 from catlip.kinds.cost.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
 from catlip.kinds.cost.loop_overhead import LoopOverhead
-from catlip.kinds.cost.memory import BatchMemory, Memory, MemoryParts, MemoryRatio, MethodMemory
+from catlip.kinds.cost.memory import (
+    BatchMemory,
+    LargestBatch,
+    Memory,
+    MemoryParts,
+    MemoryRatio,
+    MethodMemory,
+)
+from catlip.kinds.cost.plan import Plan, PlanCheck, PlannedRun
 from catlip.kinds.cost.projection import (
     Layout,
     LayoutRatio,
@@ -70,6 +78,7 @@ __all__ = [
     "LabelAudit",
     "Labelling",
     "LabellingSpeed",
+    "LargestBatch",
     "Layout",
     "LayoutRatio",
     "LinearProbe",
@@ -87,6 +96,9 @@ __all__ = [
     "OnTasks",
     "Pair",
     "PixelDifference",
+    "Plan",
+    "PlanCheck",
+    "PlannedRun",
     "Pretrain",
     "ProjectedCompute",
     "ProjectedLink",

@@ -80,6 +80,7 @@ class Environment:
     packages: dict[str, str] = field(default_factory=dict)
     wall_s: float | None = None
     other_cpu_s: float | None = None
+    energy_j: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

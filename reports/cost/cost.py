@@ -5,6 +5,7 @@ Each is a function of the records of one kind. What was not run says with which 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from catlip.kinds import (
@@ -13,6 +14,7 @@ from catlip.kinds import (
     Kind,
     LoopOverhead,
     Memory,
+    Plan,
     Projection,
     StepTime,
     Waterfall,
@@ -21,6 +23,7 @@ from catlip.kinds.cost.communication import exchange_tables
 from catlip.kinds.cost.data_path import rates_tables
 from catlip.kinds.cost.loop_overhead import loop_overhead_table
 from catlip.kinds.cost.memory import memory_tables
+from catlip.kinds.cost.plan import plan_table
 from catlip.kinds.cost.projection import projection_tables
 from catlip.kinds.cost.waterfall import waterfall_tables
 from catlip.table import Table
@@ -37,7 +40,7 @@ from reports.read.measured import Setting
 from reports.read.pretrained import ENCODERS, architecture
 from reports.read.records import Record, Records
 from reports.read.rules import MOST, suffix
-from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
+from reports.render.blocks import Block, Command, Section, Text, side_by_side, to_fill
 from reports.render.figures import Figure
 
 TIME_STEPS = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
@@ -45,6 +48,7 @@ MEMORY = "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16"
 COMMUNICATION = "torchrun --nproc-per-node 2 -m bench.communication"
 WATERFALL = "python -m bench.waterfall"
 PROJECTION = "python -m bench.projection --validate"
+PLAN = "python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5"
 DATA_PATH = "python -m bench.data_path --plan"
 LOOP = "python -m bench.loop_overhead"
 
@@ -72,6 +76,7 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         Section("memory", "Memory", _memory(records)),
         Section("communication", "Communication", _communication(records)),
         Section("projection", "Many devices", _projection(records)),
+        Section("plan", "A training of your own", _plan(records)),
         Section("data-path", "Images, and the loop around a step", _data(records)),
         Section(
             "external",
@@ -167,6 +172,17 @@ def _projection(records: Records) -> list[Block]:
         missing="No projection was made.",
         command=PROJECTION,
     )
+
+
+def _plan(records: Records) -> list[Block]:
+    words = (
+        "What a pre-training would take on your devices. The command knows more GPUs, image sizes "
+        "and links, and takes the rate of a step that you have timed."
+    )
+    plans = measured(records, Plan)
+    if not plans:
+        return [Text(words), *to_fill("No training was planned.", PLAN)]
+    return [Text(words), Command(PLAN), replace(plan_table(plans[0]), folded=True)]
 
 
 def _data(records: Records) -> list[Block]:

@@ -16,7 +16,7 @@ from reports.sections import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
 # What the page can do; without them it still reads.
-SCRIPTS = ("open.js", "sort.js", "enlarge.js", "copy.js")
+SCRIPTS = ("open.js", "sort.js", "enlarge.js", "copy.js", "plan.js")
 
 
 def write_report(page: Page, out: Path) -> Path:

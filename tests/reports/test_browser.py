@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from catlip.kinds import Interval, Plan, PlannedRun, read_run
+from catlip.kinds.cost.plan import plan_table
 from catlip.table import MISSING, Cell, Table
 from reports.read.records import read_records
 from reports.render.page import TEMPLATES, html, write_report
@@ -342,3 +344,40 @@ def test_text_stands_out_from_every_ground_as_wcag_aa_asks(part):
         for ground, behind in grounds.items():
             darker, lighter = sorted((luminance(colour), luminance(behind)))
             assert (lighter + 0.05) / (darker + 0.05) >= 4.5, f"{name} on {ground}"
+
+
+def planned(method: str, devices: int, hours: float) -> PlannedRun:
+    """Device-hours with a range of a tenth."""
+    return PlannedRun(
+        model="vit_b16",
+        method=method,
+        gpu="H100",
+        devices=devices,
+        batch_per_device=64,
+        global_batch=64 * devices,
+        parallel="ddp",
+        checkpointing=False,
+        memory_gib=20.0,
+        step_ms=75.0,
+        exposed_ms=1.5,
+        device_hours=Interval(hours, 0.9 * hours, 1.1 * hours),
+        sent_mb=830.0,
+        ratio=Interval(1.0),
+        source="assumed",
+    )
+
+
+def test_plans_can_be_calculated_with_for_other_images_devices_and_prices(tab):
+    plan = Plan(images=2e9, runs=[planned("catlip", 8, 1_000), planned("catlip", 64, 1_200)])
+    run = read_run(
+        {"name": "p", "config": {}, "environment": {}, "samples": {}, "metrics": plan.metrics()},
+        Plan,
+    )
+    tab.set_content(html(Page("", None, Section("s", "S", [plan_table(run)]), []), {}))
+    form = tab.locator(".calculator")
+    assert "5.21 days, 1,000 device-hours (900 to 1,100), price 2,500" in form.inner_text()
+    form.get_by_label("Devices").select_option("64")
+    form.get_by_label("Images").fill("1")
+    form.get_by_label("Price").fill("10")
+    said = form.inner_text()
+    assert "0.391 days, 600 device-hours (540 to 660), price 6,000 (5,400 to 6,600)" in said

@@ -29,6 +29,7 @@ ANCHORS = (
     "memory",
     "communication",
     "projection",
+    "plan",
     "data-path",
     "external",
 )
@@ -93,12 +94,17 @@ def test_the_measured_ratio_stands_beside_the_ratio_of_flops_with_its_interval(p
 def test_rates_are_shares_of_the_measured_ceiling_and_of_the_datasheet(page):
     found = table(page, "step_rates")
     catlip = found.rows[0]
-    assert [cell.text for cell in catlip[2:]] == ["2,133", "225", "35.2", "22.8", "1,706"]
+    assert [cell.text for cell in catlip[2:]] == [
+        *("2,133", "225", "35.2", "22.8", "1,706"),
+        "not measured",
+    ]
     assert [cell.small for cell in catlip[4:6]] == ["of 640 TFLOP/s", "of 989 TFLOP/s"]
 
 
 def test_an_older_record_without_rates_has_dashes(page):
-    assert [cell.text for cell in table(page, "step_rates_2").rows[0][3:]] == [MISSING] * 4
+    *rates, energy = table(page, "step_rates_2").rows[0][3:]
+    assert [cell.text for cell in rates] == [MISSING] * 4
+    assert energy.text == "not measured"
 
 
 def test_a_phase_is_drawn_as_long_as_it_takes(golden, tmp_path):
@@ -370,6 +376,7 @@ def test_what_was_not_run_says_with_which_command_it_is():
         cost.MEMORY,
         cost.COMMUNICATION,
         cost.PROJECTION,
+        cost.PLAN,
         cost.DATA_PATH,
         cost.LOOP,
     ]

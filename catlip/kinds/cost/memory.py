@@ -59,7 +59,7 @@ class MethodMemory:
 
     Attributes:
         retries: how often a GPU's allocator freed its cache to go on.
-        largest_batch: that fits, found by trying; None where it was not looked for.
+        largest_batch, largest_batch_predicted: of older records; see `Memory.largest`.
     """
 
     measured: MemoryParts
@@ -67,6 +67,14 @@ class MethodMemory:
     retries: int | None = None
     largest_batch: int | None = None
     largest_batch_predicted: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargestBatch:
+    """The most images with which a step fits, found by trying, and as predicted."""
+
+    images: int
+    predicted: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +87,15 @@ class MemoryRatio:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchMemory:
-    """Every method at one batch size; ratios as `clip/catlip`."""
+    """Every method at one batch size; ratios as `clip/catlip`.
+
+    Attributes:
+        too_large: method -> the predicted peak in GiB, of those whose step did not fit.
+    """
 
     methods: dict[str, MethodMemory]
     ratios: dict[str, MemoryRatio] = field(default_factory=dict)
+    too_large: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +104,14 @@ class Memory(StepKind):
 
     Attributes:
         how: what counted the peak: a GPU's allocator, or the live storage of tensors.
+        largest: of each method, where it was looked for.
     """
 
     kind = "memory"
 
     how: str
     batches: dict[int, BatchMemory]
+    largest: dict[str, LargestBatch] = field(default_factory=dict)
 
     @property
     def shown_batches(self) -> dict[int, BatchMemory]:
@@ -105,17 +120,19 @@ class Memory(StepKind):
 
     @property
     def methods(self) -> list[str]:
-        """Every method that was measured at some batch size."""
-        return shown_methods(m for batch in self.shown_batches.values() for m in batch.methods)
+        """Every method that was tried at some batch size."""
+        batches = self.shown_batches.values()
+        return shown_methods(m for batch in batches for m in (*batch.methods, *batch.too_large))
 
-    def largest_batch(self, method: str, *, predicted: bool = False) -> int | None:
-        """The largest batch that fits, from the first batch size that says it."""
+    def largest_batch(self, method: str) -> LargestBatch | None:
+        """The largest batch that fits; in older records the first batch size says it."""
+        if method in self.largest:
+            return self.largest[method]
         for batch in self.shown_batches.values():
-            if method in batch.methods:
-                memory = batch.methods[method]
-                largest = memory.largest_batch_predicted if predicted else memory.largest_batch
-                if largest is not None:
-                    return largest
+            memory = batch.methods.get(method)
+            if memory and memory.largest_batch is not None:
+                guess = memory.largest_batch_predicted or 0
+                return LargestBatch(images=memory.largest_batch, predicted=guess)
         return None
 
 
@@ -150,9 +167,13 @@ def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
     row = [Cell(f"{size:,}")]
     for method in run.measured.methods:
         memory = batch.methods.get(method)
-        measured = memory.measured.peak_gib if memory else None
-        predicted = memory.predicted.peak_gib if memory else None
-        row.append(_both(measured, predicted, run.anchor))
+        if memory:
+            row.append(_both(memory.measured.peak_gib, memory.predicted.peak_gib, run.anchor))
+        elif method in batch.too_large:
+            small = f"predicted {shown(batch.too_large[method])}"
+            row.append(Cell("does not fit", small, run.anchor))
+        else:
+            row.append(Cell())
     for pair in pairs:
         ratio = batch.ratios.get(pair)
         row += (
@@ -178,13 +199,10 @@ def _both(measured: float | None, predicted: float | None, anchor: str) -> Cell:
 
 def _largest(run: Run[Memory], method: str) -> Cell:
     largest = run.measured.largest_batch(method)
-    predicted = run.measured.largest_batch(method, predicted=True)
-    small = "" if predicted is None else f"predicted {shown(predicted, 0)}"
-    return (
-        Cell("not run", small)
-        if largest is None
-        else number_cell(largest, 0, run.anchor, small=small)
-    )
+    if largest is None:
+        return Cell("not run")
+    small = f"predicted {shown(largest.predicted, 0)}"
+    return number_cell(largest.images, 0, run.anchor, small=small)
 
 
 def _parts_table(run: Run[Memory], end: str) -> Table:

@@ -102,15 +102,14 @@ class Projection(Kind):
 
 
 def projection_tables(run: Run[Projection], end: str = "") -> list[Table]:
-    """The paper's layouts with what they are computed from, what of their ratio is communication,
-    and a check; none that would have no rows.
+    """The paper's layouts with what they are computed from and what of their ratio is
+    communication, and a check; none that would have no rows.
 
     Args:
         end: of the tables' names.
     """
     tables = [
         _paper_table(run, f"projection{end}"),
-        _ratios_table(run, f"projection_ratios{end}"),
         _validation_table(run, f"projection_check{end}"),
     ]
     return [table for table in tables if table.rows]
@@ -185,11 +184,13 @@ def _paper_table(run: Run[Projection], name: str) -> Table:
     ]
     caption = (
         "Computed, not measured. Efficiency is images a second beside those of as many devices "
-        f"that never wait. {_basis(run)}"
+        f"that never wait. {_basis(run)} {ratios_said(run)}"
     )
     layouts = run.measured.paper_layouts[:MOST_LAYOUTS]
     rows = [_layout_row(layout, run.anchor) for layout in layouts]
-    return Table(name, "The paper's layouts, projected", columns, rows=rows, caption=caption)
+    return Table(
+        name, "The paper's layouts, projected", columns, rows=rows, caption=caption.strip()
+    )
 
 
 def _layout_row(layout: Layout, anchor: str) -> list[Cell]:
@@ -207,19 +208,19 @@ def _layout_row(layout: Layout, anchor: str) -> list[Cell]:
     ]
 
 
-def _ratios_table(run: Run[Projection], name: str) -> Table:
-    columns = ["Layouts", "Device-hours", "Of it, computing", "Of it, communication"]
-    caption = (
-        "The two parts multiply to the ratio of hours, all projected. The paper measured 2.7, of "
-        "whole trainings."
+def ratios_said(run: Run[Projection]) -> str:
+    """CLIP's device-hours over CatLIP's, and the two parts that multiply to them."""
+    ratios = run.measured.paper_ratios[:MOST_LAYOUTS]
+    said = "; ".join(
+        f"{_named(ratio.layouts)} {shown(ratio.device_hours, 2)}{TIMES} (computing "
+        f"{shown(ratio.compute, 2)}{TIMES}, communication {shown(ratio.communication, 2)}{TIMES})"
+        for ratio in ratios
     )
-    rows: list[Sequence[Cell]] = []
-    for ratio in run.measured.paper_ratios[:MOST_LAYOUTS]:
-        parts = (ratio.device_hours, ratio.compute, ratio.communication)
-        cells = [Cell(f"{shown(part, 2)}{TIMES}", "", run.anchor) for part in parts]
-        rows.append([Cell(_named(ratio.layouts)), *cells])
-    title = "CLIP over CatLIP, projected, on the layouts as published and on equal ones"
-    return Table(name, title, columns, rows=rows, caption=caption)
+    return (
+        f"CLIP's device-hours over CatLIP's: {said}. The paper measured 2.7, of whole trainings."
+        if said
+        else ""
+    )
 
 
 def _validation_table(run: Run[Projection], name: str) -> Table:

@@ -30,15 +30,18 @@ class MethodSteps:
 
     Attributes:
         parameters: how many are trained.
+        first_ms: of the very first step, in which kernels are chosen or compiled.
         total_ms: a whole step; the others are its parts. Where the loss has no number of its own,
             the forward pass holds it.
         images_per_s: of all ranks together.
         tflops: of one device, without what checkpointing computes again.
         mfu, mfu_datasheet: that as a fraction of the ceiling.
         device_hours: of a training on SAMPLES_OF_A_TRAINING.
+        joules_per_1000_images: by what used them; empty without a counter.
     """
 
     parameters: int
+    first_ms: float | None = None
     total_ms: Summary
     data_wait_ms: Summary | None = None
     forward_ms: Summary
@@ -50,6 +53,7 @@ class MethodSteps:
     mfu: float | None = None
     mfu_datasheet: float | None = None
     device_hours: float | None = None
+    joules_per_1000_images: dict[str, float] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, Summary | None]:
@@ -103,7 +107,7 @@ def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
         "% interval below a ratio. Within one record the methods took turns, so their ratio means "
         "something; numbers of different records are not to be divided. The ratio of FLOPs is "
         "counted, not measured: what the ratio of times has beyond it is efficiency. Where the "
-        "loss has no number of its own, the forward pass holds it."
+        f"loss has no number of its own, the forward pass holds it.{_compiling(runs)}"
     )
     rows = [
         [
@@ -121,6 +125,18 @@ def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
     )
 
 
+def _compiling(runs: Sequence[Run[StepTime]]) -> str:
+    """What the first steps took where they were compiled; empty where none were."""
+    said = [
+        f"{name_of(method)} {shown(steps.first_ms / 1e3)} s"
+        for run in runs
+        if run.setup.compile
+        for method, steps in run.measured.methods.items()
+        if steps.first_ms is not None
+    ]
+    return f" First steps, compiling included: {', '.join(said)}." if said else ""
+
+
 def _rates_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
     columns = [
         "What",
@@ -130,6 +146,7 @@ def _rates_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
         "Of the measured ceiling (%)",
         "Of the datasheet (%)",
         f"Device-hours for {SAMPLES_OF_A_TRAINING}",
+        "Joules for 1,000 images",
     ]
     caption = (
         "Model FLOPs do not count what is computed twice. The ceiling is the fastest matrix "
@@ -189,7 +206,17 @@ def _rate_cells(ceiling: Ceiling | None, steps: MethodSteps, anchor: str) -> lis
         percent_cell(steps.mfu, anchor, _of(reached)),
         percent_cell(steps.mfu_datasheet, anchor, _of(promised)),
         number_cell(steps.device_hours, 0, anchor),
+        _energy_cell(steps, anchor),
     ]
+
+
+def _energy_cell(steps: MethodSteps, anchor: str) -> Cell:
+    """The sum, and what used it; "not measured" without a counter."""
+    used = steps.joules_per_1000_images
+    if not used:
+        return Cell("not measured")
+    parts = ", ".join(f"{of} {shown(joules)}" for of, joules in used.items())
+    return number_cell(sum(used.values()), None, anchor, small=parts)
 
 
 def _of(tflops: float | None) -> str:

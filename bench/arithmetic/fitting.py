@@ -1,0 +1,59 @@
+"""What fits on a device: the bytes of steps that take turns in one process, or of one of many
+ranks, and the most images with which they do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from bench.arithmetic.activations import peak_bytes
+from bench.arithmetic.state import state_bytes
+from bench.measuring.training_step import ON_A_CPU, Factors
+
+# Of a device's memory: the driver, NCCL and the gaps between blocks of the allocator take the rest.
+USABLE = 0.9
+MOST_IMAGES = 256  # of a bench that is not told how many
+
+
+def device_bytes(factors: Factors, devices: int) -> float:
+    """At most, on one of so many devices in a whole step. FSDP keeps a share of the parameters, the
+    optimizer and the averaged weights; what it gathers for a block is not counted.
+    """
+    peak = peak_bytes(factors, devices)
+    if factors.parallel == "ddp":
+        return peak
+    state = state_bytes(factors)
+    sharded = state["parameters"] + state["optimizer"] + state["average"]
+    return peak - sharded * (1 - 1 / devices)
+
+
+def in_turns_bytes(steps: Sequence[Factors]) -> float:
+    """At most, while these steps take turns on one device: the state of all, their last gradients
+    too, and what one of them takes beyond its own.
+    """
+    states = [sum(state_bytes(step).values()) for step in steps]
+    own = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
+    return sum(states) + max(0.0, own)
+
+
+def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = MOST_IMAGES) -> int:
+    """The batch with which these steps can take turns on a device: `most`, halved until they fit;
+    at least 1.
+
+    Args:
+        steps: their batch size is not looked at.
+    """
+    images = most
+    while images > 1 and (
+        in_turns_bytes([replace(step, batch_size=images) for step in steps]) > USABLE * memory_bytes
+    ):
+        images //= 2
+    return images
+
+
+def default_batch(steps: Sequence[Factors], device: torch.device) -> int:
+    """Of a bench that is not told how many images these steps take, in turns."""
+    if device.type == "cpu":
+        return ON_A_CPU
+    return images_that_fit(steps, torch.cuda.get_device_properties(device).total_memory)

@@ -1,0 +1,140 @@
+"""What a pre-training would take on devices that one has or rents, method beside method."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from catlip.kinds.base import Interval, Kind
+from catlip.kinds.cells import TIMES
+from catlip.kinds.run import Run
+from catlip.method_style import name_of
+from catlip.table import Cell, Table, number_cell, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One method on so many devices.
+
+    Attributes:
+        parallel: ddp or fsdp.
+        memory_gib: of one device, at most.
+        device_hours: with the range of what it rests on.
+        sent_mb: by one device and step.
+        ratio: device-hours over those of the first method, with its range.
+        source: of the rate: measured, or assumed.
+    """
+
+    model: str
+    method: str
+    gpu: str
+    devices: int
+    batch_per_device: int
+    global_batch: int
+    parallel: str
+    checkpointing: bool
+    memory_gib: float
+    step_ms: float
+    exposed_ms: float
+    device_hours: Interval
+    sent_mb: float
+    ratio: Interval
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanCheck:
+    """A training that was there: what the plan says of it, and what it took.
+
+    Attributes:
+        error: predicted over measured, less 1.
+    """
+
+    name: str
+    method: str
+    images: int
+    predicted_s: float
+    measured_s: float
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Kind):
+    """Plans for `images` images, at `price` per device-hour (0: none given)."""
+
+    kind = "plan"
+
+    images: float
+    price: float = 0.0
+    runs: list[PlannedRun]
+    checks: list[PlanCheck] = field(default_factory=list)
+
+
+def plan_table(run: Run[Plan], end: str = "") -> Table:
+    """A row a method and number of devices, under a heading for each encoder and kind of device.
+
+    Args:
+        end: of the table's name.
+    """
+    measured = run.measured
+    columns = [
+        "Method",
+        "Devices",
+        "Images per device",
+        "Layout",
+        "Memory (GiB)",
+        "Step (ms)",
+        "Waiting for others (ms)",
+        "Sent (MB)",
+        "Device-hours",
+        *(["Price"] if measured.price else []),
+        "Relative device-hours",
+    ]
+    rows: list[Sequence[Cell]] = []
+    heading = ""
+    for planned in measured.runs:
+        if (wanted := f"{planned.model} on {planned.gpu}") != heading:
+            heading = wanted
+            rows.append([Cell(heading)])
+        rows.append(_cells(planned, measured.price, run.anchor))
+    rates = dict.fromkeys(f"{planned.gpu}: {planned.source}" for planned in measured.runs)
+    caption = (
+        "Computed: the simplest layout that keeps the global batch and fits, memory at most, and "
+        f"below hours and ratios the range of what they rest on. Rates: {'; '.join(rates)}. "
+        f"{_checked(measured.checks)}"
+    )
+    title = f"Pre-training on {measured.images:,.0f} images, planned"
+    return Table(f"plan{end}", title, columns, rows=rows, caption=caption.strip())
+
+
+def _cells(planned: PlannedRun, price: float, anchor: str) -> list[Cell]:
+    hours, ratio = planned.device_hours, planned.ratio
+    layout = planned.parallel.upper() + (", checkpointing" if planned.checkpointing else "")
+    return [
+        Cell(name_of(planned.method)),
+        number_cell(planned.devices, 0),
+        number_cell(planned.batch_per_device, 0),
+        Cell(layout),
+        number_cell(planned.memory_gib, None),
+        number_cell(planned.step_ms, None),
+        number_cell(planned.exposed_ms, None),
+        number_cell(planned.sent_mb, 0),
+        Cell(shown(hours.value), _between(hours, None), anchor),
+        *([Cell(shown(price * hours.value), _between(hours, None, price))] if price else []),
+        Cell(f"{shown(ratio.value, 2)}{TIMES}", _between(ratio, 2), anchor),
+    ]
+
+
+def _between(interval: Interval, decimals: int | None, times: float = 1.0) -> str:
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"{shown(times * interval.low, decimals)} to {shown(times * interval.high, decimals)}"
+
+
+def _checked(checks: Sequence[PlanCheck]) -> str:
+    """What each training was planned to take, and took; empty without any."""
+    said = [
+        f"{name_of(check.method)} on {check.images:,} images ({check.name}) "
+        f"{shown(check.predicted_s)} s planned, {shown(check.measured_s)} s taken "
+        f"({100 * check.error:+.0f} %)"
+        for check in checks
+    ]
+    return f"Held against trainings that were there: {'; '.join(said)}." if said else ""
