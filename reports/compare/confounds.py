@@ -14,7 +14,7 @@ from reports.read.records import Record, lookup, text
 
 # Two runs never start together, nor take the same time; the page says by itself where a machine was
 # busy.
-NO_CONFOUND = ("started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s")
+NO_CONFOUND = ("started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s", "energy_j")
 TREATED_APART = ("device", "revision", "dirty")
 # Fields that say which data, at any depth.
 DATA = ("data", "shards", "sources", "labels", "labels_dir", "vocabulary", "probe")

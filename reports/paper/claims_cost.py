@@ -171,6 +171,8 @@ def larger_batch(groups: Sequence[Trained]) -> Iterator[Evidence]:
     for record in _records(groups, Memory):
         one, other = (record.measured.largest_batch(method) for method in PAIR)
         if one is not None and other is not None:
-            said = f"CatLIP {shown(one, 0)}, CLIP {shown(other, 0)}: {step_description(record)}."
-            compared = [Compared("CatLIP - CLIP", counted(one - other), "images", decimals=0)]
+            sizes = f"CatLIP {shown(one.images, 0)}, CLIP {shown(other.images, 0)}"
+            said = f"{sizes}: {step_description(record)}."
+            more = counted(one.images - other.images)
+            compared = [Compared("CatLIP - CLIP", more, "images", decimals=0)]
             yield Evidence(compared, said, _caveats(record), anchor=record.anchor)

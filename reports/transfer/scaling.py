@@ -75,9 +75,8 @@ def _figure(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
     n = " or ".join(map(str, sorted(seeds)))
     return Figure(
         name,
-        f"Accuracy on {task} against the operations of the whole training, each trained to the end "
-        f"of its schedule. A mark is a training, a line the mean of {n} seeds; a method further to "
-        f"the left pays less for the same number of images. {how_drawn(lines)}".strip(),
+        f"Accuracy on {task} against the operations of a training to the end of its schedule. "
+        f"A mark is a training, a line the mean of {n} seeds. {how_drawn(lines)}".strip(),
         f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
         draw=partial(_draw, lines=lines, title=task),
         height=height_for(lines),
