@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 
 STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
 SCALES = ("starter", "cc3m", "datacomp")
+METHODS = ("catlip", "clip")
 SEEDS_AT_STARTER_SCALE = 3
 SEEDS_OF_A_STUDY = 10
 
 HELP = """\
-./run_all.sh [options]     set up, fetch the data, label, train both methods, transfer,
+./run_all.sh [options]     set up, fetch the data, label, train the methods, transfer,
                            time, write the page
 ./run_all.sh test          set up if needed, then run every check and test
 
@@ -29,9 +30,11 @@ HELP = """\
   --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
   --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
   --full           starter: these three tasks too, on generated scenes; takes an hour more
-  --study          tune both methods alike, and train them at several lengths, on fractions of the
+  --study          tune the methods alike, and train them at several lengths, on fractions of the
                    data, with several encoders and with noise; at starter scale 4 hours in all, with
                    ten seeds
+  --methods A,B    what to pre-train and compare (default catlip,clip); for example
+                   catlip,clip,siglip,superclass
   --seeds N        pre-training runs of each method (default 3 at starter scale, 10 with --study,
                    else 1)
   --device DEVICE  auto (default), cpu, cuda
@@ -53,6 +56,7 @@ Examples:
   ./run_all.sh --from transfer
   ./run_all.sh --full
   ./run_all.sh --study
+  ./run_all.sh --methods catlip,clip,siglip,superclass --seeds 6
   ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
 """
 
@@ -68,6 +72,7 @@ class Options:
     ade20k: str
     full: bool
     study: bool
+    methods: tuple[str, ...]
     seeds: int
     device: str
     out: Path
@@ -104,6 +109,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         parser.add_argument(name, action="store_true")
     parser.add_argument("--scale", default="starter")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="")
     parser.add_argument("--out", default="runs")
     # The interpreter of the steps, which run_all.sh gives.
@@ -119,6 +125,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         scale=scale,
         full=given["full"],
         study=given["study"] or given["only"] == "study",
+        methods=_methods(given["methods"]),
         seeds=_number_of_seeds(given),
         device=given["device"],
         out=Path(given["out"]),
@@ -141,6 +148,13 @@ def count_gpus(device: str) -> int:
         ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False
     )
     return len(re.findall(r"^GPU ", listing.stdout, re.MULTILINE))
+
+
+def _methods(given: str) -> tuple[str, ...]:
+    methods = tuple(dict.fromkeys(given.split(",")))
+    if not all(re.fullmatch(r"[a-z]\w*", method) for method in methods):
+        raise UsageError(f"--methods '{given}' are not names with commas between: catlip,siglip")
+    return methods
 
 
 def _number_of_seeds(given: dict[str, Any]) -> int:

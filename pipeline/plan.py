@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from pipeline.options import Options, count_gpus
@@ -40,8 +41,8 @@ class Plan:
         """The folder of a pre-training run."""
         return self.runs / "pretrain" / f"{method}-seed{seed}"
 
-    def all_trained(self, methods: Sequence[str] = ("catlip", "clip")) -> list[Path]:
-        """Every pre-training run that is transferred, of these methods."""
+    def all_trained(self, methods: Sequence[str]) -> list[Path]:
+        """Every pre-training run of these methods."""
         return [
             self.trained(method, seed) for method in methods for seed in range(self.options.seeds)
         ]
@@ -109,29 +110,30 @@ def label(plan: Plan) -> Iterator[Step]:
 
 
 def pretrain(plan: Plan) -> Iterator[Step]:
-    """Both methods, by the same recipe, on each seed."""
+    """Each method by the recipe of the same name, on each seed."""
     shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
     recipe = "starter" if plan.starter else f"{plan.options.scale}_b16"
-    for seed in range(plan.options.seeds):
-        common = ("--recipe", recipe, "--shards", shards, "--seed", str(seed), "--snapshots", "4")
-        labelled = ("--vocabulary", str(vocabulary), "--labels-dir", str(labels))
-        methods = {
-            "catlip": ("catlip.pretrain", labelled, [shards, str(vocabulary), str(labels)]),
-            "clip": ("baselines.pretrain", ("--method", "clip"), [shards]),
-        }
-        for method, (program, extra, reads) in methods.items():
-            folder = plan.trained(method, seed)
-            yield Step(
-                folder.name,
-                program=program,
-                arguments=(*common, *extra),
-                other_arguments=("--out", str(folder), *plan.device),
-                reads=reads,
-                makes=[folder / "weights.safetensors", plan.record("pretrain", folder.name)],
-                owns=[folder, plan.record("pretrain", folder.name)],
-                processes=1 if plan.starter else max(plan.gpus, 1),
-                beside=plan.beside,
-            )
+    labelled = ("--vocabulary", str(vocabulary), "--labels-dir", str(labels))
+    for seed, method in product(range(plan.options.seeds), plan.options.methods):
+        folder = plan.trained(method, seed)
+        own: tuple[str, ...] = () if method == "catlip" else ("--method", method)
+        reads = [shards]
+        if method != "clip":  # any other may need them
+            own, reads = (*own, *labelled), [shards, str(vocabulary), str(labels)]
+        yield Step(
+            folder.name,
+            program="catlip.pretrain" if method == "catlip" else "baselines.pretrain",
+            arguments=(
+                *("--recipe", recipe, "--shards", shards, "--seed", str(seed), "--snapshots", "4"),
+                *own,
+            ),
+            other_arguments=("--out", str(folder), *plan.device),
+            reads=reads,
+            makes=[folder / "weights.safetensors", plan.record("pretrain", folder.name)],
+            owns=[folder, plan.record("pretrain", folder.name)],
+            processes=1 if plan.starter else max(plan.gpus, 1),
+            beside=plan.beside,
+        )
 
 
 def transfer(plan: Plan) -> Iterator[Step]:
@@ -141,7 +143,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
     """
     probe, reads = plan.options.probe, [plan.probe_data]
     recipe = "starter" if plan.starter else "table_7a"
-    for folder in plan.all_trained():
+    for folder in plan.all_trained(plan.options.methods):
         record = plan.record("longer_training", folder.name)
         yield Step(
             f"longer-{folder.name}",
@@ -159,12 +161,14 @@ def transfer(plan: Plan) -> Iterator[Step]:
             "finetune": (*by_recipe, "0.25", "1"),
         }
         for program, arguments in shares.items():
-            for methods in (("catlip",), ("clip",), ("random",)):  # each on a core of its own
-                yield efficiency(plan, program, arguments, methods=methods)
+            for method in (*plan.options.methods, "random"):  # each on a core of its own
+                yield efficiency(plan, program, arguments, methods=[method])
     else:
+        every = (*plan.options.methods, "random")
+        whole = ("--fraction", "1", "--options=--num-workers 8")
         for program in ("linear_probe", "finetune"):
-            yield efficiency(plan, program, ("--fraction", "1", "--options=--num-workers 8"))
-    for folder in plan.all_trained():
+            yield efficiency(plan, program, whole, methods=every)
+    for folder in plan.all_trained(plan.options.methods):
         record = plan.record("readout", folder.name)
         yield Step(
             f"readout-{folder.name}",
@@ -189,11 +193,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
 
 
 def efficiency(
-    plan: Plan,
-    program: str,
-    arguments: Iterable[str],
-    *,
-    methods: Sequence[str] = ("catlip", "clip", "random"),
+    plan: Plan, program: str, arguments: Iterable[str], *, methods: Sequence[str]
 ) -> Step:
     """The encoders of these methods on each fraction of the data, on one GPU each if there are
     several.
@@ -239,9 +239,9 @@ def dense(plan: Plan) -> Iterator[Step]:
         if not folder:
             continue
         for seed in range(options.seeds):
-            for method in ("random", "catlip", "clip"):
+            for method in ("random", *options.methods):
                 yield dense_training(plan, task, folder, name=f"{method}-seed{seed}", seed=seed)
-            if task == "multilabel":
+            if task == "multilabel" and "catlip" in options.methods:
                 name = f"catlip_transfer-seed{seed}"
                 yield dense_training(
                     plan, task, folder, name=name, seed=seed, arguments=("--init", "transfer")
@@ -256,8 +256,8 @@ def dense_training(
     plan: Plan, task: str, folder: str, name: str, *, seed: int, arguments: tuple[str, ...] = ()
 ) -> Step:
     """One training of a dense task on an encoder, which the name begins with."""
-    method = name.partition("-")[0].partition("_")[0]
-    trained = method in ("catlip", "clip")
+    method = "catlip" if name.startswith("catlip_transfer-") else name.partition("-")[0]
+    trained = method in plan.options.methods
     encoder = str(plan.trained(method, seed)) if trained else plan.untrained
     recipe = DENSE_RECIPES[task]
     if plan.starter:
@@ -283,11 +283,12 @@ def dense_training(
 def bench(plan: Plan) -> Iterator[Step]:
     """What a step costs on this machine."""
     small = ("--model", "vit_tiny16") if plan.starter else ()
-    yield cost(plan, "step_time", ("--model", "vit_b16"))
+    compared = ("--methods", *plan.options.methods)
+    yield cost(plan, "step_time", ("--model", "vit_b16", *compared))
     if plan.starter:
         as_trained = (
             *("--model", "hybrid_mini", "--resolution", "48", "--batch-size", "64"),
-            *("--num-steps", "40", "--num-classes", "1097"),
+            *("--num-steps", "40", "--num-classes", "1097", *compared),
         )
         yield cost(plan, "step_time", as_trained, name="step_time_starter")
     yield cost(plan, "memory", small)
@@ -315,12 +316,17 @@ def cost(
 
 
 def study(plan: Plan) -> Iterator[Step]:
-    """Both methods tuned, scaled and trained with noise, when that is asked for."""
+    """Each method tuned, scaled and trained with noise, when that is asked for."""
     options = plan.options
     if options.study:
-        data = Data(options.shards, plan.vocabulary, plan.labels, probe=options.probe)
-        seeds = range(options.seeds)
-        for step in study_steps(options.scale, data, plan.runs, seeds=seeds, device=plan.device):
+        for step in study_steps(
+            options.scale,
+            Data(options.shards, plan.vocabulary, plan.labels, probe=options.probe),
+            plan.runs,
+            methods=options.methods,
+            seeds=range(options.seeds),
+            device=plan.device,
+        ):
             yield replace(step, beside=plan.beside)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pipeline.step import Step
 
-METHODS = ("catlip", "clip")
 # Images that the trainings of a study see; all else is compared at the middle one. The two longest
 # cost as much as all others together, and have fewer seeds.
 LENGTHS = {
@@ -51,7 +50,13 @@ class Part:
 
 
 def study_steps(
-    scale: str, data: Data, runs: Path, *, seeds: Sequence[int], device: Sequence[str]
+    scale: str,
+    data: Data,
+    runs: Path,
+    *,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    device: Sequence[str],
 ) -> Iterator[Step]:
     """A step a part and method.
 
@@ -64,7 +69,7 @@ def study_steps(
     probe = ("--probe-recipe", "starter" if starter else "table_7a")
     inputs = ("--shards", data.shards, "--vocabulary", str(data.vocabulary))
     folder = data.probe.partition(":")[2] or data.probe
-    for part, method in product(_parts(scale, data.probe, list(seeds)[:SEEDS]), METHODS):
+    for part, method in product(_parts(scale, data.probe, list(seeds)[:SEEDS]), methods):
         out = runs / part.program
         yield Step(
             f"study-{part.name}-{method}",

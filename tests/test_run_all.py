@@ -29,6 +29,7 @@ def test_help_names_every_stage_and_option() -> None:
         "--scale",
         "--device",
         "--out",
+        "--methods",
         "--seeds",
         "--dry-run",
         "--quiet",
@@ -44,6 +45,7 @@ def test_help_names_every_stage_and_option() -> None:
         (["--only", "eat"], "setup data label"),
         (["--seeds", "many"], "many"),
         (["--seeds"], "--seeds"),
+        (["--methods", "catlip,--clip"], "catlip,siglip"),
         (["--fast"], "--fast"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
         (["--scale", "cc3m"], "--shards"),
@@ -125,6 +127,17 @@ def test_a_study_is_run_when_asked_for_with_ten_seeds() -> None:
     lines = run_all("--dry-run", *data, "--only", "study").stdout.splitlines()
     assert len(lines) == 2 * 5 + 1
     assert all("--recipe cc3m_b16" in line for line in lines)
+
+
+def test_other_methods_are_trained_probed_and_timed_in_the_same_way() -> None:
+    lines = run_all("--dry-run", "--methods", "catlip,siglip", "--seeds", 2).stdout.splitlines()
+    assert sum("--method siglip" in line for line in lines) == 2
+    assert sum("--method clip" in line for line in lines) == 0
+    for program, times in {"longer_training": 1, "readouts": 1, "data_efficiency": 2}.items():
+        found = [line for line in lines if f"bench.downstream.{program} " in line]
+        for method in ("catlip", "siglip"):
+            assert sum(f"pretrain/{method}-seed0" in line for line in found) == times, program
+    assert sum("bench.step_time" in line and "catlip siglip" in line for line in lines) == 2
 
 
 def test_only_and_from_choose_stages() -> None:
