@@ -22,12 +22,14 @@ import torch
 import torch.distributed as dist
 
 from baselines.methods import BASELINES
+from bench.arithmetic.activations import peak_bytes
+from bench.arithmetic.fitting import default_batch
 from bench.measuring import exchange_time
 from bench.measuring.methods import shown
 from bench.measuring.training_step import (
-    BATCH_SIZE,
     PRECISION,
     RECIPE,
+    Factors,
     MethodNames,
     StepConfig,
     factors_of,
@@ -39,11 +41,13 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Natural
 from catlip.record import Record, build_name
 from catlip.table import print_tables
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Place, find_place, of_all_ranks
 from catlip.training.parallel import Parallel
 
+GIB = 2**30
 START = "torchrun --nproc-per-node 2 -m bench.communication"
-PATIENCE = timedelta(seconds=60)  # for the other ranks; no step here has them further apart
+# For the other ranks: no step here has them further apart; NCCL's start on many machines may.
+PATIENCE = {"cpu": timedelta(seconds=60), "cuda": timedelta(seconds=600)}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Communication(StepConfig):
     methods: MethodNames = ("catlip", *BASELINES)
     """What to measure; the other forms of CatLIP send the same."""
     batch_size: Natural = 0
-    """Images per step and rank; 0 for 256 on a GPU and 4 on a CPU."""
+    """Images per step and rank; 0 for 4 on a CPU, and on a GPU 256 or as many of them as fit."""
     parallel: Parallel = "ddp"
     """ddp, or fsdp."""
     num_steps: Natural = 0
@@ -111,13 +115,14 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
         raise InputError(
             f"{here} ranks on a machine with {gpus} GPUs; start at most {gpus}, or add --device cpu"
         )
-    place = find_place(config.device, PATIENCE)
-    return replace(
+    place = find_place(config.device, PATIENCE["cuda" if gpu else "cpu"])
+    config = replace(
         config,
         precision=config.precision or PRECISION[place.device.type],
-        batch_size=config.batch_size or BATCH_SIZE[place.device.type],
         num_steps=config.num_steps or (50 if gpu else 10),
-    ), place
+    )
+    usual = min(default_batch([factors_of(config, m)], place.device) for m in config.methods)
+    return replace(config, batch_size=config.batch_size or usual), place
 
 
 def main(config: Communication) -> None:
@@ -159,6 +164,9 @@ def _measure_all(
             disable=config.quiet or not place.is_main,
         )
         for method in bar:
+            if short := _short_of(factors_of(config, method), place):
+                record.notes.append(f"{method} was left out: {short}")
+                continue
             measured.methods[method], samples = exchange_time.measure(
                 factors_of(config, method),
                 place,
@@ -176,6 +184,15 @@ def _measure_all(
             f"rank {place.rank} lost another rank, see its messages; start again ({reason})"
         ) from error
     return record.measured(measured)
+
+
+def _short_of(factors: Factors, place: Place) -> str:
+    """By how much the step is larger than a rank's GPU, the same on all ranks; empty if it fits."""
+    needed = peak_bytes(factors, place.world_size, place.device.type)
+    if place.device.type == "cpu":
+        return ""
+    room = min(of_all_ranks(torch.cuda.get_device_properties(place.device).total_memory))
+    return f"{needed / GIB:.0f} GiB do not fit {room / GIB:.0f}" if needed > room else ""
 
 
 def _notes(config: Communication, place: Place) -> list[str]:

@@ -161,7 +161,7 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
         workers = max(1, len(os.sched_getaffinity(0)) - 2)
         loop = LoopOverhead(models=("vit_b16",), resolution=224, batch_size=256)
         return [
-            part("step time, B/16, four methods", 35, StepTime(methods=FOUR)),
+            part("step time, B/16, four methods", 35, StepTime(methods=FOUR, eager=True)),
             part("step time, B/16, compiled", 50, StepTime(compile=True)),
             part("step time, L/16", 60, StepTime("vit_l16", compile=True, batch_size=128)),
             part("step time, H/16", 75, StepTime("vit_h16", compile=True, batch_size=64)),
@@ -170,12 +170,16 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
             part(
                 "step time from shards, B/16",
                 45,
-                StepTime(data=config.data, workers=workers),
+                StepTime(data=config.data, workers=workers, eager=True),
                 missing=no_data,
             ),
             part("loop overhead, B/16", 25, loop),
             communication(config, 60, ranks=torch.cuda.device_count(), model="vit_b16"),
-            part("waterfall, 3 image sizes", 180, Waterfall(num_sizes=3)),
+            part(
+                "waterfall, forward, 3 image sizes",
+                120,
+                Waterfall(num_sizes=3, orders=("forward",)),
+            ),
             project_part,
         ]
     small = StepTime("vit_tiny16", 96, batch_size=8, num_steps=8)

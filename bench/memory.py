@@ -5,6 +5,7 @@ What is measured, and how, is in `bench.measuring.step_memory`. The step is the 
 optimizer has its state.
 """
 
+import itertools
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,13 +15,12 @@ import torch
 import tyro
 
 from bench.arithmetic.activations import peak_bytes
+from bench.arithmetic.fitting import default_batch
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.methods import shown
-from bench.measuring.step_memory import GIB, attempt, predict
+from bench.measuring.step_memory import GIB, attempt, fitter, predict
 from bench.measuring.training_step import (
-    BATCH_SIZE,
     PRECISION,
-    Factors,
     MethodNames,
     StepConfig,
     factors_of,
@@ -34,6 +34,7 @@ from catlip.record import LATER, Record, build_name
 from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
 
+MULTIPLE = 8  # of the images of a step, where the largest batch is looked for
 HOW = {"cuda": "CUDA allocator", "cpu": "live storage of tensors"}
 NOTES = {
     "cuda": (
@@ -59,7 +60,9 @@ class Memory(StepConfig):
     methods: MethodNames = ("catlip", "clip")
     """What to measure; the first is the denominator of every ratio."""
     batch_sizes: Annotated[tuple[Count, ...], tyro.conf.arg(aliases=("--batch-size",))] = ()
-    """Images per step, one or several; by default 256 on a GPU and 4 on a CPU."""
+    """Images per step, one or several; by default 4 on a CPU, and on a GPU 256 or as many of them
+    as fit.
+    """
     attention: Literal["sdpa", "naive"] = "sdpa"
     """PyTorch's fused attention, or one that writes out every attention matrix; of the image
     encoder.
@@ -91,11 +94,10 @@ def resolve(config: Memory, place: Place) -> Memory:
             "--largest on a CPU takes --budget-gib: its memory is shared, and is not to be used up "
             "by trying"
         )
-    return replace(
-        config,
-        batch_sizes=config.batch_sizes or (BATCH_SIZE[place.device.type],),
-        precision=config.precision or PRECISION[place.device.type],
-    )
+    config = replace(config, precision=config.precision or PRECISION[place.device.type])
+    steps = [factors_of(config, method, batch_size=1) for method in config.methods]
+    usual = min(default_batch([step], place.device) for step in steps)
+    return replace(config, batch_sizes=config.batch_sizes or (usual,))
 
 
 def budget_bytes(config: Memory, device: torch.device) -> float:
@@ -118,58 +120,44 @@ def main(config: Memory) -> None:
     """Measure, print, write the record."""
     place = find_place(config.device)
     config = resolve(config, place)
-    plan = {
-        size: {m: factors_of(config, m, batch_size=size) for m in config.methods}
-        for size in config.batch_sizes
-    }
     path = config.out / f"{_name(config, place)}.json"
     with Record(path, kind=kinds.Memory, config=config) as record:
-        measured = _measure(config, plan, place, record)
-        largest = {
-            m: _largest(config, factors_of(config, m, batch_size=config.batch_sizes[0]), place)
-            for m in config.methods
-        }
-        batches = {}
-        for size in config.batch_sizes:
-            methods = {
-                m: replace(
-                    measured[size][m],
-                    largest_batch=largest[m][0],
-                    largest_batch_predicted=largest[m][1],
-                )
-                for m in config.methods
-            }
-            batches[size] = kinds.BatchMemory(methods=methods, ratios=_ratios(methods))
         record.shown_as = shown(config.methods)
         record.notes.append(NOTES[place.device.type])
-        run = record.measured(kinds.Memory(how=HOW[place.device.type], batches=batches))
+        batches = _measure(config, place, record)
+        largest = {m: _largest(config, m, place) for m in config.methods if config.largest}
+        if not largest and not any(batch.methods for batch in batches.values()):
+            raise InputError(
+                f"{config.model}, {', '.join(config.methods)}, batch {min(batches)}: out of memory "
+                f"on {record.environment['device']}; the largest that fits can be found with "
+                "--largest"
+            )
+        how = HOW[place.device.type]
+        run = record.measured(kinds.Memory(how=how, batches=batches, largest=largest))
     print_tables(memory_tables(run))
     print("\n".join(record.notes))
     print(f"wrote {record.path}")
 
 
-def _measure(
-    config: Memory, plan: dict[int, dict[str, Factors]], place: Place, record: Record
-) -> dict[int, dict[str, kinds.MethodMemory]]:
-    """Each method's parts at each batch. Raises: InputError for what does not fit."""
-    measured: dict[int, dict[str, kinds.MethodMemory]] = {size: {} for size in plan}
-    runs = [(size, method) for size in plan for method in plan[size]]
+def _measure(config: Memory, place: Place, record: Record) -> dict[int, kinds.BatchMemory]:
+    """Each method's parts at each batch, or that it does not fit."""
+    measured: dict[int, dict[str, kinds.MethodMemory]] = {size: {} for size in config.batch_sizes}
+    too_large: dict[int, dict[str, float]] = {size: {} for size in config.batch_sizes}
+    runs = list(itertools.product(config.batch_sizes, config.methods))
     repeats = True
     for size, method in progress(
         runs, desc=f"memory {config.model}", unit="run", disable=config.quiet
     ):
-        factors = plan[size][method]
+        factors = factors_of(config, method, batch_size=size)
+        predicted = predict(factors, place.device.type)
         result = attempt(factors, place, budget_bytes(config, place.device))
         if result is None:
-            device = record.environment["device"]
-            raise InputError(
-                f"{config.model}, {method}, batch {size}: out of memory on {device}; the largest "
-                "that fits can be found with --largest"
-            )
+            too_large[size][method] = predicted.peak_gib
+            continue
         parts, peaks = result
         retries = sum(peak.retries for peak in peaks)
         measured[size][method] = kinds.MethodMemory(
-            measured=parts, predicted=predict(factors, place.device.type), retries=retries
+            measured=parts, predicted=predicted, retries=retries
         )
         record.samples[f"{method}_b{size}_peak_bytes"] = [peak.allocated for peak in peaks]
         repeats &= len({peak.allocated for peak in peaks}) == 1
@@ -181,29 +169,36 @@ def _measure(
         record.save()
     same = "the same in each of two steps" if repeats else "the greater of two steps, which differ"
     record.notes.append(f"memory is no random quantity: peaks are {same}, and there is no interval")
-    return measured
+    return {
+        size: kinds.BatchMemory(
+            methods=methods, ratios=_ratios(methods, config.methods[0]), too_large=too_large[size]
+        )
+        for size, methods in measured.items()
+    }
 
 
-def _largest(config: Memory, factors: Factors, place: Place) -> tuple[int | None, int | None]:
-    """The largest batch that fits, found by trying, and as predicted; None unless asked for."""
-    if not config.largest:
-        return None, None
+def _largest(config: Memory, method: str, place: Place) -> kinds.LargestBatch:
+    """The largest batch that fits, in multiples of 8 above the first 8, found by trying, and as
+    predicted.
+    """
+    factors = factors_of(config, method, batch_size=1)
     budget = budget_bytes(config, place.device)
     room = budget if config.budget_gib else torch.cuda.mem_get_info(place.device)[0]
 
     def predicted(size: int) -> bool:
         return peak_bytes(replace(factors, batch_size=size), device_type=place.device.type) <= room
 
-    def fits(size: int) -> bool:
-        return attempt(replace(factors, batch_size=size), place, budget) is not None
-
     expected = largest_batch(predicted)
-    return largest_batch(fits, start=max(1, expected)), expected
+    found = largest_batch(fitter(factors, place, budget), start=expected, multiple=MULTIPLE)
+    return kinds.LargestBatch(images=found, predicted=expected)
 
 
-def _ratios(methods: dict[str, kinds.MethodMemory]) -> dict[str, kinds.MemoryRatio]:
-    """Of each method over the first."""
-    (first, below), *others = ((m, memory.measured) for m, memory in methods.items())
+def _ratios(methods: dict[str, kinds.MethodMemory], first: str) -> dict[str, kinds.MemoryRatio]:
+    """Of each method over the first; none where that did not fit."""
+    if first not in methods:
+        return {}
+    below = methods[first].measured
+    others = ((m, memory.measured) for m, memory in methods.items() if m != first)
     return {
         f"{m}/{first}": kinds.MemoryRatio(
             peak=above.peak_gib / below.peak_gib,

@@ -5,6 +5,7 @@ The steps are those of `catlip.training.loop.Trainer`, as pre-training takes the
 once in each for the loss and the gradient's norm.
 """
 
+import gc
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,13 +14,13 @@ from typing import Any, Literal
 
 import torch
 
+from bench.arithmetic.fitting import default_batch
 from bench.arithmetic.flops import step_flops
 from bench.measuring.ceiling import measure_ceiling
 from bench.measuring.feed import real_batches
 from bench.measuring.methods import shown
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import (
-    BATCH_SIZE,
     PHASES,
     PRECISION,
     Factors,
@@ -37,8 +38,10 @@ from catlip.kinds.cost.step_time import step_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural, PartialFraction
 from catlip.record import LATER, Record, build_name
+from catlip.system.energy import EnergyMeter
 from catlip.table import print_tables
 from catlip.training.distributed import Place, barrier, find_place
+from catlip.training.loop import Trainer
 from catlip.training.parallel import Parallel
 
 PAPER_SAMPLES = 13.1e9  # 200,000 steps of 65,536 images (Table 6b)
@@ -60,15 +63,21 @@ class StepTime(StepConfig):
     methods: MethodNames = ("catlip", "clip")
     """What to time; the first is the denominator of every ratio."""
     batch_size: Natural = 0
-    """Images per step and device; 0 for 256 on a GPU and 4 on a CPU."""
+    """Images per step and device; 0 for 4 on a CPU, and on a GPU for 256, or as many of them as fit
+    while the methods take turns.
+    """
     attention: Literal["sdpa", "naive"] = "sdpa"
     """PyTorch's fused attention, or one that writes out every attention matrix."""
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
     patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)
     """Fraction of the patch tokens that are dropped, as in FLIP."""
+    range_augment: bool = field(default=False, metadata=LATER)
+    """Also draw each image's brightness, contrast and noise, as the paper's recipes do."""
     compile: bool = False
-    """Compile the transformer blocks."""
+    """Only with compiled transformer blocks."""
+    eager: bool = field(default=False, metadata=LATER)
+    """Only without. By default a GPU is timed both ways, a record each, and a CPU without."""
     parallel: Parallel = "ddp"
     """Under torchrun: ddp, or fsdp."""
     data: str = ""
@@ -89,6 +98,23 @@ PARTS = ("data_wait", *PHASES)
 Laps = dict[str, list[dict[str, float]]]  # of each method and step, the ms of each of PARTS
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Of each method.
+
+    Attributes:
+        laps: of the timed steps.
+        first_ms: of the very first step, in which kernels are chosen or compiled.
+        parameters: how many are trained.
+        joules: of as many steps again, by what used them.
+    """
+
+    laps: Laps
+    first_ms: dict[str, float]
+    parameters: dict[str, int]
+    joules: dict[str, dict[str, float]]
+
+
 def resolve(config: StepTime, device: torch.device) -> StepTime:
     """The config with every default that depends on the device filled in.
 
@@ -98,17 +124,15 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
     resolved = replace(
         config,
         precision=config.precision or PRECISION[device.type],
-        batch_size=config.batch_size or BATCH_SIZE[device.type],
         num_steps=config.num_steps or (50 if gpu else 8),
         num_warmup=config.num_warmup or (10 if gpu else 2),
     )
-    for method in resolved.methods:
-        factors_of(resolved, method)
-    return resolved
+    steps = [factors_of(resolved, method) for method in resolved.methods]
+    return replace(resolved, batch_size=config.batch_size or default_batch(steps, device))
 
 
-def measure(config: StepTime, place: Place) -> tuple[Laps, dict[str, int]]:
-    """The timed steps of each method, taken in turns, and its number of parameters.
+def measure(config: StepTime, place: Place) -> Measured:
+    """The steps of each method, taken in turns.
 
     The marks are read at the end, so that a GPU never waits for the bench to look.
     """
@@ -127,11 +151,33 @@ def measure(config: StepTime, place: Place) -> tuple[Laps, dict[str, int]]:
         for trainer in trainers.values():
             watch.mark("data_wait")  # what the bench itself takes between two steps
             trainer.train_step(stream)
-    steps = steps_ms(watch.laps_ms())[config.num_warmup * len(trainers) :]
-    return {method: steps[i :: len(trainers)] for i, method in enumerate(trainers)}, {
-        method: sum(p.numel() for p in trainer.objective.parameters())
-        for method, trainer in trainers.items()
-    }
+    steps = steps_ms(watch.laps_ms())
+    timed = steps[config.num_warmup * len(trainers) :]
+    return Measured(
+        laps={method: timed[i :: len(trainers)] for i, method in enumerate(trainers)},
+        first_ms={m: sum(first.values()) for m, first in zip(trainers, steps, strict=False)},
+        parameters={
+            method: sum(p.numel() for p in trainer.objective.parameters())
+            for method, trainer in trainers.items()
+        },
+        joules={
+            method: joules_of(trainer, factors[method], config.num_steps)
+            for method, trainer in trainers.items()
+        },
+    )
+
+
+def joules_of(trainer: Trainer, factors: Factors, num_steps: int) -> dict[str, float]:
+    """What so many steps of one method alone use: counters are too slow for single ones. Empty
+    without a counter, or with several ranks.
+    """
+    meter = EnergyMeter()
+    if not meter.joules() or trainer.place.world_size > 1:
+        return {}
+    batches = itertools.repeat(batch_of(factors, trainer.place))
+    for _ in range(num_steps):
+        trainer.train_step(batches)  # waits for the device
+    return meter.joules()
 
 
 def _batches(config: StepTime, factors: Factors, place: Place, count: int) -> Iterator[Batch]:
@@ -160,17 +206,39 @@ def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
 
 
 def main(config: StepTime) -> None:
-    """Measure, compare, print, write the record."""
+    """Measure, compare, print, write a record each way."""
     place = find_place(config.device)
     config = resolve(config, place.device)
+    runs = []
+    for compiled in ways(config, place.device.type):
+        runs += time_steps(replace(config, compile=compiled), place)
+        gc.collect()  # two ways at once may not fit on a device
+        torch.cuda.empty_cache()
+    if runs:
+        print_tables(step_tables(runs))
+    for timed in runs:
+        print(f"wrote {config.out / timed.name}.json")
+
+
+def ways(config: StepTime, device_type: str) -> list[bool]:
+    """Whether to compile, in turn. Raises: InputError."""
+    if config.compile and config.eager:
+        raise InputError("--compile and --eager exclude each other; give neither for both")
+    if config.compile or config.eager or device_type != "cuda":
+        return [config.compile]
+    return [False, True]
+
+
+def time_steps(config: StepTime, place: Place) -> list[kinds.Run[kinds.StepTime]]:
+    """Measure one way and write the record; none in ranks that do not write. Raises: InputError."""
     if not place.is_main:
         measure(config, place)
-        return
+        return []
     path = config.out / f"{_name(config, place)}.json"
     with Record(path, kind=kinds.StepTime, config=config) as record:
         ceiling = measure_ceiling(place.device, config.precision)
         try:
-            laps, parameters = measure(config, place)
+            measured = measure(config, place)
         except torch.OutOfMemoryError:
             size = f"{config.model}, batch {config.batch_size}, {config.precision}"
             raise InputError(
@@ -178,13 +246,9 @@ def main(config: StepTime) -> None:
                 "largest)"
             ) from None
         record.shown_as = shown(config.methods)
-        record.samples = _samples(laps)
+        record.samples = _samples(measured.laps)
         record.notes = _notes(config, place)
-        measured = record.measured(
-            _summary(config, laps, parameters, ceiling=ceiling, ranks=place.world_size)
-        )
-    print_tables(step_tables([measured]))
-    print(f"wrote {record.path}")
+        return [record.measured(_summary(config, measured, ceiling, ranks=place.world_size))]
 
 
 def _samples(laps: Laps) -> dict[str, list[Any]]:
@@ -218,9 +282,10 @@ def _notes(config: StepTime, place: Place) -> list[str]:
 
 
 def _summary(
-    config: StepTime, laps: Laps, parameters: dict[str, int], *, ceiling: kinds.Ceiling, ranks: int
+    config: StepTime, measured: Measured, ceiling: kinds.Ceiling, *, ranks: int
 ) -> kinds.StepTime:
     first, *others = config.methods
+    laps = measured.laps
     totals = {method: _totals(taken) for method, taken in laps.items()}
     flops = {method: step_flops(factors_of(config, method), ranks) for method in config.methods}
     methods = {}
@@ -230,7 +295,8 @@ def _summary(
         tflops, promised = flops[method] / total_ms.median / 1e9, ceiling.datasheet_tflops
         parts = {part: summarise([step[part] for step in laps[method]]) for part in PARTS}
         methods[method] = kinds.MethodSteps(
-            parameters=parameters[method],
+            parameters=measured.parameters[method],
+            first_ms=measured.first_ms[method],
             total_ms=total_ms,
             data_wait_ms=parts["data_wait"],
             forward_ms=parts["forward"],
@@ -242,6 +308,10 @@ def _summary(
             mfu=tflops / ceiling.tflops.median,
             mfu_datasheet=tflops / promised if promised else None,
             device_hours=PAPER_SAMPLES / images_per_s * ranks / 3600,
+            joules_per_1000_images={
+                of: 1e3 * joules / (config.num_steps * config.batch_size)
+                for of, joules in measured.joules[method].items()
+            },
         )
     return kinds.StepTime(
         world_size=ranks,
@@ -257,6 +327,7 @@ def _name(config: StepTime, place: Place) -> str:
         "naive": config.attention == "naive",
         "checkpointing": config.checkpointing,
         f"drop{config.patch_drop_rate:g}": config.patch_drop_rate > 0,
+        "augmented": config.range_augment,
         "compile": config.compile,
         "data": bool(config.data),
         f"{place.world_size}x{config.parallel}": place.world_size > 1,

@@ -8,16 +8,19 @@ one process. What both releases could have done better, and alike, comes after t
 explain none of the ratio, and tell what a step of either method costs where they are left undone.
 """
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from bench.arithmetic.fitting import images_that_fit
 from bench.arithmetic.flops import mean_flops_per_sample
 from bench.measuring.statistics import ratio, summarise
-from bench.measuring.training_step import EncoderName, Stopwatch
+from bench.measuring.training_step import EncoderName, Factors, Stopwatch
 from bench.measuring.variants import (
     RELEASE,
     RESOLUTION,
@@ -38,10 +41,11 @@ from catlip.least_counts import ROUNDS
 from catlip.program.progress import Bar, progress
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, CLIP
-from catlip.record import Record, build_name
+from catlip.record import LATER, Record, build_name
 from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
 
+Order = Literal["forward", "reverse"]
 PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
 NOTES = (
     (
@@ -72,8 +76,9 @@ class Waterfall:
     model: EncoderName = ""
     """Image encoder; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
     batch_size: Natural = 0
-    """Images per device of the CLIP configuration, a quarter of CatLIP's; 0 for 256 on a GPU and
-    32 on a CPU, where the optimizer then takes a few percent of a step, as it does on a GPU.
+    """Images per device of the CLIP configuration, a quarter of CatLIP's; 0 for as many of 256 on a
+    GPU as leave room for CatLIP's, and 32 on a CPU, where the optimizer then takes a few percent of
+    a step, as it does on a GPU.
     """
     resolution: Natural = 0
     """Pixels of a side, to which the released image sizes are scaled; 0 for the released 224 on a
@@ -89,6 +94,12 @@ class Waterfall:
     """Image sizes of each sampler in a round, evenly spaced; 0 for all, as released, on a GPU and 3
     on a CPU.
     """
+    ways: tuple[Literal["release", "further"], ...] = field(
+        default=("release", "further"), metadata=LATER
+    )
+    """From the one release to the other, and on to what neither does."""
+    orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=LATER)
+    """In which the changes of a way are made."""
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
     seed: Seed = 0
@@ -124,16 +135,16 @@ class Timed:
         self.num_rounds, self.place, self.bar, self.save = config.num_rounds, place, bar, save
         self.samples: dict[str, list[float]] = {}
 
-    def both_orders(self, name: str, start: Variant, changes: Sequence[Change]) -> kinds.Way:
-        """The way from `start` through all changes, forward and in reverse, and from end to end at
-        once.
-        """
-        orders = {
-            "forward": self.steps(f"{name} forward", start, changes),
-            "reverse": self.steps(f"{name} reverse", start, changes[::-1]),
+    def way(
+        self, name: str, start: Variant, changes: Sequence[Change], orders: Sequence[Order]
+    ) -> kinds.Way:
+        """The way from `start` through all changes in these orders, and from end to end at once."""
+        turned = {"forward": changes, "reverse": changes[::-1]}
+        taken: dict[str, list[kinds.Step]] = {
+            order: self.steps(f"{name} {order}", start, turned[order]) for order in orders
         }
         total = self.pair(f"{name} total", start, apply_all(start, changes))
-        return kinds.Way(orders=orders, total=total)
+        return kinds.Way(orders=taken, total=total)
 
     def steps(self, name: str, start: Variant, changes: Sequence[Change]) -> list[kinds.Step]:
         """One entry per change, in this order."""
@@ -161,15 +172,16 @@ class Timed:
         give.
         """
         self.bar.set_postfix_str(name)
-        try:
+        taken = None
+        with suppress(torch.OutOfMemoryError):
             taken = measure((before, after), self.num_rounds, self.place)
-        except torch.OutOfMemoryError:
+        # After the block above: until its end, the error's frames hold the tensors of both steps.
+        gc.collect()
+        torch.cuda.empty_cache()
+        self.bar.update()
+        if taken is None:
             sizes = f"{before.step.batch_size} or {after.step.batch_size}"
             return kinds.Pair(not_run=f"out of memory at {sizes} images per device")
-        finally:
-            self.bar.update()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
         self.samples[f"{name} before"], self.samples[f"{name} after"] = taken
         self.save()
         flops = [
@@ -202,12 +214,22 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
     return replace(
         config,
         model=model,
-        batch_size=config.batch_size or (256 if gpu else 32),
+        batch_size=config.batch_size or (largest_pair(model, config, device) if gpu else 32),
         resolution=config.resolution or (RESOLUTION if gpu else 96),
         num_rounds=config.num_rounds or ROUNDS["waterfall"],
         num_sizes=config.num_sizes or (0 if gpu else 3),
         compile=compile,
     )
+
+
+def largest_pair(model: str, config: Waterfall, device: torch.device) -> int:
+    """A quarter of the images with which two CatLIP steps, the larger without checkpointing, can be
+    on a GPU at once.
+    """
+    end = Factors("catlip", model, num_classes=config.num_classes)
+    memory = torch.cuda.get_device_properties(device).total_memory
+    most = 4 * CLIP[RELEASE].micro_batch
+    return max(1, images_that_fit([end, end], memory, most) // 4)
 
 
 def crop_entry(num_rounds: int) -> kinds.Step:
@@ -264,7 +286,8 @@ def main(config: Waterfall) -> None:
     )
     record = Record(path, kind=kinds.Waterfall, config=config)
     count = sum(
-        1 + 2 * sum(not change.not_run for change in changes) for _, changes in ways.values()
+        1 + len(config.orders) * sum(not change.not_run for change in ways[name][1])
+        for name in config.ways
     )
     hidden = config.quiet or not place.is_main
     with (
@@ -273,7 +296,10 @@ def main(config: Waterfall) -> None:
     ):
         timed = Timed(config, place, bar, save=record.save)
         record.samples = timed.samples
-        taken = {name: timed.both_orders(name, *way) for name, way in ways.items()}
+        left_out = kinds.Way(orders={}, total=kinds.Pair(not_run="left out"))
+        taken = dict.fromkeys(ways, left_out) | {
+            name: timed.way(name, *ways[name], config.orders) for name in config.ways
+        }
         crop = crop_entry(config.num_rounds)
         for steps in taken["release"].orders.values():
             steps.append(crop)

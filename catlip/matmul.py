@@ -6,23 +6,30 @@ import torch
 
 from catlip.training.precision import AUTOCAST
 
+# A GPU is warmed up, because its clock rises and then falls as it gets hot.
+WARM_UP_S = {"cuda": 1.0, "cpu": 0.0}
 SIDES = {"cuda": 8192, "cpu": 1024}  # on a CPU some precisions are very slow
 PRODUCTS = {"cuda": 10, "cpu": 1}  # per sample: on a GPU the host waits for so many at a time
 
 
-def matmul_flops_per_s(device: torch.device, precision: str, seconds: float = 0.5) -> list[float]:
+MEASURED_S = {"cuda": 2.0, "cpu": 0.5}
+
+
+def matmul_flops_per_s(device: torch.device, precision: str) -> list[float]:
     """FLOP/s of square matrix products of that precision, one number per sample.
 
     Args:
         precision: fp32, bf16 or fp16; fp32 as torch is set, by default without TF32.
-        seconds: how long to go on; at least one sample is taken.
     """
     side, products = SIDES[device.type], PRODUCTS[device.type]
     matrix = torch.randn(side, side, device=device).to(AUTOCAST.get(precision, torch.float32))
     taken: list[float] = []
-    _multiply(matrix, products)  # the first loads kernels
     begin = time.perf_counter()
-    while not taken or time.perf_counter() - begin < seconds:
+    _multiply(matrix, products)  # the first loads kernels
+    while time.perf_counter() - begin < WARM_UP_S[device.type]:
+        _multiply(matrix, products)
+    begin = time.perf_counter()
+    while not taken or time.perf_counter() - begin < MEASURED_S[device.type]:
         started = time.perf_counter()
         _multiply(matrix, products)
         taken.append(products * 2 * side**3 / (time.perf_counter() - started))

@@ -38,7 +38,7 @@ from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
 from catlip.system.lock import only_writer
 from catlip.table import as_text
-from catlip.training.distributed import Place, barrier, find_place, peak_gib
+from catlip.training.distributed import Place, barrier, find_place, in_turn, peak_gib
 from catlip.training.folder import discard
 from catlip.training.loop import Implementation, Trainer, train
 from catlip.training.parallel import Parallel
@@ -62,8 +62,10 @@ class PretrainRun:
     """Seed of the weights, the order of the samples, and their crops."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    num_workers: Natural = 1
-    """Processes that read and decode images, per rank; the batches do not depend on it."""
+    num_workers: Natural | None = None
+    """Processes that read and decode images, per rank; the batches do not depend on it. By default
+    one, and beside a GPU all its share of the cores but one.
+    """
     max_broken: MaxBroken = MAX_BROKEN
     parallel: Parallel = "ddp"
     """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over
@@ -244,11 +246,8 @@ def _train(
 
 def _shards(config: PretrainRun, place: Place) -> ShardSet:
     """The shards, counted by one process if they are new; the others then read its counts."""
-    if not place.is_main:
-        barrier()
-    shards = open_shards(expand(config.shards), config.quiet or not place.is_main)
-    if place.is_main:
-        barrier()
+    quiet = config.quiet or not place.is_main
+    shards = in_turn(lambda: open_shards(expand(config.shards), quiet), place)
     skipped = shards.skipped_by_cause()
     count = sum(skipped.values())
     if count and place.is_main:

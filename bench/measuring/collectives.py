@@ -104,9 +104,13 @@ class Collective:
             self.what, kind, 1, payload_bytes=self.payload_bytes, world_size=world_size
         ).sent_bytes
 
+    def most_elements(self, world_size: int) -> int:
+        """Of what is handed in and what comes out, the larger."""
+        return self.elements * (world_size if self.kind in ("all_gather", "scatter") else 1)
+
     def size_bytes(self, world_size: int) -> int:
         """Its size as nccl-tests counts it: of a gather or scatter, all ranks' shares together."""
-        return self.payload_bytes * (world_size if self.kind in ("all_gather", "scatter") else 1)
+        return self.most_elements(world_size) * self.dtype.itemsize
 
 
 def bus_factor(kind: str, world_size: int) -> float:
@@ -203,11 +207,7 @@ def bare(collectives: Sequence[Collective], place: Place) -> Callable[[], None]:
 
     The memory is as much as the largest of them needs, and reused.
     """
-    n = place.world_size
-    most = max(
-        collective.elements * (1 if collective.kind in ("all_reduce", "broadcast") else n)
-        for collective in collectives
-    )
+    most = max(collective.most_elements(place.world_size) for collective in collectives)
     dtypes = {collective.dtype for collective in collectives}
     memory = {dtype: torch.ones(2, most, dtype=dtype, device=place.device) for dtype in dtypes}
 
@@ -246,14 +246,19 @@ def _perform(collective: Collective, memory: Tensor, place: Place) -> None:
                 work.wait()
 
 
-def timed_ms(run: Callable[[], object], place: Place) -> float:
-    """Milliseconds of `run` on this rank, which all ranks begin together."""
+def timed_ms(run: Callable[[], object], place: Place, calls: int = 1) -> float:
+    """Milliseconds of `run` on this rank, which all ranks begin together.
+
+    Args:
+        calls: one after another, whose mean it is.
+    """
     barrier()
     watch = Stopwatch(place.device)
     watch.mark()
-    run()
+    for _ in range(calls):
+        run()
     watch.mark()
-    return watch.laps_ms()[0][1]
+    return watch.laps_ms()[0][1] / calls
 
 
 def slowest(samples_ms: Sequence[float], place: Place) -> list[float]:

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 
 
-def largest_batch(fits: Callable[[int], bool], start: int = 1) -> int:
+def largest_batch(fits: Callable[[int], bool], start: int = 1, multiple: int = 1) -> int:
     """The largest batch that fits, by growing steps away from `start` and then halving the gap; 0
     when not even one does.
 
     Args:
         fits: whether a batch of so many does; of all above one that does not, none may.
-        start: a guess, at least 1; the better it is, the fewer are tried.
+        start: a guess; the better it is, the fewer are tried.
+        multiple: only multiples of it are tried, unless not even one fits of them.
     """
-    stride = 1
+    stride, start = multiple, max(multiple, start // multiple * multiple)
     if fits(start):
         low, high = start, start + stride
         while fits(high):
@@ -22,7 +23,7 @@ def largest_batch(fits: Callable[[int], bool], start: int = 1) -> int:
         while low > 0 and not fits(low):
             stride *= 2
             low, high = max(0, low - stride), low
-    while high - low > 1:
-        middle = (low + high) // 2
+    while high - low > multiple:
+        middle = (low + high) // (2 * multiple) * multiple
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    return low if low or multiple == 1 else largest_batch(fits, start=multiple - 1)

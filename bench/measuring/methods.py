@@ -15,6 +15,7 @@ from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder, build_encoder
 from catlip.objective import Objective, shown_as
 
+CPU = torch.device("cpu")
 LABELS_PER_CAPTION = 3
 CHUNK_CLASSES = 4_096
 
@@ -40,7 +41,8 @@ class DenseCategorical(Categorical):
         assert batch.labels is not None, "the loader makes what `needs` names"
         logits = self.classifier(self.image_encoder(batch.images)).float()
         target = torch.zeros_like(logits)
-        target[batch.labels.rows(), batch.labels.values] = 1
+        # A number of the device: Python's would be copied to it in each forward pass.
+        target[batch.labels.rows(), batch.labels.values] = target.new_ones(())
         return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
 
     def kept_bytes(self, step: StepShape) -> int:
@@ -77,24 +79,27 @@ def shown(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def synthetic_batch(
-    batch_size: int, model: str, resolution: int, num_classes: int, seed: int
+    batch_size: int,
+    model: str,
+    resolution: int,
+    num_classes: int,
+    *,
+    seed: int,
+    device: torch.device = CPU,
 ) -> Batch:
-    """Random images, labels and tokens, in the shapes and types that the loader makes for
-    `model`.
+    """Random images, labels and tokens, made on the device, in the shapes and types that the loader
+    makes for `model`.
     """
     context = text_tower(model).context
-    draw = torch.Generator().manual_seed(seed)
-    images = torch.randint(
-        256, (batch_size, 3, resolution, resolution), dtype=torch.uint8, generator=draw
-    )
-    labels = torch.stack(
-        [
-            torch.randperm(num_classes, generator=draw)[:LABELS_PER_CAPTION]
-            for _ in range(batch_size)
-        ]
-    )
-    offsets = torch.arange(0, LABELS_PER_CAPTION * batch_size + 1, LABELS_PER_CAPTION)
-    tokens = torch.randint(1, START, (batch_size, context), generator=draw)
+    there: dict[str, Any] = {
+        "device": device,
+        "generator": torch.Generator(device).manual_seed(seed),
+    }
+    images = torch.randint(256, (batch_size, 3, resolution, resolution), dtype=torch.uint8, **there)
+    each = min(LABELS_PER_CAPTION, num_classes)
+    labels = torch.rand(batch_size, num_classes, **there).topk(each).indices
+    offsets = torch.arange(0, each * batch_size + 1, each, device=device)
+    tokens = torch.randint(1, START, (batch_size, context), **there)
     tokens[:, 0], tokens[:, -1] = START, END
     keys = [str(i) for i in range(batch_size)]
     return Batch(images, keys, RaggedLabels(labels.flatten(), offsets), tokens=tokens)

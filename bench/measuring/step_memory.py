@@ -12,7 +12,8 @@ of the smaller overlaps.
 """
 
 import gc
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -138,10 +139,39 @@ def attempt(factors: Factors, place: Place, budget: float) -> tuple[MemoryParts,
     memory stops answering.
     """
     result = None
-    if place.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget:
+    if _may_fit(factors, place, budget):
         with suppress(torch.OutOfMemoryError):
             result = measure(factors, place)
-    gc.collect()  # after the block above: until its end, the error's frames hold their tensors
-    if place.device.type == "cuda":
-        torch.cuda.empty_cache()
+    _free()  # after the block above: until its end, the error's frames hold their tensors
     return result if result and result[0].peak_gib * GIB <= budget else None
+
+
+def fitter(factors: Factors, place: Place, budget: float) -> Callable[[int], bool]:
+    """Whether a step of so many images fits, tried on one trainer; with the caution of `attempt`.
+
+    Args:
+        factors: all but the batch size.
+    """
+    trainer = build(factors, place)
+    with suppress(torch.OutOfMemoryError):  # without it, no batch fits
+        trainer.train_step(iter([batch_of(replace(factors, batch_size=1), place)]))
+
+    def fits(images: int) -> bool:
+        step, peak = replace(factors, batch_size=images), math.inf
+        if _may_fit(step, place, budget):
+            with suppress(torch.OutOfMemoryError):
+                peak = peak_of(trainer, batch_of(step, place)).allocated
+        trainer.optimizer.zero_grad(set_to_none=True)
+        _free()
+        return peak <= budget and not math.isinf(peak)
+
+    return fits
+
+
+def _may_fit(factors: Factors, place: Place, budget: float) -> bool:
+    return place.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget
+
+
+def _free() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()

@@ -24,7 +24,9 @@ from bench.measuring import methods
 from catlip.cli import InputError, choose, one_of
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
+from catlip.pretrain import augmented
 from catlip.program.ranges import Count, Seed
+from catlip.recipes.pretrain import CATLIP
 from catlip.training.distributed import Place
 from catlip.training.loop import Implementation, Trainer, unmarked
 from catlip.training.parallel import Parallel, gradient_norm
@@ -37,7 +39,7 @@ PHASES = ("forward", "loss", "backward", "optimizer")
 RECIPE = Optimization()
 RUN_STEPS = 1_000_000  # of the run that the steps of a bench would be the beginning of
 PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # of a bench that is not told one, and
-BATCH_SIZE = {"cuda": 256, "cpu": 4}  # images per step and device
+ON_A_CPU = 4  # images per step of a bench that is not told how many
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Factors:
     """Compute each image block's activations again in the backward pass."""
     patch_drop_rate: float = 0.0
     """Fraction of the image encoder's patch tokens that are dropped."""
+    range_augment: bool = False
+    """Draw each image's brightness, contrast and noise on the device, as the paper's recipes do."""
     compile: bool = False
     """Compile the transformer blocks."""
     optimizer: AdamWForm = "fused"
@@ -162,6 +166,8 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
     for child in objective.children():
         if any(True for _ in child.parameters()):
             child.register_forward_hook(lambda *_: mark("forward"))
+    if factors.range_augment:
+        objective = augmented(objective, CATLIP["datacomp_b16"])
     return Trainer(
         objective,
         replace(RECIPE, precision=factors.precision),
@@ -186,7 +192,8 @@ def batch_of(factors: Factors, place: Place) -> Batch:
         factors.resolution,
         num_classes=factors.num_classes,
         seed=factors.seed + place.rank,
-    ).to(place.device)
+        device=place.device,
+    )
 
 
 def norm_by_loop(parameters: Iterable[nn.Parameter]) -> Tensor:

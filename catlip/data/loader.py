@@ -76,6 +76,15 @@ class Batch:
         """The same batch in page-locked memory."""
         return self._map(Tensor.pin_memory)
 
+    def used_by(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory of the tensors until the stream's work so far is done."""
+
+        def use(tensor: Tensor) -> Tensor:
+            tensor.record_stream(stream)
+            return tensor
+
+        self._map(use)
+
     def _map(self, move: Callable[[Tensor], Tensor]) -> "Batch":
         labels = self.labels and RaggedLabels(move(self.labels.values), move(self.labels.offsets))
         tokens = None if self.tokens is None else move(self.tokens)
@@ -127,18 +136,22 @@ class DataPath:
     max_broken: float = MAX_BROKEN
 
     def batches(
-        self, first_step: int, num_workers: int, pin_memory: bool = False
+        self, first_step: int, num_workers: int | None, pin_memory: bool = False
     ) -> Iterator[Batch]:
         """The micro-batches of this rank, `accumulation` per step, from `first_step` on.
 
-        The batches do not depend on `num_workers`.
+        The batches do not depend on `num_workers`; of it and `pin_memory` see
+        `catlip.data.workers.Items`.
 
         Raises: InputError when more than `max_broken` of the samples cannot be read, or a worker
             dies.
         """
         numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
         seen, broken = 0, BrokenImages()
-        for batch in Items(_MicroBatches(self), numbers, num_workers, pin_memory=pin_memory):
+        largest = max(3 * size.batch * size.resolution**2 for size in self.plan.sizes)
+        for batch in Items(
+            _MicroBatches(self), numbers, num_workers, pin_memory=pin_memory, item_bytes=largest
+        ):
             seen += len(batch)
             if broken.add(batch.broken):
                 broken.check(seen, self.max_broken)

@@ -5,6 +5,7 @@ and raised in the main process.
 """
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +17,9 @@ from catlip.system.engines import attempt
 
 T = TypeVar("T")
 
-TIMEOUT_S = 60  # for a batch
+# For a batch, and for each 1e6 bytes of it: storage far away is slow.
+TIMEOUT_S, TIMEOUT_S_PER_MB = 60, 2
+MOST_AHEAD, AHEAD_BYTES = 4, 2**32  # batches that a worker, and bytes that all of them, read ahead
 # A worker that is spawned imports torch before its first batch; on a busy machine that takes
 # minutes.
 START_S = 240
@@ -43,11 +46,22 @@ class Items(Generic[T]):
 
     Args:
         numbers: which items, in order.
+        num_workers: processes; by default one, and beside a GPU all cores that it has here but one.
+        pin_memory: the items go to a GPU.
+        item_bytes: of the largest, about.
     """
 
     def __init__(
-        self, items: Dataset[T], numbers: range, num_workers: int, pin_memory: bool = False
+        self,
+        items: Dataset[T],
+        numbers: range,
+        num_workers: int | None = None,
+        *,
+        pin_memory: bool = False,
+        item_bytes: int = 0,
     ):
+        if num_workers is None:
+            num_workers = cores_of_a_rank() - 1 if pin_memory else 1
         fork = multiprocessing.get_start_method() == "fork"
         self.loader: DataLoader[Any] = DataLoader(
             _Attempts(items),
@@ -55,8 +69,8 @@ class Items(Generic[T]):
             batch_size=None,
             num_workers=num_workers,
             worker_init_fn=_one_thread if num_workers else None,
-            prefetch_factor=4 if num_workers else None,
-            timeout=(TIMEOUT_S if fork else TIMEOUT_S + START_S) if num_workers else 0,
+            prefetch_factor=ahead(num_workers, item_bytes) if num_workers else None,
+            timeout=timeout_s(item_bytes, fork=fork) if num_workers else 0,
             multiprocessing_context=("fork" if fork else "spawn") if num_workers else None,
             pin_memory=pin_memory,
         )
@@ -77,6 +91,21 @@ class Items(Generic[T]):
                 yield item
         except (ConnectionResetError, EOFError) as error:
             raise RuntimeError("DataLoader worker died while it handed over a batch") from error
+
+
+def cores_of_a_rank() -> int:
+    """The processor cores of this machine for each rank on it; at least 2."""
+    return max(2, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def ahead(num_workers: int, item_bytes: int) -> int:
+    """How many items each worker reads ahead: shared memory holds them."""
+    return max(1, min(MOST_AHEAD, AHEAD_BYTES // max(1, num_workers * item_bytes)))
+
+
+def timeout_s(item_bytes: int, *, fork: bool) -> float:
+    """How long to wait for an item before its worker counts as hung."""
+    return TIMEOUT_S + TIMEOUT_S_PER_MB * item_bytes / 1e6 + (0 if fork else START_S)
 
 
 def _one_thread(worker: int) -> None:

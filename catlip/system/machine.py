@@ -1,4 +1,5 @@
-"""How busy the machine was during a run: load, wall time, processor time of the run and of others.
+"""How busy the machine was during a run: load, wall time, processor time of the run and of others,
+and energy.
 
 usage = Usage()
 ...
@@ -8,6 +9,9 @@ usage.so_far()  # {"load_start": 0.4, "load_end": 1.9, "wall_s": 12.1, "cpu_s": 
 import os
 import time
 from pathlib import Path
+from typing import Any
+
+from catlip.system.energy import EnergyMeter
 
 PROC = Path("/proc")
 # Columns of /proc/stat that are work of this machine's processes.
@@ -24,17 +28,19 @@ class Usage:
 
     def __init__(self) -> None:
         self.root = os.getppid() if int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1 else os.getpid()
-        self._load = os.getloadavg()[0]
+        self._load, self._energy = os.getloadavg()[0], EnergyMeter()
         self._wall, self._own, self._all = time.monotonic(), self._own_s(), busy_s()
 
     def at_start(self) -> dict[str, float]:
         """The part that is known when the run begins."""
         return {"load_start": round(self._load, 2)}
 
-    def so_far(self) -> dict[str, float]:
-        """1-minute load averages, and seconds; without /proc, `other_cpu_s` is missing."""
+    def so_far(self) -> dict[str, Any]:
+        """1-minute load averages, seconds, and joules by what used them; without /proc,
+        `other_cpu_s` is missing, and `energy_j` without a counter.
+        """
         cpu = self._own_s() - self._own
-        usage = self.at_start() | {
+        usage: dict[str, Any] = self.at_start() | {
             "load_end": round(os.getloadavg()[0], 2),
             "wall_s": round(time.monotonic() - self._wall, 2),
             "cpu_s": round(cpu, 2),
@@ -42,6 +48,8 @@ class Usage:
         everything = busy_s()
         if everything is not None and self._all is not None:
             usage["other_cpu_s"] = round(max(0.0, everything - self._all - cpu), 2)
+        if energy := self._energy.joules():
+            usage["energy_j"] = energy
         return usage
 
     def _own_s(self) -> float:

@@ -3,7 +3,9 @@
 import torch
 from torch import nn
 
-MAX_GRAPHS = 64  # compiled forms of a block: one for each image size, in training and in evaluation
+# Compiled forms of a block: one for each image size, in training and in evaluation. With dropped
+# paths blocks that are alike do not share them, because each drops another share.
+MAX_GRAPHS = 64
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
@@ -28,6 +30,11 @@ def compile_blocks(module: nn.Module) -> None:
 
     A graph for all sizes would depend on the order of the sizes, and so on where a run was stopped.
     """
-    torch._dynamo.config.recompile_limit = MAX_GRAPHS
-    for block in blocks(module):
+    compiled = blocks(module)
+    most = MAX_GRAPHS * max(1, len(compiled))
+    torch._dynamo.config.recompile_limit = most
+    torch._dynamo.config.accumulated_recompile_limit = most
+    # Beyond the limit blocks would run without being compiled, and nobody would know.
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    for block in compiled:
         block.compile(dynamic=False)

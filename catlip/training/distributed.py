@@ -7,9 +7,10 @@ import os
 import platform
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,7 @@ GLIBC = {
     "M_TOP_PAD": (-2, 64 * 2**20),
     "M_MMAP_MAX": (-4, 0),
 }
+A_LONG_WAIT = timedelta(days=1)
 LET_GO_S = 0.1  # the time in which a thread of gloo drops its tensors after an exchange
 
 T = TypeVar("T")
@@ -68,11 +70,11 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
     if chosen.type == "cpu":
         _keep_memory()
     if world_size > 1 and not dist.is_initialized():
-        _join("nccl" if chosen.type == "cuda" else "gloo", world_size, timeout)
+        _join(chosen, world_size, timeout)
     return Place(int(os.environ.get("RANK", 0)), world_size, chosen)
 
 
-def _join(backend: str, world_size: int, timeout: timedelta | None) -> None:
+def _join(device: torch.device, world_size: int, timeout: timedelta | None) -> None:
     """Join the process group, also after torchrun has restarted its processes.
 
     Its agent has one store for all attempts (pytorch issue 135712), in which a restarted process
@@ -80,16 +82,17 @@ def _join(backend: str, world_size: int, timeout: timedelta | None) -> None:
     store. Several nodes count attempts differently: there, start torchrun with
     TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which makes a new store for each attempt.
     """
-    if backend == "gloo":
-        atexit.register(_leave)
-    env = os.environ
+    atexit.register(_leave)
+    env, gpu = os.environ, device.type == "cuda"
+    # NCCL then connects at once, and never guesses a rank's GPU.
+    own: dict[str, Any] = {"backend": "nccl", "device_id": device} if gpu else {"backend": "gloo"}
     if env.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or env.get("GROUP_WORLD_SIZE") != "1":
-        dist.init_process_group(backend, timeout=timeout)
+        dist.init_process_group(**own, timeout=timeout)
         return
     agent = dist.TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), world_size, is_master=False)
     attempt = dist.PrefixStore(f"attempt {env['TORCHELASTIC_RESTART_COUNT']}", agent)
     dist.init_process_group(
-        backend, timeout=timeout, store=attempt, rank=int(env["RANK"]), world_size=world_size
+        **own, timeout=timeout, store=attempt, rank=int(env["RANK"]), world_size=world_size
     )
 
 
@@ -122,6 +125,25 @@ def barrier() -> None:
     """Wait for the other ranks, if there are any."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def in_turn(work: Callable[[], T], place: Place) -> T:
+    """The result of `work`, which fills a cache: done by the main process first, then by the first
+    of each other machine, which may have a cache of its own, then by all others.
+
+    It may take hours: a barrier of NCCL would end after minutes. All ranks call it.
+    """
+    if not dist.is_initialized():
+        return work()
+    turn = 0 if place.is_main else 1 if os.environ.get("LOCAL_RANK") == "0" else 2
+    patient = dist.new_group(backend="gloo", timeout=A_LONG_WAIT)
+    for _ in range(turn):
+        dist.barrier(patient)
+    result = work()
+    for _ in range(turn, 2):
+        dist.barrier(patient)
+    dist.destroy_process_group(patient)
+    return result
 
 
 def of_all_ranks(part: T) -> list[T]:

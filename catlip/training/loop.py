@@ -36,6 +36,7 @@ from catlip.training.average import WeightAverage
 from catlip.training.blocks import compile_blocks
 from catlip.training.distributed import Place, barrier
 from catlip.training.divergence import refuse
+from catlip.training.feed import on_device
 from catlip.training.log import Log, Progress
 from catlip.training.parallel import (
     Parallel,
@@ -318,7 +319,8 @@ def train(
     use_threads(folder, trainer.place)
     trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.place, wandb=wandb, config=config)
-    stream, recent, hidden = batches(trainer.step), [], quiet or not trainer.place.is_main
+    stream = on_device(batches(trainer.step), trainer.place.device)
+    recent, hidden = [], quiet or not trainer.place.is_main
     with progress(
         total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden
     ) as bar:

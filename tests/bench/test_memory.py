@@ -21,7 +21,7 @@ from bench.measuring.step_memory import (
     state_of,
 )
 from bench.measuring.training_step import Factors, batch_of, build
-from bench.memory import Memory, main
+from bench.memory import MULTIPLE, Memory, main
 from catlip import kinds
 from catlip.cli import InputError
 from catlip.program.ranges import check_ranges
@@ -187,6 +187,16 @@ def test_the_largest_batch_is_found_from_anywhere(most, start) -> None:
     assert len(tried) == len(set(tried)) <= 30
 
 
+@pytest.mark.parametrize("most", [0, 3, 8, 71, 1_000])
+@pytest.mark.parametrize("start", [0, 1, 70, 5_000])
+def test_only_multiples_are_tried_where_one_fits(most, start) -> None:
+    tried: list[int] = []
+    found = largest_batch(lambda size: (tried.append(size), size <= most)[1], start, multiple=8)
+    assert found == (most // 8 * 8 or most)
+    assert len(tried) == len(set(tried))
+    assert all(size % 8 == 0 for size in tried) or most < 8
+
+
 def test_a_good_guess_of_the_largest_batch_saves_trying() -> None:
     tried: list[int] = []
     largest_batch(lambda size: (tried.append(size), size <= 500)[1], start=502)
@@ -242,10 +252,29 @@ def test_the_largest_batch_fits_its_budget_and_the_next_does_not(
         kept = clip.measured.activations_gib / catlip.measured.activations_gib
         assert ratio.activations == pytest.approx(kept)
         assert catlip.retries == 0
-        assert clip.largest_batch < catlip.largest_batch
-    assert catlip.largest_batch == pytest.approx(catlip.largest_batch_predicted, rel=0.05)
-    largest = Factors("catlip", "hybrid_mini", 32, catlip.largest_batch, "fp32", num_classes=500)
+    found, of_clip = memory.largest["catlip"], memory.largest["clip"]
+    assert of_clip.images < found.images
+    assert found.images == pytest.approx(found.predicted, rel=0.05)
+    assert found.images % MULTIPLE == 0
+    largest = Factors("catlip", "hybrid_mini", 32, found.images, "fp32", num_classes=500)
     assert peak_bytes(largest, device_type="cpu") < 0.25 * GIB
+
+
+def test_a_batch_that_does_not_fit_is_recorded_and_the_others_are_measured(
+    program: Callable, tmp_path
+) -> None:
+    done = program(
+        "bench.memory", "--model", "hybrid_mini", "--resolution", 32, "--num-classes", 500,
+        "--batch-sizes", 4096, 8, "--budget-gib", 0.25, "--device", "cpu", "--out", tmp_path,
+        "--quiet",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.iterdir()
+    memory = kinds.Memory.read(json.loads(path.read_text())["metrics"])
+    assert set(memory.batches[8].methods) == set(memory.batches[4096].too_large)
+    assert min(memory.batches[4096].too_large.values()) > 0.25
+    assert not memory.batches[4096].methods
+    assert "does not fit" in done.stdout
 
 
 def test_a_batch_that_does_not_fit_is_one_line(program: Callable, tmp_path) -> None:

@@ -9,10 +9,11 @@ import pytest
 import torch
 from one_line import one_line_error
 
+from bench.arithmetic.gpus import datasheet_tflops
 from bench.measuring import methods
-from bench.measuring.ceiling import datasheet_tflops, measure_ceiling
+from bench.measuring.ceiling import measure_ceiling
 from bench.measuring.training_step import PHASES, Factors, Stopwatch, batch_of, build, norm_by_loop
-from bench.step_time import PARTS, steps_ms
+from bench.step_time import PARTS, StepTime, steps_ms, ways
 from catlip.cli import InputError
 from catlip.kinds.cells import TIMES
 from catlip.training.distributed import find_place
@@ -57,12 +58,23 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_pa
         assert len(phases[0]) == found["total_ms"]["n"] == 6
         assert found["images_per_s"] == pytest.approx(4e3 / found["total_ms"]["median"])
         assert found["device_hours"] == pytest.approx(13.1e9 / found["images_per_s"] / 3600)
+        assert found["first_ms"] > 0
         assert found["mfu"] == pytest.approx(
             found["tflops"] / record["metrics"]["ceiling"]["tflops"]["median"]
         )
     found = record["metrics"]["ratios"]["clip/catlip"]
     assert found["low"] <= found["value"] <= found["high"]
     assert f"{found['value']:.2f}{TIMES}" in done.stdout
+
+
+def test_a_gpu_is_timed_eager_and_compiled_unless_one_is_asked_for() -> None:
+    assert ways(StepTime(), "cuda") == [False, True]
+    assert ways(StepTime(), "cpu") == [False]
+    for device_type in ("cuda", "cpu"):
+        assert ways(StepTime(compile=True), device_type) == [True]
+        assert ways(StepTime(eager=True), device_type) == [False]
+    with pytest.raises(InputError):
+        ways(StepTime(compile=True, eager=True), "cuda")
 
 
 def test_real_shards_are_timed_end_to_end(program, starter, tmp_path) -> None:
@@ -188,6 +200,7 @@ def test_a_ceiling_has_a_spread_and_a_datasheet_where_there_is_one() -> None:
     assert 0 < found.tflops.p5 <= found.tflops.median <= found.tflops.p95
     assert datasheet_tflops("NVIDIA A100-SXM4-80GB", "bf16") == 312
     assert datasheet_tflops("NVIDIA H100 PCIe", "bf16") == 756
+    assert datasheet_tflops("NVIDIA H100 NVL", "bf16") == 835
     assert datasheet_tflops("NVIDIA H100 80GB HBM3", "bf16") == 989
     assert datasheet_tflops("NVIDIA L40S", "fp16") == 362
     assert datasheet_tflops("Tesla V100-SXM2-16GB", "bf16") is None

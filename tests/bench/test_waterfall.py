@@ -3,6 +3,7 @@ changes one thing.
 """
 
 import dataclasses
+import gc
 import json
 import math
 from dataclasses import replace
@@ -27,6 +28,7 @@ from catlip.kinds.cost.waterfall import Factor
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
+from catlip.training.loop import Trainer
 
 MODEL = "hybrid_mini"
 RELEASE = release_changes(256, gpu=True)
@@ -120,7 +122,7 @@ def test_both_orders_and_the_whole_way_are_timed_alike() -> None:
     ]
     with progress(disable=True) as bar:
         timed = Timed(waterfall.Waterfall(num_rounds=2), find_place("cpu"), bar)
-        way = timed.both_orders("way", start, changes)
+        way = timed.way("way", start, changes, orders=("forward", "reverse"))
     forward, reverse = way.orders["forward"], way.orders["reverse"]
     assert [step.factor for step in forward] == [step.factor for step in reverse[::-1]]
     assert forward[2].not_run == reverse[0].not_run == "not here"
@@ -132,6 +134,28 @@ def test_both_orders_and_the_whole_way_are_timed_alike() -> None:
     assert way.total.flops_ratio > 1.5
     assert len(timed.samples) == 10
     assert all(len(samples) == 2 for samples in timed.samples.values())
+
+
+def test_no_step_is_alive_after_its_pair() -> None:
+    start = Variant(Factors("clip", "vit_tiny16", 48, 2, "fp32", num_classes=50), CATLIP["starter"])
+    change = of_step("method", "method", before="clip", after="catlip")
+    with progress(disable=True) as bar:
+        timed = Timed(waterfall.Waterfall(num_rounds=1), find_place("cpu"), bar)
+        assert timed.pair("pair", start, change(start)).ratio
+    assert not [found for found in gc.get_objects() if isinstance(found, Trainer)]
+
+
+def test_only_the_ways_and_orders_that_are_asked_for_are_timed(program, tmp_path) -> None:
+    done = program(
+        "bench.waterfall", "--model", "hybrid_mini", "--batch-size", 1, "--num-rounds", 1,
+        "--num-sizes", 1, "--num-classes", 50, "--ways", "further", "--orders", "reverse",
+        "--device", "cpu", "--out", tmp_path, "--quiet",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.iterdir()
+    measured = Waterfall.read(json.loads(path.read_text())["metrics"])
+    assert list(measured.further.orders) == ["reverse"]
+    assert measured.release.orders == {}
 
 
 @pytest.mark.slow

@@ -28,7 +28,17 @@ from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
-from catlip.data.workers import START_S, TIMEOUT_S
+from catlip.data.workers import (
+    AHEAD_BYTES,
+    MOST_AHEAD,
+    START_S,
+    TIMEOUT_S,
+    TIMEOUT_S_PER_MB,
+    Items,
+    ahead,
+    cores_of_a_rank,
+    timeout_s,
+)
 from catlip.label import label_source
 from catlip.label.sources import TarShard
 from catlip.vocabulary import Vocabulary
@@ -153,3 +163,32 @@ def test_a_worker_that_is_killed_is_one_line_before_the_time_is_up(
     assert time.monotonic() - start < TIMEOUT_S + START_S
     (line,) = capsys.readouterr().err.splitlines()
     assert "--num-workers" in line
+
+
+def test_what_workers_read_ahead_is_bounded_by_bytes_and_their_patience_grows_with_them() -> None:
+    batch = 154_000_000  # 1,024 images of 224 pixels
+    assert ahead(1, 1_000) == MOST_AHEAD
+    assert ahead(15, batch) == 1
+    assert 4 * ahead(4, batch) * batch <= AHEAD_BYTES
+    assert ahead(200, batch) == 1  # a worker without one would do nothing
+    assert timeout_s(0, fork=True) == TIMEOUT_S
+    assert timeout_s(batch, fork=False) == pytest.approx(
+        TIMEOUT_S + START_S + 154 * TIMEOUT_S_PER_MB
+    )
+
+
+def test_ranks_of_one_machine_share_its_cores(monkeypatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(16))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert cores_of_a_rank() == 4
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "64")
+    assert cores_of_a_rank() == 2
+
+
+@pytest.mark.parametrize(("on_gpu", "workers"), [(False, 1), (True, 7)])
+def test_unless_told_there_is_one_worker_or_beside_a_gpu_as_many_as_cores_allow(
+    monkeypatch, on_gpu, workers
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8))
+    items = Items(["a"], range(1), pin_memory=on_gpu)
+    assert items.loader.num_workers == workers
