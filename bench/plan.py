@@ -146,7 +146,8 @@ def machines(config: Plan) -> Iterator[Machine]:
     for model, gpu in itertools.product(config.models, config.gpu):
         path = fastest_record(config, gpu, model)
         rates = measured_rates(path, config.methods) if path else assumed(config, gpu, model)
-        yield Machine(gpu, model, memory_bytes(config, gpu), link=link_of(config, gpu), rates=rates)
+        memory, link = memory_bytes(config, gpu), link_of(config, gpu)
+        yield Machine(gpu.upper(), model, memory, link=link, rates=rates)
 
 
 def memory_bytes(config: Plan, device: str) -> float:
@@ -274,7 +275,9 @@ def _planned(
         exposed_ms=step.exposed_ms,
         device_hours=kinds.Interval(hours, hours * low, hours * high),
         sent_mb=sum(each.sent_bytes for each in sent(laid.factors, step.devices)) / 1e6,
-        ratio=kinds.Interval(ratio, ratio * rate.ratio_low, ratio * rate.ratio_high),
+        ratio=kinds.Interval(1.0)
+        if step is below
+        else kinds.Interval(ratio, ratio * rate.ratio_low, ratio * rate.ratio_high),
         source=rate.compute.source,
     )
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from catlip.kinds import (
+    Analytic,
     Communication,
     DataPath,
     Kind,
@@ -32,7 +33,7 @@ from reports.cost.communication import communication_figure
 from reports.cost.memory import memory_figures
 from reports.cost.projection import projection_figures
 from reports.cost.step_times import phases_figure, tables_by_device
-from reports.cost.waterfall import waterfall_figures
+from reports.cost.waterfall import attribution, waterfall_figures
 from reports.paper.external import external_table
 from reports.read.caveats import with_warning
 from reports.read.devices import by_device, measured
@@ -116,7 +117,13 @@ def _waterfall(records: Records) -> list[Block]:
         "not in it."
     )
     parts, missing = (waterfall_figures, waterfall_tables), "No factor has been timed."
-    return _each(records, Waterfall, parts, words=words, missing=missing, command=WATERFALL)
+    blocks = _each(records, Waterfall, parts, words=words, missing=missing, command=WATERFALL)
+    timed, counted = measured(records, Waterfall), measured(records, Analytic)
+    projected = measured(records, Projection)
+    said = ""
+    if timed and counted and projected:
+        said = attribution(timed[0], counted[0], projected[0])
+    return [blocks[0], *([Text(said)] if said else []), *blocks[1:]]
 
 
 def _memory(records: Records) -> list[Block]:

@@ -7,16 +7,17 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from catlip.kinds import Interval, Waterfall
+from catlip.kinds import Analytic, Interval, Projection, Waterfall
 from catlip.kinds.cells import TIMES, interval
 from catlip.kinds.cost.steps import step_description
-from catlip.kinds.cost.waterfall import ORDERS, NamedWay, ways
+from catlip.kinds.cost.waterfall import ORDERS, Factor, NamedWay, ways
 from catlip.table import clipped, shown
 from reports.read.records import Record
 from reports.render.figures import COLOURS, INK, MUTED, Figure
 
 TICKS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.7, 2, 2.7, 4, 6, 10, 20, 50, 100)
 PRODUCT, LEFT_OVER, AT_ONCE = "product", "left over", "first against last,\nmeasured at once"
+UNEXPLAINED = ("attention", "precision", "images per device")  # by operations and bytes sent
 LEAST_APART = 0.08  # of two ticks, as a share of the axis
 Limits = tuple[float, float]
 Bar = tuple[str, Interval]  # its label, and what it multiplies
@@ -25,6 +26,38 @@ Bar = tuple[str, Interval]  # its label, and what it multiplies
 def waterfall_figures(record: Record[Waterfall], suffix: str = "") -> list[Figure]:
     """A panel a way, from the first change to the last; the table has the other order, too."""
     return [f for named in ways(record.measured) for f in _panel(record, named, suffix)]
+
+
+def attribution(
+    waterfall: Record[Waterfall], analytic: Record[Analytic], projection: Record[Projection]
+) -> str:
+    """What of the published ratio each part explains, with where that comes from, and what is left;
+    empty where a part is not known.
+    """
+    flops = analytic.measured.flops_ratios.get("clip/catlip")
+    ratios = {ratio.layouts: ratio for ratio in projection.measured.paper_ratios}
+    published = waterfall.measured.published_ratio
+    if not flops or "as published" not in ratios:
+        return ""
+    sizes = analytic.measured.flops_ratio_with_own_sizes / flops
+    sent = ratios["as published"].communication
+    left = published / (flops * sizes * sent)
+    measured = "; ".join(
+        f"{factor.name}, {factor.change}: {_worth(factor)}"
+        for factor in waterfall.measured.release.factors
+        if factor.name in UNEXPLAINED
+    )
+    return (
+        f"Of the published {shown(published, 1)}, the operations of a step explain "
+        f"{shown(flops, 2)} (arithmetic), the image sizes of each release {shown(sizes, 2)} "
+        f"(arithmetic), and the exchange on the published layouts {shown(sent, 2)} (projected). "
+        f"That leaves {shown(left, 2)} for kernels, precision and all else; here, on "
+        f"{waterfall.where}: {measured}."
+    )
+
+
+def _worth(factor: Factor) -> str:
+    return "not run" if factor.mean is None else f"{shown(factor.mean, 2)} times (measured)"
 
 
 def _panel(record: Record[Waterfall], named: NamedWay, suffix: str) -> list[Figure]:

@@ -40,6 +40,7 @@ function makeCalculator(figure) {
   function calculate() {
     const { rows } = plans.find(({ name }) => name === where.value);
     const list = document.createElement("ul");
+    const [below] = rows;
     for (const row of rows.filter((row) => row.cells[devices].textContent === many.value)) {
       const times = (images.value * 1e9) / planned;
       const all = keyOf(row.cells[hours]).number * times;
@@ -49,7 +50,7 @@ function makeCalculator(figure) {
       const between = (factor) => (low === undefined ? "" : ` (${written(low * factor)} to ${written(high * factor)})`);
       const name = document.createElement("b");
       name.textContent = row.cells[0].textContent;
-      item.append(name, `: ${written(days)} days, ${written(all)} device-hours${between(1)}, price ${written(all * price.value)}${between(price.value)}, ${row.cells[ratio].firstElementChild?.textContent ?? ""}`);
+      item.append(name, `: ${written(days)} days, ${written(all)} device-hours${between(1)}, price ${written(all * price.value)}${between(price.value)}, ${row.cells[ratio].firstChild.textContent} ${below.cells[0].textContent}’s`);
       list.append(item);
     }
     result.replaceChildren(list);
