@@ -12,7 +12,7 @@ from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
 from catlip.cli import choose, one_of, run
 from catlip.pretrain import LabelledRun, classes_of, encoder_of, pretrain
-from catlip.recipes.pretrain import CLIP, Recipe
+from catlip.recipes.pretrain import CLIP, STARTERS, Recipe
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,14 @@ class PretrainBaseline(LabelledRun):
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:
-    """A baseline's recipes by name. They are CLIP's, but what starts CLIP's own loss."""
+    """A baseline's recipes by name. They are CLIP's, but for what starts CLIP's own loss, and for
+    the starter of a method that was tuned.
+    """
     if method.startswith("clip"):
         return CLIP
-    return {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
+    recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
+    form = method.partition("_")[0]  # siglip_gather exchanges in another way, and learns the same
+    return recipes | ({"starter": STARTERS[form]} if form in STARTERS else {})
 
 
 def _method(arguments: Sequence[str]) -> str:

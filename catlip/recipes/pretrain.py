@@ -197,6 +197,22 @@ DATACOMP_CLIP_RELEASE = replace(
     num_scales=5,
     scale_multiple=32,
 )
+# Of 16 trials the best, reports/records/starter/tuning/METHOD-NUMBER.json. What a method lacks here
+# is CLIP's, and so is the starter of a method without any.
+STARTERS = {
+    "siglip": replace(  # siglip-08
+        STARTER,
+        betas=(0.9, 0.98),
+        max_lr=8.9e-4,
+        min_lr=8.9e-6,
+        warmup_iterations=785,
+        weight_decay=0.379,
+        crop_scale=(0.43, 1.0),
+        temperature=0.046,
+        logit_bias=-7.5,
+    ),
+    "superclass": replace(STARTER, betas=(0.9, 0.98)),  # superclass-00, the same trial as CatLIP's
+}
 CLIP = {
     "starter": replace(  # of 16 trials the best, reports/records/starter/tuning/clip-07.json
         STARTER,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baselines.pretrain import recipes_of
 from bench.tuning import RANGES, Tuning, main, points, trial_of
 from catlip.cli import InputError
 from catlip.kinds.run import Config, Environment, Run
@@ -19,7 +20,10 @@ from catlip.kinds.transfer.tuning import (
     expected_best_interval,
     tuning_table,
 )
+from catlip.recipes.pretrain import CATLIP
 
+COMMITTED = Path(__file__).parents[2] / "reports/records/starter/tuning"
+CAPTIONS = 27_772  # of the starter
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
 
@@ -148,3 +152,24 @@ def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
     (row,) = tuning_table(runs, "tuning", "Trials").rows
     assert (row[2].full, row[2].anchor) == ("30.0", "record-1")
     assert row[-1].text == "max_lr 0.3"
+
+
+@pytest.mark.parametrize("method", ["catlip", "clip", "siglip", "superclass"])
+def test_the_starters_recipe_is_the_best_of_the_committed_trials(method: str) -> None:
+    records = [json.loads(path.read_text()) for path in COMMITTED.glob(f"{method}-*.json")]
+    trials = [Trial.read(record["metrics"]) for record in records]
+    assert len(trials) == 16
+    best = max(trials, key=lambda trial: trial.score).drawn
+    recipe = CATLIP["starter"] if method == "catlip" else recipes_of(method)["starter"]
+    chosen = {
+        "max_lr": recipe.max_lr,
+        "weight_decay": recipe.weight_decay,
+        "images_per_step": recipe.micro_batch,
+        "least_crop": recipe.crop_scale[0],
+        "temperature": recipe.temperature,
+        "logit_bias": recipe.logit_bias,
+    }
+    steps = recipe.epochs * CAPTIONS / recipe.micro_batch
+    assert recipe.warmup_iterations == pytest.approx(best.pop("warmup_share") * steps, rel=0.01)
+    assert {name: chosen.pop(name) for name in best} == pytest.approx(best, rel=0.01)
+    assert set(chosen.values()) <= {None}
