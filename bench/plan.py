@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 import tyro
 
-from bench.arithmetic.exchanges import sent
 from bench.arithmetic.gpus import GPUS, gpu_of
 from bench.arithmetic.layouts import Laid, best_layout, slowed
 from bench.arithmetic.link import PRESETS, Link
@@ -69,7 +68,7 @@ class Plan:
     price: NotNegative = 0.0
     """Of a device for an hour, in any currency."""
     global_batch: Count = 65_536
-    """Images of a step on all devices together; less where no layout holds its share."""
+    """Images of a step on all devices together."""
     resolution: Count = 224
     """Image side in pixels; of the step-time record when one is given."""
     num_classes: Count = 24_320
@@ -246,37 +245,36 @@ def planned(config: Plan, machine: Machine, devices: int) -> list[kinds.PlannedR
             laid[method] = layout
     first = laid.get(next(iter(machine.rates)))
     return [
-        _planned(config, machine, laid=each, below=first.step)
+        _planned(config, machine, laid=each, below=first)
         for each in laid.values()
         if first is not None
     ]
 
 
-def _planned(
-    config: Plan, machine: Machine, *, laid: Laid, below: kinds.Layout
-) -> kinds.PlannedRun:
-    step, rate = laid.step, machine.rates[laid.step.method]
-    hours = config.images / step.images_per_s * step.devices / 3600
-    ratio = below.images_per_s / step.images_per_s
+def _planned(config: Plan, machine: Machine, *, laid: Laid, below: Laid) -> kinds.PlannedRun:
+    step, rate = laid.factors, machine.rates[laid.factors.method]
+    hours = config.images / laid.images_per_s * laid.devices / 3600
+    ratio = below.images_per_s / laid.images_per_s
     # Only computing is faster or slower than in the middle; waiting stays.
-    computing = step.compute_ms / step.step_ms
+    computing = laid.compute_ms / laid.step_ms
     low, high = (1 + computing * (times - 1) for times in (rate.low, rate.high))
     return kinds.PlannedRun(
         model=machine.model,
         method=step.method,
         gpu=machine.name,
-        devices=step.devices,
-        batch_per_device=step.batch_per_device,
-        global_batch=step.global_batch,
-        parallel=laid.factors.parallel,
-        checkpointing=laid.factors.checkpointing,
+        devices=laid.devices,
+        micro_batch=step.batch_size,
+        accumulation=laid.accumulation,
+        global_batch=laid.global_batch,
+        parallel=step.parallel,
+        checkpointing=step.checkpointing,
         memory_gib=laid.peak_bytes / GIB,
-        step_ms=step.step_ms,
-        exposed_ms=step.exposed_ms,
+        step_ms=laid.step_ms,
+        exposed_ms=laid.exposed_ms,
         device_hours=kinds.Interval(hours, hours * low, hours * high),
-        sent_mb=sum(each.sent_bytes for each in sent(laid.factors, step.devices)) / 1e6,
+        sent_mb=laid.sent_bytes / 1e6,
         ratio=kinds.Interval(1.0)
-        if step is below
+        if laid is below
         else kinds.Interval(ratio, ratio * rate.ratio_low, ratio * rate.ratio_high),
         source=rate.compute.source,
     )

@@ -1,7 +1,8 @@
-"""How a method is laid out over so many devices: images on each, checkpointing, DDP or FSDP.
+"""How a method is laid out over so many devices: micro-batches, checkpointing, DDP or FSDP.
 
-The batch of all devices belongs to the recipe, so a layout that keeps it comes before a faster one.
-Where none does, each device takes the most images that fit, halved from its share until they do.
+The batch of all devices belongs to the recipe, so every layout keeps it. A device whose share is
+too large takes it in micro-batches; a contrastive method then embeds everything once more
+(`baselines.openclip`), and a method that classifies pays nothing.
 """
 
 import itertools
@@ -9,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import get_args
 
+from bench.arithmetic.exchanges import sent
 from bench.arithmetic.fitting import USABLE, device_bytes
-from bench.arithmetic.flops import recomputed_flops, step_flops
+from bench.arithmetic.flops import image_flops, recomputed_flops, step_flops, text_flops
 from bench.arithmetic.link import Link
-from bench.arithmetic.scaling import Compute, project
+from bench.arithmetic.scaling import BACKWARD_SHARE, Compute, exposed_ms
+from bench.arithmetic.state import objective_of, step_shape
 from bench.measuring.training_step import Factors
-from catlip import kinds
+from catlip.costs import Exchange
 from catlip.training.parallel import Parallel
 
 AS_GOOD = 0.98  # of the images a second of the fastest layout
@@ -22,61 +25,133 @@ AS_GOOD = 0.98  # of the images a second of the fastest layout
 
 @dataclass(frozen=True)
 class Laid:
-    """A layout that fits.
+    """A layout that fits, and what its step takes.
 
     Attributes:
-        factors: of its step.
-        step: what it takes.
+        factors: of a micro-batch.
+        accumulation: micro-batches in a step.
         peak_bytes: on one device, at most.
+        sent_bytes: by one device in a step.
     """
 
     factors: Factors
-    step: kinds.Layout
+    devices: int
+    accumulation: int
+    compute_ms: float
+    exposed_ms: float
     peak_bytes: float
+    sent_bytes: float
+
+    @property
+    def global_batch(self) -> int:
+        return self.factors.batch_size * self.accumulation * self.devices
+
+    @property
+    def step_ms(self) -> float:
+        return self.compute_ms + self.exposed_ms
+
+    @property
+    def images_per_s(self) -> float:
+        """Of all devices."""
+        return self.global_batch / self.step_ms * 1e3
 
 
 def best_layout(
     compute: Compute, devices: int, global_batch: int, *, link: Link, memory_bytes: float
 ) -> Laid | None:
-    """Of the layouts that keep most of the global batch, the simplest that is as good as fastest;
-    None where not one image fits on a device.
+    """The simplest layout that is as good as the fastest; None where not one image fits on a
+    device.
 
     Args:
         memory_bytes: of a device.
     """
-    fitting = list(_fitting(compute, devices, global_batch, link=link, memory_bytes=memory_bytes))
-    kept = max((laid.step.global_batch for laid in fitting), default=0)
-    keeping = [laid for laid in fitting if laid.step.global_batch == kept]
-    fastest = max((laid.step.images_per_s for laid in keeping), default=0.0)
-    return next((x for x in keeping if x.step.images_per_s >= AS_GOOD * fastest), None)
+    share = max(1, global_batch // devices)
+    fitting = list(_fitting(compute, devices, share, link=link, memory_bytes=memory_bytes))
+    fastest = max((laid.images_per_s for laid in fitting), default=0.0)
+    return next((laid for laid in fitting if laid.images_per_s >= AS_GOOD * fastest), None)
 
 
 def _fitting(
-    compute: Compute, devices: int, global_batch: int, *, link: Link, memory_bytes: float
+    compute: Compute, devices: int, share: int, *, link: Link, memory_bytes: float
 ) -> Iterator[Laid]:
-    """The largest batch of each way to lay out where one fits, the simplest way first."""
+    """The largest micro-batches of each way to lay out where one fits, the simplest way first."""
     for parallel, checkpointing in itertools.product(get_args(Parallel), (False, True)):
-        if parallel == "fsdp" and devices == 1:
-            continue
-        batch = global_batch // devices
-        while batch:
+        images = share
+        while images and not (parallel == "fsdp" and devices == 1):
             factors = replace(
-                compute.factors,
-                parallel=parallel,
-                checkpointing=checkpointing,
-                batch_size=batch,
+                compute.factors, parallel=parallel, checkpointing=checkpointing, batch_size=images
             )
-            if (peak := device_bytes(factors, devices)) <= USABLE * memory_bytes:
-                step = project(slowed(compute, factors), devices, batch, link=link, samples=0.0)
-                yield Laid(factors, step, peak)
+            if layout_bytes(factors, devices, share // images) <= USABLE * memory_bytes:
+                yield laid_out(compute, factors, devices, share // images, link=link)
                 break
-            batch //= 2
+            images //= 2
 
 
-def slowed(compute: Compute, factors: Factors) -> Compute:
-    """The rate of `factors`, which may compute more or less again than the step that was timed."""
+def laid_out(
+    compute: Compute, factors: Factors, devices: int, accumulation: int, *, link: Link
+) -> Laid:
+    """What the step of a layout takes."""
+    whole = replace(factors, batch_size=factors.batch_size * accumulation)
+    compute_ms = slowed(compute, whole, again=accumulation > 1).step_ms(whole.batch_size, devices)
+    fetched, others = [], []
+    for exchange in sent(whole, devices):
+        if exchange.what == "parameters":  # once more in each micro-batch
+            fetched.append(_times(exchange, accumulation))
+        else:
+            others.append(exchange)
+    # Gradients are sent in the last micro-batch only.
+    backward_ms = BACKWARD_SHARE * compute_ms
+    waited_ms = exposed_ms(fetched, backward_ms, link)
+    waited_ms += exposed_ms(others, backward_ms / accumulation, link)
+    return Laid(
+        factors,
+        devices,
+        accumulation,
+        compute_ms=compute_ms,
+        exposed_ms=waited_ms,
+        peak_bytes=layout_bytes(factors, devices, accumulation),
+        sent_bytes=sum(exchange.sent_bytes for exchange in (*fetched, *others)),
+    )
+
+
+def layout_bytes(factors: Factors, devices: int, accumulation: int) -> float:
+    """At most, on one device: `device_bytes` of a micro-batch, but a contrastive method compares
+    the embeddings of the whole step at once.
+    """
+    peak, objective = device_bytes(factors, devices), objective_of(factors)
+    if accumulation > 1 and objective.whole_step:
+        whole = replace(factors, batch_size=factors.batch_size * accumulation)
+        of_part, of_whole = (step_shape(each, devices) for each in (factors, whole))
+        peak += objective.loss_bytes(of_whole) - objective.loss_bytes(of_part)
+        peak += objective.kept_bytes(of_whole) - objective.kept_bytes(of_part)
+    return peak
+
+
+def slowed(compute: Compute, factors: Factors, *, again: bool = False) -> Compute:
+    """The rate of `factors`, which may compute more or less twice than the step that was timed.
+
+    Args:
+        again: in micro-batches, so that a contrastive method embeds everything once more.
+    """
     timed = replace(compute.factors, batch_size=factors.batch_size)
-    again = recomputed_flops(factors) - recomputed_flops(timed)
+    extra = recomputed_flops(factors) - recomputed_flops(timed)
+    if again and objective_of(factors).whole_step:
+        extra += factors.batch_size * embedding_flops(factors)
     model_flops = step_flops(factors)
-    rate = compute.flops_per_ms * model_flops / (model_flops + again)
+    rate = compute.flops_per_ms * model_flops / (model_flops + extra)
     return replace(compute, factors=factors, flops_per_ms=rate)
+
+
+def embedding_flops(factors: Factors) -> int:
+    """Of one image's forward pass through the towers, and of its caption's."""
+    text = objective_of(factors).text
+    image = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
+    return image + (text_flops(text) if text else 0)
+
+
+def _times(exchange: Exchange, times: int) -> Exchange:
+    return replace(
+        exchange,
+        count=times * exchange.count,
+        payload_bytes=times * exchange.payload_bytes,
+    )

@@ -17,6 +17,7 @@ from reports.read.measured import STARTER_TASKS, Setting, by_seed, probed
 from reports.read.pretrained import ENCODERS, architecture
 from reports.read.records import Record, slug
 from reports.render.figures import MUTED, Figure, colour_of, label_points, marker_of, thinned
+from reports.summary.answers import PAIR
 from reports.summary.tables import probe_title
 
 LOSS_UNITS = {
@@ -110,9 +111,11 @@ def _draw_seeds(axes: Axes, setting: Setting, method: str, *, task: str, y: floa
 
 
 def loss_figures(setting: Setting) -> list[Figure]:
-    """One panel a method, for the losses have different units and cannot be compared."""
+    """A figure for each of the paper's two methods: losses have different units and cannot be
+    compared.
+    """
     figures = []
-    for method in setting.methods:
+    for method in (method for method in PAIR if method in setting.methods):
         runs = [(r, curve) for r in setting.of(Pretrain, method) if (curve := loss_curve(r))]
         if not runs:
             continue

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.fitting import USABLE, device_bytes
 from bench.arithmetic.flops import recomputed_flops, step_flops
-from bench.arithmetic.layouts import best_layout, slowed
+from bench.arithmetic.layouts import best_layout, laid_out, slowed
 from bench.arithmetic.link import PRESETS
 from bench.arithmetic.scaling import BACKWARD_SHARE, Compute, exposed_ms
 from bench.measuring.training_step import Factors
@@ -53,23 +53,49 @@ def written(folder: Path, name: str, path: Path = STEP_TIME, **changes: Any) -> 
     memory_gb=st.integers(8, 141),
 )
 @settings(max_examples=25, deadline=None)
-def test_a_layout_fits_and_never_has_more_than_the_global_batch(method, devices, memory_gb) -> None:
+def test_a_layout_fits_and_keeps_the_global_batch(method, devices, memory_gb) -> None:
     laid = best_layout(compute(method), devices, 65_536, link=LINK, memory_bytes=memory_gb * GIB)
     if laid is not None:
-        assert laid.peak_bytes == device_bytes(laid.factors, devices) <= USABLE * memory_gb * GIB
-        assert laid.step.global_batch == laid.step.batch_per_device * devices <= 65_536
+        assert device_bytes(laid.factors, devices) <= laid.peak_bytes <= USABLE * memory_gb * GIB
+        assert laid.global_batch == 65_536
+        share = laid.factors.batch_size * laid.accumulation
+        assert share * devices == 65_536
 
 
-def test_with_less_memory_a_layout_checkpoints_then_takes_fewer_images_then_fails() -> None:
+def test_with_less_memory_a_contrastive_method_checkpoints_then_takes_micro_batches() -> None:
     def laid(memory_gb: float):
         return best_layout(compute("clip"), 64, 65_536, link=LINK, memory_bytes=memory_gb * GIB)
 
-    roomy, tight, small = laid(141), laid(80), laid(24)
-    assert (roomy.factors.checkpointing, tight.factors.checkpointing) == (False, True)
-    assert tight.step.batch_per_device == roomy.step.batch_per_device == 1_024
-    assert tight.step.images_per_s < roomy.step.images_per_s
-    assert small.step.batch_per_device == 512
+    roomy, tight, small = laid(141), laid(80), laid(12)
+    assert [(one.factors.checkpointing, one.accumulation) for one in (roomy, tight)] == [
+        (False, 1),
+        (True, 1),
+    ]
+    assert small.accumulation > 1
+    assert roomy.images_per_s > tight.images_per_s > small.images_per_s
     assert laid(0.3) is None
+
+
+def test_in_micro_batches_a_contrastive_method_embeds_once_more_and_another_pays_nothing() -> None:
+    for method, times in (("catlip", 1.0), ("clip", 4 / 3)):
+        of_one = compute(method)
+        whole = replace(of_one.factors, batch_size=512)
+        part = replace(of_one.factors, batch_size=128)
+        at_once = laid_out(of_one, whole, 8, 1, link=LINK)
+        in_four = laid_out(of_one, part, 8, 4, link=LINK)
+        assert in_four.global_batch == at_once.global_batch
+        assert in_four.compute_ms == pytest.approx(times * at_once.compute_ms, rel=0.02)
+        assert in_four.peak_bytes < at_once.peak_bytes
+    # Its similarities are those of the whole step, to the captions of all devices.
+    similarities = 4 * 512 * (8 * 512)
+    assert in_four.peak_bytes - device_bytes(part, 8) > 0.7 * similarities
+
+
+def test_sharded_parameters_are_fetched_in_each_micro_batch() -> None:
+    factors = Factors("catlip", "vit_h16", batch_size=16, parallel="fsdp")
+    once, twice = (laid_out(compute(model="vit_h16"), factors, 8, n, link=LINK) for n in (1, 2))
+    parameters = sum(each.sent_bytes for each in sent(factors, 8) if each.what == "parameters")
+    assert twice.sent_bytes - once.sent_bytes == pytest.approx(parameters)
 
 
 def test_state_that_no_device_holds_alone_is_sharded() -> None:

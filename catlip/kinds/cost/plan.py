@@ -15,6 +15,7 @@ class PlannedRun:
     """One method on so many devices.
 
     Attributes:
+        micro_batch, accumulation: images that a device takes at once, and how often in a step.
         parallel: ddp or fsdp.
         memory_gib: of one device, at most.
         device_hours: with the range of what it rests on.
@@ -27,7 +28,8 @@ class PlannedRun:
     method: str
     gpu: str
     devices: int
-    batch_per_device: int
+    micro_batch: int
+    accumulation: int
     global_batch: int
     parallel: str
     checkpointing: bool
@@ -97,8 +99,9 @@ def plan_table(run: Run[Plan], end: str = "") -> Table:
         rows.append(_cells(planned, measured.price, run.anchor))
     rates = dict.fromkeys(f"{planned.gpu}: {planned.source}" for planned in measured.runs)
     caption = (
-        "Computed: the simplest layout that keeps the global batch and fits, memory at most, and "
-        f"below hours and ratios the range of what they rest on. Rates: {'; '.join(rates)}. "
+        "Computed: the simplest layout that fits and is as good as the fastest, memory at most, "
+        "and below hours and ratios the range of what they rest on. In micro-batches a "
+        f"contrastive method embeds everything once more. Rates: {'; '.join(rates)}. "
         f"{_checked(measured.checks)}"
     )
     title = f"Pre-training on {measured.images:,.0f} images, planned"
@@ -111,7 +114,7 @@ def _cells(planned: PlannedRun, price: float, anchor: str) -> list[Cell]:
     return [
         Cell(name_of(planned.method)),
         number_cell(planned.devices, 0),
-        number_cell(planned.batch_per_device, 0),
+        _images_cell(planned),
         Cell(layout),
         number_cell(planned.memory_gib, None),
         number_cell(planned.step_ms, None),
@@ -121,6 +124,16 @@ def _cells(planned: PlannedRun, price: float, anchor: str) -> list[Cell]:
         *([Cell(shown(price * hours.value), _between(hours, None, price))] if price else []),
         Cell(f"{shown(ratio.value, 2)}{TIMES}", _between(ratio, 2), anchor),
     ]
+
+
+def _images_cell(planned: PlannedRun) -> Cell:
+    """Of a step, and in how many micro-batches where there are several."""
+    times = planned.accumulation
+    return number_cell(
+        planned.micro_batch * times,
+        0,
+        small=f"{times} x {planned.micro_batch:,}" if times > 1 else "",
+    )
 
 
 def _between(interval: Interval, decimals: int | None, times: float = 1.0) -> str:
