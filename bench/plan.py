@@ -38,7 +38,10 @@ NOTES = [
         "no failures, no stragglers, images always there; published OpenCLIP trainings of "
         "ViT-B/16 reached 13 to 16 % of the datasheet, a half to a third of what is assumed here"
     ),
-    "a step is taken as linear in the images on a device: small batches are slower than that",
+    (
+        "a step is taken as linear in the images on a device, but for the optimizer of a measured "
+        "one: small batches are slower than that"
+    ),
     "memory is at most, by arithmetic; a tenth of the device is left to the driver and NCCL",
 ]
 

@@ -30,8 +30,8 @@ PAPER_LAYOUTS = {"clip": (256, 256), "catlip": (64, 1_024)}  # devices, images p
 NOTES = [
     "a projection, not a measurement: no stragglers, no data loading, no failures",
     (
-        "compute is taken as linear in the batch per device: a real device is slower than that on "
-        "small batches"
+        "compute is taken as linear in the batch per device, but for the optimizer of a measured "
+        "step: a real device is slower than that on small batches"
     ),
     (
         "efficiency is images/s against those of as many single devices with the same batch; a "

@@ -40,6 +40,7 @@ from catlip.program.ranges import Natural, PartialFraction
 from catlip.record import LATER, Record, build_name
 from catlip.system.energy import EnergyMeter
 from catlip.table import print_tables
+from catlip.training.deterministic import choose_deterministic
 from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.loop import Trainer
 from catlip.training.parallel import Parallel
@@ -78,6 +79,8 @@ class StepTime(StepConfig):
     """Only with compiled transformer blocks."""
     eager: bool = field(default=False, metadata=LATER)
     """Only without. By default a GPU is timed both ways, a record each, and a CPU without."""
+    deterministic: bool = field(default=False, metadata=LATER)
+    """Only with kernels that give the same result each time."""
     parallel: Parallel = "ddp"
     """Under torchrun: ddp, or fsdp."""
     data: str = ""
@@ -207,6 +210,8 @@ def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
 
 def main(config: StepTime) -> None:
     """Measure, compare, print, write a record each way."""
+    if config.deterministic:
+        choose_deterministic()
     place = find_place(config.device)
     config = resolve(config, place.device)
     runs = []
@@ -328,6 +333,7 @@ def _name(config: StepTime, place: Place) -> str:
         "checkpointing": config.checkpointing,
         f"drop{config.patch_drop_rate:g}": config.patch_drop_rate > 0,
         "augmented": config.range_augment,
+        "deterministic": config.deterministic,
         "compile": config.compile,
         "data": bool(config.data),
         f"{place.world_size}x{config.parallel}": place.world_size > 1,

@@ -38,6 +38,7 @@ from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
 from catlip.system.lock import only_writer
 from catlip.table import as_text
+from catlip.training.deterministic import choose_deterministic
 from catlip.training.distributed import Place, barrier, find_place, in_turn, peak_gib
 from catlip.training.folder import discard
 from catlip.training.loop import Implementation, Trainer, train
@@ -73,10 +74,16 @@ class PretrainRun:
     """
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
+    deterministic: bool = False
+    """Only kernels that give the same result each time, so that a run that was stopped ends as one
+    that was not, to the bit, on a GPU too; bench.step_time says what that costs.
+    """
     log_every: Count = 20
     """Optimizer steps per line of the log."""
-    checkpoint_every: Count = 200
-    """Optimizer steps between checkpoints."""
+    checkpoint_every: Count | None = None
+    """Optimizer steps between checkpoints; by default 200, or as many more that checkpoints take no
+    more than 2 % of the time.
+    """
     snapshots: Count = 1
     """At how many evenly spaced steps to keep the weights to transfer; the end,
     weights.safetensors, is the last of them.
@@ -146,6 +153,8 @@ def pretrain(
         classes, tokenize: how to make the labels and the tokens that the objective needs.
     Returns: the path of the record; None after a dry run.
     """
+    if config.deterministic:
+        choose_deterministic()
     recipe, place = config.recipe, find_place(config.device)
     if config.dry_run:
         with torch.device("meta"):  # shapes alone: the largest encoder takes no memory, and seconds

@@ -80,6 +80,13 @@ def test_the_curve_does_not_depend_on_the_workers(
     assert outcome(tmp_path / "run") == undisturbed["catlip"]
 
 
+def test_on_a_cpu_every_kernel_is_deterministic(program, starter, tmp_path, undisturbed) -> None:
+    done = program(*command("catlip", starter, tmp_path / "run", "--deterministic"))
+    assert done.returncode == 0, done.stderr
+    assert "deterministic" not in done.stderr  # torch names an operation without such a kernel
+    assert outcome(tmp_path / "run") == undisturbed["catlip"]
+
+
 def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
     program, starter, tmp_path
 ) -> None:

@@ -34,18 +34,21 @@ class Compute:
 
     Attributes:
         factors: of the step; batch size and number of devices are what is projected.
-        flops_per_ms: constant, so half of the batch takes half of the time; a real device is slower
-            than that on small batches.
+        flops_per_ms: constant, so half of the batch takes half of this part; a real device is
+            slower than that on small batches.
         source: where the rate comes from.
+        optimizer_ms: of a step, whatever its batch.
     """
 
     factors: Factors
     flops_per_ms: float
     source: str
+    optimizer_ms: float = 0.0
 
     def step_ms(self, batch_size: int, devices: int) -> float:
-        """FLOPs of one device's step among `devices`, by the rate."""
-        return step_flops(replace(self.factors, batch_size=batch_size), devices) / self.flops_per_ms
+        """FLOPs of one device's step among `devices` by the rate, and the optimizer."""
+        flops = step_flops(replace(self.factors, batch_size=batch_size), devices)
+        return flops / self.flops_per_ms + self.optimizer_ms
 
 
 def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) -> float:
@@ -118,12 +121,16 @@ def measured_compute(path: Path, wanted: Sequence[str]) -> dict[str, Compute]:
     computes = {}
     for method in wanted or timed.methods:
         factors = factors_of(SimpleNamespace(**record["config"]), method)
-        ms = timed.methods[method].total_ms.median
+        ms, optimizer_ms = (
+            part.median
+            for part in (timed.methods[method].total_ms, timed.methods[method].optimizer_ms)
+        )
         source = (
             f"measured: {ms:.1f} ms at batch {factors.batch_size} on "
             f"{record['environment']['device']}, {path.name}"
         )
-        computes[method] = Compute(factors, step_flops(factors) / ms, source)
+        rate = step_flops(factors) / (ms - optimizer_ms)
+        computes[method] = Compute(factors, rate, source, optimizer_ms)
     return computes
 
 

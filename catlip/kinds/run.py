@@ -51,6 +51,7 @@ class Config:
     checkpointing: bool = False
     patch_drop_rate: float = 0.0
     compile: bool = False
+    deterministic: bool = False
     device: str = ""
     data: str | None = None
     init: str | list[str] = ""
@@ -74,6 +75,7 @@ class Environment:
     device_count: int = 1
     cpu: str = ""
     threads: int | None = None
+    attention: str = ""
     started: str = ""
     revision: str = ""
     dirty: bool = False

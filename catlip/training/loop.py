@@ -38,6 +38,7 @@ from catlip.training.distributed import Place, barrier
 from catlip.training.divergence import refuse
 from catlip.training.feed import on_device
 from catlip.training.log import Log, Progress
+from catlip.training.pace import CheckpointPace
 from catlip.training.parallel import (
     Parallel,
     distribute,
@@ -298,7 +299,7 @@ def train(
     *,
     config: dict[str, Any],
     log_every: int,
-    checkpoint_every: int,
+    checkpoint_every: int | None,
     quiet: bool = False,
     wandb: str = "",
     snapshots: int = 1,
@@ -309,7 +310,7 @@ def train(
         batches: first step -> the micro-batches from there on.
         folder: of the run.
         config: what determines the run; a checkpoint made under another one is refused.
-        log_every, checkpoint_every: in optimizer steps.
+        log_every, checkpoint_every: in optimizer steps; None for `CheckpointPace`'s.
         wandb: a Weights & Biases project to log to as well.
         snapshots: number of evenly spaced steps, the last one included, at which the weights to
             transfer are written.
@@ -321,6 +322,7 @@ def train(
     log = Log(folder, trainer.step, trainer.place, wandb=wandb, config=config)
     stream = on_device(batches(trainer.step), trainer.place.device)
     recent, hidden = [], quiet or not trainer.place.is_main
+    pace = CheckpointPace(checkpoint_every)
     with progress(
         total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden
     ) as bar:
@@ -329,11 +331,11 @@ def train(
             bar.update()
             saves = (
                 trainer.step == trainer.num_steps
-                or trainer.step % checkpoint_every == 0
                 or trainer.step in snapshot_steps
+                or pace.is_due(trainer.step)
             )
             # A line with each checkpoint as well, so that a resumed run has the same log.
-            if saves or trainer.step % log_every == 0:
+            if saves or pace.may_be_due(trainer.step) or trainer.step % log_every == 0:
                 rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
                 line = log.write(trainer.step, recent, rate, metrics=_metrics(trainer.objective))
                 bar.set_postfix(
@@ -346,7 +348,9 @@ def train(
                 path = folder / f"weights-step-{trainer.step:08d}.safetensors"
                 _write_weights(trainer, path, log, config=config)
             if saves:
+                begin = time.monotonic()
                 trainer.save(folder / "checkpoints", config)
+                pace.wrote(begin)
     _write_weights(trainer, folder / "weights.safetensors", log, config=config)
     log.close()
     if trainer.place.is_main and log.broken.met:

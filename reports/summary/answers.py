@@ -253,11 +253,10 @@ def advice(setting: Setting) -> str:
     ratio = record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
     if not judged or ratio is None or ratio.low is None:
         return ""
-    device = "" if record is None or not record.is_cpu else ", none of it on a GPU"
+    device = "" if record is None or not record.is_cpu else ": none of ours is of a GPU"
     prompts = (
         "if you need text prompts, contrast, for CatLIP has no text tower; and before you budget "
-        f"for {PAPER_SPEED_UP} times, time your own: CLIP's step takes {shown(ratio.value, 2)} "
-        f"times as long here{_larger(setting, ' and ')}{device}"
+        f"for {PAPER_SPEED_UP} times, time steps of your own{device}"
     )
     if judged <= {BETTER, NOT_WORSE} and ratio.low > 1:
         return (

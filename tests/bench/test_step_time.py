@@ -88,6 +88,14 @@ def test_real_shards_are_timed_end_to_end(program, starter, tmp_path) -> None:
     assert min(waits) > 0.5  # without workers the main process decodes four pictures in each step
 
 
+def test_augmented_and_deterministic_steps_are_named_as_such(program, tmp_path) -> None:
+    options = ("--range-augment", "--deterministic")
+    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path, *options)
+    assert done.returncode == 0, done.stderr
+    assert "-augmented-deterministic-" in record_in(tmp_path)["name"]
+    assert "deterministic kernels" in done.stdout
+
+
 def test_ranks_share_a_record_of_one(program, tmp_path) -> None:
     launch = ("--standalone", "--nproc-per-node", 2, "-m", "bench.step_time")
     done = program("torch.distributed.run", *launch, *TINY, *CPU, "--out", tmp_path)

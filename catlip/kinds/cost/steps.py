@@ -42,14 +42,17 @@ def what_was_timed(run: Run[StepKind]) -> str:
 
 
 def _options(run: Run[StepKind]) -> list[str]:
-    """What of a step is not as usual."""
+    """What of a step is not as usual, its attention and whether it was compiled."""
     setup, ranks = run.setup, run.measured.world_size or 1
+    kernel, changes = clipped(run.machine.attention, 24), run.measured.kind == "waterfall"
     options = {
         f"{setup.resolution} px": setup.resolution not in (None, USUAL_RESOLUTION),
         "naive attention": setup.attention == "naive",
+        f"{kernel} attention": bool(kernel) and setup.attention != "naive" and not changes,
         "checkpointing": setup.checkpointing,
         f"{setup.patch_drop_rate:.0%} of patches dropped": setup.patch_drop_rate > 0,
-        "compiled": setup.compile,
+        "compiled" if setup.compile else "eager": not changes,
+        "deterministic kernels": setup.deterministic,
         "with data loading": bool(setup.data),
         f"{ranks} ranks": ranks > 1,
     }

@@ -1,0 +1,39 @@
+"""When a run writes checkpoints: often, unless they are large."""
+
+import time
+from dataclasses import KW_ONLY, dataclass, field
+
+from catlip.training.distributed import of_all_ranks
+
+USUAL_STEPS = 200
+MOST_SHARE = 0.02  # of a run's time
+
+
+@dataclass
+class CheckpointPace:
+    """Checkpoints at every multiple of `every` steps; of USUAL_STEPS if it is None, but then only
+    where they take no more than MOST_SHARE of the time.
+
+    Attributes:
+        took_s, ended: of the last checkpoint; `time.monotonic()`.
+    """
+
+    every: int | None
+    _: KW_ONLY
+    took_s: float = 0.0
+    ended: float = field(default_factory=time.monotonic)
+
+    def may_be_due(self, step: int) -> bool:
+        """Whether the step is such a multiple, the same in every run."""
+        return step % (self.every or USUAL_STEPS) == 0
+
+    def is_due(self, step: int) -> bool:
+        """Whether to write one now, as the main process's clock says; all ranks ask."""
+        if self.every or not self.may_be_due(step):
+            return self.may_be_due(step)
+        return of_all_ranks(time.monotonic() - self.ended >= self.took_s / MOST_SHARE)[0]
+
+    def wrote(self, begin: float) -> None:
+        """One was written since `begin`."""
+        self.ended = time.monotonic()
+        self.took_s = self.ended - begin
