@@ -44,11 +44,12 @@ def what_was_timed(run: Run[StepKind]) -> str:
 def _options(run: Run[StepKind]) -> list[str]:
     """What of a step is not as usual, its attention and whether it was compiled."""
     setup, ranks = run.setup, run.measured.world_size or 1
-    kernel, changes = clipped(run.machine.attention, 24), run.measured.kind == "waterfall"
+    kernel, changes = run.machine.attention, run.measured.kind == "waterfall"
+    of_kernel = bool(kernel) and setup.attention != "naive" and not changes
     options = {
         f"{setup.resolution} px": setup.resolution not in (None, USUAL_RESOLUTION),
         "naive attention": setup.attention == "naive",
-        f"{kernel} attention": bool(kernel) and setup.attention != "naive" and not changes,
+        f"{clipped(kernel, 24)} attention": of_kernel,
         "checkpointing": setup.checkpointing,
         f"{setup.patch_drop_rate:.0%} of patches dropped": setup.patch_drop_rate > 0,
         "compiled" if setup.compile else "eager": not changes,
