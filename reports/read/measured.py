@@ -110,11 +110,11 @@ class Setting:
     @cached_property
     def timed(self) -> dict[str, list[Record[Pretrain]]]:
         """Method -> its trainings whose times count, which are not those beside other busy
-        programs; empty where that leaves a method too few to be compared.
+        programs; without a method that this leaves too few to be compared.
         """
         every = {method: self.trainings(method) for method in self.methods}
         quiet = {method: undisturbed(own) for method, own in every.items()}
-        return quiet if all(are_enough(quiet[method], own) for method, own in every.items()) else {}
+        return {m: kept for m, kept in quiet.items() if kept and are_enough(kept, every[m])}
 
     def seconds(self, method: str) -> Quantity | None:
         """Of training over seeds, where they count."""
@@ -127,7 +127,7 @@ class Setting:
         clip = self.seconds("clip")
         if clip is None or not clip.mean > 0 or self.unlike_trainings(method, "clip"):
             return None
-        seconds = by_seed(self.timed[method], lambda r: r.measured.train_seconds)
+        seconds = by_seed(self.timed.get(method, ()), lambda r: r.measured.train_seconds)
         return quantity_of(s / clip.mean for s in seconds.values())
 
     def trainings(self, method: str) -> list[Record[Pretrain]]:

@@ -59,8 +59,12 @@ def headline(setting: Setting, name: str = "headline") -> Table:
             f"After {equal.seconds:,.0f} s: of other trainings, of several lengths, interpolated "
             "at the longest time that both methods have. "
         )
-    if not setting.timed:
-        caption += "No training times: too few of the trainings had the machine to themselves. "
+    untimed = [m for m in setting.methods if setting.trainings(m) and m not in setting.timed]
+    if untimed:
+        caption += (
+            f"No training times of {', '.join(map(name_of, untimed))}: too few of the trainings "
+            "had the machine to themselves. "
+        )
     if record:
         caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
     if larger:

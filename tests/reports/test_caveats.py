@@ -158,5 +158,6 @@ def test_times_beside_other_programs_do_not_count_and_too_few_others_are_none(
     took = setting.seconds("clip")
     assert (took.n if took else 0) == seeds
     assert took is None or took.mean == 12
+    assert setting.seconds("catlip").n == 7  # whatever became of the other's
     verdict = verdicts(records)["cheaper"]
     assert (verdict.outcome == HOLDS) == bool(seeds)
