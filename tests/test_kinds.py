@@ -24,6 +24,8 @@ COSTS = (
     "data_path",
     "bias_init",
     "projection",
+    "plan",
+    "analytic",
     "loop_overhead",
     "busy_machine",
 )

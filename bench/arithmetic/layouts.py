@@ -82,13 +82,13 @@ def _fitting(
                 compute.factors, parallel=parallel, checkpointing=checkpointing, batch_size=images
             )
             if layout_bytes(factors, devices, share // images) <= USABLE * memory_bytes:
-                yield laid_out(compute, factors, devices, share // images, link=link)
+                yield laid_out(compute, factors, devices, accumulation=share // images, link=link)
                 break
             images //= 2
 
 
 def laid_out(
-    compute: Compute, factors: Factors, devices: int, accumulation: int, *, link: Link
+    compute: Compute, factors: Factors, devices: int, *, accumulation: int, link: Link
 ) -> Laid:
     """What the step of a layout takes."""
     whole = replace(factors, batch_size=factors.batch_size * accumulation)

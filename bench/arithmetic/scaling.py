@@ -130,7 +130,7 @@ def measured_compute(path: Path, wanted: Sequence[str]) -> dict[str, Compute]:
             f"{record['environment']['device']}, {path.name}"
         )
         rate = step_flops(factors) / (ms - optimizer_ms)
-        computes[method] = Compute(factors, rate, source, optimizer_ms)
+        computes[method] = Compute(factors, rate, source, optimizer_ms=optimizer_ms)
     return computes
 
 

@@ -81,8 +81,8 @@ def test_in_micro_batches_a_contrastive_method_embeds_once_more_and_another_pays
         of_one = compute(method)
         whole = replace(of_one.factors, batch_size=512)
         part = replace(of_one.factors, batch_size=128)
-        at_once = laid_out(of_one, whole, 8, 1, link=LINK)
-        in_four = laid_out(of_one, part, 8, 4, link=LINK)
+        at_once = laid_out(of_one, whole, 8, accumulation=1, link=LINK)
+        in_four = laid_out(of_one, part, 8, accumulation=4, link=LINK)
         assert in_four.global_batch == at_once.global_batch
         assert in_four.compute_ms == pytest.approx(times * at_once.compute_ms, rel=0.02)
         assert in_four.peak_bytes < at_once.peak_bytes
@@ -93,7 +93,9 @@ def test_in_micro_batches_a_contrastive_method_embeds_once_more_and_another_pays
 
 def test_sharded_parameters_are_fetched_in_each_micro_batch() -> None:
     factors = Factors("catlip", "vit_h16", batch_size=16, parallel="fsdp")
-    once, twice = (laid_out(compute(model="vit_h16"), factors, 8, n, link=LINK) for n in (1, 2))
+    once, twice = (
+        laid_out(compute(model="vit_h16"), factors, 8, accumulation=n, link=LINK) for n in (1, 2)
+    )
     parameters = sum(each.sent_bytes for each in sent(factors, 8) if each.what == "parameters")
     assert twice.sent_bytes - once.sent_bytes == pytest.approx(parameters)
 

@@ -39,7 +39,7 @@ class ProjectedCompute:
     factors: dict[str, Any]
     flops_per_ms: float
     source: str
-    optimizer_ms: float = 0.0
+    optimizer_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
