@@ -137,6 +137,7 @@ def in_turn(work: Callable[[], T], place: Place) -> T:
         return work()
     turn = 0 if place.is_main else 1 if os.environ.get("LOCAL_RANK") == "0" else 2
     patient = dist.new_group(backend="gloo", timeout=A_LONG_WAIT)
+    assert isinstance(patient, dist.ProcessGroup), "every rank is in it"
     for _ in range(turn):
         dist.barrier(patient)
     result = work()

@@ -276,6 +276,8 @@ def _fork(config: SmallRun, rank: int, port: int) -> int:
 
 def one_rank(config: SmallRun) -> None:
     """Run in this process, and print as JSON how it ended."""
+    # Not before a fork: a child's threads would now and then lack the pool that torch's share.
+    torch.set_num_threads(1)
     place = find_place("cpu")
     if config.stops:
         ended = stopped_everywhere(config, place)
@@ -288,7 +290,6 @@ def one_rank(config: SmallRun) -> None:
 
 def main(config: SmallRun) -> None:
     """Run in as many processes as asked for."""
-    torch.set_num_threads(1)
     if config.kills:
         json.dump(killed_anywhere(replace(config, quiet=True)), sys.stdout)
     elif config.ranks > 1:
