@@ -127,14 +127,14 @@ def _appendices(
         Appendix(
             "claims-of-the-paper",
             "The paper's claims, and what our records say",
-            f"Each with its verdict and its numbers: {said}.",
+            f"Each with its verdict: {said}.",
             sections=[Section("claims", "Claims and rules", claims_tables(records, judged))],
         ),
         Appendix(
             "transfer",
             "What the encoders are worth",
             "Linear probes, fine-tuning, labels, masks and boxes; few images, long trainings, "
-            "noise; how each method was tuned and trained.",
+            "noise; tuning.",
             sections=[*transfer_sections(main, records), _training(main)],
         ),
         Appendix(
@@ -146,13 +146,13 @@ def _appendices(
         Appendix(
             "captions",
             "Captions and vocabulary",
-            "What captions name, which labels that gives, how right they are, how fast.",
+            "What captions name, which labels that gives, how right and how fast.",
             sections=word_sections(main, records),
         ),
         Appendix(
             "published",
             "The paper's tables, and the recipes",
-            "As published, with ours beside them where it is of the same scale.",
+            "As published, with ours beside them at the same scale.",
             sections=paper,
         ),
         Appendix(

@@ -24,7 +24,7 @@ from catlip.kinds.cost.communication import exchange_tables
 from catlip.kinds.cost.data_path import rates_tables
 from catlip.kinds.cost.loop_overhead import loop_overhead_table
 from catlip.kinds.cost.memory import memory_tables
-from catlip.kinds.cost.plan import plan_table
+from catlip.kinds.cost.plan import checked, plan_table
 from catlip.kinds.cost.projection import projection_tables
 from catlip.kinds.cost.waterfall import waterfall_tables
 from catlip.table import Table
@@ -189,7 +189,10 @@ def _plan(records: Records) -> list[Block]:
     plans = measured(records, Plan)
     if not plans:
         return [Text(words), *to_fill("No training was planned.", PLAN)]
-    return [Text(words), Command(PLAN), replace(plan_table(plans[0]), folded=True)]
+    told = max(plans, key=lambda record: len(record.measured.runs))
+    said = checked([check for record in plans for check in record.measured.checks])
+    table = replace(plan_table(told), folded=True)
+    return [Text(words), *([Text(said)] if said else []), Command(PLAN), table]
 
 
 def _data(records: Records) -> list[Block]:

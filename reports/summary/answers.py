@@ -256,16 +256,16 @@ def advice(setting: Setting) -> str:
     device = "" if record is None or not record.is_cpu else ": none of ours is of a GPU"
     prompts = (
         "if you need text prompts, contrast, for CatLIP has no text tower; and before you budget "
-        f"for {PAPER_SPEED_UP} times, time steps of your own{device}"
+        f"for {PAPER_SPEED_UP} times, time your own steps{device}"
     )
     if judged <= {BETTER, NOT_WORSE} and ratio.low > 1:
         return (
-            "So, as far as this experiment goes: if you need features and your captions name what "
+            "As far as this experiment goes: if you need features and your captions name what "
             f"is in the image, classify their nouns; {prompts}."
         )
     if judged == {WORSE}:
         return (
-            "So, as far as this experiment goes: contrast images and captions, unless you cannot "
+            "As far as this experiment goes: contrast images and captions, unless you cannot "
             f"pay for it; {prompts}."
         )
     return f"So: this experiment does not decide which features are better; {prompts}."

@@ -47,28 +47,24 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     columns += ["Step time of ViT B/16"] if larger else []
     rows = [_headline_row(setting, method, equal, larger=larger) for method in setting.methods]
     record = setting.step_time
-    caption = "Mean ± sample standard deviation over n seeds; every number leads to its records. "
+    caption = "Mean ± sample standard deviation over n seeds. "
     if setting.scale == "starter":
         caption += (
-            "A linear probe is a linear classifier on the frozen encoder's features, tested on "
-            "drawings by teams whose drawings no training saw; a concept is what a drawing shows, "
-            "a subgroup its kind, such as food-fruit. "
+            "A linear probe is a linear classifier on frozen features, tested on drawings by teams "
+            "that no training saw; a concept is what a drawing shows, a subgroup its kind, such as "
+            "food-fruit. "
         )
     if equal.tasks:
         caption += (
-            f"After {equal.seconds:,.0f} s: of other trainings, of several lengths, interpolated "
-            "at the longest time that both methods have. "
+            f"After {equal.seconds:,.0f} s: interpolated between trainings of several lengths, at "
+            "the longest time that both methods have. "
         )
-    untimed = [m for m in setting.methods if setting.trainings(m) and m not in setting.timed]
-    if untimed:
-        caption += (
-            f"No training times of {', '.join(map(name_of, untimed))}: too few of the trainings "
-            "had the machine to themselves. "
-        )
+    if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
+        caption += "Times beside other programs are left out. "
     if record:
         caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
     if larger:
-        caption += "Of ViT B/16 only steps were timed, at 224 pixels. "
+        caption += "ViT B/16: at 224 pixels. "
     title = f"Measured in {setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
     table = with_warning(
         Table(name, title, columns, rows=rows, caption=caption.strip()), timed_in(setting)

@@ -40,7 +40,7 @@ def _in_short(record: Record[StepTime]) -> str:
         return "Not yet known: the FLOPs of a step were not counted."
     left = ratio.value / flops
     return (
-        f"CLIP's step has {shown(flops, 2)} times the matrix products, which leaves a factor of "
+        f"CLIP's step has {shown(flops, 2)} times the matrix products, which leaves "
         f"{shown(left, 2)} for all else, such as the optimizer."
     )
 
@@ -60,10 +60,7 @@ def _phases(record: Record[StepTime]) -> str:
 def _parameters(record: Record[StepTime]) -> str:
     millions = [record.measured.methods[m].parameters / 1e6 for m in PAIR]
     one, other = (shown(count, 1) for count in millions)
-    return (
-        f"CatLIP trains {one} M parameters (image encoder and classifier), CLIP {other} M (image "
-        "encoder and text tower)."
-    )
+    return f"CatLIP trains {one} M parameters, CLIP {other} M with its text tower."
 
 
 def _telling(setting: Setting, waterfalls: Sequence[Record[Waterfall]]) -> Record[Waterfall] | None:

@@ -79,7 +79,7 @@ def _figure(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
         f"A mark is a training, a line the mean of {n} seeds. {how_drawn(lines)}".strip(),
         f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
         draw=partial(_draw, lines=lines, title=task),
-        height=0.88 * height_for(lines),
+        height=0.82 * height_for(lines),
     )
 
 

@@ -102,7 +102,7 @@ def plan_table(run: Run[Plan], end: str = "") -> Table:
         "Computed: the simplest layout that fits and is as good as the fastest, memory at most, "
         "and below hours and ratios the range of what they rest on. In micro-batches a "
         f"contrastive method embeds everything once more. Rates: {'; '.join(rates)}. "
-        f"{_checked(measured.checks)}"
+        f"{checked(measured.checks)}"
     )
     title = f"Pre-training on {measured.images:,.0f} images, planned"
     return Table(f"plan{end}", title, columns, rows=rows, caption=caption.strip())
@@ -142,7 +142,7 @@ def _between(interval: Interval, decimals: int | None, times: float = 1.0) -> st
     return f"{shown(times * interval.low, decimals)} to {shown(times * interval.high, decimals)}"
 
 
-def _checked(checks: Sequence[PlanCheck]) -> str:
+def checked(checks: Sequence[PlanCheck]) -> str:
     """What each training was planned to take, and took; empty without any."""
     said = [
         f"{name_of(check.method)} on {check.images:,} images ({check.name}) "
