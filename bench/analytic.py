@@ -24,14 +24,13 @@ from bench.measuring.methods import METHODS, shown
 from bench.measuring.training_step import EncoderName, Factors, MethodNames, factors_of
 from catlip import kinds
 from catlip.cli import InputError, run
-from catlip.costs import Exchange
+from catlip.costs import GIB, Exchange
 from catlip.kinds.cost.analytic import analytic_table
 from catlip.program.ranges import Count, PartialFraction
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import LATER, Record
 from catlip.table import print_tables
 
-GIB = 2**30
 # Recipes with the released samplers.
 OWN_SIZES = {"catlip": CATLIP["datacomp_b16"], "clip": CLIP["datacomp_b16_release"]}
 

@@ -22,8 +22,7 @@ import torch
 import torch.distributed as dist
 
 from baselines.methods import BASELINES
-from bench.arithmetic.activations import peak_bytes
-from bench.arithmetic.fitting import default_batch
+from bench.arithmetic.fitting import default_batch, device_bytes
 from bench.measuring import exchange_time
 from bench.measuring.methods import shown
 from bench.measuring.training_step import (
@@ -36,6 +35,7 @@ from bench.measuring.training_step import (
 )
 from catlip import kinds
 from catlip.cli import InputError, run
+from catlip.costs import GIB
 from catlip.kinds.cost.communication import communication_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural
@@ -44,7 +44,6 @@ from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place, of_all_ranks
 from catlip.training.parallel import Parallel
 
-GIB = 2**30
 START = "torchrun --nproc-per-node 2 -m bench.communication"
 # For the other ranks: no step here has them further apart; NCCL's start on many machines may.
 PATIENCE = {"cpu": timedelta(seconds=60), "cuda": timedelta(seconds=600)}
@@ -188,9 +187,9 @@ def _measure_all(
 
 def _short_of(factors: Factors, place: Place) -> str:
     """By how much the step is larger than a rank's GPU, the same on all ranks; empty if it fits."""
-    needed = peak_bytes(factors, place.world_size, place.device.type)
     if place.device.type == "cpu":
         return ""
+    needed = device_bytes(factors, place.world_size)
     room = min(of_all_ranks(torch.cuda.get_device_properties(place.device).total_memory))
     return f"{needed / GIB:.0f} GiB do not fit {room / GIB:.0f}" if needed > room else ""
 

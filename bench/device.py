@@ -4,7 +4,6 @@ An accelerator is often rented for minutes. One process pays once for imports an
 start; each record is written as soon as it is measured; what does not fit into the budget is named.
 """
 
-import gc
 import io
 import os
 import signal
@@ -24,6 +23,8 @@ import torch
 
 from bench import projection
 from bench.loop_overhead import LoopOverhead
+from bench.measuring.methods import FOUR
+from bench.measuring.training_step import free_memory
 from bench.memory import Memory
 from bench.projection import Projection
 from bench.step_time import StepTime
@@ -33,7 +34,6 @@ from catlip.program.ranges import Count
 from catlip.table import Cell, Table, print_tables, shown
 from catlip.training.distributed import find_place
 
-FOUR = ("catlip", "clip", "siglip", "superclass")
 LEAST_S = 5.0  # less time is not worth a start
 
 
@@ -131,9 +131,7 @@ def measured(part: Part, end: float, *, quiet: bool) -> str:
     except (InputError, RuntimeError, subprocess.SubprocessError) as error:
         return f"failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
     finally:
-        gc.collect()  # the models of a part that failed
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()  # the models of a part that failed
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from bench.arithmetic.activations import peak_bytes
 from bench.arithmetic.fitting import default_batch
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.methods import shown
-from bench.measuring.step_memory import GIB, attempt, fitter, predict
+from bench.measuring.step_memory import attempt, fitter, predict
 from bench.measuring.training_step import (
     PRECISION,
     MethodNames,
@@ -27,6 +27,7 @@ from bench.measuring.training_step import (
 )
 from catlip import kinds
 from catlip.cli import InputError, run
+from catlip.costs import GIB
 from catlip.kinds.cost.memory import memory_tables
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, NotNegative, PartialFraction

@@ -14,22 +14,20 @@ from typing import Annotated, Any
 
 import tyro
 
-from bench.arithmetic.gpus import GPUS, gpu_of
-from bench.arithmetic.layouts import Laid, best_layout, slowed
+from bench.arithmetic.gpus import GPUS, SLOWEST_LINK, gpu_of
+from bench.arithmetic.layouts import Laid, best_layout, computing_ms
 from bench.arithmetic.link import PRESETS, Link
 from bench.arithmetic.scaling import Compute, measured_compute, read
 from bench.measuring import methods
 from bench.measuring.training_step import EncoderName, MethodNames, factors_of
 from catlip import kinds
 from catlip.cli import InputError, choose, run
+from catlip.costs import GIB
 from catlip.kinds.cost.plan import plan_table
 from catlip.program.ranges import Count, Fraction, NotNegative, Positive
 from catlip.record import Record
 from catlip.table import print_tables
 
-GIB = 2**30
-USUAL = ("catlip", "clip", "siglip", "superclass")
-SLOWEST = "pcie4_8x_100gbit"  # the link of devices that are not known here
 # How far apart the rates of two methods on one device may lie where neither was measured: on
 # processors CLIP's step took 1.03 and 1.19 times as long as its operations say beside CatLIP's.
 RATES_DIFFER = 1.2
@@ -136,32 +134,25 @@ class Machine:
 
 def machines(config: Plan) -> Iterator[Machine]:
     """The device of the record, or each encoder on each GPU. Raises: InputError."""
+    for name, model, rates in _rates(config):
+        gpu = gpu_of(name)
+        memory_gb = config.memory_gb or (gpu.memory_gb if gpu else math.inf)
+        link = choose("link", config.link or (gpu.link if gpu else SLOWEST_LINK), PRESETS)
+        yield Machine(name, model, GIB * memory_gb, link=link, rates=rates)
+
+
+def _rates(config: Plan) -> Iterator[tuple[str, str, dict[str, Rate]]]:
+    """The name of each kind of device, the encoder, and the rates there."""
     if config.step_time is not None:
         record, timed = read(config.step_time, kinds.StepTime)
-        name, model = record["environment"]["device"], record["config"]["model"]
         rates = measured_rates(config.step_time, config.methods or tuple(timed.methods))
-        yield Machine(
-            name, model, memory_bytes(config, name), link=link_of(config, name), rates=rates
-        )
+        yield record["environment"]["device"], record["config"]["model"], rates
         return
-    config = replace(config, methods=config.methods or USUAL)
+    config = replace(config, methods=config.methods or methods.FOUR)
     for model, gpu in itertools.product(config.models, config.gpu):
         path = fastest_record(config, gpu, model)
         rates = measured_rates(path, config.methods) if path else assumed(config, gpu, model)
-        memory, link = memory_bytes(config, gpu), link_of(config, gpu)
-        yield Machine(gpu.upper(), model, memory, link=link, rates=rates)
-
-
-def memory_bytes(config: Plan, device: str) -> float:
-    """Of a device: as asked, or by its datasheet; no limit for one that has none here."""
-    gpu = gpu_of(device)
-    return GIB * (config.memory_gb or (gpu.memory_gb if gpu else math.inf))
-
-
-def link_of(config: Plan, device: str) -> Link:
-    """As asked, or the usual one of such a device. Raises: InputError."""
-    gpu = gpu_of(device)
-    return choose("link", config.link or (gpu.link if gpu else SLOWEST), PRESETS)
+        yield gpu.upper(), model, rates
 
 
 def measured_rates(path: Path, wanted: Sequence[str]) -> dict[str, Rate]:
@@ -297,7 +288,7 @@ def check(path: Path, machine: Machine) -> kinds.PlanCheck:
         batch_size=recipe["micro_batch"],
         checkpointing=recipe["checkpointing"],
     )
-    step_ms = slowed(compute, factors).step_ms(factors.batch_size, 1)
+    step_ms = computing_ms(compute, factors, 1)
     predicted_s = trained.images_seen / factors.batch_size * step_ms / 1e3
     return kinds.PlanCheck(
         name=path.stem,
@@ -305,7 +296,6 @@ def check(path: Path, machine: Machine) -> kinds.PlanCheck:
         images=int(trained.images_seen),
         predicted_s=predicted_s,
         measured_s=trained.train_seconds,
-        error=predicted_s / trained.train_seconds - 1,
     )
 
 

@@ -5,7 +5,6 @@ The steps are those of `catlip.training.loop.Trainer`, as pre-training takes the
 once in each for the loss and the gradient's norm.
 """
 
-import gc
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,7 @@ from bench.measuring.training_step import (
     batch_of,
     build,
     factors_of,
+    free_memory,
 )
 from catlip import kinds
 from catlip.cli import InputError, run
@@ -217,8 +217,7 @@ def main(config: StepTime) -> None:
     runs = []
     for compiled in ways(config, place.device.type):
         runs += time_steps(replace(config, compile=compiled), place)
-        gc.collect()  # two ways at once may not fit on a device
-        torch.cuda.empty_cache()
+        free_memory()  # two ways at once may not fit on a device
     if runs:
         print_tables(step_tables(runs))
     for timed in runs:

@@ -8,7 +8,6 @@ one process. What both releases could have done better, and alike, comes after t
 explain none of the ratio, and tell what a step of either method costs where they are left undone.
 """
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ import torch
 from bench.arithmetic.fitting import images_that_fit
 from bench.arithmetic.flops import mean_flops_per_sample
 from bench.measuring.statistics import ratio, summarise
-from bench.measuring.training_step import EncoderName, Factors, Stopwatch
+from bench.measuring.training_step import EncoderName, Factors, Stopwatch, free_memory
 from bench.measuring.variants import (
     RELEASE,
     RESOLUTION,
@@ -175,9 +174,7 @@ class Timed:
         taken = None
         with suppress(torch.OutOfMemoryError):
             taken = measure((before, after), self.num_rounds, self.place)
-        # After the block above: until its end, the error's frames hold the tensors of both steps.
-        gc.collect()
-        torch.cuda.empty_cache()
+        free_memory()
         self.bar.update()
         if taken is None:
             sizes = f"{before.step.batch_size} or {after.step.batch_size}"

@@ -6,6 +6,7 @@ Plain numbers, without torch. `bench.arithmetic` adds the towers, whose shapes i
 from dataclasses import dataclass
 
 FLOAT32 = 4  # bytes
+GIB = 2**30  # bytes
 
 
 @dataclass(frozen=True)

@@ -240,24 +240,41 @@ def dense(plan: Plan) -> Iterator[Step]:
             continue
         for seed in range(options.seeds):
             for method in ("random", *options.methods):
-                yield dense_training(plan, task, folder, name=f"{method}-seed{seed}", seed=seed)
+                yield dense_training(plan, task, folder, method=method, seed=seed)
             if task == "multilabel" and "catlip" in options.methods:
-                name = f"catlip_transfer-seed{seed}"
                 yield dense_training(
-                    plan, task, folder, name=name, seed=seed, arguments=("--init", "transfer")
+                    plan,
+                    task,
+                    folder,
+                    method="catlip",
+                    seed=seed,
+                    name=f"catlip_transfer-seed{seed}",
+                    arguments=("--init", "transfer"),
                 )
         if plan.starter:
             yield dense_training(
-                plan, task, folder, name="overfit", seed=0, arguments=("--overfit", "10")
+                plan,
+                task,
+                folder,
+                method="random",
+                seed=0,
+                name="overfit",
+                arguments=("--overfit", "10"),
             )
 
 
 def dense_training(
-    plan: Plan, task: str, folder: str, name: str, *, seed: int, arguments: tuple[str, ...] = ()
+    plan: Plan,
+    task: str,
+    folder: str,
+    *,
+    method: str,
+    seed: int,
+    name: str = "",
+    arguments: tuple[str, ...] = (),
 ) -> Step:
-    """One training of a dense task on an encoder, which the name begins with."""
-    method = "catlip" if name.startswith("catlip_transfer-") else name.partition("-")[0]
-    trained = method in plan.options.methods
+    """One training of a dense task on the encoder of a method, or on an untrained one (random)."""
+    name, trained = name or f"{method}-seed{seed}", method != "random"
     encoder = str(plan.trained(method, seed)) if trained else plan.untrained
     recipe = DENSE_RECIPES[task]
     if plan.starter:

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+SLOWEST_LINK = "pcie4_8x_100gbit"  # of devices whose link is not known
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -16,7 +18,7 @@ class Gpu:
 
     memory_gb: float
     tflops: dict[str, float]
-    link: str = "pcie4_8x_100gbit"
+    link: str = SLOWEST_LINK
 
 
 # Of two names that begin alike, the longer comes first.

@@ -12,7 +12,7 @@ from typing import get_args
 
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.fitting import USABLE, device_bytes
-from bench.arithmetic.flops import image_flops, recomputed_flops, step_flops, text_flops
+from bench.arithmetic.flops import image_flops, recomputed_flops, text_flops
 from bench.arithmetic.link import Link
 from bench.arithmetic.scaling import BACKWARD_SHARE, Compute, exposed_ms
 from bench.arithmetic.state import objective_of, step_shape
@@ -92,7 +92,7 @@ def laid_out(
 ) -> Laid:
     """What the step of a layout takes."""
     whole = replace(factors, batch_size=factors.batch_size * accumulation)
-    compute_ms = slowed(compute, whole, again=accumulation > 1).step_ms(whole.batch_size, devices)
+    compute_ms = computing_ms(compute, whole, devices, in_parts=accumulation > 1)
     fetched, others = [], []
     for exchange in sent(whole, devices):
         if exchange.what == "parameters":  # once more in each micro-batch
@@ -127,19 +127,20 @@ def layout_bytes(factors: Factors, devices: int, accumulation: int) -> float:
     return peak
 
 
-def slowed(compute: Compute, factors: Factors, *, again: bool = False) -> Compute:
-    """The rate of `factors`, which may compute more or less twice than the step that was timed.
+def computing_ms(
+    compute: Compute, factors: Factors, devices: int, *, in_parts: bool = False
+) -> float:
+    """Of a step of `factors`, which may compute more or less twice than the one that was timed.
 
     Args:
-        again: in micro-batches, so that a contrastive method embeds everything once more.
+        in_parts: in micro-batches, so that a contrastive method embeds everything once more.
     """
     timed = replace(compute.factors, batch_size=factors.batch_size)
-    extra = recomputed_flops(factors) - recomputed_flops(timed)
-    if again and objective_of(factors).whole_step:
-        extra += factors.batch_size * embedding_flops(factors)
-    model_flops = step_flops(factors)
-    rate = compute.flops_per_ms * model_flops / (model_flops + extra)
-    return replace(compute, factors=factors, flops_per_ms=rate)
+    again = recomputed_flops(factors) - recomputed_flops(timed)
+    if in_parts and objective_of(factors).whole_step:
+        again += factors.batch_size * embedding_flops(factors)
+    once_ms = replace(compute, factors=factors).step_ms(factors.batch_size, devices)
+    return once_ms + again / compute.flops_per_ms
 
 
 def embedding_flops(factors: Factors) -> int:

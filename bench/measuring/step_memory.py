@@ -11,7 +11,6 @@ the larger of the two; `other` is all beside those: the batch, what is computed 
 of the smaller overlaps.
 """
 
-import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -24,13 +23,13 @@ from bench.arithmetic.activations import activation_bytes, peak_bytes
 from bench.arithmetic.state import state_bytes
 from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import saved_bytes, tensors_of
-from bench.measuring.training_step import Factors, batch_of, build
+from bench.measuring.training_step import Factors, batch_of, build, free_memory
+from catlip.costs import GIB
 from catlip.data.loader import Batch
 from catlip.kinds import MemoryParts
 from catlip.training.distributed import Place
 from catlip.training.loop import Trainer
 
-GIB = 2**30
 NUM_WARMUP = 2  # the optimizer's state is made in the first step
 NUM_REPEATS = 2  # shows that the figure is the same each time
 
@@ -142,7 +141,7 @@ def attempt(factors: Factors, place: Place, budget: float) -> tuple[MemoryParts,
     if _may_fit(factors, place, budget):
         with suppress(torch.OutOfMemoryError):
             result = measure(factors, place)
-    _free()  # after the block above: until its end, the error's frames hold their tensors
+    free_memory()  # after the block above: until its end, the error's frames hold their tensors
     return result if result and result[0].peak_gib * GIB <= budget else None
 
 
@@ -162,7 +161,7 @@ def fitter(factors: Factors, place: Place, budget: float) -> Callable[[int], boo
             with suppress(torch.OutOfMemoryError):
                 peak = peak_of(trainer, batch_of(step, place)).allocated
         trainer.optimizer.zero_grad(set_to_none=True)
-        _free()
+        free_memory()
         return peak <= budget and not math.isinf(peak)
 
     return fits
@@ -170,8 +169,3 @@ def fitter(factors: Factors, place: Place, budget: float) -> Callable[[int], boo
 
 def _may_fit(factors: Factors, place: Place, budget: float) -> bool:
     return place.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget
-
-
-def _free() -> None:
-    gc.collect()
-    torch.cuda.empty_cache()

@@ -11,6 +11,7 @@ The defaults of `Factors` are those of a training; the other values are what the
 does for one of the methods, or what people ask about.
 """
 
+import gc
 import itertools
 import time
 from collections.abc import Callable, Iterable
@@ -194,6 +195,14 @@ def batch_of(factors: Factors, place: Place) -> Batch:
         seed=factors.seed + place.rank,
         device=place.device,
     )
+
+
+def free_memory() -> None:
+    """Give back what steps that are over have held. After one that ran out of memory, call it
+    outside of the handler: until that ends, the error's frames hold the tensors.
+    """
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def norm_by_loop(parameters: Iterable[nn.Parameter]) -> Tensor:

@@ -185,18 +185,18 @@ def cheaper(setting: Setting) -> Answer:
         return Answer(question, short, sentences, sources=sources)
     timed = (
         f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}), "
-        f"{step_description(record)}{_larger(setting, '; ')}."
+        f"{step_description(record)}{_larger(setting)}."
     )
     short = _cheaper_in_short(ratio, _trainings_ratio(setting))
     return Answer(question, short, [timed, *sentences], sources=sources)
 
 
-def _larger(setting: Setting, before: str) -> str:
+def _larger(setting: Setting) -> str:
     """The same ratio with ViT B/16, where it was timed on this device."""
     for record in setting.of_the_paper:
         ratio = record.measured.ratios.get("clip/catlip")
         if ratio and record is not setting.step_time:
-            return f"{before}with ViT B/16 {shown(ratio.value, 2)} ({interval(record, ratio)})"
+            return f"; with ViT B/16 {shown(ratio.value, 2)} ({interval(record, ratio)})"
     return ""
 
 

@@ -8,9 +8,9 @@ from bench.arithmetic.activations import peak_bytes
 from bench.arithmetic.fitting import USABLE, device_bytes, images_that_fit, in_turns_bytes
 from bench.arithmetic.state import state_bytes
 from bench.measuring.training_step import Factors
+from catlip.costs import GIB
 from catlip.recipes.pretrain import CATLIP, CLIP
 
-GIB = 2**30
 RECIPES = [("catlip", name) for name in CATLIP] + [("clip", name) for name in CLIP]
 
 

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.fitting import USABLE, device_bytes
 from bench.arithmetic.flops import recomputed_flops, step_flops
-from bench.arithmetic.layouts import best_layout, laid_out, slowed
+from bench.arithmetic.layouts import best_layout, computing_ms, laid_out
 from bench.arithmetic.link import PRESETS
 from bench.arithmetic.scaling import BACKWARD_SHARE, Compute, exposed_ms
 from bench.measuring.training_step import Factors
-from bench.plan import GIB, RATES_DIFFER, Plan, check, fastest_record, machines, planned
+from bench.plan import RATES_DIFFER, Plan, check, fastest_record, machines, planned
 from catlip.cli import InputError
+from catlip.costs import GIB
 from catlip.kinds import Interval
 
 LINK = PRESETS["a100_8x_nvlink_200gbit"]
@@ -113,10 +114,10 @@ def test_what_is_computed_again_takes_its_time() -> None:
     timed = compute()
     again = replace(timed.factors, checkpointing=True)
     extra = recomputed_flops(again) - recomputed_flops(timed.factors)
-    assert slowed(timed, again).step_ms(256, 1) == pytest.approx(
+    assert computing_ms(timed, again, 1) == pytest.approx(
         timed.step_ms(256, 1) + extra / timed.flops_per_ms
     )
-    assert slowed(timed, timed.factors).step_ms(256, 1) == timed.step_ms(256, 1)
+    assert computing_ms(timed, timed.factors, 1) == timed.step_ms(256, 1)
 
 
 def test_sharded_parameters_are_fetched_while_the_device_computes() -> None:
