@@ -35,27 +35,22 @@ def fit(costs: Sequence[float], errors: Sequence[float] | NDArray[np.float64]) -
     """
     cost, error = np.asarray(costs, dtype=float), np.asarray(errors, dtype=float)
     scale = float(np.exp(np.log(cost).mean()))
-    best: tuple[float, Law] | None = None
-    for exponent in EXPONENTS:
-        falling = (cost / scale) ** -exponent
-        for floor, factor in _candidates(falling, error):
-            missed = float(((floor + factor * falling - error) ** 2).sum())
-            if best is None or missed < best[0]:
-                best = missed, Law(floor, factor, float(exponent), scale=scale)
-    assert best is not None, "there is a candidate for every exponent"
-    return best[1]
-
-
-def _candidates(
-    falling: NDArray[np.float64], error: NDArray[np.float64]
-) -> list[tuple[float, float]]:
-    """Floor and factor of least squares; where one would be negative, with it at 0."""
-    slope, mean = falling - falling.mean(), error.mean()
-    factor = float(slope @ (error - mean) / (slope @ slope))
-    floor = float(mean - factor * falling.mean())
-    if floor >= 0 and factor >= 0:
-        return [(floor, factor)]
-    return [(0.0, max(0.0, float(falling @ error / (falling @ falling)))), (float(mean), 0.0)]
+    falling = (cost / scale) ** -EXPONENTS[:, None]  # [exponents, n]
+    slope = falling - falling.mean(axis=1, keepdims=True)
+    factor = slope @ (error - error.mean()) / (slope**2).sum(axis=1)
+    floor = error.mean() - factor * falling.mean(axis=1)
+    without_floor = np.maximum(0, falling @ error / (falling**2).sum(axis=1))
+    none = np.zeros_like(floor)
+    # Where least squares makes one of the two negative, the best is with it at 0.
+    floors = np.stack([floor, none, none + error.mean()], axis=1)
+    factors = np.stack([factor, without_floor, none], axis=1)
+    laws = floors[..., None] + factors[..., None] * falling[:, None]
+    missed = ((laws - error) ** 2).sum(axis=2)
+    missed[(floors < 0) | (factors < 0)] = np.inf
+    row, way = np.unravel_index(missed.argmin(), missed.shape)
+    return Law(
+        float(floors[row, way]), float(factors[row, way]), float(EXPONENTS[row]), scale=scale
+    )
 
 
 @dataclass(frozen=True)
