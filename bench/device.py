@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from bench import projection
+from bench.compiling import Compiling
 from bench.loop_overhead import LoopOverhead
 from bench.measuring.methods import FOUR
 from bench.measuring.training_step import free_memory
@@ -172,6 +173,7 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
                 missing=no_data,
             ),
             part("loop overhead, B/16", 25, loop),
+            part("compiling, B/16, 2 image sizes", 80, Compiling(num_sizes=2)),
             communication(config, 60, ranks=torch.cuda.device_count(), model="vit_b16"),
             part(
                 "waterfall, forward, 3 image sizes",

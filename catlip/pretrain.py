@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,10 @@ from catlip.program.ranges import Count, Natural, Seed
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import CATLIP, Recipe
-from catlip.record import Record, plain
+from catlip.record import LATER, Record, plain
 from catlip.system.lock import only_writer
 from catlip.table import as_text
+from catlip.training.blocks import compiling_pays
 from catlip.training.deterministic import choose_deterministic
 from catlip.training.distributed import Place, barrier, find_place, in_turn, peak_gib
 from catlip.training.folder import discard
@@ -73,7 +74,11 @@ class PretrainRun:
     them.
     """
     compile: bool = False
-    """Compile the transformer blocks, once for each image size."""
+    """Compile the transformer blocks, once for each image size; by default on a GPU, in a training
+    of at least 1,000 steps a size.
+    """
+    eager: bool = field(default=False, metadata=LATER)
+    """Never compile."""
     deterministic: bool = False
     """Only kernels that give the same result each time, so that a run that was stopped ends as one
     that was not, to the bit, on a GPU too; bench.step_time says what that costs.
@@ -98,6 +103,10 @@ class PretrainRun:
     """
     quiet: bool = False
     """No progress bar."""
+
+    def __post_init__(self) -> None:
+        if self.compile and self.eager:
+            raise InputError("--compile and --eager exclude each other")
 
 
 @dataclass(frozen=True)
@@ -208,6 +217,8 @@ def _train(
     its path.
     """
     method = objective.name
+    pays = compiling_pays(place.device, len(data.plan), len(config.recipe.sizes()))
+    config = replace(config, compile=config.compile or (pays and not config.eager))
     trainer = Trainer(
         objective,
         config.recipe,

@@ -174,6 +174,11 @@ SMALLEST = {
         "waterfall",
     ),
     "bench.device": Smallest("--only memory --device cpu --quiet", "memory"),
+    "bench.compiling": Smallest(
+        "--model vit_tiny16 --resolution 48 --num-classes 50 --batch-size 2 --num-sizes 1 "
+        f"--num-rounds 1 {QUIET}",
+        "compiling",
+    ),
     "bench.busy_machine": Smallest("--num-steps 1 --num-rounds 1 --quiet", "busy_machine"),
     "bench.busy_machine steps": Smallest("--num-steps 1"),
     "bench.analytic": Smallest("--methods catlip clip", "analytic"),

@@ -28,6 +28,7 @@ COSTS = (
     "analytic",
     "loop_overhead",
     "busy_machine",
+    "compiling",
 )
 WORDS = (
     "label_accuracy",

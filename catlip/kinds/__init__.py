@@ -13,6 +13,7 @@ from catlip.kinds.cost.communication import (
     LinkFit,
     MethodExchange,
 )
+from catlip.kinds.cost.compiling import CompiledSize, Compiling
 from catlip.kinds.cost.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
 from catlip.kinds.cost.loop_overhead import LoopOverhead
 from catlip.kinds.cost.memory import (
@@ -64,6 +65,8 @@ __all__ = [
     "Ceiling",
     "CollectiveCalls",
     "Communication",
+    "CompiledSize",
+    "Compiling",
     "DataPath",
     "Dense",
     "Detection",

@@ -6,6 +6,9 @@ from torch import nn
 # Compiled forms of a block: one for each image size, in training and in evaluation. With dropped
 # paths blocks that are alike do not share them, because each drops another share.
 MAX_GRAPHS = 64
+# Of each image size, from which on compiling is taken to pay on a GPU: it takes about half a minute
+# a size, and should save some hundredths of a second a step. bench.compiling measures both.
+PAYING_STEPS = 1_000
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
@@ -21,6 +24,11 @@ def blocks(module: nn.Module) -> list[nn.Module]:
     if alike and len(members) > 1 and any(True for _ in module.parameters()):
         return members
     return [block for member in members for block in blocks(member)]
+
+
+def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool:
+    """Whether a training of so many steps at so many image sizes should be compiled."""
+    return device.type == "cuda" and num_steps >= PAYING_STEPS * num_sizes
 
 
 def compile_blocks(module: nn.Module) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from catlip.kinds import (
     Analytic,
     Communication,
+    Compiling,
     DataPath,
     Kind,
     LoopOverhead,
@@ -21,6 +22,7 @@ from catlip.kinds import (
     Waterfall,
 )
 from catlip.kinds.cost.communication import exchange_tables
+from catlip.kinds.cost.compiling import when_it_pays
 from catlip.kinds.cost.data_path import rates_tables
 from catlip.kinds.cost.loop_overhead import loop_overhead_table
 from catlip.kinds.cost.memory import memory_tables
@@ -71,7 +73,7 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         Section(
             "step-time",
             "A training step",
-            _steps(main, measured(records, StepTime)),
+            _steps(main, records),
         ),
         Section("waterfall", "One factor at a time", _waterfall(records)),
         Section("memory", "Memory", _memory(records)),
@@ -87,13 +89,14 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
     ]
 
 
-def _steps(main: Setting | None, timed: Sequence[Record[StepTime]]) -> list[Block]:
+def _steps(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "One step of each method from the same synthetic batch, in turns in one process: forward, "
         "loss, backward, optimizer. Images are already on the device and one device sends nothing, "
         "so this is the cost of computing alone; reading images and exchanging between devices "
         "have their own sections."
     )
+    timed = measured(records, StepTime)
     if not timed:
         return to_fill("No step has been timed.", TIME_STEPS)
     first = main.step_time if main else None
@@ -104,7 +107,9 @@ def _steps(main: Setting | None, timed: Sequence[Record[StepTime]]) -> list[Bloc
         for figure in phases_figure(record, f"step_phases{suffix(i)}")
     ]
     caution = [Text(ON_A_CPU)] if any(record.is_cpu for record in timed) else []
-    return [Text(words), *caution, *side_by_side(figures), *tables_by_device(timed)]
+    pays = when_it_pays(measured(records, Compiling))
+    said = [Text(pays)] if pays else []
+    return [Text(words), *caution, *side_by_side(figures), *tables_by_device(timed), *said]
 
 
 def _waterfall(records: Records) -> list[Block]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bench.measuring import methods
-from catlip.training.blocks import blocks, compile_blocks
+from catlip.training.blocks import PAYING_STEPS, blocks, compile_blocks, compiling_pays
 
 TOLERANCE = {
     "fp32": 1e-4,
@@ -59,6 +59,14 @@ def test_a_stack_of_different_modules_or_without_weights_has_no_blocks() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("device", "missing", "pays"), [("cuda", 0, True), ("cuda", 1, False), ("cpu", 0, False)]
+)
+def test_long_trainings_on_a_gpu_are_compiled(device: str, missing: int, pays: bool) -> None:
+    num_steps = 13 * PAYING_STEPS - missing
+    assert compiling_pays(torch.device(device), num_steps, num_sizes=13) is pays
+
+
 def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient() -> None:
     gradients = []
     torch._dynamo.reset()

@@ -45,6 +45,7 @@ def _options(run: Run[StepKind]) -> list[str]:
     """What of a step is not as usual, its attention and whether it was compiled."""
     setup, ranks = run.setup, run.measured.world_size or 1
     kernel, changes = run.machine.attention, run.measured.kind == "waterfall"
+    both_ways = run.measured.kind == "compiling"
     of_kernel = bool(kernel) and setup.attention != "naive" and not changes
     options = {
         f"{setup.resolution} px": setup.resolution not in (None, USUAL_RESOLUTION),
@@ -52,7 +53,7 @@ def _options(run: Run[StepKind]) -> list[str]:
         f"{clipped(kernel, 24)} attention": of_kernel,
         "checkpointing": setup.checkpointing,
         f"{setup.patch_drop_rate:.0%} of patches dropped": setup.patch_drop_rate > 0,
-        "compiled" if setup.compile else "eager": not changes,
+        "compiled" if setup.compile else "eager": not changes and not both_ways,
         "deterministic kernels": setup.deterministic,
         "with data loading": bool(setup.data),
         f"{ranks} ranks": ranks > 1,

@@ -1,0 +1,101 @@
+"""What compiling the transformer blocks takes at each image size of a recipe, and when it pays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from catlip.kinds.base import Interval, Summary
+from catlip.kinds.cells import TIMES, ratio_cell, summary_cell
+from catlip.kinds.cost.steps import StepKind, step_description
+from catlip.kinds.run import Run
+from catlip.table import Cell, Table, number_cell, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledSize:
+    """Steps at one image size.
+
+    Attributes:
+        compile_s: the first compiled step less the first eager one.
+        ratio: eager over compiled, above 1 where compiling helps.
+    """
+
+    resolution: int
+    batch_size: int
+    compile_s: float
+    eager_ms: Summary
+    compiled_ms: Summary
+    ratio: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiling(StepKind):
+    """Steps of one method, eager and compiled in turns.
+
+    Attributes:
+        ratio: of whole rounds, a step at each size: eager over compiled.
+    """
+
+    kind = "compiling"
+
+    image_sizes: list[CompiledSize]
+    ratio: Interval
+
+    @property
+    def compile_s(self) -> float:
+        """Of all sizes."""
+        return sum(size.compile_s for size in self.image_sizes)
+
+    @property
+    def pays_after(self) -> float | None:
+        """Steps after which compiling has saved what it took, the sizes drawn alike; None where the
+        interval of the ratio does not lie above 1.
+        """
+        saved_ms = sum(size.eager_ms.median - size.compiled_ms.median for size in self.image_sizes)
+        if (self.ratio.low or 0.0) <= 1 or saved_ms <= 0:
+            return None
+        return 1e3 * self.compile_s / (saved_ms / len(self.image_sizes))
+
+
+def compiling_table(name: str, run: Run[Compiling]) -> Table:
+    """A row for each image size, and one for all."""
+    columns = ["Image size", "Images", "Compiling (s)", "Eager (ms)", "Compiled (ms)", "Ratio"]
+    measured, anchor = run.measured, run.anchor
+    rows = [
+        [
+            Cell(f"{size.resolution} px"),
+            number_cell(size.batch_size, 0, anchor),
+            number_cell(size.compile_s, 1, anchor),
+            summary_cell(size.eager_ms, anchor),
+            summary_cell(size.compiled_ms, anchor),
+            ratio_cell(run, size.ratio),
+        ]
+        for size in measured.image_sizes
+    ]
+    whole = [Cell(), number_cell(measured.compile_s, 1, anchor), Cell(), Cell()]
+    rows.append([Cell("all"), *whole, ratio_cell(run, measured.ratio)])
+    caption = (
+        "The first compiled step of a size less its first eager one, without what an earlier run "
+        "has compiled; then single steps in turns, medians with the 5th to 95th percentile. The "
+        "ratio is eager over compiled, with its 95 % interval."
+    )
+    title = f"Compiling the blocks of {step_description(run)}"
+    return Table(name, title, columns, rows=rows, caption=caption)
+
+
+def when_it_pays(runs: Sequence[Run[Compiling]]) -> str:
+    """A sentence for each run; empty without any."""
+    return " ".join(_when_it_pays(run) for run in runs)
+
+
+def _when_it_pays(run: Run[Compiling]) -> str:
+    measured = run.measured
+    took = (
+        f"Compiling the blocks of {step_description(run)} took {shown(measured.compile_s, 0)} s "
+        f"for {len(measured.image_sizes)} image sizes"
+    )
+    if run.too_few:
+        return f"{took}; what it saves was timed in {run.too_few}."
+    if (after := measured.pays_after) is None:
+        return f"{took}, and steps were not faster with 95 % confidence."
+    faster = f"{shown(measured.ratio.value, 2)}{TIMES}"
+    return f"{took} and made steps {faster} as fast: it pays after {shown(after, 0)} steps."
