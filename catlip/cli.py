@@ -25,6 +25,7 @@ from catlip.program.flags import grouped
 from catlip.program.out import check_out
 from catlip.program.ranges import check_ranges
 from catlip.system.foreign import printable
+from catlip.system.urls import take_credentials
 
 C = TypeVar("C")
 Program = tuple[type[Any], Callable[[Any], object]]  # a config and what is called with it
@@ -74,6 +75,8 @@ def run(
         subcommands: other programs of this module, each chosen by its name as the first argument.
     Exits: 2 after one line on stderr for what the user can correct, 130 on Ctrl-C.
     """
+    # Before anything reads them, and keeps them in a record or a message.
+    sys.argv[1:] = map(take_credentials, sys.argv[1:])
     prog, arguments = module_name(), sys.argv[1:]
     if arguments == ["--version"]:
         print(f"catlip-bench {__version__}")

@@ -25,7 +25,7 @@ HELP = """\
   --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under an
                    hour), cc3m or datacomp
   --shards SHARDS  cc3m, datacomp: the image-caption shards, for example
-                   '/data/cc3m/{00000..00331}.tar'
+                   '/data/cc3m/{00000..00331}.tar', or remote, as 's3://bucket/{00000..00331}.tar'
   --probe DATA     cc3m, datacomp: what to transfer to, for example imagenet:/data/imagenet
   --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
   --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
@@ -58,6 +58,8 @@ Examples:
   ./run_all.sh --study
   ./run_all.sh --methods catlip,clip,siglip,superclass --seeds 6
   ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
+  ./run_all.sh --scale cc3m --shards 'hf://datasets/pixparse/cc3m-wds/cc3m-train-{0000..0575}.tar' \
+      --probe imagenet:/data/imagenet
 """
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
 from catlip.data.sampler import SampleOrder, StepPlan
+from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
 from catlip.data.workers import Items
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
@@ -149,9 +150,15 @@ class DataPath:
         numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
         seen, broken = 0, BrokenImages()
         largest = max(3 * size.batch * size.resolution**2 for size in self.plan.sizes)
-        for batch in Items(
-            _MicroBatches(self), numbers, num_workers, pin_memory=pin_memory, item_bytes=largest
-        ):
+        items = Items(
+            _MicroBatches(self),
+            numbers,
+            num_workers,
+            pin_memory=pin_memory,
+            item_bytes=largest,
+            fetches=isinstance(self.shards, ShardSet) and self.shards.remote,
+        )
+        for batch in items:
             seen += len(batch)
             if broken.add(batch.broken):
                 broken.check(seen, self.max_broken)
@@ -172,6 +179,8 @@ class _MicroBatches(Dataset[Batch]):
         number, micro_step = divmod(number, path.accumulation)
         step = path.plan[number]
         start = step.start + (micro_step * path.world_size + path.rank) * step.batch
+        if isinstance(path.shards, ShardSet):
+            path.shards.expect(*path.order.windows_at(start))
         shards, numbers = path.order(np.arange(start, start + step.batch))
         samples = [
             (path.shards[shard], int(number)) for shard, number in zip(shards, numbers, strict=True)

@@ -141,6 +141,16 @@ class SampleOrder:
                 shards[here], numbers[here] = window_shards[within], window_numbers[within]
         return shards, numbers
 
+    def windows_at(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The shards of the window at a stream position, and those of the next window."""
+        epoch, place = divmod(position, self.total)
+        order, begins = self._epoch(epoch)
+        first = self.window * int(np.searchsorted(begins, place, side="right"))
+        after = order[first : first + self.window]
+        if not len(after):
+            after = self._epoch(epoch + 1)[0][: self.window]
+        return order[first - self.window : first], after
+
     def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The epoch's order of shards, and the position in the epoch where each window begins."""
         draw = streams.generator(self.seed, streams.SAMPLE_ORDER, epoch)

@@ -2,12 +2,15 @@
 
 An epoch is planned from the number of samples of each shard, and data sets are told apart by the
 digests of their shards. Both are stored in one small file in the user's cache. The first start
-reads every shard, on all cores; a later one checks only each shard's size, times and inode.
+reads every shard, on all cores; a later one checks only each shard's size, times and inode. Of a
+remote shard both are known once it was indexed, by `catlip.label` for example, and no start asks
+for it; it is fetched when it is read, and those of the next window in the background.
 """
 
 import functools
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -18,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.data.shards import OPEN_SHARDS, Shard, open_shard, status_of
+from catlip.data.remote import Ahead
+from catlip.data.shards import OPEN_SHARDS, Content, Shard, content_of, open_shard, status_of
 from catlip.data.tar_index import DIGEST_DIGITS
 from catlip.program.progress import progress
 from catlip.system.cache import cache_dir, packed, unpacked, write_to_cache
 from catlip.system.engines import local
+from catlip.system.urls import is_remote
 
 FEW = 16  # shards are counted here before other processes have started
 MOST_NAMED = 5  # shards that cannot be read
@@ -40,6 +45,7 @@ class ShardSet:
         counts: [S] int64, samples in each.
         digests: [S] bytes, of the content of each.
         skipped: number of a shard -> the samples left out of it; shards without any are absent.
+        remote: whether any of them has to be fetched.
     """
 
     def __init__(
@@ -53,7 +59,10 @@ class ShardSet:
         self.counts = counts
         self.digests = digests
         self.skipped = skipped
+        self.remote = any(map(is_remote, paths))
         self._opened = functools.lru_cache(maxsize=OPEN_SHARDS)(self._open)
+        self._ahead: Ahead | None = None
+        self._expected: tuple[list[int], list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -68,6 +77,19 @@ class ShardSet:
     def __reduce__(self) -> tuple[type["ShardSet"], tuple[Any, ...]]:
         # Without the open shards: each worker opens its own.
         return ShardSet, (self.paths, self.counts, self.digests, self.skipped)
+
+    def expect(self, now: NDArray[np.int64], next_: NDArray[np.int64]) -> None:
+        """Have the remote ones among these shards fetched: those read from now on, then the next.
+
+        Does nothing when they are those of the last call.
+        """
+        expected = now.tolist(), next_.tolist()
+        if not self.remote or expected == self._expected:
+            return
+        self._expected = expected
+        if self._ahead is None or not self._ahead.here:
+            self._ahead = Ahead()
+        self._ahead.want(*map(self._remote_paths, expected))
 
     @property
     def digest(self) -> str:
@@ -88,6 +110,9 @@ class ShardSet:
             for cause, (_, name) in by_cause.items():
                 lines.append(f"{self.paths[number]}:{name} ({cause})")
         return lines
+
+    def _remote_paths(self, numbers: Sequence[int]) -> list[Path]:
+        return [self.paths[number] for number in numbers if is_remote(self.paths[number])]
 
     def _open(self, number: int) -> Shard:
         if number >= len(self):
@@ -110,7 +135,10 @@ def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
     statuses = _statuses(paths)
     shards = _known(paths, statuses)
     if new := np.flatnonzero(shards.counts < 0).tolist():
-        shards = _counted(shards, new, quiet)
+        contents = _contents([paths[number] for number in new], len(paths), quiet)
+        for number in new:
+            statuses[number] = contents[paths[number]].status
+        shards = _counted(shards, new, contents)
         _keep(shards, statuses)
     return shards
 
@@ -158,42 +186,57 @@ def _statuses(paths: Sequence[Path]) -> NDArray[np.int64]:
 
 
 def _counts_file(paths: Sequence[Path]) -> Path:
-    named = "\n".join([os.getcwd(), *map(str, paths)])
+    folder = "" if all(map(is_remote, paths)) else os.getcwd()
+    named = "\n".join([folder, *map(str, paths)])
     return cache_dir("counts") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
 
 
-def _counted(shards: ShardSet, new: Sequence[int], quiet: bool) -> ShardSet:
-    """The shards, with the samples of those numbered `new` counted.
+def _contents(new: Sequence[Path], num_shards: int, quiet: bool) -> dict[Path, Content]:
+    """What is in the new shards, each opened once.
 
     Raises: InputError that names the shards that cannot be read.
     """
-    paths = list(dict.fromkeys(shards.paths[number] for number in new))
-    counted: dict[Path, tuple[int, bytes, Skipped]] = {}
+    paths = list(dict.fromkeys(new))
+    num_remote = sum(map(is_remote, paths))
+    contents: dict[Path, Content] = {}
     refused: dict[Path, InputError] = {}
-    with local(len(os.sched_getaffinity(0)) if len(paths) > FEW else 1) as apply:
-        results = apply(_look_into, paths)
-        hidden = quiet or len(paths) <= FEW
+    few = len(paths) <= FEW
+    if num_remote and not quiet:
+        print(
+            f"{num_remote:,} remote shards are looked up; those that were never labelled or read "
+            "are fetched once to be counted",
+            file=sys.stderr,
+        )
+    with local(1 if few else len(os.sched_getaffinity(0))) as apply:
+        results = apply(content_of, paths)
         for path, result in progress(
-            results, "indexing", len(paths), disable=hidden, unit=" shards", leave=False
+            results,
+            "indexing",
+            len(paths),
+            disable=quiet or (few and not num_remote),
+            unit=" shards",
+            leave=False,
         ):
             if isinstance(result, OSError):
                 raise result
             if isinstance(result, InputError):
                 refused[path] = result
             else:
-                counted[path] = result
+                contents[path] = result
     if refused:
-        raise _refusal([path for path in paths if path in refused], refused, len(shards))
+        raise _refusal([path for path in paths if path in refused], refused, num_shards)
+    return contents
+
+
+def _counted(shards: ShardSet, new: Sequence[int], contents: Mapping[Path, Content]) -> ShardSet:
+    """The shards, with what is in those numbered `new`."""
     counts, digests, skipped = shards.counts.copy(), shards.digests.copy(), dict(shards.skipped)
     for number in new:
-        counts[number], digests[number], skipped[number] = counted[shards.paths[number]]
+        content = contents[shards.paths[number]]
+        counts[number], digests[number] = content.count, content.digest.encode()
+        skipped[number] = content.skipped
     skipped = {number: by_cause for number, by_cause in skipped.items() if by_cause}
     return ShardSet(shards.paths, counts, digests, skipped=skipped)
-
-
-def _look_into(path: Path) -> tuple[int, bytes, Skipped]:
-    shard = open_shard(path)
-    return len(shard), shard.digest.encode(), shard.skipped
 
 
 def _refusal(

@@ -5,6 +5,9 @@ are read once; the offset of each member is stored in the user's cache, for the 
 times and inode. After that any sample is one `pread`: order costs nothing, and nothing is ever
 extracted. A digest of the content is stored with the offsets. Labels and runs refer to that digest,
 not to a path or time, so shards may be moved and copied, but not exchanged.
+
+A remote shard (`s3://...`, see `catlip.data.remote`) is fetched when it is read. Its offsets are
+stored for its URL, size and ETag, and so are known also while it is not on this machine.
 """
 
 import functools
@@ -12,33 +15,36 @@ import glob
 import io
 import json
 import os
-import re
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import braceexpand
 import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
+from catlip.data.remote import find_remote, identity_of, open_remote, size_in
 from catlip.data.tar_index import ABSENT, KINDS, index_tar
 from catlip.record import write_atomically
 from catlip.system.cache import cache_dir, kept, packed, unpacked
+from catlip.system.urls import is_remote, take_credentials, url_of
 
-REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|pipe:", re.IGNORECASE)  # s3://, http://, hf:// ...
+TAR, INDEX = ".tar", ".npz"
 OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shard:
     """Where the members of each sample of one tar lie.
 
     Attributes:
         path: the tar.
-        identity: changes when the file at `path` does (its path, size, times or inode).
+        identity: changes when the file at `path` does (its path, size, times or inode; of a remote
+            one, size and ETag).
         keys: [N] sample keys, in the order of the tar.
         image, text, meta: [N, 2] int64, offset and size in bytes of the image, `.txt` and `.json`
             members; -1 where absent.
@@ -56,6 +62,11 @@ class Shard:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the tar."""
+        return size_in(self.identity) if is_remote(self.path) else self.path.stat().st_size
 
     def image_bytes(self, number: int) -> bytes:
         """The encoded image of sample `number`, empty when it has none."""
@@ -99,16 +110,16 @@ class Shard:
 def expand(patterns: str | Iterable[str]) -> list[Path]:
     """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted in each pattern.
 
-    Raises: InputError naming the pattern that matches nothing or is remote, or the brace-listed
-        shard that is missing.
+    Of remote patterns, only folders and globs are asked for.
+
+    Raises: InputError naming the pattern that matches nothing, or the brace-listed shard that is
+        missing, unless it is remote.
     """
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        if REMOTE.match(pattern):
-            raise InputError(
-                f"{pattern!r} is remote, which is not supported yet; copy the files to a disk, or "
-                "mount the storage, and give their path"
-            )
+        if is_remote(pattern):
+            paths += _expand_remote(pattern)
+            continue
         if Path(pattern).is_dir():
             pattern = str(Path(pattern) / "*.tar")
         magic = glob.has_magic(pattern)
@@ -125,12 +136,59 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
     return paths
 
 
+def _expand_remote(pattern: str) -> list[Path]:
+    pattern = url_of(take_credentials(pattern))
+    if not pattern.lower().endswith(TAR) and not glob.has_magic(pattern):
+        pattern = f"{pattern.rstrip('/')}/*{TAR}"
+    paths: list[Path] = []
+    for name in braceexpand.braceexpand(pattern):
+        if url_of(Path(name)) != name:
+            raise InputError(f"{name} has an empty or '.' folder in its path; such a name is lost")
+        matches = find_remote(name) if glob.has_magic(name) else [Path(name)]
+        if not matches:
+            raise InputError(f"no shard matches {name!r}")
+        paths += matches
+    return paths
+
+
 def open_shard(path: Path) -> Shard:
     """The shard at `path`, its index read from the cache or built and cached.
 
     Raises: InputError when it is missing, not a tar, cut short, empty, or hostile.
     """
     return _indexed(path, _identity(path))
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is known of a shard without its index.
+
+    Attributes:
+        status: of the shard when this was true of it, see `status_of`.
+        count: how many samples it has.
+        digest, skipped: as those of `TarIndex`.
+    """
+
+    status: tuple[int, ...]
+    count: int
+    digest: str
+    skipped: dict[str, tuple[int, str]]
+
+
+def content_of(path: Path) -> Content:
+    """Opens a shard, unless it is remote and was indexed before.
+
+    Raises: as `open_shard`.
+    """
+    status = status_of(path)
+    if not is_remote(path):
+        shard = open_shard(path)
+        return Content(status, len(shard), shard.digest, skipped=shard.skipped)
+    try:
+        return _stored_content(path, status)
+    except (FileNotFoundError, ValueError):
+        open_shard(path)
+    return _stored_content(path, status_of(path))
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
@@ -156,35 +214,46 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
 def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
     """What tells whether a shard has changed: size, two times in nanoseconds, and inode.
 
+    Of a remote shard it is the status of its stored index, and zeros if there is none: a training
+    does not ask for all its shards when it starts. When it opens one that has changed, that is
+    noticed, and its index replaced.
+
     Args:
         file: the descriptor of the open file that is meant, if it is open.
     Raises: InputError when the shard does not exist.
     """
     try:
+        if is_remote(path):
+            path = _index_file(path)
         status = os.stat(path if file is None else file)
     except FileNotFoundError:
+        if path.suffix == INDEX:
+            return 0, 0, 0, 0
         raise InputError(f"shard {path} does not exist") from None
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63
 
 
 def _identity(path: Path, file: int | None = None) -> str:
+    if is_remote(path):
+        return identity_of(path)
     return sha256(f"{path.resolve()}\n{status_of(path, file)}".encode()).hexdigest()[:32]
 
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _indexed(path: Path, identity: str) -> Shard:
-    # Named by the path alone, so that the index of a changed shard replaces the old one.
-    name = sha256(str(path.resolve()).encode()).hexdigest()[:32]
     index = functools.partial(_packed_index, path, identity)
-    return kept(
-        cache_dir("indexes") / f"{name}.npz",
-        index,
-        functools.partial(_unpacked_index, path, identity),
-    )
+    read = functools.partial(_unpacked_index, path, identity)
+    return kept(_index_file(path), index, read)
+
+
+def _index_file(path: Path) -> Path:
+    """Named by the path alone, so that the index of a changed shard replaces the old one."""
+    named = path if is_remote(path) else path.resolve()
+    return cache_dir("indexes") / f"{sha256(str(named).encode()).hexdigest()[:32]}{INDEX}"
 
 
 def _packed_index(path: Path, identity: str) -> bytes:
-    index = index_tar(path)
+    index = index_tar(path, open_remote(path, identity) if is_remote(path) else None)
     head = {"identity": identity, "digest": index.digest, "skipped": index.skipped}
     lines = {"keys": "\n".join(index.keys), "head": json.dumps(head)}
     texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
@@ -195,16 +264,13 @@ def _unpacked_index(path: Path, identity: str, file: Path) -> Shard:
     """Raises: ValueError when the file is damaged, or the index of another version of the shard."""
     arrays = unpacked(file)
     try:
-        head = json.loads(arrays["head"].tobytes())
+        head = _read_head(arrays["head"])
         keys = arrays["keys"].tobytes().decode().split("\n")
         spans = image, text, meta = [arrays[kind] for kind in KINDS]
         if head["identity"] != identity or any(
             span.shape != (len(keys), 2) or span.dtype != np.int64 for span in spans
         ):
             raise ValueError("the index of something else")
-        skipped = {
-            cause: (int(count), str(first)) for cause, (count, first) in head["skipped"].items()
-        }
         return Shard(
             path,
             identity,
@@ -212,15 +278,37 @@ def _unpacked_index(path: Path, identity: str, file: Path) -> Shard:
             image=image,
             text=text,
             meta=meta,
-            digest=str(head["digest"]),
-            skipped=skipped,
+            digest=head["digest"],
+            skipped=head["skipped"],
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an index: {error}") from None
 
 
+def _stored_content(path: Path, status: tuple[int, ...]) -> Content:
+    """Raises: FileNotFoundError and ValueError where there is no stored index that can be read."""
+    try:
+        with np.load(_index_file(path), allow_pickle=False) as arrays:
+            head, (count, _) = _read_head(arrays["head"]), arrays["image"].shape
+        return Content(status, count, head["digest"], skipped=head["skipped"])
+    except FileNotFoundError:
+        raise
+    # As of `unpacked`: damage shows as one of many errors.
+    except Exception as error:
+        raise ValueError(f"not an index: {error}") from None
+
+
+def _read_head(content: NDArray[Any]) -> dict[str, Any]:
+    """Identity, digest and skipped samples of a stored index."""
+    head = json.loads(content.tobytes())
+    skipped = {cause: (int(count), str(first)) for cause, (count, first) in head["skipped"].items()}
+    return {"identity": head["identity"], "digest": str(head["digest"]), "skipped": skipped}
+
+
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _file(path: Path, identity: str) -> io.FileIO:
+    if is_remote(path):
+        return open_remote(path, identity)
     file = io.FileIO(path)  # closed when it leaves the cache and is collected
     if _identity(path, file.fileno()) != identity:
         raise InputError(f"shard {path} has changed since it was opened; run the command again")

@@ -9,6 +9,7 @@ end of each image, which is in the block before the next header and so costs no 
 digest does not depend on where the shard is.
 """
 
+import io
 import os
 import re
 import tarfile
@@ -65,16 +66,18 @@ class TarIndex:
     skipped: dict[str, tuple[int, str]]
 
 
-def index_tar(path: Path) -> TarIndex:
+def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
     """Walk a tar.
 
+    Args:
+        raw: the open file, if it is not the one at `path`.
     Raises: InputError when it may not be read, or is not a tar, cut short, empty, or hostile.
     """
     rows: dict[str, int] = {}
     spans = {kind: array("q") for kind in KINDS}
     skipped: dict[str, dict[str, str]] = {}
     digest = sha256()
-    with _opened(path) as file:
+    with io.BufferedReader(raw or _opened(path), BUFFER_BYTES) as file:
         size = os.fstat(file.fileno()).st_size
         for member in _files(path, file):
             if member.offset_data + member.size > size:
@@ -113,9 +116,9 @@ def index_tar(path: Path) -> TarIndex:
     )
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path) -> io.FileIO:
     try:
-        return open(path, "rb", buffering=BUFFER_BYTES)
+        return io.FileIO(path)
     except PermissionError:
         raise InputError(
             f"shard {path} cannot be read: no permission; change its permissions, or leave it out"

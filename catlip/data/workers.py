@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 # For a batch, and for each 1e6 bytes of it: storage far away is slow.
 TIMEOUT_S, TIMEOUT_S_PER_MB = 60, 2
+# More, where all remote shards of a window may have to be fetched before its first batch. A
+# connection that hangs ends of itself, long before.
+FETCH_S = 3600
 MOST_AHEAD, AHEAD_BYTES = 4, 2**32  # batches that a worker, and bytes that all of them, read ahead
 # A worker that is spawned imports torch before its first batch; on a busy machine that takes
 # minutes.
@@ -49,6 +52,7 @@ class Items(Generic[T]):
         num_workers: processes; by default one, and beside a GPU all cores that it has here but one.
         pin_memory: the items go to a GPU.
         item_bytes: of the largest, about.
+        fetches: whether an item may need files that have to be fetched.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Items(Generic[T]):
         *,
         pin_memory: bool = False,
         item_bytes: int = 0,
+        fetches: bool = False,
     ):
         if num_workers is None:
             num_workers = cores_of_a_rank() - 1 if pin_memory else 1
@@ -70,7 +75,7 @@ class Items(Generic[T]):
             num_workers=num_workers,
             worker_init_fn=_one_thread if num_workers else None,
             prefetch_factor=ahead(num_workers, item_bytes) if num_workers else None,
-            timeout=timeout_s(item_bytes, fork=fork) if num_workers else 0,
+            timeout=timeout_s(item_bytes, fork=fork) + FETCH_S * fetches if num_workers else 0,
             multiprocessing_context=("fork" if fork else "spawn") if num_workers else None,
             pin_memory=pin_memory,
         )

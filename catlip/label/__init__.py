@@ -27,6 +27,7 @@ import tyro
 
 from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
+from catlip.data.remote import CACHE_SIZE
 from catlip.kinds import Labelling
 from catlip.label.plan import counted, delete_stale, failure, sidecars_of, split_all
 from catlip.label.sidecar import (
@@ -46,6 +47,7 @@ from catlip.program.ranges import Count, Natural
 from catlip.record import Record
 from catlip.system.engines import Apply, local, on_ray
 from catlip.system.foreign import printable
+from catlip.system.urls import is_remote
 
 BATCH_CAPTIONS = 512
 
@@ -192,9 +194,10 @@ def main(config: Label) -> None:
     # A cluster's workers have working folders of their own.
     root = Path.cwd() if config.engine == "ray" else Path()
     paths, labels_dir = (
-        [root / path for path in find(config.sources)],
+        [path if is_remote(path) else root / path for path in find(config.sources)],
         config.labels_dir and root / config.labels_dir,
     )
+    _check_labels_dir(paths, config.labels_dir)
     folder = labels_dir or paths[0].parent
     record_path = labelling_record(paths, labels_dir, config.rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
@@ -224,6 +227,15 @@ def main(config: Label) -> None:
         report(measured, len(sources) - len(todo), folder, record_path)
     else:
         print(f"nothing to do: all {counted(sources)} are labelled in {folder} ({record_path})")
+
+
+def _check_labels_dir(paths: Sequence[Path], labels_dir: Path | None) -> None:
+    if labels_dir is None and any(map(is_remote, paths)):
+        raise InputError("where do the labels of remote shards go? give --labels-dir FOLDER")
+    if labels_dir and is_remote(labels_dir):
+        raise InputError(
+            f"--labels-dir {labels_dir} is remote; label into a folder here, and copy it there"
+        )
 
 
 def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) -> Path:
@@ -257,7 +269,7 @@ def _engine(config: Label) -> AbstractContextManager[Apply]:
         return local(config.workers or len(os.sched_getaffinity(0)))
     return on_ray(
         config.ray_address,
-        {name: os.environ[name] for name in ("CATLIP_CACHE",) if name in os.environ},
+        {name: os.environ[name] for name in ("CATLIP_CACHE", CACHE_SIZE) if name in os.environ},
     )
 
 

@@ -12,17 +12,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
+from catlip.data.remote import open_file
 from catlip.data.shards import Shard
 from catlip.label.sources import Source, TarShard
 from catlip.label.tables.columns import Caption
 from catlip.record import write_atomically
 from catlip.system.cache import packed, unpacked
+from catlip.system.urls import is_remote
 
 SUFFIX = ".labels.npz"
 META = {
@@ -85,9 +87,17 @@ def write_sidecar(path: Path, labels: Labels) -> None:
 
 
 def read_sidecar(path: Path) -> Labels:
-    """The labels in a sidecar file. Raises: InputError when it is not a whole one."""
+    """The labels in a sidecar file, which may be remote.
+
+    Raises: InputError when it is not a whole one, FileNotFoundError.
+    """
+    with open_file(path) as file:
+        return _read(path, file)
+
+
+def _read(path: Path, file: BinaryIO) -> Labels:
     try:
-        arrays = unpacked(path)
+        arrays = unpacked(file)
         labels = Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
         _check(labels)
     except (ValueError, KeyError, RecursionError) as error:
@@ -128,7 +138,7 @@ def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
     path = sidecar_path(TarShard(shard.path), labels_dir, rule)
     folder = f" --labels-dir {labels_dir}" if labels_dir else ""
     fix = f"run `python -m catlip.label {shard.path} --rule {rule}{folder}`"
-    if not path.exists():
+    if not is_remote(path) and not path.exists():
         raise InputError(f"shard {shard.path} has no labels at {path}; {fix}")
     labels = read_sidecar(path)
     if (labels.meta.get("content"), len(labels)) != (shard.digest, len(shard)):

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from catlip.cli import InputError
-from catlip.data.shards import Shard, expand, open_shard
+from catlip.data.shards import TAR, Shard, expand, open_shard
 from catlip.label.tables.columns import Caption, Unusable
 from catlip.label.tables.parts import TABLE_KINDS, cut, table_kind
+from catlip.system.urls import is_remote
 
-TAR = ".tar"
 BAD_META = "a .json that is no object"
 
 
@@ -55,7 +55,7 @@ class TarShard:
         skipped = {cause: list(members) for cause, members in shard.skipped.items()}
         return {
             "shard": self.path.name,
-            "size": self.path.stat().st_size,
+            "size": shard.num_bytes,
             "content": shard.digest,
             "skipped": skipped,
         }
@@ -86,6 +86,8 @@ def find(patterns: Sequence[str]) -> list[Path]:
             raise InputError(
                 f"{path} is neither a shard ({TAR}) nor a table ({', '.join(TABLE_KINDS)})"
             )
+        if is_remote(path) and _kind(path) != TAR:
+            raise InputError(f"{path} is a remote table; copy it here: only shards may be remote")
     return list(dict.fromkeys(paths))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from catlip.program.errors import InputError
+from catlip.system.urls import is_remote
 
 
 def check_out(config: Any) -> None:
@@ -19,6 +20,8 @@ def check_out(config: Any) -> None:
     out = getattr(config, "out", None)
     if not isinstance(out, Path) or getattr(config, "dry_run", False):
         return
+    if is_remote(out):
+        raise InputError(f"--out {out} is remote; give a path on this machine")
     default = next(field.default for field in dataclasses.fields(config) if field.name == "out")
     example = f", say {default}" if isinstance(default, Path) else ""
     if out.name in ("", ".."):

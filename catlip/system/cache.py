@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import platformdirs
@@ -72,8 +72,8 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def unpacked(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file.
+def unpacked(path: Path | BinaryIO) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file, which may be open already.
 
     Raises: ValueError when it is damaged, OSError when it cannot be opened.
     """

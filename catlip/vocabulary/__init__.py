@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from catlip.captions import EDITION
 from catlip.cli import InputError
+from catlip.data.remote import read_file
 from catlip.label.sidecar import Labels
 from catlip.record import plain, write_atomically
 from catlip.vocabulary.counts import HISTOGRAM, MOST, Counts, Making, Source, Synset
@@ -144,11 +145,13 @@ class Vocabulary:
     def load(cls, path: Path) -> "Vocabulary":
         """Read what `save` wrote. Raises: InputError when it is missing or not a vocabulary."""
         try:
-            return cls(**_fields(json.loads(path.read_bytes())))
+            content = read_file(path)
         except FileNotFoundError:
             raise InputError(
                 f"there is no vocabulary at {path}; build one with `python -m catlip.vocabulary`"
             ) from None
+        try:
+            return cls(**_fields(json.loads(content)))
         except (
             ValueError,
             KeyError,
@@ -266,7 +269,7 @@ def _too_few(
 
 def vocabulary_identity(path: Path) -> str:
     """What stands for the vocabulary in a file, in the identity of a run and beside its weights."""
-    return sha256(path.read_bytes()).hexdigest()[:16]
+    return sha256(read_file(path)).hexdigest()[:16]
 
 
 def check_trained_on(path: Path, trained: object, whose: str) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 import tyro
 
 from catlip.cli import InputError, Program, run
+from catlip.data.remote import find_remote
 from catlip.kinds import VocabularyCounts
 from catlip.kinds.words.labels import labels_table
 from catlip.label.sidecar import SUFFIX
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import Record
+from catlip.system.urls import is_remote
 from catlip.table import as_text
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count, merge
@@ -118,11 +120,12 @@ def _finish(vocabulary: Vocabulary, config: BuildVocabulary | MergeVocabularies)
 def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
     """Labels files in and among `places`, each folder's sorted, of one rule if one is named."""
     pattern = f"*.{rule}{SUFFIX}" if rule else f"*{SUFFIX}"
-    files = [
-        path
-        for place in places
-        for path in (sorted(place.glob(pattern)) if place.is_dir() else [place])
-    ]
+    files: list[Path] = []
+    for place in places:
+        if is_remote(place) and place.suffix != ".npz":
+            files += find_remote(str(place / pattern))
+        else:
+            files += sorted(place.glob(pattern)) if place.is_dir() else [place]
     if not files:
         raise InputError(
             f"no {pattern} in {', '.join(map(str, places))}; run `python -m catlip.label` first"

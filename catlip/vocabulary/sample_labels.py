@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
+from catlip.data.remote import open_file
 from catlip.data.shard_set import ShardSet
-from catlip.data.shards import Shard, open_shard
+from catlip.data.shards import Shard
 from catlip.label.sidecar import read_labels, sidecar_path
 from catlip.label.sources import TarShard
+from catlip.system.urls import is_remote
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.counts import Making
 
+REMOTE_LOOKED_AT = 16
 THREADS = 16  # the files may be on a network, where each takes a while
 
 
@@ -41,20 +44,26 @@ class VocabularyLabels:
         self, samples: Sequence[tuple[Shard, int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Values [sum K] and offsets [n + 1] of n (shard, sample number) pairs."""
-        classes = [self._of(shard.path)[number] for shard, number in samples]
+        classes = [self._of(shard)[number] for shard, number in samples]
         return np.concatenate(classes), np.cumsum([0, *map(len, classes)], dtype=np.int64)
 
     def check(self, shards: ShardSet, patterns: Sequence[str]) -> None:
         """Look at the labels files of all shards, as far as that takes no reading of the labels.
+
+        Remote ones would have to be fetched: only some are looked at, and all when they are read.
 
         Args:
             patterns: how the user named the shards.
         Raises: InputError when there is not one for each shard, of its samples, made as those of
             the vocabulary were.
         """
+        step = -(-len(shards) // REMOTE_LOOKED_AT) if is_remote(self.labels_dir) else 1
         with ThreadPoolExecutor(THREADS) as pool:
             checked = pool.map(
-                self._fault, shards.paths, shards.counts.tolist(), shards.digests.tolist()
+                self._fault,
+                shards.paths[::step],
+                shards.counts[::step].tolist(),
+                shards.digests[::step].tolist(),
             )
             faults = [fault for fault in checked if fault]
         if faults:
@@ -90,8 +99,8 @@ class VocabularyLabels:
             return f"{sidecar} was made by {making}, the vocabulary by {self.vocabulary.making}"
         return ""
 
-    def _encode(self, path: Path) -> list[NDArray[np.int64]]:
-        labels = read_labels(open_shard(path), self.labels_dir, self.vocabulary.rule)
+    def _encode(self, shard: Shard) -> list[NDArray[np.int64]]:
+        labels = read_labels(shard, self.labels_dir, self.vocabulary.rule)
         self.vocabulary.check(labels)
         values, offsets = self.vocabulary.encode(labels.values, labels.offsets)
         return np.split(values, offsets[1:-1])
@@ -101,7 +110,7 @@ def _read_head(sidecar: Path) -> tuple[dict[str, Any], int]:
     """What made the labels in a file, and of how many samples they are: its smallest member, and
     the header of another.
     """
-    with zipfile.ZipFile(sidecar) as file:
+    with open_file(sidecar) as opened, zipfile.ZipFile(opened) as file:
         with file.open("meta.npy") as member:
             meta = json.loads(np.lib.format.read_array(member, allow_pickle=False).tobytes())
         with file.open("offsets.npy") as member:

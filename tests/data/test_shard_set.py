@@ -32,9 +32,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the shards that are opened from now on."""
     opened: list[str] = []
-    monkeypatch.setattr(
-        shard_set, "open_shard", lambda path: opened.append(path.name) or open_shard(path)
-    )
+    for name in ("open_shard", "content_of"):
+        function = getattr(shard_set, name)
+        monkeypatch.setattr(
+            shard_set,
+            name,
+            lambda path, function=function: opened.append(path.name) or function(path),
+        )
     return opened
 
 

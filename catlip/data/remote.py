@@ -1,0 +1,294 @@
+"""Files behind a URL (s3, gs, hf, https and all that fsspec knows), read through a local cache.
+
+A remote file is fetched whole, in ranges, so that a connection that breaks costs one of them. What
+tells whether it has changed is its *identity*: the size in bytes, a space, and the ETag or what the
+storage has in its place. The cache is the folder `shards` of the user's cache, of at most
+`$CATLIP_SHARD_CACHE_GB`.
+
+Only what is named by the user is asked for. Drivers take credentials from where they always do
+(environment variables, their files); those in a URL are dealt with in `catlip.system.urls`.
+"""
+
+import collections
+import functools
+import io
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from catlip.cli import InputError
+from catlip.data.shard_cache import FileCache
+from catlip.system.cache import cache_dir
+from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
+
+CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
+DEFAULT_CACHE_GB = 50
+BLOCK_BYTES = 8 * 2**20  # fetched at a time
+# Seconds before each further attempt: a storage may be away for a minute.
+DELAYS_S = (0.5, 1, 2, 4, 8, 16, 30)
+WARN_FROM_S = 4  # a wait that the user is told of
+STALLED_S = 60  # without a byte from an http(s) server
+THREADS_AHEAD = 2  # of each process that reads
+# What a driver says of a version of a file; the first that it does say is taken.
+TAGS = (
+    *("ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"),
+    *("content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"),
+)
+HF = "hf"
+ATTEMPT_AGAIN = (408, 425, 429)  # of the HTTP statuses below 500
+
+T = TypeVar("T")
+
+
+def identity_of(path: Path) -> str:
+    """Size and tag of the remote file as it is now. Raises: InputError that names it."""
+
+    def ask() -> str:
+        # hf tells the hash of a file only with all else that it knows.
+        more = {"expand_info": True} if _scheme(path) == HF else {}
+        about = _driver(path).info(with_credentials(path), **more)
+        if about.get("type") == "directory":
+            raise FileNotFoundError(str(path))
+        if about.get("size") is None:
+            raise ValueError("its server does not tell its size")
+        tag = next((about[name] for name in TAGS if about.get(name)), "")
+        return f"{int(about['size'])} {getattr(tag, 'sha256', tag)}"
+
+    return _attempt(path, ask)
+
+
+def size_in(identity: str) -> int:
+    """The size in bytes of the file of this identity."""
+    return int(identity.partition(" ")[0])
+
+
+def open_remote(path: Path, identity: str) -> io.FileIO:
+    """The remote file of this identity, from the cache or fetched into it, open for reading.
+
+    Raises: InputError that names it when it cannot be fetched, or has changed.
+    """
+    return _cache().open(*_entry(path, identity))
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A local or remote file, open for reading.
+
+    Raises: OSError of a local file, InputError of a remote one.
+    """
+    if is_remote(path):
+        return io.BufferedReader(open_remote(path, identity_of(path)))
+    return open(path, "rb")
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a small file. Raises: as `open_file`."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def find_remote(pattern: str) -> list[Path]:
+    """The remote files of a pattern with wildcards, sorted; it lists their folder."""
+    files = _driver(pattern)
+    names = _attempt(pattern, lambda: files.glob(with_credentials(pattern)))
+    # A name may have the credentials again.
+    found = sorted(without_credentials(files.unstrip_protocol(name)) for name in names)
+    return [Path(url_of(name)) for name in found]
+
+
+class Ahead:
+    """Fetches remote files that will be read soon, in threads of this process.
+
+    What cannot be fetched is left to the reader, who says why.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._wanted: collections.deque[Path] = collections.deque()
+        self._newly = threading.Condition()
+        self._identities: dict[Path, str] = {}
+        self._since = 0.0
+        for _ in range(THREADS_AHEAD):
+            threading.Thread(target=self._fetch, daemon=True).start()
+
+    @property
+    def here(self) -> bool:
+        """Whether the threads are in this process: a forked one has none."""
+        return self._process == os.getpid()
+
+    def want(self, now: Sequence[Path], next_: Sequence[Path]) -> None:
+        """Fetch the files that are read now, and then those that are read next.
+
+        For the latter, no file is deleted that was used since this call.
+        """
+        self._since = time.time()
+        cache = _cache()
+        with self._newly:
+            known = {path: self._identities[path] for path in now if path in self._identities}
+            self._identities = known
+            for path, identity in known.items():
+                cache.touch(_name(path, identity))
+            self._wanted = collections.deque(path for path in now if path not in known)
+            self._wanted += next_
+            self._newly.notify_all()
+
+    def _fetch(self) -> None:
+        while True:
+            with self._newly:
+                while not self._wanted:
+                    self._newly.wait()
+                path, since = self._wanted.popleft(), self._since
+            with suppress(InputError, OSError):
+                identity = identity_of(path)
+                room = _cache().add(*_entry(path, identity), unused_since=since)
+                with self._newly:
+                    self._identities[path] = identity
+                    if not room:
+                        self._wanted.clear()
+
+
+def _entry(path: Path, identity: str) -> tuple[str, int, Callable[[io.FileIO], None]]:
+    """Name, size and content of a file in the cache, as `FileCache` takes them."""
+    return (
+        _name(path, identity),
+        size_in(identity),
+        functools.partial(_fetch_into, path, identity),
+    )
+
+
+def _name(path: Path, identity: str) -> str:
+    return sha256(f"{path}\n{identity}".encode()).hexdigest()[:32]
+
+
+def _cache() -> FileCache:
+    given = os.environ.get(CACHE_SIZE) or str(DEFAULT_CACHE_GB)
+    try:
+        limit = int(float(given) * 1e9)
+    except (ValueError, OverflowError):
+        limit = 0
+    if limit <= 0:
+        raise InputError(f"{CACHE_SIZE}={given} is not a number of gigabytes above 0")
+    return FileCache(cache_dir("shards"), limit, f"give more with {CACHE_SIZE}")
+
+
+def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
+    """Write the remote file of this identity. Raises: InputError, OSError of the local file."""
+    url, size, done = with_credentials(path), size_in(identity), 0
+    while done < size:
+        end = min(done + BLOCK_BYTES, size)
+        content = _attempt(path, functools.partial(_block, path, url, done, end=end, size=size))
+        written = memoryview(content)
+        while written:
+            done_now = os.pwrite(file.fileno(), written, done)
+            written, done = written[done_now:], done + done_now
+    if (now := identity_of(path)) != identity:
+        raise InputError(
+            f"{url_of(path)} has changed (from {identity!r} to {now!r}) since it was looked at; "
+            "run the command again"
+        )
+
+
+def _block(path: Path, url: str, start: int, *, end: int, size: int) -> bytes:
+    """The bytes from `start` to `end`, or to the file's end from a server that knows no ranges."""
+    # hf would list the folder to know the size, and read more than was asked for.
+    more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
+    content: bytes = _driver(path).cat_file(url, start=start, end=end, **more)
+    if len(content) == size:
+        return content[start:]
+    if len(content) != end - start:
+        raise EOFError(f"{len(content):,} of {end - start:,} bytes came")
+    return content
+
+
+def _attempt(path: str | Path, ask: Callable[[], T]) -> T:
+    """What a request gives, made again after errors that may pass.
+
+    Raises: InputError that names the URL.
+    """
+    for delay in (*DELAYS_S, None):
+        try:
+            return ask()
+        except InputError:
+            raise
+        except Exception as error:  # each driver and each of its libraries raises its own
+            if delay is None or not _may_pass(error):
+                raise InputError(_what_failed(path, error)) from None
+            if delay >= WARN_FROM_S:
+                print(
+                    f"warning: {_what_failed(path, error)}; trying again in {delay} s",
+                    file=sys.stderr,
+                )
+        # Several processes that a storage has turned away do not come back all at once.
+        time.sleep(delay * random.SystemRandom().uniform(0.5, 1))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed later."""
+    status = _http_status(error)
+    if status is not None:
+        return status >= 500 or status in ATTEMPT_AGAIN
+    if isinstance(error, FileNotFoundError):
+        # fsspec raises it for a failed connection as well, with the cause.
+        return error.__cause__ is not None
+    if "Credentials" in type(error).__name__:
+        return False
+    return not isinstance(error, (PermissionError, ValueError, TypeError, NotImplementedError))
+
+
+def _http_status(error: BaseException | None) -> int | None:
+    while error is not None:
+        response = getattr(error, "response", None)
+        status = getattr(error, "status", None) or getattr(response, "status_code", None)
+        if isinstance(response, dict):  # botocore's
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if isinstance(status, int):
+            return status
+        error = error.__cause__
+    return None
+
+
+def _what_failed(path: str | Path, error: Exception) -> str:
+    url = url_of(path)
+    status = _http_status(error)
+    if status == 404 or (isinstance(error, FileNotFoundError) and not error.__cause__):
+        return f"{url} is not there"
+    if status in (401, 403) or isinstance(error, PermissionError):
+        return f"{url} may not be read: give its credentials as its driver takes them"
+    reason = error.__cause__ or error
+    return f"{url} cannot be read: {type(reason).__name__}: {without_credentials(str(reason))}"
+
+
+def _scheme(path: str | Path) -> str:
+    return url_of(path).partition(":")[0]
+
+
+def _driver(path: str | Path) -> Any:
+    """The fsspec file system of a URL. Raises: InputError when it is not installed."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    scheme = _scheme(path)
+    options: dict[str, Any] = {}
+    try:
+        import fsspec
+
+        if scheme in ("http", "https"):
+            import aiohttp
+
+            options["timeout"] = aiohttp.ClientTimeout(total=None, sock_read=STALLED_S)
+            # Else it would be encoded anew, and a signature no longer fit.
+            options["encoded"] = "%" in with_credentials(path)
+        if scheme != HF:  # which asks for each file nonetheless
+            options["use_listings_cache"] = False  # it would hide changes
+        return fsspec.filesystem(scheme, **options)  # one for each process
+    except ImportError:
+        raise InputError(
+            f"{url_of(path)} needs another package: pip install 'catlip-bench[remote]'"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{url_of(path)} cannot be read: {error}") from None

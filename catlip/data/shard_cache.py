@@ -1,0 +1,213 @@
+"""A folder of fetched files that never exceeds its size; the processes of a machine share it.
+
+Each file is fetched whole under a temporary name, which has its final size from the start, and then
+renamed. So the sizes of the files in the folder are what is used and reserved, and a file under its
+final name is whole, whatever is killed when. Whoever fetches a file holds the lock of its temporary
+name, which the system releases when the process ends; the others wait and then find it.
+
+To make room, the files used longest ago are deleted. A process that has one open goes on reading
+it: Linux keeps its content until it is closed, beyond the size of this cache.
+"""
+
+import fcntl
+import io
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from catlip.cli import InputError
+from catlip.system.cache import in_cache
+
+PART = ".part"  # ends the name of a file that is being fetched
+LOCK = ".lock"
+WAIT_S = 0.1  # between looks at whether files in flight have made room
+
+
+class FileCache:
+    """The files in a folder, of at most `limit` bytes together.
+
+    Args:
+        advice: ends the message about a file that is larger than that.
+    """
+
+    def __init__(self, folder: Path, limit: int, advice: str):
+        self.folder = folder
+        self.limit = limit
+        self.advice = advice
+
+    def open(self, name: str, size: int, fill: Callable[[io.FileIO], None]) -> io.FileIO:
+        """The file of this name, open for reading.
+
+        Args:
+            size: in bytes.
+            fill: writes the content, if the file is not there.
+        Raises: InputError when it is larger than the cache, OSError that names the file when it
+            cannot be written, and what `fill` raises.
+        """
+        while True:
+            with suppress(FileNotFoundError):
+                return self._open_used(name)
+            with self._fetching(name, wait=True) as part:
+                if part and not self.touch(name):
+                    self._make_room(part, size, math.inf)
+                    return self._filled(part, name, fill)
+
+    def add(
+        self, name: str, size: int, fill: Callable[[io.FileIO], None], *, unused_since: float
+    ) -> bool:
+        """Fetch a file, unless it is there or another process is fetching it.
+
+        Args:
+            unused_since: only files that were last used before this time are deleted for it.
+        Returns: False when that leaves no room.
+        Raises: as `open`.
+        """
+        if self.touch(name):
+            return True
+        with self._fetching(name, wait=False) as part:
+            if not part or self.touch(name):
+                return True
+            if not self._make_room(part, size, unused_since):
+                return False
+            self._filled(part, name, fill).close()
+        return True
+
+    def touch(self, name: str) -> bool:
+        """Count a file as used now; whether it is there."""
+        try:
+            os.utime(self.folder / name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _open_used(self, name: str) -> io.FileIO:
+        file = io.FileIO(self.folder / name)
+        os.utime(file.fileno())
+        return file
+
+    def _filled(self, part: io.FileIO, name: str, fill: Callable[[io.FileIO], None]) -> io.FileIO:
+        temporary, path = self.folder / f"{name}{PART}", self.folder / name
+        try:
+            fill(part)
+            os.fsync(part.fileno())
+            # Opened before it has its name: from then on it may be deleted.
+            file = io.FileIO(temporary)
+            os.rename(temporary, path)
+        except OSError as error:
+            raise in_cache(error, path) from None
+        return file
+
+    @contextmanager
+    def _fetching(self, name: str, wait: bool) -> Iterator[io.FileIO | None]:
+        """The locked temporary file; None if another process has locked it and `wait` is false."""
+        path = self.folder / f"{name}{PART}"
+        while True:
+            try:
+                part = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+            except OSError as error:
+                raise in_cache(error, path) from None
+            if not _lock(part, wait):
+                part.close()
+                yield None
+                return
+            if _is(part, path):
+                break
+            part.close()  # it was renamed or deleted before it was locked here
+        try:
+            yield part
+        finally:
+            if _is(part, path):
+                path.unlink()
+            _release(part)
+
+    def _make_room(self, part: io.FileIO, size: int, unused_since: float) -> bool:
+        """Give the temporary file its size, once files of together `limit` bytes include it.
+
+        Waits for files in flight, but not if only files unused since some time may be deleted.
+        """
+        if size > self.limit:
+            raise InputError(
+                f"a file of {size / 1e9:.3g} GB does not fit the cache {self.folder} of "
+                f"{self.limit / 1e9:.3g} GB; {self.advice}"
+            )
+        while True:
+            with self._accounts():
+                if self._delete_down_to(self.limit - size, unused_since):
+                    os.ftruncate(part.fileno(), size)
+                    return True
+            if unused_since < math.inf:
+                return False
+            time.sleep(WAIT_S)
+
+    @contextmanager
+    def _accounts(self) -> Iterator[None]:
+        """Only one process at a time counts, deletes and reserves."""
+        lock = io.FileIO(self.folder / LOCK, "w")
+        _lock(lock, wait=True)
+        try:
+            yield
+        finally:
+            _release(lock)
+
+    def _delete_down_to(self, most: int, unused_since: float) -> bool:
+        """Delete the oldest files; whether at most so many bytes are left."""
+        files = []
+        for entry in os.scandir(self.folder):
+            with suppress(FileNotFoundError):
+                status = entry.stat()
+                files.append((status.st_mtime, status.st_size, Path(entry)))
+        used = sum(size for _, size, _ in files)
+        for last_use, size, path in sorted(files):
+            if used <= most:
+                break
+            if path.name == LOCK:
+                continue
+            if path.suffix == PART:
+                used -= size if _delete_abandoned(path) else 0
+            elif last_use < unused_since:
+                path.unlink(missing_ok=True)
+                used -= size
+        return used <= most
+
+
+def _delete_abandoned(part: Path) -> bool:
+    """Delete a temporary file if the process that was fetching it has ended; whether it had."""
+    try:
+        file = io.FileIO(part)
+    except FileNotFoundError:
+        return False  # renamed, and so still there
+    if not _lock(file, wait=False):
+        file.close()
+        return False
+    if _is(file, part):
+        part.unlink()
+    _release(file)
+    return True
+
+
+def _lock(file: io.FileIO, wait: bool) -> bool:
+    """Lock an open file; whether that succeeded, which it always does after waiting.
+
+    This lock also keeps out other threads of this process, which a POSIX lock does not.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _release(file: io.FileIO) -> None:
+    # A process forked meanwhile has the file open too: closing it would not unlock it.
+    fcntl.flock(file, fcntl.LOCK_UN)
+    file.close()
+
+
+def _is(file: io.FileIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,93 @@
+"""URLs of data that is not on this machine, as paths; their credentials are kept apart.
+
+A URL is a `Path` like any other, which pathlib writes with one slash: `s3:/bucket/00000.tar`.
+
+The credentials of a URL are its user and password, and the query of an http(s) URL, which may be a
+signature. They leave the command line before anything reads it, and are held in environment
+variables of this process, which its workers inherit. So no path, record, log or message has them.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+# Two letters at least: a single one may be a drive.
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+URL = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<user>[^/\s\"']*@)?(?P<rest>[^\s\"'?#]*)"
+    r"(?P<query>\?[^\s\"']*)?",
+    re.IGNORECASE,
+)
+WITH_QUERY = ("http", "https")  # elsewhere ? is a wildcard
+HELD = "CATLIP_URL_"  # how the variables begin
+SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|API_KEY|CREDENTIAL")
+SHORTEST_SECRET = 6  # characters; a shorter value would be found in innocent words
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether a path or pattern is a URL."""
+    return SCHEME.match(str(path)) is not None
+
+
+def url_of(path: str | Path) -> str:
+    """The URL that a remote path stands for, without credentials."""
+    scheme, _, rest = str(path).partition(":")
+    return f"{scheme.lower()}://{rest.lstrip('/')}"
+
+
+def take_credentials(text: str) -> str:
+    """The text with its URLs stripped of their credentials, which this process then holds.
+
+    They apply to every URL that begins as this one does up to its first wildcard or brace.
+    """
+
+    def stripped(match: re.Match[str]) -> str:
+        scheme, rest = match["scheme"].lower(), match["rest"]
+        user, query = match["user"] or "", match["query"] or ""
+        kept = ""
+        if scheme not in WITH_QUERY:
+            query, kept = "", query
+        if user or query:
+            beginning = re.split(r"[{*\[]", f"{scheme}://{rest}", maxsplit=1)[0]
+            name = HELD + sha256(beginning.encode()).hexdigest()[:16]
+            os.environ[name] = json.dumps([beginning, user, query])
+        return f"{match['scheme']}://{rest}{kept}"
+
+    return URL.sub(stripped, text)
+
+
+def with_credentials(path: str | Path) -> str:
+    """The URL of a remote path, with the credentials that this process holds for it."""
+    url = url_of(path)
+    fitting = [held for held in _held() if url.startswith(held[0])]
+    _, user, query = max(fitting, default=("", "", ""), key=lambda held: len(held[0]))
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{user}{rest}{query}"
+
+
+def without_credentials(text: str) -> str:
+    """A message of a library, without credentials of URLs or values of secret variables."""
+
+    def stripped(match: re.Match[str]) -> str:
+        query = "" if match["scheme"].lower() in WITH_QUERY else match["query"] or ""
+        return f"{match['scheme']}://{match['rest']}{query}"
+
+    text = URL.sub(stripped, text)
+    secrets = [value for name, value in os.environ.items() if SECRET.search(name)]
+    for _, user, query in _held():
+        secrets += [user.rstrip("@"), user.rstrip("@").partition(":")[2], query.lstrip("?")]
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _held() -> Iterator[tuple[str, str, str]]:
+    """The beginning of the URLs that credentials are for, user with its @, and query with its ?."""
+    for name, value in os.environ.items():
+        if name.startswith(HELD):
+            beginning, user, query = json.loads(value)
+            yield beginning, user, query

@@ -1,0 +1,436 @@
+"""Remote shards are fetched into a bounded cache, whatever their server does meanwhile."""
+
+import io
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
+
+from catlip.cli import InputError
+from catlip.data import remote, shards
+from catlip.data.augment import Augmentation
+from catlip.data.loader import DataPath
+from catlip.data.remote import CACHE_SIZE, identity_of, open_file, open_remote
+from catlip.data.sampler import WINDOW_SHARDS, ImageSize, SampleOrder, StepPlan
+from catlip.data.shard_cache import PART, FileCache
+from catlip.data.shard_set import ShardSet, open_shards
+from catlip.data.shards import expand, open_shard, write_shard
+from catlip.system.urls import take_credentials, with_credentials, without_credentials
+from pipeline.inputs import MISSING, digest_of_data
+
+MB = 10**6
+CONTENT = os.urandom(3 * MB)
+
+
+@pytest.fixture(scope="module")
+def s3() -> S3Server:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def http() -> FaultyServer:
+    with faulty_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own, blocks of 1 MB, short waits, and the keys of the S3 server."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "BLOCK_BYTES", MB)
+    monkeypatch.setattr(remote, "DELAYS_S", (0.01, 0.02, 0.05))
+
+
+def read(url: str) -> bytes:
+    with open_file(Path(url)) as file:
+        return file.read()
+
+
+def cached(tmp_path: Path) -> list[Path]:
+    return sorted(path for path in (tmp_path / "cache" / "shards").iterdir() if path.stat().st_size)
+
+
+def write_shards(folder: Path, count: int, samples: int = 6) -> list[Path]:
+    """Tars of small pictures."""
+    from PIL import Image
+
+    paths = [folder / f"{number:04d}.tar" for number in range(count)]
+    for number, path in enumerate(paths):
+        content = []
+        for i in range(samples):
+            picture, shade = io.BytesIO(), (40 * i % 256, 7 * number % 256, 99)
+            Image.new("RGB", (40, 40), shade).save(picture, "PNG")
+            content.append((f"{number}-{i}", {"png": picture.getvalue(), "txt": b"a dog"}))
+        write_shard(path, content)
+    return paths
+
+
+def digests(shard_set: ShardSet, workers: int, first_step: int = 0, steps: int = 40) -> list[str]:
+    order, sizes = SampleOrder(shard_set.counts, seed=0), [ImageSize(32, 6), ImageSize(48, 4)]
+    plan = StepPlan(sizes, 1, steps, seed=0)
+    path = DataPath(shard_set, order, plan, augmentation=Augmentation(), seed=0)
+    return [
+        sha256(batch.images.contiguous().numpy().tobytes()).hexdigest()
+        for batch in path.batches(first_step, workers)
+    ]
+
+
+# Names
+
+
+def test_a_hundred_thousand_shards_are_named_without_a_request() -> None:
+    start = time.monotonic()
+    paths = expand("s3://nowhere/{000000..129999}.tar")
+    assert time.monotonic() - start < 20
+    assert (len(paths), paths[-1]) == (130_000, Path("s3://nowhere/129999.tar"))
+
+
+def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
+    s3: S3Server, http: FaultyServer
+) -> None:
+    for name in ("1.tar", "0.tar", "notes.txt"):
+        s3.put(f"listed/{name}", b"content")
+    named = [Path(f"s3://{BUCKET}/listed/{number}.tar") for number in (0, 1)]
+    for pattern in ("listed", "listed/", "listed/*.tar", "listed/[01].tar", "listed/{0..1}.tar"):
+        assert expand(f"s3://{BUCKET}/{pattern}") == named
+    assert expand(map(str, named)) == named
+    with pytest.raises(InputError, match=r"no shard matches .*/absent/\*\.tar"):
+        expand(f"s3://{BUCKET}/absent")
+    with pytest.raises(InputError, match="empty"):
+        expand("https://host/a//0.tar")
+
+
+# Servers that fail
+
+
+@pytest.mark.parametrize(
+    "faults", [["cut"], ["503", "503"], ["slow"], ["whole"], ["stall"], ["cut", "503", "cut"]]
+)
+def test_what_fails_in_the_middle_is_asked_for_again(
+    http: FaultyServer, monkeypatch: pytest.MonkeyPatch, faults: list[str]
+) -> None:
+    monkeypatch.setattr(remote, "STALLED_S", 1)
+    url, http.faults = http.put("/0.tar", CONTENT), ["", *faults]
+    assert read(url) == CONTENT
+    failed = [fault for fault in faults if fault in ("cut", "503", "stall")]
+    # A range each, of which the server without ranges is not asked for the third.
+    assert http.gets["/0.tar"] == (2 if faults == ["whole"] else 3) + len(failed)
+    assert read(url) == CONTENT
+    assert http.faults == []
+
+
+def test_a_file_that_cannot_be_had_is_named_at_once(http: FaultyServer, s3: S3Server) -> None:
+    start = time.monotonic()
+    for url in (f"http://{http.place}/absent.tar", f"s3://{BUCKET}/absent.tar"):
+        with pytest.raises(InputError, match=rf"{url} is not there"):
+            read(url)
+    assert time.monotonic() - start < 5
+
+
+def test_a_server_that_stays_away_is_named_after_the_last_attempt(http: FaultyServer) -> None:
+    url, http.faults = http.put("/0.tar", CONTENT), ["503"] * 99
+    with pytest.raises(InputError, match=rf"{url} cannot be read: ClientResponseError: 503"):
+        read(url)
+    assert http.gets["/0.tar"] == 1 + len(remote.DELAYS_S)
+
+
+def test_an_s3_server_that_comes_back_is_waited_for(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "DELAYS_S", (0.5,) * 20)
+    url = s3.put("returns.tar", CONTENT)
+    s3.stop()
+    threading.Timer(1, s3.start).start()
+    assert read(url) == CONTENT
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*arguments: object, **options: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.filesystem", absent)
+    with pytest.raises(InputError, match=r"catlip-bench\[remote\]"):
+        read("s3://bucket/0.tar")
+
+
+# Files that change
+
+
+def test_a_shard_that_has_changed_is_noticed_where_it_is_opened(
+    s3: S3Server, tmp_path: Path
+) -> None:
+    paths = write_shards(tmp_path, 2)
+    for path in paths:
+        s3.put(f"changing/{path.name}", path.read_bytes())
+    pattern = f"s3://{BUCKET}/changing/{{0000..0001}}.tar"
+    opened = open_shards(expand(pattern))
+    old = opened.digest
+    write_shard(paths[1], [("other", {"txt": b"a cat"})])
+    s3.put("changing/0001.tar", paths[1].read_bytes())
+    again = open_shards(expand(pattern))
+    assert (again.digest, len(again[0])) == (old, 6)
+    with pytest.raises(InputError, match=r"0001\.tar has changed"):
+        again[1]
+    new = open_shards(expand(pattern))
+    assert new.counts.tolist() == [6, 1]
+    assert new.digest == open_shards(paths).digest != old
+    assert new[1].caption(0) == "a cat"
+
+
+def test_a_file_that_changes_while_it_is_fetched_is_not_kept(
+    http: FaultyServer, tmp_path: Path
+) -> None:
+    path = Path(http.put("/0.tar", CONTENT))
+    identity = identity_of(path)
+    http.put("/0.tar", bytes(len(CONTENT)))
+    with pytest.raises(InputError, match=r"0\.tar has changed"):
+        open_remote(path, identity)
+    assert cached(tmp_path) == []
+
+
+# The cache
+
+
+def file_cache(folder: Path, limit: int) -> FileCache:
+    folder.mkdir(exist_ok=True)
+    return FileCache(folder, limit, "advice")
+
+
+def content_of(number: int) -> bytes:
+    return bytes([number]) * MB
+
+
+def hold(cache: FileCache, number: int, seconds: float = 0) -> io.FileIO:
+    """The file of this number from the cache; it takes so long to fetch."""
+
+    def fill(file: io.FileIO) -> None:
+        file.write(content_of(number)[: MB // 2])
+        time.sleep(seconds)
+        file.write(content_of(number)[MB // 2 :])
+
+    return cache.open(str(number), MB, fill)
+
+
+def read_many(folder: Path, numbers: list[int]) -> None:
+    cache = file_cache(folder, 3 * MB)
+    for number in numbers:
+        assert hold(cache, number, seconds=0.01).read() == content_of(number)
+
+
+def test_two_runs_share_a_cache_that_never_exceeds_its_size(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    cache, most = tmp_path / "cache", 0
+    file_cache(cache, 3 * MB)
+    runs = [
+        context.Process(target=read_many, args=(cache, [(3 * i + k) % 9 for i in range(60)]))
+        for k in (1, 4)
+    ]
+    for run in runs:
+        run.start()
+    while any(run.is_alive() for run in runs):
+        sizes = 0
+        for entry in os.scandir(cache):
+            try:
+                sizes += entry.stat().st_size
+            except FileNotFoundError:
+                continue
+        most = max(most, sizes)
+    assert [run.exitcode for run in runs] == [0, 0]
+    assert 2 * MB <= most <= 3 * MB
+
+
+def test_the_file_used_longest_ago_goes_first_and_one_that_is_open_stays_readable(
+    tmp_path: Path,
+) -> None:
+    cache = file_cache(tmp_path / "cache", 3 * MB)
+    opened = [hold(cache, number) for number in range(3)]
+    for number in range(3):
+        os.utime(cache.folder / str(number), (number, number))
+    hold(cache, 0).close()
+    hold(cache, 3).close()
+    assert sorted(path.name for path in cache.folder.glob("[0-9]")) == ["0", "2", "3"]
+    assert opened[1].read() == content_of(1)
+
+
+def test_a_file_larger_than_the_cache_is_refused(
+    http: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_SIZE, "0.002")
+    with pytest.raises(InputError, match=rf"0\.003 GB .*{CACHE_SIZE}"):
+        read(http.put("/0.tar", CONTENT))
+    monkeypatch.setenv(CACHE_SIZE, "-1")
+    with pytest.raises(InputError, match=CACHE_SIZE):
+        read(http.put("/0.tar", CONTENT))
+
+
+def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> None:
+    cache = file_cache(tmp_path / "cache", 2 * MB)
+    run = multiprocessing.get_context("fork").Process(target=hold, args=(cache, 1, 60))
+    run.start()
+    part = cache.folder / f"1{PART}"
+    while not part.exists() or part.stat().st_size < MB:
+        time.sleep(0.01)
+    os.kill(run.pid, signal.SIGKILL)
+    run.join()
+    assert [path.name for path in cache.folder.glob("1*")] == [part.name]
+    # What it had reserved is not lost to others: two files fit.
+    hold(cache, 2).close()
+    hold(cache, 3).close()
+    assert not part.exists()
+    assert hold(cache, 1).read() == content_of(1)
+
+
+def test_a_file_that_several_want_is_fetched_once(http: FaultyServer) -> None:
+    url, http.faults = http.put("/0.tar", CONTENT), ["slow"] * 3
+    contents: list[bytes] = []
+    threads = [threading.Thread(target=lambda: contents.append(read(url))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert contents == [CONTENT] * 4
+    assert http.gets["/0.tar"] == 3
+
+
+# Training
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_order_crops_and_resume_are_those_of_a_disk(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    paths = write_shards(tmp_path, 2 * WINDOW_SHARDS + 3)
+    size = sum(path.stat().st_size for path in paths)
+    for path in paths:
+        s3.put(f"set/{path.name}", path.read_bytes())
+    # Two windows do not fit: shards are fetched again.
+    monkeypatch.setenv(CACHE_SIZE, str(size / 2 / 1e9))
+    local = open_shards(paths)
+    distant = open_shards(expand(f"s3://{BUCKET}/set/*.tar"), quiet=True)
+    assert distant.counts.tolist() == local.counts.tolist()
+    assert distant.digest == local.digest
+    whole = digests(local, 0)
+    assert digests(distant, workers) == whole
+    assert digests(distant, workers, first_step=17) == whole[17:]
+    assert sum(path.stat().st_size for path in cached(tmp_path)) <= size / 2
+
+
+def test_a_training_plans_without_asking_for_a_shard(s3: S3Server, tmp_path: Path) -> None:
+    for path in write_shards(tmp_path, 5):
+        s3.put(f"planned/{path.name}", path.read_bytes())
+    paths = expand(f"s3://{BUCKET}/planned/*.tar")
+    for path in paths:
+        open_shard(path)  # as labelling does
+    s3.stop()
+    try:
+        assert open_shards(paths, quiet=True).counts.tolist() == [6] * 5
+        assert open_shards(paths[:2], quiet=True).counts.tolist() == [6] * 2
+    finally:
+        s3.start()
+
+
+def test_the_next_window_is_fetched_ahead_and_puts_out_nothing_of_this_one(
+    http: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_shards(tmp_path, 2 * WINDOW_SHARDS)
+    for path in files:
+        http.put(f"/{path.name}", path.read_bytes())
+    distant = open_shards(expand(f"http://{http.place}/{{0000..0031}}.tar"), quiet=True)
+    for path in cached(tmp_path):
+        path.unlink()
+    shards._indexed.cache_clear()
+    shards._file.cache_clear()
+    http.gets.clear()
+    # Room for one window and a half.
+    monkeypatch.setenv(CACHE_SIZE, str(24.5 * files[0].stat().st_size / 1e9))
+    now, next_ = SampleOrder(distant.counts, seed=0).windows_at(0)
+    distant.expect(now, next_)
+    deadline = time.monotonic() + 20
+    while len(cached(tmp_path)) < 24 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for number in now:
+        assert distant[number].image_bytes(0)
+    assert all(http.gets[f"/{number:04d}.tar"] == 1 for number in now)
+    assert sum(http.gets[f"/{number:04d}.tar"] for number in next_) >= 8
+
+
+def test_the_windows_are_those_that_the_order_reads() -> None:
+    order = SampleOrder([3] * 40, seed=5)
+    for position in (0, 47, 48, 119, 120, 500):
+        now, next_ = order.windows_at(position)
+        shard_numbers, _ = order(order_positions(position, 1))
+        assert shard_numbers[0] in now
+        end = position
+        while (at := order(order_positions(end, 1))[0][0]) in now:
+            end += 1
+        assert at in next_
+
+
+def order_positions(start: int, count: int):
+    import numpy as np
+
+    return np.arange(start, start + count)
+
+
+# Credentials
+
+
+def test_credentials_leave_the_name_and_come_back_for_the_driver_alone(
+    http: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    http.put("/a/0.tar", CONTENT)
+    named = f"http://ann:hidden-word@{http.place}/a/{{0..1}}.tar?sig=hidden%2Fsignature"
+    (path, _) = expand(named)
+    assert str(path) == f"http:/{http.place}/a/0.tar"
+    assert with_credentials(path) == named.replace("{0..1}", "0")
+    assert with_credentials(Path(f"http://{http.place}/b/0.tar")) == f"http://{http.place}/b/0.tar"
+    with open_file(path) as file:
+        assert file.read() == CONTENT
+    assert http.queries == {"sig=hidden%2Fsignature"}
+    assert http.authorizations == {"Basic YW5uOmhpZGRlbi13b3Jk"}
+    said = f"{named}: hidden-word, key {SECRET_KEY}, sig=hidden%2Fsignature"
+    assert "hidden" not in without_credentials(said)
+    assert SECRET_KEY not in without_credentials(said)
+
+
+def test_only_the_credentials_of_a_url_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for text in (
+        "what? a caption: 12:/ no@address",
+        "s3://bucket/shard-?.tar",
+        "hf://datasets/pixparse/cc3m-wds@main/cc3m-train-{0000..0575}.tar",
+        "/data/cc3m/{00000..00331}.tar",
+    ):
+        assert take_credentials(text) == text
+    assert (
+        take_credentials("--data=https://u:p@h/x.tar?q --more") == "--data=https://h/x.tar --more"
+    )
+
+
+# The pipeline
+
+
+def test_an_input_of_the_pipeline_counts_by_size_and_tag_and_is_not_fetched(
+    http: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = digest_of_data.__globals__["_digest_of_remote"]
+    for name in ("/0.tar", "/1.tar"):
+        http.put(name, CONTENT)
+    pattern = f"http://{http.place}/{{0..1}}.tar"
+    first = digest_of_data(pattern)
+    http.put("/1.tar", CONTENT[::-1])
+    assert digest_of_data(pattern) == first  # a run asks once
+    digest.cache_clear()
+    assert digest_of_data(pattern) not in (first, MISSING)
+    assert not http.gets
+    assert digest_of_data(f"http://{http.place}/{{0..2}}.tar") == MISSING

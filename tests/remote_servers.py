@@ -1,0 +1,187 @@
+"""An S3 server and an HTTP server on this machine, both of which can fail."""
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import md5
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+SECRET_KEY = "abcdefghijklmnopqrstuvwxyz-key"
+BUCKET = "shards"
+
+
+class S3Server:
+    """moto's server; what it stores outlives a stop.
+
+    Attributes:
+        environment: what a program needs to reach it.
+    """
+
+    def __init__(self) -> None:
+        self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        self._server.start()
+        _, self.port = self._server.get_host_and_port()
+        url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
+            aws_secret_access_key=SECRET_KEY,
+            region_name="us-east-1",
+        )
+        self.client.create_bucket(Bucket=BUCKET)
+
+    def put(self, key: str, content: bytes) -> str:
+        """Store an object; its URL."""
+        self.client.put_object(Bucket=BUCKET, Key=key, Body=content)
+        return f"s3://{BUCKET}/{key}"
+
+    def put_folder(self, folder: Path, prefix: str) -> None:
+        for path in folder.iterdir():
+            self.put(f"{prefix}/{path.name}", path.read_bytes())
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
+        self._server.start()
+
+
+@contextmanager
+def s3_server() -> Iterator[S3Server]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = S3Server()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+class FaultyServer:
+    """An HTTP server of files in memory, with ranges and ETags.
+
+    Attributes:
+        files: path, as /0.tar, -> content.
+        faults: what becomes of the next GETs, one each: "cut", "503", "stall", "slow", "whole" (of
+            a server that knows no ranges); after that nothing happens to them.
+        gets: path -> how many GETs there were.
+        authorizations, queries: those of all requests.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.faults: list[str] = []
+        self.gets = Counter[str]()
+        self.authorizations: set[str | None] = set()
+        self.queries: set[str] = set()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def place(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self._server.server_port}"
+
+    def put(self, path: str, content: bytes) -> str:
+        self.files[path] = content
+        return f"http://{self.place}{path}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _next_fault(self) -> str:
+        with self._lock:
+            return self.faults.pop(0) if self.faults else ""
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.answer("")
+
+            def do_GET(self) -> None:
+                server.gets[self.path.partition("?")[0]] += 1
+                self.answer(server._next_fault())
+
+            def answer(self, fault: str) -> None:
+                path, _, query = self.path.partition("?")
+                server.queries.add(query)
+                server.authorizations.add(self.headers["Authorization"])
+                content = server.files.get(path)
+                if content is None or fault == "503":
+                    self.send_error(404 if content is None else 503)
+                    return
+                tag, asked = md5(content).hexdigest(), self.headers["Range"]
+                if asked and fault != "whole":
+                    first, last = asked.removeprefix("bytes=").split("-")
+                    self.send_response(206)
+                    content = content[int(first) : int(last) + 1]
+                else:
+                    self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("ETag", f'"{tag}"')
+                self.end_headers()
+                if self.command == "GET":
+                    self.send(content, fault)
+
+            def send(self, content: bytes, fault: str) -> None:
+                half = len(content) // 2
+                if fault == "slow":
+                    for start in range(0, len(content), half // 5):
+                        self.wfile.write(content[start : start + half // 5])
+                        time.sleep(0.02)
+                    return
+                self.wfile.write(content[:half])
+                if fault == "cut":
+                    self.close_connection = True
+                    return
+                if fault == "stall":
+                    self.wfile.flush()
+                    time.sleep(5)
+                self.wfile.write(content[half:])
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        return Handler
+
+
+@contextmanager
+def faulty_server() -> Iterator[FaultyServer]:
+    server = FaultyServer()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def secrets_in(folder: Path, secrets: tuple[str, ...]) -> list[str]:
+    """Files in a folder whose path or content has one of the secrets."""
+    found = []
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root, name)
+            content = path.read_bytes()
+            for secret in secrets:
+                if secret in str(path) or secret.encode() in content:
+                    found.append(f"{path}: {secret}")
+    return found
