@@ -69,7 +69,7 @@ class BiasInit:
 
     recipe: tyro.conf.OmitArgPrefixes[Recipe]
     shards: tuple[str, ...] = ("data/starter/pretrain",)
-    """Image-caption shards: paths, folders, globs or braces."""
+    """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
     vocabulary: Path = Path("runs/starter/vocabulary.json")
     """Made by catlip.vocabulary; the base rates are its counts."""
     labels_dir: Path = Path("runs/starter/labels")

@@ -61,7 +61,7 @@ class Threshold:
 
     recipe: tyro.conf.OmitArgPrefixes[Recipe]
     shards: tuple[str, ...] = ()
-    """Image-caption shards: paths, folders, globs or braces."""
+    """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
     labels_dir: Path = Path("labels")
     """Where catlip.label put the labels of these shards."""
     rule: str = "paper"

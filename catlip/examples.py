@@ -31,7 +31,7 @@ class Examples:
     """
 
     shards: tyro.conf.Positional[tuple[str, ...]]
-    """Paths, folders, globs or braces of image-caption shards (.tar)."""
+    """Paths or URLs, folders, globs or braces of image-caption shards (.tar)."""
     vocabulary: Path
     """A vocabulary, made by `python -m catlip.vocabulary`; its rule labels the captions."""
     count: Count = 12

@@ -57,7 +57,7 @@ class PretrainRun:
 
     recipe: tyro.conf.OmitArgPrefixes[Recipe]
     shards: tuple[str, ...] = ()
-    """Image-caption shards: paths, folders, globs or braces."""
+    """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
     out: Path = Path("runs/pretrain")
     """Folder of the run; its record is written beside it, as NAME.json."""
     seed: Seed = 0

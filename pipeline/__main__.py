@@ -9,7 +9,6 @@ from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
 
-from catlip.system.urls import take_credentials
 from pipeline.options import HELP, Options, UsageError, read_options
 from pipeline.plan import steps_of
 from pipeline.programs import side_by_side, stopped_by_sigterm
@@ -22,8 +21,11 @@ def main(arguments: list[str]) -> int:
     `--stages` as the first argument prints the wanted stages, if the other arguments are valid:
     run_all.sh calls it before it installs anything.
     """
-    # They are in no step's command then; its program inherits them.
-    arguments = [take_credentials(argument) for argument in arguments]
+    if any("://" in argument for argument in arguments):
+        from catlip.system.urls import take_credentials
+
+        # No step's command has them then; its program inherits them.
+        arguments = [take_credentials(argument) for argument in arguments]
     if {"--help", "-h"} & {*arguments}:
         print(HELP, end="")
         return 0

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
-from catlip.system.urls import is_remote
-
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("catlip", "baselines", "bench")
 # An input of at most so many bytes is read; of a larger one, only sizes and times are compared.
@@ -37,7 +35,7 @@ def digest_of_data(pattern: str) -> str:
 
     It does not depend on the location of the files, only on their names below `pattern`.
     """
-    if is_remote(pattern):
+    if "://" in pattern:
         return _digest_of_remote(pattern)
     files = [(name, path, path.stat()) for name, path in sorted(_files(pattern)) if path.is_file()]
     if not files:

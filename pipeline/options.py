@@ -26,7 +26,8 @@ HELP = """\
                    hour), cc3m or datacomp
   --shards SHARDS  cc3m, datacomp: the image-caption shards, for example
                    '/data/cc3m/{00000..00331}.tar', or remote, as 's3://bucket/{00000..00331}.tar'
-  --probe DATA     cc3m, datacomp: what to transfer to, for example imagenet:/data/imagenet
+  --probe DATA     cc3m, datacomp: what to transfer to, for example imagenet:/data/imagenet;
+                   without it, nothing is transferred
   --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
   --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
   --full           starter: these three tasks too, on generated scenes; takes an hour more
@@ -58,8 +59,7 @@ Examples:
   ./run_all.sh --study
   ./run_all.sh --methods catlip,clip,siglip,superclass --seeds 6
   ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
-  ./run_all.sh --scale cc3m --shards 'hf://datasets/pixparse/cc3m-wds/cc3m-train-{0000..0575}.tar' \
-      --probe imagenet:/data/imagenet
+  ./run_all.sh --scale cc3m --shards 'hf://datasets/pixparse/cc3m-wds/cc3m-train-{0000..0575}.tar'
 """
 
 
@@ -188,11 +188,12 @@ def _data(given: dict[str, Any]) -> dict[str, str]:
             "coco": scenes and f"{scenes}/coco",
             "ade20k": scenes and f"{scenes}/ade20k",
         }
-    if not given["shards"] or not given["probe"]:
+    if not given["shards"]:
         raise UsageError(
-            f"--scale {given['scale']} needs your data: --shards 'DIR/{{00000..00331}}.tar' and "
-            "--probe imagenet:DIR"
+            f"--scale {given['scale']} needs your data: --shards 'DIR/{{00000..00331}}.tar'"
         )
+    if (given["study"] or given["only"] == "study") and not given["probe"]:
+        raise UsageError("a study needs --probe DATA, for example imagenet:DIR")
     return {name: given[name] for name in ("shards", "probe", "coco", "ade20k")}
 
 

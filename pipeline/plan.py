@@ -139,8 +139,10 @@ def pretrain(plan: Plan) -> Iterator[Step]:
 def transfer(plan: Plan) -> Iterator[Step]:
     """The value of the encoders: probes along the training, on fractions of the data, fine-tuning.
 
-    Also what needs no training.
+    Also what needs no training. Nothing, if there is no data for them.
     """
+    if not plan.options.probe:
+        return
     probe, reads = plan.options.probe, [plan.probe_data]
     recipe = "starter" if plan.starter else "table_7a"
     for folder in plan.all_trained(plan.options.methods):

@@ -122,6 +122,10 @@ class FaultyServer:
                 server.gets[self.path.partition("?")[0]] += 1
                 self.answer(server._next_fault())
 
+            def do_POST(self) -> None:  # a question of the hub
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer("")
+
             def answer(self, fault: str) -> None:
                 path, _, query = self.path.partition("?")
                 server.queries.add(query)
@@ -140,7 +144,7 @@ class FaultyServer:
                 self.send_header("Content-Length", str(len(content)))
                 self.send_header("ETag", f'"{tag}"')
                 self.end_headers()
-                if self.command == "GET":
+                if self.command != "HEAD":
                     self.send(content, fault)
 
             def send(self, content: bytes, fault: str) -> None:

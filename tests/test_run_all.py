@@ -166,6 +166,16 @@ def test_web_scale_follows_from_one_dial() -> None:
     assert "random:vit_b16@224" in done.stdout
 
 
+def test_remote_shards_are_all_that_web_scale_needs() -> None:
+    shards = "hf://datasets/pixparse/cc3m-wds/cc3m-train-{0000..0575}.tar"
+    lines = run_all("--dry-run", "--scale", "cc3m", "--shards", shards).stdout.splitlines()
+    assert sum(f"-m catlip.label '{shards}'" in line for line in lines) == 1
+    assert sum(f"--shards '{shards}'" in line for line in lines) == 2
+    assert not any("bench.downstream" in line for line in lines)
+    study = ("--dry-run", "--scale", "cc3m", "--shards", shards, "--only", "study")
+    assert run_all(*study).returncode == 2
+
+
 def in_a_clone_without_venv(
     tmp_path: Path, pythons: dict[str, str], *arguments: str
 ) -> subprocess.CompletedProcess[str]:

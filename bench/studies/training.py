@@ -42,7 +42,7 @@ class Study:
     """What a study of several methods is started with."""
 
     shards: tuple[str, ...]
-    """Image-caption shards: paths, folders, globs or braces."""
+    """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
     probe: str
     """What to transfer to, as bench.downstream.linear_probe takes it."""
     vocabulary: Path

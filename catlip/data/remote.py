@@ -219,7 +219,8 @@ def _attempt(path: str | Path, ask: Callable[[], T]) -> T:
         except Exception as error:  # each driver and each of its libraries raises its own
             if delay is None or not _may_pass(error):
                 raise InputError(_what_failed(path, error)) from None
-            if delay >= WARN_FROM_S:
+            # What is fetched ahead is not waited for yet, and so not worth a line.
+            if delay >= WARN_FROM_S and threading.current_thread() is threading.main_thread():
                 print(
                     f"warning: {_what_failed(path, error)}; trying again in {delay} s",
                     file=sys.stderr,

@@ -116,6 +116,7 @@ class FileCache:
             if _is(part, path):
                 break
             part.close()  # it was renamed or deleted before it was locked here
+        os.ftruncate(part.fileno(), 0)  # of one that was killed, it counts as if reserved
         try:
             yield part
         finally:

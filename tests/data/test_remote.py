@@ -1,15 +1,20 @@
 """Remote shards are fetched into a bounded cache, whatever their server does meanwhile."""
 
 import io
+import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
 from hashlib import sha256
 from pathlib import Path
 
+import fsspec
+import numpy as np
 import pytest
+from PIL import Image
 from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
 
 from catlip.cli import InputError
@@ -56,13 +61,13 @@ def read(url: str) -> bytes:
 
 
 def cached(tmp_path: Path) -> list[Path]:
-    return sorted(path for path in (tmp_path / "cache" / "shards").iterdir() if path.stat().st_size)
+    """The whole files in the cache."""
+    files = (tmp_path / "cache" / "shards").iterdir()
+    return sorted(path for path in files if not path.name.startswith(".") and path.suffix != PART)
 
 
 def write_shards(folder: Path, count: int, samples: int = 6) -> list[Path]:
     """Tars of small pictures."""
-    from PIL import Image
-
     paths = [folder / f"{number:04d}.tar" for number in range(count)]
     for number, path in enumerate(paths):
         content = []
@@ -151,6 +156,25 @@ def test_an_s3_server_that_comes_back_is_waited_for(
     s3.stop()
     threading.Timer(1, s3.start).start()
     assert read(url) == CONTENT
+
+
+def test_a_file_of_the_hub_is_known_by_the_digest_of_its_content(
+    http: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": f"http://{http.place}"})
+    digest, size = sha256(CONTENT).hexdigest(), len(CONTENT)
+    stored = {"oid": digest, "size": size, "pointerSize": 130}
+    about = {"type": "file", "path": "0.tar", "size": size, "oid": "0" * 40, "lfs": stored}
+    for name, answer in {
+        "": {"id": "a/b", "sha": "0" * 40, "siblings": [], "tags": []},
+        "/tree/main": [about],
+        "/paths-info/main": [about],
+    }.items():
+        http.put(f"/api/datasets/a/b{name}", json.dumps(answer).encode())
+    http.put("/datasets/a/b/resolve/main/0.tar", CONTENT)
+    (path,) = expand("hf://datasets/a/b/{0..0}.tar")
+    assert identity_of(path) == f"{size} {digest}"
+    assert read(str(path)) == CONTENT
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +306,8 @@ def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> 
     os.kill(run.pid, signal.SIGKILL)
     run.join()
     assert [path.name for path in cache.folder.glob("1*")] == [part.name]
+    shutil.copytree(cache.folder, tmp_path / "again")
+    assert hold(file_cache(tmp_path / "again", MB), 1).read() == content_of(1)
     # What it had reserved is not lost to others: two files fit.
     hold(cache, 2).close()
     hold(cache, 3).close()
@@ -367,18 +393,9 @@ def test_the_windows_are_those_that_the_order_reads() -> None:
     order = SampleOrder([3] * 40, seed=5)
     for position in (0, 47, 48, 119, 120, 500):
         now, next_ = order.windows_at(position)
-        shard_numbers, _ = order(order_positions(position, 1))
-        assert shard_numbers[0] in now
-        end = position
-        while (at := order(order_positions(end, 1))[0][0]) in now:
-            end += 1
-        assert at in next_
-
-
-def order_positions(start: int, count: int):
-    import numpy as np
-
-    return np.arange(start, start + count)
+        read, _ = order(np.arange(position, position + 60))
+        assert read[0] in now
+        assert next(shard for shard in read if shard not in now) in next_
 
 
 # Credentials

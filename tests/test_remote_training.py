@@ -1,0 +1,204 @@
+"""A training on remote shards is that on the same shards of a disk, stopped or not, and writes none
+of their credentials anywhere.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from one_line import one_line_error
+from remote_servers import BUCKET, SECRET_KEY, S3Server, faulty_server, s3_server, secrets_in
+
+from catlip.data.shards import expand, open_shard, write_shard
+from catlip.system.cache import cache_dir
+
+REPOSITORY = Path(__file__).parent.parent
+NUM_SHARDS = 18  # more than a window of the sampler
+SHORT = ("--iterations", 12, "--epochs", 0, "--micro-batch", 16, "--warmup-iterations", 3)
+QUIET = ("--log-every", 1, "--checkpoint-every", 2, "--quiet")
+CC3M = ("--scale", "cc3m", "--probe", "imagenet:/data/imagenet")
+ON_S3 = f"s3://{BUCKET}/set/{{0000..{NUM_SHARDS - 1:04d}}}.tar"
+
+
+@dataclass(frozen=True)
+class Local:
+    """Shards of a disk, their labels, and the outcome of a training on them."""
+
+    root: Path
+    outcome: tuple[list[float], str]
+
+    @property
+    def tars(self) -> list[Path]:
+        return sorted((self.root / "set").iterdir())
+
+    @property
+    def labels(self) -> Path:
+        return self.root / "labels"
+
+    @property
+    def vocabulary(self) -> Path:
+        return self.root / "vocabulary.json"
+
+
+def outcome(out: Path) -> tuple[list[float], str]:
+    """Loss curve, bit for bit, and digest of the weights."""
+    losses = [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+    return losses, sha256((out / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def training(shards: object, labels: object, vocabulary: object, *, out: Path) -> list[str]:
+    named = ("--shards", shards, "--labels-dir", labels, "--vocabulary", vocabulary, "--out", out)
+    return [str(word) for word in (*named, *SHORT, *QUIET)]
+
+
+@pytest.fixture(scope="module")
+def local(program, starter, tmp_path_factory: pytest.TempPathFactory) -> Local:
+    root = tmp_path_factory.mktemp("local")
+    samples = []
+    for shard in map(open_shard, expand(str(starter.shards))):
+        for number, key in enumerate(shard.keys):
+            caption = (shard.caption(number) or "").encode()
+            samples.append((key, {"png": shard.image_bytes(number), "txt": caption}))
+    for number in range(NUM_SHARDS):
+        write_shard(root / "set" / f"{number:04d}.tar", samples[number::NUM_SHARDS][:12])
+    labels, vocabulary, out = root / "labels", root / "vocabulary.json", root / "run"
+    for command in (
+        ("catlip.label", root / "set", "--labels-dir", labels, "--quiet"),
+        ("catlip.vocabulary", labels, "--threshold", 1, "--out", vocabulary, "--quiet"),
+        ("catlip.pretrain", *training(root / "set", labels, vocabulary, out=out)),
+    ):
+        done = program(*command)
+        assert done.returncode == 0, done.stderr
+    return Local(root, outcome(out))
+
+
+@pytest.fixture(scope="module")
+def s3(local: Local) -> Iterator[S3Server]:
+    with s3_server() as server:
+        server.put_folder(local.root / "set", "set")
+        server.put_folder(local.labels, "labels")
+        server.put("vocabulary.json", local.vocabulary.read_bytes())
+        yield server
+
+
+@pytest.fixture
+def environment(s3: S3Server, local: Local, tmp_path: Path) -> dict[str, str]:
+    """Of a program that has a cache of its own, which holds a third of the shards."""
+    size = sum(path.stat().st_size for path in local.tars)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "words").symlink_to(cache_dir("words"))  # which take long to make
+    return {
+        **s3.environment,
+        "CATLIP_CACHE": str(tmp_path / "cache"),
+        "CATLIP_SHARD_CACHE_GB": str(size / 3 / 1e9),
+    }
+
+
+def on_s3(out: Path) -> list[str]:
+    labels, vocabulary = f"s3://{BUCKET}/labels", f"s3://{BUCKET}/vocabulary.json"
+    return training(ON_S3, labels, vocabulary, out=out)
+
+
+def started(environment: dict[str, str], out: Path) -> subprocess.Popen[str]:
+    """A training on the S3 server that has begun, in a process of its own."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "catlip.pretrain", *on_s3(out)],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    wait_for_lines(out / "log.jsonl", 2, run)
+    return run
+
+
+def wait_for_lines(log: Path, count: int, run: subprocess.Popen[str]) -> None:
+    """Until the log has so many lines, or the run has ended."""
+    deadline = time.monotonic() + 200
+    while run.poll() is None and time.monotonic() < deadline:
+        if log.exists() and log.read_text().count("\n") >= count:
+            return
+        time.sleep(0.005)
+
+
+def test_labels_and_vocabulary_of_remote_shards_are_those_of_a_disk(
+    program, local: Local, environment: dict[str, str], tmp_path: Path
+) -> None:
+    labels, vocabulary = tmp_path / "labels", tmp_path / "vocabulary.json"
+    command = ("catlip.label", ON_S3, "--labels-dir", labels, "--workers", 1, "--quiet")
+    done = program(*command, **environment)
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in labels.iterdir())
+    assert len(names) == NUM_SHARDS
+    for name in names:
+        assert (labels / name).read_bytes() == (local.labels / name).read_bytes()
+    again = program(*command, **environment)
+    assert again.stdout.startswith("nothing to do")
+    remote = (f"s3://{BUCKET}/labels", "--threshold", 1, "--out", vocabulary, "--quiet")
+    done = program("catlip.vocabulary", *remote, **environment)
+    assert done.returncode == 0, done.stderr
+    assert vocabulary.read_bytes() == local.vocabulary.read_bytes()
+
+
+def test_a_run_whose_server_dies_and_that_is_killed_ends_as_one_that_was_left_alone(
+    program, local: Local, s3: S3Server, environment: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    run = started(environment, out)
+    s3.stop()
+    time.sleep(3)
+    waiting = run.poll() is None
+    s3.start()
+    before = (out / "log.jsonl").read_text().count("\n")
+    wait_for_lines(out / "log.jsonl", before + 1, run)
+    run.send_signal(signal.SIGKILL)
+    _, errors = run.communicate()
+    assert waiting, errors
+    done = program("catlip.pretrain", *on_s3(out), **environment)
+    assert done.returncode == 0, done.stderr
+    assert outcome(out) == local.outcome
+
+
+def test_a_run_left_alone_is_that_on_a_disk_and_no_credential_is_written_anywhere(
+    program, local: Local, environment: dict[str, str], tmp_path: Path
+) -> None:
+    secrets = ("hidden-word", "hidden-signature", SECRET_KEY)
+    with faulty_server() as server:
+        for path in local.tars:
+            server.put(f"/set/{path.name}", path.read_bytes())
+        for path in local.labels.iterdir():
+            server.put(f"/labels/{path.name}", path.read_bytes())
+        server.put("/vocabulary.json", local.vocabulary.read_bytes())
+        place, query = f"http://ann:hidden-word@{server.place}", "?X-Amz-Signature=hidden-signature"
+        shards = f"{place}/set/{{0000..{NUM_SHARDS - 1:04d}}}.tar{query}"
+        labels, vocabulary = f"{place}/labels{query}", f"{place}/vocabulary.json{query}"
+        out = tmp_path / "run"
+        printed = []
+        for command in (
+            ("catlip.pretrain", *training(shards, labels, vocabulary, out=out)),
+            ("pipeline", *CC3M, "--shards", shards, "--dry-run"),
+        ):
+            done = program(*command, **environment)
+            assert done.returncode == 0, done.stderr
+            printed += [done.stdout, done.stderr]
+        assert outcome(out) == local.outcome
+        assert server.queries == {query.removeprefix("?")}
+        assert None not in server.authorizations
+        del server.files["/set/0007.tar"]
+        wrong = training(shards, labels, vocabulary, out=tmp_path / "wrong")
+        environment["CATLIP_CACHE"] = str(tmp_path / "other-cache")
+        done = program("catlip.pretrain", *wrong, **environment)
+        one_line_error(done, "/set/0007.tar is not there")
+        printed += [done.stdout, done.stderr]
+    assert not [text for text in printed if any(secret in text for secret in secrets)]
+    assert secrets_in(tmp_path, secrets) == []
+    assert server.place in (tmp_path / "run.json").read_text()
