@@ -71,8 +71,8 @@ class Label:
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """Paths, folders, globs or braces of shards (.tar) or tables (.parquet .csv .tsv .jsonl .ndjson
-    .txt, also .csv.gz ...).
+    """Paths, folders, globs or braces of shards (.tar, also URLs of these) or tables (.parquet .csv
+    .tsv .jsonl .ndjson .txt, also .csv.gz ...).
     """
     rule: str = "paper"
     """"paper": the tagger's nouns by first sense; "paper_multiword": also nouns of several words;
