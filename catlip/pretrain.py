@@ -31,7 +31,7 @@ from catlip.kinds import Pretrain
 from catlip.kinds.transfer.pretrain import pretrain_table
 from catlip.objective import Objective, shown_as
 from catlip.program.broken import FEW, MAX_BROKEN, MOST_LISTED, MaxBroken, read_broken
-from catlip.program.ranges import Count, Natural, Seed
+from catlip.program.ranges import Count, Natural, Positive, Seed
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import CATLIP, Recipe
@@ -89,6 +89,8 @@ class PretrainRun:
     """Optimizer steps between checkpoints; by default 200, or as many more that checkpoints take no
     more than 2 % of the time.
     """
+    checkpoint_minutes: Positive | None = field(default=None, metadata=LATER)
+    """Minutes between checkpoints, in place of steps."""
     snapshots: Count = 1
     """At how many evenly spaced steps to keep the weights to transfer; the end,
     weights.safetensors, is the last of them.
@@ -124,6 +126,7 @@ class LabelledRun(PretrainRun):
 @dataclass(frozen=True)
 class PretrainCatLIP(LabelledRun):
     """Pre-train an image encoder with CatLIP; run the same command again to go on where it stopped.
+    SIGTERM and SIGUSR1 stop it after a step, with a checkpoint and exit code 75.
 
     python -m catlip.pretrain --recipe starter --shards data/starter/pretrain \\
         --vocabulary runs/starter/vocabulary.json --labels-dir runs/starter/labels \\
@@ -162,6 +165,8 @@ def pretrain(
         classes, tokenize: how to make the labels and the tokens that the objective needs.
     Returns: the path of the record; None after a dry run.
     """
+    if config.checkpoint_every and config.checkpoint_minutes:
+        raise InputError("give --checkpoint-every or --checkpoint-minutes, not both")
     if config.deterministic:
         choose_deterministic()
     recipe, place = config.recipe, find_place(config.device)
@@ -242,6 +247,7 @@ def _train(
             config=identity,
             log_every=config.log_every,
             checkpoint_every=config.checkpoint_every,
+            checkpoint_minutes=config.checkpoint_minutes,
             snapshots=config.snapshots,
             wandb=config.wandb,
             quiet=config.quiet,

@@ -6,7 +6,9 @@ and raised in the main process.
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
+from threading import Thread
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from catlip.cli import InputError
 from catlip.system.engines import attempt
+from catlip.system.stops import STOPS, stops_held
 
 T = TypeVar("T")
 
@@ -73,7 +76,7 @@ class Items(Generic[T]):
             sampler=numbers,
             batch_size=None,
             num_workers=num_workers,
-            worker_init_fn=_one_thread if num_workers else None,
+            worker_init_fn=_begin_worker if num_workers else None,
             prefetch_factor=ahead(num_workers, item_bytes) if num_workers else None,
             timeout=timeout_s(item_bytes, fork=fork) + FETCH_S * fetches if num_workers else 0,
             multiprocessing_context=("fork" if fork else "spawn") if num_workers else None,
@@ -90,7 +93,9 @@ class Items(Generic[T]):
         a worker dies or hangs.
         """
         try:
-            for item in self.loader:
+            with stops_held():
+                items = iter(self.loader)
+            for item in items:
                 if isinstance(item, (InputError, OSError)):
                     raise item
                 yield item
@@ -113,5 +118,17 @@ def timeout_s(item_bytes: int, *, fork: bool) -> float:
     return TIMEOUT_S + TIMEOUT_S_PER_MB * item_bytes / 1e6 + (0 if fork else START_S)
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent says so, and not when a cluster does.
+
+    A cluster, and torchrun, signal all processes of a job. The training then takes a last step, for
+    which it needs its workers.
+    """
+    while signal.sigwaitinfo(STOPS).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -14,7 +14,7 @@ import pickle
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,21 @@ from catlip.training.folder import refuse_another
 from catlip.training.metadata import PlainMetadataReader
 
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
-HEAD = "checkpoint.json"  # step and config of a folder
+HEAD = "checkpoint.json"  # of a folder, all but the tensors
 
 State = dict[str, dict[str, Tensor]]
+Unlogged = Sequence[dict[str, Any]]  # the numbers of each step
 
 
-def save(folder: Path, step: int, state: State, config: dict[str, Any]) -> Path:
+def save(
+    folder: Path, step: int, state: State, config: dict[str, Any], *, unlogged: Unlogged = ()
+) -> Path:
     """Write `state` after `step` optimizer steps, and its `config`, as one file.
 
     The newest KEEP checkpoints are kept.
+
+    Args:
+        unlogged: the last steps, if the log has no line for them yet.
 
     Raises: OSError when it cannot be written whole; older checkpoints are then untouched.
     """
@@ -48,14 +54,22 @@ def save(folder: Path, step: int, state: State, config: dict[str, Any]) -> Path:
     path, temporary = folder / f"step-{step:08d}.pt", folder / ".writing.tmp"
     with _whole_or_absent(step, folder, temporary):
         with open(temporary, "wb") as file:
-            torch.save({"step": step, "config": json.dumps(config), "state": state}, file)
+            torch.save(_head(step, config, unlogged) | {"state": state}, file)
             _sync(file)
         os.replace(temporary, path)
     _drop_old(folder)
     return path
 
 
-def save_sharded(folder: Path, step: int, state: State, config: dict[str, Any], main: bool) -> Path:
+def save_sharded(
+    folder: Path,
+    step: int,
+    state: State,
+    config: dict[str, Any],
+    *,
+    main: bool,
+    unlogged: Unlogged = (),
+) -> Path:
     """The same as a folder; all ranks call it, and the `main` one makes and deletes folders.
 
     Raises: OSError on every rank when one of them cannot write its part.
@@ -69,7 +83,7 @@ def save_sharded(folder: Path, step: int, state: State, config: dict[str, Any], 
         dcp.save(state, checkpoint_id=temporary)
         if main:
             with open(temporary / HEAD, "w") as file:
-                json.dump({"step": step, "config": json.dumps(config)}, file)
+                json.dump(_head(step, config, unlogged), file)
                 _sync(file)
             temporary.rename(path)
     if main:
@@ -122,6 +136,20 @@ def load(path: Path, config: dict[str, Any], state: State) -> int:
             f"{path} cannot be read ({error}); remove it to go on from the one before"
         ) from failure
     return head["step"]
+
+
+def unlogged(path: Path) -> Unlogged:
+    """What `save` was given as such, of the checkpoint at `path`; nothing for an older one.
+
+    Raises: InputError when it cannot be read.
+    """
+    head = _read(path) if path.is_file() else json.loads((path / HEAD).read_text())
+    steps: Unlogged = json.loads(head.get("unlogged", "[]"))
+    return steps
+
+
+def _head(step: int, config: dict[str, Any], unlogged: Unlogged) -> dict[str, Any]:
+    return {"step": step, "config": json.dumps(config), "unlogged": json.dumps(unlogged)}
 
 
 def _read(path: Path) -> dict[str, Any]:

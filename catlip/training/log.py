@@ -28,6 +28,7 @@ class Progress:
         seconds, data_wait_seconds: of the whole step, and of waiting for its batches.
         images: on all ranks.
         broken: images of this rank that could not be read.
+        saves: whether any rank asked for a checkpoint after this step.
     """
 
     loss: float
@@ -36,6 +37,17 @@ class Progress:
     data_wait_seconds: float
     images: int
     broken: list[BrokenImage] = field(default_factory=list)
+    saves: bool = False
+
+    def numbers(self) -> dict[str, float]:
+        """What a resumed run needs of this step for the next line."""
+        return {
+            "loss": self.loss,
+            "grad_norm": self.grad_norm,
+            "seconds": self.seconds,
+            "data_wait_seconds": self.data_wait_seconds,
+            "images": self.images,
+        }
 
 
 class Log:
@@ -93,8 +105,7 @@ class Log:
             "peak_gib": peak_gib(self.place.device),
             **metrics,
         }
-        mine = [image for progress in recent for image in progress.broken]
-        self.broken.add(step, itertools.chain(*of_all_ranks(mine)))
+        self.list_broken(step, recent)
         so_far = {
             "step": step,
             "images_seen": before["images_seen"] + images,
@@ -105,6 +116,11 @@ class Log:
         if self.place.is_main:
             self._show(step, shown)
         return self.lines[-1]
+
+    def list_broken(self, step: int, recent: list[Progress]) -> None:
+        """List the broken images of the `recent` steps, each once; all ranks call it."""
+        mine = [image for progress in recent for image in progress.broken]
+        self.broken.add(step, itertools.chain(*of_all_ranks(mine)))
 
     def close(self) -> None:
         """Write out what is still in memory."""

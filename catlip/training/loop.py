@@ -5,7 +5,8 @@ length, `keys`, `broken` and `to(device)`. A run is a folder: `checkpoints/`, `l
 TensorBoard events (one line every `log_every` steps), `broken.jsonl` if images could not be read,
 and at the end `weights.safetensors`. Started again in the same folder, a run goes on from the last
 checkpoint and ends with the same weights: random numbers depend only on the seed, the step and the
-micro-batch.
+micro-batch. SIGTERM and SIGUSR1 stop it after a step, with a checkpoint: see
+`catlip.training.preempt`.
 """
 
 import errno
@@ -51,6 +52,7 @@ from catlip.training.parallel import (
     whole,
 )
 from catlip.training.precision import autocast, warn_if_emulated
+from catlip.training.preempt import noted_stops
 from catlip.training.schedule import (
     AdamWForm,
     Optimization,
@@ -81,6 +83,11 @@ class Implementation:
 
 def unmarked(part: str) -> None:
     """The default mark, which does nothing."""
+
+
+def never() -> bool:
+    """The default for whether to save, which asks for nothing."""
+    return False
 
 
 @dataclass
@@ -132,12 +139,17 @@ class Trainer:
             else None
         )
 
-    def train_step(self, batches: Iterator[Any]) -> Progress:
+    def train_step(
+        self, batches: Iterator[Any], asks_to_save: Callable[[], bool] = never
+    ) -> Progress:
         """One optimizer step over the next `accumulation` batches.
 
         The host waits for the device once, for the loss and the gradient's norm, so that it can
         stop before the optimizer steps.
 
+        Args:
+            asks_to_save: whether this rank asks all of them for a checkpoint after this step; the
+                answer travels with the loss.
         Raises: InputError, on all ranks, when either is not finite on any; the weights are then
             those before the step.
         """
@@ -158,9 +170,10 @@ class Trainer:
                 self._backward([part.to(self.place.device) for part in parts], micro_step)
             )
         note_begun()
-        loss, grad_norm = torch.stack(
-            [mean_over_ranks(torch.stack(losses).mean()), self._clip()]
-        ).tolist()
+        mean_loss = torch.stack(losses).mean()
+        asks = mean_loss.new_full((), float(asks_to_save()))
+        of_all = mean_over_ranks(torch.stack([mean_loss, asks]))
+        loss, asking, grad_norm = torch.stack([*of_all, self._clip()]).tolist()
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
             refuse(self.step, self.place, losses, keys=keys, grad_norm=grad_norm)
         self._update()
@@ -172,6 +185,7 @@ class Trainer:
             data_wait_seconds=wait,
             images=images * self.place.world_size,
             broken=broken,
+            saves=asking > 0,
         )
 
     def loss(self, *batches: Any) -> Tensor:
@@ -202,33 +216,42 @@ class Trainer:
             "scaler": scaler,
         }
 
-    def save(self, folder: Path, config: dict[str, Any]) -> None:
-        """Write a checkpoint into `folder`; all ranks call it.
+    def save(self, folder: Path, config: dict[str, Any], unlogged: Iterable[Progress] = ()) -> None:
+        """Write a checkpoint into `folder`, with the steps that the log has no line for yet; all
+        ranks call it.
 
         Raises: OSError, with the last one untouched.
         """
+        steps = [progress.numbers() for progress in unlogged]
         if isinstance(self.replica, FSDPModule):
             state = self.state()
             share_replicated(
                 tensor for part in ("objective", "average") for tensor in state[part].values()
             )
             checkpoint.save_sharded(
-                folder, self.step, state, config=config, main=self.place.is_main
+                folder,
+                self.step,
+                state,
+                config=config,
+                main=self.place.is_main,
+                unlogged=steps,
             )
         elif self.place.is_main:
-            checkpoint.save(folder, self.step, self.state(), config=config)
+            checkpoint.save(folder, self.step, self.state(), config=config, unlogged=steps)
 
-    def resume(self, folder: Path, config: dict[str, Any]) -> None:
+    def resume(self, folder: Path, config: dict[str, Any]) -> list[Progress]:
         """Load the newest checkpoint in `folder`, if there is one.
 
+        Returns: the last steps, if the log had no line for them when it was saved.
         Raises: InputError when it is not of this run.
         """
-        if path := checkpoint.newest(folder):
-            state = self.state()
-            self.step = checkpoint.load(path, config, state)
-            self.scaler.load_state_dict(
-                {name: value.item() for name, value in state["scaler"].items()}
-            )
+        path = checkpoint.newest(folder)
+        if path is None:
+            return []
+        state = self.state()
+        self.step = checkpoint.load(path, config, state)
+        self.scaler.load_state_dict({name: value.item() for name, value in state["scaler"].items()})
+        return [Progress(**step) for step in checkpoint.unlogged(path)]
 
     def check_finite(self) -> None:
         """Raises: InputError, on all ranks, when a weight or an average is not finite on any."""
@@ -300,6 +323,7 @@ def train(
     config: dict[str, Any],
     log_every: int,
     checkpoint_every: int | None,
+    checkpoint_minutes: float | None = None,
     quiet: bool = False,
     wandb: str = "",
     snapshots: int = 1,
@@ -311,46 +335,62 @@ def train(
         folder: of the run.
         config: what determines the run; a checkpoint made under another one is refused.
         log_every, checkpoint_every: in optimizer steps; None for `CheckpointPace`'s.
+        checkpoint_minutes: takes the place of `checkpoint_every`.
         wandb: a Weights & Biases project to log to as well.
         snapshots: number of evenly spaced steps, the last one included, at which the weights to
             transfer are written.
     Returns: the lines of the log, from the first step on.
+    Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal says so.
     """
     snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.place)
-    trainer.resume(folder / "checkpoints", config)
+    recent = trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.place, wandb=wandb, config=config)
     stream = on_device(batches(trainer.step), trainer.place.device)
-    recent, hidden = [], quiet or not trainer.place.is_main
-    pace = CheckpointPace(checkpoint_every)
-    with progress(
-        total=trainer.num_steps, initial=trainer.step, desc=folder.name, unit="step", disable=hidden
-    ) as bar:
+    hidden = quiet or not trainer.place.is_main
+    pace = CheckpointPace(checkpoint_every, minutes=checkpoint_minutes)
+    with (
+        noted_stops() as notice,
+        progress(
+            total=trainer.num_steps,
+            initial=trainer.step,
+            desc=folder.name,
+            unit="step",
+            disable=hidden,
+        ) as bar,
+    ):
         while trainer.step < trainer.num_steps:
-            recent.append(trainer.train_step(stream))
+            recent.append(
+                trainer.train_step(stream, lambda: notice.received is not None or pace.is_overdue())
+            )
             bar.update()
-            saves = (
+            asked = recent[-1].saves
+            planned = (
                 trainer.step == trainer.num_steps
                 or trainer.step in snapshot_steps
                 or pace.is_due(trainer.step)
             )
-            # A line with each checkpoint as well, so that a resumed run has the same log.
-            if saves or pace.may_be_due(trainer.step) or trainer.step % log_every == 0:
+            # A line with each planned checkpoint as well, so that a resumed run has the same log. A
+            # checkpoint that was asked for keeps the steps since the last line instead.
+            if planned or pace.may_be_due(trainer.step) or trainer.step % log_every == 0:
                 rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
                 line = log.write(trainer.step, recent, rate, metrics=_metrics(trainer.objective))
                 bar.set_postfix(
                     loss=f"{line['loss']:.3f}", images_per_s=f"{line['images_per_s']:.0f}"
                 )
                 recent = []
-            if saves:
+            elif asked:
+                log.list_broken(trainer.step, recent)
+            if planned or asked:
                 trainer.check_finite()
             if trainer.step in snapshot_steps:
                 path = folder / f"weights-step-{trainer.step:08d}.safetensors"
                 _write_weights(trainer, path, log, config=config)
-            if saves:
+            if planned or asked:
                 begin = time.monotonic()
-                trainer.save(folder / "checkpoints", config)
+                trainer.save(folder / "checkpoints", config, recent)
                 pace.wrote(begin)
+                notice.exit_if_told(trainer.step, trainer.place)
     _write_weights(trainer, folder / "weights.safetensors", log, config=config)
     log.close()
     if trainer.place.is_main and log.broken.met:

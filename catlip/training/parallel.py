@@ -100,7 +100,7 @@ def share_replicated(tensors: Iterable[Tensor]) -> None:
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a scalar over all ranks; with one process, the scalar itself."""
+    """The mean over all ranks, of each number; with one process, the value itself."""
     if dist.is_initialized():
         value = value / dist.get_world_size()
         dist.all_reduce(value)

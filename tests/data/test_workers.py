@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -163,6 +164,28 @@ def test_a_worker_that_is_killed_is_one_line_before_the_time_is_up(
     assert time.monotonic() - start < TIMEOUT_S + START_S
     (line,) = capsys.readouterr().err.splitlines()
     assert "--num-workers" in line
+
+
+class Numbers:
+    """Items that are their own numbers."""
+
+    def __getitem__(self, number: int) -> int:
+        return number
+
+
+def test_a_worker_outlives_a_cluster_s_sigterm_and_ends_by_its_parent_s(method) -> None:
+    items = iter(Items(Numbers(), range(40), 1))
+    assert next(items) == 0
+    (worker,) = multiprocessing.active_children()
+    for name in ("TERM", "USR1"):
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    assert list(items) == list(range(1, 40))
+    items = iter(Items(Numbers(), range(40), 1))
+    next(items)
+    (worker,) = multiprocessing.active_children()
+    worker.terminate()
+    worker.join(60)
+    assert worker.exitcode == 0
 
 
 def test_what_workers_read_ahead_is_bounded_by_bytes_and_their_patience_grows_with_them() -> None:

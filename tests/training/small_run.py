@@ -70,6 +70,10 @@ class SmallRun:
     nan: str = ""
     inf: str = ""
     dies: str = ""
+    signalled: str = ""
+    """RANK:STEP:SIGNAL, as 1:7:SIGTERM: run, go on, and compare with a run without a signal."""
+    step_s: float = 0.0
+    """Seconds by which each step is longer, so that there is time to signal it from outside."""
     disk_full: str = ""
     worker_dies: bool = False
     worker_hangs: bool = False
@@ -164,6 +168,7 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
             step = first + number // accumulation
             if step == stop:
                 raise StoppedError
+            time.sleep(config.step_s)
             yield _with_faults(config, batch, f"{place.rank}:{step}")
 
     identity = {"seed": 0, "num_steps": config.num_steps}
@@ -182,6 +187,8 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
 def _with_faults(config: SmallRun, batch: Batch, now: str) -> Batch:
     if now == config.dies and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
         os.kill(os.getpid(), signal.SIGKILL)
+    if config.signalled.startswith(f"{now}:"):
+        os.kill(os.getpid(), signal.Signals[config.signalled.split(":")[2]])
     if now == config.disk_full:  # a limit on file size fails a write half-way, as a full disk does
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
@@ -240,6 +247,18 @@ def killed_anywhere(config: SmallRun) -> dict[str, Any]:
     }
 
 
+def signalled(config: SmallRun) -> dict[str, Any]:
+    """Run, be signalled, go on, and compare; the exit codes and the checkpoints after the
+    signal.
+    """
+    cut, whole = replace(config, out=config.out / "cut"), replace(config, out=config.out / "whole")
+    codes = _in_children(cut)
+    saved = [path.stem for path in cut.out.glob("checkpoints/*")]
+    for run_to_end in (cut, whole):
+        assert not any(_in_children(replace(run_to_end, signalled="")))
+    return {"codes": codes, "saved": saved, "same": outcome(cut.out) == outcome(whole.out)}
+
+
 def _in_children(config: SmallRun, kill_after_s: float | None = None) -> list[int]:
     """The run in a process for each rank, all of them killed after so many seconds; their exit
     codes.
@@ -292,6 +311,8 @@ def main(config: SmallRun) -> None:
     """Run in as many processes as asked for."""
     if config.kills:
         json.dump(killed_anywhere(replace(config, quiet=True)), sys.stdout)
+    elif config.signalled:
+        json.dump(signalled(replace(config, quiet=True)), sys.stdout)
     elif config.ranks > 1:
         sys.exit(max(_in_children(config), key=abs))
     else:

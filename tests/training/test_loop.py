@@ -19,6 +19,7 @@ from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.program.broken import BrokenImage, read_broken
 from catlip.recipes.pretrain import STARTER
+from catlip.training import checkpoint
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
 from catlip.training.loop import Trainer, train
@@ -120,6 +121,24 @@ def test_a_resumed_run_has_the_log_of_an_uninterrupted_one(tmp_path: Path) -> No
         logged(tmp_path / "cut", stop=8)
     resumed = logged(tmp_path / "cut")
     assert [line["step"] for line in whole] == [3, 5, 6, 9, 10]
+    for name in ("step", "loss", "grad_norm", "images_seen", "learning_rate"):
+        assert [line[name] for line in resumed] == [line[name] for line in whole]
+
+
+def test_checkpoints_by_minutes_leave_log_and_steps_as_they_were(tmp_path: Path) -> None:
+    def logged(folder: Path, stop: int = 10, **checkpoints: float | None) -> list[dict[str, float]]:
+        def stream(first: int) -> Iterator[Points]:
+            return (Points(points() * (1 + step)) for step in range(first, stop))
+
+        return train(trainer(), stream, folder, config={}, log_every=5, quiet=True, **checkpoints)
+
+    whole = logged(tmp_path / "whole", checkpoint_every=100)
+    often = {"checkpoint_every": None, "checkpoint_minutes": 1e-9}
+    with pytest.raises(StopIteration):
+        logged(tmp_path / "cut", stop=8, **often)
+    assert checkpoint.newest(tmp_path / "cut" / "checkpoints").stem == "step-00000008"
+    resumed = logged(tmp_path / "cut", **often)
+    assert [line["step"] for line in whole] == [5, 10]
     for name in ("step", "loss", "grad_norm", "images_seen", "learning_rate"):
         assert [line[name] for line in resumed] == [line[name] for line in whole]
 

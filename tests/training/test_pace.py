@@ -31,3 +31,12 @@ def test_the_last_one_says_how_long_the_next_may_take() -> None:
     pace.wrote(time.monotonic() - 100)
     assert pace.took_s >= 100
     assert due(pace) == []
+
+
+def test_after_so_many_minutes_one_is_overdue_and_steps_no_longer_count() -> None:
+    pace = CheckpointPace(None, minutes=10, ended=time.monotonic() - 600)
+    assert pace.is_overdue()
+    assert due(pace) == []
+    pace.wrote(time.monotonic())
+    assert not pace.is_overdue()
+    assert not CheckpointPace(200, ended=0.0).is_overdue()

@@ -1,0 +1,21 @@
+"""The signals with which a cluster tells the processes of a job to stop."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# SLURM sends SIGTERM before it takes a machine away, and SIGUSR1 ahead of the time limit if
+# `sbatch --signal=USR1@300` asks for it.
+STOPS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+@contextmanager
+def stops_held() -> Iterator[None]:
+    """Delay these signals until the end of the block; processes started in it never receive them
+    unless they listen.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # what a new process inherits
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,0 +1,68 @@
+"""A training that is told to stop saves first: SIGTERM and SIGUSR1, as a cluster sends them.
+
+Signals reach the ranks at different moments, or only one of them. Each rank therefore only notes a
+signal. The ranks agree in the exchange of the next loss, which every step has anyway, and all save
+after that step and exit. A second signal changes nothing, since torchrun and SLURM both send one.
+"""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from catlip.system.stops import STOPS
+from catlip.training.distributed import Place, of_all_ranks
+
+# EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 128 + 15 would not do: a process that
+# SIGTERM killed before it could save has that code too.
+EXIT_CODE = 75
+
+
+@dataclass
+class Notice:
+    """Whether this process was told to stop.
+
+    Attributes:
+        received: the first signal, if there was one.
+        leaves: whether the process is about to exit.
+    """
+
+    received: signal.Signals | None = None
+    leaves: bool = False
+
+    def exit_if_told(self, step: int, place: Place) -> None:
+        """End this process if any rank was told to stop; all ranks call it after each checkpoint.
+
+        Exits: EXIT_CODE, on all ranks, after one line on stderr.
+        """
+        told = [received for received in of_all_ranks(self.received) if received]
+        if not told:
+            return
+        self.leaves = True
+        if place.is_main:
+            print(
+                f"{told[0].name}: stopped after step {step}, which is saved; run the same command "
+                "again to go on",
+                file=sys.stderr,
+            )
+        sys.exit(EXIT_CODE)
+
+
+@contextmanager
+def noted_stops() -> Iterator[Notice]:
+    """Note the signals that arrive in the block instead of ending at once."""
+    notice = Notice()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        notice.received = notice.received or signal.Signals(number)
+
+    previous = {number: signal.signal(number, note) for number in STOPS}
+    try:
+        yield notice
+    finally:
+        # A process that leaves is not to be killed by the second signal before it has left.
+        if not notice.leaves:
+            for number, handler in previous.items():
+                signal.signal(number, handler)

@@ -1,0 +1,90 @@
+"""A training that is told to stop saves, exits with a code of its own, and loses no step."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from catlip.training.preempt import EXIT_CODE, noted_stops
+
+HERE = Path(__file__).parent
+NEVER = ("--checkpoint-every", 100)  # what is saved is saved for the signal
+LONGEST_S = 120
+
+
+@pytest.mark.parametrize(
+    ("signalled", "options"),
+    [
+        ("0:6:SIGTERM", ("--ranks", 1, "--num-workers", 1)),
+        ("1:6:SIGUSR1", ("--ranks", 2)),
+        ("1:6:SIGTERM", ("--ranks", 2, "--parallel", "fsdp")),
+    ],
+)
+def test_a_signal_to_one_rank_stops_all_after_that_step_and_the_run_ends_as_if_never_stopped(
+    small_run, signalled, options
+) -> None:
+    """Step 7 is between two lines of the log, which has one every five."""
+    done = small_run(*options, *NEVER, "--num-steps", 12, "--signalled", signalled)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found == {"codes": [EXIT_CODE] * options[1], "saved": ["step-00000007"], "same": True}
+    said = f"{signalled.split(':')[2]}: stopped after step 7"
+    assert done.stderr.count(said) == 1, done.stderr
+
+
+def test_torchrun_passes_sigterm_on_and_waits_for_the_checkpoint(
+    small_shards, small_run, tmp_path
+) -> None:
+    """It signals the whole group of each rank, and so the processes that read images too."""
+    options = ("--num-steps", 12, "--num-workers", 1, *NEVER)
+    out = tmp_path / "run" / "cut"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+    run = ["--shards", small_shards, "--out", out, "--step-s", 0.4, *options]
+    command = [*map(str, [*launch, HERE / "small_run.py", *run])]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        log, end = out / "log.jsonl", time.monotonic() + LONGEST_S
+        while not (log.exists() and log.read_text()):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate(timeout=LONGEST_S)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 1, "torchrun passes exit codes on now: say so in the README"
+    assert "which is saved" in errors, errors
+    (saved,) = [path.stem for path in out.glob("checkpoints/*")]
+    assert "step-00000005" < saved < "step-00000012"
+    done = small_run(*options, "--ranks", 2, "--signalled", "none")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["same"]
+    assert not still_running(str(tmp_path))
+
+
+def still_running(words: str) -> list[int]:
+    """The processes that have these words in their command line."""
+    numbers = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if words in path.read_text() and int(path.parent.name) != os.getpid():
+                numbers.append(int(path.parent.name))
+        except OSError:  # it has ended
+            continue
+    return numbers
+
+
+def test_ctrl_c_is_not_noted_and_nothing_is_after_the_block() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with noted_stops() as notice:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGUSR1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert notice.received == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
