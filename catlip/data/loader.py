@@ -181,6 +181,7 @@ class _MicroBatches(Dataset[Batch]):
         start = step.start + (micro_step * path.world_size + path.rank) * step.batch
         if isinstance(path.shards, ShardSet):
             path.shards.expect(*path.order.windows_at(start))
+        start = int(step.begins(path.accumulation, path.world_size)[micro_step, path.rank])
         shards, numbers = path.order(np.arange(start, start + step.batch))
         samples = [
             (path.shards[shard], int(number)) for shard, number in zip(shards, numbers, strict=True)

@@ -69,6 +69,10 @@ class Step:
     batch: int
     start: int
 
+    def begins(self, micro_steps: int, ranks: int) -> NDArray[np.int64]:
+        """[micro_steps, ranks], the position of the first of the `batch` samples of each."""
+        return self.start + np.arange(micro_steps * ranks).reshape(micro_steps, ranks) * self.batch
+
 
 class StepPlan:
     """The image size and the stream positions of every step.

@@ -1,0 +1,214 @@
+"""Which samples each rank sees at which step, and whether an epoch has each of them once.
+
+Everything is asked of what a training asks: `StepPlan`, `Step.begins` and `SampleOrder`. Memory
+does not grow with the number of samples.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catlip.data.sampler import SampleOrder, Step, StepPlan
+
+CHUNK = 2**18  # samples that are looked at together
+COMPARED = 2**22  # positions of which two layouts are compared
+FIRST_NAMED = 3  # samples in a message
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A run's steps, and how each is split: over micro-steps, and each of those over ranks."""
+
+    plan: StepPlan
+    ranks: int
+    accumulation: int
+
+    def begins(self, number: int) -> NDArray[np.int64]:
+        """[accumulation, ranks], see `Step.begins`."""
+        return self.plan[number].begins(self.accumulation, self.ranks)
+
+    def positions(self, number: int) -> NDArray[np.int64]:
+        """[n], the positions that all ranks take in a step, in the order of micro-steps and
+        ranks.
+        """
+        within = np.arange(self.plan[number].batch)
+        return (self.begins(number)[..., None] + within).ravel()
+
+
+@dataclass
+class Seen:
+    """The samples of one epoch that were seen.
+
+    A shard takes memory only while some, and not all, of its samples were seen.
+
+    Attributes:
+        counts: [S] samples in each shard.
+        distinct: samples that were seen.
+        doubled: how often one was seen again.
+        first_doubled: the first of those, as "SHARD:SAMPLE".
+    """
+
+    counts: NDArray[np.int64]
+    distinct: int = 0
+    doubled: int = 0
+    first_doubled: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._whole = self.counts == 0
+        self._begun: dict[int, NDArray[np.bool_]] = {}
+
+    def add(self, shards: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
+        """Add samples, given as shard and sample numbers, [n] each."""
+        by_shard = np.argsort(shards, kind="stable")
+        present, begins = np.unique(shards[by_shard], return_index=True)
+        parts = np.split(numbers[by_shard], begins[1:])
+        for shard, part in zip(present.tolist(), parts, strict=True):
+            self._add(shard, part)
+
+    def first_missing(self) -> list[str]:
+        """The first samples that were not seen, as "SHARD:SAMPLE"."""
+        names: list[str] = []
+        for shard in np.flatnonzero(~self._whole).tolist():
+            seen = self._begun.get(shard, np.zeros(self.counts[shard], dtype=bool))
+            unseen = np.flatnonzero(~seen)[:FIRST_NAMED]
+            names += [f"{shard}:{number}" for number in unseen.tolist()]
+            if len(names) >= FIRST_NAMED:
+                break
+        return names[:FIRST_NAMED]
+
+    def _add(self, shard: int, numbers: NDArray[np.int64]) -> None:
+        if self._whole[shard]:
+            seen = np.ones(self.counts[shard], dtype=bool)
+        else:
+            seen = self._begun.setdefault(shard, np.zeros(self.counts[shard], dtype=bool))
+        once, first = np.unique(numbers, return_index=True)
+        again = np.ones(len(numbers), dtype=bool)
+        again[first] = seen[once]
+        seen[once] = True
+        self.distinct += len(numbers) - int(np.count_nonzero(again))
+        self.doubled += int(np.count_nonzero(again))
+        for number in numbers[again][: FIRST_NAMED - len(self.first_doubled)].tolist():
+            self.first_doubled.append(f"{shard}:{number}")
+        if seen.all():
+            self._whole[shard] = True
+            self._begun.pop(shard, None)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch had.
+
+    Attributes:
+        number: from 0.
+        planned: its samples that the run's steps take: all of them, unless the run ends in it.
+        missing: of those, the ones that no rank sees.
+        doubled: how often a rank sees one that was seen before in this epoch.
+        examples: some of them, as "SHARD:SAMPLE".
+    """
+
+    number: int
+    planned: int
+    missing: int
+    doubled: int
+    examples: tuple[str, ...] = ()
+
+
+def epochs_seen(layout: Layout, order: SampleOrder, most: int) -> list[Epoch]:
+    """What each epoch of the run has, up to the first `most` of them."""
+    total, end = order.total, min(int(layout.plan.starts[-1]), most * order.total)
+    seen: dict[int, Seen] = {}
+    for positions in _chunks(layout, end):
+        for epoch in np.unique(positions // total).tolist():
+            here = positions[positions // total == epoch]
+            seen.setdefault(epoch, Seen(order.counts)).add(*order(here))
+    epochs = []
+    for number in range(-(-end // total)):
+        samples = seen.get(number, Seen(order.counts))
+        planned = min(total, end - number * total)
+        missing = max(0, planned - samples.distinct)
+        named = samples.first_doubled + (samples.first_missing() if missing else [])
+        epochs.append(
+            Epoch(number, planned, missing, doubled=samples.doubled, examples=tuple(named))
+        )
+    return epochs
+
+
+def _chunks(layout: Layout, end: int) -> Iterator[NDArray[np.int64]]:
+    """The positions below `end` that the ranks take, step after step, about CHUNK at a time."""
+    waiting: list[NDArray[np.int64]] = []
+    for number in range(int(np.searchsorted(layout.plan.starts[:-1], end))):
+        waiting.append(layout.positions(number))
+        if sum(map(len, waiting)) >= CHUNK:
+            chunk = np.concatenate(waiting)
+            yield chunk[chunk < end]
+            waiting = []
+    if waiting:
+        chunk = np.concatenate(waiting)
+        yield chunk[chunk < end]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Fractions of the samples that another layout gives to another step, or rank."""
+
+    step: float
+    rank: float
+
+
+def moved(one: Layout, other: Layout, end: int) -> Moved:
+    """What differs in the first COMPARED positions below `end`, which both runs reach."""
+    count = min(end, COMPARED, int(one.plan.starts[-1]), int(other.plan.starts[-1]))
+    steps, ranks = _placed(one, count)
+    other_steps, other_ranks = _placed(other, count)
+    return Moved(float(np.mean(steps != other_steps)), float(np.mean(ranks != other_ranks)))
+
+
+def _placed(layout: Layout, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Step and rank, [count] each, that take the first positions; -1 where none does."""
+    steps, ranks = np.full(count, -1, dtype=np.int32), np.full(count, -1, dtype=np.int32)
+    for number in range(int(np.searchsorted(layout.plan.starts[:-1], count))):
+        batch = layout.plan[number].batch
+        for begins in layout.begins(number).tolist():
+            for rank, begin in enumerate(begins):
+                steps[begin : begin + batch] = number
+                ranks[begin : begin + batch] = rank
+    return steps, ranks
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """The steps that take samples of two epochs or more.
+
+    Attributes:
+        count: of the whole run.
+        first: the first of them, None without any.
+        of_next: how many of its samples are of a later epoch.
+        repeated: how many of its samples it has had already.
+    """
+
+    count: int
+    first: int | None = None
+    of_next: int = 0
+    repeated: int = 0
+
+
+def crossings(plan: StepPlan, order: SampleOrder) -> Crossings:
+    """How the run's steps lie across the ends of epochs."""
+    first_epochs = plan.starts[:-1] // order.total
+    crossing = np.flatnonzero(first_epochs != (plan.starts[1:] - 1) // order.total)
+    if not len(crossing):
+        return Crossings(0)
+    number = int(crossing[0])
+    begin, end = plan.starts[number : number + 2].tolist()
+    of_next = end - (begin // order.total + 1) * order.total
+    samples = np.stack(order(np.arange(begin, end)))
+    repeated = end - begin - np.unique(samples, axis=1).shape[1]
+    return Crossings(len(crossing), number, of_next, repeated=repeated)
+
+
+def share_of(step: Step, begin: int, order: SampleOrder) -> list[tuple[int, int]]:
+    """The samples, as shard and number, that the rank takes whose first position is `begin`."""
+    shards, numbers = order(np.arange(begin, begin + step.batch))
+    return list(zip(shards.tolist(), numbers.tolist(), strict=True))
