@@ -1,16 +1,20 @@
 """Real inputs shared by the tests: the words, and a small starter data set, labelled."""
 
+import io
 import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
+from PIL import Image
 from program_server import ProgramServer
 
 import catlip  # noqa: F401  # sets how OpenMP waits, which must come before torch
+from catlip.data.shards import write_shard
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 settings.load_profile("no deadline")
@@ -72,3 +76,19 @@ def starter(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Start
         done = program(*command)
         assert done.returncode == 0, done.stderr
     return made
+
+
+@pytest.fixture(scope="session")
+def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards of noise."""
+    folder, draw = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
+    for shard in range(2):
+        samples = []
+        for number in range(12):
+            picture = io.BytesIO()
+            Image.fromarray(draw.integers(256, size=(30, 26, 3), dtype=np.uint8)).save(
+                picture, "PNG"
+            )
+            samples.append((f"{shard}{number:03}", {"png": picture.getvalue(), "txt": b"noise"}))
+        write_shard(folder / f"{shard:05}.tar", samples)
+    return folder

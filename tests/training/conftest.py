@@ -1,6 +1,5 @@
 """Small runs as processes, on one rank or two."""
 
-import io
 import os
 import subprocess
 import sys
@@ -8,11 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-
-from catlip.data.shards import write_shard
 
 HERE = Path(__file__).parent
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -37,22 +32,6 @@ def launch_program(
 def launch() -> Launch:
     """Starts a program of this folder."""
     return launch_program
-
-
-@pytest.fixture(scope="session")
-def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two shards of noise."""
-    folder, draw = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
-    for shard in range(2):
-        samples = []
-        for number in range(12):
-            picture = io.BytesIO()
-            Image.fromarray(draw.integers(256, size=(30, 26, 3), dtype=np.uint8)).save(
-                picture, "PNG"
-            )
-            samples.append((f"{shard}{number:03}", {"png": picture.getvalue(), "txt": b"noise"}))
-        write_shard(folder / f"{shard:05}.tar", samples)
-    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,196 @@
+"""What is submitted to a cluster: the scripts start what they say, and requeue what was stopped.
+
+No SLURM and no Docker is needed. The scripts run with stand-ins on PATH that record how they were
+called; the stand-in for srun can also run its command here.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from catlip.training.preempt import EXIT_CODE
+
+REPOSITORY = Path(__file__).parent.parent
+SCRIPTS = REPOSITORY / "scripts"
+SBATCH = sorted(SCRIPTS.glob("*.sbatch"))
+LONGEST_S = 240
+# Each call is a line of calls.txt, its words between bars.
+RECORD = 'printf "%s\\n" "$(printf "%s|" "${0##*/}" "$@")" >>"$CALLS"'
+HOSTNAMES = 'if [ "$1" = show ]; then printf "node1\\nnode2\\n"; fi'
+RUN_HERE = 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"'
+
+
+class Cluster:
+    """A folder with stand-ins, and the environment of a job that finds them first."""
+
+    def __init__(self, folder: Path, nodes: int, **programs: str):
+        self.calls = folder / "calls.txt"
+        stand_ins = folder / "stand-ins"
+        stand_ins.mkdir()
+        for name, does in {"scontrol": HOSTNAMES, **programs}.items():
+            path = stand_ins / name
+            path.write_text(f"#!/bin/sh\n{RECORD}\n{does}\n")
+            path.chmod(0o755)
+        self.environment = os.environ | {
+            "PATH": f"{stand_ins}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(REPOSITORY),
+            "CALLS": str(self.calls),
+            "SLURM_JOB_ID": "4711",
+            "SLURM_JOB_NODELIST": "node[1-2]",
+            "SLURM_JOB_NUM_NODES": str(nodes),
+        }
+
+    def called(self, program: str) -> list[list[str]]:
+        """The arguments of each call of a stand-in."""
+        lines = [line.split("|")[:-1] for line in self.calls.read_text().splitlines()]
+        return [words[1:] for words in lines if words[0] == program]
+
+
+@pytest.mark.parametrize("script", SBATCH, ids=lambda path: path.name)
+def test_a_script_is_bash_without_a_fault(script: Path) -> None:
+    subprocess.run(["bash", "-n", script], check=True)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if shellcheck := shutil.which("shellcheck", path=path):
+        done = subprocess.run([shellcheck, script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+    head = [line for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
+    assert "#SBATCH --requeue" in head
+    assert any(line.startswith("#SBATCH --signal=B:USR1@") for line in head)
+
+
+def test_a_training_starts_one_torchrun_on_each_node(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, nodes=2, srun="")
+    script = ["bash", SCRIPTS / "pretrain.sbatch", "--shards", "/a b/{0..9}.tar"]
+    gpus = {"SLURM_GPUS_ON_NODE": "8"}
+    subprocess.run(script, env=cluster.environment | gpus, cwd=tmp_path, check=True)
+    ((first, *words),) = cluster.called("srun")
+    assert (first, words[0]) == ("--kill-on-bad-exit=1", "torchrun")
+    for flag, value in {
+        "--nnodes": "2",
+        "--nproc-per-node": "8",
+        "--rdzv-endpoint": "node1:30211",
+        "--rdzv-id": "4711.0",
+        "-m": "catlip.pretrain",
+        "--shards": "/a b/{0..9}.tar",
+    }.items():
+        assert words[words.index(flag) + 1] == value
+    assert ["requeue", "4711"] not in cluster.called("scontrol")
+
+
+def test_a_training_that_fails_is_not_requeued(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, nodes=1, srun="exit 3")
+    script = ["bash", SCRIPTS / "pretrain.sbatch"]
+    assert subprocess.run(script, env=cluster.environment, cwd=tmp_path).returncode == 3
+    assert ["requeue", "4711"] not in cluster.called("scontrol")
+
+
+def test_a_real_training_is_stopped_by_the_script_s_signal_requeued_and_goes_on(
+    small_shards: Path, tmp_path: Path
+) -> None:
+    cluster = Cluster(tmp_path, nodes=1, srun=RUN_HERE, scontrol="echo 127.0.0.1")
+    recipe = "--method clip --epochs 0 --iterations 60 --micro-batch 2 --device cpu --quiet"
+    arguments = [*recipe.split(), "--log-every", "1", "--shards", small_shards, "--out", "run"]
+    script = ["bash", SCRIPTS / "pretrain.sbatch", *map(str, arguments)]
+    environment = cluster.environment | {"PROGRAM": "baselines.pretrain"}
+    where = {"env": environment, "cwd": tmp_path, "stderr": subprocess.PIPE, "text": True}
+    job = subprocess.Popen(script, **where)
+    log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + LONGEST_S
+    try:
+        while not (log.exists() and log.read_text()):
+            assert job.poll() is None, job.communicate()[1]
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        job.send_signal(signal.SIGUSR1)
+        errors = job.communicate(timeout=LONGEST_S)[1]
+    finally:
+        job.kill()
+    assert job.returncode == EXIT_CODE, errors
+    assert "SIGUSR1: stopped after step" in errors
+    assert ["requeue", "4711"] in cluster.called("scontrol")
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert "step-00000000" < checkpoint.stem < "step-00000060"
+    assert not (tmp_path / "run.json").exists()
+
+    job = subprocess.run(script, **where, timeout=LONGEST_S)
+    assert job.returncode == 0, job.stderr
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["metrics"]["iterations"] == 60
+    assert len(log.read_text().splitlines()) == 60
+
+
+def test_labelling_starts_ray_on_all_nodes_waits_for_its_head_and_stops_it(tmp_path: Path) -> None:
+    """Ray's head answers when it is asked for the second time."""
+    slow_head = f'[ "$1" != status ] || [ "$(grep -c "^ray|status" "{tmp_path}/calls.txt")" -gt 1 ]'
+    cluster = Cluster(tmp_path, nodes=3, srun="exec sleep 600", python="exit 5", ray=slow_head)
+    script = ["bash", SCRIPTS / "label_ray.sbatch", "/a b/*.tar", "--rule", "paper"]
+    done = subprocess.run(script, env=cluster.environment, cwd=tmp_path, timeout=60)
+    assert done.returncode == 5
+    head, others = cluster.called("srun")
+    assert head[head.index("ray") :][:3] == ["ray", "start", "--head"]
+    assert {"--nodelist=node1", "--port=24711"} <= set(head)
+    assert {"--nodes=2", "--exclude=node1", "--address=node1:24711"} <= set(others)
+    assert cluster.called("ray") == [["status", "--address", "node1:24711"]] * 2
+    expected = "-m|catlip.label|/a b/*.tar|--rule|paper|--engine|ray|--ray-address|node1:24711"
+    assert cluster.called("python") == [expected.split("|")]
+
+
+def test_labelling_at_its_limit_is_requeued(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, nodes=1, srun="exec sleep 600", ray="", python="exec sleep 600")
+    script = ["bash", SCRIPTS / "label_ray.sbatch", "x.tar"]
+    job = subprocess.Popen(script, env=cluster.environment, cwd=tmp_path)
+    try:
+        end = time.monotonic() + 60
+        while not (cluster.calls.exists() and cluster.called("python")):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        job.send_signal(signal.SIGUSR1)
+        assert job.wait(timeout=60) == EXIT_CODE
+    finally:
+        job.kill()
+    assert ["requeue", "4711"] in cluster.called("scontrol")
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions and what follows each, with continued lines joined."""
+    text = (SCRIPTS / "Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in joined.splitlines()]
+
+
+def test_the_image_s_commands_are_shell_and_install_what_this_project_has() -> None:
+    names = [name for name, _ in instructions()]
+    assert names[:2] == ["ARG", "FROM"]
+    assert set(names) <= {"ARG", "FROM", "RUN", "WORKDIR", "COPY", "ENV", "CMD"}
+    commands = "\n".join(content for name, content in instructions() if name == "RUN")
+    subprocess.run(["sh", "-n"], input=commands, text=True, check=True)
+    ((extras,),) = [re.findall(r"-e '\.\[(.+)\]'", commands)]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert {*extras.split(",")} <= project["optional-dependencies"].keys()
+    (cmd,) = [json.loads(content) for name, content in instructions() if name == "CMD"]
+    for module in [cmd[2], *re.findall(r"-m (catlip\S+)", commands)]:
+        path = REPOSITORY / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+
+
+@pytest.mark.parametrize(("index", "words"), [("", []), ("URL", ["--index-url", "URL"])])
+def test_torch_comes_with_cuda_unless_another_index_is_given(index: str, words: list[str]) -> None:
+    (install,) = [content for _, content in instructions() if "torchvision" in content]
+    script = f'pip() {{ printf "%s\\n" "$@"; }}; {install}'
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env={"TORCH_INDEX": index},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["install", "--no-cache-dir", *words, "torch", "torchvision"]
