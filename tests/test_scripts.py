@@ -4,6 +4,7 @@ No SLURM and no Docker is needed. The scripts run with stand-ins on PATH that re
 called; the stand-in for srun can also run its command here.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -55,6 +56,12 @@ class Cluster:
         return [words[1:] for words in lines if words[0] == program]
 
 
+def end_group(job: subprocess.Popen[str]) -> None:
+    """Kill what is left of a job."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(job.pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("script", SBATCH, ids=lambda path: path.name)
 def test_a_script_is_bash_without_a_fault(script: Path) -> None:
     subprocess.run(["bash", "-n", script], check=True)
@@ -102,7 +109,7 @@ def test_a_real_training_is_stopped_by_the_script_s_signal_requeued_and_goes_on(
     script = ["bash", SCRIPTS / "pretrain.sbatch", *map(str, arguments)]
     environment = cluster.environment | {"PROGRAM": "baselines.pretrain"}
     where = {"env": environment, "cwd": tmp_path, "stderr": subprocess.PIPE, "text": True}
-    job = subprocess.Popen(script, **where)
+    job = subprocess.Popen(script, **where, start_new_session=True)
     log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + LONGEST_S
     try:
         while not (log.exists() and log.read_text()):
@@ -112,7 +119,7 @@ def test_a_real_training_is_stopped_by_the_script_s_signal_requeued_and_goes_on(
         job.send_signal(signal.SIGUSR1)
         errors = job.communicate(timeout=LONGEST_S)[1]
     finally:
-        job.kill()
+        end_group(job)
     assert job.returncode == EXIT_CODE, errors
     assert "SIGUSR1: stopped after step" in errors
     assert ["requeue", "4711"] in cluster.called("scontrol")
@@ -130,7 +137,8 @@ def test_a_real_training_is_stopped_by_the_script_s_signal_requeued_and_goes_on(
 def test_labelling_starts_ray_on_all_nodes_waits_for_its_head_and_stops_it(tmp_path: Path) -> None:
     """Ray's head answers when it is asked for the second time."""
     slow_head = f'[ "$1" != status ] || [ "$(grep -c "^ray|status" "{tmp_path}/calls.txt")" -gt 1 ]'
-    cluster = Cluster(tmp_path, nodes=3, srun="exec sleep 600", python="exit 5", ray=slow_head)
+    both = f'until [ "$(grep -c "^srun" "{tmp_path}/calls.txt")" -gt 1 ]; do sleep 0.1; done; exit 5'
+    cluster = Cluster(tmp_path, nodes=3, srun="exec sleep 600", python=both, ray=slow_head)
     script = ["bash", SCRIPTS / "label_ray.sbatch", "/a b/*.tar", "--rule", "paper"]
     done = subprocess.run(script, env=cluster.environment, cwd=tmp_path, timeout=60)
     assert done.returncode == 5
@@ -146,7 +154,7 @@ def test_labelling_starts_ray_on_all_nodes_waits_for_its_head_and_stops_it(tmp_p
 def test_labelling_at_its_limit_is_requeued(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, nodes=1, srun="exec sleep 600", ray="", python="exec sleep 600")
     script = ["bash", SCRIPTS / "label_ray.sbatch", "x.tar"]
-    job = subprocess.Popen(script, env=cluster.environment, cwd=tmp_path)
+    job = subprocess.Popen(script, env=cluster.environment, cwd=tmp_path, start_new_session=True)
     try:
         end = time.monotonic() + 60
         while not (cluster.calls.exists() and cluster.called("python")):
@@ -155,7 +163,7 @@ def test_labelling_at_its_limit_is_requeued(tmp_path: Path) -> None:
         job.send_signal(signal.SIGUSR1)
         assert job.wait(timeout=60) == EXIT_CODE
     finally:
-        job.kill()
+        end_group(job)
     assert ["requeue", "4711"] in cluster.called("scontrol")
 
 
