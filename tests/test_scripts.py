@@ -137,7 +137,9 @@ def test_a_real_training_is_stopped_by_the_script_s_signal_requeued_and_goes_on(
 def test_labelling_starts_ray_on_all_nodes_waits_for_its_head_and_stops_it(tmp_path: Path) -> None:
     """Ray's head answers when it is asked for the second time."""
     slow_head = f'[ "$1" != status ] || [ "$(grep -c "^ray|status" "{tmp_path}/calls.txt")" -gt 1 ]'
-    both = f'until [ "$(grep -c "^srun" "{tmp_path}/calls.txt")" -gt 1 ]; do sleep 0.1; done; exit 5'
+    both = (
+        f'until [ "$(grep -c "^srun" "{tmp_path}/calls.txt")" -gt 1 ]; do sleep 0.1; done; exit 5'
+    )
     cluster = Cluster(tmp_path, nodes=3, srun="exec sleep 600", python=both, ray=slow_head)
     script = ["bash", SCRIPTS / "label_ray.sbatch", "/a b/*.tar", "--rule", "paper"]
     done = subprocess.run(script, env=cluster.environment, cwd=tmp_path, timeout=60)

@@ -65,10 +65,10 @@ def die_at(step: int) -> None:
     """Let this process be killed when it begins that step."""
     original = Trainer.train_step
 
-    def train_step(trainer: Trainer, batches: Any) -> Any:
+    def train_step(trainer: Trainer, *arguments: Any) -> Any:
         if trainer.step == step:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(trainer, batches)
+        return original(trainer, *arguments)
 
     Trainer.train_step = train_step  # type: ignore[method-assign]
 
