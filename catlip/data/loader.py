@@ -178,10 +178,9 @@ class _MicroBatches(Dataset[Batch]):
         path = self.path
         number, micro_step = divmod(number, path.accumulation)
         step = path.plan[number]
-        start = step.start + (micro_step * path.world_size + path.rank) * step.batch
+        start = int(step.begins(path.accumulation, path.world_size)[micro_step, path.rank])
         if isinstance(path.shards, ShardSet):
             path.shards.expect(*path.order.windows_at(start))
-        start = int(step.begins(path.accumulation, path.world_size)[micro_step, path.rank])
         shards, numbers = path.order(np.arange(start, start + step.batch))
         samples = [
             (path.shards[shard], int(number)) for shard, number in zip(shards, numbers, strict=True)
