@@ -253,19 +253,19 @@ def advice(setting: Setting) -> str:
     ratio = record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
     if not judged or ratio is None or ratio.low is None:
         return ""
-    device = "" if record is None or not record.is_cpu else ": none of ours is of a GPU"
+    device = "" if record is None or not record.is_cpu else ": none of ours ran on a GPU"
     prompts = (
         "if you need text prompts, contrast, for CatLIP has no text tower; and before you budget "
         f"for {PAPER_SPEED_UP} times, time your own steps{device}"
     )
     if judged <= {BETTER, NOT_WORSE} and ratio.low > 1:
         return (
-            "As far as this experiment goes: if you need features and your captions name what "
+            "By this experiment: if you need features and your captions name what "
             f"is in the image, classify their nouns; {prompts}."
         )
     if judged == {WORSE}:
         return (
-            "As far as this experiment goes: contrast images and captions, unless you cannot "
+            "By this experiment: contrast images and captions, unless you cannot "
             f"pay for it; {prompts}."
         )
     return f"So: this experiment does not decide which features are better; {prompts}."

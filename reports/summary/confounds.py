@@ -60,7 +60,7 @@ def _elsewhere(setting: Setting) -> str:
                 f"{clipped(task, 24)} {shown(difference.value, 1)} points "
                 f"({shown(difference.low, 1)} to {shown(difference.high, 1)}; {len(images)} images)"
             )
-    return f"On images of the other labels: {', '.join(said)}." if said else ""
+    return f"On images of other labels: {', '.join(said)}." if said else ""
 
 
 def _tuned(setting: Setting) -> str:

@@ -44,7 +44,7 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     columns += ["Training time (s)"] if setting.timed else []
     columns += ["Peak memory (GiB)", "Step time, relative"]
     larger = next((r for r in setting.of_the_paper if r is not setting.step_time), None)
-    columns += ["Step time of ViT B/16"] if larger else []
+    columns += ["Step time of ViT B/16, relative"] if larger else []
     rows = [_headline_row(setting, method, equal, larger=larger) for method in setting.methods]
     record = setting.step_time
     caption = "Mean ± sample standard deviation over n seeds. "
@@ -60,7 +60,7 @@ def headline(setting: Setting, name: str = "headline") -> Table:
             "the longest time that both methods have. "
         )
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
-        caption += "Times beside other programs are left out. "
+        caption += "Training times beside other programs are left out. "
     if record:
         caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
     if larger:

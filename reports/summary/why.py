@@ -54,7 +54,7 @@ def _phases(record: Record[StepTime]) -> str:
             more = other.median - one.median
             said.append(f"{'+' if more > 0 else ''}{shown(more)} ms {phase}")
     totals = f"{shown(clip.total_ms.median)} against {shown(catlip.total_ms.median)} ms"
-    return f"CLIP's step takes {totals} (medians): {', '.join(said)}."
+    return f"CLIP's step takes {totals}: {', '.join(said)} (medians need not add up)."
 
 
 def _parameters(record: Record[StepTime]) -> str:
