@@ -14,7 +14,8 @@ from catlip.cli import InputError
 from catlip.system.engines import on_ray
 
 
-def test_without_a_cluster_the_error_says_how_to_start_one():
+def test_without_a_cluster_the_error_says_how_to_start_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where Ray notes a cluster of this machine
     with (
         pytest.raises(InputError, match=r"--ray-address auto.*ray start"),
         on_ray("auto", {}),
