@@ -51,7 +51,7 @@ class Plan:
     python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5
     python -m bench.plan --model vit_b16 vit_l16 vit_h16 --gpu a100 h100 --gpus 8 64 256
     python -m bench.plan --step-time runs/bench/step_time/X.json --gpus 8
-    python -m bench.plan --step-time X.json --against runs/starter/pretrain/clip-seed0.json
+    python -m bench.plan --step-time B64.json B32.json --against runs/starter/pretrain/*.json
     """
 
     models: Annotated[tuple[EncoderName, ...], tyro.conf.arg(name="model")] = ("vit_b16",)
@@ -82,12 +82,16 @@ class Plan:
     """Of a device; 0 for what its datasheet says."""
     link: str = ""
     """One of bench.arithmetic.link.PRESETS; by default the usual one of such a GPU."""
-    step_time: Path | None = None
-    """A record of bench.step_time: plan for the device that it was measured on."""
+    step_time: tuple[Path, ...] = ()
+    """Records of bench.step_time: plan for the device of the first; the others are of the same
+    device, at the batches of trainings of --against.
+    """
     records: tuple[Path, ...] = (Path("runs"), Path("reports/records"))
     """Folders in which to look for records of bench.step_time of such GPUs."""
     against: tuple[Path, ...] = ()
-    """Records of trainings on the device of --step-time, to hold the plan against."""
+    """Records of trainings on the device of --step-time, each to be held against the plan from the
+    record whose batch is nearest to its own.
+    """
     out: Path = Path("runs/bench/plan")
     """Folder for the record, named by models, GPUs and their numbers."""
 
@@ -97,8 +101,8 @@ class Plan:
                 raise InputError(f"no datasheet of GPU {gpu!r}; choose one of: {', '.join(GPUS)}")
         if not 0 < self.mfu[0] <= self.mfu[1]:
             raise InputError(f"--mfu {self.mfu[0]} {self.mfu[1]}: give the smaller share first")
-        if self.against and self.step_time is None:
-            raise InputError("--against needs --step-time, a record of the same device")
+        if self.against and not self.step_time:
+            raise InputError("--against needs --step-time, records of the same device")
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ class Machine:
 
 
 def machines(config: Plan) -> Iterator[Machine]:
-    """The device of the record, or each encoder on each GPU. Raises: InputError."""
+    """The device of each record, or each encoder on each GPU. Raises: InputError."""
     for name, model, rates in _rates(config):
         gpu = gpu_of(name)
         memory_gb = config.memory_gb or (gpu.memory_gb if gpu else math.inf)
@@ -143,10 +147,11 @@ def machines(config: Plan) -> Iterator[Machine]:
 
 def _rates(config: Plan) -> Iterator[tuple[str, str, dict[str, Rate]]]:
     """The name of each kind of device, the encoder, and the rates there."""
-    if config.step_time is not None:
-        record, timed = read(config.step_time, kinds.StepTime)
-        rates = measured_rates(config.step_time, config.methods or tuple(timed.methods))
+    for given in config.step_time:
+        record, timed = read(given, kinds.StepTime)
+        rates = measured_rates(given, config.methods or tuple(timed.methods))
         yield record["environment"]["device"], record["config"]["model"], rates
+    if config.step_time:
         return
     config = replace(config, methods=config.methods or methods.FOUR)
     for model, gpu in itertools.product(config.models, config.gpu):
@@ -274,12 +279,21 @@ def _planned(config: Plan, machine: Machine, *, laid: Laid, below: Laid) -> kind
     )
 
 
-def check(path: Path, machine: Machine) -> kinds.PlanCheck:
-    """A training on one such device, planned as if it had not been there. Raises: InputError."""
+def check(path: Path, every: Sequence[Machine]) -> kinds.PlanCheck:
+    """A training on one such device, planned as if it had not been there, from the steps whose
+    batch is nearest to its own: small batches take longer than their share. Raises: InputError.
+    """
     record, trained = read(path, kinds.Pretrain)
-    if trained.method not in machine.rates:
+    recipe, timed = record["config"]["recipe"], [m for m in every if trained.method in m.rates]
+    if not timed:
         raise InputError(f"{path} is of {trained.method}, whose steps were not timed")
-    compute, recipe = machine.rates[trained.method].compute, record["config"]["recipe"]
+
+    def distance(machine: Machine) -> float:
+        batch = machine.rates[trained.method].compute.factors.batch_size
+        return abs(math.log(batch / recipe["micro_batch"]))
+
+    machine = min(timed, key=distance)
+    compute = machine.rates[trained.method].compute
     if (recipe["encoder"], recipe["precision"]) != (machine.model, compute.factors.precision):
         raise InputError(f"{path} trained another encoder, or in another precision")
     factors = replace(
@@ -302,15 +316,16 @@ def check(path: Path, machine: Machine) -> kinds.PlanCheck:
 def main(config: Plan) -> None:
     """Plan, print, write the record."""
     every = list(machines(config))
+    told = every[:1] if config.step_time else every
     runs = [
         row
-        for machine in every
+        for machine in told
         for devices in config.gpus
         for row in planned(config, machine, devices)
     ]
     if not runs:
         raise InputError("not even one image fits on a device; give more of them, or larger ones")
-    path = config.out / f"{_name(every, config.gpus)}.json"
+    path = config.out / f"{_name(told, config.gpus)}.json"
     with Record(path, kind=kinds.Plan, config=config) as record:
         record.shown_as = methods.shown(dict.fromkeys(row.method for row in runs))
         record.notes += NOTES
@@ -319,7 +334,7 @@ def main(config: Plan) -> None:
                 images=config.images,
                 price=config.price,
                 runs=runs,
-                checks=[check(path, every[0]) for path in config.against],
+                checks=[check(path, every) for path in config.against],
             )
         )
     table = plan_table(plan)

@@ -128,7 +128,7 @@ def test_sharded_parameters_are_fetched_while_the_device_computes() -> None:
 
 
 def test_a_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
-    config = Plan(step_time=STEP_TIME, methods=TWO, gpus=(1,), global_batch=4, images=4e6)
+    config = Plan(step_time=(STEP_TIME,), methods=TWO, gpus=(1,), global_batch=4, images=4e6)
     (machine,) = machines(config)
     catlip, clip = planned(config, machine, 1)
     timed = json.loads(STEP_TIME.read_text())["metrics"]
@@ -173,21 +173,24 @@ def test_the_fastest_record_of_such_a_gpu_is_taken(tmp_path) -> None:
     assert machine.rates["catlip"].compute.source.startswith("measured: 1.0 ms")
 
 
-def test_a_training_is_held_against_its_plan() -> None:
+@pytest.mark.parametrize(("method", "batch"), [("clip", 64), ("catlip", 32)])
+def test_a_training_is_held_against_the_steps_of_its_batch(tmp_path, method, batch) -> None:
     steps = RECORDS / "step_time/hybrid_mini-b64-fp32-48px-torch2.15.0-cpu.json"
-    config = Plan(step_time=steps, methods=TWO)
-    (machine,) = machines(config)
-    trained = RECORDS / "pretrain/clip-seed0.json"
-    found, metrics = check(trained, machine), json.loads(trained.read_text())["metrics"]
-    ms = json.loads(steps.read_text())["metrics"]["methods"]["clip"]["total_ms"]["median"]
-    assert found.predicted_s == pytest.approx(metrics["images_seen"] / 64 * ms / 1e3)
+    median = f"metrics__methods__{method}__total_ms__median"
+    small = written(tmp_path, "small", path=steps, config__batch_size=32, **{median: 40.0})
+    every = list(machines(Plan(step_time=(steps, small), methods=TWO)))
+    trained = RECORDS / f"pretrain/{method}-seed0.json"
+    found, metrics = check(trained, every), json.loads(trained.read_text())["metrics"]
+    timed = json.loads((steps if batch == 64 else small).read_text())["metrics"]["methods"]
+    ms = timed[method]["total_ms"]["median"]
+    assert found.predicted_s == pytest.approx(metrics["images_seen"] / batch * ms / 1e3)
     assert found.measured_s == metrics["train_seconds"]
     assert found.error == pytest.approx(found.predicted_s / found.measured_s - 1)
 
 
 def test_a_record_of_other_methods_is_planned_with_what_it_has(tmp_path) -> None:
     path = written(tmp_path, "reversed", metrics__ratios={"catlip/clip": {"value": 0.8}})
-    (machine,) = machines(Plan(step_time=path))
+    (machine,) = machines(Plan(step_time=(path,)))
     assert list(machine.rates) == list(json.loads(path.read_text())["metrics"]["methods"])
     rate = machine.rates["clip"]  # the record has no interval of this ratio
     assert (rate.ratio_low, rate.ratio_high) == (1 / RATES_DIFFER, RATES_DIFFER)
@@ -202,6 +205,6 @@ def test_what_cannot_be_planned_is_refused() -> None:
         Plan(against=(STEP_TIME,))
     with pytest.raises(InputError):
         list(machines(Plan(gpu=("T4",), records=())))  # no bf16
-    (machine,) = machines(Plan(step_time=STEP_TIME, methods=TWO))
+    (machine,) = machines(Plan(step_time=(STEP_TIME,), methods=TWO))
     with pytest.raises(InputError):  # of another encoder
-        check(RECORDS / "pretrain/clip-seed0.json", machine)
+        check(RECORDS / "pretrain/clip-seed0.json", [machine])

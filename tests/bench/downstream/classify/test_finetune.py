@@ -5,7 +5,6 @@ trained twice.
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -153,10 +152,10 @@ def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refuse
 def test_an_unfinished_run_of_another_recipe_is_refused(finetune, tiny_recipe, monkeypatch) -> None:
     original = Trainer.train_step
 
-    def stop(trainer: Trainer, batches: Iterator[Any]) -> Any:
+    def stop(trainer: Trainer, *arguments: Any) -> Any:
         if trainer.step == 3:
             raise KeyboardInterrupt
-        return original(trainer, batches)
+        return original(trainer, *arguments)
 
     monkeypatch.setattr(Trainer, "train_step", stop)
     with pytest.raises(KeyboardInterrupt):
