@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catlip.kinds.base import Interval, Summary
-from catlip.kinds.cells import TIMES, ratio_cell, summary_cell
+from catlip.kinds.cells import TIMES, ends, ratio_cell, summary_cell
 from catlip.kinds.cost.steps import StepKind, step_description
 from catlip.kinds.run import Run
 from catlip.table import Cell, Table, number_cell, shown
@@ -95,7 +95,8 @@ def _when_it_pays(run: Run[Compiling]) -> str:
     )
     if run.too_few:
         return f"{took}; what it saves was timed in {run.too_few}."
-    if (after := measured.pays_after) is None:
-        return f"{took}, and steps were not faster with 95 % confidence."
-    faster = f"{shown(measured.ratio.value, 2)}{TIMES}"
-    return f"{took} and made steps {faster} as fast: it pays after {shown(after, 0)} steps."
+    speed = f"made steps {shown(measured.ratio.value, 2)}{TIMES} as fast ({ends(measured.ratio)})"
+    if (after := measured.pays_after) is not None:
+        return f"{took} and {speed}: it pays after {shown(after, 0)} steps."
+    slower = (measured.ratio.high or 1.0) < 1
+    return f"{took} and {speed}: {'it does not pay' if slower else 'whether it pays is not known'}."
