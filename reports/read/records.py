@@ -6,6 +6,7 @@ record becomes a `Problem`, a metric that is missing or not a number becomes Non
 NaN so that the page can say so.
 """
 
+import functools
 import json
 import math
 import os
@@ -25,6 +26,7 @@ K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")
 SCHEMA = 1
 LARGEST = 1e18
+NUMBERS = (float, int, bool)
 LONGEST = 400  # characters of a text in a table
 IMAGES = ("image", "mask", "truth", "predicted")  # base64: long, and no text to read
 NOT_TOLD = ("seed", "about")  # fields of a recipe that make no run another
@@ -249,13 +251,16 @@ def cleaned(tree: Any) -> Any:
     """
     if isinstance(tree, dict):
         return {
-            cleaned(key): value if key in IMAGES and isinstance(value, str) else cleaned(value)
+            _cleaned_key(key): value
+            if (type(value) in NUMBERS and -LARGEST <= value <= LARGEST)
+            or (key in IMAGES and isinstance(value, str))
+            else cleaned(value)
             for key, value in tree.items()
         }
     if isinstance(tree, list):
         # Most values are numbers of long curves: these need no call.
         return [
-            value if type(value) is float and -LARGEST <= value <= LARGEST else cleaned(value)
+            value if type(value) in NUMBERS and -LARGEST <= value <= LARGEST else cleaned(value)
             for value in tree
         ]
     if isinstance(tree, str):
@@ -271,6 +276,9 @@ def _cleaned_text(text: str) -> str:
     if len(text) <= LONGEST and text.isprintable() and "  " not in text and text == text.strip():
         return text
     return "".join(filter(str.isprintable, " ".join(text[: 4 * LONGEST].split())))[:LONGEST]
+
+
+_cleaned_key = functools.lru_cache(maxsize=4096)(_cleaned_text)  # rows repeat their columns' names
 
 
 def _parse(path: Path) -> Any:
