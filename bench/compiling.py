@@ -5,7 +5,6 @@ sizes compiles 13 times, at the first step of each. What that takes, and what a 
 says how long a training must be before compiling pays.
 """
 
-import time
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,19 +79,12 @@ def resolve(config: Compiling, device: torch.device) -> Compiling:
 
 
 def step_ms(trainer: Trainer, batch: Batch) -> float:
-    """Of one step, the device's work included."""
+    """Of one step, with compiling, for which the device waits."""
     watch = Stopwatch(trainer.place.device)
     watch.mark()
     trainer.train_step(iter([batch]))
     watch.mark()
     return watch.laps_ms()[0][1]
-
-
-def first_s(trainer: Trainer, batch: Batch) -> float:
-    """Of the first step at a size, by the host's clock: compiling is the host's work."""
-    begin = time.perf_counter()
-    trainer.train_step(iter([batch]))  # waits for the device
-    return time.perf_counter() - begin
 
 
 def measure(config: Compiling, place: Place, record: Record) -> kinds.Compiling:
@@ -105,7 +97,7 @@ def measure(config: Compiling, place: Place, record: Record) -> kinds.Compiling:
     every = Variant(step, CATLIP[config.sizes_of], config.num_sizes).sizes()
     for size in progress(every, f"compiling {config.model}", unit="size", disable=config.quiet):
         batch = batch_of(replace(step, resolution=size.resolution, batch_size=size.batch), place)
-        first = first_s(eager, batch), first_s(compiled, batch)
+        first_ms = [step_ms(trainer, batch) for trainer in (eager, compiled)]
         taken: tuple[list[float], list[float]] = [], []
         for times, name in zip(taken, ("eager", "compiled"), strict=True):
             record.samples[f"{size.resolution}_px_{name}_ms"] = times
@@ -118,7 +110,7 @@ def measure(config: Compiling, place: Place, record: Record) -> kinds.Compiling:
             kinds.CompiledSize(
                 resolution=size.resolution,
                 batch_size=size.batch,
-                compile_s=first[1] - first[0],
+                compile_s=(first_ms[1] - first_ms[0]) / 1e3,
                 eager_ms=summarise(taken[0]),
                 compiled_ms=summarise(taken[1]),
                 ratio=ratio(*taken),

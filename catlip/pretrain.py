@@ -109,6 +109,8 @@ class PretrainRun:
     def __post_init__(self) -> None:
         if self.compile and self.eager:
             raise InputError("--compile and --eager exclude each other")
+        if self.checkpoint_every and self.checkpoint_minutes:
+            raise InputError("give --checkpoint-every or --checkpoint-minutes, not both")
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,6 @@ def pretrain(
         classes, tokenize: how to make the labels and the tokens that the objective needs.
     Returns: the path of the record; None after a dry run.
     """
-    if config.checkpoint_every and config.checkpoint_minutes:
-        raise InputError("give --checkpoint-every or --checkpoint-minutes, not both")
     if config.deterministic:
         choose_deterministic()
     recipe, place = config.recipe, find_place(config.device)

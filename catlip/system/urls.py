@@ -45,16 +45,13 @@ def take_credentials(text: str) -> str:
     """
 
     def stripped(match: re.Match[str]) -> str:
-        scheme, rest = match["scheme"].lower(), match["rest"]
-        user, query = match["user"] or "", match["query"] or ""
-        kept = ""
-        if scheme not in WITH_QUERY:
-            query, kept = "", query
+        url, user, query = _split(match)
         if user or query:
-            beginning = re.split(r"[{*\[]", f"{scheme}://{rest}", maxsplit=1)[0]
+            whole = f"{match['scheme'].lower()}://{match['rest']}"
+            beginning = re.split(r"[{*\[]", whole, maxsplit=1)[0]
             name = HELD + sha256(beginning.encode()).hexdigest()[:16]
             os.environ[name] = json.dumps([beginning, user, query])
-        return f"{match['scheme']}://{rest}{kept}"
+        return url
 
     return URL.sub(stripped, text)
 
@@ -70,12 +67,7 @@ def with_credentials(path: str | Path) -> str:
 
 def without_credentials(text: str) -> str:
     """A message of a library, without credentials of URLs or values of secret variables."""
-
-    def stripped(match: re.Match[str]) -> str:
-        query = "" if match["scheme"].lower() in WITH_QUERY else match["query"] or ""
-        return f"{match['scheme']}://{match['rest']}{query}"
-
-    text = URL.sub(stripped, text)
+    text = URL.sub(lambda match: _split(match)[0], text)
     secrets = [value for name, value in os.environ.items() if SECRET.search(name)]
     for _, user, query in _held():
         secrets += [user.rstrip("@"), user.rstrip("@").partition(":")[2], query.lstrip("?")]
@@ -83,6 +75,14 @@ def without_credentials(text: str) -> str:
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, "***")
     return text
+
+
+def _split(match: re.Match[str]) -> tuple[str, str, str]:
+    """A URL without credentials, its user with the @, and the query with the ? if it is secret."""
+    user, query, kept = match["user"] or "", match["query"] or "", ""
+    if match["scheme"].lower() not in WITH_QUERY:
+        query, kept = "", query
+    return f"{match['scheme']}://{match['rest']}{kept}", user, query
 
 
 def _held() -> Iterator[tuple[str, str, str]]:
