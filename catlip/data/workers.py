@@ -7,6 +7,7 @@ and raised in the main process.
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 from threading import Thread
 from typing import Any, Generic, TypeVar
@@ -29,6 +30,8 @@ MOST_AHEAD, AHEAD_BYTES = 4, 2**32  # batches that a worker, and bytes that all 
 # A worker that is spawned imports torch before its first batch; on a busy machine that takes
 # minutes.
 START_S = 240
+# The connections of a worker close before the signal of its death arrives.
+DEATH_S = 5
 
 
 class _Attempts(Dataset[T | InputError | OSError]):
@@ -100,6 +103,9 @@ class Items(Generic[T]):
                     raise item
                 yield item
         except (ConnectionResetError, EOFError) as error:
+            # torch's handler of the signal ends the wait with an error, which would else come
+            # while this one is reported.
+            time.sleep(DEATH_S)
             raise RuntimeError("DataLoader worker died while it handed over a batch") from error
 
 

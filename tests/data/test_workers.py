@@ -166,6 +166,30 @@ def test_a_worker_that_is_killed_is_one_line_before_the_time_is_up(
     assert "--num-workers" in line
 
 
+class ClosedBeforeDeath:
+    """Items of a worker whose connections close before the signal of its death arrives."""
+
+    def __getitem__(self, number: int) -> int:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        raise EOFError
+
+
+def test_the_signal_of_a_worker_s_death_does_not_come_while_the_death_is_reported(
+    monkeypatch, capsys
+) -> None:
+    def tell(*_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    before = signal.signal(signal.SIGALRM, tell)
+    monkeypatch.setattr("sys.argv", ["program"])
+    try:
+        with pytest.raises(SystemExit):
+            run(Program, lambda _: list(Items(ClosedBeforeDeath(), range(1), 0)))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert "(pid 1)" in capsys.readouterr().err
+
+
 class Numbers:
     """Items that are their own numbers."""
 
