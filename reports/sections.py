@@ -6,13 +6,13 @@ as HTML and as markdown, so the two cannot tell different stories.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from catlip.kinds import LinearProbe, Pretrain, Recipes, Scaling, Waterfall
 from catlip.kinds.estimate import FAILS, HOLDS, OPEN
 from catlip.method_style import learn
-from catlip.table import Table
+from catlip.table import MOST_ROWS, Table
 from reports.cost.cost import cost_sections
 from reports.paper.claims import NOT_TESTED, claims_tables, verdicts
 from reports.paper.paper_tables import COMMANDS, figures_stated, published_table, result_tables
@@ -84,6 +84,14 @@ class Page:
         ]
 
     @property
+    def linked(self) -> set[str]:
+        """The anchors to which numbers of this page link."""
+        answers = [block for block in self.summary.blocks if isinstance(block, Answers)]
+        said = {anchor for block in answers for one in block.answers for anchor, _ in one.sources}
+        rows = [row for table in self.tables for row in table.rows[:MOST_ROWS]]
+        return said | {cell.anchor for row in rows for cell in row}
+
+    @property
     def figures(self) -> list[Figure]:
         groups = [
             block
@@ -102,12 +110,19 @@ def build_page(records: Records) -> Page:
     main = next(iter(sorted(every, key=lambda s: (not s.of(Pretrain), not s.methods))), None)
     table = headline(main) if main and main.methods else None
     others = [setting for setting in every if setting is not main and setting.methods]
-    return Page(
+    page = Page(
         _about(main),
         table,
         _summary(main, table, records),
         appendices=_appendices(main, others, records),
     )
+    provenance = Appendix(
+        "provenance",
+        "Where every number came from",
+        f"{len(records.every):,} records, each with its command, machine and raw samples.",
+        sections=[_provenance(records, page.linked)],
+    )
+    return replace(page, appendices=[*page.appendices, provenance])
 
 
 def _appendices(
@@ -154,12 +169,6 @@ def _appendices(
             "The paper's tables, and the recipes",
             "As published, with ours beside them at the same scale.",
             sections=paper,
-        ),
-        Appendix(
-            "provenance",
-            "Where every number came from",
-            f"{len(records.every):,} records, each with its command, machine and raw samples.",
-            sections=[_provenance(records)],
         ),
     ]
 
@@ -254,17 +263,15 @@ def _paper(records: Records) -> Section:
     return Section("paper", "The paper's results: Tables 1 to 5, Figures 1 to 8", blocks)
 
 
-def _provenance(records: Records) -> Section:
+def _provenance(records: Records, linked: Collection[str]) -> Section:
     words = (
         f"{len(records.every)} record{'s' * (len(records.every) != 1)} read from "
         f"{', '.join(records.roots) or 'no folder'}."
     )
-    groups = record_groups(records)
-    lines = sum(len(group.lines) for group in groups)
-    if lines:
-        words += (
-            f" {len(records.every) - lines} of them are shown whole, the others by their files."
-        )
+    groups = record_groups(records, linked)
+    whole = sum(len(group.records) for group in groups)
+    if whole < len(records.every):
+        words += f" {whole} of them are shown whole, the others by their files."
     if said := revisions_said(records):
         words += f" {said}"
     blocks: list[Block] = [

@@ -1,15 +1,15 @@
 """Where every number came from: each record as the page shows it, grouped by what one number may be
 averaged over.
 
-Of very many records the first of each group are shown whole, as far as the page has room; the
-others are a line each.
+Of many records the first of each group are shown whole, as far as the page has room, and the others
+are a line each; of very many only those that a number links to are a line.
 """
 
 import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -25,6 +25,7 @@ OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout", "longer_traini
 SHOWN_REVISIONS = 6
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
 ROOM = 400_000  # characters of the page for whole records; a hundred take half a million
+MOST_LINES = 2_000  # records; of more, only those that a number links to have a line
 LINE = 100  # characters of a record of which the page says no more than where it lies
 
 
@@ -77,26 +78,36 @@ class RecordLine:
 @dataclass(frozen=True)
 class RecordGroup:
     """Records of the same root, scale, kind and method: the seeds of one number; those shown whole,
-    then the others.
+    then the others, of which `unlisted` have no line.
     """
 
     anchor: str
     title: str
     records: Sequence[RecordView]
     lines: Sequence[RecordLine] = ()
+    unlisted: int = 0
 
 
-def record_groups(records: Records) -> list[RecordGroup]:
-    """All records, in groups, in the order in which they were read."""
+def record_groups(records: Records, linked: Collection[str]) -> list[RecordGroup]:
+    """All records, in groups, in the order in which they were read.
+
+    Args:
+        linked: the anchors of records and groups to which the page's numbers link.
+    """
     groups: dict[str, list[Record]] = {}
     for record in records.every:
         groups.setdefault(group_anchor(record), []).append(record)
     whole = _whole(list(groups.values()))
+    all_listed = len(records.every) <= MOST_LINES
     made = []
     for anchor, group in groups.items():
         views = [whole[record.path] for record in group if record.path in whole]
-        lines = [RecordLine(r.anchor, r.path, caveats(r)) for r in group if r.path not in whole]
-        made.append(RecordGroup(anchor, _title(group[0]), views, lines=lines))
+        others = [record for record in group if record.path not in whole]
+        listed = others if all_listed else [r for r in others if r.anchor in linked]
+        lines = [RecordLine(record.anchor, record.path, caveats(record)) for record in listed]
+        unlisted = len(others) - len(lines)
+        title = _title(group[0])
+        made.append(RecordGroup(anchor, title, views, lines=lines, unlisted=unlisted))
     return made
 
 
@@ -120,7 +131,7 @@ def _whole(groups: Sequence[Sequence[Record]]) -> dict[str, RecordView]:
 
 def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table]:
     """Every record with its command and machine, where the page has no room for all of them."""
-    if not any(group.lines for group in groups):
+    if not any(group.lines or group.unlisted for group in groups):
         return []
     rows = [
         [

@@ -111,7 +111,7 @@ def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_
     assert broken_words(record) == "Broken images, left out: 3 cut off, 1 <b>empty</b>."
     (view,) = [
         v
-        for group in record_groups(read_records([tmp_path / "runs"]))
+        for group in record_groups(read_records([tmp_path / "runs"]), ())
         for v in group.records
         if "pretrain" in v.path
     ]

@@ -58,9 +58,28 @@ def test_records_beyond_the_pages_room_are_a_line_with_their_anchor_and_all_are_
     assert markdown(page).count('<a id="record-') == len(many.every)
 
 
+def test_of_very_many_records_only_those_that_a_number_links_to_are_a_line(many, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOM", 20_000)
+    monkeypatch.setattr(provenance, "MOST_LINES", COUNT)
+    page = build_page(many)
+    text = undrawn(page)
+    ids = set(re.findall(r'id="([^"]+)"', text))
+    linked = set(re.findall(r'href="#(record-[^"]+)"', text))
+    assert linked <= ids
+    own = {record.anchor for record in many.every}
+    assert linked & own
+    groups = record_groups(many, page.linked)
+    assert {line.anchor for group in groups for line in group.lines} <= linked
+    assert sum(len(g.records) + len(g.lines) + g.unlisted for g in groups) == len(many.every)
+    assert all(f"{group.unlisted} more in" in text for group in groups)
+    assert all(f"<small>{COUNT} records</small>" in text for _ in groups)
+    (table,) = [table for table in page.tables if table.name == "records"]
+    assert len(table.rows) == len(many.every)
+
+
 def test_the_first_records_of_every_group_are_whole(many, monkeypatch):
     monkeypatch.setattr(provenance, "ROOM", 20_000)
-    groups = record_groups(many)
+    groups = record_groups(many, ())
     assert all(group.records and group.lines for group in groups)
     assert abs(len(groups[0].records) - len(groups[1].records)) <= 1
 
