@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
-from program_server import ProgramServer
+from program_server import LONGEST_S, ProgramServer
 
 import catlip  # noqa: F401  # sets how OpenMP waits, which must come before torch
 from catlip.data.shards import write_shard
@@ -31,7 +32,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     output, errors = folder / "output", folder / "errors"
 
     def run(
-        module: str, *arguments: object, **environment: str
+        module: str, *arguments: object, longest_s: int = LONGEST_S, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         words = [*map(str, arguments)]
         code = server.run(
@@ -41,6 +42,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
             output=output,
             errors=errors,
             environment=environment,
+            longest_s=longest_s,
         )
         return subprocess.CompletedProcess(
             [module, *words], code, output.read_text(), errors.read_text()
@@ -65,16 +67,22 @@ class Starter:
 
 @pytest.fixture(scope="session")
 def starter(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Starter:
-    """A small starter data set, made by the commands that make the large one."""
-    folder = tmp_path_factory.mktemp("starter")
+    """A small starter data set, made by the commands that make the large one; one for all the
+    processes of a test run.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "starter"
     made = Starter(folder / "data", folder / "labels", folder / "vocabulary.json")
-    for command in (
-        ("catlip.data.starter", "--out", made.root, "--limit", 30, "--scenes", 120, "--quiet"),
-        ("catlip.label", made.shards, "--labels-dir", made.labels, "--quiet"),
-        ("catlip.vocabulary", made.labels, "--threshold", 3, "--out", made.vocabulary, "--quiet"),
-    ):
-        done = program(*command)
-        assert done.returncode == 0, done.stderr
+    with FileLock(f"{folder}.lock"):
+        if made.vocabulary.exists():  # it is written last
+            return made
+        for command in (
+            ("catlip.data.starter", "--out", made.root, "--limit", 30, "--scenes", 120, "--quiet"),
+            ("catlip.label", made.shards, "--labels-dir", made.labels, "--quiet"),
+            ("catlip.vocabulary", made.labels, "--threshold", 3, "--out", made.vocabulary),
+        ):
+            done = program(*command)
+            assert done.returncode == 0, done.stderr
     return made
 
 

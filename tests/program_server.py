@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-LONGEST = 300  # seconds of a program, which is then killed
+LONGEST_S = 300  # of a program, which is then killed
 LIBRARIES = (
     "torch",
     "torchvision",
@@ -59,6 +59,7 @@ class ProgramServer:
         output: Path,
         errors: Path,
         environment: Mapping[str, str] = MappingProxyType({}),
+        longest_s: int = LONGEST_S,
     ) -> int:
         """Run a program, with what it prints in two files. Returns: its exit code.
 
@@ -69,7 +70,7 @@ class ProgramServer:
         assert self.process.stdout is not None
         request = {"module": module, "arguments": arguments}
         request |= {"cwd": str(cwd), "output": str(output), "errors": str(errors)}
-        request |= {"environment": dict(environment)}
+        request |= {"environment": dict(environment), "longest_s": longest_s}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
@@ -86,9 +87,10 @@ def become(
     output: str,
     errors: str,
     environment: dict[str, str],
+    longest_s: int,
 ) -> None:
     """Be that program: its folder, its command line, its output in files."""
-    signal.alarm(LONGEST)
+    signal.alarm(longest_s)
     os.chdir(cwd)
     os.environ.update(environment)
     for name, descriptor, flags in (

@@ -46,25 +46,30 @@ def paper():
     return Labeller("paper")
 
 
+MANY = pytest.mark.parametrize("count", [4_000, pytest.param(20_000, marks=pytest.mark.slow)])
+
+
 @pytest.fixture(scope="module")
 def corenet():
     return Labeller("corenet")
 
 
-def test_the_rule_corenet_equals_plain_nltk_code_on_20000_sentences(corenet):
-    sentences = oracle.glosses()[::5][:20_000]
-    assert len(sentences) == 20_000
+@MANY
+def test_the_rule_corenet_equals_plain_nltk_code_on_many_sentences(corenet, count):
+    sentences = oracle.glosses()[:: 100_000 // count][:count]
+    assert len(sentences) == count
     assert corenet.batch(sentences) == [oracle.corenet(sentence) for sentence in sentences]
 
 
-def test_the_rule_paper_equals_plain_nltk_code_on_20000_sentences(paper):
-    sentences = oracle.glosses()[2::5][:20_000]
-    assert len(sentences) == 20_000
+@MANY
+def test_the_rule_paper_equals_plain_nltk_code_on_many_sentences(paper, count):
+    sentences = oracle.glosses()[2 :: 100_000 // count][:count]
+    assert len(sentences) == count
     assert paper.batch(sentences) == [oracle.paper(sentence) for sentence in sentences]
 
 
-def test_the_rule_paper_multiword_equals_plain_nltk_code_on_5000_sentences():
-    sentences = oracle.glosses()[4::20][:5_000]
+def test_the_rule_paper_multiword_equals_plain_nltk_code_on_2000_sentences():
+    sentences = oracle.glosses()[4::50][:2_000]
     assert Labeller("paper_multiword").batch(sentences) == [
         oracle.paper_multiword(sentence) for sentence in sentences
     ]
@@ -141,14 +146,14 @@ def test_odd_captions_never_crash(labeller, caption):
     }
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.one_of(st.text(), st.binary(), st.lists(st.text(), max_size=3)), min_size=25, max_size=25
     )
 )
 @example(["dog \ud83d cat"])
-def test_any_of_10000_captions_gives_known_synsets(labeller, captions):
+def test_any_of_2500_captions_gives_known_synsets(labeller, captions):
     labels = labeller.batch(captions)
     assert [sorted(set(synsets)) for synsets in labels] == labels
     assert {synset for synsets in labels for synset in synsets} <= KNOWN

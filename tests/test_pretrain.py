@@ -63,7 +63,7 @@ def undisturbed(program, starter, tmp_path_factory) -> dict[str, tuple[list[floa
 )
 def test_a_run_learns(program, starter, tmp_path, method) -> None:
     done = program(
-        *command(method, starter, tmp_path / "run", "--iterations", 60, "--micro-batch", 32)
+        *command(method, starter, tmp_path / "run", "--iterations", 60, "--micro-batch", 16)
     )
     assert done.returncode == 0, done.stderr
     loss, _ = outcome(tmp_path / "run")

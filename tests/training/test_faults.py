@@ -25,7 +25,7 @@ def resumed(out, identity=IDENTITY) -> Trainer:
 def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_optimizer(
     small_run, tmp_path, parallel, fault
 ) -> None:
-    done = small_run("--ranks", 2, "--parallel", parallel, f"--{fault}", "1:6", timeout=120)
+    done = small_run("--ranks", 2, "--parallel", parallel, f"--{fault}", "1:6")
     assert done.returncode == 2, done.stderr
     messages = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(messages) == 2, done.stderr
@@ -39,7 +39,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_optimizer(
 def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(
     small_run, tmp_path
 ) -> None:
-    done = small_run("--ranks", 2, "--parallel", "fsdp", "--disk-full", "1:4", timeout=120)
+    done = small_run("--ranks", 2, "--parallel", "fsdp", "--disk-full", "1:4")
     assert done.returncode == 2
     messages = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(messages) == 2, done.stderr
@@ -51,13 +51,13 @@ def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_data_worker_that_dies_is_an_error_not_a_hang(small_run, ranks) -> None:
-    done = small_run("--num-workers", 2, "--worker-dies", "--ranks", ranks, timeout=240)
+    done = small_run("--num-workers", 2, "--worker-dies", "--ranks", ranks)
     assert done.returncode
     assert "--num-workers" in done.stderr
 
 
 @pytest.mark.slow
 def test_a_data_worker_that_hangs_is_an_error_when_its_time_is_up(small_run) -> None:
-    done = small_run("--num-workers", 2, "--worker-hangs", timeout=TIMEOUT_S + START_S + 90)
+    done = small_run("--num-workers", 2, "--worker-hangs", longest_s=TIMEOUT_S + START_S + 90)
     assert done.returncode
     assert "--num-workers" in done.stderr

@@ -37,7 +37,7 @@ def test_stopped_and_resumed_is_uninterrupted(
     small_run, ranks, parallel, accumulation, num_workers, stops, count
 ) -> None:
     options = ("--ranks", ranks, "--parallel", parallel, "--num-workers", num_workers)
-    done = small_run(*options, "--replicas", ranks * accumulation, *stops, timeout=3600)
+    done = small_run(*options, "--replicas", ranks * accumulation, *stops, longest_s=3600)
     assert check(done)["stopped"] == count
 
 
@@ -50,6 +50,7 @@ def test_killed_at_random_moments_and_resumed_is_uninterrupted(small_run) -> Non
 def test_killed_at_fifty_random_moments_and_resumed_is_uninterrupted(
     small_run, ranks, parallel
 ) -> None:
-    found = check(small_run("--kills", 50, "--ranks", ranks, "--parallel", parallel, timeout=3600))
+    run = ("--kills", 50, "--ranks", ranks, "--parallel", parallel)
+    found = check(small_run(*run, longest_s=3600))
     assert found["while_saving"] > 0
     assert found["unfinished"] > 25
