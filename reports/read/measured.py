@@ -65,14 +65,13 @@ class Setting:
         return over_seeds(self.probes(method, task).records, lambda r: probed(r, task))
 
     def probes(self, method: str, task: str) -> Alike[LinearProbe]:
-        """The linear probes of a method that its accuracy is averaged over: of one recipe, of
-        encoders of one recipe.
+        """The linear probes of a method that its accuracy on a task is averaged over: of one
+        recipe, of encoders of one recipe.
         """
         if (method, task) not in self._probes:
-            every = [
-                r for r in self.of(LinearProbe) if is_ours(r.method) and self._is_of_counted(r)
-            ]
-            own = self.of(LinearProbe, method)
+            on_it = [r for r in self.of(LinearProbe) if task in r.measured.tasks]
+            every = [r for r in on_it if is_ours(r.method) and self._is_of_counted(r)]
+            own = [r for r in on_it if r.method == method]
             counted = [r for r in own if self._is_of_counted(r)] or own
             self._probes[method, task] = alike(counted, every, task)
         return self._probes[method, task]
