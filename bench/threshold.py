@@ -71,8 +71,8 @@ class Threshold:
     seeds: tuple[Seed, ...] = (0,)
     """Of the pre-training runs of each threshold, and of their probes."""
     probe: str = "starter:data/starter"
-    """What to transfer to: starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
-    val/.
+    """What to transfer to: starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR
+    with train/ and val/.
     """
     probe_recipe: str = "table_7a"
     """How, one of bench.downstream.linear_probe's recipes."""

@@ -44,7 +44,9 @@ class DataEfficiency:
     encoders: tuple[str, ...]
     """What to transfer; spellings as of bench.downstream.linear_probe."""
     data: str
-    """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
+    val/.
+    """
     programs: tuple[Literal["linear_probe", "finetune"], ...] = ("linear_probe", "finetune")
     """Figure 5 is of linear probes, Figure 7 of fine-tuning."""
     recipe: str = ""

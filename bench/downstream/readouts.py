@@ -54,7 +54,9 @@ class Readouts:
     encoder: str
     """As of bench.downstream.linear_probe."""
     data: str
-    """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
+    val/.
+    """
     out: Path = Path("runs/bench/readout") / BY_NAME
     """The record to write."""
     neighbours: Count = 20

@@ -50,7 +50,9 @@ class Options:
     encoders: tuple[str, ...]
     """Encoders pre-trained by CatLIP."""
     data: str
-    """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
+    val/.
+    """
     out: Path = Path("runs/bench/transfer_options") / BY_NAME
     """The record to write."""
     vocabulary: Path | None = None

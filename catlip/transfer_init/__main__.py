@@ -42,7 +42,9 @@ class TransferInit:
     vocabulary: Path = Path("vocabulary.json")
     """Of these weights: made by catlip.vocabulary, or the release's, ending in .pkl."""
     labels: tuple[str, ...] = ("imagenet",)
-    """What to classify: imagenet, coco, ade20k, places365:DIR; several only without weights."""
+    """What to classify: imagenet, coco, ade20k, fashion_mnist, places365:DIR; several only without
+    weights.
+    """
     alpha: PositiveFraction = ALPHA
     """Least path similarity, 1 / (1 + steps), of a class that may stand for a label.
 

@@ -2,12 +2,12 @@
 4.2)
 
     label_set("imagenet"), label_set("coco"), label_set("ade20k"),
-    label_set("places365:/data/places365")
+    label_set("fashion_mnist"), label_set("places365:/data/places365")
 
-ImageNet's classes are synsets. For COCO's and ADE20k's names the sense was chosen by hand
-(`label_names/*.csv`): COCO's mouse is a computer's. Places365's names are read from the user's copy
-and become synsets by a rule, `synsets_of`, which finds two in "restaurant_kitchen" and none for
-"archaeological_excavation", the paper's examples.
+ImageNet's classes are synsets. For the names of COCO, ADE20k and Fashion-MNIST the sense was chosen
+by hand (`label_names/*.csv`): COCO's mouse is a computer's. Places365's names are read from the
+user's copy and become synsets by a rule, `synsets_of`, which finds two in "restaurant_kitchen" and
+none for "archaeological_excavation", the paper's examples.
 """
 
 import csv
@@ -44,7 +44,7 @@ class LabelSet:
 
 
 def label_set(spec: str) -> LabelSet:
-    """The labels of "imagenet", "coco", "ade20k" or "places365:DIR".
+    """The labels of "imagenet", "coco", "ade20k", "fashion_mnist" or "places365:DIR".
 
     Args:
         spec: DIR is the data set's folder with `train/` or `categories_places365.txt`, or that
@@ -165,4 +165,5 @@ READERS: dict[str, Callable[[str], NamesAndSynsets]] = {
     "places365": _places365,
     "coco": functools.partial(_chosen_by_hand, "coco"),
     "ade20k": functools.partial(_chosen_by_hand, "ade20k"),
+    "fashion_mnist": functools.partial(_chosen_by_hand, "fashion_mnist"),
 }

@@ -47,7 +47,7 @@ class VocabularyStatistics:
     vocabulary: tyro.conf.Positional[Path]
     """A vocabulary, made by `python -m catlip.vocabulary`."""
     against: tuple[str, ...] = ("imagenet", "coco", "ade20k")
-    """The label sets to compare with: imagenet, coco, ade20k, places365:DIR."""
+    """The label sets to compare with: imagenet, coco, ade20k, fashion_mnist, places365:DIR."""
 
 
 def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:

@@ -31,7 +31,7 @@ from reports.read.pretrained import (
     pretrainings,
 )
 from reports.read.records import Record, Records, of_kind
-from reports.transfer.transfer_runs import TASKS, is_published, without_classes
+from reports.transfer.transfer_runs import NOT_JUDGED, TASKS, is_published, without_classes
 
 OfKind = TypeVar("OfKind", bound=Kind)
 Key = TypeVar("Key")
@@ -109,7 +109,7 @@ class Trained:
         return {
             task: without_classes(records, task)
             for task in TASKS
-            if self.scale not in SCALES or is_published(records, task)
+            if task not in NOT_JUDGED and (self.scale not in SCALES or is_published(records, task))
         }
 
 

@@ -21,8 +21,11 @@ TASKS = {
     "places365": "Places365",
     "concepts": "concepts",
     "subgroups": "subgroups",
+    "fashion_mnist": "Fashion-MNIST",
     "folder": "classes of a folder",
 }
+# Optional: no verdict depends on whether it is installed.
+NOT_JUDGED = frozenset({"fashion_mnist"})
 MOST_TASKS = 4
 INITS = ("random", "transfer")
 LEAST_SHARE = 1e-4  # of the training data, in %, that a figure has a place for

@@ -99,6 +99,12 @@ def test_not_worse_than_clip_by_a_point_is_as_good(both, said, key):
     }
 
 
+@pytest.mark.parametrize("scale", ["starter", "datacomp"])
+def test_no_claim_is_judged_on_fashion_mnist(both, said, scale):
+    both("linear_probe", "fashion_mnist_top1", six(0.75), six(0.80), scale)
+    assert {*said().values()} == {NOT_TESTED}
+
+
 @pytest.mark.parametrize("key", KINDS)
 def test_worse_than_clip_does_not_hold(both, said, key):
     both(*KINDS[key], six(0.75), six(0.80))

@@ -90,6 +90,15 @@ def test_ade20k_s_names_are_mmsegmentation_s():
     ]
 
 
+def test_fashion_mnist_s_names_are_torchvision_s():
+    from torchvision.datasets import FashionMNIST
+
+    names = [name.lower() for name in FashionMNIST.classes]
+    assert [name.lower() for name in label_set("fashion_mnist").names] == [
+        name.removesuffix("/top") for name in names
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "label", "synset"),
     [
@@ -98,6 +107,9 @@ def test_ade20k_s_names_are_mmsegmentation_s():
         ("coco", "remote", "remote_control.n.01"),
         ("coco", "tie", "necktie.n.01"),
         ("coco", "orange", "orange.n.01"),
+        ("fashion_mnist", "T-shirt", "jersey.n.03"),
+        ("fashion_mnist", "sneaker", "gym_shoe.n.01"),
+        ("fashion_mnist", "bag", "bag.n.04"),
         ("ade20k", "plate", "plate.n.04"),
         ("ade20k", "bar", "bar.n.02"),
         ("ade20k", "palm", "palm.n.03"),
@@ -108,7 +120,7 @@ def test_hand_made_synsets_are_the_sense_in_the_picture(name, label, synset):
     assert names_of(labels.synsets[labels.names.index(label)]) == [synset]
 
 
-@pytest.mark.parametrize(("name", "number"), [("coco", 80), ("ade20k", 150)])
+@pytest.mark.parametrize(("name", "number"), [("coco", 80), ("ade20k", 150), ("fashion_mnist", 10)])
 def test_no_two_labels_chosen_by_hand_are_one_synset(name, number):
     labels = label_set(name)
     assert len(labels.names) == len(labels.synsets) == len(set(labels.synsets)) == number

@@ -6,6 +6,8 @@ starter-validation:data/starter the same, fitted to one of the probe's two train
                                 on the other: for every choice that is made
 imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE, or tars of KEY.jpg and
                                 KEY.cls in train/ and val/; likewise places365: and folder:
+fashion_mnist:                  Fashion-MNIST, where Debian's package installs it; or
+                                fashion_mnist:/data/fashion-mnist
 """
 
 import re
@@ -18,16 +20,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torchvision.datasets import ImageFolder
 
+from bench.downstream.classify import fashion_mnist
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand
 from catlip.data.starter.probe_tasks import load_task
-from catlip.vocabulary.label_sets import LabelSet, imagenet_synsets, places_names, synsets_of
+from catlip.vocabulary.label_sets import (
+    LabelSet,
+    imagenet_synsets,
+    label_set,
+    places_names,
+    synsets_of,
+)
 from catlip.words.wordnet import nouns
 
 STARTER_KINDS = ("starter", "starter-validation")
 KINDS = ("imagenet", "places365", "folder")
+FASHION_MNIST = "fashion_mnist"
 WNID = re.compile(r"n\d{8}")
 MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,000 classes
 
@@ -102,7 +112,9 @@ def load_tasks(spelling: str) -> list[Task]:
 
     Raises: InputError for an unknown kind or data that are not as described above.
     """
-    kind, _, place = spelling.partition(":")
+    kind, colon, place = spelling.partition(":")
+    if kind == FASHION_MNIST and colon:
+        return [_fashion_mnist(Path(place) if place else fashion_mnist.INSTALLED)]
     if kind in STARTER_KINDS and place:
         return [_starter(Path(place), name, kind) for name in ("concepts", "subgroups")]
     if kind in KINDS and place:
@@ -115,8 +127,8 @@ def load_tasks(spelling: str) -> list[Task]:
                 )
         return [_tars(kind, root) if any((root / "train").glob("*.tar")) else _folders(kind, root)]
     raise InputError(
-        f"data {spelling!r} is not starter:DIR, {', '.join(f'{kind}:DIR' for kind in KINDS[:-1])} "
-        "or folder:DIR"
+        f"data {spelling!r} is not starter:DIR, {', '.join(f'{kind}:DIR' for kind in KINDS)} "
+        f"or {FASHION_MNIST}:"
     )
 
 
@@ -155,6 +167,21 @@ def _starter(root: Path, name: str, kind: str) -> Task:
 def _drawings(samples: Sequence[tuple[Shard, int]], labels: NDArray[np.int64]) -> Split:
     keys = [shard.keys[number] for shard, number in samples]
     return Split(samples[0][0].path.parent, keys, labels, image_bytes=partial(_of_shard, samples))
+
+
+def _fashion_mnist(folder: Path) -> Task:
+    train, test = (_photographs(folder, split) for split in ("train", "t10k"))
+    return Task(FASHION_MNIST, label_set(FASHION_MNIST), train, test=test)
+
+
+def _photographs(folder: Path, split: str) -> Split:
+    images, labels = fashion_mnist.read_split(folder, split)
+    return Split(
+        fashion_mnist.images_file(folder, split),
+        [str(number) for number in range(len(images))],
+        labels,
+        image_bytes=partial(fashion_mnist.encoded_image, images),
+    )
 
 
 def _folders(kind: str, root: Path) -> Task:

@@ -51,7 +51,9 @@ class Sweep:
     timm:NAME[:FILE], openclip:NAME/TAG, random:NAME@RESOLUTION, random:timm/NAME; each brings its
     own preprocessing."""
     data: str
-    """starter:DIR, or imagenet:DIR, places365:DIR, folder:DIR with train/ and val/."""
+    """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
+    val/.
+    """
     out: Path
     """The record to write; runs go into a folder of the same name."""
     fraction: tuple[PositiveFraction, ...] = (1.0,)

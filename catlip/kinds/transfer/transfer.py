@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from catlip.kinds.base import Kind
 
 # Of the data sets themselves; a folder given in their place may hold others.
-CLASSES = {"imagenet": 1000, "places365": 365}
+CLASSES = {"imagenet": 1000, "places365": 365, "fashion_mnist": 10}
 Start = Literal["random", "transfer"]
 
 

@@ -15,6 +15,7 @@ LABEL_SETS = {
     "places365": "Places365",
     "coco": "COCO",
     "ade20k": "ADE20k",
+    "fashion_mnist": "Fashion-MNIST",
 }
 # 1 / (1 + steps).
 STEPS = {"1.0": "Exactly", "0.5": "Within 1 step", "0.3": "Within 2 steps", "0.2": "Within 4 steps"}
