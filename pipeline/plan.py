@@ -7,12 +7,18 @@ from itertools import product
 from pathlib import Path
 
 from pipeline.options import Options, count_gpus
-from pipeline.step import Step
+from pipeline.step import Step, say
 from pipeline.study import Data, study_steps
 
 TRANSFER = "bench.downstream"
 DENSE_RECIPES = {"multilabel": "table_7c", "segmentation": "table_7d", "detection": "table_7e_b16"}
 STARTER_FRACTIONS = ("0.05", "0.1", "0.25", "0.5", "1")
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package installs it
+# From six images a class on; an encoder without a classifier starts at random alone.
+PHOTOGRAPH_PROBE = (
+    *("--recipe", "starter", "--fraction", "0.001", "0.01", "0.1", "1"),
+    *("--init", "random", "transfer"),
+)
 
 
 def steps_of(stage: str, options: Options) -> list[Step]:
@@ -192,6 +198,51 @@ def transfer(plan: Plan) -> Iterator[Step]:
             makes=[record],
             beside=plan.beside,
         )
+    if plan.options.full and plan.starter:
+        yield from photographs(plan)
+
+
+def photographs(plan: Plan) -> Iterator[Step]:
+    """Fashion-MNIST: a linear probe of each encoder, and what is read out without training.
+
+    Nothing, and a line that says so, where it is not installed.
+    """
+    if not (plan.options.dry_run or FASHION_MNIST.is_dir()):
+        say(
+            f"Fashion-MNIST: skipped, for {FASHION_MNIST} is missing; "
+            "`apt-get install dataset-fashion-mnist` installs it"
+        )
+        return
+    for folder in plan.all_trained(plan.options.methods):
+        name = f"{folder.name}-fashion_mnist"
+        probe, readout = plan.record("linear_probe", name), plan.record("readout", name)
+        yield on_photographs(plan, probe, str(folder), arguments=PHOTOGRAPH_PROBE)
+        yield on_photographs(plan, readout, str(folder), program="readouts")
+    for seed in map(str, range(plan.options.seeds)):
+        record = plan.record("linear_probe", f"random-seed{seed}-fashion_mnist")
+        arguments = (*PHOTOGRAPH_PROBE, "--seed", seed)
+        yield on_photographs(plan, record, plan.untrained, arguments=arguments)
+
+
+def on_photographs(
+    plan: Plan,
+    record: Path,
+    encoder: str,
+    *,
+    program: str = "linear_probe",
+    arguments: tuple[str, ...] = (),
+) -> Step:
+    """A program that takes an encoder, on Fashion-MNIST."""
+    data = str(FASHION_MNIST)
+    return Step(
+        f"{program}-{record.stem}",
+        program=f"{TRANSFER}.{program}",
+        arguments=("--encoder", encoder, "--data", f"fashion_mnist:{data}", *arguments),
+        other_arguments=("--out", str(record), *plan.device),
+        reads=[data] if encoder == plan.untrained else [data, encoder],
+        makes=[record],
+        beside=plan.beside,
+    )
 
 
 def efficiency(

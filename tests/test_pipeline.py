@@ -3,6 +3,7 @@ deleted.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +16,12 @@ import pytest
 
 import pipeline.inputs
 import pipeline.plan
+from bench.downstream.classify import fashion_mnist
 from pipeline.__main__ import main
 from pipeline.__main__ import run as run_stages
 from pipeline.inputs import digest_of_code, digest_of_data
 from pipeline.options import read_options
-from pipeline.plan import STEPS, Plan, dense, pretrain, steps_of
+from pipeline.plan import STEPS, Plan, dense, pretrain, steps_of, transfer
 from pipeline.programs import side_by_side
 from pipeline.step import Step, StepFailedError, run_step
 
@@ -282,6 +284,23 @@ def test_dense_trainings_read_their_encoder() -> None:
     assert "runs/starter/pretrain/catlip-seed2" in steps["multilabel-catlip_transfer-seed2"].reads
     assert steps["segmentation-random-seed0"].reads == ["data/starter-scenes/ade20k"]
     assert steps_of("dense", read_options(["--dry-run"])) == []
+
+
+def test_fashion_mnist_is_read_where_it_is_installed_and_skipped_in_one_line_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pipeline.plan.FASHION_MNIST == fashion_mnist.INSTALLED
+    assert str(fashion_mnist.INSTALLED) in (REPOSITORY / "run_all.sh").read_text()
+    monkeypatch.setattr(pipeline.plan, "FASHION_MNIST", tmp_path / "photographs")
+    plan = Plan(read_options(["--full", "--out", str(tmp_path / "runs")]))
+    assert not [step for step in transfer(plan) if "fashion_mnist" in step.name]
+    assert re.fullmatch(r".*apt-get install dataset-fashion-mnist.*\n", capsys.readouterr().err)
+    (tmp_path / "photographs").mkdir()
+    steps = {step.name: step for step in transfer(plan) if "fashion_mnist" in step.name}
+    assert len(steps) == 3 * (2 * 2 + 1)
+    photographs, encoder = str(tmp_path / "photographs"), str(plan.trained("clip", 1))
+    assert steps["readouts-clip-seed1-fashion_mnist"].reads == [photographs, encoder]
+    assert steps["linear_probe-random-seed2-fashion_mnist"].reads == [photographs]
 
 
 def test_two_at_once_in_one_folder_are_refused(

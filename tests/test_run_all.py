@@ -116,6 +116,16 @@ def test_dense_transfer_is_run_when_asked_for_or_given_data() -> None:
     assert "segmentation" not in run_all("--dry-run", *data, "--coco", "/data/coco").stdout
 
 
+def test_fashion_mnist_is_probed_and_read_out_when_asked_for() -> None:
+    assert "fashion_mnist:" not in run_all("--dry-run").stdout
+    lines = run_all("--dry-run", "--full", "--seeds", 2).stdout.splitlines()
+    found = [line for line in lines if "fashion_mnist:" in line]
+    probes = [line for line in found if "bench.downstream.linear_probe " in line]
+    assert len(probes) == 3 * 2
+    assert sum("random:" in line and "--seed 1" in line for line in probes) == 1
+    assert sum("bench.downstream.readouts " in line for line in found) == len(found) - 6 == 2 * 2
+
+
 def test_a_study_is_run_when_asked_for_with_ten_seeds() -> None:
     assert "bench.scaling" not in run_all("--dry-run").stdout
     lines = run_all("--dry-run", "--study").stdout.splitlines()
