@@ -5,13 +5,13 @@ and hold: it may be behind a difference in accuracy.
 from collections import Counter
 
 from catlip.kinds import LinearProbe, Pretrain, Trial
-from catlip.table import clipped, shown
+from catlip.table import shown
 from reports.compare.crossed import crossed, paired_by_image
 from reports.compare.differences import listed
 from reports.read.measured import Setting, differing_fields
 from reports.summary.answers import PAIR
 from reports.transfer.transfer_origins import origins_of
-from reports.transfer.transfer_runs import task_title
+from reports.transfer.transfer_runs import task_title, without_classes
 
 PLAIN = {  # fields of a recipe in words, of those that methods choose for themselves
     "max_lr": "learning rate",
@@ -48,7 +48,7 @@ def _elsewhere(setting: Setting) -> str:
     whose records say which these are; empty without any.
     """
     said = []
-    for task, (_, labels) in origins_of(setting.of(LinearProbe)).items():
+    for task, (record, labels) in origins_of(setting.of(LinearProbe)).items():
         images = [place for row in labels if row.kind != "exact" for place in row.test_images]
         ours, theirs = (setting.probes(method, task).records for method in PAIR)
         differences = paired_by_image(ours, theirs, task)
@@ -57,7 +57,7 @@ def _elsewhere(setting: Setting) -> str:
         difference = crossed(differences[:, images])
         if difference:
             said.append(
-                f"{clipped(task, 24)} {shown(difference.value, 1)} points "
+                f"{without_classes([record], task)} {shown(difference.value, 1)} points "
                 f"({shown(difference.low, 1)} to {shown(difference.high, 1)}; {len(images)} images)"
             )
     return f"On images of other labels: {', '.join(said)}." if said else ""

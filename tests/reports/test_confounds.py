@@ -78,4 +78,4 @@ def test_probes_of_another_data_set_do_not_stand_for_those_of_the_first(said, wr
             write_record("linear_probe", name, metrics=metrics, samples=samples)
     both = said(test_images=[])
     assert "concepts 0.0 points (0.0 to 0.0; 20 images)" in alone
-    assert "concepts 0.0 points (0.0 to 0.0; 20 images), fashion_mnist 0.0 points" in both
+    assert "concepts 0.0 points (0.0 to 0.0; 20 images), Fashion-MNIST 0.0 points" in both
