@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
 from catlip.cli import choose, one_of, run
-from catlip.pretrain import LabelledRun, classes_of, encoder_of, pretrain
+from catlip.pretrain import LabelledRun, Method, PretrainRun, classes_of, encoder_of, pretrain
 from catlip.recipes.pretrain import CLIP, STARTERS, Recipe
+from catlip.record import from_plain
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,29 @@ def _method(arguments: Sequence[str]) -> str:
     return str(parser.parse_known_args(arguments)[0].method)
 
 
-def main(config: PretrainBaseline) -> None:
-    """Train the baseline."""
+def method_of(config: PretrainBaseline) -> Method:
+    """How the baseline is trained in this run."""
     method, name = choose("method", config.method, BASELINES), config.recipe.encoder
     context = text_tower(name).context
     classes = classes_of(config) if "labels" in method.needs else None
-    record = pretrain(
-        config,
+    return Method(
         lambda: method.build(
             encoder_of(config.recipe), name, base_rates=classes.base_rates if classes else None
         ),
         classes,
         tokenize=CaptionTokenizer(context) if "tokens" in method.needs else None,
     )
-    if record:
+
+
+def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:
+    """The run that the config of a record describes."""
+    config = from_plain(settings, PretrainBaseline)
+    return config, method_of(config)
+
+
+def main(config: PretrainBaseline) -> None:
+    """Train the baseline."""
+    if record := pretrain(config, method_of(config)):
         print(record)
 
 

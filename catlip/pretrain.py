@@ -6,7 +6,7 @@ folder and a record, and never asks which objective it is.
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from catlip.categorical import Categorical
 from catlip.cli import InputError, run
-from catlip.data.loader import DataPath, LabelSource, Shards
+from catlip.data.loader import Batch, DataPath, LabelSource, Shards
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
@@ -35,7 +35,7 @@ from catlip.program.ranges import Count, Natural, Positive, Seed
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import CATLIP, Recipe
-from catlip.record import LATER, Record, plain
+from catlip.record import LATER, Record, from_plain, plain
 from catlip.system.lock import only_writer
 from catlip.table import as_text
 from catlip.training.blocks import compiling_pays
@@ -154,32 +154,74 @@ class Classes:
     labels: LabelSource | None
 
 
-def pretrain(
-    config: PretrainRun,
-    build: Callable[[], Objective],
-    classes: Classes | None = None,
-    tokenize: Callable[[list[str]], Tensor] | None = None,
-) -> Path | None:
-    """Train an objective by a recipe, with checkpoints and resume, and write its record.
+@dataclass(frozen=True)
+class Method:
+    """How a method is trained.
 
-    Args:
+    Attributes:
         build: makes the objective, after the seed is set.
         classes, tokenize: how to make the labels and the tokens that the objective needs.
+    """
+
+    build: Callable[[], Objective]
+    classes: Classes | None = None
+    tokenize: Callable[[list[str]], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training at its first step.
+
+    Attributes:
+        identity: what determines the run; its checkpoints and weights hold it.
+    """
+
+    trainer: Trainer
+    data: DataPath
+    identity: dict[str, Any]
+
+    def batches(self, step: int, num_workers: int | None) -> Iterator[Batch]:
+        """The micro-batches of this rank from `step` on."""
+        pin_memory = self.trainer.place.device.type == "cuda"
+        return self.data.batches(step, num_workers, pin_memory=pin_memory)
+
+
+def pretrain(config: PretrainRun, method: Method) -> Path | None:
+    """Train by a recipe, with checkpoints and resume, and write the record.
+
     Returns: the path of the record; None after a dry run.
     """
     if config.deterministic:
         choose_deterministic()
-    recipe, place = config.recipe, find_place(config.device)
+    place = find_place(config.device)
     if config.dry_run:
-        with torch.device("meta"):  # shapes alone: the largest encoder takes no memory, and seconds
-            objective = augmented(started(build(), recipe), recipe)
-        num_samples = 0
-        if config.shards and not recipe.iterations:
-            num_samples = int(_shards(config, place).counts.sum())
-        if place.is_main:
-            batch = made_up_batch(recipe.resolution, tokenize)
-            print(describe(recipe, objective, batch, num_samples=num_samples, place=place))
+        _dry_run(config, method, place)
         return None
+    training = prepare(config, method, place)
+    with only_writer(config.out, place.is_main):
+        if config.restart:
+            _discard(config.out, place)
+        return _train(config, training)
+
+
+def _dry_run(config: PretrainRun, method: Method, place: Place) -> None:
+    recipe = config.recipe
+    with torch.device("meta"):  # shapes alone: the largest encoder takes no memory, and seconds
+        objective = augmented(started(method.build(), recipe), recipe)
+    num_samples = 0
+    if config.shards and not recipe.iterations:
+        num_samples = int(_shards(config, place).counts.sum())
+    if place.is_main:
+        batch = made_up_batch(recipe.resolution, method.tokenize)
+        print(describe(recipe, objective, batch, num_samples=num_samples, place=place))
+
+
+def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
+    """The training as its config, its data and its seed determine it.
+
+    Raises: InputError when the data cannot be read, or the labels are not of these shards.
+    """
+    recipe, classes = config.recipe, method.classes
     shards, labels = _shards(config, place), classes.labels if classes else None
     if isinstance(labels, VocabularyLabels) and place.is_main:
         labels.check(shards, config.shards)
@@ -194,57 +236,50 @@ def pretrain(
         rank=place.rank,
         world_size=place.world_size,
         labels=labels,
-        tokenize=tokenize,
+        tokenize=method.tokenize,
         max_broken=config.max_broken,
     )
     torch.manual_seed(config.seed)
-    objective = augmented(started(build(), recipe), recipe)
+    objective = augmented(started(method.build(), recipe), recipe)
     identity = (
         recipe.identity()
         | (classes.identity if classes else {})
         | {"method": objective.name, "seed": config.seed, "data": shards.digest}
     )
-    with only_writer(config.out, place.is_main):
-        if config.restart:
-            _discard(config.out, place)
-        return _train(config, objective, data=data, place=place, identity=identity)
-
-
-def _train(
-    config: PretrainRun,
-    objective: Objective,
-    *,
-    data: DataPath,
-    place: Place,
-    identity: dict[str, Any],
-) -> Path:
-    """Train in the run's folder, from its last checkpoint if there is one, and write the record;
-    its path.
-    """
-    method = objective.name
-    pays = compiling_pays(place.device, len(data.plan), len(config.recipe.sizes()))
-    config = replace(config, compile=config.compile or (pays and not config.eager))
+    pays = compiling_pays(place.device, len(data.plan), len(recipe.sizes()))
     trainer = Trainer(
         objective,
-        config.recipe,
+        recipe,
         len(data.plan),
         place=place,
         accumulation=data.accumulation,
-        implementation=Implementation(config.parallel, config.compile),
+        implementation=Implementation(
+            config.parallel, config.compile or (pays and not config.eager)
+        ),
         seed=config.seed,
     )
+    return Training(trainer, data, identity)
+
+
+def _train(config: PretrainRun, training: Training) -> Path:
+    """Train in the run's folder, from its last checkpoint if there is one, and write the record;
+    its path.
+    """
+    trainer, data = training.trainer, training.data
+    place, objective = trainer.place, trainer.objective
+    method = objective.name
+    config = replace(config, compile=trainer.implementation.compile)
     settings = plain(config) | {"method": method}
     if "labels" not in objective.needs:
         settings = {name: value for name, value in settings.items() if name not in OF_LABELS}
     record = Record(config.out.with_name(config.out.name + ".json"), Pretrain, settings)
+    record.environment["ranks"] = place.world_size
     with record if place.is_main else nullcontext():
         lines = train(
             trainer,
-            lambda step: data.batches(
-                step, config.num_workers, pin_memory=place.device.type == "cuda"
-            ),
+            lambda step: training.batches(step, config.num_workers),
             config.out,
-            config=identity,
+            config=training.identity,
             log_every=config.log_every,
             checkpoint_every=config.checkpoint_every,
             checkpoint_minutes=config.checkpoint_minutes,
@@ -425,14 +460,22 @@ def classes_of(config: LabelledRun) -> Classes:
     )
 
 
-def main(config: PretrainCatLIP) -> None:
+def method_of(config: PretrainCatLIP) -> Method:
+    """How CatLIP is trained in this run."""
     classes = classes_of(config)
-    record = pretrain(
-        config,
-        lambda: categorical(config.recipe, classes.base_rates, config.chunk_classes),
-        classes,
+    return Method(
+        lambda: categorical(config.recipe, classes.base_rates, config.chunk_classes), classes
     )
-    if record:
+
+
+def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:
+    """The run that the config of a record describes."""
+    config = from_plain(settings, PretrainCatLIP)
+    return config, method_of(config)
+
+
+def main(config: PretrainCatLIP) -> None:
+    if record := pretrain(config, method_of(config)):
         print(record)
 
 

@@ -28,6 +28,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import msgspec
+
 from catlip import claims, method_style
 from catlip.cli import InputError, module_name
 from catlip.kinds import Kind, Run, read_run
@@ -36,6 +38,7 @@ from catlip.system.machine import Usage
 
 SCHEMA = 1
 K = TypeVar("K", bound=Kind)
+T = TypeVar("T")
 # The metadata of a config's field that earlier records lack, which are of the same run nonetheless.
 LATER = {"later": True}
 PACKAGES = (
@@ -210,6 +213,17 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     return str(value) if isinstance(value, Path) else value
+
+
+def from_plain(value: Any, of: type[T]) -> T:
+    """A dataclass from what `plain` made of it; what it does not know is ignored.
+
+    Raises: InputError that names the first field that is missing, of another type, or refused.
+    """
+    try:
+        return msgspec.convert(value, of, dec_hook=lambda kind, text: kind(text))
+    except msgspec.ValidationError as error:
+        raise InputError(f"not the config of this program: {error}") from None
 
 
 def build_name(device_type: str) -> str:

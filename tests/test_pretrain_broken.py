@@ -13,7 +13,7 @@ from bench.measuring.feed import EvenLabels
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
-from catlip.pretrain import Classes, PretrainRun, encoder_of, pretrain
+from catlip.pretrain import Classes, Method, PretrainRun, encoder_of, pretrain
 from catlip.program.ranges import check_ranges
 from catlip.recipes.pretrain import STARTER
 from catlip.record import read_record
@@ -52,7 +52,8 @@ def run(folder: Path, **options) -> dict:
     )
 
     classes = Classes(torch.full((CLASSES,), 0.1), identity={}, labels=EvenLabels(CLASSES))
-    record = pretrain(config, lambda: Categorical(encoder_of(recipe), classes.base_rates), classes)
+    method = Method(lambda: Categorical(encoder_of(recipe), classes.base_rates), classes)
+    record = pretrain(config, method)
     return read_record(record)
 
 

@@ -91,12 +91,25 @@ def save_sharded(
     return path
 
 
+def complete(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, the oldest first."""
+    return sorted(
+        (path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+(\.pt)?", path.name)),
+        key=step_of,
+    )
+
+
+def step_of(path: Path) -> int:
+    """After how many steps the checkpoint at `path` was written."""
+    return int(path.stem.removeprefix("step-"))
+
+
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint in `folder`, or None.
 
     Raises: InputError when not all ranks see the same one.
     """
-    path = max(_all(folder), key=_step, default=None)
+    path = max(complete(folder), key=step_of, default=None)
     if dist.is_initialized():
         seen: list[Path | None] = [None] * dist.get_world_size()
         dist.all_gather_object(seen, path)
@@ -143,9 +156,22 @@ def unlogged(path: Path) -> Unlogged:
 
     Raises: InputError when it cannot be read.
     """
-    head = _read(path) if path.is_file() else json.loads((path / HEAD).read_text())
-    steps: Unlogged = json.loads(head.get("unlogged", "[]"))
+    steps: Unlogged = json.loads(_read_head(path).get("unlogged", "[]"))
     return steps
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    """The config of the run, as the checkpoint at `path` holds it.
+
+    Raises: InputError when it cannot be read.
+    """
+    config: dict[str, Any] = json.loads(_read_head(path)["config"])
+    return config
+
+
+def _read_head(path: Path) -> dict[str, Any]:
+    head: dict[str, Any] = _read(path) if path.is_file() else json.loads((path / HEAD).read_text())
+    return head
 
 
 def _head(step: int, config: dict[str, Any], unlogged: Unlogged) -> dict[str, Any]:
@@ -214,7 +240,7 @@ def _sync(file: Any) -> None:
 
 def _drop_old(folder: Path) -> None:
     doomed = folder / ".old.tmp"
-    for old in _all(folder)[:-KEEP]:
+    for old in complete(folder)[:-KEEP]:
         _remove(doomed)
         # Renamed first, so that a kill leaves no incomplete folder with a checkpoint's name.
         _remove(old.rename(doomed))
@@ -225,14 +251,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _all(folder: Path) -> list[Path]:
-    return sorted(
-        (path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+(\.pt)?", path.name)),
-        key=_step,
-    )
-
-
-def _step(path: Path) -> int:
-    return int(path.stem.removeprefix("step-"))

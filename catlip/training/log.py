@@ -6,6 +6,7 @@ later steps, so that its log equals that of an uninterrupted run.
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,19 @@ class Progress:
         }
 
 
+def means(recent: Sequence[Progress]) -> dict[str, float]:
+    """What a line of the log says of steps that does not depend on the machine's speed."""
+    return {
+        "loss": sum(p.loss for p in recent) / len(recent),
+        "grad_norm": sum(p.grad_norm for p in recent) / len(recent),
+    }
+
+
+def read_lines(path: Path) -> list[dict[str, float]]:
+    """The lines of a `log.jsonl`, without one that a kill cut off."""
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+
 class Log:
     """The log of a run, written by rank 0; the other ranks only keep its lines.
 
@@ -69,12 +83,7 @@ class Log:
         self.place = place
         self.path = folder / "log.jsonl"
         if self.path.exists():
-            written = [
-                json.loads(line)
-                for line in self.path.read_text().splitlines()
-                if line.endswith("}")
-            ]
-            self.lines = [line for line in written if line["step"] <= step]
+            self.lines = [line for line in read_lines(self.path) if line["step"] <= step]
         self.broken = BrokenLog(folder, step, writes=place.is_main)
         if not place.is_main:
             return
@@ -97,8 +106,7 @@ class Log:
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
         shown = {
-            "loss": sum(p.loss for p in recent) / len(recent),
-            "grad_norm": sum(p.grad_norm for p in recent) / len(recent),
+            **means(recent),
             "learning_rate": learning_rate,
             "images_per_s": images / seconds,
             "data_wait_share": sum(p.data_wait_seconds for p in recent) / seconds,

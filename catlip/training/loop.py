@@ -240,14 +240,16 @@ class Trainer:
             checkpoint.save(folder, self.step, self.state(), config=config, unlogged=steps)
 
     def resume(self, folder: Path, config: dict[str, Any]) -> list[Progress]:
-        """Load the newest checkpoint in `folder`, if there is one.
+        """Load the newest checkpoint in `folder`, if there is one; as `load`."""
+        path = checkpoint.newest(folder)
+        return [] if path is None else self.load(path, config)
+
+    def load(self, path: Path, config: dict[str, Any]) -> list[Progress]:
+        """Load the checkpoint at `path`.
 
         Returns: the last steps, if the log had no line for them when it was saved.
         Raises: InputError when it is not of this run.
         """
-        path = checkpoint.newest(folder)
-        if path is None:
-            return []
         state = self.state()
         self.step = checkpoint.load(path, config, state)
         self.scaler.load_state_dict({name: value.item() for name, value in state["scaler"].items()})
@@ -374,7 +376,7 @@ def train(
             # checkpoint that was asked for keeps the steps since the last line instead.
             if planned or pace.may_be_due(trainer.step) or trainer.step % log_every == 0:
                 rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
-                line = log.write(trainer.step, recent, rate, metrics=_metrics(trainer.objective))
+                line = log.write(trainer.step, recent, rate, metrics=metrics_of(trainer.objective))
                 bar.set_postfix(
                     loss=f"{line['loss']:.3f}", images_per_s=f"{line['images_per_s']:.0f}"
                 )
@@ -431,7 +433,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any])
         temporary.unlink(missing_ok=True)
 
 
-def _metrics(objective: Objective) -> dict[str, float]:
+def metrics_of(objective: Objective) -> dict[str, float]:
     """The objective's metrics, copied from the device together."""
     metrics = objective.metrics()
     values = [whole(value.detach()).float().reshape(()) for value in metrics.values()]

@@ -31,11 +31,19 @@ def use_threads(folder: Path, place: Place) -> None:
         return
     cores, file = len(os.sched_getaffinity(0)), folder / FILE
     if "OMP_NUM_THREADS" not in os.environ:
-        begun_with = _read(file)
+        begun_with = threads_of(folder)
         torch.set_num_threads(min(begun_with, cores) if begun_with else _beside_others(cores))
     if place.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{torch.get_num_threads()}\n")
+
+
+def threads_of(folder: Path) -> int | None:
+    """The number of threads of the training in `folder`; None if it is unknown."""
+    try:
+        return max(1, int((folder / FILE).read_text()))
+    except (OSError, ValueError):
+        return None
 
 
 def cores_taken_by_others(seconds: float = LOOK_S) -> float:
@@ -62,11 +70,3 @@ def _beside_others(cores: int) -> int:
 def _others_s() -> float:
     """Processor seconds of other processes on the cores of this process, since an unknown time."""
     return (busy_s() or 0.0) - time.process_time()
-
-
-def _read(path: Path) -> int | None:
-    """The number of threads with which a run was begun."""
-    try:
-        return max(1, int(path.read_text()))
-    except (OSError, ValueError):
-        return None
