@@ -260,11 +260,9 @@ class Trainer:
         tensors = self.objective.state_dict() | {
             f"average of {name}": value for name, value in self._averages().items()
         }
-        numbers = [
-            local(tensor).detach()
-            for tensor in tensors.values()
-            if tensor.is_floating_point() and tensor.numel()
-        ]
+        # A rank has no part of a tensor with fewer rows than ranks.
+        parts = [local(tensor).detach() for tensor in tensors.values()]
+        numbers = [part for part in parts if part.is_floating_point() and part.numel()]
         largest = nn.utils.get_total_norm(numbers, math.inf).float()
         if not math.isfinite(mean_over_ranks(largest).item()):
             guilty = [
