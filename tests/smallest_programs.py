@@ -116,6 +116,7 @@ SMALLEST = {
     CLIP_TRAINED: Smallest(
         f"--method clip --shards {SHARDS} --out {CLIP} {FEW}", "pretrain", (DATA,)
     ),
+    "catlip.verify": Smallest(f"{CATLIP} --quiet", after=(TRAINED,)),
     "catlip.weights": Smallest(f"{CATLIP} --to timm --out runs/timm.safetensors", after=(TRAINED,)),
     "catlip.weights convert": Smallest(
         f"{CATLIP} --to huggingface --out runs/huggingface", after=(TRAINED,)

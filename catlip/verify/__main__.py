@@ -1,0 +1,141 @@
+"""Does a pre-training's log follow from its data, its recipe and its seed? Some of its steps are
+executed again.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from catlip.cli import InputError, run
+from catlip.pretrain import prepare
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, Natural, Positive, Seed
+from catlip.record import plain
+from catlip.table import MISSING, Cell, Table, as_text
+from catlip.training.deterministic import choose_deterministic
+from catlip.training.distributed import find_place, of_all_ranks
+from catlip.training.threads import threads_of
+from catlip.verify.recorded import config_of, read_run, unlike_then
+from catlip.verify.replay import LOSS, Comparison, Replay, chosen_spans
+
+# Flags that take the place of what the run was started with.
+IN_PLACE = ("shards", "labels_dir", "vocabulary", "device", "num_workers")
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Execute random steps of a pre-training again, from its checkpoints or its seed, on its data,
+    and compare losses and weights with what it left. Nothing in its folder changes.
+
+    python -m catlip.verify runs/starter/pretrain/catlip-seed0
+
+    python -m catlip.verify runs/starter/pretrain/clip-seed0.json --steps 100000    # all steps
+
+    A training keeps its two newest checkpoints. Steps after these and after the seed can be
+    executed, up to the next of them; --seed chooses which. Compared are losses, gradient norms and
+    the method's metrics where log.jsonl has a line, a checkpoint where the steps reach one, weights
+    where a file has them, and every line of the log with the run's record.
+
+    On the device, versions, threads and ranks of the run (torchrun starts several) all have to
+    agree bit for bit; on a GPU, if it ran with --deterministic. Elsewhere losses and the norms of
+    weights have to agree within --tolerance, and the reason is said.
+
+    Exits with 1 if anything differs, and with 2 if the steps cannot be executed: on other data, or
+    when a loss is not finite.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """The folder of a run, finished or not, or its record beside the folder."""
+    steps: Count = 20
+    """Optimizer steps to execute in all; as many as the run has to execute all of them."""
+    seed: Seed = 0
+    """Of the choice of steps, not of the run."""
+    tolerance: Positive = 0.01
+    """Largest relative difference where it need not be 0; rounding grows from step to step."""
+    shards: tuple[str, ...] = ()
+    """Where the shards are now; by default where they were."""
+    labels_dir: Path | None = None
+    """Where their labels are now."""
+    vocabulary: Path | None = None
+    """Where the vocabulary is now."""
+    device: str = ""
+    """auto, cpu, cuda or cuda:N; by default what the run was given."""
+    num_workers: Natural | None = None
+    """Processes that read and decode images; the batches do not depend on it."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+def main(config: Verify) -> None:
+    """Replay, print the table and the verdict, and exit with 1 if anything differs."""
+    recorded = read_run(config.run)
+    settings, method = config_of(recorded.record["config"] | _in_place(config))
+    if settings.deterministic:
+        choose_deterministic()
+    place = find_place(settings.device)
+    if place.device.type == "cpu" and (threads := threads_of(recorded.folder)):
+        torch.set_num_threads(threads)
+    reason = unlike_then(recorded, settings, place)
+    spans = chosen_spans(recorded, config.steps, config.seed)
+    steps = sum(span.steps for span in spans)
+    hidden = config.quiet or not place.is_main
+    compared: list[Comparison] = []
+    with progress(total=steps, desc=recorded.folder.name, unit="step", disable=hidden) as bar:
+        for span in spans:
+            training = prepare(settings, method, place)
+            recorded.refuse_other_data(training.identity)
+            tolerance = config.tolerance if reason else None
+            replay = Replay(recorded, span, training, tolerance=tolerance)
+            compared += replay.compare(settings.num_workers, bar.update)
+    if not any(each.what == LOSS for each in compared):
+        raise InputError(
+            f"no line of {recorded.folder}/log.jsonl is within {config.steps} steps of a "
+            "checkpoint or the seed; give more --steps"
+        )
+    in_record = recorded.unlike_record()
+    unlike = sum(bool(each.differs) for each in compared) + len(in_record)
+    if place.is_main:
+        how = f"within {config.tolerance:g} ({reason})" if reason else "bit for bit"
+        verdict = f"NOT verified, {unlike} of them differ" if unlike else "verified"
+        print(as_text(table(compared)), *in_record, sep="\n")
+        print(
+            f"{recorded.folder}: {len(compared)} comparisons over {steps:,} of "
+            f"{max(recorded.lines):,} steps, {how}: {verdict}"
+        )
+    if of_all_ranks(unlike)[0]:  # running statistics of other ranks are in no file
+        sys.exit(1)
+
+
+def _in_place(config: Verify) -> dict[str, Any]:
+    """What the command line gives in place of the run's config."""
+    given = plain({name: getattr(config, name) for name in IN_PLACE})
+    return {name: value for name, value in given.items() if value not in (None, "", [])}
+
+
+def table(compared: Sequence[Comparison]) -> Table:
+    """A row a comparison, in the order of the steps."""
+    rows = [
+        [
+            Cell(f"{each.step:,}"),
+            Cell(f"step {each.start:,}" if each.start else "the seed"),
+            Cell(each.what),
+            Cell(MISSING if each.logged is None else str(each.logged)),
+            Cell(MISSING if each.replayed is None else str(each.replayed)),
+            Cell(
+                f"no: {each.differs}" if each.differs else "yes",
+                small="" if each.apart is None else f"{each.apart:.1e} apart",
+            ),
+        ]
+        for each in sorted(compared, key=lambda each: each.step)
+    ]
+    columns = ["Step", "From", "Compared", "Logged", "Replayed", "Agree?"]
+    return Table("verified", "Steps executed again", columns, rows=rows)
+
+
+if __name__ == "__main__":
+    run(Verify, main)

@@ -1,0 +1,147 @@
+"""A pre-training as its folder and its record hold it."""
+
+import importlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from catlip.cli import InputError
+from catlip.pretrain import Method, PretrainRun
+from catlip.record import environment, read_record
+from catlip.training import checkpoint
+from catlip.training.distributed import Place
+from catlip.training.folder import changes
+from catlip.training.log import read_lines
+from catlip.training.threads import threads_of
+from catlip.weights.files import read_file
+
+# Packages whose version may change the rounding, or the pixels.
+OF_NUMBERS = ("torch", "timm", "numpy", "pillow", "simplejpeg")
+NOT_OF_THE_RUN = "progress"  # what weights say beside the config of their run
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a run left.
+
+    Attributes:
+        record: as its file holds it; of a run that was stopped, what it held when it started.
+        lines, checkpoints, weights: the lines of its log and its files, by their step.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    lines: dict[int, dict[str, float]]
+    checkpoints: dict[int, Path]
+    weights: dict[int, Path]
+
+    def refuse_other_data(self, identity: dict[str, Any]) -> None:
+        """Raises: InputError when data, vocabulary or recipe are not those of the run."""
+        known = [*self.checkpoints.values()][:1] or [*self.weights.values()][:1]
+        if not known:
+            raise InputError(
+                f"{self.folder} has neither a checkpoint nor weights, so nothing says on which "
+                "data it was trained"
+            )
+        held = checkpoint.config_of(known[0]) if self.checkpoints else read_file(known[0])[1]
+        held.pop(NOT_OF_THE_RUN, None)
+        if changed := changes(held, json.loads(json.dumps(identity))):
+            raise InputError(
+                f"{self.folder} was trained on other data or by another recipe: {changed}"
+            )
+
+    def unlike_record(self) -> list[str]:
+        """Where the log differs from the curves in the record of a finished run, in words."""
+        steps, samples = list(self.lines), self.record["samples"]
+        curves = {name: samples[name] for name in ("loss", "grad_norm") if name in samples}
+        words = []
+        for name, values in curves.items():
+            logged = [self.lines[step].get(name) for step in steps]
+            if len(values) != len(logged):
+                words.append(
+                    f"{name}: {len(logged)} lines in log.jsonl, {len(values)} in its record"
+                )
+                continue
+            for step, here, there in zip(steps, logged, values, strict=True):
+                if here != there:
+                    words.append(f"step {step}: {name} {here} in log.jsonl, {there} in its record")
+        return words
+
+
+def read_run(path: Path) -> RecordedRun:
+    """The run in a folder, or that of a record.
+
+    Raises: InputError when there is no such run, or when it is no pre-training.
+    """
+    folder = path.with_name(path.name.removesuffix(".json"))
+    log, record = folder / "log.jsonl", folder.with_name(f"{folder.name}.json")
+    partial = record.with_name(f"{record.name}.partial")  # beside a record, it is the newer
+    for needed in (log, record if not partial.exists() else partial):
+        if not needed.is_file():
+            raise InputError(
+                f"{path} is no pre-training: there is no {needed}; give the folder of a run, "
+                "beside which its record lies"
+            )
+    content = read_record(partial if partial.exists() else record)
+    if content["kind"] != "pretrain":
+        raise InputError(f"{record} is a record of kind {content['kind']}, not of a pre-training")
+    lines = {int(line["step"]): line for line in read_lines(log)}
+    paths = checkpoint.complete(folder / "checkpoints")
+    weights = {
+        int(file.stem.removeprefix("weights-step-")): file
+        for file in folder.glob("weights-step-*.safetensors")
+    }
+    if (last := folder / "weights.safetensors").exists():
+        weights[max(lines)] = last
+    return RecordedRun(
+        folder,
+        content,
+        lines,
+        checkpoints={checkpoint.step_of(path): path for path in paths},
+        weights=weights,
+    )
+
+
+def config_of(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:
+    """What a run was started with, from the config of its record.
+
+    Raises: InputError when the program that trains its method has no such config.
+    """
+    name = "catlip.pretrain" if settings.get("method") == "catlip" else "baselines.pretrain"
+    # By its name: no module of catlip imports the baselines, which need packages that CatLIP does
+    # not.
+    program: Any = importlib.import_module(name)
+    config, method = program.recorded(settings)
+    return config, method
+
+
+def unlike_then(run: RecordedRun, config: PretrainRun, place: Place) -> str:
+    """Why a step may round otherwise here than it did in the run, in words; "" where it does not.
+
+    Call it when the number of threads is set.
+    """
+    then, now = run.record["environment"], environment()
+    was_on_cpu = run.record["config"]["device"].startswith("cpu") or "cuda" not in then
+    before = _numbers_of(then, "cpu" if was_on_cpu else "device")
+    here = _numbers_of(now, "cpu" if place.device.type == "cpu" else "device")
+    before["ranks"] = then.get("ranks", 1 if config.recipe.num_devices == 1 else None)
+    here["ranks"] = place.world_size
+    if was_on_cpu:
+        before["threads"], here["threads"] = threads_of(run.folder), torch.get_num_threads()
+    words = [changes(before, here)]
+    if place.device.type == "cuda" and not config.deterministic:
+        words.append("without --deterministic a GPU does not give the same result each time")
+    return "; ".join(filter(None, words))
+
+
+def _numbers_of(environment: dict[str, Any], device: str) -> dict[str, Any]:
+    """What rounding depends on."""
+    packages = environment["packages"]
+    versions = {name: packages.get(name) for name in OF_NUMBERS}
+    on_gpu = (
+        {name: environment.get(name) for name in ("cuda", "cudnn")} if device == "device" else {}
+    )
+    return {"device": environment.get(device)} | versions | on_gpu

@@ -1,0 +1,183 @@
+"""Steps of a run, executed again from a checkpoint or its seed, and compared with what it left."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from catlip.pretrain import Training
+from catlip.training import checkpoint
+from catlip.training.feed import on_device
+from catlip.training.log import Progress, means
+from catlip.training.loop import metrics_of
+from catlip.training.parallel import whole
+from catlip.verify.recorded import RecordedRun
+from catlip.weights.files import listed, read_file
+
+LOSS = "loss"
+
+
+@dataclass(frozen=True)
+class Span:
+    """Steps that are replayed one after the other.
+
+    Attributes:
+        start, end: steps that are done before the first and after the last of them.
+        checkpoint: where it starts; None for the weights that the seed gives.
+    """
+
+    start: int
+    end: int
+    checkpoint: Path | None
+
+    @property
+    def steps(self) -> int:
+        """How many they are."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing that the run left, and what the replay gave.
+
+    Attributes:
+        step, start: after how many steps, and from where they were replayed.
+        what: LOSS, or the name of a file.
+        logged, replayed: the losses.
+        apart: their relative difference, or that of the norms; None where it is bit for bit.
+        differs: in words, how the two differ; "" where they agree.
+    """
+
+    step: int
+    start: int
+    what: str
+    logged: float | None = None
+    replayed: float | None = None
+    apart: float | None = None
+    differs: str = ""
+
+
+def chosen_spans(run: RecordedRun, steps: int, seed: int) -> list[Span]:
+    """The run from each start to the next, in random order, each as far as there is something to
+    compare within so many steps in all.
+
+    A span of 0 steps is a checkpoint that has a file of weights of the same step beside it.
+    """
+    starts: dict[int, Path | None] = {0: None, **run.checkpoints}
+    ends = [*list(starts)[1:], max([*run.lines, *starts])]
+    whole_run = [
+        Span(start, end, path) for (start, path), end in zip(starts.items(), ends, strict=True)
+    ]
+    compared = {*run.lines, *run.checkpoints, *run.weights}
+    spans = []
+    for number in np.random.default_rng(seed).permutation(len(whole_run)):
+        span = whole_run[number]
+        within = range(span.start + 1, min(span.end, span.start + steps) + 1)
+        span = replace(span, end=max(compared.intersection(within), default=span.start))
+        if span.steps or (span.checkpoint and span.start in run.weights):
+            spans.append(span)
+        steps -= span.steps
+    return spans
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The replay of a span.
+
+    Attributes:
+        training: at its first step.
+        tolerance: relative difference up to which losses agree, and the norms of weights; None
+            where all have to agree bit for bit.
+    """
+
+    run: RecordedRun
+    span: Span
+    training: Training
+    tolerance: float | None
+
+    def compare(
+        self, num_workers: int | None, stepped: Callable[[], object]
+    ) -> Iterator[Comparison]:
+        """Execute the steps and compare; all ranks call it.
+
+        Args:
+            stepped: called after each step.
+        Raises: InputError when a step cannot be executed, as when its loss is not finite.
+        """
+        trainer, recent = self.training.trainer, list[Progress]()
+        if self.span.checkpoint:
+            recent = trainer.load(self.span.checkpoint, self.training.identity)
+            yield from self._weights()
+        if not self.span.steps:
+            return
+        batches = on_device(self.training.batches(trainer.step, num_workers), trainer.place.device)
+        while trainer.step < self.span.end:
+            recent.append(trainer.train_step(batches))
+            stepped()
+            if trainer.step in self.run.lines:
+                yield self._losses(recent)
+                recent = []
+            if trainer.step in self.run.checkpoints:
+                yield self._checkpoint(self.run.checkpoints[trainer.step])
+            yield from self._weights()
+
+    def _losses(self, recent: Sequence[Progress]) -> Comparison:
+        """The means of `recent` steps and the line of the log."""
+        trainer = self.training.trainer
+        line = self.run.lines[trainer.step]
+        numbers = means(recent) | metrics_of(trainer.objective)
+        logged, replayed = line["loss"], numbers["loss"]
+        compared = Comparison(trainer.step, self.span.start, LOSS, logged=logged, replayed=replayed)
+        if self.tolerance is None:
+            unlike = [name for name, number in numbers.items() if line.get(name) != number]
+            return replace(compared, differs=", ".join(unlike))
+        return self._apart(compared, abs(replayed - logged) / abs(logged))
+
+    def _checkpoint(self, path: Path) -> Comparison:
+        """All of the state; within a tolerance only the weights, for the optimizer's is noise where
+        gradients are small.
+        """
+        now = self.training.trainer.state()
+        held = {
+            part: {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
+            for part, tensors in now.items()
+        }
+        checkpoint.load(path, self.training.identity, held)
+        parts = now if self.tolerance is None else ("objective", "average")
+        return self._tensors(path.name, _named(held, parts), _named(now, parts))
+
+    def _weights(self) -> Iterator[Comparison]:
+        """The weights to transfer, where the run wrote them after this step."""
+        trainer = self.training.trainer
+        if path := self.run.weights.get(trainer.step):
+            held, _ = read_file(path)
+            yield self._tensors(path.name, held, trainer.weights())
+
+    def _tensors(
+        self, what: str, held: Mapping[str, Tensor], now: Mapping[str, Tensor]
+    ) -> Comparison:
+        """The tensors of a file and those of the replay."""
+        compared = Comparison(self.training.trainer.step, self.span.start, what)
+        if held.keys() != now.keys():
+            names = listed(sorted(held.keys() ^ now.keys()))
+            return replace(compared, differs=f"only one of them has {names}")
+        pairs = {name: (whole(held[name]).cpu(), whole(now[name]).cpu()) for name in held}
+        if self.tolerance is None:
+            unlike = [name for name, (one, other) in pairs.items() if not torch.equal(one, other)]
+            words = f"{len(unlike)} of {len(pairs)} tensors: {listed(unlike)}" if unlike else ""
+            return replace(compared, differs=words)
+        norm = nn.utils.get_total_norm([one.double() for one, _ in pairs.values()])
+        apart = nn.utils.get_total_norm([one.double() - other for one, other in pairs.values()])
+        return self._apart(compared, float(apart / norm))
+
+    def _apart(self, compared: Comparison, apart: float) -> Comparison:
+        assert self.tolerance is not None
+        differs = "" if apart <= self.tolerance else f"over {self.tolerance:g}"
+        return replace(compared, apart=apart, differs=differs)
+
+
+def _named(state: checkpoint.State, parts: Iterable[str]) -> dict[str, Tensor]:
+    return {f"{part}/{name}": tensor for part in parts for name, tensor in state[part].items()}

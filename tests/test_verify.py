@@ -1,0 +1,238 @@
+"""A run that is what its log says passes; one line or one weight that is not is found."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from one_line import one_line_error
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from catlip.verify.recorded import RecordedRun, read_run
+from catlip.verify.replay import chosen_spans
+
+SHORT = "--epochs 0 --iterations 12 --micro-batch 8 --warmup-iterations 3 --device cpu --quiet"
+LABELLED = ("catlip", "clip_catlip")
+ALL = ("--steps", 1000)
+
+
+def command(method: str, starter, out: Path, *extra: object) -> list[str]:
+    module = ["catlip.pretrain"]
+    if method != "catlip":
+        module = ["baselines.pretrain", "--method", method]
+    labels = ["--vocabulary", starter.vocabulary, "--labels-dir", starter.labels]
+    arguments = [*SHORT.split(), "--shards", starter.shards, "--out", out, *extra]
+    return [*module, *map(str, arguments + (labels if method in LABELLED else []))]
+
+
+@pytest.fixture(scope="module")
+def trained(program, starter, tmp_path_factory) -> dict[str, Path]:
+    """Method -> a finished run with a line every 2 steps and checkpoints after 10 and 12."""
+    folder = tmp_path_factory.mktemp("trained")
+    pace = ("--log-every", 2, "--checkpoint-every", 5, "--snapshots", 2)
+    for method in ("catlip", "clip"):
+        done = program(*command(method, starter, folder / method, *pace))
+        assert done.returncode == 0, done.stderr
+    return {method: folder / method for method in ("catlip", "clip")}
+
+
+@pytest.fixture
+def copied(trained, tmp_path) -> Path:
+    """A copy of CatLIP's run, with its record."""
+    shutil.copytree(trained["catlip"], tmp_path / "run")
+    shutil.copy(trained["catlip"].with_name("catlip.json"), tmp_path / "run.json")
+    return tmp_path / "run"
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def differing(printed: str) -> list[str]:
+    """The steps of the rows that do not agree."""
+    return [line.split()[0] for line in printed.splitlines() if "  no: " in line]
+
+
+def change(path: Path, key: str, value: object) -> None:
+    """Set a key of a JSON file, as a.b."""
+    content = json.loads(path.read_text())
+    *above, last = key.split(".")
+    inner = content
+    for name in above:
+        inner = inner[name]
+    inner[last] = value
+    path.write_text(json.dumps(content))
+
+
+def raise_loss(run: Path, number: int, by: float, in_record: bool = True) -> None:
+    """Change the loss of a line, and in the record, so that only executing the steps tells."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    lines[number]["loss"] += by
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if in_record:
+        losses = [line["loss"] for line in lines]
+        change(run.with_name(f"{run.name}.json"), "samples.loss", losses)
+
+
+def flip(checkpoint: Path, part: str) -> None:
+    """Change the sign of one weight."""
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["state"][part]["classifier.weight"][3, 5] *= -1
+    torch.save(saved, checkpoint)
+
+
+@pytest.mark.parametrize(("method", "suffix"), [("catlip", ""), ("clip", ".json")])
+def test_an_honest_run_passes_to_the_bit_and_its_folder_stays_as_it_is(
+    program, trained, method, suffix
+) -> None:
+    run = trained[method]
+    before = files(run.parent)
+    done = program("catlip.verify", f"{run}{suffix}", *ALL)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert files(run.parent) == before
+    for what in ("step-00000010.pt", "step-00000012.pt", "weights-step-00000006", "bit for bit"):
+        assert what in done.stdout
+    assert done.stdout.count(" loss ") == len((run / "log.jsonl").read_text().splitlines())
+
+
+def test_a_loss_that_is_a_thousandth_off_is_found(program, copied) -> None:
+    raise_loss(copied, 2, 1e-3)
+    done = program("catlip.verify", copied, *ALL)
+    assert (done.returncode, differing(done.stdout)) == (1, ["5"])
+
+
+def test_a_log_that_differs_from_its_record_is_found_without_its_steps(program, copied) -> None:
+    (span,) = [span for span in chosen_spans(read_run(copied), 2, seed=0) if span.steps]
+    line = 0 if span.start else 4
+    raise_loss(copied, line, 1e-3, in_record=False)
+    done = program("catlip.verify", copied, "--steps", 2)
+    assert (done.returncode, differing(done.stdout)) == (1, [])
+
+
+@pytest.mark.parametrize(("step", "part"), [(10, "objective"), (10, "average"), (12, "objective")])
+def test_one_weight_of_a_checkpoint_that_is_another_is_found(program, copied, step, part) -> None:
+    flip(copied / f"checkpoints/step-{step:08}.pt", part)
+    done = program("catlip.verify", copied, *ALL)
+    assert done.returncode == 1, done.stderr
+    assert str(step) in differing(done.stdout)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights-step-00000006.safetensors"])
+def test_one_weight_of_the_weights_that_is_another_is_found(program, copied, name) -> None:
+    with safe_open(copied / name, "pt") as file:
+        metadata = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    weights["classifier.bias"][0] += 1e-6
+    save_file(weights, copied / name, metadata)
+    assert program("catlip.verify", copied, *ALL).returncode == 1
+
+
+def test_a_run_that_was_killed_and_went_on_passes(program, starter, tmp_path) -> None:
+    """Its checkpoints lie between the lines of its log."""
+    out = tmp_path / "run"
+    arguments = command("catlip", starter, out, "--log-every", 4, "--checkpoint-minutes", 1e-6)
+    process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoints/step-00000006.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    stopped = program("catlip.verify", out, *ALL)
+    assert stopped.returncode == 0, stopped.stderr + stopped.stdout
+    assert program(*arguments).returncode == 0
+    done = program("catlip.verify", out, *ALL)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "step-00000011.pt" in done.stdout
+
+
+def test_two_ranks_that_shard_the_weights_agree_to_the_bit_and_one_within_a_tolerance(
+    program, starter, tmp_path
+) -> None:
+    """The position embedding of the encoder has one row, so one rank has no part of it."""
+    launch = ("torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m")
+    fewer = ("--iterations", 4, "--micro-batch", 4, "--num-devices", 2, "--num-workers", 0)
+    arguments = command("catlip", starter, tmp_path / "run", "--encoder", "vit_tiny16", *fewer)
+    trained = program(*launch, *arguments, "--parallel", "fsdp", "--checkpoint-every", 2)
+    assert trained.returncode == 0, trained.stderr
+    two = program(*launch, "catlip.verify", tmp_path / "run", *ALL)
+    assert two.returncode == 0, two.stderr
+    assert "apart" not in two.stdout
+    one = program("catlip.verify", tmp_path / "run", *ALL)
+    assert one.returncode == 0, one.stderr
+    assert "ranks 2 there, 1 now" in one.stdout
+
+
+def test_without_checkpoints_the_seed_gives_all_steps(program, copied) -> None:
+    shutil.rmtree(copied / "checkpoints")
+    done = program("catlip.verify", copied, *ALL)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "weights.safetensors" in done.stdout
+
+
+def test_elsewhere_losses_agree_within_a_tolerance_and_the_reason_is_said(program, copied) -> None:
+    change(copied.with_name("run.json"), "environment.packages.torch", "1.0")
+    done = program("catlip.verify", copied, *ALL)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "torch '1.0' there" in done.stdout
+    raise_loss(copied, 2, 1.0)
+    found = program("catlip.verify", copied, *ALL)
+    assert (found.returncode, differing(found.stdout)) == (1, ["5"])
+
+
+def test_data_that_moved_are_found_and_other_data_are_refused(
+    program, starter, small_shards, trained, tmp_path
+) -> None:
+    shutil.copytree(starter.shards, tmp_path / "moved")
+    moved = program("catlip.verify", trained["clip"], "--shards", tmp_path / "moved")
+    assert moved.returncode == 0, moved.stderr
+    other = ("--shards", small_shards, "--quiet")
+    one_line_error(program("catlip.verify", trained["clip"], *other), "data")
+
+
+def test_what_cannot_be_verified_is_one_line(program, trained, tmp_path) -> None:
+    one_line_error(program("catlip.verify", tmp_path / "nothing"), tmp_path)
+    without_record = tmp_path / "alone"
+    shutil.copytree(trained["catlip"], without_record)
+    one_line_error(program("catlip.verify", without_record), "alone.json")
+    few = ("--steps", 1, "--quiet")
+    one_line_error(program("catlip.verify", trained["clip"], *few), "--steps")
+
+
+@given(
+    st.sets(st.integers(1, 60), min_size=1),
+    st.sets(st.integers(1, 60), max_size=4),
+    st.integers(1, 80),
+    st.integers(0, 9),
+)
+def test_spans_are_of_the_run_each_step_once_and_no_more_than_asked_for(
+    lines, checkpoints, steps, seed
+) -> None:
+    paths = {step: Path(f"step-{step:08}.pt") for step in sorted(checkpoints)}
+    run = RecordedRun(Path("run"), {}, {step: {} for step in sorted(lines)}, paths, {})
+    spans = chosen_spans(run, steps, seed)
+    executed = [step for span in spans for step in range(span.start, span.end)]
+    assert len(executed) == len(set(executed)) <= steps
+    assert all(span.end in lines | checkpoints for span in spans)
+    assert all(span.start in {0, *checkpoints} for span in spans)
+    everything = chosen_spans(run, 1000, seed)
+    assert sum(span.steps for span in everything) == max(lines | checkpoints)
+
+
+def test_the_seed_chooses_the_span(trained) -> None:
+    run = read_run(trained["catlip"])
+    starts = {chosen_spans(run, 2, seed)[0].start for seed in range(20)}
+    assert starts == {0, 10, 12}
