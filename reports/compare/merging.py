@@ -1,12 +1,14 @@
 """`python -m reports merge`: records brought from other machines into one folder, nothing
 overwritten.
 
-Records are copied byte for byte, so each still says what it was called where it was made. A second
-merge of the same folders copies nothing.
+Records are copied byte for byte, so each still says its machine, its revision, and what it was
+called where it was made; `--by` adds who made it. A second merge of the same folders copies
+nothing.
 """
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ import tyro
 from catlip.cli import InputError
 from catlip.system.foreign import UnreadableError, read_regular
 from catlip.table import clipped
-from reports.read.records import Problem, Record, read_records, slug, text
+from reports.read.records import BY, Problem, Record, read_records, slug, text
 
 LONGEST_NAME = 255  # bytes of a file name, on every file system in common use
 REVISION, DEVICE, DIGEST = 12, 32, 12  # characters of each in a file name
@@ -30,7 +32,7 @@ class Merge:
 
     python -m reports merge from-a100/runs from-h100/runs --out runs/together
 
-    python -m reports merge /media/stick/runs --out runs
+    python -m reports merge /media/stick/runs --out runs --by "Ann Example"
 
     Where another record has the name already, device and git revision are added to it. The report
     averages what lies under one root: merge runs of one experiment, and give it others as roots of
@@ -41,6 +43,8 @@ class Merge:
     """Folders that hold <scale>/<kind>/<name>.json."""
     out: Path
     """The folder that gets them; what it holds stays as it is."""
+    by: str = ""
+    """Who made these records, which the page then says; a record that names somebody keeps that."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Merged:
 
 def merge(config: Merge) -> None:
     """Merge, and print what went where."""
-    merged = merge_folders(config.folders, config.out)
+    merged = merge_folders(config.folders, config.out, config.by)
     for source, target in merged.copied:
         renamed = ", for another record has its name" if target.name != Path(source).name else ""
         print(f"copied: {clipped(source, 160)} -> {clipped(str(target), 240)}{renamed}")
@@ -69,10 +73,12 @@ def merge(config: Merge) -> None:
     print(f"{clipped(str(config.out), 240)}: {counts}")
 
 
-def merge_folders(folders: Sequence[Path], out: Path) -> Merged:
+def merge_folders(folders: Sequence[Path], out: Path, by: str = "") -> Merged:
     """Copy every record below `folders` to the same place below `out`, or to a longer name where
     another has that.
 
+    Args:
+        by: who made those that name nobody; "" leaves all as they are.
     Returns: what was copied, what was there before, and what was left out.
     Raises: InputError where a folder is none, or holds nothing in the places of records; OSError
         where `out` cannot be written.
@@ -101,7 +107,7 @@ def merge_folders(folders: Sequence[Path], out: Path) -> Merged:
                 )
             )
         else:
-            _put(content, target)
+            _put(_signed(content, by) if by and not record.by else content, target)
             held[folder][digest] = target
             copied.append((record.path, target))
     return Merged(tuple(copied), tuple(there), tuple(left_out))
@@ -126,15 +132,23 @@ def _held(folder: Path) -> dict[str, Path]:
     """
     held: dict[str, Path] = {}
     for path in sorted(folder.glob("*.json")):
-        with contextlib.suppress(
-            UnreadableError, OSError
-        ):  # no record, and so none that could be copied again
+        # What cannot be read is no record, and so none that could be copied again.
+        with contextlib.suppress(UnreadableError, OSError, ValueError, RecursionError):
             held[_digest(read_regular(path))] = path
     return held
 
 
 def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    """Of what a record holds, whoever it names as its maker."""
+    held = json.loads(content)
+    if isinstance(held, dict):
+        held.pop(BY, None)
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+
+
+def _signed(content: bytes, by: str) -> bytes:
+    """The record with its maker's name, written as every record is."""
+    return json.dumps(json.loads(content) | {BY: by}, indent=1).encode() + b"\n"
 
 
 def _names(record: Record, digest: str) -> list[str]:

@@ -29,6 +29,7 @@ LARGEST = 1e18
 NUMBERS = (float, int, bool)
 LONGEST = 400  # characters of a text in a table
 IMAGES = ("image", "mask", "truth", "predicted")  # base64: long, and no text to read
+BY = "by"  # the key of who made a record, where it says it
 NOT_TOLD = ("seed", "about")  # fields of a recipe that make no run another
 NEEDED: dict[str, type] = {
     "kind": str,
@@ -48,6 +49,7 @@ class Record(Run[K]):
 
     Attributes:
         root: the folder it was found under, as given; `path` includes it.
+        by: who made it; "" where it does not say.
     """
 
     root: str
@@ -60,6 +62,7 @@ class Record(Run[K]):
     metrics: dict[str, Any]
     notes: list[Any]
     shown_as: dict[str, Any] = field(default_factory=dict)
+    by: str = ""
     _typed: dict[tuple[str, type], list[Any]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -242,6 +245,7 @@ def _record(root: Path, path: Path, content: dict[str, Any], run: Run[K]) -> Rec
         scale=Path(os.path.abspath(path)).parent.parent.name,
         path=str(path),
         shown_as=entries(content, "shown_as"),
+        by=_cleaned_text(text(content, BY)),
     )
 
 

@@ -200,7 +200,7 @@ def _title(record: Record) -> str:
 
 
 def _where(record: Record) -> str:
-    """Device, threads, torch and revision on one line."""
+    """Device, threads, torch, revision and maker on one line."""
     threads = number(record.environment, "threads")
     revision = text(record.environment, "revision")
     dirty = " with local changes" if lookup(record.environment, "dirty") is True else ""
@@ -210,6 +210,7 @@ def _where(record: Record) -> str:
         f"torch {torch}" if (torch := text(record.environment, "packages", "torch")) else "",
         f"revision {revision}{dirty}" if revision else "",
         text(record.environment, "started"),
+        f"made by {record.by}" if record.by else "",
     ]
     return ", ".join(word for word in words if word)
 

@@ -99,9 +99,8 @@ def test_a_trap_is_neither_merged_nor_read_where_it_lies(trap, tmp_path):
     out = path.parents[2]
     other = tmp_path / "other/starter/pretrain"
     other.mkdir(parents=True)
-    (other / "clip-seed0.json").write_bytes(
-        path.with_name("catlip-seed0.json").read_bytes() + b"\n"
-    )
+    record = json.loads(path.with_name("catlip-seed0.json").read_bytes()) | {"name": "clip-seed0"}
+    (other / "clip-seed0.json").write_text(json.dumps(record))
     merged = merge_folders([tmp_path / "other", out], out)
     assert [source for source, _ in merged.copied] == [str(other / "clip-seed0.json")]
     assert [problem.reason for problem in merged.left_out] == [reason]

@@ -14,6 +14,8 @@ from report_support import HEAD, run_reports
 from catlip.cli import InputError
 from reports.compare import merging
 from reports.compare.merging import Merge, merge, merge_folders
+from reports.read.records import read_records
+from reports.render.provenance import view
 
 PLACES = (
     "starter/pretrain/catlip-seed0.json",
@@ -99,6 +101,43 @@ def test_equal_records_are_kept_once(tmp_path):
     merged = merge_folders(roots, tmp_path / "out")
     assert (len(merged.copied), len(merged.there)) == (1, 1)
     assert list(files(tmp_path / "out")) == ["starter/pretrain/x.json"]
+
+
+def test_records_keep_their_makers_and_those_without_get_the_name_that_is_given(tmp_path):
+    place = "starter/pretrain/x.json"
+    roots = [written(tmp_path / str(i), [(place, f"Device {i}", "r", i)]) for i in range(2)]
+    signed = json.loads((roots[0] / place).read_text()) | {"by": "Ann"}
+    (roots[0] / place).write_text(json.dumps(signed))
+    merge(Merge(tuple(roots), tmp_path / "out", "Bo"))
+    records = read_records([tmp_path / "out"]).every
+    assert [(record.by, record.device) for record in records] == [
+        ("Bo", "Device 1"),
+        ("Ann", "Device 0"),
+    ]
+    for record in records:
+        assert view(record).where.endswith(f"made by {record.by}")
+    before = files(tmp_path / "out")
+    for by in ("Bo", "", "Cy"):
+        assert not merge_folders(roots, tmp_path / "out", by).copied
+    assert files(tmp_path / "out") == before
+
+
+def test_a_name_is_all_that_is_added(tmp_path):
+    place = "starter/pretrain/x.json"
+    root = written(tmp_path / "one", [(place, "A", "r", 0)])
+    merge_folders([root], tmp_path / "out", "Bo")
+    assert json.loads((tmp_path / "out" / place).read_text()) == json.loads(
+        (root / place).read_text()
+    ) | {"by": "Bo"}
+    assert view(read_records([root]).every[0]).where == "A, revision r"
+
+
+def test_a_record_that_was_written_with_other_spaces_is_the_same(tmp_path):
+    place = "starter/pretrain/x.json"
+    root = written(tmp_path / "one", [(place, "A", "r", 0)])
+    merge_folders([root], tmp_path / "out")
+    (root / place).write_text(json.dumps(json.loads((root / place).read_text()), indent=4))
+    assert not merge_folders([root], tmp_path / "out").copied
 
 
 @pytest.mark.parametrize("held", [b"{", b"", content_of("A", "r", 9)])
