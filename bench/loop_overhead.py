@@ -169,7 +169,7 @@ def measure(config: LoopOverhead, model: str, place: Place) -> dict[str, list[fl
             taken["log_line_ms"].append(timed_ms(write_line, place))
 
     with tempfile.TemporaryDirectory() as folder:
-        log = Log(Path(folder) / "line", 0, place, wandb="", config={})
+        log = Log(Path(folder) / "line", 0, place, projects={}, config={})
         done = Progress(loss=1.0, grad_norm=1.0, seconds=1.0, data_wait_seconds=0.0, images=1)
         with suppress(StopIteration):  # the rounds are over long before the run would be
             train(

@@ -99,6 +99,8 @@ class PretrainRun:
     """Discard the run that is in the folder instead of going on with it."""
     wandb: str = ""
     """A Weights & Biases project to log to as well."""
+    trackio: str = field(default="", metadata=LATER)
+    """A trackio project to log to as well, in the folder of the run."""
     dry_run: bool = False
     """Print the resolved recipe, what a step costs and what differs from the release, and stop;
     needs no data.
@@ -284,7 +286,7 @@ def _train(config: PretrainRun, training: Training) -> Path:
             checkpoint_every=config.checkpoint_every,
             checkpoint_minutes=config.checkpoint_minutes,
             snapshots=config.snapshots,
-            wandb=config.wandb,
+            projects={"wandb": config.wandb, "trackio": config.trackio},
             quiet=config.quiet,
         )
         record.shown_as[method] = shown_as(objective)

@@ -18,6 +18,7 @@ WRITTEN = (
     "weights-step-*.safetensors",
     "events.out.tfevents.*",
     "wandb",
+    "trackio",
     "score.json",
     LOCK,
     THREADS,

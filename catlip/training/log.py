@@ -1,4 +1,4 @@
-"""The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and optionally W&B.
+"""The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and trackers if asked for.
 
 `log.jsonl` is the log; the others show it. A run that goes on from a checkpoint drops the lines of
 later steps, so that its log equals that of an uninterrupted run.
@@ -6,16 +6,16 @@ later steps, so that its log equals that of an uninterrupted run.
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenLog
 from catlip.record import naming, write_atomically
+from catlip.training import trackers
 from catlip.training.distributed import Place, of_all_ranks, peak_gib
 
 
@@ -70,15 +70,21 @@ class Log:
     Args:
         folder: of the run.
         step: of the checkpoint from which the run goes on; later lines are dropped.
-        wandb: name of a Weights & Biases project; empty for none. Raises: InputError when the
-            package is not installed.
+        projects: of trackers; see `catlip.training.trackers`.
         config: what determines the run, shown there.
     Attributes:
         lines: of the whole run, from its first step.
         broken: the images of all ranks that could not be read, likewise.
     """
 
-    def __init__(self, folder: Path, step: int, place: Place, wandb: str, config: dict[str, Any]):
+    def __init__(
+        self,
+        folder: Path,
+        step: int,
+        place: Place,
+        projects: Mapping[str, str],
+        config: dict[str, Any],
+    ):
         self.lines: list[dict[str, float]] = []
         self.place = place
         self.path = folder / "log.jsonl"
@@ -92,7 +98,7 @@ class Log:
             self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode()
         )
         self.board = SummaryWriter(str(folder), purge_step=step + 1)
-        self.wandb = _start_wandb(folder, wandb, config) if wandb else None
+        self.trackers = trackers.start_trackers(projects, folder, config)
 
     def write(
         self, step: int, recent: list[Progress], learning_rate: float, metrics: dict[str, float]
@@ -134,8 +140,8 @@ class Log:
         """Write out what is still in memory."""
         if self.place.is_main:
             self.board.close()
-            if self.wandb:
-                self.wandb.finish()
+            for tracker in self.trackers:
+                tracker.finish()
 
     def _show(self, step: int, shown: dict[str, float]) -> None:
         with naming(self.path), open(self.path, "a") as file:
@@ -144,15 +150,5 @@ class Log:
             for name, value in shown.items():
                 self.board.add_scalar(name, value, step)
             self.board.flush()  # a resumed run would not write what a kill had lost
-        if self.wandb:
-            self.wandb.log(self.lines[-1], step=step)
-
-
-def _start_wandb(folder: Path, project: str, config: dict[str, Any]) -> Any:
-    try:
-        import wandb
-    except ImportError:
-        raise InputError(
-            f"--wandb {project} needs a package that is not installed: pip install wandb"
-        ) from None
-    return wandb.init(project=project, name=folder.name, dir=folder, config=config, resume="auto")
+        for tracker in self.trackers:
+            tracker.log(self.lines[-1], step=step)

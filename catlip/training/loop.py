@@ -14,7 +14,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.program.progress import progress
 from catlip.record import note_begun
-from catlip.training import checkpoint
+from catlip.training import checkpoint, trackers
 from catlip.training.attention import watched
 from catlip.training.average import WeightAverage
 from catlip.training.blocks import compile_blocks
@@ -325,7 +325,7 @@ def train(
     checkpoint_every: int | None,
     checkpoint_minutes: float | None = None,
     quiet: bool = False,
-    wandb: str = "",
+    projects: Mapping[str, str] = trackers.NONE,
     snapshots: int = 1,
 ) -> list[dict[str, float]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
@@ -336,7 +336,7 @@ def train(
         config: what determines the run; a checkpoint made under another one is refused.
         log_every, checkpoint_every: in optimizer steps; None for `CheckpointPace`'s.
         checkpoint_minutes: takes the place of `checkpoint_every`.
-        wandb: a Weights & Biases project to log to as well.
+        projects: of trackers to log to as well; see `catlip.training.trackers`.
         snapshots: number of evenly spaced steps, the last one included, at which the weights to
             transfer are written.
     Returns: the lines of the log, from the first step on.
@@ -345,7 +345,7 @@ def train(
     snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.place)
     recent = trainer.resume(folder / "checkpoints", config)
-    log = Log(folder, trainer.step, trainer.place, wandb=wandb, config=config)
+    log = Log(folder, trainer.step, trainer.place, projects=projects, config=config)
     stream = on_device(batches(trainer.step), trainer.place.device)
     hidden = quiet or not trainer.place.is_main
     pace = CheckpointPace(checkpoint_every, minutes=checkpoint_minutes)

@@ -78,6 +78,7 @@ class SmallRun:
     worker_dies: bool = False
     worker_hangs: bool = False
     wandb: str = ""
+    trackio: str = ""
 
 
 class Small(Objective):
@@ -180,7 +181,7 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
         log_every=5,
         checkpoint_every=config.checkpoint_every,
         quiet=True,
-        wandb=config.wandb,
+        projects={"wandb": config.wandb, "trackio": config.trackio},
     )
 
 

@@ -29,6 +29,7 @@ RUN = (
     "weights.safetensors",
     "events.out.tfevents.1.host",
     "wandb/run",
+    "trackio/project.db",
 )
 
 
@@ -128,7 +129,7 @@ def test_weights_are_readable_as_the_umask_says(tmp_path: Path, umask: int) -> N
 
 def test_a_disk_that_is_full_names_the_path(tmp_path: Path) -> None:
     """A limit on file size fails a write half-way, as a full disk does."""
-    log = Log(tmp_path, 0, CPU, wandb="", config={})
+    log = Log(tmp_path, 0, CPU, projects={}, config={})
     limits, handler = (
         resource.getrlimit(resource.RLIMIT_FSIZE),
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN),

@@ -1,7 +1,9 @@
 """The log is the same however often a run was stopped, wherever it is shown."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ STEP = Progress(loss=2.0, grad_norm=1.0, seconds=0.5, data_wait_seconds=0.1, ima
 
 
 def write(folder: Path, first: int, steps: range) -> Log:
-    log = Log(folder, first, MAIN, wandb="", config={})
+    log = Log(folder, first, MAIN, projects={}, config={})
     for step in steps:
         log.write(step, [STEP, STEP], 0.1, {"psnr_db": 30.0 + step})
     log.close()
@@ -54,19 +56,21 @@ def test_a_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path:
 def test_other_ranks_know_the_log_and_write_nothing(tmp_path: Path) -> None:
     write(tmp_path, 0, range(1, 3))
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    other = Log(tmp_path, 2, Place(1, 2, torch.device("cpu")), wandb="", config={})
+    other = Log(tmp_path, 2, Place(1, 2, torch.device("cpu")), projects={}, config={})
     other.write(3, [STEP], 0.1, {})
     other.close()
     assert [line["step"] for line in other.lines] == [1, 2, 3]
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_wandb_that_is_not_installed_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tracker", ["wandb", "trackio"])
+def test_a_tracker_that_is_not_installed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
-    with pytest.raises(InputError, match="wandb"):
-        Log(tmp_path, 0, MAIN, wandb="project", config={})
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, tracker, None)
+    with pytest.raises(InputError, match=f"--{tracker} project .*pip install {tracker}"):
+        Log(tmp_path, 0, MAIN, projects={tracker: "project"}, config={})
 
 
 def test_wandb_shows_the_log_offline(small_run, tmp_path: Path) -> None:
@@ -75,3 +79,12 @@ def test_wandb_shows_the_log_offline(small_run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (stored,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"data_wait_share" in stored.read_bytes()
+
+
+def test_trackio_shows_the_log_in_the_folder_of_the_run(small_run, tmp_path: Path) -> None:
+    pytest.importorskip("trackio")
+    done = small_run("--num-steps", 3, "--trackio", "project")
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(tmp_path / "run" / "trackio" / "project.db")) as database:
+        (line,) = database.execute("SELECT metrics FROM metrics WHERE step = 3").fetchall()
+    assert "data_wait_share" in str(line)
