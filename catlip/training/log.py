@@ -150,5 +150,6 @@ class Log:
             for name, value in shown.items():
                 self.board.add_scalar(name, value, step)
             self.board.flush()  # a resumed run would not write what a kill had lost
+        line = {name: value for name, value in self.lines[-1].items() if name != "step"}
         for tracker in self.trackers:
-            tracker.log(self.lines[-1], step=step)
+            tracker.log(line, step=step)
