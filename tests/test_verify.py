@@ -212,6 +212,18 @@ def test_what_cannot_be_verified_is_one_line(program, trained, tmp_path) -> None
     one_line_error(program("catlip.verify", trained["clip"], *few), "--steps")
 
 
+@pytest.mark.parametrize("log", ["", "{}", '{"step": 1', "[1]}", '{"step": "a"}'])
+def test_a_log_that_is_none_is_one_line(program, copied, log) -> None:
+    (copied / "log.jsonl").write_text(log)
+    one_line_error(program("catlip.verify", copied), "log.jsonl")
+
+
+def test_a_line_without_its_loss_is_found(program, copied) -> None:
+    lines = (copied / "log.jsonl").read_text().replace('"loss"', '"lost"', 1)
+    (copied / "log.jsonl").write_text(lines)
+    assert program("catlip.verify", copied, *ALL).returncode == 1
+
+
 @given(
     st.sets(st.integers(1, 60), min_size=1),
     st.sets(st.integers(1, 60), max_size=4),

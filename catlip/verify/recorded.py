@@ -20,6 +20,7 @@ from catlip.weights.files import read_file
 
 # Packages whose version may change the rounding, or the pixels.
 OF_NUMBERS = ("torch", "timm", "numpy", "pillow", "simplejpeg")
+NEEDED = {"config", "environment", "samples"}  # of a record
 NOT_OF_THE_RUN = "progress"  # what weights say beside the config of their run
 
 
@@ -86,9 +87,9 @@ def read_run(path: Path) -> RecordedRun:
                 "beside which its record lies"
             )
     content = read_record(partial if partial.exists() else record)
-    if content["kind"] != "pretrain":
-        raise InputError(f"{record} is a record of kind {content['kind']}, not of a pre-training")
-    lines = {int(line["step"]): line for line in read_lines(log)}
+    if content["kind"] != "pretrain" or not content.keys() >= NEEDED:
+        raise InputError(f"{record} is not the record of a pre-training")
+    lines = _lines(log)
     paths = checkpoint.complete(folder / "checkpoints")
     weights = {
         int(file.stem.removeprefix("weights-step-")): file
@@ -103,6 +104,16 @@ def read_run(path: Path) -> RecordedRun:
         checkpoints={checkpoint.step_of(path): path for path in paths},
         weights=weights,
     )
+
+
+def _lines(log: Path) -> dict[int, dict[str, float]]:
+    try:
+        lines = {int(line["step"]): line for line in read_lines(log)}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{log} is not the log of a training") from None
+    if not lines:
+        raise InputError(f"{log} has no line yet, so there is nothing to compare with")
+    return lines
 
 
 def config_of(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:
@@ -124,7 +135,7 @@ def unlike_then(run: RecordedRun, config: PretrainRun, place: Place) -> str:
     Call it when the number of threads is set.
     """
     then, now = run.record["environment"], environment()
-    was_on_cpu = run.record["config"]["device"].startswith("cpu") or "cuda" not in then
+    was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in then
     before = _numbers_of(then, "cpu" if was_on_cpu else "device")
     here = _numbers_of(now, "cpu" if place.device.type == "cpu" else "device")
     before["ranks"] = then.get("ranks", 1 if config.recipe.num_devices == 1 else None)
@@ -139,7 +150,7 @@ def unlike_then(run: RecordedRun, config: PretrainRun, place: Place) -> str:
 
 def _numbers_of(environment: dict[str, Any], device: str) -> dict[str, Any]:
     """What rounding depends on."""
-    packages = environment["packages"]
+    packages = environment.get("packages", {})
     versions = {name: packages.get(name) for name in OF_NUMBERS}
     on_gpu = (
         {name: environment.get(name) for name in ("cuda", "cudnn")} if device == "device" else {}

@@ -1,5 +1,6 @@
 """Steps of a run, executed again from a checkpoint or its seed, and compared with what it left."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,12 +130,12 @@ class Replay:
         trainer = self.training.trainer
         line = self.run.lines[trainer.step]
         numbers = means(recent) | metrics_of(trainer.objective)
-        logged, replayed = line["loss"], numbers["loss"]
+        logged, replayed = line.get("loss", math.nan), numbers["loss"]
         compared = Comparison(trainer.step, self.span.start, LOSS, logged=logged, replayed=replayed)
         if self.tolerance is None:
             unlike = [name for name, number in numbers.items() if line.get(name) != number]
             return replace(compared, differs=", ".join(unlike))
-        return self._apart(compared, abs(replayed - logged) / abs(logged))
+        return self._apart(compared, abs(replayed - logged) / abs(replayed or 1.0))
 
     def _checkpoint(self, path: Path) -> Comparison:
         """All of the state; within a tolerance only the weights, for the optimizer's is noise where
