@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.images.decoders import PEERS, Decoder, ours, whole_decodes
+from bench.images.link import measure_remote
 from bench.images.loaders import LOADERS, SHARDS, time_loader, write_shards
 from bench.images.planning import plan_epoch
 from bench.measuring.statistics import ratio, summarise
@@ -25,12 +26,13 @@ from catlip.data.augment import draws_at
 from catlip.data.decode import open_picture
 from catlip.kinds.cost.data_path import data_path_tables
 from catlip.program.progress import progress
-from catlip.program.ranges import Count, Natural
+from catlip.program.ranges import Count, Natural, Positive
 from catlip.record import Record
 from catlip.table import print_tables
 
 NEEDS = {"open_clip": ("open_clip",)}  # modules of peers that are no dependency of ours
 LOADER_NEEDS = {"open_clip": ("open_clip", "open_clip_train", "webdataset")}
+REMOTE_NEEDS = ("fsspec", "aiohttp")
 # Newer ones break open_clip_train.
 INSTALL = {"open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'"}
 
@@ -42,6 +44,7 @@ class DataPathBench:
 
     python -m bench.data_path
     python -m bench.data_path --images runs/photographs --peers pillow torchvision --plan
+    python -m bench.data_path --remote --link-mb-s 100 --loader-rounds 6
     """
 
     images: Path | None = None
@@ -66,6 +69,12 @@ class DataPathBench:
     """Rounds of the loaders."""
     plan: bool = False
     """Also plan an epoch of 1.3 billion samples in 130,000 shards."""
+    remote: bool = False
+    """Also read shards through a link of limited rate, a server on this machine, with an empty
+    cache and with a full one; some 20 seconds for each of the loaders' rounds.
+    """
+    link_mb_s: Positive = 20
+    """Rate of that link in 1e6 bytes a second."""
     out: Path = Path("runs/bench/data_path")
     """Folder for the record, named by resolution and photographs."""
     quiet: bool = False
@@ -130,7 +139,7 @@ def measure_loaders(
             for name in names:
                 row = f"{name}, {workers} workers"
                 batches = LOADERS[name](
-                    folder, config.resolution, config.batch_size, config.num_batches, workers
+                    str(folder), config.resolution, config.batch_size, config.num_batches, workers
                 )
                 rate, mib = time_loader(batches, config.batch_size, row, quiet=config.quiet)
                 rates.setdefault(row, []).append(rate)
@@ -145,6 +154,8 @@ def main(config: DataPathBench) -> None:
     """Measure, compare, print, write the record."""
     for peer in config.peers:
         choose("peer", peer, PEERS)
+    if config.remote and not _installed(REMOTE_NEEDS):
+        raise InputError("--remote needs other packages: pip install 'catlip-bench[remote]'")
     torch.set_num_threads(1)
     images = photographs(config)
     name = f"{config.resolution}-{config.images.name if config.images else 'shipped'}"
@@ -160,6 +171,9 @@ def main(config: DataPathBench) -> None:
         loaders = _loaders(config, images, Path(folder, "shards"), decoders=decoders, record=record)
         record.metrics = loaders.metrics()
         record.save()
+        remote = None
+        if config.remote:
+            remote = _remote(config, images, Path(folder, "remote"), record=record)
         plan = None
         if config.plan:
             Path(folder, "plan").mkdir()
@@ -168,7 +182,7 @@ def main(config: DataPathBench) -> None:
             "seconds are of processor time, of all processes together; ours gives bytes, open_clip "
             "normalised floats"
         )
-        measured = record.measured(replace(loaders, plan=plan))
+        measured = record.measured(replace(loaders, remote=remote, plan=plan))
     print_tables(data_path_tables(measured))
     for peer, gap in measured.measured.pixel_difference.items():
         print(
@@ -231,6 +245,17 @@ def _loaders(
         memory=memory,
         not_run=decoders.not_run | missing,
     )
+
+
+def _remote(
+    config: DataPathBench, images: list[bytes], folder: Path, record: Record
+) -> kinds.RemoteShards:
+    size = (config.resolution, config.batch_size)
+    measured, samples = measure_remote(
+        images, folder, config.link_mb_s, size=size, rounds=config.loader_rounds
+    )
+    record.samples |= {f"remote: {name}": values for name, values in samples.items()}
+    return measured
 
 
 def _gaps(one: Any, other: Any) -> NDArray[np.int16]:

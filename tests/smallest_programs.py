@@ -236,8 +236,7 @@ SMALLEST = {
     ),
     "bench.data_path": Smallest(
         "--images runs/photographs --num-images 8 --rounds 2 --workers 0 --batch-size 2 "
-        "--num-batches 2 --loader-rounds 1 "
-        "--quiet",
+        "--num-batches 2 --loader-rounds 1 --remote --link-mb-s 1 --quiet",
         "data_path",
         ("bench.photographs",),
     ),

@@ -22,13 +22,13 @@ from catlip.program.progress import progress
 
 SHARDS = 4  # so that each of a few workers has one of open_clip's
 
-Loader = Callable[[Path, int, int, int, int], Iterator[object]]
+Loader = Callable[[str, int, int, int, int], Iterator[object]]
 
 
-def write_shards(images: list[bytes], folder: Path) -> None:
-    """The images in SHARDS tars, each with a caption."""
-    for number in range(SHARDS):
-        chosen = range(number, len(images), SHARDS)
+def write_shards(images: list[bytes], folder: Path, count: int = SHARDS) -> None:
+    """The images in so many tars, each with a caption."""
+    for number in range(count):
+        chosen = range(number, len(images), count)
         write_shard(
             folder / f"{number}.tar",
             ((f"{i:06d}", {"jpg": images[i], "txt": b"a photograph"}) for i in chosen),
@@ -36,10 +36,14 @@ def write_shards(images: list[bytes], folder: Path) -> None:
 
 
 def ours(
-    folder: Path, resolution: int, batch: int, num_batches: int, num_workers: int
+    place: str, resolution: int, batch: int, num_batches: int, num_workers: int
 ) -> Iterator[object]:
-    """Batches of bytes, as training gets them; images only."""
-    shards = open_shards(expand(str(folder)), quiet=True)
+    """Batches of bytes, as training gets them; images only.
+
+    Args:
+        place: a folder of shards, or their URLs.
+    """
+    shards = open_shards(expand(place), quiet=True)
     plan = StepPlan([ImageSize(resolution, batch)], 1, num_batches, seed=0)
     return DataPath(
         shards, SampleOrder(shards.counts, 0), plan, augmentation=AUGMENTATION, seed=0
@@ -47,7 +51,7 @@ def ours(
 
 
 def open_clip(
-    folder: Path, resolution: int, batch: int, num_batches: int, num_workers: int
+    folder: str, resolution: int, batch: int, num_batches: int, num_workers: int
 ) -> Iterator[object]:
     """open_clip_train's data loader with its training transform; captions are not tokenized."""
     transform = importlib.import_module("open_clip").image_transform(resolution, is_train=True)

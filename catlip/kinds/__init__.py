@@ -14,7 +14,14 @@ from catlip.kinds.cost.communication import (
     MethodExchange,
 )
 from catlip.kinds.cost.compiling import CompiledSize, Compiling
-from catlip.kinds.cost.data_path import DataPath, EpochPlan, Images, PixelDifference, WorkerMemory
+from catlip.kinds.cost.data_path import (
+    DataPath,
+    EpochPlan,
+    Images,
+    PixelDifference,
+    RemoteShards,
+    WorkerMemory,
+)
 from catlip.kinds.cost.loop_overhead import LoopOverhead
 from catlip.kinds.cost.memory import (
     BatchMemory,
@@ -108,6 +115,7 @@ __all__ = [
     "Projection",
     "Readout",
     "Recipes",
+    "RemoteShards",
     "Robustness",
     "Run",
     "Scaling",

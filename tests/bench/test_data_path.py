@@ -11,6 +11,7 @@ from one_line import one_line_error
 from PIL import Image
 
 from bench import data_path, photographs
+from bench.images import link
 from bench.images.decoders import PEERS, ours
 from bench.images.planning import plan_epoch
 from bench.photographs import cut, shipped_photographs
@@ -59,6 +60,21 @@ def test_a_run_writes_every_sample_and_each_ratio_with_its_interval(program, tmp
     assert len(metrics["memory"]["ours, 1 workers"]["workers_mib_end"]) == 1
     assert metrics["pixel_difference"]["torchvision"]["max"] <= 2
     assert metrics["not_run"] == {}
+
+
+def test_shards_behind_a_link_come_as_fast_as_the_link_and_then_from_the_cache(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(link, "LINK_S", 1)
+    images = cut(shipped_photographs(), 40, seed=0)
+    measured, samples = link.measure_remote(images, tmp_path / "set", 1, size=(32, 8), rounds=2)
+    assert measured.megabytes == pytest.approx(2 * sum(map(len, images)) / 1e6, rel=0.3)
+    assert all(len(values) == 2 for values in samples.values())
+    assert max(samples["link"]) < 1.2  # what the server gives at most, and its first chunk
+    assert max(samples["cold"]) < 1.2
+    tars = sorted((tmp_path / "cache" / "shards").glob("[!.]*"))
+    assert len(tars) == link.NUM_SHARDS
 
 
 def test_photographs_of_a_folder_are_taken_as_they_are(program, tmp_path) -> None:

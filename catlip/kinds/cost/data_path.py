@@ -47,6 +47,25 @@ class EpochPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemoteShards:
+    """Shards of so many 1e6 bytes behind a link.
+
+    Attributes:
+        link_mb_s: 1e6 bytes a second, by the clock, of a plain download.
+        cold_mb_s: the same of the loader with an empty cache.
+        cold_to_link: how many times as fast as the download the loader is.
+        warm_to_local: with a full cache, how many times as many images a second of processor time
+            as from a disk.
+    """
+
+    megabytes: float
+    link_mb_s: Summary
+    cold_mb_s: Summary
+    cold_to_link: Interval
+    warm_to_local: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
 class Images:
     """The photographs that were decoded; means of pixels and of KiB."""
 
@@ -76,6 +95,7 @@ class DataPath(Kind):
     ratios: dict[str, Interval]
     pixel_difference: dict[str, PixelDifference] = field(default_factory=dict)
     memory: dict[str, WorkerMemory]
+    remote: RemoteShards | None = None
     plan: EpochPlan | None = None
     images: Images
     not_run: dict[str, str]
@@ -122,11 +142,8 @@ def _rates_table(run: Run[DataPath], end: str) -> Table:
 
 def _rate_row(run: Run[DataPath], name: str, rate: Summary, pair: str) -> list[Cell]:
     ratio = run.measured.ratios.get(pair)
-    # Loaders are timed in fewer rounds than decoders.
-    if ratio and rate.n is not None and rate.n < ROUNDS[DataPath.kind]:
-        ratio = Interval(ratio.value)
     row = [Cell(clipped(name, 40)), summary_cell(rate, run.anchor, 0)]
-    return [*row, ratio_cell(run, ratio)]
+    return [*row, ratio_cell(run, ratio and _trusted(ratio, rate.n))]
 
 
 def _plan_table(run: Run[DataPath], end: str) -> Table:
@@ -136,6 +153,8 @@ def _plan_table(run: Run[DataPath], end: str) -> Table:
         after = f"after the last batch {_mib(memory.workers_mib_end)}"
         cell = Cell(_mib(memory.workers_mib_start), after, anchor)
         rows.append([Cell(f"Resident in each worker, {clipped(name, 40)} (MiB)"), cell])
+    if run.measured.remote:
+        rows += _remote_rows(run, run.measured.remote)
     if plan:
         for where, seconds, processor_s in (
             ("first", plan.first_batch_s, plan.first_batch_cpu_s),
@@ -149,6 +168,25 @@ def _plan_table(run: Run[DataPath], end: str) -> Table:
         caption = f"Planned is an epoch of {what}; once, so without an interval."
     title = f"Memory and start of the data path on {run.where}"
     return Table(f"data_plan{end}", title, ["What", "Measured"], rows=rows, caption=caption)
+
+
+def _remote_rows(run: Run[DataPath], remote: RemoteShards) -> list[list[Cell]]:
+    link, rounds = shown(remote.link_mb_s.median, 1), remote.cold_mb_s.n
+    size = shown(remote.megabytes, 0)
+    cold = summary_cell(remote.cold_mb_s, run.anchor, 1)
+    to_link = ratio_cell(run, _trusted(remote.cold_to_link, rounds))
+    to_local = ratio_cell(run, _trusted(remote.warm_to_local, rounds))
+    return [
+        [Cell(f"{size} MB of shards through a link of {link} MB/s, empty cache (MB/s)"), cold],
+        [Cell("The same, to a plain download"), to_link],
+        [Cell("With a full cache, images/s of one core to those of a disk"), to_local],
+    ]
+
+
+def _trusted(ratio: Interval, rounds: int | None) -> Interval:
+    """Without its ends where it rests on too few rounds: loaders have fewer than decoders."""
+    few = rounds is not None and rounds < ROUNDS[DataPath.kind]
+    return Interval(ratio.value) if few else ratio
 
 
 def _mib(values: Sequence[float]) -> str:

@@ -1,0 +1,97 @@
+"""Shards behind a link: a server of this machine that gives so many bytes a second, and how fast
+they are read from it.
+"""
+
+import contextlib
+import math
+import multiprocessing
+import shutil
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.images.loaders import ours, time_loader, write_shards
+from bench.measuring.statistics import ratio, summarise
+from catlip import kinds
+from catlip.data.sampler import WINDOW_SHARDS
+from catlip.system.cache import cache_dir
+
+LINK_S = 3  # what all shards take to come through the link
+NUM_SHARDS = 4 * WINDOW_SHARDS  # so that most are fetched while others are read
+WORKERS = 1  # as a training has unless told
+
+
+@contextlib.contextmanager
+def served(folder: Path, bytes_per_s: float) -> Iterator[str]:
+    """The URL at which another process gives the files of a folder."""
+    from bench.images.link_server import serve  # needs a package of the extra `remote`
+
+    spawn = multiprocessing.get_context("spawn")
+    port, its_port = spawn.Pipe(duplex=False)
+    server = spawn.Process(target=serve, args=(folder, bytes_per_s, its_port), daemon=True)
+    server.start()
+    its_port.close()
+    try:
+        yield f"http://127.0.0.1:{port.recv()}"
+    finally:
+        server.terminate()
+        server.join()
+
+
+def measure_remote(
+    images: list[bytes], folder: Path, link_mb_s: float, *, size: tuple[int, int], rounds: int
+) -> tuple[kinds.RemoteShards, dict[str, list[float]]]:
+    """What shards behind a link cost, in turns with the same shards of a disk; and the samples.
+
+    Args:
+        folder: for the shards; the images are repeated until the link takes LINK_S for them.
+        size: side of the crops in pixels, images of a batch.
+    """
+    resolution, batch = size
+    enough = LINK_S * link_mb_s * 1e6 / sum(map(len, images))
+    repeated = images * math.ceil(max(enough, NUM_SHARDS / len(images)))
+    write_shards(repeated, folder, NUM_SHARDS)
+    megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    num_batches = len(repeated) // batch
+
+    def read(place: str) -> Iterator[object]:
+        return ours(place, resolution, batch, num_batches, WORKERS)
+
+    def rate(place: str) -> float:
+        return time_loader(read(place), batch, place, quiet=True)[0]
+
+    def megabytes_a_second(place: str) -> float:
+        begin = time.perf_counter()
+        for _ in read(place):
+            pass
+        return megabytes / (time.perf_counter() - begin)
+
+    samples: dict[str, list[float]] = {"link": [], "cold": [], "local": [], "warm": []}
+    with served(folder, link_mb_s * 1e6) as url:
+        remote = f"{url}/{{0..{NUM_SHARDS - 1}}}.tar"
+        read(remote)  # fetches all of them once, to count their samples
+        for _ in range(rounds):
+            samples["link"].append(megabytes / _download_s(folder, url))
+            shutil.rmtree(cache_dir("shards"))
+            samples["cold"].append(megabytes_a_second(remote))
+            samples["local"].append(rate(str(folder)))
+            samples["warm"].append(rate(remote))
+    measured = kinds.RemoteShards(
+        megabytes=megabytes,
+        link_mb_s=summarise(samples["link"]),
+        cold_mb_s=summarise(samples["cold"]),
+        cold_to_link=ratio(samples["cold"], samples["link"]),
+        warm_to_local=ratio(samples["warm"], samples["local"]),
+    )
+    return measured, samples
+
+
+def _download_s(folder: Path, url: str) -> float:
+    """Seconds to get all files of the folder, one after the other, and keep none."""
+    begin = time.perf_counter()
+    for path in folder.iterdir():
+        with urllib.request.urlopen(f"{url}/{path.name}") as response:
+            while response.read(2**20):
+                pass
+    return time.perf_counter() - begin
