@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ SCHEMA = 1
 LARGEST = 1e18
 NUMBERS = (float, int, bool)
 LONGEST = 400  # characters of a text in a table
+NAME = 60  # characters of a text that is likely to be there many times
 IMAGES = ("image", "mask", "truth", "predicted")  # base64: long, and no text to read
 BY = "by"  # the key of who made a record, where it says it
 NOT_TOLD = ("seed", "about")  # fields of a recipe that make no run another
@@ -255,9 +257,11 @@ def cleaned(tree: Any) -> Any:
     """
     if isinstance(tree, dict):
         return {
-            _cleaned_key(key): value
+            _cleaned_name(key): value
             if (type(value) in NUMBERS and -LARGEST <= value <= LARGEST)
             or (key in IMAGES and isinstance(value, str))
+            else _cleaned_name(value)
+            if type(value) is str and len(value) <= NAME
             else cleaned(value)
             for key, value in tree.items()
         }
@@ -282,12 +286,16 @@ def _cleaned_text(text: str) -> str:
     return "".join(filter(str.isprintable, " ".join(text[: 4 * LONGEST].split())))[:LONGEST]
 
 
-_cleaned_key = functools.lru_cache(maxsize=4096)(_cleaned_text)  # rows repeat their columns' names
+# Rows repeat the names of their columns and of their labels.
+_cleaned_name = functools.lru_cache(maxsize=2**16)(_cleaned_text)
 
 
 def _parse(path: Path) -> Any:
     try:
-        return json.loads(read_regular(path))
+        content = read_regular(path)
+        with suppress(ValueError, RecursionError):
+            return msgspec.json.decode(content)
+        return json.loads(content)  # which also knows NaN, and where a fault is
     except UnreadableError as reason:
         raise NotARecordError(str(reason)) from reason
     except OSError as error:
