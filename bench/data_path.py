@@ -71,7 +71,7 @@ class DataPathBench:
     """Also plan an epoch of 1.3 billion samples in 130,000 shards."""
     remote: bool = False
     """Also read shards through a link of limited rate, a server on this machine, with an empty
-    cache and with a full one; some 20 seconds for each of the loaders' rounds.
+    cache and with a full one; some 15 seconds for each of the loaders' rounds.
     """
     link_mb_s: Positive = 20
     """Rate of that link in 1e6 bytes a second."""
@@ -250,9 +250,13 @@ def _loaders(
 def _remote(
     config: DataPathBench, images: list[bytes], folder: Path, record: Record
 ) -> kinds.RemoteShards:
-    size = (config.resolution, config.batch_size)
     measured, samples = measure_remote(
-        images, folder, config.link_mb_s, size=size, rounds=config.loader_rounds
+        images,
+        folder,
+        config.link_mb_s,
+        size=(config.resolution, config.batch_size),
+        rounds=config.loader_rounds,
+        quiet=config.quiet,
     )
     record.samples |= {f"remote: {name}": values for name, values in samples.items()}
     return measured

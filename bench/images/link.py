@@ -15,6 +15,7 @@ from bench.images.loaders import ours, time_loader, write_shards
 from bench.measuring.statistics import ratio, summarise
 from catlip import kinds
 from catlip.data.sampler import WINDOW_SHARDS
+from catlip.program.progress import progress
 from catlip.system.cache import cache_dir
 
 LINK_S = 3  # what all shards take to come through the link
@@ -40,7 +41,13 @@ def served(folder: Path, bytes_per_s: float) -> Iterator[str]:
 
 
 def measure_remote(
-    images: list[bytes], folder: Path, link_mb_s: float, *, size: tuple[int, int], rounds: int
+    images: list[bytes],
+    folder: Path,
+    link_mb_s: float,
+    *,
+    size: tuple[int, int],
+    rounds: int,
+    quiet: bool,
 ) -> tuple[kinds.RemoteShards, dict[str, list[float]]]:
     """What shards behind a link cost, in turns with the same shards of a disk; and the samples.
 
@@ -71,7 +78,7 @@ def measure_remote(
     with served(folder, link_mb_s * 1e6) as url:
         remote = f"{url}/{{0..{NUM_SHARDS - 1}}}.tar"
         read(remote)  # fetches all of them once, to count their samples
-        for _ in range(rounds):
+        for _ in progress(range(rounds), "remote shards", unit="round", disable=quiet):
             samples["link"].append(megabytes / _download_s(folder, url))
             shutil.rmtree(cache_dir("shards"))
             samples["cold"].append(megabytes_a_second(remote))

@@ -68,7 +68,9 @@ def test_shards_behind_a_link_come_as_fast_as_the_link_and_then_from_the_cache(
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(link, "LINK_S", 1)
     images = cut(shipped_photographs(), 40, seed=0)
-    measured, samples = link.measure_remote(images, tmp_path / "set", 1, size=(32, 8), rounds=2)
+    measured, samples = link.measure_remote(
+        images, tmp_path / "set", 1, size=(32, 8), rounds=2, quiet=True
+    )
     assert measured.megabytes == pytest.approx(2 * sum(map(len, images)) / 1e6, rel=0.3)
     assert all(len(values) == 2 for values in samples.values())
     assert max(samples["link"]) < 1.2  # what the server gives at most, and its first chunk
