@@ -52,6 +52,13 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a test run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @dataclass(frozen=True)
 class Starter:
     """A starter data set of a few concepts: its folder, its labels and its vocabulary."""
@@ -66,20 +73,20 @@ class Starter:
 
 
 @pytest.fixture(scope="session")
-def starter(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Starter:
+def starter(program: Program, of_all_processes: Path) -> Starter:
     """A small starter data set, made by the commands that make the large one; one for all the
     processes of a test run.
     """
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "starter"
+    folder = of_all_processes / "starter"
     made = Starter(folder / "data", folder / "labels", folder / "vocabulary.json")
+    of_three = ("--threshold", 3)
     with FileLock(f"{folder}.lock"):
         if made.vocabulary.exists():  # it is written last
             return made
         for command in (
             ("catlip.data.starter", "--out", made.root, "--limit", 30, "--scenes", 120, "--quiet"),
             ("catlip.label", made.shards, "--labels-dir", made.labels, "--quiet"),
-            ("catlip.vocabulary", made.labels, "--threshold", 3, "--out", made.vocabulary),
+            ("catlip.vocabulary", made.labels, *of_three, "--out", made.vocabulary, "--quiet"),
         ):
             done = program(*command)
             assert done.returncode == 0, done.stderr

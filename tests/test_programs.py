@@ -8,7 +8,6 @@ share the work.
 import ast
 import fcntl
 import json
-import os
 import re
 import runpy
 import shlex
@@ -66,10 +65,9 @@ class Programs:
 
 
 @pytest.fixture(scope="session")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+def ran(of_all_processes: Path) -> Iterator[Programs]:
     """The programs; their folder is one for all test processes."""
-    base = tmp_path_factory.getbasetemp()
-    programs = Programs((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs")
+    programs = Programs(of_all_processes / "programs")
     yield programs
     programs.server.close()
 

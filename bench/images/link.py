@@ -63,7 +63,7 @@ def measure_remote(
     num_batches = len(repeated) // batch
 
     def read(place: str) -> Iterator[object]:
-        return ours(place, resolution, batch, num_batches, WORKERS)
+        return ours(place, resolution, batch, num_batches=num_batches, num_workers=WORKERS)
 
     def rate(place: str) -> float:
         return time_loader(read(place), batch, place, quiet=True)[0]

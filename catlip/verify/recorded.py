@@ -80,13 +80,14 @@ def read_run(path: Path) -> RecordedRun:
     folder = path.with_name(path.name.removesuffix(".json"))
     log, record = folder / "log.jsonl", folder.with_name(f"{folder.name}.json")
     partial = record.with_name(f"{record.name}.partial")  # beside a record, it is the newer
-    for needed in (log, record if not partial.exists() else partial):
+    newest = partial if partial.exists() else record
+    for needed in (log, newest):
         if not needed.is_file():
             raise InputError(
                 f"{path} is no pre-training: there is no {needed}; give the folder of a run, "
                 "beside which its record lies"
             )
-    content = read_record(partial if partial.exists() else record)
+    content = read_record(newest)
     if content["kind"] != "pretrain" or not content.keys() >= NEEDED:
         raise InputError(f"{record} is not the record of a pre-training")
     lines = _lines(log)

@@ -25,7 +25,7 @@ def resumed(out, identity=IDENTITY) -> Trainer:
 def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_optimizer(
     small_run, tmp_path, parallel, fault
 ) -> None:
-    done = small_run("--ranks", 2, "--parallel", parallel, f"--{fault}", "1:6")
+    done = small_run("--ranks", 2, "--parallel", parallel, f"--{fault}", "1:6", longest_s=120)
     assert done.returncode == 2, done.stderr
     messages = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(messages) == 2, done.stderr
@@ -39,7 +39,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_optimizer(
 def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(
     small_run, tmp_path
 ) -> None:
-    done = small_run("--ranks", 2, "--parallel", "fsdp", "--disk-full", "1:4")
+    done = small_run("--ranks", 2, "--parallel", "fsdp", "--disk-full", "1:4", longest_s=120)
     assert done.returncode == 2
     messages = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(messages) == 2, done.stderr
@@ -51,7 +51,7 @@ def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_data_worker_that_dies_is_an_error_not_a_hang(small_run, ranks) -> None:
-    done = small_run("--num-workers", 2, "--worker-dies", "--ranks", ranks)
+    done = small_run("--num-workers", 2, "--worker-dies", "--ranks", ranks, longest_s=240)
     assert done.returncode
     assert "--num-workers" in done.stderr
 

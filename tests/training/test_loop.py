@@ -315,7 +315,10 @@ def test_two_ranks_give_the_gradient_of_one() -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     alone = subprocess.run([sys.executable, __file__], capture_output=True, text=True)
     both = subprocess.run(
-        [*torchrun, "--nproc-per-node", "2", __file__], capture_output=True, text=True
+        [*torchrun, "--nproc-per-node", "2", __file__],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert alone.returncode == 0, alone.stderr
     assert both.returncode == 0, both.stderr
