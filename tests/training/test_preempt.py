@@ -15,6 +15,9 @@ from catlip.training.preempt import EXIT_CODE, noted_stops
 HERE = Path(__file__).parent
 NEVER = ("--checkpoint-every", 100)  # what is saved is saved for the signal
 LONGEST_S = 120
+TORCHRUN_ENDS = (1, -signal.SIGABRT)
+"""Its rendezvous has a thread that now and then is still there when it ends: it aborts, after all
+ranks have ended. 1 of 22 on two busy cores, torch 2.15."""
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ def test_torchrun_passes_sigterm_on_and_waits_for_the_checkpoint(
         errors = process.communicate(timeout=LONGEST_S)[1]
     finally:
         process.kill()
-    assert process.returncode == 1, "torchrun passes exit codes on now: say so in the README"
+    assert process.returncode in TORCHRUN_ENDS, f"say in the README how torchrun ends:\n{errors}"
     assert "which is saved" in errors, errors
     (saved,) = [path.stem for path in out.glob("checkpoints/*")]
     assert "step-00000005" < saved < "step-00000012"
