@@ -1,4 +1,5 @@
-"""Files behind a URL (s3, gs, hf, https and all that fsspec knows), read through a local cache.
+"""Files behind a URL (s3, gs, hf, https and all that fsspec knows), read through a local cache, and
+written whole.
 
 A remote file is fetched whole, in ranges, so that a connection that breaks costs one of them. What
 tells whether it has changed is its *identity*: the size in bytes, a space, and the ETag or what the
@@ -91,6 +92,22 @@ def read_file(path: Path) -> bytes:
     """The content of a small file. Raises: as `open_file`."""
     with open_file(path) as file:
         return file.read()
+
+
+def put_file(source: Path, path: Path) -> None:
+    """Write a local file to a URL. Raises: InputError that names the URL."""
+    files = _driver(path)
+    _attempt(path, lambda: files.put_file(str(source), with_credentials(path)), does="written")
+
+
+def remove_file(path: Path) -> None:
+    """Delete a remote file, if it is there. Raises: InputError that names it."""
+
+    def ask() -> None:
+        with suppress(FileNotFoundError):
+            _driver(path).rm_file(with_credentials(path))
+
+    _attempt(path, ask, does="deleted")
 
 
 def find_remote(pattern: str) -> list[Path]:
@@ -206,9 +223,11 @@ def _block(path: Path, url: str, start: int, *, end: int, size: int) -> bytes:
     return content
 
 
-def _attempt(path: str | Path, ask: Callable[[], T]) -> T:
+def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
     """What a request gives, made again after errors that may pass.
 
+    Args:
+        does: what it does to the file, for messages.
     Raises: InputError that names the URL.
     """
     for delay in (*DELAYS_S, None):
@@ -218,11 +237,11 @@ def _attempt(path: str | Path, ask: Callable[[], T]) -> T:
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
             if delay is None or not _may_pass(error):
-                raise InputError(_what_failed(path, error)) from None
+                raise InputError(_what_failed(path, error, does)) from None
             # What is fetched ahead is not waited for yet, and so not worth a line.
             if delay >= WARN_FROM_S and threading.current_thread() is threading.main_thread():
                 print(
-                    f"warning: {_what_failed(path, error)}; trying again in {delay} s",
+                    f"warning: {_what_failed(path, error, does)}; trying again in {delay} s",
                     file=sys.stderr,
                 )
         # Several processes that a storage has turned away do not come back all at once.
@@ -255,15 +274,15 @@ def _http_status(error: BaseException | None) -> int | None:
     return None
 
 
-def _what_failed(path: str | Path, error: Exception) -> str:
+def _what_failed(path: str | Path, error: Exception, does: str) -> str:
     url = url_of(path)
     status = _http_status(error)
     if status == 404 or (isinstance(error, FileNotFoundError) and not error.__cause__):
         return f"{url} is not there"
     if status in (401, 403) or isinstance(error, PermissionError):
-        return f"{url} may not be read: give its credentials as its driver takes them"
+        return f"{url} may not be {does}: give its credentials as its driver takes them"
     reason = error.__cause__ or error
-    return f"{url} cannot be read: {type(reason).__name__}: {without_credentials(str(reason))}"
+    return f"{url} cannot be {does}: {type(reason).__name__}: {without_credentials(str(reason))}"
 
 
 def _scheme(path: str | Path) -> str:
@@ -284,6 +303,8 @@ def _driver(path: str | Path) -> Any:
             options["timeout"] = aiohttp.ClientTimeout(total=None, sock_read=STALLED_S)
             # Else it would be encoded anew, and a signature no longer fit.
             options["encoded"] = "%" in with_credentials(path)
+        if scheme == "file":
+            options["auto_mkdir"] = True
         if scheme != HF:  # which asks for each file nonetheless
             options["use_listings_cache"] = False  # it would hide changes
         return fsspec.filesystem(scheme, **options)  # one for each process

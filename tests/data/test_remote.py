@@ -141,6 +141,25 @@ def test_a_file_that_cannot_be_had_is_named_at_once(http: FaultyServer, s3: S3Se
     assert time.monotonic() - start < 5
 
 
+@pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])
+def test_a_file_is_written_over_and_deleted(storage: str, s3: S3Server, tmp_path: Path) -> None:
+    source, path = tmp_path / "source", Path(storage.format(tmp_path=tmp_path) + "/new/file")
+    for content in (CONTENT, b"other"):
+        source.write_bytes(content)
+        remote.put_file(source, path)
+        assert remote.read_file(path) == content
+    for _ in range(2):
+        remote.remove_file(path)
+    with pytest.raises(InputError, match="new/file is not there"):
+        remote.read_file(path)
+
+
+def test_a_refused_write_names_its_url(s3: S3Server, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"content")
+    with pytest.raises(InputError, match="s3://nobucket/file"):
+        remote.put_file(tmp_path / "source", Path("s3://nobucket/file"))
+
+
 def test_a_server_that_stays_away_is_named_after_the_last_attempt(http: FaultyServer) -> None:
     url, http.faults = http.put("/0.tar", CONTENT), ["503"] * 99
     with pytest.raises(InputError, match=rf"{url} cannot be read: ClientResponseError: 503"):
