@@ -43,6 +43,7 @@ from catlip.training.deterministic import choose_deterministic
 from catlip.training.distributed import Place, barrier, find_place, in_turn, peak_gib
 from catlip.training.folder import discard
 from catlip.training.loop import Implementation, Trainer, train
+from catlip.training.mirror import Mirror
 from catlip.training.parallel import Parallel
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.sample_labels import VocabularyLabels
@@ -91,6 +92,10 @@ class PretrainRun:
     """
     checkpoint_minutes: Positive | None = field(default=None, metadata=LATER)
     """Minutes between checkpoints, in place of steps."""
+    mirror: Path | None = field(default=None, metadata=LATER)
+    """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from which it
+    goes on where its own folder is lost.
+    """
     snapshots: Count = 1
     """At how many evenly spaced steps to keep the weights to transfer; the end,
     weights.safetensors, is the last of them.
@@ -200,10 +205,16 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
         _dry_run(config, method, place)
         return None
     training = prepare(config, method, place)
+    # Not when torchrun starts these processes again after a fault.
+    restart = config.restart and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
     with only_writer(config.out, place.is_main):
-        if config.restart:
+        if restart:
             _discard(config.out, place)
-        return _train(config, training)
+        mirror = _mirror(config, training, restart)
+        path = _train(config, training, mirror)
+        if mirror:
+            mirror.send_record(path)
+    return path
 
 
 def _dry_run(config: PretrainRun, method: Method, place: Place) -> None:
@@ -263,7 +274,18 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
     return Training(trainer, data, identity)
 
 
-def _train(config: PretrainRun, training: Training) -> Path:
+def _mirror(config: PretrainRun, training: Training, restart: bool) -> Mirror | None:
+    """The mirror, in the main process, after the run was fetched from it if it was ahead."""
+    if not config.mirror:
+        return None
+    place, mirror = training.trainer.place, None
+    if place.is_main:
+        mirror = Mirror(config.mirror, config.out, training.identity)
+    in_turn(lambda: mirror.fetch(restart) if mirror else None, place)
+    return mirror
+
+
+def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Path:
     """Train in the run's folder, from its last checkpoint if there is one, and write the record;
     its path.
     """
@@ -288,6 +310,7 @@ def _train(config: PretrainRun, training: Training) -> Path:
             snapshots=config.snapshots,
             projects={"wandb": config.wandb, "trackio": config.trackio},
             quiet=config.quiet,
+            mirror=mirror,
         )
         record.shown_as[method] = shown_as(objective)
         record.samples |= {
@@ -343,11 +366,8 @@ def _list_broken(record: Record, folder: Path, shards: Shards) -> dict[str, int]
 
 
 def _discard(folder: Path, place: Place) -> None:
-    """Delete the run in `folder`, but not when torchrun starts these processes again after a fault.
-
-    Raises: InputError.
-    """
-    if place.is_main and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+    """Delete the run in `folder`. Raises: InputError."""
+    if place.is_main:
         discard(folder)
     barrier()
 

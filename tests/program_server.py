@@ -7,6 +7,7 @@ tried; the libraries take seconds each time, and are not.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -121,4 +122,5 @@ if __name__ == "__main__":
     for library in LIBRARIES:
         with contextlib.suppress(ImportError):  # an extra that is not installed
             importlib.import_module(library)
+    gc.freeze()  # else each process would look through all of it at its end, which takes seconds
     serve()

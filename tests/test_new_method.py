@@ -30,12 +30,12 @@ PROGRAMS = """
 import json, runpy, sys
 from catlip.training.loop import Trainer
 
-save = Trainer.save
+saving = Trainer.saving
 def save_once(self, *arguments):
-    save(self, *arguments)
-    Trainer.save = save
+    saving(self, *arguments)()
+    Trainer.saving = saving
     raise KeyboardInterrupt
-Trainer.save = save_once
+Trainer.saving = save_once
 
 for module, *arguments in json.loads(sys.argv[1]):
     sys.argv = [module, *arguments]

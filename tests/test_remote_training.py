@@ -4,6 +4,7 @@ of their credentials anywhere.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from remote_servers import BUCKET, SECRET_KEY, S3Server, faulty_server, s3_serve
 
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.system.cache import cache_dir
+from catlip.training.preempt import EXIT_CODE
 
 REPOSITORY = Path(__file__).parent.parent
 NUM_SHARDS = 18  # more than a window of the sampler
@@ -107,10 +109,10 @@ def on_s3(out: Path) -> list[str]:
     return training(ON_S3, labels, vocabulary, out=out)
 
 
-def started(environment: dict[str, str], out: Path) -> subprocess.Popen[str]:
+def started(environment: dict[str, str], out: Path, *more: str) -> subprocess.Popen[str]:
     """A training on the S3 server that has begun, in a process of its own."""
     run = subprocess.Popen(
-        [sys.executable, "-m", "catlip.pretrain", *on_s3(out)],
+        [sys.executable, "-m", "catlip.pretrain", *on_s3(out), *more],
         cwd=REPOSITORY,
         env=os.environ | environment,
         stderr=subprocess.PIPE,
@@ -166,6 +168,30 @@ def test_a_run_whose_server_dies_and_that_is_killed_ends_as_one_that_was_left_al
     done = program("catlip.pretrain", *on_s3(out), **environment)
     assert done.returncode == 0, done.stderr
     assert outcome(out) == local.outcome
+
+
+def test_a_run_whose_disk_is_lost_goes_on_from_its_mirror(
+    program, local: Local, s3: S3Server, environment: dict[str, str], tmp_path: Path
+) -> None:
+    out, mirror = tmp_path / "run", ("--mirror", f"s3://{BUCKET}/runs/lost")
+    run = started(environment, out, *mirror)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(200) == EXIT_CODE
+    stopped = max(path.stem for path in out.glob("checkpoints/step-*"))
+    shutil.rmtree(out)
+    done = program("catlip.pretrain", *on_s3(out), *mirror, **environment)
+    assert done.returncode == 0, done.stderr
+    assert f"{mirror[1]}: {stopped}" in done.stderr
+    assert outcome(out) == local.outcome
+    keys = [entry["Key"] for entry in s3.client.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    there = {key.removeprefix("runs/lost") for key in keys if key.startswith("runs/")}
+    assert {".json", "/log.jsonl", "/weights.safetensors"} < there
+    checkpoints = [path.name for path in out.glob("checkpoints/*")]
+    assert {name for name in there if "step-" in name} == {f"/checkpoints/{c}" for c in checkpoints}
+    other = ("--seed", 1, *mirror)
+    one_line_error(
+        program("catlip.pretrain", *on_s3(tmp_path / "b"), *other, **environment), "seed"
+    )
 
 
 def test_a_run_left_alone_is_that_on_a_disk_and_no_credential_is_written_anywhere(

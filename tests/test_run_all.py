@@ -1,10 +1,12 @@
 """run_all.sh: what it would do, what it skips, and what it refuses; and the README's commands."""
 
+import functools
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,7 +81,13 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> Non
     assert not (tmp_path / "runs").exists()
 
 
-def test_every_flag_that_it_passes_exists(program, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def help_of(program) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Asks each program for its help once."""
+    return functools.cache(lambda *words: program(*words, "--help"))
+
+
+def test_every_flag_that_it_passes_exists(help_of, tmp_path: Path) -> None:
     passed: dict[str, set[str]] = {}
     for line in run_all(
         *("--dry-run", "--full", "--study", "--quiet", "--seeds", 1, "--out", tmp_path)
@@ -88,7 +96,7 @@ def test_every_flag_that_it_passes_exists(program, tmp_path: Path) -> None:
             passed.setdefault(found[1], set()).update(re.findall(r"--[a-z-]+", found[2]))
     assert len(passed) == 24
     for module, flags in passed.items():
-        known = program(module, "--help").stdout
+        known = help_of(module).stdout
         assert not {flag for flag in flags if flag not in known}, module
 
 
@@ -275,7 +283,7 @@ def readme_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", readme_commands())
-def test_the_commands_of_the_readme_are_understood(program, command: str) -> None:
+def test_the_commands_of_the_readme_are_understood(help_of, command: str) -> None:
     words = [word for word in shlex.split(command) if not word.startswith("CATLIP_METHODS=")]
     if words[0] == "torchrun":
         words = ["python", *words[words.index("-m") :]]
@@ -283,7 +291,7 @@ def test_the_commands_of_the_readme_are_understood(program, command: str) -> Non
         done = run_all("--dry-run", *words[1:])
         assert done.returncode == 0, done.stderr
     elif words[:2] == ["python", "-m"]:
-        done = program(*words[2 : 4 if words[3:4] and words[3] in SUBCOMMANDS else 3], "--help")
+        done = help_of(*words[2 : 4 if words[3:4] and words[3] in SUBCOMMANDS else 3])
         assert done.returncode == 0, done.stderr
         for flag in (word for word in words[3:] if word.startswith("--")):
             assert flag in done.stdout, f"{words[2]} has no {flag}"

@@ -94,6 +94,12 @@ def read_file(path: Path) -> bytes:
         return file.read()
 
 
+def get_file(path: Path, target: Path) -> None:
+    """Copy a remote file to a local one, past the cache. Raises: InputError that names the URL."""
+    files = _driver(path)
+    _attempt(path, lambda: files.get_file(with_credentials(path), str(target)))
+
+
 def put_file(source: Path, path: Path) -> None:
     """Write a local file to a URL. Raises: InputError that names the URL."""
     files = _driver(path)

@@ -35,7 +35,8 @@ def is_remote(path: str | Path) -> bool:
 def url_of(path: str | Path) -> str:
     """The URL that a remote path stands for, without credentials."""
     scheme, _, rest = str(path).partition(":")
-    return f"{scheme.lower()}://{rest.lstrip('/')}"
+    root = "/" if scheme.lower() == "file" else ""  # without it, a folder of the working folder
+    return f"{scheme.lower()}://{root}{rest.lstrip('/')}"
 
 
 def take_credentials(text: str) -> str:

@@ -4,7 +4,8 @@ A checkpoint is `step-00000200.pt`, one file that rank 0 writes, or under FSDP2 
 `step-00000200` to which every rank writes its part (torch.distributed.checkpoint). Both are written
 under a temporary name, synced to disk, and renamed, so that a checkpoint with its final name is
 complete. Both are read into the tensors of a run that is ready to start. A run can therefore go on
-from either, sharded or not, on any number of ranks.
+from either, sharded or not, on any number of ranks. Training goes on while they are written: only
+the copy of the state in main memory is waited for.
 """
 
 import errno
@@ -14,7 +15,7 @@ import pickle
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,26 +70,44 @@ def save_sharded(
     *,
     main: bool,
     unlogged: Unlogged = (),
-) -> Path:
-    """The same as a folder; all ranks call it, and the `main` one makes and deletes folders.
+    group: dist.ProcessGroup | None = None,
+) -> Callable[[], Path]:
+    """The same as a folder, of a copy of `state`; all ranks call it, and the `main` one makes and
+    deletes folders.
 
-    Raises: OSError on every rank when one of them cannot write its part.
+    Args:
+        group: of all ranks on CPUs, in which nothing else is exchanged before the end.
+    Returns: what waits for its end, on any thread; it raises OSError on every rank when one of them
+        cannot write its part.
     """
     path, temporary = folder / f"step-{step:08d}", folder / ".sharded.tmp"
     if main:
         _remove(temporary)
         temporary.mkdir(parents=True)
     barrier()
-    with _whole_or_absent(step, folder, temporary if main else None):
-        dcp.save(state, checkpoint_id=temporary)
+    parts: Any = dcp.async_save(state, checkpoint_id=temporary, process_group=group)
+
+    def finish() -> Path:
+        with _whole_or_absent(step, folder, temporary if main else None):
+            parts.result()
+            if main:
+                with open(temporary / HEAD, "w") as file:
+                    json.dump(_head(step, config, unlogged), file)
+                    _sync(file)
+                temporary.rename(path)
         if main:
-            with open(temporary / HEAD, "w") as file:
-                json.dump(_head(step, config, unlogged), file)
-                _sync(file)
-            temporary.rename(path)
-    if main:
-        _drop_old(folder)
-    return path
+            _drop_old(folder)
+        return path
+
+    return finish
+
+
+def copied(state: State) -> State:
+    """The state as it is now, in main memory."""
+    return {
+        part: {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        for part, tensors in state.items()
+    }
 
 
 def complete(folder: Path) -> list[Path]:

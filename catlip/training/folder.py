@@ -29,14 +29,19 @@ CHECKPOINTS = ("step-*", ".*.tmp")
 MOST_SHOWN, MOST_CHARACTERS = 6, 60  # differences in a message, and of a value in it
 
 
-def refuse_another(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def refuse_another(
+    folder: Path, before: dict[str, Any], now: dict[str, Any], option: str = "--out"
+) -> None:
     """Compare the config of the run in `folder` with that of this run.
 
+    Args:
+        option: what names the folder.
     Raises: InputError that names the differences, if there are any.
     """
     if changed := changes(before, json.loads(json.dumps(now))):  # as `before` was read
         raise InputError(
-            f"{folder} holds a run with another recipe ({changed}); remove it or give another --out"
+            f"{folder} holds a run with another recipe ({changed}); remove it or give another "
+            f"{option}"
         )
 
 

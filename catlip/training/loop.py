@@ -16,10 +16,12 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -34,11 +36,13 @@ from catlip.record import note_begun
 from catlip.training import checkpoint, trackers
 from catlip.training.attention import watched
 from catlip.training.average import WeightAverage
+from catlip.training.background import Background
 from catlip.training.blocks import compile_blocks
 from catlip.training.distributed import Place, barrier
 from catlip.training.divergence import refuse
 from catlip.training.feed import on_device
 from catlip.training.log import Log, Progress
+from catlip.training.mirror import Mirror
 from catlip.training.pace import CheckpointPace
 from catlip.training.parallel import (
     Parallel,
@@ -216,11 +220,14 @@ class Trainer:
             "scaler": scaler,
         }
 
-    def save(self, folder: Path, config: dict[str, Any], unlogged: Iterable[Progress] = ()) -> None:
-        """Write a checkpoint into `folder`, with the steps that the log has no line for yet; all
-        ranks call it.
+    def saving(
+        self, folder: Path, config: dict[str, Any], unlogged: Iterable[Progress] = ()
+    ) -> Callable[[], Path] | None:
+        """Copy the state for a checkpoint in `folder`, with the steps that the log has no line for
+        yet; all ranks call it.
 
-        Raises: OSError, with the last one untouched.
+        Returns: what writes it, on any thread, and raises OSError, with the last one untouched;
+            None on a rank that has nothing to write.
         """
         steps = [progress.numbers() for progress in unlogged]
         if isinstance(self.replica, FSDPModule):
@@ -228,16 +235,24 @@ class Trainer:
             share_replicated(
                 tensor for part in ("objective", "average") for tensor in state[part].values()
             )
-            checkpoint.save_sharded(
+            return checkpoint.save_sharded(
                 folder,
                 self.step,
                 state,
                 config=config,
                 main=self.place.is_main,
                 unlogged=steps,
+                group=self._beside,
             )
-        elif self.place.is_main:
-            checkpoint.save(folder, self.step, self.state(), config=config, unlogged=steps)
+        if not self.place.is_main:
+            return None
+        state = checkpoint.copied(self.state())
+        return partial(checkpoint.save, folder, self.step, state, config=config, unlogged=steps)
+
+    @cached_property
+    def _beside(self) -> dist.ProcessGroup | None:
+        """The group for what ranks exchange beside the steps."""
+        return dist.new_group(backend="gloo")
 
     def resume(self, folder: Path, config: dict[str, Any]) -> list[Progress]:
         """Load the newest checkpoint in `folder`, if there is one; as `load`."""
@@ -327,6 +342,7 @@ def train(
     quiet: bool = False,
     projects: Mapping[str, str] = trackers.NONE,
     snapshots: int = 1,
+    mirror: Mirror | None = None,
 ) -> list[dict[str, float]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
 
@@ -339,6 +355,7 @@ def train(
         projects: of trackers to log to as well; see `catlip.training.trackers`.
         snapshots: number of evenly spaced steps, the last one included, at which the weights to
             transfer are written.
+        mirror: to send the folder to with each checkpoint; of the main process alone.
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal says so.
     """
@@ -351,6 +368,7 @@ def train(
     pace = CheckpointPace(checkpoint_every, minutes=checkpoint_minutes)
     with (
         noted_stops() as notice,
+        Background() as writing,
         progress(
             total=trainer.num_steps,
             initial=trainer.step,
@@ -361,7 +379,10 @@ def train(
     ):
         while trainer.step < trainer.num_steps:
             recent.append(
-                trainer.train_step(stream, lambda: notice.received is not None or pace.is_overdue())
+                trainer.train_step(
+                    stream,
+                    lambda: notice.received is not None or pace.is_overdue() or writing.failed,
+                )
             )
             bar.update()
             asked = recent[-1].saves
@@ -387,16 +408,25 @@ def train(
                 path = folder / f"weights-step-{trainer.step:08d}.safetensors"
                 _write_weights(trainer, path, log, config=config)
             if planned or asked:
-                begin = time.monotonic()
-                trainer.save(folder / "checkpoints", config, recent)
-                pace.wrote(begin)
-                notice.exit_if_told(trainer.step, trainer.place)
+                writing.wait()
+                pace.begins()
+                write = trainer.saving(folder / "checkpoints", config, recent)
+                writing.do(partial(_write, write, mirror, pace))
+                notice.exit_if_told(trainer.step, trainer.place, saved=writing.wait)
     _write_weights(trainer, folder / "weights.safetensors", log, config=config)
     log.close()
     if trainer.place.is_main and log.broken.met:
         print(f"{log.broken.met.summary()}; all of them are in {log.broken.path}")
     barrier()
     return log.lines
+
+
+def _write(write: Callable[[], Path] | None, mirror: Mirror | None, pace: CheckpointPace) -> None:
+    if write:
+        write()
+    if mirror:
+        mirror.send_or_warn()
+    pace.ends()
 
 
 def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """When a run writes checkpoints: often, unless they are large, or as the user says."""
 
+import math
 import time
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -17,7 +18,8 @@ class CheckpointPace:
     time.
 
     Attributes:
-        took_s, ended: of the last checkpoint; `time.monotonic()`.
+        took_s, ended, began: of the last checkpoint, from the copy of the state to its end on disk;
+            `ended` is infinite while one is written.
     """
 
     every: int | None
@@ -25,6 +27,7 @@ class CheckpointPace:
     minutes: float | None = None
     took_s: float = 0.0
     ended: float = field(default_factory=time.monotonic)
+    began: float = 0.0
 
     def may_be_due(self, step: int) -> bool:
         """Whether the step is such a multiple, the same in every run."""
@@ -40,7 +43,11 @@ class CheckpointPace:
         """Whether the minutes are over, as this process's clock says."""
         return self.minutes is not None and time.monotonic() - self.ended >= 60 * self.minutes
 
-    def wrote(self, begin: float) -> None:
-        """One was written since `begin`."""
+    def begins(self) -> None:
+        """One is begun."""
+        self.began, self.ended = time.monotonic(), math.inf
+
+    def ends(self) -> None:
+        """It is written."""
         self.ended = time.monotonic()
-        self.took_s = self.ended - begin
+        self.took_s = self.ended - self.began

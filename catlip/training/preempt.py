@@ -7,13 +7,13 @@ after that step and exit. A second signal changes nothing, since torchrun and SL
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 from catlip.system.stops import STOPS
-from catlip.training.distributed import Place, of_all_ranks
+from catlip.training.distributed import Place, barrier, of_all_ranks
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 128 + 15 would not do: a process that
 # SIGTERM killed before it could save has that code too.
@@ -32,15 +32,19 @@ class Notice:
     received: signal.Signals | None = None
     leaves: bool = False
 
-    def exit_if_told(self, step: int, place: Place) -> None:
+    def exit_if_told(self, step: int, place: Place, saved: Callable[[], None]) -> None:
         """End this process if any rank was told to stop; all ranks call it after each checkpoint.
 
+        Args:
+            saved: waits until the checkpoint is written.
         Exits: EXIT_CODE, on all ranks, after one line on stderr.
         """
         told = [received for received in of_all_ranks(self.received) if received]
         if not told:
             return
         self.leaves = True
+        saved()
+        barrier()  # a rank that left would have torchrun kill one that still writes
         if place.is_main:
             print(
                 f"{told[0].name}: stopped after step {step}, which is saved; run the same command "

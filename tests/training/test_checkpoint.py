@@ -33,7 +33,7 @@ def save(request, alone):
     """Both ways to save."""
     if request.param == "file":
         return checkpoint.save
-    return lambda *arguments: checkpoint.save_sharded(*arguments, main=True)
+    return lambda *arguments: checkpoint.save_sharded(*arguments, main=True)()
 
 
 def read(folder: Path, config: dict) -> tuple[int, Tensor]:
@@ -83,7 +83,7 @@ def test_nothing_is_unpickled_that_could_run_code(tmp_path: Path) -> None:
 
 
 def test_nothing_in_a_sharded_checkpoint_can_run_code(alone, tmp_path: Path) -> None:
-    path = checkpoint.save_sharded(tmp_path, 1, state(1), {}, main=True)
+    path = checkpoint.save_sharded(tmp_path, 1, state(1), {}, main=True)()
     (path / ".metadata").write_bytes(pickle.dumps(Hostile(tmp_path / "ran")))
     with pytest.raises(InputError, match=r"_?io\.open"):
         read(tmp_path, {})

@@ -28,7 +28,10 @@ def test_a_slow_one_waits_until_it_is_a_small_part_of_the_time() -> None:
 
 def test_the_last_one_says_how_long_the_next_may_take() -> None:
     pace = CheckpointPace(None)
-    pace.wrote(time.monotonic() - 100)
+    pace.begins()
+    assert due(pace) == []  # while it is written
+    pace.began -= 100
+    pace.ends()
     assert pace.took_s >= 100
     assert due(pace) == []
 
@@ -37,6 +40,8 @@ def test_after_so_many_minutes_one_is_overdue_and_steps_no_longer_count() -> Non
     pace = CheckpointPace(None, minutes=10, ended=time.monotonic() - 600)
     assert pace.is_overdue()
     assert due(pace) == []
-    pace.wrote(time.monotonic())
+    pace.begins()
+    assert not pace.is_overdue()
+    pace.ends()
     assert not pace.is_overdue()
     assert not CheckpointPace(200, ended=0.0).is_overdue()

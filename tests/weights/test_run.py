@@ -24,7 +24,7 @@ def weights(seed: int) -> dict[str, torch.Tensor]:
 def save(request, monkeypatch):
     if request.param == "file":
         return checkpoint.save
-    return lambda *arguments: checkpoint.save_sharded(*arguments, main=True)
+    return lambda *arguments: checkpoint.save_sharded(*arguments, main=True)()
 
 
 def test_the_average_and_the_raw_weights_of_the_last_step(save, tmp_path) -> None:
@@ -70,7 +70,7 @@ def test_a_run_that_is_not_there_or_not_as_far_is_named(tmp_path) -> None:
 def test_a_broken_sharded_checkpoint_ends_as_one_line(spoilt, tmp_path) -> None:
     path = checkpoint.save_sharded(
         tmp_path / "checkpoints", 1, {"objective": weights(1), "average": {}}, CONFIG, main=True
-    )
+    )()
     (path / spoilt).write_bytes(b"{")
     with pytest.raises(InputError, match="step-00000001"):
         read_run(tmp_path, raw=True)

@@ -1,0 +1,47 @@
+"""What is written beside the training, so that no step waits for a disk or a network."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+
+class Background:
+    """Does one thing at a time in a thread; a `with` block ends when the last is done.
+
+    What a thing raises is raised by the next `do` or `wait`, or at the end of the block, but not in
+    place of an error of the block itself.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="background")
+        self._last: Future[None] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether `wait` would raise at once."""
+        last = self._last
+        return last is not None and last.done() and last.exception() is not None
+
+    def do(self, task: Callable[[], None]) -> None:
+        """Begin, after the thing before."""
+        self.wait()
+        self._last = self._thread.submit(task)
+
+    def wait(self) -> None:
+        """Wait for the last thing."""
+        last, self._last = self._last, None
+        if last:
+            last.result()
+
+    def __enter__(self) -> "Background":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown()
+        if error is None:
+            self.wait()

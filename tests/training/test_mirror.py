@@ -1,0 +1,117 @@
+"""The copy of a run elsewhere is that of its last checkpoint, and of no other run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from catlip.cli import InputError
+from catlip.training.mirror import INDEX, Mirror
+
+CONFIG = {"seed": 0}
+
+
+class Run:
+    """A folder with two checkpoints, a file and a folder, and its mirror."""
+
+    def __init__(self, folder: Path, elsewhere: Path, *steps: int):
+        self.folder, self.elsewhere = folder, elsewhere
+        (folder / "checkpoints").mkdir(parents=True)
+        for step in steps:
+            self.add(step)
+        self.mirror = Mirror(Path(f"file://{elsewhere}"), folder, CONFIG)
+
+    def add(self, step: int) -> None:
+        path = self.folder / "checkpoints" / f"step-{step:08d}"
+        if step % 2:
+            path.with_suffix(".pt").write_text(f"{step}")
+        else:
+            path.mkdir()
+            (path / "part").write_text(f"{step}")
+        (self.folder / "log.jsonl").write_text(f"{step}\n")
+
+    def content(self) -> dict[str, str]:
+        return content(self.folder)
+
+
+def content(folder: Path) -> dict[str, str]:
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != INDEX]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in paths}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = Run(tmp_path / "run", tmp_path / "elsewhere", 1, 2)
+    run.mirror.send()
+    return run
+
+
+def test_it_holds_the_folder_and_not_what_was_deleted_nor_what_is_half_written(run: Run) -> None:
+    assert content(run.elsewhere) == run.content()
+    run.add(3)
+    (run.folder / "checkpoints" / "step-00000001.pt").unlink()
+    run.mirror.send()
+    assert content(run.elsewhere) == run.content()
+    (run.folder / "checkpoints" / ".sharded.tmp").mkdir()
+    (run.folder / "checkpoints" / ".sharded.tmp" / "part").write_text("half")
+    (run.folder / ".lock").write_text("4711")
+    run.mirror.send()
+    assert not [name for name in content(run.elsewhere) if "tmp" in name or "lock" in name]
+
+
+@pytest.mark.parametrize("here", [(), (1,), (1, 2), (2, 3)])
+def test_what_is_newer_is_fetched_and_nothing_else(run: Run, here: tuple[int, ...]) -> None:
+    other = Run(run.folder.with_name("other"), run.elsewhere, *here)
+    before = other.content()
+    other.mirror.fetch(restart=False)
+    if max(here, default=0) >= 2:
+        assert other.content() == before
+    else:
+        assert other.content() == run.content()
+    other.add(5)
+    other.mirror.send()
+    assert content(run.elsewhere) == other.content()
+
+
+def test_a_restart_fetches_nothing_and_takes_its_place(run: Run) -> None:
+    other = Run(run.folder.with_name("other"), run.elsewhere)
+    other.mirror.config = {"seed": 1}
+    other.mirror.fetch(restart=True)
+    assert other.content() == {}
+    assert not (run.elsewhere / INDEX).exists()
+    other.add(1)
+    other.mirror.send()
+    assert content(run.elsewhere) == other.content()
+
+
+def test_another_run_is_refused_before_anything_is_written(run: Run) -> None:
+    other = Run(run.folder.with_name("other"), run.elsewhere)
+    other.mirror.config = {"seed": 1}
+    with pytest.raises(InputError, match="seed 0 there, 1 now"):
+        other.mirror.fetch(restart=False)
+    assert other.content() == {}
+
+
+@pytest.mark.parametrize(
+    "index",
+    ["", "[]", "{}", json.dumps({"config": CONFIG, "files": ["../../escaped"]})]
+    + [json.dumps({"config": CONFIG, "files": [name]}) for name in ("/etc/passwd", 1)],
+)
+def test_an_index_that_is_none_is_one_line(run: Run, index: str) -> None:
+    (run.elsewhere / INDEX).write_text(index)
+    with pytest.raises(InputError, match=INDEX):
+        Run(run.folder.with_name("other"), run.elsewhere).mirror.fetch(restart=False)
+
+
+def test_what_could_not_be_sent_is_sent_the_next_time(run: Run, capsys, monkeypatch) -> None:
+    def fails(source: Path, path: Path) -> None:
+        raise InputError(f"{path} cannot be written")
+
+    run.add(3)
+    with monkeypatch.context() as patched:
+        patched.setattr("catlip.training.mirror.put_file", fails)
+        run.mirror.send_or_warn()
+    assert "cannot be written" in capsys.readouterr().err
+    assert "log.jsonl" in content(run.elsewhere)
+    run.mirror.send()
+    assert content(run.elsewhere) == run.content()
