@@ -31,8 +31,9 @@ HELP = """\
   --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
   --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
   --full           starter: these three tasks too, on generated scenes, and Fashion-MNIST, real
-                   photographs, where Debian's package of it is or can be installed; takes
-                   an hour and a quarter more
+                   photographs, where Debian's package of it is or can be installed; every
+                   encoder is fine-tuned and read out, not the first of each method alone, and a
+                   published one is probed; takes an hour and a half more
   --study          tune the methods alike, and train them at several lengths, on fractions of the
                    data, with several encoders and with noise; at starter scale 4 hours in all, with
                    ten seeds

@@ -36,6 +36,9 @@ class Plan:
         self.gpus = count_gpus(options.device)
         # The starter's programs are too small for several cores each.
         self.beside = self.starter and not self.gpus and hasattr(os, "sched_getaffinity")
+        # Of what takes long after pre-training: by default half an hour must do for all.
+        brief = self.starter and not (options.full or options.study)
+        self.few_seeds = 1 if brief else options.seeds
         self.quiet = ("--quiet",) if options.quiet else ()
         self.device = ("--device", options.device, *self.quiet)
         self.labels = self.runs / "labels"
@@ -47,11 +50,9 @@ class Plan:
         """The folder of a pre-training run."""
         return self.runs / "pretrain" / f"{method}-seed{seed}"
 
-    def all_trained(self, methods: Sequence[str]) -> list[Path]:
-        """Every pre-training run of these methods."""
-        return [
-            self.trained(method, seed) for method in methods for seed in range(self.options.seeds)
-        ]
+    def all_trained(self, methods: Sequence[str], seeds: int) -> list[Path]:
+        """The pre-training runs of these methods, of the first so many seeds."""
+        return [self.trained(method, seed) for method in methods for seed in range(seeds)]
 
     def record(self, kind: str, name: str) -> Path:
         return self.runs / kind / f"{name}.json"
@@ -151,7 +152,8 @@ def transfer(plan: Plan) -> Iterator[Step]:
         return
     probe, reads = plan.options.probe, [plan.probe_data]
     recipe = "starter" if plan.starter else "table_7a"
-    for folder in plan.all_trained(plan.options.methods):
+    few = plan.all_trained(plan.options.methods, plan.few_seeds)
+    for folder in few:
         record = plan.record("longer_training", folder.name)
         yield Step(
             f"longer-{folder.name}",
@@ -164,19 +166,18 @@ def transfer(plan: Plan) -> Iterator[Step]:
         )
     if plan.starter:
         by_recipe = ("--recipe", recipe, "--fraction")
-        shares = {
-            "linear_probe": (*by_recipe, *STARTER_FRACTIONS, "--seeds", "3"),
-            "finetune": (*by_recipe, "0.25", "1"),
-        }
-        for program, arguments in shares.items():
-            for method in (*plan.options.methods, "random"):  # each on a core of its own
-                yield efficiency(plan, program, arguments, methods=[method])
+        probes = (*by_recipe, *STARTER_FRACTIONS, "--seeds", "3")
+        tuned = (*by_recipe, "0.25", "1")
+        for method in (*plan.options.methods, "random"):  # each on a core of its own
+            yield efficiency(plan, "linear_probe", probes, methods=[method])
+        for method in (*plan.options.methods, "random"):
+            yield efficiency(plan, "finetune", tuned, methods=[method], seeds=plan.few_seeds)
     else:
         every = (*plan.options.methods, "random")
         whole = ("--fraction", "1", "--options=--num-workers 8")
         for program in ("linear_probe", "finetune"):
             yield efficiency(plan, program, whole, methods=every)
-    for folder in plan.all_trained(plan.options.methods):
+    for folder in few:
         record = plan.record("readout", folder.name)
         yield Step(
             f"readout-{folder.name}",
@@ -187,7 +188,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
             makes=[record],
             beside=plan.beside,
         )
-    if plan.starter:
+    if plan.options.full and plan.starter:
         record = plan.record("ceiling", "efficientnet_lite0")
         yield Step(
             "ceiling",
@@ -198,7 +199,6 @@ def transfer(plan: Plan) -> Iterator[Step]:
             makes=[record],
             beside=plan.beside,
         )
-    if plan.options.full and plan.starter:
         yield from photographs(plan)
 
 
@@ -213,7 +213,7 @@ def photographs(plan: Plan) -> Iterator[Step]:
             "`apt-get install dataset-fashion-mnist` installs it"
         )
         return
-    for folder in plan.all_trained(plan.options.methods):
+    for folder in plan.all_trained(plan.options.methods, plan.options.seeds):
         name = f"{folder.name}-fashion_mnist"
         probe, readout = plan.record("linear_probe", name), plan.record("readout", name)
         yield on_photographs(plan, probe, str(folder), arguments=PHOTOGRAPH_PROBE)
@@ -246,23 +246,33 @@ def on_photographs(
 
 
 def efficiency(
-    plan: Plan, program: str, arguments: Iterable[str], *, methods: Sequence[str]
+    plan: Plan,
+    program: str,
+    arguments: Iterable[str],
+    *,
+    methods: Sequence[str],
+    seeds: int | None = None,
 ) -> Step:
     """The encoders of these methods on each fraction of the data, on one GPU each if there are
     several.
+
+    Args:
+        seeds: how many encoders of a method; all of them by default.
     """
-    seeds = range(plan.options.seeds)
-    trained = plan.all_trained([method for method in methods if method != "random"])
+    seeds = seeds or plan.options.seeds
+    trained = plan.all_trained([method for method in methods if method != "random"], seeds)
     encoders = [*map(str, trained), *([plan.untrained] if "random" in methods else [])]
     devices = [plan.options.device]
     if plan.gpus > 1:
         devices = [f"cuda:{number}" for number in range(plan.gpus)]
-    records = [plan.record(program, f"{method}-seed{seed}") for method in methods for seed in seeds]
+    records = [
+        plan.record(program, f"{method}-seed{seed}") for method in methods for seed in range(seeds)
+    ]
     return Step(
         "-".join([program, *methods]),
         program=f"{TRANSFER}.data_efficiency",
         arguments=(
-            *("--programs", program, "--data", plan.options.probe, "--untrained", str(len(seeds))),
+            *("--programs", program, "--data", plan.options.probe, "--untrained", str(seeds)),
             *arguments,
             *("--encoders", *encoders),
         ),
