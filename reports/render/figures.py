@@ -17,7 +17,9 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from catlip.method_style import KNOWN, OTHER, colour_of, marker_of, name_of, stated_colours
@@ -88,13 +90,24 @@ class Rendered:
 def render(figure: Figure, width: float = 5.2) -> Rendered:
     """Draw a figure; width and height in inches."""
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(width, figure.height), layout="constrained")
+        canvas = Canvas(figsize=(width, figure.height))
         figure.draw(canvas.add_subplot())
+        _lay_out(canvas)
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        canvas.set_layout_engine(None)  # the layout holds for the PNG too, and is made once
         canvas.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return Rendered(svg.getvalue().replace("'DejaVu Sans'", FONTS), png.getvalue())
+
+
+def _lay_out(canvas: Canvas) -> None:
+    """Place the parts of a figure once, for SVG and PNG; each savefig would draw all of it once
+    more for that.
+    """
+    dpi = canvas.dpi
+    FigureCanvasSVG(canvas)
+    canvas.set_dpi(FigureCanvasSVG.fixed_dpi)
+    ConstrainedLayoutEngine().execute(canvas)
+    canvas.set_dpi(dpi)
 
 
 def for_page(svg: str, name: str) -> str:
