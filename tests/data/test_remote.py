@@ -144,10 +144,12 @@ def test_a_file_that_cannot_be_had_is_named_at_once(http: FaultyServer, s3: S3Se
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])
 def test_a_file_is_written_over_and_deleted(storage: str, s3: S3Server, tmp_path: Path) -> None:
     source, path = tmp_path / "source", Path(storage.format(tmp_path=tmp_path) + "/new/file")
+    folder = tmp_path / "elsewhere" / "new"
     for content in (CONTENT, b"other"):
         source.write_bytes(content)
         remote.put_file(source, path)
         assert remote.read_file(path) == content
+    assert folder.exists() == storage.startswith("file:")
     for _ in range(2):
         remote.remove_file(path)
     with pytest.raises(InputError, match="new/file is not there"):
