@@ -89,9 +89,15 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a small file. Raises: as `open_file`."""
-    with open_file(path) as file:
-        return file.read()
+    """The content of a small file; a remote one takes one request, and no place in the cache.
+
+    Raises: as `open_file`.
+    """
+    if not is_remote(path):
+        return path.read_bytes()
+    files = _driver(path)
+    content: bytes = _attempt(path, lambda: files.cat_file(with_credentials(path)))
+    return content
 
 
 def get_file(path: Path, target: Path) -> None:
@@ -123,6 +129,24 @@ def find_remote(pattern: str) -> list[Path]:
     # A name may have the credentials again.
     found = sorted(without_credentials(files.unstrip_protocol(name)) for name in names)
     return [Path(url_of(name)) for name in found]
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names of the files in a remote folder, which need not be there.
+
+    Raises: InputError that names it when it cannot be listed, or its bucket is not there.
+    """
+
+    def ask() -> list[str]:
+        try:
+            names: list[str] = _driver(folder).ls(with_credentials(folder), detail=False)
+        except FileNotFoundError as error:
+            if error.__cause__:  # the answer of a server
+                raise
+            return []
+        return names
+
+    return {Path(name).name for name in _attempt(folder, ask, does="listed")}
 
 
 class Ahead:

@@ -149,17 +149,33 @@ def test_a_file_is_written_over_and_deleted(storage: str, s3: S3Server, tmp_path
         source.write_bytes(content)
         remote.put_file(source, path)
         assert remote.read_file(path) == content
+    assert remote.names_in(path.parent) == {"file"}
     assert folder.exists() == storage.startswith("file:")
     for _ in range(2):
         remote.remove_file(path)
     with pytest.raises(InputError, match="new/file is not there"):
         remote.read_file(path)
+    assert remote.names_in(path.parent) == remote.names_in(path.parent / "absent") == set()
 
 
 def test_a_refused_write_names_its_url(s3: S3Server, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"content")
     with pytest.raises(InputError, match="s3://nobucket/file"):
         remote.put_file(tmp_path / "source", Path("s3://nobucket/file"))
+
+
+def test_a_folder_of_a_bucket_that_is_not_there_is_no_empty_one(s3: S3Server) -> None:
+    with pytest.raises(InputError, match="s3://nobucket/folder"):
+        remote.names_in(Path("s3://nobucket/folder"))
+
+
+def test_a_small_file_takes_one_request_and_no_place_in_the_cache(
+    http: FaultyServer, tmp_path: Path
+) -> None:
+    url, http.faults = http.put("/small", CONTENT), ["cut", "503"]
+    assert remote.read_file(Path(url)) == CONTENT
+    assert http.gets["/small"] == 1 + 2
+    assert not (tmp_path / "cache" / "shards").exists()
 
 
 def test_a_server_that_stays_away_is_named_after_the_last_attempt(http: FaultyServer) -> None:
@@ -195,7 +211,7 @@ def test_a_file_of_the_hub_is_known_by_the_digest_of_its_content(
     http.put("/datasets/a/b/resolve/main/0.tar", CONTENT)
     (path,) = expand("hf://datasets/a/b/{0..0}.tar")
     assert identity_of(path) == f"{size} {digest}"
-    assert read(str(path)) == CONTENT
+    assert read(str(path)) == remote.read_file(path) == CONTENT
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
