@@ -13,6 +13,7 @@ from pathlib import Path
 
 import boto3
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 SECRET_KEY = "abcdefghijklmnopqrstuvwxyz-key"
 BUCKET = "shards"
@@ -66,6 +67,7 @@ class S3Server:
 def s3_server() -> Iterator[S3Server]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = S3Server()
+    S3FileSystem.clear_instance_cache()  # it would go on asking an earlier server
     try:
         yield server
     finally:

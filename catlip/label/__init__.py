@@ -1,5 +1,5 @@
 """Labels for captions: the synsets of every caption of shards and tables, written beside them or
-into a folder.
+into a folder, here or behind a URL.
 
     python -m catlip.label 'cc3m/{00000..00331}.tar' --rule paper --labels-dir runs/cc3m/labels
     python -m catlip.label captions.parquet --text-column caption
@@ -14,7 +14,7 @@ import os
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -29,9 +29,17 @@ from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
 from catlip.data.remote import CACHE_SIZE
 from catlip.kinds import Labelling
-from catlip.label.plan import counted, delete_stale, failure, sidecars_of, split_all
+from catlip.label.plan import (
+    counted,
+    delete_stale,
+    failure,
+    sidecars_of,
+    split_all,
+    with_sidecar,
+)
 from catlip.label.sidecar import (
     Labels,
+    UnwritableError,
     add_caption,
     captions_digest,
     read_sidecar,
@@ -80,7 +88,7 @@ class Label:
     """
     labels_dir: Path | None = None
     """Where the labels go, a record in labelling/ beside; without it beside the captions, a record
-    in runs/labelling/.
+    in runs/labelling/, as for a URL (s3://bucket/labels).
     """
     text_column: str | None = None
     """A table's column of captions (by default caption, text, TEXT or texts); its number, from 0,
@@ -119,7 +127,8 @@ class Explain:
 def label_source(source: Source, labels_dir: Path | None, rule: str) -> None:
     """Label one source and write its sidecar; the same bytes in whatever process and order.
 
-    Raises: InputError when the source cannot be read, OSError when the sidecar cannot be written.
+    Raises: InputError when the source cannot be read, OSError or UnwritableError when the sidecar
+        cannot be written.
     """
     labels = label_captions(source.samples(), _labeller(rule))
     labels.meta.update(source.origin())
@@ -193,11 +202,10 @@ def main(config: Label) -> None:
         )
     # A cluster's workers have working folders of their own.
     root = Path.cwd() if config.engine == "ray" else Path()
-    paths, labels_dir = (
-        [path if is_remote(path) else root / path for path in find(config.sources)],
-        config.labels_dir and root / config.labels_dir,
-    )
-    _check_labels_dir(paths, config.labels_dir)
+    paths = [_placed(path, root) for path in find(config.sources)]
+    labels_dir = config.labels_dir and _placed(config.labels_dir, root)
+    if labels_dir is None and any(map(is_remote, paths)):
+        raise InputError("where do the labels of remote shards go? give --labels-dir FOLDER")
     folder = labels_dir or paths[0].parent
     record_path = labelling_record(paths, labels_dir, config.rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
@@ -213,7 +221,9 @@ def main(config: Label) -> None:
         )
         sidecars = sidecars_of(sources, labels_dir, config.rule)
         delete_stale(sources, labels_dir, config.rule)
-        todo = _unlabelled(functools.partial(each, "checking", check), sidecars)
+        checked = each("checking", check, with_sidecar(sidecars, labels_dir))
+        done = {source for source, state in checked if state is True}
+        todo = [source for source in sidecars if source not in done]
         if changed := bool(todo or errors or not record_path.exists()):
             with Record(record_path, Labelling, config) as record:
                 start = time.perf_counter()
@@ -229,39 +239,20 @@ def main(config: Label) -> None:
         print(f"nothing to do: all {counted(sources)} are labelled in {folder} ({record_path})")
 
 
-def _check_labels_dir(paths: Sequence[Path], labels_dir: Path | None) -> None:
-    if labels_dir is None and any(map(is_remote, paths)):
-        raise InputError("where do the labels of remote shards go? give --labels-dir FOLDER")
-    if labels_dir and is_remote(labels_dir):
-        raise InputError(
-            f"--labels-dir {labels_dir} is remote; label into a folder here, and copy it there"
-        )
+def _placed(path: Path, root: Path) -> Path:
+    return path if is_remote(path) else root / path
 
 
 def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) -> Path:
-    """Where the record of a labelling goes: labelling/ beside the folder of labels, else in runs/,
-    a name for each folder.
+    """Where the record of a labelling goes: labelling/ beside the folder of labels, else, and for a
+    remote folder, in runs/, a name for each folder.
     """
-    if labels_dir is None:
-        folder = paths[0].resolve().parent
+    if labels_dir is None or is_remote(labels_dir):
+        folder = labels_dir or paths[0].resolve().parent
         place = sha256(str(folder).encode()).hexdigest()[:6]  # two folders may have the same name
         return Path("runs") / "labelling" / f"{folder.name}-{place}-{name}.json"
     prefix = "" if labels_dir.name == "labels" else f"{labels_dir.name}-"
     return labels_dir.parent / "labelling" / f"{prefix}{name}.json"
-
-
-def _unlabelled(
-    check: Callable[[list[Source]], Iterator[tuple[Source, Any]]], sidecars: Mapping[Source, Path]
-) -> list[Source]:
-    """The sources whose labels are missing or, as `check` finds by reading their captions, of
-    something else.
-    """
-    done = {
-        source
-        for source, state in check([source for source in sidecars if sidecars[source].exists()])
-        if state is True
-    }
-    return [source for source in sidecars if source not in done]
 
 
 def _engine(config: Label) -> AbstractContextManager[Apply]:
@@ -278,7 +269,7 @@ def _each(
 ) -> Iterator[tuple[Any, Any]]:
     """Each item with what the function gave or the InputError it ended in, and a progress bar.
 
-    Raises: OSError at once.
+    Raises: OSError and UnwritableError at once.
     """
     for item, result in progress(
         apply(function, items),
@@ -288,7 +279,8 @@ def _each(
         unit=" units",
         leave=False,
     ):
-        if isinstance(result, OSError):  # say, a full disk, which the next item would meet as well
+        # Say, a full disk, which the next item would meet as well.
+        if isinstance(result, OSError | UnwritableError):
             raise result
         yield item, result
 

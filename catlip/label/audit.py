@@ -66,7 +66,7 @@ class Audit:
     """Captions to look at, taken evenly from the shards and parts."""
     labels_dir: Path | None = None
     """Where the labels of these sources are: the record goes to labelling/ beside this folder, else
-    to runs/labelling/.
+    (or where this is a URL) to runs/labelling/.
     """
     quiet: bool = False
     """No progress bar."""

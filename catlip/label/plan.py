@@ -1,15 +1,17 @@
 """What there is to label: the sources in all files, and where the labels of each go."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from catlip.cli import InputError
-from catlip.label.sidecar import read_sidecar, sidecar_path
+from catlip.data.remote import names_in, remove_file
+from catlip.label.sidecar import BUCKET, read_sidecar, sidecar_path
 from catlip.label.sources import Source, split
 from catlip.label.tables.parts import Part, table_kind
+from catlip.system.urls import is_remote
 
 Each = Callable[[Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 
@@ -51,6 +53,20 @@ def sidecars_of(
     return sidecars
 
 
+def with_sidecar(sidecars: Mapping[Source, Path], labels_dir: Path | None) -> list[Source]:
+    """The sources whose labels file is there; a remote folder is listed once.
+
+    Raises: InputError when it cannot be listed.
+    """
+    if labels_dir is None or not is_remote(labels_dir):
+        return [source for source, sidecar in sidecars.items() if sidecar.exists()]
+    try:
+        names = names_in(labels_dir)
+    except InputError as error:
+        raise InputError(f"{error}; {BUCKET}") from None
+    return [source for source, sidecar in sidecars.items() if sidecar.name in names]
+
+
 def delete_stale(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> None:
     """Delete the labels of parts that a table had, and no longer has since it shrank or is cut into
     larger parts.
@@ -61,7 +77,10 @@ def delete_stale(sources: Sequence[Source], labels_dir: Path | None, rule: str) 
         while _is_of(
             stale := sidecar_path(replace(part, number=number), labels_dir, rule), part.path.name
         ):
-            stale.unlink()
+            if is_remote(stale):
+                remove_file(stale)
+            else:
+                stale.unlink()
             number += 1
 
 

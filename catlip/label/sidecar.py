@@ -7,18 +7,20 @@ captions, and is the same bytes whenever those are the same.
 """
 
 import errno
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import NamedTemporaryFile
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.data.remote import open_file
+from catlip.data.remote import put_file, read_file
 from catlip.data.shards import Shard
 from catlip.label.sources import Source, TarShard
 from catlip.label.tables.columns import Caption
@@ -27,6 +29,7 @@ from catlip.system.cache import packed, unpacked
 from catlip.system.urls import is_remote
 
 SUFFIX = ".labels.npz"
+BUCKET = "--labels-dir needs a bucket or folder that exists, and that you may list and write to"
 META = {
     "rule": str,
     "wordnet": str,
@@ -36,6 +39,10 @@ META = {
     "unlabelled": dict,
     "cut": int,
 }
+
+
+class UnwritableError(InputError):
+    """Labels cannot be written, and those of another source could not be either."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,15 @@ def sidecar_path(source: Source, labels_dir: Path | None, rule: str) -> Path:
 
 
 def write_sidecar(path: Path, labels: Labels) -> None:
-    """Put the labels at `path`, atomically.
+    """Put the labels at `path`, atomically; at a URL as far as its storage does.
 
-    Raises: OSError that names `path`, say on a full disk.
+    Raises: OSError that names `path`, say on a full disk, UnwritableError that names the URL.
     """
     meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
     content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
+    if is_remote(path):
+        _put(path, content)
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
@@ -91,13 +101,13 @@ def read_sidecar(path: Path) -> Labels:
 
     Raises: InputError when it is not a whole one, FileNotFoundError.
     """
-    with open_file(path) as file:
-        return _read(path, file)
+    return parse_sidecar(path, read_file(path))
 
 
-def _read(path: Path, file: BinaryIO) -> Labels:
+def parse_sidecar(path: Path, content: bytes) -> Labels:
+    """The labels in the content of the file at `path`. Raises: InputError when it is not whole."""
     try:
-        arrays = unpacked(file)
+        arrays = unpacked(io.BytesIO(content))
         labels = Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
         _check(labels)
     except (ValueError, KeyError, RecursionError) as error:
@@ -106,6 +116,16 @@ def _read(path: Path, file: BinaryIO) -> Labels:
             "catlip.label` again"
         ) from None
     return labels
+
+
+def _put(path: Path, content: bytes) -> None:
+    with NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        try:
+            put_file(Path(file.name), path)
+        except InputError as error:
+            raise UnwritableError(f"{error}; {BUCKET}") from None
 
 
 def _check(labels: Labels) -> None:

@@ -2,17 +2,33 @@
 
 from collections import Counter
 from collections.abc import Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from catlip.cli import InputError
+from catlip.data.remote import read_file
 from catlip.kinds import Labelling, Run
 from catlip.kinds.words.labelling import rule_of
 from catlip.kinds.words.labels import labels_table
-from catlip.label.sidecar import read_sidecar
+from catlip.label.sidecar import parse_sidecar
 from catlip.label.sources import Source
 from catlip.system.foreign import printable
 from catlip.table import as_text
+
+THREADS = 16  # that read labels, which may be on a network
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Of one labels file: its captions, labels, bytes and meta."""
+
+    captions: int
+    labels: int
+    size: int
+    meta: dict[str, Any]
 
 
 def summarise(
@@ -27,22 +43,18 @@ def summarise(
     captions = labels = size = cut = new_captions = 0
     unlabelled, first = Counter[str](), dict[str, str]()
     skipped, first_skipped = Counter[str](), dict[str, str]()
-    for source, sidecar in sidecars.items():
-        labels_of_source = read_sidecar(sidecar)
-        _check_making(sidecar, labels_of_source.meta, making)
-        captions, labels, cut = (
-            captions + len(labels_of_source),
-            labels + len(labels_of_source.values),
-            cut + labels_of_source.meta["cut"],
-        )
-        size += sidecar.stat().st_size
-        new_captions += len(labels_of_source) * (source in new)
-        unlabelled.update(labels_of_source.meta["unlabelled"])
-        for cause, key in labels_of_source.meta["first_unlabelled"].items():
-            first.setdefault(cause, f"{key} of {source.path.name}")
-        for cause, (count, name) in labels_of_source.meta.get("skipped", {}).items():
-            skipped[cause] += count
-            first_skipped.setdefault(cause, f"{name} of {source.path.name}")
+    with ThreadPoolExecutor(THREADS) as pool:
+        summed = pool.map(partial(_sum, making=making), sidecars.values())
+        for source, one in zip(sidecars, summed, strict=True):
+            captions, labels, size = captions + one.captions, labels + one.labels, size + one.size
+            cut += one.meta["cut"]
+            new_captions += one.captions * (source in new)
+            unlabelled.update(one.meta["unlabelled"])
+            for cause, key in one.meta["first_unlabelled"].items():
+                first.setdefault(cause, f"{key} of {source.path.name}")
+            for cause, (count, name) in one.meta.get("skipped", {}).items():
+                skipped[cause] += count
+                first_skipped.setdefault(cause, f"{name} of {source.path.name}")
     return Labelling(
         rule=making["rule"],
         sources=len(sidecars),
@@ -75,6 +87,13 @@ def report(run: Run[Labelling], num_done_before: int, folder: Path, record_path:
         first = printable(labels.first_skipped[cause])
         print(f"  {count:,} samples skipped: {cause} (first: {first})")
     print(f"labels: {folder}\nrecord: {record_path}")
+
+
+def _sum(sidecar: Path, making: Mapping[str, Any]) -> Summed:
+    content = read_file(sidecar)
+    labels = parse_sidecar(sidecar, content)
+    _check_making(sidecar, labels.meta, making)
+    return Summed(len(labels), len(labels.values), size=len(content), meta=labels.meta)
 
 
 def _check_making(sidecar: Path, meta: Mapping[str, Any], making: Mapping[str, Any]) -> None:

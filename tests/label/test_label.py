@@ -511,10 +511,9 @@ def test_each_folder_of_labels_has_its_record(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "labelling" / "paper.json").exists()
 
 
-def test_labels_are_written_on_this_machine_wherever_the_shards_are(tmp_path):
-    for labels_dir in (None, Path("s3://bucket/labels")):
-        with pytest.raises(InputError, match="--labels-dir"):
-            label(["s3://bucket/{0..9}.tar"], labels_dir)
+def test_labels_of_remote_shards_need_a_folder():
+    with pytest.raises(InputError, match="--labels-dir"):
+        label(["s3://bucket/{0..9}.tar"], None)
 
 
 @pytest.mark.parametrize("pattern", ["s3://bucket/captions.parquet/{0..1}.tsv", "pipe:cat 0.tar"])

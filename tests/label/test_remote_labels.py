@@ -1,0 +1,217 @@
+"""Labels in a bucket are those of a folder, and a run that was stopped goes on there as well."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from one_line import one_line_error
+from remote_servers import BUCKET, S3Server, s3_server
+
+from bench.wording import nltk_rules as oracle
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import write_shard
+from catlip.label import Label, main, sidecar
+from catlip.label.audit import Audit, audit
+from catlip.label.sidecar import UnwritableError
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
+from catlip.vocabulary.sample_labels import VocabularyLabels
+
+READ_ONLY = "readonly"
+DENY_WRITING = f"""{{"Statement": [{{"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject",
+    "Resource": "arn:aws:s3:::{READ_ONLY}/*"}}]}}"""
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    """A bucket that keeps all versions, and one that may not be written."""
+    with s3_server() as server:
+        server.client.put_bucket_versioning(
+            Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"}
+        )
+        server.client.create_bucket(Bucket=READ_ONLY)
+        server.client.put_bucket_policy(Bucket=READ_ONLY, Policy=DENY_WRITING)
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def surroundings(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys of the server, and a working folder that is empty."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Path:
+    """A folder of the bucket for this test alone."""
+    return Path(f"s3://{BUCKET}/{tmp_path.name}/labels")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Path]:
+    """Two shards and a table of real sentences."""
+    sentences = oracle.glosses()
+    paths = [make_shard(tmp_path / "data" / f"{n}.tar", sentences[n::5000]) for n in range(2)]
+    (tmp_path / "data" / "captions.txt").write_text("\n".join(sentences[::400]))
+    return [*paths, tmp_path / "data" / "captions.txt"]
+
+
+def make_shard(path: Path, captions: list[str]) -> Path:
+    write_shard(path, ((f"{n:05d}", {"txt": text.encode()}) for n, text in enumerate(captions)))
+    return path
+
+
+def label(sources: list[Path], labels_dir: Path, workers: int = 1, part_rows: int = 60) -> None:
+    names = tuple(map(str, sources))
+    main(Label(names, labels_dir=labels_dir, workers=workers, part_rows=part_rows, quiet=True))
+
+
+def local_labels(sources: list[Path], folder: Path, part_rows: int = 60) -> dict[str, bytes]:
+    label(sources, folder, part_rows=part_rows)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def key_of(url: Path) -> str:
+    return "/".join(url.parts[2:])
+
+
+def contents(s3: S3Server, url: Path) -> dict[str, bytes]:
+    listed = s3.client.list_objects_v2(Bucket=BUCKET, Prefix=f"{key_of(url)}/")
+    return {
+        Path(each["Key"]).name: s3.client.get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read()
+        for each in listed.get("Contents", [])
+    }
+
+
+def writes(s3: S3Server, url: Path) -> Counter[str]:
+    """How often each file was written."""
+    listed = s3.client.list_object_versions(Bucket=BUCKET, Prefix=f"{key_of(url)}/")
+    return Counter(Path(each["Key"]).name for each in listed.get("Versions", []))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_remote_labels_are_those_of_a_folder_and_are_made_once(
+    s3: S3Server, sources: list[Path], url: Path, tmp_path: Path, workers: int
+) -> None:
+    expected = local_labels(sources, tmp_path / "labels")
+    label(sources, url, workers)
+    assert contents(s3, url) == expected
+    label(sources, url, workers)
+    assert writes(s3, url) == Counter(list(expected))
+
+
+def test_labels_of_a_file_url_are_in_that_folder(sources: list[Path], tmp_path: Path) -> None:
+    expected = local_labels(sources, tmp_path / "labels")
+    label(sources, Path(f"file://{tmp_path}/new/folder"))
+    found = {path.name: path.read_bytes() for path in (tmp_path / "new/folder").iterdir()}
+    assert found == expected
+
+
+def test_only_what_is_missing_broken_or_changed_is_written_again(
+    s3: S3Server, sources: list[Path], url: Path, tmp_path: Path
+) -> None:
+    label(sources, url)
+    make_shard(sources[1], ["a dog on a couch"])
+    expected = local_labels(sources, tmp_path / "labels")
+    broken, missing, *whole = sorted(name for name in expected if name.startswith("captions"))
+    s3.put(f"{key_of(url)}/{broken}", expected[broken][:1000])
+    s3.client.delete_object(Bucket=BUCKET, Key=f"{key_of(url)}/{missing}")
+    label(sources, url)
+    assert contents(s3, url) == expected
+    once = ["0.paper.labels.npz", *whole]
+    assert sorted(name for name, times in writes(s3, url).items() if times == 1) == once
+
+
+def test_labels_of_parts_that_are_gone_are_gone(
+    s3: S3Server, sources: list[Path], url: Path, tmp_path: Path
+) -> None:
+    label(sources, url)
+    before = set(contents(s3, url))
+    label(sources, url, part_rows=150)
+    expected = local_labels(sources, tmp_path / "labels", part_rows=150)
+    assert set(expected) < before
+    assert contents(s3, url) == expected
+
+
+def test_labels_that_are_not_there_are_not_asked_for(
+    sources: list[Path], url: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(sources[:1], url)
+    asked, read = [], sidecar.read_file
+
+    def note(path: Path) -> bytes:
+        asked.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(sidecar, "read_file", note)
+    label(sources[:2], url)
+    assert asked == ["0.paper.labels.npz"]
+
+
+def test_a_killed_run_leaves_only_whole_labels_and_is_taken_up_again(
+    s3: S3Server, url: Path, tmp_path: Path
+) -> None:
+    sentences = oracle.glosses()
+    shards = [make_shard(tmp_path / f"{n}.tar", sentences[n::240]) for n in range(6)]
+    command = [sys.executable, "-m", "catlip.label", *map(str, shards), "--labels-dir", str(url)]
+    process = subprocess.Popen([*command, "--workers", "1", "--quiet"])
+    while not (done := contents(s3, url)):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    expected = local_labels(shards, tmp_path / "labels")
+    assert len(done) < len(expected)
+    assert contents(s3, url).items() <= expected.items()
+    label(shards, url)
+    assert contents(s3, url) == expected
+    assert writes(s3, url) == Counter(list(expected))
+
+
+def test_a_bucket_that_is_not_there_is_one_line(sources: list[Path]) -> None:
+    command = [sys.executable, "-m", "catlip.label", *map(str, sources), "--quiet"]
+    done = subprocess.run(
+        [*command, "--labels-dir", "s3://nobucket/labels"], capture_output=True, text=True
+    )
+    one_line_error(done, "s3://nobucket/labels")
+    assert not list(Path("runs").rglob("*.*"))
+
+
+def test_a_bucket_that_may_not_be_written_ends_the_run_at_its_first_labels(
+    sources: list[Path],
+) -> None:
+    with pytest.raises(UnwritableError, match=rf"s3://{READ_ONLY}/labels/.*\.npz"):
+        label(sources, Path(f"s3://{READ_ONLY}/labels"), workers=2)
+
+
+def test_records_of_remote_labels_are_here_one_for_each_folder(
+    sources: list[Path], url: Path
+) -> None:
+    for folder in (url, url.parent / "other" / "labels"):
+        label(sources[:1], folder)
+        audit(Audit((str(sources[0]),), labels_dir=folder, max_captions=10, quiet=True))
+    assert [path.name for path in Path.cwd().iterdir()] == ["runs"]
+    assert len(list(Path("runs/labelling").glob("*.json"))) == 4
+
+
+def test_vocabulary_and_training_read_remote_labels_as_those_of_a_folder(
+    sources: list[Path], url: Path, tmp_path: Path
+) -> None:
+    shards, folder = open_shards(sources[:2]), tmp_path / "labels"
+    samples = [(shards[number], sample) for number in (1, 0) for sample in (0, 3, 5)]
+    read = []
+    for number, labels_dir in enumerate((folder, url)):
+        out = tmp_path / str(number) / "vocabulary.json"
+        label(sources[:2], labels_dir)
+        build_from_labels(BuildVocabulary((labels_dir,), out=out, threshold=0, quiet=True))
+        labels = VocabularyLabels(labels_dir, Vocabulary.load(out))
+        labels.check(shards, ["shards"])
+        read.append([out.read_bytes(), *(array.tolist() for array in labels(samples))])
+    assert read[0] == read[1]
