@@ -169,6 +169,27 @@ def test_labelling_at_its_limit_is_requeued(tmp_path: Path) -> None:
     assert ["requeue", "4711"] in cluster.called("scontrol")
 
 
+@pytest.mark.parametrize(
+    ("script", "waits_for"), [("pretrain", "srun"), ("label_ray", "python")], ids=lambda name: name
+)
+def test_a_cancelled_job_is_not_requeued(script: str, waits_for: str, tmp_path: Path) -> None:
+    """`scancel` sends SIGTERM to all processes of a job; `scontrol requeue` would undo it."""
+    sleep = "exec sleep 600"
+    cluster = Cluster(tmp_path, nodes=1, srun=sleep, ray="", python=sleep)
+    command = ["bash", SCRIPTS / f"{script}.sbatch", "x.tar"]
+    job = subprocess.Popen(command, env=cluster.environment, cwd=tmp_path, start_new_session=True)
+    try:
+        end = time.monotonic() + 60
+        while not (cluster.calls.exists() and cluster.called(waits_for)):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        os.killpg(job.pid, signal.SIGTERM)
+        assert job.wait(timeout=60) not in (0, EXIT_CODE)
+    finally:
+        end_group(job)
+    assert ["requeue", "4711"] not in cluster.called("scontrol")
+
+
 def instructions() -> list[tuple[str, str]]:
     """The Dockerfile's instructions and what follows each, with continued lines joined."""
     text = (SCRIPTS / "Dockerfile").read_text()
