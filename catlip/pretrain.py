@@ -29,6 +29,7 @@ from catlip.fidelity import differences
 from catlip.initialization import encoder_as_release, linear_as_release
 from catlip.kinds import Pretrain
 from catlip.kinds.transfer.pretrain import pretrain_table
+from catlip.mirror import Mirror
 from catlip.objective import Objective, shown_as
 from catlip.program.broken import FEW, MAX_BROKEN, MOST_LISTED, MaxBroken, read_broken
 from catlip.program.ranges import Count, Natural, Positive, Seed
@@ -42,8 +43,7 @@ from catlip.training.blocks import compiling_pays
 from catlip.training.deterministic import choose_deterministic
 from catlip.training.distributed import Place, barrier, find_place, in_turn, peak_gib
 from catlip.training.folder import discard
-from catlip.training.loop import Implementation, Trainer, train
-from catlip.training.mirror import Mirror
+from catlip.training.loop import Implementation, Trainer, nothing, train
 from catlip.training.parallel import Parallel
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.sample_labels import VocabularyLabels
@@ -310,7 +310,7 @@ def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Pa
             snapshots=config.snapshots,
             projects={"wandb": config.wandb, "trackio": config.trackio},
             quiet=config.quiet,
-            mirror=mirror,
+            after_checkpoint=mirror.send_or_warn if mirror else nothing,
         )
         record.shown_as[method] = shown_as(objective)
         record.samples |= {

@@ -42,7 +42,6 @@ from catlip.training.distributed import Place, barrier
 from catlip.training.divergence import refuse
 from catlip.training.feed import on_device
 from catlip.training.log import Log, Progress
-from catlip.training.mirror import Mirror
 from catlip.training.pace import CheckpointPace
 from catlip.training.parallel import (
     Parallel,
@@ -87,6 +86,10 @@ class Implementation:
 
 def unmarked(part: str) -> None:
     """The default mark, which does nothing."""
+
+
+def nothing() -> None:
+    """The default for what follows a checkpoint."""
 
 
 def never() -> bool:
@@ -342,7 +345,7 @@ def train(
     quiet: bool = False,
     projects: Mapping[str, str] = trackers.NONE,
     snapshots: int = 1,
-    mirror: Mirror | None = None,
+    after_checkpoint: Callable[[], object] = nothing,
 ) -> list[dict[str, float]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
 
@@ -355,7 +358,7 @@ def train(
         projects: of trackers to log to as well; see `catlip.training.trackers`.
         snapshots: number of evenly spaced steps, the last one included, at which the weights to
             transfer are written.
-        mirror: to send the folder to with each checkpoint; of the main process alone.
+        after_checkpoint: called when one is written, beside the steps.
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal says so.
     """
@@ -411,7 +414,7 @@ def train(
                 writing.wait()
                 pace.begins()
                 write = trainer.saving(folder / "checkpoints", config, recent)
-                writing.do(partial(_write, write, mirror, pace))
+                writing.do(partial(_write, write, after_checkpoint, pace))
                 notice.exit_if_told(trainer.step, trainer.place, saved=writing.wait)
     _write_weights(trainer, folder / "weights.safetensors", log, config=config)
     log.close()
@@ -421,11 +424,12 @@ def train(
     return log.lines
 
 
-def _write(write: Callable[[], Path] | None, mirror: Mirror | None, pace: CheckpointPace) -> None:
+def _write(
+    write: Callable[[], Path] | None, after: Callable[[], object], pace: CheckpointPace
+) -> None:
     if write:
         write()
-    if mirror:
-        mirror.send_or_warn()
+    after()
     pace.ends()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from catlip.cli import InputError
-from catlip.training.mirror import INDEX, Mirror
+from catlip.mirror import INDEX, Mirror
 
 CONFIG = {"seed": 0}
 
@@ -109,7 +109,7 @@ def test_what_could_not_be_sent_is_sent_the_next_time(run: Run, capsys, monkeypa
 
     run.add(3)
     with monkeypatch.context() as patched:
-        patched.setattr("catlip.training.mirror.put_file", fails)
+        patched.setattr("catlip.mirror.put_file", fails)
         run.mirror.send_or_warn()
     assert "cannot be written" in capsys.readouterr().err
     assert "log.jsonl" in content(run.elsewhere)
