@@ -43,8 +43,9 @@ from catlip.training.blocks import compiling_pays
 from catlip.training.deterministic import choose_deterministic
 from catlip.training.distributed import Place, barrier, find_place, in_turn, peak_gib
 from catlip.training.folder import discard
-from catlip.training.loop import Implementation, Trainer, nothing, train
+from catlip.training.loop import Implementation, Trainer, train
 from catlip.training.parallel import Parallel
+from catlip.training.writer import nothing
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.sample_labels import VocabularyLabels
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import Self
 
 
 class Background:
@@ -33,7 +34,7 @@ class Background:
         if last:
             last.result()
 
-    def __enter__(self) -> "Background":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -36,7 +36,6 @@ from catlip.record import note_begun
 from catlip.training import checkpoint, trackers
 from catlip.training.attention import watched
 from catlip.training.average import WeightAverage
-from catlip.training.background import Background
 from catlip.training.blocks import compile_blocks
 from catlip.training.distributed import Place, barrier
 from catlip.training.divergence import refuse
@@ -64,6 +63,7 @@ from catlip.training.schedule import (
     learning_rate,
 )
 from catlip.training.threads import use_threads
+from catlip.training.writer import CheckpointWriter, nothing
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,6 @@ class Implementation:
 
 def unmarked(part: str) -> None:
     """The default mark, which does nothing."""
-
-
-def nothing() -> None:
-    """The default for what follows a checkpoint."""
 
 
 def never() -> bool:
@@ -253,9 +249,11 @@ class Trainer:
         return partial(checkpoint.save, folder, self.step, state, config=config, unlogged=steps)
 
     @cached_property
-    def _beside(self) -> dist.ProcessGroup | None:
+    def _beside(self) -> dist.ProcessGroup:
         """The group for what ranks exchange beside the steps."""
-        return dist.new_group(backend="gloo")
+        group = dist.new_group(backend="gloo")
+        assert isinstance(group, dist.ProcessGroup), "every rank is in it"
+        return group
 
     def resume(self, folder: Path, config: dict[str, Any]) -> list[Progress]:
         """Load the newest checkpoint in `folder`, if there is one; as `load`."""
@@ -369,9 +367,10 @@ def train(
     stream = on_device(batches(trainer.step), trainer.place.device)
     hidden = quiet or not trainer.place.is_main
     pace = CheckpointPace(checkpoint_every, minutes=checkpoint_minutes)
+    saving = partial(trainer.saving, folder / "checkpoints", config)
     with (
         noted_stops() as notice,
-        Background() as writing,
+        CheckpointWriter(saving, pace, after_checkpoint) as writer,
         progress(
             total=trainer.num_steps,
             initial=trainer.step,
@@ -384,7 +383,7 @@ def train(
             recent.append(
                 trainer.train_step(
                     stream,
-                    lambda: notice.received is not None or pace.is_overdue() or writing.failed,
+                    lambda: notice.received is not None or writer.asks,
                 )
             )
             bar.update()
@@ -411,26 +410,14 @@ def train(
                 path = folder / f"weights-step-{trainer.step:08d}.safetensors"
                 _write_weights(trainer, path, log, config=config)
             if planned or asked:
-                writing.wait()
-                pace.begins()
-                write = trainer.saving(folder / "checkpoints", config, recent)
-                writing.do(partial(_write, write, after_checkpoint, pace))
-                notice.exit_if_told(trainer.step, trainer.place, saved=writing.wait)
+                writer.write(recent)
+                notice.exit_if_told(trainer.step, trainer.place, saved=writer.wait)
     _write_weights(trainer, folder / "weights.safetensors", log, config=config)
     log.close()
     if trainer.place.is_main and log.broken.met:
         print(f"{log.broken.met.summary()}; all of them are in {log.broken.path}")
     barrier()
     return log.lines
-
-
-def _write(
-    write: Callable[[], Path] | None, after: Callable[[], object], pace: CheckpointPace
-) -> None:
-    if write:
-        write()
-    after()
-    pace.ends()
 
 
 def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any]) -> None:
