@@ -32,11 +32,11 @@ class Notice:
     received: signal.Signals | None = None
     leaves: bool = False
 
-    def exit_if_told(self, step: int, place: Place, saved: Callable[[], None]) -> None:
-        """End this process if any rank was told to stop; all ranks call it after each checkpoint.
+    def exit_if_told(self, step: int, place: Place, saved: Callable[[], object]) -> None:
+        """End this process if any rank was told to stop; all ranks call it after the same steps.
 
         Args:
-            saved: waits until the checkpoint is written.
+            saved: returns when the checkpoint of this step is written.
         Exits: EXIT_CODE, on all ranks, after one line on stderr.
         """
         told = [received for received in of_all_ranks(self.received) if received]

@@ -33,6 +33,7 @@ from catlip.program.pictures import chosen
 from catlip.recipes.dense import DetectionRecipe
 from catlip.record import note_begun
 from catlip.training.distributed import Place
+from catlip.training.preempt import noted_stops
 
 PYRAMID = (4.0, 2.0, 1.0, 0.5)  # the scales that detectron2's simple pyramid has
 
@@ -123,12 +124,14 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
                 stream, recipe, batches, seed=config.seed, num_workers=config.num_workers
             )
         )
-        trainer.register_hooks([Checkpoints(checkpoints, identity, config.checkpoint_every)])
         if not self.hidden:
             trainer.register_hooks([ProgressBar(config.out.stem)])
         note_begun()
+        every = config.checkpoint_every
         try:
-            trainer.train(start, num_steps)
+            with noted_stops() as notice:
+                trainer.register_hooks([Checkpoints(checkpoints, identity, every, notice=notice)])
+                trainer.train(start, num_steps)
         except FloatingPointError as error:
             raise InputError(
                 f"{error}; go on from the last checkpoint with another --seed, or try a lower "

@@ -7,6 +7,8 @@ in its checkpoints.
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,9 @@ from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
 from catlip.training.parallel import distribute, gradient_norm, mean_over_ranks, synchronised
 from catlip.training.precision import autocast
+from catlip.training.preempt import Notice
 from catlip.training.schedule import adamw, augmentation_progress
+from catlip.training.writer import nothing
 
 LOSSES = (
     "loss_rpn_cls",
@@ -168,19 +172,24 @@ class DetectionTrainer(SimpleTrainer):
 
 
 class Checkpoints(HookBase):
-    """Writes one every so many steps, and after the last.
+    """Writes one every so many steps, after the last, and before it exits because a signal says so.
 
     Raises: OSError, with the one before untouched.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any], every: int):
-        self.folder, self.identity, self.every = folder, identity, every
+    def __init__(self, folder: Path, identity: dict[str, Any], every: int, *, notice: Notice):
+        self.folder, self.identity, self.every, self.notice = folder, identity, every, notice
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
-        if self.trainer.place.is_main and (
-            done % self.every == 0 or done == self.trainer.num_steps
-        ):
+        save: Callable[[], object] = partial(self._save, done)
+        if done % self.every == 0 or done == self.trainer.num_steps:
+            self._save(done)
+            save = nothing
+        self.notice.exit_if_told(done, self.trainer.place, saved=save)
+
+    def _save(self, done: int) -> None:
+        if self.trainer.place.is_main:
             checkpoint.save(self.folder, done, self.trainer.state(), config=self.identity)
 
 

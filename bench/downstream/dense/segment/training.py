@@ -10,6 +10,7 @@ import math
 import uuid
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from catlip.record import note_begun
 from catlip.training.distributed import Place
 from catlip.training.folder import refuse_another
 from catlip.training.precision import AUTOCAST
+from catlip.training.preempt import Notice, noted_stops
 from catlip.training.schedule import adamw, augmentation_progress, learning_rate
 
 LATEST = "last_checkpoint"  # the file in which mmengine notes it
@@ -136,6 +138,31 @@ class OfOneRun(Hook):
         refuse_another(Path(runner.work_dir).parent, checkpoint["identity"], self.identity)
 
 
+class Stops(Hook):
+    """Exits after an optimizer step, with a checkpoint, when a signal says so."""
+
+    priority = "LOWEST"  # after a checkpoint that is due anyway
+
+    def __init__(self, notice: Notice, training: Training):
+        self.notice, self.training = notice, training
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Called by mmengine."""
+        step, micro_steps = divmod(runner.iter + 1, self.training.accumulation)
+        if not micro_steps:
+            save = partial(self._save, runner, batch_idx)
+            self.notice.exit_if_told(step, self.training.place, saved=save)
+
+    @staticmethod
+    def _save(runner: Runner, batch_idx: int) -> None:
+        (hook,) = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+        if (runner.iter + 1) % hook.interval:
+            hook.interval = runner.iter + 1
+            hook.after_train_iter(runner, batch_idx)
+
+
 class ProgressBar(Hook):
     """Optimizer steps done, and the loss of the last micro-batch."""
 
@@ -215,7 +242,8 @@ def train(
     )
     try:
         # mmengine prints what it resumes from, whatever its log's level.
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), noted_stops() as notice:
+            runner.register_hook(Stops(notice, training))
             runner.train()
     finally:
         # The loader's workers end now; left to the garbage collector, each takes 5 s.

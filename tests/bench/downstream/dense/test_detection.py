@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,6 +33,7 @@ from catlip.data.sampler import ImageSize
 from catlip.program.flags import HIDDEN
 from catlip.recipes.dense import DETECTIONS
 from catlip.training.distributed import Place
+from catlip.training.preempt import EXIT_CODE
 
 HERE = Place(0, 1, torch.device("cpu"))
 VIT = replace(SMALL, scale_jitter=(), resolution=32, proposals=(50, 400), grad_clip=0.0)
@@ -272,19 +274,30 @@ def ended(out: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("stopped_by", "code", "saved"), [("end", 9, 4), ("SIGTERM", EXIT_CODE, 5)]
+)
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
-    small, tmp_path, monkeypatch, capsys
+    small, tmp_path, monkeypatch, capsys, stopped_by, code, saved
 ) -> None:
     recipe = replace(SMALL, num_devices=2, micro_batch=2)  # two micro-batches a step
     detect(small, tmp_path / "whole.json", recipe, checkpoint_every=2)
     step = DetectionTrainer.run_step
+
+    def cut(self: DetectionTrainer) -> None:
+        if stopped_by == "SIGTERM" and self.iter == 4:
+            signal.raise_signal(signal.SIGTERM)
+        if self.iter == 5:
+            sys.exit(9)
+        step(self)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            DetectionTrainer, "run_step", lambda self: step(self) if self.iter < 5 else sys.exit(9)
-        )
-        with pytest.raises(SystemExit):
+        patch.setattr(DetectionTrainer, "run_step", cut)
+        with pytest.raises(SystemExit) as end:
             detect(small, tmp_path / "cut.json", recipe, checkpoint_every=2)
-    assert (tmp_path / "cut/checkpoints/step-00000004.pt").exists()
+    assert end.value.code == code
+    newest = max(path.name for path in (tmp_path / "cut/checkpoints").iterdir())
+    assert newest == f"step-{saved:08d}.pt"
     assert (tmp_path / "cut.json.partial").exists()
     detect(small, tmp_path / "cut.json", recipe, checkpoint_every=2, num_workers=1)
     assert ended(tmp_path / "cut.json") == ended(tmp_path / "whole.json")

@@ -4,6 +4,7 @@ score is what it says.
 
 import copy
 import math
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -664,10 +665,14 @@ def test_overfitting_tests_what_was_trained_on(run_small):
     ]
 
 
-@pytest.mark.parametrize(("num_workers", "num_devices"), [(0, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("num_workers", "num_devices", "stopped_by", "saved"),
+    [(0, 1, "SIGINT", 4), (2, 2, "SIGINT", 4), (0, 2, "SIGTERM", 5)],
+)
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
-    run_small, tmp_path, monkeypatch, num_workers, num_devices
+    run_small, tmp_path, monkeypatch, num_workers, num_devices, stopped_by, saved
 ):
+    """By Ctrl-C, or by SIGTERM, after which it saves."""
     recipe = replace(
         SMALL,
         micro_batch=4 // num_devices,
@@ -683,13 +688,14 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     def stop(self, runner, *args, **kwargs):
         step(self, runner, *args, **kwargs)
         if runner.iter == 5 * num_devices - 1:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.Signals[stopped_by])
 
     with monkeypatch.context() as patch:
         patch.setattr(training.Steps, "after_train_iter", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt if stopped_by == "SIGINT" else SystemExit):
             run_small("stopped", **options)
-    assert (tmp_path / "stopped" / "checkpoints" / f"iter_{4 * num_devices}.pth").exists()
+    latest = (tmp_path / "stopped" / "checkpoints" / "last_checkpoint").read_text()
+    assert latest.endswith(f"iter_{saved * num_devices}.pth")
     resumed = run_small("stopped", **options)
     for name in ("loss", "iou_fixed", "iou_slide", "pictures"):
         assert resumed["samples"][name] == whole["samples"][name]
