@@ -32,6 +32,7 @@ from catlip.pretrain import PretrainCatLIP
 from catlip.program.ranges import Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
+from catlip.system.ahead import work_ahead
 from catlip.table import as_text
 from catlip.training.distributed import barrier, find_place
 from catlip.vocabulary import Vocabulary, build, vocabulary_identity
@@ -172,7 +173,7 @@ def prune(config: Threshold) -> dict[int, Left]:
     vocabularies = {threshold: build(counts, threshold) for threshold in config.thresholds}
     for threshold, vocabulary in vocabularies.items():
         vocabulary.save(config.folder(threshold) / "vocabulary.json")
-    return coverage(vocabularies, map(read_sidecar, sidecars))
+    return coverage(vocabularies, (labels for _, labels in work_ahead(read_sidecar, sidecars)))
 
 
 def _labelled(config: Threshold) -> Iterator[Path]:

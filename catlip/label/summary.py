@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,9 @@ from catlip.kinds.words.labelling import rule_of
 from catlip.kinds.words.labels import labels_table
 from catlip.label.sidecar import parse_sidecar
 from catlip.label.sources import Source
+from catlip.system.ahead import work_ahead
 from catlip.system.foreign import printable
 from catlip.table import as_text
-
-THREADS = 16  # that read labels, which may be on a network
 
 
 @dataclass(frozen=True)
@@ -43,18 +41,17 @@ def summarise(
     captions = labels = size = cut = new_captions = 0
     unlabelled, first = Counter[str](), dict[str, str]()
     skipped, first_skipped = Counter[str](), dict[str, str]()
-    with ThreadPoolExecutor(THREADS) as pool:
-        summed = pool.map(partial(_sum, making=making), sidecars.values())
-        for source, one in zip(sidecars, summed, strict=True):
-            captions, labels, size = captions + one.captions, labels + one.labels, size + one.size
-            cut += one.meta["cut"]
-            new_captions += one.captions * (source in new)
-            unlabelled.update(one.meta["unlabelled"])
-            for cause, key in one.meta["first_unlabelled"].items():
-                first.setdefault(cause, f"{key} of {source.path.name}")
-            for cause, (count, name) in one.meta.get("skipped", {}).items():
-                skipped[cause] += count
-                first_skipped.setdefault(cause, f"{name} of {source.path.name}")
+    summed = work_ahead(partial(_sum, making=making), sidecars.values())
+    for source, (_, one) in zip(sidecars, summed, strict=True):
+        captions, labels, size = captions + one.captions, labels + one.labels, size + one.size
+        cut += one.meta["cut"]
+        new_captions += one.captions * (source in new)
+        unlabelled.update(one.meta["unlabelled"])
+        for cause, key in one.meta["first_unlabelled"].items():
+            first.setdefault(cause, f"{key} of {source.path.name}")
+        for cause, (count, name) in one.meta.get("skipped", {}).items():
+            skipped[cause] += count
+            first_skipped.setdefault(cause, f"{name} of {source.path.name}")
     return Labelling(
         rule=making["rule"],
         sources=len(sidecars),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.label.sidecar import read_sidecar
+from catlip.system.ahead import work_ahead
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
 
@@ -118,8 +119,7 @@ def count(paths: Iterable[Path]) -> Counts:
     histogram = np.zeros(HISTOGRAM, dtype=np.int64)
     making: Making | None = None
     parts: set[str] = set()
-    for path in paths:
-        labels = read_sidecar(path)
+    for path, labels in work_ahead(read_sidecar, paths):
         own = Making.of(labels.meta)
         if making not in (None, own):
             raise InputError(
