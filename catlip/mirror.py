@@ -16,8 +16,9 @@ from typing import Any
 from catlip.cli import InputError
 from catlip.data.remote import find_remote, get_file, put_file, read_file, remove_file
 from catlip.system.lock import NAME as LOCK
-from catlip.system.urls import is_remote, url_of
+from catlip.system.urls import url_of
 from catlip.training.checkpoint import complete, step_of
+from catlip.training.distributed import Place, in_turn
 from catlip.training.folder import refuse_another
 
 INDEX = "mirror.json"
@@ -30,12 +31,10 @@ class Mirror:
 
     Args:
         config: what determines the run.
-    Raises: InputError, here and in `fetch` and `send`, that names the URL.
+    Raises: InputError, in `fetch` and `send`, that names the URL.
     """
 
     def __init__(self, url: Path, folder: Path, config: dict[str, Any]):
-        if not is_remote(url):
-            raise InputError(f"--mirror {url} is no URL; another folder is file://{url.absolute()}")
         self.url, self.folder, self.config = url, folder, config
         self.there: dict[str, tuple[int, int] | None] = {}
         """What is there: name -> size and time of change here when it was sent."""
@@ -113,6 +112,21 @@ class Mirror:
                 os.replace(source, target)
         shutil.rmtree(fetched)
         print(f"fetched from {url_of(self.url)}: {checkpoints[-1].stem}", file=sys.stderr)
+
+
+def open_mirror(
+    url: Path | None, folder: Path, config: dict[str, Any], *, place: Place, restart: bool
+) -> Mirror | None:
+    """The mirror, in the main process, after the run was fetched from it if it was ahead; all ranks
+    call it.
+
+    Returns: None in the others, and without a URL.
+    """
+    if url is None:
+        return None
+    mirror = Mirror(url, folder, config) if place.is_main else None
+    in_turn(lambda: mirror.fetch(restart) if mirror else None, place)
+    return mirror
 
 
 def _read_index(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from catlip.fidelity import differences
 from catlip.initialization import encoder_as_release, linear_as_release
 from catlip.kinds import Pretrain
 from catlip.kinds.transfer.pretrain import pretrain_table
-from catlip.mirror import Mirror
+from catlip.mirror import Mirror, open_mirror
 from catlip.objective import Objective, shown_as
 from catlip.program.broken import FEW, MAX_BROKEN, MOST_LISTED, MaxBroken, read_broken
 from catlip.program.ranges import Count, Natural, Positive, Seed
@@ -38,6 +38,7 @@ from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import LATER, Record, from_plain, plain
 from catlip.system.lock import only_writer
+from catlip.system.urls import is_remote
 from catlip.table import as_text
 from catlip.training.blocks import compiling_pays
 from catlip.training.deterministic import choose_deterministic
@@ -119,6 +120,10 @@ class PretrainRun:
             raise InputError("--compile and --eager exclude each other")
         if self.checkpoint_every and self.checkpoint_minutes:
             raise InputError("give --checkpoint-every or --checkpoint-minutes, not both")
+        if self.mirror and not is_remote(self.mirror):
+            raise InputError(
+                f"--mirror {self.mirror} is no URL; a folder of this machine is file:///..."
+            )
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,9 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
     with only_writer(config.out, place.is_main):
         if restart:
             _discard(config.out, place)
-        mirror = _mirror(config, training, restart)
+        mirror = open_mirror(
+            config.mirror, config.out, training.identity, place=place, restart=restart
+        )
         path = _train(config, training, mirror)
         if mirror:
             mirror.send_record(path)
@@ -273,17 +280,6 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
         seed=config.seed,
     )
     return Training(trainer, data, identity)
-
-
-def _mirror(config: PretrainRun, training: Training, restart: bool) -> Mirror | None:
-    """The mirror, in the main process, after the run was fetched from it if it was ahead."""
-    if not config.mirror:
-        return None
-    place, mirror = training.trainer.place, None
-    if place.is_main:
-        mirror = Mirror(config.mirror, config.out, training.identity)
-    in_turn(lambda: mirror.fetch(restart) if mirror else None, place)
-    return mirror
 
 
 def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Path:

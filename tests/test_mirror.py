@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from one_line import one_line_error
 
 from catlip.cli import InputError
 from catlip.mirror import INDEX, Mirror
@@ -115,3 +116,8 @@ def test_what_could_not_be_sent_is_sent_the_next_time(run: Run, capsys, monkeypa
     assert "log.jsonl" in content(run.elsewhere)
     run.mirror.send()
     assert content(run.elsewhere) == run.content()
+
+
+def test_a_folder_that_is_no_url_is_one_line(program, tmp_path: Path) -> None:
+    done = program("catlip.pretrain", "--recipe", "starter", "--mirror", tmp_path, "--dry-run")
+    one_line_error(done, "file://")
