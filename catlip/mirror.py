@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catlip.cli import InputError
-from catlip.data.remote import find_remote, get_file, put_file, read_file, remove_file
+from catlip.data.remote import find_remote, get_file, put_file, read_file, remove_file, write_file
 from catlip.system.lock import NAME as LOCK
 from catlip.system.urls import url_of
 from catlip.training.checkpoint import complete, step_of
@@ -66,10 +66,8 @@ class Mirror:
             if self.there.get(name) != version:
                 put_file(self.folder / name, self.url / name)
                 self.there[name] = version
-        index = self.folder / ".index.tmp"
-        index.write_text(json.dumps({"config": self.config, "files": list(files)}))
-        put_file(index, self.url / INDEX)
-        index.unlink()
+        index = {"config": self.config, "files": list(files)}
+        write_file(self.url / INDEX, json.dumps(index).encode())
         for name in self.there.keys() - files.keys():
             remove_file(self.url / name)
             del self.there[name]

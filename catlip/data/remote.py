@@ -112,6 +112,12 @@ def put_file(source: Path, path: Path) -> None:
     _attempt(path, lambda: files.put_file(str(source), with_credentials(path)), does="written")
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write a small file to a URL. Raises: InputError that names the URL."""
+    files = _driver(path)
+    _attempt(path, lambda: files.pipe_file(with_credentials(path), content), does="written")
+
+
 def remove_file(path: Path) -> None:
     """Delete a remote file, if it is there. Raises: InputError that names it."""
 

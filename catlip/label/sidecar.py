@@ -13,14 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.data.remote import put_file, read_file
+from catlip.data.remote import read_file, write_file
 from catlip.data.shards import Shard
 from catlip.label.sources import Source, TarShard
 from catlip.label.tables.columns import Caption
@@ -83,7 +82,10 @@ def write_sidecar(path: Path, labels: Labels) -> None:
     meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
     content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
     if is_remote(path):
-        _put(path, content)
+        try:
+            write_file(path, content)
+        except InputError as error:
+            raise UnwritableError(f"{error}; {BUCKET}") from None
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,16 +118,6 @@ def parse_sidecar(path: Path, content: bytes) -> Labels:
             "catlip.label` again"
         ) from None
     return labels
-
-
-def _put(path: Path, content: bytes) -> None:
-    with NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        try:
-            put_file(Path(file.name), path)
-        except InputError as error:
-            raise UnwritableError(f"{error}; {BUCKET}") from None
 
 
 def _check(labels: Labels) -> None:
