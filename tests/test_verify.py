@@ -144,7 +144,7 @@ def test_one_weight_of_the_weights_that_is_another_is_found(program, copied, nam
 def test_a_run_that_was_killed_and_went_on_passes(program, starter, tmp_path) -> None:
     """Its checkpoints lie between the lines of its log."""
     out = tmp_path / "run"
-    arguments = command("catlip", starter, out, "--log-every", 4, "--checkpoint-minutes", 1e-6)
+    arguments = command("catlip", starter, out, "--log-every", 4, "--checkpoint-every", 1)
     process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not (out / "checkpoints/step-00000006.pt").exists() and time.monotonic() < deadline:
