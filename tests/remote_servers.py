@@ -81,14 +81,14 @@ class FaultyServer:
         files: path, as /0.tar, -> content.
         faults: what becomes of the next GETs, one each: "cut", "503", "stall", "slow", "whole" (of
             a server that knows no ranges); after that nothing happens to them.
-        gets: path -> how many GETs there were.
+        gets, heads: path -> how many GETs and HEADs there were.
         authorizations, queries: those of all requests.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.faults: list[str] = []
-        self.gets = Counter[str]()
+        self.gets, self.heads = Counter[str](), Counter[str]()
         self.authorizations: set[str | None] = set()
         self.queries: set[str] = set()
         self._lock = threading.Lock()
@@ -118,6 +118,7 @@ class FaultyServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_HEAD(self) -> None:
+                server.heads[self.path] += 1
                 self.answer("")
 
             def do_GET(self) -> None:

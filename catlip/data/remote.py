@@ -175,6 +175,10 @@ class Ahead:
         """Whether the threads are in this process: a forked one has none."""
         return self._process == os.getpid()
 
+    def identity_of(self, path: Path) -> str | None:
+        """The identity that it had when it was fetched; None for one that was not, yet."""
+        return self._identities.get(path)
+
     def want(self, now: Sequence[Path], next_: Sequence[Path]) -> None:
         """Fetch the files that are read now, and then those that are read next.
 

@@ -117,7 +117,8 @@ class ShardSet:
     def _open(self, number: int) -> Shard:
         if number >= len(self):
             raise IndexError(number)
-        shard = open_shard(self.paths[number])
+        path = self.paths[number]
+        shard = open_shard(path, self._ahead.identity_of(path) if self._ahead else None)
         if shard.digest.encode() != self.digests[number]:
             raise InputError(
                 f"shard {shard.path} has changed since the start; run the command again"

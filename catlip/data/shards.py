@@ -151,12 +151,14 @@ def _expand_remote(pattern: str) -> list[Path]:
     return paths
 
 
-def open_shard(path: Path) -> Shard:
+def open_shard(path: Path, identity: str | None = None) -> Shard:
     """The shard at `path`, its index read from the cache or built and cached.
 
+    Args:
+        identity: of a remote one, where it is known; its storage is asked otherwise.
     Raises: InputError when it is missing, not a tar, cut short, empty, or hostile.
     """
-    return _indexed(path, _identity(path))
+    return _indexed(path, identity or _identity(path))
 
 
 @dataclass(frozen=True)

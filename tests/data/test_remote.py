@@ -420,8 +420,10 @@ def test_the_next_window_is_fetched_ahead_and_puts_out_nothing_of_this_one(
     deadline = time.monotonic() + 20
     while len(cached(tmp_path)) < 24 and time.monotonic() < deadline:
         time.sleep(0.02)
+    looked_up = [http.heads[f"/{number:04d}.tar"] for number in now]
     for number in now:
         assert distant[number].image_bytes(0)
+    assert looked_up == [http.heads[f"/{number:04d}.tar"] for number in now]
     assert all(http.gets[f"/{number:04d}.tar"] == 1 for number in now)
     assert sum(http.gets[f"/{number:04d}.tar"] for number in next_) >= 8
 
