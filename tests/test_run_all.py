@@ -268,6 +268,53 @@ def test_a_wrong_option_is_refused_before_anything_is_installed(tmp_path: Path) 
     assert not (tmp_path / ".venv").exists()
 
 
+WITHOUT_PACKAGES = """
+case "$*" in
+    *sys.prefix*) echo $PLACE ;;
+    *purelib*) echo $PLACE/site ;;
+    "-m pip config list"*) echo "$SETTINGS" ;;
+    "-m pip "* | "-m uv "*) echo "$2 $3 ${@: -1}" >>$PLACE/installed; [[ $2 != "$BROKEN" ]] ;;
+    "-m catlip.words") ;;
+    *) exec PYTHON "$@" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "broken", "installed"),
+    [
+        ("", "", ["pip install uv", "uv pip .[all]"]),
+        ("", "uv", ["pip install uv", "uv pip .[all]", "pip install .[all]"]),
+        ("global.index-url='https://mirror'", "", ["pip install .[all]"]),
+    ],
+    ids=["uv", "uv fails", "an index of pip's own"],
+)
+def test_set_up_installs_by_uv_or_else_by_pip(
+    tmp_path: Path, settings: str, broken: str, installed: list[str]
+) -> None:
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/bash" + WITHOUT_PACKAGES.replace("PYTHON", sys.executable))
+    python.chmod(0o755)
+    for name in ("run_all.sh", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    shutil.copytree(REPOSITORY / "pipeline", tmp_path / "pipeline")
+    subprocess.run(
+        ["./run_all.sh", "--no-venv", "--only", "setup"],
+        cwd=tmp_path,
+        env={
+            "PATH": f"{python.parent}:/usr/bin:/bin",
+            "PLACE": str(tmp_path),
+            "SETTINGS": settings,
+            "BROKEN": broken,
+        },
+        check=True,
+    )
+    *packages, detectron2 = (tmp_path / "installed").read_text().splitlines()
+    assert packages == installed
+    assert detectron2.startswith("pip install /dev/fd/")
+
+
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_the_scripts_are_sound() -> None:
     done = subprocess.run(
