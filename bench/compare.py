@@ -11,7 +11,7 @@ import tyro
 
 from bench.measuring.statistics import unpaired_ratio
 from catlip.cli import InputError, run
-from catlip.least_counts import FEWEST, too_few
+from catlip.kinds.least_counts import FEWEST, too_few
 from catlip.record import read_record
 from catlip.system.foreign import printable
 

@@ -29,7 +29,7 @@ from catlip import kinds
 from catlip.cli import choose, one_of, run
 from catlip.data.loader import Batch
 from catlip.kinds.cost.compiling import compiling_table, when_it_pays
-from catlip.least_counts import ROUNDS
+from catlip.kinds.least_counts import ROUNDS
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural
 from catlip.recipes.pretrain import CATLIP

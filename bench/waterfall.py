@@ -36,7 +36,7 @@ from catlip.cli import choose, run
 from catlip.data.augment import draws_at, random_crop
 from catlip.encoder import ENCODERS
 from catlip.kinds.cost.waterfall import waterfall_tables
-from catlip.least_counts import ROUNDS
+from catlip.kinds.least_counts import ROUNDS
 from catlip.program.progress import Bar, progress
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, CLIP

@@ -17,9 +17,9 @@ from catlip.cli import InputError
 from catlip.data.remote import find_remote, get_file, put_file, read_file, remove_file, write_file
 from catlip.system.lock import NAME as LOCK
 from catlip.system.urls import url_of
-from catlip.training.checkpoint import complete, step_of
 from catlip.training.distributed import Place, in_turn
 from catlip.training.folder import refuse_another
+from catlip.training.saving.checkpoint import complete, step_of
 
 INDEX = "mirror.json"
 CHECKPOINT = re.compile(r"checkpoints/step-(\d+)")

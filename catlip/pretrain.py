@@ -46,7 +46,7 @@ from catlip.training.distributed import Place, barrier, find_place, in_turn, pea
 from catlip.training.folder import discard
 from catlip.training.loop import Implementation, Trainer, train
 from catlip.training.parallel import Parallel
-from catlip.training.writer import nothing
+from catlip.training.saving.writer import nothing
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.sample_labels import VocabularyLabels
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from catlip.kinds.base import Interval, Kind
-from catlip.least_counts import too_few
+from catlip.kinds.least_counts import too_few
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")

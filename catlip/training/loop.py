@@ -33,7 +33,7 @@ from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.program.progress import progress
 from catlip.record import note_begun
-from catlip.training import checkpoint, trackers
+from catlip.training import trackers
 from catlip.training.attention import watched
 from catlip.training.average import WeightAverage
 from catlip.training.blocks import compile_blocks
@@ -41,7 +41,6 @@ from catlip.training.distributed import Place, barrier
 from catlip.training.divergence import refuse
 from catlip.training.feed import on_device
 from catlip.training.log import Log, Progress
-from catlip.training.pace import CheckpointPace
 from catlip.training.parallel import (
     Parallel,
     distribute,
@@ -55,6 +54,9 @@ from catlip.training.parallel import (
 )
 from catlip.training.precision import autocast, warn_if_emulated
 from catlip.training.preempt import noted_stops
+from catlip.training.saving import checkpoint
+from catlip.training.saving.pace import CheckpointPace
+from catlip.training.saving.writer import CheckpointWriter, nothing
 from catlip.training.schedule import (
     AdamWForm,
     Optimization,
@@ -63,7 +65,6 @@ from catlip.training.schedule import (
     learning_rate,
 )
 from catlip.training.threads import use_threads
-from catlip.training.writer import CheckpointWriter, nothing
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from catlip.cli import InputError
 from catlip.pretrain import Method, PretrainRun
 from catlip.record import environment, read_record
-from catlip.training import checkpoint
 from catlip.training.distributed import Place
 from catlip.training.folder import changes
 from catlip.training.log import read_lines
+from catlip.training.saving import checkpoint
 from catlip.training.threads import threads_of
 from catlip.weights.files import read_file
 

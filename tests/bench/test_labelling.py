@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from bench import labelling
-from bench.labelling import Labelling, main, start_up_s
+from bench.labelling import __main__ as labelling
+from bench.labelling.__main__ import Labelling, main
+from bench.labelling.command import start_up_s
 from catlip.cli import InputError
 
 FEW: dict[str, Any] = {

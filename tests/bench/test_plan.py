@@ -18,7 +18,9 @@ from bench.arithmetic.layouts import best_layout, computing_ms, laid_out
 from bench.arithmetic.link import PRESETS
 from bench.arithmetic.scaling import BACKWARD_SHARE, Compute, exposed_ms
 from bench.measuring.training_step import Factors
-from bench.plan import RATES_DIFFER, Plan, check, fastest_record, machines, planned
+from bench.plan.config import Plan
+from bench.plan.rates import RATES_DIFFER, fastest_record, machines
+from bench.plan.runs import check, planned
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.kinds import Interval

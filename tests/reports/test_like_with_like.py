@@ -15,8 +15,8 @@ from catlip.claims import least_pairs
 from catlip.kinds import KINDS, StepTime
 from catlip.kinds.cost.step_time import step_tables
 from catlip.kinds.cost.waterfall import waterfall_tables
+from catlip.kinds.least_counts import ROUNDS, too_few
 from catlip.kinds.words.threshold import probes
-from catlip.least_counts import ROUNDS, too_few
 from catlip.table import Quantity, sign_of
 from reports.read.measured import Setting, settings
 from reports.read.records import Record, read_records

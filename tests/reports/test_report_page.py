@@ -196,7 +196,7 @@ def test_nothing_of_torch_is_imported_and_of_the_method_only_the_command_line(tm
     )
     done = run_reports(tmp_path, code=code)
     assert done.returncode == 0, done.stderr
-    light = {"claims", "cli", "errors", "least_counts", "program", "system"}
+    light = {"claims", "cli", "errors", "program", "system"}
     imported = {tuple(name.split(".")[:2]) for name in done.stdout.splitlines()[-1].split()}
     allowed = {("catlip", part) for part in light | {"kinds", "method_style", "table"}}
     assert imported <= allowed | {("catlip",)}

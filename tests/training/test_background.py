@@ -7,9 +7,9 @@ import pytest
 import torch
 from small_run import SmallRun, small_run
 
-from catlip.training import checkpoint
-from catlip.training.background import Background
 from catlip.training.distributed import Place
+from catlip.training.saving import checkpoint
+from catlip.training.saving.background import Background
 
 
 def fails() -> None:

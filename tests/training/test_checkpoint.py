@@ -12,7 +12,7 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 
 from catlip.cli import InputError
-from catlip.training import checkpoint
+from catlip.training.saving import checkpoint
 
 
 def state(value: float) -> checkpoint.State:
@@ -103,7 +103,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     # A limit on file size fails a write half-way, as a full disk does.
     script = f"""
 import pathlib, resource, signal, torch
-from catlip.training import checkpoint
+from catlip.training.saving import checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 state = {{"objective": {{"x": torch.ones(1_000_000)}}}}

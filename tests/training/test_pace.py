@@ -2,7 +2,7 @@
 
 import time
 
-from catlip.training.pace import MOST_SHARE, USUAL_STEPS, CheckpointPace
+from catlip.training.saving.pace import MOST_SHARE, USUAL_STEPS, CheckpointPace
 
 
 def due(pace: CheckpointPace) -> list[int]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from catlip.kinds.base import Interval, Kind, Summary
 from catlip.kinds.cells import ratio_cell, summary_cell
+from catlip.kinds.least_counts import ROUNDS
 from catlip.kinds.run import Run
-from catlip.least_counts import ROUNDS
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 OURS = "ours"

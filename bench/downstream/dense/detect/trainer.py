@@ -25,14 +25,14 @@ from catlip import streams
 from catlip.fidelity import warmup_steps
 from catlip.program.progress import progress
 from catlip.recipes.dense import DetectionRecipe
-from catlip.training import checkpoint
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
 from catlip.training.parallel import distribute, gradient_norm, mean_over_ranks, synchronised
 from catlip.training.precision import autocast
 from catlip.training.preempt import Notice
+from catlip.training.saving import checkpoint
+from catlip.training.saving.writer import nothing
 from catlip.training.schedule import adamw, augmentation_progress
-from catlip.training.writer import nothing
 
 LOSSES = (
     "loss_rpn_cls",

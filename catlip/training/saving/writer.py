@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from catlip.training.background import Background
 from catlip.training.log import Progress
-from catlip.training.pace import CheckpointPace
+from catlip.training.saving.background import Background
+from catlip.training.saving.pace import CheckpointPace
 
 Saving = Callable[[Sequence[Progress]], Callable[[], Path] | None]
 

@@ -30,7 +30,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from catlip.cli import InputError
 from catlip.training.distributed import barrier
 from catlip.training.folder import refuse_another
-from catlip.training.metadata import PlainMetadataReader
+from catlip.training.saving.metadata import PlainMetadataReader
 
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
 HEAD = "checkpoint.json"  # of a folder, all but the tensors

@@ -1,0 +1,98 @@
+"""The layout of each method on some devices, and trainings that such a plan is held against."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.arithmetic.layouts import Laid, best_layout, computing_ms
+from bench.arithmetic.scaling import read
+from bench.plan.config import Plan
+from bench.plan.rates import Machine
+from catlip import kinds
+from catlip.cli import InputError
+from catlip.costs import GIB
+
+
+def planned(config: Plan, machine: Machine, devices: int) -> list[kinds.PlannedRun]:
+    """Each method that fits on so many devices; none without the first."""
+    laid: dict[str, Laid] = {}
+    for method, rate in machine.rates.items():
+        layout = best_layout(
+            rate.compute,
+            devices,
+            config.global_batch,
+            link=machine.link,
+            memory_bytes=machine.memory_bytes,
+        )
+        if layout is not None:
+            laid[method] = layout
+    first = laid.get(next(iter(machine.rates)))
+    return [
+        _planned(config, machine, laid=each, below=first)
+        for each in laid.values()
+        if first is not None
+    ]
+
+
+def _planned(config: Plan, machine: Machine, *, laid: Laid, below: Laid) -> kinds.PlannedRun:
+    step, rate = laid.factors, machine.rates[laid.factors.method]
+    hours = config.images / laid.images_per_s * laid.devices / 3600
+    ratio = below.images_per_s / laid.images_per_s
+    # Only computing is faster or slower than in the middle; waiting stays.
+    computing = laid.compute_ms / laid.step_ms
+    low, high = (1 + computing * (times - 1) for times in (rate.low, rate.high))
+    return kinds.PlannedRun(
+        model=machine.model,
+        method=step.method,
+        gpu=machine.name,
+        devices=laid.devices,
+        micro_batch=step.batch_size,
+        accumulation=laid.accumulation,
+        global_batch=laid.global_batch,
+        parallel=step.parallel,
+        checkpointing=step.checkpointing,
+        memory_gib=laid.peak_bytes / GIB,
+        step_ms=laid.step_ms,
+        exposed_ms=laid.exposed_ms,
+        device_hours=kinds.Interval(hours, hours * low, hours * high),
+        sent_mb=laid.sent_bytes / 1e6,
+        ratio=kinds.Interval(1.0)
+        if laid is below
+        else kinds.Interval(ratio, ratio * rate.ratio_low, ratio * rate.ratio_high),
+        source=rate.compute.source,
+    )
+
+
+def check(path: Path, every: Sequence[Machine]) -> kinds.PlanCheck:
+    """A training on one such device, planned as if it had not been there, from the steps whose
+    batch is nearest to its own: small batches take longer than their share. Raises: InputError.
+    """
+    record, trained = read(path, kinds.Pretrain)
+    recipe, timed = record["config"]["recipe"], [m for m in every if trained.method in m.rates]
+    if not timed:
+        raise InputError(f"{path} is of {trained.method}, whose steps were not timed")
+
+    def distance(machine: Machine) -> float:
+        batch = machine.rates[trained.method].compute.factors.batch_size
+        return abs(math.log(batch / recipe["micro_batch"]))
+
+    machine = min(timed, key=distance)
+    compute = machine.rates[trained.method].compute
+    if (recipe["encoder"], recipe["precision"]) != (machine.model, compute.factors.precision):
+        raise InputError(f"{path} trained another encoder, or in another precision")
+    factors = replace(
+        compute.factors,
+        resolution=recipe["resolution"],
+        batch_size=recipe["micro_batch"],
+        checkpointing=recipe["checkpointing"],
+    )
+    step_ms = computing_ms(compute, factors, 1)
+    predicted_s = trained.images_seen / factors.batch_size * step_ms / 1e3
+    return kinds.PlanCheck(
+        name=path.stem,
+        method=trained.method,
+        images=int(trained.images_seen),
+        predicted_s=predicted_s,
+        measured_s=trained.train_seconds,
+    )
