@@ -93,6 +93,8 @@ class Steps:
     """Timed steps."""
     chosen_threads: bool = False
     """As many threads as a training would choose, instead of all."""
+    busy: bool = False
+    """Beside a process that keeps one core busy."""
 
 
 def main(config: BusyMachine) -> None:
@@ -105,8 +107,7 @@ def main(config: BusyMachine) -> None:
         for number, (setting, busy) in progress(
             rounds, "busy_machine", unit="run", disable=config.quiet
         ):
-            with busy_process() if busy else contextlib.nullcontext():
-                timed = time_in_a_process(setting, config.num_steps)
+            timed = time_in_a_process(setting, config.num_steps, busy)
             rows.append({"setting": setting.name, "busy": busy, "round": number, **timed})
             record.save()
         ways = [waiting(rows, setting) for setting in SETTINGS]
@@ -118,16 +119,18 @@ def main(config: BusyMachine) -> None:
 def time_steps(config: Steps) -> None:
     """Time the steps of one training in this process."""
     place = find_place("cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        if config.chosen_threads:
-            use_threads(Path(folder), place)
-    trainer, stream = build(STEP, place), itertools.repeat(batch_of(STEP, place))
-    for _ in range(min(NUM_WARMUP, config.num_steps)):
-        trainer.train_step(stream)
-    begin = time.perf_counter()
-    for _ in range(config.num_steps):
-        trainer.train_step(stream)
-    print(json.dumps({"seconds": time.perf_counter() - begin, "threads": torch.get_num_threads()}))
+    with busy_process() if config.busy else contextlib.nullcontext():
+        with tempfile.TemporaryDirectory() as folder:
+            if config.chosen_threads:
+                use_threads(Path(folder), place)
+        trainer, stream = build(STEP, place), itertools.repeat(batch_of(STEP, place))
+        for _ in range(min(NUM_WARMUP, config.num_steps)):
+            trainer.train_step(stream)
+        begin = time.perf_counter()
+        for _ in range(config.num_steps):
+            trainer.train_step(stream)
+        seconds = time.perf_counter() - begin
+    print(json.dumps({"seconds": seconds, "threads": torch.get_num_threads()}))
 
 
 @contextlib.contextmanager
@@ -142,12 +145,13 @@ def busy_process() -> Iterator[None]:
         process.wait()
 
 
-def time_in_a_process(setting: Setting, num_steps: int) -> dict[str, Any]:
+def time_in_a_process(setting: Setting, num_steps: int, busy: bool = False) -> dict[str, Any]:
     """Seconds and threads of `num_steps` steps in a process of this setting; what the user set is
     not passed on.
     """
     command = [sys.executable, "-m", "bench.busy_machine", "steps", "--num-steps", str(num_steps)]
     command += ["--chosen-threads"] if setting.chosen_threads else []
+    command += ["--busy"] if busy else []
     inherited = {name: value for name, value in os.environ.items() if name not in WAITING}
     done = subprocess.run(
         command, env=inherited | setting.environment, stdout=subprocess.PIPE, text=True, check=True

@@ -182,7 +182,7 @@ SMALLEST = {
         "compiling",
     ),
     "bench.busy_machine": Smallest("--num-steps 1 --num-rounds 1 --quiet", "busy_machine"),
-    "bench.busy_machine steps": Smallest("--num-steps 1"),
+    "bench.busy_machine steps": Smallest("--num-steps 1 --busy"),
     "bench.analytic": Smallest("--methods catlip clip", "analytic"),
     "bench.projection": Smallest(
         f"--step-time {STEP_TIME}/*.json", "projection", ("bench.step_time",)

@@ -74,7 +74,7 @@ def test_nothing_to_time_is_refused(numbers: dict[str, int]) -> None:
 def test_it_writes_a_record(
     tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def timed(setting: Setting, num_steps: int) -> dict[str, float]:
+    def timed(setting: Setting, num_steps: int, busy: bool) -> dict[str, float]:
         return {"seconds": 2.0 * num_steps, "threads": 2}
 
     monkeypatch.setattr(busy_machine, "time_in_a_process", timed)
