@@ -11,7 +11,9 @@ from typing import Annotated, Any
 from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
 from catlip.cli import choose, one_of, run
-from catlip.pretrain import LabelledRun, Method, PretrainRun, classes_of, encoder_of, pretrain
+from catlip.pretraining.config import LabelledRun, PretrainRun
+from catlip.pretraining.method import Method, classes_of, encoder_of
+from catlip.pretraining.run import pretrain
 from catlip.recipes.pretrain import CLIP, STARTERS, Recipe
 from catlip.record import from_plain
 

@@ -28,7 +28,7 @@ from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
 from catlip.kinds.cost.bias_init import BIASES, bias_init_table, saved_words
-from catlip.pretrain import VocabularyLabels, augmented, base_rates_of, encoder_of
+from catlip.pretraining.method import augmented, base_rates_of, encoder_of
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.recipes.pretrain import CATLIP, Recipe
@@ -37,6 +37,7 @@ from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
 from catlip.training.loop import Trainer
 from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.sample_labels import VocabularyLabels
 
 # Steps whose losses are averaged, first and last.
 SPANS = ((1, 10), (91, 100), (491, 500), (991, 1000))

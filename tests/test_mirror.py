@@ -7,7 +7,7 @@ import pytest
 from one_line import one_line_error
 
 from catlip.cli import InputError
-from catlip.mirror import INDEX, Mirror
+from catlip.pretraining.mirror import INDEX, Mirror
 
 CONFIG = {"seed": 0}
 
@@ -110,7 +110,7 @@ def test_what_could_not_be_sent_is_sent_the_next_time(run: Run, capsys, monkeypa
 
     run.add(3)
     with monkeypatch.context() as patched:
-        patched.setattr("catlip.mirror.put_file", fails)
+        patched.setattr("catlip.pretraining.mirror.put_file", fails)
         run.mirror.send_or_warn()
     assert "cannot be written" in capsys.readouterr().err
     assert "log.jsonl" in content(run.elsewhere)

@@ -13,7 +13,9 @@ from bench.measuring.feed import EvenLabels
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
-from catlip.pretrain import Classes, Method, PretrainRun, encoder_of, pretrain
+from catlip.pretraining.config import PretrainRun
+from catlip.pretraining.method import Classes, Method, encoder_of
+from catlip.pretraining.run import pretrain
 from catlip.program.ranges import check_ranges
 from catlip.recipes.pretrain import STARTER
 from catlip.record import read_record

@@ -25,7 +25,7 @@ from bench.measuring import methods
 from catlip.cli import InputError, choose, one_of
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
-from catlip.pretrain import augmented
+from catlip.pretraining.method import augmented
 from catlip.program.ranges import Count, Seed
 from catlip.recipes.pretrain import CATLIP
 from catlip.training.distributed import Place

@@ -25,7 +25,8 @@ from catlip.kinds import Run, read_run
 from catlip.kinds.base import Kind
 from catlip.kinds.transfer.study import Studied
 from catlip.objective import Objective
-from catlip.pretrain import LabelledRun, PretrainCatLIP
+from catlip.pretrain import PretrainCatLIP
+from catlip.pretraining.config import LabelledRun
 from catlip.program.ranges import Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain, read_record, write_atomically

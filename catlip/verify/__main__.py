@@ -12,7 +12,7 @@ import torch
 import tyro
 
 from catlip.cli import InputError, run
-from catlip.pretrain import prepare
+from catlip.pretraining.run import prepare
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural, Positive, Seed
 from catlip.record import plain

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from catlip.cli import InputError
-from catlip.pretrain import Method, PretrainRun
+from catlip.pretraining.config import PretrainRun
+from catlip.pretraining.method import Method
 from catlip.record import environment, read_record
 from catlip.training.distributed import Place
 from catlip.training.folder import changes

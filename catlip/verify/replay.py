@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from catlip.pretrain import Training
+from catlip.pretraining.run import Training
 from catlip.training.feed import on_device
 from catlip.training.log import Progress, means
 from catlip.training.loop import metrics_of

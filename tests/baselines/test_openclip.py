@@ -14,7 +14,7 @@ from bench.measuring import methods
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, build_encoder
 from catlip.objective import Objective
-from catlip.pretrain import started
+from catlip.pretraining.method import started
 from catlip.recipes.pretrain import STARTER
 
 

@@ -16,7 +16,8 @@ from bench.bias_init import DEFAULTS, BiasInit, build, entropy, first_below, mai
 from catlip import pretrain
 from catlip.cli import InputError
 from catlip.kinds.cost.bias_init import BIASES
-from catlip.pretrain import PretrainCatLIP, base_rates_of
+from catlip.pretrain import PretrainCatLIP
+from catlip.pretraining.method import base_rates_of
 from catlip.training.loop import Trainer
 from catlip.vocabulary import Vocabulary
 

@@ -17,9 +17,9 @@ from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath, RaggedLabels
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shards import Shard, expand, open_shard, write_shard
-from catlip.pretrain import VocabularyLabels
 from catlip.program.broken import BrokenImages
 from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.sample_labels import VocabularyLabels
 
 
 def data_path(shards: list[Shard], *, replicas: int = 1, steps: int = 6, **fields) -> DataPath:

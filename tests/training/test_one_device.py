@@ -9,7 +9,7 @@ import torch
 
 from bench.measuring import methods
 from catlip.objective import Objective
-from catlip.pretrain import augmented
+from catlip.pretraining.method import augmented
 from catlip.recipes.pretrain import CATLIP
 
 META = torch.device("meta")

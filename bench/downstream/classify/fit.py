@@ -17,7 +17,7 @@ from catlip.data.sampler import SampleOrder
 from catlip.data.shards import Shard
 from catlip.fidelity import warmup_steps
 from catlip.objective import Objective
-from catlip.pretrain import augmented
+from catlip.pretraining.method import augmented
 from catlip.program.broken import MAX_BROKEN, read_broken
 from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Place

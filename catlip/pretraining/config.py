@@ -1,0 +1,98 @@
+"""What a pre-training is started with, whatever its method."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from catlip.cli import InputError
+from catlip.program.broken import MAX_BROKEN, MaxBroken
+from catlip.program.ranges import Count, Natural, Positive, Seed
+from catlip.recipes.pretrain import Recipe
+from catlip.record import LATER
+from catlip.system.urls import is_remote
+from catlip.training.parallel import Parallel
+
+
+@dataclass(frozen=True)
+class PretrainRun:
+    """What any method's pre-training run is started with."""
+
+    recipe: tyro.conf.OmitArgPrefixes[Recipe]
+    shards: tuple[str, ...] = ()
+    """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
+    out: Path = Path("runs/pretrain")
+    """Folder of the run; its record is written beside it, as NAME.json."""
+    seed: Seed = 0
+    """Seed of the weights, the order of the samples, and their crops."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    num_workers: Natural | None = None
+    """Processes that read and decode images, per rank; the batches do not depend on it. By default
+    one, and beside a GPU all its share of the cores but one.
+    """
+    max_broken: MaxBroken = MAX_BROKEN
+    parallel: Parallel = "ddp"
+    """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over
+    them.
+    """
+    compile: bool = False
+    """Compile the transformer blocks, once for each image size; by default on a GPU, in a training
+    of at least 1,000 steps a size.
+    """
+    eager: bool = field(default=False, metadata=LATER)
+    """Never compile."""
+    deterministic: bool = False
+    """Only kernels that give the same result each time, so that a run that was stopped ends as one
+    that was not, to the bit, on a GPU too; bench.step_time says what that costs.
+    """
+    log_every: Count = 20
+    """Optimizer steps per line of the log."""
+    checkpoint_every: Count | None = None
+    """Optimizer steps between checkpoints; by default 200, or as many more that checkpoints take no
+    more than 2 % of the time.
+    """
+    checkpoint_minutes: Positive | None = field(default=None, metadata=LATER)
+    """Minutes between checkpoints, in place of steps."""
+    mirror: Path | None = field(default=None, metadata=LATER)
+    """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from which it
+    goes on where its own folder is lost.
+    """
+    snapshots: Count = 1
+    """At how many evenly spaced steps to keep the weights to transfer; the end,
+    weights.safetensors, is the last of them.
+    """
+    restart: bool = False
+    """Discard the run that is in the folder instead of going on with it."""
+    wandb: str = ""
+    """A Weights & Biases project to log to as well."""
+    trackio: str = field(default="", metadata=LATER)
+    """A trackio project to log to as well, in the folder of the run."""
+    dry_run: bool = False
+    """Print the resolved recipe, what a step costs and what differs from the release, and stop;
+    needs no data.
+    """
+    quiet: bool = False
+    """No progress bar."""
+
+    def __post_init__(self) -> None:
+        if self.compile and self.eager:
+            raise InputError("--compile and --eager exclude each other")
+        if self.checkpoint_every and self.checkpoint_minutes:
+            raise InputError("give --checkpoint-every or --checkpoint-minutes, not both")
+        if self.mirror and not is_remote(self.mirror):
+            raise InputError(
+                f"--mirror {self.mirror} is no URL; a folder of this machine is file:///..."
+            )
+
+
+@dataclass(frozen=True)
+class LabelledRun(PretrainRun):
+    """What a run of a method that classifies is started with."""
+
+    vocabulary: Path | None = None
+    """Made by catlip.vocabulary; a dry run can do without."""
+    num_classes: Count = 24_320
+    """Size of the vocabulary that a dry run assumes when none is given; the release's is 24,320."""
+    labels_dir: Path = Path("labels")
+    """Where catlip.label put the labels of these shards."""

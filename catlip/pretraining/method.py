@@ -1,0 +1,124 @@
+"""How a method is trained: its objective as the recipe starts it, and its classes."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from catlip.cli import InputError
+from catlip.data.loader import LabelSource
+from catlip.encoder import ImageEncoder, build_encoder
+from catlip.initialization import encoder_as_release
+from catlip.objective import Objective
+from catlip.pretraining.config import LabelledRun
+from catlip.range_augment import Augmented, RangeAugment
+from catlip.recipes.base import ImageRecipe
+from catlip.recipes.pretrain import Recipe
+from catlip.vocabulary import Vocabulary, vocabulary_identity
+from catlip.vocabulary.sample_labels import VocabularyLabels
+
+UNKNOWN_LABELS_PER_CAPTION = 3  # a DataComp caption's, about
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a method that classifies is trained with.
+
+    Attributes:
+        base_rates: [V] float32, the fraction of captions that name each class.
+        identity: what determines a run: the vocabulary.
+        labels: of the samples; None where a dry run does without a vocabulary.
+    """
+
+    base_rates: Tensor
+    identity: dict[str, Any]
+    labels: LabelSource | None
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method is trained.
+
+    Attributes:
+        build: makes the objective, after the seed is set.
+        classes, tokenize: how to make the labels and the tokens that the objective needs.
+    """
+
+    build: Callable[[], Objective]
+    classes: Classes | None = None
+    tokenize: Callable[[list[str]], Tensor] | None = None
+
+
+def classes_of(config: LabelledRun) -> Classes:
+    """The classes of a run: those of its vocabulary.
+
+    Raises: InputError when none is given, and it is no dry run.
+    """
+    if config.vocabulary is None:
+        if not config.dry_run:
+            raise InputError(
+                "which nouns are the classes? give --vocabulary FILE, made by python -m "
+                "catlip.vocabulary"
+            )
+        equal = UNKNOWN_LABELS_PER_CAPTION / config.num_classes
+        return Classes(torch.full((config.num_classes,), equal), identity={}, labels=None)
+    vocabulary = Vocabulary.load(config.vocabulary)
+    return Classes(
+        base_rates_of(vocabulary),
+        {"vocabulary": vocabulary_identity(config.vocabulary), "num_classes": len(vocabulary)},
+        VocabularyLabels(config.labels_dir, vocabulary),
+    )
+
+
+def base_rates_of(vocabulary: Vocabulary) -> Tensor:
+    """[V] float32, the share of captions that name each class; equal shares when the number of
+    captions is unknown.
+    """
+    if vocabulary.source.captions is None:
+        return torch.full((len(vocabulary),), UNKNOWN_LABELS_PER_CAPTION / len(vocabulary))
+    counts = torch.tensor([synset.count for synset in vocabulary.synsets], dtype=torch.float64)
+    return (counts / vocabulary.source.captions).clamp(1e-8, 0.5).float()
+
+
+def encoder_of(recipe: Recipe) -> ImageEncoder:
+    """The recipe's image encoder, freshly initialised."""
+    encoder = build_encoder(
+        recipe.encoder,
+        recipe.resolution,
+        attention=recipe.attention,
+        drop_path=recipe.drop_path,
+        patch_drop_rate=recipe.patch_drop_rate,
+        checkpointing=recipe.checkpointing,
+    )
+    if recipe.initialization == "release":
+        encoder_as_release(encoder)
+    return encoder
+
+
+def started(objective: Objective, recipe: Recipe) -> Objective:
+    """The objective, its learned temperature and bias where the recipe starts them.
+
+    Raises: InputError where the recipe starts one that the method does not have.
+    """
+    scale = None if recipe.temperature is None else -math.log(recipe.temperature)
+    for name, parameter, start in (
+        ("temperature", "logit_scale", scale),
+        ("logit_bias", "logit_bias", recipe.logit_bias),
+    ):
+        if start is None:
+            continue
+        if name not in objective.starts:
+            raise InputError(f"--{name.replace('_', '-')}: {objective.label} has none")
+        nn.init.constant_(objective.get_parameter(parameter), start)
+    return objective
+
+
+def augmented(objective: Objective, recipe: ImageRecipe) -> Objective:
+    """The objective behind RangeAugment, if the recipe has it; no method knows."""
+    if not recipe.range_augment:
+        return objective
+    start, end = recipe.range_augment
+    return Augmented(objective, RangeAugment((start, end)))

@@ -1,0 +1,256 @@
+"""A run of any method, which is never asked for: `pretrain` trains and writes the record."""
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from catlip.cli import InputError
+from catlip.data.loader import Batch, DataPath, Shards
+from catlip.data.sampler import SampleOrder
+from catlip.data.shard_set import ShardSet, open_shards
+from catlip.data.shards import expand
+from catlip.dry_run import describe, made_up_batch
+from catlip.fidelity import differences
+from catlip.kinds import Pretrain
+from catlip.kinds.transfer.pretrain import pretrain_table
+from catlip.objective import shown_as
+from catlip.pretraining.config import PretrainRun
+from catlip.pretraining.method import Method, augmented, started
+from catlip.pretraining.mirror import Mirror, open_mirror
+from catlip.program.broken import FEW, MOST_LISTED, read_broken
+from catlip.record import Record, plain
+from catlip.system.lock import only_writer
+from catlip.table import as_text
+from catlip.training.blocks import compiling_pays
+from catlip.training.deterministic import choose_deterministic
+from catlip.training.distributed import Place, barrier, find_place, in_turn, peak_gib
+from catlip.training.folder import discard
+from catlip.training.loop import Implementation, Trainer, train
+from catlip.training.saving.writer import nothing
+from catlip.vocabulary.sample_labels import VocabularyLabels
+
+OF_LABELS = ("vocabulary", "num_classes", "labels_dir")  # settings that only labels need
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training at its first step.
+
+    Attributes:
+        identity: what determines the run; its checkpoints and weights hold it.
+    """
+
+    trainer: Trainer
+    data: DataPath
+    identity: dict[str, Any]
+
+    def batches(self, step: int, num_workers: int | None) -> Iterator[Batch]:
+        """The micro-batches of this rank from `step` on."""
+        pin_memory = self.trainer.place.device.type == "cuda"
+        return self.data.batches(step, num_workers, pin_memory=pin_memory)
+
+
+def pretrain(config: PretrainRun, method: Method) -> Path | None:
+    """Train by a recipe, with checkpoints and resume, and write the record.
+
+    Returns: the path of the record; None after a dry run.
+    """
+    if config.deterministic:
+        choose_deterministic()
+    place = find_place(config.device)
+    if config.dry_run:
+        _dry_run(config, method, place)
+        return None
+    training = prepare(config, method, place)
+    # Not when torchrun starts these processes again after a fault.
+    restart = config.restart and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    with only_writer(config.out, place.is_main):
+        if restart:
+            _discard(config.out, place)
+        mirror = open_mirror(
+            config.mirror, config.out, training.identity, place=place, restart=restart
+        )
+        path = _train(config, training, mirror)
+        if mirror:
+            mirror.send_record(path)
+    return path
+
+
+def _dry_run(config: PretrainRun, method: Method, place: Place) -> None:
+    recipe = config.recipe
+    with torch.device("meta"):  # shapes alone: the largest encoder takes no memory, and seconds
+        objective = augmented(started(method.build(), recipe), recipe)
+    num_samples = 0
+    if config.shards and not recipe.iterations:
+        num_samples = int(_shards(config, place).counts.sum())
+    if place.is_main:
+        batch = made_up_batch(recipe.resolution, method.tokenize)
+        print(describe(recipe, objective, batch, num_samples=num_samples, place=place))
+
+
+def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
+    """The training as its config, its data and its seed determine it.
+
+    Raises: InputError when the data cannot be read, or the labels are not of these shards.
+    """
+    recipe, classes = config.recipe, method.classes
+    shards, labels = _shards(config, place), classes.labels if classes else None
+    if isinstance(labels, VocabularyLabels) and place.is_main:
+        labels.check(shards, config.shards)
+    order = SampleOrder(shards.counts, config.seed)
+    data = DataPath(
+        shards,
+        order,
+        recipe.plan(order.total, config.seed),
+        augmentation=recipe.augmentation(),
+        seed=config.seed,
+        accumulation=recipe.accumulation(place.world_size),
+        rank=place.rank,
+        world_size=place.world_size,
+        labels=labels,
+        tokenize=method.tokenize,
+        max_broken=config.max_broken,
+    )
+    torch.manual_seed(config.seed)
+    objective = augmented(started(method.build(), recipe), recipe)
+    identity = (
+        recipe.identity()
+        | (classes.identity if classes else {})
+        | {"method": objective.name, "seed": config.seed, "data": shards.digest}
+    )
+    pays = compiling_pays(place.device, len(data.plan), len(recipe.sizes()))
+    trainer = Trainer(
+        objective,
+        recipe,
+        len(data.plan),
+        place=place,
+        accumulation=data.accumulation,
+        implementation=Implementation(
+            config.parallel, config.compile or (pays and not config.eager)
+        ),
+        seed=config.seed,
+    )
+    return Training(trainer, data, identity)
+
+
+def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Path:
+    """Train in the run's folder, from its last checkpoint if there is one, and write the record;
+    its path.
+    """
+    trainer, data = training.trainer, training.data
+    place, objective = trainer.place, trainer.objective
+    method = objective.name
+    config = replace(config, compile=trainer.implementation.compile)
+    settings = plain(config) | {"method": method}
+    if "labels" not in objective.needs:
+        settings = {name: value for name, value in settings.items() if name not in OF_LABELS}
+    record = Record(config.out.with_name(config.out.name + ".json"), Pretrain, settings)
+    record.environment["ranks"] = place.world_size
+    with record if place.is_main else nullcontext():
+        lines = train(
+            trainer,
+            lambda step: training.batches(step, config.num_workers),
+            config.out,
+            config=training.identity,
+            log_every=config.log_every,
+            checkpoint_every=config.checkpoint_every,
+            checkpoint_minutes=config.checkpoint_minutes,
+            snapshots=config.snapshots,
+            projects={"wandb": config.wandb, "trackio": config.trackio},
+            quiet=config.quiet,
+            after_checkpoint=mirror.send_or_warn if mirror else nothing,
+        )
+        record.shown_as[method] = shown_as(objective)
+        record.samples |= {
+            name: [line[name] for line in lines] for name in lines[0] if name != "broken"
+        }
+        broken = _list_broken(record, config.out, data.shards)
+        if trainer.accumulation > 1:
+            record.notes.append(
+                f"{trainer.accumulation} micro-steps a step keep the recipe's global batch"
+            )
+        record.notes += differences(config.recipe, method)
+        measured = record.measured(
+            summary(trainer, lines, config.seed, samples=data.order.total, broken=broken)
+        )
+    if place.is_main:
+        print(as_text(pretrain_table("training", "This training", [measured])))
+    return record.path
+
+
+def _shards(config: PretrainRun, place: Place) -> ShardSet:
+    """The shards, counted by one process if they are new; the others then read its counts."""
+    quiet = config.quiet or not place.is_main
+    shards = in_turn(lambda: open_shards(expand(config.shards), quiet), place)
+    skipped = shards.skipped_by_cause()
+    count = sum(skipped.values())
+    if count and place.is_main:
+        print(
+            f"{count:,} samples of the shards are left out: {skipped}; first: "
+            f"{shards.first_skipped()[0]}"
+        )
+    total = count + int(shards.counts.sum())
+    if count > max(FEW if config.max_broken else 0, config.max_broken * total):
+        raise InputError(
+            f"{count:,} of {total:,} samples are left out ({skipped}; first: "
+            f"{shards.first_skipped()[0]}), over --max-broken {config.max_broken:g}: make the "
+            "shards again, or raise --max-broken"
+        )
+    return shards
+
+
+def _list_broken(record: Record, folder: Path, shards: Shards) -> dict[str, int]:
+    """List in the record the images that could not be used: those met in training, and what was
+    left out of the shards; their counts by cause.
+    """
+    broken = read_broken(folder)
+    counts, keys = broken.counts(), broken.listed()
+    if isinstance(shards, ShardSet):
+        counts |= shards.skipped_by_cause()
+        keys += shards.first_skipped()
+    if counts:
+        record.samples["broken_keys"] = keys[:MOST_LISTED]
+    return counts
+
+
+def _discard(folder: Path, place: Place) -> None:
+    """Delete the run in `folder`. Raises: InputError."""
+    if place.is_main:
+        discard(folder)
+    barrier()
+
+
+def summary(
+    trainer: Trainer,
+    lines: list[dict[str, float]],
+    seed: int,
+    *,
+    samples: int,
+    broken: dict[str, int],
+) -> Pretrain:
+    """The numbers that the report shows, from the log of a finished run over so many samples."""
+    objective = trainer.objective
+    last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
+    return Pretrain(
+        broken=broken,
+        method=objective.name,
+        seed=seed,
+        iterations=trainer.num_steps,
+        images_seen=last["images_seen"],
+        epochs_seen=last["images_seen"] / samples,
+        final_loss=float(np.mean([line["loss"] for line in tail])),
+        train_seconds=last["seconds"],
+        images_per_s=last["images_seen"] / last["seconds"],
+        data_wait_share=float(np.mean([line["data_wait_share"] for line in lines])),
+        peak_gib=peak_gib(trainer.place.device),
+        parameters_total=sum(p.numel() for p in objective.parameters()),
+        parameters_image=sum(
+            p.numel() for p in objective.get_submodule("image_encoder").parameters()
+        ),
+    )
