@@ -35,7 +35,7 @@ from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record
 from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
-from catlip.training.loop import Trainer
+from catlip.training.trainer import Trainer
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.sample_labels import VocabularyLabels
 

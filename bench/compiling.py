@@ -36,7 +36,7 @@ from catlip.recipes.pretrain import CATLIP
 from catlip.record import Record, build_name
 from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
-from catlip.training.loop import Trainer
+from catlip.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a training step costs: forward, loss, backward and optimizer of each method, interleaved in
 one process.
 
-The steps are those of `catlip.training.loop.Trainer`, as pre-training takes them: the host waits
+The steps are those of `catlip.training.trainer.Trainer`, as pre-training takes them: the host waits
 once in each for the loss and the gradient's norm.
 """
 
@@ -42,8 +42,8 @@ from catlip.system.energy import EnergyMeter
 from catlip.table import print_tables
 from catlip.training.deterministic import choose_deterministic
 from catlip.training.distributed import Place, barrier, find_place
-from catlip.training.loop import Trainer
 from catlip.training.parallel import Parallel
+from catlip.training.trainer import Trainer
 
 PAPER_SAMPLES = 13.1e9  # 200,000 steps of 65,536 images (Table 6b)
 

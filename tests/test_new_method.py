@@ -28,7 +28,7 @@ CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
 # its first checkpoint.
 PROGRAMS = """
 import json, runpy, sys
-from catlip.training.loop import Trainer
+from catlip.training.trainer import Trainer
 
 saving = Trainer.saving
 def save_once(self, *arguments):

@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from catlip.data.loader import Batch
-from catlip.training.loop import Trainer
+from catlip.training.trainer import Trainer
 
 # Members of an objective: parts.
 TOWERS = {"image_encoder": "image_encoder", "text_encoder": "text_tower"}

@@ -28,7 +28,7 @@ from catlip.costs import GIB
 from catlip.data.loader import Batch
 from catlip.kinds import MemoryParts
 from catlip.training.distributed import Place
-from catlip.training.loop import Trainer
+from catlip.training.trainer import Trainer
 
 NUM_WARMUP = 2  # the optimizer's state is made in the first step
 NUM_REPEATS = 2  # shows that the figure is the same each time

@@ -31,8 +31,9 @@ from catlip.training.blocks import compiling_pays
 from catlip.training.deterministic import choose_deterministic
 from catlip.training.distributed import Place, barrier, find_place, in_turn, peak_gib
 from catlip.training.folder import discard
-from catlip.training.loop import Implementation, Trainer, train
+from catlip.training.loop import train
 from catlip.training.saving.writer import nothing
+from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
 OF_LABELS = ("vocabulary", "num_classes", "labels_dir")  # settings that only labels need

@@ -18,7 +18,7 @@ from catlip.cli import InputError
 from catlip.kinds.cost.bias_init import BIASES
 from catlip.pretrain import PretrainCatLIP
 from catlip.pretraining.method import base_rates_of
-from catlip.training.loop import Trainer
+from catlip.training.trainer import Trainer
 from catlip.vocabulary import Vocabulary
 
 STEPS, BATCH = 6, 16

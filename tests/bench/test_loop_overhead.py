@@ -10,8 +10,8 @@ from bench.loop_overhead import NUM_CLASSES, LoopOverhead, bare_step
 from bench.measuring import methods
 from catlip.cli import InputError
 from catlip.training.distributed import Place
-from catlip.training.loop import Trainer
 from catlip.training.schedule import WARMUP_FROM, Optimization
+from catlip.training.trainer import Trainer
 
 
 def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_path) -> None:

@@ -17,8 +17,8 @@ from bench.step_time import PARTS, StepTime, steps_ms, ways
 from catlip.cli import InputError
 from catlip.kinds.cells import TIMES
 from catlip.training.distributed import find_place
-from catlip.training.loop import Trainer
 from catlip.training.parallel import gradient_norm
+from catlip.training.trainer import Trainer
 
 TINY = (
     "--model",

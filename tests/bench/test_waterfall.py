@@ -28,7 +28,7 @@ from catlip.kinds.cost.waterfall import Factor
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
-from catlip.training.loop import Trainer
+from catlip.training.trainer import Trainer
 
 MODEL = "hybrid_mini"
 RELEASE = release_changes(256, gpu=True)

@@ -13,8 +13,8 @@ import torch
 from bench.measuring import methods
 from catlip.recipes.pretrain import STARTER
 from catlip.training.distributed import find_place
-from catlip.training.loop import Implementation, Trainer
 from catlip.training.parallel import Parallel
+from catlip.training.trainer import Implementation, Trainer
 
 
 def three_steps(

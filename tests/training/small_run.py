@@ -33,8 +33,9 @@ from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.objective import Objective
 from catlip.training.distributed import Place, find_place
-from catlip.training.loop import Implementation, Trainer, train
+from catlip.training.loop import train
 from catlip.training.schedule import Optimization
+from catlip.training.trainer import Implementation, Trainer
 
 SIZES = [ImageSize(16, 6), ImageSize(24, 4)]
 SAME = (

@@ -15,7 +15,7 @@ from catlip.recipes.pretrain import STARTER
 from catlip.record import Record
 from catlip.training.attention import watched
 from catlip.training.distributed import Place
-from catlip.training.loop import Trainer
+from catlip.training.trainer import Trainer
 
 CPU = Place(0, 1, torch.device("cpu"))
 

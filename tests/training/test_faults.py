@@ -10,8 +10,8 @@ from small_run import Small
 
 from catlip.data.workers import START_S, TIMEOUT_S
 from catlip.training.distributed import Place
-from catlip.training.loop import Trainer
 from catlip.training.schedule import Optimization
+from catlip.training.trainer import Trainer
 
 IDENTITY = {"seed": 0, "num_steps": 20}
 CPU = Place(0, 1, torch.device("cpu"))

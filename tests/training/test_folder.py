@@ -19,8 +19,10 @@ from catlip.objective import Objective
 from catlip.training.distributed import Place
 from catlip.training.folder import discard, refuse_another
 from catlip.training.log import Log, Progress
-from catlip.training.loop import Trainer, save_weights, train
+from catlip.training.loop import train
+from catlip.training.saving.weights import save_weights
 from catlip.training.schedule import Optimization
+from catlip.training.trainer import Trainer
 
 CPU = Place(0, 1, torch.device("cpu"))
 RUN = (

@@ -21,10 +21,11 @@ from catlip.program.broken import BrokenImage, read_broken
 from catlip.recipes.pretrain import STARTER
 from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place, find_place
-from catlip.training.loop import Trainer, train
+from catlip.training.loop import train
 from catlip.training.saving import checkpoint
 from catlip.training.saving.background import Background
 from catlip.training.schedule import adamw
+from catlip.training.trainer import Trainer
 
 CPU = Place(0, 1, torch.device("cpu"))
 

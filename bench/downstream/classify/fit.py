@@ -21,7 +21,8 @@ from catlip.pretraining.method import augmented
 from catlip.program.broken import MAX_BROKEN, read_broken
 from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Place
-from catlip.training.loop import Implementation, Trainer, train
+from catlip.training.loop import train
+from catlip.training.trainer import Implementation, Trainer
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.recipes.base import ImageRecipe
 from catlip.record import Record
 from catlip.training.distributed import Place, find_place
-from catlip.training.loop import save_weights
+from catlip.training.saving.weights import save_weights
 from catlip.training.threads import use_threads
 
 # Most points of a loss curve in a record; each is the mean of as many steps as that takes.

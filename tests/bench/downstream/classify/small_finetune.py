@@ -20,7 +20,7 @@ import torch
 
 from bench.downstream.finetune import Finetune, main
 from catlip.recipes.transfer import STARTER_FINETUNE
-from catlip.training.loop import Trainer
+from catlip.training.trainer import Trainer
 
 KILLED_AT = 5  # one step after a checkpoint
 RECIPE = replace(

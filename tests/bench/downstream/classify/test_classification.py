@@ -21,8 +21,8 @@ from catlip.data.loader import Batch, RaggedLabels
 from catlip.kinds.transfer.transfer import unpacked
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.training.distributed import Place
-from catlip.training.loop import Trainer
 from catlip.training.schedule import adamw
+from catlip.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 HERE = Place(0, 1, CPU)

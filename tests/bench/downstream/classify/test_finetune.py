@@ -22,7 +22,7 @@ from bench.downstream.encoders.load import load_encoder
 from bench.downstream.finetune import Finetune, main
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_FINETUNE, TABLE_7B
-from catlip.training.loop import Trainer
+from catlip.training.trainer import Trainer
 
 HERE = Path(__file__).parent
 FIT = "folder-1-random-seed0"  # a run's name

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from bench.downstream.longer_training import RECIPES, LongerTraining, main
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_PROBE
-from catlip.training.loop import save_weights
+from catlip.training.saving.weights import save_weights
 
 
 def probed(out: Path, runs: list[Path], data: str, **options: Any) -> dict[str, Any]:

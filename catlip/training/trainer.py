@@ -1,0 +1,323 @@
+"""One step of training in plain PyTorch: accumulation, clipping, averaging, and its whole state.
+
+For the trainer, an objective is a module that turns a batch into a scalar loss, and a batch has a
+length, `keys`, `broken` and `to(device)`. Random numbers depend only on the seed, the step and the
+micro-batch.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+from torch.distributed.fsdp import FSDPModule
+
+from catlip import streams
+from catlip.cli import InputError
+from catlip.objective import Objective
+from catlip.record import note_begun
+from catlip.training.attention import watched
+from catlip.training.average import WeightAverage
+from catlip.training.blocks import compile_blocks
+from catlip.training.distributed import Place
+from catlip.training.divergence import refuse
+from catlip.training.log import Progress
+from catlip.training.parallel import (
+    Parallel,
+    distribute,
+    finish_gradients,
+    gradient_norm,
+    local,
+    mean_over_ranks,
+    share_replicated,
+    synchronised,
+    whole,
+)
+from catlip.training.precision import autocast, warn_if_emulated
+from catlip.training.saving import checkpoint
+from catlip.training.schedule import (
+    AdamWForm,
+    Optimization,
+    adamw,
+    augmentation_progress,
+    learning_rate,
+)
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """How a step is computed; its result does not depend on it, except for rounding.
+
+    Attributes:
+        parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks.
+        compile: compile the transformer blocks, once for each image size.
+        optimizer: AdamW as one kernel for all parameters ("fused"), one for each of its operations
+            ("foreach"), or one for each operation and parameter ("loop").
+        norm: takes the 2-norm of the whole gradient.
+    """
+
+    parallel: Parallel = "ddp"
+    compile: bool = False
+    optimizer: AdamWForm = "fused"
+    norm: Callable[[Iterable[nn.Parameter]], Tensor] = gradient_norm
+
+
+def unmarked(part: str) -> None:
+    """The default mark, which does nothing."""
+
+
+def never() -> bool:
+    """The default for whether to save, which asks for nothing."""
+    return False
+
+
+@dataclass
+class Trainer:
+    """An objective, its optimizer and the average of its weights, stepping through batches.
+
+    Attributes:
+        objective: what is trained; `objective(batch)` is a scalar loss, mean per image.
+        optimization: the recipe's numbers.
+        num_steps: optimizer steps of the whole run; the learning rate's cosine ends there.
+        place: rank and device.
+        accumulation: micro-batches per optimizer step.
+        implementation: how a step is computed; the run is the same.
+        seed: of the objective's random numbers (dropped paths, augmentation); each of its calls in
+            a step has its own, which depend on the micro-batch and not on the rank.
+        mark: called with "loss", "backward" or "optimizer" when that part of a step is done, for
+            benches that time the parts.
+    """
+
+    objective: Objective
+    optimization: Optimization
+    num_steps: int
+    _: KW_ONLY
+    place: Place
+    accumulation: int = 1
+    implementation: Implementation = Implementation()
+    seed: int = 0
+    mark: Callable[[str], object] = unmarked
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        recipe, form, device = self.optimization, self.implementation, self.place.device
+        if self.place.is_main:
+            warn_if_emulated(device, recipe.precision)
+        self.objective.to(device)
+        if form.compile:
+            compile_blocks(self.objective)
+        self.replica = distribute(
+            self.objective, self.place, form.parallel, precision=recipe.precision
+        )
+        # Collected once: collecting them in each step would take as long as clipping.
+        self._parameters = list(self.objective.parameters())
+        self._watched = False
+        self.optimizer = adamw(self.objective, recipe, form.optimizer)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        self.average = (
+            WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising)
+            if recipe.ema_decay
+            else None
+        )
+
+    def train_step(
+        self, batches: Iterator[Any], asks_to_save: Callable[[], bool] = never
+    ) -> Progress:
+        """One optimizer step over the next `accumulation` batches.
+
+        The host waits for the device once, for the loss and the gradient's norm, so that it can
+        stop before the optimizer steps.
+
+        Args:
+            asks_to_save: whether this rank asks all of them for a checkpoint after this step; the
+                answer travels with the loss.
+        Raises: InputError, on all ranks, when either is not finite on any; the weights are then
+            those before the step.
+        """
+        begin, wait, images, losses, keys, broken = time.perf_counter(), 0.0, 0, [], [], []
+        self.objective.set_progress(
+            augmentation_progress(self.step, self.num_steps, self.optimization)
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        per_loss = self.accumulation if self.objective.whole_step else 1
+        for micro_step in range(0, self.accumulation, per_loss):
+            asked = time.perf_counter()
+            parts = [next(batches) for _ in range(per_loss)]
+            wait += time.perf_counter() - asked
+            images += sum(len(part) for part in parts)
+            keys.append([key for part in parts for key in part.keys])
+            broken += [image for part in parts for image in part.broken]
+            losses.append(
+                self._backward([part.to(self.place.device) for part in parts], micro_step)
+            )
+        note_begun()
+        mean_loss = torch.stack(losses).mean()
+        asks = mean_loss.new_full((), float(asks_to_save()))
+        of_all = mean_over_ranks(torch.stack([mean_loss, asks]))
+        loss, asking, grad_norm = torch.stack([*of_all, self._clip()]).tolist()
+        if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
+            refuse(self.step, self.place, losses, keys=keys, grad_norm=grad_norm)
+        self._update()
+        self.mark("optimizer")
+        return Progress(
+            loss=loss,
+            grad_norm=grad_norm,
+            seconds=time.perf_counter() - begin,
+            data_wait_seconds=wait,
+            images=images * self.place.world_size,
+            broken=broken,
+            saves=asking > 0,
+        )
+
+    def loss(self, *batches: Any) -> Tensor:
+        """The objective's loss, a scalar, in the recipe's precision."""
+        with (
+            autocast(self.place.device, self.optimization.precision),
+            watched(self.objective, not self._watched),
+        ):
+            loss: Tensor = self.replica(*batches)
+        self._watched = True
+        return loss
+
+    def state(self) -> checkpoint.State:
+        """Everything on which the rest of the run depends.
+
+        The tensors are not copied, so that filling them restores the run.
+        """
+        scaler = {name: torch.tensor(value) for name, value in self.scaler.state_dict().items()}
+        moments: Any = get_optimizer_state_dict(self.objective, self.optimizer)["state"]
+        return {
+            "objective": self.objective.state_dict(),
+            "optimizer": {
+                f"{name}/{moment}": value
+                for name, by_moment in moments.items()
+                for moment, value in by_moment.items()
+            },
+            "average": self.average.values if self.average else {},
+            "scaler": scaler,
+        }
+
+    def saving(
+        self, folder: Path, config: dict[str, Any], unlogged: Iterable[Progress] = ()
+    ) -> Callable[[], Path] | None:
+        """Copy the state for a checkpoint in `folder`, with the steps that the log has no line for
+        yet; all ranks call it.
+
+        Returns: what writes it, on any thread, and raises OSError, with the last one untouched;
+            None on a rank that has nothing to write.
+        """
+        steps = [progress.numbers() for progress in unlogged]
+        if isinstance(self.replica, FSDPModule):
+            state = self.state()
+            share_replicated(
+                tensor for part in ("objective", "average") for tensor in state[part].values()
+            )
+            return checkpoint.save_sharded(
+                folder,
+                self.step,
+                state,
+                config=config,
+                main=self.place.is_main,
+                unlogged=steps,
+                group=self._beside,
+            )
+        if not self.place.is_main:
+            return None
+        state = checkpoint.copied(self.state())
+        return partial(checkpoint.save, folder, self.step, state, config=config, unlogged=steps)
+
+    @cached_property
+    def _beside(self) -> dist.ProcessGroup:
+        """The group for what ranks exchange beside the steps."""
+        group = dist.new_group(backend="gloo")
+        assert isinstance(group, dist.ProcessGroup), "every rank is in it"
+        return group
+
+    def resume(self, folder: Path, config: dict[str, Any]) -> list[Progress]:
+        """Load the newest checkpoint in `folder`, if there is one; as `load`."""
+        path = checkpoint.newest(folder)
+        return [] if path is None else self.load(path, config)
+
+    def load(self, path: Path, config: dict[str, Any]) -> list[Progress]:
+        """Load the checkpoint at `path`.
+
+        Returns: the last steps, if the log had no line for them when it was saved.
+        Raises: InputError when it is not of this run.
+        """
+        state = self.state()
+        self.step = checkpoint.load(path, config, state)
+        self.scaler.load_state_dict({name: value.item() for name, value in state["scaler"].items()})
+        return [Progress(**step) for step in checkpoint.unlogged(path)]
+
+    def check_finite(self) -> None:
+        """Raises: InputError, on all ranks, when a weight or an average is not finite on any."""
+        tensors = self.objective.state_dict() | {
+            f"average of {name}": value for name, value in self._averages().items()
+        }
+        # A rank has no part of a tensor with fewer rows than ranks.
+        parts = [local(tensor).detach() for tensor in tensors.values()]
+        numbers = [part for part in parts if part.is_floating_point() and part.numel()]
+        largest = nn.utils.get_total_norm(numbers, math.inf).float()
+        if not math.isfinite(mean_over_ranks(largest).item()):
+            guilty = [
+                name for name, tensor in tensors.items() if not local(tensor).isfinite().all()
+            ]
+            names = ", ".join(guilty[:3]) or "on another rank"
+            raise InputError(
+                f"weights are not finite after step {self.step} ({names}) and are not written; "
+                "look at the recipe"
+            )
+
+    def weights(self) -> dict[str, Tensor]:
+        """The unsharded weights to transfer: the moving average if there is one.
+
+        All ranks call it.
+        """
+        values = self._averages() or self.objective.state_dict()
+        return {name: whole(tensor) for name, tensor in values.items()}
+
+    def _averages(self) -> dict[str, Tensor]:
+        return self.average.values if self.average else {}
+
+    def _backward(self, batches: list[Any], micro_step: int) -> Tensor:
+        last = micro_step + len(batches) == self.accumulation
+        number = micro_step * self.place.world_size + self.place.rank
+        torch.manual_seed(streams.seed_at(self.seed, streams.OBJECTIVE, self.step, number, bits=64))
+        with synchronised(self.replica, last):
+            loss = self.loss(*batches)
+            self.mark("loss")
+            self.scaler.scale(loss * (len(batches) / self.accumulation)).backward()
+        self.mark("backward")
+        return loss.detach()
+
+    def _clip(self) -> Tensor:
+        finish_gradients(self.replica)
+        self.scaler.unscale_(self.optimizer)
+        norm = self.implementation.norm(self._parameters)
+        if self.optimization.grad_clip:
+            nn.utils.clip_grads_with_norm_(self._parameters, self.optimization.grad_clip, norm)
+        return norm
+
+    def _update(self) -> None:
+        rate = learning_rate(self.step, self.num_steps, self.optimization)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update(self.step)
+        self.step += 1
+
+
+def metrics_of(objective: Objective) -> dict[str, float]:
+    """The objective's metrics, copied from the device together."""
+    metrics = objective.metrics()
+    values = [whole(value.detach()).float().reshape(()) for value in metrics.values()]
+    return dict(zip(metrics, torch.stack(values).tolist(), strict=True)) if values else {}
