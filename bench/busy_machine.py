@@ -34,7 +34,9 @@ from catlip.table import as_text
 from catlip.training.distributed import find_place
 from catlip.training.threads import use_threads
 
-STEP = Factors(model="hybrid_mini", resolution=48, batch_size=64, num_classes=1_000)
+STEP = Factors(
+    model="hybrid_mini", resolution=48, batch_size=64, precision="fp32", num_classes=1_000
+)
 NUM_WARMUP = 5
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 
