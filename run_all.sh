@@ -39,7 +39,7 @@ setup() {
     if given --dry-run; then
         [[ ! $venv || -x .venv/bin/python ]] || echo "$python -m venv .venv"
         echo "$steps_python -m pip install uv"
-        echo "$steps_python -m uv pip install --python $steps_python -e '.[all]'"
+        echo "$steps_python -m uv pip install --compile-bytecode --python $steps_python -e '.[all]'"
         echo "$steps_python -m pip install --no-deps ${DETECTRON2%% *}"
         echo "$steps_python -m catlip.words"
         return
@@ -95,7 +95,7 @@ uv_install() {
     shift
     ! "$python" -m pip config list | grep -q index || return
     run_installer "$log" pip install --disable-pip-version-check uv &&
-        run_installer "$log" uv pip install --python "$python" "$@"
+        run_installer "$log" uv pip install --compile-bytecode --python "$python" "$@"
 }
 
 pip_install() {
