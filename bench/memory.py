@@ -190,8 +190,8 @@ def _largest(config: Memory, method: str, place: Place) -> kinds.LargestBatch:
         return peak_bytes(replace(factors, batch_size=size), device_type=place.device.type) <= room
 
     expected = largest_batch(predicted)
-    found = largest_batch(fitter(factors, place, budget), start=expected, multiple=MULTIPLE)
-    return kinds.LargestBatch(images=found, predicted=expected)
+    largest = largest_batch(fitter(factors, place, budget), start=expected, multiple=MULTIPLE)
+    return kinds.LargestBatch(images=largest, predicted=expected)
 
 
 def _ratios(methods: dict[str, kinds.MethodMemory], first: str) -> dict[str, kinds.MemoryRatio]:

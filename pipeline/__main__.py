@@ -10,8 +10,8 @@ from operator import attrgetter
 from pathlib import Path
 
 from pipeline.options import HELP, Options, UsageError, read_options
-from pipeline.plan import steps_of
 from pipeline.programs import side_by_side, stopped_by_sigterm
+from pipeline.stages import steps_of
 from pipeline.step import StepFailedError, run_step
 
 

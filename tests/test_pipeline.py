@@ -15,15 +15,19 @@ from pathlib import Path
 import pytest
 
 import pipeline.inputs
-import pipeline.plan
+import pipeline.stages
+import pipeline.transfer
 from bench.downstream.classify import fashion_mnist
 from pipeline.__main__ import main
 from pipeline.__main__ import run as run_stages
+from pipeline.dense import dense
 from pipeline.inputs import digest_of_code, digest_of_data
 from pipeline.options import read_options
-from pipeline.plan import STEPS, Plan, dense, pretrain, steps_of, transfer
+from pipeline.plan import Plan
 from pipeline.programs import side_by_side
+from pipeline.stages import STEPS, pretrain, steps_of
 from pipeline.step import Step, StepFailedError, run_step
+from pipeline.transfer import transfer
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -289,9 +293,9 @@ def test_dense_trainings_read_their_encoder() -> None:
 def test_fashion_mnist_is_read_where_it_is_installed_and_skipped_in_one_line_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert pipeline.plan.FASHION_MNIST == fashion_mnist.INSTALLED
+    assert pipeline.transfer.FASHION_MNIST == fashion_mnist.INSTALLED
     assert str(fashion_mnist.INSTALLED) in (REPOSITORY / "run_all.sh").read_text()
-    monkeypatch.setattr(pipeline.plan, "FASHION_MNIST", tmp_path / "photographs")
+    monkeypatch.setattr(pipeline.transfer, "FASHION_MNIST", tmp_path / "photographs")
     plan = Plan(read_options(["--full", "--out", str(tmp_path / "runs")]))
     assert not [step for step in transfer(plan) if "fashion_mnist" in step.name]
     assert re.fullmatch(r".*apt-get install dataset-fashion-mnist.*\n", capsys.readouterr().err)
@@ -392,6 +396,6 @@ def test_a_stage_waits_for_the_one_before(stub: Step, monkeypatch: pytest.Monkey
         "pretrain": lambda plan: [Step("train", "stub", ("train",), beside=True)],
         "transfer": lambda plan: [Step("probe", "stub", ("probe",), beside=True)],
     }
-    monkeypatch.setattr(pipeline.plan, "STEPS", stages)
+    monkeypatch.setattr(pipeline.stages, "STEPS", stages)
     run_stages(replace(read_options(["--device", "cpu"]), stages=("pretrain", "transfer")))
     assert Path("probed").exists()

@@ -14,32 +14,16 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import short_training
 from one_line import one_line_error
 
 from catlip.recipes.pretrain import STARTER
 
-SHORT = (
-    "--iterations",
-    12,
-    "--epochs",
-    0,
-    "--micro-batch",
-    8,
-    "--warmup-iterations",
-    3,
-    "--log-every",
-    1,
-    "--quiet",
-)
 DROPPING: dict[str, tuple[object, ...]] = {"catlip": (), "clip": ("--patch-drop-rate", 0.5)}
 
 
 def command(method: str, starter, out: Path, *extra: object) -> list[str]:
-    module = "catlip.pretrain" if method == "catlip" else "baselines.pretrain"
-    chosen = () if method == "catlip" else ("--method", method)
-    labels = ("--vocabulary", starter.vocabulary, "--labels-dir", starter.labels)
-    arguments = ("--shards", starter.shards, "--out", out, *chosen, *labels, *SHORT, *extra)
-    return [module, *map(str, arguments)]
+    return short_training.command(method, starter, out, "--log-every", 1, *extra)
 
 
 def outcome(out: Path) -> tuple[list[float], str]:

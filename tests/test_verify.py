@@ -17,22 +17,12 @@ from hypothesis import strategies as st
 from one_line import one_line_error
 from safetensors import safe_open
 from safetensors.torch import save_file
+from short_training import command
 
 from catlip.verify.recorded import RecordedRun, read_run
 from catlip.verify.replay import chosen_spans
 
-SHORT = "--epochs 0 --iterations 12 --micro-batch 8 --warmup-iterations 3 --device cpu --quiet"
-LABELLED = ("catlip", "clip_catlip")
 ALL = ("--steps", 1000)
-
-
-def command(method: str, starter, out: Path, *extra: object) -> list[str]:
-    module = ["catlip.pretrain"]
-    if method != "catlip":
-        module = ["baselines.pretrain", "--method", method]
-    labels = ["--vocabulary", starter.vocabulary, "--labels-dir", starter.labels]
-    arguments = [*SHORT.split(), "--shards", starter.shards, "--out", out, *extra]
-    return [*module, *map(str, arguments + (labels if method in LABELLED else []))]
 
 
 @pytest.fixture(scope="module")

@@ -127,7 +127,7 @@ def fastest_record(config: Plan, gpu: str, model: str) -> Path | None:
     """The record of bench.step_time in which the first method was fastest on such a GPU; None
     without any of this encoder, resolution, precision and all methods.
     """
-    found = []
+    timings = []
     for path in sorted(p for folder in config.records for p in folder.glob("**/step_time/*.json")):
         try:
             record, timed = read(path, kinds.StepTime)
@@ -142,5 +142,5 @@ def fastest_record(config: Plan, gpu: str, model: str) -> Path | None:
             and all(method in timed.methods for method in config.methods)
         ):
             ms = timed.methods[config.methods[0]].total_ms.median
-            found.append((ms / of["batch_size"], path))
-    return min(found)[1] if found else None
+            timings.append((ms / of["batch_size"], path))
+    return min(timings)[1] if timings else None

@@ -133,8 +133,8 @@ def find_remote(pattern: str) -> list[Path]:
     files = _driver(pattern)
     names = _attempt(pattern, lambda: files.glob(with_credentials(pattern)))
     # A name may have the credentials again.
-    found = sorted(without_credentials(files.unstrip_protocol(name)) for name in names)
-    return [Path(url_of(name)) for name in found]
+    urls = sorted(without_credentials(files.unstrip_protocol(name)) for name in names)
+    return [Path(url_of(url)) for url in urls]
 
 
 def names_in(folder: Path) -> set[str]:
