@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from catlip.cli import InputError
-from catlip.data.shard_cache import FileCache
+from catlip.data.shard_cache import PART, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
 
@@ -42,7 +42,7 @@ TAGS = (
     *("ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"),
     *("content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"),
 )
-HF = "hf"
+HF, DISK = "hf", "file"
 ATTEMPT_AGAIN = (408, 425, 429)  # of the HTTP statuses below 500
 
 T = TypeVar("T")
@@ -107,15 +107,15 @@ def get_file(path: Path, target: Path) -> None:
 
 
 def put_file(source: Path, path: Path) -> None:
-    """Write a local file to a URL. Raises: InputError that names the URL."""
+    """Write a local file to a URL, whole or not at all. Raises: InputError that names the URL."""
     files = _driver(path)
-    _attempt(path, lambda: files.put_file(str(source), with_credentials(path)), does="written")
+    _write(path, lambda url: files.put_file(str(source), url))
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a small file to a URL. Raises: InputError that names the URL."""
+    """Write a small file to a URL, whole or not at all. Raises: InputError that names the URL."""
     files = _driver(path)
-    _attempt(path, lambda: files.pipe_file(with_credentials(path), content), does="written")
+    _write(path, lambda url: files.pipe_file(url, content))
 
 
 def remove_file(path: Path) -> None:
@@ -263,6 +263,20 @@ def _block(path: Path, url: str, start: int, *, end: int, size: int) -> bytes:
     return content
 
 
+def _write(path: Path, write: Callable[[str], object]) -> None:
+    """Object stores show only whole files; a disk is given one under another name first."""
+
+    def ask() -> None:
+        url = with_credentials(path)
+        if _scheme(path) != DISK:
+            write(url)
+            return
+        write(f"{url}{PART}")
+        _driver(path).mv(f"{url}{PART}", url)
+
+    _attempt(path, ask, does="written")
+
+
 def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
     """What a request gives, made again after errors that may pass.
 
@@ -343,7 +357,7 @@ def _driver(path: str | Path) -> Any:
             options["timeout"] = aiohttp.ClientTimeout(total=None, sock_read=STALLED_S)
             # Else it would be encoded anew, and a signature no longer fit.
             options["encoded"] = "%" in with_credentials(path)
-        if scheme == "file":
+        if scheme == DISK:
             options["auto_mkdir"] = True
         if scheme != HF:  # which asks for each file nonetheless
             options["use_listings_cache"] = False  # it would hide changes

@@ -14,6 +14,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
 
@@ -156,6 +157,19 @@ def test_a_file_is_written_over_and_deleted(storage: str, s3: S3Server, tmp_path
     with pytest.raises(InputError, match="new/file is not there"):
         remote.read_file(path)
     assert remote.names_in(path.parent) == remote.names_in(path.parent / "absent") == set()
+
+
+def test_half_a_file_on_a_disk_does_not_have_its_name(tmp_path: Path, monkeypatch) -> None:
+    def half(files: LocalFileSystem, url: str, content: bytes) -> None:
+        Path(url.removeprefix("file://")).write_bytes(content[: len(content) // 2])
+        raise PermissionError
+
+    path = Path(f"file://{tmp_path}/file")
+    remote.write_file(path, b"before")
+    monkeypatch.setattr(LocalFileSystem, "pipe_file", half)
+    with pytest.raises(InputError, match="file"):
+        remote.write_file(path, CONTENT)
+    assert remote.read_file(path) == b"before"
 
 
 def test_a_refused_write_names_its_url(s3: S3Server, tmp_path: Path) -> None:
