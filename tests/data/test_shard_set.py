@@ -37,7 +37,9 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(
             shard_set,
             name,
-            lambda path, function=function: opened.append(path.name) or function(path),
+            lambda path, *known, function=function: (
+                opened.append(path.name) or function(path, *known)
+            ),
         )
     return opened
 

@@ -385,8 +385,10 @@ def test_what_was_not_run_says_with_which_command_it_is():
         module, *arguments = words[words.index("-m") + 1 :]
         found = importlib.util.find_spec(module)
         assert found, f"{line}: there is no such program"
-        text = Path(found.origin).read_text()
-        text += Path(importlib.util.find_spec("bench.measuring.training_step").origin).read_text()
+        folders = found.submodule_search_locations or ()
+        files = [file for folder in folders for file in Path(folder).glob("*.py")]
+        shared = importlib.util.find_spec("bench.measuring.training_step").origin
+        text = "".join(Path(file).read_text() for file in (found.origin, shared, *files))
         for flag in (argument for argument in arguments if argument.startswith("--")):
             assert f"    {flag[2:].replace('-', '_')}: " in text, (line, flag)
 
