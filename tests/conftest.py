@@ -27,25 +27,32 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """Runs `python -m module arguments`, spared the seconds that importing torch takes."""
+    """Runs `python -m module arguments`, or a file, on so many ranks; spared the seconds that
+    importing torch takes.
+    """
     server, folder = ProgramServer(), tmp_path_factory.mktemp("printed")
     output, errors = folder / "output", folder / "errors"
 
     def run(
-        module: str, *arguments: object, longest_s: int = LONGEST_S, **environment: str
+        module: str | Path,
+        *arguments: object,
+        longest_s: int = LONGEST_S,
+        ranks: int = 1,
+        **environment: str,
     ) -> subprocess.CompletedProcess[str]:
         words = [*map(str, arguments)]
         code = server.run(
-            module,
+            str(module),
             words,
             cwd=REPOSITORY,
             output=output,
             errors=errors,
             environment=environment,
             longest_s=longest_s,
+            ranks=ranks,
         )
         return subprocess.CompletedProcess(
-            [module, *words], code, output.read_text(), errors.read_text()
+            [str(module), *words], code, output.read_text(), errors.read_text()
         )
 
     yield run

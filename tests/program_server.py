@@ -1,5 +1,5 @@
-"""Runs programs as `python -m MODULE ARGUMENTS` does, in processes forked from one that has
-imported the large libraries.
+"""Runs programs as `python -m MODULE ARGUMENTS` or `python FILE ARGUMENTS` does, on one rank or
+several, in processes forked from one that has imported the large libraries.
 
 The server reads a request a line on stdin, as JSON, and answers each with the exit code. Nothing of
 this project is imported before the fork, so that a program's own imports are a part of what is
@@ -14,11 +14,13 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 FORK = multiprocessing.get_context("fork")
 LONGEST_S = 300  # of a program, which is then killed
@@ -63,17 +65,19 @@ class ProgramServer:
         errors: Path,
         environment: Mapping[str, str] = MappingProxyType({}),
         longest_s: int = LONGEST_S,
+        ranks: int = 1,
     ) -> int:
         """Run a program, with what it prints in two files. Returns: its exit code.
 
         Args:
             environment: variables that it has besides those of the server.
+            ranks: how many processes, which find each other as torchrun's do.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         request = {"module": module, "arguments": arguments}
         request |= {"cwd": str(cwd), "output": str(output), "errors": str(errors)}
-        request |= {"environment": dict(environment), "longest_s": longest_s}
+        request |= {"environment": dict(environment), "longest_s": longest_s, "ranks": ranks}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
@@ -98,23 +102,51 @@ def become(
     os.environ.update(environment)
     for name, descriptor, flags in (
         (os.devnull, 0, os.O_RDONLY),
-        (output, 1, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-        (errors, 2, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (output, 1, os.O_WRONLY | os.O_APPEND),
+        (errors, 2, os.O_WRONLY | os.O_APPEND),
     ):
-        os.dup2(os.open(name, flags, 0o644), descriptor)
+        os.dup2(os.open(name, flags), descriptor)
     sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if module.endswith(".py"):
+        sys.path.insert(0, str(Path(module).parent))
+        runpy.run_path(module, run_name="__main__")
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def run(request: dict[str, Any]) -> int:
+    """Fork a process for each rank; the exit code of the rank that fared worst."""
+    for name in ("output", "errors"):
+        Path(request[name]).write_bytes(b"")
+    places = ranks_of(request.pop("ranks"))
+    processes = []
+    for place in places:
+        environment = request["environment"] | place
+        process = FORK.Process(target=become, kwargs=request | {"environment": environment})
+        process.start()
+        processes.append(process)
+    for process in processes:
+        process.join()
+    return max((process.exitcode for process in processes), key=abs)
+
+
+def ranks_of(count: int) -> list[dict[str, str]]:
+    """The variables of each rank; none for one alone."""
+    if count == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
 def serve() -> None:
-    """Fork a process for each request. It ends as multiprocessing's do, without what Python does to
+    """Run what is requested. Its processes end as multiprocessing's do, without what Python does to
     modules at its end: with all these libraries, that takes seconds.
     """
     for line in sys.stdin:
-        process = FORK.Process(target=become, kwargs=json.loads(line))
-        process.start()
-        process.join()
-        print(json.dumps(process.exitcode), flush=True)
+        print(json.dumps(run(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

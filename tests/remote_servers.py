@@ -72,6 +72,7 @@ def s3_server() -> Iterator[S3Server]:
         yield server
     finally:
         server.stop()
+        S3FileSystem.clear_instance_cache()
 
 
 class FaultyServer:

@@ -79,8 +79,7 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
     )  # no batch norm
     arguments += ["--micro-batch", "4", "--range-augment", "40", "20", "--patch-drop-rate", "0.5"]
     assert program(*arguments).returncode == 0
-    launch = ("--standalone", "--nproc-per-node", 2, "-m", *arguments, "--out", tmp_path / "two")
-    done = program("torch.distributed.run", *launch)
+    done = program(*arguments, "--out", tmp_path / "two", ranks=2)
     assert done.returncode == 0, done.stderr
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     assert one["notes"] == ["2 micro-steps a step keep the recipe's global batch"]

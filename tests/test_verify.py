@@ -153,12 +153,11 @@ def test_two_ranks_that_shard_the_weights_agree_to_the_bit_and_one_within_a_tole
     program, starter, tmp_path
 ) -> None:
     """The position embedding of the encoder has one row, so one rank has no part of it."""
-    launch = ("torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m")
     fewer = ("--iterations", 4, "--micro-batch", 4, "--num-devices", 2, "--num-workers", 0)
     arguments = command("catlip", starter, tmp_path / "run", "--encoder", "vit_tiny16", *fewer)
-    trained = program(*launch, *arguments, "--parallel", "fsdp", "--checkpoint-every", 2)
+    trained = program(*arguments, "--parallel", "fsdp", "--checkpoint-every", 2, ranks=2)
     assert trained.returncode == 0, trained.stderr
-    two = program(*launch, "catlip.verify", tmp_path / "run", *ALL)
+    two = program("catlip.verify", tmp_path / "run", *ALL, ranks=2)
     assert two.returncode == 0, two.stderr
     assert "apart" not in two.stdout
     one = program("catlip.verify", tmp_path / "run", *ALL)

@@ -2,7 +2,6 @@
 gradient of one large batch.
 """
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +33,7 @@ CASES: list[tuple[str, Parallel, int]] = [
 
 
 @pytest.fixture(scope="module")
-def spread(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def spread(program, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Folders of what one, two and three ranks computed. Two ranks of a ring are one exchange,
     three the two-way one.
     """
@@ -43,18 +42,7 @@ def spread(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     }
     compute(find_place("cpu"), folders[1])
     for world_size in (2, 3):
-        launch = [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            world_size,
-            __file__,
-            folders[world_size],
-        ]
-        done = subprocess.run(
-            [sys.executable, *map(str, launch)], capture_output=True, text=True, timeout=300
-        )
+        done = program(__file__, folders[world_size], ranks=world_size)
         assert done.returncode == 0, done.stderr
     return folders
 

@@ -34,7 +34,7 @@ BATCH = 2
 
 def factors(method: str, parallel: Parallel) -> Factors:
     return Factors(
-        method, "hybrid_mini", 32, BATCH, SIDES[parallel], num_classes=50, parallel=parallel
+        method, "hybrid_micro", 32, BATCH, SIDES[parallel], num_classes=50, parallel=parallel
     )
 
 

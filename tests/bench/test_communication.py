@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
 import communication_ranks
 import pytest
 import torch
 from communication_ranks import BATCH, CASES, factors
+from filelock import FileLock
 from one_line import one_line_error
 
 from bench.arithmetic.exchanges import sent
@@ -24,7 +25,7 @@ from bench.measuring.collectives import NCCL_KERNEL, TRACED_AS, Collective, bus_
 from bench.measuring.exchange_time import grouped
 from catlip.cli import InputError
 
-JOINT = 128  # of hybrid_mini's text tower
+JOINT = 64  # of hybrid_micro's text tower
 TINY = (
     "--model",
     "hybrid_mini",
@@ -40,35 +41,27 @@ TINY = (
 )
 
 
-def torchrun(ranks: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        ranks,
-        *arguments,
-    ]
-    return subprocess.run(
-        [str(word) for word in launch],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@pytest.fixture
+def heard(program, of_all_processes) -> Callable[[int], dict[str, Any]]:
+    """Ranks -> what a step of each case was heard to send; once for all the processes of a test
+    run.
+    """
 
+    def heard(ranks: int) -> dict[str, Any]:
+        kept = of_all_processes / f"heard-by-{ranks}.json"
+        with FileLock(f"{kept}.lock"):
+            if not kept.exists():
+                done = program(communication_ranks.__file__, ranks=ranks)
+                assert done.returncode == 0, done.stderr
+                kept.write_text(done.stdout)
+        found: dict[str, Any] = json.loads(kept.read_text())
+        return found
 
-@cache
-def heard(ranks: int) -> dict[str, Any]:
-    """What a step of each case was heard to send."""
-    done = torchrun(ranks, communication_ranks.__file__)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return heard
 
 
 @pytest.mark.parametrize(("ranks", "method", "parallel"), CASES)
-def test_a_step_sends_what_arithmetic_says(ranks, method, parallel) -> None:
+def test_a_step_sends_what_arithmetic_says(heard, ranks, method, parallel) -> None:
     found: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0])
     for what, kind, sent_bytes in heard(ranks)[f"{method} {parallel}"]["sent"]:
         if what == "loss":  # its mean over ranks, which the arithmetic leaves out
@@ -86,7 +79,7 @@ def test_a_step_sends_what_arithmetic_says(ranks, method, parallel) -> None:
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_a_rank_hands_in_its_embeddings_and_gets_their_gradients_back(ranks) -> None:
+def test_a_rank_hands_in_its_embeddings_and_gets_their_gradients_back(heard, ranks) -> None:
     """By hand: images and captions of a rank to each of the others, and a gradient for each from
     them.
     """
@@ -97,14 +90,14 @@ def test_a_rank_hands_in_its_embeddings_and_gets_their_gradients_back(ranks) -> 
 
 
 @pytest.mark.parametrize(("ranks", "method", "parallel"), CASES)
-def test_the_bare_collectives_are_those_of_the_step(ranks, method, parallel) -> None:
+def test_the_bare_collectives_are_those_of_the_step(heard, ranks, method, parallel) -> None:
     step = heard(ranks)[f"{method} {parallel}"]
     assert step["bare"] == step["calls"]
 
 
-def test_without_exchange_a_step_sends_embeddings_only_and_goes_first_in_every_other_round() -> (
-    None
-):
+def test_without_exchange_a_step_sends_embeddings_only_and_goes_first_in_every_other_round(
+    heard,
+) -> None:
     without, whole = ["features", "loss"], ["buffers", "features", "gradients", "loss"]
     assert heard(2)["timed"] == [without, whole, whole, without]
 
@@ -173,11 +166,11 @@ def test_calls_for_the_same_thing_of_the_same_kind_and_type_are_one_row() -> Non
 
 
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
-def test_a_run_writes_one_record_with_every_time_and_its_spread(tmp_path, parallel) -> None:
+def test_a_run_writes_one_record_with_every_time_and_its_spread(
+    program, tmp_path, parallel
+) -> None:
     methods = ("catlip", "clip")
-    done = torchrun(
-        2,
-        "-m",
+    done = program(
         "bench.communication",
         *TINY,
         "--methods",
@@ -188,6 +181,7 @@ def test_a_run_writes_one_record_with_every_time_and_its_spread(tmp_path, parall
         "cpu",
         "--out",
         tmp_path,
+        ranks=2,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1

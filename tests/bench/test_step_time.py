@@ -97,8 +97,7 @@ def test_augmented_and_deterministic_steps_are_named_as_such(program, tmp_path) 
 
 
 def test_ranks_share_a_record_of_one(program, tmp_path) -> None:
-    launch = ("--standalone", "--nproc-per-node", 2, "-m", "bench.step_time")
-    done = program("torch.distributed.run", *launch, *TINY, *CPU, "--out", tmp_path)
+    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path, ranks=2)
     assert done.returncode == 0, done.stderr
     record = record_in(tmp_path)
     assert record["metrics"]["world_size"] == 2

@@ -12,21 +12,6 @@ HERE = Path(__file__).parent
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def launch_program(
-    program: str, *arguments: object, torchrun: tuple[object, ...]
-) -> subprocess.CompletedProcess[str]:
-    """Run a program of this folder by torchrun with these options."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", *torchrun]
-    command = [sys.executable, *launcher, HERE / program, *arguments]
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=600)
-
-
-@pytest.fixture(scope="session")
-def launch() -> Launch:
-    """Starts a program of this folder by torchrun."""
-    return launch_program
-
-
 @pytest.fixture
 def small_run(program: Launch, small_shards: Path, tmp_path: Path) -> Launch:
     """Starts small_run.py on these shards, in `run` unless told another folder; by torchrun with
@@ -41,7 +26,9 @@ def small_run(program: Launch, small_shards: Path, tmp_path: Path) -> Launch:
     ) -> subprocess.CompletedProcess[str]:
         words = ("--shards", small_shards, "--out", tmp_path / out, *arguments)
         if torchrun:
-            return launch_program("small_run.py", *words, torchrun=torchrun)
+            launcher = ["-m", "torch.distributed.run", "--standalone", *torchrun]
+            command = [sys.executable, *launcher, HERE / "small_run.py", *words]
+            return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=600)
         offline = {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
         return program("tests.training.small_run", *words, longest_s=longest_s, **offline)
 

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -318,15 +316,8 @@ def test_large_gradients_are_clipped() -> None:
     assert sum(float(p.grad.norm()) ** 2 for p in free.objective.parameters()) ** 0.5 > 1e-2
 
 
-def test_two_ranks_give_the_gradient_of_one() -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    alone = subprocess.run([sys.executable, __file__], capture_output=True, text=True)
-    both = subprocess.run(
-        [*torchrun, "--nproc-per-node", "2", __file__],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def test_two_ranks_give_the_gradient_of_one(program) -> None:
+    alone, both = program(__file__), program(__file__, ranks=2)
     assert alone.returncode == 0, alone.stderr
     assert both.returncode == 0, both.stderr
     one, two = json.loads(alone.stdout), json.loads(both.stdout)

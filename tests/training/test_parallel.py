@@ -1,6 +1,7 @@
 """Sharded is replicated, for methods that the loop does not know."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,8 +27,9 @@ TOLERANCE = {
         pytest.param("catlip", "hybrid_mini", "fp16", marks=pytest.mark.slow),
     ],
 )
-def test_sharded_training_is_replicated_training(launch, method, model, precision) -> None:
-    done = launch("parity.py", method, model, precision, torchrun=("--nproc-per-node", 2))
+def test_sharded_training_is_replicated_training(program, method, model, precision) -> None:
+    parity = Path(__file__).with_name("parity.py")
+    done = program(parity, method, model, precision, ranks=2)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     for i, ((loss, norm), (expected, expected_norm)) in enumerate(

@@ -80,10 +80,9 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
         for word in (f"--{name.replace('_', '-')}", *as_words(value))
     ]
     done = program(
-        "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m",
         "bench.downstream.finetune", *options,
         "--encoder", encoder, "--data", cats_and_dogs, "--out", tmp_path / "two.json", "--device",
-        "cpu", "--quiet",
+        "cpu", "--quiet", ranks=2,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1

@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -395,7 +394,7 @@ def test_what_the_program_cannot_do_is_said_in_one_line(small, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_two_ranks_train_and_test_as_one(small, tmp_path) -> None:
+def test_two_ranks_train_and_test_as_one(program, small, tmp_path) -> None:
     """Apart from rounding, on an encoder whose batch norms would see other batches."""
     recipe = replace(SMALL, micro_batch=2, num_devices=2)
     detect(small, tmp_path / "one.json", recipe, encoder="random:vit_tiny16@48")
@@ -413,31 +412,8 @@ def test_two_ranks_train_and_test_as_one(small, tmp_path) -> None:
         if name not in HIDDEN and not isinstance(value, bool):
             values = [value] if not isinstance(value, tuple) else value
             options += [f"--{name.replace('_', '-')}", *values]
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    command = [
-        *launch,
-        "-m",
-        "bench.downstream.detection",
-        *map(str, options),
-        "--num-workers",
-        "0",
-        "--draw",
-        "2",
-        "--quiet",
-    ]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    more = ("--num-workers", 0, "--draw", 2, "--quiet")
+    done = program("bench.downstream.detection", *options, *more, ranks=2)
     assert done.returncode == 0, done.stderr
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     assert [loss for _, loss in two["samples"]["loss"]] == pytest.approx(

@@ -532,25 +532,13 @@ def test_a_window_slides_by_two_thirds_of_its_side():
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
+def two_ranks(program, tmp_path_factory):
     """The data, the folder, and what each of two ranks found and trained; five test images are not
     shared evenly.
     """
     folder = tmp_path_factory.mktemp("ranks")
     root = write_ade20k(folder / "ade20k", val=5)
-    program = Path(__file__).with_name("segmentation_ranks.py")
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        program,
-        root,
-        folder,
-    ]
-    ended = subprocess.run(launch, capture_output=True, text=True, timeout=120, cwd=folder)
+    ended = program(Path(__file__).with_name("segmentation_ranks.py"), root, folder, ranks=2)
     assert ended.returncode == 0, ended.stderr
     return root, folder, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
