@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
 SCALES = ("starter", "cc3m", "datacomp")
 METHODS = ("catlip", "clip")
-SEEDS_AT_STARTER_SCALE = 3
-SEEDS_OF_A_STUDY = 10
+# At starter scale: by default, for half an hour must do for all; with --full; with --study.
+SEEDS, SEEDS_OF_FULL, SEEDS_OF_A_STUDY = 2, 3, 10
 
 HELP = """\
 ./run_all.sh [options]     set up, fetch the data, label, train the methods, transfer,
@@ -31,16 +31,16 @@ HELP = """\
   --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
   --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
   --full           starter: these three tasks too, on generated scenes, and Fashion-MNIST, real
-                   photographs, where Debian's package of it is or can be installed; every
-                   encoder is fine-tuned and read out, not the first of each method alone, and a
-                   published one is probed; takes an hour and a half more
+                   photographs, where Debian's package of it is or can be installed; three
+                   seeds, of which every encoder is fine-tuned and read out, not the first of each
+                   method alone; a published one is probed; takes an hour and a half more
   --study          tune the methods alike, and train them at several lengths, on fractions of the
                    data, with several encoders and with noise; at starter scale 4 hours in all, with
                    ten seeds
   --methods A,B    what to pre-train and compare (default catlip,clip); for example
                    catlip,clip,siglip,superclass
-  --seeds N        pre-training runs of each method (default 3 at starter scale, 10 with --study,
-                   else 1)
+  --seeds N        pre-training runs of each method (at starter scale 2 by default, 3 with --full,
+                   10 with --study; else 1)
   --device DEVICE  auto (default), cpu, cuda
   --out DIR        where runs go (default runs/)
   --only STAGE     only this stage: setup data label pretrain transfer dense bench study report
@@ -165,8 +165,11 @@ def _methods(given: str) -> tuple[str, ...]:
 def _number_of_seeds(given: dict[str, Any]) -> int:
     number = given["seeds"]
     if not number:
-        starter = SEEDS_OF_A_STUDY if given["study"] else SEEDS_AT_STARTER_SCALE
-        return starter if given["scale"] == "starter" else 1
+        if given["scale"] != "starter":
+            return 1
+        if given["study"]:
+            return SEEDS_OF_A_STUDY
+        return SEEDS_OF_FULL if given["full"] else SEEDS
     if not re.fullmatch(r"[1-9]\d*", number):
         raise UsageError(f"--seeds must be a number from 1, not '{number}'")
     return int(number)

@@ -251,6 +251,13 @@ def test_code_is_what_a_program_imports(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("flags", "seeds"), [([], 2), (["--full"], 3), (["--study"], 10), (["--seeds", "4"], 4)]
+)
+def test_seeds_are_as_many_as_the_time_allows(flags: list[str], seeds: int) -> None:
+    assert read_options(flags).seeds == seeds
+
+
 def options(*arguments: object) -> Plan:
     return Plan(read_options(["--dry-run", *map(str, arguments)]))
 
