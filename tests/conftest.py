@@ -1,5 +1,6 @@
 """Real inputs shared by the tests: the words, and a small starter data set, labelled."""
 
+import gc
 import io
 import os
 import subprocess
@@ -23,6 +24,12 @@ os.environ["OMP_NUM_THREADS"] = "1"  # several test processes share the cores
 REPOSITORY = Path(__file__).parent.parent
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collection_finish() -> None:
+    """Spare every collection of garbage the libraries and the tests themselves."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

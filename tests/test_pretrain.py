@@ -46,9 +46,8 @@ def undisturbed(program, starter, tmp_path_factory) -> dict[str, tuple[list[floa
     ["catlip", "catlip_softmax", "clip", "clip_catlip", "siglip", "superclass", "superclip"],
 )
 def test_a_run_learns(program, starter, tmp_path, method) -> None:
-    done = program(
-        *command(method, starter, tmp_path / "run", "--iterations", 60, "--micro-batch", 16)
-    )
+    longer = ("--encoder", "hybrid_micro", "--iterations", 60, "--micro-batch", 16)
+    done = program(*command(method, starter, tmp_path / "run", *longer))
     assert done.returncode == 0, done.stderr
     loss, _ = outcome(tmp_path / "run")
     assert len(loss) == 60
