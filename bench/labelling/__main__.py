@@ -12,12 +12,7 @@ from bench.wording.prompts import read_prompts
 from catlip.cli import InputError, choose, run
 from catlip.data.shards import expand, open_shard
 from catlip.kinds import LabellingSpeed
-from catlip.kinds.words.labelling_speed import (
-    Captions,
-    RuleSpeed,
-    command_table,
-    per_core_table,
-)
+from catlip.kinds.words.labelling_speed import Captions, RuleSpeed, command_table, per_core_table
 from catlip.program.ranges import Count
 from catlip.record import Record
 from catlip.table import as_text

@@ -108,14 +108,12 @@ def get_file(path: Path, target: Path) -> None:
 
 def put_file(source: Path, path: Path) -> None:
     """Write a local file to a URL, whole or not at all. Raises: InputError that names the URL."""
-    files = _driver(path)
-    _write(path, lambda url: files.put_file(str(source), url))
+    _write(path, lambda files, url: files.put_file(str(source), url))
 
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a small file to a URL, whole or not at all. Raises: InputError that names the URL."""
-    files = _driver(path)
-    _write(path, lambda url: files.pipe_file(url, content))
+    _write(path, lambda files, url: files.pipe_file(url, content))
 
 
 def remove_file(path: Path) -> None:
@@ -263,16 +261,16 @@ def _block(path: Path, url: str, start: int, *, end: int, size: int) -> bytes:
     return content
 
 
-def _write(path: Path, write: Callable[[str], object]) -> None:
+def _write(path: Path, write: Callable[[Any, str], object]) -> None:
     """Object stores show only whole files; a disk is given one under another name first."""
+    files, url = _driver(path), with_credentials(path)
 
     def ask() -> None:
-        url = with_credentials(path)
         if _scheme(path) != DISK:
-            write(url)
+            write(files, url)
             return
-        write(f"{url}{PART}")
-        _driver(path).mv(f"{url}{PART}", url)
+        write(files, f"{url}{PART}")
+        files.mv(f"{url}{PART}", url)
 
     _attempt(path, ask, does="written")
 
