@@ -1,4 +1,6 @@
-"""What CatLIP is compared with: an objective each, on the same batches, loop and recipes."""
+"""The methods that CatLIP is compared with: one objective each, on the same batches, loop and
+recipes.
+"""
 
 import os
 import sys

@@ -1,5 +1,5 @@
-"""SuperClass's loss over CatLIP's nouns: what of the difference between the two is the vocabulary,
-and what the loss.
+"""SuperClass's loss over CatLIP's nouns. It tells how much of the difference between the two
+methods comes from the vocabulary, and how much from the loss.
 
     python -m baselines.pretrain --method catlip_softmax
 """
@@ -15,7 +15,7 @@ from catlip.encoder import ImageEncoder
 
 
 class SoftmaxCategorical(Superclass):
-    """SuperClass, its classifier over the nouns of the vocabulary.
+    """SuperClass with a classifier over the nouns of the vocabulary.
 
     An image whose caption has no noun has no target, and adds nothing to the loss.
     """

@@ -32,8 +32,9 @@ class Contrastive(TwoTowers):
         image_encoder: what is to be transferred.
         text: shape of the text tower.
     Attributes:
-        local_loss: each rank compares its own pairs with everyone's, [B, W B] similarities; else
-            every rank computes all [W B, W B] of them. The gradient is the same.
+        local_loss: if true, each rank compares its own pairs with those of all ranks, [B, W B]
+            similarities; otherwise each rank computes all [W B, W B] similarities. The gradient is
+            the same.
     """
 
     name, label, colour, marker = "clip", "CLIP", "#b34700", "s"
@@ -41,36 +42,38 @@ class Contrastive(TwoTowers):
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__(image_encoder, text)
-        # [1], not 0-D: sharding needs a dimension, and what is 1-D has no weight decay, which is
-        # how OpenCLIP trains it.
+        # Shape [1], not 0-D: sharding needs a dimension. A 1-D parameter has no weight decay, as in
+        # OpenCLIP.
         self.logit_scale = nn.Parameter(
             torch.tensor([np.log(1 / INITIAL_TEMPERATURE)], dtype=torch.float32)
         )
         self.loss = ClipLoss(local_loss=self.local_loss, gather_with_grad=True, **ranks())
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
-        """Nats per pair, mean of both directions."""
+        """The loss in nats per pair, the mean of both directions."""
         return self.loss(image, text, self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp())
 
     def compared(self, step: StepShape) -> int:
         return step.batch_size if self.local_loss else step.everyone
 
     def similarities(self, step: StepShape) -> Matmul:
-        """Images to captions, and captions to images; the latter are the transpose of the former
-        where all are compared with all.
+        """The products of images with captions and of captions with images; only one product if
+        each of several ranks computes all similarities, because the second is its transpose.
         """
         rows, joint = self.compared(step), self.text.joint
         transposed = not self.local_loss and step.ranks > 1
         return Matmul(rows, joint, step.everyone, count=1 if transposed else 2)
 
     def embeddings_bytes(self, step: StepShape) -> int:
-        """Also in the order of captions to images, and those of the other ranks."""
+        """The embeddings of this rank's pairs, kept for both directions, and those gathered from
+        all ranks.
+        """
         own = 2 * step.batch_size * (2 * step.number_bytes + self.feature_bytes(step))
         others = 2 * step.number_bytes * step.everyone if step.ranks > 1 else 0
         return self.text.joint * (own + others)
 
     def similarity_bytes(self, step: StepShape) -> int:
-        """Of both directions, float32 for the softmax."""
+        """The similarities of both directions, float32 for the softmax."""
         return 2 * FLOAT32
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
@@ -79,7 +82,7 @@ class Contrastive(TwoTowers):
 
 
 class NonlocalContrastive(Contrastive):
-    """CLIP whose every rank computes the loss of all."""
+    """CLIP in which every rank computes the loss of all ranks."""
 
     name, label = "clip_nonlocal", "CLIP, loss not local"
     local_loss = False

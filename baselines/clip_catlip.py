@@ -49,7 +49,7 @@ class ContrastiveCategorical(Contrastive):
         return *pairs, loss[None]
 
     def kept_bytes(self, step: StepShape) -> int:
-        """The logits of the nouns too."""
+        """Adds the bytes kept of the logits of the nouns."""
         width, classes = self.classifier.in_features, self.classifier.out_features
         return super().kept_bytes(step) + step.logits_bytes(width, classes)
 

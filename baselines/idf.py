@@ -1,7 +1,7 @@
 """Captions as distributions over classes, each class weighted by its inverse document frequency
 (IDF), and the cross-entropy with them.
 
-What SuperClass, SuperCLIP and CatLIP with a softmax share. Classes are subwords or nouns.
+SuperClass, SuperCLIP and CatLIP with a softmax share this code. Classes are subwords or nouns.
 """
 
 import torch
@@ -14,8 +14,8 @@ from catlip.data.loader import RaggedLabels
 
 
 class RunningIdf(nn.Module):
-    """Document frequencies of the captions trained on so far, of all ranks, this batch included: no
-    pass over the data comes first.
+    """Document frequencies of the classes in all captions trained on so far, on all ranks, this
+    batch included. They need no pass over the data before training.
 
     The counts are buffers, so a checkpoint holds them and a resumed run goes on with them.
 
@@ -39,8 +39,8 @@ class RunningIdf(nn.Module):
         """Add the captions of this batch, on all ranks, to the counts.
 
         Args:
-            classes: of each caption.
-            present: [sum K] bool, which of them count; those that do, once in a caption.
+            classes: the classes of each caption.
+            present: [sum K] bool, which entries count; a class counts at most once in a caption.
         """
         counts = torch.zeros_like(self.captions_with)
         counts.index_add_(0, classes.values, present.long())
@@ -51,13 +51,13 @@ class RunningIdf(nn.Module):
         self.captions_seen += world_size * len(classes)
 
     def weights(self, classes: RaggedLabels, present: Tensor) -> Tensor:
-        """Each class's share of its caption's target: IDF = log((1 + captions) / (1 + captions with
-        it)), divided by the sum.
+        """The target of each class in its caption: its IDF, log((1 + captions) / (1 + captions with
+        the class)), divided by the sum over the caption.
 
         Args:
-            classes, present: as above.
-        Returns: [sum K] float64; those of a caption sum to 1, or to 0 where no class tells it from
-            any other.
+            classes, present: as in `count`.
+        Returns: [sum K] float64; the weights of a caption sum to 1, or to 0 if it has no class or
+            only classes that every caption has.
         """
         captions = self.captions_seen.double()
         captions_with = self.captions_with[classes.values].double()
@@ -72,16 +72,17 @@ class RunningIdf(nn.Module):
 
 
 def distinct_subwords(tokens: Tensor) -> tuple[RaggedLabels, Tensor]:
-    """The subwords of each caption, without repetition; start, end and padding are none ("!" is: it
-    is token 0, as padding is).
+    """The distinct subwords of each caption. Start, end and padding are not subwords; "!" is one,
+    although it is token 0, as padding is.
 
     Args:
         tokens: [B, N] int64, START, then subwords, then END and zeros.
-    Returns: N entries of each caption, in ascending order, and [B N] bool: which of them count. All
-        are there, so that nothing waits for the device to know how many count.
+    Returns: N entries for each caption, in ascending order, and [B N] bool: which of them count.
+        Entries that do not count are kept, so that the host does not wait for the device to tell
+        how many count.
     """
     ended = (tokens == END).cumsum(dim=1) > 0
-    # END is the greatest: last
+    # END is the greatest token, so it is sorted to the end.
     ordered = tokens.masked_fill(ended | (tokens == START), END).sort(dim=1).values
     first = torch.ones_like(ended)
     first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
@@ -90,10 +91,10 @@ def distinct_subwords(tokens: Tensor) -> tuple[RaggedLabels, Tensor]:
 
 
 def sparse_cross_entropy(logits: Tensor, classes: RaggedLabels, weights: Tensor) -> Tensor:
-    """Cross-entropy with a target distribution over few of the classes, averaged over images.
+    """Cross-entropy with a target distribution over a few of the classes, averaged over images.
 
-    A row that sums to s costs s logsumexp(z) - sum w_i z_i: what a dense [B, V] target would give,
-    without making it.
+    A row whose weights sum to s costs s logsumexp(z) - sum w_i z_i. A dense [B, V] target would
+    give the same, but is never made.
 
     Args:
         logits: [B, V], any float dtype; reduced in float32 or wider.
@@ -109,5 +110,7 @@ def sparse_cross_entropy(logits: Tensor, classes: RaggedLabels, weights: Tensor)
 
 
 def _sum_by_row(values: Tensor, classes: RaggedLabels) -> Tensor:
-    """[B], of [sum K]. Unlike `index_add_`, in the same order each time on a GPU too."""
+    """Sum [sum K] values to [B], one per caption. Unlike `index_add_`, this adds in the same order
+    each time on a GPU too.
+    """
     return values.new_zeros(len(classes)).index_put_((classes.rows(),), values, accumulate=True)

@@ -1,7 +1,7 @@
 """Every baseline by name: the objectives in the modules of this package.
 
-A new method is one file here, or in a folder that `CATLIP_METHODS` names (several with `:` between
-them), which hold nothing but methods; `catlip.objective` shows one.
+A new method is one file here, or in a folder that `CATLIP_METHODS` names (several folders with `:`
+between them). Such folders hold only methods; `catlip.objective` shows an example.
 """
 
 import importlib
@@ -10,11 +10,13 @@ import pkgutil
 import baselines
 from catlip.objective import Objective
 
-NO_METHODS = ("idf", "methods", "openclip", "pretrain")  # modules of this package
+NO_METHODS = ("idf", "methods", "openclip", "pretrain")  # modules of this package without methods
 
 
 def objectives() -> dict[str, type[Objective]]:
-    """Every class with a name, in the order of the modules' names and then of their lines."""
+    """Every objective with a name, in the order of the modules' names and, in a module, of its
+    lines.
+    """
     by_name: dict[str, type[Objective]] = {}
     for module in sorted(module.name for module in pkgutil.iter_modules(baselines.__path__)):
         if module in NO_METHODS:

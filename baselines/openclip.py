@@ -1,9 +1,9 @@
-"""OpenCLIP's side of the baselines: its tokenizer, and two towers of which the image encoder is the
-one CatLIP trains.
+"""What the baselines take from OpenCLIP: its tokenizer, and its text tower beside the image encoder
+that CatLIP trains.
 
-What CLIP and SigLIP share is here: both embed images and captions in one space and compare every
-image of a step with every caption of it. They differ in what `compare` makes of the two sets of
-vectors.
+CLIP and SigLIP share this code: both embed images and captions in one space and compare every image
+of a step with every caption of the step. They differ in how `compare` makes a loss of the two sets
+of vectors.
 """
 
 from typing import Self
@@ -24,7 +24,7 @@ from catlip.encoder import ImageEncoder
 from catlip.objective import Objective
 
 TEXT_VOCABULARY = 49_408  # CLIP's byte-pair tokens
-START, END = 49_406, 49_407  # those that open and close a caption; after END come zeros
+START, END = 49_406, 49_407  # open and close a caption; zeros come after END
 
 
 # The reference release pairs ViT-B with OpenCLIP's text tower of that name, and L and H with a
@@ -79,13 +79,13 @@ class TwoTowers(Objective):
         return cls(image_encoder, text_tower(encoder_name))
 
     def forward(self, *batches: Batch) -> Tensor:
-        """A scalar, mean per pair: of one batch, or of the micro-batches of a step as if they were
-        one.
+        """The loss, a scalar, mean per pair: of one batch, or of all micro-batches of a step as if
+        they were one batch.
 
-        Of several, only the embeddings are kept, and each micro-batch is embedded again in the
-        backward pass: the gradient of the large batch, in the memory of a small one, for one more
-        forward pass (as GradCache, Gao et al. 2021). Batch norm sees micro-batches, as it does in
-        any accumulation, and moves its running statistics twice.
+        With several micro-batches, only the embeddings are kept, and each micro-batch is embedded
+        again in the backward pass (as in GradCache, Gao et al. 2021). This gives the gradient of
+        the large batch in the memory of a small one, for one more forward pass. Batch norm sees
+        micro-batches, as in any gradient accumulation, and updates its running statistics twice.
         """
         if len(batches) == 1:
             image, text, *losses = self.embed(*batches)
@@ -95,21 +95,21 @@ class TwoTowers(Objective):
         return self.compare(image, text) + sum(loss.mean() for loss in losses)
 
     def embed(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Unit vectors [B, joint] of images and of captions; and, from a method that has more to
-        learn than `compare` asks, its further loss as [1], mean per image.
+        """Unit vectors [B, joint] of images and of captions. A method that has a further loss
+        beside `compare` adds it as [1], mean per image.
         """
         assert batch.tokens is not None, "the loader makes what `needs` names"
         return self.unit_vectors(self.image_encoder(batch.images), batch.tokens)
 
     def unit_vectors(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of image features [B, num_features], and of captions [B, context]."""
+        """Unit vectors [B, joint] of features [B, num_features] and of tokens [B, context]."""
         image = F.normalize(self.projection(features), dim=-1)
         text = F.normalize(self.text_encoder(tokens), dim=-1)
         return image, text
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
-        """The loss of this rank, a scalar: [B, joint] unit vectors of its pairs, against those of
-        all ranks.
+        """The loss of this rank, a scalar: compares the [B, joint] unit vectors of its pairs with
+        those of all ranks.
         """
         raise NotImplementedError
 
@@ -122,7 +122,9 @@ class TwoTowers(Objective):
         raise NotImplementedError
 
     def kept_bytes(self, step: StepShape) -> int:
-        """The copy of the projection, embeddings, and similarities."""
+        """Bytes kept: the 16-bit copy of the projection under autocast, the embeddings, and the
+        similarities.
+        """
         pairs = self.compared(step) * step.everyone
         return (
             step.copies_bytes(self.projection.weight.numel())
@@ -139,19 +141,21 @@ class TwoTowers(Objective):
         return step.batch_size
 
     def embeddings_bytes(self, step: StepShape) -> int:
-        """What is kept of the embeddings of this rank's pairs, and of those of the others."""
+        """Bytes kept of the embeddings of this rank's pairs and of the other ranks' pairs."""
         raise NotImplementedError
 
     def similarity_bytes(self, step: StepShape) -> int:
-        """What is kept of the similarities of one image and one caption."""
+        """Bytes kept of the similarity of one image and one caption."""
         raise NotImplementedError
 
     def feature_bytes(self, step: StepShape) -> int:
-        """Of a number of an embedding: on a GPU, autocast takes `F.normalize` in float32."""
+        """Bytes of one number of an embedding: on a GPU, autocast computes `F.normalize` in
+        float32.
+        """
         return step.number_bytes if step.device_type == "cpu" else FLOAT32
 
     def embedding_bytes(self, step: StepShape) -> int:
-        """Of one tower's embeddings of this rank's pairs, as they are sent."""
+        """Bytes of one tower's embeddings of this rank's pairs, as they are sent."""
         return step.batch_size * self.text.joint * self.feature_bytes(step)
 
     def gathered(self, step: StepShape, towers: int) -> list[Exchange]:
@@ -168,7 +172,7 @@ class TwoTowers(Objective):
 
 
 class CaptionTokenizer:
-    """Captions to [n, context] int64 tokens, through the cleaning that labelling uses."""
+    """Turns captions into [n, context] int64 tokens, after the cleaning that labelling uses."""
 
     def __init__(self, context: int):
         self.tokenizer = SimpleTokenizer(context_length=context)
@@ -186,7 +190,7 @@ def text_tower(encoder: str) -> TextTower:
 
 
 def ranks() -> dict[str, int]:
-    """This process among the others, in the words of OpenCLIP's losses."""
+    """The rank of this process and the number of ranks, as arguments of OpenCLIP's losses."""
     if not dist.is_initialized():
         return {"rank": 0, "world_size": 1}
     return {"rank": dist.get_rank(), "world_size": dist.get_world_size()}

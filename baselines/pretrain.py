@@ -1,4 +1,4 @@
-"""Pre-train the same image encoder with a baseline: the same data path, loop and recipes as
+"""Pre-train the same image encoder with a baseline, on the data path, loop and recipes of
 `catlip.pretrain`.
 """
 
@@ -33,17 +33,17 @@ class PretrainBaseline(LabelledRun):
     """
 
     method: Annotated[str, one_of(BASELINES)] = "clip"
-    """What to train with; clip_nonlocal and siglip_gather exchange features in another way."""
+    """Method to train with; clip_nonlocal and siglip_gather exchange features in another way."""
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:
-    """A baseline's recipes by name. They are CLIP's, but for what starts CLIP's own loss, and for
-    the starter of a method that was tuned.
+    """A baseline's recipes by name. They are CLIP's; a method other than CLIP starts without CLIP's
+    temperature, and a method that was tuned has a starter recipe of its own.
     """
     if method.startswith("clip"):
         return CLIP
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
-    form = method.partition("_")[0]  # siglip_gather exchanges in another way, and learns the same
+    form = method.partition("_")[0]  # siglip_gather differs only in its exchange
     return recipes | ({"starter": STARTERS[form]} if form in STARTERS else {})
 
 

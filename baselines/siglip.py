@@ -18,7 +18,8 @@ from baselines.openclip import TwoTowers, ranks
 from catlip.costs import Exchange, Matmul, StepShape, TextTower
 from catlip.encoder import ImageEncoder
 
-# Section 3.2 of Zhai et al., as is the bias: nearly all pairs do not belong together.
+# Both from Section 3.2 of Zhai et al.; the bias is negative because nearly all pairs do not belong
+# together.
 INITIAL_SCALE = 10.0
 INITIAL_BIAS = -10.0
 
@@ -30,8 +31,8 @@ class Sigmoid(TwoTowers):
         image_encoder: what is to be transferred.
         text: shape of the text tower.
     Attributes:
-        exchange: how ranks get each other's captions. "bidir": from both neighbours of a ring,
-            round which they travel; "gather": all at once. The gradient is the same.
+        exchange: how ranks get each other's captions. "bidir": captions travel round a ring of
+            ranks in both directions; "gather": all at once. The gradient is the same.
     """
 
     name, label, colour, marker = "siglip", "SigLIP", "#007a5a", "^"
@@ -40,36 +41,38 @@ class Sigmoid(TwoTowers):
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__(image_encoder, text)
-        # [1], not 0-D: sharding needs a dimension, and what is 1-D has no weight decay, as in
+        # Shape [1], not 0-D: sharding needs a dimension. A 1-D parameter has no weight decay, as in
         # OpenCLIP.
         self.logit_scale = nn.Parameter(torch.tensor([np.log(INITIAL_SCALE)], dtype=torch.float32))
         self.logit_bias = nn.Parameter(torch.tensor([INITIAL_BIAS]))
         self.loss = SigLipLoss(dist_impl=self.exchange, **ranks())
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
-        """Nats per image, summed over its pairs."""
+        """The loss in nats per image, summed over the pairs of the image."""
         return self.loss(image, text, self.logit_scale.exp(), self.logit_bias)
 
     def similarities(self, step: StepShape) -> Matmul:
-        """Of the images with the captions of each rank; when it gathers, OpenCLIP computes those of
-        its own captions again, times zero.
+        """The products of this rank's images with the captions of each rank. When ranks gather,
+        OpenCLIP computes the products with the rank's own captions once more, times zero.
         """
         again = self.exchange == "gather" and step.ranks > 1
         return Matmul(step.batch_size, self.text.joint, step.batch_size, count=step.ranks + again)
 
     def embeddings_bytes(self, step: StepShape) -> int:
-        """Of its own pairs, and of the captions of the other ranks."""
+        """The embeddings of this rank's pairs, and of the captions of the other ranks."""
         own = step.batch_size * (4 * step.number_bytes + self.feature_bytes(step))
         others = (step.everyone - step.batch_size) * step.number_bytes
         return self.text.joint * (own + others)
 
     def similarity_bytes(self, step: StepShape) -> int:
-        """The target and the product with it; on a CPU its exponential too."""
+        """The target, and the product of target and similarity; on a CPU the exponential of the
+        product too.
+        """
         return (3 if step.device_type == "cpu" else 2) * self.feature_bytes(step)
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
-        """Captions. Round the ring they go in both directions at once, and each gradient goes back
-        the way it came.
+        """The embeddings of captions. In the ring they travel in both directions at once, and each
+        gradient returns the way that its caption came.
         """
         if self.exchange == "gather":
             return self.gathered(step, towers=1)

@@ -1,8 +1,8 @@
 """SuperClass's objective: which subwords does the caption of this image have?  (Huang et al. 2024)
 
-Classification like CatLIP's, but over raw tokens: no nouns, no WordNet, and a softmax. What says
-little, because most captions have it, is weighted down by its inverse document frequency (IDF)
-instead of being left out. There is no text tower.
+Classification like CatLIP's, but over raw tokens: no nouns, no WordNet, and a softmax. A token that
+most captions have says little; it is not left out but weighted down by its inverse document
+frequency (IDF). There is no text tower.
 
     python -m baselines.pretrain --method superclass
 """
@@ -38,7 +38,7 @@ class Superclass(Objective):
         self.idf = RunningIdf(num_classes)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Nats per image."""
+        """The loss in nats per image."""
         classes, present = self.classes_in(batch)
         if self.training:
             self.idf.count(classes, present)

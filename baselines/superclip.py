@@ -1,5 +1,5 @@
-"""SuperCLIP's objective: CLIP's, and which subwords does the caption have, asked of the image's
-patches?  (Zhao et al. 2025, arXiv 2512.14480)
+"""SuperCLIP's objective: CLIP's, plus a question to the patches of the image: which subwords does
+the caption have? (Zhao et al. 2025, arXiv 2512.14480)
 
     python -m baselines.pretrain --method superclip
 """
@@ -17,12 +17,12 @@ from catlip.encoder import NORM_EPS, ImageEncoder
 
 
 class Superclip(Contrastive):
-    """CLIP, and a layer norm and a linear classifier over CLIP's subwords on the mean of the patch
-    tokens, as the encoder leaves them: the sum of both losses.
+    """CLIP, plus a layer norm and a linear classifier over CLIP's subwords, which take the mean of
+    the patch tokens as the encoder leaves them. The loss is the sum of both losses.
 
-    A subword's weight is log((n + 1/B) / (c + 1/B)), where n and c count the captions seen, and
-    those of them with the subword, in batches of B, the captions of a step on all ranks. For any B
-    that is SuperClass's weight, log((1 + captions) / (1 + captions with it)).
+    A subword's weight is log((n + 1/B) / (c + 1/B)). B is the number of captions in a step on all
+    ranks, n the number of captions seen, and c the number of those with the subword, n and c in
+    units of B. For any B this is SuperClass's weight, log((1 + captions) / (1 + captions with it)).
 
     Args:
         image_encoder: what is to be transferred.
@@ -34,7 +34,8 @@ class Superclip(Contrastive):
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__(image_encoder, text)
         width = image_encoder.num_features
-        # Not `classifier`, which in a run's weights is one of the features that are transferred.
+        # Not named `classifier`: a checkpoint takes the member of that name as the classifier that
+        # is transferred.
         self.subwords = nn.Sequential(
             nn.LayerNorm(width, eps=NORM_EPS),
             linear_classifier(width, torch.zeros(TEXT_VOCABULARY)),
@@ -42,7 +43,9 @@ class Superclip(Contrastive):
         self.idf = RunningIdf(TEXT_VOCABULARY)
 
     def forward(self, *batches: Batch) -> Tensor:
-        """Nats per pair plus nats per image. All captions of the step are counted first."""
+        """The loss: nats per pair plus nats per image. In training, first counts all captions of
+        the step.
+        """
         if self.training:
             tokens = [batch.tokens for batch in batches if batch.tokens is not None]
             self.idf.count(*distinct_subwords(torch.cat(tokens)))
@@ -58,7 +61,7 @@ class Superclip(Contrastive):
         return *pairs, loss[None]
 
     def kept_bytes(self, step: StepShape) -> int:
-        """The input of the layer norm, and its output; and the logits."""
+        """Adds the input and the output of the layer norm, and the bytes kept of the logits."""
         width = self.projection.in_features
         inputs = step.batch_size * width * (FLOAT32 + step.number_bytes)
         return super().kept_bytes(step) + inputs + step.logits_bytes(width, TEXT_VOCABULARY)

@@ -1,3 +1,3 @@
-"""What it costs, and what it is worth."""
+"""What training by each method costs, and how good its encoders are."""
 
 import catlip  # noqa: F401  # sets how OpenMP waits, which must come before torch

@@ -1,10 +1,10 @@
-"""What one busy process on a core costs a training on a CPU, and what can be done about it.
+"""How much one busy process on a core slows a training on a CPU, and what can be done about it.
 
-OpenMP's threads wait for each other after each small piece of work, and spin while they wait:
-beside another process, one thread spins on a core for another thread that has no core. Steps of the
-same small training are timed alone and beside one process that does nothing but count, with several
-ways to wait, in turns. Each time is taken in a process of its own, because libgomp reads its
-settings when torch is loaded.
+OpenMP's threads wait for each other after each small piece of work, and spin while they wait.
+Beside another process, one thread may spin on its core while the thread that it waits for has no
+core. This bench times steps of one small training alone and beside one process that does nothing
+but count, with several ways to wait, in turns. Each time is taken in a process of its own, because
+libgomp reads its settings when torch is loaded.
 """
 
 import contextlib
@@ -70,9 +70,9 @@ class BusyMachine:
     """
 
     num_steps: int = 200
-    """Timed steps of each training, after 5 (or as many) that are not counted."""
+    """Timed steps of each training, after at most 5 that are not counted."""
     num_rounds: int = 3
-    """How often each is timed, in turns."""
+    """How often each way to wait is timed, in turns."""
     out: Path = Path("runs/bench/busy_machine")
     """Folder for the record."""
     quiet: bool = False
@@ -94,9 +94,9 @@ class Steps:
     num_steps: int = 200
     """Timed steps."""
     chosen_threads: bool = False
-    """As many threads as a training would choose, instead of all."""
+    """Use as many threads as a training would choose, instead of all."""
     busy: bool = False
-    """Beside a process that keeps one core busy."""
+    """Run beside a process that keeps one core busy."""
 
 
 def main(config: BusyMachine) -> None:
@@ -137,7 +137,9 @@ def time_steps(config: Steps) -> None:
 
 @contextlib.contextmanager
 def busy_process() -> Iterator[None]:
-    """A process that keeps one core busy meanwhile, and not after this one was killed."""
+    """Keep one core busy with another process, which ends with the block, or once this process is
+    gone.
+    """
     count = f"import os\nwhile os.getppid() == {os.getpid()}: sum(range(10_000))"
     process = subprocess.Popen([sys.executable, "-c", count])
     try:
@@ -148,8 +150,8 @@ def busy_process() -> Iterator[None]:
 
 
 def time_in_a_process(setting: Setting, num_steps: int, busy: bool = False) -> dict[str, Any]:
-    """Seconds and threads of `num_steps` steps in a process of this setting; what the user set is
-    not passed on.
+    """Seconds of `num_steps` steps, and the number of threads, in a process with this setting. The
+    user's own values of WAITING are not passed on.
     """
     command = [sys.executable, "-m", "bench.busy_machine", "steps", "--num-steps", str(num_steps)]
     command += ["--chosen-threads"] if setting.chosen_threads else []
@@ -163,8 +165,8 @@ def time_in_a_process(setting: Setting, num_steps: int, busy: bool = False) -> d
 
 
 def waiting(rows: list[dict[str, Any]], setting: Setting) -> kinds.Waiting:
-    """Seconds alone and beside the busy process, and these over the seconds alone of the first
-    setting.
+    """Seconds alone and beside the busy process, and the ratio of each to the first setting's
+    seconds alone.
     """
     alone, beside = _seconds(rows, setting, busy=False), _seconds(rows, setting, busy=True)
     before = _seconds(rows, SETTINGS[0], busy=False)

@@ -1,15 +1,16 @@
-"""What the ranks of a training step tell each other, how long that takes, and how much of it the
+"""What the ranks of a training step send each other, how long that takes, and how much of it the
 step waits for.
 
 Collectives are intercepted in a real step (`bench.measuring.collectives.listen`), and compared with
 what `bench.arithmetic.exchanges.sent` says. Each is then timed twice: in the step, by the profiler,
-and bare, at the same size with nothing else going on. What of it the step waits for is measured in
-`bench.measuring.exchange_time`; a link's latency and bandwidth are fitted for `bench.projection`.
+and bare, at the same size with nothing else going on. `bench.measuring.exchange_time` measures how
+much of that time the step waits for; a link's latency and bandwidth are fitted for
+`bench.projection`.
 """
 
 import os
 
-# Read when torch is loaded: else its profiler writes lines to stderr.
+# Set before torch is loaded, which reads it; otherwise torch's profiler writes lines to stderr.
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 import warnings
@@ -45,7 +46,8 @@ from catlip.training.distributed import Place, find_place, of_all_ranks
 from catlip.training.parallel import Parallel
 
 START = "torchrun --nproc-per-node 2 -m bench.communication"
-# For the other ranks: no step here has them further apart; NCCL's start on many machines may.
+# How long a rank waits for the others. No step here needs that long; NCCL's start on many machines
+# may.
 PATIENCE = {"cpu": timedelta(seconds=60), "cuda": timedelta(seconds=600)}
 
 
@@ -59,17 +61,18 @@ class Communication(StepConfig):
     """
 
     methods: MethodNames = ("catlip", *BASELINES)
-    """What to measure; the other forms of CatLIP send the same."""
+    """Methods to measure; the other forms of CatLIP send the same."""
     batch_size: Natural = 0
-    """Images per step and rank; 0 for 4 on a CPU, and on a GPU 256 or as many of them as fit."""
+    """Images per step and rank; 0 for 4 on a CPU, and on a GPU for 256, or fewer if 256 do not fit.
+    """
     parallel: Parallel = "ddp"
     """ddp, or fsdp."""
     num_steps: Natural = 0
-    """Timed steps, with and without exchange each, and repetitions of bare collectives; 0 for 50 on
-    a GPU and 10 on a CPU.
+    """Number of timed steps with exchange, of timed steps without, and of repetitions of bare
+    collectives; 0 for 50 on a GPU and 10 on a CPU.
     """
     num_warmup: Natural = 3
-    """Steps before those, not counted; DDP finds its buckets in the first."""
+    """Steps before the timed ones, not counted; DDP finds its buckets in the first."""
     device: str = "auto"
     """auto, cpu (gloo) or cuda (NCCL, one GPU per rank)."""
     out: Path = Path("runs/bench/communication")
@@ -92,7 +95,7 @@ class Communication(StepConfig):
 
 
 def resolve(config: Communication) -> tuple[Communication, Place]:
-    """The config with what depends on the device filled in, and this rank's place.
+    """The config with every default that depends on the device filled in, and this rank's Place.
 
     Raises: InputError.
     """
@@ -126,7 +129,7 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
 
 def main(config: Communication) -> None:
     """Measure on all ranks; the first prints the table and writes the record."""
-    # Deprecated names.
+    # Warnings about deprecated names.
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="open_clip.loss|torch.distributed"
     )
@@ -186,7 +189,9 @@ def _measure_all(
 
 
 def _short_of(factors: Factors, place: Place) -> str:
-    """By how much the step is larger than a rank's GPU, the same on all ranks; empty if it fits."""
+    """Why the step does not fit on a rank's GPU: "X GiB do not fit Y", the same on all ranks; empty
+    if it fits.
+    """
     if place.device.type == "cpu":
         return ""
     needed = device_bytes(factors, place.world_size)

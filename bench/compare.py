@@ -23,8 +23,8 @@ class Compare:
     """Compare two records of one kind that were made on one device, ratio by ratio and sample by
     sample.
 
-    Ratios of interleaved samples should agree: their intervals overlap. Times may not: a machine is
-    not as fast every day.
+    Ratios of interleaved samples should agree: their intervals overlap. Times may differ: a machine
+    is not equally fast every day.
 
     python -m bench.compare runs/bench/step_time/A.json elsewhere/A.json
     """
@@ -85,7 +85,7 @@ def _shared_ratios(
 
 
 def _ratios(metrics: Any, path: str = "") -> list[tuple[str, dict[str, float]]]:
-    """Everything in the metrics that has a value and an interval, by where it stands."""
+    """Every metric that has a value and an interval, with its path in the metrics."""
     if isinstance(metrics, list):
         metrics = {str(number): metric for number, metric in enumerate(metrics)}
     if not isinstance(metrics, dict):
@@ -114,7 +114,7 @@ def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def main(config: Compare) -> None:
-    """Print how they agree."""
+    """Print how the records agree."""
     one, other = read_record(config.one), read_record(config.other)
     try:
         print("\n".join(" ".join(printable(line).split()) for line in compare(one, other)))

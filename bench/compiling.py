@@ -1,8 +1,8 @@
-"""What compiling the transformer blocks takes at each image size of a recipe, and when it pays.
+"""How long compiling the transformer blocks takes at each image size of a recipe, and when it pays.
 
 A compiled block is fast because it is made for one image size. A recipe that draws its images at 13
-sizes compiles 13 times, at the first step of each. What that takes, and what a step then saves,
-says how long a training must be before compiling pays.
+sizes compiles 13 times, at the first step of each. The time that compiling takes, and the time that
+a step then saves, say how long a training must be before compiling pays.
 """
 
 import warnings
@@ -41,24 +41,26 @@ from catlip.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Compiling(StepConfig):
-    """Time steps eager and compiled at every image size of a recipe, and what compiling takes.
+    """Time eager and compiled steps at every image size of a recipe, and how long compiling takes.
 
     python -m bench.compiling --model vit_b16     # some minutes: 13 sizes
     python -m bench.compiling --model vit_tiny16 --resolution 96 --num-sizes 3
     """
 
     method: Annotated[str, one_of(METHODS)] = "catlip"
-    """What to train."""
+    """Method to train."""
     sizes_of: Annotated[str, one_of(CATLIP)] = "datacomp_b16"
     """The recipe whose image sizes are taken, scaled to --resolution."""
     batch_size: Natural = 0
-    """Images per step at --resolution; 0 for 4 on a CPU, and on a GPU for 256, or as many of them
-    as fit.
+    """Images per step at --resolution; 0 for 4 on a CPU, and on a GPU for 256, or fewer if 256 do
+    not fit.
     """
     num_sizes: Natural = 0
-    """Image sizes, evenly spaced; 0 for all."""
+    """Number of image sizes, evenly spaced; 0 for all."""
     num_rounds: Natural = 0
-    """Timed steps of either kind at each size; 0 for the fewest that give an interval."""
+    """How many steps are timed at each size, eager and compiled alike; 0 for the fewest that give
+    an interval.
+    """
     out: Path = Path("runs/bench/compiling")
     """Folder for the record, named by model, method, batch, precision, torch and device."""
 
@@ -74,12 +76,12 @@ def resolve(config: Compiling, device: torch.device) -> Compiling:
         precision=config.precision or PRECISION[device.type],
         num_rounds=config.num_rounds or ROUNDS["compiling"],
     )
-    both = [factors_of(config, config.method)] * 2  # eager and compiled are there at once
+    both = [factors_of(config, config.method)] * 2  # both trainers are in memory at once
     return replace(config, batch_size=config.batch_size or default_batch(both, device))
 
 
 def step_ms(trainer: Trainer, batch: Batch) -> float:
-    """Of one step, with compiling, for which the device waits."""
+    """Milliseconds of one step, including any compiling, for which the device waits."""
     watch = Stopwatch(trainer.place.device)
     watch.mark()
     trainer.train_step(iter([batch]))
@@ -88,8 +90,10 @@ def step_ms(trainer: Trainer, batch: Batch) -> float:
 
 
 def measure(config: Compiling, place: Place, record: Record) -> kinds.Compiling:
-    """The first step of each size both ways, then steps in turns; the record keeps their times."""
-    inductor.force_disable_caches = True  # what an earlier run has compiled would cost nothing
+    """Time the first step of each size, eager and compiled, then steps of both in turns; the record
+    keeps the times.
+    """
+    inductor.force_disable_caches = True  # or what an earlier run compiled costs nothing
     warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
     step = factors_of(config, config.method)
     eager, compiled = (build(replace(step, compile=way), place) for way in (False, True))

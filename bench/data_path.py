@@ -1,5 +1,5 @@
-"""How many images a second one core decodes, crops and batches, ours and the field's, on the same
-photographs in turns.
+"""How many images per second one core decodes, crops and batches: this project's code and other
+libraries, on the same photographs in turns.
 """
 
 import importlib.util
@@ -30,10 +30,10 @@ from catlip.program.ranges import Count, Natural, Positive
 from catlip.record import Record
 from catlip.table import print_tables
 
-NEEDS = {"open_clip": ("open_clip",)}  # modules of peers that are no dependency of ours
+NEEDS = {"open_clip": ("open_clip",)}  # modules that a peer needs and this project does not
 LOADER_NEEDS = {"open_clip": ("open_clip", "open_clip_train", "webdataset")}
 REMOTE_NEEDS = ("fsspec", "aiohttp")
-# Newer ones break open_clip_train.
+# Newer versions of webdataset break open_clip_train.
 INSTALL = {"open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'"}
 
 
@@ -52,15 +52,15 @@ class DataPathBench:
     ships (bench.photographs).
     """
     num_images: Count = 128
-    """Photographs; of a folder, the first so many."""
+    """Number of photographs; of a folder, the first ones."""
     peers: tuple[str, ...] = ("pillow", "torchvision", "open_clip")
-    """Whom to compare with."""
+    """Libraries to compare with."""
     resolution: Count = 224
     """Side of the crops in pixels."""
     rounds: Count = 9
     """Rounds over all photographs; each takes every decoder in turn."""
     workers: tuple[Natural, ...] = (0, 1, 2)
-    """Worker processes of the loaders; without any, the main process decodes."""
+    """Numbers of worker processes of the loaders; with 0, the main process decodes."""
     batch_size: Count = 64
     """Images per batch of the loaders."""
     num_batches: Count = 30
@@ -71,7 +71,7 @@ class DataPathBench:
     """Also plan an epoch of 1.3 billion samples in 130,000 shards."""
     remote: bool = False
     """Also read shards through a link of limited rate, a server on this machine, with an empty
-    cache and with a full one; some 15 seconds for each of the loaders' rounds.
+    cache and with a full one; takes some 15 seconds for each round of the loaders.
     """
     link_mb_s: Positive = 20
     """Rate of that link in 1e6 bytes a second."""
@@ -101,8 +101,8 @@ def photographs(config: DataPathBench) -> list[bytes]:
 def measure_decoders(
     decoders: dict[str, Decoder], images: list[bytes], rounds: int, quiet: bool
 ) -> dict[str, list[float]]:
-    """Milliseconds of processor time per image, one value per decoder and round; a round before
-    those is not counted.
+    """Milliseconds of processor time per image, one value per decoder and round; one round before
+    them is not counted.
     """
     draws = draws_at(0, 0, len(images))
     milliseconds: dict[str, list[float]] = {name: [] for name in decoders}
@@ -129,8 +129,8 @@ def pixel_difference(decode: Decoder, peer: Decoder, images: list[bytes]) -> kin
 def measure_loaders(
     config: DataPathBench, names: list[str], folder: Path
 ) -> tuple[dict[str, list[float]], dict[str, kinds.WorkerMemory]]:
-    """Images per second of a core of each loader and number of workers, one value per round; and
-    our workers' MiB.
+    """Images per second of one core for each loader and number of workers, one value per round; and
+    the MiB of the workers of this project's loader.
     """
     rates: dict[str, list[float]] = {}
     memory: dict[str, kinds.WorkerMemory] = {}
@@ -164,7 +164,7 @@ def main(config: DataPathBench) -> None:
         Record(path, kind=kinds.DataPath, config=config) as record,
         tempfile.TemporaryDirectory() as folder,
     ):
-        os.environ["CATLIP_CACHE"] = f"{folder}/cache"  # what is measured here is of no use later
+        os.environ["CATLIP_CACHE"] = f"{folder}/cache"  # what is cached here is of no use later
         decoders = _decoders(config, images, record)
         record.metrics = decoders.metrics()
         record.save()
@@ -193,7 +193,7 @@ def main(config: DataPathBench) -> None:
 
 
 def _decoders(config: DataPathBench, images: list[bytes], record: Record) -> kinds.DataPath:
-    """What was measured of decoders, and nothing of loaders yet."""
+    """Measure the decoders; what belongs to loaders stays empty."""
     peers = [peer for peer in config.peers if _installed(NEEDS.get(peer, ()))]
     decoders = {"ours": ours(config.resolution)} | {
         peer: PEERS[peer](config.resolution) for peer in peers
@@ -204,7 +204,7 @@ def _decoders(config: DataPathBench, images: list[bytes], record: Record) -> kin
     record.samples |= {f"{name}_ms": values for name, values in taken.items()}
     rates = {name: [1e3 / ms for ms in values] for name, values in taken.items()}
     others = {name: values for name, values in taken.items() if name != "ours"}
-    same = [peer for peer in peers if peer != "open_clip"]  # which draws a crop of its own
+    same = [peer for peer in peers if peer != "open_clip"]  # open_clip draws a crop of its own
     return kinds.DataPath(
         decoders={name: summarise(values) for name, values in rates.items()},
         loaders={},
@@ -226,7 +226,7 @@ def _loaders(
     decoders: kinds.DataPath,
     record: Record,
 ) -> kinds.DataPath:
-    """What was measured of decoders and loaders."""
+    """Measure the loaders, and add them to what was measured of decoders."""
     write_shards(images, folder)
     peers = [peer for peer in config.peers if peer in LOADERS]
     ready = [peer for peer in peers if _installed(LOADER_NEEDS[peer])]

@@ -1,7 +1,8 @@
-"""Everything about cost that this device can tell in a time budget, in order of worth.
+"""Run the benches of cost on this device within a time budget, the most telling first.
 
 An accelerator is often rented for minutes. One process pays once for imports and for the device's
-start; each record is written as soon as it is measured; what does not fit into the budget is named.
+start; each record is written as soon as it is measured; the program lists the parts that did not
+fit into the budget.
 """
 
 import io
@@ -47,8 +48,8 @@ class Part:
     """One thing to measure.
 
     Attributes:
-        seconds: what it takes about: on an H100, or on two cores of a CPU.
-        measure: takes the seconds that are left.
+        seconds: about how long it takes, on an H100 or on two cores of a CPU.
+        measure: is called with the seconds that are left.
         missing: why it cannot be measured here, if so.
     """
 
@@ -60,7 +61,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Device:
-    """Measure what a training step costs on this device, the most telling first, and end in time.
+    """Measure what a training step costs on this device, the most telling parts first, and end in
+    time.
 
     python -m bench.device --budget 540
     python -m bench.device --budget 540 --data '/data/cc3m/{00000..00009}.tar'
@@ -71,13 +73,14 @@ class Device:
     budget: Count = 540
     """Seconds for everything, the start of the program included."""
     data: str = ""
-    """Image-caption shards, to time steps end to end from them; by default that is left out."""
+    """Image-caption shards from which steps are timed end to end; without them, that is left out.
+    """
     only: tuple[str, ...] = ()
-    """Only the parts whose names hold one of these words; by default all."""
+    """Measure only the parts whose names hold one of these words; by default all."""
     device: str = "auto"
     """auto, cpu or cuda."""
     out: Path = Path("runs/bench/device")
-    """Folder for the records, a folder a kind; the archive of all of them lies beside it."""
+    """Folder for the records, one folder per kind; the archive of all of them lies beside it."""
     dry_run: bool = False
     """Print the plan and measure nothing."""
     quiet: bool = False
@@ -106,7 +109,7 @@ def main(config: Device) -> None:
 
 
 def seconds_since_start() -> float:
-    """Of this process, its imports included; 0 where the system does not say."""
+    """Seconds since this process started, its imports included; 0 if the system does not tell."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_text().split()[0])
@@ -137,7 +140,7 @@ def measured(part: Part, end: float, *, quiet: bool) -> str:
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raises OutOfTimeError in the block when the seconds are over, at Python's next step."""
+    """Raise OutOfTimeError in the block when the seconds are over, at Python's next step."""
 
     def stop(*_: object) -> None:
         raise OutOfTimeError
@@ -152,7 +155,7 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 
 def parts_of(config: Device, *, gpu: bool) -> list[Part]:
-    """What is measured, the most telling first; on a CPU all of it small."""
+    """The parts to measure, the most telling first; on a CPU all of them are small."""
     part = partial(_part, config)
     no_data = "" if config.data else "needs --data"
     project_part = Part("projection of the first step time", 5, lambda _: project(config))
@@ -201,7 +204,9 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
 
 
 def _part(config: Device, name: str, seconds: float, bench: Any, *, missing: str = "") -> Part:
-    """What `python -m bench.KIND` measures with this config, into a folder of that name."""
+    """The part that measures what `python -m bench.KIND` would with this config, and writes to a
+    folder of that name.
+    """
     kind = bench.out.name
     chosen = replace(bench, device=config.device, quiet=config.quiet, out=config.out / kind)
     main = import_module(f"bench.{kind}").main
@@ -209,7 +214,7 @@ def _part(config: Device, name: str, seconds: float, bench: Any, *, missing: str
 
 
 def communication(config: Device, seconds: float, *, ranks: int, model: str) -> Part:
-    """The collectives of a step, between processes of their own."""
+    """The part that measures the collectives of a step, in processes of their own."""
 
     def measure(left: float) -> None:
         command = [
@@ -228,7 +233,7 @@ def communication(config: Device, seconds: float, *, ranks: int, model: str) -> 
 
 
 def project(config: Device) -> None:
-    """From the first step time that was measured. Raises: InputError where none was."""
+    """Project from the first step time that was measured. Raises: InputError if there is none."""
     records = sorted((config.out / "step_time").glob("*.json"), key=lambda r: r.stat().st_mtime)
     if not records:
         raise InputError("no step time was measured")

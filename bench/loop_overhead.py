@@ -1,12 +1,12 @@
-"""What the training loop adds to a step: `catlip.training.loop.train`, as pre-training runs it,
-against the same work written out, taken in turns.
+"""How much time the training loop adds to a step: `catlip.training.loop.train`, as pre-training
+runs it, is timed in turns with the same work written out without a loop.
 
 Both sides train the same model on the same batch, which is ready on the device, and do a forward
 under autocast, a backward, gradient clipping, a fused AdamW step and the update of the averaged
 weights. The loop's side also takes the batch from its iterator, seeds the random numbers of the
-micro-batch, scales the loss, sets the learning rate, waits for the loss and the gradient's norm to
-be finite before it steps, keeps times, and writes a line of the log every `log_every` steps; what
-a line takes is also timed by itself. Checkpoints are not in it.
+micro-batch, scales the loss, sets the learning rate, checks that the loss and the gradient's norm
+are finite before it steps, keeps times, and writes a line of the log every `log_every` steps.
+Writing a line of the log is also timed by itself. No checkpoints are written.
 """
 
 import copy
@@ -41,8 +41,8 @@ from catlip.training.schedule import Optimization
 
 NUM_CLASSES = 1_000
 NUM_WARMUP = 5
-# Steps of a side in one sample: if a GPU's work were awaited after each, the loop's own wait for it
-# would not show.
+# Steps of a side in one sample. On a GPU several: if the bench waited for the GPU after each step,
+# the wait of the loop itself would not show.
 STEPS = {"cuda": 10, "cpu": 1}
 
 
@@ -64,7 +64,8 @@ class LoopOverhead:
     precision: str = "bf16"
     """fp32 or bf16."""
     num_steps: Count = 60
-    """Timed steps of each side, or ten times as many on a GPU, after 5 that are not counted."""
+    """Timed steps of each side (on a GPU ten times as many), after 5 rounds that are not counted.
+    """
     log_every: Count = 20
     """Steps per line of the log."""
     seed: Seed = 0
@@ -87,7 +88,7 @@ class LoopOverhead:
 
 
 def bare_step(objective: nn.Module, batch: Batch, recipe: Optimization) -> Callable[[], object]:
-    """The step as one would write it without a loop, in plain PyTorch."""
+    """The step as one would write it in plain PyTorch, without the loop."""
     weights = list(objective.parameters())
     averages = [weight.detach().clone() for weight in weights]
     update_averages = get_ema_multi_avg_fn(recipe.ema_decay)
@@ -118,8 +119,8 @@ def bare_step(objective: nn.Module, batch: Batch, recipe: Optimization) -> Calla
 
 
 def now_ms(place: Place) -> float:
-    """A clock: of the GPU, when its work is done; else of processor time, which other programs'
-    load does not stretch.
+    """The time in milliseconds: on a GPU that of the clock once the GPU's work is done; otherwise
+    processor time, which the load of other programs does not stretch.
     """
     if place.device.type == "cuda":
         torch.cuda.synchronize()
@@ -128,7 +129,7 @@ def now_ms(place: Place) -> float:
 
 
 def timed_ms(work: Callable[[], object], place: Place, times: int = 1) -> float:
-    """Milliseconds that it takes, the mean of so many times."""
+    """Milliseconds of one call of `work`, the mean over `times` calls."""
     begin = now_ms(place)
     for _ in range(times):
         work()

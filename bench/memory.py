@@ -1,8 +1,8 @@
-"""How much memory a training step takes, and for what: each method in its own turn, measured beside
-predicted.
+"""How much memory a training step takes, and for what: measured for one method after another,
+beside what is predicted.
 
-What is measured, and how, is in `bench.measuring.step_memory`. The step is the third, when the
-optimizer has its state.
+`bench.measuring.step_memory` says what is measured, and how. Two steps come before the measured
+ones, so that the optimizer has its state.
 """
 
 import itertools
@@ -19,12 +19,7 @@ from bench.arithmetic.fitting import default_batch
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.methods import shown
 from bench.measuring.step_memory import attempt, fitter, predict
-from bench.measuring.training_step import (
-    PRECISION,
-    MethodNames,
-    StepConfig,
-    factors_of,
-)
+from bench.measuring.training_step import PRECISION, MethodNames, StepConfig, factors_of
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.costs import GIB
@@ -35,7 +30,7 @@ from catlip.record import LATER, Record, build_name
 from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
 
-MULTIPLE = 8  # of the images of a step, where the largest batch is looked for
+MULTIPLE = 8  # the largest batch is looked for among multiples of this
 HOW = {"cuda": "CUDA allocator", "cpu": "live storage of tensors"}
 NOTES = {
     "cuda": (
@@ -59,14 +54,14 @@ class Memory(StepConfig):
     """
 
     methods: MethodNames = ("catlip", "clip")
-    """What to measure; the first is the denominator of every ratio."""
+    """Methods to measure; the first is the denominator of every ratio."""
     batch_sizes: Annotated[tuple[Count, ...], tyro.conf.arg(aliases=("--batch-size",))] = ()
-    """Images per step, one or several; by default 4 on a CPU, and on a GPU 256 or as many of them
-    as fit.
+    """Images per step, one number or several; by default 4 on a CPU, and on a GPU 256, or fewer if
+    256 do not fit.
     """
     attention: Literal["sdpa", "naive"] = "sdpa"
-    """PyTorch's fused attention, or one that writes out every attention matrix; of the image
-    encoder.
+    """Attention of the image encoder: PyTorch's fused attention (sdpa), or one that writes out
+    every attention matrix (naive).
     """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
@@ -77,7 +72,7 @@ class Memory(StepConfig):
     --budget-gib.
     """
     budget_gib: NotNegative = 0.0
-    """Memory that a step may take; 0 for all of the device's."""
+    """GiB of memory that a step may take; 0 for all of the device's."""
     out: Path = Path("runs/bench/memory")
     """Folder for the record, named by model, batches, precision, torch and device."""
 
@@ -102,8 +97,8 @@ def resolve(config: Memory, place: Place) -> Memory:
 
 
 def budget_bytes(config: Memory, device: torch.device) -> float:
-    """What a step may take: as asked, or on a CPU what is free now; on a GPU no limit, because its
-    allocator sets one.
+    """Bytes that a step may take: the user's budget, or on a CPU what is free now; on a GPU no
+    limit, because its allocator sets one.
     """
     if config.budget_gib:
         return config.budget_gib * GIB
@@ -141,7 +136,9 @@ def main(config: Memory) -> None:
 
 
 def _measure(config: Memory, place: Place, record: Record) -> dict[int, kinds.BatchMemory]:
-    """Each method's parts at each batch, or that it does not fit."""
+    """Measure each method at each batch size; those that do not fit are listed with their predicted
+    peak.
+    """
     measured: dict[int, dict[str, kinds.MethodMemory]] = {size: {} for size in config.batch_sizes}
     too_large: dict[int, dict[str, float]] = {size: {} for size in config.batch_sizes}
     runs = list(itertools.product(config.batch_sizes, config.methods))
@@ -179,8 +176,8 @@ def _measure(config: Memory, place: Place, record: Record) -> dict[int, kinds.Ba
 
 
 def _largest(config: Memory, method: str, place: Place) -> kinds.LargestBatch:
-    """The largest batch that fits, in multiples of 8 above the first 8, found by trying, and as
-    predicted.
+    """The largest batch that fits, found by trying, and as predicted; from 8 images on, only
+    multiples of 8 are tried.
     """
     factors = factors_of(config, method, batch_size=1)
     budget = budget_bytes(config, place.device)
@@ -195,7 +192,7 @@ def _largest(config: Memory, method: str, place: Place) -> kinds.LargestBatch:
 
 
 def _ratios(methods: dict[str, kinds.MethodMemory], first: str) -> dict[str, kinds.MemoryRatio]:
-    """Of each method over the first; none where that did not fit."""
+    """The ratios of each method to the first; none if the first did not fit."""
     if first not in methods:
         return {}
     below = methods[first].measured

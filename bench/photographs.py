@@ -1,5 +1,5 @@
-"""JPEG photographs of the size that captions of the web come with, cut from larger ones: the same
-files every time.
+"""JPEG photographs of the sizes that are usual on the web, cut from larger ones; the same files
+every time.
 
 python -m bench.photographs /usr/share/backgrounds/mate/nature --out runs/photographs
 """
@@ -37,7 +37,7 @@ class Photographs:
     out: Path
     """Folder for the files, 00000.jpg onwards."""
     count: Count = 300
-    """How many."""
+    """How many photographs to cut."""
     seed: Seed = 0
     """Seed of their sizes, places and qualities."""
 
@@ -63,7 +63,7 @@ def _cut(source: Path, random: np.random.Generator) -> bytes:
     sides = np.maximum(LEAST_SIDE, random.normal(MEAN_SIZE, SPREAD))
     largest = (
         np.array(picture.size) / sides
-    ).min()  # photograph's pixels per pixel, when the cut is as large as it can be
+    ).min()  # source pixels per pixel of the largest possible cut
     sides = sides * min(1, largest)
     zoom = max(1, largest * random.uniform(0.5, 1))
     left, top = random.uniform(size=2) * np.maximum(0, picture.size - sides * zoom)

@@ -1,8 +1,8 @@
 """Which method suffers from noisy captions and lost samples?
 
-For each noise the shards are written anew, labelled, and pruned to a vocabulary as the given one
-was; then each method trains on them, and its encoder is probed. One record a training; what is
-finished is not done again.
+For each noise, the shards are written with it and labelled, and the labels are pruned to a
+vocabulary in the same way as for the given one. Then each method trains on them, and its encoder is
+probed. Each training writes one record; a finished training is not done again.
 
     python -m bench.robustness --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
@@ -55,17 +55,18 @@ class Robustness(Study):
         *(NONE, "lost=0.2", "lost=0.4", "lost=0.6", "shuffled=0.2", "shuffled=0.4"),
         *("dropped=0.3", "templated=1", "chatty=1"),
     )
-    """none, or with a fraction: lost= of the samples is left out, shuffled= of the captions belongs
-    to another image, dropped= of the words is left out, templated= or chatty= of the captions
-    stands in other sentences."""
+    """none, or a noise and its fraction: lost= leaves out samples, shuffled= gives captions to
+    other images, dropped= leaves out words, templated= and chatty= put captions into other
+    sentences.
+    """
     methods: tuple[Annotated[str, one_of(METHODS)], ...] = ("catlip", "clip")
-    """What to train with."""
+    """Methods to train with."""
     images: Count = 64_000
     """How many images each training sees."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
-    """Of the trainings and their probes; the noise is the same for all."""
+    """Seeds of the trainings and their probes; the noise is the same for all."""
     out: Path = Path("runs/starter/robustness")
-    """The folder of the records, one a training."""
+    """Folder for the records, one per training."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def main(config: Robustness) -> None:
 
 
 def trainings(config: Robustness, noise: Noise) -> list[OneTraining]:
-    """Of one noise: every method on every seed."""
+    """The trainings with one noise: every method on every seed."""
     every = []
     for method in config.methods:
         recipe = of_length(base_recipe(config, method), config.images)

@@ -1,8 +1,8 @@
 """Accuracy against the length of training, the size of the data and of the encoder.
 
-Each cell is a training to the end of its schedule and a linear probe, and one record; what is
-finished is not done again. Cells of one factor each fraction the same folder: give several lengths
-first, then several fractions of the data, then several encoders.
+Each cell is a training to the end of its schedule and a linear probe, and writes one record; a
+finished cell is not done again. Vary one factor per command, all into the same folder: give several
+lengths first, then several fractions of the data, then several encoders.
 
     python -m bench.scaling --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
@@ -41,8 +41,8 @@ from catlip.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Scaling(Study):
-    """Train at several lengths, on several fractions of the data, several encoders; run the same
-    command again to go on.
+    """Train at several lengths, on several fractions of the data, with several encoders; run the
+    same command again to go on.
 
     python -m bench.scaling --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
@@ -56,17 +56,17 @@ class Scaling(Study):
     """
 
     methods: tuple[Annotated[str, one_of(METHODS)], ...] = ("catlip", "clip")
-    """What to train with."""
+    """Methods to train with."""
     images: tuple[Count, ...] = (8_000, 16_000, 32_000, 64_000, 128_000)
-    """How many images trainings see."""
+    """How many images the trainings see."""
     fractions: tuple[PositiveFraction, ...] = (1.0,)
-    """Of the shards, evenly spaced among them."""
+    """Fractions of the shards to train on; those used are evenly spaced among all."""
     encoders: tuple[Annotated[str, one_of(ENCODERS)], ...] = ()
     """Image encoders; by default the recipe's."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
-    """Of the trainings and their probes."""
+    """Seeds of the trainings and their probes."""
     out: Path = Path("runs/starter/scaling")
-    """The folder of the records, one a cell."""
+    """Folder for the records, one per cell."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def main(config: Scaling) -> None:
 
 
 def cells(config: Scaling) -> list[OneCell]:
-    """All combinations, the cheapest first, every seed of a cell after the other."""
+    """All combinations, the shortest trainings first, the seeds of a cell one after the other."""
     made = []
     every = product(sorted(config.images), config.fractions, config.encoders or ("",))
     for (images, fraction, encoder), method, seed in product(every, config.methods, config.seeds):
@@ -105,7 +105,9 @@ def cells(config: Scaling) -> list[OneCell]:
 
 
 def spread(shards: tuple[str, ...], fraction: float) -> tuple[str, ...]:
-    """That fraction of the shards, one at least, evenly spaced; all of them as they are spelt."""
+    """That fraction of the shards, at least one, evenly spaced; if all, the patterns as the user
+    wrote them.
+    """
     if fraction == 1:
         return shards
     paths = [str(path) for path in expand(shards)]

@@ -1,8 +1,8 @@
 """What a training step costs: forward, loss, backward and optimizer of each method, interleaved in
 one process.
 
-The steps are those of `catlip.training.trainer.Trainer`, as pre-training takes them: the host waits
-once in each for the loss and the gradient's norm.
+The steps are those of `catlip.training.trainer.Trainer`, as pre-training takes them: in each, the
+host waits once for the loss and the gradient's norm.
 """
 
 import itertools
@@ -62,13 +62,15 @@ class StepTime(StepConfig):
     """
 
     methods: MethodNames = ("catlip", "clip")
-    """What to time; the first is the denominator of every ratio."""
+    """Methods to time; the first is the denominator of every ratio."""
     batch_size: Natural = 0
-    """Images per step and device; 0 for 4 on a CPU, and on a GPU for 256, or as many of them as fit
-    while the methods take turns.
+    """Images per step and device; 0 for 4 on a CPU, and on a GPU for 256, or fewer if 256 do not
+    fit while the methods take turns.
     """
     attention: Literal["sdpa", "naive"] = "sdpa"
-    """PyTorch's fused attention, or one that writes out every attention matrix."""
+    """Attention of the image encoder: PyTorch's fused attention (sdpa), or one that writes out
+    every attention matrix (naive).
+    """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
     patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)
@@ -76,11 +78,13 @@ class StepTime(StepConfig):
     range_augment: bool = field(default=False, metadata=LATER)
     """Also draw each image's brightness, contrast and noise, as the paper's recipes do."""
     compile: bool = False
-    """Only with compiled transformer blocks."""
+    """Time only with compiled transformer blocks."""
     eager: bool = field(default=False, metadata=LATER)
-    """Only without. By default a GPU is timed both ways, a record each, and a CPU without."""
+    """Time only without compiled blocks. By default a GPU is timed both ways, with one record each,
+    and a CPU without.
+    """
     deterministic: bool = field(default=False, metadata=LATER)
-    """Only with kernels that give the same result each time."""
+    """Use only kernels that give the same result each time."""
     parallel: Parallel = "ddp"
     """Under torchrun: ddp, or fsdp."""
     data: str = ""
@@ -88,28 +92,28 @@ class StepTime(StepConfig):
     on the device.
     """
     workers: Natural = 2
-    """Loader processes, with `data`."""
+    """Loader processes, with --data."""
     num_steps: Natural = 0
     """Timed steps of each method; 0 for 50 on a GPU and 8 on a CPU."""
     num_warmup: Natural = 0
-    """Steps of each method before those, not counted; 0 for 10 on a GPU and 2 on a CPU."""
+    """Steps of each method before the timed ones, not counted; 0 for 10 on a GPU and 2 on a CPU."""
     out: Path = Path("runs/bench/step_time")
     """Folder for the record, named by model, batch, precision, options, torch and device."""
 
 
 PARTS = ("data_wait", *PHASES)
-Laps = dict[str, list[dict[str, float]]]  # of each method and step, the ms of each of PARTS
+Laps = dict[str, list[dict[str, float]]]  # method -> for each step, the ms of each of PARTS
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of each method.
+    """What was measured, by method.
 
     Attributes:
-        laps: of the timed steps.
-        first_ms: of the very first step, in which kernels are chosen or compiled.
-        parameters: how many are trained.
-        joules: of as many steps again, by what used them.
+        laps: the parts of the timed steps.
+        first_ms: milliseconds of the very first step, in which kernels are chosen or compiled.
+        parameters: how many parameters are trained.
+        joules: energy of as many further steps, by the part of the machine that used it.
     """
 
     laps: Laps
@@ -135,9 +139,9 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
 
 
 def measure(config: StepTime, place: Place) -> Measured:
-    """The steps of each method, taken in turns.
+    """Take the steps of all methods, in turns.
 
-    The marks are read at the end, so that a GPU never waits for the bench to look.
+    The marks are read at the end, so that a GPU never waits for the bench to read them.
     """
     watch = Stopwatch(place.device)
     factors = {method: factors_of(config, method) for method in config.methods}
@@ -152,7 +156,7 @@ def measure(config: StepTime, place: Place) -> Measured:
         range(rounds), desc=f"step_time {config.model}", unit="round", disable=hidden
     ):
         for trainer in trainers.values():
-            watch.mark("data_wait")  # what the bench itself takes between two steps
+            watch.mark("data_wait")  # the bench's own time between two steps
             trainer.train_step(stream)
     steps = steps_ms(watch.laps_ms())
     timed = steps[config.num_warmup * len(trainers) :]
@@ -171,8 +175,8 @@ def measure(config: StepTime, place: Place) -> Measured:
 
 
 def joules_of(trainer: Trainer, factors: Factors, num_steps: int) -> dict[str, float]:
-    """What so many steps of one method alone use: counters are too slow for single ones. Empty
-    without a counter, or with several ranks.
+    """Joules that `num_steps` steps of one method alone use: counters are too slow for single
+    steps. Empty without a counter, or with several ranks.
     """
     meter = EnergyMeter()
     if not meter.joules() or trainer.place.world_size > 1:
@@ -199,7 +203,7 @@ def _marked(batches: Iterator[Batch], place: Place, mark: Callable[[str], None])
 
 
 def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
-    """Milliseconds of each of PARTS, a dictionary a step; a step ends with its optimizer."""
+    """Milliseconds of each of PARTS, one dictionary per step; a step ends with its optimizer."""
     steps = [dict.fromkeys(PARTS, 0.0)]
     for part, ms in laps:
         steps[-1][part] += ms
@@ -209,7 +213,7 @@ def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
 
 
 def main(config: StepTime) -> None:
-    """Measure, compare, print, write a record each way."""
+    """Measure, compare, print, and write one record for each way, eager or compiled."""
     if config.deterministic:
         choose_deterministic()
     place = find_place(config.device)
@@ -225,7 +229,7 @@ def main(config: StepTime) -> None:
 
 
 def ways(config: StepTime, device_type: str) -> list[bool]:
-    """Whether to compile, in turn. Raises: InputError."""
+    """Whether to compile, for each way that is timed. Raises: InputError."""
     if config.compile and config.eager:
         raise InputError("--compile and --eager exclude each other; give neither for both")
     if config.compile or config.eager or device_type != "cuda":
@@ -234,7 +238,7 @@ def ways(config: StepTime, device_type: str) -> list[bool]:
 
 
 def time_steps(config: StepTime, place: Place) -> list[kinds.Run[kinds.StepTime]]:
-    """Measure one way and write the record; none in ranks that do not write. Raises: InputError."""
+    """Measure one way and write the record; [] in ranks that do not write. Raises: InputError."""
     if not place.is_main:
         measure(config, place)
         return []

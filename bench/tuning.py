@@ -1,10 +1,11 @@
-"""The same number of trials for every method, over the same ranges, judged on validation data.
+"""Tune every method with the same number of trials, over the same ranges, judged on validation
+data.
 
-Which of two methods is better can turn with the learning rate, so neither may be tuned less than
-the other. The trials of all methods are the same points of a Sobol sequence, in the order of their
-numbers: a method with more trials than another has the other's, and some more. Each trial is a
-short training and a linear probe, in a folder of its own, and one record; what is finished is not
-done again.
+The learning rate can decide which of two methods is better, so neither may be tuned less than the
+other. The trials of all methods are the same points of a Sobol sequence, in the same order: if one
+method has more trials than another, its first ones are the other's. Each trial is a short training
+and a linear probe, in a folder of its own, and writes one record; a finished trial is not done
+again.
 
     python -m bench.tuning --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter
@@ -35,7 +36,7 @@ from catlip.kinds.transfer.tuning import tuning_table
 from catlip.program.ranges import Count, Seed
 from catlip.table import as_text
 
-TEST_DATA = "starter:"  # what a choice must never see
+TEST_DATA = "starter:"  # the test images, which tuning must never see
 
 
 def _log(low: float, high: float) -> Callable[[float], float]:
@@ -46,7 +47,7 @@ def _linear(low: float, high: float) -> Callable[[float], float]:
     return lambda share: low + share * (high - low)
 
 
-# What is drawn, and how from a number in [0, 1); the same for every method that has it.
+# Setting -> its value for a number in [0, 1); the same for every method that has the setting.
 RANGES: dict[str, Callable[[float], float]] = {
     "max_lr": _log(2.5e-4, 8e-3),
     "weight_decay": _log(0.01, 0.5),
@@ -61,7 +62,8 @@ LOGITS = {"temperature", "logit_bias"}  # not every method has them
 
 @dataclass(frozen=True)
 class Tuning(Study):
-    """Try recipes for several methods, as many for each; run the same command again to go on.
+    """Try several recipes for each method, the same number for all; run the same command again to
+    go on.
 
     python -m bench.tuning --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter
@@ -74,15 +76,15 @@ class Tuning(Study):
     """
 
     methods: tuple[Annotated[str, one_of(METHODS)], ...] = ("catlip", "clip")
-    """What to tune."""
+    """Methods to tune."""
     trials: Count = 16
-    """Of each method."""
+    """Number of trials of each method."""
     images: Count = 48_000
-    """That each trial is trained on."""
+    """Images that each trial is trained on."""
     seed: Seed = 0
-    """Of the Sobol points, and of all trainings."""
+    """Seed of the Sobol points, and of all trainings."""
     out: Path = Path("runs/starter/tuning")
-    """The folder of the records, one a trial."""
+    """Folder for the records, one per trial."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class OneTrial(Training):
 
 
 def main(config: Tuning) -> None:
-    """Try, write a record of each trial, and print what was found."""
+    """Run the trials, write a record of each, and print what was found."""
     if config.probe.startswith(TEST_DATA):
         raise InputError(
             f"--probe {config.probe} holds the test images: tune on starter-validation:DIR"
@@ -116,7 +118,7 @@ def main(config: Tuning) -> None:
 
 
 def points(trials: int, seed: int) -> list[dict[str, float]]:
-    """The first so many points: field -> value."""
+    """The first `trials` points, each as setting -> value."""
     shares = SobolEngine(len(RANGES), scramble=True, seed=seed).draw(trials).tolist()
     return [
         {name: of(share) for (name, of), share in zip(RANGES.items(), point, strict=True)}
@@ -151,7 +153,7 @@ def trial_of(config: Tuning, method: str, number: int) -> OneTrial:
 
 
 def _measure(config: Tuning, trial: OneTrial, folder: Path) -> kinds.Trial:
-    """Raises: InputError, but not where the training diverges: that is an outcome."""
+    """Train and probe; a training that diverges is an outcome, not an error. Raises: InputError."""
     reached = kinds.Trial(method=trial.method, trial=trial.trial, drawn=trial.drawn, accuracies={})
     try:
         outcome = train_and_probe(config, trial, folder)

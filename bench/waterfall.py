@@ -1,11 +1,11 @@
-"""Where a claimed 2.7x comes from: from the released CLIP configuration to the released CatLIP one,
-a factor at a time.
+"""Where the published 2.7x comes from: from the released CLIP configuration to the released CatLIP
+one, changing one factor at a time.
 
 The two configurations of the reference release differ in much more than the method: attention
 kernel, precision, image sizes, images per device and crops. Each factor is changed by itself, in
-two orders, because what one is worth depends on the others; before and after are timed in turns in
-one process. What both releases could have done better, and alike, comes after that: those factors
-explain none of the ratio, and tell what a step of either method costs where they are left undone.
+two orders, because the effect of one depends on the others; before and after are timed in turns in
+one process. Improvements that both releases could have made alike come after that: these factors
+explain none of the ratio, but show what a step of either method costs without them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -64,8 +64,8 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Waterfall:
-    """Change the released CLIP configuration into the released CatLIP one, a factor at a time, and
-    time each step of the way.
+    """Change the released CLIP configuration into the released CatLIP one, one factor at a time,
+    and time the step before and after each change.
 
     python -m bench.waterfall     # on a CPU: a small encoder and small batches
     python -m bench.waterfall --model vit_b16_conv --device cuda
@@ -75,13 +75,13 @@ class Waterfall:
     model: EncoderName = ""
     """Image encoder; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
     batch_size: Natural = 0
-    """Images per device of the CLIP configuration, a quarter of CatLIP's; 0 for as many of 256 on a
-    GPU as leave room for CatLIP's, and 32 on a CPU, where the optimizer then takes a few percent of
-    a step, as it does on a GPU.
+    """Images per device of the CLIP configuration; CatLIP's has four times as many. 0 for 256 on a
+    GPU, or fewer if CatLIP's do not fit, and for 32 on a CPU, where the optimizer takes a few
+    percent of a step, as on a GPU.
     """
     resolution: Natural = 0
-    """Pixels of a side, to which the released image sizes are scaled; 0 for the released 224 on a
-    GPU and 96 on a CPU.
+    """Image side in pixels to which the released image sizes are scaled; 0 for the released 224 on
+    a GPU and 96 on a CPU.
     """
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
@@ -90,15 +90,17 @@ class Waterfall:
     interval (some 20 minutes on a CPU).
     """
     num_sizes: Natural = 0
-    """Image sizes of each sampler in a round, evenly spaced; 0 for all, as released, on a GPU and 3
-    on a CPU.
+    """Number of image sizes of each sampler in a round, evenly spaced; 0 for all, as released, on a
+    GPU and 3 on a CPU.
     """
     ways: tuple[Literal["release", "further"], ...] = field(
         default=("release", "further"), metadata=LATER
     )
-    """From the one release to the other, and on to what neither does."""
+    """release: from the released CLIP to the released CatLIP configuration; further: on to what
+    neither release does.
+    """
     orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=LATER)
-    """In which the changes of a way are made."""
+    """Orders in which the changes of a way are made."""
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
     seed: Seed = 0
@@ -137,7 +139,9 @@ class Timed:
     def way(
         self, name: str, start: Variant, changes: Sequence[Change], orders: Sequence[Order]
     ) -> kinds.Way:
-        """The way from `start` through all changes in these orders, and from end to end at once."""
+        """Time the way from `start` through all changes, in each of these orders, and from start to
+        end at once.
+        """
         turned = {"forward": changes, "reverse": changes[::-1]}
         taken: dict[str, list[kinds.Step]] = {
             order: self.steps(f"{name} {order}", start, turned[order]) for order in orders
@@ -146,7 +150,7 @@ class Timed:
         return kinds.Way(orders=taken, total=total)
 
     def steps(self, name: str, start: Variant, changes: Sequence[Change]) -> list[kinds.Step]:
-        """One entry per change, in this order."""
+        """Time each change; one entry per change, in this order."""
         steps = []
         for change, before, after in walk(start, changes):
             pair = kinds.Pair(not_run=change.not_run)
@@ -220,8 +224,8 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
 
 
 def largest_pair(model: str, config: Waterfall, device: torch.device) -> int:
-    """A quarter of the images with which two CatLIP steps, the larger without checkpointing, can be
-    on a GPU at once.
+    """A quarter of the largest batch with which two CatLIP steps without checkpointing fit on a GPU
+    at once.
     """
     end = Factors("catlip", model, num_classes=config.num_classes)
     memory = torch.cuda.get_device_properties(device).total_memory
@@ -230,8 +234,8 @@ def largest_pair(model: str, config: Waterfall, device: torch.device) -> int:
 
 
 def crop_entry(num_rounds: int) -> kinds.Step:
-    """What the crops of both releases cost the host, per picture that this project ships; the step
-    never sees them.
+    """How long the crops of each release take on the host, over the pictures that this project
+    ships. Crops are not part of the timed step.
     """
     pictures = [path.read_bytes() for path in shipped_photographs()]
     clip, catlip = (recipes[RELEASE].augmentation() for recipes in (CLIP, CATLIP))

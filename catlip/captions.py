@@ -1,11 +1,11 @@
 """Maps a caption to the set of WordNet synsets that its words name (Section 3.1, Equation 1).
 
-There are three rules, because the paper and its released code differ, and neither labels "golden
-retriever":
+There are three rules: the paper's, that of its released code, which differs, and one that also
+labels nouns of several words, such as "golden retriever":
 
 "paper"           the words that a part-of-speech tagger calls nouns, each by its first noun sense.
 "corenet"         the released code's: every word, of any part of speech, whose first noun sense is
-                  also *named* after it; so "black" counts, but "couch", whose synset is named
+                  also *named* after the word; so "black" counts, but "couch", whose synset is named
                   "sofa", does not.
 "paper_multiword" as "paper", but the longest run of words that WordNet lists as one noun counts as
                   one. Not the default: the paper tags and maps "each word", and runs mislead too
@@ -27,7 +27,7 @@ from catlip.words.tokens import WordMemo, inner_word, last_word, sentence_tokens
 from catlip.words.wordnet import VERSION, nouns
 
 MAX_CHARACTERS = 4096  # of a caption; the rest of a longer one is not read
-# Raise it when a rule gives other labels than before: labels of an older edition are made again.
+# Increase it when a rule gives other labels than before: labels of an older edition are made again.
 EDITION = 3
 MEMO_ENTRIES = 1 << 16
 NOUN = "NN"  # the prefix of every Penn Treebank tag of a noun
@@ -68,7 +68,7 @@ class Word:
         lemma: its base form.
         synset: the canonical name of its first noun sense, "" when it has none.
         kept: whether that synset is a label of the caption.
-        reason: why it is no label, "" if it is one.
+        reason: why the synset is not a label, "" if it is one.
     """
 
     token: str
@@ -84,7 +84,7 @@ class Labeller:
 
     Attributes:
         rule: its name.
-        edition: of the rules.
+        edition: the edition of the rules.
         wordnet: the version to which the noun offsets belong, "3.0".
         tagger: the source of the tagger's weights; None for "corenet", which uses no tags.
         synset: a word -> its synset under the rule, regardless of its part of speech, or None.
@@ -111,7 +111,7 @@ class Labeller:
         return self.batch([caption])[0]
 
     def batch(self, captions: Sequence[object]) -> list[list[int]]:
-        """The synsets of each caption; much faster than one at a time under the rules that tag."""
+        """The synsets of each caption; with a tagger, much faster than one caption at a time."""
         texts = [clean(caption) for caption in captions]
         if self._tagger is None:
             return [self._of_any_words(text) for text in texts]
@@ -157,7 +157,7 @@ class Labeller:
         return sorted(offset for offset in named if offset is not None)
 
     def _joined(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
-        """(word, tag) pairs, with runs of words that are one noun of WordNet joined to one word.
+        """(word, tag) pairs; a run of words that is one noun of WordNet is joined to one word.
 
         The longest run that ends in a word tagged as a noun is taken.
         """

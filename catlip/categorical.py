@@ -18,7 +18,8 @@ from catlip.encoder import ImageEncoder
 from catlip.objective import Objective
 
 CLASSIFIER_STD = 0.02  # timm's for every linear layer
-# Torch returns z itself above its threshold; from its default, 20, that is off by up to 2e-9.
+# Above this threshold torch's softplus returns z itself. With torch's default of 20, the error
+# would be up to 2e-9.
 EXACT_SOFTPLUS = 40.0
 
 
@@ -26,7 +27,7 @@ class Categorical(Objective):
     """An image encoder, a linear classifier over the vocabulary, and binary cross-entropy.
 
     Args:
-        image_encoder: what is to be transferred.
+        image_encoder: the encoder to transfer.
         base_rates: [V] float in (0, 1), the fraction of training captions with each class. The bias
             starts at its log-odds. The first loss is then that of a model that knows the frequency
             of each noun, instead of V ln 2.
@@ -69,11 +70,11 @@ class Categorical(Objective):
         return sparse_binary_cross_entropy(self.classifier(features), batch.labels)
 
     def recomputed(self, step: StepShape) -> list[Matmul]:
-        """With chunks, the logits."""
+        """With chunks, the products that give the logits."""
         return self.matmuls(step) if self.chunk_classes else []
 
     def kept_bytes(self, step: StepShape) -> int:
-        """With chunks nothing: the logits are computed again."""
+        """With chunks 0, because the backward pass computes the logits again."""
         return 0 if self.chunk_classes else super().kept_bytes(step)
 
     def loss_bytes(self, step: StepShape) -> int:
@@ -84,7 +85,7 @@ class Categorical(Objective):
 
 
 def linear_classifier(width: int, bias: Tensor) -> nn.Linear:
-    """A classifier of features [B, width], freshly initialised, that starts from `bias` [V]."""
+    """A new linear classifier of features [B, width] whose bias starts at `bias` [V]."""
     classifier = nn.Linear(width, len(bias))
     nn.init.trunc_normal_(classifier.weight, std=CLASSIFIER_STD)
     with torch.no_grad():
@@ -96,7 +97,7 @@ def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
     """Binary cross-entropy summed over classes, averaged over images (the release's `batch_mean`).
 
     The loss of an absent class is softplus(z), that of a present class softplus(z) - z. So one
-    dense softplus and one gather give the same value as a dense [B, V] target, which is never made.
+    dense softplus and one gather give the same value as a dense [B, V] target would.
 
     Args:
         logits: [B, V], any float dtype; reduced in float32 or wider.
@@ -116,14 +117,14 @@ def chunked_binary_cross_entropy(
     Equal to `sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)`.
 
     Classes are taken `chunk` at a time, and their logits are computed again in the backward pass.
-    Beside the gradients, this needs memory for a few times B x chunk numbers, and four matrix
-    products instead of the three of a linear layer.
+    Apart from the gradients, this needs memory for a few times B x chunk numbers. It computes four
+    matrix products instead of the three of a linear layer.
 
     Args:
-        features: [B, D]; under autocast the products are taken in its dtype, as those of a linear
+        features: [B, D]; under autocast, matrix products use autocast's dtype, as in a linear
             layer.
         weight, bias: [V, D] and [V], of the classifier.
-        labels: as above.
+        labels: as in `sparse_binary_cross_entropy`.
         chunk: classes at a time, at least 1.
     Returns: a scalar in nats per image.
     """
@@ -180,16 +181,17 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _chunk_logits(features: Tensor, weight: Tensor, bias: Tensor, first: int, chunk: int) -> Tensor:
-    """[B, chunk] float32 or wider, of the classes from `first` on."""
+    """The logits [B, chunk] of the classes from `first` on, float32 or wider."""
     weight = weight[first : first + chunk].to(features.dtype)
     bias = bias[first : first + chunk].to(features.dtype)
     return _wide(F.linear(features, weight, bias))
 
 
 def _labels_within(values: Tensor, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Each label's column among these logits, and 1 if it has one, else 0.
+    """Each label's column in these logits, and 1 if the label is one of their classes, else 0.
 
-    Selecting those with a column would wait for the device.
+    Labels of other classes are kept, with any column, because removing them would wait for the
+    device.
     """
     column = values - first
     last = logits.shape[1] - 1

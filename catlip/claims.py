@@ -1,5 +1,6 @@
-"""The paper's claims and the rule that judges each, from claims.toml, which every record names by
-its digest.
+"""The paper's claims and the rule that judges each, read from claims.toml.
+
+Every record holds the digest of these rules.
 """
 
 import hashlib
@@ -13,14 +14,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper in our words.
+    """One claim of the paper in this project's words.
 
     Attributes:
         source: where the paper makes it.
-        compared: what is measured for it, in which unit, and what makes a pair.
+        compared: what is measured for it, in which unit, and how values are paired.
         rule: a name in `rules()`.
-        bound: of the rule, in the unit of `compared`.
-        settle: the command that would settle it.
+        bound: the rule's bound, in the unit of `compared`.
+        settle: the command whose records would decide the claim.
     """
 
     id: str
@@ -35,24 +36,25 @@ class Claim:
 
 @cache
 def claims() -> dict[str, Claim]:
-    """By their ids, in the order of the page."""
+    """Id -> claim, in the order of the page."""
     return {claim["id"]: Claim(**claim) for claim in _file()["claims"]}
 
 
 def rules() -> dict[str, str]:
-    """Name -> when a claim holds by it, and when it does not."""
+    """Name of a rule -> a sentence that says when a claim holds, and when it does not."""
     return dict(_file()["rules"])
 
 
 def least_pairs() -> int:
-    """Behind an interval."""
+    """The smallest number of pairs from which an interval is computed."""
     return int(_file()["least_pairs"])
 
 
 @cache
 def digest() -> str:
-    """12 hexadecimal digits, the same as long as no verdict can change for another reason than its
-    records.
+    """12 hexadecimal digits that change with the least number of pairs, a rule or a claim.
+
+    Topics and commands are left out, because no verdict depends on them.
     """
     judged = [asdict(claim) | {"topic": "", "settle": ""} for claim in claims().values()]
     content = json.dumps([least_pairs(), rules(), judged], sort_keys=True)

@@ -28,7 +28,7 @@ from catlip.system.foreign import printable
 from catlip.system.urls import take_credentials
 
 C = TypeVar("C")
-Program = tuple[type[Any], Callable[[Any], object]]  # a config and what is called with it
+Program = tuple[type[Any], Callable[[Any], object]]  # a config and the function called with it
 
 # A full or forbidden disk and a wrong path are for the user to correct; any other OSError is a bug
 # and keeps its traceback.
@@ -54,7 +54,7 @@ USER_ERRORS = {
     ),
 }
 EXAMPLE_STARTS = ("python -m ", "torchrun ", "./run_all.sh")
-# The beginnings of torch's messages about a loader's process that was killed or does not answer.
+# The beginnings of torch's messages that a loader's process was killed or does not answer.
 DEAD_WORKERS = ("DataLoader worker", "DataLoader timed out")
 
 
@@ -67,15 +67,15 @@ def run(
     """Read the command line into `config` and call `main` with it.
 
     Args:
-        config: a frozen dataclass; its docstring is the help, examples included, and its field
-            docstrings the flags'.
+        config: a frozen dataclass; its docstring is the help, examples included, and the docstrings
+            of its fields are the help of the flags.
         main: the program.
         defaults: named instances, chosen by `--recipe NAME` (the first is the default); any field
             can still be overridden. A dry run needs none of the fields that are required.
         subcommands: other programs of this module, each chosen by its name as the first argument.
-    Exits: 2 after one line on stderr for what the user can correct, 130 on Ctrl-C.
+    Exits: 2 after one line on stderr for an error that the user can correct, 130 on Ctrl-C.
     """
-    # Before anything reads them, and keeps them in a record or a message.
+    # First of all, so that no credentials of a URL get into a record or a message.
     sys.argv[1:] = map(take_credentials, sys.argv[1:])
     prog, arguments = module_name(), sys.argv[1:]
     if arguments == ["--version"]:
@@ -127,7 +127,7 @@ def module_name() -> str:
 
 
 def one_of(choices: Iterable[str]) -> Any:
-    """For `Annotated[str, one_of(ENCODERS)]`: the help of that flag lists what there is."""
+    """For `Annotated[str, one_of(ENCODERS)]`: the help of that flag lists the choices."""
     return tyro.conf.arg(
         help_behavior_hint=lambda default: f"(one of: {', '.join(choices)}; default: {default})"
     )
@@ -168,7 +168,10 @@ def _is_example(line: str, before: list[str]) -> bool:
 def _parse(
     config: type[C], prog: str, arguments: Sequence[str], default: Any, recipes: Mapping[str, C]
 ) -> C:
-    """tyro's reading of the arguments; its boxed complaints become an InputError of one line."""
+    """The config that tyro reads from the arguments.
+
+    Raises: InputError with tyro's message on one line; tyro itself prints it in a box.
+    """
     printed, description = io.StringIO(), with_example_lines(inspect.getdoc(config) or "")
     whole = grouped(default)
     if recipes:
@@ -190,20 +193,20 @@ def _parse(
     else:
         return whole.config(given, default) if whole else given
     lines = [line.strip("│╭╮╰╯| ") for line in printed.getvalue().splitlines()]
-    rule = ("─", "---")  # of a box, or where that cannot be drawn
+    rule = ("─", "---")  # the edge of tyro's box; dashes where a box cannot be drawn
     first = next((number + 1 for number, line in enumerate(lines) if line.startswith(rule)), 0)
     complaint = itertools.takewhile(lambda line: not line.startswith(rule), lines[first:])
     raise InputError(f"{' '.join(complaint)} (see {prog} --help)")
 
 
 def _about(named: tuple[str, Any]) -> str:
-    """A line of the help on a recipe."""
+    """The line of the help about a recipe."""
     name, config = named
     return f"\n\n{name}: {getattr(getattr(config, 'recipe', None), 'about', '')}"
 
 
 def _only_one_length(arguments: Sequence[str], default: Any) -> list[str]:
-    """The arguments, with the other of a recipe's two alternatives set to 0.
+    """The arguments; if they give one of a recipe's two alternatives, the other is set to 0.
 
     For example, --iterations on the command line replaces the epochs of the recipe.
     """
@@ -220,7 +223,7 @@ def _is_given(flag: str, arguments: Sequence[str]) -> bool:
 
 
 def _without_required(default: Any) -> Any:
-    """The config with an empty string for each field that a user would have to give."""
+    """The config with an empty string for each required field."""
     missing = [name for name, value in vars(default).items() if value is tyro.MISSING]
     return dataclasses.replace(default, **dict.fromkeys(missing, ""))
 

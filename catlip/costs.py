@@ -1,6 +1,7 @@
-"""What an objective states of the cost of its training step: matrix products, and what ranks send.
+"""The types with which an objective states the cost of its step: matrix products and exchanges.
 
-Plain numbers, without torch. `bench.arithmetic` adds the towers, whose shapes it knows.
+They hold plain numbers and need no torch. `bench.arithmetic` adds the cost of the image and text
+encoders, whose shapes it knows.
 """
 
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ GIB = 2**30  # bytes
 
 @dataclass(frozen=True)
 class StepShape:
-    """The training step of one device whose cost is asked for.
+    """The training step of one device, of which the cost is computed.
 
     Attributes:
         batch_size: images of this device.
-        ranks: devices that train together, each on as many images.
-        number_bytes: of a number of the type that products are taken in: 2 under autocast, else 4.
+        ranks: devices that train together, each on `batch_size` images.
+        number_bytes: bytes of a number in matrix products: 2 under autocast, else 4.
         device_type: "cuda" or "cpu", whose kernels, autocast and collectives differ a little.
     """
 
@@ -31,13 +32,15 @@ class StepShape:
         return self.batch_size * self.ranks
 
     def logits_bytes(self, width: int, classes: int) -> int:
-        """What autograd keeps of a linear classifier beside its input: float32 logits of each
-        image, and the 16-bit copy of its weight under autocast.
+        """Bytes that autograd keeps for a linear classifier, apart from its input.
+
+        They are the float32 logits of each image and, under autocast, the 16-bit copy of the
+        weight.
         """
         return FLOAT32 * self.batch_size * classes + self.copies_bytes(width * classes)
 
     def copies_bytes(self, weights: int) -> int:
-        """Of the 16-bit copies of so many weights that autocast keeps; 0 without autocast."""
+        """Bytes of the 16-bit copies that autocast keeps of that many weights; 0 without it."""
         return self.number_bytes * weights if self.number_bytes < FLOAT32 else 0
 
 
@@ -46,11 +49,11 @@ class TextTower:
     """Shape of a text encoder.
 
     Attributes:
-        width: of a token.
+        width: numbers per token.
         depth: transformer blocks.
         heads: attention heads.
         joint: width of the space that images and texts share.
-        context: tokens.
+        context: tokens per caption.
     """
 
     width: int
@@ -72,11 +75,11 @@ class Matmul:
     columns: int
     count: int = 1
     trained_operands: int = 2
-    """How many of the two need a gradient: one where the rows are made of pixels."""
+    """How many of the two matrices need a gradient: one if the rows are made of pixels."""
 
     @property
     def flops(self) -> int:
-        """Of the forward pass."""
+        """FLOPs of the forward pass; a multiply-add counts as two."""
         return 2 * self.rows * self.inner * self.columns * self.count
 
 
@@ -87,11 +90,11 @@ class Exchange:
     Attributes:
         what: gradients, parameters, features, counts, buffers or norm.
         kind: the collective, or neighbour_exchange (point to point, round a ring of ranks).
-        count: calls.
-        payload_bytes: what one rank hands in, all `count` calls together: the tensor that is
+        count: number of calls.
+        payload_bytes: bytes that one rank passes to all `count` calls together: the tensor that is
             reduced or broadcast, its own part of a gather, the whole input of a reduce_scatter or
-            all_to_all, what goes to a neighbour.
-        world_size: ranks.
+            all_to_all, or the tensor for a neighbour.
+        world_size: number of ranks.
     """
 
     what: str

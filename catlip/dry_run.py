@@ -1,8 +1,8 @@
 """What a pre-training run would do and cost: `--dry-run` of any method's `pretrain`.
 
-It works for any method: parameters are counted on the objective, floating-point operations by
-passing the shapes of two images and their captions through it, and the speed of the device is that
-of a large matrix product.
+It works for any method: it counts the parameters of the objective, counts floating-point operations
+by passing the shapes of two images and their captions through it, and takes the speed of a large
+matrix product as that of the device.
 """
 
 import json
@@ -45,8 +45,8 @@ def describe(
     Args:
         objective: on the device "meta", in training mode.
         batch: a few images at the base resolution, with what the objective needs.
-        num_samples: in the data set; 0 if unknown.
-        place: whose device would train.
+        num_samples: samples in the data set; 0 if unknown.
+        place: the rank and device that would train.
     """
     world_size, accumulation = place.world_size, recipe.accumulation(place.world_size)
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
@@ -116,7 +116,7 @@ def _sizes(recipe: ImageRecipe) -> str:
 
 
 def made_up_batch(resolution: int, tokenize: Callable[[list[str]], Tensor] | None) -> Batch:
-    """Two images, each with a caption and a label, of which only the shapes are used."""
+    """Two images, each with a caption and a label; only their shapes are used."""
     images = torch.zeros(2, 3, resolution, resolution, dtype=torch.uint8)
     tokens = tokenize(["a photograph"] * 2) if tokenize else None
     labels = RaggedLabels(torch.tensor([0, 0]), torch.tensor([0, 1, 2]))
@@ -138,7 +138,7 @@ def _layout(recipe: Recipe, world_size: int) -> str:
 
 
 def _state_bytes(trained: int, recipe: Recipe) -> float:
-    """Weights, gradients, two moments, and the average, in float32."""
+    """Bytes of weights, gradients, two moments, and the average if there is one, in float32."""
     return 4 * trained * (4 + bool(recipe.ema_decay))
 
 

@@ -3,7 +3,7 @@
 The blocks are timm's. Encoders differ in the stem that turns pixels into tokens: `patchify` is
 ViT's strided convolution, `conv` the three convolutions of the reference release, and `hybrid` a
 small convolutional network whose feature map is cut into tokens, as in ViT's hybrid. The small
-encoders have this stem, because a plain ViT learns too slowly from a few thousand pictures.
+encoders use this stem, because a plain ViT learns too slowly from a few thousand images.
 """
 
 from collections.abc import Callable
@@ -30,13 +30,13 @@ class Architecture:
     """Shape of an encoder.
 
     Attributes:
-        width: of a token.
+        width: numbers per token.
         depth: transformer blocks.
         heads: attention heads.
         patch: pixels per side of a token.
-        stem: of STEMS.
+        stem: a key of STEMS.
         pool: what is transferred: the class token ("token", as in the paper) or the mean of all
-    others ("avg").
+            other tokens ("avg").
     """
 
     width: int
@@ -63,7 +63,7 @@ ENCODERS = {
 
 
 class ImageEncoder(VisionTransformer):
-    """timm's ViT without a head: one vector for each picture.
+    """timm's ViT without a head: one vector for each image.
 
     Pixels are in [0, 1]; no mean or deviation is subtracted.
     """
@@ -71,8 +71,10 @@ class ImageEncoder(VisionTransformer):
     def forward(  # type: ignore[override]
         self, images: Tensor, patches: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """[B, 3, H, W] uint8, or float in [0, 1], to [B, num_features], as `pool` says; with
-        `patches` also the tokens of the patches [B, N, num_features], of the same pass.
+        """The features of images [B, 3, H, W], uint8 or float in [0, 1].
+
+        Returns: the features [B, num_features], pooled as `pool` says; with `patches` also the
+        tokens of the patches [B, N, num_features], from the same pass.
         """
         tokens = self.forward_features(unit_range(images))
         features = self.forward_head(tokens)
@@ -80,10 +82,9 @@ class ImageEncoder(VisionTransformer):
 
 
 class ReleaseEncoder(ImageEncoder):
-    """The encoder as the release resizes it: positions are interpolated along the row of tokens.
+    """An encoder that resizes its position embeddings as the release does.
 
-    timm interpolates them on their grid.
-
+    They are interpolated along the row of tokens, while timm interpolates them on their 2-D grid.
     They are added in the precision of the tokens, which under autocast is bfloat16.
     """
 
@@ -105,7 +106,7 @@ def resize_along_tokens(positions: Tensor, count: int) -> Tensor:
     """Position embeddings [1, N, D] for `count` tokens, interpolated linearly in flattened order.
 
     If the width of the grid changes, this mixes neighbours of different columns; the released
-    weights were trained with it.
+    weights were trained in this way.
     """
     if positions.shape[1] == count:
         return positions
@@ -145,7 +146,7 @@ def conv_width(width: int) -> int:
 
 
 def hybrid_stem(width: int) -> nn.Sequential:
-    """A convolution and three residual blocks, each of stride 2; with batch norm, like the
+    """A convolution and three residual blocks, each of stride 2, with batch norm as in the
     release's stem.
     """
     widths = hybrid_widths(width)
@@ -192,14 +193,15 @@ def build_encoder(
     for `conv` stems as the release does.
 
     Args:
-        pool: what is transferred, if it differs from the architecture's; "avg" has no class token.
+        pool: what is transferred, if not the architecture's `pool`; "avg" has no class token.
         attention: "sdpa" (PyTorch's fused kernels), or "naive", which writes out every attention
             matrix (its softmax is float32 under autocast on a GPU; on a CPU autocast leaves it in
             bfloat16).
         drop_path: probability that the last block is skipped for an image in training; it rises
-            linearly from 0 at the first.
-        patch_drop_rate: fraction of the patch tokens that no block sees in training, drawn anew
-            for each image, as in FLIP (Li et al. 2023); the class token stays.
+            linearly from 0 at the first block.
+        patch_drop_rate: fraction of the patch tokens that are removed before the blocks in
+            training, chosen at random for each image, as in FLIP (Li et al. 2023); the class token
+            stays.
         checkpointing: keep only the input of each block, and compute the rest again in the backward
             pass.
     Raises: InputError for a name that is not in ENCODERS, a resolution that is not a whole number
@@ -228,7 +230,7 @@ def build_encoder(
         num_classes=0,
         global_pool=pool,
         class_token=pool == "token",
-        # The last norm stays where the architecture has it, whatever is pooled.
+        # The last norm stays where the architecture has it, also if `pool` differs.
         fc_norm=shape.pool == "avg",
         dynamic_img_size=True,
         no_embed_class=shape.stem == "conv",  # the release adds no position to its class token
@@ -236,6 +238,6 @@ def build_encoder(
     encoder.set_grad_checkpointing(checkpointing)
     for module in encoder.modules():
         if isinstance(module, Attention):
-            # timm's switch, final only for TorchScript.
+            # timm's switch; it is declared Final only for TorchScript.
             module.fused_attn = attention == "sdpa"  # type: ignore[misc]
     return encoder

@@ -20,7 +20,7 @@ from catlip.system.foreign import printable
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
 
-MOST_CHARACTERS = 300  # of a caption that a record keeps
+MOST_CHARACTERS = 300  # of each caption that a record keeps
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,10 @@ def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
 def _example(
     shard: Shard, number: int, labeller: Labeller, classes: Set[str], record: Record
 ) -> Example:
-    """The record's entry of a sample; without an image, and with a note, if that cannot be read."""
+    """The record's entry of a sample.
+
+    If the image cannot be read, the entry has none, and the record gets a note.
+    """
     caption = shard.caption(number) or ""
     names = [nouns().name(offset) for offset in labeller(caption)]
     entry = Example(

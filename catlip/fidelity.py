@@ -1,8 +1,8 @@
-"""The differences from the reference release of CatLIP that stay: one list.
+"""One list of the differences from the reference release of CatLIP.
 
-Readers take a recipe with the paper's or the release's numbers (`source`) for theirs. So each
-difference that concerns it is printed by its `--dry-run`, and is in the notes of every record made
-by it. Settings that can be as in the release, and differences that change no result, are not here.
+A recipe with the numbers of the paper or of the release (`source`) can be mistaken for theirs. So
+its `--dry-run` prints each difference that concerns it, and every record made by it has them in its
+notes. Differences that change no result are not listed.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from typing import Any
 # of Table 7.
 LEAST_SHARE = 10
 
-Recipe = Any  # an ImageRecipe, which imports more than a report should need
+Recipe = Any  # an ImageRecipe; its module imports more than a report should need
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference that stays.
+    """One difference from the release.
 
     Attributes:
-        what: here, and in the release.
+        what: how it is here, and how in the release.
         concerns: whether it changes a training by this recipe and method. Methods of pre-training
             are named as in records, those of transfer as in TRANSFER.
     """
@@ -31,11 +31,11 @@ class Difference:
 
 
 def of(*methods: str) -> Callable[[Recipe, str], bool]:
-    """Concerns all recipes of these methods."""
+    """A `concerns` that is true for all recipes of these methods."""
     return lambda recipe, method: method in methods
 
 
-# Every other method is one of pre-training.
+# All other methods are methods of pre-training.
 TRANSFER = ("probe", "finetune", "multilabel", "segmentation", "detection")
 
 DIFFERENCES = (

@@ -14,7 +14,7 @@ CLASS_TOKEN_STD = 0.02
 
 
 def encoder_as_release(encoder: ImageEncoder) -> None:
-    """Initialise an encoder; the deviation of positions is one over the root of the width."""
+    """Initialise an encoder; the standard deviation of the positions is 1 / sqrt(width)."""
     linear_as_release(encoder)
     if encoder.cls_token is not None:
         nn.init.trunc_normal_(encoder.cls_token, std=CLASS_TOKEN_STD)

@@ -1,4 +1,4 @@
-"""How fast a device multiplies large matrices, with which a training step is compared."""
+"""Measures how fast a device multiplies large matrices; training steps are compared with this."""
 
 import time
 
@@ -9,17 +9,17 @@ from catlip.training.precision import AUTOCAST
 # A GPU is warmed up, because its clock rises and then falls as it gets hot.
 WARM_UP_S = {"cuda": 1.0, "cpu": 0.0}
 SIDES = {"cuda": 8192, "cpu": 1024}  # on a CPU some precisions are very slow
-PRODUCTS = {"cuda": 10, "cpu": 1}  # per sample: on a GPU the host waits for so many at a time
+PRODUCTS = {"cuda": 10, "cpu": 1}  # per measurement: on a GPU the host waits once for all of them
 
 
 MEASURED_S = {"cuda": 2.0, "cpu": 0.5}
 
 
 def matmul_flops_per_s(device: torch.device, precision: str) -> list[float]:
-    """FLOP/s of square matrix products of that precision, one number per sample.
+    """FLOP/s of square matrix products in that precision, one number per measurement.
 
     Args:
-        precision: fp32, bf16 or fp16; fp32 as torch is set, by default without TF32.
+        precision: fp32, bf16 or fp16; fp32 follows torch's settings, by default without TF32.
     """
     side, products = SIDES[device.type], PRODUCTS[device.type]
     matrix = torch.randn(side, side, device=device).to(AUTOCAST.get(precision, torch.float32))

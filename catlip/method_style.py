@@ -1,7 +1,8 @@
 """How a method is shown: its label, its colour on white, and its marker; and the order of methods.
 
-A method states them in its class, and its records repeat them, so that a page is made without its
-code. Those of this project stand here too: earlier records hold only their names.
+The class of a method states its style, and its records repeat it, so that a page can be made
+without the code of the method. The styles of this project's methods are listed here too, because
+earlier records hold only the names of their methods.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Any
 
 from catlip.table import clipped
 
-OTHER = "#7a6000"  # of what is not known
+OTHER = "#7a6000"  # the colour of unknown methods
 OTHER_MARKER = "P"
 MARKERS = frozenset("os^vDPX*<>pdhH8")  # matplotlib's, filled
 
@@ -39,18 +40,20 @@ KNOWN = {
     "superclass": Shown("SuperClass", "#a34a83", "v"),
     "superclip": Shown("SuperCLIP", "#b8174f", "*"),
 }
-# What the spelling of an encoder starts with that other people pre-trained, and of the others that
-# are neither trained here nor `random`, ours untrained.
+# How the names of two groups of encoders begin: those that other people pre-trained; and all that
+# are neither trained here nor `random`, this project's untrained encoder.
 CEILINGS = ("timm:", "openclip:")
 NOT_OURS = (*CEILINGS, "released:", "random:")
-_stated: dict[str, Shown] = {}  # by the records of the page that is being made
+_stated: dict[str, Shown] = {}  # stated by the records of the page that is being made
 
 
 def learn(records: Iterable[Mapping[str, Any]]) -> None:
-    """Take what records state of methods that are not KNOWN, in place of what earlier ones stated.
+    """Store the styles that records state, in place of those stored before.
+
+    They are used for methods that are not KNOWN.
 
     Args:
-        records: of each record its `shown_as`: method -> label, colour and marker.
+        records: the `shown_as` of each record: method -> label, colour and marker.
     """
     _stated.clear()
     for shown_as in records:
@@ -59,7 +62,7 @@ def learn(records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _style(method: str, stated: Mapping[str, Any]) -> Shown:
-    """As stated, or as something unknown where that cannot be shown."""
+    """The stated style; what cannot be shown is replaced by the style of unknown methods."""
     label, colour, marker = (stated.get(key) for key in ("label", "colour", "marker"))
     is_colour = isinstance(colour, str) and re.fullmatch("#[0-9a-fA-F]{6}", colour)
     return Shown(
@@ -70,25 +73,25 @@ def _style(method: str, stated: Mapping[str, Any]) -> Shown:
 
 
 def name_of(method: str) -> str:
-    """The name of a method in text; the name in the record, clipped, if it is unknown."""
+    """The label of a method; if it is unknown, its name in the record, clipped."""
     shown = KNOWN.get(method) or _stated.get(method)
     return shown.label if shown else clipped(method)
 
 
 def colour_of(method: str) -> str:
-    """A method's colour; a variant such as `catlip:raw` has its method's."""
+    """A method's colour; a variant such as `catlip:raw` has the colour of its method."""
     shown = _shown(method)
     return shown.colour if shown else OTHER
 
 
 def marker_of(method: str) -> str:
-    """A method's marker, as its colour."""
+    """A method's marker; a variant has the marker of its method."""
     shown = _shown(method)
     return shown.marker if shown else OTHER_MARKER
 
 
 def stated_colours() -> list[str]:
-    """Those that only records state."""
+    """The colours that records state, sorted, each once."""
     return sorted({shown.colour for shown in _stated.values()})
 
 
@@ -108,11 +111,11 @@ def ordered(methods: Iterable[str]) -> list[str]:
 def is_ours(method: str) -> bool:
     """Whether the encoder was trained here, or is this project's untrained one.
 
-    A spelling such as `timm:vit_tiny` names one that is not.
+    A name such as `timm:vit_tiny` is that of an encoder from elsewhere.
     """
     return not method.startswith(NOT_OURS)
 
 
 def is_ceiling(method: str) -> bool:
-    """Whether other people trained the encoder, so that it only says what can be reached."""
+    """Whether other people trained the encoder: its results only show what can be reached."""
     return method.startswith(CEILINGS)

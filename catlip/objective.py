@@ -30,19 +30,19 @@ TOWERS = ("image_encoder.", "text_encoder.")
 class Objective(nn.Module):
     """A method of pre-training: it holds the image encoder and turns a batch into a loss.
 
-    A subclass defines `forward`, which maps a Batch to a scalar loss, mean per image, and overrides
-    whatever else is not as here.
+    A subclass defines `forward`, which maps a Batch to a scalar loss, mean per image. It overrides
+    the attributes and functions whose defaults do not fit.
 
     Attributes:
         name: what programs and records call the method.
-        label, colour, marker: how the page shows it: words, #rrggbb on white, and a marker of
+        label, colour, marker: how the page shows it: a name, #rrggbb on white, and a marker of
             matplotlib.
         needs: the optional fields of a Batch that it reads: "labels", "tokens", or both.
         whole_step: whether it is called with all micro-batches of a step at once.
         starts: the optional fields of a recipe that it reads: "temperature", "logit_bias", or both.
-        text: the shape of its text tower, if it has one; the tower itself is its member
+        text: the shape of its text encoder, if it has one; the text encoder itself is its member
             `text_encoder`.
-        image_encoder: what is transferred afterwards; [B, 3, H, W] to [B, num_features].
+        image_encoder: what is transferred after training; maps [B, 3, H, W] to [B, num_features].
     """
 
     name: str = ""
@@ -70,14 +70,14 @@ class Objective(nn.Module):
         return cls(image_encoder)
 
     def set_progress(self, share: float) -> None:
-        """Takes the share of the run's steps that is done, in [0, 1), before each step."""
+        """Called before each step with the fraction of the run's steps that are done, in [0, 1)."""
 
     def metrics(self) -> dict[str, Tensor]:
         """Scalars by name for the log."""
         return {}
 
     def lr_scale(self, name: str) -> float:
-        """What the learning rate of the parameter of that name is multiplied by."""
+        """The factor by which the learning rate of the parameter of that name is multiplied."""
         return 1.0
 
     def decays(self, name: str) -> bool:
@@ -85,8 +85,9 @@ class Objective(nn.Module):
         return True
 
     def matmuls(self, step: StepShape) -> list[Matmul]:
-        """The products of one device's forward pass beside those of its towers: here one of each
-        linear layer, of all images.
+        """The matrix products of one device's forward pass outside the image and text encoders.
+
+        By default there is one for each linear layer, over all images.
         """
         return [
             Matmul(step.batch_size, layer.in_features, layer.out_features)
@@ -94,29 +95,35 @@ class Objective(nn.Module):
         ]
 
     def recomputed(self, step: StepShape) -> list[Matmul]:
-        """Those of them that the backward pass takes once more."""
+        """The products of the forward pass that the backward pass computes again."""
         return []
 
     def kept_bytes(self, step: StepShape) -> int:
-        """What autograd keeps on one device beside the towers and the image features: here the
-        float32 output of each linear layer, and the 16-bit copy of its weight under autocast.
+        """Bytes that autograd keeps on one device, without the two encoders and the image features.
+
+        By default they are the float32 output of each linear layer and, under autocast, the 16-bit
+        copy of its weight.
         """
         return sum(
             step.logits_bytes(layer.in_features, layer.out_features) for layer in self._layers()
         )
 
     def loss_bytes(self, step: StepShape) -> int:
-        """What is held beside that when the loss begins to go backward: here two float32 gradients
-        as large as the outputs of the linear layers.
+        """Bytes in use beyond `kept_bytes` when the backward pass of the loss begins.
+
+        By default they are two float32 gradients as large as the outputs of the linear layers.
         """
         return sum(2 * FLOAT32 * step.batch_size * layer.out_features for layer in self._layers())
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
-        """What each of several ranks sends in a step beside gradients, parameters and buffers."""
+        """What each of several ranks sends in a step, apart from gradients, parameters and buffers.
+
+        By default nothing.
+        """
         return []
 
     def _layers(self) -> list[nn.Linear]:
-        """The linear layers beside the towers."""
+        """The linear layers outside the image and text encoders."""
         return [
             module
             for name, module in self.named_modules()

@@ -31,7 +31,7 @@ class PretrainCatLIP(LabelledRun):
 
 
 def categorical(recipe: Recipe, base_rates: Tensor, chunk_classes: int = 0) -> Categorical:
-    """CatLIP's objective as the recipe starts it."""
+    """CatLIP's objective, initialised as the recipe says."""
     objective = Categorical(encoder_of(recipe), base_rates, chunk_classes)
     if recipe.initialization == "release":
         linear_as_release(objective.classifier)

@@ -10,8 +10,8 @@ dB over training: pictures hardly change at first, and a lot at the end.
 
 Nothing here counts steps or holds a random state. The training loop gives the progress of the run,
 and seeds torch's random numbers before each micro-batch. So each image is augmented in the same way
-if the run is stopped and resumed, or spread over other ranks and micro-steps; and also by every
-method, because these numbers are drawn first.
+if the run is stopped and resumed, or spread over other ranks and micro-steps. It is also augmented
+in the same way with every method, because these numbers are drawn first.
 """
 
 import math
@@ -26,9 +26,9 @@ from catlip.data.loader import Batch
 from catlip.encoder import unit_range
 from catlip.objective import Objective
 
-PEAK = 255.0**2  # PSNR and MSE are of 8-bit pixels
+PEAK = 255.0**2  # PSNR and MSE refer to 8-bit pixels
 ALPHA = 100.0  # weight of the PSNR loss, in the release's configurations
-OBJECTIVE = "objective."  # begins the names of parameters that are the objective's
+OBJECTIVE = "objective."  # how the names of the objective's parameters begin
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SoftClip:
     raw: float
 
     def __call__(self, raw: Tensor) -> Tensor:
-        """The number itself; any shape."""
+        """The number between the bounds, for `raw` of any shape."""
         return self.least + (self.most - self.least) * torch.sigmoid(raw)
 
 
@@ -110,7 +110,7 @@ def draw(images: Tensor) -> Draws:
     """The random numbers for `images` [B, 3, H, W], in their dtype, for half of them per operation.
 
     They come from torch's generator of the images' device. Only the order, which is needed on the
-    CPU, comes from that of the CPU: nothing is copied to the device, and nothing waits for it.
+    CPU, comes from the CPU's generator: nothing is copied to the device, and nothing waits for it.
     """
     names, half = list(OPERATIONS), max(1, len(images) // 2)
     order = [names[i] for i in torch.randperm(len(names), device="cpu").tolist()]
@@ -120,15 +120,15 @@ def draw(images: Tensor) -> Draws:
 
 
 class RangeAugment(nn.Module):
-    """Brightness, contrast and noise with learnable ranges; in evaluation mode, nothing.
+    """Changes brightness, contrast and noise by learnable ranges; in evaluation mode, nothing.
 
-    The six ends are 0-D parameters.
+    The six ends of the ranges are 0-D parameters.
 
     Args:
         psnr: target in dB at the start and at the end of training; 40 to 10 for detection.
     Attributes:
-        psnr_db: 0-D, that of the last batch augmented, without gradient: reading its value waits
-            for the device.
+        psnr_db: 0-D, the PSNR of the last augmented batch, without gradient; reading its value
+            waits for the device.
     """
 
     def __init__(self, psnr: tuple[float, float] = (40.0, 20.0)):
@@ -149,8 +149,8 @@ class RangeAugment(nn.Module):
             images: [B, 3, H, W] uint8, or float in [0, 1].
             progress: fraction of the training steps that are done, in [0, 1]; the same for all
                 micro-steps and ranks of a step.
-        Returns: [B, 3, H, W] in [0, 1], float32 or wider, and a scalar. In evaluation mode the
-            images as they came, and zero.
+        Returns: [B, 3, H, W] in [0, 1], float32 or wider, and a scalar. In evaluation mode they are
+            the images unchanged, and zero.
         """
         if not self.training:
             return images, torch.zeros((), device=images.device)
@@ -205,7 +205,7 @@ class Augmented(Objective):
         self.objective.set_progress(share)
 
     def forward(self, *batches: Batch) -> Tensor:
-        """A scalar, mean per image.
+        """The loss, a scalar, mean per image.
 
         There are several batches if the objective takes all batches of a step at once.
         """
@@ -237,7 +237,9 @@ class Augmented(Objective):
 
 
 def target_mse(progress: float, start_db: float, end_db: float) -> float:
-    """The target mean squared error of 8-bit pixels: half a cosine, in MSE, between two PSNRs.
+    """The target mean squared error of 8-bit pixels.
+
+    It follows half a cosine, in MSE, from one PSNR to the other.
 
     Args:
         progress: fraction of the training steps that are done, in [0, 1].
@@ -248,5 +250,5 @@ def target_mse(progress: float, start_db: float, end_db: float) -> float:
 
 
 def mean_squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """[B], of 8-bit pixels, between images [B, 3, H, W] in [0, 1]."""
+    """The mean squared error [B] of 8-bit pixels, between images [B, 3, H, W] in [0, 1]."""
     return ((a - b) * 255).square().mean(dim=(1, 2, 3))

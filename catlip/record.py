@@ -1,15 +1,17 @@
-"""A record: one run of anything, as one JSON file. The reports are a function of records and of the
-published numbers.
+"""A record: one run of any program, as one JSON file.
+
+The reports are made from records and published numbers alone.
 
     with Record(path, kind=LoopOverhead, config=config) as record:
         record.samples["loop_ms"] = [...]
         record.measured(LoopOverhead(model="vit_b16", ...))
 
-While the run goes on, `NAME.json.partial` stands beside where the record will be; it becomes the
-record, in one step, when the block ends well, and stays (and is reported as incomplete) when it
-does not. A long run calls `record.save()` after each part that it has measured, so that the partial
-has it whatever stops the run. A command that is refused before it has begun to work leaves no
-partial, and one of an earlier run as it is.
+During the run there is a partial record, `NAME.json.partial`, in the folder of the record. If the
+block ends without an error, the record is written atomically and the partial is deleted. Otherwise
+the partial stays, and is reported as incomplete. A long run calls `record.save()` after each part
+that it has measured, so that the partial has this part even if the run is killed. A command that is
+refused before it has begun to work leaves no partial of its own, and does not change that of an
+earlier run.
 """
 
 import contextlib
@@ -39,7 +41,8 @@ from catlip.system.machine import Usage
 SCHEMA = 1
 K = TypeVar("K", bound=Kind)
 T = TypeVar("T")
-# The metadata of a config's field that earlier records lack, which are of the same run nonetheless.
+# Metadata of a config's field that was added later: earlier records lack it, and describe the same
+# run as one in which it has its default.
 LATER = {"later": True}
 PACKAGES = (
     "torch",
@@ -53,15 +56,16 @@ PACKAGES = (
     "mmsegmentation",
     "detectron2",
 )
-_making: list["Record"] = []  # those whose blocks go on, the innermost last
+_making: list["Record"] = []  # records whose `with` blocks have not ended, the innermost last
 
 
 class Record:
-    """A run's config, environment, metrics and raw samples, written atomically when the `with`
-    block ends well.
+    """A run's config, environment, metrics and raw samples.
+
+    The file is written atomically when the `with` block ends without an error.
 
     Args:
-        path: where, ending in .json; its stem is the record's name.
+        path: the file, ending in .json; its stem is the record's name.
         kind: what was run, a class of `catlip.kinds`.
         config: a dataclass or a dict; everything that determines the run.
     Attributes:
@@ -69,7 +73,7 @@ class Record:
         samples: name -> list of raw values (per step, per seed).
         notes: sentences a reader of the numbers must know.
         shown_as: method -> its label, colour and marker in the reports.
-        begun: whether work was done that an error does not undo.
+        begun: whether the run has begun to work, so that the partial stays if it fails.
         attention: kernels of scaled-dot-product attention that ran.
     """
 
@@ -105,14 +109,15 @@ class Record:
         return self
 
     def measured(self, metrics: K) -> Run[K]:
-        """Take the metrics, and return the run as the tables of its kind see it."""
+        """Store the metrics, and return the run in the form that the tables of its kind take."""
         self.metrics = metrics.metrics()
         method_style.learn([self.shown_as])
         return read_run(plain(self._body()), type(metrics))
 
     def save(self) -> None:
-        """Put what was measured so far into the partial; does nothing outside the block, as in
-        ranks that do not write.
+        """Write what was measured so far into the partial.
+
+        Outside the `with` block it does nothing, so that ranks that do not write can call it.
         """
         if self in _making:
             self.begun = True
@@ -149,14 +154,15 @@ class Record:
 
 
 def note_attention(kernels: Iterable[str]) -> None:
-    """Have the record that is being made say which kernels of scaled-dot-product attention ran."""
+    """Add kernels of scaled-dot-product attention that ran to the record that is being made."""
     if _making:
         _making[-1].attention.update(kernels)
 
 
 def note_begun() -> None:
-    """Have the record that is being made stay as incomplete if the run now fails: what it was given
-    can be used.
+    """Mark the run of the record that is being made as begun.
+
+    Its input can be used; if it fails from now on, the partial stays, as incomplete.
     """
     if _making:
         _making[-1].begun = True
@@ -164,7 +170,7 @@ def note_begun() -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have an OSError that does not say its file, as that of a full disk, say `path`."""
+    """Add `path` to an OSError that names no file, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -174,10 +180,9 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a reader sees the old file or the whole new one, and a full
-    disk keeps the old one.
+    """Write `content` to `path` so that a reader sees either the old file or the whole new one.
 
-    Raises: OSError that names `path`.
+    Raises: OSError that names `path`, for example on a full disk; the old file then stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -194,9 +199,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths, tuples, sets and numpy scalars as what JSON has.
+    """Convert dataclasses, paths, tuples, sets and numpy scalars to types that JSON has.
 
-    A LATER field is left out where it has its default.
+    A LATER field that has its default is left out.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
@@ -216,7 +221,7 @@ def plain(value: Any) -> Any:
 
 
 def from_plain(value: Any, of: type[T]) -> T:
-    """A dataclass from what `plain` made of it; what it does not know is ignored.
+    """The dataclass of type `of` that `plain` converted; unknown fields are ignored.
 
     Raises: InputError that names the first field that is missing, of another type, or refused.
     """
@@ -227,12 +232,12 @@ def from_plain(value: Any, of: type[T]) -> T:
 
 
 def build_name(device_type: str) -> str:
-    """`torch2.13.0-cuda`: with what a record was timed, for its name."""
+    """torch's version and the device type, for the name of a record: `torch2.13.0-cuda`."""
     return f"torch{importlib.metadata.version('torch').split('+')[0]}-{device_type}"
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A record as it was written. Raises: InputError when the file is none."""
+    """The content of a record file. Raises: InputError when it is not a record."""
     try:
         record: dict[str, Any] = json.loads(read_regular(path))
         record["kind"], record["metrics"]
@@ -244,8 +249,9 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Machine, device, versions and code revision of this process; nothing that identifies a person
-    or a host.
+    """Machine, device, versions and code revision of this process.
+
+    Nothing in it identifies a person or a host.
     """
     described: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -295,8 +301,8 @@ def _torch_environment() -> dict[str, Any]:
 def _revision() -> dict[str, Any]:
     here = Path(__file__).parent
     revision = _output("git", "-C", str(here), "rev-parse", "--short=12", "HEAD")
-    # Without a lock: one that a timeout kills would leave it behind, and no commit would go through
-    # any more.
+    # Without git's lock: if the timeout killed git, the lock would stay, and block every later
+    # commit.
     changed = _output(
         "git",
         "--no-optional-locks",

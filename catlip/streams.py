@@ -25,7 +25,10 @@ NOISE = 11  # in captions
 
 
 def generator(seed: int, stream: int, *numbers: int) -> np.random.Generator:
-    """The random numbers of a stream of the run with this seed, for what `numbers` say."""
+    """The random numbers of a stream of the run with this seed.
+
+    `numbers` say what they are for: an epoch, a step or a position.
+    """
     return np.random.default_rng([seed, stream, *numbers])
 
 

@@ -24,7 +24,8 @@ def main(arguments: list[str]) -> int:
     if any("://" in argument for argument in arguments):
         from catlip.system.urls import take_credentials
 
-        # No step's command has them then; its program inherits them.
+        # The commands of steps then hold no credentials; their programs inherit them from this
+        # process.
         arguments = [take_credentials(argument) for argument in arguments]
     if {"--help", "-h"} & {*arguments}:
         print(HELP, end="")
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(options: Options) -> None:
-    """Every step of the stages that are wanted, or only their commands."""
+    """Run every step of the wanted stages, or only print their commands."""
     stages = [steps_of(stage, options) for stage in options.stages if stage != "setup"]
     if options.dry_run:
         for step in chain(*stages):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("catlip", "baselines", "bench")
-# An input of at most so many bytes is read; of a larger one, only sizes and times are compared.
+# An input of at most this many bytes is compared by content, a larger one by sizes and times.
 CONTENT_LIMIT = 256 * 2**20
 MISSING = "missing"
-# Remote shards whose identity is asked for, evenly spaced. A training notices itself when one that
-# it reads has changed.
+# At most this many remote shards, evenly spaced, are asked for their identity. A training itself
+# notices when a shard that it reads has changed.
 MOST_ASKED = 1000
-THREADS = 16  # that ask
+THREADS = 16  # that ask for identities
 
 # Modules that only print messages or write records: an edit of these changes no result.
 WORDS_ONLY = (
@@ -30,8 +30,8 @@ WORDS_ONLY = (
 def digest_of_data(pattern: str) -> str:
     """A digest of the files of a path, folder or shard pattern.
 
-    It covers their contents, or, if the files are large, their sizes and times; of remote shards
-    their sizes and ETags, as many as MOST_ASKED of them.
+    It covers the contents of the files or, if they are large, their sizes and times. For remote
+    shards it covers the sizes and ETags of at most MOST_ASKED of them.
 
     It does not depend on the location of the files, only on their names below `pattern`.
     """
@@ -91,7 +91,7 @@ def _files(pattern: str) -> Iterator[tuple[str, Path]]:
 
 @functools.cache
 def _digest_of_remote(pattern: str) -> str:
-    """Asks for each shard once a run: many steps read the same shards."""
+    """Cached, so that each shard is asked once in a run: many steps read the same shards."""
     from catlip.cli import InputError
     from catlip.data.remote import identity_of
     from catlip.data.shards import expand

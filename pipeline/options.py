@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
 SCALES = ("starter", "cc3m", "datacomp")
 METHODS = ("catlip", "clip")
-# At starter scale: by default, for half an hour must do for all; with --full; with --study.
+# Seeds at starter scale: by default (all stages together are to take half an hour), with --full,
+# and with --study.
 SEEDS, SEEDS_OF_FULL, SEEDS_OF_A_STUDY = 2, 3, 10
 
 HELP = """\
@@ -117,7 +118,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="")
     parser.add_argument("--out", default="runs")
-    # The interpreter of the steps, which run_all.sh gives.
+    # The Python interpreter that runs the steps; run_all.sh passes it.
     parser.add_argument("--python", default=sys.executable)
     given = vars(parser.parse_args(arguments))
 

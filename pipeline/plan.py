@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.options import Options, count_gpus
 
-TRANSFER = "bench.downstream"  # where its programs are
+TRANSFER = "bench.downstream"  # the package of the transfer programs
 
 
 class Plan:
@@ -19,7 +19,8 @@ class Plan:
         self.gpus = count_gpus(options.device)
         # The starter's programs are too small for several cores each.
         self.beside = self.starter and not self.gpus and hasattr(os, "sched_getaffinity")
-        # Of what takes long after pre-training: by default half an hour must do for all.
+        # Seeds of the slow steps after pre-training; by default one, so that a whole run takes half
+        # an hour.
         brief = self.starter and not (options.full or options.study)
         self.few_seeds = 1 if brief else options.seeds
         self.quiet = ("--quiet",) if options.quiet else ()
@@ -34,7 +35,7 @@ class Plan:
         return self.runs / "pretrain" / f"{method}-seed{seed}"
 
     def all_trained(self, methods: Sequence[str], seeds: int) -> list[Path]:
-        """The pre-training runs of these methods, of the first so many seeds."""
+        """The folders of the pre-training runs of these methods, with seeds 0 to `seeds` - 1."""
         return [self.trained(method, seed) for method in methods for seed in range(seeds)]
 
     def record(self, kind: str, name: str) -> Path:

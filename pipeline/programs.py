@@ -25,8 +25,8 @@ def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
     """Run a command to its end, and return its exit code.
 
     Args:
-        cores: run it on these alone, beside other programs: it then shows no bars but lines of
-            progress, and what it prints appears at its end, in one piece.
+        cores: run it on these cores only, beside other programs. It then shows lines of progress
+            instead of bars, and its output appears in one piece at its end.
     """
     pipe = subprocess.PIPE if cores else None
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
@@ -69,10 +69,10 @@ def stopped_by_sigterm() -> Iterator[None]:
 
 
 def side_by_side(run: Callable[..., None], items: Sequence[Any]) -> None:
-    """Call `run(item, cores=...)` for each item, as many at a time as there are cores for.
+    """Call `run(item, cores=...)` for each item, as many at a time as there are cores.
 
-    Raises: what the first call that fails raises, when those that run beside it have ended; no
-        other is begun.
+    Raises: the error of the first call that fails, once the calls beside it have ended; no further
+        call begins.
     """
     cores = sorted(os.sched_getaffinity(0))
     places = min(len(cores), len(items))

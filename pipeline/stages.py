@@ -72,7 +72,7 @@ def label(plan: Plan) -> Iterator[Step]:
 
 
 def pretrain(plan: Plan) -> Iterator[Step]:
-    """Each method by the recipe of the same name, on each seed."""
+    """One training per seed and method, by the method's recipe of the same name."""
     shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
     recipe = "starter" if plan.starter else f"{plan.options.scale}_b16"
     labelled = ("--vocabulary", str(vocabulary), "--labels-dir", str(labels))
@@ -80,7 +80,7 @@ def pretrain(plan: Plan) -> Iterator[Step]:
         folder = plan.trained(method, seed)
         own: tuple[str, ...] = () if method == "catlip" else ("--method", method)
         reads = [shards]
-        if method != "clip":  # any other may need them
+        if method != "clip":  # any other method may need labels
             own, reads = (*own, *labelled), [shards, str(vocabulary), str(labels)]
         yield Step(
             folder.name,
@@ -134,7 +134,7 @@ def cost(
 
 
 def study(plan: Plan) -> Iterator[Step]:
-    """Each method tuned, scaled and trained with noise, when that is asked for."""
+    """With --study: each method tuned, scaled and trained with noise."""
     options = plan.options
     if options.study:
         for step in study_steps(

@@ -22,21 +22,22 @@ class Step:
     Attributes:
         name: of the step; its state is stored in `.steps/NAME.json`.
         program: a module of this repository.
-        arguments: what determines the result, beside the code and the contents of `reads`.
-        other_arguments: what does not: where the result goes, the device, no progress bars.
+        arguments: those that determine the result, beside the code and the contents of `reads`.
+        other_arguments: those that do not: where the result goes, the device, no progress bars.
         reads: paths and shard patterns; in `arguments` they count by their contents, not by their
             paths.
-        makes: files that must exist, and folders whose files of the last run must exist.
+        makes: files and folders of the result. The step runs again if one of them, or a file that
+            the last run wrote there, is gone.
         owns: paths to move aside if an older version of this step made them; by default the files
             that it made.
         updates: changes, named as in `identity`, after which the program itself decides which
             results to keep.
         also: programs that this one starts, whose code counts as well.
-        hardware: what the result is a measurement of, if it is one.
-        processes: more than 1 starts it with torchrun.
+        hardware: the hardware that the step measures, if it is a measurement.
+        processes: how many processes; more than 1 are started with torchrun.
         always: run it each time.
-        beside: it and its neighbours in the stage that say so too may run at the same time, each
-            on cores of its own.
+        beside: whether the step may run at the same time as neighbours in its stage that allow it
+            too, each on cores of its own.
     """
 
     name: str
@@ -80,9 +81,9 @@ class Stamp:
     """The stored state of a step.
 
     Attributes:
-        identity: of the step when it last began.
+        identity: the step's identity when it last began.
         done: whether it ended.
-        files: that it made.
+        files: the files that it made.
     """
 
     identity: dict[str, str]

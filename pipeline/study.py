@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.step import Step
 
-# Images that the trainings of a study see; all else is compared at the middle one. The two longest
-# cost as much as all others together, and have fewer seeds.
+# Images that the trainings of the scaling study see; encoders, fractions and noises are compared at
+# the middle length. The two longest cost as much as all others together, and have fewer seeds.
 LENGTHS = {
     "starter": ("8000", "16000", "32000", "64000", "128000"),
     "cc3m": ("18000000", "36000000", "72000000", "145000000", "290000000"),
@@ -20,7 +20,7 @@ FRACTIONS = ("0.125", "0.25", "0.5")
 NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
 SEEDS, SEEDS_OF_LONGEST = 6, 3
 TRIALS = 16
-# The middle length by CatLIP's recipe, whose batch is 32.
+# The middle length in steps of CatLIP's recipe, whose batch is 32.
 SHORT = ("--epochs", "0", "--iterations", "1000", "--warmup-iterations", "200")
 EARLIER = Path("reports/records")
 
@@ -58,10 +58,10 @@ def study_steps(
     seeds: Sequence[int],
     device: Sequence[str],
 ) -> Iterator[Step]:
-    """A step a part and method.
+    """One step for each part and method, then one for the thresholds.
 
     Args:
-        runs: the folder of the scale.
+        runs: the folder of everything that this scale makes.
         device: arguments that say where to run.
     """
     starter = scale == "starter"

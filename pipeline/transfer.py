@@ -1,4 +1,4 @@
-"""The stage of what encoders are worth: classification, and Fashion-MNIST."""
+"""The transfer stage: how good the encoders are at classification, also of Fashion-MNIST."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -8,7 +8,8 @@ from pipeline.step import Step, say
 
 STARTER_FRACTIONS = ("0.05", "0.1", "0.25", "0.5", "1")
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package installs it
-# From six images a class on; an encoder without a classifier starts at random alone.
+# The smallest fraction is six images a class. An encoder without a classifier starts only at
+# random.
 PHOTOGRAPH_PROBE = (
     *("--recipe", "starter", "--fraction", "0.001", "0.01", "0.1", "1"),
     *("--init", "random", "transfer"),
@@ -16,9 +17,8 @@ PHOTOGRAPH_PROBE = (
 
 
 def transfer(plan: Plan) -> Iterator[Step]:
-    """The value of the encoders: probes along the training, on fractions of the data, fine-tuning.
-
-    Also what needs no training. Nothing, if there is no data for them.
+    """How good the encoders are: probes along the training, probes and fine-tuning on fractions of
+    the data, and readouts without training. No step if there is no data for them.
     """
     if not plan.options.probe:
         return
@@ -75,9 +75,9 @@ def transfer(plan: Plan) -> Iterator[Step]:
 
 
 def photographs(plan: Plan) -> Iterator[Step]:
-    """Fashion-MNIST: a linear probe of each encoder, and what is read out without training.
+    """Fashion-MNIST: a linear probe of each encoder, and a readout without training.
 
-    Nothing, and a line that says so, where it is not installed.
+    No step, only a line that says so, if Fashion-MNIST is not installed.
     """
     if not (plan.options.dry_run or FASHION_MNIST.is_dir()):
         say(
@@ -104,7 +104,7 @@ def on_photographs(
     program: str = "linear_probe",
     arguments: tuple[str, ...] = (),
 ) -> Step:
-    """A program that takes an encoder, on Fashion-MNIST."""
+    """The step that runs a program on an encoder and Fashion-MNIST."""
     data = str(FASHION_MNIST)
     return Step(
         f"{program}-{record.stem}",
@@ -125,11 +125,11 @@ def efficiency(
     methods: Sequence[str],
     seeds: int | None = None,
 ) -> Step:
-    """The encoders of these methods on each fraction of the data, on one GPU each if there are
-    several.
+    """A program on the encoders of these methods and each fraction of the data; if there are
+    several GPUs, one encoder runs on each.
 
     Args:
-        seeds: how many encoders of a method; all of them by default.
+        seeds: how many encoders of each method; all of them by default.
     """
     seeds = seeds or plan.options.seeds
     trained = plan.all_trained([method for method in methods if method != "random"], seeds)

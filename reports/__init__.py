@@ -1,1 +1,1 @@
-"""Records to tables, plots and one page. Needs no torch."""
+"""Turns records into tables, figures and one page. Does not need torch."""

@@ -1,8 +1,7 @@
-"""What the page says, in its order: sections of text, commands, tables and figures, built from the
-records.
+"""Builds the page's sections of text, commands, tables and figures from the records, in page order.
 
 A section that has nothing to show says which command would fill it. The same sections are rendered
-as HTML and as markdown, so the two cannot tell different stories.
+as HTML and as markdown, so both have the same content.
 """
 
 from collections import Counter
@@ -50,7 +49,7 @@ WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.jso
 
 @dataclass(frozen=True)
 class Appendix:
-    """Sections that open together."""
+    """A group of sections that the reader opens together."""
 
     anchor: str
     title: str
@@ -60,8 +59,13 @@ class Appendix:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report: the line under its title, the headline table (None without records), what
-    is read at once, and what opens.
+    """The whole report.
+
+    Attributes:
+        about: the line below the title.
+        headline: the headline table; None if no training and no probe was recorded.
+        summary: the section that is always visible.
+        appendices: the groups of sections that the reader opens.
     """
 
     about: str
@@ -85,7 +89,7 @@ class Page:
 
     @property
     def linked(self) -> set[str]:
-        """The anchors to which numbers of this page link."""
+        """The anchors that the answers and tables of this page link to."""
         answers = [block for block in self.summary.blocks if isinstance(block, Answers)]
         said = {anchor for block in answers for one in block.answers for anchor, _ in one.sources}
         rows = [row for table in self.tables for row in table.rows[:MOST_ROWS]]
@@ -103,10 +107,10 @@ class Page:
 
 
 def build_page(records: Records) -> Page:
-    """Everything the report says, from the records and the published numbers."""
+    """Build the whole report from the records and the published numbers."""
     learn(record.shown_as for record in records.every)
     every = settings(records)
-    # The first, of equals.
+    # The first setting with trainings; without any, the first with probes, or else the first.
     main = next(iter(sorted(every, key=lambda s: (not s.of(Pretrain), not s.methods))), None)
     table = headline(main) if main and main.methods else None
     others = [setting for setting in every if setting is not main and setting.methods]

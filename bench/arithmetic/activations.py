@@ -1,36 +1,31 @@
-"""What a step holds between its forward and its backward pass, and at its peak, from shapes alone.
+"""What memory a step holds between its forward and its backward pass, and at its peak, from shapes
+alone.
 
-Per token of width d, a transformer block keeps the inputs of its two norms (8 d bytes: the sum that
-runs past the blocks is float32, under autocast too) and 14 d numbers of the type that products are
-taken in: one d before and three after the query, key and value product, one before the projection,
-one before the MLP, and four before and four after its GELU. Fused attention adds one float32 per
-head and token; naive attention keeps a row of the attention matrix. That is 36 d bytes in bf16 and
-64 d in fp32. (OpenCLIP's own image tower adds its positions in bf16, so that its sum is bf16 too:
-32 d.)
+Per token of width d, a transformer block keeps the inputs of its two norms (8 d bytes: the residual
+stream is float32, under autocast too) and 14 d numbers in the dtype of matrix products: one d
+before and three after the query, key and value product, one before the projection, one before the
+MLP, and four before and four after its GELU. Fused attention adds one float32 per head and token;
+naive attention keeps a row of the attention matrix. That is 36 d bytes in bf16 and 64 d in fp32.
+(OpenCLIP's own image tower adds its positions in bf16, so its residual stream is bf16 too: 32 d.)
 
-Under autocast the 16-bit copy of each weight of a product is kept as well, whatever the batch.
-Checkpointing keeps the 4 d bytes of each block's input. Less than 1 % is left out: statistics of
-norms, numbers of tokens and labels, copies of masks.
+Under autocast the 16-bit copy of each weight of a matrix product is kept as well, whatever the
+batch. Checkpointing keeps the 4 d bytes of each block's input. Less than 1 % is left out:
+statistics of norms, numbers of tokens and labels, copies of masks.
 
     activation_bytes(Factors(method="clip", batch_size=256), world_size=256)
 """
 
 from bench.arithmetic.flops import MLP_RATIO, num_tokens, stem_products, tokens_of
-from bench.arithmetic.state import (
-    objective_of,
-    parameters,
-    product_bytes,
-    state_bytes,
-    step_shape,
-)
+from bench.arithmetic.state import objective_of, parameters, product_bytes, state_bytes, step_shape
 from bench.measuring.training_step import Factors
 from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
 from catlip.training.precision import AUTOCAST
 
 INT64 = 8  # bytes
-BLOCK_NUMBERS = 14  # of the type of the products, per token and unit of width
-# More in the text tower on a GPU, where torch's attention makes its result contiguous.
+BLOCK_NUMBERS = 14  # in the dtype of matrix products, per token and unit of width
+# Numbers that the text tower keeps in addition on a GPU, where torch's attention makes its result
+# contiguous.
 ATTENTION_COPY = 1
 
 
@@ -57,14 +52,14 @@ def activation_bytes(
 
 
 def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> float:
-    """At most, in a whole step of one process, state and batch included; without what kernels take
-    for themselves.
+    """The most bytes that one process holds in a whole step, state and batch included, without the
+    kernels' own work space.
 
-    Parameters, optimizer and averaged weights stay. Gradients come as activations go, so the
-    greatest of four moments counts: when the loss is computed; when the head has its gradient
-    (and for a moment still that of its logits, and under autocast its own in 16 bits too) and the
-    last tower begins; when the image encoder begins; and at its first block, with all gradients
-    made.
+    Parameters, optimizer state and averaged weights stay. Gradients come as activations go, so the
+    greatest of four moments counts: when the loss is computed; when the head has its gradient and
+    the last tower begins (for a moment, the gradient of the logits is still there, and under
+    autocast the head's gradient in 16 bits too); when the image encoder begins; and at the
+    encoder's first block, with all gradients made.
     """
     shape, objective = ENCODERS[factors.model], objective_of(factors)
     tokens, batch = tokens_of(factors), factors.batch_size
@@ -109,8 +104,8 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
 
 
 def working_bytes(factors: Factors, tokens: int, width: int, naive_heads: int) -> int:
-    """Of one sample in the middle of a block's backward: gradients of the sum, and of the MLP's
-    inside or of attention.
+    """Bytes of one sample in the middle of a block's backward pass: gradients of the residual
+    stream, and of the MLP's hidden layer or of attention.
     """
     hidden = max(MLP_RATIO * width, 2 * naive_heads * tokens)
     return tokens * (FLOAT32 * width + product_bytes(factors) * hidden)
@@ -119,12 +114,12 @@ def working_bytes(factors: Factors, tokens: int, width: int, naive_heads: int) -
 def block_bytes(
     factors: Factors, tokens: int, width: int, heads: int, attention: str, device_type: str
 ) -> int:
-    """Of one sample in one block."""
+    """Bytes kept of one sample in one block."""
     wide = product_bytes(factors)
     if attention == "sdpa":
         row = FLOAT32  # the logarithm of the softmax's sum
     elif device_type == "cuda" and factors.precision in AUTOCAST:
-        # Autocast takes the softmax in float32 there, and the product needs it in 16 bits.
+        # Autocast computes the softmax in float32 there, and the product needs it in 16 bits.
         row = tokens * (FLOAT32 + wide)
     else:
         row = tokens * wide
@@ -132,7 +127,7 @@ def block_bytes(
 
 
 def image_bytes(factors: Factors, device_type: str) -> int:
-    """Of the image encoder, the whole batch."""
+    """Bytes kept in the image encoder, for the whole batch."""
     shape, wide = ENCODERS[factors.model], product_bytes(factors)
     tokens = tokens_of(factors)
     residual = FLOAT32 * tokens * shape.width
@@ -146,10 +141,10 @@ def image_bytes(factors: Factors, device_type: str) -> int:
             attention=factors.attention,
             device_type=device_type,
         )
-    # Of the final norm; after pooling it has one row.
+    # The input of the final norm; after pooling it has one row.
     last = residual if shape.pool == "token" else FLOAT32 * shape.width
     per_image = wide * stem_numbers(factors) + shape.depth * one + last
-    if factors.patch_drop_rate:  # timm's gather keeps the tokens that it takes some of, and which
+    if factors.patch_drop_rate:  # timm's gather keeps all tokens and the indices of those it takes
         every = num_tokens(factors.model, factors.resolution)
         per_image += every * (FLOAT32 * shape.width + INT64)
     copies = 0
@@ -160,8 +155,8 @@ def image_bytes(factors: Factors, device_type: str) -> int:
 
 
 def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
-    """Of the text tower, the whole batch; its attention is always fused, and it is not
-    checkpointed.
+    """Bytes kept in the text tower, for the whole batch; its attention is always fused, and it is
+    not checkpointed.
     """
     wide = product_bytes(factors)
     one = block_bytes(
@@ -184,8 +179,8 @@ def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
 
 
 def head_input_bytes(factors: Factors) -> int:
-    """Of the image features. In fp32 the class token is a view of all normalised tokens, which
-    keeps all of them.
+    """Bytes kept of the image features. In fp32 the class token is a view of all normalised tokens,
+    which keeps all of them.
     """
     shape, wide = ENCODERS[factors.model], product_bytes(factors)
     views = wide == FLOAT32 and shape.pool == "token"
@@ -202,8 +197,8 @@ def stem_numbers(factors: Factors) -> int:
         return pixels
     if shape.stem == "conv":  # before the norm, before and after the GELU
         return pixels + 3 * conv_width(shape.width) * ((side // 4) ** 2 + (side // 8) ** 2)
-    # Before the norm and after the ReLU; in a residual block of two convolutions and a shortcut,
-    # three and two of those.
+    # Before the norm and after the ReLU. In a residual block of two convolutions and a shortcut,
+    # three before norms and two after ReLUs.
     first, *blocks = hybrid_widths(shape.width)
     strides = (4, 8, 16)
     of_blocks = sum(w * (side // s) ** 2 for w, s in zip(blocks, strides, strict=True))

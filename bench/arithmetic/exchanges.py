@@ -2,8 +2,8 @@
 compares it with a real step.
 
 With ViT-B/16, 256 images on each of 256 GPUs, gradients are 1,192 MB for CLIP and 833 for CatLIP.
-CLIP's embeddings add 535 MB, not the 267 of 16-bit numbers: a GPU's autocast takes `F.normalize` in
-float32, and what is gathered is its result.
+CLIP's embeddings add 535 MB; 16-bit numbers would be 267. A GPU's autocast computes `F.normalize`
+in float32, and its result is gathered.
 
 for exchange in sent(Factors(method="clip"), world_size=256):
     print(exchange.what, exchange.kind, exchange.sent_bytes / 1e6, "MB")
@@ -17,13 +17,13 @@ from bench.measuring.training_step import Factors
 from catlip.costs import FLOAT32, Exchange
 from catlip.training.blocks import blocks
 
-# DistributedDataParallel's: a small one first, so that sending begins early.
+# Bucket sizes of DistributedDataParallel: a small one first, so that sending begins early.
 DDP_BUCKETS = [2**20, 25 * 2**20]
 
 
 def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[Exchange]:
-    """What a training step sends, per rank; the mean of the loss over ranks, which only the log
-    wants, is not in it.
+    """What each rank sends in a training step, without the mean of the loss over ranks, which only
+    the log needs.
 
     Args:
         device_type: "cuda" (NCCL) or "cpu" (gloo).
@@ -70,9 +70,9 @@ def _sharded(factors: Factors, world_size: int) -> list[Exchange]:
     """FSDP2: each block's parameters gathered in both passes, those outside of blocks once;
     gradients scattered once.
 
-    Blocks are gathered in the width of autocast, the rest in float32
+    Blocks are gathered in the dtype of autocast, the rest in float32
     (`catlip.training.parallel.distribute`). A parameter is cut along its first dimension, padded to
-    a multiple of the ranks: one of [1, N, D] is sent W times over.
+    a multiple of the ranks: a parameter of [1, N, D] is sent W times over.
     """
     objective = objective_of(factors)
     inside = {parameter for block in blocks(objective) for parameter in block.parameters()}

@@ -1,5 +1,5 @@
-"""What fits on a device: the bytes of steps that take turns in one process, or of one of many
-ranks, and the most images with which they do.
+"""What fits on a device: the bytes of steps that take turns in one process, the bytes of one of
+many ranks, and the largest batch that fits.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,16 @@ from bench.arithmetic.activations import peak_bytes
 from bench.arithmetic.state import state_bytes
 from bench.measuring.training_step import ON_A_CPU, Factors
 
-# Of a device's memory: the driver, NCCL and the gaps between blocks of the allocator take the rest.
+# Usable part of a device's memory: the driver, NCCL and the gaps between blocks of the allocator
+# take the rest.
 USABLE = 0.9
-MOST_IMAGES = 256  # of a bench that is not told how many
+MOST_IMAGES = 256  # of a bench whose user gives no batch size
 
 
 def device_bytes(factors: Factors, devices: int) -> float:
-    """At most, on one of so many devices in a whole step. FSDP keeps a share of the parameters, the
-    optimizer and the averaged weights; what it gathers for a block is not counted.
+    """The most bytes that one of `devices` devices holds in a whole step. With FSDP a device keeps
+    1 / devices of the parameters, the optimizer state and the averaged weights; what it gathers for
+    a block is not counted.
     """
     peak = peak_bytes(factors, devices)
     if factors.parallel == "ddp":
@@ -29,8 +31,8 @@ def device_bytes(factors: Factors, devices: int) -> float:
 
 
 def in_turns_bytes(steps: Sequence[Factors]) -> float:
-    """At most, while these steps take turns on one device: the state of all, their last gradients
-    too, and what one of them takes beyond its own.
+    """The most bytes held while these steps take turns on one device: the state of all, their last
+    gradients included, and what one of them takes beyond its own state.
     """
     states = [sum(state_bytes(step).values()) for step in steps]
     own = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
@@ -42,7 +44,7 @@ def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = M
     at least 1.
 
     Args:
-        steps: their batch size is not looked at.
+        steps: their batch sizes are ignored.
     """
     images = most
     while images > 1 and (
@@ -53,7 +55,7 @@ def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = M
 
 
 def default_batch(steps: Sequence[Factors], device: torch.device) -> int:
-    """Of a bench that is not told how many images these steps take, in turns."""
+    """The batch size of these steps, which take turns, if the user gives none."""
     if device.type == "cpu":
         return ON_A_CPU
     return images_that_fit(steps, torch.cuda.get_device_properties(device).total_memory)

@@ -1,7 +1,7 @@
 """How many floating-point operations a training step takes, from the shapes of its matrix products.
 
-An operation is a multiply or an add. The backward pass of a product is two more of its size, one
-for each operand, except that nothing asks for the gradient of pixels. So a step is three forward
+An operation is a multiply or an add. The backward pass of a product takes two more products of its
+size, one for the gradient of each operand, but pixels need no gradient. So a step is three forward
 passes less one of the first convolution. What is not a product (norms, GELU, softmax, the
 optimizer) is left out, as in every published count.
 
@@ -10,9 +10,9 @@ optimizer) is left out, as in every published count.
 
 At 224 pixels and 65,536 pairs in steps of 256 a device, CLIP takes 1.173 times the operations of
 CatLIP with ViT-B/16 (1.66 if the loss is not local), 1.109 times with L, and 1.053 with H, which
-the reference release pairs with the text tower of L; with OpenCLIP's for H, 1,024 wide and 24 deep,
-it would be 1.19. With the image sizes of each one's released sampler it is 1.46 per image with B
-and 1.30 with H. The paper's 2.7 and 2.78 (Fig. 1c) are more than operations explain.
+the reference release pairs with the text tower of L; with OpenCLIP's text tower for H, 1,024 wide
+and 24 deep, it would be 1.19. With the image sizes of each method's released sampler it is 1.46 per
+image with B and 1.30 with H. Operations do not explain the paper's 2.7 and 2.78 (Fig. 1c).
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,7 +42,7 @@ def tokens_of(factors: Factors) -> int:
 
 
 def stem_products(model: str, resolution: int) -> list[Matmul]:
-    """Of one image, from pixels to patch embeddings."""
+    """The products of one image, from pixels to patch embeddings."""
     shape = choose("encoder", model, ENCODERS)
     width, last = shape.width, (resolution // shape.patch) ** 2
     if shape.stem == "patchify":
@@ -64,7 +64,7 @@ def stem_products(model: str, resolution: int) -> list[Matmul]:
 
 
 def block_products(tokens: int, width: int, heads: int) -> dict[str, Matmul]:
-    """Of one sample in one transformer block."""
+    """The products of one sample in one transformer block."""
     per_head = width // heads
     return {
         "qkv": Matmul(tokens, width, 3 * width),
@@ -77,7 +77,7 @@ def block_products(tokens: int, width: int, heads: int) -> dict[str, Matmul]:
 
 
 def image_products(model: str, resolution: int, patch_drop_rate: float = 0.0) -> list[Matmul]:
-    """Of one image in the encoder."""
+    """The products of one image in the encoder."""
     shape = choose("encoder", model, ENCODERS)
     tokens = num_tokens(model, resolution, patch_drop_rate)
     block = block_products(tokens, shape.width, shape.heads)
@@ -85,36 +85,38 @@ def image_products(model: str, resolution: int, patch_drop_rate: float = 0.0) ->
 
 
 def text_products(text: TextTower) -> list[Matmul]:
-    """Of one caption in the text tower, padded to its context; the projection is of one token."""
+    """The products of one caption in the text tower, padded to its context; only one token is
+    projected.
+    """
     block = block_products(text.context, text.width, text.heads)
     return [*[*block.values()] * text.depth, Matmul(1, text.width, text.joint)]
 
 
 def image_flops(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int:
-    """Of one image's forward pass through the encoder. ViT-B/16 at 224 pixels: 35.1e9."""
+    """FLOPs of one image's forward pass through the encoder. ViT-B/16 at 224 pixels: 35.1e9."""
     return forward_flops(image_products(model, resolution, patch_drop_rate))
 
 
 def text_flops(text: TextTower) -> int:
-    """Of one caption's forward pass through the text tower, projection included. The one of
-    ViT-B/16: 6.0e9.
+    """FLOPs of one caption's forward pass through the text tower, projection included. The text
+    tower of ViT-B/16: 6.0e9.
     """
     return forward_flops(text_products(text))
 
 
 def forward_flops(products: Iterable[Matmul]) -> int:
-    """Of the forward pass."""
+    """FLOPs of the forward pass."""
     return sum(product.flops for product in products)
 
 
 def training_flops(products: Iterable[Matmul]) -> int:
-    """Of the forward and the backward pass."""
+    """FLOPs of the forward and the backward pass."""
     return sum(product.flops * (1 + product.trained_operands) for product in products)
 
 
 def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -> int:
-    """Of one device and training step: forward and backward, heads and similarities included; the
-    optimizer is not.
+    """FLOPs of one device in one training step: forward and backward, heads and similarities
+    included, without the optimizer.
 
     Args:
         world_size: devices; a contrastive loss compares with the pairs of all.
@@ -133,11 +135,11 @@ def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -
 
 
 def recomputed_flops(factors: Factors) -> int:
-    """What the backward pass of one device computes again.
+    """FLOPs of what the backward pass of one device computes again.
 
-    Fused attention takes the scores once more. Checkpointing takes a block once more up to its last
-    product, whose result nothing needs: 3.67 forward passes of a block and not 4. A method may take
-    products of its own once more, as CatLIP in chunks does.
+    Fused attention computes the scores once more. Checkpointing computes a block once more up to
+    its last product, whose result is not needed: 3.67 forward passes of a block and not 4. A method
+    may compute products of its own once more, as CatLIP in chunks does.
     """
     objective, shape = objective_of(factors), ENCODERS[factors.model]
     block = block_products(tokens_of(factors), shape.width, shape.heads)
@@ -152,8 +154,8 @@ def recomputed_flops(factors: Factors) -> int:
 def mean_flops_per_sample(
     factors: Factors, sizes: Sequence[ImageSize], world_size: int = 1, recompute: bool = False
 ) -> float:
-    """Of a multi-scale sampler that draws a step's size uniformly: FLOPs of all its steps by their
-    samples.
+    """FLOPs per sample with a multi-scale sampler that draws a step's image size uniformly: the
+    FLOPs of one step at each size, divided by their samples.
 
     Args:
         factors: resolution and batch size are taken from `sizes` (`catlip.recipes.Recipe.sizes()`).

@@ -1,8 +1,8 @@
-"""How a method is laid out over so many devices: micro-batches, checkpointing, DDP or FSDP.
+"""How a method is laid out over devices: micro-batches, checkpointing, DDP or FSDP.
 
-The batch of all devices belongs to the recipe, so every layout keeps it. A device whose share is
-too large takes it in micro-batches; a contrastive method then embeds everything once more
-(`baselines.openclip`), and a method that classifies pays nothing.
+The batch of all devices belongs to the recipe, so every layout keeps it. If a device's part of it
+is too large, the device takes it in micro-batches; a contrastive method then embeds everything once
+more (`baselines.openclip`), and a method that classifies pays nothing.
 """
 
 import itertools
@@ -28,10 +28,10 @@ class Laid:
     """A layout that fits, and what its step takes.
 
     Attributes:
-        factors: of a micro-batch.
+        factors: those of a micro-batch.
         accumulation: micro-batches in a step.
-        peak_bytes: on one device, at most.
-        sent_bytes: by one device in a step.
+        peak_bytes: the most bytes on one device.
+        sent_bytes: what one device sends in a step.
     """
 
     factors: Factors
@@ -52,18 +52,18 @@ class Laid:
 
     @property
     def images_per_s(self) -> float:
-        """Of all devices."""
+        """Images per second of all devices together."""
         return self.global_batch / self.step_ms * 1e3
 
 
 def best_layout(
     compute: Compute, devices: int, global_batch: int, *, link: Link, memory_bytes: float
 ) -> Laid | None:
-    """The simplest layout that is as good as the fastest; None where not one image fits on a
-    device.
+    """The simplest layout that is as good as the fastest (AS_GOOD); None if not even one image fits
+    on a device.
 
     Args:
-        memory_bytes: of a device.
+        memory_bytes: memory of one device.
     """
     share = max(1, global_batch // devices)
     fitting = list(_fitting(compute, devices, share, link=link, memory_bytes=memory_bytes))
@@ -74,7 +74,9 @@ def best_layout(
 def _fitting(
     compute: Compute, devices: int, share: int, *, link: Link, memory_bytes: float
 ) -> Iterator[Laid]:
-    """The largest micro-batches of each way to lay out where one fits, the simplest way first."""
+    """For each way to lay out, the simplest first, the layout with the largest micro-batch that
+    fits, if one fits.
+    """
     for parallel, checkpointing in itertools.product(get_args(Parallel), (False, True)):
         images = share
         while images and not (parallel == "fsdp" and devices == 1):
@@ -90,12 +92,12 @@ def _fitting(
 def laid_out(
     compute: Compute, factors: Factors, devices: int, *, accumulation: int, link: Link
 ) -> Laid:
-    """What the step of a layout takes."""
+    """The layout of these factors, with what its step takes."""
     whole = replace(factors, batch_size=factors.batch_size * accumulation)
     compute_ms = computing_ms(compute, whole, devices, in_parts=accumulation > 1)
     fetched, others = [], []
     for exchange in sent(whole, devices):
-        if exchange.what == "parameters":  # once more in each micro-batch
+        if exchange.what == "parameters":  # fetched again in each micro-batch
             fetched.append(_times(exchange, accumulation))
         else:
             others.append(exchange)
@@ -115,8 +117,8 @@ def laid_out(
 
 
 def layout_bytes(factors: Factors, devices: int, accumulation: int) -> float:
-    """At most, on one device: `device_bytes` of a micro-batch, but a contrastive method compares
-    the embeddings of the whole step at once.
+    """The most bytes on one device: `device_bytes` of a micro-batch; a contrastive method adds what
+    it takes to compare the embeddings of the whole step at once.
     """
     peak, objective = device_bytes(factors, devices), objective_of(factors)
     if accumulation > 1 and objective.whole_step:
@@ -130,10 +132,12 @@ def layout_bytes(factors: Factors, devices: int, accumulation: int) -> float:
 def computing_ms(
     compute: Compute, factors: Factors, devices: int, *, in_parts: bool = False
 ) -> float:
-    """Of a step of `factors`, which may compute more or less twice than the one that was timed.
+    """Milliseconds that a step of `factors` computes; it may recompute more or less than the step
+    that was timed.
 
     Args:
-        in_parts: in micro-batches, so that a contrastive method embeds everything once more.
+        in_parts: whether the step is in micro-batches, so that a contrastive method embeds
+            everything once more.
     """
     timed = replace(compute.factors, batch_size=factors.batch_size)
     again = recomputed_flops(factors) - recomputed_flops(timed)
@@ -144,7 +148,7 @@ def computing_ms(
 
 
 def embedding_flops(factors: Factors) -> int:
-    """Of one image's forward pass through the towers, and of its caption's."""
+    """FLOPs of the forward pass of one image and its caption through the towers."""
     text = objective_of(factors).text
     image = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
     return image + (text_flops(text) if text else 0)

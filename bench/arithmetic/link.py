@@ -1,13 +1,13 @@
-"""What a collective takes by arithmetic: a latency for each message and a bandwidth for the bytes,
-in a node and between nodes.
+"""How long a collective takes by arithmetic, from a latency for each message and a bandwidth, in a
+node and between nodes.
 
     link = PRESETS["a100_8x_nvlink_200gbit"]
     exchange_ms(exchange, link)         # of bench.arithmetic.exchanges.sent
 
 The alpha-beta model: a message of S bytes takes alpha + S / beta. Collectives run round rings, in
-two levels where there are several nodes: g devices of a node share out the work, and each goes
-round a ring of its own with its likes on the m nodes. No contention between jobs, no stragglers, no
-cost of starting a kernel but what is in the latency.
+two levels if there are several nodes: the g devices of a node divide the work, and each forms a
+ring with its counterparts on the m nodes. Left out are contention between jobs, stragglers, and any
+cost of starting a kernel that is not in the latency.
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ class Link:
     node_gb_s: float
     """Bandwidth between devices of a node, in 1e9 bytes/s."""
     node_latency_us: float
-    """Of a message in a node."""
+    """Latency of a message in a node."""
     network_gb_s: float
     """Bandwidth between nodes, for each device."""
     network_latency_us: float
-    """Of a message between nodes."""
+    """Latency of a message between nodes."""
     source: str = ""
     """Where the numbers come from."""
 
@@ -85,7 +85,8 @@ PRESETS = {
 
 
 def scatter_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """A reduce_scatter of `total_bytes`, or, backwards, an all_gather that makes as many.
+    """Milliseconds of a reduce_scatter of `total_bytes`, or of an all_gather whose result is that
+    large.
 
     (g-1) (alpha_node + S/g / beta_node) in the node, then (m-1) (alpha_net + S/(g m) / beta_net)
     between nodes.
@@ -106,7 +107,7 @@ def all_reduce_ms(total_bytes: float, devices: int, link: Link) -> float:
 
 
 def all_to_all_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """Every device to every other, S/n each: g-1 of the messages stay in the node, n-g leave it."""
+    """Every device sends S/n to every other: g-1 of the messages stay in the node, n-g leave it."""
     g, _ = link.levels(devices)
     inside = (g - 1) * _message_ms(total_bytes / devices, link.node_gb_s, link.node_latency_us)
     return inside + (devices - g) * _message_ms(
@@ -115,7 +116,7 @@ def all_to_all_ms(total_bytes: float, devices: int, link: Link) -> float:
 
 
 def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """A pipeline through all devices, as slow as its slowest link: a latency for each, and the
+    """A pipeline through all devices, as slow as its slowest link: a latency for each hop, and the
     bytes once.
     """
     g, m = link.levels(devices)
@@ -125,8 +126,8 @@ def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
 
 
 def neighbour_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """Captions round a ring of all devices in both directions at once, and their gradients back:
-    SigLIP's exchange of a step.
+    """SigLIP's exchange of a step: captions travel round a ring of all devices in both directions
+    at once, and their gradients travel back.
 
     2 ceil((n-1)/2) rounds, each as slow as the slowest link: that many latencies, and all the bytes
     that one device sends.
@@ -141,7 +142,7 @@ def neighbour_ms(total_bytes: float, devices: int, link: Link) -> float:
 
 
 def exchange_ms(exchange: Exchange, link: Link) -> float:
-    """All calls of an exchange, one after another, each of the same size."""
+    """Milliseconds of all calls of an exchange, one after another, each of the same size."""
     n, size = exchange.world_size, exchange.payload_bytes / exchange.count
     if exchange.kind == "neighbour_exchange":
         return neighbour_ms(exchange.payload_bytes, n, link)

@@ -1,12 +1,13 @@
-"""A training step on many devices, by arithmetic from the cost of one and of its links.
+"""How long a training step takes on many devices, by arithmetic from the speed of one device and of
+its links.
 
-A step is compute and what of the exchange is exposed. Compute is the FLOPs of the step
-(`bench.arithmetic.flops`), which grow with the number of devices where images are compared with
-everyone's captions, at the rate that one device reached or is assumed to reach. Gradients are sent
+A step takes its compute and the exposed part of its exchange. Compute is the FLOPs of the step
+(`bench.arithmetic.flops`) at the rate that one device reached or is assumed to reach; the FLOPs
+grow with the number of devices if images are compared with the captions of all. Gradients are sent
 while the backward pass computes the next ones, and sharded parameters are fetched while the block
-before computes, so of their time only one bucket is exposed and what computing does not cover;
-everything else that is sent, embeddings above all, is waited for. The time of each collective is
-`bench.arithmetic.link`'s. No stragglers, no data loading, no failures.
+before computes, so of their time only one bucket and what computing does not cover are exposed. The
+step waits for everything else that is sent, embeddings above all. `bench.arithmetic.link` gives the
+time of each collective. Stragglers, data loading and failures are left out.
 """
 
 from collections.abc import Sequence
@@ -33,11 +34,11 @@ class Compute:
     """How fast one device gets through the FLOPs of a method's step.
 
     Attributes:
-        factors: of the step; batch size and number of devices are what is projected.
-        flops_per_ms: constant, so half of the batch takes half of this part; a real device is
-            slower than that on small batches.
+        factors: those of the step; a projection varies the batch size and the number of devices.
+        flops_per_ms: the rate. It is constant, so half of the batch takes half of this time; a real
+            device is slower than that on small batches.
         source: where the rate comes from.
-        optimizer_ms: of a step, whatever its batch.
+        optimizer_ms: time of the optimizer in a step, whatever the batch.
     """
 
     factors: Factors
@@ -46,17 +47,19 @@ class Compute:
     optimizer_ms: float = 0.0
 
     def step_ms(self, batch_size: int, devices: int) -> float:
-        """FLOPs of one device's step among `devices` by the rate, and the optimizer."""
+        """Milliseconds of one device's step among `devices`: its FLOPs divided by the rate, plus
+        the optimizer.
+        """
         flops = step_flops(replace(self.factors, batch_size=batch_size), devices)
         return flops / self.flops_per_ms + self.optimizer_ms
 
 
 def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) -> float:
-    """What a step waits for: all that is sent, but for what is sent while the device computes.
+    """How long a step waits: the time of all that is sent, less what computing covers.
 
-    k buckets of gradients, taken as equal, of t each: t + max(0, (k-1) t - backward_ms). The last
-    is complete only when the backward pass is. Of sharded parameters the first bucket is waited
-    for, and the forward pass covers the others too.
+    k buckets of gradients, assumed equal, of time t each are exposed for t + max(0, (k-1) t -
+    backward_ms): the last is complete only when the backward pass is. For sharded parameters, the
+    step waits for the first bucket, and the forward pass covers the others too.
     """
     covering_ms = {"gradients": backward_ms, "parameters": backward_ms / BACKWARD_SHARE}
     exposed = 0.0
@@ -135,7 +138,7 @@ def measured_compute(path: Path, wanted: Sequence[str]) -> dict[str, Compute]:
 
 
 def measured_link(path: Path) -> Link:
-    """What a record of bench.communication fitted, as one node whose links are all alike.
+    """The link that a record of bench.communication fitted, as one node whose links are all alike.
 
     Raises: InputError.
     """

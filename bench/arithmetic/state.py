@@ -15,7 +15,7 @@ from catlip.training.precision import AUTOCAST
 
 
 def product_bytes(factors: Factors) -> int:
-    """Of a number of the type that products are taken in."""
+    """Bytes of one number in the dtype of matrix products."""
     return AUTOCAST[factors.precision].itemsize if factors.precision in AUTOCAST else FLOAT32
 
 
@@ -34,15 +34,15 @@ def objective_of(factors: Factors) -> Objective:
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:
-    """What a method is told of the step whose costs it states."""
+    """The shape of the step whose costs a method states."""
     return StepShape(
         factors.batch_size, world_size, product_bytes(factors), device_type=device_type
     )
 
 
 def parameters(factors: Factors) -> dict[str, int]:
-    """How many, by part: image_encoder, text_tower (with its projection), head (classifier, or
-    image projection and scale).
+    """How many parameters, by part: image_encoder, text_tower (with its projection), head
+    (classifier, or image projection and scale).
     """
     counts = {"image_encoder": 0, "text_tower": 0, "head": 0}
     parts = {"image_encoder": "image_encoder", "text_encoder": "text_tower"}
@@ -55,7 +55,7 @@ def state_bytes(factors: Factors) -> dict[str, int]:
     """What a process holds between steps, unsharded: parameters, gradients, AdamW's two moments,
     the averaged weights.
 
-    All of it is float32, but for counters. `buffers` are masks and running statistics; the average
+    All of it is float32, except counters. `buffers` are masks and running statistics; the average
     holds the persistent ones.
     """
     objective = objective_of(factors)

@@ -1,8 +1,8 @@
 """How little data does an encoder need, and does Transfer Init help?  (Figures 5 and 7)
 
-A linear probe or fine-tuning of each encoder with each share of the data and each start of the
-classifier: one program run and one record an encoder, several at a time where there are several
-devices. What has its record is not run again.
+Runs linear probes and fine-tuning of each encoder, with each fraction of the training data and each
+initialisation of the classifier. Each encoder and program is one process and one record; several
+encoders run at a time if there are several devices. What has a record already is not run again.
 """
 
 import itertools
@@ -28,8 +28,8 @@ UNTRAINED = "random:"
 
 @dataclass(frozen=True)
 class DataEfficiency:
-    """Sweep shares of the data and starts of the classifier over encoders; run the same command
-    again to go on.
+    """Sweep fractions of the data and initialisations of the classifier over encoders; run the same
+    command again to go on where it stopped.
 
     python -m bench.downstream.data_efficiency --recipe starter --data starter:data/starter \\
         --out runs/starter \\
@@ -42,35 +42,39 @@ class DataEfficiency:
     """
 
     encoders: tuple[str, ...]
-    """What to transfer; spellings as of bench.downstream.linear_probe."""
+    """Encoders to transfer, spelt as for bench.downstream.linear_probe."""
     data: str
     """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
     val/.
     """
     programs: tuple[Literal["linear_probe", "finetune"], ...] = ("linear_probe", "finetune")
-    """Figure 5 is of linear probes, Figure 7 of fine-tuning."""
+    """Programs to run: linear_probe for Figure 5, finetune for Figure 7."""
     recipe: str = ""
-    """Of these programs; by default Table 7's of each."""
+    """Recipe of the programs; by default table_7a for linear_probe and table_7b for finetune."""
     out: Path = Path("runs/data_efficiency")
-    """Folder of the records, PROGRAM/ENCODER.json."""
+    """Folder of the records, which are named PROGRAM/ENCODER.json."""
     fraction: tuple[PositiveFraction, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
-    """Shares of the training images of each class."""
+    """Fractions of the training images of each class."""
     init: tuple[Init, ...] = ("random", "transfer")
-    """Starts of the classifier; transfer where the encoder has a classifier of its own."""
+    """Initialisations of the classifier. With both, transfer is skipped for encoders without a
+    classifier over a vocabulary.
+    """
     seeds: Count = 1
-    """Classifiers of each kind on an encoder, each on another choice of the data."""
+    """Classifiers per encoder, fraction and initialisation; each seed chooses other training
+    images.
+    """
     untrained: Natural = 1
-    """How many encoders `random:` means, of other seeds."""
+    """Number of encoders that `random:` stands for, each with another seed."""
     devices: tuple[str, ...] = ("auto",)
-    """One encoder at a time on each."""
+    """Devices to use; each runs one encoder at a time."""
     options: str = ""
-    """Further options of the program, in one word: --options="--cached-features --alpha 0.5"."""
+    """More options for the programs, as one argument: --options="--cached-features --alpha 0.5"."""
     quiet: bool = False
     """No progress bars."""
 
 
 def main(config: DataEfficiency) -> None:
-    """Run what has no record yet."""
+    """Run each encoder and program that has no record yet."""
     jobs, free = list(_jobs(config)), Queue[str]()
     if len({path for path, _ in jobs}) < len(jobs):
         raise InputError(
@@ -100,9 +104,7 @@ def main(config: DataEfficiency) -> None:
 
 
 def _jobs(config: DataEfficiency) -> Iterator[tuple[Path, list[str]]]:
-    """Each record with the command that makes it; an untrained encoder is another one for each
-    seed.
-    """
+    """The path of each record, and the command that makes it; `random:` gives one for each seed."""
     for program, spelling in itertools.product(config.programs, config.encoders):
         untrained = spelling.startswith(UNTRAINED)
         for seed in range(config.untrained) if untrained else [0]:
@@ -134,16 +136,16 @@ def _command(
 
 
 def _name(spelling: str) -> str:
-    """A run by its folder's name, anything else by its spelling without what a file's name cannot
-    have.
+    """The name of an encoder in a file name: for a run that of its folder, else the spelling with
+    special characters replaced by hyphens.
     """
     path = Path(spelling)
     return path.name if path.is_dir() else re.sub(r"[^A-Za-z0-9_.@-]+", "-", spelling)
 
 
 def is_done(path: Path, command: list[str]) -> bool:
-    """Whether the record is there, of the same command, and no older than the weights that it is
-    about.
+    """Whether there is a record, made by the same command, that is not older than the encoder's
+    weights.
     """
     if not path.is_file() or _what_matters(
         shlex.split(read_record(path)["command"])
@@ -155,7 +157,7 @@ def is_done(path: Path, command: list[str]) -> bool:
 
 
 def _what_matters(command: list[str]) -> list[str]:
-    """The options of a command but for the device and the silence."""
+    """The arguments of a command, without --device and --quiet."""
     words = command[1:]
     if "--device" in words:
         at = words.index("--device")

@@ -1,8 +1,8 @@
 """Detection and instance segmentation: how good are boxes and masks on top of an encoder?  (Section
 5.2, Tables 5 and 7e)
 
-The model is Mask R-CNN of detectron2's own parts on the encoder's last feature map, trained by
-detectron2's trainer and judged by COCO's own code, through detectron2's evaluator.
+The model is Mask R-CNN, built from detectron2's own parts, on the encoder's last feature map.
+detectron2's trainer trains it, and detectron2's evaluator scores it by COCO's own code.
 """
 
 import importlib
@@ -22,8 +22,8 @@ from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 
 @dataclass(frozen=True)
 class Detection(Dense):
-    """Train Mask R-CNN on an encoder, the encoder with it; run the same command again to go on
-    where it stopped.
+    """Train Mask R-CNN on an encoder, together with the encoder; run the same command again to go
+    on where it stopped.
 
     python -m bench.downstream.detection --encoder runs/starter/pretrain/catlip-seed0 \\
         --data coco:data/starter-scenes/coco
@@ -47,7 +47,10 @@ def main(config: Detection) -> None:
 
 
 def _task() -> Any:
-    """What needs detectron2. Raises: InputError when it, or what it needs, is not installed."""
+    """Import the task, which needs detectron2.
+
+    Raises: InputError when detectron2, or a package that it needs, is not installed.
+    """
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "pkg_resources is deprecated")

@@ -58,7 +58,7 @@ def _start(
 
 
 def _finetune(config: Finetune, place: Place, fit: Fit) -> Score:
-    # Each run changes its own.
+    # A new copy for each classifier: training changes the encoder's weights.
     encoder = load_encoder(config.encoder, config.seed, place.device, resolution=config.input_side)
     run_of_fit = run_of(
         fit, config, fitting(config.recipe, encoder), encoder=encoder, place=place, frozen=False

@@ -1,10 +1,10 @@
 """Linear probe: how well do a frozen encoder's features separate classes that it was never trained
 on?  (Section 4, Table 7a)
 
-As the paper does it, a classifier is trained on augmented images through the frozen encoder. With
-`--cached-features` the features of the images as they are, without augmentation, are computed once,
-standardised by the training images' mean and deviation, and the classifier is trained on those:
-seconds instead of hours. The two do not give the same number.
+As in the paper, the classifier is trained on augmented images that pass through the frozen encoder.
+With `--cached-features` the features are computed once, without augmentation, and standardised by
+the mean and standard deviation of the training features; the classifier is trained on these. This
+takes seconds instead of hours, but does not give the same number.
 """
 
 from collections.abc import Callable
@@ -42,8 +42,8 @@ class LinearProbe(Sweep):
         --encoder released:vit_b16 --data imagenet:DIR --fraction 0.01 0.1 1 \\
         --init random transfer --vocabulary datacomp_1_2B_vocab.pkl
 
-    An interrupted run goes on where it stopped, and under torchrun it uses every device; with
-    cached features neither.
+    An interrupted run goes on where it stopped, and torchrun uses every device; with cached
+    features, neither is possible.
     """
 
     protocol: ClassVar[str] = "probe"

@@ -1,7 +1,7 @@
 """Multi-label classification: which of COCO's categories are on an image?  (Section 5.1, Tables 3
 and 7c)
 
-The encoder and a linear classifier learn by binary cross-entropy, and are judged by the average
+The encoder and a linear classifier are trained with binary cross-entropy, and scored by the average
 precision of each category.
 """
 

@@ -1,8 +1,8 @@
-"""Where a transfer program writes, and what it does where its record or its score is already.
+"""Where a transfer program writes, and what it does if its record or its score is already there.
 
-Without `--out` the record is named by its encoder and data, so that two encoders do not share one.
-The record of the same run is kept and not made again, and the score of a finished training is read.
-Those of another run are refused.
+Without `--out` the record is named after its encoder and data, so that two encoders do not share
+one. A record of the same run is kept, and the score of a finished training is read. A record or a
+score of another run is refused.
 """
 
 import json
@@ -23,10 +23,10 @@ from catlip.training.folder import changes, refuse_another
 
 ENCODER, DATA = "{encoder}", "{data}"
 BY_NAME = f"{ENCODER}-{DATA}.json"
-LONGEST_NAME = 120  # characters of an encoder's name in a file's
+LONGEST_NAME = 120  # characters of an encoder's name in a file name
 SCORE = "score.json"  # in the folder of a run: its score, and what determined the run
-NOT_KEPT = ("checkpoints", "annotations")  # folders that a finished run has no use for
-# The result is the same whatever these are.
+NOT_KEPT = ("checkpoints", "annotations")  # folders that are deleted when a run is finished
+# Fields of a config that do not change the result.
 WITHOUT_EFFECT = frozenset(
     {
         "about",
@@ -44,9 +44,9 @@ WITHOUT_EFFECT = frozenset(
 
 
 def filled_in(out: Path, data: str, *encoders: str) -> Path:
-    """`out` with the names of the encoders and of the data set where it says {encoder} and {data}.
+    """`out` with {encoder} and {data} replaced by the names of the encoders and of the data set.
 
-    A config without encoder or data yet, as that of a recipe, keeps `out` as it is.
+    Without an encoder or data, as in the default of a recipe, `out` is returned unchanged.
     """
     if tyro.MISSING in (data, *encoders):
         return out
@@ -56,27 +56,28 @@ def filled_in(out: Path, data: str, *encoders: str) -> Path:
 
 
 def encoder_name(spelling: str) -> str:
-    """An encoder in a file's name: `starter-catlip-seed0` of runs/starter/pretrain/catlip-seed0,
-    else its spelling.
+    """The name of an encoder in a file name: its spelling without the folders runs/ and pretrain/.
+
+    For example `starter-catlip-seed0` for runs/starter/pretrain/catlip-seed0.
     """
     parts = [part for part in Path(spelling).parts if part not in ("runs", "pretrain", "/", "..")]
     return _slug("-".join(parts).removesuffix(".safetensors").removesuffix(".json"))
 
 
 def data_name(spelling: str) -> str:
-    """A data set in a file's name: its kind, and its folder where that has another name."""
+    """The name of a data set in a file name: its kind, and its folder's name if that differs."""
     kind, _, folder = spelling.partition(":")
     name = Path(folder).name
     return _slug(kind if name in ("", kind) else f"{kind}-{name}")
 
 
 def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
-    """Whether the record of this run is at `path` already; if so, says that it is kept.
+    """Whether the record of this run is at `path` already; if so, prints that it is kept.
 
     Args:
-        config: of the run; what does not change its result is not compared.
+        config: of the run; fields that do not change the result are not compared.
         digest: of the encoder's weights, which the record holds as its metric `encoder_digest`.
-    Raises: InputError when it is the record of another run, naming what differs.
+    Raises: InputError that names the differences when it is the record of another run.
     """
     if not path.is_file():
         return False
@@ -92,7 +93,7 @@ def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
 
 
 def identity(config: Any, digest: Any) -> dict[str, Any]:
-    """What determines a run, field by field, as JSON has it."""
+    """The fields that determine a run, with values as in JSON."""
     fields = json.loads(json.dumps(_kept(plain(config))))
     recipe = fields.pop("recipe", None) or {}
     return {**fields, **recipe, "encoder_digest": digest}
@@ -101,12 +102,14 @@ def identity(config: Any, digest: Any) -> dict[str, Any]:
 def scored(
     folder: Path, determined: dict[str, Any], place: Place, measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """The score of the run in `folder`: read if the run is finished, and otherwise measured and
-    written, after which the checkpoints are deleted. All ranks call it.
+    """The score of the run in `folder`; all ranks call this.
+
+    The score of a finished run is read. Otherwise the score is measured and written, and then the
+    checkpoints are deleted.
 
     Args:
-        determined: what determines the run, as JSON has it.
-        measure: trains and tests; what it returns must be of JSON.
+        determined: the fields that determine the run, with values as in JSON.
+        measure: trains and tests; returns the score, with values as in JSON.
     Raises: InputError when the folder holds the score of another run.
     """
     path = folder / SCORE
@@ -127,7 +130,7 @@ def scored(
 
 
 def files_digest(files: list[Path]) -> str:
-    """Of the contents of several files of weights together."""
+    """One digest of the contents of several files of weights, 16 hexadecimal digits."""
     digest = sha256()
     for path in files:
         with open(path, "rb") as file:

@@ -1,8 +1,8 @@
 """Semantic segmentation: how good are label maps on top of an encoder?  (Section 5.2, Tables 4 and
 7d)
 
-The model is DeepLabv3 of mmsegmentation's own parts on the encoder's last feature map, trained by
-mmengine's runner and judged by mmsegmentation's IoU.
+The model is DeepLabv3, built from mmsegmentation's own parts, on the encoder's last feature map.
+mmengine's runner trains it, and mmsegmentation's IoU scores it.
 """
 
 import importlib
@@ -24,8 +24,8 @@ from catlip.recipes.dense import SEGMENTATIONS, SegmentationRecipe
 
 @dataclass(frozen=True)
 class Segmentation(Dense):
-    """Train DeepLabv3 on an encoder, the encoder with it; run the same command again to go on where
-    it stopped.
+    """Train DeepLabv3 on an encoder, together with the encoder; run the same command again to go on
+    where it stopped.
 
     python -m bench.downstream.segmentation --encoder runs/starter/pretrain/catlip-seed0 \\
         --data ade20k:data/starter-scenes/ade20k
@@ -49,8 +49,8 @@ def main(config: Segmentation) -> None:
 
 
 def _task() -> Any:
-    """What needs mmsegmentation. Raises: InputError when it is not installed."""
-    printed = io.StringIO()  # it says which of its optional parts are missing
+    """Import the task, which needs mmsegmentation. Raises: InputError when it is not installed."""
+    printed = io.StringIO()  # mmsegmentation prints which optional parts it lacks
     try:
         with warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
             warnings.simplefilter("ignore")

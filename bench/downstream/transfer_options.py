@@ -1,8 +1,9 @@
-"""What the paper leaves open about Transfer Init, measured: alpha, ties, bias and scale, one at a
-time from the defaults.
+"""What do the options change that the paper leaves open in Transfer Init: alpha, ties, bias and
+scale?
 
-Linear probes of cached features, with the fewest images (one of each class) and with all, of every
-encoder that is given; what is compared is the gain over a random head of the same seed.
+One option at a time differs from the defaults. For each given encoder, linear probes are trained on
+cached features, with the fewest images (one of each class) and with all. The result is the gain in
+accuracy over a random head of the same seed.
 """
 
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "bias": ("copy", "fresh"),
     "scale": ("fresh", "unit"),
 }
-LEAST, ALL = 1e-9, 1.0  # shares of the data: one image of each class, and all
+LEAST, ALL = 1e-9, 1.0  # fractions of the data: one image of each class, and all
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,13 @@ class Options:
     out: Path = Path("runs/bench/transfer_options") / BY_NAME
     """The record to write."""
     vocabulary: Path | None = None
-    """Of the encoders' classifiers; by default the one that their runs' records name."""
+    """Vocabulary of the encoders' classifiers; by default the one that the records of their runs
+    name.
+    """
     seeds: Count = 3
-    """Classifiers of each kind on an encoder, each on another choice of the data."""
+    """Classifiers per encoder, fraction and option; each seed chooses other training images, if not
+    all are used.
+    """
     num_workers: Natural = 1
     """Processes that decode images."""
     max_broken: MaxBroken = MAX_BROKEN
@@ -73,7 +78,7 @@ class Options:
 
 
 def variants(vocabulary: Path | None) -> dict[str, TransferOptions]:
-    """The defaults, and every other choice of one option."""
+    """Name -> options: the defaults, and the defaults with each other value of one option."""
     default = TransferOptions(vocabulary)
     others = {
         f"{name} {value}": replace(default, **{name: value})
@@ -152,9 +157,9 @@ def _of_encoder(
 
 
 def _gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, Gain]]:
-    """Variant -> task and share -> the gain in top-1 over a random head."""
+    """Variant -> task and fraction -> the gain in top-1 accuracy over a random head."""
     random = {_pair(row): row["top1"] for row in rows if row["variant"] == "random"}
-    # Variant -> task and share -> encoder -> the gain with each seed.
+    # Variant -> task and fraction -> encoder -> the gain with each seed.
     gains: dict[str, dict[str, dict[str, list[float]]]] = {}
     for row in rows:
         if row["variant"] != "random":

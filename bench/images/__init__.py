@@ -1,1 +1,1 @@
-"""What bench.data_path times."""
+"""The decoders, loaders, link and planning that bench.data_path times."""

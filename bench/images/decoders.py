@@ -1,8 +1,9 @@
-"""From the bytes of a JPEG to a training image: ours, and how the field does it, on one core.
+"""From the bytes of a JPEG to a training image on one core, by this project's code and by other
+libraries.
 
-Each takes the same bytes and the same numbers in [0, 1), so each gives the same crop; open_clip's
-own transform draws its own. Whole decodes stand beside them: what a decoder costs when nothing is
-cropped or resized.
+Each decoder takes the same bytes and the same numbers in [0, 1), so each gives the same crop; only
+open_clip's own transform draws its own. Decodes of the whole picture are timed beside them, to show
+what a decoder costs when nothing is cropped or resized.
 """
 
 import importlib
@@ -27,13 +28,13 @@ AUGMENTATION = Augmentation()
 
 
 def ours(resolution: int) -> Decoder:
-    """What the loader does."""
+    """This project's decoder, as the loader uses it."""
     return lambda encoded, draws: random_crop(encoded, resolution, AUGMENTATION, draws=draws)
 
 
 def pillow(resolution: int) -> Decoder:
-    """Pillow decodes, torchvision crops, resizes and flips Pillow's image: RandomResizedCrop as
-    most training code has it.
+    """Pillow decodes, torchvision crops, resizes and flips Pillow's image: RandomResizedCrop as in
+    most training code.
     """
 
     def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -79,7 +80,7 @@ PEERS: dict[str, Callable[[int], Decoder]] = {
 
 
 def whole_decodes(names: Sequence[str]) -> dict[str, Decoder]:
-    """Decoders of the whole picture and no more: our library's, and those of the peers that have
+    """Decoders of the whole picture and no more: this project's, and those of the peers that have
     one of their own.
     """
     decoders: dict[str, Decoder] = {

@@ -1,5 +1,5 @@
-"""Shards behind a link: a server of this machine that gives so many bytes a second, and how fast
-they are read from it.
+"""Shards behind a link: a server on this machine that sends a limited number of bytes a second, and
+how fast shards are read from it.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ from catlip.data.sampler import WINDOW_SHARDS
 from catlip.program.progress import progress
 from catlip.system.cache import cache_dir
 
-LINK_S = 3  # what all shards take to come through the link
+LINK_S = 3  # seconds that all shards take through the link
 NUM_SHARDS = 4 * WINDOW_SHARDS  # so that most are fetched while others are read
-WORKERS = 1  # as a training has unless told
+WORKERS = 1  # the default of a training
 
 
 @contextlib.contextmanager
 def served(folder: Path, bytes_per_s: float) -> Iterator[str]:
-    """The URL at which another process gives the files of a folder."""
+    """Serve the files of a folder from another process; yields their URL."""
     from bench.images.link_server import serve  # needs a package of the extra `remote`
 
     spawn = multiprocessing.get_context("spawn")
@@ -49,7 +49,8 @@ def measure_remote(
     rounds: int,
     quiet: bool,
 ) -> tuple[kinds.RemoteShards, dict[str, list[float]]]:
-    """What shards behind a link cost, in turns with the same shards of a disk; and the samples.
+    """Measure how fast shards behind a link are read, in turns with the same shards on a disk.
+    Returns the metrics and the samples.
 
     Args:
         folder: for the shards; the images are repeated until the link takes LINK_S for them.

@@ -1,5 +1,5 @@
-"""A server that gives the files of a folder over HTTP, to all who ask together at most so many
-bytes a second: what a link does, on one machine.
+"""A server that gives the files of a folder over HTTP, and sends all clients together at most a
+given number of bytes a second: it does what a link does, on one machine.
 """
 
 import asyncio

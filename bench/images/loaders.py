@@ -1,5 +1,5 @@
-"""From shards to batches: our loader, and open_clip's own WebDataset pipeline, over the same
-files.
+"""From shards to batches: this project's loader, and open_clip's own WebDataset pipeline, over the
+same files.
 """
 
 import gc
@@ -20,13 +20,13 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
 from catlip.program.progress import progress
 
-SHARDS = 4  # so that each of a few workers has one of open_clip's
+SHARDS = 4  # so that each of a few workers of open_clip's loader has one
 
 Loader = Callable[[str, int, int, int, int], Iterator[object]]
 
 
 def write_shards(images: list[bytes], folder: Path, count: int = SHARDS) -> None:
-    """The images in so many tars, each with a caption."""
+    """Write the images to `count` tars, each image with a caption."""
     for number in range(count):
         chosen = range(number, len(images), count)
         write_shard(

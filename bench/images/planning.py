@@ -16,7 +16,7 @@ from catlip.data.shards import expand
 from catlip.kinds import EpochPlan
 from catlip.recipes.pretrain import CATLIP
 
-SHARDS, SAMPLES = 130_000, 10_000  # DataComp-1.3B's, about
+SHARDS, SAMPLES = 130_000, 10_000  # about those of DataComp-1.3B
 RECIPE = CATLIP["datacomp_b16"]
 NUM_STEPS = 200_000  # the paper's, Table 6(b)
 
@@ -26,8 +26,8 @@ def plan_epoch(folder: Path, num_shards: int = SHARDS) -> EpochPlan:
     several times as long.
 
     Args:
-        folder: an empty one, where the shards will stand: without content, counted as if each had
-            about SAMPLES.
+        folder: an empty folder for the shards, which have no content and are counted as if each had
+            about SAMPLES samples.
     """
     for number in range(num_shards):
         (folder / f"{number:06d}.tar").touch()
@@ -55,7 +55,7 @@ def _batch_at(folder: Path, share: float) -> None:
 
 
 def _seconds(plan: Callable[[], None]) -> tuple[float, float]:
-    """By the clock, and of the processor."""
+    """Seconds by the clock, and seconds of the processor."""
     clock, processor = time.perf_counter(), time.process_time()
     plan()
     return time.perf_counter() - clock, time.process_time() - processor

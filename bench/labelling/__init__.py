@@ -1,5 +1,5 @@
-"""How fast captions become labels: ours beside plain NLTK code and the released loader's look-up,
-and how it scales.
+"""How fast captions become labels: this project's labelling beside plain NLTK code and the released
+loader's look-up, and how it scales.
 
     python -m bench.labelling
     python -m bench.labelling --shards '/data/cc3m/{00000..00003}.tar' \\

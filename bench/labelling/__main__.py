@@ -28,15 +28,15 @@ class Labelling:
     """
 
     rules: tuple[str, ...] = ("paper", "corenet")
-    """What to time."""
+    """Labelling rules to time."""
     shards: tuple[str, ...] = ()
-    """Whose captions; without any, 64,000 descriptions of ImageNet's classes."""
+    """Shards whose captions are labelled; by default 64,000 descriptions of ImageNet's classes."""
     num_rounds: Count = 8
     """Rounds of labelling in turns."""
     round_captions: Count = 5_000
     """Captions in a round, as in a shard; the slower contenders label the first tenth of them."""
     starts: Count = 5
-    """Processes whose start-up is timed, of ours and of NLTK."""
+    """Number of processes whose start-up is timed, of this project's labelling and of NLTK's."""
     scaling_captions: Count = 320_000
     """Captions that the whole command labels, in 16 shards, with each number of processes."""
     memory: tuple[Count, ...] = ()

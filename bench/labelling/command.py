@@ -1,4 +1,6 @@
-"""What the whole command takes: over processes, to its start, and of memory."""
+"""What the whole labelling command takes: its speed by number of processes, its start-up, and its
+memory.
+"""
 
 import os
 import subprocess
@@ -15,8 +17,8 @@ from catlip.data.shards import expand, open_shard, write_shard
 from catlip.kinds import Summary
 from catlip.kinds.words.labelling_speed import Processes
 
-# The peak of this process image alone: what wait() tells includes the memory of the process that
-# started it.
+# Prints the peak of this process image alone: what wait() tells includes the memory of the process
+# that started it.
 LABEL_AND_TELL_PEAK = """
 import re, runpy
 runpy.run_module("catlip.label", run_name="__main__", alter_sys=True)
@@ -26,8 +28,8 @@ SCALING_SHARDS = 16  # what the whole command labels
 
 
 def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) -> Processes:
-    """Captions a second of `python -m catlip.label` on shards, by number of processes; everything
-    but start-up included.
+    """Captions a second of `python -m catlip.label` on shards, by number of processes, start-up
+    included.
     """
     rates, per_shard = {}, max(1, total // SCALING_SHARDS)
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +41,7 @@ def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) 
                 ((f"{i:06d}", {"txt": text.encode()}) for i, text in enumerate(block)),
             )
         for path in expand(folder):
-            open_shard(path)  # its index is made once, whoever reads it
+            open_shard(path)  # makes its index, which every run then reads
         for workers in _doubling(len(os.sched_getaffinity(0))):
             out = Path(folder, f"labels-{workers}")
             seconds, _ = _command(
@@ -68,7 +70,7 @@ def start_up_s(rule: str, starts: int) -> dict[str, Summary]:
 
 
 def peak_mib(rule: str, captions: Sequence[str], size: int) -> float:
-    """Peak resident memory of `python -m catlip.label` in one process on a file of so many
+    """Peak resident memory, in MiB, of `python -m catlip.label` in one process on a file of `size`
     captions.
     """
     with tempfile.TemporaryDirectory() as folder:

@@ -25,8 +25,8 @@ PLAIN = {
 }
 RELEASE_CLASSES = 24_320
 DATACOMP_CAPTIONS = 1.3e9
-# Two shards: after them our memory of words is that of a long run; the timed captions are new to
-# it.
+# Two shards: after them the labeller's memory of words is that of a long run; the timed captions
+# are new to it.
 WARM_UP_CAPTIONS = 20_000
 PEERS_SHARE = 10
 
@@ -34,7 +34,7 @@ Way = Callable[[Sequence[str]], Labels]
 
 
 def ours(rule: str) -> Way:
-    """This project's way, with its memory of words warm as in a long run."""
+    """This project's labelling, with its memory of words warm as in a long run."""
     labeller = Labeller(rule)
     return lambda captions: label_captions(
         ((str(i), caption) for i, caption in enumerate(captions)), labeller
@@ -42,7 +42,7 @@ def ours(rule: str) -> Way:
 
 
 def plain(rule: Callable[[str], list[int]]) -> Way:
-    """A function of one caption, in a loop."""
+    """Labelling by a function of one caption, in a loop."""
 
     def label(captions: Sequence[str]) -> Labels:
         labels = [rule(caption) for caption in captions]
@@ -62,7 +62,7 @@ def contenders(rule: str) -> dict[str, Way]:
     """
     labellers = {"ours": ours(rule), "nltk": plain(PLAIN[rule])}
     if rule == "corenet":
-        # Synsets in no special order: where in the list a key is found is a matter of chance.
+        # Synsets in random order, so that a key is found at a random position of the list.
         offsets = np.random.default_rng(0).choice(nouns().offsets, RELEASE_CLASSES, replace=False)
         classes = [f"n{offset}" for offset in offsets.tolist()]
         labellers["nltk_tagged"] = plain(nltk_rules.corenet_tagged)

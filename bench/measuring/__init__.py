@@ -1,3 +1,3 @@
-"""How the cost benches measure: stopwatches, storages, collectives, and the variants that they
-time.
+"""How the cost benches measure: stopwatches, storages, collectives, and the variants of training
+that they time.
 """

@@ -1,5 +1,5 @@
-"""What a device reaches in large matrix products, and what its datasheet promises: MFU is a share
-of the one or the other.
+"""What a device reaches in large matrix products, and what its datasheet promises: the two rates
+that MFU is a fraction of.
 """
 
 import torch

@@ -4,10 +4,10 @@
         step(batch)
     heard  # [Collective("buffers", "broadcast", ...), ...]
 
-Whoever asks for a collective, a loss in Python or DDP's reducer in C++, torch sends it through its
-dispatcher as an operator of the namespace `c10d`, whatever the backend. A dispatch mode hears them
-all, in order, with their tensors; autograd takes it along to the threads of a backward pass. An
-operator that is not in OPERATORS stops the bench: nothing is missed in silence.
+Whether a loss in Python or DDP's reducer in C++ asks for a collective, torch sends it through its
+dispatcher as an operator of the namespace `c10d`, with every backend. A dispatch mode sees them
+all, in order, with their tensors; autograd takes the mode along to the threads of a backward pass.
+An operator that is not in OPERATORS stops the bench, so none is missed in silence.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ from bench.measuring.training_step import Stopwatch
 from catlip.costs import Exchange
 from catlip.training.distributed import Place, barrier
 
-# c10d's operator: its kind, and which argument holds what this rank hands in. A receive is heard at
-# its sender.
+# c10d's operator -> its kind, and which argument holds what this rank hands in. A receive is
+# counted at its sender.
 OPERATORS = {
     "allreduce_": ("all_reduce", 0),
     "allgather_": ("all_gather", 1),
@@ -42,7 +42,7 @@ OPERATORS = {
     "send": ("neighbour_exchange", 0),
 }
 ROOT_ARGUMENT = {"scatter_": 3, "send": 2}
-# The nearest caller: what the collective is for; DDP's reducer, in C++, is called by none of them.
+# Nearest caller -> what the collective is for; none of these calls DDP's reducer, which is in C++.
 ASKED_BY = {
     "torch/distributed/nn/functional.py:": "features",
     "open_clip/loss.py:": "features",
@@ -51,7 +51,7 @@ ASKED_BY = {
     "_fsdp_collectives.py:": "parameters",
     "torch/nn/parallel/distributed.py:": "buffers",
 }
-METHODS = "baselines."  # modules of methods: what one of them sends itself are counts
+METHODS = "baselines."  # modules of methods: what they send themselves are counts
 TRACED_AS = {  # kind: its name in a profile; gloo makes a reduce_scatter of an all_reduce
     "gloo": {
         "all_reduce": "gloo:all_reduce",
@@ -79,10 +79,11 @@ class Collective:
     Attributes:
         what: what it is for: gradients, parameters, features, counts, buffers or norm, as in
             `bench.arithmetic.exchanges`, or the mean of the loss.
-        kind: a key of TRACED_AS.
-        elements: what one rank hands in, as in `catlip.costs.Exchange`; of a scatter, what it gets:
-            gloo's all_to_all is a scatter from each rank, and n of them hand in what the one would.
-        dtype: of the elements.
+        kind: a key of the inner tables of TRACED_AS.
+        elements: what one rank hands in, as in `catlip.costs.Exchange`. Of a scatter, what one rank
+            gets: gloo's all_to_all is a scatter from each rank, and the n scatters together hand in
+            what one all_to_all would.
+        dtype: type of the elements.
         peer: the root of a scatter, the receiver of a neighbour_exchange.
     """
 
@@ -94,28 +95,30 @@ class Collective:
 
     @property
     def payload_bytes(self) -> int:
-        """What one rank hands in."""
+        """Bytes that one rank hands in."""
         return self.elements * self.dtype.itemsize
 
     def sent_bytes(self, world_size: int) -> float:
-        """What leaves a rank when it runs round a ring; the mean over ranks."""
+        """Bytes that leave a rank when the collective runs round a ring; the mean over ranks."""
         kind = "all_to_all" if self.kind == "scatter" else self.kind
         return Exchange(
             self.what, kind, 1, payload_bytes=self.payload_bytes, world_size=world_size
         ).sent_bytes
 
     def most_elements(self, world_size: int) -> int:
-        """Of what is handed in and what comes out, the larger."""
+        """Number of elements of what is handed in or of what comes out, whichever is larger."""
         return self.elements * (world_size if self.kind in ("all_gather", "scatter") else 1)
 
     def size_bytes(self, world_size: int) -> int:
-        """Its size as nccl-tests counts it: of a gather or scatter, all ranks' shares together."""
+        """Its size as nccl-tests counts it: of a gather or scatter, the parts of all ranks
+        together.
+        """
         return self.most_elements(world_size) * self.dtype.itemsize
 
 
 def bus_factor(kind: str, world_size: int) -> float:
-    """Bus over algorithm bandwidth, by nccl-tests' PERFORMANCE.md: what makes the figure that of
-    the links, for any n.
+    """Bus bandwidth divided by algorithm bandwidth, by nccl-tests' PERFORMANCE.md: it turns the
+    measured bandwidth into that of the links, for any number of ranks.
     """
     share = (world_size - 1) / world_size
     return {"all_reduce": 2 * share, "broadcast": 1.0, "neighbour_exchange": 1.0}.get(kind, share)
@@ -175,10 +178,10 @@ def profiled_ms(
     torch's profiler saw it.
 
     Args:
-        run: what issues them.
+        run: what issues the collectives.
         heard: what it issues, in order, as `listen` found.
-    Returns: milliseconds, in the order of `heard`; None where the profile does not tell: several
-        sends in one kernel.
+    Returns: milliseconds, in the order of `heard`; None if the profile does not tell, as for
+        several sends in one kernel.
     """
     spans: dict[str, list[tuple[float, float]]] = {}
     on_gpu = place.device.type == "cuda"
@@ -202,10 +205,10 @@ def profiled_ms(
 
 
 def bare(collectives: Sequence[Collective], place: Place) -> Callable[[], None]:
-    """What performs these collectives one after another, each at its size and type, with nothing
-    else going on.
+    """A function that performs these collectives one after another, each at its size and type, with
+    nothing else going on.
 
-    The memory is as much as the largest of them needs, and reused.
+    It reuses one piece of memory, as large as the largest collective needs.
     """
     most = max(collective.most_elements(place.world_size) for collective in collectives)
     dtypes = {collective.dtype for collective in collectives}
@@ -250,7 +253,7 @@ def timed_ms(run: Callable[[], object], place: Place, calls: int = 1) -> float:
     """Milliseconds of `run` on this rank, which all ranks begin together.
 
     Args:
-        calls: one after another, whose mean it is.
+        calls: how many, one after another; the result is their mean.
     """
     barrier()
     watch = Stopwatch(place.device)
@@ -262,7 +265,7 @@ def timed_ms(run: Callable[[], object], place: Place, calls: int = 1) -> float:
 
 
 def slowest(samples_ms: Sequence[float], place: Place) -> list[float]:
-    """Sample by sample, that of the rank that took longest; all ranks must ask."""
+    """For each sample, the time of the rank that took longest; all ranks must call this."""
     times = torch.tensor(samples_ms, dtype=torch.float64, device=place.device)
     dist.all_reduce(times, dist.ReduceOp.MAX)
     return [float(ms) for ms in times.tolist()]

@@ -1,10 +1,11 @@
 """One method's exchange between ranks: intercepted, timed in the step and bare, and split into
 exposed and overlapped.
 
-DDP sends gradients while the backward pass still computes. What the step waits for is the
-difference between the step and the same step under `no_sync`, taken in turns; the rest of the bare
-time is overlapped. The exchange of embeddings, without which no loss can be computed, is outside of
-that difference: nothing overlaps with it, so all of its bare time is exposed.
+DDP sends gradients while the backward pass still computes. The exposed time, for which the step
+waits, is the difference between the step and the same step under `no_sync`, taken in turns; the
+rest of the bare time is overlapped. The exchange of embeddings, without which no loss can be
+computed, is outside of that difference: nothing overlaps with it, so all of its bare time is
+exposed.
 """
 
 import gc
@@ -36,8 +37,8 @@ from catlip.training.parallel import synchronised
 
 SWEEP_ELEMENTS = [2**10, 2**14, 2**18, 2**22, 2**24]  # float32: 4 KiB to 64 MiB
 NUM_PROFILED = 5
-# Of a bare group of collectives in one sample: after a barrier the first of them also waits for the
-# host to launch it, which a GPU's link would be blamed for.
+# Calls of a bare group of collectives in one sample. After a barrier the first call also waits for
+# the host to launch it; a single call would make a GPU's link look slower than it is.
 CALLS = {"cuda": 20, "cpu": 1}
 OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 
@@ -45,11 +46,12 @@ OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 def measure(
     factors: Factors, place: Place, *, warmup: int, rounds: int
 ) -> tuple[MethodExchange, dict[str, list[float]]]:
-    """A method's metrics and its raw samples; all ranks must ask.
+    """A method's metrics and its raw samples; all ranks must call this.
 
     Args:
         warmup: steps not counted; DDP finds its buckets in the first.
-        rounds: timed steps, with and without exchange each, and repetitions of bare collectives.
+        rounds: number of timed steps with exchange, of timed steps without, and of repetitions of
+            bare collectives.
     """
     heard, profiles, steps_ms = observe(factors, place, warmup=warmup, rounds=rounds)
     gc.collect()  # the bare collectives get the memory that the step had
@@ -86,7 +88,7 @@ def observe(
 def time_steps(
     step: Callable[[], object], replica: nn.Module, place: Place, *, rounds: int
 ) -> dict[str, list[float]]:
-    """Milliseconds of whole steps, of the slowest rank: as they are, and, of DDP only, without
+    """Milliseconds of whole steps, of the slowest rank: as they are and, with DDP only, without
     exchange, in turns.
 
     Returns: "step", and "step_without_exchange".
@@ -94,7 +96,7 @@ def time_steps(
 
     def one(exchange: bool) -> None:
         if isinstance(replica, DistributedDataParallel):
-            # Else it would send buffers one step late, in the wrong kind of step.
+            # Otherwise DDP would send buffers one step late, in the wrong kind of step.
             replica.require_forward_param_sync = exchange
         with synchronised(replica, last=exchange):
             step()
@@ -112,7 +114,7 @@ def time_steps(
 
 
 def grouped(heard: Sequence[Collective]) -> list[list[int]]:
-    """Positions in `heard` of the calls that are for the same thing, and of the same kind and type.
+    """Groups of calls for the same thing, of the same kind and dtype, as positions in `heard`.
 
     The mean of the loss over ranks is left out, as in `bench.arithmetic.exchanges.sent`: four bytes
     of the training loop, the same for every method.
@@ -127,8 +129,8 @@ def grouped(heard: Sequence[Collective]) -> list[list[int]]:
 def time_bare(
     groups: Sequence[Sequence[Collective]], rounds: int, place: Place
 ) -> list[list[float]]:
-    """Milliseconds of each group's calls, one after another and of the slowest rank; groups in
-    turns, the first not counted.
+    """Milliseconds of each group's calls, one after another, on the slowest rank. Groups take
+    turns; the first round is not counted.
     """
     runs = [bare(group, place) for group in groups]
     taken: list[list[float]] = [[] for _ in groups]
@@ -159,7 +161,7 @@ def _row(
     bare_ms: Sequence[float],
     world_size: int,
 ) -> CollectiveCalls:
-    """A group of calls."""
+    """The metrics of a group of calls."""
     size_mb = sum(call.size_bytes(world_size) for call in calls) / 1e6
     in_step = [
         sum(call_ms for call_ms in profile if call_ms is not None)
@@ -190,8 +192,8 @@ def _exchange(
     steps_ms: dict[str, list[float]],
     place: Place,
 ) -> MethodExchange:
-    """What is sent, and what the step waits for, of DDP: gradients and buffers by measurement,
-    embeddings and counts by construction.
+    """What is sent and, with DDP, how long the step waits for it: measured for gradients and
+    buffers; for embeddings and counts, all of their bare time.
     """
     sent_mb = sum(row.sent_mb for row in rows)
     exchanges = sent(factors, place.world_size, place.device.type)

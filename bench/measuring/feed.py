@@ -19,8 +19,8 @@ from catlip.training.distributed import Place
 
 
 class EvenLabels:
-    """The same few classes for every sample: what labels cost a step does not depend on which they
-    are.
+    """The same few classes for every sample: what labels cost a step does not depend on which
+    labels they are.
     """
 
     def __init__(self, num_classes: int):

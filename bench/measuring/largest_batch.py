@@ -1,16 +1,16 @@
-"""The largest batch that fits, for anything that says whether a batch does."""
+"""Searches for the largest batch that fits, by a function that says whether a batch does."""
 
 from collections.abc import Callable
 
 
 def largest_batch(fits: Callable[[int], bool], start: int = 1, multiple: int = 1) -> int:
-    """The largest batch that fits, by growing steps away from `start` and then halving the gap; 0
-    when not even one does.
+    """The largest batch that fits, found by growing steps away from `start` and then halving the
+    gap; 0 if not even one image fits.
 
     Args:
-        fits: whether a batch of so many does; of all above one that does not, none may.
-        start: a guess; the better it is, the fewer are tried.
-        multiple: only multiples of it are tried, unless not even one fits of them.
+        fits: whether a batch of so many images does; if one does not fit, no larger one may.
+        start: a guess; the better it is, the fewer batches are tried.
+        multiple: only its multiples are tried, unless none of them fits.
     """
     stride, start = multiple, max(multiple, start // multiple * multiple)
     if fits(start):

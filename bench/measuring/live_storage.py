@@ -1,4 +1,4 @@
-"""How many bytes of tensors are alive, and were at most: what a CPU has in place of an allocator
+"""How many bytes of tensors are alive, now and at most so far: for a CPU, which has no allocator
 that can be asked.
 
     with LiveStorage(held) as live:
@@ -6,8 +6,8 @@ that can be asked.
     live.peak_bytes
 
 Each operator's results are counted by storage, so that views count once, from when they are made
-until nothing refers to them. What a kernel takes for itself while it runs, and what the system's
-allocator keeps, is not seen.
+until nothing refers to them. The work space of a running kernel, and what the system's allocator
+keeps, are not counted.
 """
 
 import weakref

@@ -1,4 +1,4 @@
-"""Every method by name, on any encoder, with batches made up for it: what the cost benches time."""
+"""Every method by name, on any encoder, and synthetic batches: what the cost benches time."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -38,16 +38,16 @@ class DenseCategorical(Categorical):
     name, label = "catlip_dense", "CatLIP, dense targets"
 
     def forward(self, batch: Batch) -> Tensor:
-        """Nats per image."""
+        """The loss in nats per image."""
         assert batch.labels is not None, "the loader makes what `needs` names"
         logits = self.classifier(self.image_encoder(batch.images)).float()
         target = torch.zeros_like(logits)
-        # A number of the device: Python's would be copied to it in each forward pass.
+        # A number on the device: one of Python's would be copied there in each forward pass.
         target[batch.labels.rows(), batch.labels.values] = target.new_ones(())
         return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
 
     def kept_bytes(self, step: StepShape) -> int:
-        """The target too."""
+        """Adds the dense target."""
         target = FLOAT32 * step.batch_size * self.classifier.out_features
         return super().kept_bytes(step) + target
 
@@ -63,7 +63,7 @@ def build(
     same encoder weights.
 
     Args:
-        num_classes: of a method that needs labels; all are equally frequent.
+        num_classes: number of classes of a method that needs labels; all are equally frequent.
         encoder: options of `catlip.encoder.build_encoder`.
     """
     torch.manual_seed(seed)

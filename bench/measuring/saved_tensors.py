@@ -1,5 +1,5 @@
 """What autograd keeps between the forward and the backward pass, by the part of the objective that
-made it keep it.
+it is kept for.
 
 kept = saved_bytes(trainer, batch)
 kept["image_encoder"], kept["text_tower"], kept["logits"]
@@ -14,7 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from catlip.data.loader import Batch
 from catlip.training.trainer import Trainer
 
-# Members of an objective: parts.
+# Member of an objective -> name of the part.
 TOWERS = {"image_encoder": "image_encoder", "text_encoder": "text_tower"}
 REST = "logits"  # heads, embeddings, logits and targets
 
@@ -24,7 +24,7 @@ class SavedTensors(saved_tensors_hooks):
     first.
 
     Args:
-        objective: its members in TOWERS are parts, what it does beside them is REST.
+        objective: its members in TOWERS are parts; everything else that it does is REST.
         apart: storages that are not counted: of parameters, buffers and the batch.
     """
 
@@ -42,14 +42,14 @@ class SavedTensors(saved_tensors_hooks):
                 self._handles.append(tower.register_forward_hook(lambda *_: self._enter(REST)))
 
     def bytes(self) -> dict[str, int]:
-        """Of what is still kept, by part."""
+        """Bytes of what is still kept, by part."""
         by_part = dict.fromkeys((*TOWERS.values(), REST), 0)
         for reference, part, size in self._saved.values():
             by_part[part] += 0 if reference.expired() else size
         return by_part
 
     def close(self) -> None:
-        """Take the marks off the objective."""
+        """Remove the hooks from the objective."""
         for handle in self._handles:
             handle.remove()
 
@@ -59,11 +59,11 @@ class SavedTensors(saved_tensors_hooks):
     def _keep(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         known = self._saved.get(storage._cdata)
-        # An expired one had the same address: what checkpointing drops is replaced by other
-        # tensors.
+        # A new storage can have the address of an expired one: checkpointing drops tensors, and
+        # others take their place.
         if storage._cdata not in self._apart and (known is None or known[0].expired()):
             self._saved[storage._cdata] = StorageWeakRef(storage), self._part, storage.nbytes()
-        # An operation's result, kept with its history, would keep itself alive for ever.
+        # An operation's result that is kept with its history would keep itself alive for ever.
         return tensor.detach()
 
 
@@ -78,7 +78,7 @@ def saved_bytes(trainer: Trainer, batch: Batch) -> dict[str, int]:
         loss = trainer.loss(batch)
     by_part = saved.bytes()
     saved.close()
-    del loss  # until here, it held them
+    del loss  # until here, the loss held what was saved
     return by_part
 
 

@@ -1,10 +1,10 @@
-"""Is `bench.arithmetic.scaling` right? Real steps on 1, 2 and 4 ranks of this machine, against what
-it predicts.
+"""Is `bench.arithmetic.scaling` right? Compares real steps on 1, 2 and 4 ranks of this machine with
+what it predicts.
 
 The programs that a user would run measure everything: bench.step_time one rank, bench.communication
-the others and the link between them. Ranks share cores: when there are more of them than cores,
-compute is predicted to take ranks / cores as long. The link is fitted to bare all-reduces of the
-same number of ranks, so that it shares the cores in the same way.
+several ranks and the link between them. Ranks share cores: if there are more ranks than cores,
+compute is predicted to take ranks / cores times as long. The link is fitted to bare all-reduces of
+the same number of ranks, so that it shares the cores in the same way.
 """
 
 import json
@@ -33,9 +33,9 @@ def validate(rounds: int = 3, num_steps: int = 6, quiet: bool = False) -> list[V
     """Predicted and measured step time of each method and number of ranks.
 
     Args:
-        rounds: times that all numbers of ranks are measured, in turns; what slows the machine for a
-            while then slows all.
-        num_steps: timed steps, each time.
+        rounds: how often each number of ranks is measured, in turns, so that what slows the machine
+            for a while slows all.
+        num_steps: timed steps of each measurement.
     Returns: rows with predicted_ms, measured_ms (a summary), and error, predicted / measured median
         - 1.
     """
@@ -48,7 +48,7 @@ def validate(rounds: int = 3, num_steps: int = 6, quiet: bool = False) -> list[V
 
 
 def _measure(ranks: int, num_steps: int, out: Path) -> Path:
-    """The record of a run of its own."""
+    """Measure in a process of its own. Returns: the path of the record."""
     options = {**STEP, "--num-steps": num_steps, "--num-warmup": 3, "--device": "cpu", "--out": out}
     launch = [sys.executable, "-m"]
     if ranks > 1:

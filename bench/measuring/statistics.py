@@ -34,16 +34,14 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
 
 
 def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
-    """As `ratio`, of samples taken at different times: whatever slowed the machine meanwhile is in
-    it.
+    """As `ratio`, but of samples taken at different times, so it includes whatever slowed the
+    machine in between.
     """
     return _compare(np.divide, numerator, denominator, paired=False)
 
 
 def difference(samples: Sequence[float], subtracted: Sequence[float]) -> Interval:
-    """The difference of two medians, with its 95 % bootstrap interval, in the unit of the samples;
-    else as `ratio`.
-    """
+    """As `ratio`, but the difference of the two medians, in the unit of the samples."""
     return _compare(np.subtract, samples, subtracted, paired=True)
 
 
@@ -61,11 +59,10 @@ def _compare(
 
 
 def share(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> Interval:
-    """The share of all `totals` that all `counts` are, with its 95 % bootstrap interval over
-    groups.
+    """The sum of `counts` over the sum of `totals`, with its 95 % bootstrap interval over groups.
 
     Args:
-        counts, totals: [groups]; what belongs to one group stands or falls together, so groups are
+        counts, totals: [groups]; the members of a group are not independent, so groups are
             resampled whole.
     """
     groups = np.random.default_rng(SEED).integers(len(totals), size=(RESAMPLES, len(totals)))

@@ -4,11 +4,11 @@ predicts it.
     parts, peaks = measure(Factors(method="clip", batch_size=64), place)
     parts.peak_gib, parts.activations_text_gib
 
-On a GPU the peak is that of PyTorch's allocator. A CPU's cannot be asked, so there it is the most
-bytes of tensors that were alive at once (`bench.measuring.live_storage`). Parameters, optimizer and
-averaged weights are there all the time. Activations go as gradients come, so the peak holds about
-the larger of the two; `other` is all beside those: the batch, what is computed with, and whatever
-of the smaller overlaps.
+On a GPU the peak is that of PyTorch's allocator. A CPU has no allocator that can be asked, so there
+it is the most bytes of tensors that were alive at once (`bench.measuring.live_storage`).
+Parameters, optimizer state and averaged weights are there all the time. Activations go as gradients
+come, so the peak holds about the larger of the two; `other` is everything beside those: the batch,
+work space, and the part of the smaller one that overlaps.
 """
 
 import math
@@ -36,8 +36,8 @@ NUM_REPEATS = 2  # shows that the figure is the same each time
 
 @dataclass(frozen=True)
 class Peak:
-    """Of one step: bytes allocated at most; and on a GPU bytes reserved, and how often the
-    allocator had to try again.
+    """Memory of one step: the most bytes allocated; and on a GPU the most bytes reserved, and how
+    often the allocator had to try again.
     """
 
     allocated: int
@@ -46,7 +46,7 @@ class Peak:
 
 
 def peak_of(trainer: Trainer, batch: Batch) -> Peak:
-    """Take one step and see the most memory that it holds."""
+    """Take one step and measure the most memory that it holds."""
     device = trainer.place.device
     if device.type == "cpu":
         with LiveStorage([*state_of(trainer), *tensors_of(batch)]) as live:
@@ -132,10 +132,10 @@ def _parts(
 
 
 def attempt(factors: Factors, place: Place, budget: float) -> tuple[MemoryParts, list[Peak]] | None:
-    """`measure`, or None when a step does not fit; what it held is free again.
+    """`measure`, or None if a step does not fit; what the step held is free again.
 
-    On a CPU nothing is tried that is predicted not to fit `budget` (bytes): a machine without
-    memory stops answering.
+    On a CPU, a step that is predicted not to fit `budget` (bytes) is not tried: a machine without
+    free memory stops answering.
     """
     result = None
     if _may_fit(factors, place, budget):
@@ -146,13 +146,14 @@ def attempt(factors: Factors, place: Place, budget: float) -> tuple[MemoryParts,
 
 
 def fitter(factors: Factors, place: Place, budget: float) -> Callable[[int], bool]:
-    """Whether a step of so many images fits, tried on one trainer; with the caution of `attempt`.
+    """A function that tells whether a step of so many images fits. It tries on one trainer, with
+    the caution of `attempt`.
 
     Args:
-        factors: all but the batch size.
+        factors: those of the step; the batch size is ignored.
     """
     trainer = build(factors, place)
-    with suppress(torch.OutOfMemoryError):  # without it, no batch fits
+    with suppress(torch.OutOfMemoryError):  # if one image does not fit, no batch does
         trainer.train_step(iter([batch_of(replace(factors, batch_size=1), place)]))
 
     def fits(images: int) -> bool:

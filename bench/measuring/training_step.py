@@ -1,5 +1,5 @@
-"""The trainer of any method, made of the factors that the cost of its steps depends on: what every
-cost bench steps.
+"""Builds the trainer of any method from the factors that the cost of its steps depends on; every
+cost bench times its steps.
 
     factors = Factors(method="clip", model="vit_b16", batch_size=64)
     watch = Stopwatch(place.device)
@@ -38,9 +38,9 @@ EncoderName = Annotated[str, one_of(ENCODERS)]
 MethodNames = Annotated[tuple[str, ...], one_of(methods.METHODS)]
 PHASES = ("forward", "loss", "backward", "optimizer")
 RECIPE = Optimization()
-RUN_STEPS = 1_000_000  # of the run that the steps of a bench would be the beginning of
-PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # of a bench that is not told one, and
-ON_A_CPU = 4  # images per step of a bench that is not told how many
+RUN_STEPS = 1_000_000  # of the run whose first steps a bench takes
+PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # the default of a bench
+ON_A_CPU = 4  # images per step by default
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Factors:
     precision: str = "bf16"
     """fp32, bf16 (autocast) or fp16 (autocast and loss scaling)."""
     attention: Literal["sdpa", "naive"] = "sdpa"
-    """PyTorch's fused attention, or one that writes out every attention matrix; of the image
-    encoder.
+    """Attention of the image encoder: PyTorch's fused attention (sdpa), or one that writes out
+    every attention matrix (naive).
     """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
@@ -80,7 +80,7 @@ class Factors:
     parallel: Parallel = "ddp"
     """With several processes: ddp, or fsdp."""
     seed: int = 0
-    """Of the weights and of the synthetic batch."""
+    """Seed of the weights and of the synthetic batch."""
 
     def __post_init__(self) -> None:
         choose("method", self.method, methods.METHODS)
@@ -110,7 +110,8 @@ class StepConfig:
 
 
 def factors_of(config: Any, method: str, **others: Any) -> Factors:
-    """The factors of a bench's config, field by field of the same name; `others` come first.
+    """The factors of a bench's config: each from the field of the same name; `others` take
+    precedence.
 
     Raises: InputError, as Factors.
     """
@@ -128,7 +129,7 @@ class Stopwatch:
         self.marks: list[tuple[str, Any]] = []
 
     def mark(self, part: str = "") -> None:
-        """`part` ends at this moment, in the order of the device's work."""
+        """Mark that `part` ends at this moment, in the order of the device's work."""
         if self.on_gpu:
             event = torch.cuda.Event(enable_timing=True)
             event.record()
@@ -147,12 +148,12 @@ class Stopwatch:
 
 
 def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked) -> Trainer:
-    """What trains by these factors, at the beginning of a run by the default recipe.
+    """The trainer with these factors, at the beginning of a run by the default recipe.
 
     Args:
         mark: called with each of PHASES when it ends. The forward ends, and the loss begins, when
-            the last part of the objective that has parameters is done; "forward" is said for the
-            parts before as well.
+            the last part of the objective that has parameters is done; it is called with "forward"
+            after the parts before it as well.
     """
     objective = methods.build(
         factors.method,
@@ -186,7 +187,7 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
 
 
 def batch_of(factors: Factors, place: Place) -> Batch:
-    """A synthetic batch of the factors' size, on the device; ranks differ."""
+    """A synthetic batch of the factors' size, on the device; each rank gets another."""
     return methods.synthetic_batch(
         factors.batch_size,
         factors.model,
@@ -198,7 +199,7 @@ def batch_of(factors: Factors, place: Place) -> Batch:
 
 
 def free_memory() -> None:
-    """Give back what steps that are over have held. After one that ran out of memory, call it
+    """Free the memory of steps that are over. After a step that ran out of memory, call this
     outside of the handler: until that ends, the error's frames hold the tensors.
     """
     gc.collect()

@@ -1,8 +1,9 @@
-"""The ways to train between the reference release's two configurations, and a stopwatch for any of
+"""Ways to train, between the two configurations of the reference release, and how to time any of
 them.
 
-A `Variant` is one way; a `Change` makes another of it. `release_changes` lead from the released
-CLIP configuration to the released CatLIP one, `further_changes` to what either could do better.
+A `Variant` is one way to train; a `Change` makes another of it. `release_changes` lead from the
+released CLIP configuration to the released CatLIP one, `further_changes` to what either could do
+better.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ class Variant:
     """A way to train: the factors of a step, and the recipe whose image sizes it draws.
 
     Attributes:
-        num_sizes: how many of the sizes, evenly spaced; 0 for all.
+        num_sizes: how many of the sizes are used, evenly spaced; 0 for all.
     """
 
     step: Factors
@@ -33,8 +34,8 @@ class Variant:
     num_sizes: int = 0
 
     def sizes(self) -> list[ImageSize]:
-        """The image sizes, with the batch at each; of a recipe for another resolution, all of them
-        scaled to this one.
+        """The image sizes, with the batch size at each; if the recipe is for another resolution,
+        all sizes are scaled to this one.
         """
         scale = self.step.resolution / self.sampler.resolution
         sampler = replace(
@@ -84,7 +85,9 @@ def released_clip(
     resolution: int = RESOLUTION,
     num_sizes: int = 0,
 ) -> Variant:
-    """Where the way begins; on a CPU in fp32, because fp16 is no option there."""
+    """The released CLIP configuration, where the changes begin; on a CPU in fp32, because fp16 is
+    no option there.
+    """
     released = CLIP[RELEASE]
     factors = Factors(
         *("clip", model, resolution, batch_size, released.precision if gpu else "fp32"),

@@ -1,6 +1,7 @@
-"""Before the money is spent: what a pre-training would take, method beside method, on devices that
+"""Plans a pre-training before money is spent: what it would take with each method, on devices that
 one has or rents.
 
-A rate that was measured comes from the fastest record of bench.step_time of such a device; any
-other is assumed, and its range is what it is assumed to lie in (sums: `bench.arithmetic.layouts`).
+The rate of a device comes from its fastest record of bench.step_time. Without a record it is
+assumed, and the plan gives the range in which it is assumed to lie (sums:
+`bench.arithmetic.layouts`).
 """

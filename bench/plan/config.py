@@ -1,4 +1,4 @@
-"""What a plan is made for."""
+"""The settings of a plan."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,42 +23,44 @@ class Plan:
     """
 
     models: Annotated[tuple[EncoderName, ...], tyro.conf.arg(name="model")] = ("vit_b16",)
-    """Image encoders; of the step-time record when one is given."""
+    """Image encoders; with --step-time, the record's is used instead."""
     methods: MethodNames = ()
-    """What to plan, the first as the denominator of every ratio; by default those of the step-time
-    record when one is given, else catlip, clip, siglip and superclass.
+    """Methods to plan, the first as the denominator of every ratio; by default those of the
+    step-time record when one is given, else catlip, clip, siglip and superclass.
     """
     images: Positive = 13.1e9
     """Images that the pre-training sees; the paper's is 200,000 steps of 65,536."""
     gpu: tuple[str, ...] = ("H100",)
-    """Kinds of GPU by the names of their datasheets, in either case."""
+    """Kinds of GPU, by the names of their datasheets, in upper or lower case."""
     gpus: tuple[Count, ...] = (64,)
-    """How many of them."""
+    """Numbers of GPUs."""
     price: NotNegative = 0.0
-    """Of a device for an hour, in any currency."""
+    """Price of one device for an hour, in any currency."""
     global_batch: Count = 65_536
     """Images of a step on all devices together."""
     resolution: Count = 224
-    """Image side in pixels; of the step-time record when one is given."""
+    """Image side in pixels; with --step-time, the record's is used instead."""
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     precision: str = "bf16"
-    """fp32, bf16 or fp16; of the step-time record when one is given."""
+    """fp32, bf16 or fp16; with --step-time, the record's is used instead."""
     mfu: tuple[Fraction, Fraction] = (0.3, 0.45)
-    """Shares of the datasheet between which a rate that was not measured is assumed to lie."""
+    """Least and greatest MFU, as fractions of the datasheet's peak, of a device that was not
+    measured.
+    """
     memory_gb: NotNegative = 0.0
-    """Of a device; 0 for what its datasheet says."""
+    """Memory of a device; 0 for what its datasheet says."""
     link: str = ""
     """One of bench.arithmetic.link.PRESETS; by default the usual one of such a GPU."""
     step_time: tuple[Path, ...] = ()
-    """Records of bench.step_time: plan for the device of the first; the others are of the same
-    device, at the batches of trainings of --against.
+    """Records of bench.step_time. The plan is for the device of the first; the others are of the
+    same device, at the batch sizes of the trainings of --against.
     """
     records: tuple[Path, ...] = (Path("runs"), Path("reports/records"))
     """Folders in which to look for records of bench.step_time of such GPUs."""
     against: tuple[Path, ...] = ()
-    """Records of trainings on the device of --step-time, each to be held against the plan from the
-    record whose batch is nearest to its own.
+    """Records of trainings on the device of --step-time; each is compared with the plan from the
+    step-time record whose batch size is nearest to its own.
     """
     out: Path = Path("runs/bench/plan")
     """Folder for the record, named by models, GPUs and their numbers."""

@@ -17,8 +17,9 @@ from catlip import kinds
 from catlip.cli import InputError, choose
 from catlip.costs import GIB
 
-# How far apart the rates of two methods on one device may lie where neither was measured: on
-# processors CLIP's step took 1.03 and 1.19 times as long as its operations say beside CatLIP's.
+# By what factor the rates of two methods on one device may differ if neither was measured: on CPUs
+# CLIP's step, compared with CatLIP's, took 1.03 and 1.19 times as long as the operations of both
+# say.
 RATES_DIFFER = 1.2
 
 
@@ -28,7 +29,7 @@ class Rate:
 
     Attributes:
         low, high: how many times as long a step may take, where 1 is the middle.
-        ratio_low, ratio_high: the same of its ratio to the first method's step.
+        ratio_low, ratio_high: the same for the ratio of its step to the first method's.
     """
 
     compute: Compute
@@ -78,8 +79,9 @@ def _rates(config: Plan) -> Iterator[tuple[str, str, dict[str, Rate]]]:
 
 
 def measured_rates(path: Path, wanted: Sequence[str]) -> dict[str, Rate]:
-    """Of a record of bench.step_time: single steps from the 5th to the 95th percentile, and the
-    intervals of its ratios where it has them. Raises: InputError.
+    """The rates of a record of bench.step_time. Their range is that of single steps, from the 5th
+    to the 95th percentile; that of ratios is the record's interval if it has one. Raises:
+    InputError.
     """
     _, timed = read(path, kinds.StepTime)
     rates = {}
@@ -101,7 +103,7 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> dict[str, Rate]:
 
 
 def assumed(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
-    """Of a GPU that was not measured: shares of its datasheet. Raises: InputError."""
+    """The rates of a GPU that was not measured, from its datasheet. Raises: InputError."""
     least, most = config.mfu
     middle = (least * most) ** 0.5
     sheet = gpu_of(gpu)
@@ -124,8 +126,8 @@ def assumed(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
 
 
 def fastest_record(config: Plan, gpu: str, model: str) -> Path | None:
-    """The record of bench.step_time in which the first method was fastest on such a GPU; None
-    without any of this encoder, resolution, precision and all methods.
+    """The record of bench.step_time in which the first method was fastest on such a GPU; None if no
+    record has this encoder, resolution, precision and all methods.
     """
     timings = []
     for path in sorted(p for folder in config.records for p in folder.glob("**/step_time/*.json")):

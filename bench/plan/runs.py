@@ -1,4 +1,4 @@
-"""The layout of each method on some devices, and trainings that such a plan is held against."""
+"""The layout of each method on some devices, and finished trainings compared with such a plan."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from catlip.costs import GIB
 
 
 def planned(config: Plan, machine: Machine, devices: int) -> list[kinds.PlannedRun]:
-    """Each method that fits on so many devices; none without the first."""
+    """The plan of each method that fits on `devices` devices; empty if the first does not fit."""
     laid: dict[str, Laid] = {}
     for method, rate in machine.rates.items():
         layout = best_layout(
@@ -39,7 +39,7 @@ def _planned(config: Plan, machine: Machine, *, laid: Laid, below: Laid) -> kind
     step, rate = laid.factors, machine.rates[laid.factors.method]
     hours = config.images / laid.images_per_s * laid.devices / 3600
     ratio = below.images_per_s / laid.images_per_s
-    # Only computing is faster or slower than in the middle; waiting stays.
+    # Only computing can be faster or slower than in the middle; waiting stays the same.
     computing = laid.compute_ms / laid.step_ms
     low, high = (1 + computing * (times - 1) for times in (rate.low, rate.high))
     return kinds.PlannedRun(
@@ -65,8 +65,9 @@ def _planned(config: Plan, machine: Machine, *, laid: Laid, below: Laid) -> kind
 
 
 def check(path: Path, every: Sequence[Machine]) -> kinds.PlanCheck:
-    """A training on one such device, planned as if it had not been there, from the steps whose
-    batch is nearest to its own: small batches take longer than their share. Raises: InputError.
+    """Compare a finished training with the time that the plan predicts for it, on one device. The
+    prediction uses the timed steps whose batch size is nearest to the training's, because an image
+    takes longer in a small batch. Raises: InputError.
     """
     record, trained = read(path, kinds.Pretrain)
     recipe, timed = record["config"]["recipe"], [m for m in every if trained.method in m.rates]

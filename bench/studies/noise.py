@@ -1,4 +1,5 @@
-"""Captions made worse and samples lost, as web data are: by a fraction of them, from a seed.
+"""Noise as in web data: a fraction of the captions is made worse, or of the samples is lost, drawn
+from a seed.
 
 lost=0.2        a fifth of the samples is gone, as links rot
 shuffled=0.2    a fifth of the captions belongs to another image
@@ -24,21 +25,21 @@ CHATS = (
     "So happy with this one! {} Follow for more, link in bio",
     "Good morning everybody, what do you think? {} Tag a friend",
 )
-SUFFIXES = {b"\x89P": "png", b"RI": "webp"}  # of the images' first bytes; else JPEG
+SUFFIXES = {b"\x89P": "png", b"RI": "webp"}  # first bytes of an image -> suffix; else JPEG
 
 Captions = list[str | None]
 
 
 @dataclass(frozen=True)
 class Noise:
-    """One kind of noise, and the fraction of the captions, words or samples that it is done to."""
+    """One kind of noise, and the fraction of the captions, words or samples that it changes."""
 
     kind: str
     fraction: float
 
     @classmethod
     def read(cls, spelling: str) -> "Noise":
-        """Of `KIND=FRACTION`, or `none`. Raises: InputError."""
+        """Read `KIND=FRACTION`, or `none`. Raises: InputError."""
         kind, _, fraction = spelling.partition("=")
         if spelling == NONE:
             return cls(NONE, 0.0)
@@ -57,7 +58,7 @@ class Noise:
         return NONE if self.kind == NONE else f"{self.kind}={self.fraction:g}"
 
     def of(self, captions: Sequence[str], draw: np.random.Generator) -> Captions:
-        """The captions afterwards; None where the sample is lost."""
+        """The captions with this noise; None where the sample is lost."""
         return KINDS[self.kind](captions, self.fraction, draw)
 
 
@@ -109,7 +110,7 @@ KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]
 def write_noisy(
     shards: Sequence[Path], folder: Path, noise: Noise, *, seed: int, quiet: bool = False
 ) -> int:
-    """Write the shards with noise, one file each, of the same images as they are.
+    """Write the shards with noise, one file each; images stay as they are.
 
     Returns: how many samples are left.
     """

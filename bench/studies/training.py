@@ -1,5 +1,5 @@
-"""What studies of many trainings have in common: each is a pre-training and a linear probe in a
-folder of its own, and one record; what is finished is not done again.
+"""What studies of many trainings have in common. Each training is a pre-training and a linear probe
+in a folder of its own, and writes one record; a finished training is not done again.
 """
 
 import io
@@ -35,23 +35,23 @@ K = TypeVar("K", bound=Studied)
 T = TypeVar("T", bound="Training")
 
 METHODS: dict[str, type[Objective]] = {"catlip": Categorical, **BASELINES}
-CLASSIFIERS = 3  # probes of one encoder, whose mean counts
+CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a study of several methods is started with."""
+    """The settings of a study of several methods."""
 
     shards: tuple[str, ...]
     """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
     probe: str
-    """What to transfer to, as bench.downstream.linear_probe takes it."""
+    """Data to probe on, as bench.downstream.linear_probe takes it."""
     vocabulary: Path
-    """The classes of methods that classify."""
+    """Vocabulary: the classes of methods that classify."""
     labels_dir: Path
     """Where catlip.label put the labels of these shards."""
     recipe: str = "starter"
-    """The method's pre-training recipe of this name, for what the study does not change."""
+    """Name of each method's pre-training recipe, for what the study does not change."""
     probe_recipe: str = "starter"
     """How to probe, one of bench.downstream.linear_probe's recipes."""
     device: str = "auto"
@@ -59,9 +59,9 @@ class Study:
     num_workers: Natural = 1
     """Processes that read and decode images."""
     earlier: Path | None = None
-    """A folder of records from before; what is there already is taken from it, not done again."""
+    """Folder of earlier records; a training that has a record there is not done again."""
     out: Path = Path("runs/starter/study")
-    """The folder of the records, one a training."""
+    """Folder for the records, one per training."""
     quiet: bool = False
     """No progress bars."""
 
@@ -94,13 +94,13 @@ class Training:
 
     @property
     def name(self) -> str:
-        """Of its record."""
+        """Name of its record."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
         accuracies: task -> top-1 accuracy, the mean of several classifiers.
@@ -126,8 +126,8 @@ def base_recipe(study: Study, method: str) -> Recipe:
 
 
 def of_length(base: Recipe, images: int) -> Recipe:
-    """A recipe's schedule over so many images, whatever its own length; its warm-up is no more than
-    a fifth of it.
+    """The recipe with a schedule over `images` images instead of its own length; the warm-up is at
+    most a fifth of the schedule.
     """
     steps = max(1, round(images / (base.micro_batch * base.num_devices)))
     warmup = min(base.warmup_iterations, steps // 5)
@@ -135,7 +135,7 @@ def of_length(base: Recipe, images: int) -> Recipe:
 
 
 def say_where(out: Path, runs: Sequence[Run[Kind]]) -> None:
-    """Print where the records of a study are, which is never without one."""
+    """Print where the records of a study are; there is at least one."""
     first, last = (out / f"{run.name}.json" for run in (runs[0], runs[-1]))
     print(f"{len(runs)} records: {first} to {last}")
 
@@ -148,7 +148,7 @@ def every_one(
     Args:
         measure: takes a training, and a folder for what it leaves behind, which is removed
             afterwards.
-    Raises: InputError where another study's record is in the place of one.
+    Raises: InputError if a record of another study is in the place of one.
     """
     done = []
     for training in trainings:
@@ -181,7 +181,7 @@ def _kept_or_made(
 
 
 def _is_of(path: Path, training: Training) -> bool:
-    """Whether a record says the same of what determines it. Raises: InputError."""
+    """Whether a record was made with the settings of this training. Raises: InputError."""
     wanted, config = json.loads(json.dumps(plain(training))), read_record(path)["config"]
     return {name: config.get(name) for name in wanted} == wanted
 

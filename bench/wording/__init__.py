@@ -1,1 +1,1 @@
-"""What the benches of labelling compare with and count."""
+"""What the labelling benches compare with (NLTK, known sentences), and how they sort misses."""

@@ -1,8 +1,8 @@
 """Why a rule did not give a sentence the class that it is about.
 
-A word *names* the class when WordNet lists it in the class's synset; the first cause below that
-fits any such word is the one reported, so that each miss is counted once, under the cause that was
-nearest to a hit.
+A word *names* the class when WordNet lists it in the class's synset. Of the causes that fit such
+words, the first one in CAUSES is reported, so that each miss is counted once, under the cause that
+was nearest to a hit.
 
     crane = frozenset({2012849})  # crane.n.05, the bird
     miss = why_missed(Labeller("paper").explain(text), False, crane, "crane bird", text)
@@ -49,13 +49,13 @@ class Miss:
 def why_missed(
     words: Sequence[Word], joins: bool, synsets: frozenset[int], name: str, text: str
 ) -> Miss:
-    """The nearest cause for which none of `synsets` is among the labels of a sentence.
+    """Why none of `synsets` is among the labels of a sentence: the cause nearest to a hit.
 
     Args:
         words: what `Labeller.explain` says of the sentence.
-        joins: whether its rule looks for names of several words.
+        joins: whether the rule looks for names of several words.
         synsets: any of which would have been right.
-        name: what the class is called where it is not by WordNet.
+        name: the published name of the class, which WordNet may not have.
         text: the sentence.
     """
     names = frozenset().union(*map(lemmas, synsets))
@@ -70,11 +70,11 @@ def why_missed(
 
 @functools.cache
 def lemmas(synset: int) -> frozenset[str]:
-    """The words that WordNet lists in a noun synset, lower case, those of a longer name joined by
-    "_".
+    """The words that WordNet lists in a noun synset, in lower case; the words of a longer name are
+    joined by "_".
     """
     with open(wordnet_dir() / "data.noun", "rb") as file:
-        file.seek(synset)  # a synset is the place of its line
+        file.seek(synset)  # a synset is the byte offset of its line
         fields = file.readline().decode("ascii").split()
     return frozenset(word.lower() for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2])
 

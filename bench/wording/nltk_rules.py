@@ -1,8 +1,8 @@
-"""The labelling rules as plain NLTK code, written from their description alone: what ours is timed
-against and tested with.
+"""The labelling rules as plain NLTK code, written from their description alone: this project's
+labelling is timed and tested against it.
 
-Nothing here comes from `catlip` but the place of the words' data; each rule is what a user would
-first write. Real sentences to compare on are at the end.
+Only the folders of the words' data come from `catlip`; each rule is what a user would first write.
+The function at the end reads real sentences to compare on.
 """
 
 import functools
@@ -25,14 +25,14 @@ MARKUP = re.compile("<.*?>")
 
 @functools.cache
 def wordnet() -> WordNetCorpusReader:
-    """NLTK's reader of WordNet, its tagger and its sentence model, all on the same files as
-    ours.
+    """NLTK's reader of WordNet; also points NLTK's tagger and sentence model to the same files as
+    this project's.
     """
     for folder in (wordnet_dir(), tagger_dir(), punkt_dir().parent):
         root = str(folder.parent.parent)
         if root not in nltk.data.path:
             nltk.data.path.insert(0, root)
-    with warnings.catch_warnings(action="ignore"):  # that only English is there
+    with warnings.catch_warnings(action="ignore"):  # a warning that only English is there
         return WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
 
 
@@ -40,8 +40,8 @@ def lemmatize(word: str) -> str:
     """`WordNetLemmatizer().lemmatize` of NLTK 3.8.1, to which the paper's code is pinned, on this
     reader.
 
-    Later versions of NLTK try one ending of a word. 3.8.1 goes on with what is left until it meets
-    a noun or no ending.
+    Later versions of NLTK remove one ending of a word. 3.8.1 goes on with what is left until it
+    meets a noun or no ending.
     """
     forms = wordnet()._morphy(word, "n")
     if forms or word in wordnet()._exception_map["n"]:
@@ -55,13 +55,15 @@ def lemmatize(word: str) -> str:
 
 
 def _one_ending_less(form: str) -> list[str]:
-    """What NLTK's own list of endings of nouns makes of a form, exceptions aside."""
+    """The forms that NLTK's own list of noun endings makes of a form, exceptions aside."""
     endings = WordNetCorpusReader.MORPHOLOGICAL_SUBSTITUTIONS["n"]
     return [form.removesuffix(ending) + base for ending, base in endings if form.endswith(ending)]
 
 
 def clean(caption: str) -> str:
-    """Percent-decoding, plus signs, tags, spaces, ftfy, lower case."""
+    """Decode percent escapes, turn plus signs into spaces, remove tags and repeated spaces, repair
+    the text with ftfy, lower the case.
+    """
     text = MARKUP.sub("", unquote(caption).replace("+", " ")).strip("\n")
     return ftfy.fix_text(SPACES.sub(" ", text)).strip().lower()
 
@@ -80,8 +82,8 @@ def paper(caption: str) -> list[int]:
 
 
 def paper_multiword(caption: str) -> list[int]:
-    """As `paper`, but from the left the longest run of words that is a noun of WordNet, ending in a
-    noun, is one.
+    """As `paper`, but a run of several words can be one noun: from the left, the longest run that
+    is a noun of WordNet and ends in a word tagged NN*.
     """
     tagged = nltk.pos_tag(tokenize(caption))
     offsets, place = set(), 0
@@ -106,7 +108,7 @@ def corenet(caption: str) -> list[int]:
 
 
 def corenet_tagged(caption: str) -> list[int]:
-    """The same; tags are made and then ignored, as in the released code."""
+    """As `corenet`; tags are made and then ignored, as in the released code."""
     return _named([word for word, _ in nltk.pos_tag(tokenize(caption))])
 
 
@@ -116,7 +118,7 @@ def _named(words: Sequence[str]) -> list[int]:
 
 
 def named_synset(lemma: str) -> Any:
-    """The synset of a lemma's first noun sense if that is its canonical name, else None."""
+    """The synset of a lemma's first noun sense if it is named after that lemma, else None."""
     try:
         synset = wordnet().synset(f"{lemma}.n.01")
     except (WordNetError, ValueError):
@@ -125,8 +127,8 @@ def named_synset(lemma: str) -> Any:
 
 
 def release(caption: str, vocabulary: Sequence[str]) -> list[int]:
-    """`corenet_tagged`, and every key looked up in a list of classes, as the released loader does
-    for each sample.
+    """`corenet_tagged`, then every key is looked up in a list of classes, as the released loader
+    does for each sample.
     """
     synsets = corenet_tagged(caption)
     for key in (f"n{synset}" for synset in synsets):

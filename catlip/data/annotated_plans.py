@@ -1,6 +1,6 @@
 """What annotated scenes contain: which drawings, where, and their COCO and ADE20k annotations.
 
-`plan` chooses the drawings of every scene, `make` composes one. Every random choice comes from a
+`choose` picks the drawings of a scene, `make` composes it. Every random choice comes from a
 generator seeded by the data set's seed and the scene's number. A scene therefore depends neither on
 the process that makes it nor on the other scenes.
 """
@@ -29,8 +29,8 @@ from catlip.data.starter.scenes import (
 LEAST_DRAWINGS = 12  # of a class, on each side
 MOST_OBJECTS = 2  # in a scene, beside the crowd
 OBJECT_SIZE = (0.45, 0.8)  # longer side of an object, relative to the image
-CROWD_SHARE = 0.05  # of the scenes
-CROWD_COUNT = (4, 7)  # least and most drawings in it
+CROWD_SHARE = 0.05  # fraction of the scenes that have a crowd
+CROWD_COUNT = (4, 7)  # least and most drawings in a crowd
 CROWD_SIZE = (0.12, 0.2)
 QUALITY = 95  # of the JPEGs
 
@@ -75,7 +75,7 @@ class Classes:
     Attributes:
         groups: a class's name -> its group; a class id is a position in it.
         drawings: side -> class name -> its drawings.
-        svg: of each drawing.
+        svg: drawing -> its SVG text.
     """
 
     groups: dict[str, str]
@@ -85,9 +85,10 @@ class Classes:
 
 @dataclass(frozen=True)
 class Choices:
-    """Which drawings make a scene: its objects, the lowest first, and a crowd below them.
+    """The drawings of a scene: its objects, and a crowd behind them.
 
-    The crowd is of one class, and often empty.
+    Later objects lie over earlier ones. The drawings of a crowd are of one class; most scenes have
+    an empty crowd.
     """
 
     side: str
@@ -98,12 +99,12 @@ class Choices:
 
 @dataclass(frozen=True)
 class Plan:
-    """A scene to be made: the same with pixels, small enough to send to another process.
+    """A scene to be made: its `Choices` as pixels, small enough to send to another process.
 
     Attributes:
-        number: its id, from 1, unique over both sides.
+        number: the scene's id, from 1, unique over both sides.
         size: side of the image in pixels.
-        seed: the data set's.
+        seed: the data set's seed.
     """
 
     side: str
@@ -119,9 +120,9 @@ class Made:
     """A composed scene.
 
     Attributes:
-        jpeg: its image.
+        jpeg: the encoded image.
         label_map: [H, W], 1 + class id of each pixel, and 0 for the photograph.
-        annotations: COCO's, without ids.
+        annotations: its COCO annotations, without ids.
     """
 
     jpeg: bytes
@@ -150,7 +151,7 @@ def read_classes(sources: Sequence[Source]) -> Classes:
 
 
 def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
-    """The drawings of one scene: every class is as likely, and every drawing of it."""
+    """The drawings of one scene; all classes are equally likely, and all drawings of a class."""
     rng, names = generator(seed, f"annotated/{number}/drawings"), list(classes.groups)
 
     def one_of(class_id: int) -> Choice:
@@ -169,7 +170,7 @@ def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
 
 
 def make(plan: Plan) -> Made:
-    """A planned scene."""
+    """Compose a planned scene."""
     rng = generator(plan.seed, f"annotated/{plan.number}/layout")
     background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), plan.size, rng)
     with_crowd, crowd = compose(background, plan.crowd, rng, share=CROWD_SIZE)

@@ -51,7 +51,7 @@ def describe(data: Path, path: Path, config: Any) -> None:
 def _picture(
     folder: Path, image: dict[str, Any], annotations: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """A scene with its annotations, in the form of the records of detection."""
+    """A scene with its annotations, in the form that records of detection use."""
     with Image.open(folder / image["file_name"], formats=FORMATS) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     of_image = [item for item in annotations if item["image_id"] == image["id"]]

@@ -47,7 +47,7 @@ class Augmentation:
 def draws_at(seed: int, position: int, count: int) -> NDArray[np.float64]:
     """[count, DRAWS] random numbers in [0, 1) for `count` consecutive stream positions.
 
-    They are computed without those of the positions before.
+    The numbers of the positions before are not computed.
     """
     generator = np.random.PCG64([seed, streams.CROPS])
     generator.advance(position * DRAWS)
@@ -78,7 +78,7 @@ def random_crop(
 
 
 def centre_crop(encoded: bytes, resolution: int, resize: int | None = None) -> NDArray[np.uint8]:
-    """The central [resolution, resolution, 3], RGB, for evaluation.
+    """The central crop of a picture for evaluation, [resolution, resolution, 3] RGB.
 
     The shorter side is first resized to `resize` (default `resolution`).
     """

@@ -1,14 +1,14 @@
 """Decodes pictures from any source to pixels; no other module opens a user's pictures.
 
-Only JPEG, PNG, WebP and GIF are read, and their first bytes decide, not their name: Pillow knows
-some fifty formats, and for one of them, EPS, it starts Ghostscript. A picture that would take too
-long or too much memory to decode is refused by its header.
+Only JPEG, PNG, WebP and GIF are read, recognised by their first bytes, not by their name: Pillow
+knows some fifty formats, and for one of them, EPS, it starts Ghostscript. A picture that would take
+too long or too much memory to decode is refused by its header.
 
 Pixels are RGB of 8 bits, as they are stored: a rotation noted in EXIF is not applied. The release,
 open_clip and torchvision's folders do not apply it either, so an encoder sees the pictures as it
 was trained on them. Only detectron2, which reads its images itself, applies the rotation, and takes
-boxes to be of the rotated picture. Of 16 bits a channel the upper 8 are taken, as Pillow does for
-colour and OpenCV for all.
+boxes to be of the rotated picture. Where a channel has 16 bits, the upper 8 are used, as Pillow
+does for colour and OpenCV for all pictures.
 """
 
 import io
@@ -26,16 +26,16 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 FIRST_BYTES = (jpeg.START, b"\x89PNG", b"RIFF", b"GIF8")
 # Checked in the header: a larger picture is refused before a byte of it is decoded.
 MAX_PIXELS = 100_000_000
-# Each scan of a progressive JPEG visits every block of the picture again, even one of 20 bytes:
-# about .8 ns a pixel on an AMD EPYC. libjpeg writes 10 scans, other encoders some more and none a
-# hundred. The product bounds large pictures to what 100 scans of 20 megapixels take, under 2 s; at
-# MAX_PIXELS it still allows 20 scans.
+# Each scan of a progressive JPEG, even a scan of 20 bytes, visits every block of the picture again:
+# about .8 ns per pixel on an AMD EPYC. libjpeg writes 10 scans, other encoders some more and none a
+# hundred. MAX_SCANNED_PIXELS limits large pictures to the time of 100 scans of 20 megapixels, under
+# 2 s; at MAX_PIXELS it still allows 20 scans.
 MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 2_000_000_000
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # the header check below is stricter, and raises instead of warning
-EpsImagePlugin.gs_binary = False  # nor may a library that opens a picture itself start a program
+EpsImagePlugin.gs_binary = False  # a library that opens a picture itself starts no program either
 
 
 class PictureError(ValueError):
@@ -55,7 +55,7 @@ class PictureError(ValueError):
 
 
 def open_picture(encoded: bytes) -> Image.Image:
-    """The decoder of a picture whose header passed the checks. Raises: PictureError."""
+    """Check the header of a picture and open it for decoding. Raises: PictureError."""
     if not encoded:
         raise PictureError("empty", "a picture of no bytes")
     try:
@@ -114,7 +114,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _check_scans(encoded: bytes, width: int, height: int) -> None:
-    """Refuse a progressive JPEG of more scans than photographs have, before one is decoded.
+    """Refuse a progressive JPEG with more scans than photographs have, before any is decoded.
 
     Raises: PictureError.
     """

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 try:
     import simplejpeg
-except ImportError:  # no wheel for this machine: every picture is Pillow's
+except ImportError:  # no wheel for this machine: Pillow decodes every picture
     simplejpeg = None
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 PROGRESSIVE = 0xC2
 FRAMES = {0xC0, 0xC1, PROGRESSIVE}  # Huffman-coded baseline, extended and progressive
-SCAN = b"\xff\xda"  # begins one; data that happen to be 0xFF are followed by a zero
+SCAN = b"\xff\xda"  # begins a scan; in image data, a byte 0xFF is followed by a zero
 # Tables, application data and comments, which may come before the frame.
 SEGMENTS = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
 # Chroma is interpolated from one row of samples below, which covers two rows of pixels.
 CONTEXT_ROWS = 2
-# A multiple of any row of blocks: a lowered height leaves no block row cut where the crop needs it.
+# A multiple of the height of any row of blocks: a lowered height cuts no row that the crop needs.
 BLOCK_ROWS = 32
 
 
@@ -77,7 +77,7 @@ def decode_rows(encoded: bytes, frame: Frame, rows: int) -> NDArray[np.uint8] | 
     height = min(frame.height, -(-(rows + CONTEXT_ROWS) // BLOCK_ROWS) * BLOCK_ROWS)
     lowered = encoded[: frame.height_at] + height.to_bytes(2) + encoded[frame.height_at + 2 :]
     try:
-        # Not strict: the data below the new height are only a warning.
+        # Not strict: the data below the new height cause only a warning.
         return simplejpeg.decode_jpeg(lowered, "RGB", strict=False)
     except ValueError:
         return None

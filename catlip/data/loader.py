@@ -118,9 +118,9 @@ class DataPath:
         order: which sample each position of the stream holds.
         plan: which positions each step takes.
         augmentation, seed: how each image is cropped and flipped.
-        accumulation, rank, world_size: a step's batch is split over micro-steps, and each of those
-            over ranks.
-        labels, tokenize: how to make the two optional fields.
+        accumulation, rank, world_size: a step's batch is split over micro-steps, and each
+            micro-step over ranks.
+        labels, tokenize: how to make the two optional fields of a batch, `labels` and `tokens`.
         max_broken: the fraction of the samples that may be broken.
     """
 
@@ -141,11 +141,11 @@ class DataPath:
     ) -> Iterator[Batch]:
         """The micro-batches of this rank, `accumulation` per step, from `first_step` on.
 
-        The batches do not depend on `num_workers`; of it and `pin_memory` see
+        The batches do not depend on `num_workers`. For `num_workers` and `pin_memory` see
         `catlip.data.workers.Items`.
 
-        Raises: InputError when more than `max_broken` of the samples cannot be read, or a worker
-            dies.
+        Raises: InputError when more than `max_broken` of the samples cannot be read; RuntimeError
+            when a worker dies.
         """
         numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
         seen, broken = 0, BrokenImages()

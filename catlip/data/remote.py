@@ -1,13 +1,13 @@
 """Files behind a URL (s3, gs, hf, https and all that fsspec knows), read through a local cache, and
 written whole.
 
-A remote file is fetched whole, in ranges, so that a connection that breaks costs one of them. What
-tells whether it has changed is its *identity*: the size in bytes, a space, and the ETag or what the
-storage has in its place. The cache is the folder `shards` of the user's cache, of at most
-`$CATLIP_SHARD_CACHE_GB`.
+A remote file is fetched whole, in byte ranges, so that a broken connection costs only one range. A
+file has changed when its *identity* has: the size in bytes, a space, and the ETag or what the
+storage has in its place. The cache is the folder `shards` of the user's cache; it holds at most
+`$CATLIP_SHARD_CACHE_GB` gigabytes.
 
-Only what is named by the user is asked for. Drivers take credentials from where they always do
-(environment variables, their files); those in a URL are dealt with in `catlip.system.urls`.
+Requests are made only for files that the user names. Drivers find credentials in their usual places
+(environment variables, their files); `catlip.system.urls` handles credentials in a URL.
 """
 
 import collections
@@ -34,16 +34,16 @@ DEFAULT_CACHE_GB = 50
 BLOCK_BYTES = 8 * 2**20  # fetched at a time
 # Seconds before each further attempt: a storage may be away for a minute.
 DELAYS_S = (0.5, 1, 2, 4, 8, 16, 30)
-WARN_FROM_S = 4  # a wait that the user is told of
+WARN_FROM_S = 4  # the user is told of waits from this length on
 STALLED_S = 60  # without a byte from an http(s) server
 THREADS_AHEAD = 2  # of each process that reads
-# What a driver says of a version of a file; the first that it does say is taken.
+# Where a driver's description of a file may tell its version; the first that is there is used.
 TAGS = (
     *("ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"),
     *("content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"),
 )
 HF, DISK = "hf", "file"
-ATTEMPT_AGAIN = (408, 425, 429)  # of the HTTP statuses below 500
+ATTEMPT_AGAIN = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def identity_of(path: Path) -> str:
     """Size and tag of the remote file as it is now. Raises: InputError that names it."""
 
     def ask() -> str:
-        # hf tells the hash of a file only with all else that it knows.
+        # hf gives the hash of a file only together with everything else that it knows.
         more = {"expand_info": True} if _scheme(path) == HF else {}
         about = _driver(path).info(with_credentials(path), **more)
         if about.get("type") == "directory":
@@ -89,7 +89,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a small file; a remote one takes one request, and no place in the cache.
+    """The content of a small file; a remote one takes one request and is not cached.
 
     Raises: as `open_file`.
     """
@@ -101,7 +101,7 @@ def read_file(path: Path) -> bytes:
 
 
 def get_file(path: Path, target: Path) -> None:
-    """Copy a remote file to a local one, past the cache. Raises: InputError that names the URL."""
+    """Copy a remote file to a local path, uncached. Raises: InputError that names the URL."""
     files = _driver(path)
     _attempt(path, lambda: files.get_file(with_credentials(path), str(target)))
 
@@ -117,7 +117,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Delete a remote file, if it is there. Raises: InputError that names it."""
+    """Delete a remote file, if it exists. Raises: InputError that names it."""
 
     def ask() -> None:
         with suppress(FileNotFoundError):
@@ -127,18 +127,18 @@ def remove_file(path: Path) -> None:
 
 
 def find_remote(pattern: str) -> list[Path]:
-    """The remote files of a pattern with wildcards, sorted; it lists their folder."""
+    """The remote files that match a pattern with wildcards, sorted; their folder is listed."""
     files = _driver(pattern)
     names = _attempt(pattern, lambda: files.glob(with_credentials(pattern)))
-    # A name may have the credentials again.
+    # The driver may put the credentials back into a name.
     urls = sorted(without_credentials(files.unstrip_protocol(name)) for name in names)
     return [Path(url_of(url)) for url in urls]
 
 
 def names_in(folder: Path) -> set[str]:
-    """The names of the files in a remote folder, which need not be there.
+    """The names of the files in a remote folder; none if the folder does not exist.
 
-    Raises: InputError that names it when it cannot be listed, or its bucket is not there.
+    Raises: InputError that names it when it cannot be listed, or its bucket does not exist.
     """
 
     def ask() -> list[str]:
@@ -156,7 +156,7 @@ def names_in(folder: Path) -> set[str]:
 class Ahead:
     """Fetches remote files that will be read soon, in threads of this process.
 
-    What cannot be fetched is left to the reader, who says why.
+    A file that cannot be fetched is left to the code that reads it, which reports the error.
     """
 
     def __init__(self) -> None:
@@ -174,13 +174,13 @@ class Ahead:
         return self._process == os.getpid()
 
     def identity_of(self, path: Path) -> str | None:
-        """The identity that it had when it was fetched; None for one that was not, yet."""
+        """The identity that the file had when it was fetched; None if it was not fetched yet."""
         return self._identities.get(path)
 
     def want(self, now: Sequence[Path], next_: Sequence[Path]) -> None:
         """Fetch the files that are read now, and then those that are read next.
 
-        For the latter, no file is deleted that was used since this call.
+        To make room, only files that were last used before this call are deleted.
         """
         self._since = time.time()
         cache = _cache()
@@ -233,7 +233,10 @@ def _cache() -> FileCache:
 
 
 def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
-    """Write the remote file of this identity. Raises: InputError, OSError of the local file."""
+    """Copy the remote file of this identity into `file`.
+
+    Raises: InputError that names the URL, OSError of the local file.
+    """
     url, size, done = with_credentials(path), size_in(identity), 0
     while done < size:
         end = min(done + BLOCK_BYTES, size)
@@ -250,8 +253,8 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
 
 
 def _block(path: Path, url: str, start: int, *, end: int, size: int) -> bytes:
-    """The bytes from `start` to `end`, or to the file's end from a server that knows no ranges."""
-    # hf would list the folder to know the size, and read more than was asked for.
+    """The bytes from `start` to `end`, or to the file's end if the server knows no ranges."""
+    # Otherwise hf would list the folder to know the size, and read more than was asked for.
     more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
     content: bytes = _driver(path).cat_file(url, start=start, end=end, **more)
     if len(content) == size:
@@ -262,7 +265,10 @@ def _block(path: Path, url: str, start: int, *, end: int, size: int) -> bytes:
 
 
 def _write(path: Path, write: Callable[[Any, str], object]) -> None:
-    """Object stores show only whole files; a disk is given one under another name first."""
+    """Write a file whole or not at all.
+
+    Object stores show only whole files. On a disk, the file is written under another name first.
+    """
     files, url = _driver(path), with_credentials(path)
 
     def ask() -> None:
@@ -276,10 +282,10 @@ def _write(path: Path, write: Callable[[Any, str], object]) -> None:
 
 
 def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
-    """What a request gives, made again after errors that may pass.
+    """The result of a request, which is made again after errors that may pass.
 
     Args:
-        does: what it does to the file, for messages.
+        does: what is done to the file, for messages: "read", "written", ...
     Raises: InputError that names the URL.
     """
     for delay in (*DELAYS_S, None):
@@ -290,13 +296,13 @@ def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
         except Exception as error:  # each driver and each of its libraries raises its own
             if delay is None or not _may_pass(error):
                 raise InputError(_what_failed(path, error, does)) from None
-            # What is fetched ahead is not waited for yet, and so not worth a line.
+            # Nobody waits yet for a file that is fetched ahead, so there is no warning about it.
             if delay >= WARN_FROM_S and threading.current_thread() is threading.main_thread():
                 print(
                     f"warning: {_what_failed(path, error, does)}; trying again in {delay} s",
                     file=sys.stderr,
                 )
-        # Several processes that a storage has turned away do not come back all at once.
+        # At random, so that processes that a storage has turned away do not all return at once.
         time.sleep(delay * random.SystemRandom().uniform(0.5, 1))
     raise AssertionError("the last attempt returns or raises")
 
@@ -353,11 +359,11 @@ def _driver(path: str | Path) -> Any:
             import aiohttp
 
             options["timeout"] = aiohttp.ClientTimeout(total=None, sock_read=STALLED_S)
-            # Else it would be encoded anew, and a signature no longer fit.
+            # A URL that is encoded already must not be encoded again: its signature would be wrong.
             options["encoded"] = "%" in with_credentials(path)
         if scheme == DISK:
             options["auto_mkdir"] = True
-        if scheme != HF:  # which asks for each file nonetheless
+        if scheme != HF:  # hf asks for each file in any case
             options["use_listings_cache"] = False  # it would hide changes
         return fsspec.filesystem(scheme, **options)  # one for each process
     except ImportError:

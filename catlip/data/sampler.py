@@ -37,13 +37,13 @@ class ImageSize:
 def image_sizes(
     base: int, batch: int, low: int, high: int, count: int, multiple: int
 ) -> list[ImageSize]:
-    """The sizes of a multi-scale variable batch sampler (Mehta & Rastegari 2021), as released.
+    """The sizes of the multi-scale variable batch sampler (Mehta & Rastegari 2021), as released.
 
     Args:
         base, batch: the base resolution in pixels and the batch per device at it.
         low, high, count: `count` sizes evenly from `low` to `high`, to which `base` is added.
         multiple: each size is rounded to the nearest multiple of this many pixels.
-    Returns: the distinct sizes, ascending; each batch keeps the number of pixels per step.
+    Returns: the distinct sizes, ascending; their batches all have about the same number of pixels.
     """
     wanted = {*np.linspace(low, high, count).tolist(), base}
     resolutions = sorted({_round_to(size, multiple) for size in wanted})
@@ -70,7 +70,7 @@ class Step:
     start: int
 
     def begins(self, micro_steps: int, ranks: int) -> NDArray[np.int64]:
-        """[micro_steps, ranks], the position of the first of the `batch` samples of each."""
+        """[micro_steps, ranks], the position of the first sample of each micro-step and rank."""
         return self.start + np.arange(micro_steps * ranks).reshape(micro_steps, ranks) * self.batch
 
 
@@ -78,11 +78,11 @@ class StepPlan:
     """The image size and the stream positions of every step.
 
     Args:
-        sizes: what to draw from, uniformly, one a step; the same on all ranks.
+        sizes: each step draws one of these sizes uniformly, the same on all ranks.
         replicas: devices times micro-steps, each of which takes one batch of the drawn size per
             step.
         num_steps: optimizer steps of the whole run.
-        seed: of the run.
+        seed: the seed of the run.
     """
 
     def __init__(self, sizes: Sequence[ImageSize], replicas: int, num_steps: int, seed: int):
@@ -113,7 +113,7 @@ class SampleOrder:
 
     Args:
         counts: [S] samples in each shard.
-        seed: of the run.
+        seed: the seed of the run.
         window: shards mixed at a time.
     """
 

@@ -1,12 +1,13 @@
 """A folder of fetched files that never exceeds its size; the processes of a machine share it.
 
-Each file is fetched whole under a temporary name, which has its final size from the start, and then
-renamed. So the sizes of the files in the folder are what is used and reserved, and a file under its
-final name is whole, whatever is killed when. Whoever fetches a file holds the lock of its temporary
-name, which the system releases when the process ends; the others wait and then find it.
+Each file is fetched whole under a temporary name, where it has its final size from the start, and
+then renamed. So the sizes of the files in the folder add up to the space that is used and reserved,
+and a file under its final name is always whole, even if a process is killed. The process that
+fetches a file holds a lock on its temporary name, which the system releases when the process ends;
+other processes wait and then find the file.
 
-To make room, the files used longest ago are deleted. A process that has one open goes on reading
-it: Linux keeps its content until it is closed, beyond the size of this cache.
+To make room, the files used longest ago are deleted. A process that has such a file open can still
+read it: Linux keeps the content until the file is closed, in addition to the size of this cache.
 """
 
 import fcntl
@@ -23,14 +24,14 @@ from catlip.system.cache import in_cache
 
 PART = ".part"  # ends the name of a file that is being fetched
 LOCK = ".lock"
-WAIT_S = 0.1  # between looks at whether files in flight have made room
+WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
 
 
 class FileCache:
     """The files in a folder, of at most `limit` bytes together.
 
     Args:
-        advice: ends the message about a file that is larger than that.
+        advice: ends the message about a file that is larger than `limit`.
     """
 
     def __init__(self, folder: Path, limit: int, advice: str):
@@ -61,8 +62,8 @@ class FileCache:
         """Fetch a file, unless it is there or another process is fetching it.
 
         Args:
-            unused_since: only files that were last used before this time are deleted for it.
-        Returns: False when that leaves no room.
+            unused_since: only files that were last used before this time are deleted to make room.
+        Returns: False when that does not make enough room.
         Raises: as `open`.
         """
         if self.touch(name):
@@ -76,7 +77,7 @@ class FileCache:
         return True
 
     def touch(self, name: str) -> bool:
-        """Count a file as used now; whether it is there."""
+        """Count a file as used now. Returns: whether it exists."""
         try:
             os.utime(self.folder / name)
         except FileNotFoundError:
@@ -93,7 +94,7 @@ class FileCache:
         try:
             fill(part)
             os.fsync(part.fileno())
-            # Opened before it has its name: from then on it may be deleted.
+            # Opened before it is renamed: from then on another process may delete it.
             file = io.FileIO(temporary)
             os.rename(temporary, path)
         except OSError as error:
@@ -116,7 +117,7 @@ class FileCache:
             if _is(part, path):
                 break
             part.close()  # it was renamed or deleted before it was locked here
-        os.ftruncate(part.fileno(), 0)  # of one that was killed, it counts as if reserved
+        os.ftruncate(part.fileno(), 0)  # what a killed process left would count as reserved
         try:
             yield part
         finally:
@@ -125,9 +126,10 @@ class FileCache:
             _release(part)
 
     def _make_room(self, part: io.FileIO, size: int, unused_since: float) -> bool:
-        """Give the temporary file its size, once files of together `limit` bytes include it.
+        """Give the temporary file its final size, once all files together fit into `limit` bytes.
 
-        Waits for files in flight, but not if only files unused since some time may be deleted.
+        Waits while other files are being fetched. If `unused_since` restricts which files may be
+        deleted, it returns False instead of waiting.
         """
         if size > self.limit:
             raise InputError(
@@ -145,7 +147,7 @@ class FileCache:
 
     @contextmanager
     def _accounts(self) -> Iterator[None]:
-        """Only one process at a time counts, deletes and reserves."""
+        """A lock with which only one process at a time counts, deletes and reserves."""
         lock = io.FileIO(self.folder / LOCK, "w")
         _lock(lock, wait=True)
         try:
@@ -154,7 +156,12 @@ class FileCache:
             _release(lock)
 
     def _delete_down_to(self, most: int, unused_since: float) -> bool:
-        """Delete the oldest files; whether at most so many bytes are left."""
+        """Delete the files used longest ago, until at most `most` bytes are left.
+
+        Files that were used at `unused_since` or later are kept.
+
+        Returns: whether at most `most` bytes are left.
+        """
         files = []
         for entry in os.scandir(self.folder):
             with suppress(FileNotFoundError):
@@ -175,11 +182,11 @@ class FileCache:
 
 
 def _delete_abandoned(part: Path) -> bool:
-    """Delete a temporary file if the process that was fetching it has ended; whether it had."""
+    """Delete a temporary file if the process that fetched it has ended. Returns: whether it has."""
     try:
         file = io.FileIO(part)
     except FileNotFoundError:
-        return False  # renamed, and so still there
+        return False  # it was renamed, so its bytes are still in use
     if not _lock(file, wait=False):
         file.close()
         return False
@@ -190,7 +197,7 @@ def _delete_abandoned(part: Path) -> bool:
 
 
 def _lock(file: io.FileIO, wait: bool) -> bool:
-    """Lock an open file; whether that succeeded, which it always does after waiting.
+    """Lock an open file. Returns: whether that succeeded, which it always does with `wait`.
 
     This lock also keeps out other threads of this process, which a POSIX lock does not.
     """
@@ -202,7 +209,7 @@ def _lock(file: io.FileIO, wait: bool) -> bool:
 
 
 def _release(file: io.FileIO) -> None:
-    # A process forked meanwhile has the file open too: closing it would not unlock it.
+    # A process forked meanwhile has the file open too: closing it here would not unlock it.
     fcntl.flock(file, fcntl.LOCK_UN)
     file.close()
 

@@ -2,9 +2,10 @@
 
 An epoch is planned from the number of samples of each shard, and data sets are told apart by the
 digests of their shards. Both are stored in one small file in the user's cache. The first start
-reads every shard, on all cores; a later one checks only each shard's size, times and inode. Of a
-remote shard both are known once it was indexed, by `catlip.label` for example, and no start asks
-for it; it is fetched when it is read, and those of the next window in the background.
+reads every shard, on all cores; a later start checks only each shard's size, times and inode. For a
+remote shard, both are known once it was indexed, by `catlip.label` for example, and no later start
+asks its storage. A remote shard is fetched when it is read; those of the next window are fetched in
+the background.
 """
 
 import functools
@@ -29,8 +30,8 @@ from catlip.system.cache import cache_dir, packed, unpacked, write_to_cache
 from catlip.system.engines import local
 from catlip.system.urls import is_remote
 
-FEW = 16  # shards are counted here before other processes have started
-MOST_NAMED = 5  # shards that cannot be read
+FEW = 16  # up to this many shards are counted in this process: starting others would take longer
+MOST_NAMED = 5  # shards that cannot be read, in one message
 DIGEST = f"S{DIGEST_DIGITS}"
 
 # Cause -> how many samples of a shard were left out, and the first of them.
@@ -45,7 +46,7 @@ class ShardSet:
         counts: [S] int64, samples in each.
         digests: [S] bytes, of the content of each.
         skipped: number of a shard -> the samples left out of it; shards without any are absent.
-        remote: whether any of them has to be fetched.
+        remote: whether any shard is remote.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class ShardSet:
     def __getitem__(self, number: int) -> Shard:
         """The shard of this number.
 
-        Raises: InputError when it cannot be read, or is not the one that was counted.
+        Raises: InputError when it cannot be read, or has changed since it was counted.
         """
         return self._opened(int(number))
 
@@ -79,9 +80,13 @@ class ShardSet:
         return ShardSet, (self.paths, self.counts, self.digests, self.skipped)
 
     def expect(self, now: NDArray[np.int64], next_: NDArray[np.int64]) -> None:
-        """Have the remote ones among these shards fetched: those read from now on, then the next.
+        """Fetch the remote shards among these in the background.
 
-        Does nothing when they are those of the last call.
+        Does nothing when both lists are the same as in the last call.
+
+        Args:
+            now: numbers of the shards that are read from now on; they are fetched first.
+            next_: numbers of the shards that are read after those.
         """
         expected = now.tolist(), next_.tolist()
         if not self.remote or expected == self._expected:
@@ -93,7 +98,7 @@ class ShardSet:
 
     @property
     def digest(self) -> str:
-        """A digest of the content of all shards in their order; paths and names do not enter."""
+        """A digest of the content of all shards in their order, without their paths and names."""
         return sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def skipped_by_cause(self) -> dict[str, int]:
@@ -160,7 +165,7 @@ def _keep(shards: ShardSet, statuses: NDArray[np.int64]) -> None:
 
 
 def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
-    """The shards with the counts in the cache; -1 where a count is missing or damaged."""
+    """The shards with the counts in the cache; -1 where it has no valid count."""
     try:
         arrays = unpacked(_counts_file(paths))
         same = (arrays["statuses"] == statuses).all(axis=1)
@@ -230,7 +235,7 @@ def _contents(new: Sequence[Path], num_shards: int, quiet: bool) -> dict[Path, C
 
 
 def _counted(shards: ShardSet, new: Sequence[int], contents: Mapping[Path, Content]) -> ShardSet:
-    """The shards, with what is in those numbered `new`."""
+    """The shards, with the contents of those numbered `new` filled in."""
     counts, digests, skipped = shards.counts.copy(), shards.digests.copy(), dict(shards.skipped)
     for number in new:
         content = contents[shards.paths[number]]

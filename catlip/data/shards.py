@@ -2,9 +2,10 @@
 
 A shard is a tar in which `KEY.jpg|png|webp`, `KEY.txt` and `KEY.json` are one sample. Its headers
 are read once; the offset of each member is stored in the user's cache, for the shard's path, size,
-times and inode. After that any sample is one `pread`: order costs nothing, and nothing is ever
-extracted. A digest of the content is stored with the offsets. Labels and runs refer to that digest,
-not to a path or time, so shards may be moved and copied, but not exchanged.
+times and inode. After that, reading a sample takes one `pread`: samples can be read in any order at
+the same cost, and nothing is extracted. A digest of the content is stored with the offsets. Labels
+and runs refer to that digest, not to a path or time, so shards may be moved and copied, but their
+content may not change.
 
 A remote shard (`s3://...`, see `catlip.data.remote`) is fetched when it is read. Its offsets are
 stored for its URL, size and ETag, and so are known also while it is not on this machine.
@@ -43,12 +44,12 @@ class Shard:
 
     Attributes:
         path: the tar.
-        identity: changes when the file at `path` does (its path, size, times or inode; of a remote
-            one, size and ETag).
+        identity: changes when the file at `path` does (its path, size, times or inode; for a remote
+            shard, its size or ETag).
         keys: [N] sample keys, in the order of the tar.
         image, text, meta: [N, 2] int64, offset and size in bytes of the image, `.txt` and `.json`
             members; -1 where absent.
-        digest, skipped: as those of `TarIndex`.
+        digest, skipped: as in `TarIndex`.
     """
 
     path: Path
@@ -88,7 +89,7 @@ class Shard:
         return metadata
 
     def caption(self, number: int) -> str | None:
-        """The caption of sample `number`: its `.txt`, else `caption` of its `.json`.
+        """The caption of sample `number`: its `.txt`, else `caption` of its `.json`, else None.
 
         Bytes that are not UTF-8 become U+FFFD.
         """
@@ -110,7 +111,7 @@ class Shard:
 def expand(patterns: str | Iterable[str]) -> list[Path]:
     """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted in each pattern.
 
-    Of remote patterns, only folders and globs are asked for.
+    Among remote patterns, only folders and globs cause a request.
 
     Raises: InputError naming the pattern that matches nothing, or the brace-listed shard that is
         missing, unless it is remote.
@@ -155,7 +156,7 @@ def open_shard(path: Path, identity: str | None = None) -> Shard:
     """The shard at `path`, its index read from the cache or built and cached.
 
     Args:
-        identity: of a remote one, where it is known; its storage is asked otherwise.
+        identity: that of a remote shard, where it is known; otherwise its storage is asked.
     Raises: InputError when it is missing, not a tar, cut short, empty, or hostile.
     """
     return _indexed(path, identity or _identity(path))
@@ -166,9 +167,9 @@ class Content:
     """What is known of a shard without its index.
 
     Attributes:
-        status: of the shard when this was true of it, see `status_of`.
+        status: the shard's status when the rest was found, see `status_of`.
         count: how many samples it has.
-        digest, skipped: as those of `TarIndex`.
+        digest, skipped: as in `TarIndex`.
     """
 
     status: tuple[int, ...]
@@ -178,7 +179,7 @@ class Content:
 
 
 def content_of(path: Path) -> Content:
-    """Opens a shard, unless it is remote and was indexed before.
+    """The content of a shard, which is opened unless it is remote and was indexed before.
 
     Raises: as `open_shard`.
     """
@@ -216,12 +217,12 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
 def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
     """What tells whether a shard has changed: size, two times in nanoseconds, and inode.
 
-    Of a remote shard it is the status of its stored index, and zeros if there is none: a training
-    does not ask for all its shards when it starts. When it opens one that has changed, that is
-    noticed, and its index replaced.
+    For a remote shard it is the status of its stored index, and zeros if there is none: a training
+    does not ask the storage about all shards when it starts. If a remote shard has changed, that is
+    noticed when it is opened, and its index is replaced.
 
     Args:
-        file: the descriptor of the open file that is meant, if it is open.
+        file: descriptor of the open file; if given, it is looked at in place of `path`.
     Raises: InputError when the shard does not exist.
     """
     try:
@@ -249,7 +250,10 @@ def _indexed(path: Path, identity: str) -> Shard:
 
 
 def _index_file(path: Path) -> Path:
-    """Named by the path alone, so that the index of a changed shard replaces the old one."""
+    """The file of a shard's index.
+
+    Its name depends on the path alone, so that the index of a changed shard replaces the old one.
+    """
     named = path if is_remote(path) else path.resolve()
     return cache_dir("indexes") / f"{sha256(str(named).encode()).hexdigest()[:32]}{INDEX}"
 
@@ -295,7 +299,7 @@ def _stored_content(path: Path, status: tuple[int, ...]) -> Content:
         return Content(status, count, head["digest"], skipped=head["skipped"])
     except FileNotFoundError:
         raise
-    # As of `unpacked`: damage shows as one of many errors.
+    # As in `unpacked`: a damaged file may raise any of many errors.
     except Exception as error:
         raise ValueError(f"not an index: {error}") from None
 

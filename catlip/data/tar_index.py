@@ -1,8 +1,8 @@
-"""Where the members of each sample of a tar lie: one walk over its headers, in bounded memory.
+"""Finds where the members of each sample of a tar lie, in one walk over its headers.
 
-Nothing is extracted. Members that are no files (links, devices, folders) are skipped. A sample
-whose name or header cannot be read is left out and counted. A tar whose paths lead out of it, or
-that would fill the memory or never end, is refused with one line.
+The walk takes bounded memory, and nothing is extracted. Members that are not files (links, devices,
+folders) are skipped. A sample whose name or header cannot be read is left out and counted. A tar
+whose paths lead out of it, or that would fill the memory or never end, is refused with one line.
 
 The walk also computes a digest of the shard: of every name and size, of all captions, and of the
 end of each image, which is in the block before the next header and so costs no extra reading. The
@@ -28,13 +28,13 @@ from catlip.cli import InputError
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 KINDS = ("image", "text", "meta")
 KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}
-PLAIN = re.compile(r"[0-9A-Za-z_-]+\.[a-z]+")  # what nearly all members are called
+PLAIN = re.compile(r"[0-9A-Za-z_-]+\.[a-z]+")  # nearly all names of members have this form
 ABSENT = -1
 MAX_MEMBERS = 1_000_000  # of one tar; a shard has some thousands
 MAX_MEMBER_BYTES = 2**30  # of one image or caption
-MAX_HEADER_BYTES = 2**20  # of the long names and extended headers that a tar may have
+MAX_HEADER_BYTES = 2**20  # of one long name or extended header
 BUFFER_BYTES = 4096  # read at a time: some headers with the captions between them
-WHOLE_BYTES = 2**20  # a caption up to this size is in the digest whole
+WHOLE_BYTES = 2**20  # the whole of a caption up to this size is in the digest
 DIGEST_DIGITS = 32
 HELP = "download it again, or leave it out"
 NOT_UTF8, MALFORMED, SPARSE = (
@@ -70,8 +70,8 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
     """Walk a tar.
 
     Args:
-        raw: the open file, if it is not the one at `path`.
-    Raises: InputError when it may not be read, or is not a tar, cut short, empty, or hostile.
+        raw: the open tar; if None, the file at `path` is opened.
+    Raises: InputError when it may not be read, is not a tar, or is cut short, empty or hostile.
     """
     rows: dict[str, int] = {}
     spans = {kind: array("q") for kind in KINDS}
@@ -165,7 +165,7 @@ class _Member(tarfile.TarInfo):
     memory.
 
     Attributes:
-        malformed: whether such a header precedes it.
+        malformed: whether an extended header that cannot be read precedes it.
     """
 
     malformed = False
@@ -217,7 +217,7 @@ def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
 
 def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
     """WebDataset's rule: the key is the member's path up to the first dot of its last part."""
-    if PLAIN.fullmatch(name):  # the rest would give the same
+    if PLAIN.fullmatch(name):  # faster; the rest would give the same
         stem, _, suffix = name.partition(".")
         return stem, KIND_OF.get(suffix)
     # Not pathlib, which keeps every name that it has seen in memory.

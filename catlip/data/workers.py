@@ -1,4 +1,4 @@
-"""Processes that read images for a loader; an error in one becomes one line in the program.
+"""Processes that read images for a loader; the program reports an error in one of them in one line.
 
 torch sends an error of a worker as the text of its traceback. Here the error is sent as a value,
 and raised in the main process.
@@ -21,21 +21,21 @@ from catlip.system.stops import STOPS, stops_held
 
 T = TypeVar("T")
 
-# For a batch, and for each 1e6 bytes of it: storage far away is slow.
+# Seconds to wait for a batch, and for each 1e6 bytes of it: distant storage is slow.
 TIMEOUT_S, TIMEOUT_S_PER_MB = 60, 2
-# More, where all remote shards of a window may have to be fetched before its first batch. A
-# connection that hangs ends of itself, long before.
+# Added where all remote shards of a window may have to be fetched before its first batch. A
+# connection that hangs is closed long before that.
 FETCH_S = 3600
-MOST_AHEAD, AHEAD_BYTES = 4, 2**32  # batches that a worker, and bytes that all of them, read ahead
+MOST_AHEAD, AHEAD_BYTES = 4, 2**32  # read ahead at most: batches per worker, bytes of all workers
 # A worker that is spawned imports torch before its first batch; on a busy machine that takes
 # minutes.
 START_S = 240
-# The connections of a worker close before the signal of its death arrives.
+# Seconds to wait for the signal of a worker's death, which arrives after its connections close.
 DEATH_S = 5
 
 
 class _Attempts(Dataset[T | InputError | OSError]):
-    """The items of a data set, or the error with which one could not be read."""
+    """The items of a data set; in place of an item that cannot be read, its error."""
 
     def __init__(self, items: Dataset[T]):
         self.items = items
@@ -49,15 +49,15 @@ class Items(Generic[T]):
 
     The items do not depend on the number of workers.
 
-    A data set gives whole batches. It must be picklable: workers are forked where Python's version
-    or `multiprocessing.set_start_method` says so, else spawned. They are not started by a server:
-    torch learns of the death of a worker at once only if the worker is its own child.
+    Each item is a whole batch. The data set must be picklable: workers are forked where Python's
+    version or `multiprocessing.set_start_method` says so, else spawned. They are not started by a
+    fork server: torch learns of the death of a worker at once only if the worker is its own child.
 
     Args:
         numbers: which items, in order.
-        num_workers: processes; by default one, and beside a GPU all cores that it has here but one.
-        pin_memory: the items go to a GPU.
-        item_bytes: of the largest, about.
+        num_workers: processes; by default one, or with `pin_memory` all cores of this rank but one.
+        pin_memory: whether the items go to a GPU.
+        item_bytes: approximate size of the largest item.
         fetches: whether an item may need files that have to be fetched.
     """
 
@@ -103,19 +103,19 @@ class Items(Generic[T]):
                     raise item
                 yield item
         except (ConnectionResetError, EOFError) as error:
-            # torch's handler of the signal ends the wait with an error, which would else come
-            # while this one is reported.
+            # During this wait, torch's signal handler raises an error about the worker. Without the
+            # wait, that error would come while this one is reported.
             time.sleep(DEATH_S)
             raise RuntimeError("DataLoader worker died while it handed over a batch") from error
 
 
 def cores_of_a_rank() -> int:
-    """The processor cores of this machine for each rank on it; at least 2."""
+    """The processor cores of this machine per rank on it; at least 2."""
     return max(2, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def ahead(num_workers: int, item_bytes: int) -> int:
-    """How many items each worker reads ahead: shared memory holds them."""
+    """How many items each worker reads ahead; they are held in shared memory."""
     return max(1, min(MOST_AHEAD, AHEAD_BYTES // max(1, num_workers * item_bytes)))
 
 
@@ -130,9 +130,9 @@ def _begin_worker(worker: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent says so, and not when a cluster does.
+    """End this worker when its parent sends a stop signal; ignore such signals from others.
 
-    A cluster, and torchrun, signal all processes of a job. The training then takes a last step, for
+    A cluster and torchrun signal all processes of a job. The training then takes a last step, for
     which it needs its workers.
     """
     while signal.sigwaitinfo(STOPS).si_pid != os.getppid():

@@ -1,5 +1,5 @@
-"""What a record of each kind holds: a dataclass a kind, shared by the bench that writes it and by
-the reports that read it. Needs no torch.
+"""What a record of each kind holds: one dataclass per kind, shared by the bench that writes the
+record and by the reports that read it. Does not need torch.
 """
 
 from catlip.kinds.base import KINDS, Interval, Kind, Summary

@@ -1,4 +1,4 @@
-"""What all kinds of record share: how metrics become JSON, and JSON becomes metrics again."""
+"""What all kinds of record share: how metrics are converted to JSON and back."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ KINDS: dict[str, type["Kind"]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """The metrics of a record. A subclass is one kind; its fields are the metrics by name.
+    """The metrics of a record. Each subclass is one kind, and its fields are the metrics.
 
-    A field that an older record lacks, or that a run may not have measured, has a default; None is
-    left out of the file.
+    Fields that older records lack, or that a run may not have measured, have a default. Fields that
+    are None are left out of the file.
     """
 
     kind: ClassVar[str] = ""
     rows: ClassVar[dict[str, type]] = {}
-    """What the rows of a run's samples are, by the beginning of the samples' name."""
+    """Prefix of a name in a record's `samples` -> type of the rows under that name."""
 
     broken: dict[str, int] = field(default_factory=dict)
     """Images that could not be read and were left out, by cause."""
@@ -31,7 +31,7 @@ class Kind:
 
     @classmethod
     def read(cls, metrics: dict[str, Any]) -> Self:
-        """The metrics of a record file. Fields that the kind does not know are ignored.
+        """The metrics of a record file. Fields that the kind does not have are ignored.
 
         Raises: ValueError that names the first field that is missing or of another type.
         """
@@ -42,14 +42,14 @@ class Kind:
         return without_none(self)
 
     def sizes(self, task: str = "") -> dict[str, int | None]:
-        """Sizes of the data (of a task) by name; only runs that have the same are averaged."""
+        """Sizes of the data (of `task` if given) by name; only runs of equal sizes are averaged."""
         return {}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Repeated measurements in short: median, 5th and 95th percentile in their unit, coefficient of
-    variation, and how many there were.
+    """Repeated measurements, summarised: median, 5th and 95th percentile in their unit, coefficient
+    of variation, and number of measurements.
     """
 
     median: float
@@ -61,7 +61,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % bootstrap interval; without ends where there were too few rounds."""
+    """A value with its 95 % bootstrap interval; both ends are None after too few rounds."""
 
     value: float
     low: float | None = None
@@ -69,7 +69,9 @@ class Interval:
 
 
 def without_none(value: Any) -> Any:
-    """Dataclasses as dictionaries, without the fields that are None or empty by default."""
+    """Dataclasses as dictionaries, without fields that hold their default of None or of an empty
+    container.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: without_none(getattr(value, field.name))

@@ -10,7 +10,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def summary_cell(summary: Summary | None, anchor: str = "", decimals: int | None = None) -> Cell:
-    """The median, with its 5th to 95th percentile below; a dash where nothing was measured."""
+    """The median, with its 5th to 95th percentile below; a dash if nothing was measured."""
     if summary is None:
         return Cell()
     low, high = summary.p5, summary.p95
@@ -21,8 +21,8 @@ def summary_cell(summary: Summary | None, anchor: str = "", decimals: int | None
 
 
 def ratio_cell(run: Run[Kind], ratio: Interval | None, *, decimals: int = 2) -> Cell:
-    """`1.25x` with its 95 % interval below, or `no interval` where there were too few rounds; a
-    dash without a ratio.
+    """`1.25x` with its 95 % interval below, or with `no interval` after too few rounds; a dash if
+    `ratio` is None.
     """
     if ratio is None:
         return Cell()
@@ -32,12 +32,12 @@ def ratio_cell(run: Run[Kind], ratio: Interval | None, *, decimals: int = 2) -> 
 
 
 def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
-    """`1.20 to 1.31`, or that there is none."""
+    """`1.20 to 1.31`, or `no interval` if the run had too few rounds."""
     return ends(run.trusted(ratio), decimals)
 
 
 def ends(ratio: Interval, decimals: int | None = 2) -> str:
-    """The same of a ratio that rests on rounds enough."""
+    """As `interval`, for a ratio that is known to have enough rounds."""
     if ratio.low is None or ratio.high is None:
         return "no interval"
     return f"{shown(ratio.low, decimals)} to {shown(ratio.high, decimals)}"

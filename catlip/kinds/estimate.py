@@ -1,4 +1,4 @@
-"""A mean difference or ratio of pairs with its 95 % interval, and what it says against a bound."""
+"""Mean differences and ratios of pairs, with 95 % intervals and verdicts against a bound."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,10 +19,10 @@ class Estimate:
     """A difference, or a ratio.
 
     Attributes:
-        value: the mean of the pairs; of ratios the geometric one.
-        low, high: 95 % interval; None where there are too few pairs. Of a count both are its value.
-        pairs: seeds, encoders or rounds that the interval covers; None where they are not known.
-        images: of the test set, where the interval covers these, too.
+        value: the mean of the pairs; the geometric mean for ratios.
+        low, high: 95 % interval; None for too few pairs. For a count, both equal `value`.
+        pairs: number of seeds, encoders or rounds that the interval covers; None if unknown.
+        images: number of test images, if the interval covers these, too.
         error: standard error of the mean, with `freedom` degrees of freedom; None for ratios and
             counts.
     """
@@ -37,14 +37,14 @@ class Estimate:
 
     @property
     def is_count(self) -> bool:
-        """Whether it is without spread."""
+        """Whether the estimate is a count, which has no spread."""
         return self.low is not None and self.low == self.high
 
 
 def of_mean(
     mean: float, error: float, freedom: float, *, pairs: int, images: int | None = None
 ) -> Estimate:
-    """With the t interval of its standard error."""
+    """A mean with the t interval of its standard error."""
     from scipy.stats import t  # takes half a second
 
     half = float(t.ppf((1 + COVERAGE) / 2, freedom)) * error
@@ -60,7 +60,7 @@ def of_mean(
 
 
 def of_pairs(differences: Sequence[float]) -> Estimate | None:
-    """Of one difference a pair; None without any, or where one is not finite."""
+    """The mean of one difference per pair; None without pairs, or if one is not finite."""
     pairs = len(differences)
     if not pairs or not all(map(math.isfinite, differences)):
         return None
@@ -72,7 +72,9 @@ def of_pairs(differences: Sequence[float]) -> Estimate | None:
 
 
 def of_ratios(ratios: Sequence[float]) -> Estimate | None:
-    """Of one ratio a pair, on a logarithmic scale; None where one is not above 0."""
+    """The geometric mean of one ratio per pair; None without pairs, or if a ratio is not above 0 or
+    not finite.
+    """
     if not all(0 < ratio < math.inf for ratio in ratios):
         return None
     logarithm = of_pairs([math.log(ratio) for ratio in ratios])
@@ -83,7 +85,7 @@ def of_ratios(ratios: Sequence[float]) -> Estimate | None:
 
 
 def of_interval(interval: Interval | None) -> Estimate | None:
-    """As a bench recorded it, over its rounds; None where it has no ends."""
+    """The interval that a bench recorded over its rounds; None if an end is missing or infinite."""
     if interval is None or interval.low is None or interval.high is None:
         return None
     if not all(map(math.isfinite, (interval.value, interval.low, interval.high))):
@@ -92,7 +94,7 @@ def of_interval(interval: Interval | None) -> Estimate | None:
 
 
 def between(one: Interval, other: Interval) -> Estimate | None:
-    """`other` - `one`, as far as their intervals leave it open."""
+    """`other` - `one`, between the extremes that both intervals allow; None if one has no ends."""
     first, second = of_interval(one), of_interval(other)
     if first is None or second is None or None in (first.low, first.high, second.low, second.high):
         return None
@@ -101,12 +103,14 @@ def between(one: Interval, other: Interval) -> Estimate | None:
 
 
 def counted(value: float | None) -> Estimate | None:
-    """A count has no spread."""
+    """A count, which has no spread; None if `value` is None or not finite."""
     return None if value is None or not math.isfinite(value) else Estimate(value, value, value)
 
 
 def verdict(difference: Estimate, bound: float) -> str:
-    """Of the first of two: better, not worse (by as much as the bound), worse, or cannot tell."""
+    """A verdict on the first of two, from first - second: better, not worse (by `bound` or more),
+    worse, or cannot tell.
+    """
     if difference.low is None or difference.high is None:
         return CANNOT_TELL
     if difference.low > 0:
@@ -117,8 +121,8 @@ def verdict(difference: Estimate, bound: float) -> str:
 
 
 def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
-    """Whether the interval of the mean over seeds lies above the mean of `floor`; true without a
-    floor, or too few seeds for an interval.
+    """Whether the interval of the mean over seeds lies above the mean of `floor`. True without a
+    floor, or with too few seeds for an interval.
     """
     if not floor:
         return True
@@ -126,20 +130,23 @@ def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
     return above is None or above.low is None or above.low > 0
 
 
-Room = Callable[[float, float, float], float]  # of low, high and bound
+Room = Callable[[float, float, float], float]  # (low, high, bound) -> distance
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a claim holds: how far the interval is inside, in the unit of the estimate; above 0 it
-    does. And the same of when it does not hold.
+    """When a claim holds, and when it does not. Distances are in the unit of the estimate.
+
+    Attributes:
+        holds: how far the interval lies within what is claimed; above 0, the claim holds.
+        fails: how far the interval lies within the contrary; above 0, the claim does not hold.
     """
 
     holds: Room
     fails: Room
 
     def judge(self, estimate: Estimate, bound: float) -> tuple[str, float]:
-        """The outcome, and how far the interval would have to move before it turned."""
+        """The outcome, and how far the interval would have to move to change it."""
         if estimate.low is None or estimate.high is None:
             return OPEN, 0.0
         inside = self.holds(estimate.low, estimate.high, bound)
@@ -161,8 +168,8 @@ RULES = {
 
 
 def power(estimate: Estimate, difference: float) -> float | None:
-    """How often experiments of this size would find a true difference to be one, in [0, 1]; None
-    without a standard error.
+    """The probability that an experiment of this size tells a true `difference` from 0, in [0, 1];
+    None without a standard error.
     """
     from scipy.stats import nct, t
 

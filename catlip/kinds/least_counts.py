@@ -1,4 +1,4 @@
-"""The least numbers of samples before a statement is made, for the page and for `bench.compare`.
+"""The fewest samples that a statement may rest on, for the page and for `bench.compare`.
 
 For n paired samples that all have one sign, a sign test gives p = 2 / 2**n: 0.06 for five, 0.03 for
 six. With fewer than six samples, not even their whole range contains the median 95 times in 100.
@@ -6,8 +6,8 @@ six. With fewer than six samples, not even their whole range contains the median
 
 from collections.abc import Mapping
 
-FEWEST = 6  # samples of which a median has an interval
-# Kind of record -> rounds in which both sides were measured in turns, before a ratio has an
+FEWEST = 6  # samples for which a median has an interval
+# Kind of record -> the fewest rounds (both sides measured in turn) for which a ratio has an
 # interval or a verdict.
 ROUNDS = {
     "step_time": 6,
@@ -18,7 +18,7 @@ ROUNDS = {
     "data_path": 6,
     "labelling_speed": 6,
 }
-SAMPLES = {  # kind of record -> what the names of the lists end with that hold a value a round
+SAMPLES = {  # kind of record -> endings of the names in `samples` that hold one value per round
     "step_time": ("_total_ms",),
     "waterfall": (" before", " after"),
     "communication": ("_step_ms",),
@@ -30,7 +30,9 @@ SAMPLES = {  # kind of record -> what the names of the lists end with that hold 
 
 
 def rounds_of(kind: str, samples: Mapping[str, object]) -> int | None:
-    """The least number of rounds behind a record's ratios; None if it does not hold them."""
+    """The number of rounds behind a record's ratios (the fewest of any list of `samples`); None if
+    the record does not hold them.
+    """
     lists = (values for name, values in samples.items() if name.endswith(SAMPLES.get(kind, ())))
     return min((len(values) for values in lists if isinstance(values, list)), default=None)
 

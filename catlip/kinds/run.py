@@ -1,5 +1,5 @@
-"""A record as the tables of its kind see it, whether a bench has just measured it or the reports
-have read it from a file.
+"""A record as its kind's tables use it, whether a bench has just measured it or the reports have
+read it from a file.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What the reports ask of a recipe; the record holds all of its fields."""
+    """The fields of a recipe that the reports need; the record holds all fields."""
 
     encoder: str = ""
     resolution: int | None = None
@@ -26,7 +26,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferInit:
-    """How the rows of Transfer Init are chosen, where the run says it."""
+    """How Transfer Init chose the classifier's rows, if the run's config says so."""
 
     alpha: float | None = None
     ties: str = ""
@@ -36,7 +36,7 @@ class TransferInit:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What the reports ask of a run's config; the record holds all of its fields."""
+    """The fields of a run's config that the reports need; the record holds all fields."""
 
     method: str = ""
     model: str = ""
@@ -91,7 +91,7 @@ class Run(Generic[K]):
 
     Attributes:
         samples: name -> raw values, as the record holds them.
-        anchor: of its record in the page; empty outside of a page.
+        anchor: where the page shows its record; empty outside of a page.
     """
 
     name: str
@@ -102,14 +102,14 @@ class Run(Generic[K]):
     anchor: str = ""
 
     def rows(self, name: str, of: type[R]) -> list[R]:
-        """The rows recorded under `name`, each as a dataclass; none where the run has no such rows.
+        """The rows recorded under `name`, each as a dataclass; empty if the run has none.
 
         Raises: ValueError that names the first field that is missing or of another type.
         """
         return msgspec.convert(self.samples.get(name, []), list[of])  # type: ignore[valid-type]
 
     def series(self, name: str) -> list[float]:
-        """The raw values recorded under `name`; none without any."""
+        """The raw values recorded under `name`; empty if the run has none."""
         return [float(value) for value in self.samples.get(name, [])]
 
     @property
@@ -120,24 +120,24 @@ class Run(Generic[K]):
 
     @property
     def device(self) -> str:
-        """The device's name, with its count where there are several."""
+        """The device's name, with the number of devices if there are several."""
         name, count = self.machine.device or "unknown device", self.machine.device_count
         return f"{count} x {name}" if count > 1 else name
 
     @property
     def where(self) -> str:
-        """The device for a reader: a processor is marked as one, and called by its own name where
-        the machine has a GPU beside it.
+        """The device as readers see it: a processor is marked `(CPU)`, and is named even if the
+        machine also has a GPU.
         """
         return f"{self.machine.cpu or self.device} (CPU)" if self.is_cpu else self.device
 
     @property
     def too_few(self) -> str:
-        """`2 rounds, of at least 6`, where its ratios rest on too few rounds; else empty."""
+        """`2 rounds, of at least 6` if its ratios rest on too few rounds; otherwise empty."""
         return too_few(self.measured.kind, self.samples)
 
     def trusted(self, ratio: Interval) -> Interval:
-        """The ratio, without its interval where it rests on too few rounds."""
+        """The ratio, without its interval if it rests on too few rounds."""
         return Interval(ratio.value) if self.too_few else ratio
 
 

@@ -1,4 +1,4 @@
-"""What there is to label: the sources in all files, and where the labels of each go."""
+"""Plans what to label: the sources in all files, and where the labels of each go."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,10 +19,10 @@ Each = Callable[[Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 def split_all(
     paths: Sequence[Path], each: Each, text_column: str | None, rows: int
 ) -> tuple[list[Source], list[InputError]]:
-    """The sources in all files, in order, and what is wrong with the tables that have none.
+    """The sources in all files, in order, and the errors of the tables that cannot be cut.
 
     Args:
-        each: applies a function to each table; to cut one, all its text is read.
+        each: applies a function to each table; cutting a text table reads all of it.
     Raises: InputError when there is nothing to label.
     """
     cut = functools.partial(split, text_column=text_column, part_rows=rows)
@@ -54,7 +54,7 @@ def sidecars_of(
 
 
 def with_sidecar(sidecars: Mapping[Source, Path], labels_dir: Path | None) -> list[Source]:
-    """The sources whose labels file is there; a remote folder is listed once.
+    """The sources whose labels file exists; a remote folder is listed once.
 
     Raises: InputError when it cannot be listed.
     """
@@ -68,8 +68,8 @@ def with_sidecar(sidecars: Mapping[Source, Path], labels_dir: Path | None) -> li
 
 
 def delete_stale(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> None:
-    """Delete the labels of parts that a table had, and no longer has since it shrank or is cut into
-    larger parts.
+    """Delete the labels of parts that a table no longer has, since it shrank or is cut into larger
+    parts.
     """
     last_parts = {source.path: source for source in sources if isinstance(source, Part)}
     for part in last_parts.values():
@@ -85,7 +85,7 @@ def delete_stale(sources: Sequence[Source], labels_dir: Path | None, rule: str) 
 
 
 def counted(sources: Sequence[Source]) -> str:
-    """Such as "332 shards", or "3 parts" where there is a table among them."""
+    """The number of sources, such as "332 shards", or "3 parts" if any is of a table."""
     return (
         f"{len(sources)} "
         f"{'parts' if any(isinstance(source, Part) for source in sources) else 'shards'}"
@@ -93,7 +93,7 @@ def counted(sources: Sequence[Source]) -> str:
 
 
 def failure(errors: Sequence[InputError], num_others: int) -> InputError:
-    """One error for all that could not be labelled beside `num_others` that were."""
+    """One error for all sources that could not be labelled; `num_others` sources were labelled."""
     if num_others == 0 and len(errors) == 1:
         return errors[0]
     others = f"{num_others} others are" if num_others else "nothing else is"

@@ -1,9 +1,9 @@
 """The labels of a shard or of a part of a table, in a file beside it or in a folder of labels.
 
 `00012.tar` has its labels by the rule "paper" in `00012.paper.labels.npz`, and the fourth part of
-`captions.csv` in `captions-00003.paper.labels.npz`: the synsets of every sample, so that choosing
-another vocabulary never needs another labelling. The file says what made it and from which
-captions, and is the same bytes whenever those are the same.
+`captions.csv` in `captions-00003.paper.labels.npz`. The file holds the synsets of every sample, so
+that another vocabulary needs no new labelling. It says what made it and from which captions; when
+these are the same, so are its bytes.
 """
 
 import errno
@@ -50,13 +50,13 @@ class Labels:
 
     Attributes:
         values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a sample, each once.
-        offsets: [N+1] uint32; sample n has `values[offsets[n]:offsets[n + 1]]`. meta: `rule`,
-        `edition`, `tagger`, `wordnet`; `shard` (the file's name), `size` (its bytes), `part` (its
-        number, of a
-            table only) and `captions_sha256`; of a shard `content`, its digest, and `skipped`, the
-            samples left out: cause -> how many, and the first; `unlabelled`, how many captions have
-            no label and why, `first_unlabelled`, the key of the first of them for each cause, and
-            `cut`, how many were too long to be read whole.
+        offsets: [N+1] uint32; sample n has `values[offsets[n]:offsets[n + 1]]`.
+        meta: how the labels were made: `rule`, `edition`, `tagger`, `wordnet`. From what: `shard`
+            (the file's name), `size` (in bytes), `captions_sha256`; for a table `part` (the part's
+            number); for a shard `content` (its digest) and `skipped` (the samples left out: cause
+            -> how many, and the first). And `unlabelled` (cause -> how many captions have no
+            label), `first_unlabelled` (cause -> the key of the first of them), `cut` (how many
+            captions were too long to be read whole).
     """
 
     values: NDArray[np.uint32]
@@ -68,16 +68,17 @@ class Labels:
 
 
 def sidecar_path(source: Source, labels_dir: Path | None, rule: str) -> Path:
-    """Where the labels of `source` by `rule` are kept: in `labels_dir`, or beside its file when
-    that is None.
+    """The labels file of `source` by `rule`: in `labels_dir`, or beside the source's file when that
+    is None.
     """
     return (labels_dir or source.path.parent) / f"{source.name}.{rule}{SUFFIX}"
 
 
 def write_sidecar(path: Path, labels: Labels) -> None:
-    """Put the labels at `path`, atomically; at a URL as far as its storage does.
+    """Write the labels to `path`, atomically; to a URL as atomically as its storage writes.
 
-    Raises: OSError that names `path`, say on a full disk, UnwritableError that names the URL.
+    Raises: OSError that names `path`, for example on a full disk; UnwritableError that names the
+        URL.
     """
     meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
     content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
@@ -101,13 +102,13 @@ def write_sidecar(path: Path, labels: Labels) -> None:
 def read_sidecar(path: Path) -> Labels:
     """The labels in a sidecar file, which may be remote.
 
-    Raises: InputError when it is not a whole one, FileNotFoundError.
+    Raises: InputError when it is damaged or cut short, FileNotFoundError.
     """
     return parse_sidecar(path, read_file(path))
 
 
 def parse_sidecar(path: Path, content: bytes) -> Labels:
-    """The labels in the content of the file at `path`. Raises: InputError when it is not whole."""
+    """The labels in the content of the file at `path`. Raises: InputError when it is damaged."""
     try:
         arrays = unpacked(io.BytesIO(content))
         labels = Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
@@ -143,7 +144,7 @@ def _check(labels: Labels) -> None:
 
 
 def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
-    """The labels of a shard, checked to be made from the very captions that it holds now.
+    """The labels of a shard, after a check that they were made from the content that it has now.
 
     Raises: InputError when there are none, or they were made from another version of the shard.
     """
@@ -159,7 +160,7 @@ def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
 
 
 def captions_digest(samples: Iterable[tuple[str, Caption]]) -> str:
-    """The sha256 of (key, caption) pairs: what their labels depend on."""
+    """The sha256 of (key, caption) pairs, which is all that their labels depend on."""
     digest = sha256()
     for key, caption in samples:
         add_caption(digest, key, caption)
@@ -167,8 +168,8 @@ def captions_digest(samples: Iterable[tuple[str, Caption]]) -> str:
 
 
 def add_caption(digest: Any, key: str, caption: Caption) -> None:
-    """Feed one sample to `captions_digest`'s hash; no two lists of samples with captions feed it
-    the same bytes.
+    """Add one sample to the hash of `captions_digest`; different lists of samples add different
+    bytes.
     """
     content = caption.encode("utf-8", "surrogatepass") if isinstance(caption, str) else b""
     digest.update(

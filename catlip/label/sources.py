@@ -1,5 +1,5 @@
-"""Where captions come from: a tar shard, or a part of a table. Labelling asks no more of either
-than a `Source` gives.
+"""Where captions come from: a tar shard, or a part of a table. Labelling uses both only through the
+interface of `Source`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,11 @@ BAD_META = "a .json that is no object"
 
 
 class Source(Protocol):
-    """Captions that are labelled together, by any process, and whose labels are one file.
+    """Captions that any process can label together; their labels are one file.
 
     Attributes:
-        path: the file that they are in.
-        name: what the labels' file is named after.
+        path: the file with the captions.
+        name: how the name of the labels file begins.
     """
 
     @property
@@ -29,7 +29,7 @@ class Source(Protocol):
     @property
     def name(self) -> str: ...
     def origin(self) -> dict[str, Any]:
-        """What the labels are tied to besides keys and captions: at least `shard`, the file's name,
+        """What the labels belong to besides keys and captions: at least `shard`, the file's name,
         and `size`, its bytes.
 
         A shard adds `content`, its digest, which stands for all its captions, and `skipped`, what
@@ -70,8 +70,10 @@ class TarShard:
 def find(patterns: Sequence[str]) -> list[Path]:
     """The shards and tables of paths, folders, globs and braces.
 
-    A folder stands for its tars, or if it has none, for its tables of the first of `TABLE_KINDS`
-    that it has: what lies beside the tars is often their own captions once more.
+    A folder stands for its tars. If it has none, it stands for its tables of one kind, the first of
+    `TABLE_KINDS` that it has. Tables beside tars are left out: often they repeat the captions of
+    the tars.
+
     Raises: InputError naming what is missing, or is neither a shard nor a table.
     """
     paths = [
@@ -97,7 +99,7 @@ def split(path: Path, text_column: str | None, part_rows: int) -> Sequence[Sourc
 
 
 def _unreadable(shard: Shard, number: int) -> Unusable | None:
-    """Why a sample without a caption may have one that cannot be read."""
+    """Why the caption of a sample cannot be read; None if the sample has no caption."""
     try:
         shard.metadata(number)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What all labels of a run hold together: for its record, and as a few lines to read."""
+"""Sums up all labels of a labelling, for its record and as a few lines to read."""
 
 from collections import Counter
 from collections.abc import Mapping, Set
@@ -21,7 +21,7 @@ from catlip.table import as_text
 
 @dataclass(frozen=True)
 class Summed:
-    """Of one labels file: its captions, labels, bytes and meta."""
+    """One labels file: its numbers of captions, labels and bytes, and its meta."""
 
     captions: int
     labels: int
@@ -32,11 +32,12 @@ class Summed:
 def summarise(
     sidecars: Mapping[Source, Path], new: Set[Source], making: Mapping[str, Any], seconds: float
 ) -> Labelling:
-    """Metrics of the labels in `sidecars`, and of how fast those of `new` were made.
+    """Metrics of the labels in `sidecars`, and of how fast the labels of `new` were made.
 
     Args:
-        making: the `rule`, `edition`, `tagger` and `wordnet` that all must have been made with.
-    Raises: InputError on labels that were made otherwise, on a machine with other words, say.
+        making: the `rule`, `edition`, `tagger` and `wordnet` that made all labels.
+    Raises: InputError on labels that were made otherwise, for example on a machine with another
+        tagger.
     """
     captions = labels = size = cut = new_captions = 0
     unlabelled, first = Counter[str](), dict[str, str]()
@@ -69,8 +70,8 @@ def summarise(
 
 
 def report(run: Run[Labelling], num_done_before: int, folder: Path, record_path: Path) -> None:
-    """Print what the report's page shows of the run, the first caption of each cause, and where
-    everything is.
+    """Print the table that the report's page shows, the first caption of each cause, and the paths
+    of labels and record.
     """
     labels, rule = run.measured, rule_of(run)
     print(as_text(labels_table({rule: run}, {}, scale="")))

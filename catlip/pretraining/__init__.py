@@ -1,3 +1,1 @@
-"""What every method's pre-training is: from a recipe, shards and an objective to a run folder and a
-record.
-"""
+"""Pre-training by any method: a recipe, shards and an objective give a run folder and a record."""

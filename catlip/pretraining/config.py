@@ -1,4 +1,4 @@
-"""What a pre-training is started with, whatever its method."""
+"""The options of a pre-training run, the same for every method."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from catlip.training.parallel import Parallel
 
 @dataclass(frozen=True)
 class PretrainRun:
-    """What any method's pre-training run is started with."""
+    """The options of a pre-training run by any method."""
 
     recipe: tyro.conf.OmitArgPrefixes[Recipe]
     shards: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class PretrainRun:
     """auto, cpu, cuda or cuda:N."""
     num_workers: Natural | None = None
     """Processes that read and decode images, per rank; the batches do not depend on it. By default
-    one, and beside a GPU all its share of the cores but one.
+    one; with a GPU, the number of cores per rank minus one.
     """
     max_broken: MaxBroken = MAX_BROKEN
     parallel: Parallel = "ddp"
@@ -37,33 +37,33 @@ class PretrainRun:
     them.
     """
     compile: bool = False
-    """Compile the transformer blocks, once for each image size; by default on a GPU, in a training
-    of at least 1,000 steps a size.
+    """Compile the transformer blocks, once for each image size. By default this is done on a GPU,
+    if the training has at least 1,000 steps per size.
     """
     eager: bool = field(default=False, metadata=LATER)
     """Never compile."""
     deterministic: bool = False
-    """Only kernels that give the same result each time, so that a run that was stopped ends as one
-    that was not, to the bit, on a GPU too; bench.step_time says what that costs.
+    """Use only deterministic kernels: a run that was stopped and resumed then gives the same bits
+    as an uninterrupted one, on a GPU too. bench.step_time measures what this costs.
     """
     log_every: Count = 20
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | None = None
-    """Optimizer steps between checkpoints; by default 200, or as many more that checkpoints take no
-    more than 2 % of the time.
+    """Optimizer steps between checkpoints; by default 200, or more if checkpoints would take more
+    than 2 % of the time.
     """
     checkpoint_minutes: Positive | None = field(default=None, metadata=LATER)
     """Minutes between checkpoints, in place of steps."""
     mirror: Path | None = field(default=None, metadata=LATER)
-    """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from which it
-    goes on where its own folder is lost.
+    """A URL (s3:// ...) to which the run's folder is copied with each checkpoint. If the folder is
+    lost, the run goes on from this copy.
     """
     snapshots: Count = 1
-    """At how many evenly spaced steps to keep the weights to transfer; the end,
-    weights.safetensors, is the last of them.
+    """Number of evenly spaced steps at which the weights to transfer are kept; the last of them is
+    the end of the run, weights.safetensors.
     """
     restart: bool = False
-    """Discard the run that is in the folder instead of going on with it."""
+    """Discard the run that is in the folder instead of continuing it."""
     wandb: str = ""
     """A Weights & Biases project to log to as well."""
     trackio: str = field(default="", metadata=LATER)
@@ -88,11 +88,11 @@ class PretrainRun:
 
 @dataclass(frozen=True)
 class LabelledRun(PretrainRun):
-    """What a run of a method that classifies is started with."""
+    """The options of a pre-training run by a method that classifies."""
 
     vocabulary: Path | None = None
-    """Made by catlip.vocabulary; a dry run can do without."""
+    """The vocabulary, a file made by catlip.vocabulary; a dry run does not need one."""
     num_classes: Count = 24_320
     """Size of the vocabulary that a dry run assumes when none is given; the release's is 24,320."""
     labels_dir: Path = Path("labels")
-    """Where catlip.label put the labels of these shards."""
+    """Folder of the labels of these shards, made by catlip.label."""

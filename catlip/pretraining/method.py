@@ -1,4 +1,4 @@
-"""How a method is trained: its objective as the recipe starts it, and its classes."""
+"""How a method is trained: its objective, initialised as the recipe says, and its classes."""
 
 import math
 from collections.abc import Callable
@@ -20,17 +20,17 @@ from catlip.recipes.pretrain import Recipe
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
-UNKNOWN_LABELS_PER_CAPTION = 3  # a DataComp caption's, about
+UNKNOWN_LABELS_PER_CAPTION = 3  # about as many as a DataComp caption has
 
 
 @dataclass(frozen=True)
 class Classes:
-    """What a method that classifies is trained with.
+    """The classes with which a method that classifies is trained.
 
     Attributes:
         base_rates: [V] float32, the fraction of captions that name each class.
-        identity: what determines a run: the vocabulary.
-        labels: of the samples; None where a dry run does without a vocabulary.
+        identity: the vocabulary, as part of what determines a run.
+        labels: gives the class ids of samples; None in a dry run without a vocabulary.
     """
 
     base_rates: Tensor
@@ -55,7 +55,7 @@ class Method:
 def classes_of(config: LabelledRun) -> Classes:
     """The classes of a run: those of its vocabulary.
 
-    Raises: InputError when none is given, and it is no dry run.
+    Raises: InputError when no vocabulary is given, except in a dry run.
     """
     if config.vocabulary is None:
         if not config.dry_run:
@@ -74,8 +74,9 @@ def classes_of(config: LabelledRun) -> Classes:
 
 
 def base_rates_of(vocabulary: Vocabulary) -> Tensor:
-    """[V] float32, the share of captions that name each class; equal shares when the number of
-    captions is unknown.
+    """[V] float32, the fraction of captions that name each class.
+
+    The fractions are equal if the number of captions is unknown.
     """
     if vocabulary.source.captions is None:
         return torch.full((len(vocabulary),), UNKNOWN_LABELS_PER_CAPTION / len(vocabulary))
@@ -99,9 +100,9 @@ def encoder_of(recipe: Recipe) -> ImageEncoder:
 
 
 def started(objective: Objective, recipe: Recipe) -> Objective:
-    """The objective, its learned temperature and bias where the recipe starts them.
+    """The objective, with learned temperature and bias set to the recipe's initial values, if any.
 
-    Raises: InputError where the recipe starts one that the method does not have.
+    Raises: InputError when the recipe gives one that the method does not have.
     """
     scale = None if recipe.temperature is None else -math.log(recipe.temperature)
     for name, parameter, start in (
@@ -117,7 +118,9 @@ def started(objective: Objective, recipe: Recipe) -> Objective:
 
 
 def augmented(objective: Objective, recipe: ImageRecipe) -> Objective:
-    """The objective behind RangeAugment, if the recipe has it; no method knows."""
+    """The objective on images augmented by RangeAugment, if the recipe has it; otherwise the
+    objective itself.
+    """
     if not recipe.range_augment:
         return objective
     start, end = recipe.range_augment

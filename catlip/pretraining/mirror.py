@@ -1,8 +1,8 @@
 """A copy of a run's folder behind a URL, for a machine whose disk is lost with it.
 
-After each checkpoint, and at the end, what is new in the folder is copied, and last an index of the
-files that belong together. What is no longer in the folder is then deleted there. A run that finds
-there a newer checkpoint than its own folder has goes on from that.
+After each checkpoint, and at the end, new files of the folder are copied, and last an index of the
+files that belong together. Files that are no longer in the folder are then deleted from the copy.
+If the copy has a newer checkpoint than the folder when a run starts, the run goes on from it.
 """
 
 import json
@@ -23,7 +23,7 @@ from catlip.training.saving.checkpoint import complete, step_of
 
 INDEX = "mirror.json"
 CHECKPOINT = re.compile(r"checkpoints/step-(\d+)")
-FETCHED = ".fetched.tmp"  # in the run's folder, until all of it is there
+FETCHED = ".fetched.tmp"  # in the run's folder, holds the files until all are fetched
 
 
 class Mirror:
@@ -37,13 +37,15 @@ class Mirror:
     def __init__(self, url: Path, folder: Path, config: dict[str, Any]):
         self.url, self.folder, self.config = url, folder, config
         self.there: dict[str, tuple[int, int] | None] = {}
-        """What is there: name -> size and time of change here when it was sent."""
+        """The files of the copy: name -> size and time of change of the local file when it was
+        sent; None if an earlier process sent it.
+        """
 
     def fetch(self, restart: bool) -> None:
-        """Fetch the run if its last checkpoint there is newer than here.
+        """Fetch the run if the copy has a newer checkpoint than the folder.
 
         Args:
-            restart: fetch nothing; what is there is replaced by this run.
+            restart: fetch nothing; this run replaces the copy.
         """
         if not find_remote(url_of(self.url / INDEX)):
             return
@@ -60,7 +62,7 @@ class Mirror:
             self._fetch_all()
 
     def send(self) -> None:
-        """Copy what has changed since it was last sent."""
+        """Copy files that changed since they were last sent; delete those that are gone here."""
         files = self._files()
         for name, version in files.items():
             if self.there.get(name) != version:
@@ -73,14 +75,14 @@ class Mirror:
             del self.there[name]
 
     def send_or_warn(self) -> None:
-        """The same, with a warning when it fails: the next time sends what is missing."""
+        """As `send`, but a failure only prints a warning: the next call sends what is missing."""
         try:
             self.send()
         except (InputError, OSError) as error:
             print(f"warning: not mirrored, the run goes on: {error}", file=sys.stderr)
 
     def send_record(self, record: Path) -> None:
-        """Copy all that is left, and the record of the run, which lies beside its folder."""
+        """Copy what is left to send, and the run's record, which is in the folder's parent."""
         self.send()
         put_file(record, self.url.with_name(f"{self.url.name}.json"))
 
@@ -115,10 +117,9 @@ class Mirror:
 def open_mirror(
     url: Path | None, folder: Path, config: dict[str, Any], *, place: Place, restart: bool
 ) -> Mirror | None:
-    """The mirror, in the main process, after the run was fetched from it if it was ahead; all ranks
-    call it.
+    """Open the mirror, and fetch the run from it if its copy is ahead; all ranks call it.
 
-    Returns: None in the others, and without a URL.
+    Returns: the mirror in the main process; None in the others, and without a URL.
     """
     if url is None:
         return None

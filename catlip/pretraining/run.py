@@ -1,4 +1,7 @@
-"""A run of any method, which is never asked for: `pretrain` trains and writes the record."""
+"""A run of any method: `pretrain` trains and writes the record.
+
+Nothing here depends on which method it is.
+"""
 
 import os
 from collections.abc import Iterator
@@ -69,7 +72,7 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
         _dry_run(config, method, place)
         return None
     training = prepare(config, method, place)
-    # Not when torchrun starts these processes again after a fault.
+    # Nothing is discarded when torchrun starts these processes again after a fault.
     restart = config.restart and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
     with only_writer(config.out, place.is_main):
         if restart:
@@ -85,7 +88,7 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
 
 def _dry_run(config: PretrainRun, method: Method, place: Place) -> None:
     recipe = config.recipe
-    with torch.device("meta"):  # shapes alone: the largest encoder takes no memory, and seconds
+    with torch.device("meta"):  # only shapes: even the largest encoder takes no memory, and seconds
         objective = augmented(started(method.build(), recipe), recipe)
     num_samples = 0
     if config.shards and not recipe.iterations:
@@ -96,7 +99,7 @@ def _dry_run(config: PretrainRun, method: Method, place: Place) -> None:
 
 
 def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
-    """The training as its config, its data and its seed determine it.
+    """The training that the config, the data and the seed determine, at its first step.
 
     Raises: InputError when the data cannot be read, or the labels are not of these shards.
     """
@@ -141,8 +144,9 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
 
 
 def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Path:
-    """Train in the run's folder, from its last checkpoint if there is one, and write the record;
-    its path.
+    """Train in the run's folder, from its last checkpoint if there is one, and write the record.
+
+    Returns: the path of the record.
     """
     trainer, data = training.trainer, training.data
     place, objective = trainer.place, trainer.objective
@@ -186,7 +190,11 @@ def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Pa
 
 
 def _shards(config: PretrainRun, place: Place) -> ShardSet:
-    """The shards, counted by one process if they are new; the others then read its counts."""
+    """The shards. If they are new, one process counts their samples, and the others read its
+    counts.
+
+    Raises: InputError when more samples are left out than `max_broken` allows.
+    """
     quiet = config.quiet or not place.is_main
     shards = in_turn(lambda: open_shards(expand(config.shards), quiet), place)
     skipped = shards.skipped_by_cause()
@@ -207,8 +215,11 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
 
 
 def _list_broken(record: Record, folder: Path, shards: Shards) -> dict[str, int]:
-    """List in the record the images that could not be used: those met in training, and what was
-    left out of the shards; their counts by cause.
+    """List in the record the images that could not be used.
+
+    They are those met in training, and those left out of the shards.
+
+    Returns: their counts by cause.
     """
     broken = read_broken(folder)
     counts, keys = broken.counts(), broken.listed()
@@ -235,7 +246,13 @@ def summary(
     samples: int,
     broken: dict[str, int],
 ) -> Pretrain:
-    """The numbers that the report shows, from the log of a finished run over so many samples."""
+    """The numbers that the report shows, from the log of a finished run.
+
+    Args:
+        lines: of the log.
+        samples: in the data set.
+        broken: counts of the images that could not be used, by cause.
+    """
     objective = trainer.objective
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
     return Pretrain(

@@ -82,15 +82,15 @@ class BrokenImages:
         return new
 
     def images(self) -> list[BrokenImage]:
-        """All of them."""
+        """All broken images, in the order in which they were seen first."""
         return [BrokenImage(key, cause) for key, cause in self.causes.items()]
 
     def counts(self) -> dict[str, int]:
-        """Cause -> how many images, the most frequent first."""
+        """Cause -> number of images, the most frequent cause first."""
         return dict(Counter(self.causes.values()).most_common())
 
     def listed(self, most: int = MOST_LISTED) -> list[str]:
-        """The first of them, as "KEY (CAUSE)"."""
+        """The first `most` broken images, as "KEY (CAUSE)"."""
         return [f"{key} ({cause})" for key, cause in list(self.causes.items())[:most]]
 
     def summary(self) -> str:
@@ -113,7 +113,7 @@ class BrokenImages:
             )
 
     def note(self, record: Record) -> None:
-        """List them in a record, if there are any."""
+        """List the broken images in a record, if there are any."""
         if self.causes:
             record.samples["broken_keys"] = self.listed()
 
@@ -123,10 +123,10 @@ class BrokenLog:
 
     Args:
         folder: of the run; the file is written when there is something to write.
-        step: from which the run goes on; images of later steps are dropped, and will be read again.
+        step: step at which the run goes on; images of later steps are dropped, and read again.
         writes: whether this process writes the file.
     Attributes:
-        met: all of them, from the first step on.
+        met: all broken images from the first step on.
     """
 
     def __init__(self, folder: Path, step: int, writes: bool):

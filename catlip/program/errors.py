@@ -1,4 +1,4 @@
-"""The error for what a user can correct."""
+"""The error for problems that the user can correct."""
 
 
 class InputError(ValueError):

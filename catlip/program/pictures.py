@@ -1,4 +1,4 @@
-"""Small pictures inside a record, so that the report needs neither the data nor the model."""
+"""Small images inside a record, so that the report needs neither the data nor the model."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ QUALITY = 85
 
 
 def chosen(count: int, wanted: int) -> Sequence[int]:
-    """Which of `count` images to draw: at most `wanted`, evenly spread, for every encoder alike."""
+    """Which of `count` images to draw: at most `wanted`, evenly spread, equal for all encoders."""
     wanted = min(count, wanted)
     return [count * number // wanted for number in range(wanted)]
 
@@ -38,7 +38,7 @@ def encoded_map(values: NDArray[np.uint8]) -> str:
 
 
 def encoded_mask(mask: NDArray[np.bool_]) -> str:
-    """[H, W] bool as a PNG of one bit a pixel in base64, at `scale_of` its size."""
+    """[H, W] bool as a PNG of one bit per pixel in base64, at `scale_of` its size."""
     return _base64(_resized(Image.fromarray(mask), Image.Resampling.NEAREST), "PNG", optimize=True)
 
 

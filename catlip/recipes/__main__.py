@@ -51,7 +51,9 @@ def pretraining() -> dict[str, dict[str, Any]]:
 
 
 def transfer() -> dict[str, dict[str, Any]]:
-    """Table 7, by task; of detection, lists have one value per encoder, ViT-B, L and H."""
+    """Table 7, by task. For detection, values that differ between encoders are lists for ViT-B, L
+    and H.
+    """
     by_encoder = [asdict(recipe) for recipe in (TABLE_7E_B16, TABLE_7E_L16, TABLE_7E_H16)]
     differing = ("epochs", "lr_step_epochs", "layer_decay", "drop_path")
     return {

@@ -1,5 +1,5 @@
-"""What all recipes have in common: everything but the data, the model's origin and the seed that
-determines a training run.
+"""What all recipes share. A recipe is everything that determines a training run, except the data,
+the origin of the model and the seed.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from catlip.training.schedule import Optimization
 
 Source = Literal["own", "paper", "release"]
 Initialization = Literal["own", "release"]
-# Of flags in --help: title -> fields; those of no group are the recipe's.
+# Groups of flags in --help: title -> fields. Fields of no group are shown under `recipe`.
 Groups = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class ImageRecipe(Optimization):
-    """How long to train, on how many images at a time, and of which size."""
+    """How long to train, on how many images at a time, and on images of which size."""
 
     GROUPS: ClassVar[Groups] = {
         "recipe": (
@@ -34,7 +34,7 @@ class ImageRecipe(Optimization):
     about: str = ""
     """What it costs and what it should reach."""
     source: Source = "own"
-    """Whose numbers these are."""
+    """Where the numbers are from: this project (own), the paper or the release."""
     micro_batch: Count = 1024
     """Images per device and micro-step."""
     num_devices: Count = 64
@@ -42,7 +42,7 @@ class ImageRecipe(Optimization):
     resolution: Count = 224
     """Side in pixels of the square images."""
     range_augment: tuple[Positive, ...] = (40.0, 20.0)
-    """RangeAugment's target PSNR in dB at the start and at the end; nothing for none."""
+    """RangeAugment's target PSNR in dB at the start and at the end; empty for no RangeAugment."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,9 +53,7 @@ class ImageRecipe(Optimization):
             )
 
     def identity(self) -> dict[str, Any]:
-        """The fields that determine a run, all but what the recipe says of itself; as JSON has
-        them.
-        """
+        """The fields that determine a run, as JSON values: all except `about` and `source`."""
         return {name: value for name, value in plain(self).items() if name not in HIDDEN}
 
     def sizes(self) -> list[ImageSize]:
@@ -79,19 +77,17 @@ class ImageRecipe(Optimization):
         return f"{self.epochs:g} epochs"
 
     def num_steps(self, num_samples: int) -> int:
-        """Optimizer steps of the run on a data set of so many samples, at least 1."""
+        """Optimizer steps of the run on a data set of `num_samples` samples, at least 1."""
         return steps_for(self.epochs * num_samples, self.sizes(), self.num_devices)
 
     def plan(self, num_samples: int, seed: int) -> StepPlan:
-        """The image size and the samples of each step, of a data set of so many."""
+        """The image size and the samples of each step, on a data set of `num_samples` samples."""
         return StepPlan(self.sizes(), self.num_devices, self.num_steps(num_samples), seed=seed)
 
 
 @dataclass(frozen=True)
 class MultiScaleRecipe(ImageRecipe):
-    """How images are cropped, at random and at several sizes: what pre-training and classification
-    share.
-    """
+    """What pre-training and classification share: random crops of images at several sizes."""
 
     GROUPS: ClassVar[Groups] = {
         **ImageRecipe.GROUPS,
@@ -116,11 +112,11 @@ class MultiScaleRecipe(ImageRecipe):
     max_resolution: Count = 320
     """Largest image of the multi-scale sampler."""
     num_scales: Count = 25
-    """Sizes drawn between them, before rounding."""
+    """Number of sizes from the smallest to the largest, before rounding."""
     scale_multiple: Count = 16
     """Sizes are rounded to multiples of this many pixels."""
     crop_scale: tuple[PositiveFraction, PositiveFraction] = (0.08, 1.0)
-    """Least and greatest share of a picture that a random crop covers."""
+    """Smallest and largest fraction of an image that a random crop covers."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip."""
 

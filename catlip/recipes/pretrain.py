@@ -1,7 +1,7 @@
 """How to pre-train: the paper's Table 6, the release's configurations, and presets.
 
-CATLIP and CLIP hold one recipe of each name. The GPU-hours in `about` are arithmetic: the FLOPs of
-a recipe's steps at 40 % of an A100's 312 TFLOP/s in bf16.
+CATLIP and CLIP hold recipes by name. The GPU-hours in `about` are computed, not measured: the FLOPs
+of a recipe's steps at 40 % of an A100's 312 TFLOP/s in bf16.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from catlip.record import LATER
 
 @dataclass(frozen=True)
 class Recipe(MultiScaleRecipe):
-    """Everything but the data, the method and the seed that determines a pre-training run."""
+    """Everything that determines a pre-training run, except the data, the method and the seed."""
 
     GROUPS: ClassVar[Groups] = {
         **MultiScaleRecipe.GROUPS,
@@ -39,13 +39,13 @@ class Recipe(MultiScaleRecipe):
     checkpointing: bool = False
     """Compute each block's activations again in the backward pass, to save memory."""
     initialization: Initialization = "own"
-    """own: the encoder as timm starts it, CatLIP's classifier at the frequency of each noun.
-    release: linear layers by Xavier's rule, without bias."""
+    """own: the encoder as timm initialises it, and the biases of CatLIP's classifier by the
+    frequency of each noun. release: linear layers by Xavier's rule, with biases of zero."""
     temperature: Positive | None = field(default=None, metadata=LATER)
-    """Where the learned temperature of a method that compares images with captions starts; None for
-    where its authors start it."""
+    """Initial value of the learned temperature, in methods that compare images with captions; None
+    for the value of the method's authors."""
     logit_bias: float | None = field(default=None, metadata=LATER)
-    """Where SigLIP's learned bias starts; None for its authors' -10."""
+    """Initial value of SigLIP's learned bias; None for its authors' -10."""
 
 
 DATACOMP = Recipe(
@@ -96,9 +96,9 @@ CC3M = Recipe(
     min_lr=2e-5,
     warmup_iterations=1_000,
 )
-# One size only: below 64 pixels the multi-scale sampler has no room. Batch, rate, warm-up, decay
-# and crop are those of the best of 16 trials, reports/records/starter/tuning/catlip-00.json. CLIP
-# has its own below, and shares all else.
+# One image size only: below 64 pixels the multi-scale sampler has no room. Batch, rate, warm-up,
+# decay and crop are those of the best of 16 trials, reports/records/starter/tuning/catlip-00.json.
+# CLIP has its own values of these below, and shares all others.
 STARTER = Recipe(
     about=(
         "The starter data on two CPU cores, minutes: shows that the pipeline learns and transfers, "
@@ -124,12 +124,12 @@ STARTER = Recipe(
 
 
 def _on_one_gpu(recipe: Recipe, about: str) -> Recipe:
-    """The same 2,048 images a step in the memory of one GPU."""
+    """The recipe with the same 2,048 images per step, in micro-batches that fit one GPU."""
     return replace(recipe, about=about, micro_batch=256, num_devices=8)
 
 
 def _as_released(recipe: Recipe, about: str) -> Recipe:
-    """What the released configurations add to the paper's numbers."""
+    """The recipe with what the released configurations add to the paper's numbers."""
     return replace(
         recipe,
         about=about,
@@ -197,8 +197,9 @@ DATACOMP_CLIP_RELEASE = replace(
     num_scales=5,
     scale_multiple=32,
 )
-# Of 16 trials the best, reports/records/starter/tuning/METHOD-NUMBER.json. What a method lacks here
-# is CLIP's, and so is the starter of a method without any.
+# The starter recipes of other methods: the best of 16 trials each, in
+# reports/records/starter/tuning/METHOD-NUMBER.json. A method that is not listed here uses CLIP's
+# starter; all other recipes are CLIP's, too.
 STARTERS = {
     "siglip": replace(  # siglip-08
         STARTER,
@@ -214,7 +215,7 @@ STARTERS = {
     "superclass": replace(STARTER, betas=(0.9, 0.98)),  # superclass-00, the same trial as CatLIP's
 }
 CLIP = {
-    "starter": replace(  # of 16 trials the best, reports/records/starter/tuning/clip-07.json
+    "starter": replace(  # the best of 16 trials, reports/records/starter/tuning/clip-07.json
         STARTER,
         betas=(0.9, 0.98),
         micro_batch=64,
@@ -231,8 +232,8 @@ CLIP = {
     ),
     "datacomp_b16": DATACOMP_CLIP,
     "datacomp_b16_release": DATACOMP_CLIP_RELEASE,
-    # The release trains a larger encoder by CLIP only here, with the configuration of an earlier
-    # paper; none of ViT-L.
+    # The only larger encoder that the release trains by CLIP, with the configuration of an earlier
+    # paper. There is none for ViT-L.
     "datacomp_h16_release": replace(
         DATACOMP_CLIP_RELEASE,
         about="As the released configuration of ViT-H/16 by CLIP: 120,000 x 131,072 pairs.",

@@ -1,4 +1,4 @@
-"""Work on items in threads, a little ahead of whoever reads the results."""
+"""Work on items in threads, a little ahead of the reader of the results."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +11,8 @@ THREADS = 16  # most of which wait for a network
 
 
 def work_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
-    """Each item with what the function gives, in their order; no more than THREADS of them wait to
-    be read.
+    """Each item with the function's result, in the order of the items. No more than THREADS results
+    wait to be read.
 
     Raises: what the function raises.
     """

@@ -1,9 +1,9 @@
-"""Energy that this machine's counters say was used: of its processors (RAPL, where it may be read)
-and of the GPUs of this program (NVML).
+"""Energy by the counters of this machine: of its processors (RAPL, if it may be read) and of the
+GPUs of this program (NVML).
 
     meter = EnergyMeter()
     ...
-    meter.joules()  # {"processor": 812.4, "gpu": 5021.0}; nothing where there is no counter
+    meter.joules()  # {"processor": 812.4, "gpu": 5021.0}; empty without counters
 """
 
 import os
@@ -21,7 +21,13 @@ PER_JOULE = {"processor": 1e6, "gpu": 1e3}  # RAPL counts in uJ, NVML in mJ
 
 @dataclass
 class Counter:
-    """One that only grows, but for RAPL's, which begins again after `around`."""
+    """A counter of used energy. It only grows; RAPL's starts again from 0 after `around`.
+
+    Attributes:
+        of: what used the energy, a key of PER_JOULE.
+        read: gives the counter's value, in the unit of PER_JOULE.
+        around: largest value of a counter that starts again; 0 if it does not.
+    """
 
     of: str
     read: Callable[[], int]
@@ -31,19 +37,19 @@ class Counter:
         self.begin = self.read()
 
     def joules(self) -> float:
-        """Since it was made, or since it last began again."""
+        """Joules since its creation, if it has started again from 0 at most once since."""
         used = self.read() - self.begin
         return (used % self.around if self.around else used) / PER_JOULE[self.of]
 
 
 class EnergyMeter:
-    """Measures from its creation on."""
+    """Measures the energy that is used from its creation on."""
 
     def __init__(self) -> None:
         self._counters = [*processor_counters(), *gpu_counters()]
 
     def joules(self) -> dict[str, float]:
-        """By what used it."""
+        """What used the energy ("processor", "gpu") -> joules."""
         used: dict[str, float] = {}
         for counter in self._counters:
             with suppress(OSError):
@@ -52,7 +58,7 @@ class EnergyMeter:
 
 
 def processor_counters() -> list[Counter]:
-    """Of each processor package: memory and all programs on it are in it."""
+    """One counter per processor package; it includes memory, and all programs on the package."""
     counters = []
     for folder in sorted(RAPL.glob("intel-rapl:*")):
         if folder.name.count(":") != 1:  # a part of a package
@@ -64,12 +70,14 @@ def processor_counters() -> list[Counter]:
 
 
 def gpu_counters() -> list[Counter]:
-    """Of each GPU that this program, or torchrun's processes here, use; their boards whole."""
+    """One counter per GPU that this program uses, or under torchrun its processes on this machine;
+    it counts the whole board.
+    """
     torch: Any = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return []
     counters = []
-    with suppress(Exception):  # no NVML, an old driver, a GPU that is a part of another
+    with suppress(Exception):  # no NVML, an old driver, or a GPU that is only a part of another
         import pynvml
 
         pynvml.nvmlInit()

@@ -1,9 +1,9 @@
 """Where work runs: in processes of this machine, or on a Ray cluster.
 
 An engine applies a function to many items, in any order, and gives each item with its result as
-soon as it is done. Only a few items are in work at a time, so millions of them need no memory. An
-error that the user can correct (a damaged file, a full disk) is a result like any other: the other
-items go on, and the item is not tried again.
+soon as it is done. Only a few items are in work at a time, so that millions of them need little
+memory. An error that the user can correct (a damaged file, a full disk) is a result like any other:
+the other items go on, and the item is not tried again.
 
     with local(workers=4) as apply:
         for path, size in apply(os.path.getsize, paths):
@@ -47,9 +47,9 @@ class Apply(Protocol):
 
 @contextmanager
 def local(workers: int) -> Iterator[Apply]:
-    """Work in `workers` processes, or in this one.
+    """Work in `workers` processes; in this process if `workers` is 1.
 
-    An error waits for the items in work; an interrupt does not.
+    After an error, the items in work are finished first; after an interrupt, they are stopped.
 
     Raises: InputError when a worker dies.
     """
@@ -91,7 +91,7 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
     A task whose worker or machine dies is repeated elsewhere.
 
     Args:
-        environment: variables that are to be set for the workers.
+        environment: variables to set for the workers.
     Raises: InputError when Ray is not installed, no cluster is there, or it fails for good.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

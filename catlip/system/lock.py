@@ -21,8 +21,8 @@ def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
     If the file system has no locks, a warning is printed.
 
     Args:
-        wanted: whether to lock at all: of several ranks, only the main one does.
-    Raises: InputError that names the process that has the lock, if another one has it.
+        wanted: whether to lock at all; of several ranks, only the main one does.
+    Raises: InputError that names the process that has the lock, if it is another one.
     """
     if not wanted:
         yield
@@ -33,7 +33,8 @@ def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
         yield
     finally:
         if lock is not None:
-            # Before it is released: a process that has opened it meanwhile sees that it is gone.
+            # Before the lock is released: a process that has opened the file meanwhile then sees
+            # that it is gone.
             (folder / NAME).unlink(missing_ok=True)
             os.close(lock)
         with suppress(OSError):
@@ -41,7 +42,7 @@ def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
 
 
 def _acquire(folder: Path) -> int | None:
-    """The locked file.
+    """The descriptor of the locked file; None if the file system has no locks.
 
     A POSIX lock, unlike flock's, is not inherited by the data workers of a killed run.
     """

@@ -1,9 +1,9 @@
 """How busy the machine was during a run: load, wall time, processor time of the run and of others,
 and energy.
 
-usage = Usage()
-...
-usage.so_far()  # {"load_start": 0.4, "load_end": 1.9, "wall_s": 12.1, "cpu_s": 20.3, ...}
+    usage = Usage()
+    ...
+    usage.so_far()  # {"load_start": 0.4, "load_end": 1.9, "wall_s": 12.1, "cpu_s": 20.3, ...}
 """
 
 import os
@@ -36,8 +36,8 @@ class Usage:
         return {"load_start": round(self._load, 2)}
 
     def so_far(self) -> dict[str, Any]:
-        """1-minute load averages, seconds, and joules by what used them; without /proc,
-        `other_cpu_s` is missing, and `energy_j` without a counter.
+        """1-minute load averages, seconds, and joules by what used them. `other_cpu_s` is missing
+        without /proc/stat, and `energy_j` without a counter of energy.
         """
         cpu = self._own_s() - self._own
         usage: dict[str, Any] = self.at_start() | {

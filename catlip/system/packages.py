@@ -106,7 +106,9 @@ def _fetch(package: str, digest: str, download: Callable[[Path], None]) -> Path:
 
 
 def _npm() -> str:
-    """The npm program: of the system, or of this Python environment, where it may be installed."""
+    """The npm program of the system or of this Python environment, installed here if neither has
+    one.
+    """
     beside_python = Path(sys.executable).parent / "npm"
     if npm := shutil.which("npm") or shutil.which(beside_python):
         return npm
@@ -145,7 +147,7 @@ def _run(command: tuple[str, ...], wanted: str) -> None:
 
 
 def _check_for_disk(complaint: str, wanted: str) -> None:
-    """Check whether a registry's client failed because of the disk and not of the network.
+    """Check whether a registry's client failed because of the disk, not because of the network.
 
     Raises: OSError when the disk is full or may not be written.
     """

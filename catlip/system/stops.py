@@ -13,11 +13,11 @@ STOPS = (signal.SIGTERM, signal.SIGUSR1)
 
 @contextmanager
 def stops_held() -> Iterator[None]:
-    """Delay these signals until the end of the block; processes started in it never receive them
-    unless they listen.
+    """Delay the signals STOPS until the end of the block; processes started in it never receive
+    them unless they unblock them.
     """
     if multiprocessing.get_start_method() != "fork":
-        # A process that is spawned starts it, and in doing so would unblock SIGTERM.
+        # Spawning a process also starts the resource tracker, which would unblock SIGTERM.
         resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # what a new process inherits
     try:

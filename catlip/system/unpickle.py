@@ -1,6 +1,6 @@
 """Pickles from outside, read without letting them run anything.
 
-A pickle is a program: it may import and call anything. The two that this project reads, the
+A pickle is a program: it may import and call anything. The two pickles that this project reads, the
 released vocabulary and the tagger's weights, need only containers, strings and numbers, which have
 their own opcodes. Every import is refused, except those that the caller admits.
 """

@@ -22,7 +22,7 @@ URL = re.compile(
     re.IGNORECASE,
 )
 WITH_QUERY = ("http", "https")  # elsewhere ? is a wildcard
-HELD = "CATLIP_URL_"  # how the variables begin
+HELD = "CATLIP_URL_"  # prefix of the environment variables
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|API_KEY|CREDENTIAL")
 SHORTEST_SECRET = 6  # characters; a shorter value would be found in innocent words
 
@@ -35,7 +35,7 @@ def is_remote(path: str | Path) -> bool:
 def url_of(path: str | Path) -> str:
     """The URL that a remote path stands for, without credentials."""
     scheme, _, rest = str(path).partition(":")
-    root = "/" if scheme.lower() == "file" else ""  # without it, a folder of the working folder
+    root = "/" if scheme.lower() == "file" else ""  # without it, relative to the working folder
     return f"{scheme.lower()}://{root}{rest.lstrip('/')}"
 
 

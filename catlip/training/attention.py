@@ -1,7 +1,7 @@
 """Which attention kernel runs: PyTorch chooses one for each call, by device, type, shape and mask.
 
 The choice is visible where operations are dispatched, also in modules of other libraries. Compiled
-blocks are not watched: they would run uncompiled, and with other rounding.
+blocks are not watched: if they were, they would run uncompiled, and with other rounding.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ KERNELS = {
     "aten::_scaled_dot_product_flash_attention_for_cpu": "flash",
     "aten::_scaled_dot_product_efficient_attention": "efficient",
     "aten::_scaled_dot_product_cudnn_attention": "cudnn",
-    # In inference mode this is visible. Otherwise only its parts are, of which nothing else uses
-    # the second.
+    # In inference mode the first of these two is dispatched. Otherwise only its parts are; the
+    # second is one of them, and nothing else uses it.
     "aten::_scaled_dot_product_attention_math": "math",
     "aten::_safe_softmax": "math",
 }

@@ -18,7 +18,7 @@ class WeightAverage:
 
     Args:
         rising: let the decay rise to `decay` as (1 + step) / (10 + step), so that the average of a
-            short run does not stay near its start.
+            short run does not stay near its initial weights.
     Attributes:
         values: name -> tensor, as in the objective's state dict.
     """

@@ -1,4 +1,4 @@
-"""Kernels that give the same result each time, for resuming to the bit on a GPU too."""
+"""Deterministic kernels, with which a resumed run gives bit-identical results on a GPU too."""
 
 import os
 
@@ -6,8 +6,9 @@ import torch
 
 
 def choose_deterministic() -> None:
-    """From now on in this process, torch takes such kernels, and names an operation that has none;
-    call it before CUDA starts. On a CPU all kernels of a training are.
+    """Make torch use deterministic kernels in this process; call it before CUDA starts.
+
+    torch warns of an operation that has none. On a CPU all kernels of a training are deterministic.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)

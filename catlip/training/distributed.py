@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from catlip.cli import InputError
 
-# Parameters of malloc.h: number and value.
+# Parameters of malloc.h: name -> number and value.
 GLIBC = {
     "M_TRIM_THRESHOLD": (-1, 2**31 - 1),
     "M_TOP_PAD": (-2, 64 * 2**20),
@@ -84,7 +84,7 @@ def _join(device: torch.device, world_size: int, timeout: timedelta | None) -> N
     """
     atexit.register(_leave)
     env, gpu = os.environ, device.type == "cuda"
-    # NCCL then connects at once, and never guesses a rank's GPU.
+    # With a device_id NCCL connects at once, and does not guess a rank's GPU.
     own: dict[str, Any] = {"backend": "nccl", "device_id": device} if gpu else {"backend": "gloo"}
     if env.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or env.get("GROUP_WORLD_SIZE") != "1":
         dist.init_process_group(**own, timeout=timeout)
@@ -128,10 +128,13 @@ def barrier() -> None:
 
 
 def in_turn(work: Callable[[], T], place: Place) -> T:
-    """The result of `work`, which fills a cache: done by the main process first, then by the first
-    of each other machine, which may have a cache of its own, then by all others.
+    """Run `work`, which fills a cache, on rank 0 first; then on the first rank of each other
+    machine, which may have its own cache; then on all others.
 
-    It may take hours: a barrier of NCCL would end after minutes. All ranks call it.
+    All ranks call it. It may take hours, so it waits with a gloo group: a barrier of NCCL would
+    time out after minutes.
+
+    Returns: the result of `work` on this rank.
     """
     if not dist.is_initialized():
         return work()

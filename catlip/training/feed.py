@@ -1,4 +1,4 @@
-"""Batches on their way to the device."""
+"""Moves batches to the device."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,8 +7,10 @@ import torch
 
 
 def on_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
-    """The batches, on the device. To a GPU each is copied beside the work on the one before, on a
-    stream of its own; that takes pinned memory.
+    """The batches, on the device.
+
+    For a GPU, each batch is copied on a separate stream while the GPU works on the batch before.
+    This needs pinned memory.
     """
     if device.type != "cuda":
         for batch in batches:
@@ -24,7 +26,7 @@ def on_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
     following = copied()
     while (batch := following) is not None:
         torch.cuda.current_stream(device).wait_stream(aside)
-        # Its memory is the other stream's, which must not take it back while this one works.
+        # Its memory belongs to the copying stream, which must not reuse it while this stream works.
         batch.used_by(torch.cuda.current_stream(device))
         following = copied()
         yield batch

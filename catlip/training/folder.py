@@ -26,7 +26,7 @@ WRITTEN = (
     "*.tmp",
 )
 CHECKPOINTS = ("step-*", ".*.tmp")
-MOST_SHOWN, MOST_CHARACTERS = 6, 60  # differences in a message, and of a value in it
+MOST_SHOWN, MOST_CHARACTERS = 6, 60  # differences in a message, and characters of each value in it
 
 
 def refuse_another(
@@ -35,10 +35,10 @@ def refuse_another(
     """Compare the config of the run in `folder` with that of this run.
 
     Args:
-        option: what names the folder.
+        option: the flag that names the folder.
     Raises: InputError that names the differences, if there are any.
     """
-    if changed := changes(before, json.loads(json.dumps(now))):  # as `before` was read
+    if changed := changes(before, json.loads(json.dumps(now))):  # `before` was read from JSON
         raise InputError(
             f"{folder} holds a run with another recipe ({changed}); remove it or give another "
             f"{option}"

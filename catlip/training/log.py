@@ -25,9 +25,9 @@ class Progress:
 
     Attributes:
         loss: mean per image, over all ranks and micro-steps.
-        grad_norm: of the whole gradient, before clipping.
+        grad_norm: norm of the whole gradient, before clipping.
         seconds, data_wait_seconds: of the whole step, and of waiting for its batches.
-        images: on all ranks.
+        images: number of images, on all ranks.
         broken: images of this rank that could not be read.
         saves: whether any rank asked for a checkpoint after this step.
     """
@@ -41,7 +41,7 @@ class Progress:
     saves: bool = False
 
     def numbers(self) -> dict[str, float]:
-        """What a resumed run needs of this step for the next line."""
+        """The numbers of this step that a resumed run needs for the next line."""
         return {
             "loss": self.loss,
             "grad_norm": self.grad_norm,
@@ -52,7 +52,7 @@ class Progress:
 
 
 def means(recent: Sequence[Progress]) -> dict[str, float]:
-    """What a line of the log says of steps that does not depend on the machine's speed."""
+    """The means over steps, for a line of the log, that do not depend on the machine's speed."""
     return {
         "loss": sum(p.loss for p in recent) / len(recent),
         "grad_norm": sum(p.grad_norm for p in recent) / len(recent),
@@ -70,11 +70,11 @@ class Log:
     Args:
         folder: of the run.
         step: of the checkpoint from which the run goes on; later lines are dropped.
-        projects: of trackers; see `catlip.training.trackers`.
-        config: what determines the run, shown there.
+        projects: tracker -> project; see `catlip.training.trackers`.
+        config: what determines the run; trackers show it.
     Attributes:
         lines: of the whole run, from its first step.
-        broken: the images of all ranks that could not be read, likewise.
+        broken: the images of the whole run that could not be read, on all ranks.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Log:
         with naming(self.path.parent):
             for name, value in shown.items():
                 self.board.add_scalar(name, value, step)
-            self.board.flush()  # a resumed run would not write what a kill had lost
+            self.board.flush()  # what a kill loses would not be written by the resumed run
         line = {name: value for name, value in self.lines[-1].items() if name != "step"}
         for tracker in self.trackers:
             tracker.log(line, step=step)

@@ -20,9 +20,7 @@ from catlip.training.preempt import noted_stops
 from catlip.training.saving.pace import CheckpointPace
 from catlip.training.saving.weights import save_weights
 from catlip.training.saving.writer import CheckpointWriter, nothing
-from catlip.training.schedule import (
-    learning_rate,
-)
+from catlip.training.schedule import learning_rate
 from catlip.training.threads import use_threads
 from catlip.training.trainer import Trainer, metrics_of
 
@@ -44,17 +42,18 @@ def train(
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
 
     Args:
-        batches: first step -> the micro-batches from there on.
+        batches: given a first step, the micro-batches from there on.
         folder: of the run.
         config: what determines the run; a checkpoint made under another one is refused.
-        log_every, checkpoint_every: in optimizer steps; None for `CheckpointPace`'s.
-        checkpoint_minutes: takes the place of `checkpoint_every`.
-        projects: of trackers to log to as well; see `catlip.training.trackers`.
+        log_every, checkpoint_every: in optimizer steps; a `checkpoint_every` of None leaves the
+            choice to `CheckpointPace`.
+        checkpoint_minutes: minutes between checkpoints, in place of `checkpoint_every`.
+        projects: tracker -> project to log to as well; see `catlip.training.trackers`.
         snapshots: number of evenly spaced steps, the last one included, at which the weights to
             transfer are written.
-        after_checkpoint: called when one is written, beside the steps.
+        after_checkpoint: called when a checkpoint is written, in the thread that writes.
     Returns: the lines of the log, from the first step on.
-    Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal says so.
+    Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
     """
     snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.place)
@@ -89,8 +88,8 @@ def train(
                 or trainer.step in snapshot_steps
                 or pace.is_due(trainer.step)
             )
-            # A line with each planned checkpoint as well, so that a resumed run has the same log. A
-            # checkpoint that was asked for keeps the steps since the last line instead.
+            # Each planned checkpoint gets a line too, so that a resumed run has the same log. A
+            # checkpoint that was asked for stores the steps since the last line instead.
             if planned or pace.may_be_due(trainer.step) or trainer.step % log_every == 0:
                 rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
                 line = log.write(trainer.step, recent, rate, metrics=metrics_of(trainer.objective))
@@ -117,7 +116,7 @@ def train(
 
 
 def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any]) -> None:
-    """Write the weights to transfer, with config and progress; all ranks call it."""
+    """Write the weights to transfer, with the config and the progress; all ranks call it."""
     weights, done = trainer.weights(), {"step": trainer.step, "num_steps": trainer.num_steps}
     if trainer.place.is_main:
         images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0

@@ -1,9 +1,9 @@
 """One objective on several devices, replicated (DDP) or sharded (FSDP2), with the same results.
 
-The loss, the gradient norm and the weights are the same for both. DDP has everything on every
-device. FSDP2 has on each a part of each parameter, of its gradient and of its optimizer state, and
-gathers one transformer block at a time. Only this module handles the difference. Parameters without
-a dimension, which FSDP2 cannot shard, are whole on every rank; `finish_gradients` averages their
+The loss, the gradient norm and the weights are the same for both. DDP keeps everything on every
+device. FSDP2 keeps on each device a part of each parameter, of its gradient and of its optimizer
+state, and gathers one transformer block at a time. Only this module handles the difference. 0-D
+parameters, which FSDP2 cannot shard, are whole on every rank; `finish_gradients` averages their
 gradients.
 
     replica = distribute(objective, place, "fsdp", "bf16")      # call this instead
@@ -57,7 +57,7 @@ def synchronised(replica: nn.Module, last: bool) -> AbstractContextManager[None]
 
 
 def finish_gradients(replica: nn.Module) -> None:
-    """Average over ranks the gradients that FSDP2 does not, after the last backward of a step."""
+    """After the last backward of a step, average over ranks the gradients that FSDP2 leaves out."""
     if not isinstance(replica, FSDPModule):
         return
     if gradients := [p.grad for p in _scalars(replica) if p.grad is not None]:

@@ -1,4 +1,4 @@
-"""The precisions of a training, and whether a processor has them."""
+"""The precisions of a training, and whether a processor supports them."""
 
 import functools
 import sys
@@ -10,16 +10,16 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context of a forward pass in that precision; fp32 is no autocast."""
+    """The context of a forward pass in that precision; with fp32 it does nothing."""
     return torch.autocast(device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
 @functools.cache  # a program that trains many small classifiers says it once
 def warn_if_emulated(device: torch.device, precision: str) -> None:
-    """Say so where a processor has no instructions for that precision.
+    """Print a warning if the processor has no instructions for that precision.
 
-    Its products then take some 70 times as long as in fp32. Of x86 processors, those with AVX-512
-    have bf16; most laptops have not.
+    Matrix products then take some 70 times as long as in fp32. Of x86 processors, those with
+    AVX-512 have instructions for bf16; most laptops do not.
     """
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return

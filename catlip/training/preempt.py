@@ -44,7 +44,7 @@ class Notice:
             return
         self.leaves = True
         saved()
-        barrier()  # a rank that left would have torchrun kill one that still writes
+        barrier()  # torchrun would kill a rank that still writes as soon as another one left
         if place.is_main:
             print(
                 f"{told[0].name}: stopped after step {step}, which is saved; run the same command "
@@ -56,7 +56,7 @@ class Notice:
 
 @contextmanager
 def noted_stops() -> Iterator[Notice]:
-    """Note the signals that arrive in the block instead of ending at once."""
+    """Note the signals that arrive in the block, instead of ending the process at once."""
     notice = Notice()
 
     def note(number: int, frame: FrameType | None) -> None:

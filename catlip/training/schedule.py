@@ -21,7 +21,7 @@ class Optimization:
     """AdamW with linear warm-up, cosine annealing, gradient clipping and weight averaging."""
 
     epochs: NotNegative = 0.0
-    """Passes over the data; of a run by iterations, 0."""
+    """Passes over the data; 0 if the length of the run is given in iterations."""
     max_lr: Positive = 1e-3
     """Learning rate at the end of the warm-up."""
     min_lr: NotNegative = 1e-5
@@ -31,7 +31,7 @@ class Optimization:
     per_epoch: bool = False
     """Change the learning rate after the warm-up, and RangeAugment's target, once an epoch.
 
-    The release fine-tunes so.
+    The release fine-tunes in this way.
     """
     betas: tuple[PartialFraction, PartialFraction] = (0.9, 0.999)
     """AdamW's decay of its two moments."""
@@ -50,9 +50,9 @@ class Optimization:
     The average is what is transferred.
     """
     ema_rising: bool = False
-    """Let the decay rise as (1 + step) / (10 + step).
+    """Let the decay rise to its value as (1 + step) / (10 + step).
 
-    The average of a short run is then not its start.
+    The average of a short run then does not stay near its initial weights.
     """
     precision: str = "bf16"
     """fp32, bf16 (autocast) or fp16 (autocast and loss scaling)."""
@@ -71,7 +71,7 @@ class Trained(Protocol):
     """A module that states how its parameters learn: an Objective, or another library's model."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """As a module's."""
+        """As `nn.Module.named_parameters`."""
         ...
 
     def lr_scale(self, name: str) -> float:
@@ -79,7 +79,7 @@ class Trained(Protocol):
         ...
 
     def decays(self, name: str) -> bool:
-        """Whether it has weight decay, if it has two dimensions or more."""
+        """Whether the parameter of that name has weight decay, if it has two dimensions or more."""
         ...
 
 
@@ -93,8 +93,8 @@ def adamw(objective: Trained, recipe: Optimization, form: AdamWForm = "fused") -
     also decays 0-D parameters.
 
     Args:
-        form: one kernel for all parameters, one per operation, or one per operation and parameter.
-            The result is the same.
+        form: one kernel for all parameters ("fused"), one per operation ("foreach"), or one per
+            operation and parameter ("loop"). The result is the same.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in objective.named_parameters():
@@ -113,7 +113,7 @@ def adamw(objective: Trained, recipe: Optimization, form: AdamWForm = "fused") -
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:
     """The learning rate of step `step` of `num_steps`, from 0: linear warm-up, then half a cosine.
 
-    With `per_epoch` the cosine of the beginning of the epoch is used: a staircase.
+    With `per_epoch` the rate after the warm-up is that of the beginning of the epoch: a staircase.
     """
     warmup = min(optimization.warmup_iterations, num_steps - 1)
     if step < warmup:
@@ -131,8 +131,8 @@ def learning_rate(step: int, num_steps: int, optimization: Optimization) -> floa
 def augmentation_progress(step: int, num_steps: int, optimization: Optimization) -> float:
     """The progress of RangeAugment's target, in [0, 1].
 
-    With `per_epoch` it is the release's, whose table of targets has one entry more than there are
-    epochs.
+    With `per_epoch` it is epoch / (epochs + 1), as in the release, whose table of targets has one
+    entry more than there are epochs.
     """
     if not optimization.per_epoch:
         return step / num_steps

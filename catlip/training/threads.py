@@ -25,7 +25,7 @@ LOOK_S = 0.5  # how long to watch the other processes
 def use_threads(folder: Path, place: Place) -> None:
     """Set the number of threads of the training in `folder`.
 
-    If the user or torchrun sets OMP_NUM_THREADS, it is left alone.
+    If the user or torchrun has set OMP_NUM_THREADS, the number is not changed.
     """
     if place.device.type != "cpu":
         return

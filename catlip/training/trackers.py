@@ -15,12 +15,12 @@ NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def start_trackers(projects: Mapping[str, str], folder: Path, config: dict[str, Any]) -> list[Any]:
-    """A run of each tracker, with its methods `log(line, step=...)` and `finish()`.
+    """Start a run of each tracker, and return them: they have `log(line, step=...)` and `finish()`.
 
     Args:
         projects: tracker -> project; "" for none.
-        folder: of the run; what trackers write on this machine goes there.
-        config: what determines the run, shown there.
+        folder: of the run; trackers write their files on this machine into it.
+        config: what determines the run; trackers show it.
     Raises: InputError when the package of a tracker is not installed.
     """
     starts = {"wandb": _start_wandb, "trackio": _start_trackio}
@@ -33,7 +33,8 @@ def _start_wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:
 
 
 def _start_trackio(project: str, folder: Path, config: dict[str, Any]) -> Any:
-    # Read when the package is imported. It sends nothing unless variables of its own name a server.
+    # trackio reads this when it is imported. It sends nothing unless its own environment variables
+    # name a server.
     os.environ.setdefault("TRACKIO_DIR", str(folder.absolute() / "trackio"))
     trackio = _package("trackio", project)
     return trackio.init(

@@ -1,4 +1,4 @@
-"""One step of training in plain PyTorch: accumulation, clipping, averaging, and its whole state.
+"""A step of training in plain PyTorch: accumulation, clipping and averaging; and the whole state.
 
 For the trainer, an objective is a module that turns a batch into a scalar loss, and a batch has a
 length, `keys`, `broken` and `to(device)`. Random numbers depend only on the seed, the step and the
@@ -60,7 +60,7 @@ class Implementation:
         compile: compile the transformer blocks, once for each image size.
         optimizer: AdamW as one kernel for all parameters ("fused"), one for each of its operations
             ("foreach"), or one for each operation and parameter ("loop").
-        norm: takes the 2-norm of the whole gradient.
+        norm: computes the 2-norm of the whole gradient.
     """
 
     parallel: Parallel = "ddp"
@@ -74,7 +74,7 @@ def unmarked(part: str) -> None:
 
 
 def never() -> bool:
-    """The default for whether to save, which asks for nothing."""
+    """The default for `asks_to_save`, which asks for no checkpoint."""
     return False
 
 
@@ -88,9 +88,9 @@ class Trainer:
         num_steps: optimizer steps of the whole run; the learning rate's cosine ends there.
         place: rank and device.
         accumulation: micro-batches per optimizer step.
-        implementation: how a step is computed; the run is the same.
-        seed: of the objective's random numbers (dropped paths, augmentation); each of its calls in
-            a step has its own, which depend on the micro-batch and not on the rank.
+        implementation: how a step is computed; the result does not depend on it.
+        seed: of the objective's random numbers (dropped paths, augmentation); each micro-batch of a
+            step has its own, on whichever rank it is.
         mark: called with "loss", "backward" or "optimizer" when that part of a step is done, for
             benches that time the parts.
     """
@@ -133,13 +133,13 @@ class Trainer:
         """One optimizer step over the next `accumulation` batches.
 
         The host waits for the device once, for the loss and the gradient's norm, so that it can
-        stop before the optimizer steps.
+        stop before the optimizer changes the weights.
 
         Args:
-            asks_to_save: whether this rank asks all of them for a checkpoint after this step; the
-                answer travels with the loss.
-        Raises: InputError, on all ranks, when either is not finite on any; the weights are then
-            those before the step.
+            asks_to_save: whether this rank asks all ranks for a checkpoint after this step; the
+                answer is exchanged together with the loss.
+        Raises: InputError, on all ranks, when the loss or the gradient's norm is not finite on any
+            of them; the weights are then those before the step.
         """
         begin, wait, images, losses, keys, broken = time.perf_counter(), 0.0, 0, [], [], []
         self.objective.set_progress(
@@ -207,11 +207,12 @@ class Trainer:
     def saving(
         self, folder: Path, config: dict[str, Any], unlogged: Iterable[Progress] = ()
     ) -> Callable[[], Path] | None:
-        """Copy the state for a checkpoint in `folder`, with the steps that the log has no line for
-        yet; all ranks call it.
+        """Copy the state for a checkpoint in `folder`; all ranks call it.
 
-        Returns: what writes it, on any thread, and raises OSError, with the last one untouched;
-            None on a rank that has nothing to write.
+        Args:
+            unlogged: the steps that the log has no line for yet; they are stored as well.
+        Returns: a function that writes it, on any thread. If it cannot, it raises OSError, and the
+            last checkpoint is untouched. None on a rank that has nothing to write.
         """
         steps = [progress.numbers() for progress in unlogged]
         if isinstance(self.replica, FSDPModule):
@@ -235,13 +236,16 @@ class Trainer:
 
     @cached_property
     def _beside(self) -> dist.ProcessGroup:
-        """The group for what ranks exchange beside the steps."""
+        """The process group for what ranks exchange in the background of the steps."""
         group = dist.new_group(backend="gloo")
         assert isinstance(group, dist.ProcessGroup), "every rank is in it"
         return group
 
     def resume(self, folder: Path, config: dict[str, Any]) -> list[Progress]:
-        """Load the newest checkpoint in `folder`, if there is one; as `load`."""
+        """Load the newest checkpoint in `folder`, if there is one.
+
+        Returns and raises as `load`; without a checkpoint, returns [].
+        """
         path = checkpoint.newest(folder)
         return [] if path is None else self.load(path, config)
 
@@ -257,7 +261,7 @@ class Trainer:
         return [Progress(**step) for step in checkpoint.unlogged(path)]
 
     def check_finite(self) -> None:
-        """Raises: InputError, on all ranks, when a weight or an average is not finite on any."""
+        """Raises: InputError, on all ranks, if a weight or average is not finite on any of them."""
         tensors = self.objective.state_dict() | {
             f"average of {name}": value for name, value in self._averages().items()
         }
@@ -317,7 +321,7 @@ class Trainer:
 
 
 def metrics_of(objective: Objective) -> dict[str, float]:
-    """The objective's metrics, copied from the device together."""
+    """The objective's metrics as numbers, copied from the device in one transfer."""
     metrics = objective.metrics()
     values = [whole(value.detach()).float().reshape(()) for value in metrics.values()]
     return dict(zip(metrics, torch.stack(values).tolist(), strict=True)) if values else {}

@@ -47,9 +47,9 @@ class Part:
 
     Attributes:
         synset: its name.
-        similarity: of the nearest class, whether or not it reaches alpha.
-        class_ids: of the classes whose rows are averaged; empty when none reaches alpha.
-        classes: their names.
+        similarity: that of the nearest class, whether or not it reaches alpha.
+        class_ids: those of the classes whose rows are averaged; empty when none reaches alpha.
+        classes: the names of these classes.
     """
 
     synset: str
@@ -92,7 +92,7 @@ class Origin:
 
     @property
     def shares(self) -> dict[int, float]:
-        """Class id -> weight of its row in the mean, of sum 1; empty for a random row."""
+        """Class id -> weight of its row in the mean; they sum to 1. Empty for a random row."""
         shares: dict[int, float] = {}
         for part in self.matched:
             share = 1 / (len(self.matched) * len(part.class_ids))
@@ -133,8 +133,8 @@ def find_origins(
     Args:
         alpha: least path similarity of a class that may stand for a synset, in (0, 1]; 1 takes
             exact matches only.
-        ties: of classes equally near, "frequent" takes the class that most captions name (then the
-            lowest offset), and "mean" takes all.
+        ties: if several classes are equally near, "frequent" takes the class that most captions
+            name (then the lowest offset), and "mean" takes all of them.
     Raises: InputError when alpha is out of range.
     """
     if not 0 < alpha <= 1:

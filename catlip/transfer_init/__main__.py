@@ -40,10 +40,10 @@ class TransferInit:
     Without it only the coverage is shown.
     """
     vocabulary: Path = Path("vocabulary.json")
-    """Of these weights: made by catlip.vocabulary, or the release's, ending in .pkl."""
+    """Vocabulary of the weights: made by catlip.vocabulary, or the release's, ending in .pkl."""
     labels: tuple[str, ...] = ("imagenet",)
-    """What to classify: imagenet, coco, ade20k, fashion_mnist, places365:DIR; several only without
-    weights.
+    """Label sets to classify: imagenet, coco, ade20k, fashion_mnist or places365:DIR; with weights
+    only one.
     """
     alpha: PositiveFraction = ALPHA
     """Least path similarity, 1 / (1 + steps), of a class that may stand for a label.
@@ -51,22 +51,24 @@ class TransferInit:
     1 takes exact matches only.
     """
     ties: Ties = "frequent"
-    """Of classes equally near: the most frequent one, or the mean of all."""
+    """What to take if several classes are equally near: frequent, the most frequent one, or mean,
+    the mean of all.
+    """
     bias: Bias = "zero"
-    """Of the head: zero, copy or fresh.
+    """Bias of the head: zero, copy or fresh.
 
     zero suits a softmax; copy takes the biases of the rows, which suits many yes or no questions;
     fresh draws them as nn.Linear does.
     """
     scale: Scale = "as_is"
-    """Of the copied rows: as_is, fresh or unit.
+    """Scale of the copied rows: as_is, fresh or unit.
 
     fresh gives them the standard deviation of a fresh nn.Linear, unit a mean norm of 1.
     """
     seed: Seed = 0
-    """Of the random rows."""
+    """Seed of the random rows."""
     top_k: Count = 24_320
-    """Number of classes: the most frequent synsets of a released vocabulary."""
+    """Number of classes to take from a released vocabulary: its most frequent synsets."""
     table: bool = False
     """Print every label and the origin of its row."""
     out: Path = Path("runs/bench/transfer_init/head.safetensors")

@@ -1,4 +1,4 @@
-"""Weight and bias of a classifier over new labels, from one over the vocabulary (Section 4.2).
+"""Makes a classifier over new labels from a classifier over the vocabulary (Section 4.2).
 
 The paper does not state three things that matter for such a head. *Bias*: the pre-trained bias
 contains how frequent a noun is in captions. That is right for many yes or no questions, such as
@@ -53,8 +53,9 @@ def transfer_rows(
         weight: [V, D], any float dtype; row i is that of the vocabulary's class i.
         bias: [V].
         alpha, ties: which classes stand for a label, see `find_origins`.
-        bias_init: "copy" copies it like a column of the weight, and gives random rows the mean;
-            "zero"; "fresh" draws all of it as nn.Linear does.
+        bias_init: "copy" copies the bias like a column of the weight, and gives random rows the
+            mean of the copied biases; "zero" sets it to 0; "fresh" draws all of it as nn.Linear
+            does.
         scale: "as_is" leaves copied rows as they are. "fresh" multiplies all of them, with their
             biases, by one factor that gives them the standard deviation of a fresh nn.Linear.
             "unit" makes the mean norm of the copied rows 1, and that of the random rows too.
@@ -69,7 +70,7 @@ def transfer_rows(
         )
     origins = find_origins(labels, vocabulary, alpha, ties=ties)
     matched = torch.tensor([bool(origin.matched) for origin in origins])[:, None]
-    # Of the uniform distribution from which nn.Linear draws weight and bias.
+    # nn.Linear draws weight and bias uniformly from -bound to bound.
     bound = 1 / math.sqrt(weight.shape[1])
     drawn, drawn_bias = _drawn(len(origins), weight.shape[1], bound, seed)
     copied, copied_bias = _mixed(weight, origins), _mixed(bias[:, None], origins)

@@ -1,8 +1,8 @@
 """All classes that are nearest to a synset, not only the first of them.
 
-`catlip.words.similarity.nearest` gives one class per target, of equally near ones the lowest id.
-Transfer Init needs all of them, to average them or to choose by something other than the order of
-the classes.
+`catlip.words.similarity.nearest` gives one class per target; if several are equally near, the one
+with the lowest id. Transfer Init needs all of them, to average them or to choose by something other
+than the order of the classes.
 """
 
 import functools
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from catlip.words.similarity import noun_graph
 
-Edges = Mapping[int, Sequence[int]]  # a row of the noun graph to rows
+Edges = Mapping[int, Sequence[int]]  # row of the noun graph -> rows of its parents or children
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[Nearest]
     graph = noun_graph()
     parents, children = _edges()
     class_ids = {row: class_id for class_id, row in enumerate(graph.rows(classes).tolist())}
-    below = _steps_up(list(class_ids), parents)  # from the nearest class below each synset
+    below = _steps_up(list(class_ids), parents)  # steps from the nearest class below each synset
 
     @functools.cache
     def nearest_below(row: int) -> frozenset[int]:

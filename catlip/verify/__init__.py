@@ -1,1 +1,3 @@
-"""Steps of a finished or stopped pre-training, executed again and compared with what it left."""
+"""Executes steps of a finished or stopped pre-training again, and compares the results with what it
+left.
+"""

@@ -1,5 +1,5 @@
-"""Does a pre-training's log follow from its data, its recipe and its seed? Some of its steps are
-executed again.
+"""Executes some steps of a pre-training again, to check that its log follows from its data, recipe
+and seed.
 """
 
 import sys
@@ -23,7 +23,7 @@ from catlip.training.threads import threads_of
 from catlip.verify.recorded import config_of, read_run, unlike_then
 from catlip.verify.replay import LOSS, Comparison, Replay, chosen_spans
 
-# Flags that take the place of what the run was started with.
+# Flags whose values replace those that the run was started with.
 IN_PLACE = ("shards", "labels_dir", "vocabulary", "device", "num_workers")
 
 
@@ -36,14 +36,15 @@ class Verify:
 
     python -m catlip.verify runs/starter/pretrain/clip-seed0.json --steps 100000    # all steps
 
-    A training keeps its two newest checkpoints. Steps after these and after the seed can be
-    executed, up to the next of them; --seed chooses which. Compared are losses, gradient norms and
-    the method's metrics where log.jsonl has a line, a checkpoint where the steps reach one, weights
-    where a file has them, and every line of the log with the run's record.
+    A training keeps its two newest checkpoints. Steps can be executed from each of them, and from
+    the seed, up to the next checkpoint; --seed chooses which. The program compares losses, gradient
+    norms and the method's metrics where log.jsonl has a line, a checkpoint where the steps reach
+    one, weights where a file has them, and every line of the log with the run's record.
 
-    On the device, versions, threads and ranks of the run (torchrun starts several) all have to
-    agree bit for bit; on a GPU, if it ran with --deterministic. Elsewhere losses and the norms of
-    weights have to agree within --tolerance, and the reason is said.
+    With the device, versions, threads and ranks of the run (torchrun starts several ranks),
+    everything has to agree bit for bit; on a GPU only if the run used --deterministic. Otherwise
+    losses and weights have to agree within --tolerance, and the program prints the reason. For
+    weights this is the norm of their difference, relative to their norm.
 
     Exits with 1 if anything differs, and with 2 if the steps cannot be executed: on other data, or
     when a loss is not finite.
@@ -52,19 +53,21 @@ class Verify:
     run: tyro.conf.Positional[Path]
     """The folder of a run, finished or not, or its record beside the folder."""
     steps: Count = 20
-    """Optimizer steps to execute in all; as many as the run has to execute all of them."""
+    """Optimizer steps to execute in all; give the run's number of steps to execute all of them."""
     seed: Seed = 0
-    """Of the choice of steps, not of the run."""
+    """Seed for the choice of steps; it is not the seed of the run."""
     tolerance: Positive = 0.01
-    """Largest relative difference where it need not be 0; rounding grows from step to step."""
+    """Largest relative difference where results need not agree bit for bit; differences in rounding
+    grow from step to step.
+    """
     shards: tuple[str, ...] = ()
     """Where the shards are now; by default where they were."""
     labels_dir: Path | None = None
-    """Where their labels are now."""
+    """Where the labels of the shards are now; by default where they were."""
     vocabulary: Path | None = None
-    """Where the vocabulary is now."""
+    """Where the vocabulary is now; by default where it was."""
     device: str = ""
-    """auto, cpu, cuda or cuda:N; by default what the run was given."""
+    """auto, cpu, cuda or cuda:N; by default the --device of the run."""
     num_workers: Natural | None = None
     """Processes that read and decode images; the batches do not depend on it."""
     quiet: bool = False
@@ -72,7 +75,7 @@ class Verify:
 
 
 def main(config: Verify) -> None:
-    """Replay, print the table and the verdict, and exit with 1 if anything differs."""
+    """Execute the steps, print the table and the verdict, and exit with 1 if anything differs."""
     recorded = read_run(config.run)
     settings, method = config_of(recorded.record["config"] | _in_place(config))
     if settings.deterministic:
@@ -107,18 +110,18 @@ def main(config: Verify) -> None:
             f"{recorded.folder}: {len(compared)} comparisons over {steps:,} of "
             f"{max(recorded.lines):,} steps, {how}: {verdict}"
         )
-    if of_all_ranks(unlike)[0]:  # running statistics of other ranks are in no file
+    if of_all_ranks(unlike)[0]:  # rank 0's: the running statistics of other ranks are in no file
         sys.exit(1)
 
 
 def _in_place(config: Verify) -> dict[str, Any]:
-    """What the command line gives in place of the run's config."""
+    """The values of the command line that replace those of the run's config."""
     given = plain({name: getattr(config, name) for name in IN_PLACE})
     return {name: value for name, value in given.items() if value not in (None, "", [])}
 
 
 def table(compared: Sequence[Comparison]) -> Table:
-    """A row a comparison, in the order of the steps."""
+    """A table with one row per comparison, in the order of the steps."""
     rows = [
         [
             Cell(f"{each.step:,}"),

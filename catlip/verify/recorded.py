@@ -1,4 +1,4 @@
-"""A pre-training as its folder and its record hold it."""
+"""Reads what a pre-training left in its folder and its record."""
 
 import importlib
 import json
@@ -21,8 +21,8 @@ from catlip.weights.files import read_file
 
 # Packages whose version may change the rounding, or the pixels.
 OF_NUMBERS = ("torch", "timm", "numpy", "pillow", "simplejpeg")
-NEEDED = {"config", "environment", "samples"}  # of a record
-NOT_OF_THE_RUN = "progress"  # what weights say beside the config of their run
+NEEDED = {"config", "environment", "samples"}  # keys of a record
+NOT_OF_THE_RUN = "progress"  # what a file of weights holds in addition to the run's config
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class RecordedRun:
     """What a run left.
 
     Attributes:
-        record: as its file holds it; of a run that was stopped, what it held when it started.
-        lines, checkpoints, weights: the lines of its log and its files, by their step.
+        record: the content of its record; for a run that did not finish, of the partial record.
+        lines, checkpoints, weights: step -> the line of its log, or its file, at that step.
     """
 
     folder: Path
@@ -74,13 +74,15 @@ class RecordedRun:
 
 
 def read_run(path: Path) -> RecordedRun:
-    """The run in a folder, or that of a record.
+    """Read a run.
 
-    Raises: InputError when there is no such run, or when it is no pre-training.
+    Args:
+        path: the run's folder, or its record.
+    Raises: InputError when there is no such run, or when it is not a pre-training.
     """
     folder = path.with_name(path.name.removesuffix(".json"))
     log, record = folder / "log.jsonl", folder.with_name(f"{folder.name}.json")
-    partial = record.with_name(f"{record.name}.partial")  # beside a record, it is the newer
+    partial = record.with_name(f"{record.name}.partial")  # if there are both, it is the newer one
     newest = partial if partial.exists() else record
     for needed in (log, newest):
         if not needed.is_file():
@@ -119,22 +121,22 @@ def _lines(log: Path) -> dict[int, dict[str, float]]:
 
 
 def config_of(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:
-    """What a run was started with, from the config of its record.
+    """The config and method of a run, from the config of its record.
 
     Raises: InputError when the program that trains its method has no such config.
     """
     name = "catlip.pretrain" if settings.get("method") == "catlip" else "baselines.pretrain"
-    # By its name: no module of catlip imports the baselines, which need packages that CatLIP does
-    # not.
+    # Imported by its name: no module of catlip imports the baselines, because they need packages
+    # that CatLIP does not need.
     program: Any = importlib.import_module(name)
     config, method = program.recorded(settings)
     return config, method
 
 
 def unlike_then(run: RecordedRun, config: PretrainRun, place: Place) -> str:
-    """Why a step may round otherwise here than it did in the run, in words; "" where it does not.
+    """Why rounding may differ between this program and the run, in words; "" if it does not.
 
-    Call it when the number of threads is set.
+    Call it after the number of threads is set.
     """
     then, now = run.record["environment"], environment()
     was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in then
@@ -151,7 +153,7 @@ def unlike_then(run: RecordedRun, config: PretrainRun, place: Place) -> str:
 
 
 def _numbers_of(environment: dict[str, Any], device: str) -> dict[str, Any]:
-    """What rounding depends on."""
+    """The entries of an environment on which rounding depends."""
     packages = environment.get("packages", {})
     versions = {name: packages.get(name) for name in OF_NUMBERS}
     on_gpu = (

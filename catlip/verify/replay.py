@@ -1,4 +1,6 @@
-"""Steps of a run, executed again from a checkpoint or its seed, and compared with what it left."""
+"""Executes steps of a run again, from a checkpoint or its seed, and compares the results with what
+it left.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,8 +28,8 @@ class Span:
     """Steps that are replayed one after the other.
 
     Attributes:
-        start, end: steps that are done before the first and after the last of them.
-        checkpoint: where it starts; None for the weights that the seed gives.
+        start, end: the number of steps done before the first and after the last of them.
+        checkpoint: where it starts; None for the initial weights, which the seed gives.
     """
 
     start: int
@@ -36,20 +38,22 @@ class Span:
 
     @property
     def steps(self) -> int:
-        """How many they are."""
+        """The number of its steps."""
         return self.end - self.start
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One thing that the run left, and what the replay gave.
+    """A line of the log, or a file, compared with the result of the replay.
 
     Attributes:
-        step, start: after how many steps, and from where they were replayed.
+        step: the step at which the two are compared.
+        start: the step from which the replay started.
         what: LOSS, or the name of a file.
         logged, replayed: the losses.
-        apart: their relative difference, or that of the norms; None where it is bit for bit.
-        differs: in words, how the two differ; "" where they agree.
+        apart: relative difference of the losses, or of the weights by norm; None in a comparison
+            bit for bit.
+        differs: in words, how the two differ; "" if they agree.
     """
 
     step: int
@@ -62,10 +66,11 @@ class Comparison:
 
 
 def chosen_spans(run: RecordedRun, steps: int, seed: int) -> list[Span]:
-    """The run from each start to the next, in random order, each as far as there is something to
-    compare within so many steps in all.
+    """The spans to replay, in random order, with at most `steps` steps in all.
 
-    A span of 0 steps is a checkpoint that has a file of weights of the same step beside it.
+    A span starts at the seed or at a checkpoint. It ends at the last step up to the next
+    checkpoint, and within the steps that are left, for which the run has something to compare. A
+    span of 0 steps is a checkpoint that has a file of weights of the same step.
     """
     starts: dict[int, Path | None] = {0: None, **run.checkpoints}
     ends = [*list(starts)[1:], max([*run.lines, *starts])]
@@ -89,9 +94,9 @@ class Replay:
     """The replay of a span.
 
     Attributes:
-        training: at its first step.
-        tolerance: relative difference up to which losses agree, and the norms of weights; None
-            where all have to agree bit for bit.
+        training: the training at its first step.
+        tolerance: largest relative difference of losses, and of weights by norm; None if all have
+            to agree bit for bit.
     """
 
     run: RecordedRun
@@ -106,7 +111,7 @@ class Replay:
 
         Args:
             stepped: called after each step.
-        Raises: InputError when a step cannot be executed, as when its loss is not finite.
+        Raises: InputError when a step cannot be executed, for example if its loss is not finite.
         """
         trainer, recent = self.training.trainer, list[Progress]()
         if self.span.checkpoint:
@@ -126,7 +131,7 @@ class Replay:
             yield from self._weights()
 
     def _losses(self, recent: Sequence[Progress]) -> Comparison:
-        """The means of `recent` steps and the line of the log."""
+        """Compare the means of the `recent` steps with the line of the log."""
         trainer = self.training.trainer
         line = self.run.lines[trainer.step]
         numbers = means(recent) | metrics_of(trainer.objective)
@@ -138,8 +143,9 @@ class Replay:
         return self._apart(compared, abs(replayed - logged) / abs(replayed or 1.0))
 
     def _checkpoint(self, path: Path) -> Comparison:
-        """All of the state; within a tolerance only the weights, for the optimizer's is noise where
-        gradients are small.
+        """Compare the whole state with the checkpoint at `path`; with a tolerance only the weights.
+
+        The optimizer's state is noise where gradients are small.
         """
         now = self.training.trainer.state()
         held = {
@@ -151,7 +157,7 @@ class Replay:
         return self._tensors(path.name, _named(held, parts), _named(now, parts))
 
     def _weights(self) -> Iterator[Comparison]:
-        """The weights to transfer, where the run wrote them after this step."""
+        """Compare the weights to transfer, if the run wrote them after this step."""
         trainer = self.training.trainer
         if path := self.run.weights.get(trainer.step):
             held, _ = read_file(path)
@@ -160,7 +166,7 @@ class Replay:
     def _tensors(
         self, what: str, held: Mapping[str, Tensor], now: Mapping[str, Tensor]
     ) -> Comparison:
-        """The tensors of a file and those of the replay."""
+        """Compare the tensors of a file with those of the replay."""
         compared = Comparison(self.training.trainer.step, self.span.start, what)
         if held.keys() != now.keys():
             names = listed(sorted(held.keys() ^ now.keys()))

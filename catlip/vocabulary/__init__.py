@@ -1,14 +1,14 @@
-"""The classes: which synsets are frequent enough in the captions to be worth predicting.  (Section
-3.2, "Synset vocabulary")
+"""The vocabulary: the synsets that are frequent enough in the captions to be classes (Section 3.2,
+"Synset vocabulary").
 
     python -m catlip.vocabulary runs/cc3m/labels --threshold 500 --out runs/cc3m/vocabulary.json
     python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
     python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against imagenet coco
 
-Captions follow a long tail, so synsets are kept only if they occur often: more than a threshold
-(the paper's V_tau), or the top k (its released code). They are ordered by descending count, ties by
-offset; a synset's place is its class id. The pruned ones stay in the file after the classes, so
-that another threshold needs no other counting.
+Synsets in captions have a long tail, so they are kept only if they occur often: more than a
+threshold (the paper's V_tau), or the top k (its released code). They are ordered by descending
+count, ties by offset; a synset's position is its class id. The pruned synsets stay in the file
+after the classes, so that another threshold needs no new counting.
 """
 
 import functools
@@ -37,14 +37,17 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Synsets as classes; class id = place in `synsets`.
+    """Synsets as classes; a class id is a position in `synsets`.
 
     Attributes:
         rule, wordnet, tagger, edition: how the captions were labelled; labels made otherwise are
-        refused. source: what was counted. threshold, top_k: how the synsets were chosen, one of
-        them None. synsets: the classes, by descending count, ties by offset. pruned: the other
-        synsets that occur, likewise. captions_by_labels: how many captions have 0, 1, 2, ... labels
-        (see `Counts`), None where unknown.
+            refused.
+        source: what was counted.
+        threshold, top_k: how the synsets were chosen; one of them is None.
+        synsets: the classes, by descending count, ties by offset.
+        pruned: the other synsets that occur, in the same order.
+        captions_by_labels: how many captions have 0, 1, 2, ... labels (see `Counts`); None where
+            unknown.
     """
 
     rule: str
@@ -72,8 +75,8 @@ class Vocabulary:
     def encode(
         self, values: NDArray[np.uint32], offsets: NDArray[np.integer]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Synsets to class ids; those outside the vocabulary are dropped, samples without any left
-        stay, empty.
+        """Turn synsets into class ids. Synsets outside the vocabulary are dropped; a sample with
+        none left stays, without class ids.
 
         Args:
             values: [sum K], synsets; sample n has `values[offsets[n]:offsets[n + 1]]`.
@@ -99,7 +102,7 @@ class Vocabulary:
         return Making(self.rule, self.wordnet, self.tagger, edition=self.edition)
 
     def counts(self) -> Counts:
-        """What the vocabulary was chosen from.
+        """The counts that the vocabulary was chosen from.
 
         Raises: InputError when a synset is not one of WordNet 3.0.
         """
@@ -124,7 +127,7 @@ class Vocabulary:
             )
 
     def save(self, path: Path) -> None:
-        """Write it as JSON, a synset a line, atomically."""
+        """Write the vocabulary as JSON, one synset per line, atomically."""
         lists = {
             key: [json.dumps(astuple(synset)) for synset in getattr(self, key)]
             for key in ("synsets", "pruned")
@@ -167,11 +170,12 @@ class Vocabulary:
 
     @classmethod
     def from_release(cls, path: Path, top_k: int) -> "Vocabulary":
-        """The released code's vocabulary: a pickle of {"n2084071": count}, of which the `top_k`
-        first are the classes.
+        """The released code's vocabulary: a pickle of {"n2084071": count}, whose first `top_k`
+        synsets are the classes.
 
-        The released weights have 24,320 classes. Raises: InputError when it is anything else than
-        such a pickle.
+        The released weights have 24,320 classes.
+
+        Raises: InputError when the file is not such a pickle, or has too few synsets.
         """
         ranked, digest = read_release(path)
         if not 2 <= top_k <= len(ranked):
@@ -268,17 +272,17 @@ def _too_few(
 
 
 def vocabulary_identity(path: Path) -> str:
-    """What stands for the vocabulary in a file, in the identity of a run and beside its weights."""
+    """A digest of a vocabulary's file, for the identity of a run and to be stored with weights."""
     return sha256(read_file(path)).hexdigest()[:16]
 
 
 def check_trained_on(path: Path, trained: object, whose: str) -> None:
-    """Raises: InputError when the vocabulary in a file is not the one that weights say they were
-    trained on.
+    """Raises: InputError when the vocabulary at `path` is not the one that weights were trained on.
 
     Args:
-        trained: its identity as they have it; None when they do not say.
-        whose: the weights and a verb: "the weights were".
+        trained: the vocabulary's identity that is stored with the weights; None if there is none,
+            which is not an error.
+        whose: the weights and a verb, for the message: "the weights were".
     """
     if trained is not None and trained != (identity := vocabulary_identity(path)):
         raise InputError(

@@ -1,5 +1,5 @@
-"""What `python -m catlip.vocabulary` does: build a vocabulary from labels, merge several, or show
-their statistics.
+"""`python -m catlip.vocabulary`: builds a vocabulary from labels, merges several, or shows the
+statistics of one.
 """
 
 from collections.abc import Sequence
@@ -62,13 +62,13 @@ class BuildVocabulary:
 
 @dataclass(frozen=True)
 class MergeVocabularies:
-    """Add up the counts of vocabularies and choose the classes anew; with one vocabulary, only
-    choose them anew.
+    """Add up the counts of vocabularies and choose the classes from the sum; with one vocabulary,
+    only choose its classes again.
 
     python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
 
-    The result is that of building from all their labels at once. They must be made alike and share
-    no captions.
+    The result equals a vocabulary built from all their labels at once. Their labels must have been
+    made in the same way and have no captions in common.
     """
 
     vocabularies: tyro.conf.Positional[tuple[Path, ...]]
@@ -118,7 +118,10 @@ def _finish(vocabulary: Vocabulary, config: BuildVocabulary | MergeVocabularies)
 
 
 def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
-    """Labels files in and among `places`, each folder's sorted, of one rule if one is named."""
+    """The labels files in `places`, which are files and folders; only those of `rule` if given.
+
+    The files of a folder are sorted.
+    """
     pattern = f"*.{rule}{SUFFIX}" if rule else f"*{SUFFIX}"
     files: list[Path] = []
     for place in places:

@@ -1,6 +1,4 @@
-"""How often each synset occurs in the labels of a data set, and what that says about it.  (Figures
-2(b), 3(a), 3(b))
-"""
+"""Counts how often each synset occurs in the labels of a data set (Figures 2(b), 3(a), 3(b))."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,10 +15,11 @@ from catlip.system.ahead import work_ahead
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
 
-# With the five of Figure 3(b).
+# They include the five thresholds of Figure 3(b).
 THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10000)
 HISTOGRAM = 33  # entries of a histogram of labels: 0 to 31, and 32 or more
-# Occurrences of a synset, and captions: up to here a float is exact, and sums do not overflow.
+# Limit on occurrences of a synset and on captions: below it, floats are exact and sums do not
+# overflow.
 MOST = 1 << 53
 PART_DIGITS = 16  # of a sha256; enough to tell a million shards apart
 
@@ -36,8 +35,8 @@ class Synset:
 
 @dataclass(frozen=True)
 class Source:
-    """What was counted: how many captions (None where unknown), and digests that stand for its
-    parts, such as shards.
+    """What was counted: how many captions (None where unknown), and a digest for each of its parts,
+    such as shards.
     """
 
     captions: int | None
@@ -57,7 +56,7 @@ class Making:
     def of(cls, meta: dict[str, Any]) -> "Making":
         """How the labels with this `meta` were made.
 
-        Raises: InputError when they are older than editions.
+        Raises: InputError when they are so old that they have no edition.
         """
         if "edition" not in meta:
             raise InputError(
@@ -76,9 +75,11 @@ class Counts:
     """How often each synset occurs.
 
     Attributes:
-        by_synset: [82,115] int64, in the order of `nouns().offsets`. making: of the labels. source:
-        the captions. captions_by_labels: how many captions have 0, 1, 2, ... labels, the last entry
-        for all with more; None where unknown.
+        by_synset: [82,115] int64, in the order of `nouns().offsets`.
+        making: how the labels were made.
+        source: the captions that were counted.
+        captions_by_labels: how many captions have 0, 1, 2, ... labels, the last entry for all with
+            more; None where unknown.
     """
 
     by_synset: NDArray[np.int64]
@@ -95,12 +96,12 @@ class Counts:
 
     @property
     def captions_without_label(self) -> int | None:
-        """None where unknown."""
+        """How many captions have no label; None where unknown."""
         return self.captions_by_labels[0] if self.captions_by_labels else None
 
     @property
     def labels_per_caption(self) -> float | None:
-        """None where it is not known how many captions there are."""
+        """The mean number of labels of a caption; None where the number of captions is unknown."""
         captions = self.source.captions
         return int(self.by_synset.sum()) / captions if captions else None
 
@@ -160,8 +161,8 @@ def _part(meta: dict[str, Any]) -> str:
 
 
 def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
-    """The sum of counts, equal to counting all their captions at once; what one of them does not
-    know, the sum doesn't.
+    """The sum of counts, equal to counting all their captions at once. A number that is unknown in
+    one of them is unknown in the sum.
 
     Args:
         counted: one or more, each with a name for errors.
@@ -201,5 +202,5 @@ def _check_disjoint(counted: Sequence[tuple[str, Counts]]) -> None:
 
 
 def num_imagenet_classes(synsets: Iterable[int]) -> int:
-    """How many of ImageNet-1k's classes are, exactly, among `synsets`."""
+    """How many of ImageNet-1k's classes are exactly one of `synsets`."""
     return len(set(imagenet_synsets()) & set(synsets))

@@ -1,13 +1,13 @@
-"""The labels of the data sets that CatLIP is transferred to, as WordNet synsets.  (Sections 3.1 and
-4.2)
+"""The labels of the data sets that CatLIP is transferred to, as WordNet synsets (Sections 3.1 and
+4.2).
 
     label_set("imagenet"), label_set("coco"), label_set("ade20k"),
     label_set("fashion_mnist"), label_set("places365:/data/places365")
 
 ImageNet's classes are synsets. For the names of COCO, ADE20k and Fashion-MNIST the sense was chosen
-by hand (`label_names/*.csv`): COCO's mouse is a computer's. Places365's names are read from the
+by hand (`label_names/*.csv`): COCO's mouse is a computer mouse. Places365's names are read from the
 user's copy and become synsets by a rule, `synsets_of`, which finds two in "restaurant_kitchen" and
-none for "archaeological_excavation", the paper's examples.
+none in "archaeological_excavation", the paper's examples.
 """
 
 import csv
@@ -24,7 +24,7 @@ from catlip.words.wordnet import nouns
 NAMES_DIR = Path(__file__).parent / "label_names"
 PLACES_FILE = "categories_places365.txt"
 PLACES_LINE = re.compile(r"/\w/(\S+) \d+")  # "/a/apartment_building/outdoor 8"
-# What follows is which kind it is: "church/outdoor", "crane (bird)"
+# The end of a name that only says which variety is meant: "church/outdoor", "crane (bird)"
 VARIETY = re.compile(r"[\s_]*[/(].*")
 
 
@@ -33,9 +33,9 @@ class LabelSet:
     """The labels of a data set.
 
     Attributes:
-        name: of the data set.
-        names: of its n labels.
-        synsets: for each label the synsets that it names together; none where WordNet cannot tell.
+        name: the data set's name.
+        names: the names of its n labels.
+        synsets: for each label, the synsets that its name consists of; empty if WordNet has none.
     """
 
     name: str
@@ -63,13 +63,12 @@ def label_set(spec: str) -> LabelSet:
 
 
 def synsets_of(name: str) -> tuple[int, ...]:
-    """The synsets that a label's name is made of, each word or run of words by its first noun
-    sense, as in a caption.
+    """The synsets that a label's name consists of; each noun has its first sense, as in a caption.
 
-    The whole name if it is a noun of WordNet ("swimming_pool"), else its longest part that is, and
-    likewise what is left on both sides of it ("restaurant_kitchen"). Unless every word belongs to
-    such a part there are none: what "archaeological" adds to an excavation is not for us to say.
-    Varieties ("church/outdoor", "crane (bird)") are left out.
+    If the whole name is a noun of WordNet, it gives one synset ("swimming_pool"). Otherwise its
+    longest part that is a noun gives one, and the words on both sides of that part are treated in
+    the same way ("restaurant_kitchen"). If a word belongs to no noun, there are no synsets at all
+    ("archaeological_excavation"). Varieties ("church/outdoor", "crane (bird)") are left out.
     """
     whole = "_".join(re.split(r"[\s_]+", VARIETY.sub("", name.strip().lower())))
     if (synset := _first_sense(whole)) is not None:
@@ -98,8 +97,9 @@ def imagenet_synsets() -> list[int]:
 
 
 def _parts(words: Sequence[str]) -> list[int | None]:
-    """The synsets of the parts of a name, None for a word that is in none; the longest part first,
-    the left of equals.
+    """The synsets of the parts of a name, in order; None for a word that is in no part.
+
+    The longest part is chosen first; of equally long parts, the leftmost.
     """
     for length in range(len(words), 0, -1):
         for start in range(len(words) - length + 1):
@@ -134,8 +134,10 @@ def _places365(place: str) -> NamesAndSynsets:
 
 
 def places_names(place: Path) -> list[str]:
-    """Names as in the list of categories, where a variety follows a slash; folders have a hyphen in
-    its place.
+    """The names of Places365's categories, in which a variety follows a slash.
+
+    They are read from the list of categories, or from the folders in train/, whose names have a
+    hyphen in place of the slash.
     """
     listing = place / PLACES_FILE if place.is_dir() else place
     if listing.is_file():

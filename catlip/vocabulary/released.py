@@ -14,9 +14,11 @@ MAX_BYTES = 1 << 26  # the released pickle has 0.6 MB
 
 
 def read_release(path: Path) -> tuple[tuple[Synset, ...], str]:
-    """The synsets in the file's own order, which its classes have, and a digest of the file.
+    """The synsets in the order of the file, which is that of its classes, and a digest of the file.
 
-    Raises: InputError when it is anything else than such a pickle; nothing in it is run.
+    No code in the pickle is run.
+
+    Raises: InputError when the file is not such a pickle.
     """
     if (size := path.stat().st_size) > MAX_BYTES:
         raise InputError(f"{path} has {size} bytes; the released vocabulary has 0.6 MB")

@@ -1,5 +1,5 @@
-"""The class ids of samples, from the labels files of their shards: all looked at before a training,
-read when needed.
+"""The class ids of samples, from the labels files of their shards. The files are checked before a
+training and read when needed.
 """
 
 import functools
@@ -48,14 +48,15 @@ class VocabularyLabels:
         return np.concatenate(classes), np.cumsum([0, *map(len, classes)], dtype=np.int64)
 
     def check(self, shards: ShardSet, patterns: Sequence[str]) -> None:
-        """Look at the labels files of all shards, as far as that takes no reading of the labels.
+        """Check the labels files of all shards, without reading the labels in them.
 
-        Remote ones would have to be fetched: only some are looked at, and all when they are read.
+        Remote files would have to be fetched, so only some of them are checked here; every file is
+        checked when it is read.
 
         Args:
             patterns: how the user named the shards.
-        Raises: InputError when there is not one for each shard, of its samples, made as those of
-            the vocabulary were.
+        Raises: InputError when a shard has no labels file, or its file is not of its samples or was
+            not made as the labels of the vocabulary were.
         """
         step = -(-len(shards) // REMOTE_LOOKED_AT) if is_remote(self.labels_dir) else 1
         with ThreadPoolExecutor(THREADS) as pool:
@@ -75,8 +76,10 @@ class VocabularyLabels:
             )
 
     def _fault(self, path: Path, count: int, digest: bytes) -> str:
-        """Why the labels of a shard with so many samples and this content cannot be used; empty
-        when they can.
+        """Why the labels of a shard cannot be used; empty when they can.
+
+        Args:
+            count, digest: the number of samples and the digest that the shard has now.
         """
         sidecar = sidecar_path(TarShard(path), self.labels_dir, self.vocabulary.rule)
         try:
@@ -107,8 +110,8 @@ class VocabularyLabels:
 
 
 def _read_head(sidecar: Path) -> tuple[dict[str, Any], int]:
-    """What made the labels in a file, and of how many samples they are: its smallest member, and
-    the header of another.
+    """How the labels in a file were made, and the number of their samples. Only the smallest member
+    of the file and the header of another are read.
     """
     with open_file(sidecar) as opened, zipfile.ZipFile(opened) as file:
         with file.open("meta.npy") as member:

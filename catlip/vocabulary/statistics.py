@@ -1,12 +1,12 @@
-"""What the captions hold, and how near the classes are to the labels of other data sets.  (Figures
-2(b), 2(c), 3(a), 3(b))
+"""Statistics of a vocabulary: the synsets in the captions, and how near the classes are to the
+labels of other data sets (Figures 2(b), 2(c), 3(a), 3(b)).
 
     python -m catlip.vocabulary stats runs/cc3m/vocabulary.json \\
         --against imagenet coco places365:/data/places365
 
 A label of a target data set *matches* the class of highest path similarity to any of its synsets;
-Figure 2(b) counts the labels that match at least so well, Figure 2(c) how often the classes occur
-that match exactly.
+Figure 2(b) counts the labels that match with at least a given similarity; Figure 2(c) shows how
+often the classes occur that match exactly.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ EXACT = 1.0
 
 @dataclass(frozen=True)
 class VocabularyStatistics:
-    """Show a vocabulary's statistics as tables, and write them down for the report, which draws
+    """Show a vocabulary's statistics as tables, and write the record from which the report draws
     them.
 
     python -m catlip.vocabulary stats runs/cc3m/vocabulary.json \\
@@ -51,8 +51,9 @@ class VocabularyStatistics:
 
 
 def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
-    """The class that is nearest to each label; of a label of several synsets, to the best of them,
-    ties to the lowest id.
+    """The class that is nearest to each label.
+
+    For a label of several synsets, the best match of any of them; ties go to the lowest class id.
     """
     flat = [synset for synsets in labels.synsets for synset in synsets]
     closest = nearest(flat, [synset.offset for synset in vocabulary.synsets])
@@ -93,11 +94,12 @@ def statistics(
 ) -> tuple[kinds.VocabularyStatistics, dict[str, list[Any]]]:
     """The metrics and samples of a record of kind `vocabulary_statistics`.
 
-    Returns: the metrics, and samples
-            tail_rank, tail_count: at most 500 points of the long tail, rank 1 being the most
-            frequent synset. captions_by_labels: how many captions have 0, 1, 2, ... labels, the
-            last for all with more; empty where unknown. matches_NAME: for each label set, its
-            labels in order, each as the fields of `Match`.
+    Returns: the metrics, and these samples:
+        tail_rank, tail_count: at most 500 points of the long tail; rank 1 is the most frequent
+            synset.
+        captions_by_labels: how many captions have 0, 1, 2, ... labels, the last entry for all with
+            more; empty where unknown.
+        matches_NAME: for each label set, its labels in order, each as the fields of `Match`.
     """
     matches = {labels.name: match(labels, vocabulary) for labels in label_sets}
     metrics = kinds.VocabularyStatistics(
@@ -117,7 +119,7 @@ def statistics(
 
 
 def overlap(matches: Sequence[Match]) -> dict[str, int]:
-    """For each of `SIMILARITIES`, how many labels match at least so well: Figure 2(b)."""
+    """For each of `SIMILARITIES`, how many labels match with at least that one: Figure 2(b)."""
     return {
         f"{least:.1f}": sum(one.similarity >= least for one in matches) for least in SIMILARITIES
     }
@@ -138,7 +140,7 @@ def _summed_up(matches: Sequence[Match]) -> LabelCounts:
 def tables(
     metrics: kinds.VocabularyStatistics, samples: dict[str, list[Any]]
 ) -> dict[str, pd.DataFrame]:
-    """What `statistics` found, as tables by name."""
+    """The results of `statistics`, as tables by name."""
     above = metrics.unique_synsets_above.items()
     numbers = [*map(str, range(HISTOGRAM - 1)), f"{HISTOGRAM - 1} or more"]
     histogram = np.trim_zeros(samples["captions_by_labels"], "b")
@@ -191,7 +193,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
 
 
 def record_path(vocabulary: Path, suffix: str = "") -> Path:
-    """Where the record of a vocabulary goes: vocabulary/ beside it."""
+    """Where the record of a vocabulary goes: into the folder vocabulary/ beside it."""
     return vocabulary.parent / "vocabulary" / f"{vocabulary.stem}{suffix}.json"
 
 

@@ -22,7 +22,7 @@ SHOWN = 6  # names of dropped weights on a line
 
 @dataclass(frozen=True)
 class Convert:
-    """Convert weights of the release, of a run or of timm's names into each other, exactly.
+    """Convert weights exactly between the layouts of the release, of a run and of timm.
 
     python -m catlip.weights convert vit_base.pt --to timm --out vit_base.safetensors
     python -m catlip.weights convert vit_base.pt --to huggingface --out vit_base/
@@ -65,9 +65,8 @@ class Convert:
     out: Path
     """A .safetensors file, a .pt file for `released`, a folder for `huggingface`."""
     resolution: Natural = 0
-    """Pixels of the images, for `timm` and `huggingface`; 0 leaves the positions as they are.
-
-    The release's positions are resized for them.
+    """Pixels of the images, for `timm` and `huggingface`, to which the release's positions are
+    resized; 0 leaves the positions as they are.
     """
 
 

@@ -38,14 +38,14 @@ MAX_RESOLUTION = 1 << 14
 RESIZE = 232
 METHODS = {"clip": "clip"}  # by task; all other released checkpoints were pre-trained by CatLIP
 AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
-RELEASED_TRAINER = ("ema_state_dict", "model_state_dict")  # of the release's trainer, likewise
+RELEASED_TRAINER = ("ema_state_dict", "model_state_dict")  # the same two of the release's trainer
 
 Kind = Literal["ours", "released", "timm"]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights by what they belong to, under this project's names.
+    """Weights by the part that they belong to, under this project's names.
 
     Attributes:
         kind: the layout of the file.
@@ -53,12 +53,12 @@ class Checkpoint:
         resolution: pixels of the images that its positions are for.
         pool: "avg" for an encoder without a class token.
         encoder: the state dict of `build_encoder(encoder_name, resolution, pool=pool)`.
-        classifier: "weight" [V, D] and "bias" [V]; of CLIP "proj" [D, joint width]; empty without a
-            classifier.
+        classifier: "weight" [V, D] and "bias" [V]; for CLIP "proj" [D, joint width]; empty without
+            a classifier.
         range_augment: the state dict of `catlip.range_augment.RangeAugment`, or empty.
         rest: everything else, under the names of the file.
-        config: what made the weights: encoder, resolution, method, seed, ...
-        layout: of a released checkpoint, and of one that was converted from it.
+        config: how the weights were made: encoder, resolution, method, seed, ...
+        layout: for a released checkpoint, and for one that was converted from it; otherwise None.
     """
 
     kind: Kind
@@ -96,7 +96,7 @@ def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
     """The checkpoint in a file.
 
     Args:
-        raw: of a trainer's file, take the weights themselves and not their moving average.
+        raw: from a trainer's file, take the weights themselves and not their moving average.
     Raises: InputError when it has none of the layouts above, or when weights are missing,
         unknown or of another shape.
     """
@@ -104,7 +104,7 @@ def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
 
 
 def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights in a file by name, whatever they are of, and this project's config or {}.
+    """The weights in a file by name, of any model, and this project's config or {}.
 
     Raises: InputError when it holds anything else.
     """
@@ -123,9 +123,9 @@ def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict
 def checkpoint_of(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path
 ) -> Checkpoint:
-    """The checkpoint that these weights make, which came with `config` from `path`.
+    """The checkpoint of weights that were read from `path` with `config`.
 
-    Raises: InputError, as above.
+    Raises: InputError, as `read_checkpoint`.
     """
     try:
         if config:
@@ -228,7 +228,7 @@ def _of_timm(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkp
 def _described(kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tensor]) -> Checkpoint:
     """A checkpoint of the encoder that `config` names.
 
-    Raises: InputError when it names none, or `encoder` is another.
+    Raises: InputError when `config` names no known encoder, or `encoder` has other weights.
     """
     name, resolution = config.get("encoder"), config.get("resolution")
     if (

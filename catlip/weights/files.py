@@ -33,10 +33,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
     """What a file of weights holds, and the config that this project wrote into it.
 
-    Returns: for safetensors the tensors by name, for torch.save's the dictionary that was saved;
-        and the config, or {}.
-    Raises: InputError when there is no such file, or it is neither of the two, cut short, or would
-        run code.
+    Returns: the tensors by name for safetensors, or the dictionary that torch.save has saved; and
+        the config, or {}.
+    Raises: InputError when there is no such file, or it is neither of the two, is cut short, or
+        would run code.
     """
     if not path.is_file():
         raise InputError(
@@ -100,7 +100,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # SafetensorError, and what torch makes of odd dtypes
+    except Exception as error:  # SafetensorError, and what torch raises for unusual dtypes
         raise InputError(f"{path} is not whole safetensors: {error}") from None
     return tensors, read_config(metadata.get("config", "{}"), path)
 

@@ -66,8 +66,8 @@ class Entry(NamedTuple):
     """Where a released weight belongs.
 
     Attributes:
-        part: of a checkpoint.
-        name, shape: there.
+        part: the part of a checkpoint that it belongs to.
+        name, shape: in this part.
         released_shape: in the release.
     """
 
@@ -82,8 +82,8 @@ class Layout:
     """How a released checkpoint is laid out.
 
     Attributes:
-        encoder: of catlip.encoder.ENCODERS.
-        num_classes: of its classifier; for CLIP the joint width of images and texts.
+        encoder: a name of catlip.encoder.ENCODERS.
+        num_classes: of its classifier; for CLIP, the joint width of images and texts.
         augmented: whether it holds RangeAugment's scalars.
     """
 
@@ -95,7 +95,7 @@ class Layout:
 
     @property
     def pool(self) -> Pool:
-        """Dense tasks have no class token, and use the mean of the other tokens."""
+        """How tokens become features: dense tasks have no class token, so they use the mean."""
         return "avg" if self.task in ("segmentation", "detection") else "token"
 
     def entries(self) -> dict[str, Entry]:
@@ -166,8 +166,6 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
     """The layout that these weights have or come closest to; None if they are not the release's.
 
     Raises: InputError when they are the release's, but of an encoder of another size.
-
-    Raises: InputError when they are, but of an encoder of another size.
     """
     task = next((task for task in get_args(Task) if PREFIXES[task] + POSITIONS in tensors), None)
     if task is None:

@@ -19,8 +19,8 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
     """The checkpoint of the run in `folder`.
 
     Args:
-        raw: the weights of its newest checkpoint, and not their average at the end.
-    Raises: InputError when there is no such run, or when it has no such weights yet.
+        raw: read the weights of its newest checkpoint, not the average at the end of the run.
+    Raises: InputError when there is no such run, or when it does not have these weights yet.
     """
     if not raw:
         path = folder / "weights.safetensors"
@@ -38,9 +38,9 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights in the folder of a finished run, or that `catlip.weights` wrote.
+    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote.
 
-    A path that is no folder is returned unchanged.
+    A path that is not a folder is returned unchanged.
 
     Raises: InputError for a folder without weights.
     """

@@ -42,7 +42,7 @@ def show(config: Show) -> None:
 
 
 def summary(path: Path) -> dict[str, str]:
-    """The description of a file, line by line; one line is about what is wrong with it."""
+    """The description of a file: name -> text of each line; `faults` says what is wrong."""
     tensors, config = open_weights(path)
     counts = {"weights": f"{len(tensors):,}", "parameters": f"{parameter_count(tensors):,}"}
     try:

@@ -32,7 +32,7 @@ class Converted:
 
     Attributes:
         tensors: by the target's names.
-        config: what made them, for this project to read them again.
+        config: how they were made, so that this project can read them again.
         dropped: reason -> this project's names of the weights that are not in the file.
     """
 
@@ -46,7 +46,7 @@ def to_ours(checkpoint: Checkpoint) -> Converted:
 
     With RangeAugment they are those of `Augmented(Categorical(...), ...)`.
 
-    What the objective has no name for, say a segmentation head, keeps its released one.
+    Weights that an objective does not have, such as a segmentation head, keep their released name.
     """
     objective = "objective." if checkpoint.range_augment else ""
     parts = {
@@ -65,10 +65,11 @@ def to_timm(checkpoint: Checkpoint, resolution: int) -> Converted:
     """The state dict of timm's VisionTransformer, its head included.
 
     Args:
-        resolution: of the images; 0 for that of the checkpoint. The release's positions are resized
-            to it along their row, as its own encoder does, because timm would do it on their grid.
-    Raises: InputError for another resolution of an encoder that timm resizes as we do, or no
-        multiple of the patch.
+        resolution: pixels of the images; 0 for the resolution of the checkpoint. The release's
+            positions are resized along their row, as its own encoder does; timm would resize them
+            on their grid.
+    Raises: InputError for another resolution than the checkpoint's if timm resizes positions as
+        this project does, or if it is not a multiple of the patch.
     """
     checkpoint = _at(checkpoint, resolution) if resolution else checkpoint
     tensors, dropped = dict(checkpoint.encoder), {}

@@ -61,7 +61,7 @@ def write_safetensors(path: Path, converted: Converted) -> None:
 def write_archive(path: Path, converted: Converted) -> None:
     """The weights as the release keeps them: an OrderedDict, by torch.save.
 
-    Raises: InputError, as above.
+    Raises: InputError when they cannot be written.
     """
     temporary = path.with_suffix(".tmp")
 
@@ -76,7 +76,7 @@ def write_folder(folder: Path, checkpoint: Checkpoint, converted: Converted) -> 
     """Write a model repository for the Hugging Face hub: weights, timm's config.json, and a card.
 
     Args:
-        checkpoint: of the resolution that `converted` has.
+        checkpoint: at the resolution that `converted` has.
     """
     write_safetensors(folder / "model.safetensors", converted)
     config = timm_config(checkpoint, converted)

@@ -68,7 +68,7 @@ VERB_TOPICS = (
 )
 NUM_SYNSETS, NUM_LEMMAS = 82_115, 117_798  # nouns of WordNet 3.0
 DIGESTS = "DIGESTS.json"
-ENTRY = re.compile(rb"^[^ \n]", re.MULTILINE)  # a line of WordNet outside its licence
+ENTRY = re.compile(rb"^[^ \n]", re.MULTILINE)  # a line of WordNet outside its licence text
 DOWNLOAD_TIMEOUT_S = 60
 
 Files = Mapping[str, bytes]
@@ -105,7 +105,7 @@ def tagger_dir() -> Path:
 
 
 def punkt_dir() -> Path:
-    """The folder of Punkt's English sentence model; the same files from every source.
+    """The folder of Punkt's English sentence model; every source has the same files.
 
     Raises: InputError, naming the ways to provide it, when no source has it.
     """
@@ -269,7 +269,7 @@ def _folder(folder: Path) -> Files | None:
 
 
 def _zip(path: Path, folder: str) -> Files | None:
-    """The files in the folder of an archive that has the name of `folder`."""
+    """The files in that folder of an archive whose name is the last part of `folder`."""
     try:
         with zipfile.ZipFile(path) as archive:
             files = {}
@@ -372,7 +372,7 @@ def _is_wordnet_30(files: Files) -> bool:
 
 
 def _is_sound(name: str, content: bytes) -> bool:
-    """Whether a file of the tagger or the sentence model has content as its name says."""
+    """Whether a file of the tagger or the sentence model has the content that its name promises."""
     if not name.endswith(".json"):
         return bool(content)
     try:

@@ -168,13 +168,14 @@ class Tagger:
 
 
 class _Memo:
-    """What has been looked up of each word met so far, by the word's number.
+    """What has been looked up for each word so far, by the word's number.
 
     Attributes:
-        known: [words] the tag that the weights' dictionary fixes, or NO_TAG.
-        word_rows: [words, WORD_FEATURES] the word's weights as a feature of itself and of its
-            neighbours.
-        with_previous: [words, tags] its weights together with the tag before it.
+        known: [words] the tag that the tag dictionary fixes, or NO_TAG.
+        word_rows: [words, WORD_FEATURES] rows of the weights for the word as a feature of itself
+            and of its neighbours.
+        with_previous: [words, tags] rows of the weights for the word together with the tag before
+            it.
     """
 
     def __init__(
@@ -253,7 +254,7 @@ def _doubled(table: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _normal(word: str) -> str:
-    """The form in which a word is known to its neighbours."""
+    """The form of a word in the features of itself and of its neighbours."""
     if "-" in word and word[0] != "-":
         return "!HYPHEN"
     if word.isdigit() and len(word) == 4:
@@ -266,7 +267,7 @@ def _tag_features(before: str, before_that: str) -> tuple[str, str, str]:
 
 
 def _packed_weights() -> bytes:
-    """The JSON files as an npz file: one row of thousandths a feature, one column a class.
+    """The JSON files as an npz file: weights in thousandths, a row per feature, a column per class.
 
     Text is stored as lines.
     """

@@ -16,9 +16,9 @@ from catlip.words.sentences import sentences
 
 MEMO_WORDS = 1 << 17
 # An ordinary word consists of letters and digits joined by single marks, with at most one quote or
-# bracket before it and a few marks after it; or it is a single mark. Marks that NLTK treats
-# together with other words (apostrophes at an edge, runs of dots, dashes or quotes) make a word not
-# ordinary.
+# bracket before it and a few marks after it; or it is a single mark. A word is not ordinary if it
+# has marks that NLTK treats together with other words (apostrophes at an edge, runs of dots, dashes
+# or quotes).
 ORDINARY = re.compile(
     r"""["(\[#@$]?[^\W_]+(?:[-'.,:/_][^\W_]+)*[.,:;?!%]?[")\]]?[.,:;?!]?|[-|/&=*@#$%~]"""
 )
@@ -57,7 +57,7 @@ def sentence_tokens(sentence: str) -> list[str]:
     *inner, last = sentence.split(" ")
     try:
         return [*chain.from_iterable(map(_inner_words.__getitem__, inner)), *_last_words[last]]  # type: ignore[arg-type, misc]
-    except TypeError:  # None among them
+    except TypeError:  # None, for a word that is not ordinary
         return _nltk().tokenize(sentence)
 
 

@@ -93,7 +93,7 @@ class Nouns:
 
 
 def _without_ending(forms: Sequence[str]) -> list[str]:
-    """Each form with each of the endings that it has replaced."""
+    """Each form, once for each of the ENDINGS that it has, with that ending replaced."""
     return [
         form[: -len(ending)] + base
         for form in forms
@@ -106,7 +106,7 @@ def _without_ending(forms: Sequence[str]) -> list[str]:
 def nouns() -> Nouns:
     """WordNet 3.0's nouns, from the cache or from its data files.
 
-    Raises: InputError when WordNet cannot be had.
+    Raises: InputError when WordNet cannot be fetched.
     """
     return kept(wordnet_dir() / INDEX_FILE, _packed_nouns, _unpacked_nouns)
 

@@ -1,1 +1,1 @@
-"""How two runs, or two folders of runs, differ; and folders merged into one."""
+"""Compares two runs, or two folders of runs, and merges folders of records into one."""

@@ -12,7 +12,7 @@ from catlip.kinds.least_counts import FEWEST
 RESAMPLES = 2_000
 SEED = 0
 MOST = 2_000  # all resamples are in memory at once
-SMALLEST = 1e-9  # a sample below this, zero among them, has no ratio
+SMALLEST = 1e-9  # lists with a sample at or below this have no ratio
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,13 @@ class Intervals:
 
 
 def intervals(one: Sequence[float], other: Sequence[float]) -> Intervals | None:
-    """Percentile bootstrap, each list resampled by itself, for the runs did not take turns.
+    """Percentile bootstrap. Each list is resampled on its own, because the runs did not take turns.
 
     Args:
         one, other: samples in one unit, from runs at different times.
-    Returns: None where a list is too short or too long, or holds what is not finite. Swapping the
-        lists mirrors the result
-        exactly: lower and upper ends change places, differences their sign, and ratios become their
-            inverse.
+    Returns: None if a list has fewer than FEWEST or more than MOST samples, or one that is not
+        finite. Swapping the lists mirrors the result exactly: the ends of an interval change
+        places, differences change sign, and ratios are inverted.
     """
     if not all(
         FEWEST <= len(samples) <= MOST and all(map(math.isfinite, samples))

@@ -1,8 +1,8 @@
-"""`python -m reports compare`: what two runs, or two folders of runs, were told to do and what came
-out, side by side.
+"""`python -m reports compare`: the configs and metrics of two runs, or of two folders of runs, side
+by side.
 
-A comparison says where they differ and what else but the question may be the reason. (`python -m
-bench.compare` asks less: whether two runs of one bench on one device agree.)
+A comparison shows what differs, and which confounds may explain the difference. (`python -m
+bench.compare` only checks whether two runs of one bench on one device agree.)
 """
 
 import re
@@ -36,21 +36,21 @@ class Compare:
 
     python -m reports compare runs/starter reports/records/starter --out comparison.md
 
-    Folders are paired by the paths of their records below them, and runs that differ in the seed
-    alone are averaged. A ratio is printed only of numbers from one device, above zero.
+    Records of two folders are paired by their paths inside the folders. Runs that differ only in
+    the seed are averaged. A ratio is printed only for numbers above zero from one device.
     """
 
     a: tyro.conf.Positional[Path]
-    """A record; or a folder of records: a root such as runs, a scale, or a kind."""
+    """A record; or a folder of records: a root such as runs, or a scale or kind inside one."""
     b: tyro.conf.Positional[Path]
-    """Another of the same kind; or another folder of the same level."""
+    """Another record of the same kind; or another folder of the same level."""
     out: Path | None = None
     """Also write the comparison as markdown to this file, ending in .md."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """The comparison of one pair, or of all seeds of it: sentences, then tables."""
+    """The comparison of one pair, or of the pairs of all seeds: sentences, then tables."""
 
     title: str
     sentences: Sequence[str]
@@ -58,7 +58,7 @@ class Part:
 
 
 def compare(config: Compare) -> None:
-    """Print the comparison, and write it where that is asked for."""
+    """Print the comparison, and write it to `config.out` if that is given."""
     if config.out is not None and config.out.suffix != ".md":
         raise InputError(f"--out is a markdown file and ends in .md, not {config.out}")
     parts = comparison(config.a, config.b)
@@ -89,7 +89,7 @@ def comparison(one: Path, other: Path) -> list[Part]:
 
 
 def identical(pair: Pair) -> bool:
-    """Whether the two records hold the same, wherever they lie."""
+    """Whether the two records have the same content, wherever they are stored."""
     return not differing(
         *({part: getattr(record, part) for part in PARTS} for record in (pair.one, pair.other))
     )
@@ -128,7 +128,7 @@ def _devices(pairs: Sequence[Pair]) -> str:
 
 
 def _config_table(pairs: Sequence[Pair]) -> Table | None:
-    """The fields that were set otherwise in any pair, and both settings."""
+    """The config fields that differ in any pair, with both values."""
     every_place: dict[Place, None] = {}
     different = [differing(pair.one.config, pair.other.config) for pair in pairs]
     for places in different:

@@ -1,5 +1,5 @@
-"""Why two records may differ for another reason than the one that is asked about: a sentence for
-each confound.
+"""Finds confounds: reasons why two records may differ other than the one in question, one sentence
+each.
 """
 
 from collections import Counter
@@ -12,21 +12,20 @@ from reports.compare.differences import ABSENT, Place, differing, named, told
 from reports.compare.pairing import Pair
 from reports.read.records import Record, lookup, text
 
-# Two runs never start together, nor take the same time; the page says by itself where a machine was
-# busy.
+# These fields differ between almost any two runs; the page has its own warning for a busy machine.
 NO_CONFOUND = ("started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s", "energy_j")
 TREATED_APART = ("device", "revision", "dirty")
-# Fields that say which data, at any depth.
+# Config fields that say which data were used, at any depth.
 DATA = ("data", "shards", "sources", "labels", "labels_dir", "vocabulary", "probe")
-# What metrics of other data end in.
+# Endings of the metrics that differ if the data differ.
 DATA_SIZES = ("num_train", "num_test", "num_classes", "num_captions", "captions")
 
 MOST_OF_A_SORT = 6
 
 
 def warnings_of(pairs: Sequence[Pair]) -> list[str]:
-    """The confounds of pairs that are averaged over, each once, with how many pairs it is of where
-    not of all.
+    """The confounds of several pairs, each once; if one is not of all pairs, with the number of
+    pairs that have it.
     """
     counted = Counter(chain.from_iterable(dict.fromkeys(confounds(pair)) for pair in pairs))
     return [
@@ -36,7 +35,7 @@ def warnings_of(pairs: Sequence[Pair]) -> list[str]:
 
 
 def confounds(pair: Pair) -> list[str]:
-    """What else than the question may make the two differ; values of A come first."""
+    """What, other than the question, may make the two records differ; values of A come first."""
     one, other = pair.one, pair.other
     return [
         *_of_device(one, other),
@@ -47,9 +46,7 @@ def confounds(pair: Pair) -> list[str]:
 
 
 def one_device(records: Iterable[Record]) -> bool:
-    """Whether all of them were measured on the same device, and say so: only then their numbers
-    share a ratio.
-    """
+    """Whether all records name the same device: only then is a ratio of their numbers shown."""
     devices = {
         (record.where, record.device, text(record.environment, "device")) for record in records
     }
@@ -70,7 +67,7 @@ def _of_device(one: Record, other: Record) -> list[str]:
 
 
 def _of_code(one: Record, other: Record) -> list[str]:
-    """The revision, and changes that no revision holds."""
+    """Different revisions, local changes, and records that do not name their revision."""
     sentences = []
     first, second = (text(record.environment, "revision") for record in (one, other))
     if first != second:
@@ -84,7 +81,7 @@ def _of_code(one: Record, other: Record) -> list[str]:
 
 
 def _of_environment(one: Record, other: Record) -> list[str]:
-    """Versions, threads, and everything else that is recorded of the machine."""
+    """Different versions, threads, and whatever else is recorded about the machine."""
     different = differing(one.environment, other.environment)
     return [
         _sentence(f"other {named(place).removeprefix('packages.')}", values)
@@ -94,12 +91,12 @@ def _of_environment(one: Record, other: Record) -> list[str]:
 
 
 def _of_run(one: Record, other: Record) -> list[str]:
-    """Seed, data, precision, and how many images were seen."""
+    """Different method, seed, data, precision, or number of images seen."""
     config, metrics = differing(one.config, other.config), differing(one.metrics, other.metrics)
     seeds = [f"other seed: {one.seed} and {other.seed}"] if one.seed != other.seed else []
     data = {place: values for place, values in config.items() if any(key in DATA for key in place)}
     data |= {place: values for place, values in metrics.items() if place[-1].endswith(DATA_SIZES)}
-    # A method may need none of it.
+    # A field that only one side has is no confound: a method may not need it.
     data = {place: values for place, values in data.items() if ABSENT not in values}
     precision = {place: values for place, values in config.items() if place[-1] == "precision"}
     images = {place: values for place, values in metrics.items() if place[-1] == "images_seen"}

@@ -19,8 +19,8 @@ from reports.read.records import Record
 
 
 def crossed(differences: NDArray[np.float64]) -> Estimate | None:
-    """The mean of [S, N] differences in correctness, each in [-1, 1], in points; None for too few
-    seeds, or for one image.
+    """The mean, in points, of [S, N] differences in correctness, each in [-1, 1]; None for too few
+    seeds or fewer than two images.
     """
     seeds, images = differences.shape
     if seeds < least_pairs() or images < 2:
@@ -34,7 +34,7 @@ def crossed(differences: NDArray[np.float64]) -> Estimate | None:
     )
     by_seed, by_image, by_rest = squares / free
     parts = by_seed + by_image - by_rest
-    if parts <= max(by_seed, by_image):  # a component that is estimated below 0 is 0
+    if parts <= max(by_seed, by_image):  # a variance estimated below 0 counts as 0
         parts = max(by_seed, by_image)
         freedom = free[0] if by_seed >= by_image else free[1]
     else:
@@ -46,9 +46,11 @@ def crossed(differences: NDArray[np.float64]) -> Estimate | None:
 def paired_by_image(
     one: Sequence[Record[LinearProbe]], other: Sequence[Record[LinearProbe]], task: str
 ) -> NDArray[np.float64] | None:
-    """[S, N] differences in correctness of the probes of two methods, with all training data and
-    classifiers that start at random, averaged over these; None where a record has no bit for each
-    test image, or the numbers of images differ.
+    """[S, N] differences in correctness between the linear probes of two methods, for the seeds
+    that both have.
+
+    Uses the classifiers with all training data and a random start, averaged for each record. None
+    if a record has no bit for each test image, or if the numbers of images differ.
     """
     first, second = _by_seed(one, task), _by_seed(other, task)
     seeds = [seed for seed in first if seed in second]
@@ -62,7 +64,9 @@ def paired_by_image(
 def between_probes(
     one: Sequence[Record[LinearProbe]], other: Sequence[Record[LinearProbe]], task: str
 ) -> Estimate | None:
-    """`one` - `other` over seeds and test images; None where records or seeds do not allow it."""
+    """The difference `one` - `other` over seeds and test images; None if `paired_by_image` or
+    `crossed` gives None.
+    """
     differences = paired_by_image(one, other, task)
     return None if differences is None else crossed(differences)
 
@@ -74,7 +78,9 @@ def _by_seed(
 
 
 def _correct(record: Record[LinearProbe], task: str) -> NDArray[np.float64] | None:
-    """[N] how many of the classifiers were right, in [0, 1]."""
+    """[N] fraction of a record's classifiers that were right on each image; None if that is not
+    recorded.
+    """
     count = record.measured.tasks[task].num_test
     rows = [
         row

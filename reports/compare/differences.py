@@ -1,6 +1,4 @@
-"""Two trees of JSON, leaf by leaf: where they differ, and how both sides are told on a line
-each.
-"""
+"""Compares two JSON trees leaf by leaf, and writes the values of a difference as short texts."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -15,7 +13,7 @@ SAME_LEAD = 12  # characters kept before the first difference of two long texts
 
 
 class Absent:
-    """Stands for a leaf that one of two trees lacks; None is a value."""
+    """Marks a leaf that one of two trees lacks; None cannot mark it, because None is a value."""
 
 
 ABSENT = Absent()
@@ -24,9 +22,9 @@ ABSENT = Absent()
 def leaves(tree: Any) -> dict[Place, Any]:
     """Every leaf by the keys that lead to it, in the order of the tree.
 
-    A list without lists or dictionaries inside is one leaf; of any other, the positions are keys.
-    An empty dictionary or list is a leaf, but for the tree itself. However deep a tree is, it is
-    walked without recursion.
+    A list without lists or dictionaries inside is one leaf; in any other list, the positions are
+    keys. An empty dictionary or list inside the tree is a leaf. The walk is not recursive, so the
+    tree may be arbitrarily deep.
     """
     by_place: dict[Place, Any] = {}
     ahead: list[tuple[Place, Any]] = [((), tree)]
@@ -48,9 +46,9 @@ def _below(value: Any) -> list[tuple[str, Any]]:
 
 
 def differing(one: Any, other: Any) -> dict[Place, tuple[Any, Any]]:
-    """Both values of every leaf that two trees do not share; ABSENT on the side that lacks it.
+    """Both values of every leaf that differs between two trees; ABSENT on a side that lacks it.
 
-    In the order of the places, so that it is the same whichever tree comes first.
+    Sorted by place, so that the order does not depend on which tree comes first.
     """
     first, second = leaves(one), leaves(other)
     pairs = {
@@ -70,8 +68,8 @@ def same(one: Any, other: Any) -> bool:
 
 
 def told(one: Sequence[Any], other: Sequence[Any]) -> tuple[str, str]:
-    """The values on either side, a short text each; `3 values` where a side has several, a dash
-    where it has none.
+    """The values of each side as a short text: the value, `3 values` if there are several, or a
+    dash if the side lacks the leaf.
     """
     first, second = _side(one), _side(other)
     short = clipped(first), clipped(second)
@@ -97,11 +95,11 @@ def as_words(value: Any) -> str:
 
 
 def named(place: Iterable[str]) -> str:
-    """`recipe.max_lr`, on one line."""
+    """A place as `recipe.max_lr`, on one line."""
     return clipped(".".join(place), 80)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names from files on one line: the first of them, and how many more."""
+    """Names from files on one line: the first MOST_NAMES, and how many more there are."""
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(clipped(name) for name in names[:MOST_NAMES]) + more

@@ -1,5 +1,5 @@
-"""The numbers among a record's metrics, each with what the record itself says of its spread and its
-raw samples.
+"""The numbers in a record's metrics, each with the spread and the raw samples that the record gives
+for it.
 """
 
 import math
@@ -11,20 +11,21 @@ from typing import Any
 from reports.compare.differences import Place, leaves
 from reports.read.records import Record, as_number
 
-SUMMARY = ("median", "p5", "p95", "cv", "n")  # how a bench sums up a list of samples
-INTERVAL = ("value", "low", "high")  # how it gives a ratio
+SUMMARY = ("median", "p5", "p95", "cv", "n")  # fields of a bench's summary of a list of samples
+INTERVAL = ("value", "low", "high")  # fields of a ratio and its interval
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number.
+    """A number from a record's metrics.
 
     Attributes:
-        value: the number; of a summary its median.
-        low, high: of a summary its 5th and 95th percentile, of a ratio the ends of its interval;
-            else None.
-        n: how many samples it sums up, or None.
-        samples: the names of the lists of n samples that have this median: those behind it.
+        value: the number itself, or the median of a summary.
+        low, high: the 5th and 95th percentile of a summary, or the ends of a ratio's interval; else
+            None.
+        n: how many samples a summary is of, or None.
+        samples: the names of the lists that have n samples and this median: the raw samples behind
+            it.
     """
 
     value: float
@@ -35,8 +36,8 @@ class Measure:
 
 
 def measures(record: Record) -> dict[Place, Measure | Any]:
-    """Everything in the metrics by its place; a summary or a ratio is one `Measure`, and what is no
-    number stays what it is.
+    """All metrics by place. A number, a summary or a ratio becomes one `Measure`; any other value
+    stays as it is.
     """
     flat = leaves(record.metrics)
     medians = _medians(record)
@@ -55,8 +56,8 @@ def measures(record: Record) -> dict[Place, Measure | Any]:
 
 
 def whole_of(place: Place, flat: Mapping[Place, Any]) -> Place:
-    """Where the summary or the ratio stands that a leaf is part of; the leaf's own place where it
-    is part of none.
+    """The place of the summary or ratio that a leaf is part of; the leaf's own place if it is part
+    of none.
     """
     for parts, needed in ((SUMMARY, ("median", "n")), (INTERVAL, INTERVAL)):
         if place[-1] in parts and all(
@@ -72,7 +73,7 @@ def _summary(
     median, low, high, n = (
         as_number(flat.get((*whole, part))) for part in ("median", "p5", "p95", "n")
     )
-    assert median is not None  # else it is no summary
+    assert median is not None  # whole_of has checked it
     assert n is not None
     behind = [
         name
@@ -84,13 +85,13 @@ def _summary(
 
 def _ratio(whole: Place, flat: Mapping[Place, Any]) -> Measure:
     value, low, high = (as_number(flat.get((*whole, part))) for part in INTERVAL)
-    assert value is not None  # else it is no ratio
+    assert value is not None  # whole_of has checked it
     return Measure(value, low, high)
 
 
 def _medians(record: Record) -> dict[str, tuple[int, float]]:
-    """Length and median of every list of samples; a list of rows, or with anything that is no
-    finite number, has none.
+    """Length and median of every list of samples, without lists of rows, empty lists, and lists
+    with a value that is not a finite number.
     """
     series = {name: record.series(name) for name in record.samples}
     return {

@@ -1,9 +1,8 @@
-"""`python -m reports merge`: records brought from other machines into one folder, nothing
-overwritten.
-
-Records are copied byte for byte, so each still says its machine, its revision, and what it was
-called where it was made; `--by` adds who made it. A second merge of the same folders copies
+"""`python -m reports merge`: copies records from other machines into one folder, and overwrites
 nothing.
+
+Records are copied byte for byte, so each still holds its machine, its revision and its original
+name; `--by` adds who made it. A second merge of the same folders copies nothing.
 """
 
 import contextlib
@@ -27,29 +26,33 @@ REVISION, DEVICE, DIGEST = 12, 32, 12  # characters of each in a file name
 
 @dataclass(frozen=True)
 class Merge:
-    """Copy the records of several folders into one; what is no record, or incomplete, is listed
-    with its reason.
+    """Copy the records of several folders into one; files that are no complete record are listed
+    with the reason.
 
     python -m reports merge from-a100/runs from-h100/runs --out runs/together
 
     python -m reports merge /media/stick/runs --out runs --by "Ann Example"
 
-    Where another record has the name already, device and git revision are added to it. The report
-    averages what lies under one root: merge runs of one experiment, and give it others as roots of
-    their own.
+    If another record already has the name, device and git revision are added to the name. The
+    report averages all runs under one root: merge only runs of one experiment, and give the report
+    other experiments as separate roots.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """Folders that hold <scale>/<kind>/<name>.json."""
     out: Path
-    """The folder that gets them; what it holds stays as it is."""
+    """The folder that the records are copied to; what it already holds is not changed."""
     by: str = ""
-    """Who made these records, which the page then says; a record that names somebody keeps that."""
+    """Who made these records; the page shows it. A record that already names its maker keeps that
+    name.
+    """
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What went where: pairs of a record and its place in the merged folder."""
+    """What a merge did: (source, path in the merged folder) of the records that were copied and of
+    those that were already there, and the files that were left out.
+    """
 
     copied: tuple[tuple[str, Path], ...]
     there: tuple[tuple[str, Path], ...]
@@ -57,7 +60,7 @@ class Merged:
 
 
 def merge(config: Merge) -> None:
-    """Merge, and print what went where."""
+    """Merge the folders, and print what was done with each record."""
     merged = merge_folders(config.folders, config.out, config.by)
     for source, target in merged.copied:
         renamed = ", for another record has its name" if target.name != Path(source).name else ""
@@ -74,14 +77,14 @@ def merge(config: Merge) -> None:
 
 
 def merge_folders(folders: Sequence[Path], out: Path, by: str = "") -> Merged:
-    """Copy every record below `folders` to the same place below `out`, or to a longer name where
-    another has that.
+    """Copy every record below `folders` to the same path below `out`, or to a longer name if
+    another record has that path.
 
     Args:
-        by: who made those that name nobody; "" leaves all as they are.
+        by: the maker of records that name none; "" leaves all records as they are.
     Returns: what was copied, what was there before, and what was left out.
-    Raises: InputError where a folder is none, or holds nothing in the places of records; OSError
-        where `out` cannot be written.
+    Raises: InputError if a folder does not exist, or has no files where records would be; OSError
+        if `out` cannot be written.
     """
     records = read_records(_checked(folders))
     copied: list[tuple[str, Path]] = []
@@ -91,7 +94,7 @@ def merge_folders(folders: Sequence[Path], out: Path, by: str = "") -> Merged:
     for record in records.every:
         try:
             content = read_regular(Path(record.path))
-        except (UnreadableError, OSError) as reason:  # it was there a moment ago
+        except (UnreadableError, OSError) as reason:  # it could be read a moment ago
             left_out.append(Problem(record.path, f"cannot be read again: {reason}"))
             continue
         folder, digest = out / Path(record.path).relative_to(record.root).parent, _digest(content)
@@ -127,19 +130,19 @@ def _checked(folders: Sequence[Path]) -> Sequence[Path]:
 
 
 def _held(folder: Path) -> dict[str, Path]:
-    """The records of a kind by what they hold: one that is called otherwise after an earlier merge
-    is not copied again.
+    """Digest -> path of the records in a folder, so that a record that an earlier merge renamed is
+    not copied again.
     """
     held: dict[str, Path] = {}
     for path in sorted(folder.glob("*.json")):
-        # What cannot be read is no record, and so none that could be copied again.
+        # A file that cannot be read is no record, so it is no earlier copy of one.
         with contextlib.suppress(UnreadableError, OSError, ValueError, RecursionError):
             held[_digest(read_regular(path))] = path
     return held
 
 
 def _digest(content: bytes) -> str:
-    """Of what a record holds, whoever it names as its maker."""
+    """The SHA-256 of a record's content, without the name of its maker."""
     held = json.loads(content)
     if isinstance(held, dict):
         held.pop(BY, None)
@@ -147,12 +150,12 @@ def _digest(content: bytes) -> str:
 
 
 def _signed(content: bytes, by: str) -> bytes:
-    """The record with its maker's name, written as every record is."""
+    """The record with its maker's name, formatted as every record is."""
     return json.dumps(json.loads(content) | {BY: by}, indent=1).encode() + b"\n"
 
 
 def _names(record: Record, digest: str) -> list[str]:
-    """File names for a record, from its own to one that no other record has."""
+    """File names to try for a record: its own, then with device and revision, then with digest."""
     device, revision = (
         slug(record.where)[:DEVICE],
         slug(text(record.environment, "revision"))[:REVISION],
@@ -168,11 +171,11 @@ def _free(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def _put(content: bytes, path: Path) -> None:
-    """Write a file that appears whole or not at all, and never in the place of another."""
+    """Write a file that appears whole or not at all, and never replaces another."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".merging.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)
-        os.link(temporary, path)  # unlike a rename, it fails where something is
+        os.link(temporary, path)  # unlike a rename, this fails if the path exists
     finally:
         temporary.unlink(missing_ok=True)

@@ -39,8 +39,8 @@ Found = tuple[Pair, dict[Place, Any], dict[Place, Any]]
 
 
 def metrics_table(pairs: Sequence[Pair]) -> tuple[Table | None, int]:
-    """The metrics that differ in any pair, and how many differ in none; no table where all are the
-    same.
+    """A table of the metrics that differ in any pair (None if all are equal), and the number of
+    metrics that are equal in every pair.
     """
     measured = [(pair, measures(pair.one), measures(pair.other)) for pair in pairs]
     places = dict.fromkeys(place for _, one, other in measured for place in (*one, *other))
@@ -57,7 +57,7 @@ def metrics_table(pairs: Sequence[Pair]) -> tuple[Table | None, int]:
 
 
 def _different(pair: Pair) -> set[Place]:
-    """Where the measures stand that have any part that differs."""
+    """The places of the measures of which any part differs."""
     sides = [leaves(record.metrics) for record in (pair.one, pair.other)]
     places = differing(pair.one.metrics, pair.other.metrics)
     return {whole_of(place, side) for place in places for side in sides if place in side}
@@ -87,7 +87,7 @@ def _plain(value: Any) -> Any:
 
 
 def _of_one(pair: Pair, a: Measure, b: Measure, share_ratio: bool) -> list[Cell]:
-    """Of two single numbers: with the interval of their samples, where both have them."""
+    """The cells for one pair, with bootstrap intervals if both records have the raw samples."""
     behind = sorted(set(a.samples) & set(b.samples))
     spans = intervals(pair.one.series(behind[0]), pair.other.series(behind[0])) if behind else None
     decimals = _decimals([a.value, b.value], b.value - a.value)
@@ -99,10 +99,10 @@ def _of_one(pair: Pair, a: Measure, b: Measure, share_ratio: bool) -> list[Cell]
 
 
 def _of_seeds(values: Sequence[tuple[float, float]], share_ratio: bool) -> list[Cell]:
-    """Of the numbers of several seeds: mean differences, with the lowest and the highest."""
+    """The cells for the pairs of several seeds: means, and the lowest and highest of a pair."""
     differences = [b - a for a, b in values]
     mean = quantity_of(differences)
-    assert mean is not None  # there is a pair
+    assert mean is not None  # there is at least one pair
     sides = [quantity_of(side) for side in zip(*values, strict=True)]
     decimals = _decimals([value for pair in values for value in pair], mean.mean)
     spans = (
@@ -137,7 +137,7 @@ def _ratio(
 
 
 def _own_range(measure: Measure, decimals: int) -> str:
-    """What the record itself says of a number's spread."""
+    """The interval of a number and its count of samples, as its own record gives them."""
     ends = (measure.low, measure.high)
     words = (
         [f"{shown(ends[0], decimals)} to {shown(ends[1], decimals)}"] if None not in ends else []
@@ -146,8 +146,8 @@ def _own_range(measure: Measure, decimals: int) -> str:
 
 
 def _decimals(values: Sequence[float], difference: float) -> int:
-    """As many as show three digits of every value, and where six are enough, two digits of the
-    difference.
+    """How many decimals show three digits of every value and, if MOST_DECIMALS allows it, two
+    digits of the difference.
     """
     if all(value.is_integer() for value in values):
         return 0

@@ -1,6 +1,4 @@
-"""Which records are compared: two files, or the records that two folders have under the same
-name.
-"""
+"""Pairs the records to compare: two files, or records with the same path in two folders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +9,14 @@ from catlip.table import clipped
 from reports.compare.differences import listed
 from reports.read.records import Problem, Record, Records, read_records
 
-# What a folder may hold: a kind, a scale, a whole root.
+# The files in a folder that is a kind, a scale, or a whole root.
 LEVELS = ("NAME.json", "KIND/NAME.json", "SCALE/KIND/NAME.json")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two records of one kind. `name` is what both are called: `starter/pretrain/catlip-seed0`, or
-    less of it.
+    """Two records of one kind. `name` is the path that both have in their folders, such as
+    `starter/pretrain/catlip-seed0`; for two files, their kind and names.
     """
 
     name: str
@@ -28,22 +26,19 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The pairs, and a sentence on everything that found no partner, is incomplete or is no
-    record.
-    """
+    """The pairs, and a sentence on everything that has no partner, is incomplete or no record."""
 
     pairs: tuple[Pair, ...]
     asides: tuple[str, ...]
 
 
 def pair_records(one: Path, other: Path) -> Pairing:
-    """Pair the records of two files, or of two folders by their paths below them.
+    """Pair the records of two files, or of two folders by their paths inside the folders.
 
     Args:
-        one, other: records of one kind; or folders of the same level, each a root such as `runs`, a
-            scale or a kind.
-    Raises: InputError where one does not exist or is no record, or where they have nothing in
-        common.
+        one, other: two records of one kind; or two folders of the same level: a root such as
+            `runs`, a scale or a kind.
+    Raises: InputError if one does not exist or is no record, or if the two have nothing in common.
     """
     for place in (one, other):
         if not place.exists():
@@ -105,7 +100,7 @@ def _of_folders(one: Path, other: Path) -> Pairing:
 
 
 def _read_folder(folder: Path) -> tuple[int, Records]:
-    """The records at the first level that has any; deeper ones are a run's own files."""
+    """The first of LEVELS that has records, and those records; deeper files belong to a run."""
     problems: list[Problem] = []
     for level in range(len(LEVELS)):
         paths = folder.glob("/".join("*" * (level + 1)))

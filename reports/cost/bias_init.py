@@ -1,5 +1,5 @@
-"""The first steps of CatLIP from a zero bias of its classifier and from the base rates: the section
-with both losses as a figure.
+"""The section on CatLIP's first steps when its classifier's biases start at zero or at the base
+rates, with a figure of both losses.
 """
 
 import math
@@ -29,13 +29,13 @@ from reports.render.figures import (
 )
 
 STYLES = {"zero": series_style(3), "base_rates": series_style(0)}
-POINTS_A_DECADE = 16  # of steps, of an averaged curve
-MOST_WITH_FIVES = 300  # from the least to the most of an axis that also has ticks at 2 and 5
+POINTS_A_DECADE = 16  # points of an averaged curve in each factor of 10 in steps
+MOST_WITH_FIVES = 300  # an axis that spans a smaller factor also has ticks at 2 and 5
 Point = tuple[float, float]  # step, loss
 
 
 def bias_init_sections(records: Records) -> list[Section]:
-    """What a zero bias costs, of each record; no section where it was not measured."""
+    """What a zero bias costs, from each record; no section if it was not measured."""
     words = (
         "CatLIP's loss is a sum over classes, nearly all of which are absent from a caption. With "
         "a zero bias, as in the release, the first steps teach the classifier little more than "
@@ -80,14 +80,16 @@ def _curve(record: Record[BiasInit], bias: str) -> list[Point]:
 
 
 def _averaged(points: Iterable[Point]) -> list[Point]:
-    """The curve in points that are about as far from each other on a logarithmic axis, or further
-    where steps are.
+    """The curve averaged to points at about equal distances on a logarithmic axis; the first steps
+    are further apart, so each stays a point.
     """
     return _means(points, key=lambda point: math.ceil(POINTS_A_DECADE * math.log10(point[0])))
 
 
 def _means(points: Iterable[Point], key: Callable[[Point], float]) -> list[Point]:
-    """Neighbouring points of equal keys as one, steps averaged as a logarithmic axis shows them."""
+    """Neighbouring points with equal keys as one point: the geometric mean of the steps, and the
+    mean of the losses.
+    """
     groups = [list(group) for _, group in groupby(points, key)]
     return [
         (math.exp(fmean(math.log(x) for x, _ in group)), fmean(y for _, y in group))
@@ -96,7 +98,7 @@ def _means(points: Iterable[Point], key: Callable[[Point], float]) -> list[Point
 
 
 def _meeting(mean: FirstSteps) -> Point | None:
-    """Where a zero bias has come to the loss that the base rates begin at."""
+    """Where a zero bias reaches the loss that the base rates begin at; None if it does not."""
     step, loss = mean.steps_saved, mean.base_rates.initial
     return (step, loss) if step is not None and 1 <= step < 1e9 and is_drawable(loss) else None
 
@@ -108,7 +110,7 @@ def _draw(
     for bias, points in curves.items():
         colour, averaged = STYLES[bias]["color"], _averaged(points)
         axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.6, alpha=0.4)
-        # Above both curves of single steps.
+        # In front of both curves of single steps.
         axes.plot(*zip(*averaged, strict=True), color=colour, zorder=3)
         names.append((*averaged[-1], f"{BIASES[bias]},\nfrom {shown(points[0][1])}", colour))
     last = max(points[-1][0] for points in curves.values())

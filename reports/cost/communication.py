@@ -1,4 +1,4 @@
-"""What the ranks send each other in a step, as a figure."""
+"""A figure of what the ranks send each other in a step."""
 
 from catlip.kinds import Communication
 from catlip.kinds.cost.communication import MOST_COLLECTIVES
@@ -8,7 +8,9 @@ from reports.render.figures import Figure, Part, bars_figure, is_drawable
 
 
 def communication_figure(record: Record[Communication], suffix: str = "") -> list[Figure]:
-    """Bytes that a rank sends in a step, a bar a method, a piece a kind of collective."""
+    """MB that a rank sends in a step: one bar for each method, one piece for each kind of
+    collective.
+    """
     bars = {
         method: parts
         for method in shown_methods(record.measured.methods)

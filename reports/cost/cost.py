@@ -1,7 +1,8 @@
-"""The sections on cost: a step's time, memory and bytes, where a speed-up comes from, what many
-devices would do.
+"""The page's sections on cost: a step's time, memory and bytes, where a speed-up comes from, and
+the projection to many devices.
 
-Each is a function of the records of one kind. What was not run says with which command it would be.
+Each section is a function of the records of a few kinds. A section without records shows the
+command that would fill it.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,7 +57,7 @@ DATA_PATH = "python -m bench.data_path --plan"
 LOOP = "python -m bench.loop_overhead"
 
 K = TypeVar("K", bound=Kind)
-# Where it can be: what a CPU gives there stands in for it.
+# Kinds of record that a GPU should measure; a CPU's only stand in for them.
 TIMED_ON_A_GPU = ("waterfall", "communication")
 TIMED = ("waterfall", "communication", "data_path")  # kinds of record whose tables hold times
 ON_A_CPU = (
@@ -244,8 +245,8 @@ def _each(
     most: int = MOST,
     is_telling: Callable[[Record[K]], bool] = lambda record: True,
 ) -> list[Block]:
-    """What the parts give of so many records of a kind, the telling ones first, figures side by
-    side; or what would be run.
+    """The blocks that `parts` make of at most `most` records of a kind, the telling ones first,
+    figures side by side; without any, what is missing and the command that would record it.
     """
     chosen = measured(records, kind)
     chosen = sorted(chosen, key=lambda record: not is_telling(record))[:most]

@@ -1,4 +1,4 @@
-"""What a training step keeps in memory against the batch, as a figure."""
+"""A figure of what a training step keeps in memory, against the batch."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ Curve = list[tuple[int, float]]  # batch, GiB
 
 
 def memory_figures(record: Record[Memory], suffix: str = "") -> list[Figure]:
-    """Peak memory against batch."""
+    """Peak memory against the batch, measured and predicted."""
     curves = {method: _curve(record.measured, method) for method in record.measured.methods}
     curves = {method: curve for method, curve in curves.items() if len(curve) > 1}
     if not curves:

@@ -1,4 +1,4 @@
-"""What many devices would do, as figures."""
+"""Figures of the projection to many devices."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ Curve = list[tuple[float, float]]
 
 
 def projection_figures(record: Record[Projection], suffix: str = "") -> list[Figure]:
-    """Efficiency and device-hours against the number of devices, with as many images on each."""
+    """Efficiency and device-hours against the number of devices, with the same batch on each."""
     layouts = [row for row in record.measured.layouts if row.scaling == "weak"]
     caption = "the same batch on every device (weak scaling)."
     hours = f"Projected device-hours for {samples_words(record)}, {caption}"
@@ -42,7 +42,7 @@ def projection_figures(record: Record[Projection], suffix: str = "") -> list[Fig
 
 
 def _curves(layouts: list[Layout], sizes: list[float]) -> dict[str, Curve]:
-    """Of each method (devices, size), where there are two points at least."""
+    """Method -> its points (devices, size); only methods with at least two points."""
     curves: dict[str, Curve] = {}
     for method in shown_methods(layout.method for layout in layouts):
         curve = [
@@ -65,7 +65,7 @@ def _alt(curves: dict[str, Curve]) -> str:
 
 def _draw(axes: Axes, curves: dict[str, Curve], unit: str, logarithmic: bool) -> None:
     for method, curve in curves.items():
-        line = "--" if "_" in method else "-"  # a variant has its method's colour
+        line = "--" if "_" in method else "-"  # dashed for a variant, which has its method's colour
         axes.plot(
             *zip(*curve, strict=True),
             f"{marker_of(method)}{line}",

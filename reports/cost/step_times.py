@@ -1,4 +1,4 @@
-"""A training step's time: the tables of its kind, and where the time goes as a figure."""
+"""Tables of a training step's time, and a figure of where the time goes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,11 +13,11 @@ from reports.read.records import Record
 from reports.read.rules import suffix
 from reports.render.figures import Figure, Part, bars_figure, is_drawable
 
-LEAST_SHARE = 0.001  # of a step, for a part to be drawn
+LEAST_SHARE = 0.001  # of a step; a shorter part is not drawn
 
 
 def tables_by_device(records: Sequence[Record[StepTime]]) -> list[Table]:
-    """The tables of each device; what they say in words stands below the first device's."""
+    """The tables of each device; only those of the first device have their captions."""
     tables = []
     for i, own in enumerate(by_device(records).values()):
         for table in step_tables(own, suffix(i)):
@@ -26,7 +26,7 @@ def tables_by_device(records: Sequence[Record[StepTime]]) -> list[Table]:
 
 
 def phases_figure(record: Record[StepTime] | None, name: str = "step_phases") -> list[Figure]:
-    """Where the time of a step goes, per method."""
+    """Where the time of a step goes, for each method."""
     if record is None:
         return []
     bars = {
@@ -44,8 +44,8 @@ def phases_figure(record: Record[StepTime] | None, name: str = "step_phases") ->
 
 
 def _parts(record: Record[StepTime], method: str) -> list[Part]:
-    """Each part's median, without parts too short to be seen; empty where a part that every step
-    has is not a time.
+    """The median of each part in ms, without parts too short to be seen; empty if the forward pass,
+    the backward pass or the optimizer has no valid time.
     """
     steps = record.measured.methods[method]
     needed = (steps.forward_ms, steps.backward_ms, steps.optimizer_ms)

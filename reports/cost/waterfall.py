@@ -1,4 +1,4 @@
-"""A waterfall on a logarithmic axis: where each change begins, and where it ends."""
+"""A waterfall on a logarithmic axis: the bar of each change begins where the one before it ends."""
 
 import math
 import textwrap
@@ -17,22 +17,25 @@ from reports.render.figures import COLOURS, INK, MUTED, Figure
 
 TICKS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.7, 2, 2.7, 4, 6, 10, 20, 50, 100)
 PRODUCT, LEFT_OVER, AT_ONCE = "product", "left over", "first against last,\nmeasured at once"
-UNEXPLAINED = ("attention", "precision", "images per device")  # by operations and bytes sent
-LEAST_APART = 0.08  # of two ticks, as a share of the axis
+# Factors that operations and bytes sent do not explain.
+UNEXPLAINED = ("attention", "precision", "images per device")
+LEAST_APART = 0.08  # of two ticks, as a fraction of the axis
 Limits = tuple[float, float]
-Bar = tuple[str, Interval]  # its label, and what it multiplies
+Bar = tuple[str, Interval]  # its label, and its ratio
 
 
 def waterfall_figures(record: Record[Waterfall], suffix: str = "") -> list[Figure]:
-    """A panel a way, from the first change to the last; the table has the other order, too."""
+    """One figure for each way, with the changes from first to last; the table also has the other
+    order.
+    """
     return [f for named in ways(record.measured) for f in _panel(record, named, suffix)]
 
 
 def attribution(
     waterfall: Record[Waterfall], analytic: Record[Analytic], projection: Record[Projection]
 ) -> str:
-    """What of the published ratio each part explains, with where that comes from, and what is left;
-    empty where a part is not known.
+    """How much of the published ratio each part explains, where that number comes from, and what is
+    left; empty if a part is not known.
     """
     flops = analytic.measured.flops_ratios.get("clip/catlip")
     ratios = {ratio.layouts: ratio for ratio in projection.measured.paper_ratios}
@@ -194,7 +197,7 @@ def _label(axes: Axes, y: float, ratio: Interval, colour: str) -> None:
 def _ticks(limits: Limits) -> list[float]:
     """Round numbers within the limits, not nearer to each other than a tick's label is wide."""
     kept: list[float] = []
-    for tick in sorted(TICKS, key=lambda tick: tick != 1):  # 1 is always among them
+    for tick in sorted(TICKS, key=lambda tick: tick != 1):  # 1 comes first, so it is always kept
         apart = all(
             abs(math.log(tick / other)) > LEAST_APART * math.log(limits[1] / limits[0])
             for other in kept

@@ -1,8 +1,9 @@
-"""The paper's claims, and what our records say: a verdict each, by the rule that catlip/claims.toml
-gave it before the runs.
+"""Judges each of the paper's claims from our records, by the rule that catlip/claims.toml set
+before the runs.
 
-A claim holds, does not hold, or cannot be told, each at the scale of what speaks for it; without
-any comparison it is not tested. Of several records, those nearest to the paper's scale speak.
+The verdict is holds, does not hold, or cannot tell, at the scale of the evidence; a claim without
+any comparison is not tested. Of several pieces of evidence, the nearest to the paper's scale
+counts.
 """
 
 from collections import Counter
@@ -32,7 +33,7 @@ COUNTED = words.more_in_larger_data
 
 
 def _either(*judges: Judge) -> Judge:
-    """What any of them has found."""
+    """A judge that yields the evidence of all these judges."""
     return lambda groups: chain.from_iterable(judge(groups) for judge in judges)
 
 
@@ -89,7 +90,7 @@ class Verdict:
     Attributes:
         outcome: HOLDS, FAILS, OPEN or NOT_TESTED.
         evidence: None where no record is about the claim.
-        room: how far the interval that decides would have to move before the outcome turned.
+        room: how far the deciding interval would have to move to change the outcome.
     """
 
     outcome: str
@@ -97,15 +98,15 @@ class Verdict:
     room: float = 0.0
 
     def __str__(self) -> str:
-        """`holds at starter scale`."""
+        """For example `holds at starter scale`."""
         if self.evidence is None or self.outcome == NOT_TESTED:
             return NOT_TESTED
         return f"{self.outcome} {', '.join(self.evidence.caveats) or AT_THE_PAPERS}"
 
 
 def verdicts(records: Records) -> dict[str, Verdict]:
-    """Claim -> what speaks for or against it: of what tested anything, that with the fewest
-    caveats; of those, the first.
+    """Claim -> its verdict. Of the evidence that tested anything, the one with the fewest caveats
+    counts; of equals, the first.
     """
     groups = groups_of(records)
     return {
@@ -123,7 +124,9 @@ def _caveats(judged: Verdict) -> tuple[str, ...]:
 
 
 def _judged(claim: Claim, evidence: Evidence) -> Verdict:
-    """All comparisons that were made must hold."""
+    """The verdict of one piece of evidence. It fails if one comparison fails, and holds if all
+    hold.
+    """
     judged = [
         RULES[claim.rule].judge(one.estimate, claim.bound)
         for one in evidence.compared
@@ -137,8 +140,8 @@ def _judged(claim: Claim, evidence: Evidence) -> Verdict:
 
 
 def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table]:
-    """A row a claim, under its topic: the verdict, and the numbers that it rests on; then the rules
-    and what would settle each claim.
+    """Two tables with one row for each claim: its verdict and the numbers behind it, under its
+    topic; then its rule and what would settle it.
 
     Args:
         judged: the `verdicts` of these records.
@@ -201,7 +204,7 @@ def _written_when(records: Records) -> str:
 
 
 def _row(claim: Claim, judged: Verdict) -> list[Cell]:
-    """Where the verdict would turn is its footnote."""
+    """A claim's row. Footnotes say how far the verdict is from changing, and the power."""
     evidence = judged.evidence
     said = [] if evidence is None else [_said(claim, one) for one in evidence.compared]
     numbers = [f"{'; '.join(said)}."] if said else []
@@ -216,7 +219,7 @@ def _row(claim: Claim, judged: Verdict) -> list[Cell]:
 
 
 def _turns(judged: Verdict) -> Iterator[str]:
-    """By how much an interval would have to move; nothing for counts."""
+    """By how much an interval would have to move to change the verdict; nothing for counts."""
     first = judged.evidence.compared[0] if judged.evidence and judged.evidence.compared else None
     if judged.room and first and first.estimate and not first.estimate.is_count:
         unit = "" if first.unit == "times" else f" {first.unit}"
@@ -251,7 +254,7 @@ def _said(claim: Claim, compared: Compared) -> str:
 
 
 def _over(estimate: Estimate, decimals: int) -> str:
-    """What its interval is, and of what; nothing for a count."""
+    """The interval, and the pairs and images that it is over; empty for a count."""
     if estimate.is_count:
         return ""
     parts = []

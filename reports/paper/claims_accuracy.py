@@ -1,4 +1,4 @@
-"""How the paper's claims that CatLIP is as good as CLIP, and better with scale, are judged."""
+"""Evidence on the paper's claims that CatLIP is as good as CLIP, and better with scale."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,14 +29,14 @@ from reports.summary.tables import link
 from reports.transfer.transfer_runs import agreed, percent, runs_of, same_recipe
 
 DENSE: dict[str, type[Dense]] = {kind.kind: kind for kind in (Multilabel, Segmentation, Detection)}
-MEASURES = {  # that count, of each kind
+MEASURES = {  # kind -> the measures that count
     "multilabel": ("mAP",),
     "segmentation": ("mIoU",),
     "detection": ("box AP", "mask AP"),
 }
 ON_TASKS: dict[str, type[OnTasks]] = {kind.kind: kind for kind in (LinearProbe, Finetune)}
 PUBLISHED = {"multilabel": "COCO", "segmentation": "ADE20k", "detection": "COCO"}
-LAST = 0.1  # of a training: its loss is compared with that of as much before it
+LAST = 0.1  # fraction of a training; its loss is compared with that of the same fraction before it
 Levels = Mapping[str, Mapping[int, float]]  # what was measured -> seed -> value
 
 
@@ -61,8 +61,8 @@ def _sizes(records: Sequence[Record[Dense]]) -> str:
 def of_seeds(
     group: Trained, kind: str, method: str, *, name: str
 ) -> dict[int, Record[Transferred]]:
-    """Seed of pre-training -> its first record with this accuracy, from a random classifier, at the
-    paper's resolution.
+    """Seed of pre-training -> its first record with this accuracy whose classifier started at
+    random; at the paper's scale, only records at the paper's resolution.
     """
     first: dict[int, Record[Transferred]] = {}
     records: list[Record[Transferred]] = []
@@ -81,13 +81,13 @@ def of_seeds(
 
 
 def _is_at_scale(group: Trained, record: Record[Dense]) -> bool:
-    """Whether it is of the published data set, where the encoder is at the paper's scale."""
+    """Whether a record is of the published data set; always True below the paper's scale."""
     return group.scale not in SCALES or record.measured.is_published()
 
 
 def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
-    """CatLIP - CLIP, in points, of every metric that both have: pairs of the same seed and recipe
-    of transfer. A method that does not beat an untrained encoder cannot be judged.
+    """CatLIP - CLIP, in points, on every metric that both have, over pairs with the same seed and
+    the same recipe of transfer. A method that does not beat an untrained encoder cannot be judged.
     """
     for group in groups:
         compared, sources = [], dict[str, Record]()
@@ -120,7 +120,9 @@ def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
 def _difference(
     pairs: Sequence[tuple[Record[Transferred], Record[Transferred]]], kind: str, name: str
 ) -> Estimate | None:
-    """Over seeds and test images where the records have a bit for each image, else over seeds."""
+    """The mean difference over seeds and test images if the records have a bit for each image, else
+    over seeds.
+    """
     ours, theirs = [one for one, _ in pairs], [other for _, other in pairs]
     if kind == LinearProbe.kind:
         difference = between_probes(of_kind(ours, LinearProbe), of_kind(theirs, LinearProbe), name)
@@ -130,7 +132,7 @@ def _difference(
 
 
 def _untrained(groups: Sequence[Trained], group: Trained, kind: str, *, name: str) -> list[float]:
-    """What encoders of random weights reach, in %, under the same root and scale."""
+    """Accuracies, in %, of encoders with random weights under the same root and scale."""
     alike = [other for other in groups if (other.root, other.scale) == (group.root, group.scale)]
     untrained = [of_seeds(other, kind, "random", name=name).values() for other in alike]
     return [_value(record, name) for records in untrained for record in records]
@@ -142,7 +144,9 @@ def _value(record: Record[Transferred], name: str) -> float:
 
 
 def larger_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """What the same encoder reaches from DataComp-1.3B beyond what it does from CC3M."""
+    """The accuracy of an encoder pre-trained on DataComp-1.3B minus that of the same encoder
+    pre-trained on CC3M.
+    """
     for small in (group for group in groups if group.scale == "cc3m" and group.encoder in ENCODERS):
         for large in (
             g
@@ -163,8 +167,8 @@ def larger_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
 def larger_encoder_helps(
     groups: Sequence[Trained], levels_of: Callable[[Trained], Levels], unit: str = "points"
 ) -> Iterator[Evidence]:
-    """Each encoder beside the next smaller one of its root and scale, in everything that all of
-    them have.
+    """Each encoder minus the next smaller one of its root and scale, on everything that all of them
+    have.
     """
     theirs = [group for group in groups if group.encoder in ENCODERS]
     for root, scale in dict.fromkeys((group.root, group.scale) for group in theirs):
@@ -194,7 +198,7 @@ def larger_encoder_helps(
 
 
 def accuracies(group: Trained) -> Levels:
-    """CatLIP's on every task, of linear probes and of fine-tuning, in %."""
+    """CatLIP's accuracies on every task, of linear probes and of fine-tuning, in %."""
     return {
         f"{title}, {way}": {seed: _value(record, name) for seed, record in first.items()}
         for kind, way in (("linear_probe", "LP"), ("finetune", "FT"))
@@ -204,7 +208,9 @@ def accuracies(group: Trained) -> Levels:
 
 
 def with_one_percent(group: Trained) -> Levels:
-    """CatLIP's linear probes on 1 % of a task's training data, from a random classifier, in %."""
+    """Accuracies, in %, of CatLIP's linear probes that start at random and see 1 % of a task's
+    training data.
+    """
     runs = [run for record in group.of(LinearProbe, "catlip") for run in runs_of(record)]
     own = {
         task: [run for run in runs if run.asked == 1 and run.init == "random" and run.task == task]
@@ -220,7 +226,7 @@ def with_one_percent(group: Trained) -> Levels:
 
 
 def negative_loss(group: Trained) -> Levels:
-    """What rises as CatLIP's final loss falls."""
+    """CatLIP's final loss with its sign changed, so that higher is better."""
     own = group.of(Pretrain, "catlip")
     losses = by_seed(alike(own, own).records, lambda r: r.measured.final_loss)
     named = _named({seed: -loss for seed, loss in losses.items()})
@@ -228,12 +234,12 @@ def negative_loss(group: Trained) -> Levels:
 
 
 def _named(by_seed: Mapping[int | None, float]) -> dict[int, float]:
-    """Without what does not say its seed."""
+    """The values whose seed is known."""
     return {seed: value for seed, value in by_seed.items() if seed is not None}
 
 
 def loss_still_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The mean loss of the last tenth of each training below that of the tenth before."""
+    """How much lower the mean loss is in a training's last tenth than in the tenth before."""
     for group in groups:
         records = group.of(Pretrain, "catlip")
         falls = list(by_seed(records, _last_fall).values())

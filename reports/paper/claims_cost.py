@@ -1,8 +1,8 @@
-"""How the paper's claims on cost are judged: GPU hours, a step's time, parameters, memory and
-bytes.
+"""Evidence on the paper's claims on cost: GPU hours, a step's time, parameters, memory and bytes.
 
-What a step costs does not depend on the data. It is evidence at the paper's scale where the paper's
-encoder was measured, on an accelerator and with the paper's images; a count needs no accelerator.
+What a step costs does not depend on the data. A time is evidence at the paper's scale if it was
+measured with the paper's encoder, image size, vocabulary and batch, on an accelerator; a count
+needs neither the batch nor the accelerator.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,14 +22,14 @@ from reports.read.records import Record
 from reports.render.figures import is_drawable
 from reports.summary.tables import link
 
-LEAST_BATCH = 256  # a device; the smallest of Table 6
+LEAST_BATCH = 256  # images on a device; the smallest in Table 6
 CLASSES = 24_320  # the release's vocabulary of DataComp-1.3B, and the default of every bench
 PAIR = ("catlip", "clip")
 K = TypeVar("K", bound=Kind)
 
 
 def _caveats(record: Record[StepKind], is_counted: bool = False) -> tuple[str, ...]:
-    """What keeps a step from being the paper's."""
+    """What makes a step different from the paper's."""
     setup = record.setup
     is_timed = not is_counted
     is_small = setup.batch_size is not None and setup.batch_size < LEAST_BATCH
@@ -48,7 +48,7 @@ def _records(groups: Sequence[Trained], kind: type[K]) -> list[Record[K]]:
 
 
 def trainings_cheaper(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """CLIP's time an image over CatLIP's, of whole trainings seed by seed on the same devices."""
+    """CLIP's training time per image over CatLIP's, paired by seed on the same device."""
     for group in groups:
         one, other = (
             alike(own, own).records for own in (group.of(Pretrain, method) for method in PAIR)
@@ -66,7 +66,7 @@ def trainings_cheaper(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def _ratios(ours: Sequence[Record[Pretrain]], theirs: Sequence[Record[Pretrain]]) -> list[float]:
-    """Their time an image over ours, of each seed that both have."""
+    """`theirs` over `ours` in training time per image, for each seed that both have."""
     one, other = by_seed(ours, _seconds), by_seed(theirs, _seconds)
     return [other[seed] / a for seed, a in one.items() if seed is not None and seed in other]
 
@@ -76,19 +76,19 @@ def _times(what: str, ratio: Estimate | None) -> Compared:
 
 
 def speed_up(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The same against 2.7, of ViT B/16 on DataComp-1.3B alone: no other training can say it."""
+    """The same ratio, for ViT B/16 on DataComp-1.3B alone: only that can test the paper's 2.7."""
     own = [group for group in groups if (group.scale, group.encoder) == ("datacomp", "vit_b16")]
     yield from trainings_cheaper(own)
 
 
 def _seconds(record: Record[Pretrain]) -> float | None:
-    """Of training, an image."""
+    """Training time per image; None if it or the number of images cannot be a measurement."""
     seconds, images = record.measured.train_seconds, record.measured.images_seen
     return seconds / images if is_drawable(seconds) and is_drawable(images) else None
 
 
 def step_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The interval of the ratio of step times lies above 1."""
+    """The ratio of step times, CLIP over CatLIP; its interval must lie above 1."""
     for record in _records(groups, StepTime):
         ratio = record.measured.ratios.get("clip/catlip")
         if ratio and not record.too_few:
@@ -97,21 +97,21 @@ def step_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def fewer_parameters(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """CatLIP trains fewer."""
+    """CatLIP trains fewer parameters."""
     for record in _records(groups, StepTime):
         millions = {m: steps.parameters / 1e6 for m, steps in record.measured.methods.items()}
         yield from _count(record, millions, "M parameters")
 
 
 def fewer_bytes(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """A rank sends fewer in a step with CatLIP."""
+    """A rank sends fewer bytes in a step with CatLIP."""
     for record in _records(groups, Communication):
         sent = {m: costs.sent_mb for m, costs in record.measured.methods.items()}
         yield from _count(record, sent, "MB a rank and step")
 
 
 def _count(record: Record[StepKind], counts: dict[str, float], what: str) -> Iterator[Evidence]:
-    """Of CatLIP and CLIP, where both were counted."""
+    """The evidence of one count, if both CatLIP and CLIP have it."""
     if "catlip" in counts and "clip" in counts:
         one, other = counts["catlip"], counts["clip"]
         said = f"CatLIP {shown(one, 1)}, CLIP {shown(other, 1)}: {step_description(record)}."
@@ -121,7 +121,7 @@ def _count(record: Record[StepKind], counts: dict[str, float], what: str) -> Ite
 
 
 def waits_less(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The time that a step is longer for the exchange, with intervals that do not overlap."""
+    """The time by which the exchange makes a step longer; the two intervals must not overlap."""
     for record in _records(groups, Communication):
         methods = record.measured.methods
         exposed = [methods[m].exposed_ms for m in PAIR if m in methods]
@@ -130,7 +130,9 @@ def waits_less(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def loss_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The loss alone, on an accelerator: the 5th to 95th percentiles of steps do not overlap."""
+    """The time of the loss alone, on an accelerator; the 5th to 95th percentiles of the steps must
+    not overlap.
+    """
     for record in _records(groups, StepTime):
         methods = record.measured.methods
         losses = [methods[m].loss_ms for m in PAIR if m in methods]
@@ -142,7 +144,7 @@ def loss_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
 def _compared(
     record: Record[StepKind], what: str, times: Sequence[Interval], *, testable: bool = True
 ) -> Iterator[Evidence]:
-    """Times of CatLIP and CLIP in ms, where both were measured."""
+    """The evidence of the times of CatLIP and CLIP in ms, if both were measured."""
     if len(times) == len(PAIR):
         said = [f"{shown(time.value)} ms ({ends(time, None)})" for time in times]
         words = f"{what}: CatLIP {said[0]}, CLIP {said[1]}; {step_description(record)}."
@@ -152,7 +154,7 @@ def _compared(
 
 
 def less_memory(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """At every batch size that both were measured at, CatLIP's peak is the smaller."""
+    """CatLIP's peak memory is smaller at every batch size that both were measured at."""
     for record in _records(groups, Memory):
         compared = []
         for size, batch in record.measured.shown_batches.items():
@@ -167,7 +169,7 @@ def less_memory(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def larger_batch(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The largest batch that fits was found for both, and CatLIP's is the larger."""
+    """CatLIP's largest batch that fits is larger, where it was found for both."""
     for record in _records(groups, Memory):
         one, other = (record.measured.largest_batch(method) for method in PAIR)
         if one is not None and other is not None:

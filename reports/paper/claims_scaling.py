@@ -1,5 +1,5 @@
-"""What trainings of several encoders and on fractions of the data say of the paper's claims on
-scale.
+"""Evidence on the paper's claims on scale, from trainings of several encoders and on fractions of
+the data.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,9 @@ Levels = Mapping[str, Mapping[int, float]]  # what was measured -> seed -> value
 
 
 def more_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """What all the data give beyond the least of them, after as many images seen."""
+    """The accuracy with all data minus that with the smallest fraction, after the same number of
+    images seen.
+    """
     for caveats, cells in _of_catlip(groups):
         encoder = max(
             {cell.measured.encoder for cell in cells},
@@ -47,8 +49,8 @@ def more_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
 def larger_encoders_help(
     groups: Sequence[Trained], levels_of: Callable[[Cells], Levels], unit: str = "points"
 ) -> Iterator[Evidence]:
-    """Each encoder beside the next smaller one, by the operations of a training of one length on
-    all the data.
+    """Each encoder minus the next smaller one, ordered by the FLOPs of a training; all trainings
+    have one length and all data.
     """
     for caveats, cells in _of_catlip(groups):
         whole = [cell for cell in cells if cell.measured.fraction == 1]
@@ -82,13 +84,13 @@ def accuracies(cells: Cells) -> Levels:
 
 
 def negative_loss(cells: Cells) -> Levels:
-    """What rises as the final loss falls, in nats."""
+    """The final loss, in nats, with its sign changed, so that higher is better."""
     losses = {cell.measured.seed: -cell.measured.final_loss for cell in cells}
     return {"final loss, lower by": losses}
 
 
 def _of_catlip(groups: Sequence[Trained]) -> Iterator[tuple[tuple[str, ...], Cells]]:
-    """The cells of each root and scale, with their caveats."""
+    """CatLIP's records of kind `scaling`, for each root and scale, with their caveats."""
     for root, scale in dict.fromkeys((group.root, group.scale) for group in groups):
         own = [group for group in groups if (group.root, group.scale) == (root, scale)]
         cells = [cell for group in own for cell in group.of(Scaling, "catlip")]
@@ -97,8 +99,8 @@ def _of_catlip(groups: Sequence[Trained]) -> Iterator[tuple[tuple[str, ...], Cel
 
 
 def _richest(cells: Cells, of: Callable[[Record[Scaling]], object]) -> int:
-    """The length of training with the most of something, and of those the one with the most
-    trainings.
+    """The length of training, in images, that has the most different values of `of`; of equals, the
+    one with the most trainings.
     """
     lengths = dict.fromkeys(cell.measured.images for cell in cells)
     return max(

@@ -1,4 +1,4 @@
-"""How the paper's claims on captions are judged: what a larger data set holds, and which labels are
+"""Evidence on the paper's claims on captions: what a larger data set holds, and which labels are
 found in it.
 """
 
@@ -14,21 +14,23 @@ from reports.read.records import Record
 
 Vocabulary = Record[VocabularyCounts]
 Count = Callable[[VocabularyCounts], float | None]
-SHARE = 40  # % of ImageNet-1k's labels in DataComp-1.3B, about; Figure 2's caption
+SHARE = 40  # about this % of ImageNet-1k's labels are in DataComp-1.3B; Figure 2's caption
 
 
 def unique_synsets(counts: VocabularyCounts) -> float:
-    """Different synsets in the captions."""
+    """The number of different synsets in the captions."""
     return counts.unique_synsets
 
 
 def exact_matches(counts: VocabularyCounts) -> float | None:
-    """ImageNet-1k's labels that are exactly a class."""
+    """The number of ImageNet-1k's labels that are exactly a class."""
     return counts.imagenet.exact if counts.imagenet else None
 
 
 def captions_of_median_match(counts: VocabularyCounts) -> float | None:
-    """Captions of the median class that is exactly a label of ImageNet-1k."""
+    """The median number of captions of a class, over the classes that are exactly a label of
+    ImageNet-1k.
+    """
     return counts.imagenet.median if counts.imagenet else None
 
 
@@ -58,14 +60,14 @@ def more_in_larger_data(groups: Sequence[Trained], count: Count, what: str) -> I
 
 
 def _counted(group: Trained, count: Count) -> list[Vocabulary]:
-    """The records that hold the count, those of statistics first."""
+    """The records that hold the count, those of kind `vocabulary_statistics` first."""
     records = [*group.of(VocabularyStatistics), *group.of(VocabularyCounts)]
     return [record for record in records if count(record.measured) is not None]
 
 
 def _by_rule(groups: Sequence[Trained], scale: str, count: Count) -> dict[str, Vocabulary]:
-    """The record of each rule at a scale that holds the count: a record of statistics where there
-    is one, else the first.
+    """Rule -> its first record at a scale that holds the count, preferably one of kind
+    `vocabulary_statistics`.
     """
     records = [record for g in groups if g.scale == scale for record in _counted(g, count)]
     records.sort(key=lambda record: record.kind != VocabularyStatistics.kind)

@@ -1,6 +1,6 @@
-"""What records say of a claim: what was compared, and how far it is from the paper's scale.
+"""Evidence on a claim: what was compared, and how far it is from the paper's scale.
 
-Evidence at the paper's scale comes from its data sets and encoders; all other evidence carries its
+Evidence from the paper's data sets and encoders is at the paper's scale; all other evidence has
 caveats.
 """
 
@@ -44,9 +44,8 @@ class Compared:
     """One comparison that a claim makes.
 
     Attributes:
-        what: on which task or in which unit of the records; plain text, for it may hold words of a
-            record.
-        estimate: None where it was not made, as of a NaN.
+        what: what was compared, such as a task; plain text, because it may hold words of a record.
+        estimate: None if it could not be made, for example from a NaN.
         unit: of the estimate.
     """
 
@@ -61,10 +60,10 @@ class Evidence:
     """What some records say of one claim.
 
     Attributes:
-        compared: all of these must hold.
-        said: what else there is to say; plain text.
-        caveats: what keeps it from being evidence at the paper's scale, such as `at starter scale`;
-            none where it is that.
+        compared: the comparisons, all of which must hold.
+        said: further sentences; plain text.
+        caveats: why it is not evidence at the paper's scale, such as `at starter scale`; empty if
+            it is.
         anchor: of its records in the page.
     """
 
@@ -84,12 +83,12 @@ class Trained:
     records: tuple[Record, ...]
 
     def of(self, kind: type[OfKind], method: str | None = None) -> list[Record[OfKind]]:
-        """The records of a kind, and of a method where one is named."""
+        """The records of a kind; if a method is given, only the records of that method."""
         return of_kind(self.records, kind, method)
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What keeps an accuracy from being one at the paper's scale."""
+        """Why an accuracy of this group is not at the paper's scale; empty if it is."""
         if self.scale not in SCALES:
             return (f"at {clipped(self.scale, 24)} scale",)
         small = () if self.encoder in ENCODERS else (f"with {clipped(self.encoder, 24)}",)
@@ -100,9 +99,7 @@ class Trained:
 
     @cached_property
     def tasks(self) -> Mapping[str, str]:
-        """The tasks that count, with their titles: with encoders at the paper's scale, the
-        paper's.
-        """
+        """Task -> title, of the tasks that count: at the paper's scale, only the published ones."""
         records: list[Record[OnTasks]] = []
         for kind in ON_TASKS:
             records += self.of(kind)
@@ -114,8 +111,8 @@ class Trained:
 
 
 def groups_of(records: Records) -> list[Trained]:
-    """Every group of records, the paper's scales and encoders first. A transfer belongs to its
-    encoder's pre-training.
+    """All records in groups, the paper's scales and encoders first. A transfer record is in the
+    group of its encoder's pre-training.
     """
     known, of_group = pretrainings(records), dict[tuple[str, str, str], list[Record]]()
     for record in records.every:
@@ -134,5 +131,5 @@ def groups_of(records: Records) -> list[Trained]:
 
 
 def paired(one: Mapping[Key, float], other: Mapping[Key, float]) -> list[float]:
-    """`one` - `other` of every key, such as a seed, that both have."""
+    """`one` - `other` for every key, such as a seed, that both have."""
     return [value - other[key] for key, value in one.items() if key in other]

@@ -1,7 +1,7 @@
-"""What other people's trainings reach, each with its source.
+"""Published training rates of other systems, each with its source.
 
-`published/external_rates.csv` has a line a rate. They were taken on other hardware, other models
-and other data paths: they say whether a number of ours is of a sensible size, not who is faster.
+`published/external_rates.csv` has one line for each rate. The rates are from other hardware, models
+and data paths: they show whether our numbers are of a sensible size, not who is faster.
 """
 
 import csv

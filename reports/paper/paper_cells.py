@@ -1,9 +1,8 @@
-"""Our side of the paper's Tables 1 to 5: for each cell, what it is a measurement of, and the
-records that hold one.
+"""Our cells of the paper's Tables 1 to 5: what each cell measures, and the records that hold that
+measurement.
 
-Only encoders that were pre-trained at the paper's scale enter, transferred at the paper's
-resolution. The weights of the release, measured here, are the paper's own encoders and have a
-column of their own.
+Only encoders that were pre-trained at the paper's scale and transferred at the paper's resolution
+count. The released weights, measured here, are the paper's own encoders and have their own column.
 """
 
 import re
@@ -35,14 +34,11 @@ from reports.read.pretrained import (
     pretrainings,
 )
 from reports.read.records import Record, Records
-from reports.transfer.transfer_runs import (
-    accuracy,
-    accuracy_of,
-)
+from reports.transfer.transfer_runs import accuracy, accuracy_of
 
 DENSE: tuple[type[Dense], ...] = (Multilabel, Segmentation, Detection)
 NOT_RUN = "not run"
-MEASURED = {  # what a column of the paper is, here: kind of record and task or measure
+MEASURED = {  # the paper's column -> our kind of record, and the task or measure
     "table_1": {
         "ImageNet-1k top-1, LP": ("linear_probe", "imagenet"),
         "ImageNet-1k top-1, FT": ("finetune", "imagenet"),
@@ -67,8 +63,8 @@ SLIDING = "Pictures resized to a square, as the release tests; with a sliding wi
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a cell of ours would hold: what encoders that one method pre-trained on one data set
-    reach on a task, or by a measure.
+    """What one of our cells measures: the accuracy, on a task or by a measure, of encoders that one
+    method pre-trained on one data set.
     """
 
     kind: str
@@ -80,12 +76,14 @@ class Wanted:
 
 
 def wanted(published: PublishedTable, row: int, column: str) -> Wanted | None:
-    """None for a column that is no measurement, and for other people's systems."""
+    """What our cell in a row and column measures; None for a column that is no measurement, and for
+    other people's systems.
+    """
     measured, label = MEASURED[published.name].get(column), published.rows[row]
     if measured is None or (method := _method(published.name, label)) is None:
         return None
     size = re.search(r"ViT ([BLH])/16", f"{label} {_value(published, row, 'Image encoder')}")
-    encoder = f"vit_{size.group(1).lower()}16" if size else "vit_b16"  # Table 1 is of one encoder
+    encoder = f"vit_{size.group(1).lower()}16" if size else "vit_b16"  # Table 1 has one encoder
     scales = {name: scale for scale, name in SCALES.items()}
     resolution = int(_value(published, row, "Resolution, fine-tuning") or RESOLUTIONS[measured[0]])
     return Wanted(
@@ -110,14 +108,14 @@ def _value(published: PublishedTable, row: int, column: str) -> str:
 
 @dataclass(frozen=True)
 class Ours:
-    """The records of transfer, as the paper's tables ask for them."""
+    """The transfer records, selected as the paper's tables need them."""
 
     records: Records
 
     @cached_property
     def _encoders(self) -> list[tuple[Record[Transferred], Record[Pretrain] | None]]:
-        """Each record of transfer that may stand in the tables, and the pre-training of its
-        encoder.
+        """Each transfer record that may be in the tables, with the pre-training of its encoder if
+        known.
         """
         known, of = pretrainings(self.records), self.records.of
         own: list[Record[Transferred]] = [*of(LinearProbe), *of(Finetune)]
@@ -145,8 +143,8 @@ class Ours:
         return _cell(own, what, _remarks(own, trained, what)) if own else Cell(NOT_RUN)
 
     def released(self, what: Wanted) -> Cell:
-        """What the release's weights reach here; empty where they were not tried, and for rows that
-        are not of them.
+        """What the released weights reach here; empty if they were not measured, or if the row is
+        not about them.
         """
         is_theirs = (what.method, what.scale) == ("catlip", "datacomp")
         spelling = f"released:{what.encoder}"
@@ -161,7 +159,7 @@ def _whose(record: Record, pretraining: Record[Pretrain]) -> tuple[str, str, str
 
 
 def _is(record: Record[Transferred], what: Wanted) -> bool:
-    """Whether it holds the number, at the resolution, on the data set that the paper names."""
+    """Whether a record holds the wanted number, at its resolution and on the paper's data set."""
     measured = record.measured
     if (
         record.kind != what.kind
@@ -182,7 +180,7 @@ def _cell(own: Sequence[Record[Transferred]], what: Wanted, remarks: tuple[str, 
 def _remarks(
     own: Sequence[Record[Transferred]], trained: Sequence[Record[Pretrain]], what: Wanted
 ) -> tuple[str, ...]:
-    """What a reader must know beside the number; of records only numbers get in."""
+    """Footnotes of a cell. They take only numbers from records, no text."""
     images = sorted(record.measured.images_seen for record in trained)
     lengths = " to ".join(dict.fromkeys(shown(n / 1e6, 0) for n in images[:1] + images[-1:]))
     slid = accuracy(own, "mIoU, sliding window")

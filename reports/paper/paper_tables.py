@@ -1,8 +1,8 @@
 """The paper's Tables 1 to 5 and what its figures state, as published, with our own runs beside.
 
-Behind each of the paper's columns that is a measurement stand the release's README, where it has a
-value, and ours: mean ± spread over pre-trainings at the paper's scale, or `not run` and the command
-that would fill it. A number from the starter data has no place in it.
+Each of the paper's columns is followed by the README's values, if there are any, and, if it is a
+measurement, by ours: mean ± spread over pre-trainings at the paper's scale, or `not run` and the
+command that would fill it. Numbers from the starter data are never in these tables.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ _FINETUNE = (
     "imagenet:/data/imagenet"
 )
 
-# What would measure our column, a line a run.
+# The commands that would measure our column, one for each run.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "table_1": (
         (
@@ -112,7 +112,7 @@ def published_table(name: str) -> Table:
 
 
 def figures_stated() -> Table:
-    """What the paper's words and axes say of Figures 2 to 8, whose points are not published."""
+    """What the paper's text and axes say about Figures 2 to 8, whose points are not published."""
     rows = []
     for name in FIGURES:
         cells = read_published(name).cells
@@ -133,12 +133,12 @@ def figures_stated() -> Table:
     )
 
 
-# A column of the paper -> what is ours beside it -> row -> cell.
+# The paper's column -> our column beside it -> row -> cell.
 Beside = Mapping[str, Mapping[str, Mapping[int, Cell]]]
 
 
 def _beside(published: PublishedTable, column: str, ours: Ours) -> Mapping[str, Mapping[int, Cell]]:
-    """Our column, and that of the release's weights if one of them was measured."""
+    """Our column, and one for the released weights if any of them was measured."""
     asked = {row: wanted(published, row, column) for row in published.rows}
     released = {row: ours.released(what) if what else Cell("") for row, what in asked.items()}
     here = {
@@ -148,8 +148,8 @@ def _beside(published: PublishedTable, column: str, ours: Ours) -> Mapping[str, 
 
 
 def _columns(published: PublishedTable, beside: Beside) -> list[str]:
-    """The label's column, then each of the paper's with its unit, and the README's and ours beside
-    it where it has them.
+    """The titles: the label's column, then each of the paper's with its unit, followed by the
+    README's and ours if there are any.
     """
     columns = [published.label_column]
     for column in published.columns:

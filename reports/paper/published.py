@@ -1,10 +1,10 @@
-"""The paper's numbers: `published/*.csv`, one file a table or figure, one line a cell, each with
-its source.
+"""The paper's numbers from `published/*.csv`: one file for each table or figure, one line for each
+cell, with its source.
 
 A cell has one or several *readings*: `paper` (what the paper prints), `readme` (what the release's
 README gives) and `config` (what the release's configuration files say). Where another reading
-differs from the paper's, `remarks` says so, after the cell's own note; whoever shows the cell shows
-the remarks as footnotes.
+differs from the paper's, `remarks` says so, after the cell's own note; tables show the remarks as
+footnotes.
 """
 
 import csv
@@ -126,7 +126,7 @@ def same_value(one: str, other: str) -> bool:
 
 
 def paper_name(name: str) -> str:
-    """What the paper calls it: `table_6a` -> `Table 6(a)`."""
+    """The paper's name of a table or figure: `table_6a` -> `Table 6(a)`."""
     kind, _, number = name.partition("_")
     letter = number.lstrip("0123456789")
     return f"{kind.capitalize()} {number.removesuffix(letter)}{f'({letter})' if letter else ''}"

@@ -1,4 +1,4 @@
-"""Tables 6 and 7 from our recipes beside the paper's, cell by cell, with what differs marked.
+"""Tables 6 and 7: our recipes beside the paper's, cell by cell, with the differences marked.
 
 Our side comes from a record of kind `recipes`: `config.recipes` (pre-training; each names its
 `paper_table` and `method`) and `config.transfer_recipes` (Table 7). What a recipe cannot hold, such
@@ -55,7 +55,7 @@ def spelled(value: Any) -> str:
 
 
 def joined(value: Any) -> str:
-    """`25/50/75/100` for a list, a number alone for one."""
+    """`25/50/75/100` for a list; a single number as it is."""
     return "/".join(map(plain_number, value)) if isinstance(value, list) else plain_number(value)
 
 
@@ -68,8 +68,8 @@ def in_brackets(value: Any) -> str:
     return f"({', '.join(map(plain_number, value))})"
 
 
-# The paper's row -> the recipe's field and how it is printed. A row that is not here is no property
-# of a recipe.
+# The paper's row -> the recipe's field and how it is printed. A row that is not listed here is not
+# part of a recipe.
 FIELDS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "Backbone": ("encoder", spelled),
     "Image Backbone": ("encoder", spelled),
@@ -117,8 +117,8 @@ def _pretraining_table(record: Record | None, letter: str) -> Table:
 
 
 def _recipes_for(record: Record | None, published: PublishedTable, column: str) -> list[Recipe]:
-    """The recipes that a column stands for; several that differ in one field make one column, as
-    25/50/75/100 epochs do.
+    """The recipes that a column of the paper stands for; they are several if the column lists
+    several values of a field, such as 25/50/75/100 epochs.
     """
     by_name = lookup(record.config, "recipes") if record else None
     recipes = (

@@ -1,1 +1,1 @@
-"""Records from disk: validated once, then grouped by what may be averaged."""
+"""Reads records from disk, validates them once, and groups those that may be averaged."""

@@ -1,5 +1,5 @@
-"""What a reader must know of a run beside its numbers: that the machine was busy, and which images
-could not be read.
+"""Warnings that a reader needs beside a run's numbers: the machine was busy, or images could not be
+read.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,14 +13,14 @@ from reports.compare.differences import listed
 from reports.read.records import Record
 
 R = TypeVar("R", bound=Record[Any])
-BUSY = 0.25  # of the wall time: processor time of other programs from which on a time is doubted
+BUSY = 0.25  # other programs' processor time over the wall time; above it, times are in doubt
 
-MOST_NAMED = 3  # records in a sentence; the list of records marks each
+MOST_NAMED = 3  # records named in a sentence; the list of records marks every one
 
 
 def is_busy(record: Record[Kind]) -> bool:
-    """Whether other programs took so much processor time meanwhile that times are in doubt; older
-    records do not say.
+    """Whether other programs took so much processor time during the run that its times are in
+    doubt; False for older records, which do not hold that time.
     """
     other, wall = record.machine.other_cpu_s, record.machine.wall_s
     return other is not None and wall is not None and wall > 0 and other > BUSY * wall
@@ -32,14 +32,14 @@ def undisturbed(records: Iterable[R]) -> list[R]:
 
 
 def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
-    """Whether those that were undisturbed can be compared: all of them, or as many pairs as an
-    interval takes.
+    """Whether the undisturbed records `kept` are enough for a comparison: all of them, or at least
+    as many as an interval needs.
     """
     return len(kept) >= min(len(every), least_pairs())
 
 
 def busy_words(record: Record[Kind]) -> str:
-    """The sentence for the list of records; empty where the machine was not busy."""
+    """A sentence for the list of records; empty if the machine was not busy."""
     if not is_busy(record):
         return ""
     return (
@@ -49,19 +49,19 @@ def busy_words(record: Record[Kind]) -> str:
 
 
 def broken_words(record: Record[Kind]) -> str:
-    """`Broken images: 3 cut off, 1 empty.`; empty where nothing was broken."""
+    """`Broken images, left out: 3 cut off, 1 empty.`; empty if no image was broken."""
     broken = record.measured.broken
     said = [f"{shown(count, 0)} {clipped(cause)}" for cause, count in broken.items() if count]
     return f"Broken images, left out: {listed(said)}." if said else ""
 
 
 def caveats(record: Record[Kind]) -> list[str]:
-    """Every sentence on a record."""
+    """All warnings about a record."""
     return [words for words in (busy_words(record), broken_words(record)) if words]
 
 
 def busy_machines(records: Iterable[Record[Kind]], called: str = "records") -> str:
-    """A sentence on those of several records whose times are in doubt; empty without any."""
+    """A sentence on the records whose times are in doubt; empty if there are none."""
     unique = {record.path: record for record in records}.values()
     busy = [record.name for record in unique if is_busy(record)]
     if not busy:
@@ -74,7 +74,7 @@ def busy_machines(records: Iterable[Record[Kind]], called: str = "records") -> s
 
 
 def broken_images(records: Iterable[Record[Kind]]) -> str:
-    """A sentence on those of several records that left images out; empty without any."""
+    """A sentence on the records that left images out; empty if there are none."""
     unique = {record.path: record for record in records}.values()
     broken = [record.name for record in unique if broken_words(record)]
     return (

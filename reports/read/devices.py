@@ -1,4 +1,6 @@
-"""Which records of a kind are shown: numbers of two devices share no table and no ratio."""
+"""Selects the records of a kind to show, and groups them by device: no table and no ratio mixes
+devices.
+"""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -10,8 +12,8 @@ K = TypeVar("K", bound=Kind)
 
 
 def measured(records: Records, kind: type[K]) -> list[Record[K]]:
-    """The records of a kind, accelerators first. Of the same run under several roots, that of the
-    first root.
+    """The records of a kind, accelerators first. If several roots hold the same run, only the
+    record of the first root is kept.
     """
     first: dict[tuple[str, str, str], Record[K]] = {}
     for record in records.of(kind):

@@ -1,5 +1,5 @@
-"""Which runs may be averaged or compared: those that were told the same, apart from the seed, on
-data of the same size.
+"""Selects runs that may be averaged or compared: those with the same recipe, apart from the seed,
+and data of the same size.
 """
 
 from collections.abc import Hashable, Sequence
@@ -15,8 +15,8 @@ K = TypeVar("K", bound=Kind)
 
 @dataclass(frozen=True)
 class Alike(Generic[K]):
-    """Runs that may be averaged, and what a reader must know of those that were left out; both may
-    be empty.
+    """Runs that may be averaged, and remarks for the reader on runs that were left out or differ;
+    both may be empty.
     """
 
     records: list[Record[K]]
@@ -24,15 +24,15 @@ class Alike(Generic[K]):
 
 
 def alike(own: Sequence[Record[K]], every: Sequence[Record[K]], task: str = "") -> Alike[K]:
-    """Of a method's runs those of the recipe that most of all methods' runs have.
+    """Select the runs of one method that have the most common recipe of all methods' runs.
 
     Args:
         own: the runs of one method.
-        every: those of all methods, which decide which recipe counts: the one with most seeds, or
+        every: the runs of all methods. The recipe with the most seeds among them counts; of equals,
             the first.
-        task: which the number is of; empty for records of one task.
-    Returns: where none of its own has that recipe, the largest group of its own, with a remark that
-        names the fields.
+        task: the task that the number is about; empty for records of one task.
+    Returns: the runs of `own` with that recipe; if there are none, the largest group of `own` with
+        one recipe, and a remark that names the fields that differ.
     """
     groups = _groups(every, task)
     if len(groups) < 2 or not own:
@@ -54,7 +54,7 @@ def alike(own: Sequence[Record[K]], every: Sequence[Record[K]], task: str = "") 
 
 
 def unlike(records: Sequence[Record[Kind]], task: str = "") -> list[str]:
-    """The fields in which runs differ, of those that would have to be the same."""
+    """The fields that differ between runs, among those that must be equal for a comparison."""
     every = [
         record.told | record.measured.sizes(task)
         for record in {_key(r, task): r for r in records}.values()
@@ -66,7 +66,7 @@ def unlike(records: Sequence[Record[Kind]], task: str = "") -> list[str]:
 
 
 def _groups(records: Sequence[Record[K]], task: str) -> list[list[Record[K]]]:
-    """The runs by what they were told, in the order of the first of each."""
+    """The runs grouped by recipe and size of the data, in the order of each group's first run."""
     groups: dict[Hashable, list[Record[K]]] = {}
     for record in records:
         groups.setdefault(_key(record, task), []).append(record)

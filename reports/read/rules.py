@@ -1,7 +1,7 @@
-"""Records about labelling rules: which speak, and how a rule is called.
+"""Selects the records to show for each labelling rule, and gives each rule its style.
 
-Numbers of different scales are never put side by side: of each scale the first root that has it
-speaks, and within it the first record of each rule.
+Numbers of different scales are never put side by side. For each scale, only the first root that has
+it is used, and of that root only the first record of each rule.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,15 @@ from reports.render.figures import series_style
 
 K = TypeVar("K", bound=Kind)
 R = TypeVar("R", bound=ByRule)
-# Scales, rules of a scale, and records of a bench that are shown; the list of records holds the
-# rest.
+# The most scales, rules of a scale, and records of a bench that are shown; the list of records
+# holds the rest.
 MOST = 3
 
 
 def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[list[Record[K]]]:
-    """The records of these kinds, a list a scale; the main setting's scale and root come first."""
+    """The records of these kinds, one list for each scale; the main setting's scale and root come
+    first.
+    """
     chosen = [record for kind in kinds for record in records.of(kind)]
     if main:
         chosen.sort(
@@ -39,7 +41,7 @@ def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[li
 
 
 def by_rule(records: Sequence[Record[R]]) -> dict[str, Record[R]]:
-    """The first record of each rule, by the rule's name, the known rules first."""
+    """Rule -> its first record, for at most MOST rules, known rules first."""
     first: dict[str, Record[R]] = {}
     for record in records:
         first.setdefault(rule_of(record), record)
@@ -47,10 +49,12 @@ def by_rule(records: Sequence[Record[R]]) -> dict[str, Record[R]]:
 
 
 def rule_style(rule: str) -> dict[str, str]:
-    """The colour and marker that a rule wears in every figure."""
+    """The colour and marker of a rule, the same in every figure."""
     return series_style(rule_rank(rule)[0])
 
 
 def suffix(index: int) -> str:
-    """What makes the names of the n-th of several like tables or figures different."""
+    """The ending that distinguishes the names of several tables or figures: `_2` for index 1, empty
+    for index 0.
+    """
     return f"_{index + 1}" if index else ""

@@ -1,1 +1,1 @@
-"""Tables, figures and sections as one page."""
+"""Renders tables, figures and sections as one page."""

@@ -21,7 +21,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Command:
-    """What to type."""
+    """A command for the reader to type."""
 
     line: str
     kind: str = field(default="command", init=False)
@@ -45,7 +45,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class RecordList:
-    """Every record, shown inline."""
+    """All records in groups, shown inside the page."""
 
     groups: Sequence[RecordGroup]
     kind: str = field(default="records", init=False)
@@ -64,10 +64,10 @@ class Section:
 
 
 def to_fill(words: str, command: str) -> list[Block]:
-    """What has not been run, and the command that would fill its place."""
+    """Blocks that say what has not been run, and give the command that would fill the section."""
     return [Text(f"{words} This fills the section:"), Command(command)]
 
 
 def side_by_side(figures: Sequence[Figure]) -> list[Block]:
-    """The figures as one block; no block without any."""
+    """The figures as one block; an empty list if there are none."""
     return [Figures(figures)] if figures else []

@@ -1,9 +1,9 @@
-"""One style for every figure, and a figure as SVG, as PNG and as SVG that follows the page's
+"""The style of every figure, and how a figure becomes SVG, PNG, and an SVG that follows the page's
 colours.
 
-Colours are Okabe and Ito's, darkened where text wears them; each method also has its own marker,
-and lines are labelled where they end instead of in a legend. Output holds no date and no random
-ids: the same records give the same bytes.
+Colours are Okabe and Ito's, darkened where text has them; each method also has its own marker, and
+lines are labelled where they end instead of in a legend. Output holds no date and no random ids:
+the same records give the same bytes.
 """
 
 import io
@@ -26,14 +26,14 @@ from catlip.method_style import KNOWN, OTHER, colour_of, marker_of, name_of, sta
 from catlip.table import clipped, shown
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
-# Of the n-th of several rules or label sets, which are not methods: colour and marker of these.
+# Rules and label sets are not methods: the n-th has the colour and marker of the n-th of these.
 SERIES = ("catlip", "siglip", "superclass", "clip")
 COLOURS = {method: KNOWN[method].colour for method in ("random", *SERIES)}
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
-    "text.parse_math": False,  # what records call things is shown as it is
+    "text.parse_math": False,  # text from records is shown as it is
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
@@ -50,11 +50,11 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
     "lines.linewidth": 2,
-    "svg.fonttype": "none",  # text stays text: searched, read aloud, copied
+    "svg.fonttype": "none",  # keeps text that can be searched, read aloud and copied
     "svg.hashsalt": "catlip-bench",
     "path.simplify_threshold": 0.5,
 }
-# What a colour of the file becomes in the page, where light and dark define the variable.
+# Colour in the SVG file -> variable in the page, which the light and the dark style define.
 PAGE_COLOURS = {
     INK: "--ink",
     MUTED: "--muted",
@@ -62,8 +62,8 @@ PAGE_COLOURS = {
     PAPER: "--paper",
     OTHER: "--other",
 } | {colour: f"--{method}" for method, colour in COLOURS.items()}
-DARK = "light-dark({0}, color-mix(in srgb, {0} 50%, white))"  # of a colour that a record states
-FONTS = "'DejaVu Sans', Verdana, sans-serif"  # the first that a reader's machine has
+DARK = "light-dark({0}, color-mix(in srgb, {0} 50%, white))"  # for a colour from a record
+FONTS = "'DejaVu Sans', Verdana, sans-serif"  # the browser takes the first that is installed
 PNG_DPI = 160
 
 
@@ -81,7 +81,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A figure's files."""
+    """The content of a figure's files."""
 
     svg: str
     png: bytes
@@ -100,8 +100,8 @@ def render(figure: Figure, width: float = 5.2) -> Rendered:
 
 
 def _lay_out(canvas: Canvas) -> None:
-    """Place the parts of a figure once, for SVG and PNG; each savefig would draw all of it once
-    more for that.
+    """Lay out a figure once for SVG and PNG; otherwise each savefig would draw all of it once more
+    to do so.
     """
     dpi = canvas.dpi
     FigureCanvasSVG(canvas)
@@ -111,8 +111,8 @@ def _lay_out(canvas: Canvas) -> None:
 
 
 def for_page(svg: str, name: str) -> str:
-    """The SVG as an element of the page: no prologue, its own ids, and colours that light and dark
-    define.
+    """The SVG as an element of the page: without prologue, with ids of its own, and with colours
+    from the page's light and dark styles.
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
@@ -148,24 +148,23 @@ def write_out_powers(axis: Axis) -> None:
 def label_points(
     axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float, leader: str = "-"
 ) -> None:
-    """Name points in a column at the right edge, each with a thin line to its point; names are
-    pushed apart, never on top.
+    """Label points in a column at the right edge, each label with a thin line to its point; labels
+    are moved apart so that none covers another.
 
     Args:
         points: (x, y, label, colour), x and y in data units within the axes' limits, which must be
             set already.
-        gap: least distance between two labels, as a share of the axes' height.
-        leader: how the thin lines are drawn, ":" where they are long and must not be taken for
-            data.
+        gap: least distance between two labels, as a fraction of the axes' height.
+        leader: line style of the thin lines; ":" if they are long and must not be taken for data.
     """
     points = sorted(points, key=lambda point: point[1])
-    # Of the axes' width and height, on a logarithmic scale too.
+    # From data units to fractions of the axes' width and height, also on a logarithmic scale.
     to_share = axes.transScale + axes.transLimits
     shares = [float(to_share.transform((x, y))[1]) for x, y, _, _ in points]
     places: list[float] = []
     for share in shares:
         places.append(max(share, places[-1] + gap) if places else share)
-    # Not below the axis.
+    # Centre the labels on their points, but keep the lowest above the axis.
     pushed = min(sum(places) / len(places) - sum(shares) / len(shares), places[0])
     for place, (x, y, label, colour) in zip(places, points, strict=True):
         axes.annotate(
@@ -183,21 +182,21 @@ def label_points(
 
 
 def is_drawable(value: float) -> bool:
-    """Whether a figure has a place for it: above 0, and of a size that something measured has."""
+    """Whether a figure can show a value: above 0, and of a size that a measurement can have."""
     return 1e-9 < value < 1e13
 
 
-Part = tuple[str, float]  # what it is, and how much
+Part = tuple[str, float]  # its name and its size
 
 
 def bars_figure(
     name: str, caption: str, bars: dict[str, list[Part]], unit: str, axis: str, height: float
 ) -> Figure:
-    """A stacked bar a method, with what it says in words.
+    """A figure with one stacked bar for each method, and the same numbers as alternative text.
 
     Args:
-        bars: method -> parts, sizes in `unit`.
-        axis: what the axis is labelled with.
+        bars: method -> its parts, with sizes in `unit`.
+        axis: the label of the axis.
     """
     said = "; ".join(
         (
@@ -217,8 +216,8 @@ def bars_figure(
 
 
 def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
-    """Bars of parts, each part named inside its piece, those too narrow for their name in a line
-    below.
+    """Draw bars of parts. The name of a part is inside its piece, or in a line below the bar if the
+    piece is too narrow.
 
     Args:
         bars: (name, colour, parts), from the top; sizes in `unit`, above 0.

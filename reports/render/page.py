@@ -1,5 +1,5 @@
-"""The report's files: one self-contained page, its markdown twin, a CSV for each table, a PNG and
-an SVG for each figure.
+"""Writes the report's files: one self-contained page, the same report as markdown, a CSV for each
+table, a PNG and an SVG for each figure.
 """
 
 import os
@@ -15,18 +15,19 @@ from reports.render.figures import Rendered, for_page, render
 from reports.sections import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
-# What the page can do; without them it still reads.
+# The page can also be read without these scripts.
 SCRIPTS = ("open.js", "sort.js", "enlarge.js", "copy.js", "plan.js")
 
 
 def write_report(page: Page, out: Path) -> Path:
-    """Render everything in memory, then write it; `index.html` comes last, so an old page never
-    links to half a report.
+    """Render everything in memory, then write it. `index.html` is written last, after the files
+    that it links to.
 
     Args:
-        out: a folder, made if missing; files of an earlier report that this one has no use for are
+        out: a folder, made if missing; files of an earlier report that this one does not write are
             left alone.
-    Returns: the page's path. Raises OSError where `out` cannot be written.
+    Returns: the page's path.
+    Raises: OSError if `out` cannot be written.
     """
     drawn = {figure.name: render(figure) for figure in page.figures}
     files = {Path(f"tables/{table.name}.csv"): _bytes(as_csv(table)) for table in page.tables}
@@ -41,7 +42,7 @@ def write_report(page: Page, out: Path) -> Path:
 
 
 def html(page: Page, drawn: dict[str, Rendered]) -> str:
-    """The page, style and figures inside."""
+    """The page as HTML, with style, scripts and figures inside."""
     inline = {name: Markup(for_page(rendered.svg, name)) for name, rendered in drawn.items()}
     environment = _environment(autoescape=True)
     environment.filters["code"] = code
@@ -87,7 +88,7 @@ def _environment(autoescape: bool) -> jinja2.Environment:
 
 
 def _bytes(text: str) -> bytes:
-    """UTF-8; half of a surrogate pair, which a record may hold, becomes a question mark."""
+    """The text as UTF-8; a lone surrogate, which a record may hold, becomes a question mark."""
     return text.encode("utf-8", "replace")
 
 

@@ -1,7 +1,7 @@
 """Rows of small pictures with words below them, as one figure.
 
-The pictures are in the records as base64. They may come from elsewhere, so each is opened with its
-size checked, and what is no picture is left out.
+The records hold the pictures as base64. A record may come from elsewhere, so the size of each
+picture is checked, and what is not a picture is left out.
 """
 
 import base64
@@ -19,10 +19,10 @@ from PIL import Image
 
 from reports.render.figures import INK, MUTED, PAPER, Figure
 
-WIDTH = 4.1  # inches of a row's pictures, without the gaps
-LINE = 0.092  # inches of a line of words
-GAP = 0.07  # between pictures, in pictures
-LARGEST = 512  # pixels of a side, and characters of base64 a thousand times that
+WIDTH = 4.1  # inches of all pictures of a row, without the gaps
+LINE = 0.092  # height of a line of words, in inches
+GAP = 0.07  # between pictures, as a fraction of a picture's side
+LARGEST = 512  # pixels of a side; base64 may have 1,000 times as many characters
 Pixels = NDArray[np.uint8]
 
 
@@ -37,11 +37,11 @@ class Panel:
     words: Sequence[str] = ()
 
 
-Row = tuple[str, Sequence[Panel | None]]  # its name, and a panel an image
+Row = tuple[str, Sequence[Panel | None]]  # its name, and a panel for each image
 
 
 def panels_figure(name: str, caption: str, rows: Sequence[Row]) -> Figure:
-    """The rows below each other, their pictures in columns."""
+    """A figure of the rows, one below the other, with their pictures in columns."""
     columns = max(len(panels) for _, panels in rows)
     names = [name for name, _ in rows if name]
     named = f"; rows: {', '.join(names)}" if names else ", each with words below it"
@@ -56,8 +56,8 @@ def panels_figure(name: str, caption: str, rows: Sequence[Row]) -> Figure:
 
 
 def decoded(words: Any, mode: str) -> Pixels | None:
-    """A picture in base64 as [H, W, 3] (RGB) or [H, W] (L, and 1 as 0 and 1) uint8; None for
-    anything else.
+    """Decode a base64 picture to uint8: [H, W, 3] for mode RGB, [H, W] for mode L, and [H, W] of 0
+    and 1 for mode 1. None if it is no picture, or too large.
     """
     if not isinstance(words, str) or len(words) > 1000 * LARGEST:
         return None
@@ -73,7 +73,7 @@ def decoded(words: Any, mode: str) -> Pixels | None:
         OSError,
         SyntaxError,
         Image.DecompressionBombError,
-    ):  # base64, Pillow, and its PNG reader
+    ):  # from base64, Pillow, and its PNG reader
         return None
 
 
@@ -83,14 +83,14 @@ def _line(columns: int) -> float:
 
 
 def _height(panels: Sequence[Panel | None], columns: int) -> float:
-    """Of a row, in pictures."""
+    """Height of a row, in pictures."""
     there = [panel for panel in panels if panel]
     lines = max((len(panel.words) for panel in there), default=0)
     return float(any(panel.pixels is not None for panel in there)) + _line(columns) * lines + GAP
 
 
 def _draw(axes: Axes, rows: Sequence[Row]) -> None:
-    """Rows of panels, each with its name at the left."""
+    """Draw rows of panels, each with its name at the left."""
     columns, top = max(len(panels) for _, panels in rows), 0.0
     for name, panels in rows:
         height = _height(panels, columns)

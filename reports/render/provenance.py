@@ -1,8 +1,8 @@
-"""Where every number came from: each record as the page shows it, grouped by what one number may be
+"""Shows where every number came from: each record, in groups of those that one number may be
 averaged over.
 
-Of many records the first of each group are shown whole, as far as the page has room, and the others
-are a line each; of very many only those that a number links to are a line.
+If the page has no room for all records, the first of each group are shown whole, and each of the
+others has a line. If there are very many, only those that a number links to have a line.
 """
 
 import json
@@ -20,18 +20,18 @@ from reports.read.caveats import caveats
 from reports.read.measured import group_anchor
 from reports.read.records import Record, Records, as_number, lookup, number, text
 
-# Kinds with a record a method and seed.
+# Kinds with one record for each method and seed.
 OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout", "longer_training")
 SHOWN_REVISIONS = 6
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
-ROOM = 400_000  # characters of the page for whole records; a hundred take half a million
-MOST_LINES = 2_000  # records; of more, only those that a number links to have a line
-LINE = 100  # characters of a record of which the page says no more than where it lies
+ROOM = 400_000  # characters of the page for whole records; a hundred records take half a million
+MOST_LINES = 2_000  # with more records, only those that a number links to have a line
+LINE = 100  # characters of a record that is shown as a line
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A list of raw values in short: how many, how they lie, and the first of them."""
+    """A list of raw values in short: how many, how they are distributed, and the first of them."""
 
     name: str
     summary: str
@@ -55,7 +55,7 @@ class RecordView:
 
     @property
     def size(self) -> int:
-        """Characters that it takes of the page, about."""
+        """About how many characters of the page the record takes."""
         samples = sum(len(series.summary) + len(series.values) for series in self.samples)
         return (
             len(self.config)
@@ -68,7 +68,7 @@ class RecordView:
 
 @dataclass(frozen=True)
 class RecordLine:
-    """A record of which the page shows no more than where it lies."""
+    """A record of which the page shows only the path and the caveats."""
 
     anchor: str
     path: str
@@ -77,8 +77,12 @@ class RecordLine:
 
 @dataclass(frozen=True)
 class RecordGroup:
-    """Records of the same root, scale, kind and method: the seeds of one number; those shown whole,
-    then the others, of which `unlisted` have no line.
+    """Records of the same root, scale, kind and method.
+
+    Attributes:
+        records: those that are shown whole.
+        lines: those that are shown as a line.
+        unlisted: how many others there are.
     """
 
     anchor: str
@@ -92,7 +96,7 @@ def record_groups(records: Records, linked: Collection[str]) -> list[RecordGroup
     """All records, in groups, in the order in which they were read.
 
     Args:
-        linked: the anchors of records and groups to which the page's numbers link.
+        linked: the anchors of records and groups that the page's numbers link to.
     """
     groups: dict[str, list[Record]] = {}
     for record in records.every:
@@ -112,8 +116,8 @@ def record_groups(records: Records, linked: Collection[str]) -> list[RecordGroup
 
 
 def _whole(groups: Sequence[Sequence[Record]]) -> dict[str, RecordView]:
-    """By their paths the records for which there is room: the first of every group, then the
-    second, and so on.
+    """Path -> view of the records that there is room for: the first of every group, then the second
+    of every group, and so on.
     """
     shown_whole: dict[str, RecordView] = {}
     room = max(ROOM - LINE * sum(map(len, groups)), ROOM // 6)
@@ -130,7 +134,9 @@ def _whole(groups: Sequence[Sequence[Record]]) -> dict[str, RecordView]:
 
 
 def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table]:
-    """Every record with its command and machine, where the page has no room for all of them."""
+    """A table of every record with its command and machine; none if the page shows all records
+    whole.
+    """
     if not any(group.lines or group.unlisted for group in groups):
         return []
     rows = [
@@ -170,7 +176,7 @@ def view(record: Record) -> RecordView:
 
 
 def revisions_said(records: Records) -> str:
-    """Which revisions of the code the records were made by, and how many with local changes."""
+    """A sentence on the code revisions that made the records, and on how many had local changes."""
     revisions = Counter(
         clipped(revision, 12)
         for record in records.every

@@ -1,5 +1,5 @@
-"""What differs between CatLIP and CLIP beside the objective, from what their trainings were told
-and hold: it may be behind a difference in accuracy.
+"""What differs between CatLIP and CLIP besides the objective, according to their trainings'
+records: each may be the reason for a difference in accuracy.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from reports.summary.answers import PAIR
 from reports.transfer.transfer_origins import origins_of
 from reports.transfer.transfer_runs import task_title, without_classes
 
-PLAIN = {  # fields of a recipe in words, of those that methods choose for themselves
+PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
     "max_lr": "learning rate",
     "min_lr": "",
     "warmup_iterations": "warm-up",
@@ -25,7 +25,7 @@ PLAIN = {  # fields of a recipe in words, of those that methods choose for thems
 
 
 def confounds(setting: Setting) -> str:
-    """In one paragraph; empty where one of the two was not trained."""
+    """All differences in one paragraph; empty if one of the two was not trained."""
     catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in PAIR)
     if catlip is None or clip is None:
         return ""
@@ -44,8 +44,8 @@ def confounds(setting: Setting) -> str:
 
 
 def _elsewhere(setting: Setting) -> str:
-    """CatLIP - CLIP on the test images of labels that are no classes of CatLIP's, of each probe
-    whose records say which these are; empty without any.
+    """The difference CatLIP - CLIP on test images whose labels are not classes of CatLIP, for each
+    probe whose records say which images these are; empty without any.
     """
     said = []
     for task, (record, labels) in origins_of(setting.of(LinearProbe)).items():

@@ -1,6 +1,7 @@
-"""The figures that one setting's records give: accuracy, and loss (Figure 8's form).
+"""The figures of one setting: probe accuracy, and loss in Figure 8's form.
 
-A figure without its records is left out."""
+A figure without records is left out.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,12 +26,12 @@ LOSS_UNITS = {
     "clip": "contrastive loss (nats)",
 }
 MOST_CURVES = 12  # in a panel
-MOST_MARKS = 300  # of a method and task
-BINS = 120  # of a loss curve: what is left after averaging
+MOST_MARKS = 300  # for each method and task
+BINS = 120  # the points of a loss curve after averaging
 
 
 def accuracy_figure(setting: Setting) -> list[Figure]:
-    """Probe accuracy of each method on both tasks, every seed a dot."""
+    """Probe accuracy of each method on both tasks; every seed is a dot."""
     probed = [
         m for m in setting.methods if any(setting.accuracy(m, task) for task in STARTER_TASKS)
     ]
@@ -111,8 +112,8 @@ def _draw_seeds(axes: Axes, setting: Setting, method: str, *, task: str, y: floa
 
 
 def loss_figures(setting: Setting) -> list[Figure]:
-    """A figure for each of the paper's two methods: losses have different units and cannot be
-    compared.
+    """One figure for each of the paper's two methods, because their losses have different units and
+    cannot be compared.
     """
     figures = []
     for method in (method for method in PAIR if method in setting.methods):
@@ -143,7 +144,7 @@ def loss_figures(setting: Setting) -> list[Figure]:
 
 
 def _run_names(records: Sequence[Record]) -> list[str]:
-    """`seed 0`; or `ViT B/16, seed 0` where the encoders differ. Each once."""
+    """Unique names of the runs: `seed 0`, or `ViT B/16, seed 0` if the encoders differ."""
     encoders = [record.setup.recipe.encoder for record in records]
     sizes = [
         f"{ENCODERS.get(architecture(e), clipped(e, 24))}, " if len({*encoders}) > 1 else ""

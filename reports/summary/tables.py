@@ -16,28 +16,14 @@ from catlip.kinds.transfer.laws import at_cost
 from catlip.kinds.transfer.pretrain import pretrain_table
 from catlip.kinds.transfer.scaling import curves
 from catlip.method_style import name_of
-from catlip.table import (
-    MISSING,
-    Cell,
-    Quantity,
-    Table,
-    clipped,
-    quantity_cell,
-    quantity_of,
-    shown,
-)
+from catlip.table import MISSING, Cell, Quantity, Table, clipped, quantity_cell, quantity_of, shown
 from reports.read.caveats import with_warning
-from reports.read.measured import (
-    STARTER_TASKS,
-    Setting,
-    differing_fields,
-    group_anchor,
-)
+from reports.read.measured import STARTER_TASKS, Setting, differing_fields, group_anchor
 from reports.read.records import Record
 
 
 def headline(setting: Setting, name: str = "headline") -> Table:
-    """Accuracy and cost of each method in a setting, one row a method."""
+    """Accuracy and cost of each method in a setting, one row for each method."""
     columns = ["Method", *(probe_title(setting, task) for task in STARTER_TASKS)]
     equal = _at_equal_time(setting)
     columns += [f"{clipped(task, 24)} after {equal.seconds:,.0f} s (%)" for task in equal.tasks]
@@ -74,7 +60,9 @@ def headline(setting: Setting, name: str = "headline") -> Table:
 
 @dataclass(frozen=True)
 class EqualTime:
-    """What trainings of several lengths reach in as many seconds: the least of the longest."""
+    """What trainings of several lengths reach after the same time: the longest that all methods
+    have.
+    """
 
     seconds: float
     tasks: tuple[str, ...]
@@ -107,7 +95,9 @@ def timed_in(setting: Setting) -> list[Record]:
 
 
 def probe_title(setting: Setting, task: str) -> str:
-    """`438 concepts, top-1 (%)`, the number of classes from the records."""
+    """A column title such as `438 concepts, top-1 (%)`, with the number of classes from the
+    records.
+    """
     tasks = [record.measured.tasks for record in setting.of(LinearProbe)]
     classes = {of_record[task].num_classes for of_record in tasks if task in of_record}
     count = f"{shown(classes.pop(), 0)} " if len(classes) == 1 else ""
@@ -150,7 +140,7 @@ def link(records: Sequence[Record]) -> str:
 
 
 def trainings(setting: Setting) -> Table:
-    """Every training of a setting, one row a run."""
+    """Every training of a setting, one row for each run."""
     runs = [record for method in setting.methods for record in setting.of(Pretrain, method)]
     title = f"Every training at {setting.scale} scale"
     return with_warning(pretrain_table("trainings", title, runs), runs)

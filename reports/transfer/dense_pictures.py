@@ -1,4 +1,4 @@
-"""What was predicted, drawn on the images beside the truth: labels, label maps, boxes and masks."""
+"""Figures of predictions beside the truth, on the images: labels, label maps, boxes and masks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -26,14 +26,14 @@ SHADE = 0.55  # opacity of a mask on its image
 
 
 def picture_figures(records: Sequence[Record[Dense]], suffix: str = "") -> list[Figure]:
-    """Of each task one figure: a row for the truth and one for each method's first seed, a column
-    an image.
+    """One figure for each task: a row for the truth and for the first seed of each method, a column
+    for each image.
     """
     return [figure for kind in TITLES if (figure := _figure(kind, records, suffix))]
 
 
 def contact_sheet(record: Record[Kind], suffix: str = "") -> list[Figure]:
-    """Scenes of both sides with what is annotated on them."""
+    """A figure of training and test scenes with their annotations."""
     classes = _classes(record)
     rows: list[Row] = []
     for title, name in (("Training", "train_pictures"), ("Test", "val_pictures")):
@@ -93,8 +93,8 @@ def _classes(record: Record[Kind]) -> list[str]:
 
 
 def _labels(picture: LabelsPicture, side: Side, classes: Sequence[str]) -> Panel | None:
-    """The classes on an image, or as many of the likeliest as there are on it, the right ones
-    marked.
+    """The true classes of an image, or the same number of its likeliest predicted classes, with the
+    right ones marked.
     """
     image = decoded(picture.image, "RGB")
     if image is None:
@@ -109,7 +109,7 @@ def _labels(picture: LabelsPicture, side: Side, classes: Sequence[str]) -> Panel
 
 
 def _words(labels: Sequence[int], classes: Sequence[str]) -> list[str]:
-    """The names of classes; empty where one has none."""
+    """The names of classes; an empty string for a class without a name."""
     return [classes[label] if 0 <= label < len(classes) else "" for label in labels]
 
 
@@ -124,7 +124,7 @@ def _label_map(picture: MapPicture, side: Side, classes: Sequence[str]) -> Panel
 
 
 def _shaded(image: Pixels, label_map: Pixels, judged: NDArray[np.bool_]) -> Pixels:
-    """The classes as colours over the image in grey, where they are judged."""
+    """The classes as colours over the image in grey, only where `judged`."""
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
     colours = np.array([_rgb(class_id) for class_id in range(256)])
     opacity = np.where(judged, 0.8, 0.0)[..., None]
@@ -148,7 +148,7 @@ def _objects(picture: ObjectsPicture, side: Side, classes: Sequence[str]) -> Pan
 
 
 def _rgb(class_id: int) -> NDArray[np.float64]:
-    """A colour a class, neighbours in number far apart in hue."""
+    """The colour of a class; classes with neighbouring ids are far apart in hue."""
     hue = class_id * 0.618034 % 1
     return 255 * np.asarray(
         matplotlib.colors.hsv_to_rgb(
@@ -157,7 +157,7 @@ def _rgb(class_id: int) -> NDArray[np.float64]:
     )
 
 
-# Of each task what a picture holds, and how it is drawn.
+# Task -> the type of its pictures, and the function that draws one.
 PANELS: dict[str, tuple[type[Any], Callable[[Any, Side, Sequence[str]], Panel | None]]] = {
     "multilabel": (LabelsPicture, _labels),
     "segmentation": (MapPicture, _label_map),

@@ -1,4 +1,6 @@
-"""Accuracy against the operations of whole trainings of several lengths, a line a method."""
+"""Figures of accuracy against the FLOPs of whole trainings of several lengths, one line for each
+method.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -29,7 +31,7 @@ TERA = 1e12
 
 
 def scaling_figures(records: Sequence[Record[Scaling]], suffix: str = "") -> list[Figure]:
-    """A panel a task; none where no method has several lengths.
+    """One figure for each task; none if no method has several lengths.
 
     Args:
         records: of one root and scale.
@@ -40,8 +42,8 @@ def scaling_figures(records: Sequence[Record[Scaling]], suffix: str = "") -> lis
 
 
 def against_itself(records: Sequence[Record[Scaling]]) -> list[str]:
-    """A sentence a method whose trainings of one length have seeds enough for two sides: what the
-    verdict says of a method beside itself.
+    """What the verdict says when a method is compared with itself: one sentence for each method and
+    length of training that has enough seeds for two sides.
     """
     least, said = least_pairs(), []
     groups: dict[tuple[str, str, int], dict[int, Scaling]] = {}

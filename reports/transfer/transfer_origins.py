@@ -1,5 +1,5 @@
-"""Where the rows of Transfer Init come from: how many labels are a class themselves, near one, or
-without any.
+"""Where the classifier rows of Transfer Init come from: how many labels are a class of
+pre-training, are near one, or have none.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,13 @@ SCALE = {
     "unit": "rows have length 1",
 }
 
-Origins = tuple[Record[OnTasks], list[LabelOrigin]]  # the record that has them, and a row a label
+Origins = tuple[Record[OnTasks], list[LabelOrigin]]  # the record, and one row for each label
 
 
 def origins_of(records: Sequence[Record[OnTasks]]) -> dict[str, Origins]:
-    """For each task the first record that says where its labels' rows come from, and these rows."""
+    """Task -> the first record that says where the rows of the task's labels come from, and what it
+    says.
+    """
     origins: dict[str, Origins] = {}
     for record in records:
         for name in record.samples:
@@ -42,8 +44,8 @@ def origins_of(records: Sequence[Record[OnTasks]]) -> dict[str, Origins]:
 
 
 def origin_sentences(records: Sequence[Record[OnTasks]]) -> list[str]:
-    """The counts of each kind, a sentence a task, and how the rows were chosen; the records hold
-    every label.
+    """One paragraph: how many labels of each task are of each kind, and how the rows were chosen;
+    the records hold every label.
     """
     by_task = origins_of(records)
     if not by_task:

@@ -1,5 +1,5 @@
-"""Accuracy on new tasks, a row an encoder: Table 1's form at this setting's scale, and what is read
-out without training.
+"""Tables of accuracy on new tasks, one row for each method: Table 1's form at the records' scale,
+and what is read out without training.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,8 @@ ELSEWHERE = "Not trained here"
 
 
 def worth_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Table]:
-    """Linear probe (LP) and fine-tuned (FT) accuracy with all of the training data, a row a method.
+    """Linear-probe (LP) and fine-tuned (FT) accuracy with all training data, one row for each
+    method.
 
     Args:
         records: of kinds linear_probe and finetune, of one root and scale.
@@ -93,8 +94,8 @@ def _guessing(records: Sequence[Record[OnTasks]], tasks: Sequence[str]) -> str:
 def readout_table(
     read: Sequence[Record[Readout]], probes: Sequence[Record[LinearProbe]], suffix: str = ""
 ) -> list[Table]:
-    """Accuracy without training a classifier, beside the linear probe's, a row a method; of one
-    root and scale.
+    """Accuracy without training a classifier, beside the linear probe's, one row for each method;
+    the records are of one root and scale.
     """
     by_neighbours = tasks_with(read, lambda task: task.knn_top1)
     tasks = tasks_of(by_neighbours + tasks_with(read, lambda task: task.zero_shot_top1))
@@ -159,8 +160,8 @@ def _with_top5(top1: Cell, top5: Cell, how: str = "") -> Cell:
 def _grouped(
     name: str, title: str, columns: Sequence[str], rows: dict[str, list[Cell]], caption: str
 ) -> list[Table]:
-    """Rows that hold a number: ours first, then under headings those of encoders that were not
-    trained here.
+    """A table of the rows that hold a number: first our methods, then, under headings, encoders
+    that were not trained here.
     """
     known = {
         method: cells for method, cells in rows.items() if any(cell.quantity for cell in cells)

@@ -12,7 +12,7 @@ from reports.read.records import Record
 from reports.read.rules import rule_style
 from reports.render.figures import MUTED, Figure
 
-# How many causes are drawn, and of what share of the sentences, in %
+# How many causes are drawn at most, and how frequent each must be, in % of the sentences.
 MOST_CAUSES, LEAST_CAUSE = 8, 0.05
 CAUSE_WIDTH = 30  # characters of a line
 
@@ -20,8 +20,8 @@ Percent = tuple[float, float, float]  # value, low, high
 
 
 def accuracy_figures(record: Record[LabelAccuracy], suffix: str = "") -> list[Figure]:
-    """The shares with their intervals, and the causes of the misses, both of the first kind of
-    sentence.
+    """Two figures for the first kind of sentence: how often the class is found, with intervals, and
+    the causes of the misses.
     """
     kind = next(iter(record.measured.kinds_of_sentence), "")
     return _shares_figure(record.measured, kind, suffix) + _causes_figure(
@@ -130,7 +130,7 @@ def _causes_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figu
 
 
 def _causes(measured: LabelAccuracy, rule: str, kind: str) -> dict[str, float]:
-    """Cause -> share of the sentences, in %."""
+    """Cause -> the sentences that it makes a rule miss, in %."""
     judged = measured.rules[rule].get(kind)
     if judged is None:
         return {}

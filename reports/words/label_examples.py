@@ -1,5 +1,5 @@
-"""Images with their captions and the classes that they become; images and captions are
-untrusted.
+"""A figure of images with their captions and the classes that the captions become; images and
+captions are untrusted.
 """
 
 import textwrap
@@ -19,7 +19,7 @@ CAPTION_LINES, MOST_CLASSES = 3, 4
 
 
 def example_figure(record: Record[Examples], suffix: str = "") -> list[Figure]:
-    """The samples of a record in rows of `COLUMNS`; none where none has an image."""
+    """The samples of a record in rows of `COLUMNS`; no figure if no sample has an image."""
     panels = [panel for picture in record.rows("pictures", Example) if (panel := _panel(picture))][
         : COLUMNS * MOST_ROWS
     ]

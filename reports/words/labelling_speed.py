@@ -1,4 +1,4 @@
-"""Figures of how fast captions become labels: time a caption of each contender, and memory."""
+"""A figure of how fast captions become labels: the time per caption of each contender."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -17,12 +17,12 @@ SHORT = {"ours": "ours", "nltk": "NLTK", "nltk_tagged": "NLTK with tags", "relea
 
 
 def speed_figure(record: Record[LabellingSpeed], suffix: str = "") -> list[Figure]:
-    """Time a caption of every contender, on a logarithmic axis."""
+    """Time per caption of every contender, on a logarithmic axis."""
     bars = [
         (rule, name, taken.median)
         for rule in record.measured.shown_rules
         for name, taken in record.measured.rules[rule].us_per_caption.items()
-        if 1e-6 < taken.median < 1e12  # what is less or more was not measured
+        if 1e-6 < taken.median < 1e12  # no measurement is smaller or larger
     ]
     if not bars:
         return []
@@ -59,7 +59,7 @@ def _draw_speed(
     axes.set_xscale("log")
     write_out_powers(axes.xaxis)
     low, high = min(taken for *_, taken in bars), max(taken for *_, taken in bars)
-    # Room for what is said of the slowest.
+    # Leaves room for the label of the slowest.
     axes.set_xlim(low / 2, high * 2 * (2 * high / low) ** 0.6)
     axes.set_yticks(
         range(len(bars)), [f"{clipped(rule, 24)}: {SHORT[name]}" for rule, name, _ in bars]

@@ -21,8 +21,8 @@ Statistics = Record[VocabularyStatistics]
 def overlap_figures(
     records: Mapping[str, Statistics], scale: str, suffix: str = ""
 ) -> list[Figure]:
-    """For each rule: labels whose nearest class is so similar (2(b)), and captions of the classes
-    that match exactly (2(c)).
+    """For each rule: the labels by the similarity of their nearest class (2(b)), and the number of
+    captions of the classes that match a label exactly (2(c)).
     """
     figures = []
     for i, (rule, record) in enumerate(records.items()):
@@ -52,7 +52,7 @@ def _similarity_figure(record: Statistics, rule: str, scale: str, suffix: str) -
 
 
 def _curve(measured: VocabularyStatistics, name: str) -> list[tuple[float, float]]:
-    """(similarity, share of labels in %)."""
+    """(similarity, labels in % whose nearest class is at least that similar)."""
     size = measured.labels[name].labels
     points = [(float(least), measured.found(name, least)) for least in SIMILARITIES]
     return [(least, 100 * n / size) for least, n in points if n is not None]
@@ -113,7 +113,7 @@ def _samples_figure(record: Statistics, rule: str, scale: str, suffix: str) -> l
 
 
 def _exact_samples(record: Statistics, name: str) -> list[int]:
-    """Captions of each exactly matched label's class, descending."""
+    """The number of captions of each class that matches a label exactly, descending."""
     matches = record.rows(f"matches_{name}", Match)
     counts = [match.samples for match in matches if match.similarity == 1 and match.samples > 0]
     return sorted(counts, reverse=True)

@@ -1,5 +1,5 @@
-"""The pruning threshold: what it leaves of classes and labels, and what the probes say of it, in
-Figure 6's form.
+"""A figure of the pruning threshold in Figure 6's form: the accuracy of the probes, and the number
+of classes that are kept.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ MOST_TICKS = 6
 
 
 def threshold_figures(record: Record[Threshold], suffix: str = "") -> list[Figure]:
-    """Accuracy against the pruning threshold, a line a probe; none without probes."""
+    """Accuracy against the pruning threshold, one line for each probe; no figure without probes."""
     by_probe = list(probes(record).items())[:MOST_LINES]
     lines = [_line(i, probe, points) for i, (probe, points) in enumerate(by_probe)]
     if not lines:

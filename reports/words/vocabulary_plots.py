@@ -1,5 +1,6 @@
-"""Figure 3's forms for our own captions, a line a rule: the long tail of synsets, how many of them
-a pruning threshold keeps; and how many labels a caption has."""
+"""Figures of our own captions with one line for each rule: in Figure 3's forms, the long tail of
+synsets and how many of them a pruning threshold keeps; and how many labels a caption has.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from reports.render.figures import THOUSANDS, Figure, label_points, thinned, wri
 THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10_000)
 MOST_TICKS = 8
 TAIL_POINTS = 1500
-LAST_BIN = 32  # of a histogram of labels a caption: this many or more
+LAST_BIN = 32  # of the histogram of labels per caption: this many or more
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Tail:
 
 
 def tail_of(record: Record[VocabularyCounts]) -> Tail | None:
-    """From a record of kind `vocabulary_statistics`, or `vocabulary`, which holds every count; None
-    without any.
+    """The tail from a record of kind `vocabulary_statistics`, or of kind `vocabulary`, which holds
+    the count of every synset; None if the record has no counts.
     """
     ranks, counts = record.series("tail_rank"), record.series("tail_count")
     points = sorted(
@@ -59,12 +60,12 @@ def tail_of(record: Record[VocabularyCounts]) -> Tail | None:
 def vocabulary_figures(
     records: Mapping[str, Record[VocabularyCounts]], scale: str, suffix: str = ""
 ) -> list[Figure]:
-    """How often each synset occurs (3(a)), how many occur more often than a threshold (3(b)), and
-    labels a caption.
+    """How often each synset occurs (3(a)), how many synsets occur more often than a threshold
+    (3(b)), and how many labels a caption has.
 
     Args:
         records: rule -> its record of kind `vocabulary_statistics` or `vocabulary`.
-        scale: of these records, for the captions.
+        scale: of these records, for the figures' captions.
         suffix: of the figures' names.
     """
     tails = {rule: tail for rule, record in records.items() if (tail := tail_of(record))}
@@ -165,9 +166,7 @@ def _draw_pruning(axes: Axes, above: dict[str, dict[int, int]]) -> None:
 
 
 def _shares(record: Record) -> list[float]:
-    """Of the captions, how many have 0, 1, 2, ... labels, in %; empty where that is not
-    recorded.
-    """
+    """The captions, in %, that have 0, 1, 2, ... labels; empty if that is not recorded."""
     counts = record.series("captions_by_labels")[: LAST_BIN + 1]
     total = sum(counts)
     if not all(0 <= n < math.inf for n in counts) or not total:

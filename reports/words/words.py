@@ -1,7 +1,8 @@
-"""The sections on captions and labels: what they hold, how near they come to other data sets'
-labels, how right they are, how fast they are made, and where the vocabulary is cut.
+"""The page's sections on captions and labels: what captions contain, how near their classes are to
+other data sets' labels, how often labels are right, how fast they are made, and where the
+vocabulary is cut.
 
-Numbers of different scales stand in tables of their own.
+Each scale has tables of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,8 +57,8 @@ K = TypeVar("K", bound=Kind)
 
 
 def word_sections(main: Setting | None, records: Records) -> list[Section]:
-    """All sections on captions and labels, in the order of the page; what was not run says with
-    which command it would be.
+    """All sections on captions and labels, in the order of the page; a section without records
+    shows the command that would fill it.
     """
     return [
         Section("vocabulary", "Captions and vocabulary", _captions(main, records)),
@@ -177,7 +178,9 @@ def _each(
     missing: str,
     command: str,
 ) -> list[Block]:
-    """What the parts give of each record, figures side by side; or what would be run."""
+    """The blocks that `parts` make of each record, figures side by side; without any, what is
+    missing and the command that would record it.
+    """
     blocks: list[Block] = []
     for i, record in enumerate(records):
         for part in parts:

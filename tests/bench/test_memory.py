@@ -13,13 +13,7 @@ from bench.arithmetic.activations import peak_bytes
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import SavedTensors, saved_bytes, tensors_of
-from bench.measuring.step_memory import (
-    GIB,
-    attempt,
-    measure,
-    predict,
-    state_of,
-)
+from bench.measuring.step_memory import GIB, attempt, measure, predict, state_of
 from bench.measuring.training_step import Factors, batch_of, build
 from bench.memory import MULTIPLE, Memory, main
 from catlip import kinds

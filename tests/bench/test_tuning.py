@@ -14,12 +14,7 @@ from baselines.pretrain import recipes_of
 from bench.tuning import RANGES, Tuning, main, points, trial_of
 from catlip.cli import InputError
 from catlip.kinds.run import Config, Environment, Run
-from catlip.kinds.transfer.tuning import (
-    Trial,
-    expected_best,
-    expected_best_interval,
-    tuning_table,
-)
+from catlip.kinds.transfer.tuning import Trial, expected_best, expected_best_interval, tuning_table
 from catlip.recipes.pretrain import CATLIP
 
 COMMITTED = Path(__file__).parents[2] / "reports/records/starter/tuning"

@@ -25,12 +25,12 @@ BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with mo
 
 @dataclass(frozen=True)
 class Features:
-    """What an encoder makes of the images of a split that can be read.
+    """The features of the images of a split, without those that cannot be read.
 
     Attributes:
         values: [n, D] float32.
         labels: [n] int64, on the same device.
-        numbers: [n] int64, ascending, which images of the split they are.
+        numbers: [n] int64, ascending: the number of each image in the split.
         broken: the images that are left out.
     """
 
@@ -43,15 +43,15 @@ class Features:
         return len(self.labels)
 
     def of(self, numbers: NDArray[np.int64]) -> "Features":
-        """Those of these images of the split."""
+        """The features of the images that have these numbers in the split."""
         rows = np.flatnonzero(np.isin(self.numbers, numbers))
         places = torch.from_numpy(rows).to(self.labels.device)
         return Features(self.values[places], self.labels[places], self.numbers[rows])
 
 
 class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
-    """Batch number -> images as an encoder wants them, [b, 3, H, W] uint8; the broken ones; the
-    numbers of the others.
+    """Batch number -> preprocessed images [b, 3, H, W] uint8, the broken images, and the numbers of
+    the others.
     """
 
     def __init__(self, split: Split, numbers: list[int], preprocess: Preprocess, size: int):
@@ -67,7 +67,7 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
         for number in self.numbers[batch]:
             try:
                 whole[number] = self.preprocess(self.split.image_bytes(number))
-            except InputError:  # a shard that changed, say
+            except InputError:  # for example, a shard that changed
                 raise
             except (ValueError, OSError) as error:
                 broken.append(BrokenImage.of(self.split.path, self.split.keys[number], error))
@@ -81,7 +81,7 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
 
 
 class Reading(Protocol):
-    """How images are read: what every program's config says of it."""
+    """How images are read: the fields that every program's config has for it."""
 
     @property
     def num_workers(self) -> int: ...
@@ -101,13 +101,15 @@ def extract(
     reading: Reading,
     known: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Features:
-    """The features of the images of a split that can be read, in its order, by an encoder that is
-    in evaluation mode. Of several ranks, the first shows a progress bar.
+    """The features of the images of a split that can be read, in its order, by an encoder in
+    evaluation mode.
+
+    With several ranks, only the first shows a progress bar.
 
     Args:
         known: key of an image -> its features [D]; such an image is not encoded again.
-    Raises: InputError when more than the share `max_broken` of the images cannot be read, none can,
-        or features are not finite.
+    Raises: InputError when more than the fraction `max_broken` of the images cannot be read, none
+        can be read, or features are not finite.
     """
     hidden = reading.quiet or (dist.is_initialized() and dist.get_rank() > 0)
     device = next(module.parameters()).device
@@ -149,7 +151,7 @@ class Extractor:
         self.done: list[tuple[Split, Features]] = []
 
     def __call__(self, split: Split) -> Features:
-        """As `extract` gives them."""
+        """The features of a split, as `extract` returns them."""
         known: dict[str, Tensor] = {}
         for before, features in self.done:
             if before.path == split.path:
@@ -161,11 +163,12 @@ class Extractor:
 
 
 def hits(scores: Tensor, labels: Tensor) -> Tensor:
-    """[n, 2] bool: of each image, whether its label has the highest score, and one of the five
+    """[n, 2] bool: whether the label of an image has the highest score, and one of the five
     highest.
 
     Args:
-        scores: [n, classes], minus infinity for one that cannot be right; labels: [n] int64.
+        scores: [n, classes], minus infinity for a class that cannot be right.
+        labels: [n] int64.
     """
     best = scores.topk(min(5, scores.shape[1]))
     right = (best.indices == labels[:, None]) & (best.values > -torch.inf)
@@ -173,6 +176,6 @@ def hits(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def rows_of(part: Split, whole: Split) -> NDArray[np.int64]:
-    """Where the images of `part` stand in `whole`."""
+    """The numbers in `whole` of the images of `part`."""
     place = {key: number for number, key in enumerate(whole.keys)}
     return np.array([place[key] for key in part.keys], dtype=np.int64)

@@ -33,7 +33,7 @@ class CachedFeatures:
         self.of: dict[str, tuple[Features, Features]] = {}  # training and test, by task
 
     def __call__(self, fit: Fit) -> Score:
-        """Train and test one."""
+        """Train and test one classifier."""
         train, test = self._features(fit.task)
         broken = [*train.broken.images(), *test.broken.images()]
         if fit.fraction < 1:
@@ -50,13 +50,13 @@ class CachedFeatures:
 def fit_linear(
     train: Features, test: Features, head: nn.Linear, init: Init, recipe: TransferRecipe, seed: int
 ) -> Score:
-    """Train a copy of `head` on features, standardised by the training features' mean and
+    """Train a copy of `head` on features, standardised by the training features' mean and standard
     deviation, and test it.
 
     Args:
-        init: a transferred head is for features as they are, so it is rewritten for standardised
-            ones; a random one is not.
-        recipe: its epochs or iterations, rates, decay and batch.
+        init: a transferred head is for features that are not standardised, so it is converted; a
+            random one is not.
+        recipe: gives the epochs or iterations, rates, decay and batch.
         seed: of the order of the images.
     """
     began = time.perf_counter()
@@ -83,7 +83,7 @@ def fit_linear(
 def _descend(
     classifier: nn.Linear, features: Tensor, labels: Tensor, recipe: TransferRecipe, seed: int
 ) -> float:
-    """Train by AdamW with a cosine schedule; the loss of the last step."""
+    """Train by AdamW with a cosine schedule; returns the loss of the last step."""
     optimizer = torch.optim.AdamW(
         classifier.parameters(), lr=recipe.max_lr, weight_decay=recipe.weight_decay, fused=True
     )
@@ -102,9 +102,7 @@ def _descend(
 
 
 def _batches(count: int, batch: int, device: torch.device, seed: int) -> Iterator[Tensor]:
-    """The numbers below `count` in batches, epoch after epoch without end, each in another
-    order.
-    """
+    """Endless batches of the numbers below `count`; each epoch has another order."""
     draw = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(count, generator=draw).to(device).split(batch)

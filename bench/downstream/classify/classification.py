@@ -1,5 +1,5 @@
-"""Training a classifier on an encoder, the encoder with it or not, for images of one class each or
-of any number.
+"""Training a classifier on an encoder that is frozen or trained with it, for images of one class or
+of any number of classes.
 """
 
 import itertools
@@ -33,17 +33,17 @@ BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 class Classification(Objective):
     """An image encoder, a linear classifier over the classes of a data set, and softmax
-    cross-entropy; where an image can be of several classes, CatLIP's own binary cross-entropy.
+    cross-entropy; if an image can be of several classes, CatLIP's own binary cross-entropy.
 
     Args:
         image_encoder: [B, 3, H, W] to [B, D].
         head: [B, D] to [B, classes].
-        recipe: its label smoothing and the decay of the learning rate from block to block.
+        recipe: gives the label smoothing and the decay of the learning rate from block to block.
         frozen: leave the encoder as it is, in evaluation mode and on its device, and train the head
             alone.
         multi_label: whether an image can be of several classes, or none.
-    Raises: InputError when rates are to decay over the blocks of an encoder that has not one row of
-        them.
+    Raises: InputError when the recipe has a layer decay, but the encoder does not have one row of
+        numbered blocks.
     """
 
     needs = frozenset({"labels"})
@@ -59,7 +59,7 @@ class Classification(Objective):
         super().__init__()
         if frozen:
             self.__dict__["image_encoder"] = (
-                image_encoder  # no part of what is averaged, checkpointed and written
+                image_encoder  # not registered: it is not averaged, checkpointed or written
             )
         else:
             self.image_encoder = image_encoder
@@ -70,7 +70,7 @@ class Classification(Objective):
         names = [name for name, _ in image_encoder.named_parameters()]
         blocks = {place: block for place, name in enumerate(names) if (block := BLOCK.search(name))}
         self.depth = 1 + max((int(block[1]) for block in blocks.values()), default=-1)
-        self.stem = frozenset(names[: min(blocks, default=0)])  # whatever its library calls them
+        self.stem = frozenset(names[: min(blocks, default=0)])  # parameters before the blocks
         if (
             recipe.layer_decay != 1
             and len({block.string[: block.start()] for block in blocks.values()}) != 1
@@ -82,7 +82,7 @@ class Classification(Objective):
         self.train()
 
     def train(self, mode: bool = True) -> "Classification":
-        """As of any module; a frozen encoder stays in evaluation mode."""
+        """Set the mode, as for any module; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         self.image_encoder.train(mode and not self.frozen)
         return self
@@ -100,8 +100,8 @@ class Classification(Objective):
         )
 
     def lr_scale(self, name: str) -> float:
-        """1 for the head, r for the last norm and the last block, r^depth for the first, r^(depth +
-        1) for the stem.
+        """The factor of the learning rate, at layer decay r: 1 for the head, r for the last norm
+        and the last block, r^depth for the first block, r^(depth + 1) for the stem.
         """
         own = name.removeprefix("image_encoder.")
         if own == name:
@@ -113,13 +113,14 @@ class Classification(Objective):
 
 @dataclass(frozen=True)
 class Score:
-    """How good a classifier is: shares of the test images in [0, 1], how long its training took,
-    and how its loss ended.
+    """How good a classifier is on the test images, and how its training went.
 
     Attributes:
-        correct: of each test image that could be read, in their order, whether its class came
-            first; see `catlip.kinds.transfer.transfer.packed`.
-        broken: the images, of training and of testing, that could not be read and were left out.
+        top1, top5: accuracy in [0, 1].
+        seconds, final_loss: of its training.
+        correct: for each test image that could be read, in their order, whether its class had the
+            highest score; as `catlip.kinds.transfer.transfer.packed` writes it.
+        broken: the training and test images that could not be read and were left out.
     """
 
     top1: float
@@ -152,7 +153,9 @@ def train_classifier(
 def evaluate(
     classification: Classification, preprocess: Preprocess, test: Split, run: Run
 ) -> dict[str, Any]:
-    """Its `top1`, `top5` and `correct`, and the `broken` images; each rank tests its share."""
+    """The fields `top1`, `top5`, `correct` and `broken` of a Score; each rank tests a part of the
+    images.
+    """
     classification.eval()
     place = run.place
     mine = test.take(np.arange(place.rank, len(test), place.world_size))

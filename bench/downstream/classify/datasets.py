@@ -1,9 +1,9 @@
-"""Labelled images by one spelling: the starter probes, or a data set of yours.
+"""Opens labelled images by one spelling: the starter probes, or a data set of your own.
 
-starter:data/starter            two tasks on drawing teams never seen in pre-training: concepts and
-                                subgroups
-starter-validation:data/starter the same, fitted to one of the probe's two training teams and tested
-                                on the other: for every choice that is made
+starter:data/starter            two tasks, concepts and subgroups, on drawings of teams that
+                                pre-training never saw
+starter-validation:data/starter the same, trained on one of the probe's two training teams and
+                                tested on the other: for tuning
 imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE, or tars of KEY.jpg and
                                 KEY.cls in train/ and val/; likewise places365: and folder:
 fashion_mnist:                  Fashion-MNIST, where Debian's package installs it; or
@@ -44,7 +44,7 @@ MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,0
 
 @dataclass(frozen=True)
 class Split:
-    """Encoded images and their classes; it can stand where the data path expects a shard.
+    """Encoded images and their classes; the data path takes it in place of a shard.
 
     Attributes:
         path: where the images are, for messages.
@@ -73,8 +73,9 @@ class Split:
         )
 
     def subset(self, fraction: float, seed: int) -> "Split":
-        """This share of the images of every class, at least one of each; a smaller share is part of
-        a larger one.
+        """The given fraction of the images of every class, at least one of each.
+
+        With the same seed, the subset of a smaller fraction is part of that of a larger one.
 
         Args:
             fraction: in (0, 1].
@@ -84,7 +85,7 @@ class Split:
             return self
         draw = streams.generator(seed, streams.SUBSETS)
         mixed = draw.permutation(len(self))
-        # Class by class, mixed within each.
+        # Class by class, in random order within each.
         order = mixed[np.argsort(self.labels[mixed], kind="stable")]
         sizes = np.unique(self.labels, return_counts=True)[1]
         rank = np.arange(len(self)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -103,14 +104,14 @@ class Task:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
         return len(self.labels.names)
 
 
 def load_tasks(spelling: str) -> list[Task]:
     """The tasks that `spelling` names.
 
-    Raises: InputError for an unknown kind or data that are not as described above.
+    Raises: InputError for an unknown kind, or data that are not as the module's docstring
+        describes.
     """
     kind, colon, place = spelling.partition(":")
     if kind == FASHION_MNIST and colon:
@@ -135,15 +136,20 @@ def load_tasks(spelling: str) -> list[Task]:
 def ragged(
     labels: NDArray[np.int64] | NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The labels of n images, as of a `Split`, as `values` [sum K] and `offsets` [n + 1], int64."""
+    """The labels of n images of a `Split` in ragged form, int64.
+
+    Returns: `values` [sum K], the classes of all images in turn, and `offsets` [n + 1], where those
+        of each image begin.
+    """
     if labels.dtype != bool:
         return labels.astype(np.int64, copy=False), np.arange(len(labels) + 1)
     return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
 
 
 def name_labels(task: str, names: Sequence[str]) -> LabelSet:
-    """Class names with the synsets they mean: a wnid says so itself, of any other name the nouns
-    are looked up.
+    """Class names with the synsets they mean.
+
+    A WordNet id (wnid) is a synset itself; the nouns of any other name are looked up in WordNet.
     """
     known = set(nouns().offsets.tolist())
 
@@ -152,7 +158,7 @@ def name_labels(task: str, names: Sequence[str]) -> LabelSet:
             return (offset,) if (offset := int(name[1:])) in known else ()
         if name.isdecimal():  # the number of a class, and not the noun "seven"
             return ()
-        # There a variety follows the hyphen.
+        # In names of Places365 a variety follows the hyphen.
         return synsets_of(name.replace("-", "/") if task == "places365" else name)
 
     return LabelSet(task, tuple(names), tuple(map(synsets, names)))
@@ -232,7 +238,7 @@ def _from_tars(folder: Path) -> Split:
     return Split(folder, keys, labels, image_bytes=partial(_of_shards, shards, samples))
 
 
-# Functions of a module, and not closures, reach a worker process however that is started.
+# Functions of the module instead of closures: only these can be sent to spawned worker processes.
 def _nth(image_bytes: Callable[[int], bytes], numbers: Sequence[int], i: int) -> bytes:
     return image_bytes(numbers[i])
 
@@ -252,7 +258,7 @@ def _of_shards(shards: ShardSet, samples: Sequence[tuple[int, int]], i: int) -> 
 
 
 def _class_id(shard: Shard, number: int) -> int:
-    """What the .cls of a sample says, else the `label` of its .json. Raises: InputError."""
+    """The class in the .cls of a sample, else the `label` in its .json. Raises: InputError."""
     text = (shard.caption(number) or "").strip()  # a .cls is read as a caption is
     if not text.isdecimal():
         text = _label(shard, number) or text
@@ -272,9 +278,9 @@ def _label(shard: Shard, number: int) -> str:
 
 
 def _class_names(kind: str, root: Path, num_classes: int) -> Sequence[str]:
-    """The names of class numbers in the order of their data set.
+    """The names of the classes by class number, in the order of the data set.
 
-    Raises: InputError when it has fewer.
+    Raises: InputError when the data set has fewer than `num_classes`.
     """
     names = {
         "imagenet": lambda: [f"n{synset:08d}" for synset in imagenet_synsets()],

@@ -1,9 +1,9 @@
 """Fashion-MNIST: 70,000 grey photographs of clothes, 28 x 28 pixels, of ten classes.
 
-Read as Debian's package `dataset-fashion-mnist` installs it: four compressed idx files, of which
-torchvision's downloads have copies (`FashionMNIST/raw`). An idx file is a header of big-endian
-32-bit integers (what the values are, how many entries there are, the shape of an entry), then the
-values.
+The files are those of Debian's package `dataset-fashion-mnist`: four compressed idx files.
+torchvision downloads the same files to `FashionMNIST/raw`. An idx file has a header of big-endian
+32-bit integers (the type and number of dimensions, the number of entries, the shape of an entry),
+followed by the values.
 """
 
 import gzip
@@ -22,12 +22,12 @@ INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 GET = "get Fashion-MNIST by `apt-get install dataset-fashion-mnist` (Debian, Ubuntu)"
 NUM_CLASSES = 10
 SIDE = 28
-MOST_IMAGES = 60_000  # of a split: a damaged header does not fill the memory
-UNSIGNED_BYTES = 0x0800  # in an idx header, above the number of dimensions
+MOST_IMAGES = 60_000  # of a split, so that a damaged header cannot fill the memory
+UNSIGNED_BYTES = 0x0800  # in an idx header, plus the number of dimensions
 
 
 def images_file(folder: Path, split: str) -> Path:
-    """Where the images of a split are, "train" or "t10k"."""
+    """The file with the images of a split, "train" or "t10k"."""
     return folder / f"{split}-images-idx3-ubyte.gz"
 
 
@@ -53,7 +53,7 @@ def encoded_image(images: NDArray[np.uint8], number: int) -> bytes:
 
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """[n, *shape], of 1 to MOST_IMAGES entries. Raises: InputError."""
+    """The values in an idx file, [n, *shape], with n from 1 to MOST_IMAGES. Raises: InputError."""
     ndim = 1 + len(shape)
     try:
         with gzip.open(path) as file:

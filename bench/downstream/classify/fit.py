@@ -1,4 +1,4 @@
-"""One training run of a classifier, by the loop and the data path that pre-training has."""
+"""One training run of a classifier, by the training loop and the data path of pre-training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -59,10 +59,10 @@ def fit(
     kept.
 
     Args:
-        score: called when `classification` holds the averaged weights; what it gives must be of
-            JSON, the `broken` images of testing among it.
-    Returns: the score, with `seconds` of training and `final_loss`; `broken` has the images of
-        training too.
+        score: called when `classification` holds the averaged weights; returns values as in JSON,
+            among them `broken`, the broken test images.
+    Returns: the score, with `seconds` of training and `final_loss`; `broken` has the broken
+        training images too.
     Raises: InputError when the folder holds another run, the loss is not finite, or too many images
         cannot be read.
     """
@@ -109,7 +109,7 @@ def train_weights(run: Run, classification: Objective, split: Split) -> dict[str
 
 
 def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
-    """The recipe without its other image sizes, where the encoder takes one size only."""
+    """The recipe; for an encoder that takes images of one size only, without the other sizes."""
     if encoder.any_size:
         return recipe
     return replace(
@@ -118,7 +118,7 @@ def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
 
 
 def _data_path(run: Run, split: Split) -> DataPath:
-    """The data path over one shard, the split itself."""
+    """The data path over the split, which takes the place of a single shard."""
     order = SampleOrder([len(split)], run.seed)
     return DataPath(
         [split],  # type: ignore[list-item]  # it has what a shard is asked for

@@ -1,5 +1,5 @@
-"""Where a classifier on an encoder's features starts: at random, or from the pre-trained one
-(Transfer Init, Section 4.2).
+"""How a classifier on an encoder's features is initialised: at random, or from the pre-trained
+classifier (Transfer Init, Section 4.2).
 """
 
 from collections.abc import Sequence
@@ -21,30 +21,34 @@ from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import LabelSet
 
-RELEASED_CLASSES = 24_320  # of its vocabulary
+RELEASED_CLASSES = 24_320  # of the release's vocabulary
 
 Init = Literal["random", "transfer"]
 
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """What the paper leaves open about Transfer Init; see `python -m catlip.transfer_init
+    """Options of Transfer Init that the paper leaves open; see `python -m catlip.transfer_init
     --help`.
     """
 
     vocabulary: Path | None = None
-    """Of the encoder's own classifier; by default the one that its run's record names."""
+    """Vocabulary of the encoder's own classifier; by default the one that the record of its run
+    names.
+    """
     alpha: PositiveFraction = ALPHA
-    """Least path similarity of a class that may stand for a label, 1 / (1 + steps); 1 for exact
+    """Least path similarity, 1 / (1 + steps), of a class that may stand for a label; 1 for exact
     matches only.
     """
     ties: Ties = "frequent"
-    """Of classes equally near: the most frequent one, or the mean of all."""
+    """Among classes equally near: frequent takes the most frequent one, mean the mean of all."""
     bias: Bias = "zero"
-    """Of the copied rows: zero, copy, or fresh."""
+    """Bias of the new classifier: zero, copy (those of the copied rows) or fresh (as in a fresh
+    nn.Linear).
+    """
     scale: Scale = "as_is"
-    """Of the copied rows: as_is, fresh for the deviation of a fresh nn.Linear, unit for a mean norm
-    of 1.
+    """Scale of the copied rows: as_is, fresh (the standard deviation of a fresh nn.Linear) or unit
+    (a mean norm of 1).
     """
 
 
@@ -62,15 +66,14 @@ def random_head(
 def transfer_head(
     encoder: LoadedEncoder, spelling: str, labels: LabelSet, options: TransferOptions, seed: int
 ) -> tuple[nn.Linear, Sequence[Origin]]:
-    """A linear classifier over `labels` made of the rows that pre-training learnt for the same
-    nouns; where each came from.
+    """A linear classifier over `labels`, made of the rows that pre-training learnt for the same
+    nouns, and the origin of each row.
 
     Args:
-        spelling: of the encoder, beside whose folder its record names the vocabulary.
-        seed: of the rows without a class.
-    Raises: InputError when the encoder has no classifier over a vocabulary, its vocabulary is not
-        known or another, or none of
-        the labels has a class.
+        spelling: of the encoder; the record beside its folder names the vocabulary.
+        seed: of the random rows, which are those of labels without a class.
+    Raises: InputError when the encoder has no classifier over a vocabulary, its vocabulary is
+        unknown or does not match, or none of the labels has a class.
     """
     if not has_classifier(encoder):
         raise InputError(
@@ -104,22 +107,23 @@ def transfer_head(
 
 
 def has_classifier(encoder: LoadedEncoder) -> bool:
-    """Whether it comes with the classifier over a vocabulary that it was pre-trained by, as
-    CatLIP's; SuperClass's is over subwords.
+    """Whether the encoder comes with the classifier over a vocabulary that it was pre-trained with.
+
+    CatLIP's encoders do. SuperClass's classifier does not count: it is over subwords.
     """
     checkpoint = encoder.checkpoint
     if checkpoint is None or {*checkpoint.classifier} != {"weight", "bias"}:
         return False
     if checkpoint.config.get("method") != "catlip" and "vocabulary" not in checkpoint.config:
         return False
-    # The release's others are fine-tuned.
+    # Released checkpoints with other numbers of classes are fine-tuned.
     return checkpoint.layout is None or checkpoint.layout.num_classes == RELEASED_CLASSES
 
 
 @torch.no_grad()
 def on_standardised(head: nn.Linear, mean: Tensor, deviation: Tensor) -> nn.Linear:
-    """The same classifier for features of which `mean` was taken off and which were divided by
-    `deviation`, both [D].
+    """The same classifier for features from which `mean` was subtracted and which were then divided
+    by `deviation`, both [D].
     """
     changed = nn.Linear(head.in_features, head.out_features)
     mean, deviation = mean.cpu(), deviation.cpu()

@@ -1,5 +1,5 @@
 """Zero-shot classification by prompts: the text tower embeds the names of the classes, and an image
-is given the nearest.
+gets the class of the nearest embedding.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,8 +27,10 @@ Template = Callable[[str], str]
 def prompted_rows(
     encoder: LoadedEncoder, spelling: str, task: Task
 ) -> Callable[[Tensor], Tensor] | None:
-    """Features [n, D] of the encoder to cosines [n, classes] with the prompts; None for an encoder
-    without a text tower.
+    """A function from features [n, D] of the encoder to their cosines [n, classes] with the
+    prompts.
+
+    None for an encoder without a text tower.
     """
     device = next(encoder.module.parameters()).device
     if spelling.startswith("openclip:"):
@@ -41,8 +43,9 @@ def prompted_rows(
 
 
 def class_names(task: Task) -> list[str]:
-    """What a prompt calls the classes: OpenCLIP's names of ImageNet's, and any other's own, in
-    words.
+    """The names of the classes in prompts.
+
+    ImageNet's classes have OpenCLIP's names. All others keep their names, written as words.
     """
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
@@ -60,7 +63,7 @@ def _in_words(name: str) -> str:
 
 
 def templates(task: Task) -> Sequence[Template]:
-    """The 80 of CLIP's authors for ImageNet, three for anything else."""
+    """The prompt templates: the 80 of CLIP's authors for ImageNet, three for anything else."""
     from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
 
     return OPENAI_IMAGENET_TEMPLATES if task.name == "imagenet" else PLAIN
@@ -73,7 +76,7 @@ def _of_openclip(rest: str, task: Task, device: torch.device) -> Callable[[Tenso
     model = openclip_model(name, tag).to(device).eval()
     rows = embed_classes(model.encode_text, open_clip.get_tokenizer(name), task, device=device)
     projection = getattr(model.visual, "proj", None)
-    head = getattr(model.visual, "head", None)  # of towers that are timm's
+    head = getattr(model.visual, "head", None)  # of towers from timm
 
     def project(features: Tensor) -> Tensor:
         return (
@@ -88,7 +91,7 @@ def _of_openclip(rest: str, task: Task, device: torch.device) -> Callable[[Tenso
 
 
 def _of_run(encoder: LoadedEncoder, task: Task, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """By the two towers of a run of ours."""
+    """The function of `prompted_rows`, by the two towers of a run of this project."""
     from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
 
     assert encoder.checkpoint is not None, "it has a text tower"
@@ -118,7 +121,7 @@ def embed_classes(
     task: Task,
     device: torch.device,
 ) -> Tensor:
-    """[classes, joint]: the mean of a class's prompts, each a unit vector, as a unit vector."""
+    """[classes, joint]: per class the mean of its prompts' unit vectors, as a unit vector."""
     rows = []
     for name in class_names(task):
         tokens = tokenize([template(name) for template in templates(task)])

@@ -1,9 +1,9 @@
 """ADE20k in its own layout: ROOT/images/{training,validation}/NAME.jpg and
 ROOT/annotations/{training,validation}/NAME.png.
 
-An annotation holds 8-bit ids: 0 is no class and not judged, class i has id i + 1. Every file is
-looked at before anything is trained. What a data set can have wrong is left out and counted; what
-would make a number mean something else is refused.
+An annotation holds 8-bit ids: 0 means no class and is ignored, class i has id i + 1. Every file is
+checked before anything is trained. Scenes with one of FAULTS are left out and counted; what would
+change the meaning of a result is refused.
 """
 
 import re
@@ -25,9 +25,9 @@ from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_o
 
 FOLDERS = {"train": "training", "val": "validation"}
 NAMES = "objectInfo150.txt"
-IGNORED = 255  # the class id of a pixel that is not judged; an annotation says it by 0, and by this
+IGNORED = 255  # the class id of an ignored pixel; annotations hold 0 or 255 there
 FAULTS = ("without_annotation", "without_image", "unreadable", "other_size")
-# What Pillow says it by.
+# What Pillow raises for a file that it cannot read.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -36,7 +36,7 @@ class Scene:
     """One image and its annotation.
 
     Attributes:
-        unknown: ids in the annotation that no class has; their pixels are not judged.
+        unknown: ids in the annotation that no class has; their pixels are ignored.
     """
 
     image: Path
@@ -46,13 +46,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class AdeSplit:
-    """The scenes of a split that can be used, by file name.
+    """The scenes of a split that can be used, sorted by file name.
 
     Attributes:
         names: of the classes, by class id.
-        counts: how many scenes there are in the folders, and how many of them have which of FAULTS;
-            of those that are used, how many are grey or show no class; the pixels of unknown ids;
-            the classes that no scene shows.
+        counts: the number of scenes in the folders, and of scenes with each of FAULTS; among the
+            scenes that are used, the number of those that are grey and of those that show no class,
+            of pixels of unknown ids, and of classes that no scene shows.
         broken: the scenes that are left out.
     """
 
@@ -65,14 +65,19 @@ class AdeSplit:
         return len(self.scenes)
 
     def first(self, count: int) -> "AdeSplit":
-        """Its first scenes."""
+        """The split with its first `count` scenes only."""
         return replace(self, scenes=self.scenes[:count])
 
 
 @dataclass(frozen=True)
 class _Looked:
-    """What is in a scene's files: one of FAULTS and its cause, or "" twice; whether it is grey; how
-    many pixels [256] have each id."""
+    """What is in a scene's files.
+
+    Attributes:
+        fault, cause: one of FAULTS and its cause; both "" for a scene without a fault.
+        grey: whether the image is grey.
+        pixels: [256], how many pixels have each id.
+    """
 
     fault: str
     cause: str
@@ -92,7 +97,7 @@ def ade20k_root(spelling: str) -> Path:
 
 
 def class_names(root: Path) -> list[str]:
-    """Of the classes, from objectInfo150.txt where there is one, or else ADE20k's 150.
+    """The names of the classes: from objectInfo150.txt if it is there, else ADE20k's 150.
 
     Raises: InputError.
     """
@@ -119,12 +124,11 @@ def class_names(root: Path) -> list[str]:
 def read_ade20k(
     root: Path, split: Literal["train", "val"], max_broken: float = MAX_BROKEN
 ) -> AdeSplit:
-    """A split of ADE20k, or of anything laid out like it; each rank looks at its share of the
-    files.
+    """A split of ADE20k, or of anything laid out like it; each rank checks a part of the files.
 
-    Raises: InputError when a folder is missing, more than the share `max_broken` of the scenes has
-        a fault, or more than
-        MAX_ABSENT_SHARE of the pixels have an id that no class has.
+    Raises: InputError when a folder is missing, more than the fraction `max_broken` of the scenes
+        has a fault, or more than the fraction MAX_ABSENT_SHARE of the annotated pixels has an id
+        that no class has.
     """
     images, annotations = (root / kind / FOLDERS[split] for kind in ("images", "annotations"))
     for needed in (images, annotations):
@@ -162,8 +166,8 @@ def _keys(folder: Path, suffix: str) -> set[str]:
 
 
 def _look_at(scene: Scene) -> _Looked:
-    """The annotation is decoded whole, the image at an eighth of its size, which tells too whether
-    its file is whole.
+    """Check a scene. The annotation is decoded whole, the image at an eighth of its size, which
+    also shows whether its file is complete.
     """
     nothing = np.zeros(256, dtype=np.int64)
     if not scene.annotation.is_file():

@@ -1,8 +1,8 @@
 """COCO in its own layout: ROOT/annotations/instances_{train,val}2017.json, and the images in
 ROOT/{train,val}2017/.
 
-Names and ids of the categories come from the annotation file. What a file can have wrong is
-counted; what would make a number mean something else is refused.
+Names and ids of the categories come from the annotation file. Images that are missing or empty are
+left out and counted; what would change the meaning of a result is refused.
 """
 
 import json
@@ -16,21 +16,22 @@ from typing import Any, Literal
 from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
 
-MAX_ABSENT_SHARE = 0.01  # of the annotations without a mask, and of the pixels of unknown classes
-FEW = 10  # annotations without a mask that no data set is refused for
+MAX_ABSENT_SHARE = 0.01  # largest part of annotations without a mask, and of unknown pixels
+FEW = 10  # annotations without a mask that are always allowed
 
 
 @dataclass(frozen=True)
 class CocoSplit:
-    """The images of a split that are there, and what is said about them.
+    """The images of a split whose files are there, and their annotations.
 
     Attributes:
         folder: of the images.
         images: as in the file: id, file_name, height, width.
         categories: as in the file, by ascending id; a class id is a position in it.
         annotations: those of each image, in the order of `images`.
-        counts: how many images are listed, absent and without objects; how many objects, crowds,
-            and objects of a box with a side below one pixel; how many categories without an object.
+        counts: the number of images that are listed, absent, and without objects; of objects,
+            crowds, and objects whose box has a side below one pixel; of categories without an
+            object.
         broken: the listed images that are left out.
     """
 
@@ -46,7 +47,7 @@ class CocoSplit:
 
     @property
     def names(self) -> list[str]:
-        """Of the classes."""
+        """The names of the classes, by class id."""
         return [category["name"] for category in self.categories]
 
     @property
@@ -55,12 +56,12 @@ class CocoSplit:
         return {category["id"]: number for number, category in enumerate(self.categories)}
 
     def first(self, count: int) -> "CocoSplit":
-        """Its first images with an object on them."""
+        """The split with only the first `count` images that have an object."""
         numbers = [n for n, of_image in enumerate(self.annotations) if has_object(of_image)]
         return self.of(numbers[:count])
 
     def of(self, numbers: Iterable[int]) -> "CocoSplit":
-        """Those of its images."""
+        """The split with only the images of these numbers."""
         kept = list(numbers)
         images, annotations = (
             [self.images[number] for number in kept],
@@ -69,7 +70,7 @@ class CocoSplit:
         return replace(self, images=images, annotations=annotations)
 
     def write(self, path: Path) -> None:
-        """As an annotation file of COCO's, of just these images."""
+        """Write an annotation file as COCO's, with these images only."""
         everything = [annotation for annotations in self.annotations for annotation in annotations]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
@@ -80,7 +81,7 @@ class CocoSplit:
 
 
 def has_object(annotations: list[dict[str, Any]]) -> bool:
-    """Whether there is more than crowds on an image."""
+    """Whether an image has an object that is not a crowd."""
     return any(not annotation.get("iscrowd") for annotation in annotations)
 
 
@@ -98,13 +99,12 @@ def coco_root(spelling: str) -> Path:
 def read_coco(
     root: Path, split: Literal["train", "val"], max_broken: float = MAX_BROKEN
 ) -> CocoSplit:
-    """A split of COCO-2017, or of anything laid out like it, without the images that are not there
-    or empty.
+    """A split of COCO-2017, or of anything laid out like it, without images that are missing or
+    empty.
 
-    Raises: InputError when the file or the folder is missing, the file is no such annotation file,
-        an annotation is of an image
-        or a category that it does not list, or more than the share `max_broken` of the images is
-        missing or empty.
+    Raises: InputError when the annotation file or the folder is missing, the file is not in COCO's
+        format, an annotation refers to an image or a category that is not in the file, or more than
+        the fraction `max_broken` of the images is missing or empty.
     """
     path, folder = root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017"
     for needed in (path, folder):

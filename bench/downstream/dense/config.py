@@ -1,4 +1,4 @@
-"""What detection, segmentation and multi-label classification are started with."""
+"""The options that detection, segmentation and multi-label classification share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +20,18 @@ class Dense:
     """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE], timm:NAME[:FILE]
     of a plain ViT, or random:NAME@RESOLUTION; see bench.downstream.encoders."""
     data: str
-    """Where the data set lies, in its own layout."""
+    """The data set: ade20k:DIR for segmentation, coco:DIR for the others, in its own layout."""
     out: Path
     """The record to write; the run goes into a folder of the same name."""
     recipe: ImageRecipe
     seed: Seed = 0
-    """Of the order, the crops, the head, and a random encoder."""
+    """Seed of the order of images, the crops, the head, and a random encoder."""
     overfit: Natural = 0
-    """Train on the first so many training images and test on the same: can the harness learn at
-    all? 0 for the real task.
+    """Number of training images, the first ones, to train on and to test on: can the harness learn
+    at all? 0 for the real task.
     """
     draw: Natural = 6
-    """Test images whose predictions the record keeps, to be drawn in the report."""
+    """Number of test images whose predictions the record keeps, to be drawn in the report."""
     num_workers: Natural = 1
     """Processes that read images, per rank."""
     max_broken: MaxBroken = MAX_BROKEN
@@ -51,5 +51,5 @@ class Dense:
 
     @property
     def folder(self) -> Path:
-        """Of the run: its checkpoints and logs."""
+        """The folder of the run, with its checkpoints and logs."""
         return self.out.with_suffix("")

@@ -28,7 +28,7 @@ from catlip.training.distributed import Place, find_place
 from catlip.training.saving.weights import save_weights
 from catlip.training.threads import use_threads
 
-# Most points of a loss curve in a record; each is the mean of as many steps as that takes.
+# Most points of a loss curve in a record; in a longer run each is the mean of several steps.
 MOST_POINTS = 1000
 
 Results = dict[str, Any]  # metrics by name, and samples, which are lists
@@ -62,7 +62,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class DenseTask(ABC, Generic[S, M]):
-    """One run of a task: S is what it reads, M the model that it trains.
+    """One run of a task: S is the type of its images, M that of its model.
 
     Attributes:
         recipe: the config's, changed where the encoder needs it.
@@ -113,10 +113,10 @@ class DenseTask(ABC, Generic[S, M]):
 
     @abstractmethod
     def test(self, model: M, split: S) -> Results:
-        """How good the model is. All ranks call it, each for its part of the images.
+        """How good the model is. All ranks call this, each for its part of the images.
 
-        Returns: on the main rank the score; under "broken" the images that training and testing
-            could not read, if it says so.
+        Returns: on the main rank the score. If it has "broken", these are the images that training
+            and testing could not read.
         """
 
     def samples(self) -> dict[str, list[Any]]:
@@ -136,7 +136,7 @@ class DenseTask(ABC, Generic[S, M]):
 
 
 def transfer(config: Dense, load: Callable[[], type[DenseTask[Any, Any]]]) -> None:
-    """Train, test, print, and write the record; or say what would be done, in a dry run.
+    """Train, test, print, and write the record; in a dry run, print what would be done.
 
     A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are
     kept.
@@ -144,7 +144,7 @@ def transfer(config: Dense, load: Callable[[], type[DenseTask[Any, Any]]]) -> No
     Args:
         load: imports the task, whose library may be missing.
     Raises: InputError when the folder or the record is of another run, the loss is not finite, or
-        the data or the encoder are of no use.
+        the data or the encoder cannot be used.
     """
     place = find_place(config.device)
     if config.dry_run:
@@ -153,7 +153,7 @@ def transfer(config: Dense, load: Callable[[], type[DenseTask[Any, Any]]]) -> No
     task_type = load()
     task_type.check(config.recipe, place)
     encoder = task_type.open_encoder(config, place)
-    digest = encoder.digest()  # now: a feature map drops the class token
+    digest = encoder.digest()  # before a feature map drops the class token
     if is_written(config.out, config, digest, say=place.is_main):
         return
     record = Record(config.out, kind=task_type.record_kind, config=config)
@@ -225,14 +225,14 @@ def _splits(task: DenseTask[S, M], record: Record, broken: BrokenImages) -> tupl
 
 
 def _leave_out(record: Record, broken: BrokenImages, place: Place) -> None:
-    """Count and list in the record the images that are left out, and say so, if there are any."""
+    """Put the images that are left out into the record, and print a summary if there are any."""
     broken.note(record)
     if broken and place.is_main:
         print(f"left out: {broken.summary()}", flush=True)
 
 
 def note_warmup(recipe: ImageRecipe, num_steps: int) -> list[str]:
-    """A note, where a recipe of this project's own warms up for less than it says."""
+    """A note, if a recipe of this project's own warms up for fewer steps than it says."""
     steps = warmup_steps(recipe, num_steps)
     if recipe.source != "own" or steps == recipe.warmup_iterations:
         return []
@@ -240,13 +240,13 @@ def note_warmup(recipe: ImageRecipe, num_steps: int) -> list[str]:
 
 
 def check_precision(recipe: ImageRecipe, place: Place) -> None:
-    """Raises: InputError for what detectron2 and mmengine cannot do on a CPU."""
+    """Raises: InputError on a CPU for precisions other than fp32, which the libraries lack."""
     if place.device.type == "cpu" and recipe.precision != "fp32":
         raise InputError(f"precision {recipe.precision} is for GPUs; on a CPU use --precision fp32")
 
 
 def curve(losses: "Tensor | NDArray[Any]") -> list[list[float]]:
-    """[step, loss] each, at most MOST_POINTS, of the losses of all steps."""
+    """The losses of all steps as at most MOST_POINTS points [step, mean loss]."""
     stretch = math.ceil(len(losses) / MOST_POINTS)
     return [
         [start, float(losses[start : start + stretch].mean())]
@@ -255,5 +255,5 @@ def curve(losses: "Tensor | NDArray[Any]") -> list[list[float]]:
 
 
 def shown(value: float | None) -> str:
-    """A metric in a line of the terminal."""
+    """A metric as text, for a line in the terminal."""
     return "unknown" if value is None else f"{value:.3f}"

@@ -1,8 +1,8 @@
-"""A linear classifier of several labels an image, as a task of the dense harness.
+"""A linear classifier that gives an image several labels, as a task of the dense harness.
 
-It is judged by the average precision of each category: its mean over categories (macro, which the
-paper reports), of all decisions together (micro), and over categories weighted by how frequent they
-are. Averages leave out categories that no test image has, and count them.
+It is scored by average precision in three ways: the mean over categories (macro, which the paper
+reports), that of all decisions together (micro), and the mean over categories weighted by how
+frequent they are. Categories that no test image has are left out of the means, and counted.
 """
 
 import json
@@ -35,13 +35,13 @@ from catlip.recipes.transfer import MULTILABELS, TransferRecipe
 from catlip.training.distributed import Place, of_all_ranks
 from catlip.vocabulary.label_sets import LabelSet, label_set
 
-MOST_SHOWN = 5  # predictions a picture in the record
+MOST_SHOWN = 5  # predictions for each picture in the record
 
 
 @dataclass(frozen=True)
 class MultiLabel(Dense):
-    """Train an encoder and a linear classifier of several labels an image; run the same command
-    again to go on.
+    """Train an encoder and a linear classifier that gives an image several labels; run the same
+    command again to go on where it stopped.
 
     python -m bench.downstream.multilabel --encoder runs/starter/pretrain/catlip-seed0 \\
         --data coco:data/starter-scenes/coco
@@ -58,20 +58,20 @@ class MultiLabel(Dense):
     out: Path = Path("runs/bench/multilabel") / BY_NAME
     """The record to write; the run goes into a folder of the same name."""
     init: Init = "random"
-    """Where the classifier starts: random, or transfer (Transfer Init, for encoders pre-trained by
-    CatLIP).
+    """How the classifier is initialised: random, or transfer (Transfer Init, for encoders
+    pre-trained by CatLIP).
     """
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(
         default_factory=lambda: TransferOptions(bias="copy")
     )
     crowds: bool = True
-    """A category is on an image also where only a crowd of it is annotated, as in the release."""
+    """Count a category as present also where only a crowd of it is annotated, as in the release."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
 
 
 class MultiLabelTask(DenseTask[CocoSplit, Classification]):
-    """Which categories are on an image, by pre-training's own loop and data path."""
+    """Which categories are on an image, trained by the loop and the data path of pre-training."""
 
     record_kind = kinds.Multilabel
 
@@ -85,7 +85,7 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
 
     @classmethod
     def open_encoder(cls, config: MultiLabel, place: Place) -> LoadedEncoder:
-        """For images of the recipe's size."""
+        """The encoder, for images of the recipe's size."""
         return load_encoder(
             config.encoder, config.seed, place.device, resolution=config.recipe.resolution
         )
@@ -158,7 +158,9 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
         }
 
     def samples(self) -> dict[str, list[Any]]:
-        """The loss at each line of the run's log; where the rows of a transferred head are from."""
+        """The loss at each line of the run's log, and the origins of the rows of a transferred
+        head.
+        """
         if not self.place.is_main:
             return {}
         log = (self.config.folder / "log.jsonl").read_text()
@@ -187,8 +189,7 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
 
 
 def as_split(coco: CocoSplit, crowds: bool) -> Split:
-    """The images of a split of COCO's, each with the categories that are on it; without any, it is
-    an example of none.
+    """The images of a split of COCO's, each with the categories that are on it, or with none.
 
     Args:
         crowds: whether a crowd counts.
@@ -208,7 +209,7 @@ def _of_file(folder: Path, names: list[str], number: int) -> bytes:
 
 
 def label_names(names: list[str]) -> LabelSet:
-    """The categories with their synsets: of COCO's own, the senses chosen by hand; of others the
+    """The categories with their synsets: for COCO's own the senses chosen by hand, for others the
     first noun sense.
     """
     coco = label_set("coco")
@@ -239,15 +240,17 @@ def average_precision(scores: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def _binary(scores: Tensor, truth: Tensor) -> float:
-    """Of ranks: torchmetrics would take scores outside of [0, 1] through a sigmoid, which makes
-    ties of the large ones.
+    """The average precision of yes or no decisions, from the order of their scores.
+
+    torchmetrics would apply a sigmoid to scores outside of [0, 1], which makes ties of the large
+    ones.
     """
     distinct, ranks = scores.unique(return_inverse=True)
     return float(binary_average_precision(ranks.double() / len(distinct), truth))
 
 
 def _picture(val: Split, number: int, chances: Tensor) -> dict[str, Any]:
-    """A test image, the classes on it, and those that are found most likely."""
+    """A test image, the classes on it, and the most likely classes by the model."""
     best = chances.topk(min(MOST_SHOWN, len(chances)))
     return {
         "key": val.keys[number],

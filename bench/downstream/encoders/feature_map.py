@@ -1,9 +1,9 @@
-"""An encoder's last feature map, as segmentation and detection read it: no class token, one vector
-for each place.
+"""An encoder's last feature map, for segmentation and detection: one vector for each position,
+without the class token.
 
-What dense transfer adds to the encoder is here, none of it with weights: half the stride (Section
-5.2 segments at 8 pixels), attention within windows (Li et al. 2022, ViTDet), and blocks that are
-skipped at random.
+Dense transfer changes the encoder in three ways, none of which adds weights: half the stride
+(Section 5.2 segments at 8 pixels), attention within windows (Li et al. 2022, ViTDet), and blocks
+that are skipped at random.
 """
 
 from collections.abc import Iterable
@@ -20,14 +20,14 @@ from catlip.cli import InputError
 from catlip.encoder import unit_range
 from catlip.training.attention import watched
 
-GLOBAL_BLOCKS = 4  # of ViTDet, spread evenly, the last one among them
+GLOBAL_BLOCKS = 4  # as in ViTDet: spread evenly, including the last block
 
 
 class FeatureMap(nn.Module):
-    """[B, 3, H, W] uint8, or float in [0, 1], with sides in whole patches, to [B, D, H / stride, W
-    / stride].
+    """The last feature map of an encoder, whose weights it uses and trains.
 
-    The weights are those of `encoder`, and are trained.
+    It takes [B, 3, H, W] uint8, or float in [0, 1], with sides in whole patches, and returns
+    [B, D, H / stride, W / stride].
 
     Args:
         output_stride: pixels from one feature to the next: the encoder's own (also 0), or half of
@@ -36,9 +36,8 @@ class FeatureMap(nn.Module):
             attention in all.
         drop_path: probability that the last block is skipped for an image in training; it rises
             linearly from 0 at the first.
-    Raises: InputError for an encoder that is no ViT of this project, of the release or of timm, or
-        an `output_stride` that its
-        stem cannot have.
+    Raises: InputError for an encoder that is not a ViT of this project, of the release or of timm,
+        or for an `output_stride` that its stem cannot have.
     """
 
     mean: Tensor
@@ -72,7 +71,7 @@ class FeatureMap(nn.Module):
 
     @property
     def depth(self) -> int:
-        """How many blocks it has."""
+        """The number of transformer blocks."""
         return len(self.vit.blocks)
 
     @property
@@ -97,8 +96,11 @@ class FeatureMap(nn.Module):
         return tokens.transpose(1, 2).reshape(batch, -1, height, width)
 
     def lr_scale(self, name: str, decay: float) -> float:
-        """What the learning rate of this parameter of it is multiplied by, at layer decay r: r for
-        the last norm, r^depth for the first block, r^(depth + 1) for the stem and the positions."""
+        """The factor of the learning rate of a parameter, at layer decay r.
+
+        It is r for the last norm and the last block, r^depth for the first block, r^(depth + 1) for
+        the stem and the positions.
+        """
         parts = name.split(".")
         if parts[:2] == ["vit", "blocks"]:
             return decay ** (self.depth - int(parts[2]))
@@ -106,9 +108,11 @@ class FeatureMap(nn.Module):
 
 
 def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> float:
-    """What the rate of a parameter of a model on a feature map is multiplied by: the feature map's
-    own, whose names begin with `prefix`, say themselves; RangeAugment's learn as the stem (the
-    release); 1 for all others."""
+    """The factor of the learning rate of a parameter, in a model that is built on a feature map.
+
+    Parameters of the feature map, whose names begin with `prefix`, have their own factor there.
+    RangeAugment's learn at the rate of the stem, as in the release. All others have 1.
+    """
     if name.startswith("range_augment."):
         return float(decay ** (features.depth + 1))
     own = name.removeprefix(prefix)
@@ -118,7 +122,7 @@ def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> f
 def vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
     """The ViT in an encoder.
 
-    Raises: InputError when it is none, or takes one size of images only.
+    Raises: InputError when the encoder is not a ViT, or takes images of one size only.
     """
     module = encoder.module.encoder if isinstance(encoder.module, Normalised) else encoder.module
     if not isinstance(module, VisionTransformer) or not encoder.any_size:
@@ -130,7 +134,7 @@ def vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
 
 
 def _drop_class_token(vit: VisionTransformer) -> None:
-    """As the release does for dense tasks: neither the token nor its position."""
+    """Remove the class token and its position, as the release does for dense tasks."""
     if vit.pos_embed is not None and not vit.no_embed_class:
         vit.pos_embed = nn.Parameter(vit.pos_embed.detach()[:, vit.num_prefix_tokens :].clone())
     vit.cls_token = vit.reg_token = None
@@ -138,8 +142,9 @@ def _drop_class_token(vit: VisionTransformer) -> None:
 
 
 def _set_stride(vit: VisionTransformer, wanted: int) -> int:
-    """The stride of the stem, after its first convolution's is halved, if it is half of the patch
-    that is wanted.
+    """Set the stride of the stem, and return it: the patch, or half of it.
+
+    For half of it, the stride of the first convolution is halved. Raises: InputError for any other.
     """
     patch = int(vit.patch_embed.patch_size[0])
     if wanted in (0, patch):
@@ -152,19 +157,19 @@ def _set_stride(vit: VisionTransformer, wanted: int) -> int:
     first = next(module for module in vit.patch_embed.modules() if isinstance(module, nn.Conv2d))
     stride, kernel = first.stride[0], first.kernel_size[0]
     first.stride = (stride // 2, stride // 2)
-    if kernel == patch:  # patches of one convolution now overlap, and would miss one place
+    if kernel == patch:  # patches now overlap; without padding the map lacks a row and a column
         first.padding = (patch // 4, patch // 4)
     return wanted
 
 
 def _spread(depth: int, count: int) -> Iterable[int]:
-    """The last block of each of `count` equal parts."""
+    """The last block of each of `count` equal parts of the blocks."""
     return {depth * part // count - 1 for part in range(1, count + 1)}
 
 
 def _within_windows(block: nn.Module, tokens: Tensor, height: int, width: int, side: int) -> Tensor:
-    """A block on each window of `side` x `side` tokens [B, H W, D], the map padded with zeros to
-    whole windows.
+    """Apply a block to each window of `side` x `side` tokens of a map [B, H W, D], which is padded
+    with zeros to whole windows.
     """
     batch, _, channels = tokens.shape
     grid = F.pad(

@@ -1,7 +1,7 @@
 """Image encoders of timm and OpenCLIP, with the preprocessing that each comes with.
 
-Weights that are not on this machine are fetched by the library; without a network that ends in one
-line.
+The library downloads weights that are not on this machine. Without a network, that ends in an error
+of one line.
 """
 
 import difflib
@@ -45,7 +45,7 @@ def timm_encoder(
             hf-hub:ORG/NAME.
         file: its weights under timm's names, instead of those that timm would fetch.
         pretrained: false for a random initialisation.
-        resolution: pixels of the images that it is for; 0 for those that it comes for.
+        resolution: side of the images in pixels; 0 for the model's own.
     Raises: InputError for an unknown name, weights that cannot be fetched, or a file that does not
         fit.
     """
@@ -67,14 +67,14 @@ def timm_encoder(
         instead,
         from_hub=pretrained and not file and not name.startswith("local-dir:"),
     ):
-        # A file has positions of its own.
+        # The position embeddings of a file are for the model's own resolution.
         model = _any_size(name, pretrained and file is None, 0 if file else resolution)
     if file:
         _load_timm(model, file)
     config = resolve_model_data_config(model)
     if resolution:
         config["input_size"] = (3, resolution, resolution)
-    # So that it ends in bytes, before mean and deviation.
+    # With this option the transform ends in uint8, before the normalisation.
     transform = create_transform(**config, use_prefetcher=True)
     words = (
         f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {config['input_size'][-1]} "
@@ -87,8 +87,8 @@ def timm_encoder(
 
 
 def _any_size(name: str, pretrained: bool, resolution: int) -> nn.Module:
-    """A model of timm's that takes images of any size: a ViT has to be told so, a convolutional
-    network knows no other way.
+    """A model of timm's that takes images of any size: a ViT needs an option for this, a
+    convolutional network does not.
     """
     import timm
 
@@ -104,9 +104,9 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
     """The image tower of an OpenCLIP model, up to the features that CLIP would project.
 
     Args:
-        name, tag: as `open_clip.create_model` takes them; the tag may be a file, and without one
-            nothing is pretrained.
-        resolution: pixels of the images that it is for, and takes; 0 for those that it comes for.
+        name, tag: as `open_clip.create_model` takes them; the tag may be a file, and without a tag
+            the weights are random.
+        resolution: side of the images in pixels, the only one that it takes; 0 for the model's own.
     Raises: InputError without OpenCLIP, for an unknown name or tag, or weights that cannot be
         fetched.
     """
@@ -115,7 +115,7 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     config = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
-    # Its transform, to pixels in [0, 1].
+    # The model's transform without the normalisation: to pixels in [0, 1].
     plain: dict[str, Any] = vars(config) | {"mean": NO_MEAN, "std": NO_STD}
     side = config.size if isinstance(config.size, int) else config.size[-1]
     words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
@@ -152,7 +152,7 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
 
 
 class _Bytes:
-    """A transform whose pixels in [0, 1] are given back as the bytes they were."""
+    """A transform to pixels in [0, 1], followed by a conversion to uint8."""
 
     def __init__(self, transform: Any):
         self.transform = transform
@@ -163,8 +163,8 @@ class _Bytes:
 
 
 def _unprojected(tower: nn.Module) -> nn.Module:
-    """Features before the projection into the space shared with texts, where the tower has it as a
-    part of its own.
+    """The tower without the projection into the space shared with texts, if that is a part of its
+    own.
     """
     if isinstance(getattr(tower, "proj", None), nn.Parameter):
         tower.register_parameter("proj", None)
@@ -176,8 +176,9 @@ def _unprojected(tower: nn.Module) -> nn.Module:
 
 
 def _load_timm(model: nn.Module, file: Path) -> None:
-    """Exactly the weights of `file`; only its classifier may be left over, which the features do
-    without.
+    """Load the weights in `file`, which must be exactly those of the model.
+
+    Only a classifier may be left over; the features do not need it.
     """
     tensors, expected = plain_tensors(read_file(file)[0], file), model.state_dict()
     classifier: Any = getattr(model, "pretrained_cfg", {}).get("classifier") or "head"
@@ -201,12 +202,12 @@ def _close(name: str, known: Collection[str]) -> str:
 
 @contextmanager
 def _fetching(what: str, instead: str, from_hub: bool) -> Iterator[None]:
-    """Turns a failure into one line; what the libraries log meanwhile says no more.
+    """Turns a failure into an error of one line, and hides what the libraries log.
 
     Args:
-        from_hub: whether the weights come from the Hugging Face hub. Where that cannot be reached,
-            its library is told to look into its cache alone: otherwise it asks again and again, for
-            half a minute a file.
+        from_hub: whether the weights come from the Hugging Face hub. If the hub cannot be reached,
+            its library is told to look only into its cache: otherwise it would try again for half a
+            minute per file.
     """
     cut_off = from_hub and not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT)
     logging.disable(logging.CRITICAL)
@@ -230,7 +231,7 @@ def _fetching(what: str, instead: str, from_hub: bool) -> Iterator[None]:
 
 
 def _answers(address: str) -> bool:
-    """Whether a server is there, whatever it says; proxies as the environment names them."""
+    """Whether a server answers, with any status; uses the proxies that the environment names."""
     try:
         urllib.request.urlopen(
             urllib.request.Request(address, method="HEAD"), timeout=HUB_PATIENCE_S

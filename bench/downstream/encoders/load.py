@@ -1,4 +1,4 @@
-"""Opens an encoder by its spelling; the package says which there are."""
+"""Opens an encoder by its spelling; the docstring of the package lists the spellings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,9 +21,10 @@ ADDRESS = (
     "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/"
     "pretrained_models/"
 )
-# Pixels more than an encoder's own size; the sizes of Table 7 are as far from each other.
+# Pixels added to an encoder's own size, to try whether it takes other sizes. The sizes of Table 7
+# are as far apart.
 OTHER_SIZE = 32
-RELEASED = {  # our name of the architecture, and the release's file
+RELEASED = {  # this project's name of the architecture, and the release's file
     "vit_b16": ("vit_b16_conv", "vit_base.pt"),
     "vit_l16": ("vit_l16_conv", "vit_large.pt"),
     "vit_h16": ("vit_h16_conv", "vit_huge.pt"),
@@ -35,15 +36,15 @@ class LoadedEncoder:
     """An image encoder in evaluation mode, and where it came from.
 
     Attributes:
-        module: [B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]; it takes its mean and
-            deviation off itself.
-        preprocess: an encoded image to the [3, H, W] uint8 that it wants.
-        method: what pre-trained it: catlip, clip, ..., random, or the spelling, folders left out,
-            where that says it.
-        pretrain_seed: of that run; None when it is not known.
+        module: [B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]; it normalises images
+            itself.
+        preprocess: turns an encoded image into the [3, H, W] uint8 that the module takes.
+        method: what pre-trained it: catlip, clip, ..., random; for an encoder from elsewhere its
+            spelling, without folders.
+        pretrain_seed: of its pre-training; None when it is not known.
         any_size: whether it takes images of other sizes than that of its preprocessing.
-        checkpoint: what it was pre-trained with besides, where it came from a file of this project
-            or of the release.
+        checkpoint: all weights and the config of its pre-training, if it came from a file of this
+            project or of the release.
     """
 
     module: nn.Module
@@ -55,12 +56,12 @@ class LoadedEncoder:
 
     @property
     def resolution(self) -> int:
-        """Pixels of a side of the images that it is given."""
+        """Side in pixels of the images that it is given."""
         return self.preprocess.resolution
 
     @cached_property
     def num_features(self) -> int:
-        """The length of what it makes of an image."""
+        """The length of the feature vector of an image."""
         with torch.inference_mode():
             like = next(self.module.parameters())
             blank = torch.zeros(
@@ -69,12 +70,12 @@ class LoadedEncoder:
             return int(self.module(blank).shape[1])
 
     def digest(self) -> str:
-        """Of its weights: two encoders with the same one are the same function."""
+        """The digest of its weights: two encoders with the same digest are the same function."""
         return weights_digest(self.module.state_dict())
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """Of names and values: 16 hexadecimal digits."""
+    """The digest of the names and values of weights: 16 hexadecimal digits."""
     digest = sha256()
     for name, tensor in sorted(weights.items()):
         values = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()
@@ -97,11 +98,10 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
     """The encoder that `spelling` names, on the CPU.
 
     Args:
-        seed: initialises a random one.
-        resolution: pixels of the images that it is for; 0 for those that it was pre-trained on.
+        seed: initialises a random encoder.
+        resolution: side of the images in pixels; 0 for that of its pre-training.
     Raises: InputError when there is no such run, file, architecture or model, its weights cannot be
-        fetched, or it cannot see
-        images of that size.
+        fetched, or it does not take images of that size.
     """
     kind, _, rest = spelling.partition(":")
     if kind in OPENERS:
@@ -123,8 +123,10 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
 
 
 def _checkpoint(checkpoint: Checkpoint, resolution: int, suffix: str = "") -> LoadedEncoder:
-    """An encoder of ours; `suffix` tells its method from that of the averaged weights."""
-    # What was converted from the release is no run to average with ours.
+    """The encoder of a checkpoint; `suffix` distinguishes its method from that of the averaged
+    weights.
+    """
+    # Another method's name, so that no report averages the release's weights with own runs.
     own = checkpoint.layout is None
     method = (
         f"{checkpoint.config.get('method', 'unknown')}{suffix}"
@@ -140,7 +142,11 @@ def _checkpoint(checkpoint: Checkpoint, resolution: int, suffix: str = "") -> Lo
 def _of_checkpoint(
     checkpoint: Checkpoint, resolution: int, method: str, seed: int | None
 ) -> LoadedEncoder:
-    """At another resolution than its own, the release's preprocessing crops what it resizes to."""
+    """The encoder of a checkpoint, for images of `resolution`.
+
+    At another resolution than the encoder's own, the release's preprocessing resizes the shorter
+    side to the size of the crop.
+    """
     side, resize = resolution or checkpoint.resolution, checkpoint.resize
     _check_patches(checkpoint.encoder_name, side)
     preprocess = (
@@ -210,7 +216,9 @@ def _timm(rest: str, seed: int, resolution: int) -> LoadedEncoder:
 
 
 def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | None) -> LoadedEncoder:
-    """Which sizes it takes depends on its architecture, so that is tried."""
+    """An encoder of timm's. The image sizes that it takes depend on its architecture, so this is
+    tried.
+    """
     module, preprocess = encoder
     side = preprocess.resolution
     if not _takes(module, side):
@@ -225,10 +233,10 @@ def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | Non
 
 @torch.inference_mode()
 def _takes(module: nn.Module, side: int) -> bool:
-    """Whether images with sides of so many pixels go through."""
+    """Whether the module takes images of `side` x `side` pixels."""
     try:
         module.eval()(torch.zeros(1, 3, side, side, dtype=torch.uint8))
-    except (AssertionError, RuntimeError):  # what timm's models say it by
+    except (AssertionError, RuntimeError):  # what timm's models raise
         return False
     return True
 
@@ -264,12 +272,12 @@ def _random(rest: str, seed: int, resolution: int) -> LoadedEncoder:
 
 
 def _stem(file: str) -> str:
-    """What tells the method of one file's weights from that of another's."""
+    """A part of the method's name that differs between weights from different files."""
     return f":{Path(file).stem}" if file else ""
 
 
 def _at(spelt: str, default: int | None = None) -> tuple[str, int]:
-    """NAME@PIXELS, in two. Raises: InputError without pixels where there is no default."""
+    """NAME and PIXELS of NAME@PIXELS. Raises: InputError without PIXELS if there is no default."""
     name, _, pixels = spelt.partition("@")
     if default is not None and "@" not in spelt:
         return name, default

@@ -1,9 +1,9 @@
-"""What is done to a picture before an encoder sees it: resize, crop, and a mean and deviation taken
-off.
+"""Preprocessing of a picture for an encoder: resize, crop, and normalisation by a mean and a
+standard deviation.
 
-Each encoder brings what it was trained with, because the same weights behind another preprocessing
-are another encoder. Images travel as bytes; the mean and the deviation are taken off on the
-encoder's device, by `Normalised`.
+Each encoder comes with the preprocessing of its training, because the same weights with another
+preprocessing are another encoder. Images stay uint8 until they are on the encoder's device, where
+`Normalised` subtracts the mean and divides by the standard deviation.
 """
 
 from collections.abc import Callable
@@ -30,10 +30,10 @@ class Preprocess:
     """A call turns an encoded image (bytes of a JPEG, PNG or WebP) into [3, H, W] uint8.
 
     Attributes:
-        resolution: pixels of a side of what comes out.
-        crop: how that is done.
-        words: the same in words, for records.
-        mean, std: per channel, of pixels in [0, 1]; the encoder takes them off itself.
+        resolution: side of the result in pixels.
+        crop: the function that does it.
+        words: what it does in words, for records.
+        mean, std: per channel, of pixels in [0, 1]; the encoder normalises by them itself.
     """
 
     resolution: int
@@ -56,8 +56,9 @@ class Preprocess:
 
 
 class Normalised(nn.Module):
-    """An encoder behind the mean and deviation of its training: [B, 3, H, W] uint8, or float in [0,
-    1], to its features.
+    """An encoder that first normalises images by the mean and standard deviation of its training.
+
+    [B, 3, H, W] uint8, or float in [0, 1], to its features.
     """
 
     mean: Tensor
@@ -76,15 +77,15 @@ class Normalised(nn.Module):
 
 
 def central_square(resolution: int) -> Preprocess:
-    """This project's own: the central square, resampled at once to `resolution`."""
+    """This project's own preprocessing: the central square, resampled at once to `resolution`."""
     return Preprocess(
         resolution, partial(_central_square, resolution), f"central square to {resolution}"
     )
 
 
 def resize_and_crop(resize: int, resolution: int) -> Preprocess:
-    """The release's: the shorter side to `resize` pixels, bilinear, and the central
-    `resolution`.
+    """The release's preprocessing: the shorter side is resized to `resize` pixels, bilinear, and
+    the central square of `resolution` is cropped.
     """
     words = f"shorter side to {resize} (bilinear), central {resolution}"
     return Preprocess(resolution, partial(_resize_and_crop, resize, resolution), words)
@@ -93,14 +94,16 @@ def resize_and_crop(resize: int, resolution: int) -> Preprocess:
 def from_library(
     transform: Callable[[Image.Image], Any], resolution: int, words: str, mean: Any, std: Any
 ) -> Preprocess:
-    """A library's own transform of an RGB picture, up to [3, H, W] uint8."""
+    """The preprocessing by a library's own `transform` of an RGB picture, which gives [3, H, W]
+    uint8.
+    """
     return Preprocess(
         resolution, partial(_transformed, transform), words, mean=tuple(mean), std=tuple(std)
     )
 
 
 def rgb_picture(encoded: bytes) -> Image.Image:
-    """The whole picture. Raises: ValueError, as above."""
+    """The whole picture, in RGB. Raises: ValueError, as `Preprocess` does."""
     return Image.fromarray(cropped_pixels(encoded, lambda width, height: (0, 0, width, height)))
 
 

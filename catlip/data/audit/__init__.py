@@ -1,7 +1,7 @@
-"""Which samples each rank sees at which step, and whether an epoch has each of them once.
+"""Finds which samples each rank sees at which step, and whether an epoch has each sample once.
 
-Everything is asked of what a training asks: `StepPlan`, `Step.begins` and `SampleOrder`. Memory
-does not grow with the number of samples.
+The answers come from the code that a training uses: `StepPlan`, `Step.begins` and `SampleOrder`.
+Memory does not grow with the number of samples.
 """
 
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from catlip.data.sampler import SampleOrder, Step, StepPlan
 
-CHUNK = 2**18  # samples that are looked at together
-COMPARED = 2**22  # positions of which two layouts are compared
-FIRST_NAMED = 3  # samples in a message
+CHUNK = 2**18  # samples that are checked together
+COMPARED = 2**22  # stream positions at which two layouts are compared
+FIRST_NAMED = 3  # samples that are named as examples
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A run's steps, and how each is split: over micro-steps, and each of those over ranks."""
+    """A run's steps; each is split over micro-steps, and each micro-step over ranks."""
 
     plan: StepPlan
     ranks: int
@@ -46,8 +46,8 @@ class Seen:
     Attributes:
         counts: [S] samples in each shard.
         distinct: samples that were seen.
-        doubled: how often one was seen again.
-        first_doubled: the first of those, as "SHARD:SAMPLE".
+        doubled: how often a sample was seen again.
+        first_doubled: the first samples that were seen again, as "SHARD:SAMPLE".
     """
 
     counts: NDArray[np.int64]
@@ -98,14 +98,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch had.
+    """How many samples of an epoch are missing or doubled.
 
     Attributes:
-        number: from 0.
-        planned: its samples that the run's steps take: all of them, unless the run ends in it.
-        missing: of those, the ones that no rank sees.
-        doubled: how often a rank sees one that was seen before in this epoch.
-        examples: some of them, as "SHARD:SAMPLE".
+        number: the epoch's, from 0.
+        planned: how many samples the run's steps take: all, unless the run ends in this epoch.
+        missing: how many of the planned samples no rank sees.
+        doubled: how often a rank sees a sample that was seen before in this epoch.
+        examples: some doubled and missing samples, as "SHARD:SAMPLE".
     """
 
     number: int
@@ -116,7 +116,7 @@ class Epoch:
 
 
 def epochs_seen(layout: Layout, order: SampleOrder, most: int) -> list[Epoch]:
-    """What each epoch of the run has, up to the first `most` of them."""
+    """The missing and doubled samples in each of the run's first `most` epochs."""
     total, end = order.total, min(int(layout.plan.starts[-1]), most * order.total)
     seen: dict[int, Seen] = {}
     for positions in _chunks(layout, end):
@@ -151,14 +151,14 @@ def _chunks(layout: Layout, end: int) -> Iterator[NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class Moved:
-    """Fractions of the samples that another layout gives to another step, or rank."""
+    """The fractions of samples that another layout gives to another step, and to another rank."""
 
     step: float
     rank: float
 
 
 def moved(one: Layout, other: Layout, end: int) -> Moved:
-    """What differs in the first COMPARED positions below `end`, which both runs reach."""
+    """Compare two layouts at the first COMPARED positions that are below `end` and in both runs."""
     count = min(end, COMPARED, int(one.plan.starts[-1]), int(other.plan.starts[-1]))
     steps, ranks = _placed(one, count)
     other_steps, other_ranks = _placed(other, count)
@@ -166,7 +166,7 @@ def moved(one: Layout, other: Layout, end: int) -> Moved:
 
 
 def _placed(layout: Layout, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Step and rank, [count] each, that take the first positions; -1 where none does."""
+    """The step and the rank, [count] each, that take each of the first positions; -1 for none."""
     steps, ranks = np.full(count, -1, dtype=np.int32), np.full(count, -1, dtype=np.int32)
     for number in range(int(np.searchsorted(layout.plan.starts[:-1], count))):
         batch = layout.plan[number].batch
@@ -182,10 +182,10 @@ class Crossings:
     """The steps that take samples of two epochs or more.
 
     Attributes:
-        count: of the whole run.
-        first: the first of them, None without any.
-        of_next: how many of its samples are of a later epoch.
-        repeated: how many of its samples it has had already.
+        count: how many such steps the run has.
+        first: number of the first such step; None if there is none.
+        of_next: how many samples of the first step are of a later epoch.
+        repeated: how many samples of the first step are already in it.
     """
 
     count: int
@@ -195,7 +195,7 @@ class Crossings:
 
 
 def crossings(plan: StepPlan, order: SampleOrder) -> Crossings:
-    """How the run's steps lie across the ends of epochs."""
+    """The steps of the run that cross the end of an epoch."""
     first_epochs = plan.starts[:-1] // order.total
     crossing = np.flatnonzero(first_epochs != (plan.starts[1:] - 1) // order.total)
     if not len(crossing):
@@ -209,6 +209,6 @@ def crossings(plan: StepPlan, order: SampleOrder) -> Crossings:
 
 
 def share_of(step: Step, begin: int, order: SampleOrder) -> list[tuple[int, int]]:
-    """The samples, as shard and number, that the rank takes whose first position is `begin`."""
+    """The samples, as shard and number, that one rank takes in a step, from position `begin` on."""
     shards, numbers = order(np.arange(begin, begin + step.batch))
     return list(zip(shards.tolist(), numbers.tolist(), strict=True))

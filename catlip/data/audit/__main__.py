@@ -1,4 +1,4 @@
-"""`python -m catlip.data.audit RECIPE`: what the sampler gives to whom."""
+"""`python -m catlip.data.audit RECIPE`: shows which samples the sampler gives to each rank."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,15 +9,7 @@ import numpy as np
 import tyro
 
 from catlip.cli import InputError, choose, run
-from catlip.data.audit import (
-    COMPARED,
-    Epoch,
-    Layout,
-    crossings,
-    epochs_seen,
-    moved,
-    share_of,
-)
+from catlip.data.audit import COMPARED, Epoch, Layout, crossings, epochs_seen, moved, share_of
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
@@ -25,14 +17,15 @@ from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.table import Cell, Table, number_cell, print_tables, shown
 
-MOST_ROWS, ENDS = 48, 8  # all rows up to so many, else the first and the last ones
-MOST_SAMPLES, FIRST_SAMPLES = 6, 3  # all samples of a row up to so many, else the first ones
+MOST_ROWS, ENDS = 48, 8  # shows all rows up to MOST_ROWS, else the first and the last ENDS
+# Shows all samples of a row up to MOST_SAMPLES, else the first ones and the last one.
+MOST_SAMPLES, FIRST_SAMPLES = 6, 3
 
 
 @dataclass(frozen=True)
 class AuditSampler:
-    """Show which samples each rank sees at which step, check that none is missing or doubled in an
-    epoch, and how much another number of ranks changes. Exits with 1 if one is.
+    """Show which samples each rank sees at which step, and how much another number of ranks would
+    change. Exits with 1 if a sample is missing or doubled in an epoch.
 
     python -m catlip.data.audit datacomp_h16 --ranks 256
 
@@ -45,31 +38,29 @@ class AuditSampler:
     recipe: tyro.conf.Positional[str]
     """A recipe of catlip.pretrain."""
     ranks: Count = 1
-    """Processes of the training, one a GPU."""
+    """Processes of the training, one per GPU."""
     against: tuple[Count, ...] = ()
-    """Other numbers of ranks; by default half and twice as many."""
+    """Other numbers of ranks to compare with; by default half and twice as many."""
     method: Literal["catlip", "clip"] = "catlip"
-    """Whose recipe of this name."""
+    """The method whose recipe of this name is used."""
     shards: tuple[str, ...] = ()
     """Image-caption shards: paths, folders, globs or braces; by default made-up ones."""
     samples: Count = 1_000_000
-    """Made-up samples."""
+    """Number of made-up samples."""
     samples_per_shard: Count = 10_000
-    """Of the made-up ones."""
+    """Samples in each made-up shard."""
     seed: Seed = 0
-    """Of the training."""
+    """Seed of the training."""
     num_devices: Count | None = None
-    """In place of the recipe's; see catlip.pretrain."""
+    """Number of devices in place of the recipe's; see catlip.pretrain."""
     micro_batch: Count | None = None
-    """In place of the recipe's."""
+    """Images per device and micro-step in place of the recipe's."""
     iterations: Natural = 0
-    """In place of the recipe's length."""
+    """Number of steps in place of the recipe's length; 0 keeps the recipe's."""
     check_epochs: Count = 2
     """How many epochs are checked, from the first on."""
     step: Natural | None = None
-    """Show all ranks of this step, the first of which is 0, in place of the run's first and last
-    rows.
-    """
+    """Show all ranks of this step, counted from 0, in place of the run's first and last rows."""
 
 
 def main(config: AuditSampler) -> None:
@@ -93,7 +84,7 @@ def main(config: AuditSampler) -> None:
 
 
 def recipe_of(config: AuditSampler) -> Recipe:
-    """The recipe, with what the command line gives in its place."""
+    """The recipe, with the values that the command line sets."""
     recipe = choose("recipe", config.recipe, CATLIP if config.method == "catlip" else CLIP)
     if config.iterations:
         recipe = replace(recipe, iterations=config.iterations, epochs=0.0)
@@ -105,7 +96,7 @@ def recipe_of(config: AuditSampler) -> Recipe:
 
 
 def counts_of(config: AuditSampler) -> list[int]:
-    """The samples of each shard."""
+    """The number of samples in each shard."""
     if config.shards:
         counts: list[int] = open_shards(expand(config.shards)).counts.tolist()
         return counts
@@ -114,14 +105,17 @@ def counts_of(config: AuditSampler) -> list[int]:
 
 
 def layout_of(recipe: Recipe, ranks: int, order: SampleOrder, seed: int) -> Layout:
-    """The steps of a training by the recipe on so many ranks. Raises: InputError."""
+    """The steps of a training on `ranks` ranks.
+
+    Raises: InputError when `ranks` does not divide the recipe's devices.
+    """
     return Layout(recipe.plan(order.total, seed), ranks, recipe.accumulation(ranks))
 
 
 def sentences(
     config: AuditSampler, recipe: Recipe, layout: Layout, order: SampleOrder
 ) -> Iterator[str]:
-    """What the sampler does, at the ends of epochs and of the run too."""
+    """Sentences on what the sampler does, also at the ends of epochs and of the run."""
     plan, total, a_step = layout.plan, order.total, np.diff(layout.plan.starts)
     yield (
         f"{'Samples' if config.shards else 'Made-up samples'}: {total:,} in {len(order.counts):,} "
@@ -231,7 +225,10 @@ def ranks_table(
     order: SampleOrder,
     others: tuple[int, ...],
 ) -> Table:
-    """What other numbers of ranks change, with as many devices a step where they divide them."""
+    """What other numbers of ranks change.
+
+    A number of ranks that does not divide the recipe's devices is also the number of devices.
+    """
     rows = []
     for ranks in others:
         divides = recipe.num_devices % ranks == 0

@@ -1,4 +1,4 @@
-"""The starter data's card: content, sources and licences, and what it is no evidence for."""
+"""The starter data's card: its content, its sources and licences, and what it does not prove."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,8 +82,8 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
     """DATA_CARD.md of the shards under `out`, as Markdown.
 
     Args:
-        manifest: the build's, with its `arguments`, `made_with`, `counts` by split and source, and
-            number of `concepts`.
+        manifest: the build's manifest, with its `arguments`, `made_with`, `counts` by split and
+            source, and number of `concepts`.
     """
     drawings, scenes = _captions(out, "drawing"), _captions(out, "scene")
     return CARD.format(
@@ -111,7 +111,7 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
 
 
 def _numbers_of_drawings(counts: dict[str, dict[str, int]]) -> dict[str, int]:
-    """How many drawings each split has, and images of each."""
+    """How many drawings each split has, and how many images of each drawing."""
     numbers: dict[str, int] = {}
     for name, split in (("pretrain", "pretrain"), ("train", "probe-train"), ("test", "probe-test")):
         images = sum(count for team, count in counts[split].items() if team != "scenes")

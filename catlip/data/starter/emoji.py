@@ -37,9 +37,9 @@ class Source:
     """One team's drawings: an npm package of icons.
 
     Attributes:
-        name: as samples name it.
+        name: the source's name in the samples.
         licence: an SPDX identifier.
-        split: of its drawings: pretrain, probe-train or probe-test.
+        split: the split that uses its drawings: pretrain, probe-train or probe-test.
         misnamed: names whose drawing shows something else (a "keyboard" that is a piano's); these
             drawings are left out.
         digest: sha256 of the package's tarball.

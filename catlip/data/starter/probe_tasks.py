@@ -3,11 +3,11 @@
 A linear classifier on frozen features is fitted to the drawings of two teams and tested on those of
 two others; pre-training saw neither. *concepts* asks for the concept ("violin"), *subgroups* for
 Unicode's subgroup of it ("musical-instrument"). Faces and people are left out: they differ by
-expression, gesture and gender, not by what they are. So are the classes that lack a drawing on
-either side. That leaves 435 concepts and 48 subgroups of the whole data set.
+expression, gesture and gender, not by what they are. Classes without drawings on both sides are
+left out as well. That leaves 435 concepts and 48 subgroups of the whole data set.
 
-What is tuned is tuned on the *validation* side, which does without the test teams: fitted to one of
-the two training teams, tested on one image of each drawing of the other.
+Settings are tuned on the *validation* task, which does not use the test teams: the classifier is
+fitted to one of the two training teams and tested on one image of each drawing of the other.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from catlip.cli import InputError, choose
 from catlip.data.shards import Shard, expand, open_shard
 
 LEFT_OUT_GROUPS = frozenset({"smileys-emotion", "people-body"})
-VALIDATION_TEAMS = ("noto-v1", "emojione-v1")  # fitted to, tested on
+VALIDATION_TEAMS = ("noto-v1", "emojione-v1")  # the team to fit to, and the team to test on
 TASKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "concepts": lambda metadata: metadata["name"],
     "subgroups": lambda metadata: metadata["subgroup"],
@@ -52,7 +52,8 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
 
     Args:
         task: "concepts" or "subgroups".
-        validation: test on a training team; nothing of the test teams is opened.
+        validation: fit to one training team and test on the other; the drawings of the test teams
+            are not opened.
     Raises: InputError when the task is unknown, the data set is not there, or no class is on both
         sides.
     """
@@ -84,7 +85,11 @@ def _samples(
     team: str | None = None,
     view: int | None = None,
 ) -> tuple[list[Sample], list[str]]:
-    """The images of things in a split, and the class of each: of all teams and views, or of one."""
+    """The images of a split, without faces and people, and the class of each image.
+
+    Args:
+        team, view: use only the images of this team, or of this view.
+    """
     wanted = {"source": team, "view": view}
     wanted = {name: value for name, value in wanted.items() if value is not None}
     samples, classes = [], []

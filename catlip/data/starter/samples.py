@@ -1,9 +1,9 @@
-"""What the starter data's samples are: which drawings, on which background, under which caption.
+"""The samples of the starter data: which drawings, on which background, with which caption.
 
-`plan` lists every sample of every split as a recipe small enough to send to another process; `make`
-turns one into the members of a shard. Every random choice comes from a generator seeded by the data
-set's seed and the sample's key. A sample therefore depends neither on the process that makes it nor
-on the other samples.
+`plan` lists every sample of every split as a `Plan`, which is small enough to send to another
+process; `make` turns a plan into the members of a shard. Every random choice comes from a generator
+seeded by the data set's seed and the sample's key. A sample therefore depends neither on the
+process that makes it nor on the other samples.
 """
 
 import io
@@ -30,15 +30,15 @@ from catlip.data.starter.scenes import (
 from catlip.data.starter.wording import drawing_caption, scene_caption
 
 SPLITS = ("pretrain", "probe-train", "probe-test")
-# How many images show each drawing of a split. All stand on white: photographs behind a quarter of
-# those for pre-training made the probes worse.
+# Images of each drawing, by split. All have a white background: photographs behind a quarter of the
+# pre-training images made the probes worse.
 VIEWS = {"pretrain": 4, "probe-train": 4, "probe-test": 1}
 DRAWING_SIZE = (0.7, 1.0)  # longer side of a lone drawing, relative to the image
 SCENE_SIZE = (0.3, 0.6)  # longer side of an object in a scene
 SCENE_OBJECTS = 4  # at most
 
 THING_GROUPS = frozenset({"animals-nature", "food-drink", "activities", "objects"})
-# Of travel-places.
+# Subgroups of the group travel-places.
 THING_SUBGROUPS = frozenset({"transport-ground", "transport-water", "transport-air", "sky-weather"})
 
 
@@ -47,13 +47,13 @@ class Plan:
     """One sample to be made.
 
     Attributes:
-        key: its name in the shard.
+        key: the sample's name in the shard.
         kind: "drawing" (one sprite that nearly fills the image) or "scene" (one to four sprites on
             a photograph).
-        sprites: what is on it, the lowest first.
-        view: number of the image among those of one drawing.
+        sprites: what the image shows; later ones lie over earlier ones.
+        view: number of this image among the images of the same drawing; 0 for a scene.
         size: side of the image in pixels.
-        seed: the data set's.
+        seed: the data set's seed.
     """
 
     key: str
@@ -68,9 +68,9 @@ class Plan:
 def plan(
     sprites: Sequence[Sprite[Drawing]], scenes: int, size: int, seed: int
 ) -> dict[str, list[Plan]]:
-    """The samples of each split: VIEWS of every sprite.
+    """The samples of each split: VIEWS[split] images of every sprite.
 
-    For pre-training, `scenes` scenes of its own sprites are mixed among them.
+    `scenes` scenes, made of pre-training sprites, are mixed into the split for pre-training.
     """
     plans: dict[str, list[Plan]] = {split: [] for split in SPLITS}
     for sprite in sprites:
@@ -104,7 +104,7 @@ def is_thing(concept: Concept) -> bool:
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """Random numbers that depend only on the seed and on `name`, what they are used for."""
+    """A generator of random numbers that depend only on `seed` and on `name`, their purpose."""
     return np.random.default_rng(
         int.from_bytes(sha256(f"{seed}/{name}".encode()).digest()[:16], "big")
     )

@@ -25,8 +25,8 @@ TRAINING_PHOTOS = tuple(name for name in PHOTOS if name not in HELD_OUT_PHOTOS)
 
 CROP_SHARE = (0.3, 1.0)  # side of a photo's crop, relative to its short side
 TRIES = 20  # random places for a sprite, before it is left out
-MAX_COVERED = 0.25  # of a sprite's box by any other's: both stay recognisable
-OPAQUE = 128  # a pixel belongs to the last sprite at least this opaque there
+MAX_COVERED = 0.25  # overlap of two boxes, as a fraction of the smaller: both stay recognisable
+OPAQUE = 128  # a pixel belongs to the last sprite whose alpha there is at least this
 
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
@@ -34,10 +34,10 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sprite(Generic[T]):
-    """What is pasted.
+    """A picture to paste.
 
     Attributes:
-        what: what it is; any value of the caller's.
+        what: what the picture shows; any value that the caller chooses.
         pixels: [h, w, 4] uint8, straight-alpha RGBA.
     """
 
@@ -50,9 +50,9 @@ class Placement(Generic[T]):
     """Where one sprite can be seen in an image.
 
     Attributes:
-        what: the sprite's.
+        what: the sprite's `what`.
         box: left, top, right, bottom of its visible pixels; right and bottom are exclusive.
-        mask: [H, W] bool, its visible pixels: no two placements of an image share one.
+        mask: [H, W] bool, its visible pixels; no two placements of an image share a pixel.
     """
 
     what: T
@@ -102,7 +102,7 @@ def compose(
 
 
 def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
-    """A random square of the photograph `name`, often mirrored, [size, size, 3] uint8."""
+    """A random square of the photograph `name`, mirrored at random, [size, size, 3] uint8."""
     photo = _photo(name)
     side = round(min(photo.size) * rng.uniform(*CROP_SHARE))
     left, top = (int(rng.integers(length - side + 1)) for length in photo.size)

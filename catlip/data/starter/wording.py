@@ -24,7 +24,7 @@ ALL_KEYWORDS = 6  # a caption longer than this reads like a list
 
 
 def drawing_caption(concept: Concept, rng: Generator) -> str:
-    """The name (1 in 4), with one to three keywords (2 in 4), or among up to six (1 in 4).
+    """The name alone (1 in 4), before one to three keywords (2 in 4), or among up to six (1 in 4).
 
     Keywords that only repeat words of the name are left out; the others come in random order.
     """

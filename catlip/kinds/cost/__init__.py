@@ -1,1 +1,1 @@
-"""Kinds of what a step, the data path and the loop cost."""
+"""Kinds of records of what a step, the data path and the training loop cost."""

@@ -1,4 +1,6 @@
-"""What a training step costs by arithmetic alone: operations, parameters, bytes kept and sent."""
+"""What a training step costs, computed and not measured: operations, parameters, bytes of memory
+and bytes sent.
+"""
 
 from dataclasses import dataclass
 
@@ -10,8 +12,8 @@ from catlip.table import Cell, Table, number_cell
 
 @dataclass(frozen=True, kw_only=True)
 class MethodCosts:
-    """Of one method: 1e9 operations per image, numbers of parameters, GiB kept and MB sent by one
-    GPU; each by part.
+    """The costs of one method: 1e9 operations per image, numbers of parameters, GiB kept on one GPU
+    and MB sent by it; the dictionaries are by part.
     """
 
     forward_gflops: dict[str, float]
@@ -30,8 +32,8 @@ class Analytic(Kind):
 
     Attributes:
         flops_ratios: `clip/catlip` -> operations per image of CLIP over those of CatLIP.
-        flops_ratio_with_own_sizes: the same of these two with the image sizes and devices that each
-            was published with.
+        flops_ratio_with_own_sizes: the ratio of CLIP to CatLIP, each with the image sizes and
+            number of devices that it was published with.
     """
 
     kind = "analytic"
@@ -42,7 +44,7 @@ class Analytic(Kind):
 
 
 def analytic_table(run: Run[Analytic]) -> Table:
-    """A row a method; the ratio is of operations of a step, to the first method."""
+    """One row per method; the ratio is of operations per step, to those of the first method."""
     columns = [
         "Method",
         "Image GF",

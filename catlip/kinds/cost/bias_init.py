@@ -1,5 +1,5 @@
-"""The first steps of CatLIP from a zero bias of its classifier and from the base rates: both
-losses, and what is saved.
+"""The first steps of CatLIP with a classifier bias of zero and with one from the classes' base
+rates: both losses, and the steps that the base rates save.
 """
 
 import re
@@ -23,8 +23,8 @@ class BiasLosses:
     """Losses from one bias, in nats per image.
 
     Attributes:
-        initial: of the first step.
-        means: over spans of steps: `1_to_10` -> mean.
+        initial: loss of the first step.
+        means: span of steps, such as `1_to_10` -> mean loss.
     """
 
     initial: float
@@ -36,10 +36,10 @@ class FirstSteps:
     """A pair of runs of one seed, or the means over the seeds.
 
     Attributes:
-        base_rates_alone_loss: what the classes' frequencies give on the same images, whatever is in
-            them.
-        steps_saved: the first step at which a zero bias is below where the base rates begin; None
-            where it is not, in these steps.
+        base_rates_alone_loss: loss on the same images if every image is predicted to have the
+            classes' base rates.
+        steps_saved: the first step at which the loss from a zero bias, averaged over a few steps,
+            is below the first loss from the base rates; None if these steps do not get there.
     """
 
     seed: int | None = None
@@ -51,17 +51,17 @@ class FirstSteps:
 
     @property
     def by_bias(self) -> dict[str, BiasLosses]:
-        """By the keys of BIASES."""
+        """The losses by the keys of BIASES."""
         return {"zero": self.zero, "base_rates": self.base_rates}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BiasInit(Kind):
-    """Both biases over several seeds; a record holds the means beside its other metrics.
+    """Both biases over several seeds. In a file, each field of `mean` is a metric of its own.
 
     Attributes:
-        uniform_loss: expected of the first step from a zero bias.
-        base_rate_entropy: expected of the frequencies alone.
+        uniform_loss: expected loss of the first step from a zero bias.
+        base_rate_entropy: expected loss of predicting the base rates for every image.
     """
 
     kind = "bias_init"
@@ -85,7 +85,7 @@ class BiasInit(Kind):
 
 
 def _nested(row: Any) -> Any:
-    """A row of a record, with its losses by bias."""
+    """A row of a record, with its losses also gathered by bias."""
     if not isinstance(row, dict):
         return row
     losses: dict[str, dict[str, Any]] = {bias: {"means": {}} for bias in BIASES}
@@ -108,7 +108,11 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def saved_words(run: Run[BiasInit], where: str = "") -> str:
-    """After how many steps a zero bias is where the base rates begin, and `where` that is shown."""
+    """A sentence: after how many steps a zero bias has the loss that the base rates begin at.
+
+    Args:
+        where: words that say where this is shown.
+    """
     mean, iterations = run.measured.mean, run.setup.recipe.iterations
     steps = mean.steps_saved
     if steps is None:
@@ -121,7 +125,7 @@ def saved_words(run: Run[BiasInit], where: str = "") -> str:
 
 
 def bias_init_table(name: str, run: Run[BiasInit]) -> Table:
-    """The first loss and the means that each bias reaches, beside what is expected of the first."""
+    """The expected first loss, and the first loss and the means over steps with each bias."""
     columns = ["Loss (nats per image)", "Zero bias", "Base rates", "Zero bias is higher by"]
     rows = [_expected(run), _row(run, "First step", "")]
     for span in list(run.measured.mean.zero.means)[:MOST_SPANS]:
@@ -146,7 +150,7 @@ def _expected(run: Run[BiasInit]) -> list[Cell]:
 
 
 def _row(run: Run[BiasInit], what: str, span: str) -> list[Cell]:
-    """Of a span of steps, or of the first step without one."""
+    """The row of a span of steps, or of the first step if `span` is empty."""
     pairs = []
     for steps in run.measured.seeds[:MOST_SEEDS]:
         zero, rates = (

@@ -1,4 +1,4 @@
-"""What one busy process on a core costs a training on a CPU."""
+"""How much one process that keeps a core busy slows a training on the CPU."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from catlip.table import Cell, Table, number_cell
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """One way in which OpenMP's threads wait for each other.
+    """One setting of how OpenMP's threads wait for each other.
 
     Attributes:
         alone_s, busy_s: seconds of the same steps, alone and beside a process that keeps a core
             busy.
-        alone_ratio, busy_ratio: these over the seconds alone of the first way.
-        busy_threads: how many threads the training took beside the busy process.
+        alone_ratio, busy_ratio: `alone_s` and `busy_s` over `alone_s` of the first setting.
+        busy_threads: number of threads that the training used beside the busy process.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Waiting:
 
 @dataclass(frozen=True, kw_only=True)
 class BusyMachine(Kind):
-    """Seconds of `num_steps` steps of a small training with each way to wait."""
+    """Seconds of `num_steps` steps of a small training with each setting."""
 
     kind = "busy_machine"
 
@@ -40,7 +40,7 @@ class BusyMachine(Kind):
 
 
 def busy_machine_table(name: str, runs: Sequence[Run[BusyMachine]]) -> Table:
-    """A row for each way to wait, of runs on one device."""
+    """One row per setting; all runs are on one device."""
     columns = [
         "How threads wait",
         "Alone (s)",

@@ -1,5 +1,5 @@
-"""What the ranks send each other in a step: bytes by collective, how long they take, and how much
-of that a step waits for.
+"""What ranks send each other in a step: the bytes of each collective, the time it takes, and how
+much of that time a step waits.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,15 @@ MOST_COLLECTIVES = 12  # of a method
 
 @dataclass(frozen=True, kw_only=True)
 class CollectiveCalls:
-    """The calls of a step that are for the same thing, of one kind and type.
+    """The calls in one step that have the same purpose, kind and dtype.
 
     Attributes:
-        what: what they are for: gradients, parameters, features, counts, buffers or norm.
-        elements: what one rank hands in, a number a call.
-        mb: their size as nccl-tests counts it; sent_mb is what leaves a rank round a ring.
-        in_step_ms: waiting for the other ranks included; None where the profile does not tell.
-        bare_ms: the same with nothing else going on; the two bandwidths are of it.
+        what: what is sent: gradients, parameters, features, counts, buffers or norm.
+        elements: number of elements that one rank passes in, for each call.
+        mb: size of the payload as nccl-tests counts it.
+        sent_mb: what each rank sends if the ranks form a ring.
+        in_step_ms: time in the step, with waiting for other ranks; None if the profile lacks it.
+        bare_ms: time of the same calls with nothing else going on; both bandwidths are from it.
     """
 
     what: str
@@ -48,13 +49,14 @@ class CollectiveCalls:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodExchange:
-    """What one method sends in a step and rank, and what the step waits for.
+    """What one rank sends in a step of one method, and how long the step waits for it.
 
     Attributes:
-        step_without_exchange_ms: the same work with gradients kept to each rank; FSDP cannot, so it
-            has none of the fields from here on.
-        exposed_ms: the difference of the two.
-        overlapped_ms: of the bare time of gradients and buffers, what the backward pass hides.
+        step_without_exchange_ms: time of a step that does the same work without exchanging
+            gradients and buffers. FSDP cannot do so, and lacks this field and those below.
+        exposed_ms: step_ms less step_without_exchange_ms.
+        overlapped_ms: the part of the bare time of gradients and buffers that the backward pass
+            hides.
         blocking_ms: the bare time of everything else, which nothing hides.
     """
 
@@ -88,7 +90,7 @@ class LinkFit:
 
 @dataclass(frozen=True, kw_only=True)
 class Communication(StepKind):
-    """What each method sends between `world_size` ranks, over the link that was measured first."""
+    """What each method sends between `world_size` ranks, and the link between them."""
 
     kind = "communication"
 
@@ -102,13 +104,13 @@ def communication_tables(run: Run[Communication], end: str = "") -> list[Table]:
     """A step with and without the exchange, and every collective.
 
     Args:
-        end: of the tables' names.
+        end: ending of the tables' names.
     """
     return [*exchange_tables(run, end), _collectives_table(run, end)]
 
 
 def exchange_tables(run: Run[Communication], end: str = "") -> list[Table]:
-    """A step with and without the exchange alone."""
+    """Only the table of a step with and without the exchange."""
     return [_steps_table(run, end)]
 
 

@@ -1,4 +1,6 @@
-"""What compiling the transformer blocks takes at each image size of a recipe, and when it pays."""
+"""How long compiling the transformer blocks takes at each image size of a recipe, and after how
+many steps it pays.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +17,8 @@ class CompiledSize:
     """Steps at one image size.
 
     Attributes:
-        compile_s: the first compiled step less the first eager one.
-        ratio: eager over compiled, above 1 where compiling helps.
+        compile_s: time of the first compiled step less that of the first eager step.
+        ratio: time of an eager step over a compiled one; above 1, compiling helps.
     """
 
     resolution: int
@@ -32,7 +34,7 @@ class Compiling(StepKind):
     """Steps of one method, eager and compiled in turns.
 
     Attributes:
-        ratio: of whole rounds, a step at each size: eager over compiled.
+        ratio: eager over compiled, of whole rounds with one step at each size.
     """
 
     kind = "compiling"
@@ -42,13 +44,13 @@ class Compiling(StepKind):
 
     @property
     def compile_s(self) -> float:
-        """Of all sizes."""
+        """Seconds of compiling for all sizes together."""
         return sum(size.compile_s for size in self.image_sizes)
 
     @property
     def pays_after(self) -> float | None:
-        """Steps after which compiling has saved what it took, the sizes drawn alike; None where the
-        interval of the ratio does not lie above 1.
+        """Steps after which compiling has saved as much time as it took, if all sizes are equally
+        frequent; None if compiling saves nothing or the ratio's interval does not lie above 1.
         """
         saved_ms = sum(size.eager_ms.median - size.compiled_ms.median for size in self.image_sizes)
         if (self.ratio.low or 0.0) <= 1 or saved_ms <= 0:
@@ -83,7 +85,7 @@ def compiling_table(name: str, run: Run[Compiling]) -> Table:
 
 
 def when_it_pays(runs: Sequence[Run[Compiling]]) -> str:
-    """A sentence for each run; empty without any."""
+    """One sentence per run; empty without runs."""
     return " ".join(_when_it_pays(run) for run in runs)
 
 

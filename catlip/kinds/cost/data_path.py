@@ -1,5 +1,5 @@
-"""How fast images come: decoding and the whole loader on one core, ours and the field's, and what
-starting an epoch takes.
+"""How fast images are read: decoding and the whole loader on one core, ours and those in common
+use, and the cost of starting an epoch.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ MOST_ROWS, MOST_WORKERS = 16, 8
 
 @dataclass(frozen=True, kw_only=True)
 class PixelDifference:
-    """How far two decoders' crops are apart, in grey levels of 0 to 255."""
+    """How much the crops of two decoders differ, in grey levels of 0 to 255."""
 
     mean: float
     max: float
@@ -25,7 +25,7 @@ class PixelDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerMemory:
-    """MiB resident in each worker, after the first batch and after the last."""
+    """Resident memory of each worker in MiB, after the first batch and after the last."""
 
     workers_mib_start: list[float]
     workers_mib_end: list[float]
@@ -33,8 +33,8 @@ class WorkerMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochPlan:
-    """What it takes to plan an epoch until its first batch, or one in its middle, can be made:
-    seconds by the clock and of the processor, and MiB at most.
+    """The cost of planning an epoch until its first batch, or a batch in its middle, can be made:
+    wall-clock seconds, processor seconds (`_cpu_s`), and peak MiB.
     """
 
     samples: int
@@ -48,14 +48,15 @@ class EpochPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteShards:
-    """Shards of so many 1e6 bytes behind a link.
+    """The loader with shards behind a link.
 
     Attributes:
-        link_mb_s: 1e6 bytes a second, by the clock, of a plain download.
-        cold_mb_s: the same of the loader with an empty cache.
-        cold_to_link: how many times as fast as the download the loader is.
-        warm_to_local: with a full cache, how many times as many images a second of processor time
-            as from a disk.
+        megabytes: size of the shards in 1e6 bytes.
+        link_mb_s: 1e6 bytes per wall-clock second of a plain download.
+        cold_mb_s: 1e6 bytes per wall-clock second of the loader with an empty cache.
+        cold_to_link: rate of the loader with an empty cache over that of the download.
+        warm_to_local: images per second of processor time with a full cache, over those from a
+            local disk.
     """
 
     megabytes: float
@@ -67,7 +68,7 @@ class RemoteShards:
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """The photographs that were decoded; means of pixels and of KiB."""
+    """The photographs that were decoded: their number, mean size in pixels and mean KiB."""
 
     count: int
     mean_width: float
@@ -77,15 +78,15 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class DataPath(Kind):
-    """Images a second of processor time.
+    """Rates of decoders and loaders, in images per second of processor time.
 
     Attributes:
-        decoders: by name.
-        loaders: by name and workers: `open_clip, 2 workers`.
-        ratios: `ours/pillow` -> how many times as fast ours is; loaders are compared with the same
-            number of workers: `ours, 2 workers/open_clip, 2 workers`.
-        memory: of the loaders that have workers.
-        not_run: who could not be run -> how to install it.
+        decoders: decoder -> rate.
+        loaders: loader and workers, such as `open_clip, 2 workers` -> rate.
+        ratios: `ours/pillow` -> rate of ours over that of Pillow; loaders are compared with the
+            same number of workers: `ours, 2 workers/open_clip, 2 workers`.
+        memory: loader and workers -> memory of its workers.
+        not_run: decoder or loader that could not be run -> how to install it.
     """
 
     kind = "data_path"
@@ -102,10 +103,11 @@ class DataPath(Kind):
 
 
 def data_path_tables(run: Run[DataPath], end: str = "") -> list[Table]:
-    """Rates of a core with what ours gains, then memory and planning where they were measured.
+    """Rates on one core with the ratios to ours; then memory, shards behind a link, and planning,
+    if they were measured.
 
     Args:
-        end: of the tables' names.
+        end: ending of the tables' names.
     """
     plan = _plan_table(run, end)
     return [*rates_tables(run, end), *([plan] if plan.rows else [])]
@@ -184,7 +186,7 @@ def _remote_rows(run: Run[DataPath], remote: RemoteShards) -> list[list[Cell]]:
 
 
 def _trusted(ratio: Interval, rounds: int | None) -> Interval:
-    """Without its ends where it rests on too few rounds: loaders have fewer than decoders."""
+    """The ratio, without its ends after too few rounds: loaders have fewer rounds than decoders."""
     few = rounds is not None and rounds < ROUNDS[DataPath.kind]
     return Interval(ratio.value) if few else ratio
 

@@ -11,13 +11,13 @@ from catlip.table import Cell, Table, number_cell
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOverhead(Kind):
-    """Steps of the loop and bare steps, in turns.
+    """Steps of the loop and bare steps, taken in turns.
 
     Attributes:
         loop_ms, bare_ms, log_line_ms: milliseconds of a step in the loop, of a bare step, and of
             writing a line of the log.
-        step_ratio: loop over bare.
-        log_share: what the log adds to a bare step, as a fraction of it.
+        step_ratio: time of a step in the loop over that of a bare step.
+        log_share: time that the log adds to a step, as a fraction of a bare step.
     """
 
     kind = "loop_overhead"
@@ -31,7 +31,7 @@ class LoopOverhead(Kind):
 
 
 def loop_overhead_table(name: str, runs: Sequence[Run[LoopOverhead]]) -> Table:
-    """A row a model, of runs on one device."""
+    """One row per run; all runs are on one device."""
     columns = [
         "What",
         "Bare step (ms)",

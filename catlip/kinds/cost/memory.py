@@ -1,6 +1,4 @@
-"""What a training step keeps in memory, measured beside predicted: against the batch, and by
-part.
-"""
+"""The memory of a training step, measured and predicted, by batch size and by part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,14 +11,12 @@ from catlip.table import MISSING, Cell, Table, number_cell, shown
 
 MOST_BATCHES = 12
 MOST_PAIRS = 3
-Parts = dict[str, float | None]  # what it is for -> GiB
+Parts = dict[str, float | None]  # what the memory is for -> GiB
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryParts:
-    """GiB of a step: its peak, and what is kept for what; parts need not be at their largest at the
-    same moment.
-    """
+    """GiB of memory of a step: its peak, and its parts, which may peak at different moments."""
 
     peak_gib: float
     parameters_gib: float
@@ -35,12 +31,12 @@ class MemoryParts:
 
     @property
     def activations_gib(self) -> float:
-        """Of all parts."""
+        """The activations of images, of text and of logits together."""
         return self.activations_image_gib + self.activations_text_gib + self.activations_logits_gib
 
     @property
     def named(self) -> Parts:
-        """The parts beside the peak, as readers call them."""
+        """The parts, without the peak, by their names for readers."""
         return {
             "weights": self.parameters_gib,
             "gradients": self.gradients_gib,
@@ -58,8 +54,8 @@ class MethodMemory:
     """One method's step at one batch size.
 
     Attributes:
-        retries: how often a GPU's allocator freed its cache to go on.
-        largest_batch, largest_batch_predicted: of older records; see `Memory.largest`.
+        retries: how often a GPU's allocator had to free its cache to go on.
+        largest_batch, largest_batch_predicted: only in older records; see `Memory.largest`.
     """
 
     measured: MemoryParts
@@ -71,7 +67,7 @@ class MethodMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class LargestBatch:
-    """The most images with which a step fits, found by trying, and as predicted."""
+    """The largest batch with which a step fits in memory, found by trying and predicted."""
 
     images: int
     predicted: int
@@ -79,7 +75,7 @@ class LargestBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryRatio:
-    """How many times as much one method takes as another."""
+    """The memory of one method over that of another."""
 
     peak: float
     activations: float
@@ -87,10 +83,11 @@ class MemoryRatio:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchMemory:
-    """Every method at one batch size; ratios as `clip/catlip`.
+    """Every method at one batch size.
 
     Attributes:
-        too_large: method -> the predicted peak in GiB, of those whose step did not fit.
+        ratios: `clip/catlip` -> memory of CLIP over that of CatLIP.
+        too_large: method whose step did not fit -> its predicted peak in GiB.
     """
 
     methods: dict[str, MethodMemory]
@@ -103,8 +100,8 @@ class Memory(StepKind):
     """Memory of a step by batch size.
 
     Attributes:
-        how: what counted the peak: a GPU's allocator, or the live storage of tensors.
-        largest: of each method, where it was looked for.
+        how: what the peak was counted by: a GPU's allocator, or the storage of live tensors.
+        largest: method -> largest batch, if it was searched for.
     """
 
     kind = "memory"
@@ -115,7 +112,7 @@ class Memory(StepKind):
 
     @property
     def shown_batches(self) -> dict[int, BatchMemory]:
-        """The batch sizes in order, as many as there is room for."""
+        """The smallest MOST_BATCHES batch sizes, in order."""
         return {size: self.batches[size] for size in sorted(self.batches)[:MOST_BATCHES]}
 
     @property
@@ -125,7 +122,7 @@ class Memory(StepKind):
         return shown_methods(m for batch in batches for m in (*batch.methods, *batch.too_large))
 
     def largest_batch(self, method: str) -> LargestBatch | None:
-        """The largest batch that fits; in older records the first batch size says it."""
+        """The largest batch that fits; in older records, from the first batch size that has it."""
         if method in self.largest:
             return self.largest[method]
         for batch in self.shown_batches.values():
@@ -137,10 +134,10 @@ class Memory(StepKind):
 
 
 def memory_tables(run: Run[Memory], end: str = "") -> list[Table]:
-    """The peak at every batch size, and the parts at the largest; none without a measurement.
+    """The peak at every batch size, and the parts at the largest; no table without a measurement.
 
     Args:
-        end: of the tables' names.
+        end: ending of the tables' names.
     """
     return [_peaks_table(run, end), _parts_table(run, end)] if run.measured.methods else []
 
@@ -188,7 +185,7 @@ def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
 
 
 def _both(measured: float | None, predicted: float | None, anchor: str) -> Cell:
-    """GiB as measured, and below it as predicted."""
+    """The measured GiB, with the predicted GiB below."""
     small = "" if predicted is None else f"predicted {shown(predicted)}"
     return (
         Cell(MISSING, small)
@@ -245,6 +242,6 @@ def _counted_by(measured: Memory) -> str:
 
 
 def _pair(pair: str) -> str:
-    """`CLIP / CatLIP` of `clip/catlip`."""
+    """`clip/catlip` -> `CLIP / CatLIP`."""
     above, _, below = pair.partition("/")
     return f"{name_of(above)} / {name_of(below)}"

@@ -1,4 +1,4 @@
-"""What a pre-training would take on devices that one has or rents, method beside method."""
+"""What a pre-training with each method would take on devices that one owns or rents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,16 +12,18 @@ from catlip.table import Cell, Table, number_cell, shown
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One method on so many devices.
+    """One method on a number of devices.
 
     Attributes:
-        micro_batch, accumulation: images that a device takes at once, and how often in a step.
+        micro_batch: images that a device processes at once.
+        accumulation: number of micro-batches per step.
         parallel: ddp or fsdp.
-        memory_gib: of one device, at most.
-        device_hours: with the range of what it rests on.
-        sent_mb: by one device and step.
+        memory_gib: peak memory of one device.
+        exposed_ms: time of a step in which a device waits for others.
+        device_hours: with the range that follows from the range of the rate.
+        sent_mb: sent by one device in one step.
         ratio: device-hours over those of the first method, with its range.
-        source: of the rate: measured, or assumed.
+        source: where the rate is from: measured, or assumed.
     """
 
     model: str
@@ -44,7 +46,7 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanCheck:
-    """A training that was there: what the plan says of it, and what it took."""
+    """An actual training: the time that the plan predicts for it, and the time that it took."""
 
     name: str
     method: str
@@ -60,7 +62,7 @@ class PlanCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Kind):
-    """Plans for `images` images, at `price` per device-hour (0: none given)."""
+    """Plans of a training on `images` images, at `price` per device-hour (0 if none is given)."""
 
     kind = "plan"
 
@@ -71,10 +73,10 @@ class Plan(Kind):
 
 
 def plan_table(run: Run[Plan], end: str = "") -> Table:
-    """A row a method and number of devices, under a heading for each encoder and kind of device.
+    """One row per method and number of devices, under a heading per encoder and type of device.
 
     Args:
-        end: of the table's name.
+        end: ending of the table's name.
     """
     measured = run.measured
     columns = [
@@ -127,7 +129,7 @@ def _cells(planned: PlannedRun, price: float, anchor: str) -> list[Cell]:
 
 
 def _images_cell(planned: PlannedRun) -> Cell:
-    """Of a step, and in how many micro-batches where there are several."""
+    """A device's images of a step, with the number of micro-batches if there are several."""
     times = planned.accumulation
     return number_cell(
         planned.micro_batch * times,
@@ -143,7 +145,7 @@ def _between(interval: Interval, decimals: int | None, times: float = 1.0) -> st
 
 
 def checked(checks: Sequence[PlanCheck]) -> str:
-    """What each training was planned to take, and took; empty without any."""
+    """A sentence on the planned and the actual time of each training; empty without checks."""
     said = [
         f"{name_of(check.method)} on {check.images:,} images ({check.name}) "
         f"{shown(check.predicted_s)} s planned, {shown(check.measured_s)} s taken "

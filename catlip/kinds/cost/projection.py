@@ -1,5 +1,5 @@
-"""What many devices would do, computed from one device's step and a link's bandwidth, and checked
-where it can be.
+"""Step time, rate and cost on many devices, computed from the step of one device and the bandwidth
+of a link, and checked against measurements on a few ranks.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,7 @@ SHOWN_DEVICES = (1, 8, 64, 256, 1_024, 4_096)  # in a terminal; the record has a
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectedLink:
-    """How devices are connected; bandwidths are what one device sends, while it receives as
-    much.
-    """
+    """How devices are connected. A bandwidth is what one device sends while it receives as much."""
 
     node_devices: int
     node_gb_s: float
@@ -34,7 +32,7 @@ class ProjectedLink:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectedCompute:
-    """How fast one device gets through a method's step, with the factors of that step."""
+    """How fast one device computes a step of a method, and the factors of that step."""
 
     factors: dict[str, Any]
     flops_per_ms: float
@@ -44,13 +42,13 @@ class ProjectedCompute:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A method on so many devices.
+    """A method on a number of devices.
 
     Attributes:
-        scaling: weak (the same batch on every device), strong (the same batch over all devices), or
-            whose layout of the paper it is: `as published`, `as clip`.
-        exposed_ms: of a step, waiting for others.
+        exposed_ms: time of a step in which a device waits for others.
         efficiency: images/s over those of as many devices that never wait.
+        scaling: `weak` (constant batch per device), `strong` (constant global batch), or one of the
+            paper's layouts: `as published`, `as clip`.
     """
 
     method: str
@@ -68,7 +66,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class LayoutRatio:
-    """Device-hours of CLIP over CatLIP, and the two parts that multiply to it."""
+    """Device-hours of CLIP over CatLIP, and the two factors of that ratio."""
 
     layouts: str
     device_hours: float
@@ -78,7 +76,9 @@ class LayoutRatio:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The same arithmetic for ranks that were there; `error` is predicted over measured, less 1."""
+    """The same computation for ranks that were measured; `error` is predicted over measured, less
+    1.
+    """
 
     method: str
     world_size: int
@@ -90,7 +90,7 @@ class Validation:
 
 @dataclass(frozen=True, kw_only=True)
 class Projection(Kind):
-    """Layouts of 1 to 4,096 devices, and the paper's, computed from `compute` and `link`."""
+    """Layouts of 1 to 4,096 devices and the paper's layouts, computed from `compute` and `link`."""
 
     kind = "projection"
 
@@ -103,11 +103,11 @@ class Projection(Kind):
 
 
 def projection_tables(run: Run[Projection], end: str = "") -> list[Table]:
-    """The paper's layouts with what they are computed from and what of their ratio is
-    communication, and a check; none that would have no rows.
+    """The paper's layouts, with the basis of the projection and the part of communication in their
+    ratio; and the check against measured steps. A table without rows is left out.
 
     Args:
-        end: of the tables' names.
+        end: ending of the tables' names.
     """
     tables = [
         _paper_table(run, f"projection{end}"),
@@ -117,8 +117,8 @@ def projection_tables(run: Run[Projection], end: str = "") -> list[Table]:
 
 
 def scaling_tables(run: Run[Projection]) -> list[Table]:
-    """Efficiency and device-hours against devices, a row a method, for a terminal: the page draws
-    them.
+    """Efficiency and device-hours by number of devices, one row per method, for the terminal; the
+    page shows them as a figure.
     """
     tables = []
     for scaling in ("weak", "strong"):
@@ -141,7 +141,7 @@ def scaling_tables(run: Run[Projection]) -> list[Table]:
 
 
 def _basis(run: Run[Projection]) -> str:
-    """The rate of one device, and the links, in a sentence."""
+    """A sentence on what the projection is computed from: rates of one device, and links."""
     measured, link = run.measured, run.measured.link
     sources = dict.fromkeys(compute.source for compute in measured.compute.values())
     devices = [
@@ -165,7 +165,7 @@ def _caution(source: str, cpu: str) -> str:
 
 
 def samples_words(run: Run[Projection]) -> str:
-    """What the hours are for."""
+    """The number of images that the hours are for, in words."""
     samples = run.setup.samples
     return SAMPLES_OF_A_TRAINING if samples is None else f"{shown(samples / 1e9, 1)} billion images"
 
@@ -210,7 +210,7 @@ def _layout_row(layout: Layout, anchor: str) -> list[Cell]:
 
 
 def ratios_said(run: Run[Projection]) -> str:
-    """CLIP's device-hours over CatLIP's, and the two parts that multiply to them."""
+    """A sentence on CLIP's device-hours over CatLIP's, and the two factors of that ratio."""
     ratios = run.measured.paper_ratios[:MOST_LAYOUTS]
     said = "; ".join(
         f"{_named(ratio.layouts)} {shown(ratio.device_hours, 2)}{TIMES} (computing "
@@ -254,5 +254,5 @@ def _validation_row(row: Validation, anchor: str) -> list[Cell]:
 
 
 def _named(layout: str) -> str:
-    """`as CatLIP` of `as catlip`."""
+    """`as catlip` -> `as CatLIP`."""
     return clipped(" ".join(map(name_of, layout.split(" ")[:4])), 32)

@@ -1,5 +1,5 @@
-"""What a training step costs: its parts, how fast images pass, and how much of what the device can
-do is used.
+"""What a training step costs: the time of its parts, images per second, and the fraction of the
+device's peak that it reaches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ SAMPLES_OF_A_TRAINING = "13.1 billion images"
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling:
-    """TFLOP/s of large matrix products in this precision: measured, and the datasheet's."""
+    """TFLOP/s of large matrix products in `precision`: measured, and by the datasheet."""
 
     precision: str
     tflops: Summary
@@ -29,15 +29,15 @@ class MethodSteps:
     """The steps of one method.
 
     Attributes:
-        parameters: how many are trained.
-        first_ms: of the very first step, in which kernels are chosen or compiled.
-        total_ms: a whole step; the others are its parts. Where the loss has no number of its own,
-            the forward pass holds it.
+        parameters: number of trained parameters.
+        first_ms: time of the very first step, in which kernels are chosen or compiled.
+        total_ms: time of a whole step; the other times are its parts. If `loss_ms` is None,
+            `forward_ms` includes the loss.
         images_per_s: of all ranks together.
-        tflops: of one device, without what checkpointing computes again.
-        mfu, mfu_datasheet: that as a fraction of the ceiling.
+        tflops: TFLOP/s of one device, without what checkpointing computes again.
+        mfu, mfu_datasheet: `tflops` as a fraction of the ceiling, measured and by the datasheet.
         device_hours: of a training on SAMPLES_OF_A_TRAINING.
-        joules_per_1000_images: by what used them; empty without a counter.
+        joules_per_1000_images: part of the machine -> energy that it used; empty without a counter.
     """
 
     parameters: int
@@ -57,7 +57,7 @@ class MethodSteps:
 
     @property
     def parts(self) -> dict[str, Summary | None]:
-        """What a step consists of, in its order."""
+        """The parts of a step, in the order in which they happen."""
         return {
             "waiting for data": self.data_wait_ms,
             "forward": self.forward_ms,
@@ -72,11 +72,11 @@ PARTS = ("waiting for data", "forward", "loss", "backward", "optimizer")
 
 @dataclass(frozen=True, kw_only=True)
 class StepTime(StepKind):
-    """Steps of several methods, in turns in one process.
+    """Steps of several methods, taken in turns in one process.
 
     Attributes:
         ratios: `clip/catlip` -> step time of CLIP over that of CatLIP.
-        flops_ratios: the same of FLOPs, which are counted.
+        flops_ratios: `clip/catlip` -> FLOPs of CLIP over those of CatLIP; counted, not measured.
     """
 
     kind = "step_time"
@@ -88,10 +88,11 @@ class StepTime(StepKind):
 
 
 def step_tables(runs: Sequence[Run[StepTime]], end: str = "") -> list[Table]:
-    """Two tables of runs on one device: the parts of a step, and rates; a row a method and run.
+    """Two tables of runs on one device, the parts of a step and the rates, each with one row per
+    run and method.
 
     Args:
-        end: of the tables' names.
+        end: ending of the tables' names.
     """
     return [_parts_table(f"step_time{end}", runs), _rates_table(f"step_rates{end}", runs)]
 
@@ -126,7 +127,7 @@ def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
 
 
 def _compiling(runs: Sequence[Run[StepTime]]) -> str:
-    """What the first steps took where they were compiled; empty where none were."""
+    """A sentence on the time of the first steps that were compiled; empty if none was."""
     said = [
         f"{name_of(method)} {shown(steps.first_ms / 1e3)} s"
         for run in runs
@@ -174,8 +175,8 @@ def _rows(
 
 
 def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
-    """The ratio of step times with its interval; 1 for the method below the line; a dash for one
-    that was not timed.
+    """The ratio of step times with its interval; 1 for the method that the others are divided by; a
+    dash for a method that was not timed.
     """
     measured = run.measured
     if method not in measured.methods:
@@ -190,7 +191,7 @@ def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
 
 
 def _flops_cell(run: Run[StepTime], method: str) -> Cell:
-    """`1.17x` of FLOPs, for a method above the line."""
+    """The method's ratio of FLOPs, such as `1.17x`; a dash for one that has no ratio."""
     for pair, ratio in run.measured.flops_ratios.items():
         if pair.partition("/")[0] == method:
             return Cell(f"{shown(ratio, 2)}{TIMES}", "", run.anchor)
@@ -211,7 +212,7 @@ def _rate_cells(ceiling: Ceiling | None, steps: MethodSteps, anchor: str) -> lis
 
 
 def _energy_cell(steps: MethodSteps, anchor: str) -> Cell:
-    """The sum, and what used it; "not measured" without a counter."""
+    """The sum, with its parts below; "not measured" without a counter."""
     used = steps.joules_per_1000_images
     if not used:
         return Cell("not measured")

@@ -1,4 +1,4 @@
-"""What the kinds that take training steps share: how a step is described, and which methods are
+"""What the kinds that measure training steps share: how a step is described, and which methods are
 shown.
 """
 
@@ -16,20 +16,18 @@ MOST_METHODS = 12  # of a record, in a figure or table
 
 @dataclass(frozen=True, kw_only=True)
 class StepKind(Kind):
-    """Metrics of training steps, which `world_size` ranks took; older records do not say how
-    many.
-    """
+    """Metrics of training steps by `world_size` ranks; None in older records."""
 
     world_size: int | None = None
 
 
 def step_description(run: Run[StepKind]) -> str:
-    """What was timed, where: `vit_b16, batch 8, fp32, torch 2.13, on DEVICE`."""
+    """What was timed, and where: `vit_b16, batch 8, fp32, torch 2.13, on DEVICE`."""
     return f"{what_was_timed(run)}, on {run.where}"
 
 
 def what_was_timed(run: Run[StepKind]) -> str:
-    """The same without the device."""
+    """As `step_description`, without the device."""
     setup, torch = run.setup, run.machine.packages.get("torch", "").partition("+")[0]
     words = [
         clipped(setup.model or run.name, 40),
@@ -42,7 +40,7 @@ def what_was_timed(run: Run[StepKind]) -> str:
 
 
 def _options(run: Run[StepKind]) -> list[str]:
-    """What of a step is not as usual, its attention and whether it was compiled."""
+    """The attention of a step, whether it was compiled, and everything unusual about it."""
     setup, ranks = run.setup, run.measured.world_size or 1
     kernel, changes = run.machine.attention, run.measured.kind == "waterfall"
     both_ways = run.measured.kind == "compiling"
@@ -62,12 +60,12 @@ def _options(run: Run[StepKind]) -> list[str]:
 
 
 def shown_methods(methods: Iterable[str]) -> list[str]:
-    """The methods of a record in the order of every table, as many as there is room for."""
+    """The first MOST_METHODS methods, in the order that all tables have."""
     return ordered(methods)[:MOST_METHODS]
 
 
 def median_cell(summary: Summary | None, anchor: str) -> Cell:
-    """The median alone."""
+    """The median, without percentiles."""
     return number_cell(None if summary is None else summary.median, None, anchor)
 
 

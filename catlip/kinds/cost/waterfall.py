@@ -1,9 +1,10 @@
 """Where a speed-up comes from: one factor changed at a time, in two orders.
 
-A factor's ratio is the time of an image before its change over that after, so above 1 is faster,
-and ratios multiply. Where the two orders give a factor different ratios, what it is worth depends
-on what was changed before it. A record holds two *ways*: from the released CLIP configuration to
-the released CatLIP one, which the paper's ratio is of, and on to what neither does.
+The ratio of a factor is the time per image before its change over the time after it: above 1 is
+faster, and ratios multiply. If a factor has different ratios in the two orders, its effect depends
+on what was changed before it. A record holds two *ways*, which are series of changes: `release`,
+from the released CLIP configuration to the released CatLIP one (the paper's ratio is of this one),
+and `further`, from there to options that neither release uses.
 """
 
 import math
@@ -23,7 +24,7 @@ from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, shown
 
 ORDERS = {"forward": "First to last", "reverse": "Last to first"}
-NAMES = {"from": "before", "to": "after"}  # of fields that a record calls by a word of Python
+NAMES = {"from": "before", "to": "after"}  # name in a record (`from` is a keyword) -> field
 INTERACTS = (
     "The two orders' intervals do not meet: what this change is worth depends on what was changed "
     "before it."
@@ -32,13 +33,13 @@ OF_THIS_PROCESSOR = (
     "The operations hardly change: what is measured is how this processor does them, of which a "
     "GPU may show nothing."
 )
-# A factor so large, whose operations explain less than that, is marked on a CPU.
+# On a CPU, a factor with a ratio above LARGE and a ratio of FLOPs below EXPLAINED gets a remark.
 LARGE, EXPLAINED = 1.3, 1.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two configurations timed in turns, or why they were not."""
+    """Two configurations that were timed in turns, or why they were not."""
 
     ratio: Interval | None = None
     flops_ratio: float | None = None
@@ -49,7 +50,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Pair):
-    """One factor's change in one order; a crop is timed on the host, beside the step."""
+    """The change of one factor in one order; `host_ratio` is of cropping, timed on the host."""
 
     factor: str
     before: str
@@ -64,7 +65,7 @@ class Step(Pair):
 
 @dataclass(frozen=True)
 class Factor:
-    """One change, with what it was worth in each order; None where it was not run."""
+    """One change, with its ratio in each order (None if it was not run)."""
 
     name: str
     change: str
@@ -80,12 +81,12 @@ class Factor:
 
     @property
     def is_beyond_arithmetic(self) -> bool:
-        """Whether it is large, and its operations say that it should not be."""
+        """Whether its ratio is large although its number of operations hardly changes."""
         return (self.mean or 1.0) > LARGE and (self.flops or math.inf) < EXPLAINED
 
     @property
     def interacts(self) -> bool:
-        """Whether the intervals of the two orders lie apart."""
+        """Whether the intervals of the two orders do not overlap."""
         bounds = [
             (r.low, r.high)
             for r in self.ratios.values()
@@ -96,9 +97,7 @@ class Factor:
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """Several changes, one after the other, in both orders; and the first configuration against
-    the last.
-    """
+    """A series of changes in both orders; and the first configuration timed against the last."""
 
     orders: dict[str, list[Step]]
     total: Pair
@@ -118,10 +117,10 @@ class Way:
         return [factor.name for factor in self.factors if factor.not_run]
 
     def drift(self, order: str) -> float | None:
-        """By how much the time of one configuration differs between two pairs in a row, at most;
-        above 1, None where no two pairs share one.
+        """The largest ratio between two times of the same configuration, from two pairs in a row,
+        at least 1; None if no two pairs share a configuration.
 
-        A machine that is slower for a while shows here, and not in any ratio's interval.
+        It shows that a machine was slower for a while, which no ratio's interval does.
         """
         run = [step for step in self.orders.get(order, []) if step.ratio]
         times = [
@@ -135,12 +134,14 @@ class Way:
         )
 
     def product(self, order: str) -> float | None:
-        """What all changes of an order multiply to; None where none was run."""
+        """The product of the ratios of all changes of an order; None if none was run."""
         ratios = [step.ratio.value for step in self.orders.get(order, []) if step.ratio]
         return math.prod(ratios) if ratios else None
 
     def left_over(self, order: str) -> float | None:
-        """What the first configuration against the last gives beyond the product."""
+        """The ratio of the first configuration to the last, divided by `product`; None if one of
+        the two is missing.
+        """
         product, total = self.product(order), self.total.ratio
         return total.value / product if product and total else None
 
@@ -155,7 +156,7 @@ def _factor(name: str, change: str, steps: dict[str, Step]) -> Factor:
 
 @dataclass(frozen=True, kw_only=True)
 class Waterfall(StepKind):
-    """Both ways, and what the paper claims of the first."""
+    """Both ways, and the ratio that the paper claims for the first."""
 
     kind = "waterfall"
 
@@ -175,7 +176,7 @@ class Waterfall(StepKind):
 
 
 def _renamed(tree: Any, names: dict[str, str]) -> Any:
-    """The tree with other keys."""
+    """The JSON `tree` with keys renamed by `names`."""
     if isinstance(tree, dict):
         return {names.get(key, key): _renamed(value, names) for key, value in tree.items()}
     return [_renamed(value, names) for value in tree] if isinstance(tree, list) else tree
@@ -186,8 +187,8 @@ class NamedWay:
     """A way as readers see it.
 
     Attributes:
-        start: what the changes begin with.
-        published: the speed-up that the changes are to explain; only the releases' differences are.
+        start: the configuration that the changes begin with.
+        published: the speed-up that the changes should explain; None except for `release`.
     """
 
     name: str
@@ -198,7 +199,7 @@ class NamedWay:
 
 
 def ways(measured: Waterfall) -> list[NamedWay]:
-    """Both ways, without one that has no changes."""
+    """The ways that have changes."""
     release = NamedWay(
         "release",
         "From the released CLIP configuration to the released CatLIP one",
@@ -217,10 +218,10 @@ def ways(measured: Waterfall) -> list[NamedWay]:
 
 
 def waterfall_tables(run: Run[Waterfall], end: str = "") -> list[Table]:
-    """Of each way, factors with both orders side by side, then all of them together.
+    """One table per way: its factors with both orders side by side, then all factors together.
 
     Args:
-        end: of the tables' names.
+        end: ending of the tables' names.
     """
     return [_table(f"waterfall_{named.name}{end}", run, named) for named in ways(run.measured)]
 
@@ -284,7 +285,7 @@ def _plain(value: float | None, anchor: str) -> Cell:
 
 
 def _word(value: str) -> str:
-    """`on`, `1,024`, `CatLIP`, `sdpa`."""
+    """A value for readers: `True` -> `on`, `1024` -> `1,024`, `catlip` -> `CatLIP`."""
     if value in ("True", "False"):
         return "on" if value == "True" else "off"
     if value.isdecimal() and len(value) < 9:

@@ -1,1 +1,1 @@
-"""Kinds of trainings and of what encoders are worth."""
+"""Kinds of trainings, and of encoders' accuracies on other tasks."""

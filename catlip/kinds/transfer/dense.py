@@ -1,4 +1,4 @@
-"""Tasks with several answers an image: multi-label classification, segmentation and detection."""
+"""Tasks with several answers per image: multi-label classification, segmentation and detection."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, TypedDict
@@ -9,15 +9,15 @@ from catlip.kinds.transfer.transfer import LabelOrigin, Transferred, check_fract
 
 SPLITS = ("train", "val")
 SHAPES = ("box", "mask")
-# In this form because a class attribute cannot be called `class`. A box is left, top, right and
-# bottom in pixels, a mask a PNG in base64.
+# Not class statements, because a field cannot be named `class` in one. A box is left, top, right
+# and bottom in pixels; a mask is a PNG in base64.
 Guess = TypedDict("Guess", {"class": int, "score": float})
 Object = TypedDict("Object", {"class": int, "box": tuple[float, float, float, float], "mask": str})
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsPicture:
-    """A test image (in base64, as all pictures here), the classes on it, and the likeliest."""
+    """A test image (in base64, like all images here), its classes, and the most likely classes."""
 
     key: str
     image: str
@@ -37,7 +37,7 @@ class MapPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectsPicture:
-    """An image with its objects, and those that were predicted."""
+    """An image with its objects, and the predicted objects."""
 
     key: str
     image: str
@@ -47,18 +47,18 @@ class ObjectsPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Transferred):
-    """One training on such a task. In a file the counts of a split stand among the metrics, each as
+    """One training on such a task. In a file, each count of a split is a metric of its own, named
     `train_<count>` or `val_<count>`.
 
     Attributes:
-        overfit: how many images it was both trained and tested on; None for a real training.
-        num_train, num_val: images.
-        train, val: what was counted in the annotations of the two splits.
+        overfit: number of images that it was both trained and tested on; None for a real training.
+        num_train, num_val: number of images.
+        train, val: name -> count, from the annotations of the split.
         seconds: of training.
     """
 
     published: ClassVar[tuple[int, int]]
-    """Classes and test images of the data set that the paper reports."""
+    """Number of classes and of test images of the data set that the paper reports on."""
 
     overfit: int | None = None
     num_parameters: int
@@ -94,8 +94,8 @@ class Dense(Transferred):
 
 @dataclass(frozen=True, kw_only=True)
 class Multilabel(Dense):
-    """Mean average precision of labels: over classes, over all answers, and over classes weighted
-    by their images.
+    """Mean average precision of labels: over classes, over all answers together, and over classes
+    weighted by their number of images.
     """
 
     kind = "multilabel"
@@ -117,8 +117,8 @@ class Multilabel(Dense):
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation(Dense):
-    """Mean intersection over union and accuracies of pixels, of pictures resized to a square and,
-    unless it was not asked for, with a sliding window.
+    """Mean intersection over union and pixel accuracies, of images resized to a square and, if
+    asked for, with a sliding window.
     """
 
     kind = "segmentation"
@@ -139,8 +139,8 @@ class Segmentation(Dense):
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """COCO's average precision and recall of boxes or of masks; None where there is nothing of
-    that size.
+    """COCO's average precision and recall of boxes or of masks; None if there is nothing of that
+    size.
     """
 
     ap: float | None
@@ -160,8 +160,8 @@ class Precision:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection(Dense):
-    """How well boxes and masks are found. In a file each number stands among the metrics, as
-    `box_<number>` or `mask_<number>`.
+    """How well boxes and masks are found. In a file, each field of `box` and `mask` is a metric of
+    its own, named `box_<field>` or `mask_<field>`.
     """
 
     kind = "detection"
@@ -189,7 +189,7 @@ class Detection(Dense):
 
 
 def gathered(metrics: dict[str, Any], groups: tuple[str, ...]) -> dict[str, Any]:
-    """The metrics, with those named `<group>_<name>` as one dictionary for each group."""
+    """The metrics, with all those named `<group>_<name>` gathered in one dictionary per group."""
     result: dict[str, Any] = {}
     for key, value in metrics.items():
         group, _, name = key.partition("_")
@@ -201,7 +201,7 @@ def gathered(metrics: dict[str, Any], groups: tuple[str, ...]) -> dict[str, Any]
 
 
 def scattered(metrics: dict[str, Any], groups: tuple[str, ...]) -> dict[str, Any]:
-    """The opposite of `gathered`."""
+    """The inverse of `gathered`."""
     flat = {key: value for key, value in metrics.items() if key not in groups}
     for group in groups:
         flat |= {f"{group}_{name}": value for name, value in metrics.get(group, {}).items()}

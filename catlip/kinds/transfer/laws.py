@@ -1,5 +1,5 @@
-"""Error against cost: the law error = E + A cost^-a, what it says of a length that it was not
-fitted to, and what two methods reach at equal cost.
+"""Error against cost: the law error = E + A cost^-a, how well it predicts a length that it was not
+fitted to, and the accuracy at a given cost.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXPONENTS = np.linspace(0.02, 2.0, 100)
-LEAST_LENGTHS = 5  # of three unknowns, and one length held out
+LEAST_LENGTHS = 5  # more than the three unknowns, after one length is held out
 RESAMPLES = 200
 SEED = 0
 
@@ -28,10 +28,11 @@ class Law:
 
 
 def fit(costs: Sequence[float], errors: Sequence[float] | NDArray[np.float64]) -> Law:
-    """The law of least squares with a floor and a factor of at least 0.
+    """The least-squares law whose floor and factor are at least 0.
 
     Args:
-        costs: [n] above 0, of at least three lengths; errors: [n].
+        costs: [n], above 0, at least three of them different.
+        errors: [n].
     """
     cost, error = np.asarray(costs, dtype=float), np.asarray(errors, dtype=float)
     scale = float(np.exp(np.log(cost).mean()))
@@ -41,7 +42,7 @@ def fit(costs: Sequence[float], errors: Sequence[float] | NDArray[np.float64]) -
     floor = error.mean() - factor * falling.mean(axis=1)
     without_floor = np.maximum(0, falling @ error / (falling**2).sum(axis=1))
     none = np.zeros_like(floor)
-    # Where least squares makes one of the two negative, the best is with it at 0.
+    # If least squares makes floor or factor negative, the best allowed law has it at 0.
     floors = np.stack([floor, none, none + error.mean()], axis=1)
     factors = np.stack([factor, without_floor, none], axis=1)
     laws = floors[..., None] + factors[..., None] * falling[:, None]
@@ -58,7 +59,8 @@ class HeldOut:
     """A length that a law was not fitted to.
 
     Attributes:
-        predicted, low, high: the law's error there, and 95 % of those of laws of resampled seeds.
+        predicted: the law's error at `cost`.
+        low, high: the range of 95 % of the predictions by laws fitted to resampled seeds.
     """
 
     cost: float
@@ -69,15 +71,16 @@ class HeldOut:
 
     @property
     def covered(self) -> bool:
-        """Whether the measured error is in that interval."""
+        """Whether the measured error is from `low` to `high`."""
         return self.low <= self.measured <= self.high
 
 
 def leave_one_out(costs: Sequence[float], errors: NDArray[np.float64]) -> list[HeldOut]:
-    """Each length, predicted from the others.
+    """Each length, predicted by a law fitted to the others.
 
     Args:
-        costs: [n]; errors: [seeds, n].
+        costs: [n].
+        errors: [seeds, n].
     """
     draw = np.random.default_rng(SEED)
     seeds = len(errors)
@@ -96,8 +99,8 @@ def leave_one_out(costs: Sequence[float], errors: NDArray[np.float64]) -> list[H
 
 
 def at_cost(costs: Sequence[float], values: Sequence[float], cost: float) -> float | None:
-    """The value at a cost, along straight lines between the ascending costs' logarithms; None
-    outside.
+    """The value at `cost`, interpolated linearly in the logarithm of the ascending `costs`; None
+    outside of their range.
     """
     if not costs[0] <= cost <= costs[-1]:
         return None
@@ -105,8 +108,8 @@ def at_cost(costs: Sequence[float], values: Sequence[float], cost: float) -> flo
 
 
 def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> float | None:
-    """The least cost at which the value is reached, along the same lines; None where no length
-    reaches it, or the shortest does, since how much less would do is not known.
+    """The least cost at which `value` is reached, interpolated like `at_cost`. None if no length
+    reaches it, or if the shortest does, since a lower cost might then be enough.
     """
     enough = next((n for n, reached in enumerate(values) if reached >= value), 0)
     if enough == 0:

@@ -1,4 +1,4 @@
-"""Linear probes along a pre-training."""
+"""Linear probes of the encoders that a pre-training kept on its way."""
 
 import math
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from catlip.kinds.transfer.transfer import OnTasks, check_fractions
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """An encoder part of the way through its training, probed once: a row of `runs`.
+    """One probe of an encoder from part of the way through its training: a row of `runs`.
 
     Attributes:
-        run: which training it is from.
-        seconds: of training until there, on `device`; None where the training did not say.
-        annealed: whether the learning rate had reached its end.
+        run: the training that the encoder is from.
+        seconds: of training so far, on `device`; None if the training did not record it.
+        annealed: whether the training had ended, with its learning rate at the end of its schedule.
         seed: of the classifier.
     """
 
@@ -38,7 +38,7 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class LongerTraining(OnTasks):
-    """Probes of the encoders that trainings of one method kept on their way."""
+    """Probes of the encoders that trainings of one method kept along the way."""
 
     kind = "longer_training"
     rows: ClassVar[dict[str, type]] = {"runs": Snapshot}

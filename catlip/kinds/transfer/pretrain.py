@@ -1,4 +1,4 @@
-"""A pre-training."""
+"""What one pre-training saw, reached and took."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,15 @@ from catlip.table import Cell, Table, number_cell
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(Kind):
-    """What a finished training saw, reached and took.
+    """The metrics of a finished training.
 
     Attributes:
         final_loss: mean over the last twentieth of the log, in the unit of the method's loss.
-        epochs_seen: images seen over the samples of the shards.
-        train_seconds: of training, over all starts of the run.
+        epochs_seen: images seen, divided by the number of samples in the shards.
+        train_seconds: seconds of training, summed over all starts of the run.
         data_wait_share: fraction of the time in which the device waited for a batch.
-        parameters_total, parameters_image: how many are trained, in all and in the image encoder.
+        parameters_total, parameters_image: number of trained parameters, in all and in the image
+            encoder.
     """
 
     kind = "pretrain"
@@ -38,7 +39,7 @@ class Pretrain(Kind):
 
 
 def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Table:
-    """A row a run."""
+    """One row per run."""
     columns = [
         "Run",
         "Final loss",

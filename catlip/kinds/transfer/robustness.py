@@ -1,4 +1,4 @@
-"""Trainings on data with noise, and what that costs each method."""
+"""Trainings on noisy data, and how much accuracy the noise costs each method."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ NONE = "none"
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness(Studied):
-    """One training on data with a noise, and the probe of its encoder.
+    """One training on data with one noise, and the probe of its encoder.
 
     Attributes:
-        noise: KIND=FRACTION, or none.
-        samples: that are left.
-        classes: of the vocabulary that the noisy captions give.
-        classes_kept: the fraction of the clean vocabulary's classes that are among them.
+        noise: KIND=FRACTION, or `none`.
+        samples: number of samples that the noise leaves.
+        classes: number of classes of the vocabulary made from the noisy captions.
+        classes_kept: fraction of the clean vocabulary's classes that are among these.
     """
 
     kind = "robustness"
@@ -40,7 +40,7 @@ class Robustness(Studied):
 
 
 def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") -> Table:
-    """A row a noise and method: its accuracy, and what the noise costs it, paired by seed."""
+    """One row per noise and method: its accuracy, and what the noise changes, paired by seed."""
     groups: dict[tuple[str, str], dict[int, Run[Robustness]]] = {}
     for run in runs:
         one = run.measured

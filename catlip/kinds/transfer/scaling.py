@@ -1,5 +1,5 @@
-"""Trainings of several lengths, on several fractions of the data, of several encoders, each to the
-end of its schedule; and what follows from them at equal cost.
+"""Trainings of several lengths, on several fractions of the data, with several encoders, each to
+the end of its schedule; and comparisons of methods at equal cost.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ class Scaling(Studied):
 
     Attributes:
         fraction: of the shards, in (0, 1].
-        images: that were to be seen; by whole steps it is `images_seen`.
+        images: images that the training was asked to see; in whole steps it saw `images_seen`.
         flops: of all its steps, forward and backward.
     """
 
@@ -52,11 +52,11 @@ Runs = Sequence[Run[Scaling]]
 
 @dataclass(frozen=True)
 class Curve:
-    """A method's trainings of several lengths on the whole data, by one encoder.
+    """A method's trainings of several lengths on all of the data, with one encoder.
 
     Attributes:
-        costs: [lengths] by name, means over the seeds, ascending.
-        top1: task -> seed -> [lengths] in %; the seeds that every length has.
+        costs: name of a cost -> [lengths], means over the seeds, ascending.
+        top1: task -> seed -> [lengths] in %; only seeds that every length has.
     """
 
     method: str
@@ -65,7 +65,7 @@ class Curve:
 
 
 def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[Table]:
-    """All cells; then, where there are several lengths, what they say of laws and of equal cost."""
+    """All cells; then, if there are several lengths, the laws and the comparisons at equal cost."""
     kept = list(runs)
     of_methods = curves(kept)
     tables = [cells_table(kept, name), _laws_table(of_methods, f"{name}_laws")]
@@ -77,7 +77,7 @@ def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[
 
 
 def cells_table(runs: Runs, name: str) -> Table:
-    """A row a cell: its cost and its accuracy, over its seeds."""
+    """One row per encoder, fraction, length and method: cost and accuracy, over the seeds."""
     tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
     groups: dict[tuple[str, float, int, str], list[Run[Scaling]]] = {}
     for run in runs:
@@ -125,7 +125,7 @@ def cells_table(runs: Runs, name: str) -> Table:
 
 
 def curves(runs: Runs) -> list[Curve]:
-    """Of each method, by the encoder with the most lengths."""
+    """The curve of each method, with the encoder that has the most lengths."""
     whole = [run.measured for run in runs if run.measured.fraction == 1]
     lengths: dict[str, set[int]] = {}
     for cell in whole:
@@ -139,7 +139,7 @@ def curves(runs: Runs) -> list[Curve]:
 
 
 def _curve(cells: Sequence[Scaling]) -> Curve | None:
-    """None without two lengths that one seed has."""
+    """The curve of one method's cells; None unless one seed has all of at least two lengths."""
     by_seed: dict[int, dict[int, Scaling]] = {}
     for cell in cells:
         by_seed.setdefault(cell.seed, {})[cell.images] = cell
@@ -192,8 +192,8 @@ def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
 
 
 def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
-    """Of the first method beside each other one: their difference at equal cost, and how much
-    sooner the first reaches what the other ends with.
+    """The first method against each other one: their difference at equal cost, and the relative
+    cost at which the first reaches the accuracy that the other ends with.
     """
     rows = []
     for other in others:
@@ -223,7 +223,8 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
 
 
 def points_at_equal_cost(first: Curve, other: Curve, task: str, *, cost: str) -> list[float]:
-    """The differences of two methods in points, a seed each, at the lesser of both longest costs.
+    """The differences of two methods in points, one per seed, at the lower of the two costs of
+    their longest trainings.
 
     Args:
         cost: one of COSTS.
@@ -261,7 +262,7 @@ def _decisions_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
 
 
 def paired(first: Curve, other: Curve, task: str) -> list[tuple[list[float], list[float]]]:
-    """What both reach at each length, by the seeds that both have."""
+    """Both methods' accuracies at each length, one pair per seed that both have."""
     seeds = sorted(first.top1[task].keys() & other.top1[task].keys())
     return [(first.top1[task][seed], other.top1[task][seed]) for seed in seeds]
 
@@ -273,8 +274,8 @@ def _pair(first: Curve, other: Curve) -> Cell:
 def mean_and_ends(
     values: Sequence[float | None], decimals: int = 1, *, ratio: bool = False
 ) -> Cell:
-    """The mean, of ratios the geometric one, with its 95 % interval, or for few values with their
-    range; a dash if one is missing.
+    """The mean (for ratios the geometric mean) with its 95 % interval, or with the range of the
+    values if they are few; a dash if one is missing.
     """
     known = [value for value in values if value is not None]
     mean = (of_ratios if ratio else of_pairs)(known) if len(known) == len(values) else None

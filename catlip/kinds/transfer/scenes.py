@@ -11,7 +11,9 @@ SIDES = ("train", "val")
 
 @dataclass(frozen=True, kw_only=True)
 class Annotated:
-    """Images, single objects and crowds of one side, and an object's median area in pixels."""
+    """Counts of the images, single objects and crowds of one split, and the median area of an
+    object in pixels.
+    """
 
     images: int
     objects: int
@@ -21,7 +23,7 @@ class Annotated:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes(Kind):
-    """Both sides. In a file their counts stand among the metrics, as `train_<count>` or
+    """Both splits. In a file, each count is a metric of its own, named `train_<count>` or
     `val_<count>`.
     """
 

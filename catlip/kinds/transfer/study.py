@@ -1,4 +1,4 @@
-"""A training of a study and what a probe of its encoder reached."""
+"""One training of a study, and the accuracies of probes of its encoder."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from catlip.kinds.transfer.transfer import check_fractions
 
 @dataclass(frozen=True, kw_only=True)
 class Studied(Kind):
-    """What the records of all studies have.
+    """What the records of all studies share.
 
     Attributes:
-        method: that was trained.
+        method: the method that was trained.
         accuracies: task -> fraction of the probe's test images.
     """
 
@@ -23,5 +23,5 @@ class Studied(Kind):
 
     @property
     def outcome(self) -> str:
-        """On one line."""
+        """The accuracies on one line."""
         return ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in self.accuracies.items())

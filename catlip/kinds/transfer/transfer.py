@@ -1,5 +1,5 @@
-"""What is shared by records of an encoder that is used on other tasks; and the linear probe, the
-fine-tuning and the reading out without training.
+"""What the records of an encoder on other tasks share; and the kinds of linear probes, of
+fine-tuning and of readouts without training.
 """
 
 import base64
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from catlip.kinds.base import Kind
 
-# Of the data sets themselves; a folder given in their place may hold others.
+# Classes of the published data sets; a folder that is given instead may have another number.
 CLASSES = {"imagenet": 1000, "places365": 365, "fashion_mnist": 10}
 Start = Literal["random", "transfer"]
 
@@ -23,8 +23,9 @@ class Transferred(Kind):
     """An encoder on other tasks.
 
     Attributes:
-        method: what trained the encoder, or the encoder's spelling where it was not trained here.
-        encoder_digest: of the encoder's weights.
+        method: the method that trained the encoder, or the name that the encoder was given by if it
+            was not trained here.
+        encoder_digest: digest of the encoder's weights.
     """
 
     method: str
@@ -32,21 +33,21 @@ class Transferred(Kind):
     encoder_digest: str | None = None
 
     def accuracies(self) -> dict[str, float | None]:
-        """What it reached, as fractions, by task or by the name of the measure."""
+        """Name of the task or of the measure -> accuracy as a fraction."""
         raise NotImplementedError
 
     def is_published(self, name: str) -> bool:
-        """Whether that was reached on the published data set of its name, as a whole."""
+        """Whether the accuracy `name` is of the whole published data set of that name."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """A task and what was reached on it; accuracies are fractions of its test images.
+    """The accuracies on one task, as fractions of its test images.
 
     Attributes:
-        num_train, num_test: images; readouts do not say how many are trained on.
-        top1, top5: with all training data and classifiers that start at random, over their seeds.
+        num_train, num_test: number of images; readouts have no `num_train`.
+        top1, top5: means over the seeds of classifiers with a random start and all training data.
     """
 
     num_classes: int
@@ -68,14 +69,14 @@ class TaskResult:
             raise ValueError("num_classes is below 1")
 
 
-# The longest first: zero_shot_top1 ends as top1 does.
+# The longest first: the name zero_shot_top1 also ends with top1.
 _OF_TASK = sorted((field.name for field in dataclasses.fields(TaskResult)), key=len, reverse=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnTasks(Transferred):
-    """An encoder on several tasks. In a file, the numbers of a task stand among the others, each
-    as `<task>_<number>`.
+    """An encoder on several tasks. In a file, each field of a task is a metric of its own, named
+    `<task>_<field>`.
     """
 
     tasks: dict[str, TaskResult] = field(default_factory=dict)
@@ -113,14 +114,14 @@ class OnTasks(Transferred):
 
 
 def packed(bits: NDArray[np.bool_]) -> str:
-    """[n] bool as text, a bit each: base64 of whole bytes, the first bit the highest of the first,
-    and zeros at the end.
+    """[n] bool as text: base64 of bytes of eight values, the first value in the highest bit, and
+    the last byte filled with zeros.
     """
     return base64.b64encode(np.packbits(bits).tobytes()).decode()
 
 
 def unpacked(text: str, count: int) -> NDArray[np.bool_]:
-    """The first so many bits of what `packed` wrote. Raises: ValueError if there are fewer."""
+    """The first `count` values that `packed` wrote. Raises: ValueError if there are fewer."""
     whole = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
     if count > len(whole):
         raise ValueError(f"{len(whole)} bits are not {count}")
@@ -132,12 +133,12 @@ class Classifier:
     """One classifier of a sweep, trained with or without its encoder: a row of `runs`.
 
     Attributes:
-        fraction: of the training data of each class that was asked for.
+        fraction: the fraction of each class's training data that was asked for.
         init: at random, or from rows of the pre-training's classifier.
-        num_train: images that it was trained on; more than was asked for where a class has few.
+        num_train: number of training images; more than `fraction` of them if a class has few.
         seconds: of training.
-        correct: of each test image that could be read, in their order, whether its class came
-            first, as `packed` writes it; nothing in older records.
+        correct: whether the class of each readable test image, in their order, came first, as
+            `packed` writes it; empty in older records.
     """
 
     task: str
@@ -158,14 +159,14 @@ class Classifier:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelOrigin:
-    """Where the row of a label comes from: a row of `origins_<task>`.
+    """Where Transfer Init takes a label's row of the classifier from: a row of `origins_<task>`.
 
     Attributes:
-        kind: the class itself, one near it, the mean of several, or none: it starts at random.
-        similarity: mean over the synsets that have a class; None where none has.
-        synsets, similarities, classes: of each of its synsets, its similarity to the nearest
-            classes, and these, none where they are too far.
-        test_images: the positions of its images in the test set; nothing in older records.
+        kind: the class itself, a class near it, the mean of several, or a random start.
+        similarity: mean over the synsets that have a class; None if none has.
+        synsets, similarities, classes: the label's synsets; for each, its similarity to its nearest
+            classes, and these classes (none if they are too far).
+        test_images: the positions of its images in the test set; empty in older records.
     """
 
     label: str
@@ -195,10 +196,10 @@ class Finetune(OnTasks):
 
 @dataclass(frozen=True, kw_only=True)
 class Readout(OnTasks):
-    """Classes that were read out of features without training.
+    """Accuracies of classes that were read out of features without training.
 
     Attributes:
-        zero_shot: how they were read out without images of the task, if they were.
+        zero_shot: how classes were read out without any images of the task, if they were.
     """
 
     kind = "readout"
@@ -208,7 +209,7 @@ class Readout(OnTasks):
 
 
 def check_fractions(**values: float | None) -> None:
-    """Raises: ValueError that names one which is neither from 0 to 1 nor NaN."""
+    """Raises: ValueError that names a value that is neither from 0 to 1, nor NaN or None."""
     for name, value in values.items():
         if value is not None and (value < 0 or value > 1):
             raise ValueError(f"{name} is {value:g}, and not from 0 to 1")

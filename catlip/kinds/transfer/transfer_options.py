@@ -12,8 +12,8 @@ MOST_VARIANTS = 24
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """Top-1 accuracy beyond that from a random start, as a fraction: mean and sample deviation over
-    `n` encoders.
+    """Gain in top-1 accuracy over a random start, as a fraction: mean and sample standard deviation
+    over `n` encoders.
     """
 
     mean: float
@@ -21,17 +21,17 @@ class Gain:
     n: int
 
     def quantity(self) -> Quantity:
-        """The mean gain in points, with its spread over pairs."""
+        """The mean gain in points, with its spread over encoders."""
         return Quantity(100 * self.mean, 100 * self.spread if self.n > 1 else None, self.n)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferOptions(Kind):
-    """Gains with each option in turn.
+    """Gains when one option at a time is changed.
 
     Attributes:
-        default: the options that all but one are kept at.
-        gains: option -> task and share of its training data -> gain.
+        default: the values of the options that are not changed.
+        gains: option -> task and fraction of its training data -> gain.
     """
 
     kind = "transfer_options"
@@ -42,7 +42,7 @@ class TransferOptions(Kind):
 
 
 def transfer_options_table(name: str, scale: str, run: Run[TransferOptions]) -> Table:
-    """A row an option, a column a task with the fewest images and with all."""
+    """One row per option; two columns per task, with the fewest training images and with all."""
     gains = run.measured.gains
     places = list(dict.fromkeys(place for of_variant in gains.values() for place in of_variant))
     rows = []

@@ -1,4 +1,6 @@
-"""Trials of one method's recipe, judged on validation data, and what so many trials can expect."""
+"""Trials of one method's recipe, judged on validation data, and how good the best of a number of
+trials can be expected to be.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,12 +19,12 @@ LEAST_TRIALS = 6  # fewer give no interval
 
 @dataclass(frozen=True, kw_only=True)
 class Trial(Studied):
-    """One training by a recipe that was drawn, and what a probe of it reached on validation data.
+    """One training by a randomly drawn recipe, and the accuracies of its probe on validation data.
 
     Attributes:
-        trial: its number among those of the method, from 0.
-        drawn: the recipe's fields that were drawn.
-        failed: why there is no accuracy, where the training diverged.
+        trial: its number among the trials of the method, from 0.
+        drawn: the fields of the recipe that were drawn, and their values.
+        failed: if the training diverged, why there is no accuracy.
     """
 
     kind = "tuning"
@@ -39,13 +41,13 @@ class Trial(Studied):
 
     @property
     def score(self) -> float:
-        """What the best trial is chosen by: the mean accuracy over tasks; 0 where it diverged."""
+        """The mean accuracy over tasks, by which the best trial is chosen; 0 if it diverged."""
         values = list(self.accuracies.values())
         return sum(values) / len(values) if values else 0.0
 
 
 def expected_best(scores: Sequence[float], trials: int) -> float:
-    """What the best of so many trials reaches on average, if each is drawn from these (Dodge et al.
+    """The expected score of the best of `trials` trials, each drawn from `scores` (Dodge et al.
     2019).
     """
     ordered = np.sort(np.asarray(scores, dtype=float))
@@ -54,7 +56,9 @@ def expected_best(scores: Sequence[float], trials: int) -> float:
 
 
 def expected_best_interval(scores: Sequence[float], trials: int) -> tuple[float, float] | None:
-    """The 95 % bootstrap interval of it over the trials; None for fewer than LEAST_TRIALS."""
+    """The 95 % bootstrap interval of `expected_best` over `scores`; None for fewer than
+    LEAST_TRIALS scores.
+    """
     if len(scores) < LEAST_TRIALS:
         return None
     draws: NDArray[np.float64] = np.random.default_rng(0).choice(
@@ -65,7 +69,7 @@ def expected_best_interval(scores: Sequence[float], trials: int) -> tuple[float,
 
 
 def tuning_table(trials: Iterable[Run[Trial]], name: str, title: str) -> Table:
-    """A row a method: its trials, the best one, and what fewer trials would have found."""
+    """One row per method: its trials, the best one, and what fewer trials would have found."""
     by_method: dict[str, list[Run[Trial]]] = {}
     for run in trials:
         by_method.setdefault(run.measured.method, []).append(run)

@@ -8,8 +8,8 @@ from catlip.kinds.words.labelling import ByRule
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A sample: its caption, the classes that the caption names, labels too rare to be classes, and
-    its image in base64, None where it cannot be read.
+    """A sample: its caption, the classes that the caption names, the synsets in it that are too
+    rare to be classes, and its image in base64 (None if it cannot be read).
     """
 
     key: str
@@ -21,7 +21,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples(ByRule):
-    """Of a vocabulary with so many classes."""
+    """Samples with their labels by a vocabulary of `num_classes` classes."""
 
     kind = "examples"
     rows: ClassVar = {"pictures": Example}

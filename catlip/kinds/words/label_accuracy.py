@@ -25,15 +25,16 @@ TOP_MISSENSES = 15
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What one rule made of the sentences of one kind.
+    """How well one rule labels the sentences of one kind.
 
     Attributes:
-        exact, within_1_hop, within_2_hops: fractions of the sentences whose class is a label, or at
-            most so many steps from one in WordNet's graph.
-        classes_never_found, classes_found_in_half: classes that are a label of none of their
-            sentences, and of at least half of them.
-        causes: why a class was missed -> sentences.
-        other_sense_labelled: sentences in which another sense of the class's word is a label.
+        exact, within_1_hop, within_2_hops: fractions of the sentences whose class is a label, or is
+            at most 1 or 2 steps from a label in WordNet's graph.
+        classes_never_found, classes_found_in_half: number of classes that are a label of none of
+            their sentences, and of at least half of them.
+        causes: why a class was missed -> number of sentences.
+        other_sense_labelled: number of sentences in which another sense of the class's word is a
+            label.
     """
 
     classes: int | None = None
@@ -59,8 +60,8 @@ class Judged:
 
 
 class Missense(msgspec.Struct, frozen=True, rename={"name": "class"}):
-    """A class whose word was taken in another sense, in so many sentences; `labelled` of them have
-    that sense as a label.
+    """A class whose word was taken in another sense in `prompts` sentences; `labelled` of these
+    have that sense as a label.
     """
 
     name: str
@@ -73,10 +74,10 @@ class Missense(msgspec.Struct, frozen=True, rename={"name": "class"}):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelAccuracy(Kind):
-    """Sentences about known classes.
+    """How well each rule labels sentences about known classes.
 
     Attributes:
-        rules: rule -> kind of sentence -> what was found.
+        rules: rule -> kind of sentence -> how well it is labelled.
         differences: "corenet - paper" -> kind of sentence -> difference of the exact fractions.
     """
 
@@ -94,14 +95,14 @@ class LabelAccuracy(Kind):
 
     @property
     def kinds_of_sentence(self) -> list[str]:
-        """Of all rules, in the order of the first."""
+        """The kinds of sentence of all rules, in the order of the first rule."""
         kinds = dict.fromkeys(kind for rule in self.judged_rules for kind in self.rules[rule])
         return list(kinds)[:MOST_KINDS]
 
 
 def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
-    """Rules side by side: shares of sentences with their intervals, a group of rows a kind of
-    sentence.
+    """Rules side by side: fractions of sentences with their intervals, with one group of rows per
+    kind of sentence.
     """
     measured, rows = run.measured, []
     for kind in measured.kinds_of_sentence:
@@ -161,7 +162,7 @@ def _percent_cell(share: Interval | None, anchor: str) -> Cell:
 
 
 def causes_table(run: Run[LabelAccuracy]) -> list[Table]:
-    """Why the class is missed, in % of the first kind of sentence, a column a rule."""
+    """Why the class is missed, in % of the sentences of the first kind, one column per rule."""
     measured = run.measured
     kind = next(iter(measured.kinds_of_sentence), "")
     judged = [measured.rules[rule].get(kind) for rule in measured.judged_rules]

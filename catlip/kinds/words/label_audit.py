@@ -1,5 +1,5 @@
-"""What labelling rules drop most and may keep wrongly, each word with a caption to look at;
-captions are untrusted text.
+"""The words that labelling rules drop most, or may keep wrongly, each with one caption as an
+example. Captions are untrusted text.
 """
 
 from collections import Counter
@@ -11,15 +11,15 @@ from catlip.kinds.run import Run
 from catlip.kinds.words.labelling import ByRule
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell
 
-LABEL = "a label"  # what became of a word that is one
+LABEL = "a label"  # the verdict on a word that became a label
 TOP = 15
 MOST_VERDICTS = 8
 
 
 @dataclass(frozen=True)
 class DroppedWord:
-    """A word, by its base form, that WordNet or the tagger calls a noun and that is no label; why,
-    in how many captions, and one of these.
+    """A word, in its base form, that WordNet or the tagger calls a noun but that gave no label: the
+    reason, the number of captions, and one of these.
     """
 
     word: str
@@ -30,7 +30,7 @@ class DroppedWord:
 
 @dataclass(frozen=True)
 class NotANoun:
-    """A label whose word the tagger calls no noun, and what it calls it."""
+    """A label whose word the tagger does not tag as a noun, with the tag that it gave."""
 
     word: str
     synset: str
@@ -41,7 +41,7 @@ class NotANoun:
 
 @dataclass(frozen=True)
 class AmbiguousNoun:
-    """A label whose word has so many senses, of which the first is taken."""
+    """A label whose word has many senses, of which the first is taken."""
 
     word: str
     synset: str
@@ -55,7 +55,7 @@ AuditedWord = DroppedWord | NotANoun | AmbiguousNoun
 
 @dataclass(frozen=True, kw_only=True)
 class LabelAudit(ByRule):
-    """What became of the captions' words: verdict -> how many."""
+    """What became of the captions' words: verdict -> number of words."""
 
     kind = "label_audit"
     rows: ClassVar = {
@@ -72,7 +72,7 @@ class LabelAudit(ByRule):
 def verdict_table(
     audits: Mapping[str, Run[LabelAudit]], scale: str, suffix: str = ""
 ) -> list[Table]:
-    """What became of the captions' words, a column a rule, in shares of all words."""
+    """What became of the captions' words, in fractions of all words, one column per rule."""
     totals = Counter[str]()
     for run in audits.values():
         totals.update(run.measured.words_by_verdict)
@@ -101,7 +101,7 @@ def _verdict(run: Run[LabelAudit], verdict: str) -> Cell:
 
 
 def audit_tables(audits: Mapping[str, Run[LabelAudit]], suffix: str = "") -> list[Table]:
-    """The first rows of each table of each rule, folded."""
+    """The first rows of each rule's tables of audited words, folded."""
     tables = [
         part(run, rule, f"_{i + 1}{suffix}")
         for part in (_dropped, _not_nouns, _many_senses)

@@ -1,4 +1,4 @@
-"""What labels the captions of a data set got, and how labelling rules are named and ordered."""
+"""The labels of a data set's captions, and how labelling rules are named and ordered."""
 
 from dataclasses import dataclass, field
 
@@ -11,23 +11,24 @@ RULES = ("paper", "corenet", "paper_multiword")
 
 @dataclass(frozen=True, kw_only=True)
 class ByRule(Kind):
-    """Metrics of labels that one rule made. Earlier records name it only in their config."""
+    """Metrics of labels that one rule made. Older records name the rule only in their config."""
 
     rule: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labelling(ByRule):
-    """Labels of captions. The first records did not have `sources`, `cut` and
-    `captions_labelled_now`.
+    """Labels of captions. The oldest records lack `sources`, `cut` and `captions_labelled_now`.
 
     Attributes:
-        sources: shards, and parts of tables.
-        unlabelled, skipped: cause -> captions without a label, and samples without a caption that
-            can be read; `first_unlabelled` and `first_skipped` are the first of each.
-        cut: captions that were too long to be read whole.
-        captions_labelled_now: those that no earlier run had labelled, `captions_per_s` so many a
-            second; None where there were none.
+        sources: number of shards and of parts of tables.
+        unlabelled: cause -> number of captions without a label.
+        first_unlabelled: cause -> the first of these.
+        skipped: cause -> number of samples without a readable caption.
+        first_skipped: cause -> the first of these.
+        cut: number of captions that were too long to be read whole.
+        captions_labelled_now: number of captions that no earlier run had labelled.
+        captions_per_s: rate at which these were labelled; None if there were none.
     """
 
     kind = "labelling"
@@ -46,10 +47,10 @@ class Labelling(ByRule):
 
 
 def rule_of(run: Run[ByRule]) -> str:
-    """The rule that labels were made by; where it is not recorded, the record's name."""
+    """The rule that made the labels; the record's name if the rule is not recorded."""
     return clipped(run.measured.rule or run.setup.rule or run.name, 24)
 
 
 def rule_rank(rule: str) -> tuple[int, str]:
-    """Sorts the known rules first, in their order."""
+    """A sort key: the known rules first, in the order of RULES, then the others by name."""
     return (RULES.index(rule) if rule in RULES else len(RULES), rule)

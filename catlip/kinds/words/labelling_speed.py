@@ -1,7 +1,7 @@
-"""How fast captions become labels: per core beside NLTK and the release, then the whole command,
-and what it adds up to.
+"""How fast captions are labelled: on one core, against NLTK and the release; by the whole command;
+and extrapolated to 1.3 billion captions.
 
-Ratios come from contenders that took turns in one process on one device; numbers of different
+Ratios are between contenders that took turns in one process on one device. Numbers of different
 records are never divided.
 """
 
@@ -28,7 +28,7 @@ DATACOMP = "1.3 billion captions"
 
 @dataclass(frozen=True, kw_only=True)
 class Captions:
-    """The captions that were labelled: how many different ones, and their words on average."""
+    """The captions that were labelled: how many distinct ones, and their mean number of words."""
 
     distinct: int
     words: float
@@ -36,14 +36,16 @@ class Captions:
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to label: microseconds a caption."""
+    """A program that labels, with its microseconds per caption."""
 
     us_per_caption: Summary
 
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """The whole command, by its number of processes; efficiency is the fraction of linear."""
+    """The whole command, by its number of processes. Efficiency is the rate as a fraction of linear
+    scaling.
+    """
 
     captions_per_s: dict[int, float]
     efficiency: dict[int, float]
@@ -51,11 +53,11 @@ class Processes:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleSpeed:
-    """What was timed on one rule.
+    """What was timed with one rule.
 
     Attributes:
-        ratios: "nltk/ours" -> time a caption, over ours.
-        start_up_s: contender -> seconds from a new interpreter to the first label.
+        ratios: "nltk/ours" -> time per caption of NLTK over ours.
+        start_up_s: contender -> seconds from the start of the interpreter to the first label.
         peak_mib: number of captions -> peak memory of the command.
     """
 
@@ -72,7 +74,7 @@ class RuleSpeed:
 
     @property
     def us_per_caption(self) -> dict[str, Summary]:
-        """Contender -> microseconds a caption, ours first."""
+        """Contender -> microseconds per caption, ours first."""
         timed = {
             "ours": self.ours,
             "nltk": self.nltk,
@@ -84,7 +86,7 @@ class RuleSpeed:
 
 @dataclass(frozen=True, kw_only=True)
 class LabellingSpeed(Kind):
-    """Rules are read from, and written as, metrics of their own names."""
+    """The speed of each rule. In a file, each rule is a metric of its own."""
 
     kind = "labelling_speed"
 
@@ -110,7 +112,7 @@ class LabellingSpeed(Kind):
 
 
 def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
-    """Every contender of every rule: time, rate and how many times our time."""
+    """Every contender of every rule: its time, its rate, and the ratio of its time to ours."""
     rows: list[list[Cell]] = []
     for rule in run.measured.shown_rules:
         rows.append([Cell(f"Rule {clipped(rule, 24)}")])
@@ -144,7 +146,7 @@ def _ratio_cell(run: Run[LabellingSpeed], ratio: Interval | None) -> Cell:
 
 def command_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
     """Start-up, processes and memory of the whole command, and what 1.3 billion captions would
-    take; a column a rule.
+    take, one column per rule.
     """
     rules = run.measured.shown_rules
     extrapolated = (
@@ -201,8 +203,8 @@ def _memory_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list
 
 
 def _scaled_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
-    """Core-hours, and cores for an hour; only extrapolated, so without a link to more than the
-    rate's record.
+    """Core-hours, and the cores that would finish in one hour; both are extrapolated, and link to
+    the record of the rate.
     """
 
     def hours(speed: RuleSpeed) -> float | None:

@@ -1,4 +1,4 @@
-"""What each labelling rule makes of the same captions, and what its vocabulary keeps."""
+"""How each rule labels the same captions, and what its vocabulary keeps."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,11 +17,11 @@ def labels_table(
     scale: str,
     suffix: str = "",
 ) -> Table:
-    """Captions, labels and classes, a column a rule.
+    """Captions, labels and classes, one column per rule.
 
     Args:
-        labelling, vocabularies: rule -> its run. Of a rule without a run of labelling, the
-            vocabulary says how many labels the captions have.
+        labelling, vocabularies: rule -> its run. If a rule has no run of labelling, the numbers of
+            its labels are taken from its vocabulary.
     """
     rules = sorted({*labelling, *vocabularies}, key=rule_rank)
     causes = dict.fromkeys(cause for run in labelling.values() for cause in run.measured.unlabelled)
@@ -46,7 +46,7 @@ def labels_table(
 
 
 def _labelled(run: Run[Labelling], causes: Iterable[str]) -> dict[str, Cell]:
-    """Row -> cell; a row for each cause of a caption to have no label."""
+    """Name of the row -> cell, with one row for each cause of a caption without a label."""
     labels, anchor, processes = run.measured, run.anchor, ""
     if isinstance(run.setup.workers, int) and run.setup.workers > 0:
         processes = f"{run.setup.workers} process{'es' * (run.setup.workers != 1)}"
@@ -93,8 +93,8 @@ def _kept(run: Run[VocabularyCounts]) -> dict[str, Cell]:
 
 
 def _chosen(run: Run[VocabularyCounts]) -> str:
-    """By which threshold or number the classes were chosen; earlier records have it only in their
-    config.
+    """The threshold, or the number of classes, by which the classes were chosen; older records have
+    it only in their config.
     """
     chosen = run.measured
     threshold = run.setup.threshold if chosen.threshold is None else chosen.threshold

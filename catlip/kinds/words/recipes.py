@@ -7,6 +7,6 @@ from catlip.kinds.base import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class Recipes(Kind):
-    """Nothing is measured: `recipes` and `transfer_recipes` stand in the record's config."""
+    """No metrics: the record's config holds `recipes` and `transfer_recipes`."""
 
     kind = "recipes"

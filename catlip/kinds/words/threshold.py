@@ -1,4 +1,4 @@
-"""What the pruning threshold leaves of classes and labels, and what a probe says of it."""
+"""How many classes and labels a pruning threshold leaves, and the accuracy of probes after it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -16,7 +16,7 @@ Point = tuple[float, float]  # threshold, accuracy in %
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
-    """What a threshold leaves of the synsets as classes, and of the captions' labels."""
+    """How many classes, and how many labels of the captions, a threshold leaves."""
 
     classes: int
     captions: int
@@ -26,7 +26,7 @@ class Left:
 
 @dataclass(frozen=True, kw_only=True)
 class AtThreshold(Left):
-    """The same, and what a training with these classes cost and reached; means over seeds.
+    """The same, with cost and accuracy of a training with these classes; means over seeds.
 
     Attributes:
         accuracies: "concepts_top1" -> fraction of the probe's images.
@@ -39,7 +39,7 @@ class AtThreshold(Left):
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold(Kind):
-    """Pruning thresholds side by side. In the file, accuracies stand among the other fields."""
+    """Pruning thresholds side by side. In a file, each accuracy is a field beside the others."""
 
     kind = "threshold"
 
@@ -61,7 +61,9 @@ class Threshold(Kind):
 
 
 def _with_accuracies(content: Any) -> Any:
-    """What stands at a threshold, with the accuracies apart; what is no dictionary as it is."""
+    """The fields of one threshold, with the accuracies also gathered in a dictionary of their own;
+    `content` itself if it is not a dictionary.
+    """
     if not isinstance(content, dict):
         return content
     names = {field.name for field in fields(AtThreshold)}
@@ -70,8 +72,8 @@ def _with_accuracies(content: Any) -> Any:
 
 
 def reached(run: Run[Threshold]) -> dict[str, dict[float, dict[float, float]]]:
-    """Probe -> threshold -> seed -> top-1 accuracy in %; repeated runs of a seed are averaged, and
-    seeds that are not named are numbered.
+    """Probe -> threshold -> seed -> top-1 accuracy in %. Repeated runs of a seed are averaged; if
+    the record has no seeds, its rows are numbered instead.
     """
     thresholds, seeds = run.series("threshold"), run.series("seed")
     by_probe: dict[str, dict[float, dict[float, float]]] = {}
@@ -89,7 +91,7 @@ def reached(run: Run[Threshold]) -> dict[str, dict[float, dict[float, float]]]:
 
 
 def probes(run: Run[Threshold]) -> dict[str, list[Point]]:
-    """Probe -> every seed's point, of the probes with top-1 accuracies."""
+    """Probe -> the points of all seeds, for the probes that have top-1 accuracies."""
     return {
         probe: sorted((at, top1) for at, of_seed in levels.items() for top1 in of_seed.values())
         for probe, levels in reached(run).items()
@@ -97,7 +99,7 @@ def probes(run: Run[Threshold]) -> dict[str, list[Point]]:
 
 
 def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[Table]:
-    """A row a threshold: what it leaves, and the probes' accuracies."""
+    """One row per threshold: what it leaves, and the probes' accuracies."""
     if not run.measured.thresholds:
         return []
     by_probe = probes(run)

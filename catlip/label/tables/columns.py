@@ -11,16 +11,16 @@ SHOWN_COLUMNS, SHOWN_CHARACTERS = 20, 40
 
 @dataclass(frozen=True)
 class Unusable:
-    """Stands for the caption of a row that has none to be read.
+    """Stands for the caption of a row that has no readable caption.
 
     Attributes:
-        cause: why, in words that count many such rows.
+        cause: why, in a fixed phrase, so that rows with the same cause can be counted.
     """
 
     cause: str
 
 
-Caption = str | Unusable | None  # None: the row has a place for a caption, and nothing there
+Caption = str | Unusable | None  # None: the row's place for a caption is empty
 
 
 def choose_column(

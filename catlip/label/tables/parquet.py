@@ -11,7 +11,7 @@ from catlip.cli import InputError
 from catlip.label.tables.columns import Caption, choose_column
 
 BATCH_ROWS = 8192
-READ_BYTES = 1 << 20  # of a column at a time, where a whole one of a row group may be large
+READ_BYTES = 1 << 20  # of a column at a time; the whole column of a row group may be large
 
 
 def cut_parquet(
@@ -72,8 +72,8 @@ def _row_groups(metadata: pq.FileMetaData, first_row: int, num_rows: int) -> tup
 
 
 def _texts(rows: pa.Array) -> Iterator[str | None]:
-    """As text; taken as bytes first, since nothing in a Parquet file makes sure that its strings
-    are UTF-8.
+    """The rows as text. They are read as bytes first, since a Parquet file does not guarantee that
+    its strings are UTF-8.
     """
     if pa.types.is_dictionary(rows.type):
         rows = rows.dictionary_decode()

@@ -1,9 +1,10 @@
-"""Tables of captions in parts: Parquet, CSV, TSV, JSON lines, text of one caption a line; text
-kinds also gzipped.
+"""Cuts tables of captions into parts: Parquet, CSV, TSV, JSON lines, and text with one caption per
+line; all but Parquet may be gzipped.
 
-A *part* is a fixed number of rows, and to labelling what a shard is: read by any process, on its
-own, a few rows at a time. So one large file keeps all cores busy, and memory does not grow with its
-rows. Cutting reads a text table once, to find the byte at which each part begins.
+A *part* is a fixed number of rows. For labelling, it is like a shard: any process can read it
+without the other parts, a few rows at a time. So one large file keeps all cores busy, and memory
+does not grow with its rows. Cutting reads a text table once, to find the byte at which each part
+begins.
 
     for part in cut(Path("captions.csv"), "caption"):
         print(part.name, part.num_rows)
@@ -28,17 +29,16 @@ TABLE_KINDS = (PARQUET, *TEXT_KINDS)
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of a table, one after the other.
+    """Consecutive rows of a table.
 
     Attributes:
-        path: of the table.
-        number: of the part in the table, from 0.
-        first_row: number of its first row in the table, from 0; a header is no row, nor is an empty
-            line of CSV or JSON.
-        num_rows: how many there are.
-        offset: of its first byte in the (unzipped) text; 0 in Parquet.
-        column: which has the captions: by number in CSV and TSV, else by name; has no meaning in
-            .txt.
+        path: the table's file.
+        number: the part's number in the table, from 0.
+        first_row: number of its first row in the table, from 0; headers, and empty lines of CSV or
+            JSON, do not count as rows.
+        num_rows: number of its rows.
+        offset: position of its first byte in the (unzipped) text; 0 in Parquet.
+        column: the column of captions: its number in CSV and TSV, else its name; unused in .txt.
     """
 
     path: Path
@@ -50,11 +50,11 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What its labels are named after, such as "captions-00003"."""
+        """How the name of its labels file begins, such as "captions-00003"."""
         return f"{_unzipped(self.path).stem}-{self.number:05d}"
 
     def origin(self) -> dict[str, Any]:
-        """What its labels are tied to: the table's file name and size in bytes, and the part's
+        """What its labels belong to: the table's file name and size in bytes, and the part's
         number.
         """
         with _reading(self.path):
@@ -69,7 +69,7 @@ class Part:
     def _captions(self) -> Iterator[Caption]:
         kind = table_kind(self.path)
         if kind == PARQUET:
-            # Pyarrow takes its time to load.
+            # Late: pyarrow takes long to load.
             from catlip.label.tables.parquet import (
                 parquet_captions,
             )
@@ -92,11 +92,11 @@ def cut(path: Path, text_column: str | None = None, part_rows: int = PART_ROWS) 
     """The parts of a table.
 
     Args:
-        text_column: the name of the captions' column; a number counts, from 0, the columns of a CSV
-            or TSV file without a header row. When None, the first of `TEXT_COLUMNS` that is there.
+        text_column: the name of the captions' column; for a CSV or TSV file without a header row,
+            its number, from 0. When None, the first of `TEXT_COLUMNS` that the table has.
         part_rows: rows in every part but the last, at least 1.
     Raises: InputError when the table cannot be read, is empty or lacks the column; the message
-        lists those that it has.
+        lists the columns that it has.
     """
     with _reading(path):
         column: str | int

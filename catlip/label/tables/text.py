@@ -2,8 +2,8 @@
 in memory at a time.
 
 CSV and TSV are read by Python's own rules: a field that begins with a quote ends at the quote that
-closes it, line breaks and all. Bytes that are not UTF-8 become U+FFFD. A gzipped file cannot be
-entered in the middle: each of its parts is found by unzipping all before it.
+closes it, and may contain line breaks. Bytes that are not UTF-8 become U+FFFD. Reading cannot begin
+in the middle of a gzipped file: to reach a part, everything before it is unzipped.
 """
 
 import codecs
@@ -21,8 +21,8 @@ from catlip.label.tables.columns import Caption, Unusable, choose_column
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TEXT_KINDS = (*DELIMITERS, ".jsonl", ".ndjson", ".txt")
-LOOK_ROWS = 1000  # of JSON lines; a column that none of them has is not there
-# Room for any caption, but a quote that nothing closes shall not take in the whole file.
+LOOK_ROWS = 1000  # rows of a JSON lines file that are searched for the names of columns
+# Enough for any caption, but a quote that is never closed does not read the whole file.
 csv.field_size_limit(1 << 24)
 
 
@@ -35,7 +35,7 @@ class _Lines:
 
     def __init__(self, file: BufferedIOBase):
         self.offset = file.tell()
-        # A lone "\r" ends one, too.
+        # A lone "\r" ends a line, too.
         self._lines = (line for lines in file for line in lines.splitlines(keepends=True))
 
     def __iter__(self) -> Iterator[str]:
@@ -52,8 +52,8 @@ def cut_text(
 ) -> tuple[str | int, list[tuple[int, int]]]:
     """The captions' column (its number in CSV and TSV), and (rows, byte offset) of each part.
 
-    Raises: InputError when the column is not there; csv.Error on a field without end; OSError and
-        its kin.
+    Raises: InputError when the table lacks the column; csv.Error when a quote is never closed;
+        OSError, EOFError or zlib.error when the file cannot be read.
     """
     parts = []
     with _open(path) as file:
@@ -74,7 +74,7 @@ def cut_text(
 def text_captions(
     path: Path, kind: str, offset: int, num_rows: int, column: str | int
 ) -> Iterator[Caption]:
-    """The captions of the rows from the byte `offset` on. Raises: as `cut_text`."""
+    """The captions of `num_rows` rows from the byte `offset` on. Raises: as `cut_text`."""
     with _open(path) as file:
         file.seek(offset)
         for row in islice(_rows(kind, _Lines(file)), num_rows):
@@ -86,8 +86,9 @@ def _open(path: Path) -> BufferedIOBase:
 
 
 def _rows(kind: str, lines: Iterable[str]) -> Iterator[Any]:
-    """Lists of fields, or lines; empty lines are rows in .txt alone, where a line may be an empty
-    caption.
+    """The rows: lists of fields in CSV and TSV, else lines.
+
+    Empty lines count as rows only in .txt, where they are empty captions.
     """
     if kind in DELIMITERS:
         return filter(None, csv.reader(lines, delimiter=DELIMITERS[kind]))
@@ -135,7 +136,10 @@ def _kind_of(value: object) -> str:
 
 
 def _column(path: Path, kind: str, file: BufferedIOBase, text_column: str | None) -> str | int:
-    """Where the captions are; leaves the file where it was."""
+    """The captions' column: its number, or its name in JSON lines.
+
+    The position in the file is the same afterwards.
+    """
     start = file.tell()
     rows = _rows(kind, _Lines(file))
     if kind == ".txt":

@@ -1,1 +1,3 @@
-"""A run's checkpoints: what is in one, when one is written, and that no step waits for it."""
+"""A run's checkpoints: what they hold, when they are due, and how they are written in the
+background.
+"""

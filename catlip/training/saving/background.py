@@ -1,4 +1,4 @@
-"""What is written beside the training, so that no step waits for a disk or a network."""
+"""Writes in the background of a training, so that no step waits for a disk or a network."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -6,10 +6,10 @@ from typing import Self
 
 
 class Background:
-    """Does one thing at a time in a thread; a `with` block ends when the last is done.
+    """Runs one task at a time in a thread; a `with` block ends when the last task is done.
 
-    What a thing raises is raised by the next `do` or `wait`, or at the end of the block, but not in
-    place of an error of the block itself.
+    An error of a task is raised by the next `do` or `wait`, or at the end of the block, unless the
+    block itself raises one.
     """
 
     def __init__(self) -> None:
@@ -23,12 +23,12 @@ class Background:
         return last is not None and last.done() and last.exception() is not None
 
     def do(self, task: Callable[[], None]) -> None:
-        """Begin, after the thing before."""
+        """Wait for the last task, then start this one."""
         self.wait()
         self._last = self._thread.submit(task)
 
     def wait(self) -> None:
-        """Wait for the last thing."""
+        """Wait for the last task, and raise its error if there is one."""
         last, self._last = self._last, None
         if last:
             last.result()

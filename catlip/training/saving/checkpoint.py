@@ -4,8 +4,8 @@ A checkpoint is `step-00000200.pt`, one file that rank 0 writes, or under FSDP2 
 `step-00000200` to which every rank writes its part (torch.distributed.checkpoint). Both are written
 under a temporary name, synced to disk, and renamed, so that a checkpoint with its final name is
 complete. Both are read into the tensors of a run that is ready to start. A run can therefore go on
-from either, sharded or not, on any number of ranks. Training goes on while they are written: only
-the copy of the state in main memory is waited for.
+from either, sharded or not, on any number of ranks. Training goes on while they are written: it
+only waits until the state is copied to main memory.
 """
 
 import errno
@@ -33,7 +33,7 @@ from catlip.training.folder import refuse_another
 from catlip.training.saving.metadata import PlainMetadataReader
 
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
-HEAD = "checkpoint.json"  # of a folder, all but the tensors
+HEAD = "checkpoint.json"  # in a folder: everything but the tensors
 
 State = dict[str, dict[str, Tensor]]
 Unlogged = Sequence[dict[str, Any]]  # the numbers of each step
@@ -72,13 +72,14 @@ def save_sharded(
     unlogged: Unlogged = (),
     group: dist.ProcessGroup | None = None,
 ) -> Callable[[], Path]:
-    """The same as a folder, of a copy of `state`; all ranks call it, and the `main` one makes and
-    deletes folders.
+    """Copy `state`, and begin to write it as a folder; all ranks call it.
 
     Args:
-        group: of all ranks on CPUs, in which nothing else is exchanged before the end.
-    Returns: what waits for its end, on any thread; it raises OSError on every rank when one of them
-        cannot write its part.
+        main: whether this is the rank that makes and deletes folders.
+        unlogged: as in `save`.
+        group: a CPU process group of all ranks, used for nothing else until the end of the writing.
+    Returns: a function that waits for the end of the writing, on any thread. It raises OSError on
+        every rank when one of them cannot write its part.
     """
     path, temporary = folder / f"step-{step:08d}", folder / ".sharded.tmp"
     if main:
@@ -103,7 +104,7 @@ def save_sharded(
 
 
 def copied(state: State) -> State:
-    """The state as it is now, in main memory."""
+    """A copy of the state in main memory."""
     return {
         part: {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
         for part, tensors in state.items()
@@ -159,7 +160,7 @@ def load(path: Path, config: dict[str, Any], state: State) -> int:
     reader.read_metadata()  # raises InputError for a damaged index; dcp.load would not
     try:
         with warnings.catch_warnings():
-            # Intended: one process may go on alone.
+            # Intended: one process alone may go on from a sharded checkpoint.
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
             dcp.load(state, storage_reader=reader)
     except CheckpointException as failure:  # not an Exception, so it would pass every handler
@@ -171,7 +172,9 @@ def load(path: Path, config: dict[str, Any], state: State) -> int:
 
 
 def unlogged(path: Path) -> Unlogged:
-    """What `save` was given as such, of the checkpoint at `path`; nothing for an older one.
+    """The steps in the checkpoint at `path` that the log has no line for.
+
+    Checkpoints from before they were stored have none.
 
     Raises: InputError when it cannot be read.
     """
@@ -180,7 +183,7 @@ def unlogged(path: Path) -> Unlogged:
 
 
 def config_of(path: Path) -> dict[str, Any]:
-    """The config of the run, as the checkpoint at `path` holds it.
+    """The run's config that the checkpoint at `path` holds.
 
     Raises: InputError when it cannot be read.
     """

@@ -2,7 +2,7 @@
 
 torch.distributed.checkpoint stores its index as a pickle, which may import and call anything. A
 trainer's state holds only tensors, so its index needs a dozen names. Every other import is refused,
-and therefore also entries that are pickles.
+and with it every entry that is a pickle.
 """
 
 import pickle
@@ -43,7 +43,7 @@ class _IndexUnpickler(pickle.Unpickler):
 
 
 class PlainMetadataReader(FileSystemReader):
-    """torch's reader of a folder, with its index read by the rule above."""
+    """torch's reader of a checkpoint folder, which reads the index with only ADMITTED imports."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """The index.

@@ -1,4 +1,4 @@
-"""The file of the weights to transfer."""
+"""Writes the file of the weights to transfer."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any])
     temporary = path.with_suffix(".tmp")
     try:
         temporary.touch()
-        # The user's umask; safetensors would let nobody else read its file.
+        # As the user's umask says; a file made by safetensors can be read by its owner only.
         mode = temporary.stat().st_mode
         save_file(
             {name: tensor.contiguous() for name, tensor in weights.items()},

@@ -1,4 +1,4 @@
-"""A run's checkpoints, written beside its steps at the pace that the user wants."""
+"""Writes a run's checkpoints in the background of its steps."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,15 +12,17 @@ Saving = Callable[[Sequence[Progress]], Callable[[], Path] | None]
 
 
 def nothing() -> None:
-    """The default for what follows a checkpoint."""
+    """The default for what to do after a checkpoint."""
 
 
 class CheckpointWriter(Background):
     """Writes one checkpoint at a time.
 
     Args:
-        saving: as `Trainer.saving`, of the steps that the log has no line for yet.
-        after: called when one is written, in the same thread.
+        saving: given the steps that the log has no line for yet, copies the state and returns what
+            writes it, as `Trainer.saving`.
+        pace: when checkpoints are due; told when one begins and ends.
+        after: called when one is written, in the thread that writes.
     """
 
     def __init__(self, saving: Saving, pace: CheckpointPace, after: Callable[[], object]):
@@ -29,15 +31,17 @@ class CheckpointWriter(Background):
 
     @property
     def asks(self) -> bool:
-        """Whether this rank asks for a checkpoint now: to write one, or to raise what the last one
-        failed with on all ranks at once.
+        """Whether this rank asks for a checkpoint now.
+
+        It does if one is overdue, or if the last one failed: all ranks then wait for the last one
+        together, and its error is raised.
         """
         return self.pace.is_overdue() or self.failed
 
     def write(self, recent: Sequence[Progress]) -> None:
         """Copy the state and begin to write it; all ranks call it.
 
-        Raises: OSError of the checkpoint before.
+        Raises: OSError if the last checkpoint failed.
         """
         self.wait()
         self.pace.begins()

@@ -1,3 +1,3 @@
-"""Mask R-CNN of detectron2's own parts on an encoder; `bench.downstream.detection` imports it, when
-detectron2 is there.
+"""Mask R-CNN, built from detectron2's own parts, on an encoder; `bench.downstream.detection`
+imports it when it trains, because it needs detectron2.
 """

@@ -1,9 +1,9 @@
-"""COCO's images as detectron2 takes them, in an order and with an augmentation that depend on the
-seed and the position alone.
+"""COCO's images in detectron2's form, in an order and with an augmentation that depend only on the
+seed and the position.
 
-The training images are an endless stream, epoch after epoch, in which a position is a number: which
-image stands there, and how it is flipped, resized and cropped, is the same for any number of
-workers and ranks, and after a run was stopped.
+The training images are an endless stream of epochs, and a position in it is a number. Which image
+is at a position, and how it is flipped, resized and cropped, is the same for any number of workers
+and ranks, and after a run is resumed.
 """
 
 import uuid
@@ -44,11 +44,11 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
     """The images that can be read, with the objects that have a mask; its counts say how many
     others there were.
 
-    Every image is decoded once, each rank its share: what fails now would stop a run later, or be
-    another image in a test.
+    Every image is decoded once; each rank decodes a part of them. An image with a fault would
+    otherwise stop the run later, or be read wrongly in a test.
 
-    Raises: InputError when more than the share `max_broken` of the listed images is broken, more
-        than a few annotations have no mask, or an annotation has no area or number of its own.
+    Raises: InputError when more than the fraction `max_broken` of the listed images is broken, more
+        than a few annotations have no mask, or an annotation has no area or no id of its own.
     """
     faults = look_at_all(lambda number: _fault(split, number), len(split))
     kept = [number for number in range(len(split.images)) if not faults[number]]
@@ -73,8 +73,8 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
 
 
 def register(split: CocoSplit, path: Path, is_main: bool) -> str:
-    """Write the split as an annotation file and make it known to detectron2; the name that it has
-    there. All ranks call it.
+    """Write the split as an annotation file and register it with detectron2; returns its name
+    there. All ranks call this.
     """
     if is_main:
         split.write(path)
@@ -85,8 +85,9 @@ def register(split: CocoSplit, path: Path, is_main: bool) -> str:
 
 
 class Stream(Dataset[dict[str, Any]]):
-    """Position -> the image that stands there, without images that show no object but crowds, in
-    detectron2's format.
+    """Position -> the image at that position, in detectron2's format.
+
+    Images without an object, or with crowds only, are left out.
     """
 
     def __init__(self, name: str, seed: int):
@@ -106,11 +107,11 @@ class Stream(Dataset[dict[str, Any]]):
 class MicroBatches(Sampler[list[int]]):
     """The positions of the stream that one rank sees, one micro-batch after another.
 
-    A step's micro-batches are numbered over the ranks, and a rank takes every `world_size`-th:
-    their images are the same on any number of devices that the global batch is spread over.
+    A step's micro-batches are numbered over the ranks, and a rank takes every `world_size`-th. So
+    each micro-batch has the same images on any number of devices that share the global batch.
 
     Args:
-        micro_steps: of each rank in each step.
+        micro_steps: micro-batches of each rank in each step.
         first_step: the step to begin with.
     """
 
@@ -130,11 +131,11 @@ class MicroBatches(Sampler[list[int]]):
 
 
 class TrainingMapper:
-    """An image of the stream to what the model trains on: flipped and resized at random, its masks
-    as bitmaps.
+    """Turns an image of the stream into what the model trains on: flipped and resized at random,
+    with masks as bitmaps.
 
-    All images of a step have the same size. Objects that a crop leaves nothing of are dropped;
-    `dropped` says how many.
+    All images of a step have the same size. Objects of which a crop leaves nothing are dropped, and
+    `dropped` is their number.
     """
 
     def __init__(self, recipe: DetectionRecipe, plan: StepPlan, seed: int):
@@ -158,7 +159,7 @@ class TrainingMapper:
         """Adds `image` [3, H, W] uint8, and `instances` with boxes, classes and masks [n, H, W]."""
         position = image["position"]
         step = int(np.searchsorted(self.plan.starts, position, side="right")) - 1
-        # What detectron2's augmentations draw from.
+        # detectron2's augmentations use NumPy's global generator.
         np.random.seed(streams.seed_at(self.seed, streams.DETECTION_CROPS, position))
         mapped: dict[str, Any] = self.mappers[self.plan[step].resolution](image)
         objects = sum(not annotation.get("iscrowd") for annotation in image["annotations"])
@@ -166,7 +167,7 @@ class TrainingMapper:
 
 
 def augmentations(recipe: DetectionRecipe, side: int) -> list[T.Augmentation]:
-    """To squares of `side` pixels: ViTDet's jitter, or the release's resizing."""
+    """The augmentations to squares of `side` pixels: ViTDet's jitter, or the release's resizing."""
     if not recipe.scale_jitter:
         return [T.RandomFlip(), T.Resize((side, side))]
     jitter = T.ResizeScale(*recipe.scale_jitter, target_height=side, target_width=side)
@@ -177,8 +178,9 @@ def augmentations(recipe: DetectionRecipe, side: int) -> list[T.Augmentation]:
 def train_loader(
     stream: Stream, recipe: DetectionRecipe, batches: MicroBatches, seed: int, num_workers: int
 ) -> DataLoader[dict[str, Any]]:
-    """This rank's micro-batches, each a list of what the mapper gives. detectron2's own loader
-    knows one size of batch only.
+    """This rank's micro-batches, each a list of mapped images.
+
+    detectron2's own loader allows one batch size only.
     """
     return DataLoader(
         MapDataset(stream, TrainingMapper(recipe, batches.plan, seed)),
@@ -189,7 +191,7 @@ def train_loader(
 
 
 def test_loader(name: str, recipe: DetectionRecipe, num_workers: int) -> Any:
-    """This rank's share of the test images, those without objects among them, a micro-batch at a
+    """This rank's part of the test images, including those without objects, a micro-batch at a
     time.
     """
     side = recipe.resolution
@@ -209,7 +211,7 @@ def _fault(split: CocoSplit, number: int) -> str:
     listed = split.images[number]
     try:
         path = split.folder / listed["file_name"]
-        picture = open_picture(path.read_bytes())  # detectron2 would open any kind, of any size
+        picture = open_picture(path.read_bytes())  # unlike detectron2, checks format and size
         if picture.mode.startswith("I"):
             return "grey of 16 bits, which detectron2 makes white"
         check_image_size({"file_name": "", **listed}, read_image(path, "RGB"))

@@ -1,5 +1,5 @@
-"""How good the boxes and masks are, by detectron2's evaluator and COCO's own code, and what to draw
-of them.
+"""Scores boxes and masks by detectron2's evaluator and COCO's own code, and keeps some of them to
+draw.
 """
 
 import contextlib
@@ -26,15 +26,16 @@ SUMMARY = (  # the order of COCOeval.stats
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
 )
-OVERLAP = 0.5  # of two boxes of one object, where it does not count what they are called
+OVERLAP = 0.5  # IoU from which two boxes are of one object, if classes are ignored
 
 
 class Scores(COCOEvaluator):
-    """detectron2's, with recall too; shares in [0, 1], None where no test image has such an object.
+    """detectron2's evaluator of COCO, with recall too.
 
-    `evaluate` gives, on the main rank, for "bbox" and "segm" each the SUMMARY by name,
-    "ap_class_agnostic" (of finding objects, whatever they are called: of boxes that overlap by
-    OVERLAP, the best counts), and "by_class", a list.
+    Scores are fractions in [0, 1], or None where no test image has such an object. On the main
+    rank, `evaluate` returns for "bbox" and for "segm" the SUMMARY by name; "ap_class_agnostic", the
+    AP if the classes of objects are ignored (of boxes that overlap by OVERLAP, the best counts);
+    and "by_class", the list of APs.
     """
 
     def __init__(self, name: str):
@@ -44,7 +45,7 @@ class Scores(COCOEvaluator):
         self, coco_eval: COCOeval | None, iou_type: str, class_names: Any = None
     ) -> dict[str, Any]:
         evaluated = coco_eval or _of_nothing(self._coco_api, iou_type)
-        # Thresholds, recalls, classes; objects of all sizes.
+        # [thresholds, recalls, classes], for objects of all sizes.
         precision = evaluated.eval["precision"][:, :, :, 0, -1]
         by_class = [
             float(of_class.mean()) if (of_class > -1).all() else None
@@ -61,8 +62,8 @@ class Pictures(DatasetEvaluator):
     """Some test images with their objects, and as many predictions as there are objects, the best
     first.
 
-    `evaluate` gives them as "pictures", on the main rank, in the order of the split; boxes in
-    pixels of the picture kept.
+    On the main rank, `evaluate` returns them as "pictures", in the order of the split. Boxes are in
+    pixels of the picture as it is kept in the record.
     """
 
     def __init__(self, split: CocoSplit, numbers: list[int]):
@@ -121,14 +122,13 @@ class Pictures(DatasetEvaluator):
 def score(
     model: nn.Module, loader: Any, name: str, pictures: Pictures, hidden: bool
 ) -> dict[str, Any]:
-    """Test a model on all of a loader's images. All ranks call it.
+    """Test a model on all of a loader's images. All ranks call this.
 
     Args:
         name: of the test data set, as it was registered.
         hidden: show no progress bar.
     Returns: on the main rank the SUMMARY as `box_ap`, ..., `mask_ap`, ...; `box_ap_by_class` and
-        `mask_ap_by_class`;
-        `classes_without_objects`; `pictures`. Nothing on others.
+        `mask_ap_by_class`; `classes_without_objects`; `pictures`. On other ranks an empty dict.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # COCO's code prints
         results = inference_on_dataset(
@@ -149,12 +149,12 @@ def score(
 
 
 def _of_nothing(truth: COCO, iou_type: str) -> COCOeval:
-    """What COCO's code, which detectron2 does not ask then, says of a model that finds nothing."""
+    """COCO's evaluation of a model that finds nothing, which detectron2 leaves out."""
     return _evaluated(COCOeval(truth, COCO(), iou_type))
 
 
 def _evaluated(asked: COCOeval) -> COCOeval:
-    """The same, with all that COCO's code finds."""
+    """Run all steps of an evaluation of COCO's code, and return it."""
     asked.evaluate()
     asked.accumulate()
     asked.summarize()
@@ -162,7 +162,7 @@ def _evaluated(asked: COCOeval) -> COCOeval:
 
 
 def _class_agnostic(evaluated: COCOeval) -> float | None:
-    """AP of the same predictions when all objects are of one class."""
+    """AP of the same predictions if all objects were of one class."""
     distinct = COCO()
     distinct.dataset = evaluated.cocoGt.dataset | {"annotations": _distinct(evaluated)}
     distinct.createIndex()
@@ -172,8 +172,8 @@ def _class_agnostic(evaluated: COCOeval) -> float | None:
 
 
 def _distinct(evaluated: COCOeval) -> list[dict[str, Any]]:
-    """The predictions whose boxes overlap no better one of their image, whatever both are
-    called.
+    """The predictions that are left after non-maximum suppression of the boxes on each image, over
+    all classes together.
     """
     kept = []
     for image in evaluated.params.imgIds:
@@ -186,7 +186,7 @@ def _distinct(evaluated: COCOeval) -> list[dict[str, Any]]:
 
 
 def _share(value: float) -> float | None:
-    """COCO's code says -1 where there is nothing to find."""
+    """A score of COCO's code; None for its -1, which means that there is nothing to find."""
     return None if value < 0 else float(value)
 
 

@@ -5,14 +5,14 @@ The release's model has torchvision's heads and a pyramid of its own. It has 597
 more, for any of the encoders:
 
     590,592  the last level of the pyramid is a convolution with a bias and a layer norm; here it is
-    a maximum
+             a max pooling
       2,048  the pyramid's eight other convolutions have biases besides their layer norms
         768  layer norms, not biases, after the proposal network's two convolutions and the mask
-        head's transposed one
+             head's transposed one
       4,357  boxes and masks of the background, as an 81st class
 
-Without parameters: its pyramid adds each level to the finer one, and its heads take objects from
-the last level too.
+Two more differences have no parameters: the release's pyramid adds each level to the finer one, and
+its heads take objects from the last level too.
 """
 
 from collections.abc import Sequence
@@ -37,8 +37,9 @@ FEATURES = "last_feat"
 
 
 class EncoderBackbone(Backbone):
-    """A feature map as detectron2 wants one: [B, 3, H, W] to a dict of one [B, D, H / stride, W /
-    stride].
+    """A feature map in the form that detectron2 needs.
+
+    [B, 3, H, W] to a dict with one entry, [B, D, H / stride, W / stride].
     """
 
     def __init__(self, features: FeatureMap):
@@ -58,7 +59,10 @@ class EncoderBackbone(Backbone):
 
 
 class LevelAbove(LastLevelMaxPool):
-    """The level of half the size of the last one, which detectron2's takes to be "p5"."""
+    """The level of half the size of the last one.
+
+    detectron2's own class assumes that the last one is called "p5".
+    """
 
     def __init__(self, in_feature: str):
         super().__init__()
@@ -66,11 +70,12 @@ class LevelAbove(LastLevelMaxPool):
 
 
 class MaskRCNN(GeneralizedRCNN):
-    """detectron2's, which learns how strongly to augment while it trains, and knows how fast each
-    of its parameters learns.
+    """detectron2's Mask R-CNN, with RangeAugment in training, and with a learning rate factor for
+    each parameter.
 
     Attributes:
-        progress: share of the training steps that are done, in [0, 1]; to be set before each step.
+        progress: fraction of the training steps that are done, in [0, 1]; to be set before each
+            step.
     """
 
     def __init__(self, range_augment: RangeAugment | None, layer_decay: float, **parts: Any):
@@ -80,8 +85,8 @@ class MaskRCNN(GeneralizedRCNN):
         self.progress = 0.0
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        """Losses by name in training, detectron2's and "loss_range_augment"; what it finds
-        otherwise.
+        """In training the losses by name: detectron2's, and "loss_range_augment". Otherwise the
+        detections.
         """
         outputs = super().forward(batched_inputs)
         if self.training and self.range_augment:
@@ -102,19 +107,22 @@ class MaskRCNN(GeneralizedRCNN):
         )
 
     def decays(self, name: str) -> bool:
-        """Not the pyramid's transposed convolutions (the release); the mask head's does."""
+        """Whether a parameter has weight decay.
+
+        The pyramid's transposed convolutions have none, as in the release; the mask head's has it.
+        """
         module = self.get_submodule(name.rpartition(".")[0])
         return not (name.startswith("backbone.simfp") and isinstance(module, nn.ConvTranspose2d))
 
 
 def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -> MaskRCNN:
-    """Mask R-CNN on that feature map, with heads that torch's random numbers initialise."""
+    """Mask R-CNN on a feature map; torch's random numbers initialise the heads."""
     model = model_zoo.get_config(VITDET).model
     strides = [int(features.output_stride / scale) for scale in recipe.pyramid_scales]
     _set_backbone(model.backbone, features, recipe)
     _set_proposals(model.proposal_generator, [*strides, 2 * strides[-1]], recipe)
     _set_heads(model.roi_heads, strides, recipe, num_classes=num_classes)
-    # RGB in [0, 1] is what a feature map takes.
+    # A feature map takes RGB in [0, 1].
     model.pixel_mean, model.pixel_std = ([0.0] * 3, [255.0] * 3)
     model.range_augment = (
         LazyCall(RangeAugment)(psnr=recipe.range_augment) if recipe.range_augment else None
@@ -159,7 +167,9 @@ def _set_proposals(generator: Any, strides: Sequence[int], recipe: DetectionReci
 def _set_heads(
     heads: Any, strides: Sequence[int], recipe: DetectionRecipe, num_classes: int
 ) -> None:
-    """Box and mask head, both on all levels but the last, which is for proposals alone."""
+    """Set up the box and the mask head. Both use all levels but the last, which is for proposals
+    alone.
+    """
     channels, (_, sampled) = recipe.pyramid_channels, recipe.proposals
     heads.num_classes, heads.batch_size_per_image = num_classes, sampled
     heads.box_in_features = heads.mask_in_features = [_level(stride) for stride in strides]
@@ -178,5 +188,5 @@ def _set_heads(
 
 
 def _level(stride: int) -> str:
-    """detectron2's name of the pyramid's level of that stride, a power of two."""
+    """detectron2's name for the level of the pyramid with that stride, a power of two."""
     return f"p{stride.bit_length() - 1}"

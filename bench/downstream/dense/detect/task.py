@@ -58,7 +58,9 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
         _quieten()
 
     def read(self, split: Literal["train", "val"]) -> CocoSplit:
-        """A training image without an object is left out, a test image is not."""
+        """The images of a split that can be used; training images without an object are left out,
+        test images are not.
+        """
         config = self.config
         images = usable(
             read_coco(coco_root(config.data), split, config.max_broken), config.max_broken
@@ -155,8 +157,8 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
 
 
 def _quieten() -> None:
-    """Keep from the terminal what tells a user nothing: an exception that is raised as well, and
-    how detectron2 calls torch.
+    """Hide what does not help a user: the log of an exception that is raised as well, and warnings
+    about how detectron2 calls torch.
     """
     logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
@@ -165,7 +167,9 @@ def _quieten() -> None:
 
 
 def _history(trainer: DetectionTrainer) -> Results:
-    """The curves of `loss` and of each of its parts; how the loss ended, and how long it took."""
+    """The curves of `loss` and of each of its parts, the final loss, the seconds, and how many
+    objects were cropped away.
+    """
     parts = dict(zip(LOSSES, trainer.history["losses"].unbind(dim=1), strict=True))
     if not trainer.recipe.range_augment:
         del parts["loss_range_augment"]

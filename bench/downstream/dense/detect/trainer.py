@@ -1,9 +1,9 @@
 """Training a detector: detectron2's trainer and hooks, with accumulated gradients, averaged weights
-and our checkpoints.
+and this project's checkpoints.
 
-A run that is stopped and started again ends at the same weights: what is random depends on the
-seed, the step and the micro-batch alone, and everything else that the rest of a run depends on is
-in its checkpoints.
+A run that is stopped and started again ends with the same weights: random numbers depend only on
+the seed, the step and the micro-batch, and everything else that the rest of a run depends on is in
+its checkpoints.
 """
 
 import time
@@ -45,16 +45,16 @@ LOSSES = (
 
 
 class DetectionTrainer(SimpleTrainer):
-    """detectron2's trainer, whose steps take several micro-batches each; `reset_data_loader` gives
-    it those of this rank.
+    """detectron2's trainer, with several micro-batches in each step; `reset_data_loader` gives it
+    those of this rank.
 
     Args:
         model: on its device.
         num_steps: optimizer steps of the whole run.
-        seed: of what the model draws: dropped paths, sampled proposals, augmentation.
+        seed: of the random numbers in the model: dropped paths, sampled proposals, augmentation.
     Attributes:
-        history: by name, for all steps: "losses" [num_steps, len(LOSSES)] float32, NaN where not
-            yet known; the objects that crops "dropped", and "seconds".
+        history: "losses" [num_steps, len(LOSSES)] float32, NaN for steps to come; "dropped", the
+            number of objects that crops removed; "seconds" of all steps so far.
     """
 
     def __init__(
@@ -89,7 +89,8 @@ class DetectionTrainer(SimpleTrainer):
     def run_step(self) -> None:
         """One optimizer step.
 
-        Raises: FloatingPointError, detectron2's, when the loss is not finite, with nothing changed.
+        Raises: FloatingPointError, from detectron2, when the loss is not finite; no weight has
+            changed then.
         """
         begin, wait, dropped = time.perf_counter(), 0.0, 0
         self.detector.progress = augmentation_progress(self.iter, self.num_steps, self.recipe)
@@ -107,8 +108,10 @@ class DetectionTrainer(SimpleTrainer):
         self._remember(sums, dropped, time.perf_counter() - begin)
 
     def state(self) -> checkpoint.State:
-        """Everything that the rest of the run depends on: the very tensors, so that filling them
-        restores it.
+        """Everything that the rest of the run depends on.
+
+        The tensors are those in use and not copies, except the scaler's, so that filling them
+        restores the run.
         """
         moments: Any = get_optimizer_state_dict(self.detector, self.optimizer)["state"]
         return {
@@ -126,8 +129,11 @@ class DetectionTrainer(SimpleTrainer):
         }
 
     def resume(self, folder: Path, identity: dict[str, Any]) -> int:
-        """Take up the newest checkpoint in `folder`, if there is one; the steps done. Raises:
-        InputError when it is not of this run."""
+        """Load the newest checkpoint in `folder`, if there is one, and return the number of steps
+        done.
+
+        Raises: InputError when it is of another run.
+        """
         path = checkpoint.newest(folder)
         if path is None:
             return 0
@@ -172,9 +178,10 @@ class DetectionTrainer(SimpleTrainer):
 
 
 class Checkpoints(HookBase):
-    """Writes one every so many steps, after the last, and before it exits because a signal says so.
+    """Writes a checkpoint whenever `every` steps are done, after the last step, and before the exit
+    that a signal asks for.
 
-    Raises: OSError, with the one before untouched.
+    Raises: OSError when that fails; the checkpoint before is then untouched.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], every: int, *, notice: Notice):
@@ -222,7 +229,7 @@ class _Average(HookBase):
 
 
 def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
-    """What the rates are multiplied by at each share of the run: linear warm-up, then steps."""
+    """The factor of the learning rates at each fraction of the run: linear warm-up, then steps."""
     milestones = sorted(
         {
             round(num_steps * epoch / recipe.epochs)
@@ -242,7 +249,7 @@ def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
 
 
 def _optimizer(model: MaskRCNN, recipe: DetectionRecipe) -> torch.optim.AdamW:
-    """AdamW whose groups have the rates that the schedule multiplies."""
+    """AdamW; its groups have the learning rates that the schedule multiplies."""
     optimizer = adamw(model, recipe)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"] = recipe.max_lr * group["lr_scale"]

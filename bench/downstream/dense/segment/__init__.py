@@ -1,1 +1,1 @@
-"""Segmentation through mmsegmentation: what needs it installed."""
+"""The parts of segmentation that need mmsegmentation."""

@@ -1,9 +1,9 @@
-"""Scenes as mmsegmentation takes them, in an order and with an augmentation that depend on the seed
-and the position alone.
+"""Scenes in mmsegmentation's form, in an order and with an augmentation that depend only on the
+seed and the position.
 
-The training scenes are an endless stream, epoch after epoch, in which a position is a number: which
-scene stands there, and how it is resized, flipped and cropped, is the same for any number of
-workers and ranks, and after a run was stopped.
+The training scenes are an endless stream of epochs, and a position in it is a number. Which scene
+is at a position, and how it is resized, flipped and cropped, is the same for any number of workers
+and ranks, and after a run is resumed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,8 @@ from catlip import streams
 from catlip.data.sampler import SampleOrder
 from catlip.recipes.dense import SegmentationRecipe
 
-# As the release resizes images: by Pillow, which averages over all pixels where it makes an image
-# smaller. Labels: nearest.
+# Images are resized as in the release: by Pillow, which averages over all pixels when it makes an
+# image smaller. Labels are resized to the nearest pixel.
 RESIZING = {"interpolation": "bicubic", "backend": "pillow"}
 ANY_LENGTH = 10**9  # pixels of a side that is not limited
 Transforms = list[Callable[[dict[str, Any]], Any]]
@@ -41,7 +41,7 @@ class SceneDataset(BaseSegDataset):
         )
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Paths, and what becomes of class ids that there are not."""
+        """For each scene its paths, and the map of ids that no class has to IGNORED."""
         return [
             {
                 "img_path": str(scene.image),
@@ -55,7 +55,7 @@ class SceneDataset(BaseSegDataset):
 
 
 class Stream(Dataset[dict[str, Any]]):
-    """Position -> the scene that stands there, augmented."""
+    """Position -> the scene at that position, augmented."""
 
     def __init__(self, split: AdeSplit, recipe: SegmentationRecipe, seed: int):
         self.scenes = SceneDataset(split, training_pipeline(recipe))
@@ -72,14 +72,16 @@ class Stream(Dataset[dict[str, Any]]):
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         _, (number,) = self.order(np.array([position]))
-        # What mmcv's and mmsegmentation's transforms draw from.
+        # mmcv's and mmsegmentation's transforms use NumPy's global generator.
         np.random.seed(streams.seed_at(self.seed, streams.SEGMENTATION_CROPS, position))
         scene: dict[str, Any] = self.scenes[int(number)]
         return scene
 
 
 def training_pipeline(recipe: SegmentationRecipe) -> Transforms:
-    """To crops of at most the recipe's resolution; the model pads them."""
+    """The transforms of a training scene to a crop of at most the recipe's resolution; the model
+    pads it.
+    """
     side = recipe.resolution
     scales = [(recipe.longest_side, shortest) for shortest in recipe.short_side]
     return [
@@ -93,7 +95,11 @@ def training_pipeline(recipe: SegmentationRecipe) -> Transforms:
 
 
 def validation_pipeline(side: int, keep_ratio: bool) -> Transforms:
-    """To squares of `side` pixels, or to a shorter side of as many; labels keep their own size."""
+    """The transforms of a test scene to a square of `side` pixels, or with `keep_ratio` to a
+    shorter side of `side`.
+
+    Labels keep their own size.
+    """
     resize = Resize(
         scale=(ANY_LENGTH if keep_ratio else side, side), keep_ratio=keep_ratio, **RESIZING
     )
@@ -116,8 +122,9 @@ def training_loader(
 def validation_loader(
     split: AdeSplit, pipeline: Transforms, num_workers: int
 ) -> DataLoader[dict[str, Any]]:
-    """This rank's share of the scenes, one at a time; the last ranks see a first scene again where
-    the shares differ.
+    """This rank's part of the scenes, one at a time.
+
+    If the parts differ in size, the last ranks see one of the first scenes again.
     """
     scenes = SceneDataset(split, pipeline)
     order = DefaultSampler(scenes, shuffle=False)
@@ -125,7 +132,8 @@ def validation_loader(
 
 
 def _loading() -> Sequence[Callable[[dict[str, Any]], Any]]:
-    """Of images as they are stored: annotations know nothing of the turn that a camera may have
-    noted.
+    """The transform that loads an image as it is stored.
+
+    It ignores a rotation that the camera noted, because annotations do not have it.
     """
     return [LoadImageFromFile(color_type="color_ignore_orientation")]

@@ -1,8 +1,8 @@
 """Testing a segmentor by the two protocols that are in use, with mmsegmentation's counts of pixels.
 
-fixed   the picture resized to a square, and the logits to the picture (the release)
-slide   the picture's shorter side resized, and a square window slid over it by two thirds of its
-        side (the field)
+fixed   the picture is resized to a square, and the logits to the size of the picture (the release)
+slide   the picture's shorter side is resized, and a square window moves over it in steps of two
+        thirds of its side (usual in the field)
 """
 
 from collections.abc import Iterable
@@ -31,13 +31,15 @@ PROTOCOLS: tuple[Protocol, ...] = ("fixed", "slide")
 
 @METRICS.register_module()
 class SceneIoU(IoUMetric):
-    """mmsegmentation's, as shares in [0, 1] that are not rounded, and with the IoU of each
+    """mmsegmentation's IoU, as fractions in [0, 1] that are not rounded, and with the IoU of each
     class.
     """
 
     def compute_metrics(self, results: list[tuple[Tensor, ...]]) -> dict[str, Any]:
-        """`miou`, `accuracy` of pixels, and its mean over classes; `iou` by class, None for one
-        neither there nor predicted.
+        """The metrics of all scenes.
+
+        Returns: `miou`; `accuracy` of pixels; `class_accuracy`, its mean over classes; `iou` by
+            class, None for a class that is neither there nor predicted.
         """
         areas = (torch.stack(parts).double().sum(dim=0) for parts in zip(*results, strict=True))
         metrics = self.total_area_to_metrics(*areas)
@@ -52,14 +54,14 @@ class SceneIoU(IoUMetric):
 def score(
     model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, hidden: bool
 ) -> dict[str, Any]:
-    """Test by both protocols; all ranks call it, each for its share, and all get the same.
+    """Test by both protocols; all ranks call this, each for its part, and all get the same.
 
     Args:
         model: a segmentor of mmsegmentation; its `test_cfg` is set.
         side: pixels of the square, of the shorter side, and of the window.
         draw: how many scenes to draw.
         hidden: no progress bar.
-    Returns: what SceneIoU gives, NAME_fixed and NAME_slide, and the "pictures" by `fixed`.
+    Returns: what SceneIoU returns, as NAME_fixed and NAME_slide, and the "pictures" of `fixed`.
     """
     model.eval()
     results: dict[str, Any] = {}
@@ -85,7 +87,7 @@ def score(
 
 
 def protocol_config(protocol: Protocol, side: int) -> ConfigDict:
-    """How mmsegmentation's segmentor is to go over a picture."""
+    """The `test_cfg` of mmsegmentation's segmentor for a protocol."""
     if protocol == "fixed":
         return ConfigDict(mode="whole")
     stride = max(1, 2 * side // 3)  # 341 at 512
@@ -109,7 +111,7 @@ def evaluate(
 
 
 class Pictures:
-    """What is kept of some of the scenes, to be drawn: `wanted` of them, evenly spread."""
+    """Images and label maps of `wanted` of the scenes, evenly spread, to be drawn."""
 
     def __init__(self, split: AdeSplit, wanted: int):
         self.split = split
@@ -121,7 +123,7 @@ class Pictures:
         self.kept: dict[str, dict[str, str]] = {}
 
     def add(self, sample: Any) -> None:
-        """A tested SegDataSample, if it is one of them."""
+        """Keep a tested SegDataSample, if it is one of the wanted scenes."""
         path = Path(sample.img_path)
         if path.stem in self.keys:
             image = encoded_image(np.asarray(rgb(open_picture(path.read_bytes()))))
@@ -131,8 +133,8 @@ class Pictures:
             }
 
     def gathered(self) -> list[dict[str, str]]:
-        """Those of all ranks: key, image, and the maps of class ids, of the truth (255 is not
-        judged) and as predicted.
+        """The pictures of all ranks: key, image, and two maps of class ids, "truth" (255 is
+        ignored) and "predicted".
         """
         everywhere: dict[str, dict[str, str]] = {}
         for of_rank in of_all_ranks(self.kept):

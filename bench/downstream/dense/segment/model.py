@@ -23,16 +23,16 @@ from catlip.range_augment import RangeAugment
 from catlip.recipes.dense import SegmentationRecipe
 
 DILATED_AT = 8  # the stride that a recipe's dilations are for
-LEAST_DILATION = 2  # by a dilation of 1 mmsegmentation means a convolution of 1 x 1
+LEAST_DILATION = 2  # for a dilation of 1 mmsegmentation makes a convolution of 1 x 1
 FEATURES = "backbone.features."
 
 
 @MODELS.register_module()
 class EncoderBackbone(nn.Module):
-    """A feature map as mmsegmentation wants one: [B, 3, H, W] to a tuple of one [B, D, H / stride,
-    W / stride].
+    """A feature map in the form that mmsegmentation needs.
 
-    It has no `init_weights`, so nothing initialises it again.
+    [B, 3, H, W] to a tuple of one [B, D, H / stride, W / stride]. It has no `init_weights`, so
+    nothing initialises it again.
     """
 
     def __init__(self, features: FeatureMap):
@@ -45,9 +45,11 @@ class EncoderBackbone(nn.Module):
 
 @MODELS.register_module()
 class DeepLabV3Head(ASPPHead):
-    """mmsegmentation's, with the branches put together by a 1 x 1 convolution (Chen et al. 2017,
-    and the release); by its own, of 3 x 3, it would have 10,485,760 parameters more at 512
-    channels."""
+    """mmsegmentation's head, but with a 1 x 1 convolution that merges the branches (Chen et al.
+    2017, and the release).
+
+    mmsegmentation's own, of 3 x 3, would have 10,485,760 parameters more at 512 channels.
+    """
 
     def __init__(self, **options: Any):
         super().__init__(**options)
@@ -63,11 +65,12 @@ class DeepLabV3Head(ASPPHead):
 
 @MODELS.register_module()
 class EncoderSegmentor(EncoderDecoder):
-    """mmsegmentation's, which learns how strongly to augment while it trains, and knows how fast
-    each of its parameters learns.
+    """mmsegmentation's segmentor, with RangeAugment in training, and with a learning rate factor
+    for each parameter.
 
     Attributes:
-        progress: share of the training steps that are done, in [0, 1]; to be set before each step.
+        progress: fraction of the training steps that are done, in [0, 1]; to be set before each
+            step.
     """
 
     def __init__(self, range_augment: RangeAugment | None, layer_decay: float, **parts: Any):
@@ -87,13 +90,15 @@ class EncoderSegmentor(EncoderDecoder):
         return lr_scale_on(self.backbone.features, FEATURES, name, decay=self.layer_decay)
 
     def decays(self, name: str) -> bool:
-        """All matrices do."""
+        """All matrices have weight decay."""
         return True
 
 
 def fitting_stride(encoder: LoadedEncoder, recipe: SegmentationRecipe) -> int:
-    """The recipe's output stride; where that is the encoder's own, at which the recipe's dilations
-    vanish, half of it.
+    """The recipe's output stride, or half of the encoder's own stride.
+
+    It is half if the recipe leaves the encoder's own (0) and its dilations are too small at that
+    stride.
 
     Raises: InputError, as `FeatureMap` does.
     """
@@ -110,10 +115,10 @@ def fitting_stride(encoder: LoadedEncoder, recipe: SegmentationRecipe) -> int:
 def segmentor(
     features: FeatureMap, recipe: SegmentationRecipe, num_classes: int
 ) -> EncoderSegmentor:
-    """DeepLabv3 on that feature map; torch's random numbers initialise the head.
+    """DeepLabv3 on a feature map; torch's random numbers initialise the head.
 
-    Raises: InputError when its patches do not divide the recipe's resolution, or mmsegmentation
-        does not know the dilations.
+    Raises: InputError when the recipe's resolution is not a multiple of the patch, or a dilation is
+        too small for mmsegmentation.
     """
     patch = int(features.vit.patch_embed.patch_size[0])
     if recipe.resolution % patch:
@@ -152,8 +157,10 @@ def _range_augment(recipe: SegmentationRecipe) -> RangeAugment | None:
 
 
 def _head(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) -> dict[str, Any]:
-    """DeepLabv3's pyramid: 1 x 1, three dilated 3 x 3, and the mean over the image. No auxiliary
-    head (the release).
+    """The config of DeepLabv3's head: a 1 x 1 convolution, three dilated ones of 3 x 3, and the
+    mean over the image.
+
+    There is no auxiliary head, as in the release.
     """
     return {
         "type": "DeepLabV3Head",
@@ -167,13 +174,13 @@ def _head(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) ->
         "act_cfg": {"type": "GELU"},
         "align_corners": True,
         "ignore_index": IGNORED,
-        # The mean over the pixels that are judged.
+        # The mean over the pixels that are not ignored.
         "loss_decode": {"type": "CrossEntropyLoss", "avg_non_ignore": True},
     }
 
 
 def _dilations(at_stride_8: tuple[int, ...], stride: int) -> tuple[int, ...]:
-    """So that they see as many pixels at another stride. Raises: InputError."""
+    """The dilations at another stride, so that they cover as many pixels. Raises: InputError."""
     dilations = _at_stride(at_stride_8, stride)
     if min(dilations, default=0) < LEAST_DILATION:
         least = math.ceil(LEAST_DILATION * stride / DILATED_AT)

@@ -36,7 +36,7 @@ class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
                 "torchrun"
             )
         check_precision(recipe, place)
-        # It is said of sizes that would suit it better than Table 7's.
+        # mmsegmentation warns that sizes other than Table 7's would suit align_corners better.
         warnings.filterwarnings("ignore", "When align_corners=True")
 
     def read(self, split: Literal["train", "val"]) -> AdeSplit:
@@ -53,7 +53,7 @@ class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
         torch.manual_seed(self.config.seed)
         model = segmentor(features, self.recipe, len(names))
         if self.place.world_size > 1:
-            # Else the encoder's and the head's statistics would differ from rank to rank.
+            # Otherwise the statistics of batch norm would differ from rank to rank.
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return model.to(self.place.device)
 

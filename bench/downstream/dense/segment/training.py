@@ -1,7 +1,7 @@
 """Training a segmentor by mmengine's runner, its averaging and its checkpoints.
 
-What is random, and the learning rate, depend on the seed, the step and the micro-batch alone, so a
-run that is stopped and started again ends at the same weights. mmengine counts micro-batches;
+Random numbers and the learning rate depend only on the seed, the step and the micro-batch, so a run
+that is stopped and started again ends with the same weights. mmengine counts micro-batches;
 `accumulation` of them are an optimizer step.
 """
 
@@ -38,7 +38,7 @@ from catlip.training.precision import AUTOCAST
 from catlip.training.preempt import Notice, noted_stops
 from catlip.training.schedule import adamw, augmentation_progress, learning_rate
 
-LATEST = "last_checkpoint"  # the file in which mmengine notes it
+LATEST = "last_checkpoint"  # the file in which mmengine notes its latest checkpoint
 KEEP = 2  # mmengine deletes the oldest before it writes the next
 
 
@@ -50,7 +50,7 @@ class Training:
         num_steps, checkpoint_every: in optimizer steps.
         folder: mmengine's own, with the checkpoints.
         identity: what determines the run; a checkpoint with another one is refused.
-        hidden: no progress bar.
+        hidden: show no progress bar.
     """
 
     recipe: SegmentationRecipe
@@ -69,10 +69,10 @@ class Training:
 
 
 class SegmentationRunner(Runner):
-    """mmengine's, on the device where the model is; mmengine would choose one itself."""
+    """mmengine's runner on the device of the model; mmengine would choose a device itself."""
 
     def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
-        """Data-parallel in several processes."""
+        """The model, data-parallel if there are several processes."""
         if not self.distributed:
             return model
         device = next(model.parameters()).device
@@ -122,7 +122,7 @@ class Steps(Hook):
 
 
 class OfOneRun(Hook):
-    """Writes into each checkpoint what determines the run, and refuses one of another run."""
+    """Writes what determines the run into each checkpoint, and refuses those of another run."""
 
     priority = "VERY_HIGH"
 
@@ -139,7 +139,7 @@ class OfOneRun(Hook):
 
 
 class Stops(Hook):
-    """Exits after an optimizer step, with a checkpoint, when a signal says so."""
+    """When a signal asks for it, exits after an optimizer step, with a checkpoint."""
 
     priority = "LOWEST"  # after a checkpoint that is due anyway
 
@@ -186,7 +186,9 @@ class ProgressBar(Hook):
 
 @MODELS.register_module()
 class RisingAverage(ExponentialMovingAverage):
-    """mmengine's, with a decay that rises as (1 + step) / (10 + step) to its own."""
+    """mmengine's moving average, with a decay that rises as (1 + step) / (10 + step) to its final
+    value.
+    """
 
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: Any) -> None:
         """Moves `averaged_param` towards `source_param`; `steps` counts micro-batches."""
@@ -260,8 +262,8 @@ def train(
 def optim_wrapper(
     model: EncoderSegmentor, recipe: SegmentationRecipe, accumulation: int
 ) -> OptimWrapper:
-    """AdamW with the rates and decays of pre-training's rule, over `accumulation` micro-batches, in
-    the recipe's precision.
+    """AdamW with the learning rates and weight decays of pre-training, stepping once per
+    `accumulation` micro-batches, in the recipe's precision.
     """
     how: dict[str, Any] = {"optimizer": adamw(model, recipe), "accumulative_counts": accumulation}
     if recipe.grad_clip:
@@ -273,8 +275,10 @@ def optim_wrapper(
 
 
 def averaging(recipe: SegmentationRecipe, accumulation: int) -> EMAHook | None:
-    """The average of weights and buffers, onto them at the first optimizer step and towards them
-    after each later one.
+    """The hook that averages weights and buffers; None for a recipe without averaging.
+
+    At the first optimizer step the average is set to them; after each later one it moves towards
+    them.
     """
     if not recipe.ema_decay:
         return None
