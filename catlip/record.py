@@ -79,7 +79,7 @@ class Record:
 
     def __init__(self, path: Path, kind: str | type[Kind], config: Any):
         if path.suffix != ".json":
-            raise InputError(f"a record ends in .json: {path}")
+            raise InputError(f"the name of a record must end in .json: {path}")
         self.path = path
         self.partial = path.with_name(path.name + ".partial")
         self.metrics: dict[str, Any] = {}
@@ -257,7 +257,7 @@ def environment() -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_model(),
+        "cpu": _cpu(),
         "cpu_count": len(os.sched_getaffinity(0)),
         "host_memory_gib": round(
             os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
@@ -282,7 +282,12 @@ def _threads() -> int:
 def _torch_environment() -> dict[str, Any]:
     import torch
 
-    described: dict[str, Any] = {"threads": _threads(), "device": _cpu_model(), "device_count": 1}
+    described: dict[str, Any] = {
+        "threads": _threads(),
+        "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
+        "device": _cpu(),
+        "device_count": 1,
+    }
     if torch.cuda.is_available():
         described |= {
             "device": torch.cuda.get_device_name(),
@@ -324,15 +329,20 @@ def _version(package: str) -> str | None:
     return None
 
 
-def _cpu_model() -> str:
+def _cpu() -> str:
+    """The name of the processor, with its family and model if the name has no number.
+
+    Virtual machines often give processors of several generations one name, such as "AMD EPYC".
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or "unknown CPU"
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        "unknown CPU",
-    )
+    values = {key.strip(): value.strip() for key, _, value in (s.partition(":") for s in lines)}
+    name = values.get("model name", "unknown CPU")
+    if "model" not in values or any(map(str.isdigit, name)):
+        return name
+    return f"{name}, family {values['cpu family']}, model {values['model']}"
 
 
 def _output(*command: str) -> str:

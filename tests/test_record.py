@@ -13,7 +13,7 @@ import pytest
 
 from catlip.cli import InputError
 from catlip.recipes.pretrain import CATLIP
-from catlip.record import Record, note_begun, plain, write_atomically
+from catlip.record import Record, environment, note_begun, plain, write_atomically
 from catlip.training.folder import changes
 
 
@@ -31,6 +31,29 @@ def test_a_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None
         "environment"
     ].keys()
     assert not record.partial.exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        (
+            "cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\n",
+            "AMD EPYC, family 25, model 1",
+        ),
+        ("cpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Xeon 8480+\n", "Xeon 8480+"),
+        ("CPU part\t: 0xd0c\n", "unknown CPU"),
+    ],
+)
+def test_processors_of_two_generations_and_one_name_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, told: str, name: str
+) -> None:
+    read = Path.read_text
+
+    def of_another_machine(path: Path, *arguments: str, **options: str) -> str:
+        return told if path == Path("/proc/cpuinfo") else read(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", of_another_machine)
+    assert environment()["cpu"] == name
 
 
 def test_a_field_that_earlier_records_lack_makes_another_run_only_where_it_is_set() -> None:

@@ -98,13 +98,13 @@ def main(config: Verify) -> None:
     if not any(each.what == LOSS for each in compared):
         raise InputError(
             f"no line of {recorded.folder}/log.jsonl is within {config.steps} steps of a "
-            "checkpoint or the seed; give more --steps"
+            "checkpoint or the start; give more --steps"
         )
     in_record = recorded.unlike_record()
     unlike = sum(bool(each.differs) for each in compared) + len(in_record)
     if place.is_main:
         how = f"within {config.tolerance:g} ({reason})" if reason else "bit for bit"
-        verdict = f"NOT verified, {unlike} of them differ" if unlike else "verified"
+        verdict = f"NOT verified, differences: {unlike}" if unlike else "verified"
         print(as_text(table(compared)), *in_record, sep="\n")
         print(
             f"{recorded.folder}: {len(compared)} comparisons over {steps:,} of "

@@ -87,8 +87,8 @@ def read_run(path: Path) -> RecordedRun:
     for needed in (log, newest):
         if not needed.is_file():
             raise InputError(
-                f"{path} is no pre-training: there is no {needed}; give the folder of a run, "
-                "beside which its record lies"
+                f"{path} is not a pre-training run: there is no {needed}; give the folder of a run "
+                "that has its record beside it"
             )
     content = read_record(newest)
     if content["kind"] != "pretrain" or not content.keys() >= NEEDED:
@@ -146,6 +146,9 @@ def unlike_then(run: RecordedRun, config: PretrainRun, place: Place) -> str:
     here["ranks"] = place.world_size
     if was_on_cpu:
         before["threads"], here["threads"] = threads_of(run.folder), torch.get_num_threads()
+        if instructions := then.get("cpu_instructions"):  # earlier records lack it
+            before["cpu_instructions"] = instructions
+            here["cpu_instructions"] = now["cpu_instructions"]
     words = [changes(before, here)]
     if place.device.type == "cuda" and not config.deterministic:
         words.append("without --deterministic a GPU does not give the same result each time")

@@ -43,7 +43,7 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     if equal.tasks:
         caption += (
             f"After {equal.seconds:,.0f} s: interpolated between trainings of several lengths, at "
-            "the longest time that both methods have. "
+            "the longest time that all these methods have. "
         )
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
         caption += "Training times beside other programs are left out. "
@@ -60,8 +60,8 @@ def headline(setting: Setting, name: str = "headline") -> Table:
 
 @dataclass(frozen=True)
 class EqualTime:
-    """What trainings of several lengths reach after the same time: the longest that all methods
-    have.
+    """What trainings of several lengths on a setting's device reach after the same time: the
+    longest that all methods with such trainings have.
     """
 
     seconds: float
@@ -70,7 +70,7 @@ class EqualTime:
 
 
 def _at_equal_time(setting: Setting) -> EqualTime:
-    own = curves(setting.of(Scaling))
+    own = [curve for curve in curves(setting.of(Scaling)) if curve.device == setting.device]
     if len(own) < 2:
         return EqualTime(0.0, (), {})
     seconds = min(curve.costs["train_seconds"][-1] for curve in own)

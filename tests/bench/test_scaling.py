@@ -14,6 +14,7 @@ from catlip.data.shards import expand
 from catlip.kinds import Scaling as Measured
 from catlip.kinds.run import Config, Environment, Run
 from catlip.kinds.transfer.scaling import curves, scaling_tables
+from catlip.table import MISSING
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
 
@@ -62,7 +63,7 @@ def measured(method: str, images: int, seed: int, top1: float) -> Run[Measured]:
     return Run(
         name="",
         setup=Config(),
-        machine=Environment(),
+        machine=Environment(device="Example CPU"),
         samples={},
         measured=Measured(
             method=method,
@@ -99,8 +100,22 @@ def test_methods_that_reach_the_same_differ_by_what_they_cost() -> None:
     assert dict(
         zip(column(equal, "Cost"), column(equal, "Difference at equal cost (points)"), strict=True)
     ) == {"images": "0.0", "FLOPs": "4.0", "seconds": "4.0"}
-    assert column(equal, "Sooner by, relative") == ["1.00", "0.50", "0.50"]
+    assert column(equal, "Relative cost of the same accuracy") == ["1.00", "0.50", "0.50"]
     assert {len(rows) for curve in curves(grid(0.04, 0.04)) for rows in curve.top1.values()} == {3}
+
+
+def test_seconds_of_two_devices_are_neither_compared_nor_averaged() -> None:
+    elsewhere = Environment(device="Other CPU")
+    runs = grid(0.04, 0.04)
+    clip = [run for run in runs if run.measured.method == "clip"]
+    catlip = [run for run in runs if run.measured.method == "catlip"]
+    moved = [replace(run, machine=elsewhere) for run in clip]
+    tables = {table.name: table for table in scaling_tables([*catlip, *moved])}
+    assert column(tables["scaling_equal_cost"], "Cost") == ["images", "FLOPs"]
+    tables = {table.name: table for table in scaling_tables([*catlip, *clip[:-1], moved[-1]])}
+    assert column(tables["scaling_equal_cost"], "Cost") == ["images", "FLOPs"]
+    times = column(tables["scaling"], "Training time (s)")
+    assert times.count(MISSING) == 1
 
 
 def test_a_short_training_that_ranks_as_the_longest_is_counted() -> None:

@@ -17,7 +17,7 @@ from catlip.kinds.transfer.transfer import check_fractions
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
 
-ENDS = f"95 % interval over n seeds; their range where they are fewer than {least_pairs()}"
+ENDS = f"95 % interval over n seeds; their range for fewer than {least_pairs()}"
 COSTS = {"images": "images", "flops": "FLOPs", "train_seconds": "seconds"}
 
 
@@ -55,11 +55,13 @@ class Curve:
     """A method's trainings of several lengths on all of the data, with one encoder.
 
     Attributes:
+        device: the device of all its trainings; "" if they ran on several.
         costs: name of a cost -> [lengths], means over the seeds, ascending.
         top1: task -> seed -> [lengths] in %; only seeds that every length has.
     """
 
     method: str
+    device: str
     costs: dict[str, list[float]]
     top1: dict[str, dict[int, list[float]]]
 
@@ -88,6 +90,8 @@ def cells_table(runs: Runs, name: str) -> Table:
     for (encoder, fraction, images, method), cells in sorted(groups.items()):
         anchor = cells[0].anchor
         measured = [run.measured for run in cells]
+        # A mean over the times of several devices would be the time of none.
+        timed = measured if len({run.device for run in cells}) == 1 else []
         rows.append(
             [
                 Cell(encoder),
@@ -95,7 +99,7 @@ def cells_table(runs: Runs, name: str) -> Table:
                 Cell(f"{images:,}"),
                 Cell(name_of(method)),
                 Cell(shown(measured[0].flops / 1e12)),
-                quantity_cell(quantity_of(one.train_seconds for one in measured), anchor=anchor),
+                quantity_cell(quantity_of(one.train_seconds for one in timed), anchor=anchor),
                 *(
                     quantity_cell(
                         quantity_of(100 * one.accuracies[task] for one in measured), 1, anchor
@@ -126,20 +130,24 @@ def cells_table(runs: Runs, name: str) -> Table:
 
 def curves(runs: Runs) -> list[Curve]:
     """The curve of each method, with the encoder that has the most lengths."""
-    whole = [run.measured for run in runs if run.measured.fraction == 1]
+    whole = [run for run in runs if run.measured.fraction == 1]
     lengths: dict[str, set[int]] = {}
-    for cell in whole:
-        lengths.setdefault(cell.encoder, set()).add(cell.images)
+    for run in whole:
+        lengths.setdefault(run.measured.encoder, set()).add(run.measured.images)
     if not lengths:
         return []
     encoder = max(lengths, key=lambda name: len(lengths[name]))
-    methods = dict.fromkeys(cell.method for cell in whole)
-    made = [_curve([c for c in whole if (c.method, c.encoder) == (m, encoder)]) for m in methods]
-    return [curve for curve in made if curve]
+    by_method: dict[str, list[Run[Scaling]]] = {}
+    for run in whole:
+        of_method = by_method.setdefault(run.measured.method, [])
+        if run.measured.encoder == encoder:
+            of_method.append(run)
+    return [curve for own in by_method.values() if (curve := _curve(own))]
 
 
-def _curve(cells: Sequence[Scaling]) -> Curve | None:
+def _curve(runs: Runs) -> Curve | None:
     """The curve of one method's cells; None unless one seed has all of at least two lengths."""
+    cells = [run.measured for run in runs]
     by_seed: dict[int, dict[int, Scaling]] = {}
     for cell in cells:
         by_seed.setdefault(cell.seed, {})[cell.images] = cell
@@ -159,7 +167,8 @@ def _curve(cells: Sequence[Scaling]) -> Curve | None:
         task: {seed: [100 * cell.accuracies[task] for cell in row] for seed, row in rows.items()}
         for task in cells[0].accuracies
     }
-    return Curve(cells[0].method, costs, top1)
+    devices = {run.machine.device and run.device for run in runs}
+    return Curve(cells[0].method, devices.pop() if len(devices) == 1 else "", costs, top1=top1)
 
 
 def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
@@ -179,14 +188,14 @@ def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
             [*row, Cell(f"{covered} of {len(held_out)}"), Cell(shown(100 - law(2 * images[-1]), 1))]
         )
     columns = [
-        *("Method", "Task", "Error without end (%)", "Exponent", "Missed by (points)"),
+        *("Method", "Task", "Error of endless training (%)", "Exponent", "Off by (points)"),
         *("Covered", "Top-1 at twice the longest (%)"),
     ]
     caption = (
-        "Error = E + A images^-a, fitted to the means over seeds. Missed by: how far the law of "
-        "the other lengths is from the one left out, on average; covered: how often the measured "
-        "one is in 95 % of the laws of resampled seeds. Where few are covered, the last column is "
-        "not to be relied on."
+        "Error = E + A images^-a, fitted to the means over seeds. Off by: how far a length is, on "
+        "average, from the law fitted to the other lengths; covered: how often the measured error "
+        "is in 95 % of the laws of resampled seeds. Where few are covered, do not rely on the last "
+        "column."
     )
     return Table(name, "Laws of error against images seen", columns, rows=rows, caption=caption)
 
@@ -198,6 +207,8 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
     rows = []
     for other in others:
         for task, (cost, unit) in product(first.top1, COSTS.items()):
+            if not is_shared(first, other, cost):
+                continue
             ours, theirs = first.costs[cost], other.costs[cost]
             needed = [cost_of(ours, a, b[-1]) for a, b in paired(first, other, task)]
             row = [_pair(first, other), Cell(task), Cell(unit)]
@@ -211,24 +222,31 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
         "Task",
         "Cost",
         "Difference at equal cost (points)",
-        "Sooner by, relative",
+        "Relative cost of the same accuracy",
     ]
     caption = (
-        f"Paired by seed: mean ({ENDS}). At the lesser of both longest costs, along "
-        "straight lines between the lengths on a logarithmic axis; and the cost at which the first "
-        "method reaches what the second ends with, relative to the second's. A dash where a seed "
-        "does not reach it, or at the shortest length already."
+        f"Paired by seed: mean ({ENDS}). The difference is at the lower of both longest costs, "
+        "interpolated linearly between lengths on a logarithmic axis; the relative cost is the one "
+        "at which the first method reaches the second's final accuracy, divided by the second's. A "
+        "dash: a seed does not reach it, or reaches it already at the shortest length."
     )
     return Table(name, "At equal cost", columns, rows=rows, caption=caption)
 
 
+def is_shared(first: Curve, other: Curve, cost: str) -> bool:
+    """Whether a cost can be compared between two methods: seconds only on the same device."""
+    return cost != "train_seconds" or first.device == other.device != ""
+
+
 def points_at_equal_cost(first: Curve, other: Curve, task: str, *, cost: str) -> list[float]:
     """The differences of two methods in points, one per seed, at the lower of the two costs of
-    their longest trainings.
+    their longest trainings; none if they have no such cost in common.
 
     Args:
         cost: one of COSTS.
     """
+    if not is_shared(first, other, cost):
+        return []
     ours, theirs = first.costs[cost], other.costs[cost]
     budget = min(ours[-1], theirs[-1])
     pairs = [
