@@ -93,6 +93,20 @@ def test_another_run_is_refused_before_anything_is_written(run: Run) -> None:
     assert other.content() == {}
 
 
+def test_of_two_runs_with_one_mirror_the_later_one_writes(run: Run) -> None:
+    other = Run(run.folder.with_name("other"), run.elsewhere)
+    other.mirror.fetch(restart=False)
+    other.add(3)
+    other.mirror.send()
+    run.add(4)
+    with pytest.raises(InputError, match="another run"):
+        run.mirror.send()
+    assert content(run.elsewhere) == other.content()
+    other.add(5)
+    other.mirror.send()
+    assert content(run.elsewhere) == other.content()
+
+
 @pytest.mark.parametrize(
     "index",
     ["", "[]", "{}", json.dumps({"config": CONFIG, "files": ["../../escaped"]})]

@@ -8,6 +8,7 @@ If the copy has a newer checkpoint than the folder when a run starts, the run go
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
 from pathlib import Path, PurePosixPath
@@ -40,6 +41,8 @@ class Mirror:
         """The files of the copy: name -> size and time of change of the local file when it was
         sent; None if an earlier process sent it.
         """
+        self.writer = secrets.token_hex(8)
+        self.earlier_writer: str | None = None
 
     def fetch(self, restart: bool) -> None:
         """Fetch the run if the copy has a newer checkpoint than the folder.
@@ -50,6 +53,7 @@ class Mirror:
         if not find_remote(url_of(self.url / INDEX)):
             return
         index = _read_index(self.url / INDEX)
+        self.earlier_writer = index.get("writer")
         if not restart:
             refuse_another(self.url, index["config"], self.config, option="--mirror")
         self.there = dict.fromkeys(index["files"])
@@ -62,13 +66,23 @@ class Mirror:
             self._fetch_all()
 
     def send(self) -> None:
-        """Copy files that changed since they were last sent; delete those that are gone here."""
+        """Copy files that changed since they were last sent; delete those that are gone here.
+
+        Raises: InputError when another run has written to the copy since this one started.
+        """
+        if find_remote(url_of(self.url / INDEX)):
+            writer = _read_index(self.url / INDEX).get("writer")
+            if writer not in (self.writer, self.earlier_writer):
+                raise InputError(
+                    f"another run writes to {url_of(self.url)}; stop it, or give --mirror another "
+                    "URL"
+                )
         files = self._files()
         for name, version in files.items():
             if self.there.get(name) != version:
                 put_file(self.folder / name, self.url / name)
                 self.there[name] = version
-        index = {"config": self.config, "files": list(files)}
+        index = {"config": self.config, "files": list(files), "writer": self.writer}
         write_file(self.url / INDEX, json.dumps(index).encode())
         for name in self.there.keys() - files.keys():
             remove_file(self.url / name)
@@ -137,6 +151,6 @@ def _read_index(path: Path) -> dict[str, Any]:
         dict(index["config"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(
-            f"{url_of(path)} is no index of a run ({error}); give another --mirror"
+            f"{url_of(path)} is not the index of a run ({error}); give another --mirror"
         ) from None
     return index
