@@ -18,7 +18,7 @@ from catlip.system.foreign import printable
 
 MISSING = "\N{EN DASH}"
 MOST_DECIMALS = 6
-MOST_ROWS = 500  # of a table in the page and in the markdown; its CSV has all
+MOST_ROWS = 500  # of a table that is shown; its CSV has all
 FORMULA = (
     "=",
     "+",
@@ -46,11 +46,11 @@ class Cell:
     Attributes:
         text: its first line.
         small: a second line in small type.
-        anchor: of its record in the page.
+        anchor: the anchor of its record in the page.
         link: the web address of its source.
         quantity: what the text shows, for the CSV.
         differs: whether it is marked as differing.
-        remarks: become footnotes.
+        remarks: what a reader must know beside it; they become footnotes.
     """
 
     text: str = MISSING
@@ -71,7 +71,7 @@ class Cell:
 class Table:
     """A table; `name` is the file stem of its CSV, and a row of one cell is a heading.
 
-    A folded table is long, and is opened by the reader of the page.
+    A folded table is long; the page shows it when the reader opens it.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Table:
 
     @cached_property
     def footnotes(self) -> list[str]:
-        """The remarks of all cells, each once, in the order in which they are met."""
+        """The remarks of all cells, each once, in the order of the cells."""
         return list(
             dict.fromkeys(
                 remark for row in self.rows[:MOST_ROWS] for cell in row for remark in cell.remarks
@@ -112,8 +112,13 @@ def shown(value: float | None, decimals: int | None = None) -> str:
     return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def signed(value: float, decimals: int | None = None) -> str:
+    """A difference for readers: as `shown`, with a plus sign if it is above zero."""
+    return f"{'+' if value > 0 else ''}{shown(value, decimals)}"
+
+
 def sign_of(value: float, decimals: int = 1) -> int:
-    """1, 0 or -1: whether a difference is above zero, as far as it is shown; 0 for a NaN."""
+    """The sign of a difference as it is shown, rounded: 1, 0 or -1; 0 for a NaN."""
     rounded = round(value, decimals) if math.isfinite(value) else value
     return (rounded > 0) - (rounded < 0)
 
@@ -121,7 +126,7 @@ def sign_of(value: float, decimals: int = 1) -> int:
 def clipped(words: object, most: int = 60) -> str:
     """Words from a record on one line of at most `most` printable characters, or a dash."""
     line = " ".join(words[: 4 * most].split()) if isinstance(words, str) else ""
-    line = "".join(filter(str.isprintable, line))  # without what turns text around or breaks a page
+    line = "".join(filter(str.isprintable, line))  # others may reverse text or break a page
     return (
         f"{line[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
         if len(line) > most
@@ -145,8 +150,9 @@ def decimals_of(value: float) -> int:
 
 
 def quantity_of(values: Iterable[float | None]) -> Quantity | None:
-    """Mean, sample standard deviation and n of the values that are there; None when none is; NaN if
-    one is NaN.
+    """Mean, sample standard deviation and n of the values that are not None.
+
+    Returns: None if there are no such values; a mean of NaN if one of them is NaN or infinite.
     """
     kept = [value for value in values if value is not None]
     if not kept:
@@ -208,7 +214,7 @@ def as_csv(table: Table) -> str:
 
     A column of quantities becomes three: the mean, its spread and n.
 
-    No cell is a formula to a spreadsheet: see `_inert`.
+    No cell can run as a formula in a spreadsheet: see `_inert`.
     """
     split = [
         any(len(row) > i and row[i].quantity for row in table.rows)
@@ -234,17 +240,26 @@ def as_csv(table: Table) -> str:
 
 
 def as_text(table: Table) -> str:
-    """The table in aligned columns, for a terminal."""
+    """The table in aligned columns, for a terminal, with its footnotes below."""
+    rows = table.rows[:MOST_ROWS]
     grid = [
         list(table.columns),
-        *(_padded([cell.full for cell in row], len(table.columns)) for row in table.rows),
+        *(_padded([_text_cell(table, cell) for cell in row], len(table.columns)) for row in rows),
     ]
     widths = [max(len(row[i]) for row in grid) for i in range(len(table.columns))]
     lines = [
         "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
         for row in grid
     ]
-    return printable("\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]]))
+    notes = [f"[{i}] {note}" for i, note in enumerate(table.footnotes, 1)]
+    if len(table.rows) > len(rows):
+        notes.append(f"The first {len(rows)} of {len(table.rows):,} rows.")
+    rule = "  ".join("-" * width for width in widths)
+    return printable("\n".join([lines[0], rule, *lines[1:], *notes]))
+
+
+def _text_cell(table: Table, cell: Cell) -> str:
+    return cell.full + "".join(f" [{mark}]" for mark in table.marks(cell))
 
 
 def print_tables(tables: Iterable[Table]) -> None:
@@ -261,8 +276,9 @@ def escape_markdown(words: str) -> str:
 
 
 def escape_sentence(words: str) -> str:
-    """A sentence of the page, which may hold words from inside a record, as markdown: `backticked`
-    words stay code.
+    """A sentence of the page as markdown; `backticked` words stay code.
+
+    The sentence may hold words from a record.
     """
     parts = re.split(r"`([^`]+)`", words)
     return "".join(
@@ -271,7 +287,7 @@ def escape_sentence(words: str) -> str:
 
 
 def _spaced(part: str) -> str:
-    """Escaped, with the spaces that part it from the code before and after it."""
+    """The escaped part, with the spaces between it and the code before and after it."""
     before, after = part[:1].isspace(), part[-1:].isspace()
     return f"{' ' * before}{escape_markdown(part)}{' ' * (after and bool(part.strip()))}"
 

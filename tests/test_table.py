@@ -1,0 +1,25 @@
+"""What a terminal shows of a table."""
+
+from catlip.table import MOST_ROWS, Cell, Table, as_text
+
+
+def test_remarks_of_cells_are_numbered_and_stand_below_the_table() -> None:
+    rows = [[Cell("a", remarks=("Beware.",)), Cell("1")], [Cell("b"), Cell("2", "±1")]]
+    rows += [[Cell("c", remarks=("Too few.", "Beware.")), Cell("3")]]
+    lines = as_text(Table("name", "Title", ["Name", "Value"], rows=rows)).splitlines()
+    assert [line.split() for line in lines[:5]] == [
+        ["Name", "Value"],
+        ["-" * len("c [2] [1]"), "-" * len("2 (±1)")],
+        ["a", "[1]", "1"],
+        ["b", "2", "(±1)"],
+        ["c", "[2]", "[1]", "3"],
+    ]
+    assert lines[5:] == ["[1] Beware.", "[2] Too few."]
+
+
+def test_of_a_long_table_the_first_rows_are_shown_and_the_others_counted() -> None:
+    rows = [[Cell(str(number), remarks=(f"of {number}",))] for number in range(MOST_ROWS + 1)]
+    text = as_text(Table("name", "Title", ["Number"], rows=rows))
+    assert f"\n{MOST_ROWS - 1} [{MOST_ROWS}]" in text
+    assert f"\n{MOST_ROWS} [" not in text
+    assert f"{MOST_ROWS + 1:,}" in text.splitlines()[-1]
