@@ -23,7 +23,7 @@ from bench.arithmetic.state import objective_of, parameters, state_bytes, step_s
 from bench.measuring.methods import METHODS, shown
 from bench.measuring.training_step import EncoderName, Factors, MethodNames, factors_of
 from catlip import kinds
-from catlip.cli import InputError, run
+from catlip.cli import run
 from catlip.costs import GIB, Exchange
 from catlip.kinds.cost.analytic import analytic_table
 from catlip.program.ranges import Count, PartialFraction
@@ -46,7 +46,7 @@ class Analytic:
     model: EncoderName = "vit_b16"
     """Image encoder."""
     methods: MethodNames = tuple(METHODS)
-    """What to compute; the first is the denominator of every ratio."""
+    """Methods to compute; the first is the denominator of every ratio."""
     batch_size: Count = 256
     """Images per step and device."""
     world_size: Count = 256
@@ -56,30 +56,25 @@ class Analytic:
     precision: str = "bf16"
     """fp32, bf16 or fp16."""
     attention: Literal["sdpa", "naive"] = "sdpa"
-    """PyTorch's fused attention, or one that writes out every attention matrix; of the image
-    encoder.
+    """Attention of the image encoder: PyTorch's fused attention (sdpa), or one that writes out
+    every attention matrix (naive).
     """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
     patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)
     """Fraction of the patch tokens that are dropped, as in FLIP."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """How weights and gradients are spread over devices; what is kept is given unsharded."""
+    """How weights and gradients are spread over devices; memory is always given for unsharded ones.
+    """
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     out: Path = Path("runs/bench/analytic")
     """Folder for the record, named by model, batch, devices and precision."""
 
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.world_size < 1:
-            raise InputError(
-                f"batch size {self.batch_size} and world size {self.world_size} must be at least 1"
-            )
-
 
 def costs(factors: Factors, world_size: int) -> kinds.MethodCosts:
-    """All of one method: GFLOPs (1e9) per image, numbers of parameters, GiB kept and MB sent by one
-    GPU.
+    """The costs of one method: GFLOPs (1e9) per image, numbers of parameters, GiB kept and MB sent
+    by one GPU.
     """
     per_image = 1e9 * factors.batch_size
     objective, kept = objective_of(factors), activation_bytes(factors, world_size)
@@ -102,7 +97,9 @@ def costs(factors: Factors, world_size: int) -> kinds.MethodCosts:
 
 
 def sent_mb(exchanges: list[Exchange]) -> dict[str, float]:
-    """By what is sent, and in total: per rank and step, round a ring."""
+    """MB that one rank sends in a step when collectives run round a ring, by what is sent, and in
+    total.
+    """
     by_exchange: dict[str, float] = {}
     for exchange in exchanges:
         by_exchange[exchange.what] = by_exchange.get(exchange.what, 0.0) + exchange.sent_bytes / 1e6
@@ -110,8 +107,8 @@ def sent_mb(exchanges: list[Exchange]) -> dict[str, float]:
 
 
 def ratio_with_own_sizes(config: Analytic) -> float:
-    """CLIP's operations per image by CatLIP's, each with the image sizes and the devices that it
-    was published with.
+    """CLIP's operations per image divided by CatLIP's, each with the image sizes and the number of
+    devices that it was published with.
     """
     clip, catlip = (
         mean_flops_per_sample(factors_of(config, method), recipe.sizes(), recipe.num_devices)
@@ -133,8 +130,8 @@ def main(config: Analytic) -> None:
         own_sizes = ratio_with_own_sizes(config)
         record.shown_as = shown(config.methods)
         record.notes.append(
-            "computed, not measured; memory is that of a GPU's kernels, without what they take for "
-            "themselves"
+            "computed, not measured; memory is that of a GPU's kernels, without their own work "
+            "space"
         )
         computed = record.measured(
             kinds.Analytic(
@@ -146,7 +143,7 @@ def main(config: Analytic) -> None:
     print_tables([analytic_table(computed)])
     print(
         f"clip/catlip = {own_sizes:.3f} in operations per image, with the image sizes of each "
-        "one's released ViT-B/16 recipe"
+        "method's released ViT-B/16 recipe"
     )
     print("\n".join(record.notes))
     print(f"wrote {record.path}")

@@ -1,10 +1,13 @@
-"""What starting the classifier's bias at each class's base rate does to the first steps of CatLIP.
+"""How CatLIP's first steps change when the classifier's bias starts at each class's base rate.
 
-Nearly every class is absent from nearly every caption. From a zero bias, the release's, each of V
-classes costs ln 2 and the first steps only learn that; from the log-odds of the base rates training
-begins at the loss of knowing how frequent each noun is. Here a recipe is trained from both: the
-same weights but for that bias, on the same batches, in turns. What the frequencies alone would give
-on those batches, whatever is in the images, is computed beside them.
+Nearly every class is absent from nearly every caption. With a zero bias, as in the release, each of
+V classes costs ln 2 at first, and the first steps only learn that classes are rare. With a bias of
+the log-odds of the base rates, training begins at the loss of a model that knows how frequent each
+noun is.
+
+This bench trains a recipe both ways, in turns, with the same batches and the same weights but for
+that bias. It also computes the loss of the frequencies alone on those batches, whatever is in the
+images.
 """
 
 import itertools
@@ -22,7 +25,7 @@ from torch import Tensor, nn
 
 from catlip import kinds
 from catlip.categorical import Categorical
-from catlip.cli import InputError, run
+from catlip.cli import run
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import open_shards
@@ -39,15 +42,14 @@ from catlip.training.trainer import Trainer
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
-# Steps whose losses are averaged, first and last.
+# Spans of steps over which losses are averaged: first and last step.
 SPANS = ((1, 10), (91, 100), (491, 500), (991, 1000))
-WINDOW = 20  # steps: of the moving average that is compared with where the base rates begin
+WINDOW = 20  # steps of the moving average that is compared with the base rates' first loss
 NOTES = (
-    "both runs of a seed have the same weights but for the classifier's bias, which one of them "
-    "sets to zero once it is built; they take the same batches in turns, with the same random "
-    "numbers",
+    "both runs of a seed start with the same weights except the classifier's bias, which is zero "
+    "in one of them; they train in turns on the same batches, with the same random numbers",
     (
-        "losses are the classification's alone; the learning rate's cosine ends with the last of "
+        "losses are of classification alone; the learning rate's cosine ends with the last of "
         "these steps"
     ),
     (
@@ -59,8 +61,8 @@ NOTES = (
 
 @dataclass(frozen=True)
 class BiasInit:
-    """Train a recipe's first steps from a zero bias of the classifier and from the base rates, on
-    the same batches.
+    """Train a recipe's first steps on the same batches from two biases of the classifier: zero, and
+    the base rates of the classes.
 
     python -m bench.bias_init
     python -m bench.bias_init --recipe cc3m_b16_1gpu --shards 'cc3m/{00000..00331}.tar' \\
@@ -72,12 +74,12 @@ class BiasInit:
     shards: tuple[str, ...] = ("data/starter/pretrain",)
     """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
     vocabulary: Path = Path("runs/starter/vocabulary.json")
-    """Made by catlip.vocabulary; the base rates are its counts."""
+    """Vocabulary made by catlip.vocabulary; the base rates come from its counts."""
     labels_dir: Path = Path("runs/starter/labels")
     """Where catlip.label put the labels of these shards."""
     seeds: Count = 1
-    """Pairs of runs, of seeds 0, 1, ...: of the weights, the order of the samples, and their
-    crops.
+    """Number of pairs of runs, with seeds 0, 1, ...; a seed sets the weights, the order of the
+    samples, and their crops.
     """
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
@@ -88,13 +90,9 @@ class BiasInit:
     quiet: bool = False
     """No progress bar."""
 
-    def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise InputError(f"--seeds {self.seeds} is a number of pairs of runs: give 1 or more")
-
 
 def main(config: BiasInit) -> None:
-    """Train both of each seed, sum up, print, write the record."""
+    """Train both runs of each seed, summarise, print, write the record."""
     place, vocabulary = find_place(config.device), Vocabulary.load(config.vocabulary)
     base_rates = base_rates_of(vocabulary)
     with Record(config.out, kind=kinds.BiasInit, config=config) as record:
@@ -151,14 +149,14 @@ def build(bias: str, recipe: Recipe, base_rates: Tensor, seed: int) -> Categoric
 def train_both(
     config: BiasInit, seed: int, data: DataPath, base_rates: Tensor, place: Place
 ) -> dict[str, list[float]]:
-    """A value a step: its number, its images, the loss from each bias and that of the base rates
-    alone.
+    """Train both runs of a seed. Returns lists with one value per step: among them its number, its
+    images, the loss from each bias, and the loss of the base rates alone.
     """
     recipe, trainers = config.recipe, []
     heard: dict[str, list[Tensor]] = {bias: [] for bias in BIASES}
     for bias in BIASES:
         objective = build(bias, recipe, base_rates, seed)
-        # Without RangeAugment's.
+        # The hook is on the inner objective, so the loss is without RangeAugment's.
         objective.register_forward_hook(lambda *call, to=heard[bias]: to.append(call[-1].detach()))
         trainers.append(
             Trainer(
@@ -194,8 +192,8 @@ def train_both(
 
 
 def loss_of_base_rates(base_rates: Tensor, batch: Batch) -> float:
-    """The objective's loss, in nats per image, of logits that are those of the base rates for every
-    image.
+    """The objective's loss, in nats per image, if the logits of every image are those of the base
+    rates.
     """
     assert batch.labels is not None
     logits = torch.logit(base_rates.double())
@@ -203,16 +201,16 @@ def loss_of_base_rates(base_rates: Tensor, batch: Batch) -> float:
 
 
 def entropy(base_rates: Tensor) -> float:
-    """What `loss_of_base_rates` is on average where classes are as frequent as they say, in nats
-    per image.
+    """The average of `loss_of_base_rates`, in nats per image, if classes are as frequent as the
+    base rates say.
     """
     logits = torch.logit(base_rates.double())
     return float(F.softplus(logits).sum() - logits @ base_rates.double())
 
 
 def first_steps(samples: dict[str, list[Any]], seed: int) -> kinds.FirstSteps:
-    """What a pair of runs comes to: the first loss of each, the means over SPANS that it reached,
-    and the steps saved.
+    """The summary of a pair of runs: the first loss of each, its means over the SPANS that it
+    reached, and the steps saved.
     """
     zero, base_rates = (_losses(samples[f"{bias}_loss"]) for bias in BIASES)
     return kinds.FirstSteps(
@@ -245,9 +243,7 @@ def first_below(losses: Sequence[float], goal: float) -> int | None:
 
 
 def mean_of(seeds: Sequence[kinds.FirstSteps]) -> kinds.FirstSteps:
-    """Each number's mean over the seeds; None for the steps saved where not every seed saved
-    some.
-    """
+    """Each number's mean over the seeds; the steps saved are None unless every seed saved some."""
     saved = [row.steps_saved for row in seeds if row.steps_saved is not None]
     return kinds.FirstSteps(
         images_seen=float(np.mean([row.images_seen for row in seeds])),

@@ -1,10 +1,10 @@
-"""How often a labelling rule finds the class that a sentence is known to be about, and why not when
-it does not.  (Section 3.1)
+"""How often a labelling rule finds the class that a sentence is known to be about, and why it
+misses the others. (Section 3.1)
 
-CatLIP takes the first sense of a caption's nouns for what its image shows, and the paper does not
-say how often that is right. Here are 145,000 sentences about ImageNet's classes
-(bench/wording/prompts.py). A rule is right when the class's own synset is among the labels, and
-nearly right when one within a step or two of it in WordNet's graph is. The sentences are not
+CatLIP assumes that an image shows the first sense of each noun in its caption, and the paper does
+not say how often that is right. This bench labels 145,000 sentences about ImageNet's classes
+(bench/wording/prompts.py). A rule is right if the class's own synset is among the labels, and
+nearly right if a synset within a step or two of it in WordNet's graph is. The sentences are not
 captions of web images: most name their class outright.
 
     python -m bench.label_accuracy --rules paper corenet
@@ -47,7 +47,7 @@ COLUMNS = ("prompts", "exact", "within_1_hop", "within_2_hops", "labels", "witho
 SHARES = COLUMNS[1:4]
 TOP_MISSENSES = 50
 SAVE_EVERY = 100  # classes
-NO_LABEL = 99  # steps from a class to the labels of a sentence without any; more than any path has
+NO_LABEL = 99  # steps of a sentence without labels; more than any path has
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,14 @@ class LabelAccuracy:
 
 @dataclass
 class Outcome:
-    """What one rule made of the sentences of one kind.
+    """What one rule found in the sentences of one kind.
 
     Attributes:
-        by_class: the class's name -> [6] int64 counts, in the order of COLUMNS. causes: why a class
-        was missed -> sentences. missenses: (class, its word, the synset of the word's first sense)
-        -> sentences in which that is why it was missed. labelled: of those, how many have the wrong
-        synset as a label.
+        by_class: name of the class -> [6] int64 counts, in the order of COLUMNS.
+        causes: why a class was missed -> number of sentences.
+        missenses: (class, its word, the synset of the word's first sense) -> number of sentences in
+            which that sense is why the class was missed.
+        labelled: the same keys -> how many of those sentences have the wrong synset as a label.
     """
 
     by_class: dict[str, NDArray[np.int64]] = field(default_factory=dict)
@@ -88,7 +89,7 @@ class Outcome:
     def add(
         self, prompt: Prompt, labels: Sequence[int], hops: dict[int, int], labeller: Labeller
     ) -> None:
-        """Count one sentence; `hops` is how far each of its labels is from its class."""
+        """Count one sentence; `hops` gives the steps from each of its labels to its class."""
         steps = min((hops[label] for label in labels), default=NO_LABEL)
         row = self.by_class.setdefault(prompt.name, np.zeros(len(COLUMNS), dtype=np.int64))
         row += [1, steps == 0, steps <= 1, steps <= 2, len(labels), not labels]
@@ -109,7 +110,7 @@ class Outcome:
             self.labelled[missense] += miss.chosen in map(nouns().name, labels)
 
     def column(self, name: str) -> NDArray[np.int64]:
-        """[classes], the counts of that name."""
+        """[classes], the counts in that column."""
         return np.array([row[COLUMNS.index(name)] for row in self.by_class.values()])
 
     def summary(self) -> Judged:
@@ -130,7 +131,7 @@ class Outcome:
         )
 
 
-Outcomes = dict[tuple[str, str], Outcome]  # by rule and kind
+Outcomes = dict[tuple[str, str], Outcome]  # (rule, kind of sentence) -> outcome
 
 
 def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
@@ -148,11 +149,11 @@ def measure(
     quiet: bool,
     save: Callable[[Outcomes], None] = lambda given: None,
 ) -> Outcomes:
-    """What each rule made of the sentences of each kind, in which the sentences of a class are
+    """What each rule found in the sentences of each kind; the sentences of a class must be
     together.
 
     Args:
-        save: called with what was found so far, now and then.
+        save: called now and then with the outcomes so far.
     """
     labellers = [Labeller(rule) for rule in rules]
     outcomes = {(rule, kind): Outcome() for rule in rules for kind in KINDS}
@@ -176,11 +177,8 @@ def _found(outcomes: Outcomes) -> Outcomes:
 
 def main(config: LabelAccuracy) -> None:
     """Measure, print, write the record."""
-    if len(set(config.rules)) != len(config.rules) or config.max_prompts < 0:
-        raise InputError(
-            f"rules {', '.join(config.rules)} must differ, and --max-prompts {config.max_prompts} "
-            "not be negative"
-        )
+    if len(set(config.rules)) != len(config.rules):
+        raise InputError(f"--rules {' '.join(config.rules)}: give each rule once")
     with Record(config.out, kinds.LabelAccuracy, config) as record:
         prompts = _drawn(read_prompts(), config.max_prompts)
         outcomes = measure(config.rules, prompts, config.quiet, partial(_save, record, prompts))
@@ -209,8 +207,8 @@ def _save(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None
 
 
 def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> kinds.LabelAccuracy:
-    """The metrics, by rule and kind of sentence. Puts the counts of each class and the commonest
-    mis-senses into the samples.
+    """The metrics, by rule and kind of sentence. Also writes the counts of each class and the
+    commonest mis-senses into the record's samples.
     """
     classes = {prompt.name: prompt.synsets for prompt in prompts}
     rules = list(dict.fromkeys(rule for rule, _ in outcomes))
@@ -232,7 +230,7 @@ def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> kind
         record.samples |= {
             f"{rule}_{kind}_{name}": rows[:, i].tolist() for i, name in enumerate(SHARES, 1)
         }
-    # Of a few prompts, none may be a description.
+    # If there are few prompts, none of them may be a description.
     described = [rule for rule in rules if (rule, KINDS[0]) in outcomes]
     record.samples |= {
         f"{rule}_missenses": _missenses(classes, outcomes[rule, KINDS[0]]) for rule in described

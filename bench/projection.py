@@ -1,8 +1,9 @@
-"""What pre-training would take on 1 to 4,096 devices, and how much of it is communication (sums:
-`bench.arithmetic.scaling`).
+"""How long pre-training would take on 1 to 4,096 devices, and how much of that is communication
+(sums: `bench.arithmetic.scaling`).
 
-The question behind it: CLIP took 2.7 times the GPU-hours of CatLIP, on 256 devices of 256 images
-against 64 of 1,024 (Figure 1c and Table 6b). How much of that can communication explain?
+The question behind it: in the paper CLIP took 2.7 times the GPU-hours of CatLIP, with 256 images on
+each of 256 devices against 1,024 on each of 64 (Figure 1c and Table 6b). How much of that can
+communication explain?
 """
 
 import os
@@ -17,7 +18,7 @@ from bench.measuring import methods
 from bench.measuring.scaling_check import validate
 from bench.measuring.training_step import EncoderName, MethodNames, factors_of
 from catlip import kinds
-from catlip.cli import InputError, choose, run
+from catlip.cli import choose, run
 from catlip.kinds.cost.projection import projection_tables, ratios_said, scaling_tables
 from catlip.program.ranges import Count, NotNegative, Positive
 from catlip.record import Record
@@ -30,12 +31,12 @@ PAPER_LAYOUTS = {"clip": (256, 256), "catlip": (64, 1_024)}  # devices, images p
 NOTES = [
     "a projection, not a measurement: no stragglers, no data loading, no failures",
     (
-        "compute is taken as linear in the batch per device, but for the optimizer of a measured "
-        "step: a real device is slower than that on small batches"
+        "the time of compute, without the optimizer if it was measured, is assumed to be linear "
+        "in the batch per device: a real device is slower than that on small batches"
     ),
     (
-        "efficiency is images/s against those of as many single devices with the same batch; a "
-        "large batch may not fit a device"
+        "efficiency is images/s relative to those of as many single devices with the same batch; "
+        "a large batch may not fit on a device"
     ),
     (
         "collectives run round rings, whose latency grows with the number of nodes; NCCL's trees "
@@ -46,7 +47,7 @@ NOTES = [
 
 @dataclass(frozen=True)
 class Projection:
-    """Project step time, images/s and device-hours to 4,096 devices, and say what of it is
+    """Project step time, images/s and device-hours to 4,096 devices, and say how much of them is
     communication.
 
     python -m bench.projection --tflops 312 --mfu 0.4 --link a100_8x_nvlink_200gbit
@@ -55,30 +56,36 @@ class Projection:
     """
 
     model: EncoderName = "vit_b16"
-    """Image encoder; of the step-time record when there is one."""
+    """Image encoder; with --step-time, the record's is used instead."""
     methods: MethodNames = ()
-    """By default those of the step-time record, else the five of bench.measuring.methods.METHODS.
+    """Methods to project; by default those of the step-time record, else catlip, clip,
+    clip_nonlocal, siglip and superclass.
     """
     batch_size: Count = 256
     """Images per device, in weak scaling."""
     resolution: Count = 224
-    """Image side in pixels; of the step-time record when there is one."""
+    """Image side in pixels; with --step-time, the record's is used instead."""
     precision: str = "bf16"
-    """fp32, bf16 or fp16; of the step-time record when there is one."""
+    """fp32, bf16 or fp16; with --step-time, the record's is used instead."""
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     samples: Positive = 13.1e9
     """Images of the pre-training; the paper's is 200,000 steps of 65,536."""
     step_time: Path | None = None
-    """A record of bench.step_time: what one device takes. Else it is assumed, by the next two."""
+    """Record of bench.step_time, which says how fast one device is; without it, --tflops and --mfu
+    say it.
+    """
     tflops: Positive = 312.0
     """Peak of the assumed device in 1e12 FLOP/s; 312 is the A100's for bf16, by its datasheet."""
     mfu: Positive = 0.4
     """Share of the peak that the assumed device reaches."""
     link: str = "a100_8x_nvlink_200gbit"
-    """One of bench.arithmetic.link.PRESETS; any of its numbers can be set by the next five."""
+    """One of bench.arithmetic.link.PRESETS; the flags from --node-devices to --network-latency-us
+    replace single numbers of it.
+    """
     communication: Path | None = None
-    """A record of bench.communication: its measured latency and bandwidth, of all links alike."""
+    """Record of bench.communication, whose measured latency and bandwidth are taken for all links.
+    """
     node_devices: Count | None = None
     """Devices of a node."""
     node_gb_s: Positive | None = None
@@ -94,23 +101,12 @@ class Projection:
     out: Path = Path("runs/bench/projection")
     """Folder for the record, named by model, compute and link."""
     quiet: bool = False
-    """No progress of the validation."""
+    """No progress bar of the validation."""
 
     def __post_init__(self) -> None:
         choose("link", self.link, PRESETS)
         for method in self.methods:
             choose("method", method, methods.METHODS)
-        for name in (
-            "batch_size",
-            "samples",
-            "tflops",
-            "mfu",
-            "node_devices",
-            "node_gb_s",
-            "network_gb_s",
-        ):
-            if (value := getattr(self, name)) is not None and value <= 0:
-                raise InputError(f"--{name.replace('_', '-')} {value} is not above 0")
 
 
 def find_compute(config: Projection) -> dict[str, Compute]:
@@ -126,7 +122,8 @@ def find_compute(config: Projection) -> dict[str, Compute]:
 
 
 def find_link(config: Projection) -> Link:
-    """The preset, or what a communication record measured, with what the user set instead.
+    """The preset, or the link that a communication record measured, with the numbers that the user
+    set in place of its own.
 
     Raises: InputError.
     """
@@ -161,7 +158,7 @@ def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> lis
 def paper_layouts(
     config: Projection, computes: dict[str, Compute], link: Link
 ) -> list[kinds.Layout]:
-    """CLIP and CatLIP, each on the layout of either; the global batch is the same in all."""
+    """CLIP and CatLIP, each on both published layouts; the global batch is the same in all."""
     return [
         project(
             computes[method],
@@ -177,8 +174,8 @@ def paper_layouts(
 
 
 def paper_ratios(rows: Sequence[kinds.Layout]) -> list[kinds.LayoutRatio]:
-    """Device-hours of CLIP over CatLIP, as published and on equal layouts, and the part of them
-    that communication makes.
+    """The ratio of CLIP's device-hours to CatLIP's, as published and on equal layouts, with the
+    part of it that communication makes.
     """
     at = {(row.method, row.devices): row for row in rows}
     (clip, _), (catlip, _) = PAPER_LAYOUTS["clip"], PAPER_LAYOUTS["catlip"]

@@ -1,10 +1,10 @@
-"""What the pruning threshold is worth: pre-train and probe with vocabularies of several sizes.
-(Figure 6)
+"""How the pruning threshold affects accuracy: pre-train and probe with vocabularies of several
+sizes. (Figure 6)
 
 A low threshold keeps rare synsets as classes, a high one leaves captions without labels. Each
-threshold prunes the same labels, so nothing is labelled again; each (threshold, seed) is a
-pre-training run and a probe in folders of their own below the record's, and what is finished there
-is not done again.
+threshold prunes the same labels, so nothing is labelled again. Each (threshold, seed) has a
+pre-training run and a probe, in folders of their own below the record's; what is finished there is
+not done again.
 
     python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --probe starter:data/starter --seeds 0 1 --out runs/starter/threshold/threshold.json
@@ -38,13 +38,14 @@ from catlip.training.distributed import barrier, find_place
 from catlip.vocabulary import Vocabulary, build, vocabulary_identity
 from catlip.vocabulary.counts import count
 
-# Of the starter captions' 2,164 synsets these leave 1,507, 1,097, 488, 210 and 79.
+# These leave 1,507, 1,097, 488, 210 and 79 of the starter captions' 2,164 synsets.
 STARTER_THRESHOLDS = (8, 16, 32, 64, 128)
 PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
-CLASSIFIERS = 3  # probes of one encoder, whose mean counts
+CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
 ACCURACIES = ("_top1", "_top5")  # what the names of a probe's metrics end with
-NO_MATTER = ("device", "num_workers", "quiet")  # a probe is the same whatever these are
-# Of a pre-training record; losses over different classes do not compare.
+NO_MATTER = ("device", "num_workers", "quiet")  # settings that do not change a probe's result
+# Metrics that are taken from a pre-training record; losses over different classes cannot be
+# compared.
 KEPT = ("train_seconds", "images_seen")
 
 
@@ -66,17 +67,17 @@ class Threshold:
     labels_dir: Path = Path("labels")
     """Where catlip.label put the labels of these shards."""
     rule: str = "paper"
-    """Which rule's labels."""
+    """Labelling rule whose labels are used."""
     thresholds: tuple[Natural, ...] = PAPER_THRESHOLDS
     """Keep the synsets that occur more often than this."""
     seeds: tuple[Seed, ...] = (0,)
-    """Of the pre-training runs of each threshold, and of their probes."""
+    """Seeds of the pre-training runs of each threshold, and of their probes."""
     probe: str = "starter:data/starter"
-    """What to transfer to: starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR
+    """Data to probe on: starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR
     with train/ and val/.
     """
     probe_recipe: str = "table_7a"
-    """How, one of bench.downstream.linear_probe's recipes."""
+    """How to probe, one of bench.downstream.linear_probe's recipes."""
     out: Path = Path("runs/bench/threshold/threshold.json")
     """The record to write; the runs go into the folder of that name beside it."""
     device: str = "auto"
@@ -89,7 +90,7 @@ class Threshold:
     """No progress bar."""
 
     def folder(self, threshold: int) -> Path:
-        """Of a threshold's vocabulary, runs and probes."""
+        """The folder of a threshold's vocabulary, runs and probes."""
         return self.out.with_suffix("") / f"above-{threshold}"
 
     def pretraining(self, threshold: int, seed: int) -> PretrainCatLIP:
@@ -124,7 +125,7 @@ class Threshold:
 
 
 def main(config: Threshold) -> None:
-    """Prune, pre-train, probe, sum up. Under torchrun only the pre-training is shared."""
+    """Prune, pre-train, probe, summarise. Under torchrun, ranks share only the pre-training."""
     _check(config)
     place = find_place(config.device)
     pairs = [(threshold, seed) for seed in config.seeds for threshold in config.thresholds]
@@ -140,7 +141,8 @@ def main(config: Threshold) -> None:
         for threshold, seed in pairs:
             probe = config.probing(threshold, seed)
             if not is_probed(probe):
-                # Of another training or other settings: a probe does not replace it.
+                # If there is a record, it is of another training or other settings; a probe does
+                # not replace it.
                 probe.out.unlink(missing_ok=True)
                 linear_probe.main(probe)
         rows = [_row(config, threshold, seed) for threshold, seed in pairs]
@@ -156,16 +158,14 @@ def main(config: Threshold) -> None:
 def _check(config: Threshold) -> None:
     """Refuse now what would otherwise fail after days of training."""
     for name, values in (("thresholds", config.thresholds), ("seeds", config.seeds)):
-        if not values or min(values) < 0 or len(set(values)) < len(values):
-            raise InputError(
-                f"--{name} {' '.join(map(str, values))}: give one or more, each once, none below 0"
-            )
+        if not values or len(set(values)) < len(values):
+            raise InputError(f"--{name} {' '.join(map(str, values))}: give one or more, each once")
     choose("probe recipe", config.probe_recipe, RECIPES)
     load_tasks(config.probe)
 
 
 def prune(config: Threshold) -> dict[int, Left]:
-    """Write each threshold's vocabulary; threshold -> what it leaves."""
+    """Write each threshold's vocabulary. Returns: threshold -> what it leaves."""
     sidecars = [
         sidecar_path(TarShard(path), config.labels_dir, config.rule) for path in _labelled(config)
     ]
@@ -205,7 +205,7 @@ def coverage(vocabularies: Mapping[int, Vocabulary], labels: Iterable[Labels]) -
 
 
 def is_trained(config: PretrainCatLIP) -> bool:
-    """Whether the run in this folder is finished, of this recipe and vocabulary, and so of these
+    """Whether the run in this folder is finished, with this recipe and vocabulary, and so on these
     captions.
     """
     assert config.vocabulary is not None, "it was made with one"

@@ -8,7 +8,7 @@ import tyro
 
 from catlip import kinds
 from catlip.captions import Labeller
-from catlip.cli import InputError, run
+from catlip.cli import run
 from catlip.data.decode import cropped_pixels
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.kinds.base import without_none
@@ -42,8 +42,6 @@ class Examples:
 
 def main(config: Examples) -> None:
     """Label some samples, write their record, and print them."""
-    if config.count < 1:
-        raise InputError(f"--count {config.count} must be at least 1")
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
     labeller, classes = Labeller(vocabulary.rule), {synset.name for synset in vocabulary.synsets}
     with Record(config.out, kinds.Examples, config) as record:

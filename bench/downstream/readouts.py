@@ -1,9 +1,9 @@
 """What an encoder knows before anything is trained on its features: k nearest neighbours, and
 zero-shot classification.
 
-Zero-shot, CLIP compares an image with prompts that name the classes. CatLIP has no text tower, but
-its classifier has a row for each noun of its vocabulary: the rows that Transfer Init would copy
-classify as they are, labels without a row never winning.
+CLIP classifies zero-shot by comparing an image with prompts that name the classes. CatLIP has no
+text tower, but its classifier has a row for each noun of its vocabulary. The rows that Transfer
+Init would copy are used as a classifier without training; a label without a row is never predicted.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from catlip.record import Record
 from catlip.training.distributed import find_place
 
 TEMPERATURE = (
-    0.07  # of a neighbour's vote; it and k = 20 as in Wu et al. 2018 and DINO (Caron et al. 2021)
+    0.07  # of a neighbour's vote; this and k = 20: Wu et al. 2018 and DINO (Caron et al. 2021)
 )
 TEST_BATCH = 1024
 
@@ -47,12 +47,12 @@ class Readouts:
     python -m bench.downstream.readouts --encoder openclip:ViT-B-16/datacomp_xl_s13b_b90k \\
         --data imagenet:/data/imagenet
 
-    Zero-shot takes a run of CatLIP (its classifier's rows), a run of CLIP or an OpenCLIP model
-    (prompts).
+    Zero-shot classification works for a run of CatLIP, by the rows of its classifier, and for a run
+    of CLIP or an OpenCLIP model, by prompts.
     """
 
     encoder: str
-    """As of bench.downstream.linear_probe."""
+    """The encoder, spelt as for bench.downstream.linear_probe."""
     data: str
     """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
     val/.
@@ -60,7 +60,7 @@ class Readouts:
     out: Path = Path("runs/bench/readout") / BY_NAME
     """The record to write."""
     neighbours: Count = 20
-    """Training images that vote, each by exp(cosine / 0.07)."""
+    """Number of nearest training images that vote, each with weight exp(cosine / 0.07)."""
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
     seed: Seed = 0
     """Seed of a random encoder."""
@@ -74,10 +74,6 @@ class Readouts:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
-        if self.neighbours < 1:
-            raise InputError(
-                f"--neighbours {self.neighbours}: at least one training image has to vote"
-            )
 
 
 def main(config: Readouts) -> None:
@@ -148,8 +144,9 @@ def way_of(encoder: LoadedEncoder) -> Literal["prompts", "classifier rows"]:
 def neighbour_hits(
     train: Features, test: Features, num_classes: int, neighbours: int
 ) -> tuple[float, float]:
-    """Top-1 and top-5 accuracy in [0, 1] of a vote of the nearest training images by cosine,
-    weighted by exp(cosine / 0.07).
+    """Top-1 and top-5 accuracy in [0, 1] of classification by k nearest neighbours.
+
+    The training images of the highest cosine similarity vote, each with weight exp(cosine / 0.07).
     """
     known, counts = (
         F.normalize(train.values, dim=1),
@@ -169,8 +166,9 @@ def neighbour_hits(
 def zero_shot(
     config: Readouts, encoder: LoadedEncoder, task: Task, record: Record
 ) -> Callable[[Tensor], Tensor] | None:
-    """Features [n, D] to scores [n, classes] without any training; None for an encoder that
-    cannot.
+    """A function from features [n, D] to scores [n, classes], without any training.
+
+    None for an encoder that cannot classify zero-shot.
     """
     if has_classifier(encoder):
         try:

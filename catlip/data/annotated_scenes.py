@@ -3,8 +3,8 @@
 A scene is a photograph with one or two drawings of things, and sometimes a crowd of small drawings
 of one class. The classes are Unicode's subgroups ("animal-bird"); the drawings of a scene are of
 different classes. Training scenes use the drawings of the two teams that the probes train on,
-validation scenes those of the two teams that they test on. No drawing, team or photograph is on
-both sides, and none of these drawings is in pre-training.
+validation scenes those of the two teams that the probes test on. No drawing, team or photograph is
+on both sides, and none of these drawings is in pre-training.
 
     OUT/coco/annotations/instances_{train,val}2017.json
         boxes and masks (RLE) of what can be seen, areas, crowds
@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from PIL import Image
 
@@ -43,20 +43,19 @@ from catlip.data.parallel import Map, in_processes
 from catlip.data.starter.emoji import read_sources, render
 from catlip.data.starter.scenes import Sprite
 from catlip.program.progress import progress
-from catlip.program.ranges import Count, Natural, Seed
+from catlip.program.ranges import Count, Range, Seed
 from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments give other scenes than before
 RENDER_SCALE = 1.2  # of the image's side: 1.5 times the largest object
-SIZES = range(32, 513)
 MANIFEST = "scenes.json"
 CARD = """# Annotated scenes
 
 Generated layouts of real drawings; not photographs of things, and no evidence for or against the
 paper.
 
-Built by `python -m catlip.data.annotated_scenes` with {arguments}: {classes} classes, each of at
-least {least} drawings on either side. The same arguments and versions give the same bytes.
+Built by `python -m catlip.data.annotated_scenes` with {arguments}: {classes} classes, each with
+at least {least} drawings on each side. The same arguments and versions give the same bytes.
 
 | side | drawn by | photographs |
 |---|---|---|
@@ -79,7 +78,7 @@ class Scenes:
 
     out: Path = Path("data/starter-scenes")
     """Where the folders coco and ade20k, DATA_CARD.md and scenes.json go."""
-    size: Count = 80
+    size: Annotated[int, Range(at_least=32, at_most=512)] = 80
     """Side of the images in pixels, 32 to 512."""
     train: Count = 1200
     """Training scenes."""
@@ -92,18 +91,10 @@ class Scenes:
 
     It holds the number of objects of each class, and some scenes with their annotations.
     """
-    workers: Natural = 2
+    workers: Count = 2
     """Processes that render and compose; the scenes do not depend on it."""
     quiet: bool = False
     """No progress bars."""
-
-    def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise InputError(
-                f"--size {self.size} is out of range; choose {SIZES.start} to {SIZES.stop - 1}"
-            )
-        if min(self.train, self.val, self.workers) < 1 or self.seed < 0:
-            raise InputError("--train, --val and --workers must be 1 or more, and --seed 0 or more")
 
 
 def main(config: Scenes) -> None:

@@ -1,12 +1,12 @@
-"""Labels for captions: the synsets of every caption of shards and tables, written beside them or
-into a folder, here or behind a URL.
+"""Labels captions: finds the synsets of every caption of shards and tables, and writes them beside
+the captions, or into a folder or to a URL.
 
     python -m catlip.label 'cc3m/{00000..00331}.tar' --rule paper --labels-dir runs/cc3m/labels
     python -m catlip.label captions.parquet --text-column caption
 
 A shard, or a part of a table, is a unit of work that depends on nothing else, so any number of
-processes, on one machine or on many, may share them. What is already labelled stays; a run that was
-stopped goes on where it was.
+processes, on one machine or on many, may share the work. What is already labelled is kept; a
+labelling that was stopped continues where it stopped.
 """
 
 import functools
@@ -29,14 +29,7 @@ from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
 from catlip.data.remote import CACHE_SIZE
 from catlip.kinds import Labelling
-from catlip.label.plan import (
-    counted,
-    delete_stale,
-    failure,
-    sidecars_of,
-    split_all,
-    with_sidecar,
-)
+from catlip.label.plan import counted, delete_stale, failure, sidecars_of, split_all, with_sidecar
 from catlip.label.sidecar import (
     Labels,
     UnwritableError,
@@ -62,7 +55,7 @@ BATCH_CAPTIONS = 512
 
 @dataclass(frozen=True)
 class Label:
-    """Label captions by WordNet synsets; a second run does only what is missing or has changed.
+    """Label captions with WordNet synsets; a second run labels only what is missing or has changed.
 
     python -m catlip.label 'cc3m/{00000..00331}.tar' --rule paper --labels-dir runs/cc3m/labels
 
@@ -87,33 +80,33 @@ class Label:
     "corenet": as released.
     """
     labels_dir: Path | None = None
-    """Where the labels go, a record in labelling/ beside; without it beside the captions, a record
-    in runs/labelling/, as for a URL (s3://bucket/labels).
+    """Folder of the labels, or its URL (s3://bucket/labels); by default the folder of the captions.
+    The record goes to labelling/ beside a local folder given here, otherwise to runs/labelling/.
     """
     text_column: str | None = None
     """A table's column of captions (by default caption, text, TEXT or texts); its number, from 0,
     if there is no header row.
     """
     part_rows: Count = PART_ROWS
-    """Rows of a table in one unit of work; fewer for a small table on many cores."""
+    """Rows of a table in one unit of work; give fewer for a small table on many cores."""
     engine: Literal["local", "ray"] = "local"
-    """"local": processes of this machine; "ray": a cluster; all its machines must see captions and
-    labels at the same paths.
+    """"local": processes of this machine; "ray": a cluster, whose machines must all see captions
+    and labels at the same paths.
     """
     ray_address: str = "auto"
-    """The Ray cluster; "auto" is the one whose machine this is. This project must be installed on
-    all of them.
+    """The Ray cluster; "auto" is the one that this machine belongs to. This project must be
+    installed on all its machines.
     """
     workers: Natural = 0
-    """Processes of the local engine; 0 is one a core."""
+    """Processes of the local engine; 0 is one per core."""
     quiet: bool = False
     """No progress bar."""
 
 
 @dataclass(frozen=True)
 class Explain:
-    """Show each word of a caption: its tag, base form and synset, and why it is no label where it
-    is none.
+    """Show each word of a caption: its tag, base form and synset and, if the word gave no label,
+    why not.
 
     python -m catlip.label explain "Two bikes and a golden retriever on a couch" --rule corenet
     """
@@ -125,7 +118,7 @@ class Explain:
 
 
 def label_source(source: Source, labels_dir: Path | None, rule: str) -> None:
-    """Label one source and write its sidecar; the same bytes in whatever process and order.
+    """Label one source and write its sidecar; its bytes do not depend on the process or the order.
 
     Raises: InputError when the source cannot be read, OSError or UnwritableError when the sidecar
         cannot be written.
@@ -136,9 +129,7 @@ def label_source(source: Source, labels_dir: Path | None, rule: str) -> None:
 
 
 def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -> Labels:
-    """The labels of (key, caption) pairs, wherever they come from; the meta lacks only the
-    origin.
-    """
+    """The labels of (key, caption) pairs from any source; only the origin is not in their meta."""
     digest, unlabelled, cut = sha256(), Counter[str](), 0
     first: dict[str, str] = {}
     values, counts = array("I"), array("I")
@@ -159,9 +150,10 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
 
 
 def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
-    """Whether the source has labels made as they would be made now, from these very captions.
+    """Whether the source has labels that are up to date: made by the same rule and words, from the
+    same captions.
 
-    The digest of a shard stands for its captions; those of a table are read.
+    The captions of a shard are compared by its digest; those of a table are read.
     """
     try:
         meta = read_sidecar(sidecar_path(source, labels_dir, rule)).meta
@@ -174,7 +166,7 @@ def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
 
 
 def _fed(digest: Any, samples: Iterable[tuple[str, Caption]]) -> Iterator[tuple[str, Caption]]:
-    """The samples, fed to the digest.
+    """The samples, each of which is added to the digest.
 
     A caption is cut to one character more than is read, so that a batch takes little memory.
     """
@@ -195,17 +187,12 @@ def _labeller(rule: str) -> Labeller:
 
 def main(config: Label) -> None:
     """Label what is not labelled yet, then sum up all labels in a record."""
-    if config.part_rows < 1 or config.workers < 0:
-        raise InputError(
-            f"--part-rows {config.part_rows} must be at least 1, --workers {config.workers} at "
-            "least 0"
-        )
     # A cluster's workers have working folders of their own.
     root = Path.cwd() if config.engine == "ray" else Path()
     paths = [_placed(path, root) for path in find(config.sources)]
     labels_dir = config.labels_dir and _placed(config.labels_dir, root)
     if labels_dir is None and any(map(is_remote, paths)):
-        raise InputError("where do the labels of remote shards go? give --labels-dir FOLDER")
+        raise InputError("the labels of remote shards need a folder; give --labels-dir FOLDER")
     folder = labels_dir or paths[0].parent
     record_path = labelling_record(paths, labels_dir, config.rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
@@ -244,8 +231,8 @@ def _placed(path: Path, root: Path) -> Path:
 
 
 def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) -> Path:
-    """Where the record of a labelling goes: labelling/ beside the folder of labels, else, and for a
-    remote folder, in runs/, a name for each folder.
+    """Where the record of a labelling goes: into labelling/ beside `labels_dir`. If `labels_dir` is
+    None or remote, into runs/labelling/, under a name that differs from folder to folder.
     """
     if labels_dir is None or is_remote(labels_dir):
         folder = labels_dir or paths[0].resolve().parent
@@ -267,7 +254,7 @@ def _engine(config: Label) -> AbstractContextManager[Apply]:
 def _each(
     apply: Apply, quiet: bool, doing: str, function: Callable[..., Any], items: Sequence[Any]
 ) -> Iterator[tuple[Any, Any]]:
-    """Each item with what the function gave or the InputError it ended in, and a progress bar.
+    """Each item with the function's result or InputError, under a progress bar.
 
     Raises: OSError and UnwritableError at once.
     """
@@ -279,7 +266,7 @@ def _each(
         unit=" units",
         leave=False,
     ):
-        # Say, a full disk, which the next item would meet as well.
+        # For example a full disk, which would stop the next item as well.
         if isinstance(result, OSError | UnwritableError):
             raise result
         yield item, result

@@ -1,16 +1,16 @@
-"""What a labelling rule drops most, and what it may keep wrongly, counted over real captions.
+"""Counts over real captions what a labelling rule drops most, and what it may keep wrongly.
 
     python -m catlip.label audit captions.parquet --rule corenet
 
 Three tables of words by their base form, each with the number of captions and one caption to look
 at:
 
-dropped        words that WordNet or the tagger calls nouns and that are no label, by the reason
+dropped        words that WordNet or the tagger calls nouns but that gave no label, by the reason
                why.
-not_nouns      labels of rule "corenet", which asks for no part of speech, where the tagger of rule
-               "paper" sees no noun.
-many_senses    labels that may be another sense: every rule takes the first, and these nouns have
-               `MANY_SENSES` or more.
+not_nouns      labels of words that the tagger of rule "paper" does not tag as nouns; rule
+               "corenet" gives such labels, since it ignores the part of speech.
+many_senses    labels that may have the wrong sense: every rule takes a noun's first sense, and
+               these nouns have `MANY_SENSES` senses or more.
 """
 
 from collections import Counter
@@ -23,7 +23,6 @@ from typing import Any
 import tyro
 
 from catlip.captions import NOUN, Labeller, Word
-from catlip.cli import InputError
 from catlip.kinds import LabelAudit
 from catlip.kinds.words.label_audit import (
     LABEL,
@@ -45,7 +44,7 @@ from catlip.words import wordnet_dir, words_file
 
 MANY_SENSES = 5
 RECORDED_ROWS = 100
-MOST_SOURCES = 100  # that captions are taken from; more would be mostly opening files
+MOST_SOURCES = 100  # to take captions from; with more, most of the time would go to opening files
 EXAMPLE_CHARACTERS = 100
 
 
@@ -65,8 +64,8 @@ class Audit:
     max_captions: Count = 100_000
     """Captions to look at, taken evenly from the shards and parts."""
     labels_dir: Path | None = None
-    """Where the labels of these sources are: the record goes to labelling/ beside this folder, else
-    (or where this is a URL) to runs/labelling/.
+    """Folder of the labels of these sources. The record goes to labelling/ beside a local folder
+    given here, otherwise to runs/labelling/.
     """
     quiet: bool = False
     """No progress bar."""
@@ -74,7 +73,7 @@ class Audit:
 
 @dataclass
 class Tally:
-    """In how many captions each row of a table occurred, and the first of them."""
+    """In how many captions each row of a table occurred, and the first of these captions."""
 
     captions: Counter[tuple[Any, ...]] = field(default_factory=Counter)
     examples: dict[tuple[Any, ...], str] = field(default_factory=dict)
@@ -86,8 +85,8 @@ class Tally:
             self.examples.setdefault(row, caption[:EXAMPLE_CHARACTERS])
 
     def top(self, make: Callable[..., AuditedWord]) -> list[dict[str, Any]]:
-        """The most frequent rows with their captions and examples, as the fields of the dataclass
-        `make`; ties in the order of their values.
+        """The most frequent rows with their numbers of captions and examples, as the fields of the
+        dataclass `make`; ties are in the order of their values.
         """
         ranked = sorted(self.captions.items(), key=lambda item: (-item[1], item[0]))[:RECORDED_ROWS]
         return [asdict(make(*row, captions=n, example=self.examples[row])) for row, n in ranked]
@@ -96,7 +95,7 @@ class Tally:
 def audit_captions(
     captions: Iterable[str], rule: str
 ) -> tuple[LabelAudit, dict[str, list[dict[str, Any]]]]:
-    """What became of the words of the captions; and the first `RECORDED_ROWS` of each table."""
+    """What became of the words of the captions, and the first `RECORDED_ROWS` of each table."""
     labeller, senses, num_captions = Labeller(rule), _noun_senses(), 0
     tagger = labeller if labeller.tagger else Labeller("paper")
     verdicts = Counter[str]()
@@ -132,8 +131,8 @@ def audit_captions(
 
 
 def take_captions(sources: Sequence[Source], most: int) -> Iterator[str]:
-    """At most so many captions: the first of each of up to `MOST_SOURCES` sources, of each as many,
-    or one more.
+    """At most `most` captions: the first ones of up to `MOST_SOURCES` sources, about as many from
+    each.
     """
     chosen = sources[:: -(-len(sources) // MOST_SOURCES)]
     share, rest = divmod(most, len(chosen))
@@ -144,8 +143,6 @@ def take_captions(sources: Sequence[Source], most: int) -> Iterator[str]:
 
 def audit(config: Audit) -> None:
     """Look at the captions, write the record, print the beginning of each table."""
-    if config.max_captions < 1:
-        raise InputError(f"--max-captions {config.max_captions} must be at least 1")
     paths = find(config.sources)
     sources = [source for path in paths for source in split(path, config.text_column, PART_ROWS)]
     record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
@@ -165,15 +162,16 @@ def audit(config: Audit) -> None:
 
 
 def _verdict(word: Word) -> str:
-    """What became of a word, in a few words that count many such."""
+    """What became of a word, in a phrase under which such words are counted."""
     if word.kept:
         return LABEL
     return word.reason.replace(word.synset, "otherwise") if word.synset else word.reason
 
 
 def _is_lost(word: Word, tag: str) -> bool:
-    """Whether a word that is no label looks like a noun; the tagger calls brackets and the like
-    nouns, too.
+    """Whether a word gave no label although WordNet or the tagger calls it a noun.
+
+    The tagger calls brackets and the like nouns, too: its tag counts only for words with a letter.
     """
     named = tag.startswith(NOUN) and any(map(str.isalpha, word.token))
     return not word.kept and (named or bool(word.synset))

@@ -97,7 +97,7 @@ def failure(errors: Sequence[InputError], num_others: int) -> InputError:
     if num_others == 0 and len(errors) == 1:
         return errors[0]
     others = f"{num_others} others are" if num_others else "nothing else is"
-    return InputError(f"{len(errors)} not labelled, {others}; first: {errors[0]}")
+    return InputError(f"{len(errors)} not labelled, {others}; first error: {errors[0]}")
 
 
 def _is_of(sidecar: Path, name: str) -> bool:

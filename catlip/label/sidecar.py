@@ -128,16 +128,16 @@ def _check(labels: Labels) -> None:
     values, offsets, meta = labels.values, labels.offsets, labels.meta
     for array in (values, offsets):
         if array.ndim != 1 or array.dtype != np.uint32:
-            raise ValueError("no lists of numbers")
+            raise ValueError("its arrays are not lists of uint32")
     if (
         not len(offsets)
         or offsets[0] != 0
         or offsets[-1] != len(values)
         or (offsets[1:] < offsets[:-1]).any()
     ):
-        raise ValueError("its offsets are not those of its values")
+        raise ValueError("its offsets do not match its values")
     if not isinstance(meta, dict):
-        raise ValueError("its meta is no object")
+        raise ValueError("its meta is not an object")
     for name, kind in META.items():
         if not isinstance(meta[name], kind):
             raise ValueError(f"its {name} is {meta[name]!r:.40}")
@@ -155,7 +155,9 @@ def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
         raise InputError(f"shard {shard.path} has no labels at {path}; {fix}")
     labels = read_sidecar(path)
     if (labels.meta.get("content"), len(labels)) != (shard.digest, len(shard)):
-        raise InputError(f"the labels in {path} are not of shard {shard.path} as it is now; {fix}")
+        raise InputError(
+            f"the labels in {path} do not match shard {shard.path} as it is now; {fix}"
+        )
     return labels
 
 

@@ -80,7 +80,7 @@ def report(run: Run[Labelling], num_done_before: int, folder: Path, record_path:
         f"{labels.sources} labels files were there before"
     )
     for cause, key in labels.first_unlabelled.items():
-        print(f"  first without a label, {cause}: {printable(key)}")
+        print(f"  first caption without a label ({cause}): {printable(key)}")
     for cause, count in labels.skipped.items():
         first = printable(labels.first_skipped[cause])
         print(f"  {count:,} samples skipped: {cause} (first: {first})")
@@ -98,6 +98,7 @@ def _check_making(sidecar: Path, meta: Mapping[str, Any], making: Mapping[str, A
     for name, value in making.items():
         if meta[name] != value:
             raise InputError(
-                f"{sidecar} was made with {name} {meta[name]}, not {value} as here; have the same "
-                "words on all machines (a common $CATLIP_CACHE) and run the command again"
+                f"{sidecar} was made with {name} {meta[name]}, not {value} as here; use the same "
+                "version of this program and the same words (a common $CATLIP_CACHE) on all "
+                "machines, and run the command again"
             )

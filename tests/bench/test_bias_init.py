@@ -14,7 +14,6 @@ import torch
 
 from bench.bias_init import DEFAULTS, BiasInit, build, entropy, first_below, main
 from catlip import pretrain
-from catlip.cli import InputError
 from catlip.kinds.cost.bias_init import BIASES
 from catlip.pretrain import PretrainCatLIP
 from catlip.pretraining.method import base_rates_of
@@ -146,8 +145,3 @@ def test_steps_are_saved_until_the_moving_average_is_below() -> None:
 def test_the_entropy_is_that_of_each_class_being_there_or_not() -> None:
     rates = torch.tensor([0.5, 0.1], dtype=torch.float64)
     assert entropy(rates) == pytest.approx(math.log(2) - 0.1 * math.log(0.1) - 0.9 * math.log(0.9))
-
-
-def test_no_seed_is_refused() -> None:
-    with pytest.raises(InputError, match="--seeds 0"):
-        replace(DEFAULTS["starter"], seeds=0)

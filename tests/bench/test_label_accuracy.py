@@ -330,7 +330,7 @@ def test_a_run_writes_what_it_prints(program, tmp_path) -> None:
     ("arguments", "says"),
     [
         (("--rules", "papers"), "paper, corenet, paper_multiword"),
-        (("--rules", "paper", "paper"), "paper, paper"),
+        (("--rules", "paper", "paper"), "--rules paper paper"),
         (("--max-prompts", "-1"), "--max-prompts -1"),
     ],
 )

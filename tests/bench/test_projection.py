@@ -28,6 +28,7 @@ from bench.projection import Projection, find_compute, find_link
 from catlip.cli import InputError
 from catlip.costs import Exchange
 from catlip.kinds.cells import TIMES
+from catlip.program.ranges import check_ranges
 
 LINK = Link(
     node_devices=8, node_gb_s=100, node_latency_us=5, network_gb_s=10, network_latency_us=20
@@ -221,7 +222,7 @@ def test_a_measured_step_time_is_where_the_projection_begins(program, tmp_path) 
 )
 def test_what_cannot_be_projected_is_refused(options, complaint) -> None:
     with pytest.raises(InputError, match=complaint):
-        Projection(**options)
+        check_ranges(Projection(**options))
 
 
 @pytest.mark.slow

@@ -237,7 +237,7 @@ def test_another_probe_recipe_probes_again_and_trains_nothing(starter, tmp_path)
     [
         ({"thresholds": (3, 3)}, "--thresholds 3 3"),
         ({"thresholds": (3, 100_000)}, "100000"),
-        ({"seeds": (-1,)}, "--seeds -1"),
+        ({"seeds": (1, 1)}, "--seeds 1 1"),
         ({"probe": "starter"}, "starter:DIR"),
         ({"probe_recipe": "table_7"}, "starter, table_7a"),
         ({"rule": "corenet"}, "--rule corenet"),

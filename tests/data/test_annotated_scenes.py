@@ -186,5 +186,3 @@ def test_a_finished_build_stays_an_incomplete_one_is_made_anew_and_what_is_not_o
     (tmp_path / "coco").mkdir()
     with pytest.raises(InputError, match=str(tmp_path / "coco")):
         build(tmp_path)
-    with pytest.raises(InputError, match="--size 20"):
-        replace(SMALL, size=20)

@@ -1,5 +1,5 @@
-"""What linear probes and fine-tuning have in common: one encoder, one data set, and every share of
-it, start and seed.
+"""What linear probes and fine-tuning have in common: one encoder and one data set, with every
+fraction of it, initialisation and seed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,7 @@ C = TypeVar("C", bound="Sweep")
 
 @dataclass(frozen=True)
 class Sweep:
-    """What both programs are started with."""
+    """The options that both programs share."""
 
     protocol: ClassVar[str]  # "probe" or "finetune"
 
@@ -57,17 +57,21 @@ class Sweep:
     out: Path
     """The record to write; runs go into a folder of the same name."""
     fraction: tuple[PositiveFraction, ...] = (1.0,)
-    """Shares of the training images of each class, in (0, 1], one image at least; a smaller one is
-    part of a larger, and of those with the same images only the largest is trained on."""
+    """Fractions of the training images of each class, in (0, 1], at least one image each. The
+    images of a smaller fraction are among those of a larger one. If several fractions give the same
+    images, only the largest is trained on.
+    """
     init: tuple[Init, ...] = ("random",)
-    """Where the classifier starts: random, or transfer (Transfer Init, for encoders pre-trained by
-    CatLIP).
+    """How the classifier is initialised: random, or transfer (Transfer Init, for encoders
+    pre-trained by CatLIP).
     """
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
     seeds: Count = 1
-    """Classifiers of each kind; each sees another choice of the data, where it does not see all."""
+    """Classifiers per fraction and initialisation; each seed chooses other images where the
+    fraction is below 1.
+    """
     seed: Seed = 0
-    """Seed of a random encoder, and the first of the classifiers'."""
+    """Seed of a random encoder, and of the first classifier."""
     num_workers: Natural = 1
     """Processes that decode images, per rank."""
     max_broken: MaxBroken = MAX_BROKEN
@@ -86,22 +90,18 @@ class Sweep:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
-        if not self.fraction or not all(0 < share <= 1 for share in self.fraction):
-            raise InputError(
-                f"--fraction {' '.join(map(str, self.fraction))}: shares are above 0 and up to 1"
-            )
-        if not self.init or self.seeds < 1:
-            raise InputError("give one --init at least, and one of --seeds")
+        if not self.fraction or not self.init:
+            raise InputError("--fraction and --init: give one value or more")
 
     @property
     def input_side(self) -> int:
-        """Pixels of the images that the encoder is opened for; 0 for its own."""
+        """Side in pixels of the images that the encoder is loaded for; 0 for its own."""
         return self.recipe.resolution
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One classifier to train: its place in the sweep, its images and how it starts."""
+    """One classifier to train: its place in the sweep, its images and its initial head."""
 
     task: Task
     fraction: PositiveFraction
@@ -112,8 +112,22 @@ class Fit:
 
     @property
     def name(self) -> str:
-        """Names its run's folder."""
+        """The name of the run's folder."""
         return f"{self.task.name}-{self.fraction:g}-{self.init}-seed{self.seed}"
+
+    def result(self, score: Score) -> Classifier:
+        """What a record holds of the trained classifier."""
+        return Classifier(
+            task=self.task.name,
+            fraction=self.fraction,
+            init=self.init,
+            seed=self.seed,
+            top1=score.top1,
+            top5=score.top5,
+            num_train=len(self.train),
+            seconds=score.seconds,
+            correct=score.correct,
+        )
 
 
 def run_sweep(
@@ -125,7 +139,7 @@ def run_sweep(
 
     Args:
         kind: of the record.
-        start: gives what trains one classifier and scores it.
+        start: returns the function that trains and scores one classifier.
     """
     place = find_place(config.device)
     if config.dry_run:
@@ -151,10 +165,10 @@ def sweep(
     fit: Callable[[Fit], Score],
     say: bool = True,
 ) -> Run[OnTasks]:
-    """Train every classifier of the sweep, and put what each reached into the record.
+    """Train every classifier of the sweep, and put the scores into the record.
 
     Args:
-        fit: trains one and scores it.
+        fit: trains and scores one classifier.
         say: whether this process prints.
     Returns: the run as the record holds it.
     """
@@ -177,19 +191,7 @@ def sweep(
                     config.recipe, config.protocol, config.recipe.num_steps(len(one.train))
                 )
                 record.notes += [note for note in notes if note not in record.notes]
-            rows.append(
-                Classifier(
-                    task=task.name,
-                    fraction=one.fraction,
-                    init=one.init,
-                    seed=one.seed,
-                    top1=score.top1,
-                    top5=score.top5,
-                    num_train=len(one.train),
-                    seconds=score.seconds,
-                    correct=score.correct,
-                )
-            )
+            rows.append(one.result(score))
             if say:
                 what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
                 print(
@@ -216,11 +218,11 @@ def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> 
         parts = {
             fraction: task.train.subset(fraction, seed) for fraction in sorted(config.fraction)
         }
-        # Small shares are one image of each class.
+        # Several small fractions may all be one image of each class.
         distinct = {len(part): fraction for fraction, part in parts.items()}
         for fraction in sorted(distinct.values()):
             for init, head in heads.items():
-                # It will be trained.
+                # A copy, because training changes the head.
                 yield Fit(
                     task, fraction, init, seed=seed, train=parts[fraction], head=deepcopy(head)
                 )
@@ -229,8 +231,9 @@ def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> 
 def _heads(
     config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record: Record
 ) -> dict[Init, nn.Linear]:
-    """The heads to start from; where nothing can be transferred, the random one alone, if it was
-    asked for.
+    """The initial head for each of `--init`; without transfer where nothing can be transferred.
+
+    Raises: InputError when only transfer was asked for and nothing can be transferred.
     """
     heads: dict[Init, nn.Linear] = {}
     for init in config.init:
@@ -258,8 +261,8 @@ def _heads(
 
 
 def _result(task: Task, rows: Sequence[Classifier]) -> TaskResult:
-    """Of a task: its size, and the mean accuracy with all data and a random start, of its
-    `rows`.
+    """The sizes of a task, and the mean accuracy of those of its `rows` with all data and a random
+    start.
     """
     whole = [row for row in rows if row.fraction == 1 and row.init == "random"]
     return TaskResult(
@@ -282,7 +285,7 @@ def run_of(
     """The training run of one classifier of a sweep, by a recipe that suits the encoder."""
     ours = encoder.checkpoint
     identity = recipe.identity() | {
-        # Opens the run's weights as an encoder again.
+        # For opening the run's weights as an encoder again.
         "encoder": ours.encoder_name if ours else encoder.method,
         "method": f"{encoder.method} {'probed' if frozen else 'fine-tuned'}",
         "transferred": config.encoder,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from catlip.cli import InputError
 from catlip.data.parallel import Map, in_processes
@@ -35,14 +35,15 @@ from catlip.data.starter.emoji import (
 from catlip.data.starter.samples import SPLITS, Plan, make, plan
 from catlip.data.starter.scenes import Sprite
 from catlip.program.progress import Bar, progress
-from catlip.program.ranges import Count, Natural, Seed
+from catlip.program.ranges import Count, Natural, Range, Seed
 from catlip.record import write_atomically
 
 EDITION = 2  # raised whenever the same arguments give other shards than before
 SHARD_SAMPLES = 1000
 # A drawing is rendered larger than the image, so that it stays sharp when its margin is cut off.
 RENDER_SCALE = 1.5
-SIZES = range(16, 161)  # larger ones would hold more than 2 GiB of rendered drawings in memory
+# Rendered drawings of larger images would take more than 2 GiB of memory.
+Size = Annotated[int, Range(at_least=16, at_most=160)]
 MANIFEST = "starter.json"
 
 
@@ -55,7 +56,7 @@ class Starter:
 
     out: Path = Path("data/starter")
     """Where the folders pretrain, probe-train and probe-test, DATA_CARD.md and starter.json go."""
-    size: Count = 64
+    size: Size = 64
     """Side of the images in pixels, 16 to 160."""
     scenes: Natural = 2000
     """Generated scenes of one to four drawings, added to the drawings for pre-training."""
@@ -63,14 +64,13 @@ class Starter:
     """Chooses backgrounds, places, captions and order; the same seed gives the same bytes."""
     limit: Count | None = None
     """Use only this many of the 1,420 concepts, evenly spread: for a quick look."""
-    workers: Natural = 2
+    workers: Count = 2
     """Processes that render and compose; the shards do not depend on it."""
     quiet: bool = False
     """No progress bars."""
 
 
 def main(config: Starter) -> None:
-    _check(config)
     names = ("size", "scenes", "seed", "limit")
     arguments = {name: getattr(config, name) for name in names}
     sources = read_sources()
@@ -91,11 +91,14 @@ def main(config: Starter) -> None:
             f"{split}: {sum(count.values())} samples "
             f"({', '.join(f'{name} {n}' for name, n in count.items())})"
         )
-    print(f"written to {config.out}; what it holds: {config.out / 'DATA_CARD.md'}")
+    print(f"written to {config.out}; described in {config.out / 'DATA_CARD.md'}")
 
 
 def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
-    """Write all shards; returns what was made, with what, for the manifest."""
+    """Write all shards.
+
+    Returns: the manifest's entries on what was made and with which packages.
+    """
     concepts = _spread(read_concepts(), config.limit)
     with in_processes(config.workers) as in_parallel:
         sprites = _sprites(sources, concepts, config, in_parallel=in_parallel)
@@ -104,17 +107,6 @@ def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
     counts = {split: _count(plans[split], sources) for split in SPLITS}
     made_with = {package: version(package) for package in ("numpy", "pillow", "resvg_py")}
     return {"made_with": made_with, "concepts": len(concepts), "counts": counts, "shards": shards}
-
-
-def _check(config: Starter) -> None:
-    if config.size not in SIZES:
-        raise InputError(
-            f"--size {config.size} is out of range; choose {SIZES.start} to {SIZES.stop - 1}"
-        )
-    for name, least in (("scenes", 0), ("workers", 1), ("limit", 1), ("seed", 0)):
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name} {value} is too small; give {least} or more")
 
 
 def _packages(sources: Sequence[Source]) -> dict[str, str]:

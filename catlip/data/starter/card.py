@@ -43,9 +43,9 @@ name says are left out.
   concepts, which the probes have to recognise; pre-training names most of them too, in other teams'
   drawings. Their tasks (faces and people left out): {task_concepts} concepts, {task_subgroups}
   subgroups.
-- **validation**, on which everything is chosen, is fitted to one of the two teams of probe-train
-  and tested on one image of each drawing of the other: `starter-validation:` in place of
-  `starter:`.
+- **validation**, on which everything is chosen: the probe is fitted to one of the two teams of
+  probe-train and tested on one image of each drawing of the other team. Give `starter-validation:`
+  in place of `starter:`.
 
 The {photos} photographs used here are {photo_names}. {held_out} appear in no sample: they are kept
 for test scenes.
@@ -56,7 +56,7 @@ A drawing's caption is its name, alone or with some of its keywords; no template
 
 {drawing_examples}
 
-A scene's caption lists what is in it, and nothing that is not:
+A scene's caption lists what is in it, and nothing else:
 
 {scene_examples}
 

@@ -21,6 +21,7 @@ from bench.downstream.classify.fit import fitting
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.finetune import Finetune, main
 from catlip.cli import InputError
+from catlip.program.ranges import check_ranges
 from catlip.recipes.transfer import STARTER_FINETUNE, TABLE_7B
 from catlip.training.trainer import Trainer
 
@@ -248,16 +249,12 @@ def test_an_encoder_of_one_size_is_trained_on_that_size_and_the_record_says_so(
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"fraction": (0.0,)}, "--fraction"),
-        ({"fraction": (1.1,)}, "--fraction"),
-        ({"seeds": 0}, "--seeds"),
-    ],
+    "changes",
+    [{"fraction": (0.0,)}, {"fraction": (1.1,)}, {"fraction": ()}, {"init": ()}, {"seeds": 0}],
 )
-def test_a_sweep_of_nothing_is_refused(changes, says, tiny_recipe) -> None:
-    with pytest.raises(InputError, match=says):
-        Finetune(tiny_recipe, "", "", **changes)
+def test_a_sweep_of_nothing_is_refused(changes, tiny_recipe) -> None:
+    with pytest.raises(InputError, match=f"--{next(iter(changes))}"):
+        check_ranges(Finetune(tiny_recipe, "", "", **changes))
 
 
 @pytest.mark.slow

@@ -227,7 +227,7 @@ TARS = {
         (
             "imagenette",
             "",
-            "imagenette:.*starter:DIR, imagenet:DIR",
+            "imagenette:.*starter:DIR, starter-validation:DIR, imagenet:DIR",
         ),
         ("folder", "class 3", ""),
     ],
