@@ -51,7 +51,7 @@ setup() {
     if [[ -f $mark && $(<"$mark") == "$want" ]]; then
         say "setup: unchanged, skipped"
     else
-        say "setup: installing packages into $("$python" -c 'import sys; print(sys.prefix)'), a minute or more and up to 8 GB"
+        say "setup: installing packages into $("$python" -c 'import sys; print(sys.prefix)') (a minute or more, up to 8 GB)"
         install_packages
         echo "$want" >"$mark"
     fi

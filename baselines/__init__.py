@@ -10,6 +10,6 @@ import catlip  # noqa: F401  # sets how OpenMP waits, which must come before tor
 # Folders of further methods; their files become modules of this package.
 for _folder in filter(None, os.environ.get("CATLIP_METHODS", "").split(os.pathsep)):
     if not os.path.isdir(_folder):
-        print(f"error: CATLIP_METHODS names {_folder!r}, which is no folder", file=sys.stderr)
+        print(f"error: CATLIP_METHODS names {_folder!r}, which is not a folder", file=sys.stderr)
         sys.exit(2)
     __path__.append(_folder)

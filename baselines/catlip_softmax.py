@@ -27,7 +27,7 @@ class SoftmaxCategorical(Superclass):
     def build(
         cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
     ) -> Self:
-        assert base_rates is not None, "who needs labels is given their base rates"
+        assert base_rates is not None, "a method that needs labels gets their base rates"
         return cls(image_encoder, len(base_rates))
 
     def classes_in(self, batch: Batch) -> tuple[RaggedLabels, Tensor]:

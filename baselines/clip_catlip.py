@@ -37,7 +37,7 @@ class ContrastiveCategorical(Contrastive):
     def build(
         cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
     ) -> Self:
-        assert base_rates is not None, "who needs labels is given their base rates"
+        assert base_rates is not None, "a method that needs labels gets their base rates"
         return cls(image_encoder, text_tower(encoder_name), base_rates)
 
     def embed(self, batch: Batch) -> tuple[Tensor, ...]:

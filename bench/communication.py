@@ -101,7 +101,7 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
     """
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     if ranks < 2:
-        raise InputError(f"ranks talk to each other, and here is one; start several: {START}")
+        raise InputError(f"this bench needs several ranks, but there is one; start it by: {START}")
     gpu = config.device.startswith("cuda") or (
         config.device == "auto" and torch.cuda.is_available()
     )
@@ -109,8 +109,8 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
         dist.is_available() and (dist.is_nccl_available() if gpu else dist.is_gloo_available())
     ):
         raise InputError(
-            f"torch {torch.__version__} was built without {'NCCL' if gpu else 'gloo'}: no ranks "
-            "can talk here"
+            f"torch {torch.__version__} was built without {'NCCL' if gpu else 'gloo'}, so ranks "
+            "cannot communicate"
         )
     here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", ranks)), torch.cuda.device_count()
     if gpu and 0 < gpus < here:
@@ -202,13 +202,13 @@ def _short_of(factors: Factors, place: Place) -> str:
 def _notes(config: Communication, place: Place) -> list[str]:
     notes = [
         (
-            "mb is nccl-tests' size of the calls of a step; sent_mb is what leaves a rank when "
-            "each runs round a ring"
+            "mb is the size of a step's calls as nccl-tests counts it; sent_mb is what leaves a "
+            "rank if each call runs round a ring"
         ),
         "in_step_ms includes waiting for the other ranks, and its steps are slowed by the profiler",
-        "exposed_ms is of gradients and buffers, against the step under no_sync, which also saves "
-        "copying them into buckets; blocking_ms, the bare time of everything else, is exposed as "
-        "well",
+        "exposed_ms is for gradients and buffers, compared with a step under no_sync, which also "
+        "does not copy them into buckets; blocking_ms, the bare time of everything else, is "
+        "exposed too",
     ]
     if int(os.environ.get("GROUP_WORLD_SIZE", 1)) == 1:
         notes.append(

@@ -120,7 +120,7 @@ def main(config: Compare) -> None:
         print("\n".join(" ".join(printable(line).split()) for line in compare(one, other)))
     except (KeyError, TypeError, AttributeError):
         raise InputError(
-            f"not both are records of a bench: {config.one} and {config.other}"
+            f"at least one is not a record of a bench: {config.one} or {config.other}"
         ) from None
 
 

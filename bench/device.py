@@ -124,14 +124,14 @@ def measured(part: Part, end: float, *, quiet: bool) -> str:
     if part.missing:
         return f"left out: {part.missing}"
     if left < max(part.seconds, LEAST_S):
-        return f"left out: {left:.0f} s were left"
+        return f"left out: only {left:.0f} s were left"
     begin = time.monotonic()
     try:
         with _at_most(left), redirect_stdout(io.StringIO() if quiet else sys.stdout):
             part.measure(left)
         return f"measured in {time.monotonic() - begin:.0f} s"
     except OutOfTimeError:
-        return "cut off: the time was over"
+        return "cut off: out of time"
     except (InputError, RuntimeError, subprocess.SubprocessError) as error:
         return f"failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
     finally:

@@ -39,7 +39,7 @@ NOTES = {
     ),
     "cpu": (
         "peak: the most bytes of distinct tensor storages alive at once; kernels' own work space "
-        "is not seen"
+        "is not counted"
     ),
 }
 
@@ -87,8 +87,8 @@ def resolve(config: Memory, place: Place) -> Memory:
     on_gpu = place.device.type == "cuda"
     if config.largest and not (on_gpu or config.budget_gib):
         raise InputError(
-            "--largest on a CPU takes --budget-gib: its memory is shared, and is not to be used up "
-            "by trying"
+            "--largest on a CPU needs --budget-gib: trying must not use up memory that other "
+            "programs share"
         )
     config = replace(config, precision=config.precision or PRECISION[place.device.type])
     steps = [factors_of(config, method, batch_size=1) for method in config.methods]
@@ -166,7 +166,7 @@ def _measure(config: Memory, place: Place, record: Record) -> dict[int, kinds.Ba
             )
         record.save()
     same = "the same in each of two steps" if repeats else "the greater of two steps, which differ"
-    record.notes.append(f"memory is no random quantity: peaks are {same}, and there is no interval")
+    record.notes.append(f"memory is not random: peaks are {same}, so there is no interval")
     return {
         size: kinds.BatchMemory(
             methods=methods, ratios=_ratios(methods, config.methods[0]), too_large=too_large[size]

@@ -81,7 +81,7 @@ def main(config: Photographs) -> None:
     """Cut and save."""
     sources = sorted(path for folder in config.sources for path in folder.rglob("*.jpg"))
     if not sources:
-        raise InputError(f"no .jpg under {', '.join(map(str, config.sources))}")
+        raise InputError(f"no .jpg files in {', '.join(map(str, config.sources))}")
     config.out.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(cut(sources, config.count, config.seed)):
         (config.out / f"{number:05d}.jpg").write_bytes(content)

@@ -231,7 +231,7 @@ def main(config: StepTime) -> None:
 def ways(config: StepTime, device_type: str) -> list[bool]:
     """Whether to compile, for each way that is timed. Raises: InputError."""
     if config.compile and config.eager:
-        raise InputError("--compile and --eager exclude each other; give neither for both")
+        raise InputError("--compile and --eager exclude each other; give neither to time both ways")
     if config.compile or config.eager or device_type != "cuda":
         return [config.compile]
     return [False, True]
@@ -276,15 +276,15 @@ def _notes(config: StepTime, place: Place) -> list[str]:
     notes = ["one synthetic batch stays on the device: no data loading"]
     if config.data:
         notes = [
-            "one loader makes labels and tokens for all methods, and whoever steps next takes its "
-            "next batch"
+            "one loader makes labels and tokens for all methods, and the method that steps next "
+            "takes its next batch"
         ]
     if place.world_size == 1:
         notes.append("one process: no communication between devices")
     elif place.device.type == "cpu":
         notes.append(
-            f"{place.world_size} processes share one machine's cores: no measure of several "
-            "machines"
+            f"{place.world_size} processes share one machine's cores, so this does not measure "
+            "several machines"
         )
     return notes
 

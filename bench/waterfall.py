@@ -52,11 +52,11 @@ NOTES = (
         "image size of the sampler"
     ),
     (
-        "synthetic images that are already on the device: crops and decoding are beside the step, "
-        "not in it"
+        "synthetic images that are already on the device: crops and decoding are not part of the "
+        "step"
     ),
     (
-        "learning rates, epsilons and the clipping threshold of the two releases also differ: they "
+        "learning rates, epsilons and the clipping threshold of the two releases also differ, but "
         "cost nothing"
     ),
 )
@@ -255,7 +255,7 @@ def crop_entry(num_rounds: int) -> kinds.Step:
         factor="crop",
         before=f"{clip.crop_scale[0]} to 1",
         after=f"{catlip.crop_scale[0]} to 1, flips",
-        not_run=f"on the host: crops take {times} the time, beside the step",
+        not_run=f"on the host, not in the step: CLIP's crops take {times} the time of CatLIP's",
         host_ratio=host,
     )
 

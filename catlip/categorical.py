@@ -55,7 +55,7 @@ class Categorical(Objective):
     def build(
         cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
     ) -> Self:
-        assert base_rates is not None, "who needs labels is given their base rates"
+        assert base_rates is not None, "a method that needs labels gets base rates"
         return cls(image_encoder, base_rates)
 
     def forward(self, batch: Batch) -> Tensor:

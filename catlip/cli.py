@@ -35,7 +35,7 @@ Program = tuple[type[Any], Callable[[Any], object]]  # a config and the function
 USER_ERRORS = {
     "ENOSPC": "the disk of {path} is full; free some space or choose another one",
     "EDQUOT": "your quota on the disk of {path} is used up; free some space or choose another one",
-    "EFBIG": "{path} would be larger than files may be here",
+    "EFBIG": "{path} would exceed the largest file size allowed here",
     "EACCES": (
         "{path} cannot be opened: you lack the permission; choose another place or change its "
         "permissions"

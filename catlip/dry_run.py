@@ -63,7 +63,7 @@ def describe(
     if num_steps:
         steps, hours = f"{num_steps:,}", f"{seconds * num_steps / 3600:.3g} h in all"
     else:
-        steps = f"{recipe.epochs:g} epochs (of how many samples is not known without --shards)"
+        steps = f"{recipe.epochs:g} epochs (the number of samples is not known without --shards)"
         hours = f"{seconds * recipe.num_steps(10**6) / 3600:.3g} h for each million samples"
     lines = {
         "recipe": json.dumps(asdict(recipe), indent=2),
@@ -78,14 +78,14 @@ def describe(
             "image encoder"
         ),
         "model and optimizer state": (
-            f"{_state_bytes(trained, recipe) / 2**30:.2f} GiB a process, unsharded"
+            f"{_state_bytes(trained, recipe) / 2**30:.2f} GiB per process, unsharded"
         ),
         "FLOPs a step": (
             f"{step_flops:.3e}, all processes together (counted, forward and backward, at the base "
             "size)"
         ),
         "bytes sent a step": (
-            f"{sent / 1e6:,.0f} MB a process for gradients (ring); a contrastive loss sends "
+            f"{sent / 1e6:,.0f} MB per process for gradients (ring); a contrastive loss sends "
             "features too"
         ),
         "expected time": (

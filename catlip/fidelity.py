@@ -48,8 +48,8 @@ DIFFERENCES = (
     ),
     Difference(
         (
-            "initialization: own; in the release linear layers start by Xavier's rule without bias "
-            "(--initialization release)"
+            "initialization: own; in the release linear layers start by Xavier's rule with zero "
+            "biases (--initialization release)"
         ),
         lambda recipe, method: getattr(recipe, "initialization", "") == "own" and method != "probe",
     ),
@@ -95,13 +95,13 @@ DIFFERENCES = (
     ),
     Difference(
         "training images are jittered in scale as in ViTDet, in batches of one size; in the "
-        "release they are resized to squares, whose batch falls as they grow (table_7e_*_release)",
+        "release they are resized to squares, in smaller batches when larger (table_7e_*_release)",
         lambda recipe, method: method == "detection" and bool(recipe.scale_jitter),
     ),
     Difference(
-        "the pyramid is detectron2's: each level by itself, the last a maximum; in the release "
-        "coarser levels are added to finer ones, the last is a convolution, and heads take objects "
-        "from it too",
+        "the pyramid is detectron2's: each level is separate, the last by max pooling; in the "
+        "release coarser levels are added to finer ones, the last is a convolution, and heads take "
+        "objects from it too",
         of("detection"),
     ),
 )
@@ -127,6 +127,6 @@ def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> li
         if steps < recipe.warmup_iterations:
             texts.append(
                 f"warm-up: {steps} steps, a tenth of this run; in the release "
-                f"{recipe.warmup_iterations} however long it is"
+                f"{recipe.warmup_iterations} for a run of any length"
             )
     return [f"not as in the release: {what}" for what in texts]

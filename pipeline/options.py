@@ -31,10 +31,10 @@ HELP = """\
                    without it, nothing is transferred
   --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
   --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
-  --full           starter: these three tasks too, on generated scenes, and Fashion-MNIST, real
-                   photographs, where Debian's package of it is or can be installed; three
-                   seeds, of which every encoder is fine-tuned and read out, not the first of each
-                   method alone; a published one is probed; takes an hour and a half more
+  --full           starter: also these three tasks, on generated scenes; Fashion-MNIST, real
+                   photographs, if Debian's package of it is or can be installed; three seeds, with
+                   every encoder fine-tuned and read out, not only the first of each method; and a
+                   probe of a published encoder; takes an hour and a half more
   --study          tune the methods alike, and train them at several lengths, on fractions of the
                    data, with several encoders and with noise; at starter scale 4 hours in all, with
                    ten seeds
@@ -159,7 +159,7 @@ def count_gpus(device: str) -> int:
 def _methods(given: str) -> tuple[str, ...]:
     methods = tuple(dict.fromkeys(given.split(",")))
     if not all(re.fullmatch(r"[a-z]\w*", method) for method in methods):
-        raise UsageError(f"--methods '{given}' are not names with commas between: catlip,siglip")
+        raise UsageError(f"--methods '{given}' is not a list of names such as catlip,siglip")
     return methods
 
 

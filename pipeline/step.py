@@ -154,7 +154,7 @@ def move_aside(paths: Iterable[Path]) -> None:
         if path.exists():
             older = path.with_name(f"{path.name}.old-{datetime.now():%Y%m%d-%H%M%S}")
             path.rename(older)
-            say(f"what an older version of this step made is now {older}")
+            say(f"moved the results of an older version of this step to {older}")
 
 
 def say(line: str) -> None:

@@ -81,7 +81,7 @@ def photographs(plan: Plan) -> Iterator[Step]:
     """
     if not (plan.options.dry_run or FASHION_MNIST.is_dir()):
         say(
-            f"Fashion-MNIST: skipped, for {FASHION_MNIST} is missing; "
+            f"Fashion-MNIST: skipped, because {FASHION_MNIST} is missing; "
             "`apt-get install dataset-fashion-mnist` installs it"
         )
         return

@@ -1,4 +1,4 @@
-"""`python -m reports`: records in, one page out; with its subcommands `compare` and `merge`."""
+"""`python -m reports`: turns records into one page. Its subcommands are `compare` and `merge`."""
 
 import gc
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Report:
     Writes index.html (opens from disk, needs no network), report.md, tables/*.csv, figures/*.png
     and *.svg.
 
-    Two other programs have a --help of their own. `compare` says how two runs, or two folders of
-    runs, differ, and what makes that unfair:
+    Two subcommands have a --help of their own. `compare` shows how two runs, or two folders of
+    runs, differ, and what makes the comparison unfair:
 
     python -m reports compare runs/starter/pretrain/catlip-seed0.json \\
         runs/starter/pretrain/clip-seed0.json
@@ -38,22 +38,24 @@ class Report:
     """
 
     records: tuple[Path, ...] = (Path("runs"), Path("reports/records"))
-    """Folders that hold <scale>/<kind>/<name>.json, or such files; the first with trainings gives
-    the headline.
+    """Folders that hold <scale>/<kind>/<name>.json, or single such files. The first folder with
+    trainings gives the headline table.
     """
     out: Path = Path("report")
-    """Where the report is written."""
+    """The folder that the report is written to."""
 
 
 def main(config: Report) -> None:
-    """Read, build, write; then print the headline table and where the page is."""
-    # Records and pages have no cycles, and looking for some takes twice as long as reading 10,000
-    # records.
+    """Read the records, build and write the page, then print the headline table and the page's
+    path.
+    """
+    # Records and the page have no reference cycles, and the garbage collector's search for some
+    # takes twice as long as reading 10,000 records.
     gc.disable()
     records = read_records(config.records)
     page = build_page(records)
     gc.freeze()
-    gc.enable()  # plots have
+    gc.enable()  # plots have reference cycles
     with only_writer(config.out):
         path = write_report(page, config.out)
     print(
@@ -62,7 +64,7 @@ def main(config: Report) -> None:
         else f"no trainings or probes recorded yet; run {RUN_ALL} first"
     )
     if records.problems:
-        print(f"\n{len(records.problems)} left out, with reasons at the end of the page")
+        print(f"\nfiles left out: {len(records.problems)}, with reasons at the end of the page")
     print(f"\nreport: {path}")
 
 

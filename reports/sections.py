@@ -135,18 +135,18 @@ def _appendices(
     judged = verdicts(records)
     counts = Counter(one.outcome for one in judged.values())
     named = {
-        HOLDS: "holding at the scale that was run",
-        FAILS: "not holding",
+        HOLDS: "hold at the scale that was run",
+        FAILS: "do not hold",
         OPEN: OPEN,
         NOT_TESTED: NOT_TESTED,
     }
-    said = ", ".join(f"{words} {counts[outcome]}" for outcome, words in named.items())
+    said = ", ".join(f"{counts[outcome]} {words}" for outcome, words in named.items())
     paper = [*([_elsewhere(others)] if others else []), _paper(records), _recipes(records)]
     return [
         Appendix(
             "claims-of-the-paper",
             "The paper's claims, and what our records say",
-            f"Each with its verdict: {said}.",
+            f"Verdicts: {said}.",
             sections=[Section("claims", "Claims and rules", claims_tables(records, judged))],
         ),
         Appendix(
@@ -165,7 +165,7 @@ def _appendices(
         Appendix(
             "captions",
             "Captions and vocabulary",
-            "What captions name, which labels that gives, how right and how fast.",
+            "What captions name, the labels that result, their accuracy, and labelling speed.",
             sections=word_sections(main, records),
         ),
         Appendix(
@@ -180,8 +180,8 @@ def _appendices(
 def _about(main: Setting | None) -> str:
     if main is None:
         return (
-            "Nothing is trained or timed yet: what follows is what the paper published, and the "
-            "commands that measure our side."
+            "Nothing is trained or timed yet: below are the paper's results and the commands that "
+            "measure ours."
         )
     return (
         f"Measured in {main.root}/{main.scale} on {main.device or 'an unknown device'}, beside "
@@ -229,7 +229,7 @@ def _training(main: Setting | None) -> Section:
 
 def _elsewhere(others: Sequence[Setting]) -> Section:
     words = (
-        "Each table stands for itself: these runs had another machine, scale or source than those "
+        "Read each table on its own: these runs differ in machine, scale or source from those "
         "above."
     )
     tables = [headline(setting, f"headline_{i}") for i, setting in enumerate(others, 2)]
@@ -255,7 +255,7 @@ def _recipes(records: Records) -> Section:
 
 def _paper(records: Records) -> Section:
     words = (
-        "All rows as published, other people's systems included; a footnote stands where the paper "
+        "All rows as published, other people's systems included; a footnote says where the paper "
         "contradicts itself or the release disagrees. Our columns hold encoders that were "
         "pre-trained on the paper's data, and never a number from the starter data: mean ± sample "
         "standard deviation over pre-trainings, with the device and a link to the records."
@@ -275,12 +275,12 @@ def _provenance(records: Records, linked: Collection[str]) -> Section:
     groups = record_groups(records, linked)
     whole = sum(len(group.records) for group in groups)
     if whole < len(records.every):
-        words += f" {whole} of them are shown whole, the others by their files."
+        words += f" {whole} of them are shown whole, the others by their paths."
     if said := revisions_said(records):
         words += f" {said}"
     blocks: list[Block] = [
         Text(words),
-        Text("What differs between these and others, and what makes that unfair:"),
+        Text("This compares two folders of records and warns of unfair comparisons:"),
         Command(COMPARE),
         RecordList(groups),
         *records_table(records, groups),

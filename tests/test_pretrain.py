@@ -81,7 +81,7 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
     done = program(*arguments, "--out", tmp_path / "two", ranks=2)
     assert done.returncode == 0, done.stderr
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
-    assert one["notes"] == ["2 micro-steps a step keep the recipe's global batch"]
+    assert one["notes"] == ["2 micro-steps per step keep the recipe's global batch"]
     assert two["notes"] == []
     for name in ("loss", "grad_norm", "brightness_high", "noise_low"):
         assert two["samples"][name] == pytest.approx(one["samples"][name], rel=2e-3), name

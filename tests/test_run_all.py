@@ -115,7 +115,7 @@ def test_dense_transfer_is_run_when_asked_for_or_given_data() -> None:
         if "starter-scenes/" in line
     ]
     assert len(lines) == 3 * (3 * 3 + 1) + 3, (
-        "three methods and seeds a task, ten images by heart, and Transfer Init"
+        "three methods and seeds a task, ten images to overfit, and Transfer Init"
     )
     assert all(("segmentation" in line) == ("ade20k:" in line) for line in lines)
     data = ("--scale", "cc3m", "--shards", "cc3m/0.tar", "--probe", "imagenet:/data/imagenet")

@@ -115,7 +115,7 @@ def measured_compute(path: Path, wanted: Sequence[str]) -> dict[str, Compute]:
     """
     record, timed = read(path, StepTime)
     if (ranks := timed.world_size or 1) != 1:
-        raise InputError(f"{path} is of {ranks} ranks; a projection begins with one")
+        raise InputError(f"{path} is of {ranks} ranks; a projection needs a record of one")
     if missing := [method for method in wanted if method not in timed.methods]:
         raise InputError(
             f"{path} has no times of {', '.join(missing)}; set --methods to some of: "
@@ -166,7 +166,7 @@ def read(path: Path, kind: type[K]) -> tuple[dict[str, Any], K]:
             "needed"
         )
     if not record["metrics"]:
-        raise InputError(f"{path} is of a run that was cut short")
+        raise InputError(f"{path} has no metrics, because its run was cut short; measure again")
     try:
         return record, kind.read(record["metrics"])
     except ValueError as reason:

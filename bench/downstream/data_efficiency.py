@@ -86,7 +86,7 @@ def main(config: DataEfficiency) -> None:
     def work(job: tuple[Path, list[str]]) -> int:
         path, command = job
         if is_done(path, command):
-            print(f"{path} is there", flush=True)
+            print(f"{path} is already there", flush=True)
             return 0
         device = free.get()
         try:

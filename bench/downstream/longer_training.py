@@ -1,9 +1,12 @@
-"""Does longer pre-training help?  (Figure 4) Probes of cached features along a run, against epochs
-and the time spent.
+"""Does longer pre-training help?  (Figure 4)
 
-The paper trains once for each number of epochs. `--snapshots N` of a pre-training run keeps the
-weights on the way instead: cheaper, but on the way the learning rate is not yet at its end, which
-costs accuracy; the record says which points those are. Runs of several lengths can be given too.
+Trains linear probes on cached features of the weights that a pre-training run saved on its way, and
+gives their accuracy against epochs and training time.
+
+The paper trains once for each number of epochs. Instead, a pre-training run with `--snapshots N`
+saves its weights at N steps. This is cheaper, but before the last step the learning rate has not
+reached its end, which costs accuracy; the record marks these points. Runs of several lengths can be
+given too.
 """
 
 from collections.abc import Iterator
@@ -32,8 +35,8 @@ from catlip.training.distributed import find_place
 
 @dataclass(frozen=True)
 class LongerTraining:
-    """Probe the weights that pre-training runs of one method kept on their way, with cached
-    features.
+    """Probe, with cached features, the weights that pre-training runs of one method saved on their
+    way.
 
     python -m bench.downstream.longer_training runs/starter/pretrain/catlip-seed0 \\
         --data starter:data/starter
@@ -53,7 +56,7 @@ class LongerTraining:
     out: Path = Path("runs/bench/longer_training") / BY_NAME
     """The record to write."""
     seeds: Count = 1
-    """Classifiers for each of the weights."""
+    """Classifiers per file of weights."""
     num_workers: Natural = 1
     """Processes that decode images."""
     max_broken: MaxBroken = MAX_BROKEN
@@ -68,7 +71,7 @@ class LongerTraining:
 
 
 def main(config: LongerTraining) -> None:
-    """Probe all weights, print, write the record."""
+    """Probe the weights of all runs, print, write the record."""
     files = [file for folder in config.runs for file in _weights(folder)]
     digest = files_digest(files)
     if is_written(config.out, config, digest):
@@ -83,8 +86,8 @@ def main(config: LongerTraining) -> None:
             method = method or encoder.method
             if encoder.method != method:
                 raise InputError(
-                    f"{file} was trained by {encoder.method}, the first run by {method}: one at a "
-                    "time"
+                    f"{file} was trained by {encoder.method}, the first run by {method}; give "
+                    "runs of one method"
                 )
             probed = _probe(config, file, encoder, record=record)
             rows += _snapshots(probed, encoder, file)
@@ -100,16 +103,16 @@ def main(config: LongerTraining) -> None:
             )
         if any(not row.annealed for row in rows):
             record.notes.append(
-                "along a run the learning rate is not at its end yet; the paper trains anew for "
-                "each length"
+                "before the end of a run, the learning rate has not reached its final value; the "
+                "paper trains once for each length"
             )
     print(f"wrote {record.path}")
 
 
 def _weights(folder: Path) -> Iterator[Path]:
-    """The files of weights that a run kept, the earliest first.
+    """The files of weights that a run saved, the earliest first.
 
-    Raises: InputError when it is not finished.
+    Raises: InputError when the run is not finished.
     """
     if not (folder / "weights.safetensors").is_file():
         raise InputError(f"{folder} is no finished pre-training run: it has no weights.safetensors")
@@ -120,7 +123,7 @@ def _weights(folder: Path) -> Iterator[Path]:
 def _probe(
     config: LongerTraining, file: Path, encoder: LoadedEncoder, *, record: Record
 ) -> Run[OnTasks]:
-    """The linear probe of these weights; its notes become those of `record`."""
+    """Probe the weights in `file`; add the notes of the probe and its broken images to `record`."""
     probe = LinearProbe(
         config.recipe,
         str(file),
@@ -141,9 +144,10 @@ def _probe(
 
 
 def _snapshots(probed: Run[OnTasks], encoder: LoadedEncoder, file: Path) -> list[Snapshot]:
-    """What the probes of these weights reached, and how far their run was when it kept them.
+    """For each classifier on these weights its accuracy, and how far the run was when it saved
+    them.
 
-    Raises: InputError when the file, or the run's record, does not say.
+    Raises: InputError when the file or the run's record does not say how far.
     """
     assert encoder.checkpoint is not None, "it came from a file of ours"
     progress = encoder.checkpoint.config.get("progress")
@@ -156,7 +160,8 @@ def _snapshots(probed: Run[OnTasks], encoder: LoadedEncoder, file: Path) -> list
         raise InputError(f"{record} is not the record of a training: {reason}") from None
     seen, seconds = (trained.samples.get(name, []) for name in ("images_seen", "seconds"))
     images, done = progress["images_seen"], progress["step"] / progress["num_steps"]
-    # What the recipe means: seeds draw other image sizes, and so see a few images more or less.
+    # The recipe's epochs are the same for all seeds. What a run saw is not: each seed draws other
+    # image sizes, and so sees a few images more or less.
     meant = trained.setup.recipe.epochs or trained.measured.epochs_seen
     rows = []
     for one in probed.rows("runs", Classifier):

@@ -88,7 +88,7 @@ def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
             f"{path} is the record of another run ({changed}); give another --out, or remove it"
         )
     if say:
-        print(f"{path} is there, from the same run; remove it to have it made again")
+        print(f"{path} is already there, from the same run; remove it to make it again")
     return True
 
 

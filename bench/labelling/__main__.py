@@ -56,8 +56,8 @@ class Labelling:
         )
         if least < 1:
             raise InputError(
-                "rounds, starts and numbers of captions are at least 1, and --round-captions "
-                f"{PEERS_SHARE}"
+                "rounds, starts and numbers of captions must be at least 1, and --round-captions "
+                f"at least {PEERS_SHARE}"
             )
         for rule in self.rules:
             choose("rule", rule, PLAIN)

@@ -50,7 +50,7 @@ def _compare(
 ) -> Interval:
     one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if paired and len(one) != len(other):
-        raise ValueError(f"interleaved samples come in pairs, not {len(one)} and {len(other)}")
+        raise ValueError(f"interleaved samples must be pairs, not {len(one)} and {len(other)}")
     draw = np.random.default_rng(SEED)
     rounds = draw.integers(len(one), size=(RESAMPLES, len(one)))
     others = rounds if paired else draw.integers(len(other), size=(RESAMPLES, len(other)))

@@ -14,14 +14,14 @@ from catlip.table import print_tables
 
 NOTES = [
     (
-        "no failures, no stragglers, images always there; published OpenCLIP trainings of "
+        "assumes no failures, stragglers or waiting for images; published OpenCLIP trainings of "
         "ViT-B/16 reached 13 to 16 % of the datasheet, a half to a third of what is assumed here"
     ),
     (
-        "a step is taken as linear in the images on a device, but for the optimizer of a measured "
-        "one: small batches are slower than that"
+        "the time of a step, without the optimizer if it was measured, is assumed to be linear in "
+        "the images on a device: small batches are slower than that"
     ),
-    "memory is at most, by arithmetic; a tenth of the device is left to the driver and NCCL",
+    "memory is the computed peak; a tenth of the device is left to the driver and NCCL",
 ]
 
 
@@ -36,7 +36,7 @@ def main(config: Plan) -> None:
         for row in planned(config, machine, devices)
     ]
     if not runs:
-        raise InputError("not even one image fits on a device; give more of them, or larger ones")
+        raise InputError("not even one image fits on a device; give more devices, or larger ones")
     path = config.out / f"{_name(told, config.gpus)}.json"
     with Record(path, kind=kinds.Plan, config=config) as record:
         record.shown_as = methods.shown(dict.fromkeys(row.method for row in runs))

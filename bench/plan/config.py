@@ -70,6 +70,8 @@ class Plan:
             if gpu_of(gpu) is None:
                 raise InputError(f"no datasheet of GPU {gpu!r}; choose one of: {', '.join(GPUS)}")
         if not 0 < self.mfu[0] <= self.mfu[1]:
-            raise InputError(f"--mfu {self.mfu[0]} {self.mfu[1]}: give the smaller share first")
+            raise InputError(
+                f"--mfu {self.mfu[0]} {self.mfu[1]}: give two fractions above 0, the smaller first"
+            )
         if self.against and not self.step_time:
             raise InputError("--against needs --step-time, records of the same device")

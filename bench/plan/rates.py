@@ -110,7 +110,7 @@ def assumed(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
     assert sheet is not None, "the config has looked"
     tflops = sheet.tflops.get(config.precision)
     if tflops is None:
-        raise InputError(f"the datasheet of {gpu} has no {config.precision}; try --precision")
+        raise InputError(f"the datasheet of {gpu} has no {config.precision}; change --precision")
     source = f"assumed: {least:.0%} to {most:.0%} of {tflops:g} TFLOP/s"
     rates = {}
     for method in config.methods:

@@ -72,7 +72,7 @@ def check(path: Path, every: Sequence[Machine]) -> kinds.PlanCheck:
     record, trained = read(path, kinds.Pretrain)
     recipe, timed = record["config"]["recipe"], [m for m in every if trained.method in m.rates]
     if not timed:
-        raise InputError(f"{path} is of {trained.method}, whose steps were not timed")
+        raise InputError(f"{path} is of {trained.method}, which no --step-time record has timed")
 
     def distance(machine: Machine) -> float:
         batch = machine.rates[trained.method].compute.factors.batch_size
@@ -81,7 +81,7 @@ def check(path: Path, every: Sequence[Machine]) -> kinds.PlanCheck:
     machine = min(timed, key=distance)
     compute = machine.rates[trained.method].compute
     if (recipe["encoder"], recipe["precision"]) != (machine.model, compute.factors.precision):
-        raise InputError(f"{path} trained another encoder, or in another precision")
+        raise InputError(f"{path} has another encoder or precision than the record of --step-time")
     factors = replace(
         compute.factors,
         resolution=recipe["resolution"],

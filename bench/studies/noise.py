@@ -49,8 +49,9 @@ class Noise:
         except ValueError:
             noise = cls(kind, -1.0)
         if not 0 < noise.fraction <= 1 or (kind == "lost" and noise.fraction == 1):
+            most = "below 1" if kind == "lost" else "up to 1"
             raise InputError(
-                f"--noises {spelling}: give a fraction above 0 and up to 1, as {kind}=0.2"
+                f"--noises {spelling}: give a fraction above 0 and {most}, as {kind}=0.2"
             )
         return noise
 

@@ -214,7 +214,7 @@ class _MicroBatches(Dataset[Batch]):
         if not whole:
             key, cause = broken[0]
             raise InputError(
-                f"no image of a whole batch of {len(samples)} can be read, such as {key} ({cause})"
+                f"none of the {len(samples)} images of a batch can be read, first: {key} ({cause})"
             )
         for i in sorted(set(range(len(samples))) - set(whole)):
             stand_in = whole[i % len(whole)]

@@ -229,7 +229,7 @@ def _cache() -> FileCache:
         limit = 0
     if limit <= 0:
         raise InputError(f"{CACHE_SIZE}={given} is not a number of gigabytes above 0")
-    return FileCache(cache_dir("shards"), limit, f"give more with {CACHE_SIZE}")
+    return FileCache(cache_dir("shards"), limit, f"increase {CACHE_SIZE}")
 
 
 def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
@@ -260,7 +260,7 @@ def _block(path: Path, url: str, start: int, *, end: int, size: int) -> bytes:
     if len(content) == size:
         return content[start:]
     if len(content) != end - start:
-        raise EOFError(f"{len(content):,} of {end - start:,} bytes came")
+        raise EOFError(f"received {len(content):,} of {end - start:,} bytes")
     return content
 
 
@@ -338,7 +338,7 @@ def _what_failed(path: str | Path, error: Exception, does: str) -> str:
     if status == 404 or (isinstance(error, FileNotFoundError) and not error.__cause__):
         return f"{url} is not there"
     if status in (401, 403) or isinstance(error, PermissionError):
-        return f"{url} may not be {does}: give its credentials as its driver takes them"
+        return f"{url} cannot be {does}: access denied; give its credentials as its driver expects"
     reason = error.__cause__ or error
     return f"{url} cannot be {does}: {type(reason).__name__}: {without_credentials(str(reason))}"
 

@@ -133,7 +133,7 @@ class FileCache:
         """
         if size > self.limit:
             raise InputError(
-                f"a file of {size / 1e9:.3g} GB does not fit the cache {self.folder} of "
+                f"a file of {size / 1e9:.3g} GB is too large for the cache {self.folder} of "
                 f"{self.limit / 1e9:.3g} GB; {self.advice}"
             )
         while True:

@@ -144,7 +144,9 @@ def _expand_remote(pattern: str) -> list[Path]:
     paths: list[Path] = []
     for name in braceexpand.braceexpand(pattern):
         if url_of(Path(name)) != name:
-            raise InputError(f"{name} has an empty or '.' folder in its path; such a name is lost")
+            raise InputError(
+                f"{name} has an empty or '.' folder in its path, which is not supported"
+            )
         matches = find_remote(name) if glob.has_magic(name) else [Path(name)]
         if not matches:
             raise InputError(f"no shard matches {name!r}")

@@ -223,6 +223,6 @@ def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
     # Not pathlib, which keeps every name that it has seen in memory.
     *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [""]
     if name.startswith("/") or ".." in (*folders, last) or "\n" in name:
-        raise InputError(f"shard {path} is refused: the path of its member {name!r} escapes")
+        raise InputError(f"shard {path} is refused: its member {name!r} has an unsafe path")
     stem, _, suffix = last.partition(".")
     return "/".join([*folders, stem]), KIND_OF.get(suffix.lower())

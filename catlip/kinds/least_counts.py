@@ -38,8 +38,8 @@ def rounds_of(kind: str, samples: Mapping[str, object]) -> int | None:
 
 
 def too_few(kind: str, samples: Mapping[str, object]) -> str:
-    """For example `2 rounds, of at least 6`, if a record's ratios have too few; otherwise ""."""
+    """For example `2 rounds of the 6 needed`, if a record's ratios have too few; otherwise ""."""
     rounds, least = rounds_of(kind, samples), ROUNDS.get(kind, 0)
     if rounds is None or rounds >= least:
         return ""
-    return f"{rounds} round{'s' * (rounds != 1)}, of at least {least}"
+    return f"{rounds} round{'s' * (rounds != 1)} of the {least} needed"

@@ -133,7 +133,7 @@ class Run(Generic[K]):
 
     @property
     def too_few(self) -> str:
-        """`2 rounds, of at least 6` if its ratios rest on too few rounds; otherwise empty."""
+        """`2 rounds of the 6 needed` if its ratios rest on too few rounds; otherwise empty."""
         return too_few(self.measured.kind, self.samples)
 
     def trusted(self, ratio: Interval) -> Interval:

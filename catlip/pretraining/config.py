@@ -82,7 +82,7 @@ class PretrainRun:
             raise InputError("give --checkpoint-every or --checkpoint-minutes, not both")
         if self.mirror and not is_remote(self.mirror):
             raise InputError(
-                f"--mirror {self.mirror} is no URL; a folder of this machine is file:///..."
+                f"--mirror {self.mirror} is not a URL; for a local folder, give file:///..."
             )
 
 

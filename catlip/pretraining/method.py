@@ -60,7 +60,7 @@ def classes_of(config: LabelledRun) -> Classes:
     if config.vocabulary is None:
         if not config.dry_run:
             raise InputError(
-                "which nouns are the classes? give --vocabulary FILE, made by python -m "
+                "the classes are missing; give --vocabulary FILE, made by python -m "
                 "catlip.vocabulary"
             )
         equal = UNKNOWN_LABELS_PER_CAPTION / config.num_classes
@@ -112,7 +112,7 @@ def started(objective: Objective, recipe: Recipe) -> Objective:
         if start is None:
             continue
         if name not in objective.starts:
-            raise InputError(f"--{name.replace('_', '-')}: {objective.label} has none")
+            raise InputError(f"--{name.replace('_', '-')}: {objective.label} has no such parameter")
         nn.init.constant_(objective.get_parameter(parameter), start)
     return objective
 

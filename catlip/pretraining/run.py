@@ -178,7 +178,7 @@ def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Pa
         broken = _list_broken(record, config.out, data.shards)
         if trainer.accumulation > 1:
             record.notes.append(
-                f"{trainer.accumulation} micro-steps a step keep the recipe's global batch"
+                f"{trainer.accumulation} micro-steps per step keep the recipe's global batch"
             )
         record.notes += differences(config.recipe, method)
         measured = record.measured(
@@ -208,8 +208,8 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
     if count > max(FEW if config.max_broken else 0, config.max_broken * total):
         raise InputError(
             f"{count:,} of {total:,} samples are left out ({skipped}; first: "
-            f"{shards.first_skipped()[0]}), over --max-broken {config.max_broken:g}: make the "
-            "shards again, or raise --max-broken"
+            f"{shards.first_skipped()[0]}), more than --max-broken {config.max_broken:g}: make "
+            "the shards again, or raise --max-broken"
         )
     return shards
 

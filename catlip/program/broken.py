@@ -108,8 +108,9 @@ class BrokenImages:
         """
         if len(self) > max(FEW if max_broken else 0, max_broken * seen):
             raise InputError(
-                f"{self.summary()}; of {seen:,} that is over --max-broken {max_broken:g}: download "
-                "the images again, or raise --max-broken to leave them out"
+                f"{self.summary()}; of {seen:,} images, that is more than --max-broken "
+                f"{max_broken:g}: download the images again, or raise --max-broken to leave them "
+                "out"
             )
 
     def note(self, record: Record) -> None:

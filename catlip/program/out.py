@@ -23,7 +23,7 @@ def check_out(config: Any) -> None:
     if is_remote(out):
         raise InputError(f"--out {out} is remote; give a path on this machine")
     default = next(field.default for field in dataclasses.fields(config) if field.name == "out")
-    example = f", say {default}" if isinstance(default, Path) else ""
+    example = f", such as {default}" if isinstance(default, Path) else ""
     if out.name in ("", ".."):
         raise InputError(
             f"--out '{out}' has no file name; give the path of a new file or folder{example}"
@@ -36,4 +36,4 @@ def check_out(config: Any) -> None:
         raise InputError(f"--out {out} cannot be written: {above} is not a folder")
     inside = out if out.is_dir() else above
     if not os.access(inside, os.W_OK | os.X_OK):
-        raise InputError(f"--out {out} cannot be written: you may not write in {inside}")
+        raise InputError(f"--out {out} cannot be written: no permission to write in {inside}")

@@ -129,7 +129,7 @@ class MultiScaleRecipe(ImageRecipe):
             )
         if self.crop_scale[0] > self.crop_scale[1]:
             raise InputError(
-                f"--crop-scale {self.crop_scale[0]} {self.crop_scale[1]}: the least comes first"
+                f"--crop-scale {self.crop_scale[0]} {self.crop_scale[1]}: give the smaller first"
             )
 
     def sizes(self) -> list[ImageSize]:

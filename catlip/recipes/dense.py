@@ -1,8 +1,8 @@
 """How to train DeepLabv3 and Mask R-CNN on an encoder: the paper's Table 7(d) and (e), the
 configurations of the release, and presets.
 
-Such a recipe holds what optimises the weights, how pictures become training images, and the shape
-of the head; the data, the encoder and the seed are the program's.
+A recipe says how the weights are optimised, how training images are cropped, and which shape the
+head has. The data, the encoder and the seed are options of the program.
 """
 
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ from catlip.program.ranges import (
     PositiveFraction,
 )
 from catlip.recipes.base import Groups, ImageRecipe
-from catlip.recipes.transfer import BY_HEART
+from catlip.recipes.transfer import OVERFIT
 
-# An anchor that overlaps an object by so much is one, in the release and in detectron2.
+# Least IoU with an object for an anchor to count as it, in the release and in detectron2.
 OBJECT_IOU = 0.7
-SIDE_MULTIPLE = 32  # pixels of which the sides of the release's squares are multiples
+SIDE_MULTIPLE = 32  # pixels; the sides of the release's squares are multiples of it
 
 
 @dataclass(frozen=True)
 class DenseRecipe(ImageRecipe):
-    """How the encoder takes part: what both tasks share."""
+    """What segmentation and detection share: how the encoder is used and trained."""
 
     GROUPS: ClassVar[Groups] = {
         **ImageRecipe.GROUPS,
@@ -43,14 +43,15 @@ class DenseRecipe(ImageRecipe):
     resolution: Count = 512
     """Side in pixels of the square image that is trained and tested on."""
     output_stride: Natural = 0
-    """Pixels from one feature to the next: the encoder's own (0), or half of that, by a smaller
-    stride of its stem. At 0, segmentation takes half where the dilations are for half."""
+    """Pixels from one feature to the next: the encoder's own stride (0), or half of it, by a
+    smaller stride of the stem. At 0, segmentation takes half if the dilations would otherwise be
+    too small."""
     drop_path: PartialFraction = 0.0
     """Probability that the last block is skipped for an image; it rises linearly from 0 at the
     first.
     """
     layer_decay: PositiveFraction = 1.0
-    """Each block learns at this share of the rate of the block above it; 1 for one rate."""
+    """Learning rate of each block, as a fraction of that of the block above it; 1 for one rate."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,25 @@ class SegmentationRecipe(DenseRecipe):
     }
 
     short_side: tuple[Count, Count] = (256, 768)
-    """Range in pixels of a training picture's shorter side before the crop."""
+    """Range in pixels of a training image's shorter side before the crop."""
     longest_side: Count = 1024
-    """Most pixels of its longer side."""
+    """Most pixels of a training image's longer side."""
     most_of_one_class: PositiveFraction = 0.75
-    """Of a crop, the largest share that one class may cover; ten crops are tried."""
+    """Largest fraction of a crop that one class may cover; at most ten crops are tried."""
     head_channels: Count = 512
-    """Of each branch of the head's atrous spatial pyramid."""
+    """Channels of each branch of the head's atrous spatial pyramid."""
     dilations: tuple[Count, ...] = (12, 24, 36)
-    """Of its 3 x 3 convolutions, at stride 8; there is one of 1 x 1 and a mean over the image
-    besides.
+    """Dilations of the pyramid's 3 x 3 convolutions, at stride 8. The pyramid also has a 1 x 1
+    convolution and a mean over the image.
     """
     head_dropout: PartialFraction = 0.1
-    """Share of the head's channels that are dropped in training."""
+    """Fraction of the head's channels that are dropped in training."""
 
 
 @dataclass(frozen=True)
 class DetectionRecipe(DenseRecipe):
-    """Mask R-CNN on an encoder (Section 5.2, Table 7e); the rate falls in steps, not along a
-    cosine.
+    """Mask R-CNN on an encoder (Section 5.2, Table 7e). The learning rate falls in steps, not along
+    a cosine.
     """
 
     GROUPS: ClassVar[Groups] = {
@@ -103,68 +104,70 @@ class DetectionRecipe(DenseRecipe):
     }
 
     lr_step_epochs: tuple[NotNegative, ...] = (22, 24)
-    """Epochs at which the rate falls; `min_lr` means nothing here."""
+    """Epochs at which the learning rate falls; `min_lr` is not used."""
     lr_step_factor: PositiveFraction = 0.1
-    """What it falls to, each time."""
+    """Factor that the learning rate is multiplied by each time."""
     warmup_from: NotNegative = 1e-5
     """Learning rate at which the warm-up begins."""
     scale_jitter: tuple[Positive, ...] = (0.1, 2.0)
-    """Large-scale jitter: range of the factor of the resolution that a picture is resized to before
-    it is cropped to a square of the resolution. Nothing: each picture is resized to a square, as in
-    the release."""
+    """Large-scale jitter: each image is resized to the resolution times a factor in this range, and
+    then cropped to a square of the resolution. Empty: each image is resized to a square, as in the
+    release."""
     square_sides: tuple[Count, ...] = ()
-    """Without jitter: the least side in pixels, the greatest, and how many between them a step
-    draws its squares from. The batch grows as the squares shrink. Nothing: all squares are of the
-    resolution."""
+    """Without jitter: smallest side in pixels, largest side, and number of sides. Each step draws
+    the side of its squares from these; smaller squares make a larger batch. Empty: all squares have
+    the resolution."""
     window: Natural = 0
-    """Side in tokens of attention windows, with four global blocks as ViTDet; 0 for global
-    attention in all.
+    """Side in tokens of attention windows, with four global blocks as in ViTDet; 0 for global
+    attention in all blocks.
     """
     pyramid_scales: tuple[Positive, ...] = (4.0, 2.0, 1.0, 0.5)
-    """Of the simple feature pyramid's levels, relative to the encoder's feature map; a last level
-    of half the size is added.
+    """Scales of the simple feature pyramid's levels, relative to the encoder's feature map; one
+    more level, of half the last one's size, is added.
     """
     pyramid_channels: Count = 256
-    """Of each level, and of the convolutions in the heads."""
+    """Channels of each level, and of the convolutions in the heads."""
     head_convolutions: Natural = 4
-    """Of 3 x 3 in the box head, and in the mask head before its last."""
+    """Number of 3 x 3 convolutions in the box head, and in the mask head before its transposed one.
+    """
     fc_channels: Count = 1024
-    """Of the box head's linear layer."""
+    """Channels of the box head's linear layer."""
     proposals: tuple[Count, Count] = (2000, 512)
-    """Kept by the region proposal network in training, and sampled of them for the heads, per
-    image.
+    """Proposals per image in training: kept by the region proposal network, and sampled from these
+    for the heads.
     """
     test_proposals: Count = 1000
-    """Kept by it in testing, per image; of each level of the pyramid it looks at so many, in
-    training at twice as many.
+    """Proposals per image that the region proposal network keeps in testing. It looks at this many
+    of each level of the pyramid, and at twice as many in training.
     """
     background_iou: Fraction = 0.7
-    """An anchor is background to the region proposal network when it overlaps no object by more;
-    the release's is the overlap that makes it an object, detectron2's is 0.3, and leaves out what
-    is between."""
+    """The region proposal network takes an anchor as background if its IoU with every object is
+    below this. The release uses 0.7, from which on an anchor is an object; detectron2 uses 0.3, and
+    ignores anchors between the two."""
     roi_sampling: Natural = 2
-    """Points, in each direction, that a bin of RoIAlign averages; 0 for as many as the object has
-    features (detectron2).
+    """Points, in each direction, that a bin of RoIAlign averages; 0 for a number that follows the
+    object's size in features (detectron2).
     """
     roi_aligned: bool = False
-    """Shift RoIAlign's points by half a feature, as detectron2 does; torchvision, and with it the
-    release, does not.
+    """Shift RoIAlign's points by half a feature, as detectron2 does; torchvision and the release do
+    not.
     """
     least_score: Fraction = 0.05
-    """Of what counts as found in testing; detectron2's and the release's. Where classes are hard to
-    tell, lower it.
+    """Lowest score of an object that counts as found in testing; 0.05 in detectron2 and the
+    release. Lower it if classes are hard to tell apart.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.square_sides) not in (0, 3) or min(self.square_sides, default=1) < 1:
             raise InputError(
-                f"square_sides {self.square_sides} are not the least, the greatest, and how many"
+                f"square_sides {self.square_sides} must be smallest side, largest side, and number "
+                "of sides"
             )
         if not 0 <= self.background_iou <= OBJECT_IOU:
             raise InputError(
-                f"background_iou {self.background_iou} must be in [0, {OBJECT_IOU}], of which on "
-                "it is an object"
+                f"background_iou {self.background_iou} must be in [0, {OBJECT_IOU}]; a "
+                "higher IoU means an object"
             )
 
     def sizes(self) -> list[ImageSize]:
@@ -177,8 +180,8 @@ class DetectionRecipe(DenseRecipe):
         )
 
 
-# The release's configuration resizes at random to 256 to 768 pixels, and trains in fp32 without
-# clipping.
+# As in the release's configuration, images are resized at random to 256 to 768 pixels, and training
+# is in fp32 without clipping.
 TABLE_7D = SegmentationRecipe(
     about=(
         "Table 7(d), DeepLabv3 on ADE20k at 512 pixels. Published: 50.1 mIoU for ViT-B/16 from "
@@ -206,8 +209,8 @@ TABLE_7D_RELEASE = replace(
 )
 STARTER_SEGMENTATION = SegmentationRecipe(
     about=(
-        "The starter's scenes in three minutes on a CPU core. Many small steps: of 21 classes each "
-        "is rare."
+        "The starter's scenes in three minutes on a CPU core. Many small steps: each of the 21 "
+        "classes is rare."
     ),
     epochs=8,
     max_lr=1e-3,
@@ -228,9 +231,9 @@ STARTER_SEGMENTATION = SegmentationRecipe(
     dilations=(2, 4, 6),
 )
 
-# Table 7(e), one recipe an encoder, with the augmentation of ViTDet, which the paper names. How the
-# region proposal network is trained, and how objects are pooled, the paper does not say: that is
-# the release's.
+# Table 7(e), one recipe per encoder, with ViTDet's augmentation, which the paper names. The paper
+# does not say how the region proposal network is trained and how objects are pooled; both are as in
+# the release.
 TABLE_7E_B16 = DetectionRecipe(
     about="Table 7(e), Mask R-CNN on COCO, ViT-B/16. Published: 49.9 box and 43.6 mask AP.",
     source="paper",
@@ -264,13 +267,13 @@ TABLE_7E_H16 = replace(
     layer_decay=0.9,
     drop_path=0.5,
 )
-# The release passes over the data so many times in each of its epochs.
+# Passes over the data in each epoch of the release.
 RELEASED_PASSES = 4
 
 
 def _as_released(recipe: DetectionRecipe) -> DetectionRecipe:
-    """The release resizes to squares, in batches of 8 to 1 a device, of 2.84 on average: on COCO
-    65,000 steps, which batches of two images would make 92,000.
+    """A recipe as the release trains it: on squares, in batches of 8 to 1 images per device, 2.84
+    on average. On COCO this takes 65,000 steps; batches of two images would take 92,000.
     """
     paper, release = "Table 7(e), Mask R-CNN on COCO", "Mask R-CNN on COCO as the released"
     return replace(
@@ -284,7 +287,7 @@ def _as_released(recipe: DetectionRecipe) -> DetectionRecipe:
     )
 
 
-# Its region proposal network and its pooling are detectron2's.
+# The region proposal network and the pooling are as in detectron2.
 STARTER_DETECTION = DetectionRecipe(
     about="The starter's scenes in some minutes on a CPU core, with narrow and shallow heads.",
     epochs=5,
@@ -314,11 +317,11 @@ STARTER_DETECTION = DetectionRecipe(
     least_score=1e-3,
 )
 
-# For `--overfit 10`: enough steps to learn ten scenes by heart, and an average that so short a run
-# can follow.
+# For `--overfit 10`: enough steps to memorise ten scenes, and an average that follows the weights
+# even in such a short run.
 OVERFIT_SEGMENTATION = replace(
     STARTER_SEGMENTATION,
-    about=BY_HEART,
+    about=OVERFIT,
     epochs=150,
     micro_batch=10,
     output_stride=4,
@@ -329,7 +332,7 @@ OVERFIT_SEGMENTATION = replace(
 )
 OVERFIT_DETECTION = replace(
     STARTER_DETECTION,
-    about=BY_HEART,
+    about=OVERFIT,
     epochs=250,
     lr_step_epochs=(200, 240),
     micro_batch=5,

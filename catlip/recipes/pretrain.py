@@ -101,7 +101,7 @@ CC3M = Recipe(
 # CLIP has its own values of these below, and shares all others.
 STARTER = Recipe(
     about=(
-        "The starter data on two CPU cores, minutes: shows that the pipeline learns and transfers, "
+        "The starter data, minutes on two CPU cores: shows that the pipeline learns and transfers, "
         "nothing about the paper."
     ),
     encoder="hybrid_mini",
@@ -183,8 +183,8 @@ DATACOMP_CLIP = replace(
 DATACOMP_CLIP_RELEASE = replace(
     _as_released(
         DATACOMP_CLIP,
-        "As the released configuration: other learning rate, precision, kernels, crops and sizes "
-        "than CatLIP's.",
+        "As the released configuration: learning rate, precision, kernels, crops and sizes differ "
+        "from CatLIP's.",
     ),
     max_lr=1e-3,
     eps=1e-6,

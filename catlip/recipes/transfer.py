@@ -1,9 +1,9 @@
 """How to train a classifier on an encoder: the paper's Table 7(a) to (c), the release's
 configurations, and presets.
 
-The paper states neither warm-up, precision, sizes, crops nor averaging: for fine-tuning these are
-the release's. Of the probe the release has no configuration: it gets the same, without warm-up and
-RangeAugment.
+The paper does not state warm-up, precision, image sizes, crops and averaging. For fine-tuning, they
+are the release's. The release has no configuration of the linear probe: the probe gets the same
+values, without warm-up and RangeAugment.
 """
 
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ from typing import ClassVar
 from catlip.program.ranges import PartialFraction, PositiveFraction
 from catlip.recipes.base import Groups, Initialization, MultiScaleRecipe
 
-BY_HEART = "Ten scenes by heart in two minutes on a CPU core: can the harness learn at all?"
+OVERFIT = "Overfits ten scenes in two minutes on a CPU core: can the harness learn at all?"
 
 
 @dataclass(frozen=True)
 class TransferRecipe(MultiScaleRecipe):
-    """Everything but the data, the encoder and the seed that determines the training of a
-    classifier on an encoder.
+    """Everything that determines the training of a classifier on an encoder, except the data, the
+    encoder and the seed.
     """
 
     GROUPS: ClassVar[Groups] = {
@@ -27,15 +27,15 @@ class TransferRecipe(MultiScaleRecipe):
     }
 
     ema_rising: bool = True
-    """Let the decay of the average rise as (1 + step) / (10 + step): with little data a run is
-    short, and its average would be its start, of which Transfer Init makes a difference."""
+    """Let the decay of the average rise as (1 + step) / (10 + step). Otherwise, the average of a
+    short run on little data stays at the initial weights, which Transfer Init changes."""
     label_smoothing: PartialFraction = 0.0
-    """Share of each image's target that is spread over all classes."""
+    """Fraction of each image's target that is spread over all classes."""
     layer_decay: PositiveFraction = 1.0
-    """Each block learns at this share of the rate of the block above it; 1 for one rate."""
+    """Learning rate of each block, as a fraction of that of the block above it; 1 for one rate."""
     initialization: Initialization = "own"
-    """Of a classifier that starts at random, own: as torch starts it. release: by Xavier's rule,
-    without bias.
+    """How a classifier with a random start is initialised. own: as torch does. release: by Xavier's
+    rule, with a bias of zero.
     """
 
 
@@ -81,8 +81,7 @@ TABLE_7B_512 = replace(
     min_resolution=256,
     max_resolution=512,
 )
-# The warm-up, the sizes and the averaging are the release's, which trains on four times as many
-# devices.
+# Warm-up, image sizes and averaging are the release's, which trains on four times as many devices.
 TABLE_7C = replace(
     TABLE_7B_512,
     about=(
@@ -101,7 +100,9 @@ TABLE_7C = replace(
 def _as_released(
     recipe: TransferRecipe, about: str, micro_batch: int, num_devices: int = 1
 ) -> TransferRecipe:
-    """With the release's number of devices, and its schedules, which change once an epoch."""
+    """The recipe with the release's batch, devices and initialization, and with its schedules,
+    which change once per epoch.
+    """
     return replace(
         recipe,
         about=about,
@@ -131,13 +132,13 @@ PLACES365_RELEASE = replace(
     IMAGENET_RELEASE,
     about=(
         "As the released configurations on Places365: 128 images on each of 4 GPUs. Reported "
-        "there: 59.3 % of ViT-B/16."
+        "there: 59.3 % for ViT-B/16."
     ),
 )
 RELEASE_512 = _as_released(
     TABLE_7B_512,
-    "As the released configurations at 512 pixels, of ViT-B/16 and L/16: 64 images on each of 8 "
-    "GPUs; of ViT-H/16 --micro-batch 32 --num-devices 16. Reported there: 86.1 % of ViT-B/16 on "
+    "As the released configurations at 512 pixels: for ViT-B/16 and L/16, 64 images on each of 8 "
+    "GPUs; for ViT-H/16, --micro-batch 32 --num-devices 16. Reported there: 86.1 % for ViT-B/16 on "
     "ImageNet-1k.",
     micro_batch=64,
     num_devices=8,
@@ -145,12 +146,12 @@ RELEASE_512 = _as_released(
 TABLE_7C_RELEASE = _as_released(
     TABLE_7C,
     "COCO multi-label as the released configurations train it: 32 images on each of 4 GPUs. "
-    "Reported there: 88.1 mAP of ViT-B/16, 90.8 of ViT-L/16.",
+    "Reported there: 88.1 mAP for ViT-B/16, 90.8 for ViT-L/16.",
     micro_batch=32,
     num_devices=4,
 )
 
-# One size, and rates for a small encoder and some thousand drawings.
+# One image size, and learning rates for a small encoder and some thousand drawings.
 STARTER_FINETUNE = TransferRecipe(
     about="The starter's drawings in half a minute on a CPU core.",
     epochs=2,
@@ -174,8 +175,8 @@ STARTER_FINETUNE = TransferRecipe(
 STARTER_PROBE = replace(
     STARTER_FINETUNE,
     about=(
-        "The starter's drawings in seconds: cached features, so no augmentation, and a rate for "
-        "standardised ones."
+        "The starter's drawings in seconds: cached features, so no augmentation, and a learning "
+        "rate for standardised features."
     ),
     epochs=30,
     max_lr=1e-3,
@@ -189,8 +190,8 @@ STARTER_PROBE = replace(
 STARTER_MULTILABEL = replace(
     STARTER_FINETUNE,
     about=(
-        "The starter's scenes in a minute on two CPU cores. At one rate for all blocks, "
-        "pre-training is soon forgotten."
+        "The starter's scenes in a minute on two CPU cores. With one learning rate for all "
+        "blocks, pre-training is soon forgotten."
     ),
     epochs=15,
     max_lr=1e-3,
@@ -202,9 +203,9 @@ STARTER_MULTILABEL = replace(
     label_smoothing=0.0,
     layer_decay=0.5,
 )
-# For `--overfit 10`: enough steps to learn ten scenes by heart.
+# For `--overfit 10`: enough steps to memorise ten scenes.
 OVERFIT_MULTILABEL = replace(
-    STARTER_MULTILABEL, about=BY_HEART, epochs=100, micro_batch=5, crop_scale=(1.0, 1.0)
+    STARTER_MULTILABEL, about=OVERFIT, epochs=100, micro_batch=5, crop_scale=(1.0, 1.0)
 )
 
 PROBES = {"starter": STARTER_PROBE, "table_7a": TABLE_7A}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from catlip.record import write_atomically
 
-HINT = "set CATLIP_CACHE to a folder with room that you may write to"
+HINT = "set CATLIP_CACHE to a writable folder with free space"
 
 T = TypeVar("T")
 

@@ -64,7 +64,9 @@ class Optimization:
         if self.min_lr > self.max_lr:
             raise InputError(f"--min-lr {self.min_lr} is above --max-lr {self.max_lr}")
         if self.per_epoch and not self.epochs:
-            raise InputError("--per-epoch is for a run of epochs: give --epochs, or --no-per-epoch")
+            raise InputError(
+                "--per-epoch works only with --epochs: give --epochs, or --no-per-epoch"
+            )
 
 
 class Trained(Protocol):

@@ -101,9 +101,7 @@ def main(config: TransferInit) -> None:
             write_atomically(config.out, head)
     if config.table:
         _print_table(origins)
-    print(
-        f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, of ties {config.ties}"
-    )
+    print(f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, ties: {config.ties}")
     print(_coverage_table(covered))
     if head:
         print(f"wrote {config.out}")

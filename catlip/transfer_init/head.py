@@ -66,7 +66,7 @@ def transfer_rows(
     if weight.ndim != 2 or len(weight) != len(vocabulary) or bias.shape != weight.shape[:1]:
         shapes = f"weight {list(weight.shape)} and bias {list(bias.shape)}"
         raise InputError(
-            f"a classifier with {shapes} is not over this vocabulary of {len(vocabulary)} classes"
+            f"a classifier with {shapes} does not fit this vocabulary of {len(vocabulary)} classes"
         )
     origins = find_origins(labels, vocabulary, alpha, ties=ties)
     matched = torch.tensor([bool(origin.matched) for origin in origins])[:, None]

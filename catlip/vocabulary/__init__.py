@@ -63,10 +63,12 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         offsets = [synset.offset for synset in (*self.synsets, *self.pruned)]
-        if len(self.synsets) < 2 or len(offsets) != len(set(offsets)):
+        if len(self.synsets) < 2:
             raise InputError(
-                f"a vocabulary needs two or more synsets, each once; this has {len(self.synsets)}"
+                f"a vocabulary needs two synsets or more; this has {len(self.synsets)}"
             )
+        if len(offsets) != len(set(offsets)):
+            raise InputError("a vocabulary has each synset once; this has one of them twice")
 
     def __len__(self) -> int:
         """The number of classes."""

@@ -124,8 +124,8 @@ def count(paths: Iterable[Path]) -> Counts:
         own = Making.of(labels.meta)
         if making not in (None, own):
             raise InputError(
-                f"{path} was made by {own}, the labels before it by {making}; a vocabulary needs "
-                "one: give --rule"
+                f"{path} was made by {own}, the labels before it by {making}; all must be made "
+                "in the same way: give --rule"
             )
         making = own
         part = _part(labels.meta)
@@ -137,7 +137,7 @@ def count(paths: Iterable[Path]) -> Counts:
         rows = np.minimum(np.searchsorted(nouns().offsets, labels.values), len(by_synset) - 1)
         if (nouns().offsets[rows] != labels.values).any():
             raise InputError(
-                f"{path} has labels that are no synsets; delete it and run `python -m "
+                f"{path} has labels that are not synsets; delete it and run `python -m "
                 "catlip.label` again"
             )
         by_synset += np.bincount(rows, minlength=len(by_synset))
@@ -190,13 +190,13 @@ def _check_disjoint(counted: Sequence[tuple[str, Counts]]) -> None:
         if counts.making != start.making:
             raise InputError(
                 f"{name} was made by {counts.making}, {first} by {start.making}; merge only what "
-                "was made alike"
+                "was made in the same way"
             )
         if again := parts & set(counts.source.parts):
             num_parts = len(counts.source.parts)
             raise InputError(
-                f"{len(again)} of the {num_parts} parts of {name} are in those before it; merge "
-                "each source once"
+                f"{len(again)} of the {num_parts} parts of {name} are also in the files before it; "
+                "merge each source once"
             )
         parts |= set(counts.source.parts)
 

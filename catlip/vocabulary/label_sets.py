@@ -153,11 +153,11 @@ def places_names(place: Path) -> list[str]:
             path.name.replace("-", "/") for path in (place / "train").iterdir() if path.is_dir()
         )
     else:
-        raise InputError(f"{place} holds neither {PLACES_FILE} nor train/ with a folder a category")
+        raise InputError(f"{place} holds neither {PLACES_FILE} nor train/ with category folders")
     if not names:
         raise InputError(
-            f"{place} names no category; it should hold {PLACES_FILE}, or train/ with a folder a "
-            "category"
+            f"{place} names no category; it should hold {PLACES_FILE}, or train/ with category "
+            "folders"
         )
     return names
 

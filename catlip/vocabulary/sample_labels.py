@@ -69,10 +69,11 @@ class VocabularyLabels:
             faults = [fault for fault in checked if fault]
         if faults:
             how = f"--rule {self.vocabulary.rule} --labels-dir {self.labels_dir}"
+            looked_at = len(shards.paths[::step])
             raise InputError(
-                f"{len(faults):,} of {len(shards):,} shards have no labels that can be used; the "
-                f"first: {faults[0]}; run `python -m catlip.label {shlex.join(patterns)} {how}`, "
-                "and `python -m catlip.vocabulary` where the vocabulary is older than the labels"
+                f"{len(faults):,} of {looked_at:,} shards have no usable labels; first error: "
+                f"{faults[0]}; run `python -m catlip.label {shlex.join(patterns)} {how}`, "
+                "and `python -m catlip.vocabulary` if the vocabulary is older than the labels"
             )
 
     def _fault(self, path: Path, count: int, digest: bytes) -> str:
@@ -86,7 +87,7 @@ class VocabularyLabels:
             meta, labelled = _read_head(sidecar)
             making, made_from = Making.of(meta), (str(meta.get("content")).encode(), labelled)
         except FileNotFoundError:
-            return f"{path} has none at {sidecar}"
+            return f"{path} has no labels at {sidecar}"
         except (
             ValueError,
             KeyError,

@@ -251,7 +251,7 @@ def _described(kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tens
         raise InputError(f"its encoder is {name!r}; this version has {', '.join(ENCODERS)}")
     pool: Pool = config.get("pool") or ENCODERS[name].pool
     if pool not in get_args(Pool):
-        raise InputError(f"its config says pool {pool!r}; there are {' and '.join(get_args(Pool))}")
+        raise InputError(f"its config says pool {pool!r}; known: {' and '.join(get_args(Pool))}")
     with torch.device("meta"):
         expected = build_encoder(name, resolution, pool=pool).state_dict()
     shapes = {weight: tuple(tensor.shape) for weight, tensor in expected.items()}

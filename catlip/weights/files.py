@@ -56,8 +56,8 @@ def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
         )
     if start.startswith(OLD_PICKLE):
         raise InputError(
-            f"{path} is a bare pickle, which is not read; torch.save of PyTorch 1.6 or newer "
-            "writes an archive"
+            f"{path} is a bare pickle, which is not read; save it again with torch.save of PyTorch "
+            "1.6 or newer"
         )
     raise InputError(f"{path} is neither a torch.save file nor safetensors")
 
@@ -101,7 +101,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # SafetensorError, and what torch raises for unusual dtypes
-        raise InputError(f"{path} is not whole safetensors: {error}") from None
+        raise InputError(f"{path} is not a whole safetensors file: {error}") from None
     return tensors, read_config(metadata.get("config", "{}"), path)
 
 

@@ -232,8 +232,8 @@ def join(parts: Mapping[Part, Mapping[str, Tensor]], layout: Layout) -> dict[str
     missing = [name for name, entry in entries.items() if entry.name not in parts[entry.part]]
     if missing:
         raise InputError(
-            f"a released {layout.task} checkpoint also has {', '.join(missing[:3])}, which is not "
-            "there"
+            f"the weights lack {', '.join(missing[:3])}, which a released {layout.task} "
+            "checkpoint has"
         )
     tensors = {
         name: parts[entry.part][entry.name].reshape(entry.released_shape)

@@ -93,7 +93,7 @@ def to_released(checkpoint: Checkpoint) -> Converted:
     if shape.stem != "conv" or checkpoint.resolution != RESOLUTION:
         what = f"{checkpoint.encoder_name} at {checkpoint.resolution} pixels"
         raise InputError(
-            f"the release has only encoders with three convolutions at {RESOLUTION} pixels, and "
+            f"the release has only encoders with a three-convolution stem at {RESOLUTION} pixels; "
             f"this is {what}"
         )
     layout = checkpoint.layout

@@ -31,7 +31,7 @@ license_name: that-of-the-source
 
 - Model: {encoder}, {parameters:,} parameters, {features} features, {classes}.
 - Images: RGB, {resize} at {resolution} x {resolution}, pixels in [0, 1]: **no mean is subtracted,
-  and pixels are not divided by a deviation**.
+  and pixels are not divided by a standard deviation**.
 - Source: {source}.
 - Not in this file: {dropped}.
 - Licence: that of the source. These are its weights under other names; read its terms before you

@@ -60,7 +60,7 @@ class Part:
 def compare(config: Compare) -> None:
     """Print the comparison, and write it to `config.out` if that is given."""
     if config.out is not None and config.out.suffix != ".md":
-        raise InputError(f"--out is a markdown file and ends in .md, not {config.out}")
+        raise InputError(f"--out {config.out} must end in .md, because it is markdown")
     parts = comparison(config.a, config.b)
     print(printable("\n\n".join(map(_as_text, parts))))
     if config.out is not None:
@@ -79,7 +79,7 @@ def comparison(one: Path, other: Path) -> list[Part]:
     sentences = [f"A: {clipped(str(one), 160)}", f"B: {clipped(str(other), 160)}", *pairing.asides]
     if equal:
         sentences.append(
-            f"identical to the last value: {equal} of {len(pairing.pairs)} "
+            f"identical in every value: {equal} of {len(pairing.pairs)} "
             f"pair{'s' * (len(pairing.pairs) != 1)}"
         )
     return [

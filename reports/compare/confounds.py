@@ -55,7 +55,7 @@ def one_device(records: Iterable[Record]) -> bool:
 
 def _of_device(one: Record, other: Record) -> list[str]:
     unsaid = [
-        f"{side} does not say its device"
+        f"{side} does not name its device"
         for side, record in _sides(one, other)
         if not text(record.environment, "device")
     ]
@@ -63,7 +63,7 @@ def _of_device(one: Record, other: Record) -> list[str]:
         return unsaid
     names = (one.where, other.where)
     first, second = names if names[0] != names[1] else (one.device, other.device)
-    return [f"other device: {' and '.join(told([first], [second]))}"]
+    return [f"different devices: {' and '.join(told([first], [second]))}"]
 
 
 def _of_code(one: Record, other: Record) -> list[str]:
@@ -71,12 +71,12 @@ def _of_code(one: Record, other: Record) -> list[str]:
     sentences = []
     first, second = (text(record.environment, "revision") for record in (one, other))
     if first != second:
-        sentences.append(f"other git revision: {clipped(first)} and {clipped(second)}")
+        sentences.append(f"different git revisions: {clipped(first)} and {clipped(second)}")
     for side, record in _sides(one, other):
         if lookup(record.environment, "dirty") is True:
-            sentences.append(f"{side} ran with local changes, which its git revision does not hold")
+            sentences.append(f"{side} ran with local changes that are not in its git revision")
         if text(record.environment, "revision") in ("", "unknown"):
-            sentences.append(f"{side} does not say its git revision")
+            sentences.append(f"{side} does not name its git revision")
     return sentences
 
 
@@ -84,7 +84,7 @@ def _of_environment(one: Record, other: Record) -> list[str]:
     """Different versions, threads, and whatever else is recorded about the machine."""
     different = differing(one.environment, other.environment)
     return [
-        _sentence(f"other {named(place).removeprefix('packages.')}", values)
+        _sentence(f"different {named(place).removeprefix('packages.')}", values)
         for place, values in different.items()
         if place[0] not in (*NO_CONFOUND, *TREATED_APART)
     ]
@@ -93,7 +93,7 @@ def _of_environment(one: Record, other: Record) -> list[str]:
 def _of_run(one: Record, other: Record) -> list[str]:
     """Different method, seed, data, precision, or number of images seen."""
     config, metrics = differing(one.config, other.config), differing(one.metrics, other.metrics)
-    seeds = [f"other seed: {one.seed} and {other.seed}"] if one.seed != other.seed else []
+    seeds = [f"different seeds: {one.seed} and {other.seed}"] if one.seed != other.seed else []
     data = {place: values for place, values in config.items() if any(key in DATA for key in place)}
     data |= {place: values for place, values in metrics.items() if place[-1].endswith(DATA_SIZES)}
     # A field that only one side has is no confound: a method may not need it.
@@ -103,9 +103,9 @@ def _of_run(one: Record, other: Record) -> list[str]:
     return [
         *_of_method(one, other),
         *seeds,
-        *_sentences("other data", data),
-        *_sentences("other precision", precision),
-        *_sentences("another number of images seen", images),
+        *_sentences("different data", data),
+        *_sentences("different precision", precision),
+        *_sentences("different number of images seen", images),
     ]
 
 
@@ -114,9 +114,7 @@ def _of_method(one: Record, other: Record) -> list[str]:
         text(record.metrics, "method") or text(record.config, "method") for record in (one, other)
     ]
     return (
-        ["other method: a loss of one is not comparable with a loss of the other"]
-        if methods[0] != methods[1]
-        else []
+        ["different methods: their losses are not comparable"] if methods[0] != methods[1] else []
     )
 
 
@@ -127,7 +125,7 @@ def _sides(one: Record, other: Record) -> tuple[tuple[str, Record], tuple[str, R
 def _sentences(what: str, different: dict[Place, tuple[Any, Any]]) -> list[str]:
     said = [_sentence(f"{what} ({named(place)})", values) for place, values in different.items()]
     more = len(said) - MOST_OF_A_SORT
-    return said if more <= 0 else [*said[:MOST_OF_A_SORT], f"{what}, by {more} more fields"]
+    return said if more <= 0 else [*said[:MOST_OF_A_SORT], f"{what}: {more} more fields"]
 
 
 def _sentence(what: str, values: tuple[Any, Any]) -> str:

@@ -63,7 +63,9 @@ def merge(config: Merge) -> None:
     """Merge the folders, and print what was done with each record."""
     merged = merge_folders(config.folders, config.out, config.by)
     for source, target in merged.copied:
-        renamed = ", for another record has its name" if target.name != Path(source).name else ""
+        renamed = (
+            ", because another record has its name" if target.name != Path(source).name else ""
+        )
         print(f"copied: {clipped(source, 160)} -> {clipped(str(target), 240)}{renamed}")
     for source, target in merged.there:
         print(f"already there: {clipped(source, 160)} -> {clipped(str(target), 240)}")
@@ -106,7 +108,7 @@ def merge_folders(folders: Sequence[Path], out: Path, by: str = "") -> Merged:
             left_out.append(
                 Problem(
                     record.path,
-                    "another record has its name, and no longer name is free and fit for a file",
+                    "another record has its name, and the longer names are taken or too long",
                 )
             )
         else:

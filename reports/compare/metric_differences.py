@@ -25,14 +25,14 @@ COLUMNS = ("Metric", "A", "B", "B \N{MINUS SIGN} A", "B / A")
 OF_ONE = (
     "In brackets after a value: the interval that its record gives, or its 5th to 95th percentile "
     "and the number of samples. After a difference or a ratio: its 95 % bootstrap interval, where "
-    f"both records hold the {FEWEST} or more raw samples behind a median; it spans what varied "
-    "within the two runs, not what varies from one run to the next."
+    f"both records hold the {FEWEST} or more raw samples behind a median; it covers the variation "
+    "within the two runs, not the variation between runs."
 )
 OF_SEEDS = (
     "Mean ± sample standard deviation over the n pairs of equal name and seed; after the mean "
     "difference and the ratio of the means: the lowest and the highest of a pair."
 )
-NO_RATIO = "No ratios: numbers of different devices, or of a device that is not named, share none."
+NO_RATIO = "No ratios: the records are from different devices, or a device is not named."
 
 # A pair, and the measures of its two records.
 Found = tuple[Pair, dict[Place, Any], dict[Place, Any]]

@@ -45,7 +45,7 @@ def pair_records(one: Path, other: Path) -> Pairing:
             raise InputError(f"no such file or folder: {place}")
     if one.is_dir() != other.is_dir():
         raise InputError(
-            f"a file and a folder have nothing in common: {one} and {other}; give two files or two "
+            f"a file cannot be compared with a folder: {one} and {other}; give two files or two "
             "folders"
         )
     return _of_folders(one, other) if one.is_dir() else _of_files(one, other)
@@ -55,7 +55,7 @@ def _of_files(one: Path, other: Path) -> Pairing:
     first, second = _read_file(one), _read_file(other)
     if first.kind != second.kind:
         kinds = f"{one} is a {clipped(first.kind)}, {other} a {clipped(second.kind)}"
-        raise InputError(f"nothing in common: {kinds}; records of one kind are compared")
+        raise InputError(f"nothing in common: {kinds}; give two records of one kind")
     names = dict.fromkeys((clipped(first.name), clipped(second.name)))
     return Pairing((Pair(f"{clipped(first.kind)}: {' and '.join(names)}", first, second),), ())
 
@@ -72,7 +72,7 @@ def _of_folders(one: Path, other: Path) -> Pairing:
     if level != other_level:
         raise InputError(
             f"nothing in common: {one} holds {LEVELS[level]}, {other} {LEVELS[other_level]}; give "
-            "the same level"
+            "two folders of one level"
         )
     ours, theirs = _by_name(one, first), _by_name(other, second)
     pairs = tuple(Pair(name, ours[name], theirs[name]) for name in ours if name in theirs)
@@ -81,7 +81,7 @@ def _of_folders(one: Path, other: Path) -> Pairing:
         held = " and ".join(
             f"{place} ({listed(list(names))})" for place, names in ((one, ours), (other, theirs))
         )
-        raise InputError(f"nothing in common: no record of one kind has the same name in {held}")
+        raise InputError(f"nothing in common: no record has the same kind and name in {held}")
     asides = [
         *_alone("A", [name for name in ours if name not in theirs]),
         *_alone("B", [name for name in theirs if name not in ours]),

@@ -39,8 +39,8 @@ def bias_init_sections(records: Records) -> list[Section]:
     words = (
         "CatLIP's loss is a sum over classes, nearly all of which are absent from a caption. With "
         "a zero bias, as in the release, the first steps teach the classifier little more than "
-        "that; with the log-odds of each class's base rate in its bias it starts from there. "
-        "Nothing else differs: the same other weights, the same images in the same order."
+        "that; if each bias starts at the log-odds of its class's base rate, it starts from there. "
+        "Nothing else differs: all other weights, the images and their order are the same."
     )
     blocks: list[Block] = []
     for i, record in enumerate(measured(records, BiasInit)[:MOST]):
@@ -62,9 +62,9 @@ def bias_init_figures(record: Record[BiasInit], name: str) -> list[Figure]:
     mean, seeds = record.measured.mean, len(record.measured.seeds)
     caption = (
         f"Loss of the first {curves['zero'][-1][0]:,.0f} "
-        f"steps{f', mean of {seeds} seeds' if seeds > 1 else ''}: thin lines of every step, thick "
-        "ones averaged. Dotted is what the classes' frequencies alone, whatever is in an image, "
-        f"give on the same images. {saved_words(record, ' (the mark)')}"
+        f"steps{f', mean of {seeds} seeds' if seeds > 1 else ''}: thin lines show every step, "
+        "thick lines averages. The dotted line is the loss on the same images if the classes' "
+        f"frequencies are predicted for every image. {saved_words(record, ' (the mark)')}"
     )
     alone = mean.base_rates_alone_loss if is_drawable(mean.base_rates_alone_loss) else None
     draw = partial(_draw, curves=curves, alone=alone, meeting=_meeting(mean))

@@ -19,7 +19,9 @@ def communication_figure(record: Record[Communication], suffix: str = "") -> lis
     if not bars:
         return []
     name = f"communication{suffix}"
-    caption = f"What a rank sends in a step, by what for and how ({step_description(record)})."
+    caption = (
+        f"What a rank sends in a step, by purpose and collective ({step_description(record)})."
+    )
     axis = "MB sent by a rank in a step"
     return [bars_figure(name, caption, bars, unit="MB", axis=axis, height=0.8 + 0.7 * len(bars))]
 

@@ -61,9 +61,9 @@ K = TypeVar("K", bound=Kind)
 TIMED_ON_A_GPU = ("waterfall", "communication")
 TIMED = ("waterfall", "communication", "data_path")  # kinds of record whose tables hold times
 ON_A_CPU = (
-    "What is marked (CPU) was measured on a processor: it shows that the program works and in "
-    "which direction a number goes. A GPU weighs arithmetic, memory and waiting differently, so "
-    "neither its times nor its ratios carry over."
+    "Numbers marked (CPU) were measured on a CPU: they show that the program works and in which "
+    "direction a number goes. On a GPU, arithmetic, memory and waiting weigh differently, so "
+    "neither times nor ratios carry over."
 )
 
 
@@ -84,7 +84,7 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         Section("data-path", "Images, and the loop around a step", _data(records)),
         Section(
             "external",
-            "Are these numbers of a sensible size?",
+            "Are these numbers plausible?",
             _external(),
         ),
     ]
@@ -92,7 +92,7 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
 
 def _steps(main: Setting | None, records: Records) -> list[Block]:
     words = (
-        "One step of each method from the same synthetic batch, in turns in one process: forward, "
+        "One step of each method on the same synthetic batch, in turns in one process: forward, "
         "loss, backward, optimizer. Images are already on the device and one device sends nothing, "
         "so this is the cost of computing alone; reading images and exchanging between devices "
         "have their own sections."
@@ -117,10 +117,10 @@ def _waterfall(records: Records) -> list[Block]:
     words = (
         "The paper's 2.7 is of whole trainings, and its release trains CLIP and CatLIP with "
         "different attention, precision, image sizes and more. Here a training step goes from the "
-        "released CLIP configuration to the released CatLIP one a change at a time, each timed "
-        "before and after in turns; then once more in the reverse order, for what a change is "
-        "worth may depend on what was changed before. Reading images and the number of epochs are "
-        "not in it."
+        "released CLIP configuration to the released CatLIP one, one change at a time. Each change "
+        "is timed before and after in turns; then all changes once more in reverse order, because "
+        "the effect of one may depend on those before it. Reading images and the number of epochs "
+        "are not included."
     )
     parts, missing = (waterfall_figures, waterfall_tables), "No factor has been timed."
     blocks = _each(records, Waterfall, parts, words=words, missing=missing, command=WATERFALL)
@@ -134,9 +134,9 @@ def _waterfall(records: Records) -> list[Block]:
 
 def _memory(records: Records) -> list[Block]:
     words = (
-        "What a whole training step keeps at its peak, and what it is for, beside what arithmetic "
-        "predicts. Memory decides how many images fit on a device. What libraries take for "
-        "themselves outside of tensors is not in the parts."
+        "The peak memory of a whole training step, what uses it, and what arithmetic predicts. "
+        "Memory decides how many images fit on a device. The parts do not include what libraries "
+        "take for themselves outside of tensors."
     )
     parts = (memory_figures, memory_tables)
     return _each(
@@ -154,8 +154,8 @@ def _memory(records: Records) -> list[Block]:
 def _communication(records: Records) -> list[Block]:
     words = (
         "What ranks send each other in a step: every method sums gradients, and the contrastive "
-        "ones also exchange features. A part hides behind the backward pass; the rest is what a "
-        "step waits for. Times depend on the link between the ranks: bytes carry over to other "
+        "ones also exchange features. Part of it overlaps with the backward pass; a step "
+        "waits for the rest. Times depend on the link between the ranks: bytes carry over to other "
         "machines, milliseconds do not."
     )
     parts = (communication_figure, exchange_tables)
@@ -172,9 +172,9 @@ def _communication(records: Records) -> list[Block]:
 def _projection(records: Records) -> list[Block]:
     words = (
         "The paper trains on many GPUs. These numbers are computed from one device's step and the "
-        "bandwidth of a link, not measured; the last table holds the same arithmetic against what "
-        "was measured where several ranks were there. Stragglers, failures and networks shared "
-        "with others are not in it."
+        "bandwidth of a link, not measured; the last table compares the same arithmetic with "
+        "measurements on several ranks. Stragglers, failures and networks shared with others are "
+        "not included."
     )
     parts = (projection_figures, projection_tables)
     return _each(
@@ -203,8 +203,8 @@ def _plan(records: Records) -> list[Block]:
 
 def _data(records: Records) -> list[Block]:
     words = (
-        "A step is only as fast as its images come and as little as the loop adds. Both are rates "
-        "of processor cores: how many cores a GPU needs beside it follows from its images a second."
+        "How fast images arrive, and what the loop adds to a step, limit a training. Both are "
+        "rates of processor cores: how many cores a GPU needs follows from its images per second."
     )
     blocks = _each(
         records,
@@ -226,10 +226,10 @@ def _data(records: Records) -> list[Block]:
 
 def _external() -> list[Block]:
     words = (
-        "What other people's trainings reach, as they publish it. Hardware, model, batch, "
-        "precision and what counts as time differ from ours and from each other, so no ratio "
-        "to the rates of our steps means anything; but a number of ours for the same model and "
-        "card that is several times off would be a mistake of ours."
+        "Rates that other people published for their trainings. Hardware, model, batch, "
+        "precision and what counts as time differ from ours and from each other, so ratios to the "
+        "rates of our steps mean nothing; but if a number of ours for the same model and card were "
+        "several times off, it would be a mistake of ours."
     )
     return [Text(words), external_table()]
 

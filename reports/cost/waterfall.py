@@ -16,7 +16,7 @@ from reports.read.records import Record
 from reports.render.figures import COLOURS, INK, MUTED, Figure
 
 TICKS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.7, 2, 2.7, 4, 6, 10, 20, 50, 100)
-PRODUCT, LEFT_OVER, AT_ONCE = "product", "left over", "first against last,\nmeasured at once"
+PRODUCT, LEFT_OVER, AT_ONCE = "product", "left over", "first against last,\nin turns"
 # Factors that operations and bytes sent do not explain.
 UNEXPLAINED = ("attention", "precision", "images per device")
 LEAST_APART = 0.08  # of two ticks, as a fraction of the axis
@@ -102,7 +102,7 @@ def _reach(bars: list[Bar]) -> list[float]:
 
 def _caption(record: Record[Waterfall], named: NamedWay, order: str) -> str:
     caption = (
-        f"{ORDERS[order]}: how many times faster an image passes than with {named.start} "
+        f"{ORDERS[order]}: how many times faster an image is processed than with {named.start} "
         f"({step_description(record)})"
     )
     caption += "; the dashed line is the paper's claim." if named.published else "."

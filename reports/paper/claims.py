@@ -70,7 +70,7 @@ JUDGES: Mapping[str, Judge] = {
     "loss_unsaturated": accuracy.loss_still_falls,
     "more_synsets": partial(COUNTED, count=words.unique_synsets, what="different synsets"),
     "more_matches": partial(
-        COUNTED, count=words.exact_matches, what="of ImageNet-1k's labels exactly"
+        COUNTED, count=words.exact_matches, what="labels of ImageNet-1k found exactly"
     ),
     "more_samples": partial(
         COUNTED,
@@ -153,9 +153,9 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
             rows.append([Cell(topic)])
         rows.append(_row(claim, judged[claim.id]))
     caption = (
-        "A claim holds, does not hold, or cannot be told, at the scale that is said with it and by "
-        "its rule in the table below. Intervals are of 95 %, over the pairs that are named; fewer "
-        f"than {least_pairs()} pairs have none. Cannot tell is neither for nor against a claim."
+        'The verdict "holds", "does not hold" or "cannot tell" follows the rule in the table '
+        "below, at the scale that it names. Intervals are of 95 %, over the named pairs or seeds; "
+        f'fewer than {least_pairs()} have none. "Cannot tell" is neither for nor against a claim.'
     )
     verdicts_table = Table(
         "claims",
@@ -182,7 +182,7 @@ def _rules_table(records: Records) -> Table:
     return Table(
         "rules",
         "The rules, and the commands that would settle each claim",
-        ["Claim", "Compared", "Rule", "Bound", "Would settle it"],
+        ["Claim", "Compared", "Rule", "Bound", "Command"],
         rows=rows,
         caption=_written_when(records),
         folded=True,
@@ -223,7 +223,7 @@ def _turns(judged: Verdict) -> Iterator[str]:
     first = judged.evidence.compared[0] if judged.evidence and judged.evidence.compared else None
     if judged.room and first and first.estimate and not first.estimate.is_count:
         unit = "" if first.unit == "times" else f" {first.unit}"
-        yield f"It would turn if an interval moved by {shown(judged.room, first.decimals)}{unit}."
+        yield f"It would change if an interval moved by {shown(judged.room, first.decimals)}{unit}."
 
 
 def _powers(claim: Claim, judged: Verdict) -> Iterator[str]:
@@ -236,7 +236,7 @@ def _powers(claim: Claim, judged: Verdict) -> Iterator[str]:
     if found_by:
         each = ", ".join(f"{what} {100 * often:.0f} %" for what, often in found_by.items())
         yield (
-            f"A true difference of {claim.bound:g} would be found in so many of such experiments: "
+            f"Experiments of this size would find a true difference of {claim.bound:g} this often: "
             f"{each}."
         )
 
@@ -261,7 +261,7 @@ def _over(estimate: Estimate, decimals: int) -> str:
     if estimate.low is not None:
         parts.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
     if estimate.pairs is not None:
-        few = "" if estimate.low is not None else f", of at least {least_pairs()}"
+        few = "" if estimate.low is not None else f", at least {least_pairs()} needed"
         parts.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
     if estimate.images is not None:
         parts[-1] += f", {estimate.images:,} images"

@@ -110,7 +110,7 @@ def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
             ]
             if near and estimate:
                 estimate = Estimate(estimate.value, pairs=estimate.pairs)
-                title += f" ({' and '.join(near)} not told from an untrained encoder)"
+                title += f" ({' and '.join(near)} cannot be told from an untrained encoder)"
             compared.append(Compared(title, estimate))
             sources |= {one.path: one for one, _ in pairs}
         if compared:
@@ -201,7 +201,7 @@ def accuracies(group: Trained) -> Levels:
     """CatLIP's accuracies on every task, of linear probes and of fine-tuning, in %."""
     return {
         f"{title}, {way}": {seed: _value(record, name) for seed, record in first.items()}
-        for kind, way in (("linear_probe", "LP"), ("finetune", "FT"))
+        for kind, way in (("linear_probe", "linear probe"), ("finetune", "fine-tuning"))
         for name, title in measures_of(group, kind).items()
         if (first := of_seeds(group, kind, "catlip", name=name))
     }
@@ -230,7 +230,7 @@ def negative_loss(group: Trained) -> Levels:
     own = group.of(Pretrain, "catlip")
     losses = by_seed(alike(own, own).records, lambda r: r.measured.final_loss)
     named = _named({seed: -loss for seed, loss in losses.items()})
-    return {"final loss, lower by": named} if named else {}
+    return {"decrease of the final loss": named} if named else {}
 
 
 def _named(by_seed: Mapping[int | None, float]) -> dict[int, float]:
@@ -244,7 +244,7 @@ def loss_still_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
         records = group.of(Pretrain, "catlip")
         falls = list(by_seed(records, _last_fall).values())
         if falls:
-            compared = [Compared("the last tenth, lower by", of_pairs(falls), "nats", decimals=2)]
+            compared = [Compared("decrease in the last tenth", of_pairs(falls), "nats", decimals=2)]
             yield Evidence(compared, "", group.caveats, anchor=link(records))
 
 

@@ -107,7 +107,7 @@ def fewer_bytes(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """A rank sends fewer bytes in a step with CatLIP."""
     for record in _records(groups, Communication):
         sent = {m: costs.sent_mb for m, costs in record.measured.methods.items()}
-        yield from _count(record, sent, "MB a rank and step")
+        yield from _count(record, sent, "MB per rank and step")
 
 
 def _count(record: Record[StepKind], counts: dict[str, float], what: str) -> Iterator[Evidence]:
@@ -126,7 +126,7 @@ def waits_less(groups: Sequence[Trained]) -> Iterator[Evidence]:
         methods = record.measured.methods
         exposed = [methods[m].exposed_ms for m in PAIR if m in methods]
         times = [record.trusted(ms) for ms in exposed if ms is not None]
-        yield from _compared(record, "Exposed", times)
+        yield from _compared(record, "Exposed exchange", times)
 
 
 def loss_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:

@@ -1,5 +1,5 @@
-"""How the paper's claims on learning longer, learning from few images, and cutting the vocabulary
-are judged.
+"""Evidence on the paper's claims on longer training, on learning from few images, and on pruning
+the vocabulary.
 """
 
 import re
@@ -19,28 +19,28 @@ from reports.read.records import Record
 from reports.summary.tables import link
 from reports.transfer.longer_training import snapshots_of
 from reports.transfer.transfer_gain import Gain, encoder_means, gains_of
-from reports.transfer.transfer_lines import brief_share
+from reports.transfer.transfer_lines import brief_fraction
 
 TRIED: dict[str, type[OnTasks]] = {kind.kind: kind for kind in (LinearProbe, Finetune)}
 GOOD_THRESHOLDS: tuple[float, ...] = (100, 500)  # Appendix B
-LARGE_THRESHOLD = 1000  # from which on Figure 6 says that accuracy falls
+LARGE_THRESHOLD = 1000  # Figure 6 says that accuracy falls from here on
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a training to the end of its schedule came to; `top1` in %."""
+    """The result of a training to the end of its schedule; `top1` in %."""
 
     top1: float
     seconds: float | None
     device: str
 
 
-# Length of training, in its unit -> seed of pre-training -> what it came to.
+# Length of training, in its unit -> seed of pre-training -> result.
 Lengths = dict[float, dict[str, Ended]]
 
 
 def _lengths(group: Trained, method: str) -> Iterator[tuple[str, str, Lengths]]:
-    """Task, unit and trainings of two lengths at least, as the benches of each kind ran them."""
+    """Task, unit and results, for each kind of bench that ran trainings of at least two lengths."""
     by_task: dict[tuple[str, str], dict[float, dict[str, list[Ended]]]] = {}
 
     def add(task: str, unit: str, *, length: float, seed: str, ended: Ended) -> None:
@@ -70,13 +70,13 @@ def _lengths(group: Trained, method: str) -> Iterator[tuple[str, str, Lengths]]:
 
 
 def _mean_of(probes: Sequence[Ended]) -> Ended:
-    """Of the probes of one training."""
+    """The mean over the probes of one training."""
     return replace(probes[0], top1=fmean(ended.top1 for ended in probes))
 
 
 def longer_helps(groups: Sequence[Trained], method: str) -> Iterator[Evidence]:
-    """What the longest training reaches beyond the second longest, of the lengths that have enough
-    seeds, or of all.
+    """The accuracy of the longest training minus that of the second longest. If at least two
+    lengths have enough seeds, only those lengths are used, else all.
     """
     for group in groups:
         records, compared = group.of(LongerTraining, method), []
@@ -91,8 +91,7 @@ def longer_helps(groups: Sequence[Trained], method: str) -> Iterator[Evidence]:
             yield Evidence(compared, "", _on(group, "cc3m"), anchor=anchor)
         elif records:
             words = (
-                "Only one length was trained to its end; snapshots on the way there are not "
-                "annealed."
+                "Only one length was trained to its end; its earlier snapshots are not annealed."
             )
             yield Evidence([], words, group.caveats, anchor=link(records))
 
@@ -102,13 +101,14 @@ def _top1(trainings: Mapping[str, Ended]) -> dict[str, float]:
 
 
 def _on(group: Trained, scale: str) -> tuple[str, ...]:
-    """The group's caveats, and that it is of another data set than the claim where it is."""
+    """The group's caveats; without any, a caveat if its data set is not the claim's."""
     return group.caveats or (() if group.scale == scale else (f"on {SCALES[group.scale]}",))
 
 
 def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The seconds of CLIP's best training over those until CatLIP is as accurate, seed by seed on
-    one device. A seed that never is counts as if its longest training just were.
+    """The training time of CLIP's best training over the time that CatLIP needs for the same
+    accuracy, paired by seed on one device. If CatLIP never reaches it with a seed, its longest
+    training counts as having just reached it.
     """
     for group in groups:
         ours, theirs = (
@@ -130,7 +130,7 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def _by_seed(lengths: Lengths) -> dict[str, list[Ended]]:
-    """Seed -> its trainings, the shortest first, where each length has it and is timed."""
+    """Seed -> its trainings, shortest first; only seeds that have every length, with its time."""
     every = {seed: None for own in lengths.values() for seed in own}
     by_seed = {seed: [own[seed] for own in lengths.values() if seed in own] for seed in every}
     return {
@@ -155,19 +155,19 @@ def _gains(group: Trained, kind: str) -> dict[str, list[Gain]]:
     }
 
 
-def _points(gains: Sequence[Gain], share: float) -> dict[str, float]:
-    """The mean gain of each encoder."""
-    means = encoder_means(gain for gain in gains if gain.share == share)
+def _points(gains: Sequence[Gain], fraction: float) -> dict[str, float]:
+    """Seed of the encoder -> its mean gain at a fraction of the training data, in points."""
+    means = encoder_means(gain for gain in gains if gain.fraction == fraction)
     return {str(seed): points for seed, points in means.items()}
 
 
 def transfer_init_gains(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """With the fewest images of each task, linear probes."""
+    """The gain of Transfer Init in linear probes with the fewest images of each task."""
     for group in groups:
         compared = [
             Compared(
                 group.tasks[task],
-                of_pairs([*_points(own, min(gain.share for gain in own)).values()]),
+                of_pairs([*_points(own, min(gain.fraction for gain in own)).values()]),
             )
             for task, own in _gains(group, "linear_probe").items()
         ]
@@ -177,16 +177,16 @@ def transfer_init_gains(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def gain_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The gain with the fewest images beyond that with the most."""
+    """The gain with the fewest images minus that with the most."""
     for group in groups:
         compared, said = [], []
         for task, own in _gains(group, "linear_probe").items():
-            shares = {gain.share for gain in own}
-            few, many = (_points(own, pick(shares)) for pick in (min, max))
-            if len(shares) > 1:
+            fractions = {gain.fraction for gain in own}
+            few, many = (_points(own, pick(fractions)) for pick in (min, max))
+            if len(fractions) > 1:
                 compared.append(Compared(group.tasks[task], of_pairs(paired(few, many))))
                 said.append(
-                    f"{group.tasks[task]} gains {_mean(few)} with the fewest and {_mean(many)} "
+                    f"{group.tasks[task]}: gain {_mean(few)} with the fewest images, {_mean(many)} "
                     "with the most"
                 )
         if compared:
@@ -195,19 +195,21 @@ def gain_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def tuned_gain_is_smaller(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """At the smallest share that both have, the gain of linear probing beyond that of
-    fine-tuning.
+    """The gain in linear probing minus that in fine-tuning, at the smallest fraction of the
+    training data that both have.
     """
     for group in groups:
         probed, tuned = _gains(group, "linear_probe"), _gains(group, "finetune")
         compared, said = [], []
         for task in [task for task in probed if task in tuned]:
-            shares = {g.share for g in probed[task]} & {g.share for g in tuned[task]}
-            if shares:
-                one, other = (_points(own[task], min(shares)) for own in (probed, tuned))
-                where = f"{group.tasks[task]}, {brief_share(min(shares))} % of the data"
+            fractions = {g.fraction for g in probed[task]} & {g.fraction for g in tuned[task]}
+            if fractions:
+                one, other = (_points(own[task], min(fractions)) for own in (probed, tuned))
+                where = f"{group.tasks[task]}, {brief_fraction(min(fractions))} % of the data"
                 compared.append(Compared(where, of_pairs(paired(one, other))))
-                said.append(f"{where}: LP gains {_mean(one)}, FT {_mean(other)}")
+                said.append(
+                    f"{where}: linear probing gains {_mean(one)}, fine-tuning {_mean(other)}"
+                )
         if compared:
             anchor = link(group.of(Finetune, "catlip"))
             yield Evidence(compared, f"{'; '.join(said)}.", group.caveats, anchor=anchor)
@@ -218,7 +220,7 @@ def _mean(points: Mapping[str, float]) -> str:
 
 
 def thresholds_alike(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """What threshold 500 reaches beyond threshold 100."""
+    """The accuracy with threshold 500 minus that with threshold 100."""
     low, high = GOOD_THRESHOLDS
     for group, record, levels in _thresholds(groups):
         compared = [
@@ -231,12 +233,12 @@ def thresholds_alike(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def large_thresholds_lose(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """What the threshold of the best mean reaches beyond the largest."""
+    """The accuracy with the best threshold minus that with the largest."""
     for group, record, levels in _thresholds(groups):
         compared = []
         for name, own in levels.items():
             top, last = max(own, key=lambda t: fmean(own[t].values())), max(own)
-            what = f"{name}, above {top:,g} against above {last:,g}"
+            what = f"{name}, threshold {top:,g} against {last:,g}"
             compared.append(Compared(what, of_pairs(paired(own[top], own[last]))))
         if compared:
             largest = max(t for own in levels.values() for t in own)
@@ -251,14 +253,14 @@ Levels = Mapping[float, Mapping[float, float]]  # threshold -> seed -> accuracy 
 def _thresholds(
     groups: Sequence[Trained],
 ) -> Iterator[tuple[Trained, Record, Mapping[str, Levels]]]:
-    """Every record of thresholds, with the levels of each of its probes."""
+    """Every record of kind `threshold`, with the accuracies of each of its probes."""
     for group in groups:
         for record in group.of(Threshold):
             yield group, record, reached(record)
 
 
 def _of_thresholds(group: Trained, record: Record) -> tuple[str, ...]:
-    """The caveats of the trainings that the record itself is of."""
+    """The group's caveats, and whether the trainings in the record are shorter than the paper's."""
     short = group.scale in SCALES and not all(
         is_enough(n, group.scale) for n in record.series("images_seen") or [0.0]
     )

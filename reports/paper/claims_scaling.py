@@ -36,7 +36,7 @@ def more_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
             least, most = accuracies(by_fraction[min(by_fraction)]), accuracies(by_fraction[1.0])
             compared = [
                 Compared(
-                    f"{task}, all data beside {100 * min(by_fraction):g} %",
+                    f"{task}, all data against {100 * min(by_fraction):g} %",
                     of_pairs(paired(most[task], least[task])),
                 )
                 for task in most
@@ -86,7 +86,7 @@ def accuracies(cells: Cells) -> Levels:
 def negative_loss(cells: Cells) -> Levels:
     """The final loss, in nats, with its sign changed, so that higher is better."""
     losses = {cell.measured.seed: -cell.measured.final_loss for cell in cells}
-    return {"final loss, lower by": losses}
+    return {"decrease of the final loss": losses}
 
 
 def _of_catlip(groups: Sequence[Trained]) -> Iterator[tuple[tuple[str, ...], Cells]]:

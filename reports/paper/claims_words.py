@@ -55,7 +55,10 @@ def more_in_larger_data(groups: Sequence[Trained], count: Count, what: str) -> I
         return
     for group in groups:
         for record in _counted(group, count):
-            said = f"{shown(count(record.measured), 0)} {what} in the one data set there is."
+            said = (
+                f"{shown(count(record.measured), 0)} {what} in one data set; the claim compares "
+                "two."
+            )
             yield Evidence([], said, group.caveats, anchor=record.anchor)
 
 
@@ -85,6 +88,6 @@ def exact_share(groups: Sequence[Trained]) -> Iterator[Evidence]:
                     f"{shown(labels.exact, 0)} of {shown(labels.labels, 0)}, {shown(share, 1)} %, "
                     f"by rule {rule_of(record)}."
                 )
-                compared = [Compared(f"beside {SHARE} %", counted(share - SHARE))]
+                compared = [Compared(f"against {SHARE} %", counted(share - SHARE))]
                 own = compared if group.scale == "datacomp" else []
                 yield Evidence(own, said, (), anchor=record.anchor)

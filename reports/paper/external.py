@@ -31,9 +31,9 @@ def external_table() -> Table:
     """Published rates, in the order of the file."""
     rows = [_row(rate) for rate in read_external()]
     caption = (
-        "MFU is model FLOPs a second over what the card's datasheet promises, computed here from "
-        "the rate unless the last column says that the source gives it. Rates are per GPU where a "
-        "source gives a total. No published number was found for the memory of a CLIP B/16 "
+        "MFU is model FLOPs per second over the peak in the card's datasheet, computed here from "
+        "the rate unless the last column says that the source gives it. Rates are per GPU, also "
+        "where a source gives a total. No published number was found for the memory of a CLIP B/16 "
         "training step, nor for the time of its exchange of features."
     )
     return Table(

@@ -58,7 +58,7 @@ CACHED = (
     "On features that were computed once, without augmentation: not the protocol of Table 7(a)."
 )
 MIXED = "Beware: these runs differ in more than the seed."
-SLIDING = "Pictures resized to a square, as the release tests; with a sliding window {} %."
+SLIDING = "Images resized to a square, as the release tests; with a sliding window {} %."
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ TUNED = (
     "Places365."
 )
 DENSE = (
-    "The {} below train{} by Table 7({}); RUN is the folder of a pre-training, or "
+    "The {} below train{} as in Table 7({}); RUN is the folder of a pre-training, or "
     "`released:vit_b16`."
 )
 _PROBE = (

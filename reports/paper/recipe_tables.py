@@ -102,7 +102,7 @@ def recipe_tables(records: Records) -> list[Table]:
     parts = [_transfer_table(record, name, recipe) for name, recipe in TRANSFER.items()]
     rows = [row for part in parts for row in ([Cell(part.title)], *part.rows)]
     columns = parts[0].columns
-    return [*pretraining, Table("table_7", "Table 7: recipes of transfer", columns, rows=rows)]
+    return [*pretraining, Table("table_7", "Table 7: transfer recipes", columns, rows=rows)]
 
 
 def differences(tables: Sequence[Table]) -> int:

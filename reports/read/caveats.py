@@ -70,7 +70,7 @@ def busy_machines(records: Iterable[Record[Kind]], called: str = "records") -> s
     where = f"in {len(busy)} of {len(unique)} {called}{names}"
     if len(unique) == 1:
         where = "while this was measured"
-    return f"Beware: the machine was busy otherwise {where}; times and rates alone are in doubt."
+    return f"Beware: other programs were busy {where}; only times and rates are in doubt."
 
 
 def broken_images(records: Iterable[Record[Kind]]) -> str:

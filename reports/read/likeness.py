@@ -46,10 +46,10 @@ def alike(own: Sequence[Record[K]], every: Sequence[Record[K]], task: str = "") 
     fields = listed(unlike([common[0], *left_out], task))
     if kept:
         runs = f"{len(left_out)} run{'s' * (len(left_out) > 1)} of another recipe"
-        return Alike(kept, (f"Left out: {runs}, other in {fields}.",))
+        return Alike(kept, (f"Left out: {runs}, different in {fields}.",))
     return Alike(
         _largest(_groups(own, task)),
-        (f"Not to be compared: of another recipe than most here, other in {fields}.",),
+        (f"Not comparable: its recipe differs from most here, in {fields}.",),
     )
 
 

@@ -1,9 +1,9 @@
-"""What the records of one setting say: quantities over seeds for each method.
+"""Quantities over seeds for each method, from the records of one setting.
 
-A *setting* is one scale under one root, such as `runs/starter`: what was run here is never averaged
-with records that were brought from elsewhere. Accuracy is averaged over everything in the setting;
-times only over one device, the one that most trainings ran on, and costs of different devices never
-meet in a ratio.
+A *setting* is one scale under one root, such as `runs/starter`, so runs from here are never
+averaged with records that were brought from elsewhere. Accuracy is averaged over all devices of the
+setting. Times are averaged only over the device that most trainings ran on, and no ratio mixes the
+costs of different devices.
 """
 
 import math
@@ -25,7 +25,7 @@ from reports.read.records import Record, Records, of_kind, slug
 
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
 STARTER_TASKS = ("concepts", "subgroups")
-SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that no method chooses for itself
+SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that must not depend on the method
 K = TypeVar("K")
 OfKind = TypeVar("OfKind", bound=Kind)
 
@@ -39,13 +39,13 @@ class Setting:
     records: tuple[Record, ...]
 
     def of(self, kind: type[OfKind], method: str | None = None) -> list[Record[OfKind]]:
-        """The records of a kind, and of a method where one is named."""
+        """The records of a kind; if a method is given, only the records of that method."""
         return of_kind(self.records, kind, method)
 
     @cached_property
     def methods(self) -> list[str]:
-        """Every method that was trained or probed here: random init, CatLIP, CLIP, then the others
-        by name.
+        """Every method that was trained or probed here: the known ones in their fixed order, then
+        the others by name.
         """
         return ordered(
             r.method
@@ -55,18 +55,20 @@ class Setting:
 
     @cached_property
     def device(self) -> str:
-        """The device that most trainings ran on (else most timings); empty without either."""
+        """The device that most trainings ran on, or most timings if there are no trainings; empty
+        without either.
+        """
         trained, timed = self.of(Pretrain), self.of(StepTime)
         runs: list[Record] = [*trained] or [*timed]
         return Counter(r.device for r in runs).most_common(1)[0][0] if runs else ""
 
     def accuracy(self, method: str, task: str) -> Quantity | None:
-        """Of the linear probes of a task, in percent over the seeds of pre-training."""
+        """Linear-probe accuracy on a task, in percent, over the seeds of pre-training."""
         return over_seeds(self.probes(method, task).records, lambda r: probed(r, task))
 
     def probes(self, method: str, task: str) -> Alike[LinearProbe]:
-        """The linear probes of a method that its accuracy on a task is averaged over: of one
-        recipe, of encoders of one recipe.
+        """The linear probes that a method's accuracy on a task is averaged over: all of one recipe,
+        and of encoders of one recipe.
         """
         if (method, task) not in self._probes:
             on_it = [r for r in self.of(LinearProbe) if task in r.measured.tasks]
@@ -77,7 +79,7 @@ class Setting:
         return self._probes[method, task]
 
     def _is_of_counted(self, probe: Record[LinearProbe]) -> bool:
-        """Whether the encoder's training, where its record is here, is among those that count."""
+        """Whether the training of the probe's encoder counts; True if its record is not here."""
         encoder = PurePath(probe.setup.encoder.removesuffix(":raw")).name
         return (probe.method, encoder) not in self._left_out
 
@@ -88,7 +90,7 @@ class Setting:
         return {(r.method, r.name) for r in self.of(Pretrain) if r.path not in kept}
 
     def counted(self, method: str) -> Alike[Pretrain]:
-        """The trainings of a method that count: of one recipe."""
+        """The trainings of a method that count: those of its most common recipe."""
         if method not in self._counted:
             own = self.of(Pretrain, method)
             self._counted[method] = alike(own, own)
@@ -103,39 +105,29 @@ class Setting:
         return {}
 
     def training(self, method: str, value: Callable[[Pretrain], float]) -> Quantity | None:
-        """A value of trainings over seeds, on this setting's device only."""
+        """A value of a method's trainings over seeds, on this setting's device only."""
         return over_seeds(self.trainings(method), lambda r: value(r.measured))
 
     @cached_property
     def timed(self) -> dict[str, list[Record[Pretrain]]]:
-        """Method -> its trainings whose times count, which are not those beside other busy
-        programs; without a method that this leaves too few to be compared.
+        """Method -> its trainings whose times count: those that no other busy program disturbed.
+        Methods with too few of them for a comparison are left out.
         """
         every = {method: self.trainings(method) for method in self.methods}
         quiet = {method: undisturbed(own) for method, own in every.items()}
         return {m: kept for m, kept in quiet.items() if kept and are_enough(kept, every[m])}
 
     def seconds(self, method: str) -> Quantity | None:
-        """Of training over seeds, where they count."""
+        """A method's training time in seconds over seeds; None if no times count."""
         return over_seeds(self.timed.get(method, ()), lambda record: record.measured.train_seconds)
-
-    def relative_time(self, method: str) -> Quantity | None:
-        """Seconds of training over the mean of CLIP's; None where CLIP was not trained, or not like
-        it.
-        """
-        clip = self.seconds("clip")
-        if clip is None or not clip.mean > 0 or self.unlike_trainings(method, "clip"):
-            return None
-        seconds = by_seed(self.timed.get(method, ()), lambda r: r.measured.train_seconds)
-        return quantity_of(s / clip.mean for s in seconds.values())
 
     def trainings(self, method: str) -> list[Record[Pretrain]]:
         """The trainings of a method that count, on this setting's device."""
         return [r for r in self.counted(method).records if r.device == self.device]
 
     def unlike_trainings(self, one: str, other: str) -> list[str]:
-        """What keeps the trainings of two methods from being compared: the encoder, its images or
-        how many it saw.
+        """The fields that make the trainings of two methods not comparable: the encoder, the
+        resolution, or the number of images seen.
         """
         both = [self.counted(method).records for method in (one, other)]
         if not all(both) or one == other:
@@ -148,8 +140,8 @@ class Setting:
         return fields if alike_in_images(*seen) else [*fields, "images_seen"]
 
     def unlike(self, one: str, other: str, task: str) -> list[str]:
-        """What keeps the probes of two methods from being compared: their trainings, or how they
-        were probed.
+        """The fields that make the probes of two methods not comparable: those of their trainings,
+        and those of the probes.
         """
         probes = [self.probes(method, task).records for method in (one, other)]
         return self.unlike_trainings(one, other) + (
@@ -158,8 +150,8 @@ class Setting:
 
     @cached_property
     def step_time(self) -> Record[StepTime] | None:
-        """The step times of this setting: of its device, and of its encoder where that was
-        timed.
+        """The record of step times on this setting's device: of the setting's encoder if that was
+        timed, else the first.
         """
         encoder = next((r.setup.recipe.encoder for r in self.of(Pretrain)), "")
         timed = [r for r in self.of(StepTime) if r.device == self.device and r.measured.methods]
@@ -167,7 +159,7 @@ class Setting:
 
     @property
     def of_the_paper(self) -> list[Record[StepTime]]:
-        """Timings of the paper's smallest encoder on this setting's device."""
+        """Timings of the paper's smallest encoder, ViT B/16, on this setting's device."""
         return [
             r
             for r in self.of(StepTime)
@@ -175,10 +167,10 @@ class Setting:
         ]
 
     def paired(self, task: str, one: str, other: str) -> list[float]:
-        """The differences `one - other` of the probes of a task in points, a seed each, for the
-        seeds that both have.
+        """The differences `one` - `other` in probe accuracy on a task, in points: one for each seed
+        that both methods have.
 
-        None where the two were not trained or probed alike.
+        Empty if the two were not trained or probed alike.
         """
         if self.unlike(one, other, task):
             return []
@@ -189,7 +181,7 @@ class Setting:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """What keeps the numbers of this setting from meaning what they seem to mean."""
+        """Sentences on what could mislead a reader of this setting's numbers."""
         sentences = [
             warning for method in self.methods for warning in self._mixed_recipes(method)
         ] + self._unlike_methods()
@@ -201,8 +193,8 @@ class Setting:
         images = [r.measured.images_seen for m in self.methods for r in self.trainings(m)]
         if images and not alike_in_images(min(images), max(images)):
             sentences.append(
-                "Not every training saw the same number of images, so training times are not like "
-                "for like."
+                "Not every training saw the same number of images, so training times cannot be "
+                "compared."
             )
         return sentences
 
@@ -210,7 +202,7 @@ class Setting:
         counted = self.counted(method)
         trained = self.of(Pretrain, method)
         fields = unlike(trained)
-        words = f"The seeds of {name_of(method)} differ in {listed(fields)}, not in the seed alone"
+        words = f"Trainings of {name_of(method)} differ in {listed(fields)}, not only in the seed"
         return (
             [(f"{words}; {len(counted.records)} of {len(trained)} trainings count.")]
             if fields
@@ -218,7 +210,7 @@ class Setting:
         )
 
     def _unlike_methods(self) -> list[str]:
-        """A sentence where CatLIP and CLIP, or how they were probed, cannot be compared."""
+        """A sentence if CatLIP and CLIP, or their probes, cannot be compared."""
         unlike = []
         for task in STARTER_TASKS:
             fields = self.unlike("catlip", "clip", task)
@@ -236,8 +228,8 @@ class Setting:
 
 
 def settings(records: Records) -> list[Setting]:
-    """Every setting with a training, a probe or a timing: by root, in the order given, then by
-    scale, starter first.
+    """Every setting with a training, a probe or a timing: in the order of the roots as given, then
+    by scale, starter first.
     """
     roots = list(dict.fromkeys(r.root for r in records.every))
     keys = {(r.root, r.scale): None for r in records.every if r.kind in MAIN_KINDS}
@@ -263,7 +255,7 @@ def by_seed(
 
 
 def means_by(values: Iterable[tuple[K, float | None]]) -> dict[K, float]:
-    """The mean of the values of each key, without those that are not there."""
+    """Key -> the mean of its values; None is left out."""
     groups: dict[K, list[float]] = {}
     for key, value in values:
         if value is not None:
@@ -272,12 +264,12 @@ def means_by(values: Iterable[tuple[K, float | None]]) -> dict[K, float]:
 
 
 def alike_in_images(one: float, other: float) -> bool:
-    """Whether trainings saw as many images, as nearly as whole steps of their batches allow."""
+    """Whether two trainings saw the same number of images, up to rounding to whole steps."""
     return math.isclose(one, other, rel_tol=1e-3)
 
 
 def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:
-    """The fields that are not the same in all recipes, leaving out what cannot change a result."""
+    """The fields that differ between recipes, other than `seed` and `about`."""
     keys = dict.fromkeys(
         key for recipe in recipes for key in recipe if key not in ("seed", "about")
     )
@@ -292,6 +284,6 @@ def group_anchor(record: Record) -> str:
 
 
 def probed(record: Record[LinearProbe], task: str) -> float | None:
-    """The accuracy of a linear probe in %; None where it has none of that task."""
+    """The accuracy of a linear probe on a task, in %; None if it was not probed on that task."""
     accuracy = record.measured.accuracies().get(task)
     return None if accuracy is None else 100 * accuracy

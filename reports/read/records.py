@@ -1,7 +1,7 @@
-"""Records on disk -> records in memory, and what could not be read, with the reason.
+"""Reads records from disk, and keeps the reason for each file that is not a record.
 
-A record is one run of anything: `ROOT/<scale>/<kind>/<name>.json`. What is read here may come from
-an interrupted run, another program or another machine, so nothing is trusted: a file that is not a
+A record describes one run of anything: `ROOT/<scale>/<kind>/<name>.json`. A file may come from an
+interrupted run, another program or another machine, so nothing is trusted: a file that is not a
 record becomes a `Problem`, a metric that is missing or not a number becomes None, and a NaN stays
 NaN so that the page can say so.
 """
@@ -29,10 +29,10 @@ SCHEMA = 1
 LARGEST = 1e18
 NUMBERS = (float, int, bool)
 LONGEST = 400  # characters of a text in a table
-NAME = 60  # characters of a text that is likely to be there many times
-IMAGES = ("image", "mask", "truth", "predicted")  # base64: long, and no text to read
-BY = "by"  # the key of who made a record, where it says it
-NOT_TOLD = ("seed", "about")  # fields of a recipe that make no run another
+NAME = 60  # characters; a text up to this length is cached, for it is likely to recur
+IMAGES = ("image", "mask", "truth", "predicted")  # keys of base64 texts, which are not cleaned
+BY = "by"  # the key, which a record may lack, of who made it
+NOT_TOLD = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
 NEEDED: dict[str, type] = {
     "kind": str,
     "name": str,
@@ -51,7 +51,7 @@ class Record(Run[K]):
 
     Attributes:
         root: the folder it was found under, as given; `path` includes it.
-        by: who made it; "" where it does not say.
+        by: who made it; "" if the record does not say.
     """
 
     root: str
@@ -98,20 +98,20 @@ class Record(Run[K]):
 
     @cached_property
     def told(self) -> dict[str, Any]:
-        """What a run was told that its result depends on: its recipe without the seed and what the
-        recipe says of itself.
+        """The settings that a run's result depends on: its recipe without `seed` and `about`, and
+        `cached_features`.
         """
         kept = {field: value for field, value in self.recipe.items() if field not in NOT_TOLD}
         return kept | {"cached_features": self.config.get("cached_features")}
 
     @cached_property
     def told_key(self) -> str:
-        """The same for all runs that were told the same."""
+        """`told` as text: equal for all runs with equal settings."""
         return json.dumps(self.told, sort_keys=True)
 
     def series(self, name: str) -> list[float]:
-        """The raw values recorded under `name`; what is not a number is NaN, a missing list is
-        empty.
+        """The raw values recorded under `name`; a value that is not a number becomes NaN, and a
+        missing list is empty.
         """
         values = self.samples.get(name)
         if not isinstance(values, list):
@@ -127,8 +127,8 @@ class Record(Run[K]):
     def rows(self, name: str, of: type[R]) -> list[R]: ...
 
     def rows(self, name: str, of: type[R] | None = None) -> list[Any]:
-        """The rows recorded under `name`, each as a dataclass; where none is given, with the
-        columns by name, and what is not a row is left out.
+        """The rows recorded under `name`, each converted to the type `of`; without it, each as a
+        dictionary, and values that are no dictionary are left out.
         """
         values = self.samples.get(name)
         if of is not None:
@@ -162,22 +162,22 @@ class Records:
 
 
 def of_kind(records: Iterable[Record], kind: type[K], method: str | None = None) -> list[Record[K]]:
-    """The records of a kind, and of a method where one is named."""
+    """The records of a kind; if a method is given, only the records of that method."""
     same: Iterable[Any] = (record for record in records if record.kind == kind.kind)
     return [record for record in same if method is None or record.method == method]
 
 
 class NotARecordError(Exception):
-    """Why a file is left out; the message is the reason shown."""
+    """A file is not a record; the message is the reason that the page shows."""
 
 
 def read_records(roots: Sequence[Path]) -> Records:
     """Read every record below `roots`, in whatever state the files are.
 
     Args:
-        roots: folders that hold `<scale>/<kind>/<name>.json`, or such files; of a file, the scale
-            is the name of its folder's folder. One that does not exist is a problem, not an error;
-            a file that is named twice is read once.
+        roots: folders that hold `<scale>/<kind>/<name>.json`, or single such files; the scale of a
+            single file is the name of the folder two levels above it. A root that does not exist is
+            a problem, not an error; a file that is named twice is read once.
     Returns: the records and the problems; never raises for what a file contains.
     """
     every: list[Record] = []
@@ -200,15 +200,24 @@ def read_records(roots: Sequence[Path]) -> Records:
 
 
 def _files(place: Path) -> list[Path]:
-    """The file itself, or what may be records in a folder, those of unfinished runs among them."""
+    """The file itself, or the files in a folder that may be records, including those of unfinished
+    runs; not hidden ones, such as the state of the steps of `run_all.sh`.
+    """
     if not place.is_dir():
         return [place]
-    paths = [path for path in place.glob("*/*/*") if path.name.endswith((".json", ".json.partial"))]
-    return sorted((path for path in paths if not path.name.startswith(".")), key=_natural)
+    return sorted(
+        (
+            path
+            for path in place.glob("*/*/*")
+            if path.name.endswith((".json", ".json.partial"))
+            and not any(part.startswith(".") for part in path.relative_to(place).parts)
+        ),
+        key=_natural,
+    )
 
 
 def read_record(root: Path, path: Path) -> Record:
-    """One record; raises NotARecordError with the reason where the file is none."""
+    """Read one record. Raises: NotARecordError with the reason if the file is no record."""
     if path.name.endswith(".json.partial"):
         raise NotARecordError("incomplete: the run goes on, or was cut short before its end")
     content = _parse(path)
@@ -252,8 +261,8 @@ def _record(root: Path, path: Path, content: dict[str, Any], run: Run[K]) -> Rec
 
 
 def cleaned(tree: Any) -> Any:
-    """Values from a file as tables can hold them: text on one line, of printable characters and at
-    most LONGEST of them; what is larger than anything measured is infinite.
+    """Values from a file in a form that tables can hold: a text is one line of at most LONGEST
+    printable characters, and a number beyond LARGEST is infinite.
     """
     if isinstance(tree, dict):
         return {
@@ -266,7 +275,7 @@ def cleaned(tree: Any) -> Any:
             for key, value in tree.items()
         }
     if isinstance(tree, list):
-        # Most values are numbers of long curves: these need no call.
+        # Most values are numbers in long curves; testing them here saves a call for each.
         return [
             value if type(value) in NUMBERS and -LARGEST <= value <= LARGEST else cleaned(value)
             for value in tree
@@ -279,14 +288,14 @@ def cleaned(tree: Any) -> Any:
 
 
 def _cleaned_text(text: str) -> str:
-    # Nearly every text is clean, and 10,000 records have millions of them. Of what is printable,
-    # only spaces are blank.
+    # A short cut: nearly every text is clean, and 10,000 records have millions of them. The only
+    # printable white space is the space.
     if len(text) <= LONGEST and text.isprintable() and "  " not in text and text == text.strip():
         return text
     return "".join(filter(str.isprintable, " ".join(text[: 4 * LONGEST].split())))[:LONGEST]
 
 
-# Rows repeat the names of their columns and of their labels.
+# Cached, because rows repeat the names of their columns and of their labels.
 _cleaned_name = functools.lru_cache(maxsize=2**16)(_cleaned_text)
 
 
@@ -295,7 +304,7 @@ def _parse(path: Path) -> Any:
         content = read_regular(path)
         with suppress(ValueError, RecursionError):
             return msgspec.json.decode(content)
-        return json.loads(content)  # which also knows NaN, and where a fault is
+        return json.loads(content)  # it also reads NaN, and says where an error is
     except UnreadableError as reason:
         raise NotARecordError(str(reason)) from reason
     except OSError as error:
@@ -311,8 +320,7 @@ def _parse(path: Path) -> Any:
 def as_number(value: Any) -> float | None:
     """A JSON number as float; None for anything else, true and false included.
 
-    NaN and the infinities stay what they are, and what is larger than anything measured is infinite
-    too.
+    NaN and the infinities are kept, and a number beyond LARGEST becomes infinite.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -346,13 +354,11 @@ def text(tree: Any, *keys: str) -> str:
 
 
 def slug(words: str) -> str:
-    """The words with everything but letters, digits, `_`, `.` and `-` as dashes: fit for an HTML
-    id.
-    """
+    """The words as an HTML id: everything but letters, digits, `_`, `.` and `-` becomes a dash."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", words).strip("-")
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """Sorts seed2 before seed10."""
+    """A sort key that puts seed2 before seed10."""
     parts = re.split(r"(\d+)", str(path))
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

@@ -189,7 +189,7 @@ def revisions_said(records: Records) -> str:
     dirty = sum(lookup(record.environment, "dirty") is True for record in records.every)
     return (
         f"Made by the revisions {first}{f' and {more} others' if more > 0 else ''}, "
-        f"{dirty or 'none'} of them with local changes."
+        f"{dirty or 'none'} of the records with local changes."
     )
 
 

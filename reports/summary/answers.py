@@ -1,9 +1,9 @@
-"""The first questions, answered from one setting's records in plain sentences: as good? cheaper?
-and what follows.
+"""Answers from one setting's records, in plain sentences: is CatLIP as good, is it cheaper, and
+what should a reader do?
 
-A difference between methods is only called one when its interval over seeds and test images does
-not hold zero, or that over seeds, for records without a bit for each image. A ratio is only given
-with its interval. What was not run is said to be not run.
+Methods are said to differ only if the interval of their difference does not contain zero. The
+interval is over seeds and test images, or over seeds alone for records without a bit for each
+image. A ratio is given only with its interval. What was not run is named as not run.
 """
 
 import math
@@ -27,7 +27,7 @@ from catlip.kinds.estimate import (
 )
 from catlip.kinds.transfer.scaling import curves, points_at_equal_cost
 from catlip.method_style import name_of
-from catlip.table import Quantity, clipped, mean_and_spread, shown
+from catlip.table import Quantity, clipped, mean_and_spread, shown, signed
 from reports.compare.crossed import between_probes
 from reports.compare.differences import listed
 from reports.read.measured import STARTER_TASKS, Setting, by_seed, probed
@@ -57,7 +57,9 @@ class Answer:
 
 
 def about(setting: Setting) -> str:
-    """What the numbers of the starter are of, and what they cannot show."""
+    """What the starter's numbers were measured on, and what they cannot show; empty at other
+    scales.
+    """
     if setting.scale != "starter":
         return ""
     trained = next(iter(setting.of(Pretrain)), None)
@@ -71,12 +73,14 @@ def about(setting: Setting) -> str:
     return (
         f"{', '.join(words)}: a test of the pipeline, not of the paper, whose claims rest on up to "
         "1.3 billion photos and encoders of 86 to 632 million parameters. The order of two "
-        "methods may turn with scale."
+        "methods may change with scale."
     )
 
 
 def as_good(setting: Setting) -> Answer:
-    """CatLIP against CLIP on both probes at equal epochs, then at equal time of training."""
+    """CatLIP against CLIP on both probes: after the same number of epochs, then after the same
+    training time.
+    """
     question = "Is CatLIP as good?"
     compared = [said for task in STARTER_TASKS if (said := _compared(setting, task))]
     probes = {m: own for m in ("random", *PAIR) if (own := setting.of(LinearProbe, m))}
@@ -98,12 +102,12 @@ def as_good(setting: Setting) -> Answer:
 
 
 def verdicts_of(setting: Setting) -> set[str]:
-    """CatLIP's on each probe that both methods have."""
+    """The verdicts on CatLIP against CLIP, of each probe that both methods have."""
     return {said[1] for task in STARTER_TASKS if (said := _compared(setting, task))}
 
 
 def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
-    """A sentence on CatLIP - CLIP of one probe, and the verdict."""
+    """A sentence on the difference CatLIP - CLIP on one probe, and the verdict."""
     one, other = (setting.accuracy(method, task) for method in PAIR)
     points = setting.paired(task, *PAIR)
     difference = of_pairs(points)
@@ -114,22 +118,26 @@ def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
     return (
         (
             f"Linear probe, {title}: CatLIP {_percent(one)}, CLIP {_percent(other)}, "
-            f"{_signed(difference.value)} points ({_over(difference, points)})."
+            f"{signed(difference.value, 1)} points ({_over(difference, points)})."
         ),
         verdict(difference, claims()["probe_parity"].bound),
     )
 
 
 def _over(difference: Estimate, points: Sequence[float]) -> str:
-    """What its interval covers; of few seeds their range, and how many it takes."""
+    """The interval and what it covers; with too few seeds, their range and how many an interval
+    needs.
+    """
     if difference.low is not None and difference.high is not None:
-        ends = f"95 % interval {_signed(difference.low)} to {_signed(difference.high)}"
+        ends = f"95 % interval {signed(difference.low, 1)} to {signed(difference.high, 1)}"
         images = f" and {difference.images} test images" if difference.images else ""
         return f"{ends}; {difference.pairs} seeds{images}"
-    few = f"of at least {least_pairs()} that an interval takes"
+    few = f"an interval needs at least {least_pairs()}"
     if len(points) == 1:
-        return f"one seed, {few}"
-    return f"from {_signed(min(points))} to {_signed(max(points))} over {len(points)} seeds, {few}"
+        return f"one seed; {few}"
+    return (
+        f"from {signed(min(points), 1)} to {signed(max(points), 1)} over {len(points)} seeds; {few}"
+    )
 
 
 def _over_seeds_and_images(setting: Setting, task: str) -> Estimate | None:
@@ -138,7 +146,9 @@ def _over_seeds_and_images(setting: Setting, task: str) -> Estimate | None:
 
 
 def _at_equal_time(setting: Setting) -> str:
-    """From trainings of several lengths; empty without them."""
+    """A sentence on accuracy after the same training time, from trainings of several lengths; empty
+    without them.
+    """
     by_method = {curve.method: curve for curve in curves(setting.of(Scaling))}
     if not by_method.keys() >= {*PAIR}:
         return ""
@@ -148,10 +158,10 @@ def _at_equal_time(setting: Setting) -> str:
         points = points_at_equal_cost(ours, theirs, task, cost="train_seconds")
         difference = of_pairs(points)
         if difference:
-            said.append(f"{_signed(difference.value)} points on {clipped(task, 24)}")
+            said.append(f"{signed(difference.value, 1)} points on {clipped(task, 24)}")
             if difference.low is not None and difference.high is not None:
-                said[-1] += f" ({_signed(difference.low)} to {_signed(difference.high)})"
-    return f"At equal time of training: {', '.join(said)}." if said else ""
+                said[-1] += f" ({signed(difference.low, 1)} to {signed(difference.high, 1)})"
+    return f"At equal training time: {', '.join(said)}." if said else ""
 
 
 def _not_above_random(setting: Setting, method: str) -> str:
@@ -164,12 +174,12 @@ def _not_above_random(setting: Setting, method: str) -> str:
     )
     if beats([*own], [*untrained]):
         return ""
-    return f"{name_of(method)} is not told from an untrained encoder ({_percent(floor)})."
+    return f"{name_of(method)} cannot be told from an untrained encoder ({_percent(floor)})."
 
 
 def cheaper(setting: Setting) -> Answer:
-    """The interleaved step-time ratio first, of this setting's encoder and of others, then the
-    seconds of whole trainings, then the cost of labelling.
+    """First the ratio of step times that were measured in turns, with this setting's encoder and
+    with ViT B/16; then the seconds of whole trainings; then the cost of labelling.
     """
     question, record = "Is CatLIP cheaper?", setting.step_time
     ratio = record.measured.ratios.get("clip/catlip") if record else None
@@ -181,7 +191,7 @@ def cheaper(setting: Setting) -> Answer:
         short = "Not yet known: this needs both methods' step times on one device."
         return Answer(question, short, sentences, sources=sources)
     if record.too_few:
-        short = f"Not yet known: step times of {record.too_few}, give no ratio."
+        short = f"Not yet known: step times have only {record.too_few}."
         return Answer(question, short, sentences, sources=sources)
     timed = (
         f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}), "
@@ -192,7 +202,7 @@ def cheaper(setting: Setting) -> Answer:
 
 
 def _larger(setting: Setting) -> str:
-    """The same ratio with ViT B/16, where it was timed on this device."""
+    """The ratio of step times with ViT B/16, if that was timed on this device."""
     for record in setting.of_the_paper:
         ratio = record.measured.ratios.get("clip/catlip")
         if ratio and record is not setting.step_time:
@@ -215,7 +225,7 @@ def _cheaper_in_short(ratio: Interval, trainings: Estimate | None) -> str:
 
 
 def _trainings_ratio(setting: Setting) -> Estimate | None:
-    """CLIP's seconds over CatLIP's, seed by seed; None where they were not trained alike."""
+    """CLIP's training time over CatLIP's, paired by seed; None if they were not trained alike."""
     if setting.unlike_trainings(*PAIR):
         return None
     ours, theirs = (
@@ -235,7 +245,7 @@ def _whole_trainings(setting: Setting) -> str:
 
 
 def _labelling(setting: Setting) -> str:
-    # Rule paper's, if it is there.
+    # The record of rule `paper`, if there is one.
     record = next(iter(by_rule(setting.of(Labelling)).values()), None)
     rate = record.measured.captions_per_s if record else None
     if record is None or not rate:
@@ -248,32 +258,27 @@ def _labelling(setting: Setting) -> str:
 
 
 def advice(setting: Setting) -> str:
-    """What follows for a reader, as far as these records carry it; empty without both answers."""
+    """What a reader should do, as far as these records support it; empty unless both questions are
+    answered.
+    """
     judged, record = verdicts_of(setting), setting.step_time
     ratio = record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
     if not judged or ratio is None or ratio.low is None:
         return ""
     device = "" if record is None or not record.is_cpu else ": none of ours ran on a GPU"
     prompts = (
-        "if you need text prompts, contrast, for CatLIP has no text tower; and before you budget "
-        f"for {PAPER_SPEED_UP} times, time your own steps{device}"
+        "if you need text prompts, use CLIP, because CatLIP has no text tower; before you rely on "
+        f"{PAPER_SPEED_UP} times, time your own steps{device}"
     )
     if judged <= {BETTER, NOT_WORSE} and ratio.low > 1:
         return (
             "By this experiment: if you need features and your captions name what "
-            f"is in the image, classify their nouns; {prompts}."
+            f"is in the image, use CatLIP; {prompts}."
         )
     if judged == {WORSE}:
-        return (
-            "By this experiment: contrast images and captions, unless you cannot "
-            f"pay for it; {prompts}."
-        )
+        return f"By this experiment: use CLIP, unless you cannot pay for it; {prompts}."
     return f"So: this experiment does not decide which features are better; {prompts}."
 
 
 def _percent(quantity: Quantity) -> str:
     return f"{mean_and_spread(quantity, 1)} %"
-
-
-def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else ''}{shown(value, 1)}"

@@ -39,7 +39,7 @@ def confounds(setting: Setting) -> str:
     favours = _shared_classes(setting)
     if setting.scale == "starter":
         favours.append("captions are names and keywords")
-    favours.append("its classifier's biases start at how often each class occurs")
+    favours.append("its classifier's biases start from the class frequencies")
     return f"{said} In CatLIP's favour: {'; '.join(favours)}. {_elsewhere(setting)}".rstrip()
 
 

@@ -43,11 +43,12 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
         for m in probed
     ]
     caption = (
-        f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the upright bar "
-        f"their mean, the lying one its 95 % interval; fewer than {least_pairs()} seeds have none."
+        f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the vertical bar "
+        f"the mean, the horizontal bar its 95 % interval; fewer than {least_pairs()} seeds have "
+        "none."
     )
     most = max(len(setting.of(LinearProbe, method)) for method in probed)
-    caption += f" Of each row {MOST_MARKS} marks at most are drawn." if most > MOST_MARKS else ""
+    caption += f" At most {MOST_MARKS} marks of each row are drawn." if most > MOST_MARKS else ""
     alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
     height = 1.1 + 0.32 * len(STARTER_TASKS) * (len(probed) + 1)
     return [
@@ -132,7 +133,7 @@ def loss_figures(setting: Setting) -> list[Figure]:
             f"{name} from {shown(c[0][1])} to {shown(c[-1][1])}" for name, c in curves.items()
         )
         caption = (
-            f"Pre-training loss of {name_of(method)}, in Figure 8's form: one line a training."
+            f"Pre-training loss of {name_of(method)}, in Figure 8's form: one line per training."
         )
         caption += (
             f" The first {MOST_CURVES} of {trained:,} trainings." if trained > MOST_CURVES else ""

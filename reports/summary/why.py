@@ -6,7 +6,7 @@ from catlip.kinds import Interval, StepTime, Waterfall
 from catlip.kinds.cells import interval
 from catlip.kinds.cost.steps import step_description
 from catlip.kinds.cost.waterfall import NamedWay, ways
-from catlip.table import shown
+from catlip.table import shown, signed
 from reports.read.measured import Setting
 from reports.read.records import Record
 from reports.summary.answers import PAIR, Answer
@@ -15,8 +15,8 @@ QUESTION = "Where does the difference in cost come from?"
 
 
 def why(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> Answer:
-    """How much of the ratio of step times is that of the FLOPs, in which part of a step the
-    difference lies, and what an accelerator says of each factor.
+    """How much of the ratio of step times the FLOPs explain, which parts of a step make the
+    difference, and the largest factor that was measured on an accelerator.
     """
     record, waterfall = setting.step_time, _telling(setting, waterfalls)
     sentences = [_factors(waterfall)] if waterfall else []
@@ -26,14 +26,14 @@ def why(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> Answe
         return Answer(QUESTION, short, sentences, sources=sources)
     sources = [(record.anchor, "step times"), *sources]
     if record.too_few:
-        short = f"Not yet known: step times of {record.too_few}, do not say."
+        short = f"Not yet known: step times have only {record.too_few}."
         return Answer(QUESTION, short, sentences, sources=sources)
     sentences = [_phases(record), _parameters(record), *sentences]
     return Answer(QUESTION, _in_short(record), sentences, sources=sources)
 
 
 def _in_short(record: Record[StepTime]) -> str:
-    """What the FLOPs explain, and what they leave."""
+    """How much of the ratio the FLOPs explain, and how much is left."""
     flops = record.measured.flops_ratios.get("clip/catlip")
     ratio = record.measured.ratios.get("clip/catlip")
     if not flops or ratio is None:
@@ -52,7 +52,7 @@ def _phases(record: Record[StepTime]) -> str:
         one, other = catlip.parts[phase], clip.parts[phase]
         if one is not None and other is not None:
             more = other.median - one.median
-            said.append(f"{'+' if more > 0 else ''}{shown(more)} ms {phase}")
+            said.append(f"{signed(more)} ms {phase}")
     totals = f"{shown(clip.total_ms.median)} against {shown(catlip.total_ms.median)} ms"
     return f"CLIP's step takes {totals}: {', '.join(said)} (medians need not add up)."
 
@@ -64,15 +64,15 @@ def _parameters(record: Record[StepTime]) -> str:
 
 
 def _telling(setting: Setting, waterfalls: Sequence[Record[Waterfall]]) -> Record[Waterfall] | None:
-    """Of those with rounds enough and of an accelerator: a CPU's tiny batch makes factors large
-    that are not. This setting's device's speaks first.
+    """The first waterfall with enough rounds from an accelerator, preferably on this setting's
+    device. A CPU's is not used: its tiny batch makes some factors look larger than they are.
     """
     telling = [r for r in waterfalls if not r.too_few and not r.is_cpu and _release(r)]
     return next((r for r in telling if r.device == setting.device), next(iter(telling), None))
 
 
 def _release(waterfall: Record[Waterfall]) -> NamedWay | None:
-    """The way from one release's configuration to the other's, where a factor of it was run."""
+    """The changes from one release's configuration to the other's; None if none of them was run."""
     for named in ways(waterfall.measured):
         if named.name == "release" and any(factor.mean for factor in named.way.factors):
             return named
@@ -80,7 +80,7 @@ def _release(waterfall: Record[Waterfall]) -> NamedWay | None:
 
 
 def _factors(waterfall: Record[Waterfall]) -> str:
-    """That way, and its largest factor; empty where none was run."""
+    """A sentence on the changes between the releases and the largest factor; empty without any."""
     release = _release(waterfall)
     if release is None:
         return ""

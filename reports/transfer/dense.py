@@ -1,8 +1,9 @@
-"""What encoders are worth on multi-label classification, segmentation and detection: Tables 3 to 5
-at the scale of the records.
+"""The section on multi-label classification, segmentation and detection: Tables 3 to 5 at the scale
+of the records.
 
-Records of kind `multilabel`, `segmentation` and `detection` hold one training each. One that learnt
-ten images by heart says that a harness can learn, and stands in a table of its own.
+A record of kind `multilabel`, `segmentation` or `detection` holds one training. A training that was
+tested on the few images it was trained on only shows that the harness can learn; such trainings
+have a table of their own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +36,7 @@ KINDS = {
     "detection": "detection",
 }
 FIXED, SLIDING = "mIoU", "mIoU, sliding window"
-MEASURES = {  # of each kind, the first is what sentences compare
+MEASURES = {  # kind -> measure -> title; sentences compare the first measure
     "multilabel": {"mAP": "Labels, mAP", "micro mAP": "Labels, micro mAP"},
     "segmentation": {
         FIXED: "Segmentation, mIoU",
@@ -52,15 +53,15 @@ FULL = "./run_all.sh --full"
 
 
 def command_of(kind: str) -> str:
-    """What records a run of this kind on the starter's scenes."""
+    """The command that records a run of this kind on the starter's scenes."""
     data = f"--data {DATA[kind]}:data/starter-scenes/{DATA[kind]}"
     return f"python -m bench.downstream.{kind} --encoder runs/starter/pretrain/catlip-seed0 {data}"
 
 
 def dense_sections(main: Setting | None, records: Records) -> list[Section]:
-    """The section on tasks with several answers an image."""
+    """The section on tasks with several answers for each image."""
     words = (
-        "Which labels, where, and exactly which pixels: the encoder is trained further with a "
+        "Tasks with several answers for each image: the encoder is trained further with a "
         "linear classifier (multi-label), with DeepLabv3 of mmsegmentation, and as the backbone of "
         "detectron2's Mask R-CNN. Within a task every encoder gets the same images in the same "
         "order, the same recipe and the same number of steps."
@@ -91,7 +92,9 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
 
 
 def _tells(records: Sequence[Record[Dense]], kind: str, measure: str) -> bool:
-    """Whether any record has the measure, and a sliding window is not everywhere as a fixed one."""
+    """Whether any record has the measure; a sliding window must also differ from the fixed one in
+    some record.
+    """
     own = [record for record in records if record.kind == kind]
     values = [_reached(record, measure) for record in own]
     is_again = measure == SLIDING and values == [_reached(record, FIXED) for record in own]
@@ -99,7 +102,9 @@ def _tells(records: Sequence[Record[Dense]], kind: str, measure: str) -> bool:
 
 
 def dense_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Table]:
-    """A row a method, and one where its classifier started by Transfer Init; a column a measure."""
+    """One row for each method, and another with Transfer Init if it was run; one column for each
+    measure.
+    """
     columns = [
         (kind, measure, title)
         for kind, measures in MEASURES.items()
@@ -128,12 +133,12 @@ def dense_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Tabl
     if not rows:
         return []
     titles = ["Method", *(f"{title} (%)" for _, _, title in columns)]
-    title = f"Tables 3 to 5 in form, at {records[0].scale} scale"
+    title = f"Tables 3 to 5's form at {records[0].scale} scale"
     return [Table(f"dense{suffix}", title, titles, rows=rows, caption=_caption(records))]
 
 
 def _cell(own: Sequence[Record[Dense]], measure: str, records: Sequence[Record[Dense]]) -> Cell:
-    """The mean over the seeds of one method's runs that have the recipe of most."""
+    """The mean over the seeds of one method's runs that have the most common recipe."""
     there = [record for record in own if _reached(record, measure) is not None]
     kept = alike(there, [record for record in records if there and record.kind == there[0].kind])
     return replace(accuracy_of(kept.records, measure), remarks=kept.remarks)
@@ -167,8 +172,8 @@ def _caption(records: Sequence[Record[Dense]]) -> str:
 
 
 def gain_sentences(records: Sequence[Record[Dense]]) -> list[str]:
-    """Whether pre-training helps: each method beside an untrained encoder of the same seed, a
-    sentence a task.
+    """Whether pre-training helps, one sentence for each task: each method against an untrained
+    encoder of the same seed.
     """
     said = []
     for kind, measures in MEASURES.items():
@@ -191,8 +196,9 @@ def gain_sentences(records: Sequence[Record[Dense]]) -> list[str]:
 def gains_over(
     records: Sequence[Record[Dense]], base: Sequence[Record[Dense]], measure: str
 ) -> list[float]:
-    """The difference of a measure in points, a seed each, of runs of one recipe alone; a seed's
-    repeated runs are averaged.
+    """The difference of a measure between `records` and `base`, in points, for each seed that both
+    have. All runs are of one recipe, the one with the most seeds; repeated runs of a seed are
+    averaged.
     """
     keys = {
         record.told_key: None
@@ -210,7 +216,7 @@ def gains_over(
 
 
 def _gain(name: str, gains: Sequence[float]) -> str:
-    """Above is what is above as far as it is shown."""
+    """The gains in words; a gain counts as above zero only if it is after rounding for display."""
     better, mean = (
         sum(sign_of(gain) > 0 for gain in gains),
         f"{shown(sum(gains) / len(gains), 1)} points on average",
@@ -224,8 +230,8 @@ def _gain(name: str, gains: Sequence[float]) -> str:
 
 
 def other_encoders(records: Sequence[Record[Dense]], every: Records) -> list[str]:
-    """A warning where encoders have the names of those that were probed under the same root and
-    scale, and other weights.
+    """A warning if encoders have the method and seed of probed ones under the same root and scale,
+    but other weights.
     """
     where = {(record.root, record.scale) for record in records}
     transferred: list[Record[Transferred]] = [*every.of(LinearProbe), *every.of(Finetune)]
@@ -238,8 +244,7 @@ def other_encoders(records: Sequence[Record[Dense]], every: Records) -> list[str
         return []
     shared = sum(encoder in probed for encoder in trained)
     words = (
-        "trained by the same recipe and seed, but not the very weights, that were probed and "
-        "fine-tuned above"
+        "not those that were probed and fine-tuned above: same method and seed, but other weights"
     )
     return [
         f"Beware: {len(other)} of {shared} encoders here are {words}. Compare within this section."
@@ -256,7 +261,7 @@ def _digests(records: Iterable[Record[Transferred]]) -> dict[tuple[str, int | No
 
 
 def overfit_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Table]:
-    """What each harness reaches on the images that it learnt by heart."""
+    """What each harness reaches on the few images that it was trained on."""
     rows = []
     for record in sorted(records, key=lambda record: [*KINDS].index(record.kind)):
         losses = record.rows("loss", tuple[float, float])  # step, loss
@@ -274,12 +279,12 @@ def overfit_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Ta
                         number_cell(value, 1, anchor),
                     ]
                 )
-    columns = ["Harness", "Images", "Loss at first", "Loss at last", "Metric", "Reached (%)"]
+    columns = ["Harness", "Images", "First loss", "Last loss", "Metric", "Reached (%)"]
     caption = (
-        "Trained and tested on the same few images: gradients, targets and decoding work, and "
-        "nothing is said of an encoder."
+        "Trained and tested on the same few images: this tests gradients, targets and decoding, "
+        "and says nothing about an encoder."
     )
-    title = "Can each harness learn a few images by heart?"
+    title = "Can each harness learn a few images exactly?"
     return (
         [Table(f"dense_overfit{suffix}", title, columns, rows=rows, caption=caption)]
         if rows

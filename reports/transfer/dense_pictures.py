@@ -41,8 +41,8 @@ def contact_sheet(record: Record[Kind], suffix: str = "") -> list[Figure]:
         rows.append((title, [_objects(picture, "truth", classes) for picture in pictures]))
     caption = (
         f"Generated layouts of real drawings, {record.scale} scale: scenes evenly spread over the "
-        "data, with their boxes, masks and classes. No drawing, drawing team or photograph is on "
-        "both sides."
+        "data, with their boxes, masks and classes. No drawing, drawing team or photograph is in "
+        "both training and test."
     )
     return (
         [panels_figure(f"scenes{suffix}", caption, rows)]
@@ -77,7 +77,7 @@ def _figure(kind: str, records: Sequence[Record[Dense]], suffix: str) -> Figure 
     most = (
         ""
         if kind == "segmentation"
-        else " Of its predictions the likeliest are shown, as many as there are true ones."
+        else " The likeliest predictions are shown, as many as there are true ones."
     )
     caption = (
         f"{TITLES[kind]}, {own[0].scale} scale: the truth, and what each encoder's model predicts "

@@ -1,5 +1,5 @@
-"""Accuracy against the share of the training data: Figure 5's form (linear probe) and Figure 7's
-(fine-tuning).
+"""Figures of accuracy against the fraction of the training data, in the form of Figure 5 (linear
+probe) and Figure 7 (fine-tuning).
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from reports.render.figures import MUTED, Figure, colour_of, marker_of, thinned
 from reports.transfer.transfer_lines import (
     MOST_LINES,
     Line,
-    brief_share,
+    brief_fraction,
     draw_lines,
     height_for,
     how_drawn,
@@ -40,12 +40,12 @@ from reports.transfer.transfer_runs import (
 
 MOST_TICKS = 6
 TRANSFER_MARKER = "*"
-ASIDE = 1.025  # how many times its x a line is drawn beside the one before it
-LEAST_DOTTED = 0.015  # of the highest accuracy: guessing below it would lie on the axis
-MORE = 1.1  # times the share that was asked for, from which on the caption says so
+ASIDE = 1.025  # each line is moved aside by this factor from the line before it
+LEAST_DOTTED = 0.015  # of the highest accuracy; a line for guessing below it would lie on the axis
+MORE = 1.1  # times the fraction that was asked for; above it, the caption says so
 
 
-# Kind -> the paper's figure, and what ours is of.
+# Kind -> the paper's figure, and what ours shows.
 FORMS = {
     "linear_probe": ("figure_5", "Linear-probe accuracy"),
     "finetune": ("figure_7", "Fine-tuned accuracy"),
@@ -53,8 +53,8 @@ FORMS = {
 
 
 def share_figures(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Figure]:
-    """A panel a task: accuracy against the share of the training data, a line a method and start of
-    its classifier.
+    """One figure for each task: accuracy against the fraction of the training data, one line for
+    each method and start of its classifier.
 
     Args:
         records: of one kind, root and scale; sanity ceilings are left out.
@@ -69,7 +69,7 @@ def share_figures(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[
         (task, [run for run in runs if run.task == task])
         for task in tasks_of(run.task for run in runs)
     ]
-    several = [(task, of) for task, of in panels if len({run.share for run in of}) > 1]
+    several = [(task, of) for task, of in panels if len({run.fraction for run in of}) > 1]
     return [_figure(own, i, task, runs=of, suffix=suffix) for i, (task, of) in enumerate(several)]
 
 
@@ -82,12 +82,12 @@ def _figure(
     epochs = agreed(run.record.setup.recipe.epochs for run in runs)
     words = (
         (
-            f"{accuracy} on {title} against the share of the training data, {scale} scale, in "
+            f"{accuracy} on {title} against the fraction of the training data, {scale} scale, in "
             f"{paper_name(form)}'s form."
         ),
         _counted(runs),
         how_drawn(lines),
-        f"Each trains for {shown(epochs, 0)} epochs of its share." if epochs else "",
+        f"Each trains for {shown(epochs, 0)} epochs on its fraction." if epochs else "",
         f"Guessing gives {shown(chance, 1)} %{', dotted' if guessed else ''}."
         if chance is not None
         else "",
@@ -96,12 +96,16 @@ def _figure(
         _draw, lines=lines, title=title, images=_images(runs), chance=chance if guessed else None
     )
     name = f"{accuracy.split()[0].lower().replace('-', '_')}_by_share_{i + 1}{suffix}"
-    alt = f"Lines of accuracy by share of the training data. {said(lines, ' %', brief_share)}."
+    alt = (
+        f"Lines of accuracy by fraction of the training data. {said(lines, ' %', brief_fraction)}."
+    )
     return Figure(name, " ".join(filter(None, words)), alt, draw=draw, height=height_for(lines))
 
 
 def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
-    """A line a method and start, the mean over encoders; every classifier is a mark."""
+    """One line for each method and start, through the means over encoders; every classifier is a
+    mark.
+    """
     kept = {(run.record.method, run.init) for run in runs}
     places = [
         (m, init)
@@ -120,8 +124,8 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
             else ""
         )
         marker = TRANSFER_MARKER if init == "transfer" else marker_of(method)
-        means = means_of([(run.share, encoder_key(run.record), run.top1) for run in own])
-        marks = [(run.share, run.top1) for run in own]
+        means = means_of([(run.fraction, encoder_key(run.record), run.top1) for run in own])
+        marks = [(run.fraction, run.top1) for run in own]
         name = clipped(name_of(method), 24)
         lines.append(
             Line(
@@ -138,23 +142,23 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
 
 
 def _counted(runs: Sequence[SweepRun]) -> str:
-    """How many encoders a line has, and classifiers a point."""
+    """A sentence on how many encoders each line has, and how many classifiers each point."""
     encoders = Counter(
         (method, init)
         for _, method, init in {(encoder_key(r.record), r.record.method, r.init) for r in runs}
     )
     points = Counter(
-        (run.record.method, encoder_key(run.record), run.init, run.share) for run in runs
+        (run.record.method, encoder_key(run.record), run.init, run.fraction) for run in runs
     )
-    each = f"{_range(points.values(), 'classifier')} each, every one a mark"
+    each = f"{_range(points.values(), 'classifier')} each; every classifier is a mark"
     words = (
         f"Means are over {_range(encoders.values(), 'encoder')}, with {each}, moved aside a "
         "little to be seen."
     )
-    more = any(run.share > MORE * run.asked for run in runs)
+    more = any(run.fraction > MORE * run.asked for run in runs)
     return (
         (
-            f"{words} Every class keeps at least one image, so small shares hold more than was "
+            f"{words} Every class keeps at least one image, so small fractions hold more than was "
             "asked for."
         )
         if more
@@ -168,8 +172,8 @@ def _range(counts: Collection[int], word: str) -> str:
 
 
 def _images(runs: Sequence[SweepRun]) -> dict[float, int]:
-    """Share in % -> training images."""
-    return {run.share: run.images for run in runs}
+    """Fraction in % -> number of training images."""
+    return {run.fraction: run.images for run in runs}
 
 
 def _top(lines: Sequence[Line]) -> float:
@@ -183,18 +187,18 @@ def _draw(
     images: dict[float, int],
     chance: float | None,
 ) -> None:
-    shares = sorted({x for line in lines for x, _ in line.points})
+    fractions = sorted({x for line in lines for x, _ in line.points})
     axes.set_xscale("log")
-    axes.set_xlim(shares[0] / 1.2, shares[-1] * 1.2)
+    axes.set_xlim(fractions[0] / 1.2, fractions[-1] * 1.2)
     axes.set_ylim(0, 1.08 * _top(lines) or 1.0)
-    ticks = [shares[i] for i in thinned(len(shares), MOST_TICKS)]
-    axes.set_xticks(ticks, [f"{brief_share(tick)}\n{_few(images[tick])}" for tick in ticks])
+    ticks = [fractions[i] for i in thinned(len(fractions), MOST_TICKS)]
+    axes.set_xticks(ticks, [f"{brief_fraction(tick)}\n{_few(images[tick])}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     if chance is not None:
         axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2)
-    axes.set_xlabel("share of the training data (%),\nbelow it the number of images")
+    axes.set_xlabel("fraction of the training data (%),\nbelow it the number of images")
     axes.set_ylabel(f"{title}, top-1 (%)")
-    draw_lines(axes, lines, lambda share, steps: share * ASIDE**steps)
+    draw_lines(axes, lines, lambda fraction, steps: fraction * ASIDE**steps)
 
 
 def _few(images: int) -> str:

@@ -1,7 +1,7 @@
-"""What longer pre-training is worth, in Figure 4(a)'s form: accuracy against epochs.
+"""Figures of what longer pre-training is worth, in Figure 4(a)'s form: accuracy against epochs.
 
-Where runs of several lengths were trained to their end, as the paper does, the line goes through
-those; else through the snapshots along a run.
+If runs of several lengths were trained to their end, as in the paper, a line goes through those;
+otherwise it goes through the snapshots along a run.
 """
 
 import math
@@ -31,21 +31,21 @@ from reports.transfer.transfer_lines import (
 )
 from reports.transfer.transfer_runs import methods_of, task_title, tasks_of
 
-ASIDE = 0.008  # of the axis: how far a line is drawn beside the one before it
+ASIDE = 0.008  # of the axis: how far each line is moved aside from the line before it
 SNAPSHOTS = (
-    "Hollow marks are snapshots along one run whose learning rate had not reached its end. The "
-    "paper trains anew for each length, so its points are annealed: ours before the end understate "
+    "Hollow marks are snapshots of one run, taken before its learning rate had reached its end. "
+    "The paper trains once for each length, so its points are annealed: our snapshots understate "
     "what a training of that length would give."
 )
 
 
 @dataclass(frozen=True)
 class Probed:
-    """A snapshot and whose it is.
+    """A snapshot and the training that it is from.
 
     Attributes:
         run: which training it is from.
-        epochs: with four digits, by which snapshots of several runs are averaged.
+        epochs: rounded to four digits, so that snapshots of several runs can be averaged.
         top1: in %.
     """
 
@@ -57,12 +57,12 @@ class Probed:
 
     @property
     def device(self) -> str:
-        """That the training ran on."""
+        """The device that the training ran on."""
         return clipped(self.row.device or self.record.where)
 
 
 def snapshots_of(record: Record[LongerTraining]) -> list[Probed]:
-    """The probes of a record; a figure has no place for an accuracy that is NaN."""
+    """The snapshots of a record, without those whose accuracy is NaN: a figure cannot show it."""
     return [
         Probed(
             record,
@@ -77,7 +77,7 @@ def snapshots_of(record: Record[LongerTraining]) -> list[Probed]:
 
 
 def longer_figures(records: Sequence[Record[LongerTraining]], suffix: str = "") -> list[Figure]:
-    """A panel a task: accuracy against epochs.
+    """One figure for each task: accuracy against epochs.
 
     Args:
         records: of one root and scale.
@@ -106,18 +106,18 @@ def _panels(of: Sequence[Probed], title: str, end: str) -> list[Figure]:
 
 
 def _told(of: Sequence[Probed]) -> str:
-    """What a mark is, and what keeps ours from being the paper's."""
+    """What a mark is and, if there are snapshots, how they differ from the paper's points."""
     runs = Counter(
         (method, at) for _, method, at in {(s.run, s.record.method, s.epochs) for s in of}
     )
     n = " to ".join(map(str, dict.fromkeys((min(runs.values()), max(runs.values())))))
-    words = f"Every mark is a probe of one training; means are over {n} a method and length."
+    words = f"Every mark is a probe of one training; means are over {n} per method and length."
     return words if all(snapshot.row.annealed for snapshot in of) else f"{words} {SNAPSHOTS}"
 
 
 def lines_of(of: Sequence[Probed]) -> list[Line]:
-    """A line a method through its means, of the runs that ended where those have several
-    lengths.
+    """One line for each method through its means. The means are of the runs that were trained to
+    their end if those have several lengths, otherwise also of the snapshots.
     """
     lines = []
     for method in methods_of(snapshot.record for snapshot in of):
@@ -144,7 +144,7 @@ def lines_of(of: Sequence[Probed]) -> list[Line]:
 def _figure(
     name: str, caption: str, alt: str, *, lines: Sequence[Line], title: str
 ) -> list[Figure]:
-    """A panel; none where no line has two points."""
+    """A figure; none if no line has two points."""
     if not any(len(line.means) > 1 for line in lines):
         return []
     return [

@@ -1,9 +1,9 @@
-"""The sections on what an encoder is worth: on new tasks, with little data, with Transfer Init,
-after longer training.
+"""The page's sections on what an encoder is worth: on new tasks, with little data, with Transfer
+Init, after longer training.
 
-Each is a function of the records of a few kinds. Numbers of different scales stand in tables and
-figures of their own, and none of them in the paper's: those have a section of their own. What was
-not run says with which command it would be.
+Each section is a function of the records of a few kinds. Each scale has tables and figures of its
+own. The paper's tables are in another section. A section without records shows the command that
+would fill it.
 """
 
 from collections import Counter
@@ -40,9 +40,9 @@ from reports.transfer.transfer_origins import origin_sentences
 from reports.transfer.transfer_tables import readout_table, worth_table
 
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
-SHARES = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
-PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {SHARES}"
-FINETUNE = f"python -m bench.downstream.finetune {ENCODER} {SHARES}"
+FRACTIONS = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
+PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {FRACTIONS}"
+FINETUNE = f"python -m bench.downstream.finetune {ENCODER} {FRACTIONS}"
 READOUT = f"python -m bench.downstream.readouts {ENCODER}"
 LONGER = (
     "python -m bench.downstream.longer_training runs/starter/pretrain/catlip-seed0 --data "
@@ -73,13 +73,13 @@ def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
 
 def _worth(main: Setting | None, records: Records) -> list[Block]:
     words = (
-        "Encoders are compared by what their features do on tasks they were not trained for: a "
-        "linear classifier on frozen features (linear probe, LP), training the whole encoder "
-        "further (fine-tuning, FT), and reading classes out without training anything. The paper's "
-        "Table 1 is further below, at its own scale: the two are not to be read across."
+        "Encoders are compared by their accuracy on tasks they were not trained for: with a linear "
+        "classifier on frozen features (linear probe, LP), with the whole encoder trained further "
+        "(fine-tuning, FT), and without training anything (zero-shot, nearest neighbours). The "
+        "paper's Table 1 is further below, at its own scale: do not compare it with these tables."
     )
     blocks: list[Block] = [Text(words)]
-    if main and scaling_figures(main.of(Scaling)):  # or it is at the top of the page
+    if main and scaling_figures(main.of(Scaling)):  # else it is at the top of the page
         blocks += side_by_side(accuracy_figure(main))
     for i, own in enumerate(by_scale(records, main, LinearProbe, Finetune)):
         blocks += worth_table(own, suffix(i))
@@ -95,13 +95,16 @@ def _worth(main: Setting | None, records: Records) -> list[Block]:
         where = (readouts[0].root, readouts[0].scale)
         probes = [r for r in records.of(LinearProbe) if (r.root, r.scale) == where]
         read += readout_table(readouts, probes, suffix(i))
-    return [*blocks, *(read or to_fill("Nothing was read out without training.", READOUT))]
+    return [
+        *blocks,
+        *(read or to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUT)),
+    ]
 
 
 def _few_labels(main: Setting | None, records: Records) -> list[Block]:
     words = (
-        "How much of a task's training data does an encoder save? Each point trains on a share of "
-        "it, from the frozen encoder (linear probe) or with all of it (fine-tuning), and is tested "
+        "How much of a task's training data does an encoder save? Each point trains on a fraction "
+        "of it, with the encoder frozen (linear probe) or trained too (fine-tuning), and is tested "
         "on all test images. A classifier starts at random or from the rows that CatLIP's "
         "pre-training learnt for the same nouns (Transfer Init), which CLIP does not have."
     )
@@ -115,7 +118,9 @@ def _few_labels(main: Setting | None, records: Records) -> list[Block]:
 def _by_share(
     scales: Sequence[Sequence[Record[OnTasks]]], said: str, command: str
 ) -> Sequence[Block]:
-    """The figures of each scale's records; or that there are none, and which command makes them."""
+    """The figures of each scale's records; without any, what is missing and the command that makes
+    it.
+    """
     figures = []
     for i, records in enumerate(scales):
         figures += share_figures(records, suffix(i))
@@ -124,9 +129,9 @@ def _by_share(
 
 def _transfer_init(main: Setting | None, records: Records) -> list[Block]:
     words = (
-        "A label of a new task is looked for among the nouns of pre-training, and its classifier "
-        "starts from the row of the noun that is found. If that helps, it is where few images say "
-        "what a class looks like. A pair differs in nothing but the start."
+        "Each label of a new task is looked up among the nouns of pre-training, and its classifier "
+        "row starts from the row of the noun that is found. If this helps, it should be where few "
+        "images show what a class looks like. The two runs of a pair differ only in the start."
     )
     blocks: list[Block] = []
     for i, own in enumerate(by_scale(records, main, LinearProbe, Finetune)):
@@ -149,28 +154,34 @@ def _transfer_init(main: Setting | None, records: Records) -> list[Block]:
 def _longer(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "In the paper's Figure 4, CatLIP goes on improving with more epochs on CC3M where CLIP "
-        "does not, and reaches the same accuracy with less compute. Here it is the accuracy of a "
-        "linear probe on frozen features as pre-training goes on."
+        "does not, and reaches the same accuracy with less compute. Here a linear probe on "
+        "frozen features measures accuracy as pre-training goes on."
     )
     blocks: list[Block] = []
     for i, own in enumerate(by_scale(records, main, LongerTraining)):
         blocks += side_by_side(longer_figures(own, suffix(i)))
-    return [Text(words), *(blocks or to_fill("No encoder was probed along its training.", LONGER))]
+    return [Text(words), *(blocks or to_fill("No encoder was probed during its training.", LONGER))]
 
 
 def _scaling(main: Setting | None, records: Records) -> list[Block]:
     words = (
-        "A method that sees as many images does not cost the same. Each point is a training of its "
-        "own, to the end of its schedule: of several lengths, on fractions of the data, of several "
-        "encoders. The first task's figure is at the top of the page."
+        "Methods that see the same number of images do not cost the same. Each point is a separate "
+        "training to the end of its schedule; trainings differ in length, fraction of the data and "
+        "encoder."
     )
     blocks: list[Block] = []
     for i, own in enumerate(by_scale(records, main, Scaling)):
         figures = scaling_figures(own, suffix(i))
-        blocks += side_by_side(figures[1:] if _is_main(own[0], main) else figures)
+        if figures and _is_main(own[0], main):
+            words += " The first task's figure is at the top of the page."
+            figures = figures[1:]
+        blocks += side_by_side(figures)
         blocks += [with_warning(t, own) for t in scaling_tables(own, f"scaling{suffix(i)}")]
         blocks += map(Text, against_itself(own))
-    return [Text(words), *(blocks or to_fill("No length was compared with another.", SCALING))]
+    return [
+        Text(words),
+        *(blocks or to_fill("No trainings of several lengths were compared.", SCALING)),
+    ]
 
 
 def _is_main(record: Record, main: Setting | None) -> bool:
@@ -179,9 +190,9 @@ def _is_main(record: Record, main: Setting | None) -> bool:
 
 def _robustness(main: Setting | None, records: Records) -> list[Block]:
     words = (
-        "Captions of the web are not lists of nouns, some belong to another image, and links rot. "
-        "Each method is trained on the same data with a part of it lost or made worse, and so is "
-        "the vocabulary."
+        "Captions from the web are not lists of nouns, some belong to another image, and links "
+        "break. Each method is trained on the same data with a part of it lost or made worse, and "
+        "the vocabulary is built from that data too."
     )
     tables = [
         robustness_table(own, f"robustness{suffix(i)}")
@@ -192,15 +203,15 @@ def _robustness(main: Setting | None, records: Records) -> list[Block]:
 
 def _tuning(main: Setting | None, records: Records) -> list[Block]:
     words = (
-        "Which of two methods is better can turn with the learning rate. Each method gets the same "
-        "trials, drawn from the same ranges, short trainings that are judged on validation data "
-        "which no other number of this page rests on."
+        "Which of two methods is better can depend on the learning rate. Each method gets the same "
+        "trials from the same ranges: short trainings, judged on validation data that no other "
+        "number of this page uses."
     )
     blocks: list[Block] = []
     for i, tried in enumerate(by_scale(records, main, Trial)):
         numbers = Counter(record.method for record in tried)
         if len(set(numbers.values())) > 1:
             each = ", ".join(f"{name_of(method)} {count}" for method, count in numbers.items())
-            blocks.append(Text(f"The methods were not tuned alike, in trials: {each}."))
+            blocks.append(Text(f"The methods were not tuned with equally many trials: {each}."))
         blocks.append(tuning_table(tried, f"tuning{suffix(i)}", f"Trials, {tried[0].scale} scale"))
     return [Text(words), *(blocks or to_fill("No recipe was tuned.", TUNING))]

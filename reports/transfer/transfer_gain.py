@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from catlip.kinds import OnTasks
 from catlip.method_style import name_of
-from catlip.table import Cell, Table, clipped, quantity_cell, quantity_of, shown, sign_of
+from catlip.table import Cell, Table, clipped, quantity_cell, quantity_of, shown, sign_of, signed
 from reports.read.likeness import alike
 from reports.read.measured import means_by
 from reports.read.records import Record
 from reports.summary.tables import link
-from reports.transfer.transfer_lines import brief_share
+from reports.transfer.transfer_lines import brief_fraction
 from reports.transfer.transfer_runs import (
     TASKS,
     SweepRun,
@@ -24,30 +24,30 @@ from reports.transfer.transfer_runs import (
 )
 
 WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}
-MOST_SHARES = 20
+MOST_FRACTIONS = 20
 
 
 @dataclass(frozen=True)
 class Gain:
-    """One pair: what a classifier that starts from the pre-training classifier's rows reaches
-    beyond one that starts at random.
+    """One pair of classifiers: one starts from rows of the pre-training classifier, the other at
+    random.
 
     Attributes:
-        share: of the training data, in %.
+        fraction: fraction of the training data, in %.
         images: how many these are.
-        points: of top-1 accuracy, transfer - random; NaN where one of the two is.
+        points: difference in top-1 accuracy, transfer - random; NaN if either accuracy is NaN.
     """
 
     record: Record[OnTasks]
     task: str
-    share: float
+    fraction: float
     images: int
     points: float
 
 
 def gains_of(records: Sequence[Record[OnTasks]], kind: str) -> list[Gain]:
-    """Every pair of the records of a kind: the same encoder, task, share of the data and classifier
-    seed.
+    """Every pair in the records of a kind; both have the same encoder, task, fraction of the data
+    and classifier seed.
     """
     gains = []
     own = [record for record in records if record.kind == kind]
@@ -64,7 +64,7 @@ def gains_of(records: Sequence[Record[OnTasks]], kind: str) -> list[Gain]:
             Gain(
                 record,
                 run.task,
-                run.share,
+                run.fraction,
                 images=run.images,
                 points=run.top1 - at_random[_place(run)],
             )
@@ -74,19 +74,19 @@ def gains_of(records: Sequence[Record[OnTasks]], kind: str) -> list[Gain]:
 
 
 def encoder_means(gains: Iterable[Gain]) -> dict[int | None, float]:
-    """Seed of the encoder -> the mean gain of its pairs, in points: pairs of one encoder are not
-    independent of each other.
+    """Seed of the encoder -> the mean gain of its pairs, in points, because pairs of one encoder
+    are not independent of each other.
     """
     return means_by((gain.record.seed, gain.points) for gain in gains)
 
 
 def _place(run: SweepRun) -> tuple[str, float, int]:
-    return (run.task, run.share, run.seed)
+    return (run.task, run.fraction, run.seed)
 
 
 def gain_sentences(records: Sequence[Record[OnTasks]]) -> list[str]:
-    """For linear probes and for fine-tuning: whether Transfer Init gains with the fewest images, in
-    a sentence each.
+    """Whether Transfer Init gains with the fewest images: one sentence for linear probes and one
+    for fine-tuning.
     """
     return [sentence for kind in WAYS if (sentence := _sentence(records, kind))]
 
@@ -98,35 +98,34 @@ def _sentence(records: Sequence[Record[OnTasks]], kind: str) -> str:
     said = []
     for task in tasks_of(gain.task for gain in own):
         of = [gain for gain in own if gain.task == task]
-        least = min(gain.share for gain in of)
-        fewest = [gain for gain in of if gain.share == least]
+        least = min(gain.fraction for gain in of)
+        fewest = [gain for gain in of if gain.fraction == least]
         title = without_classes([gain.record for gain in of], task)
         said.append(f"on {title} ({_data(fewest[0])}) {verdict([*encoder_means(fewest).values()])}")
+    if not said:
+        return ""
     return (
-        (
-            f"{WAYS[kind]} with the fewest images, Transfer Init against a random start: "
-            f"{'; '.join(said)}."
-        )
-        if said
-        else ""
+        f"{WAYS[kind]} with the fewest images, Transfer Init against a random start: "
+        f"{'; '.join(said)}."
     )
 
 
 def _data(gain: Gain) -> str:
     """`43 images, 5 % of the data`."""
-    return f"{shown(gain.images, 0)} images, {brief_share(gain.share)} % of the data"
+    return f"{shown(gain.images, 0)} images, {brief_fraction(gain.fraction)} % of the data"
 
 
 def verdict(points: Sequence[float]) -> str:
-    """What the mean gains of encoders say in words: a gain is only called one when every encoder
-    has it, as it is shown.
+    """What the mean gains of encoders say in words: whether all, some or none of them are above
+    zero as they are shown.
     """
     if any(gain != gain for gain in points):
-        return "no answer, for an accuracy is NaN"
-    helped, mean = sum(sign_of(gain) > 0 for gain in points), _signed(sum(points) / len(points))
+        return "no answer, because an accuracy is NaN"
+    helped = sum(sign_of(gain) > 0 for gain in points)
+    mean = signed(sum(points) / len(points), 1)
     if len(points) == 1:
         return (
-            f"it {'gains' if helped else 'does not gain'} ({mean} points) with the one encoder, "
+            f"it {'gains' if helped else 'does not gain'} ({mean} points) with one encoder, "
             "which is too few to tell"
         )
     if helped == len(points):
@@ -139,7 +138,7 @@ def verdict(points: Sequence[float]) -> str:
 
 
 def gain_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Table]:
-    """The mean difference by share of the training data, a group of rows a method and task."""
+    """The mean gain by fraction of the training data, a group of rows for each method and task."""
     gains = {kind: of_kind for kind in WAYS if (of_kind := gains_of(records, kind))}
     rows: list[list[Cell]] = []
     for method in methods_of(gain.record for of_kind in gains.values() for gain in of_kind):
@@ -149,16 +148,18 @@ def gain_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Tab
         }
         for task in tasks_of(gain.task for of_kind in own.values() for gain in of_kind):
             rows.append([Cell(f"{clipped(name_of(method), 48)}, {task_title(records, task)}")])
-            shares = {
-                gain.share: gain
+            fractions = {
+                gain.fraction: gain
                 for of_kind in own.values()
                 for gain in of_kind
                 if gain.task == task
             }
-            rows += [_row(own, shares[share]) for share in sorted(shares)[:MOST_SHARES]]
+            rows += [
+                _row(own, fractions[fraction]) for fraction in sorted(fractions)[:MOST_FRACTIONS]
+            ]
     if not rows:
         return []
-    columns = ["Share of the training data"]
+    columns = ["Fraction of the training data"]
     columns += [
         column
         for kind in gains
@@ -174,10 +175,10 @@ def gain_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Tab
 
 
 def _row(gains: dict[str, list[Gain]], at: Gain) -> list[Cell]:
-    """The pairs of each way at the task and share of `at`."""
-    row = [Cell(f"{brief_share(at.share)} %", f"{shown(at.images, 0)} images")]
+    """A row with the mean gain of each way, at the task and fraction of `at`."""
+    row = [Cell(f"{brief_fraction(at.fraction)} %", f"{shown(at.images, 0)} images")]
     for of_kind in gains.values():
-        own = [gain for gain in of_kind if (gain.task, gain.share) == (at.task, at.share)]
+        own = [gain for gain in of_kind if (gain.task, gain.fraction) == (at.task, at.fraction)]
         anchor = link(list({gain.record.path: gain.record for gain in own}.values()))
         means = [*encoder_means(own).values()]
         row.append(quantity_cell(quantity_of(means), 2, anchor))
@@ -187,7 +188,3 @@ def _row(gains: dict[str, list[Gain]], at: Gain) -> list[Cell]:
             else Cell()
         )
     return row
-
-
-def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else ''}{shown(value, 1)}"

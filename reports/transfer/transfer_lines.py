@@ -1,5 +1,5 @@
-"""Lines of means through marks, a mark a seed, each line named where it ends: what Figures 4, 5 and
-7 look like here.
+"""Draws lines of means through marks, each line named where it ends, in the form of Figures 4, 5
+and 7.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,19 +14,19 @@ from catlip.table import shown
 from reports.render.figures import PAPER, label_points, thinned
 
 MOST_LINES = 8
-MOST_MARKS = 300  # drawn of a line; means are of all
+MOST_MARKS = 300  # drawn for each line; means are of all marks
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Line:
-    """What is drawn of one method: its name and style, the means, and the marks that they are of.
+    """One line of a figure: its name and style, the means, and the marks that the means are of.
 
     Attributes:
-        how: what tells it from another line of the same name; may be empty.
-        hollow: marks that are drawn empty; the caption says what tells them from the others.
-        dashed: the second line of a method's colour.
+        how: what distinguishes it from another line of the same name; may be empty.
+        hollow: marks that are drawn empty; the caption says what they are.
+        dashed: whether it is the second line in its method's colour.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Line:
 
     @property
     def points(self) -> list[Point]:
-        """Where the line runs."""
+        """The points that the line goes through."""
         return [(x, mean.value) for x, mean in self.means]
 
 
 def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Estimate]]:
-    """The mean at each x over (x, group, y): first within a group, such as an encoder, then over
-    the groups, whose interval it has.
+    """The mean at each x of the points (x, group, y): first within each group, such as an encoder,
+    then over the groups, with an interval over the groups.
     """
     means = []
     for x, at in groupby(sorted(points), key=lambda point: point[0]):
@@ -59,10 +59,11 @@ def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Es
 def draw_lines(
     axes: Axes, lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
 ) -> None:
-    """Draw them; the axes' scales and limits must be set already.
+    """Draw the lines; the axes' scales and limits must be set already.
 
     Args:
-        moved: x, a little aside by so many steps, so that marks of one line do not hide another's.
+        moved: (x, steps) -> x moved aside by that many small steps, so that marks of one line do
+            not hide another's.
     """
     names = []
     for i, line in enumerate(lines):
@@ -108,14 +109,14 @@ def how_drawn(lines: Sequence[Line]) -> str:
     """Sentences for the caption: what the bars are, and how many marks were left out."""
     sentences = []
     if any(mean.low is not None for line in lines for _, mean in line.means):
-        sentences.append(f"A bar is a mean's 95 % interval; fewer than {least_pairs()} have none.")
+        sentences.append(f"Bars are 95 % intervals, for means of {least_pairs()} values or more.")
     if any(len(of) > MOST_MARKS for line in lines for of in (line.marks, line.hollow)):
-        sentences.append(f"Of each line {MOST_MARKS} marks at most are drawn.")
+        sentences.append(f"At most {MOST_MARKS} marks of each line are drawn.")
     return " ".join(sentences)
 
 
 def height_for(lines: Sequence[Line]) -> float:
-    """Inches of a figure in which all lines can be named."""
+    """Height in inches of a figure that has room for the names of all lines."""
     return max(3.2, 1.0 + NAME_HEIGHT * len(lines))
 
 
@@ -131,10 +132,10 @@ def said(lines: Sequence[Line], unit: str, shorten: Callable[[float], str]) -> s
 
 
 def brief(x: float, digits: int = 3) -> str:
-    """A share, an epoch or a time with no more digits than it needs: 5, 50.3, 1,234."""
+    """A fraction, an epoch or a time with no more digits than it needs: 5, 50.3, 1,234."""
     return f"{x:,.0f}" if x >= 10 ** (digits - 1) - 0.5 else f"{x:.{digits}g}"
 
 
-def brief_share(share: float) -> str:
-    """A share of the data in %, of which nobody asks for more than two digits: 0.5, 5, 50, 100."""
-    return brief(share, 2)
+def brief_fraction(fraction: float) -> str:
+    """A fraction of the data, in %, with two digits where it is small: 0.5, 5, 50, 100."""
+    return brief(fraction, 2)

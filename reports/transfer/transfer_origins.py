@@ -15,13 +15,17 @@ KINDS = {
     "exact": "the class itself",
     "near": "a class near it",
     "mean": "the mean of several classes",
-    "random": "random, no class being near enough,",
+    "random": "random (no class is near enough)",
 }
 TIES = {
-    "frequent": "of classes equally near, the most frequent stands",
-    "mean": "of classes equally near, the mean stands",
+    "frequent": "of equally near classes, the most frequent is used",
+    "mean": "of equally near classes, the mean is used",
 }
-BIAS = {"copy": "biases are copied", "zero": "biases start at zero", "fresh": "biases start afresh"}
+BIAS = {
+    "copy": "biases are copied",
+    "zero": "biases start at zero",
+    "fresh": "biases start at random",
+}
 SCALE = {
     "as_is": "rows keep their length",
     "fresh": "rows are as long as random ones",
@@ -75,7 +79,7 @@ def _chosen(record: Record[OnTasks]) -> str:
     said = [words[choice] for choice, words in chosen if choice in words]
     words = "Similarity is 1 / (1 + steps in WordNet's graph of kinds)"
     words += (
-        f", and a class stands for a label from {shown(alpha, 2)} on. "
+        f", and a class is used for a label from {shown(alpha, 2)} on. "
         if alpha is not None
         else ". "
     )

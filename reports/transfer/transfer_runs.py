@@ -1,6 +1,6 @@
-"""What encoders reach on tasks that they were not trained for, read from records of transfer.
+"""Reads from transfer records what encoders reach on tasks that they were not trained for.
 
-Accuracies are in percent here; a NaN stays one.
+Accuracies are in percent here; a NaN stays NaN.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,11 +24,11 @@ TASKS = {
     "fashion_mnist": "Fashion-MNIST",
     "folder": "classes of a folder",
 }
-# Optional: no verdict depends on whether it is installed.
+# Data sets that a user may not have; no verdict depends on them.
 NOT_JUDGED = frozenset({"fashion_mnist"})
 MOST_TASKS = 4
 INITS = ("random", "transfer")
-LEAST_SHARE = 1e-4  # of the training data, in %, that a figure has a place for
+LEAST_FRACTION = 1e-4  # the smallest fraction of the training data, in %, that is used
 Value = Callable[[TaskResult], float | None]
 N = TypeVar("N")
 
@@ -40,9 +40,9 @@ class SweepRun:
 
     Attributes:
         asked: the fraction of the training data that was asked for, in %.
-        share: the fraction that it got, in %, which is more where every class kept an image; what
-            was asked where that is not known.
-        images: how many these are.
+        fraction: the fraction that was used, in %, which is more if every class keeps at least one
+            image; equal to `asked` if it is not known.
+        images: how many images were used.
         init: random, or transfer: rows of the pre-training classifier.
         top1: accuracy in %, or NaN.
     """
@@ -50,7 +50,7 @@ class SweepRun:
     record: Record[OnTasks]
     task: str
     asked: float
-    share: float
+    fraction: float
     images: int
     init: str
     seed: int
@@ -58,25 +58,31 @@ class SweepRun:
 
 
 def runs_of(record: Record[OnTasks]) -> list[SweepRun]:
-    """The classifiers of a record, each once; of shares that hold the same images, the smallest."""
+    """The classifiers of a record, each once; of several fractions that hold the same images, only
+    the smallest.
+    """
     rows = [_run(record, row) for row in record.rows("runs", Classifier)]
     runs: dict[tuple[str, float, str, int], SweepRun] = {}
     for run in sorted(rows, key=lambda run: run.asked):
-        if run.asked >= LEAST_SHARE:
-            runs.setdefault((run.task, run.share, run.init, run.seed), run)
+        if run.asked >= LEAST_FRACTION:
+            runs.setdefault((run.task, run.fraction, run.init, run.seed), run)
     return list(runs.values())
 
 
 def _run(record: Record[OnTasks], row: Classifier) -> SweepRun:
     asked, result = 100 * row.fraction, record.measured.tasks.get(row.task)
-    share = asked
-    if result and result.num_train and LEAST_SHARE <= 100 * row.num_train / result.num_train <= 100:
-        share = 100 * row.num_train / result.num_train
+    fraction = asked
+    if (
+        result
+        and result.num_train
+        and LEAST_FRACTION <= 100 * row.num_train / result.num_train <= 100
+    ):
+        fraction = 100 * row.num_train / result.num_train
     return SweepRun(
         record,
         row.task,
         asked,
-        share=share,
+        fraction=fraction,
         images=row.num_train,
         init=row.init,
         seed=row.seed,
@@ -85,7 +91,7 @@ def _run(record: Record[OnTasks], row: Classifier) -> SweepRun:
 
 
 def top1(result: TaskResult) -> float | None:
-    """What is asked of a task where nothing else is."""
+    """The default value that is read from a task's result."""
     return result.top1
 
 
@@ -100,7 +106,7 @@ def percent(fraction: float | None) -> float | None:
 
 
 def tasks_of(names: Iterable[str]) -> list[str]:
-    """Tasks without repetition, the known ones first; so many as are shown."""
+    """Tasks without repetition, the known ones first; at most MOST_TASKS."""
     known = list(TASKS)
     unique = dict.fromkeys(names)
     return sorted(unique, key=lambda name: known.index(name) if name in known else len(known))[
@@ -109,7 +115,7 @@ def tasks_of(names: Iterable[str]) -> list[str]:
 
 
 def tasks_with(records: Sequence[Record[OnTasks]], value: Value = top1) -> list[str]:
-    """The tasks of which any record has the value."""
+    """The tasks for which any record has the value."""
     names = dict.fromkeys(task for record in records for task in record.measured.tasks)
     return tasks_of(
         task for task in names if any(on_task(r, task, value) is not None for r in records)
@@ -117,8 +123,8 @@ def tasks_with(records: Sequence[Record[OnTasks]], value: Value = top1) -> list[
 
 
 def task_title(records: Sequence[Record[OnTasks]], task: str) -> str:
-    """`435 concepts`, the number of classes from the records; `ImageNet-1k` where it has that
-    many.
+    """`435 concepts`, with the number of classes from the records; `ImageNet-1k` only if it has as
+    many classes as that data set.
     """
     if is_published(records, task):
         return TASKS[task]
@@ -130,61 +136,61 @@ def task_title(records: Sequence[Record[OnTasks]], task: str) -> str:
 
 
 def without_classes(records: Sequence[Record[OnTasks]], task: str) -> str:
-    """The same, of what does not pass for a published data set without the number of classes."""
+    """The title without the number of classes, unless the task could then pass for a published data
+    set.
+    """
     return task_title(records, task) if task in CLASSES else TASKS.get(task, clipped(task, 24))
 
 
 def is_published(records: Sequence[Record[OnTasks]], task: str) -> bool:
-    """Whether every record that has the task has it with as many classes as the published data set
-    of its name.
-    """
+    """Whether every record with the task has the number of classes of the published data set."""
     return task in CLASSES and num_classes(records, task) == CLASSES[task]
 
 
 def num_classes(records: Sequence[Record[OnTasks]], task: str) -> int | None:
-    """Of a task; None where no record has it, or not all that have it agree."""
+    """The number of classes of a task; None if no record has the task, or if they disagree."""
     results = [r.measured.tasks[task] for r in records if task in r.measured.tasks]
     return agreed([result.num_classes for result in results])
 
 
 def chance_of(records: Sequence[Record[OnTasks]], task: str) -> float | None:
-    """What guessing gives, in %; None where the number of classes is not known, or not the same in
-    all records.
+    """What guessing gives, in %; None if the number of classes is not known, or differs between
+    records.
     """
     classes = num_classes(records, task)
     return 100 / classes if classes is not None and classes > 1 else None
 
 
 def encoder_key(record: Record) -> str:
-    """The same for all records of one method's encoder: by the seed of pre-training; by the path
-    where that is not known.
+    """A key that is equal for all records of one encoder of a method: its seed of pre-training, or
+    the record's path if the seed is not known.
     """
     return record.path if record.seed is None else f"seed {record.seed}"
 
 
 def methods_of(records: Iterable[Record]) -> list[str]:
-    """Methods in the order of every table; those that are not ours last."""
+    """Methods in the order of every table; encoders that were not trained here are last."""
     return ordered(record.method for record in records)
 
 
 def accuracy(records: Sequence[Record[Transferred]], name: str) -> Quantity | None:
-    """What was reached on a task, or by a measure, in % over the seeds of pre-training."""
+    """The accuracy on a task, or by a measure, in %, over the seeds of pre-training."""
     return over_seeds(records, lambda record: percent(record.measured.accuracies().get(name)))
 
 
 def accuracy_of(records: Sequence[Record[Transferred]], name: str) -> Cell:
-    """The same as a cell, linked to the records."""
+    """`accuracy` as a cell, linked to the records."""
     return quantity_cell(accuracy(records, name), 1, link(records))
 
 
 def accuracy_cell(
     records: Sequence[Record[OnTasks]], method: str, task: str, value: Value = top1
 ) -> Cell:
-    """The mean over a method's encoders of one recipe, linked to those records that have the
-    value.
+    """The mean over a method's encoders of one recipe, linked to those records that have the value.
 
     Args:
-        records: of one kind, of all methods; those trained here say which recipe counts.
+        records: of one kind and of all methods; the encoders trained here decide which recipe
+            counts.
     """
     there = [r for r in records if on_task(r, task, value) is not None]
     own, ours = [r for r in there if r.method == method], [r for r in there if is_ours(r.method)]
@@ -194,17 +200,17 @@ def accuracy_cell(
 
 
 def method_cell(method: str) -> Cell:
-    """What a row is called."""
+    """The first cell of a method's row."""
     return Cell(clipped(name_of(method), 48))
 
 
 def same_recipe(records: Sequence[Record]) -> bool:
-    """Whether all that is known of how these were trained is the same."""
+    """Whether all of these have the same recipe and `cached_features`; seeds may differ."""
     recipes = [{**r.recipe, "cached_features": r.setup.cached_features} for r in records]
     return not differing_fields(recipes)
 
 
 def agreed(values: Iterable[N | None]) -> N | None:
-    """A value that is the same everywhere; None where it is not."""
+    """The value that all have; None if they differ."""
     different = set(values)
     return different.pop() if len(different) == 1 else None

@@ -68,8 +68,8 @@ def _worth_caption(
     words += _guessing([*probes, *tuned], tasks)
     if probes and all(r.setup.cached_features for r in probes):
         words += (
-            " The probes compute features once, so they see no augmented image; the paper's, Table "
-            "7(a), augments in every epoch: the two do not give the same number."
+            " The probes compute features once, so they see no augmented image; the paper's probes "
+            "(Table 7(a)) augment in every epoch: the two do not give the same number."
         )
     for name, of in (("linear probes", probes), ("fine-tunings", tuned)):
         if not same_recipe(of):
@@ -117,12 +117,12 @@ def readout_table(
         f"{f'{shown(voters, 0)} ' if voters else ''}training images with the most similar features "
         "vote. Zero-shot: no image of the task is used. CLIP's text tower reads prompts with the "
         "class names; CatLIP takes those rows of its pre-training classifier that Transfer Init "
-        "would start from, and never chooses a label without one. The linear probe alone trains "
-        "something."
+        "would start from, and never chooses a label without one. Only the linear probe is "
+        "trained."
     )
     return _grouped(
         f"readouts{suffix}",
-        f"What is read out without training, {read[0].scale} scale",
+        f"Accuracy without training a classifier, {read[0].scale} scale",
         columns,
         rows=rows,
         caption=caption,

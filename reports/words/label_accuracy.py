@@ -121,8 +121,8 @@ def _causes_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figu
         for cause in causes
     )
     caption = (
-        "Why the class is missed, as a share of all sentences; each miss is counted once, under "
-        "its nearest cause."
+        "Why the class is missed, in % of all sentences; each miss is counted once, under its "
+        "nearest cause."
     )
     draw = partial(_draw_causes, causes=causes, shares=shares)
     height = 1.0 + len(causes) * (0.16 + 0.14 * len(rules))

@@ -67,4 +67,4 @@ def _draw_speed(
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("time a caption (µs)")
+    axes.set_xlabel("time per caption (µs)")

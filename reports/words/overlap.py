@@ -40,10 +40,10 @@ def _similarity_figure(record: Statistics, rule: str, scale: str, suffix: str) -
         return []
     said = ", ".join(_exact(measured, name) for name in curves)
     caption = (
-        f"Labels whose nearest class of the vocabulary is at least so similar, by rule {rule} at "
-        f"{scale} scale. Exactly: {said}."
+        "Labels whose nearest class of the vocabulary has at least a given similarity, by rule "
+        f"{rule} at {scale} scale. Found exactly: {said}."
     )
-    alt = f"Falling curves, a line a label set. Exactly matched: {said}."
+    alt = f"Falling curves, one line per label set. Found exactly: {said}."
     return [
         Figure(
             f"label_overlap{suffix}", caption, alt, draw=partial(_draw_similarity, curves=curves)
@@ -97,7 +97,7 @@ def _samples_figure(record: Statistics, rule: str, scale: str, suffix: str) -> l
     )
     caption = (
         f"Captions of each class that matches a label exactly, by rule {rule} at {scale} scale; "
-        f"every mark is a label's class, the bar their median. {said}."
+        f"every mark is one such class, the bar their median. {said}."
     )
     height = 1.1 + 0.58 * len(counts)
     draw = partial(_draw_samples, counts=counts)
@@ -149,6 +149,6 @@ def _draw_samples(axes: Axes, counts: dict[str, list[int]]) -> None:
         [f"{LABEL_SETS[name]}\n{len(captions):,} classes" for name, captions in counts.items()],
     )
     axes.set_ylim(len(counts) - 0.4, -0.75)
-    axes.set_xlabel("captions of a class")
+    axes.set_xlabel("captions per class")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

@@ -83,7 +83,7 @@ def _long_tail(tails: dict[str, Tail], scale: str, suffix: str) -> Figure:
         for rule, tail in tails.items()
     )
     caption = (
-        f"How often each synset occurs in the captions, at {scale} scale; a mark where the "
+        f"How often each synset occurs in the captions, at {scale} scale; a mark shows where the "
         f"vocabulary is cut. {said}."
     )
     alt = f"Falling curves on a logarithmic scale. {said}."
@@ -184,9 +184,7 @@ def _labels(shares: dict[str, list[float]], scale: str, suffix: str) -> Figure:
         )
         for rule, fractions in shares.items()
     )
-    caption = (
-        f"How many labels a caption has, at {scale} scale: the share of captions with so many."
-    )
+    caption = f"Captions (%) by their number of labels, at {scale} scale."
     return Figure(
         f"labels_per_caption{suffix}",
         caption,
@@ -214,5 +212,5 @@ def _draw_labels(axes: Axes, shares: dict[str, list[float]]) -> None:
     ticks = [n for n in range(most) if most <= 14 or n % 4 == 0]
     axes.set_xticks(ticks, [f"{n} or more" if n == LAST_BIN else str(n) for n in ticks])
     axes.grid(axis="x", visible=False)
-    axes.set_xlabel("labels of a caption")
+    axes.set_xlabel("labels per caption")
     axes.set_ylabel("captions (%)")

@@ -105,16 +105,16 @@ def _overlap(main: Setting | None, records: Records) -> list[Block]:
 
 def _accuracy(main: Setting | None, records: Records) -> list[Block]:
     words = (
-        "Every rule takes the first sense of a noun for what the image shows. Here each rule "
-        "labels sentences whose class is known. They are easy sentences: of captions from the web, "
-        "expect less."
+        "Every rule assumes that a noun is meant in its first sense. Here each rule labels "
+        "sentences whose class is known. They are easy sentences: on captions from the web, expect "
+        "lower accuracy."
     )
     parts = (accuracy_figures, accuracy_table)
     return _each(
         _shown(records, main, LabelAccuracy),
         parts,
         words,
-        "How often that is right was not run.",
+        "How often labels are right was not measured.",
         ACCURACY,
     )
 
@@ -136,8 +136,8 @@ def _audit(main: Setting | None, records: Records) -> list[Block]:
 
 def _speed(main: Setting | None, records: Records) -> list[Block]:
     words = (
-        "The same labels, made in several ways in turns on one core; then the whole command, over "
-        "processes."
+        "The same labels, made in several ways in turns on one core; then the whole command, by "
+        "number of processes."
     )
     parts = (speed_figure, _speed_tables)
     return _each(_shown(records, main, LabellingSpeed), parts, words, "Not run.", SPEED)

@@ -88,7 +88,7 @@ def test_the_table_has_each_loss_with_its_spread_and_what_is_expected(page_of):
     found = table(page_of(), "bias_init")
     expected, first, span = found.rows
     assert [cell.text for cell in expected[1:]] == ["532.34", "13.50", MISSING]
-    assert expected[1].small == "V ln 2, of 768 classes"
+    assert expected[1].small == "V ln 2 for 768 classes"
     assert [cell.text for cell in first] == [
         "First step",
         "541.00 ± 1.41",
@@ -109,7 +109,7 @@ def test_both_losses_are_drawn_on_logarithmic_axes_with_the_dotted_one_and_the_m
     (drawn,) = [figure for figure in page_of().figures if figure.name == "bias_init"]
     assert "zero bias from 540 to about 10.0; base rates from 13.0 to" in drawn.alt
     assert "mean of 2 seeds" in drawn.caption
-    assert "begin at (the mark)." in drawn.caption
+    assert "(the mark)." in drawn.caption
     axes = Canvas().add_subplot()
     drawn.draw(axes)
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
@@ -127,7 +127,7 @@ def test_both_losses_are_drawn_on_logarithmic_axes_with_the_dotted_one_and_the_m
 def test_what_was_never_saved_is_said_and_not_drawn(page_of):
     page = page_of(METRICS | {"steps_saved": None, "seeds": SEEDS[:1]})
     (drawn,) = [figure for figure in page.figures if figure.name == "bias_init"]
-    assert "does not come to the loss" in drawn.caption
+    assert "does not reach the first loss" in drawn.caption
     assert "chance" in table(page, "bias_init").caption
     axes = Canvas().add_subplot()
     drawn.draw(axes)

@@ -110,23 +110,23 @@ def test_a_small_difference_can_be_seen_in_the_values(write_record):
 @pytest.mark.parametrize(
     ("one", "other", "warning"),
     [
-        ({"device": "A100"}, {"device": "H100"}, "other device: A100 and H100"),
+        ({"device": "A100"}, {"device": "H100"}, "different devices: A100 and H100"),
         (
             {"device": "H100"},
             {"device": "H100", "device_count": 4},
-            "other device: H100 and 4 x H100",
+            "different devices: H100 and 4 x H100",
         ),
-        ({"device": ""}, {"device": ""}, "A does not say its device"),
+        ({"device": ""}, {"device": ""}, "A does not name its device"),
         (
             {"packages": {"torch": "2.1"}},
             {"packages": {"torch": "2.2"}},
-            "other torch: 2.1 and 2.2",
+            "different torch: 2.1 and 2.2",
         ),
-        ({"cuda": "12.4"}, {}, f"other cuda: 12.4 and {MISSING}"),
-        ({"threads": 1}, {"threads": 8}, "other threads: 1 and 8"),
-        ({"revision": "abc"}, {"revision": "def"}, "other git revision: abc and def"),
-        ({"revision": "unknown"}, {"revision": "unknown"}, "B does not say its git revision"),
-        ({}, {"dirty": True}, "B ran with local changes, which its git revision does not hold"),
+        ({"cuda": "12.4"}, {}, f"different cuda: 12.4 and {MISSING}"),
+        ({"threads": 1}, {"threads": 8}, "different threads: 1 and 8"),
+        ({"revision": "abc"}, {"revision": "def"}, "different git revisions: abc and def"),
+        ({"revision": "unknown"}, {"revision": "unknown"}, "B does not name its git revision"),
+        ({}, {"dirty": True}, "B ran with local changes that are not in its git revision"),
     ],
 )
 def test_another_machine_or_another_code_is_warned_of(write_record, one, other, warning):
@@ -140,26 +140,36 @@ def test_another_machine_or_another_code_is_warned_of(write_record, one, other, 
 @pytest.mark.parametrize(
     ("part", "one", "other", "warning"),
     [
-        ("config", {"seed": 0}, {"seed": 1}, "other seed: 0 and 1"),
-        ("config", {"shards": ["a"]}, {"shards": ["b"]}, 'other data (shards): ["a"] and ["b"]'),
-        ("metrics", {"x_num_train": 5}, {"x_num_train": 6}, "other data (x_num_train): 5 and 6"),
+        ("config", {"seed": 0}, {"seed": 1}, "different seeds: 0 and 1"),
+        (
+            "config",
+            {"shards": ["a"]},
+            {"shards": ["b"]},
+            'different data (shards): ["a"] and ["b"]',
+        ),
+        (
+            "metrics",
+            {"x_num_train": 5},
+            {"x_num_train": 6},
+            "different data (x_num_train): 5 and 6",
+        ),
         (
             "config",
             {"recipe": {"precision": "bf16"}},
             {"recipe": {"precision": "fp32"}},
-            "other precision (recipe.precision): bf16 and fp32",
+            "different precision (recipe.precision): bf16 and fp32",
         ),
         (
             "metrics",
             {"images_seen": 10},
             {"images_seen": 20},
-            "another number of images seen (images_seen): 10 and 20",
+            "different number of images seen (images_seen): 10 and 20",
         ),
         (
             "config",
             {"method": "catlip"},
             {"method": "clip"},
-            "other method: a loss of one is not comparable with a loss of the other",
+            "different methods: their losses are not comparable",
         ),
     ],
 )
@@ -197,7 +207,7 @@ def test_numbers_of_different_or_unnamed_devices_share_no_ratio_and_the_reason_i
     ]
     part = of_two(write_record, *sides, kind="step_time")
     assert rows(part, "metrics")["catlip.total_ms"][3] == MISSING
-    assert "No ratios: numbers of different devices" in part.tables[-1].caption
+    assert "No ratios: the records are from different devices" in part.tables[-1].caption
 
 
 def test_a_processor_and_the_gpu_beside_it_are_two_devices(write_record):
@@ -208,7 +218,7 @@ def test_a_processor_and_the_gpu_beside_it_are_two_devices(write_record):
     ]
     sides[1]["metrics"] = {"ms": 1}
     part = of_two(write_record, *sides)
-    assert "other device: EPYC (CPU) and H100" in warnings(part)
+    assert "different devices: EPYC (CPU) and H100" in warnings(part)
     assert rows(part, "metrics")["ms"][3] == MISSING
 
 
@@ -234,7 +244,7 @@ def test_raw_samples_on_both_sides_give_an_interval_around_the_difference_of_med
     )
     assert cells[3].endswith(f"({found.ratio[0]:.3g} to {found.ratio[1]:.3g})")
     assert "n = 60" in cells[0]
-    assert "not what varies from one run to the next" in part.tables[-1].caption
+    assert "not the variation between runs" in part.tables[-1].caption
 
 
 def test_an_interval_holds_the_true_difference_as_often_as_it_says():
@@ -316,7 +326,7 @@ def test_a_confound_of_some_pairs_says_of_how_many(write_record, tmp_path):
             metrics = {"images_seen": 10 + (root == "b" and seed == 2), "top1": ord(root)}
             write_record("pretrain", f"catlip-seed{seed}", root=root, metrics=metrics)
     assert warnings(comparison(tmp_path / "a", tmp_path / "b")[1]) == [
-        "another number of images seen (images_seen): 10 and 11 (1 of 3 pairs)"
+        "different number of images seen (images_seen): 10 and 11 (1 of 3 pairs)"
     ]
 
 
@@ -358,7 +368,7 @@ def test_equal_records_are_said_to_be_identical(write_record, tmp_path):
     one, other = (write_record("pretrain", "catlip-seed0", root=root, **strange) for root in "ab")
     for pair in ((one, other), (one, one), (tmp_path / "a", tmp_path / "b")):
         (head,) = comparison(*pair)
-        assert head.sentences[2:] == ["identical to the last value: 1 of 1 pair"]
+        assert head.sentences[2:] == ["identical in every value: 1 of 1 pair"]
 
 
 def test_true_is_not_one_and_nothing_is_not_null():
@@ -467,13 +477,14 @@ def test_the_comparison_is_printed_and_written_as_markdown(write_record, tmp_pat
     done = run_reports(tmp_path, "compare", one, other, "--out", tmp_path / "new/out.md")
     assert done.returncode == 0, done.stderr
     assert (
-        "other: catlip-seed0 and clip-seed0\n  measured on Device A\n  warning: other method"
+        "other: catlip-seed0 and clip-seed0\n  measured on Device A\n  warning: different methods"
         in done.stdout
     )
     assert "top1    1  2  +1     2.00 (no interval)" in done.stdout
     written = (tmp_path / "new/out.md").read_text()
     assert (
-        "## other: catlip-seed0 and clip-seed0\n\n- measured on Device A\n- warning: other method"
+        "## other: catlip-seed0 and clip-seed0\n\n"
+        "- measured on Device A\n- warning: different methods"
     ) in written
     assert "| top1 | 1 | 2 | +1 | 2.00 (no interval) |" in written
 
@@ -496,7 +507,7 @@ def test_the_help_explains_all_three_programs(tmp_path):
             lambda folder: (folder / "nowhere.json", folder / "a.json"),
             "no such file or folder: .*nowhere.json",
         ),
-        (lambda folder: (folder / "a.json", folder), "a file and a folder have nothing in common"),
+        (lambda folder: (folder / "a.json", folder), "a file cannot be compared with a folder"),
         (
             lambda folder: (folder / "a.json", folder / "cut.json"),
             "not a record: .*cut.json: corrupt: not JSON from line 1",
@@ -516,7 +527,7 @@ def test_the_help_explains_all_three_programs(tmp_path):
         ),
         (
             lambda folder: (folder, folder / "others"),
-            "nothing in common: no record of one kind has the same name .*\\(c\\)",
+            "nothing in common: no record has the same kind and name in .*\\(c\\)",
         ),
     ],
 )
@@ -550,4 +561,4 @@ def test_a_mistake_exits_with_2_and_one_line(tmp_path):
 
 def test_the_golden_records_do_not_differ_from_themselves(golden: Path):
     (head,) = comparison(golden / "records", golden / "records")
-    assert any(words.startswith("identical to the last value") for words in head.sentences)
+    assert any(words.startswith("identical in every value") for words in head.sentences)

@@ -289,7 +289,7 @@ def test_a_projection_from_a_cpus_step_says_so(golden, tmp_path):
     )
     write(tmp_path, content)
     found = table(build_page(read_records([tmp_path / "runs"])), "projection")
-    assert "x.json a CPU: its hours say nothing of the paper's" in found.caption
+    assert "x.json a CPU: its hours say nothing about the paper's" in found.caption
 
 
 def test_a_projection_is_drawn_with_the_same_batch_on_every_device(page):

@@ -114,5 +114,5 @@ def test_figures_draw_so_many_curves_and_marks_and_say_so(many):
     assert loss.alt.count("seed ") == MOST_CURVES
     assert f"The first {MOST_CURVES} of {COUNT} trainings." in loss.caption
     (accuracy,) = accuracy_figure(setting)
-    assert f"{MOST_MARKS} marks at most" in accuracy.caption
+    assert f"At most {MOST_MARKS} marks" in accuracy.caption
     assert render(accuracy).svg.count("<use ") < MOST_MARKS + 100

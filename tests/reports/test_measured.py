@@ -101,7 +101,7 @@ def test_times_come_from_one_device_and_the_page_says_so(write_training, read):
     write_training("catlip", 0, 50.0)
     write_training("catlip", 1, 5.0, environment=GPU)
     (setting,) = read()
-    assert setting.relative_time("catlip") == Quantity(0.5, None, 1)
+    assert setting.seconds("catlip") == Quantity(50.0, None, 1)
     assert any("2 devices" in warning for warning in setting.warnings)
 
 
@@ -110,7 +110,7 @@ def test_seeds_of_different_recipes_are_warned_of(write_training, read):
     write_training("catlip", 1, 10.0, epochs=2, about="other words")
     (setting,) = read()
     assert setting.warnings == [
-        "The seeds of CatLIP differ in epochs, not in the seed alone; 1 of 2 trainings count."
+        "Trainings of CatLIP differ in epochs, not only in the seed; 1 of 2 trainings count."
     ]
 
 
@@ -181,8 +181,8 @@ def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, 
     write_probes("catlip", [0.08, 0.12] * 3)
     write_probes("clip", [0.30] * 6)
     sentences = " ".join(as_good(read()[0]).sentences)
-    assert "CatLIP is not told from an untrained encoder" in sentences
-    assert "CLIP is not" not in sentences.replace("CatLIP is not", "")
+    assert "CatLIP cannot be told from an untrained encoder" in sentences
+    assert "CLIP cannot" not in sentences.replace("CatLIP cannot", "")
 
 
 def test_a_loss_curve_leaves_out_what_is_not_finite_and_keeps_the_mean_of_the_rest(

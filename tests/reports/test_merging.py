@@ -219,7 +219,7 @@ def test_a_name_that_is_too_long_for_a_suffix_is_left_out(tmp_path):
     roots = [written(tmp_path / str(i), [(place, "Device", "revision", i)]) for i in range(2)]
     merged = merge_folders(roots, tmp_path / "out")
     assert len(merged.copied) == 1
-    assert "no longer name is free and fit for a file" in merged.left_out[0].reason
+    assert "the longer names are taken or too long" in merged.left_out[0].reason
 
 
 def test_what_went_where_is_printed(tmp_path):
@@ -231,8 +231,8 @@ def test_what_went_where_is_printed(tmp_path):
     assert done.stdout.splitlines() == [
         f"copied: one/{place} -> out/{place}",
         (
-            f"copied: two/{place} -> out/starter/pretrain/x-two-r.json, for another record has its "
-            "name"
+            f"copied: two/{place} -> out/starter/pretrain/x-two-r.json, because another record has "
+            "its name"
         ),
         "out: 2 copied, 0 already there, 0 left out",
     ]

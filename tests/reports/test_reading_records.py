@@ -97,6 +97,8 @@ def test_files_of_a_run_that_are_not_records_are_left_alone(write_record, tmp_pa
     (path.parent / "catlip-seed0").mkdir()
     (path.parent / "catlip-seed0/state.json").write_text("{}")
     (path.parent / ".catlip-seed1.json.123.tmp").write_text("{}")
+    (tmp_path / "runs/starter/.steps").mkdir()
+    (tmp_path / "runs/starter/.steps/audit.json").write_text("{}")
     records = read_records([tmp_path / "runs"])
     assert len(records.every) == 1
     assert not records.problems

@@ -282,7 +282,7 @@ def test_probes_with_other_recipes_are_warned_of(read, contents):
     }
     caption = table(read(changed), "worth").caption
     assert "the linear probes here do not all have the same recipe" in caption
-    assert "Table 7(a), augments" not in caption
+    assert "(Table 7(a)) augment" not in caption
 
 
 def test_readouts_stand_beside_the_linear_probe_and_say_how_zero_shot_was_done(read):
@@ -360,13 +360,13 @@ def test_shares_that_hold_the_same_images_count_once_and_as_what_they_are(record
         for i in ("random", "transfer")
     ]
     found = record("linear_probe", metrics={"method": "catlip", **sizes()}, samples={"runs": rows})
-    assert sorted((run.share, run.init) for run in runs_of(found)) == [
+    assert sorted((run.fraction, run.init) for run in runs_of(found)) == [
         (50, "random"),
         (50, "transfer"),
         (100, "random"),
         (100, "transfer"),
     ]
-    assert [gain.share for gain in gains_of([found], "linear_probe")] == [50, 100]
+    assert [gain.fraction for gain in gains_of([found], "linear_probe")] == [50, 100]
 
 
 def test_small_shares_that_hold_more_than_they_say_are_pointed_out(read, contents):
@@ -471,7 +471,7 @@ def test_where_rows_come_from_is_counted(tmp_path, read):
     counts = re.search("Of 4 concepts: ([^.]*; mean similarity 0.83)", said)[1]
     assert re.findall(r" (\d)\b(?!\.)", counts) == ["1", "1", "1", "1"]
     assert said.endswith(
-        "from 0.30 on. Of classes equally near, the most frequent stands; biases start at zero; "
+        "from 0.30 on. Of equally near classes, the most frequent is used; biases start at zero; "
         "rows keep their length."
     )
 
@@ -487,7 +487,11 @@ def test_snapshots_are_hollow_and_the_page_says_what_they_understate(read, tmp_p
         [10, 10, 20, 20],
     )
     caption = figure(page, "longer_epochs_1").caption
-    for words in ("Hollow marks are snapshots", "had not reached its end", "The paper trains anew"):
+    for words in (
+        "Hollow marks are snapshots",
+        "before its learning rate had reached",
+        "The paper trains once",
+    ):
         assert words in caption
     assert clip.name == "CLIP"
 

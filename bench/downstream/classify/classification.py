@@ -76,8 +76,8 @@ class Classification(Objective):
             and len({block.string[: block.start()] for block in blocks.values()}) != 1
         ):
             raise InputError(
-                "--layer-decay is for an encoder of one row of numbered blocks, and this one has "
-                "none"
+                "--layer-decay needs an encoder with one series of numbered blocks; for this "
+                "encoder, set it to 1"
             )
         self.train()
 

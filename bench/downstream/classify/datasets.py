@@ -128,8 +128,8 @@ def load_tasks(spelling: str) -> list[Task]:
                 )
         return [_tars(kind, root) if any((root / "train").glob("*.tar")) else _folders(kind, root)]
     raise InputError(
-        f"data {spelling!r} is not starter:DIR, {', '.join(f'{kind}:DIR' for kind in KINDS)} "
-        f"or {FASHION_MNIST}:"
+        f"data {spelling!r} is not one of "
+        f"{', '.join(f'{kind}:DIR' for kind in (*STARTER_KINDS, *KINDS))} and {FASHION_MNIST}:"
     )
 
 
@@ -288,6 +288,6 @@ def _class_names(kind: str, root: Path, num_classes: int) -> Sequence[str]:
     }.get(kind, lambda: [str(number) for number in range(num_classes)])()
     if num_classes > len(names):
         raise InputError(
-            f"{kind}:{root} has a class number {num_classes - 1}, and {kind} {len(names)} classes"
+            f"{kind}:{root} has class number {num_classes - 1}, but {kind} has {len(names)} classes"
         )
     return names

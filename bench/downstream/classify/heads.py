@@ -153,5 +153,5 @@ def _of_record(spelling: str) -> Path:
         if path.is_file():
             return path
     raise InputError(
-        f"which vocabulary {spelling} was trained on is not known here; say so by --vocabulary"
+        f"the vocabulary that {spelling} was trained on is not known; give it by --vocabulary"
     )

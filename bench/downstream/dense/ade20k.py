@@ -116,7 +116,7 @@ def class_names(root: Path) -> list[str]:
         )
     if not 2 <= len(ids) < IGNORED:
         raise InputError(
-            f"{path} names {len(ids)} classes, and 2 to {IGNORED - 1} can be told apart"
+            f"{path} names {len(ids)} classes; the number must be from 2 to {IGNORED - 1}"
         )
     return [re.split("[;,]", row["Name"])[0].strip() for row in rows]
 

@@ -150,7 +150,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[
                 entry[name]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} is no annotation file of COCO's: {type(error).__name__} {error}"
+            f"{path} is not an annotation file of COCO: {type(error).__name__} {error}"
         ) from None
     if not images or not categories:
         raise InputError(f"{path} lists {len(images)} images and {len(categories)} categories")

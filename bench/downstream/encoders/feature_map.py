@@ -127,8 +127,8 @@ def vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
     module = encoder.module.encoder if isinstance(encoder.module, Normalised) else encoder.module
     if not isinstance(module, VisionTransformer) or not encoder.any_size:
         raise InputError(
-            f"{encoder.method} has no feature map: give a run of ours, released:..., or a plain "
-            "ViT of timm's"
+            f"{encoder.method} has no feature map: give a run of this project, released:..., or a "
+            "plain ViT of timm"
         )
     return module
 

@@ -61,7 +61,7 @@ def timm_encoder(
         f"random:timm/{name}"
     )
     if name.startswith("local-dir:"):
-        instead = "of a folder that catlip.weights wrote give the file in it, model.safetensors"
+        instead = "if catlip.weights wrote the folder, give the file in it, model.safetensors"
     with _fetching(
         f"timm's {name}",
         instead,
@@ -138,7 +138,7 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
         and not Path(tag).is_file()
     ):
         raise InputError(
-            f"OpenCLIP's {name} has no weights {tag!r}, and no such file is there; it has "
+            f"OpenCLIP's {name} has no weights {tag!r}, and there is no such file; it has "
             f"{listed(tags, 10)}"
         )
     what = f"OpenCLIP's {name}" + (f"/{tag}" if tag else "")

@@ -119,14 +119,14 @@ def sentences(
     plan, total, a_step = layout.plan, order.total, np.diff(layout.plan.starts)
     yield (
         f"{'Samples' if config.shards else 'Made-up samples'}: {total:,} in {len(order.counts):,} "
-        f"shards. Steps: {len(plan):,}. Ranks: {layout.ranks:,}. Micro-steps of a step: "
+        f"shards. Steps: {len(plan):,}. Ranks: {layout.ranks:,}. Micro-steps per step: "
         f"{layout.accumulation:,}."
     )
     images = _range([size.batch for size in plan.sizes])
     yield (
         f"Image sizes that steps draw from: {len(plan.sizes)}, of "
-        f"{_range([size.resolution for size in plan.sizes])} pixels. Images of a rank and "
-        f"micro-step: {images}. Samples of a step: {_range(a_step.tolist())}."
+        f"{_range([size.resolution for size in plan.sizes])} pixels. Images per rank and "
+        f"micro-step: {images}. Samples per step: {_range(a_step.tolist())}."
     )
     across = crossings(plan, order)
     yield (
@@ -136,16 +136,16 @@ def sentences(
     if across.first is not None:
         yield (
             f"The first of them is step {across.first:,}: {across.of_next:,} of its "
-            f"{a_step[across.first]:,} samples are of a later epoch, and {across.repeated:,} are "
-            "samples that it has already."
+            f"{a_step[across.first]:,} samples are of a later epoch, and {across.repeated:,} "
+            "repeat another of its samples."
         )
     end, epochs = int(plan.starts[-1]), f"{plan.starts[-1] / total:,.4f}"
     asked = f" (the recipe asks for {recipe.epochs:g})" if recipe.epochs else ""
-    yield f"The run ends after {epochs} epochs{asked}, with a batch that is as whole as any."
+    yield f"The run ends after {epochs} epochs{asked}, with a full batch."
     if end % total:
         yield (
-            f"Epoch {end // total:,} is left after {end % total:,} of its samples: the other "
-            f"{total - end % total:,} are seen once less."
+            f"Epoch {end // total:,} ends after {end % total:,} of its samples: the other "
+            f"{total - end % total:,} are not seen in it."
         )
     yield (
         "In training, an image that cannot be read is replaced by another of its batch, and the "
@@ -184,7 +184,7 @@ def _samples_table(rows: list[list[Cell]]) -> Table:
         "Positions",
         "Samples, SHARD:SAMPLE",
     )
-    return Table("samples", "What each rank sees; all are counted from 0", columns, rows=rows)
+    return Table("samples", "What each rank sees; all numbers start at 0", columns, rows=rows)
 
 
 def _row(layout: Layout, order: SampleOrder, number: int) -> list[Cell]:
@@ -213,8 +213,8 @@ def epochs_table(epochs: list[Epoch]) -> Table:
     for epoch in epochs:
         counts = (epoch.number, epoch.planned, epoch.missing, epoch.doubled)
         rows.append([*(number_cell(count, 0) for count in counts), Cell(" ".join(epoch.examples))])
-    columns = ("Epoch", "Samples planned", "Missing", "Doubled", "First of them")
-    return Table("epochs", "Missing and doubled in an epoch", columns, rows=rows)
+    columns = ("Epoch", "Samples planned", "Missing", "Doubled", "Examples")
+    return Table("epochs", "Missing and doubled samples of each epoch", columns, rows=rows)
 
 
 def ranks_table(
@@ -246,7 +246,7 @@ def ranks_table(
         )
     columns = ("Ranks", "Images a step", "Micro-steps", "In another step", "On another rank")
     compared = min(COMPARED, order.total)
-    title = f"What another number of ranks changes, of the first {compared:,} samples"
+    title = f"Fraction of the first {compared:,} samples that another number of ranks moves"
     return Table("ranks", title, columns, rows=rows)
 
 

@@ -52,10 +52,10 @@ def analytic_table(run: Run[Analytic]) -> Table:
         "Head GF",
         "Step GF",
         "Ratio",
-        "Again GF",
+        "Recomputed GF",
         "Parameters (M)",
         "State (GiB)",
-        "Kept (GiB)",
+        "Activations (GiB)",
         "Peak (GiB)",
         "Sent (MB)",
     ]

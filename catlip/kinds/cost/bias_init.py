@@ -116,11 +116,11 @@ def saved_words(run: Run[BiasInit], where: str = "") -> str:
     mean, iterations = run.measured.mean, run.setup.recipe.iterations
     steps = mean.steps_saved
     if steps is None:
-        return "In these steps a zero bias does not come to the loss that the base rates begin at."
+        return "In these steps a zero bias does not reach the first loss with the base rates."
     seen = f" ({shown(steps * mean.images_seen / iterations, 0)} images)" if iterations else ""
     return (
-        f"A zero bias takes {shown(steps, 0)} steps{seen} to the loss that the base rates begin "
-        f"at{where}."
+        f"A zero bias needs {shown(steps, 0)} steps{seen} to reach the first loss with the base "
+        f"rates{where}."
     )
 
 
@@ -131,18 +131,18 @@ def bias_init_table(name: str, run: Run[BiasInit]) -> Table:
     for span in list(run.measured.mean.zero.means)[:MOST_SPANS]:
         first, last = map(int, span.split("_to_"))
         rows.append(_row(run, f"Mean of steps {first:,} to {last:,}", span))
-    few = " Of one seed, a small difference may be chance." if len(run.measured.seeds) == 1 else ""
-    caption = f"{saved_words(run)} Differences are of the same images, seed by seed.{few}"
+    few = " On one seed, a small difference may be chance." if len(run.measured.seeds) == 1 else ""
+    caption = f"{saved_words(run)} Differences are per seed, on the same images.{few}"
     title = f"Both biases, {clipped(run.setup.recipe.encoder, 40)} on {run.where}"
     return Table(name, title, columns, rows=rows, caption=caption)
 
 
 def _expected(run: Run[BiasInit]) -> list[Cell]:
     measured = run.measured
-    classes = f"V ln 2, of {shown(measured.num_classes, 0)} classes"
-    alone = f"frequencies alone; by their entropy {shown(measured.base_rate_entropy, 2)}"
+    classes = f"V ln 2 for {shown(measured.num_classes, 0)} classes"
+    alone = f"base rates alone; their entropy is {shown(measured.base_rate_entropy, 2)}"
     return [
-        Cell("Expected of the first step"),
+        Cell("Expected for the first step"),
         number_cell(measured.uniform_loss, 2, run.anchor, small=classes),
         number_cell(measured.mean.base_rates_alone_loss, 2, run.anchor, small=alone),
         Cell(),

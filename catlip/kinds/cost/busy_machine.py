@@ -44,14 +44,15 @@ def busy_machine_table(name: str, runs: Sequence[Run[BusyMachine]]) -> Table:
     columns = [
         "How threads wait",
         "Alone (s)",
-        "Ratio to the first",
-        "Beside it (s)",
-        "Ratio to the first alone",
-        "Threads then",
+        "Ratio to first row",
+        "Beside the busy process (s)",
+        "Ratio to first row alone",
+        "Threads beside it",
     ]
     caption = (
-        "The same steps of a small training in turns, each in a process of its own, with the 5th "
-        "to 95th percentile of the rounds; below each ratio its 95 % interval."
+        "The settings take turns, each in a process of its own, with the same steps of a small "
+        "training; below seconds the 5th to 95th percentile of the rounds, below each ratio its "
+        "95 % interval."
     )
     title = f"A training beside one process that keeps a core busy, on {runs[0].where}"
     rows = [_row(run, waiting) for run in runs for waiting in run.measured.settings]

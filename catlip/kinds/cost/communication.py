@@ -118,19 +118,19 @@ def _steps_table(run: Run[Communication], end: str) -> Table:
     columns = [
         "Method",
         "Sent (MB)",
-        "Sent an image (kB)",
+        "Sent per image (kB)",
         "Step (ms)",
-        "Step without (ms)",
+        "Step without exchange (ms)",
         "Exposed (ms)",
         "Hidden (ms)",
         "Blocking (ms)",
     ]
     caption = (
-        "Sent is what one rank sends in a step, and below it the prediction. A step without does "
-        "the same work and keeps its gradients to itself; exposed is the difference, with its 95 % "
-        "interval, and hidden the part of the gradients' time that passes beside the backward "
-        "pass. Blocking is what nothing can hide, such as the exchange of features that the loss "
-        "is made of: a step waits for it as well."
+        "Sent is what one rank sends in a step; below it is the prediction. A step without "
+        "exchange does the same work, but sends no gradients. Exposed is the difference, with its "
+        "95 % interval; hidden is the part of the gradients' time that overlaps the backward pass. "
+        "Blocking is what nothing can hide, such as the exchange of features for the loss: a step "
+        "waits for it too."
     )
     title = f"What exchange costs between {_ranks(run.measured)}, {step_description(run)}"
     rows = [_step_row(run, method) for method in shown_methods(run.measured.methods)]
@@ -158,7 +158,7 @@ def _collectives_table(run: Run[Communication], end: str) -> Table:
     columns = [
         "Collective",
         "Type",
-        "Times a step",
+        "Calls per step",
         "Payload (MB)",
         "Sent (MB)",
         "In the step (ms)",
@@ -167,9 +167,10 @@ def _collectives_table(run: Run[Communication], end: str) -> Table:
         "Bus (GB/s)",
     ]
     caption = (
-        "In the step is what the profiler saw, waiting for the other ranks included; alone is the "
-        "same collective with nothing else to do. Algorithm bandwidth is payload by time; bus "
-        "bandwidth is comparable between collectives and numbers of ranks, by nccl-tests' formulas."
+        "In the step is the time that the profiler saw, including waiting for other ranks; alone "
+        "is the same collective with nothing else running. Algorithm bandwidth is payload divided "
+        "by time; bus bandwidth, by nccl-tests' formulas, is comparable between collectives and "
+        "numbers of ranks."
     )
     rows: list[Sequence[Cell]] = []
     for method in shown_methods(run.measured.methods):

@@ -76,9 +76,9 @@ def compiling_table(name: str, run: Run[Compiling]) -> Table:
     whole = [Cell(), number_cell(measured.compile_s, 1, anchor), Cell(), Cell()]
     rows.append([Cell("all"), *whole, ratio_cell(run, measured.ratio)])
     caption = (
-        "The first compiled step of a size less its first eager one, without what an earlier run "
-        "has compiled; then single steps in turns, medians with the 5th to 95th percentile. The "
-        "ratio is eager over compiled, with its 95 % interval."
+        "Compiling is the first compiled step of a size minus its first eager step, without a "
+        "cache of earlier runs; then come single steps in turns, medians with the 5th to 95th "
+        "percentile. The ratio is eager over compiled, with its 95 % interval."
     )
     title = f"Compiling the blocks of {step_description(run)}"
     return Table(name, title, columns, rows=rows, caption=caption)

@@ -130,13 +130,13 @@ def _rates_table(run: Run[DataPath], end: str) -> Table:
         rows.append([Cell(clipped(peer, 40)), Cell(f"not run: {clipped(how, 120)}"), Cell()])
     size = f"{shown(images.mean_width, 0)} x {shown(images.mean_height, 0)}"
     caption = (
-        "Images a second of processor time, of all processes together: what one core does, "
+        "Images per second of processor time, of all processes together: what one core does, "
         f"whatever else the machine is busy with. {shown(images.count, 0)} photographs of {size} "
         f"pixels on average, crops of {shown(run.setup.resolution, 0)} pixels, all in turns in one "
-        "process; below a rate its 5th to 95th percentile, below a ratio its 95 % interval. Who "
-        "decodes the whole picture does not crop: it is a bound, not a loader."
+        "process; below a rate its 5th to 95th percentile, below a ratio its 95 % interval. A "
+        "decoder of the whole picture does not crop: it is a bound, not a loader."
     )
-    columns = ["Who", "Images/s of one core", "Ours is so many times as fast"]
+    columns = ["Decoder or loader", "Images/s of one core", "Speed of ours relative to it"]
     return Table(
         f"data_path{end}", f"The data path on {run.where}", columns, rows=rows, caption=caption
     )
@@ -154,7 +154,7 @@ def _plan_table(run: Run[DataPath], end: str) -> Table:
         memory = run.measured.memory[name]
         after = f"after the last batch {_mib(memory.workers_mib_end)}"
         cell = Cell(_mib(memory.workers_mib_start), after, anchor)
-        rows.append([Cell(f"Resident in each worker, {clipped(name, 40)} (MiB)"), cell])
+        rows.append([Cell(f"Resident memory of each worker, {clipped(name, 40)} (MiB)"), cell])
     if run.measured.remote:
         rows += _remote_rows(run, run.measured.remote)
     if plan:
@@ -162,12 +162,12 @@ def _plan_table(run: Run[DataPath], end: str) -> Table:
             ("first", plan.first_batch_s, plan.first_batch_cpu_s),
             ("middle", plan.middle_batch_s, plan.middle_batch_cpu_s),
         ):
-            small = f"{shown(processor_s, 2)} of the processor"
-            what = f"Planning, to the {where} batch of the epoch (s)"
+            small = f"{shown(processor_s, 2)} of processor time"
+            what = f"Planning, until the {where} batch of the epoch (s)"
             rows.append([Cell(what), number_cell(seconds, 2, anchor, small=small)])
-        rows.append([Cell("Planning, at most (MiB)"), number_cell(plan.peak_mib, 0, anchor)])
+        rows.append([Cell("Planning, peak memory (MiB)"), number_cell(plan.peak_mib, 0, anchor)])
         what = f"{shown(plan.samples, 0)} samples in {shown(plan.shards, 0)} shards"
-        caption = f"Planned is an epoch of {what}; once, so without an interval."
+        caption = f"An epoch of {what} was planned once, so there is no interval."
     title = f"Memory and start of the data path on {run.where}"
     return Table(f"data_plan{end}", title, ["What", "Measured"], rows=rows, caption=caption)
 
@@ -180,8 +180,8 @@ def _remote_rows(run: Run[DataPath], remote: RemoteShards) -> list[list[Cell]]:
     to_local = ratio_cell(run, _trusted(remote.warm_to_local, rounds))
     return [
         [Cell(f"{size} MB of shards through a link of {link} MB/s, empty cache (MB/s)"), cold],
-        [Cell("The same, to a plain download"), to_link],
-        [Cell("With a full cache, images/s of one core to those of a disk"), to_local],
+        [Cell("The same, relative to a plain download"), to_link],
+        [Cell("With a full cache, images/s of one core relative to a local disk"), to_local],
     ]
 
 

@@ -37,13 +37,13 @@ def loop_overhead_table(name: str, runs: Sequence[Run[LoopOverhead]]) -> Table:
         "Bare step (ms)",
         "In the loop (ms)",
         "Loop / bare",
-        "A line of the log (ms)",
-        "Its share of a step (%)",
+        "Log line (ms)",
+        "Log time per step (%)",
     ]
     caption = (
-        "Medians in turns, in one process, with the 5th to 95th percentile of single steps; below "
-        "the ratio its 95 % interval. The share is of a line for every so many steps as a training "
-        "writes one."
+        "Medians in turns, in one process, with the 5th to 95th percentile (on a GPU, of means of "
+        "several steps); below the ratio its 95 % interval. Log time per step is the time of a "
+        "line divided by the steps between two lines, in % of a bare step."
     )
     title = f"The training loop against a bare step on {runs[0].where}"
     return Table(name, title, columns, rows=[_row(run) for run in runs], caption=caption)

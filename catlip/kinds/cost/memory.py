@@ -152,7 +152,7 @@ def _peaks_table(run: Run[Memory], end: str) -> Table:
     rows[-1] += [Cell()] * (len(columns) - len(rows[-1]))
     caption = (
         f"Peak of a whole step as {_counted_by(run.measured)}; below it the prediction. Memory "
-        "does not vary between steps, so there is no interval. The largest batch is that of this "
+        "does not vary between steps, so there is no interval. The largest batch is for this "
         "device's memory."
     )
     title = f"Peak memory of a training step, {step_description(run)}"
@@ -236,8 +236,7 @@ def _counted_by(measured: Memory) -> str:
     if "allocator" in measured.how:
         return "the device's allocator counts it"
     return (
-        "the storage of tensors that are alive adds up to: what libraries take beside them is not "
-        "in it"
+        "the sum of the storage of tensors that are alive, without what libraries take beside them"
     )
 
 

@@ -101,9 +101,10 @@ def plan_table(run: Run[Plan], end: str = "") -> Table:
         rows.append(_cells(planned, measured.price, run.anchor))
     rates = dict.fromkeys(f"{planned.gpu}: {planned.source}" for planned in measured.runs)
     caption = (
-        "Computed: the simplest layout that fits and is as good as the fastest, memory at most, "
-        "and below hours and ratios the range of what they rest on. In micro-batches a "
-        f"contrastive method embeds everything once more. Rates: {'; '.join(rates)}. "
+        "Computed for the simplest layout that fits and is at most 2 % slower than the fastest. "
+        "Memory is the peak; below hours and ratios is the range that follows from the rates. With "
+        "micro-batches, a contrastive method embeds everything once more. "
+        f"Rates: {'; '.join(rates)}. "
         f"{checked(measured.checks)}"
     )
     title = f"Pre-training on {measured.images:,.0f} images, planned"
@@ -152,4 +153,4 @@ def checked(checks: Sequence[PlanCheck]) -> str:
         f"({100 * check.error:+.0f} %)"
         for check in checks
     ]
-    return f"Held against trainings that were there: {'; '.join(said)}." if said else ""
+    return f"Compared with actual trainings: {'; '.join(said)}." if said else ""

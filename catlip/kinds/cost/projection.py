@@ -135,7 +135,7 @@ def scaling_tables(run: Run[Projection]) -> list[Table]:
             shown_cells = [cells.get(devices, Cell()) for devices in SHOWN_DEVICES]
             rows.append([Cell(name_of(method)), *shown_cells])
         columns = ["Method", *(f"{devices:,}" for devices in SHOWN_DEVICES)]
-        title = f"Efficiency and device-hours on so many devices, {scaling} scaling"
+        title = f"Efficiency and device-hours by number of devices, {scaling} scaling"
         tables.append(Table(f"projection_{scaling}", title, columns, rows=rows))
     return tables
 
@@ -161,7 +161,7 @@ def _basis(run: Run[Projection]) -> str:
 
 def _caution(source: str, cpu: str) -> str:
     is_cpu = source.startswith("measured") and bool(cpu) and cpu in source
-    return "a CPU: its hours say nothing of the paper's" if is_cpu else ""
+    return "a CPU: its hours say nothing about the paper's" if is_cpu else ""
 
 
 def samples_words(run: Run[Projection]) -> str:
@@ -184,8 +184,8 @@ def _paper_table(run: Run[Projection], name: str) -> Table:
         f"Device-hours for {samples_words(run)}",
     ]
     caption = (
-        "Computed, not measured. Efficiency is images a second beside those of as many devices "
-        f"that never wait. {_basis(run)} {ratios_said(run)}"
+        "Computed, not measured. Efficiency is images/s relative to those of as many devices that "
+        f"never wait. {_basis(run)} {ratios_said(run)}"
     )
     layouts = run.measured.paper_layouts[:MOST_LAYOUTS]
     rows = [_layout_row(layout, run.anchor) for layout in layouts]
@@ -233,11 +233,11 @@ def _validation_table(run: Run[Projection], name: str) -> Table:
         "Prediction is off by (%)",
     ]
     caption = (
-        "The same arithmetic for ranks that were there; below a measured step its 5th to 95th "
+        "The same arithmetic for ranks that were measured; below a measured step its 5th to 95th "
         "percentile."
     )
     rows = [_validation_row(row, run.anchor) for row in run.measured.validation[:MOST_LAYOUTS]]
-    title = f"The projection where it can be checked, on {run.where}"
+    title = f"The projection compared with measured steps, on {run.where}"
     return Table(name, title, columns, rows=rows, caption=caption)
 
 

@@ -105,10 +105,10 @@ def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
     columns += ["Relative step time", "Relative FLOPs"]
     caption = (
         "Medians, with the 5th to 95th percentile of single steps below the step time, and the 95 "
-        "% interval below a ratio. Within one record the methods took turns, so their ratio means "
-        "something; numbers of different records are not to be divided. The ratio of FLOPs is "
-        "counted, not measured: what the ratio of times has beyond it is efficiency. Where the "
-        f"loss has no number of its own, the forward pass holds it.{_compiling(runs)}"
+        "% interval below a ratio. Within one record the methods took turns, so their ratio is "
+        "meaningful; do not divide numbers of different records. The ratio of FLOPs is counted, "
+        "not measured: the rest of the ratio of times is efficiency. Where the loss has no number "
+        f"of its own, the forward pass includes it.{_compiling(runs)}"
     )
     rows = [
         [
@@ -150,10 +150,10 @@ def _rates_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
         "Joules for 1,000 images",
     ]
     caption = (
-        "Model FLOPs do not count what is computed twice. The ceiling is the fastest matrix "
-        "product that this device was seen to do in this precision; below a share, what it is a "
-        "share of. Device-hours are extrapolated from the rate of one device on images that are "
-        "already there: no decoding, nothing sent, no failure."
+        "Model FLOPs do not count what is computed twice. The ceiling is the median rate of a "
+        "large matrix product on this device, in this precision; below a percentage is the rate "
+        "that it refers to. Device-hours are extrapolated from this rate of images, without "
+        "failures."
     )
     rows = [
         [*head, *_rate_cells(run.measured.ceiling, steps, run.anchor)]

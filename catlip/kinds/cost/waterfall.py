@@ -26,12 +26,12 @@ from catlip.table import Cell, Table, clipped, shown
 ORDERS = {"forward": "First to last", "reverse": "Last to first"}
 NAMES = {"from": "before", "to": "after"}  # name in a record (`from` is a keyword) -> field
 INTERACTS = (
-    "The two orders' intervals do not meet: what this change is worth depends on what was changed "
-    "before it."
+    "The two orders' intervals do not overlap: the effect of this change depends on what was "
+    "changed before it."
 )
 OF_THIS_PROCESSOR = (
-    "The operations hardly change: what is measured is how this processor does them, of which a "
-    "GPU may show nothing."
+    "The number of operations hardly changes: the ratio shows how this processor does them, and a "
+    "GPU may show no such ratio."
 )
 # On a CPU, a factor with a ratio above LARGE and a ratio of FLOPs below EXPLAINED gets a remark.
 LARGE, EXPLAINED = 1.3, 1.05
@@ -209,7 +209,7 @@ def ways(measured: Waterfall) -> list[NamedWay]:
     )
     further = NamedWay(
         "further",
-        "What neither release does, from the released CatLIP configuration on",
+        "From the released CatLIP configuration to what neither release does",
         "the released CatLIP configuration",
         way=measured.further,
         published=None,
@@ -239,8 +239,8 @@ def _table(name: str, run: Run[Waterfall], named: NamedWay) -> Table:
         "Time of an image before the change over that after it, so above 1 is faster; "
         f"{f'{few}: too few for intervals' if few else 'below each ratio its 95 % interval'}. "
         "Between the two orders only the sequence of the changes differs. FLOPs are counted, not "
-        "measured. Left over is the first against the last over the product; one configuration, "
-        "timed in two pairs in a row, should take the same time in both."
+        "measured. Left over is the ratio of first to last, divided by the product; one "
+        "configuration, timed in two pairs in a row, should take the same time in both."
     )
     return Table(
         name, f"{named.title}: {step_description(run)}", columns, rows=rows, caption=caption

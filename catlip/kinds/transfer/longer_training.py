@@ -33,7 +33,7 @@ class Snapshot:
         check_fractions(top1=self.top1, top5=self.top5)
         seconds = 1.0 if self.seconds is None else self.seconds
         if not 0 < self.epochs < math.inf or not 0 < seconds < math.inf:
-            raise ValueError("epochs or seconds are not above 0, or infinite")
+            raise ValueError("epochs and seconds must be above 0 and finite")
 
 
 @dataclass(frozen=True, kw_only=True)

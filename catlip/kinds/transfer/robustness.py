@@ -55,7 +55,7 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
         row += [
             Cell(
                 shown(first.measured.classes, 0),
-                f"{shown(100 * first.measured.classes_kept, 0)} % of the clean",
+                f"{shown(100 * first.measured.classes_kept, 0)} % of the clean classes",
             )
         ]
         for task in tasks:
@@ -70,10 +70,10 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
         rows.append(row)
     columns = ["Noise", "Method", "Samples", "Classes"]
     for task in tasks:
-        columns += [f"{task}, top-1 (%)", "beside none (points)"]
+        columns += [f"{task}, top-1 (%)", "change from none (points)"]
     caption = (
-        "Mean ± sample standard deviation over n seeds; beside none: mean of the differences to "
-        f"the same seed without noise ({ENDS}). CLIP does not use the classes."
+        "Mean ± sample standard deviation over n seeds; change from none: mean difference from the "
+        f"same seed without noise ({ENDS}). CLIP does not use the classes."
     )
     title = "Accuracy after training with noise"
     return Table(name, title, columns, rows=rows, caption=caption)

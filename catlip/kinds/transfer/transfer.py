@@ -124,7 +124,7 @@ def unpacked(text: str, count: int) -> NDArray[np.bool_]:
     """The first `count` values that `packed` wrote. Raises: ValueError if there are fewer."""
     whole = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
     if count > len(whole):
-        raise ValueError(f"{len(whole)} bits are not {count}")
+        raise ValueError(f"{len(whole)} bits are too few for {count} values")
     return whole[:count].astype(bool)
 
 
@@ -212,4 +212,4 @@ def check_fractions(**values: float | None) -> None:
     """Raises: ValueError that names a value that is neither from 0 to 1, nor NaN or None."""
     for name, value in values.items():
         if value is not None and (value < 0 or value > 1):
-            raise ValueError(f"{name} is {value:g}, and not from 0 to 1")
+            raise ValueError(f"{name} is {value:g}, but must be from 0 to 1")

@@ -55,7 +55,7 @@ def transfer_options_table(name: str, scale: str, run: Run[TransferOptions]) -> 
     epochs = run.setup.recipe.epochs
     length = f", probes of {epochs:g} epochs" if epochs is not None else ""
     caption = (
-        "Top-1 accuracy beyond that from a random head: mean ± sample standard deviation over "
+        "Gain in top-1 accuracy over a random head: mean ± sample standard deviation over "
         "encoders. Least is one image of each class. A probe that is trained until it has "
         "converged forgets where it started."
     )

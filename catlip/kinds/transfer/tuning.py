@@ -93,8 +93,8 @@ def tuning_table(trials: Iterable[Run[Trial]], name: str, title: str) -> Table:
         "Trials",
         "Best, validation (%)",
         "Expected best of a quarter of them (%)",
-        "Expected best of as many (%)",
-        "The best one's recipe",
+        "Expected best of this many (%)",
+        "Recipe of the best",
     ]
     return Table(name, title, columns, rows=rows)
 

@@ -120,14 +120,14 @@ def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
     columns = [
         "Rule",
         *(f"{title} (%)" for title in SHARES.values()),
-        "Labels a sentence",
+        "Labels per sentence",
         "Sentences without a label",
         "Classes never found",
         "Against the first rule (points)",
     ]
     caption = (
-        "Below each share its 95 % interval, by resampling classes. The last column compares how "
-        "often it is the class itself."
+        "Below each percentage its 95 % interval, by resampling classes. The last column compares "
+        "how often a label is the class itself."
     )
     title = (
         f"How often the class is among the labels, {shown(measured.classes, 0)} ImageNet-1k classes"

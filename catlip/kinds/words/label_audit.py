@@ -111,28 +111,28 @@ def audit_tables(audits: Mapping[str, Run[LabelAudit]], suffix: str = "") -> lis
 
 
 def _dropped(run: Run[LabelAudit], rule: str, suffix: str) -> Table:
-    title = f"Rule {rule} drops most, of what WordNet or the tagger calls nouns"
+    title = f"Nouns, by WordNet or the tagger, that rule {rule} drops most"
     words = run.rows("dropped", DroppedWord)[:TOP]
     rows = [_word(run, word, Cell(clipped(word.reason))) for word in words]
-    return _words_table(f"label_audit_dropped{suffix}", title, ["Why it is no label"], rows=rows)
+    return _words_table(f"label_audit_dropped{suffix}", title, ["Why it gave no label"], rows=rows)
 
 
 def _not_nouns(run: Run[LabelAudit], rule: str, suffix: str) -> Table:
-    title = f"Rule {rule} takes for nouns, though the tagger does not"
+    title = f"Words that rule {rule} takes for nouns, but the tagger does not"
     words = run.rows("not_nouns", NotANoun)[:TOP]
     rows = [_word(run, w, Cell(clipped(w.synset)), Cell(clipped(w.tag))) for w in words]
     return _words_table(f"label_audit_not_nouns{suffix}", title, ["Label", "Tag"], rows=rows)
 
 
 def _many_senses(run: Run[LabelAudit], rule: str, suffix: str) -> Table:
-    title = f"Rule {rule} may mistake: nouns of many senses, of which the first is taken"
+    title = f"Nouns that rule {rule} may mistake: of their many senses it takes the first"
     words = run.rows("many_senses", AmbiguousNoun)[:TOP]
     rows = [_word(run, w, Cell(clipped(w.synset)), number_cell(w.senses, 0)) for w in words]
     return _words_table(f"label_audit_many_senses{suffix}", title, ["Label", "Senses"], rows=rows)
 
 
 def _words_table(name: str, title: str, between: list[str], rows: list[list[Cell]]) -> Table:
-    return Table(name, title, ["Word", *between, "Captions", "One of them"], rows=rows, folded=True)
+    return Table(name, title, ["Word", *between, "Captions", "Example"], rows=rows, folded=True)
 
 
 def _word(run: Run[LabelAudit], word: AuditedWord, *between: Cell) -> list[Cell]:

@@ -19,7 +19,7 @@ from catlip.table import Cell, Table, clipped, number_cell, shown
 CONTENDERS = {
     "ours": "ours",
     "nltk": "NLTK, written plainly",
-    "nltk_tagged": "NLTK, with tags it has no use for",
+    "nltk_tagged": "NLTK, with tags that it does not use",
     "release": "the released loader's look-up",
 }
 MOST_RULES, MOST_SIZES = 3, 12
@@ -119,7 +119,7 @@ def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
         for name, taken in run.measured.rules[rule].us_per_caption.items():
             ratio = run.measured.rules[rule].ratios.get(f"{name}/ours")
             rows.append([Cell(CONTENDERS[name]), *_time_cells(run, taken), _ratio_cell(run, ratio)])
-    columns = ["Who", "Time a caption (µs)", "Captions a second", "Times ours"]
+    columns = ["Program", "Time per caption (µs)", "Captions per second", "Ratio to ours"]
     caption = (
         "Medians over rounds in turns, in one process and one thread, from text to labels file, "
         "with identical labels; below a time its 5th to 95th percentile, below a ratio its 95 % "
@@ -150,7 +150,7 @@ def command_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
     """
     rules = run.measured.shown_rules
     extrapolated = (
-        f"Extrapolated from the measured rate of one core, as if all were so fast: {DATACOMP}"
+        f"Extrapolated from the measured rate of one core, as if all cores were as fast: {DATACOMP}"
     )
     rows: list[list[Cell]] = []
     for heading, part in {
@@ -199,7 +199,7 @@ def _memory_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list
         return lambda speed: number_cell(speed.peak_mib.get(size), 0, run.anchor)
 
     sizes = _ascending(speed.peak_mib for speed in speeds)
-    return [_row(f"at most, {size:,} captions (MiB)", speeds, peak(size)) for size in sizes]
+    return [_row(f"peak, {size:,} captions (MiB)", speeds, peak(size)) for size in sizes]
 
 
 def _scaled_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
@@ -219,7 +219,7 @@ def _scaled_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list
     return [
         _row("core-hours", speeds, lambda speed: number_cell(hours(speed), 1, run.anchor)),
         _row(
-            "cores to be done in an hour",
+            "cores to finish in an hour",
             speeds,
             lambda speed: number_cell(cores(speed), 0, run.anchor),
         ),

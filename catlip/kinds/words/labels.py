@@ -35,7 +35,7 @@ def labels_table(
             if any(cell.text != MISSING for cell in cells):
                 rows.append([Cell(name), *cells])
     title = f"Captions, labels and classes, {scale} scale"
-    caption = "Shares below a number are of the captions, or of ImageNet-1k's 1,000 classes."
+    caption = "Percentages below a number are of the captions, or of ImageNet-1k's 1,000 classes."
     return Table(
         f"labels{suffix}",
         title,
@@ -53,15 +53,15 @@ def _labelled(run: Run[Labelling], causes: Iterable[str]) -> dict[str, Cell]:
     without = sum(labels.unlabelled.values()) if labels.unlabelled else None
     return {
         "captions labelled": number_cell(labels.captions, 0, anchor),
-        "labels a caption": number_cell(labels.labels_per_caption, 2, anchor),
+        "labels per caption": number_cell(labels.labels_per_caption, 2, anchor),
         "captions without a label": share_cell(without, labels.captions, anchor),
         **{
             f"of these: {clipped(cause)}": number_cell(labels.unlabelled.get(cause), 0, anchor)
             for cause in causes
         },
         "captions too long to be read whole": number_cell(labels.cut, 0, anchor),
-        "labels on disk (bytes a caption)": number_cell(labels.bytes_per_caption, 1, anchor),
-        "captions labelled a second, whole run": number_cell(
+        "labels on disk (bytes per caption)": number_cell(labels.bytes_per_caption, 1, anchor),
+        "captions labelled per second, whole run": number_cell(
             labels.captions_per_s, 0, anchor, small=processes
         ),
     }
@@ -70,7 +70,7 @@ def _labelled(run: Run[Labelling], causes: Iterable[str]) -> dict[str, Cell]:
 def _labels_counted(run: Run[VocabularyCounts]) -> dict[str, Cell]:
     counts, anchor = run.measured, run.anchor
     return {
-        "labels a caption": number_cell(counts.labels_per_caption, 2, anchor),
+        "labels per caption": number_cell(counts.labels_per_caption, 2, anchor),
         "captions without a label": share_cell(
             counts.captions_without_label, counts.num_captions, anchor
         ),

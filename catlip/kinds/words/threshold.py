@@ -106,7 +106,7 @@ def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[T
     columns = [
         "Threshold",
         "Classes",
-        "Labels a caption",
+        "Labels per caption",
         "Captions without a label",
         "Training time (s)",
         *(f"{probe}, top-1 (%)" for probe in by_probe),

@@ -1,4 +1,4 @@
-"""What a vocabulary keeps of the synsets in captions, and how near its classes are to the labels of
+"""Which synsets of the captions a vocabulary keeps, and how near its classes are to the labels of
 other data sets.
 """
 
@@ -17,15 +17,15 @@ LABEL_SETS = {
     "ade20k": "ADE20k",
     "fashion_mnist": "Fashion-MNIST",
 }
-# 1 / (1 + steps).
+# Least similarity, 1 / (1 + steps) rounded down -> how a column calls it.
 STEPS = {"1.0": "Exactly", "0.5": "Within 1 step", "0.3": "Within 2 steps", "0.2": "Within 4 steps"}
-FEW = 10  # labels named most often, and as many that are farthest from any class
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCounts:
-    """How many labels a data set has, of these without a synset, and that are exactly a class; and
-    of these classes the fewest, median and most captions, None without any such class.
+    """The labels of a data set: how many it has, how many of these have no synset, and how many are
+    exactly a class. `least`, `median` and `most` count the captions of these exact classes; they
+    are None without any such class.
     """
 
     labels: int
@@ -38,10 +38,11 @@ class LabelCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyCounts(ByRule):
-    """What captions hold, and how much of it the classes of a vocabulary are; None is unknown.
+    """Counts of the synsets in captions, and of the classes that a vocabulary keeps; None if
+    unknown.
 
     Attributes:
-        threshold, top_k: how the classes were chosen, one of them None.
+        threshold, top_k: how the classes were chosen; one of the two is None.
         unique_synsets_above: threshold -> how many synsets occur more often.
         imagenet_classes_occurring, imagenet_classes: how many of ImageNet-1k's classes are among
             all synsets, and among the classes.
@@ -62,15 +63,15 @@ class VocabularyCounts(ByRule):
 
     @property
     def imagenet(self) -> LabelCounts | None:
-        """ImageNet-1k's labels among the classes; None where they were not compared."""
+        """ImageNet-1k's labels among the classes; None if they were not compared."""
         return None
 
 
 @dataclass(frozen=True)
 class Match:
-    """The class nearest to a label; of a label without a synset, none with similarity 0.
+    """A label and the class nearest to it; a label without a synset has no class and similarity 0.
 
-    `samples` is how many captions name the class.
+    `samples` is the number of captions that name the class.
     """
 
     label: str
@@ -86,7 +87,7 @@ class VocabularyStatistics(VocabularyCounts):
 
     Attributes:
         overlap: label set -> similarity "0.1" to "1.0" -> number of labels whose nearest class is
-            at least so similar.
+            at least that similar.
         labels: label set -> its counts.
     """
 
@@ -102,19 +103,19 @@ class VocabularyStatistics(VocabularyCounts):
 
     @property
     def label_sets(self) -> list[str]:
-        """The known label sets that it compares with."""
+        """The known label sets that the vocabulary is compared with."""
         return [name for name in LABEL_SETS if name in self.labels and self.labels[name].labels > 0]
 
     def found(self, label_set: str, similarity: str) -> int | None:
-        """How many labels have a class that is so similar."""
+        """How many labels have a class of at least this similarity; None if it is not recorded."""
         return self.overlap.get(label_set, {}).get(similarity)
 
 
 def overlap_table(
     runs: Mapping[str, Run[VocabularyStatistics]], scale: str, suffix: str = ""
 ) -> list[Table]:
-    """How many labels of each set are classes or near one, and how often the exact ones occur; a
-    group of rows a rule.
+    """How many labels of each set are a class or near one, and how often the exact ones occur, with
+    one group of rows per rule.
     """
     rows: list[list[Cell]] = []
     for rule, run in runs.items():

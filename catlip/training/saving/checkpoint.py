@@ -166,7 +166,7 @@ def load(path: Path, config: dict[str, Any], state: State) -> int:
     except CheckpointException as failure:  # not an Exception, so it would pass every handler
         error, _ = next(iter(failure.failures.values()))
         raise InputError(
-            f"{path} cannot be read ({error}); remove it to go on from the one before"
+            f"{path} cannot be read ({error}); remove it to go on from the previous checkpoint"
         ) from failure
     return head["step"]
 
@@ -206,7 +206,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{path} cannot be read ({reason}); remove it to go on from the one before"
+            f"{path} cannot be read ({reason}); remove it to go on from the previous checkpoint"
         ) from error
     return saved
 
@@ -246,7 +246,7 @@ def _whole_or_absent(step: int, folder: Path, temporary: Path | None) -> Iterato
             cause = next(iter(error.failures.values()))[0]
         number = getattr(cause, "errno", None) or errno.ENOSPC
         message = (
-            f"checkpoint of step {step} could not be written, the last one is kept ({folder}: "
+            f"checkpoint of step {step} could not be written, earlier ones are kept ({folder}: "
             f"{cause})"
         )
         raise OSError(number, message) from error

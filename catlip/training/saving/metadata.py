@@ -57,7 +57,7 @@ class PlainMetadataReader(FileSystemReader):
                 metadata = _IndexUnpickler(file).load()
         except Exception as error:  # a damaged pickle can raise nearly anything
             raise InputError(
-                f"{path} cannot be read ({error}); remove it to go on from the one before"
+                f"{path} cannot be read ({error}); remove it to go on from the previous checkpoint"
             ) from error
         metadata.storage_meta = metadata.storage_meta or StorageMeta()
         metadata.storage_meta.load_id = self.load_id

@@ -233,4 +233,4 @@ def _check_annotations(split: CocoSplit, annotations: Sequence[Sequence[dict[str
             f"an annotation of {split.folder.name} has no area, which average precision needs"
         )
     if len({annotation.get("id") for annotation in flat}) != len(flat):
-        raise InputError(f"annotations of {split.folder.name} do not have an id each")
+        raise InputError(f"annotations of {split.folder.name} have no id, or share one")

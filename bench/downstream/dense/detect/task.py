@@ -52,9 +52,9 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
         if not scales or list(scales) != [
             scale for scale in PYRAMID if scales[0] >= scale >= scales[-1]
         ]:
-            raise InputError(f"pyramid scales {scales} are no run of successive ones of {PYRAMID}")
+            raise InputError(f"pyramid scales {scales} are not successive values of {PYRAMID}")
         if len(jitter) not in (0, 2) or (jitter and not 0 < jitter[0] <= jitter[1]):
-            raise InputError(f"scale jitter {jitter} is neither nothing nor a range above 0")
+            raise InputError(f"scale jitter {jitter} is neither empty nor a range above 0")
         _quieten()
 
     def read(self, split: Literal["train", "val"]) -> CocoSplit:
@@ -106,7 +106,7 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
             images,
             tests,
             f"attention: {attention}",
-            "weight decay: of all matrices but the transposed convolutions of the pyramid (the "
+            "weight decay: of all matrices except the pyramid's transposed convolutions (the "
             "release)",
             *note_warmup(recipe, num_steps),
         ]

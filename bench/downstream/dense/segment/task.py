@@ -64,15 +64,15 @@ class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
             f"{side} x {side}",
             f"fixed: test images resized to {side} x {side} pixels, logits to the image (the "
             "release)",
-            f"slide: test images of a shorter side of {side} pixels, a window of {side} x {side} "
-            "slid by two thirds (the field)",
+            f"slide: test images with a shorter side of {side} pixels, a window of {side} x {side} "
+            "moved by two thirds of its side (usual in the field)",
             "IoU: a class that is neither on the test images nor predicted does not count",
             "loss: of the first rank",
         ]
         if self.place.world_size > 1:
             notes.append(
                 f"batch norm: statistics over all {self.place.world_size} processes (the release: "
-                "of each by itself)"
+                "of each separately)"
             )
         if self.stride != recipe.output_stride:
             notes.append(
