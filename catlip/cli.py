@@ -25,7 +25,7 @@ from catlip.program.flags import grouped
 from catlip.program.out import check_out
 from catlip.program.ranges import check_ranges
 from catlip.system.foreign import printable
-from catlip.system.urls import take_credentials
+from catlip.system.urls import take_credentials, with_urls
 
 C = TypeVar("C")
 Program = tuple[type[Any], Callable[[Any], object]]  # a config and the function called with it
@@ -244,5 +244,5 @@ def _take_recipe(arguments: Sequence[str], defaults: Mapping[str, C]) -> tuple[C
 
 def _stop(message: str) -> None:
     # In one call, because other ranks may be writing at the same time.
-    sys.stderr.write(f"error: {' '.join(printable(message).split())}\n")
+    sys.stderr.write(f"error: {' '.join(with_urls(printable(message)).split())}\n")
     sys.exit(2)

@@ -6,6 +6,9 @@ and a file under its final name is always whole, even if a process is killed. Th
 fetches a file holds a lock on its temporary name, which the system releases when the process ends;
 other processes wait and then find the file.
 
+The lock file holds a number of bytes that is never less than that sum. The folder is listed only
+when this number says that there is no room, so the cost of a fetch does not grow with the cache.
+
 To make room, the files used longest ago are deleted. A process that has such a file open can still
 read it: Linux keeps the content until the file is closed, in addition to the size of this cache.
 """
@@ -24,6 +27,8 @@ from catlip.system.cache import in_cache
 
 PART = ".part"  # ends the name of a file that is being fetched
 LOCK = ".lock"
+DIGITS = 20  # of the number in the lock file
+SLACK = 64  # when room is made, small files of up to 1 / SLACK of the limit are deleted together
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
 
 
@@ -137,8 +142,13 @@ class FileCache:
                 f"{self.limit / 1e9:.3g} GB; {self.advice}"
             )
         while True:
-            with self._accounts():
-                if self._delete_down_to(self.limit - size, unused_since):
+            with self._accounts() as accounts:
+                used = _read_number(accounts)
+                if used is None or used + size > self.limit:
+                    used = self._delete_down_to(self.limit - size, unused_since)
+                if used + size <= self.limit:
+                    # First the number: a process that is killed in between leaves it too high.
+                    _write_number(accounts, used + size)
                     os.ftruncate(part.fileno(), size)
                     return True
             if unused_since < math.inf:
@@ -146,39 +156,49 @@ class FileCache:
             time.sleep(WAIT_S)
 
     @contextmanager
-    def _accounts(self) -> Iterator[None]:
-        """A lock with which only one process at a time counts, deletes and reserves."""
-        lock = io.FileIO(self.folder / LOCK, "w")
+    def _accounts(self) -> Iterator[io.FileIO]:
+        """The locked lock file: only one process at a time counts, deletes and reserves."""
+        lock = io.FileIO(os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+")
         _lock(lock, wait=True)
         try:
-            yield
+            yield lock
         finally:
             _release(lock)
 
-    def _delete_down_to(self, most: int, unused_since: float) -> bool:
+    def _delete_down_to(self, most: int, unused_since: float) -> int:
         """Delete the files used longest ago, until at most `most` bytes are left.
 
         Files that were used at `unused_since` or later are kept.
 
-        Returns: whether at most `most` bytes are left.
+        Returns: how many bytes are left, which may be more.
         """
         files = []
         for entry in os.scandir(self.folder):
             with suppress(FileNotFoundError):
                 status = entry.stat()
-                files.append((status.st_mtime, status.st_size, Path(entry)))
+                if entry.name != LOCK:
+                    files.append((status.st_mtime, status.st_size, Path(entry)))
         used = sum(size for _, size, _ in files)
+        small = self.limit // SLACK
         for last_use, size, path in sorted(files):
-            if used <= most:
+            if used <= (most - small if size <= small else most):
                 break
-            if path.name == LOCK:
-                continue
             if path.suffix == PART:
                 used -= size if _delete_abandoned(path) else 0
             elif last_use < unused_since:
                 path.unlink(missing_ok=True)
                 used -= size
-        return used <= most
+        return used
+
+
+def _read_number(file: io.FileIO) -> int | None:
+    """The number in a lock file; None if it has none yet."""
+    text = os.pread(file.fileno(), DIGITS, 0)
+    return int(text) if len(text) == DIGITS and text.isdigit() else None
+
+
+def _write_number(file: io.FileIO, number: int) -> None:
+    os.pwrite(file.fileno(), str(number).zfill(DIGITS).encode(), 0)
 
 
 def _delete_abandoned(part: Path) -> bool:

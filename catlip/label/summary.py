@@ -16,6 +16,7 @@ from catlip.label.sidecar import parse_sidecar
 from catlip.label.sources import Source
 from catlip.system.ahead import work_ahead
 from catlip.system.foreign import printable
+from catlip.system.urls import with_urls
 from catlip.table import as_text
 
 
@@ -84,7 +85,7 @@ def report(run: Run[Labelling], num_done_before: int, folder: Path, record_path:
     for cause, count in labels.skipped.items():
         first = printable(labels.first_skipped[cause])
         print(f"  {count:,} samples skipped: {cause} (first: {first})")
-    print(f"labels: {folder}\nrecord: {record_path}")
+    print(with_urls(f"labels: {folder}\nrecord: {record_path}"))
 
 
 def _sum(sidecar: Path, making: Mapping[str, Any]) -> Summed:

@@ -21,6 +21,7 @@ URL = re.compile(
     r"(?P<query>\?[^\s\"']*)?",
     re.IGNORECASE,
 )
+PATH_OF_URL = re.compile(rf"\b{SCHEME.pattern}(?!/)[^\s,;]*", re.IGNORECASE)
 WITH_QUERY = ("http", "https")  # elsewhere ? is a wildcard
 HELD = "CATLIP_URL_"  # prefix of the environment variables
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|API_KEY|CREDENTIAL")
@@ -37,6 +38,11 @@ def url_of(path: str | Path) -> str:
     scheme, _, rest = str(path).partition(":")
     root = "/" if scheme.lower() == "file" else ""  # without it, relative to the working folder
     return f"{scheme.lower()}://{root}{rest.lstrip('/')}"
+
+
+def with_urls(text: str) -> str:
+    """The text with its remote paths as URLs: `s3://bucket/0.tar` for `s3:/bucket/0.tar`."""
+    return PATH_OF_URL.sub(lambda match: url_of(match[0]), text)
 
 
 def take_credentials(text: str) -> str:

@@ -24,10 +24,10 @@ from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath
 from catlip.data.remote import CACHE_SIZE, identity_of, open_file, open_remote
 from catlip.data.sampler import WINDOW_SHARDS, ImageSize, SampleOrder, StepPlan
-from catlip.data.shard_cache import PART, FileCache
+from catlip.data.shard_cache import LOCK, PART, FileCache
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand, open_shard, write_shard
-from catlip.system.urls import take_credentials, with_credentials, without_credentials
+from catlip.system.urls import take_credentials, with_credentials, with_urls, without_credentials
 from pipeline.inputs import MISSING, digest_of_data
 
 MB = 10**6
@@ -315,7 +315,7 @@ def test_two_runs_share_a_cache_that_never_exceeds_its_size(tmp_path: Path) -> N
         sizes = 0
         for entry in os.scandir(cache):
             try:
-                sizes += entry.stat().st_size
+                sizes += entry.stat().st_size if entry.name != LOCK else 0
             except FileNotFoundError:
                 continue
         most = max(most, sizes)
@@ -334,6 +334,38 @@ def test_the_file_used_longest_ago_goes_first_and_one_that_is_open_stays_readabl
     hold(cache, 3).close()
     assert sorted(path.name for path in cache.folder.glob("[0-9]")) == ["0", "2", "3"]
     assert opened[1].read() == content_of(1)
+
+
+def test_the_folder_is_listed_only_when_there_may_be_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, scandir = [], os.scandir
+
+    def listing(folder: Path) -> object:
+        listed.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", listing)
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    for number in range(1_000):  # a cache for each, as each process has one
+        file_cache(folder, 400_000).open(f"{number}", 1_000, lambda file: None).close()
+    assert len(listed) < 150
+    sizes = [path.stat().st_size for path in folder.iterdir() if path.name != LOCK]
+    assert 390_000 <= sum(sizes) <= 400_000
+    assert sorted(map(int, (path.name for path in folder.glob("[0-9]*")))) == [
+        *range(1_000 - len(sizes), 1_000)
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"12", b"x" * 20])
+def test_a_lock_file_without_a_number_is_made_again(tmp_path: Path, content: bytes) -> None:
+    cache = file_cache(tmp_path / "cache", 3 * MB)
+    for number in range(3):
+        hold(cache, number).close()
+    (cache.folder / LOCK).write_bytes(content)
+    hold(cache, 3).close()
+    assert len([*cache.folder.glob("[0-9]")]) == 3
 
 
 def test_a_file_larger_than_the_cache_is_refused(
@@ -471,6 +503,14 @@ def test_credentials_leave_the_name_and_come_back_for_the_driver_alone(
     said = f"{named}: hidden-word, key {SECRET_KEY}, sig=hidden%2Fsignature"
     assert "hidden" not in without_credentials(said)
     assert SECRET_KEY not in without_credentials(said)
+
+
+def test_remote_paths_are_shown_as_urls() -> None:
+    path = Path("s3://bucket/{0..1}.tar")
+    assert with_urls(f"error: `label {path}` and {path}, 12:/ C:/x") == (
+        "error: `label s3://bucket/{0..1}.tar` and s3://bucket/{0..1}.tar, 12:/ C:/x"
+    )
+    assert with_urls(f"{Path('file:///tmp/a')} https://host/a") == "file:///tmp/a https://host/a"
 
 
 def test_only_the_credentials_of_a_url_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
