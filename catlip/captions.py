@@ -140,7 +140,8 @@ class Labeller:
         for sentence in sentences(text):
             *inner, last = sentence.split(" ")
             try:
-                offsets.update(self._last[last], *map(self._inner.__getitem__, inner))  # type: ignore[arg-type]
+                known = [self._last[last], *map(self._inner.__getitem__, inner)]
+                offsets.update(*known)  # type: ignore[arg-type]
             except TypeError:  # None: how the word is split depends on its neighbours
                 offsets.update(self._synsets(sentence_tokens(sentence)))  # type: ignore[arg-type]
         return sorted(offsets)

@@ -176,10 +176,10 @@ def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
         return Plan(
             scene.side,
             scene.number,
-            sprites(scene.objects),
-            sprites(scene.crowd),
-            config.size,
-            config.seed,
+            objects=sprites(scene.objects),
+            crowd=sprites(scene.crowd),
+            size=config.size,
+            seed=config.seed,
         )
 
     return [plan(scene) for scene in chosen]

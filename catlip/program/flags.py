@@ -80,7 +80,8 @@ def grouped(default: Any) -> Whole | None:
     for part in parts.values():
         part.__doc__ = ""
     of_config = {field: shown for field, shown in _fields(type(default)).items() if field != RECIPE}
-    boxes = [(name, tyro.conf.OmitArgPrefixes[part]) for name, part in parts.items()]  # type: ignore[misc, valid-type]
+    in_box: Any = tyro.conf.OmitArgPrefixes
+    boxes = [(name, in_box[part]) for name, part in parts.items()]
     view = dataclasses.make_dataclass(
         type(default).__name__, [*boxes, *of_config.items()], frozen=True
     )

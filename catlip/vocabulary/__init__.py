@@ -185,7 +185,16 @@ class Vocabulary:
                 f"top_k {top_k} is not between 2 and the {len(ranked)} synsets of {path}"
             )
         source = Source(None, (digest,))
-        return cls("corenet", VERSION, None, source, None, top_k, ranked[:top_k], ranked[top_k:])
+        return cls(
+            "corenet",
+            VERSION,
+            None,
+            source=source,
+            threshold=None,
+            top_k=top_k,
+            synsets=ranked[:top_k],
+            pruned=ranked[top_k:],
+        )
 
 
 def _fields(body: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def _punkt() -> "PunktSentenceTokenizer":
 
     model = PunktSentenceTokenizer()
     model._params = _parameters()
-    model.text_contains_sentbreak = functools.lru_cache(MEMO_ENTRIES)(model.text_contains_sentbreak)  # type: ignore[method-assign]
+    memoised = functools.lru_cache(MEMO_ENTRIES)(model.text_contains_sentbreak)
+    model.text_contains_sentbreak = memoised  # type: ignore[method-assign]
     return model
 
 

@@ -56,7 +56,8 @@ def sentence_tokens(sentence: str) -> list[str]:
     """The tokens of one sentence."""
     *inner, last = sentence.split(" ")
     try:
-        return [*chain.from_iterable(map(_inner_words.__getitem__, inner)), *_last_words[last]]  # type: ignore[arg-type, misc]
+        first = chain.from_iterable(map(_inner_words.__getitem__, inner))  # type: ignore[arg-type]
+        return [*first, *_last_words[last]]  # type: ignore[misc]
     except TypeError:  # None, for a word that is not ordinary
         return _nltk().tokenize(sentence)
 

@@ -71,10 +71,8 @@ def _row(place: Place, measured: Sequence[Found], share_ratio: bool) -> list[Cel
         (pair, a, b) for pair, a, b in values if isinstance(a, Measure) and isinstance(b, Measure)
     ]
     if not pairs:
-        cells = [
-            Cell(words)
-            for words in told([_plain(a) for _, a, _ in values], [_plain(b) for _, _, b in values])
-        ]
+        ones, others = [_plain(a) for _, a, _ in values], [_plain(b) for _, _, b in values]
+        cells = [Cell(words) for words in told(ones, others)]
     elif len(measured) == 1:
         cells = _of_one(*pairs[0], share_ratio)
     else:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import groupby
-from statistics import fmean
+from statistics import fmean, geometric_mean
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
@@ -90,11 +90,11 @@ def _means(points: Iterable[Point], key: Callable[[Point], float]) -> list[Point
     """Neighbouring points with equal keys as one point: the geometric mean of the steps, and the
     mean of the losses.
     """
-    groups = [list(group) for _, group in groupby(points, key)]
-    return [
-        (math.exp(fmean(math.log(x) for x, _ in group)), fmean(y for _, y in group))
-        for group in groups
-    ]
+    means = []
+    for _, group in groupby(points, key):
+        steps, losses = zip(*group, strict=True)
+        means.append((geometric_mean(steps), fmean(losses)))
+    return means
 
 
 def _meeting(mean: FirstSteps) -> Point | None:

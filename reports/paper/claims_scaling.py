@@ -76,11 +76,9 @@ def larger_encoders_help(
 
 def accuracies(cells: Cells) -> Levels:
     """Top-1 of each task, in %."""
-    return {
-        task: {c.measured.seed: 100 * c.measured.accuracies[task] for c in cells}
-        for task in cells[0].measured.accuracies
-        if all(task in cell.measured.accuracies for cell in cells)
-    }
+    measured = [cell.measured for cell in cells]
+    tasks = [t for t in measured[0].accuracies if all(t in one.accuracies for one in measured)]
+    return {task: {one.seed: 100 * one.accuracies[task] for one in measured} for task in tasks}
 
 
 def negative_loss(cells: Cells) -> Levels:

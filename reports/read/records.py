@@ -133,7 +133,8 @@ class Record(Run[K]):
         values = self.samples.get(name)
         if of is not None:
             if (name, of) not in self._typed:
-                self._typed[name, of] = msgspec.convert(cleaned(values or []), list[of])  # type: ignore[valid-type]
+                rows: Any = list[of]  # type: ignore[valid-type]
+                self._typed[name, of] = msgspec.convert(cleaned(values or []), rows)
             return self._typed[name, of]
         return [row for row in values if isinstance(row, dict)] if isinstance(values, list) else []
 

@@ -167,8 +167,11 @@ def loss_curve(record: Record) -> list[tuple[float, float]]:
         (x, y) for x, y in zip(seen, loss, strict=False) if math.isfinite(x) and math.isfinite(y)
     ]
     span = max(1, math.ceil(len(points) / BINS))
-    spans = [points[i : i + span] for i in range(0, len(points), span)]
-    return [(sum(x for x, _ in s) / len(s), sum(y for _, y in s) / len(s)) for s in spans]
+    means = []
+    for begin in range(0, len(points), span):
+        images, losses = zip(*points[begin : begin + span], strict=True)
+        means.append((sum(images) / len(images), sum(losses) / len(losses)))
+    return means
 
 
 def _draw_loss(axes: Axes, method: str, curves: Mapping[str, list[tuple[float, float]]]) -> None:

@@ -74,17 +74,12 @@ def _at_equal_time(setting: Setting) -> EqualTime:
     if len(own) < 2:
         return EqualTime(0.0, (), {})
     seconds = min(curve.costs["train_seconds"][-1] for curve in own)
-    reached = {
-        curve.method: {
-            task: quantity_of(
-                value
-                for row in rows.values()
-                if (value := at_cost(curve.costs["train_seconds"], row, seconds)) is not None
-            )
-            for task, rows in curve.top1.items()
-        }
-        for curve in own
-    }
+    reached: dict[str, dict[str, Quantity | None]] = {}
+    for curve in own:
+        reached[curve.method], costs = {}, curve.costs["train_seconds"]
+        for task, rows in curve.top1.items():
+            of_seeds = [at_cost(costs, row, seconds) for row in rows.values()]
+            reached[curve.method][task] = quantity_of(of_seeds)
     return EqualTime(seconds, tuple(own[0].top1), reached)
 
 

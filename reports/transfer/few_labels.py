@@ -65,12 +65,12 @@ def share_figures(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[
         of_method = [record for record in shown_records if record.method == method]
         own += alike(of_method, of_method).records
     runs = [run for record in own for run in runs_of(record) if run.top1 == run.top1]
-    panels = [
-        (task, [run for run in runs if run.task == task])
-        for task in tasks_of(run.task for run in runs)
-    ]
-    several = [(task, of) for task, of in panels if len({run.fraction for run in of}) > 1]
-    return [_figure(own, i, task, runs=of, suffix=suffix) for i, (task, of) in enumerate(several)]
+    figures: list[Figure] = []
+    for task in tasks_of(run.task for run in runs):
+        of_task = [run for run in runs if run.task == task]
+        if len({run.fraction for run in of_task}) > 1:
+            figures.append(_figure(own, len(figures), task, runs=of_task, suffix=suffix))
+    return figures
 
 
 def _figure(

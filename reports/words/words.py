@@ -109,13 +109,12 @@ def _accuracy(main: Setting | None, records: Records) -> list[Block]:
         "sentences whose class is known. They are easy sentences: on captions from the web, expect "
         "lower accuracy."
     )
-    parts = (accuracy_figures, accuracy_table)
     return _each(
         _shown(records, main, LabelAccuracy),
-        parts,
+        (accuracy_figures, accuracy_table),
         words,
-        "How often labels are right was not measured.",
-        ACCURACY,
+        missing="How often labels are right was not measured.",
+        command=ACCURACY,
     )
 
 
@@ -139,8 +138,12 @@ def _speed(main: Setting | None, records: Records) -> list[Block]:
         "The same labels, made in several ways in turns on one core; then the whole command, by "
         "number of processes."
     )
-    parts = (speed_figure, _speed_tables)
-    return _each(_shown(records, main, LabellingSpeed), parts, words, "Not run.", SPEED)
+    return _each(
+        _shown(records, main, LabellingSpeed),
+        (speed_figure, _speed_tables),
+        words,
+        command=SPEED,
+    )
 
 
 def _speed_tables(record: Record[LabellingSpeed], end: str) -> list[Table]:
@@ -158,8 +161,7 @@ def _threshold(main: Setting | None, records: Records) -> list[Block]:
         _shown(records, main, Threshold),
         (threshold_figures, _threshold_table),
         words,
-        "Not run.",
-        THRESHOLD,
+        command=THRESHOLD,
     )
 
 
@@ -175,8 +177,9 @@ def _each(
     records: Sequence[Record[K]],
     parts: Sequence[Callable[[Record[K], str], Sequence[Block | Figure]]],
     words: str,
-    missing: str,
+    *,
     command: str,
+    missing: str = "Not run.",
 ) -> list[Block]:
     """The blocks that `parts` make of each record, figures side by side; without any, what is
     missing and the command that would record it.

@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -72,12 +73,13 @@ def plan(
 
     `scenes` scenes, made of pre-training sprites, are mixed into the split for pre-training.
     """
+    made = partial(Plan, size=size, seed=seed)
     plans: dict[str, list[Plan]] = {split: [] for split in SPLITS}
     for sprite in sprites:
         split = sprite.what.source.split
         for view in range(VIEWS[split]):
             key = f"{sprite.what.key}-{view}"
-            plans[split].append(Plan(key, split, "drawing", (sprite,), view, size, seed))
+            plans[split].append(made(key, split, "drawing", sprites=(sprite,), view=view))
     by_concept = defaultdict(list)
     for sprite in sprites:
         if sprite.what.source.split == "pretrain" and is_thing(sprite.what.concept):
@@ -89,7 +91,7 @@ def plan(
         count = min(int(rng.integers(1, SCENE_OBJECTS + 1)), len(choices))
         teams = [choices[i] for i in rng.choice(len(choices), count, replace=False)]
         chosen = tuple(team[rng.integers(len(team))] for team in teams)
-        plans["pretrain"].append(Plan(key, "pretrain", "scene", chosen, 0, size, seed))
+        plans["pretrain"].append(made(key, "pretrain", "scene", sprites=chosen, view=0))
     order = generator(seed, "plan/order").permutation(len(plans["pretrain"]))
     plans["pretrain"] = [plans["pretrain"][i] for i in order]
     return plans

@@ -159,14 +159,13 @@ def _curve(runs: Runs) -> Curve | None:
     }
     if len(images) < 2 or not rows:
         return None
-    costs = {
-        name: np.mean([[getattr(cell, name) for cell in row] for row in rows.values()], 0).tolist()
-        for name in COSTS
-    }
-    top1 = {
-        task: {seed: [100 * cell.accuracies[task] for cell in row] for seed, row in rows.items()}
-        for task in cells[0].accuracies
-    }
+    costs: dict[str, list[float]] = {}
+    for name in COSTS:
+        of_seeds = [[getattr(cell, name) for cell in row] for row in rows.values()]
+        costs[name] = np.mean(of_seeds, axis=0).tolist()
+    top1: dict[str, dict[int, list[float]]] = {task: {} for task in cells[0].accuracies}
+    for task, (seed, row) in product(top1, rows.items()):
+        top1[task][seed] = [100 * cell.accuracies[task] for cell in row]
     devices = {run.machine.device and run.device for run in runs}
     return Curve(cells[0].method, devices.pop() if len(devices) == 1 else "", costs, top1=top1)
 

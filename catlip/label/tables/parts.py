@@ -111,7 +111,7 @@ def cut(path: Path, text_column: str | None = None, part_rows: int = PART_ROWS) 
     if not pieces:
         raise InputError(f"{path} holds no rows")
     return [
-        Part(path, n, n * part_rows, num_rows, offset, column)
+        Part(path, n, n * part_rows, num_rows=num_rows, offset=offset, column=column)
         for n, (num_rows, offset) in enumerate(pieces)
     ]
 

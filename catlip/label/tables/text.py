@@ -97,7 +97,9 @@ def _rows(kind: str, lines: Iterable[str]) -> Iterator[Any]:
 
 def _caption(kind: str, row: Any, column: str | int) -> Caption:
     if kind in DELIMITERS:
-        return row[column] if column < len(row) else Unusable("a row that ends before its caption")  # type: ignore[operator]
+        if column < len(row):  # type: ignore[operator]
+            return row[column]
+        return Unusable("a row that ends before its caption")
     return row.rstrip("\r\n") if kind == ".txt" else _json_caption(row, column)
 
 

@@ -28,9 +28,10 @@ from catlip.vocabulary import Vocabulary
 
 CPU = torch.device("cpu")
 LABELS = name_labels("folder", ("cat", "dog", "qwertz"))
+OPTIONS = TransferOptions()
 
 
-def transferred(spelling: object, labels=LABELS, options=TransferOptions(), seed=0):  # noqa: B008  # it is frozen
+def transferred(spelling: object, labels=LABELS, options=OPTIONS, seed=0):
     return transfer_head(load_encoder(str(spelling), 0, CPU), str(spelling), labels, options, seed)
 
 

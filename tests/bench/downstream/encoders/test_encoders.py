@@ -183,7 +183,10 @@ def test_without_a_network_a_local_file_is_asked_for(tmp_path, monkeypatch) -> N
 
 
 def test_the_published_addresses_are_the_releases() -> None:
-    base = "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/pretrained_models/"
+    base = (
+        "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/"
+        "pretrained_models/"
+    )
     names = ("vit_b16", "vit_l16", "vit_h16")
     found = [(load.RELEASED[name][0], load.ADDRESS + load.RELEASED[name][1]) for name in names]
     sizes = ("base", "large", "huge")
