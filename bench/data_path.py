@@ -6,6 +6,7 @@ import importlib.util
 import os
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,19 @@ from catlip.program.ranges import Count, Natural, Positive
 from catlip.record import Record
 from catlip.table import print_tables
 
-NEEDS = {"open_clip": ("open_clip",)}  # modules that a peer needs and this project does not
 LOADER_NEEDS = {"open_clip": ("open_clip", "open_clip_train", "webdataset")}
 REMOTE_NEEDS = ("fsspec", "aiohttp")
 # Newer versions of webdataset break open_clip_train.
-INSTALL = {"open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'"}
+INSTALL = {
+    "open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'",
+    "torchvision": "torchvision 0.29 or older, whose successor for images is torchcodec",
+    "torchcodec": "pip install 'torchcodec>=0.16'",
+    "spdl": "pip install spdl; apt-get install ffmpeg",
+}
+
+
+# What a peer raises that is not installed, lacks a library of the system, or no longer decodes.
+NO_DECODER = (ImportError, OSError, RuntimeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,8 @@ class DataPathBench:
     """
     num_images: Count = 128
     """Number of photographs; of a folder, the first ones."""
-    peers: tuple[str, ...] = ("pillow", "torchvision", "open_clip")
-    """Libraries to compare with."""
+    peers: tuple[str, ...] = tuple(PEERS)
+    """Libraries to compare with; the record names those that are not installed."""
     resolution: Count = 224
     """Side of the crops in pixels."""
     rounds: Count = 9
@@ -152,14 +161,14 @@ def measure_loaders(
 
 def main(config: DataPathBench) -> None:
     """Measure, compare, print, write the record."""
-    for peer in config.peers:
-        choose("peer", peer, PEERS)
+    for name in config.peers:
+        choose("peer", name, PEERS)
     if config.remote and not _installed(REMOTE_NEEDS):
         raise InputError("--remote needs other packages: pip install 'catlip-bench[remote]'")
     torch.set_num_threads(1)
     images = photographs(config)
-    name = f"{config.resolution}-{config.images.name if config.images else 'shipped'}"
-    path = config.out / f"{name}.json"
+    photos = config.images.name if config.images else "shipped"
+    path = config.out / f"{config.resolution}-{photos}.json"
     with (
         Record(path, kind=kinds.DataPath, config=config) as record,
         tempfile.TemporaryDirectory() as folder,
@@ -194,27 +203,30 @@ def main(config: DataPathBench) -> None:
 
 def _decoders(config: DataPathBench, images: list[bytes], record: Record) -> kinds.DataPath:
     """Measure the decoders; what belongs to loaders stays empty."""
-    peers = [peer for peer in config.peers if _installed(NEEDS.get(peer, ()))]
-    decoders = {"ours": ours(config.resolution)} | {
-        peer: PEERS[peer](config.resolution) for peer in peers
-    }
+    decoders, peers = {"ours": ours(config.resolution)}, []
+    for name in config.peers:
+        with suppress(*NO_DECODER):
+            decode = PEERS[name](config.resolution)
+            decode(images[0], draws_at(0, 0, 1)[0])
+            decoders[name] = decode
+            peers.append(name)
     taken = measure_decoders(
         decoders | whole_decodes(peers), images, config.rounds, quiet=config.quiet
     )
     record.samples |= {f"{name}_ms": values for name, values in taken.items()}
     rates = {name: [1e3 / ms for ms in values] for name, values in taken.items()}
     others = {name: values for name, values in taken.items() if name != "ours"}
-    same = [peer for peer in peers if peer != "open_clip"]  # open_clip draws a crop of its own
+    same = [name for name in peers if name != "open_clip"]  # open_clip draws a crop of its own
     return kinds.DataPath(
         decoders={name: summarise(values) for name, values in rates.items()},
         loaders={},
         ratios={f"ours/{name}": ratio(values, taken["ours"]) for name, values in others.items()},
         pixel_difference={
-            peer: pixel_difference(decoders["ours"], decoders[peer], images) for peer in same
+            name: pixel_difference(decoders["ours"], decoders[name], images) for name in same
         },
         memory={},
         images=_describe(images),
-        not_run={peer: INSTALL[peer] for peer in config.peers if peer not in peers},
+        not_run={name: INSTALL[name] for name in config.peers if name not in peers},
     )
 
 
@@ -228,16 +240,16 @@ def _loaders(
 ) -> kinds.DataPath:
     """Measure the loaders, and add them to what was measured of decoders."""
     write_shards(images, folder)
-    peers = [peer for peer in config.peers if peer in LOADERS]
-    ready = [peer for peer in peers if _installed(LOADER_NEEDS[peer])]
+    peers = [name for name in config.peers if name in LOADERS]
+    ready = [name for name in peers if _installed(LOADER_NEEDS[name])]
     rates, memory = measure_loaders(config, ["ours", *ready], folder)
     record.samples |= {f"{row}, images/s": values for row, values in rates.items()}
     ratios = {}
     for workers in config.workers:
-        for peer in ready:
-            row, other = f"ours, {workers} workers", f"{peer}, {workers} workers"
+        for name in ready:
+            row, other = f"ours, {workers} workers", f"{name}, {workers} workers"
             ratios[f"{row}/{other}"] = ratio(rates[row], rates[other])
-    missing = {f"{peer}'s loader": INSTALL[peer] for peer in peers if peer not in ready}
+    missing = {f"{name}'s loader": INSTALL[name] for name in peers if name not in ready}
     return replace(
         decoders,
         loaders={row: summarise(values) for row, values in rates.items()},

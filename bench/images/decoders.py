@@ -6,16 +6,17 @@ open_clip's own transform draws its own. Decodes of the whole picture are timed 
 what a decoder costs when nothing is cropped or resized.
 """
 
-import importlib
 import io
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional as F
 
 from catlip.data.augment import Augmentation, crop_box, random_crop
@@ -23,6 +24,7 @@ from catlip.data.decode import FORMATS
 from catlip.data.jpeg import decode_rows, find_frame
 
 Decoder = Callable[[bytes, NDArray[np.float64]], object]
+Whole = Callable[[bytes], Any]  # encoded -> a PIL image, or a tensor [3, H, W] of bytes
 
 AUGMENTATION = Augmentation()
 
@@ -32,49 +34,71 @@ def ours(resolution: int) -> Decoder:
     return lambda encoded, draws: random_crop(encoded, resolution, AUGMENTATION, draws=draws)
 
 
-def pillow(resolution: int) -> Decoder:
-    """Pillow decodes, torchvision crops, resizes and flips Pillow's image: RandomResizedCrop as in
-    most training code.
-    """
-
-    def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
-        picture = Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
-        image = _resized_crop(
-            picture, picture.height, picture.width, resolution=resolution, draws=draws
-        )
-        return np.asarray(image)
-
-    return decode
-
-
-def torchvision(resolution: int) -> Decoder:
-    """torchvision decodes to a tensor of bytes, and crops, resizes and flips that."""
-
-    def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
-        image = decode_jpeg(_bytes(encoded), ImageReadMode.RGB)
-        height, width = image.shape[1:]
-        return (
-            _resized_crop(image, height, width, resolution=resolution, draws=draws)
-            .permute(1, 2, 0)
-            .numpy()
-        )
-
-    return decode
-
-
 def open_clip(resolution: int) -> Decoder:
     """open_clip's training transform as it is: Pillow, a crop of 0.9 to 1, bicubic, normalised
     floats, no flip.
     """
-    transform = importlib.import_module("open_clip").image_transform(resolution, is_train=True)
-    return lambda encoded, draws: transform(
-        Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
+    transform = import_module("open_clip").image_transform(resolution, is_train=True)
+    return lambda encoded, draws: transform(_pillow()(encoded))
+
+
+def _pillow() -> Whole:
+    return lambda encoded: Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
+
+
+def _torchvision() -> Whole:
+    module = import_module("torchvision.io")
+    # Deprecated from 0.29 on, in favour of torchcodec.
+    warnings.filterwarnings("ignore", ".*(deprecated|TorchCodec)", module="torchvision")
+    return lambda encoded: module.decode_jpeg(
+        torch.frombuffer(bytearray(encoded), dtype=torch.uint8), module.ImageReadMode.RGB
     )
 
 
+def _torchcodec() -> Whole:
+    decode: Whole = import_module("torchcodec.decoders").decode_jpeg
+    return decode
+
+
+def _spdl() -> Whole:
+    module = import_module("spdl.io")
+    return lambda encoded: torch.from_numpy(module.to_numpy(module.load_image(encoded))).movedim(
+        2, 0
+    )
+
+
+WHOLE: dict[str, Callable[[], Whole]] = {
+    "pillow": _pillow,
+    "torchvision": _torchvision,
+    "torchcodec": _torchcodec,
+    "spdl": _spdl,
+}
+
+
+def cropping(load: Callable[[], Whole], resolution: int) -> Decoder:
+    """A library decodes the whole picture; torchvision crops, resizes and flips that, as
+    RandomResizedCrop in most training code.
+
+    Args:
+        load: imports the library, and returns its decoder.
+    """
+    whole = load()
+
+    def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
+        image = whole(encoded)
+        height, width = F.get_size(image)
+        left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws=draws)
+        size = [resolution, resolution]
+        image = F.resized_crop(image, top, left, bottom - top, right - left, size, antialias=True)
+        if draws[-1] < AUGMENTATION.flip:
+            image = F.horizontal_flip(image)
+        return np.asarray(image if isinstance(image, Image.Image) else image.movedim(0, 2))
+
+    return decode
+
+
 PEERS: dict[str, Callable[[int], Decoder]] = {
-    "pillow": pillow,
-    "torchvision": torchvision,
+    **{name: partial(cropping, load) for name, load in WHOLE.items()},
     "open_clip": open_clip,
 }
 
@@ -83,32 +107,14 @@ def whole_decodes(names: Sequence[str]) -> dict[str, Decoder]:
     """Decoders of the whole picture and no more: this project's, and those of the peers that have
     one of their own.
     """
-    decoders: dict[str, Decoder] = {
-        "ours": lambda encoded, draws: _whole(encoded),
-        "pillow": lambda encoded, draws: np.asarray(
-            Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
-        ),
-        "torchvision": lambda encoded, draws: decode_jpeg(_bytes(encoded), ImageReadMode.RGB),
-    }
-    return {
-        f"{name}, whole picture": decoders[name] for name in ("ours", *names) if name in decoders
-    }
+    decoders = {"ours": _ours_whole} | {name: WHOLE[name]() for name in names if name in WHOLE}
+    return {f"{name}, whole picture": _uncropped(whole) for name, whole in decoders.items()}
 
 
-def _whole(encoded: bytes) -> NDArray[np.uint8] | None:
+def _uncropped(whole: Whole) -> Decoder:
+    return lambda encoded, draws: np.asarray(whole(encoded))
+
+
+def _ours_whole(encoded: bytes) -> NDArray[np.uint8] | None:
     frame = find_frame(encoded)
     return decode_rows(encoded, frame, frame.height) if frame else None
-
-
-def _resized_crop(
-    image: Any, height: int, width: int, resolution: int, draws: NDArray[np.float64]
-) -> Any:
-    left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws=draws)
-    image = F.resized_crop(
-        image, top, left, bottom - top, right - left, [resolution, resolution], antialias=True
-    )
-    return F.horizontal_flip(image) if draws[-1] < AUGMENTATION.flip else image
-
-
-def _bytes(encoded: bytes) -> torch.Tensor:
-    return torch.frombuffer(bytearray(encoded), dtype=torch.uint8)

@@ -4,6 +4,7 @@ it could not.
 
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from bench import data_path, photographs
 from bench.images import link
-from bench.images.decoders import PEERS, ours
+from bench.images.decoders import PEERS, WHOLE, ours
 from bench.images.planning import plan_epoch
 from bench.photographs import cut, shipped_photographs
 from catlip.data.augment import draws_at
@@ -106,7 +107,8 @@ def test_a_peer_that_is_not_installed_is_named_with_the_command_to_install_it(
     monkeypatch.setenv(
         "CATLIP_CACHE", str(tmp_path)
     )  # and set back, after the bench has set its own
-    monkeypatch.setattr(data_path, "_installed", lambda modules: not set(modules) & set(missing))
+    for module in missing:
+        monkeypatch.setitem(sys.modules, module, None)
     config = data_path.DataPathBench(
         num_images=4, peers=("open_clip",), resolution=32, rounds=1, workers=(0,), num_batches=1,
         loader_rounds=1, out=tmp_path,
@@ -145,15 +147,17 @@ def test_large_photographs_are_cut_to_web_size(tmp_path) -> None:
     assert np.mean(sizes, axis=0) == pytest.approx(photographs.MEAN_SIZE, rel=0.15)
 
 
-@pytest.mark.parametrize("peer", ["pillow", "torchvision"])
+@pytest.mark.parametrize("peer", [*WHOLE])
 def test_every_decoder_takes_the_same_crop(peer) -> None:
+    pytest.importorskip({"pillow": "PIL"}.get(peer, peer))
     (photograph,) = cut(shipped_photographs()[3:], 1, seed=2)
     for draws in draws_at(5, 0, 8):
         one, other = (
             np.asarray(decode(photograph, draws), dtype=int)
             for decode in (ours(64), PEERS[peer](64))
         )
-        assert abs(one - other).max() <= 2
+        # ffmpeg, by which spdl decodes, rounds colours in its own way.
+        assert abs(one - other).max() <= (4 if peer == "spdl" else 2)
 
 
 def test_planning_is_timed_from_the_start_and_from_the_middle(tmp_path, monkeypatch) -> None:
