@@ -2,6 +2,11 @@
 
 torch sends an error of a worker as the text of its traceback. Here the error is sent as a value,
 and raised in the main process.
+
+torch sends each batch in new shared memory, and the kernel must provide its pages. This is why a
+core makes fewer images per second with workers than without: measured on a virtual machine, 13 ms
+for a batch of 64 images of 224 pixels, which takes 56 ms to decode and crop, and 5 ms in the main
+process.
 """
 
 import multiprocessing
