@@ -40,8 +40,6 @@ INSTALL = {
     "torchcodec": "pip install 'torchcodec>=0.16'",
     "spdl": "pip install spdl; apt-get install ffmpeg",
 }
-
-
 # What a peer raises that is not installed, lacks a library of the system, or no longer decodes.
 NO_DECODER = (ImportError, OSError, RuntimeError, AttributeError)
 
@@ -203,13 +201,13 @@ def main(config: DataPathBench) -> None:
 
 def _decoders(config: DataPathBench, images: list[bytes], record: Record) -> kinds.DataPath:
     """Measure the decoders; what belongs to loaders stays empty."""
-    decoders, peers = {"ours": ours(config.resolution)}, []
+    decoders = {"ours": ours(config.resolution)}
     for name in config.peers:
         with suppress(*NO_DECODER):
             decode = PEERS[name](config.resolution)
             decode(images[0], draws_at(0, 0, 1)[0])
             decoders[name] = decode
-            peers.append(name)
+    peers = [name for name in config.peers if name in decoders]
     taken = measure_decoders(
         decoders | whole_decodes(peers), images, config.rounds, quiet=config.quiet
     )

@@ -253,11 +253,12 @@ def environment() -> dict[str, Any]:
 
     Nothing in it identifies a person or a host.
     """
+    cpu = _cpu()
     described: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
+        "cpu": cpu,
         "cpu_count": len(os.sched_getaffinity(0)),
         "host_memory_gib": round(
             os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
@@ -265,12 +266,10 @@ def environment() -> dict[str, Any]:
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         **_revision(),
         "rules": claims.digest(),
+        "device": cpu,
+        "device_count": 1,
     }
-    return described | (
-        _torch_environment()
-        if "torch" in sys.modules
-        else {"device": described["cpu"], "device_count": 1}
-    )
+    return described | (_torch_environment() if "torch" in sys.modules else {})
 
 
 def _threads() -> int:
@@ -285,8 +284,6 @@ def _torch_environment() -> dict[str, Any]:
     described: dict[str, Any] = {
         "threads": _threads(),
         "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
-        "device": _cpu(),
-        "device_count": 1,
     }
     if torch.cuda.is_available():
         described |= {

@@ -2,6 +2,7 @@
 read it from a file.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -153,3 +154,9 @@ def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
         machine=msgspec.convert(record["environment"], Environment),
         samples=record["samples"],
     )
+
+
+def one_device(runs: Iterable[Run[Any]]) -> bool:
+    """Whether all runs name the same device: only then are their times compared or averaged."""
+    devices = {(run.where, run.device, run.machine.device) for run in runs}
+    return len(devices) == 1 and all(name for _, _, name in devices)

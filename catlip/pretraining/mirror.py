@@ -50,9 +50,9 @@ class Mirror:
         Args:
             restart: fetch nothing; this run replaces the copy.
         """
-        if not find_remote(url_of(self.url / INDEX)):
+        index = self._index()
+        if index is None:
             return
-        index = _read_index(self.url / INDEX)
         self.earlier_writer = index.get("writer")
         if not restart:
             refuse_another(self.url, index["config"], self.config, option="--mirror")
@@ -70,13 +70,11 @@ class Mirror:
 
         Raises: InputError when another run has written to the copy since this one started.
         """
-        if find_remote(url_of(self.url / INDEX)):
-            writer = _read_index(self.url / INDEX).get("writer")
-            if writer not in (self.writer, self.earlier_writer):
-                raise InputError(
-                    f"another run writes to {url_of(self.url)}; stop it, or give --mirror another "
-                    "URL"
-                )
+        index = self._index()
+        if index and index.get("writer") not in (self.writer, self.earlier_writer):
+            raise InputError(
+                f"another run writes to {url_of(self.url)}; stop it, or give --mirror another URL"
+            )
         files = self._files()
         for name, version in files.items():
             if self.there.get(name) != version:
@@ -99,6 +97,11 @@ class Mirror:
         """Copy what is left to send, and the run's record, which is in the folder's parent."""
         self.send()
         put_file(record, self.url.with_name(f"{self.url.name}.json"))
+
+    def _index(self) -> dict[str, Any] | None:
+        """The index of the copy as it is now; None if there is no copy."""
+        path = self.url / INDEX
+        return _read_index(path) if find_remote(url_of(path)) else None
 
     def _files(self) -> dict[str, tuple[int, int]]:
         """The files of the run, checkpoints first, with size and time of change."""

@@ -72,9 +72,7 @@ class Optimization:
 class Trained(Protocol):
     """A module that states how its parameters learn: an Objective, or another library's model."""
 
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """As `nn.Module.named_parameters`."""
-        ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
     def lr_scale(self, name: str) -> float:
         """The factor of the learning rate of the parameter of that name."""

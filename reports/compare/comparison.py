@@ -14,9 +14,10 @@ from textwrap import fill
 import tyro
 
 from catlip.cli import InputError
+from catlip.kinds.run import one_device
 from catlip.system.foreign import printable
 from catlip.table import Cell, Table, as_markdown, as_text, clipped, escape_markdown
-from reports.compare.confounds import one_device, warnings_of
+from reports.compare.confounds import warnings_of
 from reports.compare.differences import Place, differing, listed, named, told
 from reports.compare.metric_differences import metrics_table
 from reports.compare.pairing import Pair, pair_records

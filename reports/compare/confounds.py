@@ -3,10 +3,11 @@ each.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+from catlip.kinds.run import one_device
 from catlip.table import clipped
 from reports.compare.differences import ABSENT, Place, differing, named, told
 from reports.compare.pairing import Pair
@@ -43,14 +44,6 @@ def confounds(pair: Pair) -> list[str]:
         *_of_environment(one, other),
         *_of_run(one, other),
     ]
-
-
-def one_device(records: Iterable[Record]) -> bool:
-    """Whether all records name the same device: only then is a ratio of their numbers shown."""
-    devices = {
-        (record.where, record.device, text(record.environment, "device")) for record in records
-    }
-    return len(devices) == 1 and all(name for _, _, name in devices)
 
 
 def _of_device(one: Record, other: Record) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from catlip.kinds.run import one_device
 from catlip.table import (
     MOST_DECIMALS,
     Cell,
@@ -16,7 +17,6 @@ from catlip.table import (
     shown,
 )
 from reports.compare.bootstrap import FEWEST, Intervals, intervals
-from reports.compare.confounds import one_device
 from reports.compare.differences import ABSENT, Place, differing, leaves, named, told
 from reports.compare.measures import Measure, measures, whole_of
 from reports.compare.pairing import Pair

@@ -5,7 +5,8 @@ vocabulary is cut.
 Each scale has tables of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, islice
 from typing import TypeVar
 
 from catlip.kinds import (
@@ -110,7 +111,7 @@ def _accuracy(main: Setting | None, records: Records) -> list[Block]:
         "lower accuracy."
     )
     return _each(
-        _shown(records, main, LabelAccuracy),
+        by_scale(records, main, LabelAccuracy),
         (accuracy_figures, accuracy_table),
         words,
         missing="How often labels are right was not measured.",
@@ -139,7 +140,7 @@ def _speed(main: Setting | None, records: Records) -> list[Block]:
         "number of processes."
     )
     return _each(
-        _shown(records, main, LabellingSpeed),
+        by_scale(records, main, LabellingSpeed),
         (speed_figure, _speed_tables),
         words,
         command=SPEED,
@@ -158,7 +159,7 @@ def _threshold(main: Setting | None, records: Records) -> list[Block]:
         "A low threshold keeps rare synsets as classes; a high one leaves captions without labels."
     )
     return _each(
-        _shown(records, main, Threshold),
+        by_scale(records, main, Threshold),
         (threshold_figures, _threshold_table),
         words,
         command=THRESHOLD,
@@ -169,23 +170,19 @@ def _threshold_table(record: Record[Threshold], end: str) -> list[Table]:
     return threshold_table(record, record.scale, end)
 
 
-def _shown(records: Records, main: Setting | None, kind: type[K]) -> list[Record[K]]:
-    return [record for own in by_scale(records, main, kind) for record in own][:MOST]
-
-
 def _each(
-    records: Sequence[Record[K]],
+    scales: Iterable[Sequence[Record[K]]],
     parts: Sequence[Callable[[Record[K], str], Sequence[Block | Figure]]],
     words: str,
     *,
     command: str,
     missing: str = "Not run.",
 ) -> list[Block]:
-    """The blocks that `parts` make of each record, figures side by side; without any, what is
-    missing and the command that would record it.
+    """The blocks that `parts` make of each of the first records, figures side by side; without any,
+    what is missing and the command that would record it.
     """
     blocks: list[Block] = []
-    for i, record in enumerate(records):
+    for i, record in enumerate(islice(chain.from_iterable(scales), MOST)):
         for part in parts:
             blocks_of = part(record, suffix(i))
             blocks += side_by_side([f for f in blocks_of if isinstance(f, Figure)])

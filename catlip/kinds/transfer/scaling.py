@@ -10,7 +10,7 @@ import numpy as np
 
 from catlip.claims import least_pairs
 from catlip.kinds.estimate import of_pairs, of_ratios
-from catlip.kinds.run import Run
+from catlip.kinds.run import Run, one_device
 from catlip.kinds.transfer.laws import LEAST_LENGTHS, at_cost, cost_of, fit, leave_one_out
 from catlip.kinds.transfer.study import Studied
 from catlip.kinds.transfer.transfer import check_fractions
@@ -91,7 +91,7 @@ def cells_table(runs: Runs, name: str) -> Table:
         anchor = cells[0].anchor
         measured = [run.measured for run in cells]
         # A mean over the times of several devices would be the time of none.
-        timed = measured if len({run.device for run in cells}) == 1 else []
+        timed = measured if one_device(cells) else []
         rows.append(
             [
                 Cell(encoder),
@@ -166,8 +166,8 @@ def _curve(runs: Runs) -> Curve | None:
     top1: dict[str, dict[int, list[float]]] = {task: {} for task in cells[0].accuracies}
     for task, (seed, row) in product(top1, rows.items()):
         top1[task][seed] = [100 * cell.accuracies[task] for cell in row]
-    devices = {run.machine.device and run.device for run in runs}
-    return Curve(cells[0].method, devices.pop() if len(devices) == 1 else "", costs, top1=top1)
+    device = runs[0].device if one_device(runs) else ""
+    return Curve(cells[0].method, device, costs, top1=top1)
 
 
 def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
